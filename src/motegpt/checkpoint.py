@@ -1,0 +1,291 @@
+"""The run folder: what a training leaves on disk, and how it is read back.
+
+    config.json          every setting, and which data they were used on      (written once)
+    tokenizer.json       the alphabet and the framing                          (written once)
+    metrics.jsonl        one JSON object a logged step                         (appended)
+    trainer.safetensors  parameters, Adam's moments, step and generator state  (replaced whole)
+    model.safetensors    the parameters alone, for sampling                    (replaced whole)
+
+JSON and safetensors only: reading a folder executes nothing. A file is written under a temporary name,
+synced and renamed, so a kill at any moment leaves the old file or the new one; and since all that
+resuming needs is one file, the old state or the new one. Each safetensors file carries a digest of its
+contents, so damage is noticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field
+
+from motegpt.config import DataConfig, ModelConfig, SampleConfig, Settings, TrainConfig
+from motegpt.engines.base import OptimizerState
+from motegpt.errors import RunFolderError, SettingError
+from motegpt.parameters import parameter_table
+from motegpt.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from motegpt.engines.base import Arrays
+
+FORMAT: Literal[1] = 1
+CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
+TRAINER, MODEL = "trainer.safetensors", "model.safetensors"
+
+
+class Source(Settings):
+    """The data a run learns from."""
+
+    path: str | None = Field(description="Where it was read; None for the built-in names.")
+    sha256: str = Field(description="Digest of its bytes.")
+    documents: int = Field(ge=1, description="Number of documents.")
+
+
+class RunConfig(Settings):
+    """Everything that decides a run."""
+
+    format: Literal[1] = FORMAT
+    engine: str
+    model: ModelConfig
+    data: DataConfig
+    train: TrainConfig
+    sample: SampleConfig
+    source: Source
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """All that resuming needs: after `step` steps (counted from 1)."""
+
+    step: int
+    parameters: Arrays
+    optimizer: OptimizerState
+    rng: list[Any]
+
+
+class RunFolder:
+    """One run on disk."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    @classmethod
+    def create(
+        cls, path: str | Path, config: RunConfig, tokenizer: Tokenizer, overwrite: bool = False
+    ) -> RunFolder:
+        """Begin a run; RunFolderError if the folder holds anything, unless `overwrite`."""
+        folder = cls(path)
+        folder.check_free(overwrite)
+        folder.path.mkdir(parents=True, exist_ok=True)
+        for name in (TRAINER, MODEL, METRICS):
+            (folder.path / name).unlink(missing_ok=True)
+        folder.write_config(config)
+        folder._write_json(TOKENIZER, {"format": FORMAT, **vars(tokenizer)})
+        return folder
+
+    def check_free(self, overwrite: bool = False) -> None:
+        """Raise unless a new run may be written here. Only a run folder is ever overwritten."""
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
+        if not self.path.exists() or not any(self.path.iterdir()):
+            return
+        if not (self.path / CONFIG).is_file():
+            raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for --out")
+        if not overwrite:
+            raise RunFolderError(
+                f"{self.path}: a run is there already; continue it with --resume {self.path}, choose "
+                "another --out, or replace it with --overwrite"
+            )
+
+    def write_config(self, config: RunConfig) -> None:
+        """Replace config.json."""
+        self._write_json(CONFIG, config.model_dump())
+
+    def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Add a line a record to metrics.jsonl."""
+        with (self.path / METRICS).open("a", encoding="utf-8") as file:
+            file.writelines(json.dumps(record) + "\n" for record in records)
+
+    def cut_metrics(self, step: int) -> None:
+        """Forget the records after `step`: those of steps that were not saved."""
+        kept = [line for line in self._metrics_lines() if json.loads(line)["step"] <= step]
+        self._write(METRICS, "".join(line + "\n" for line in kept).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl."""
+        return [json.loads(line) for line in self._metrics_lines()]
+
+    def save(self, state: TrainerState, tokenizer: Tokenizer) -> None:
+        """Write a checkpoint. The trainer's file comes first: it is the one that resuming reads."""
+        tensors = {
+            f"{group}.{name}": array
+            for group, arrays in (
+                ("w", state.parameters),
+                ("m", state.optimizer.m),
+                ("v", state.optimizer.v),
+            )
+            for name, array in arrays.items()
+        }
+        self._write_tensors(TRAINER, tensors, {"step": str(state.step), "rng": json.dumps(state.rng)})
+        self.save_parameters(state.parameters, tokenizer)
+
+    def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
+        """Write the parameters alone: enough to sample from, not to resume."""
+        self._write_tensors(MODEL, parameters, {"tokenizer": digest_of(tokenizer)})
+
+    def config(self) -> RunConfig:
+        """The settings of the run."""
+        values = self._read_json(CONFIG)
+        try:
+            return RunConfig(**values)
+        except SettingError as error:
+            raise RunFolderError(f"{self.path / CONFIG}: {error}; the file was changed") from None
+
+    def tokenizer(self) -> Tokenizer:
+        """The tokenizer of the run."""
+        values = self._read_json(TOKENIZER)
+        characters, framing = values.get("characters"), values.get("framing")
+        if not isinstance(characters, str) or not isinstance(framing, str):
+            raise RunFolderError(
+                f"{self.path / TOKENIZER}: expected characters and framing; the file was changed"
+            )
+        return Tokenizer(characters, framing)
+
+    def parameters(self, config: RunConfig, tokenizer: Tokenizer) -> Arrays:
+        """The parameters of the newest checkpoint, checked against the settings and the tokenizer."""
+        tensors, metadata = self._read_tensors(MODEL)
+        if metadata.get("tokenizer") != digest_of(tokenizer):
+            raise RunFolderError(f"{self.path / TOKENIZER}: is not the tokenizer {MODEL} was trained with")
+        self._check_shapes(MODEL, tensors, config.model, ("",))
+        return tensors
+
+    def trainer_state(self, config: RunConfig) -> TrainerState:
+        """The newest checkpoint."""
+        tensors, metadata = self._read_tensors(TRAINER)
+        self._check_shapes(TRAINER, tensors, config.model, ("w.", "m.", "v."))
+        groups: dict[str, Arrays] = {"w": {}, "m": {}, "v": {}}
+        for name, array in tensors.items():
+            group, _, parameter = name.partition(".")
+            groups[group][parameter] = array
+        return TrainerState(
+            step=int(metadata["step"]),
+            parameters=groups["w"],
+            optimizer=OptimizerState(groups["m"], groups["v"]),
+            rng=json.loads(metadata["rng"]),
+        )
+
+    def _metrics_lines(self) -> list[str]:
+        """The whole lines of metrics.jsonl; a kill may have cut the last one short."""
+        path = self.path / METRICS
+        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        return text[: text.rfind("\n") + 1].splitlines()
+
+    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        self._write(name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def _read_json(self, name: str) -> dict[str, Any]:
+        """The object in a JSON file, of this version of the format."""
+        path = self.path / name
+        try:
+            values = json.loads(path.read_bytes())
+        except FileNotFoundError:
+            raise self._missing(name) from None
+        except (ValueError, OSError, RecursionError) as error:
+            raise RunFolderError(f"{path}: expected JSON, got {error}") from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else None
+            raise RunFolderError(
+                f"{path}: expected run format {FORMAT}, got {found!r}; it was written by another version of "
+                "motegpt or by another program"
+            )
+        return values
+
+    def _write_tensors(self, name: str, tensors: Mapping[str, Any], metadata: dict[str, str]) -> None:
+        from safetensors.numpy import save
+
+        metadata = {"format": f"motegpt {FORMAT}", **metadata}
+        metadata["sha256"] = digest(tensors, metadata)
+        self._write(name, save(dict(tensors), metadata))
+
+    def _read_tensors(self, name: str) -> tuple[Arrays, dict[str, str]]:
+        """The tensors and metadata of a file whose digest is right."""
+        from safetensors import SafetensorError, safe_open
+
+        path = self.path / name
+        if not path.is_file():
+            raise self._missing(name)
+        try:
+            with safe_open(path, framework="numpy") as file:
+                metadata = dict(file.metadata() or {})
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+            raise RunFolderError(f"{path}: is not a whole safetensors file ({error})") from None
+        if metadata.get("format") != f"motegpt {FORMAT}":
+            raise RunFolderError(
+                f"{path}: expected format motegpt {FORMAT}, got {metadata.get('format')!r}; it was written "
+                "by another version of motegpt or by another program"
+            )
+        if metadata.pop("sha256", None) != digest(tensors, metadata):
+            raise RunFolderError(f"{path}: its contents do not match its digest; the file was changed")
+        return tensors, metadata
+
+    def _check_shapes(self, name: str, tensors: Arrays, model: ModelConfig, groups: tuple[str, ...]) -> None:
+        expected = {group + p.name: p.shape for group in groups for p in parameter_table(model)}
+        found = {key: tuple(array.shape) for key, array in tensors.items()}
+        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
+        if wrong:
+            raise RunFolderError(
+                f"{self.path / name}: {wrong[0]} expected shape {expected.get(wrong[0])}, got "
+                f"{found.get(wrong[0])}; {CONFIG} belongs to another model"
+            )
+
+    def _missing(self, name: str) -> RunFolderError:
+        if not self.path.is_dir():
+            return RunFolderError(
+                f"{self.path}: no such run folder; motegpt train --out {self.path} makes one"
+            )
+        if not (self.path / CONFIG).is_file():
+            return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
+        return RunFolderError(f"{self.path}: has no {name}; the run stopped before its first checkpoint")
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Replace a file so that a kill at any moment leaves the old one or the new one."""
+        temporary = self.path / f".{name}.new"
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, self.path / name)
+        _sync_folder(self.path)
+
+
+def digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+    """SHA-256 over names, types, shapes and numbers of all tensors, and over the metadata."""
+    import numpy as np
+
+    total = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
+    for name in sorted(tensors):
+        array = np.ascontiguousarray(tensors[name])
+        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        total.update(array.data)
+    return total.hexdigest()
+
+
+def digest_of(tokenizer: Tokenizer) -> str:
+    """SHA-256 of a tokenizer."""
+    return hashlib.sha256(json.dumps(vars(tokenizer), sort_keys=True).encode()).hexdigest()
+
+
+def _sync_folder(path: Path) -> None:
+    """Make the renames in a folder durable, where the system can."""
+    if os.name == "posix":
+        handle = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

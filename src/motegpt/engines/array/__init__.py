@@ -1,0 +1,1 @@
+"""The array engine: NumPy, every backward derived by hand."""

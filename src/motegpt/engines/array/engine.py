@@ -1,0 +1,100 @@
+"""The array engine: the contract over the model's arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from motegpt.engines.array import model as network
+from motegpt.engines.array import ops
+from motegpt.engines.array.adam import adam_step, clip_gradient
+from motegpt.engines.array.decoder import ArrayDecoder
+from motegpt.engines.array.ops import Array
+from motegpt.engines.base import Engine, OptimizerState
+from motegpt.parameters import parameter_count, parameter_table, same_names
+from motegpt.schedule import adam_rates
+
+if TYPE_CHECKING:
+    from motegpt.batches import Batch, Plan
+    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.engines.base import Arrays, Values
+
+
+class ArrayEngine(Engine):
+    """Parameters, gradient and moments are four flat arrays (P,); the matrices are views into them."""
+
+    name = "array"
+    dtypes = ("float64", "float32")
+
+    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
+        super().__init__(model, train)
+        self._flat, self._gradient, self._m, self._v = np.zeros((4, parameter_count(model)), train.dtype)
+        self._w = self._views(self._flat)
+        self._dw = self._views(self._gradient)
+        self._clip = ops.node_clip(train.clip_node)
+
+    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
+        self._fill(self._flat, parameters)
+        self._m[:] = self._v[:] = 0.0
+        if optimizer_state is not None:
+            self._fill(self._m, optimizer_state.m)
+            self._fill(self._v, optimizer_state.v)
+
+    def export(self) -> tuple[Arrays, OptimizerState]:
+        m, v = self._views(self._m.copy()), self._views(self._v.copy())
+        return self._views(self._flat.copy()), OptimizerState(m, v)
+
+    def logits(self, batch: Batch) -> list[Array]:
+        ids = network.pad(batch.inputs)
+        logits, _ = network.forward(self._w, ids, self.model)
+        padded = logits.reshape(*ids.shape, -1)
+        return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
+
+    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
+        loss = self._backpropagate(batch)
+        return loss, self._views(self._gradient.copy())
+
+    def train(self, plan: Plan, start: int, count: int) -> list[float]:
+        return [self._step(plan.batch(step), step) for step in range(start, start + count)]
+
+    def decoder(self, n: int) -> ArrayDecoder:
+        return ArrayDecoder(self._w, self.model, n)
+
+    def _step(self, batch: Batch, step: int) -> float:
+        loss = self._backpropagate(batch)
+        clip_gradient(self._gradient, self.settings)
+        adam_step(self._flat, self._gradient, self._m, self._v, adam_rates(self.settings, step))
+        return loss
+
+    def _backpropagate(self, batch: Batch) -> float:
+        """Loss of the batch; leaves its gradient in self._gradient."""
+        self._gradient[:] = 0.0
+        targets = network.pad(batch.targets).ravel()
+        weights = network.position_weights(list(map(len, batch.inputs)), batch.weights, self._flat.dtype)
+        logits, tape = network.forward(self._w, network.pad(batch.inputs), self.model)
+        loss, saved = ops.cross_entropy(logits, targets, weights)
+        if self.settings.clip_node is None:
+            dlogits = ops.cross_entropy_backward(saved, targets, weights)
+        else:
+            dlogits = ops.cross_entropy_backward_by_node(saved, targets, weights, self._clip)
+        network.backward(dlogits, tape, self._w, self._dw, self.model, self._clip)
+        return loss
+
+    def _views(self, flat: Array) -> Arrays:
+        """The matrices of a flat array (P,), without a copy."""
+        views, at = {}, 0
+        for parameter in parameter_table(self.model):
+            views[parameter.name] = flat[at : at + parameter.size].reshape(parameter.shape)
+            at += parameter.size
+        return views
+
+    def _fill(self, flat: Array, values: Mapping[str, Any]) -> None:
+        """Copy named values into a flat array."""
+        same_names(values, self.model, "load")
+        for name, view in self._views(flat).items():
+            given = np.asarray(values[name])
+            if given.size != view.size:
+                raise ValueError(f"load: {name} expected shape {view.shape}, got {given.shape}")
+            view[:] = given.reshape(view.shape)

@@ -1,0 +1,132 @@
+"""The transformer over arrays: the forward pass, and under it the backward pass that mirrors it.
+
+Sequences are padded on the right to the longest of the batch. The padding needs no mask: causality
+keeps it from the positions before it, and its weight in the loss is zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from motegpt.engines.array import ops
+from motegpt.engines.array.ops import Array, Clip, Ids
+
+if TYPE_CHECKING:
+    from motegpt.config import ModelConfig
+
+Weights = dict[str, Array]
+
+
+@dataclass
+class LayerTape:
+    """What one layer's backward needs: inputs of its products, scales of its norms, attention's exp."""
+
+    x: Array  # (N, C) as it came in
+    r: Array  # (N, 1) scale of the first norm
+    h: Array  # (N, C) after the first norm
+    q: Array  # (B, H, T, D), as are k and v
+    k: Array
+    v: Array
+    attended: tuple[Array, Array, Array]
+    a: Array  # (N, C) attention's output before attn_wo
+    x_mid: Array  # (N, C) after the first residual
+    r_mid: Array  # (N, 1)
+    h_mid: Array  # (N, C)
+    u: Array  # (N, 4C) before the activation
+    g: Array  # (N, 4C) after it
+
+
+@dataclass
+class Tape:
+    """What the whole backward needs."""
+
+    ids: Ids  # (B, T)
+    embedded: Array  # (N, C) before the optional norm
+    r: Array | None
+    layers: list[LayerTape] = field(default_factory=list)
+    x: Array = field(default_factory=lambda: np.empty(0))  # (N, C) before the head
+
+
+def head_of(w: Weights, model: ModelConfig) -> str:
+    """The name of the matrix that turns channels into logits."""
+    return "wte" if model.tied else "lm_head"
+
+
+def forward(w: Weights, ids: Ids, model: ModelConfig) -> tuple[Array, Tape]:
+    """ids (B, T) -> logits (B·T, V), and the tape."""
+    x = ops.embedding(ids, w["wte"], w["wpe"])
+    tape = Tape(ids, x, None)
+    if model.embedding_norm:
+        x, tape.r = ops.rmsnorm(x, model.norm_eps)
+    mask = ops.causal_mask(ids.shape[1], x.dtype)
+    for i in range(model.n_layer):
+        x, layer = layer_forward(w, f"layer{i}.", x, ids.shape[0], mask, model)
+        tape.layers.append(layer)
+    tape.x = x
+    return ops.linear(x, w[head_of(w, model)]), tape
+
+
+def backward(dlogits: Array, tape: Tape, w: Weights, dw: Weights, model: ModelConfig, clip: Clip) -> None:
+    """Adds the gradient of every parameter to dw."""
+    head = head_of(w, model)
+    dx = clip(ops.linear_backward(clip(dlogits), tape.x, w[head], dw[head]))
+    for i in reversed(range(model.n_layer)):
+        dx = layer_backward(dx, tape.layers[i], w, dw, f"layer{i}.", model, clip)
+    if tape.r is not None:
+        dx = clip(ops.rmsnorm_backward(dx, tape.embedded, tape.r, clip))
+    ops.embedding_backward(dx, tape.ids, dw["wte"], dw["wpe"])
+
+
+def layer_forward(
+    w: Weights, at: str, x: Array, batch: int, mask: Array, model: ModelConfig
+) -> tuple[Array, LayerTape]:
+    """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x)."""
+    h, r = ops.rmsnorm(x, model.norm_eps)
+    q, k, v = (ops.split_heads(ops.linear(h, w[f"{at}attn_w{name}"]), batch, model.n_head) for name in "qkv")
+    y, attended = ops.attention(q, k, v, mask)
+    a = ops.merge_heads(y)
+    x_mid = x + ops.linear(a, w[f"{at}attn_wo"])
+    h_mid, r_mid = ops.rmsnorm(x_mid, model.norm_eps)
+    u = ops.linear(h_mid, w[f"{at}mlp_fc1"])
+    g = ops.ACTIVATIONS[model.activation][0](u)
+    out = x_mid + ops.linear(g, w[f"{at}mlp_fc2"])
+    return out, LayerTape(x, r, h, q, k, v, attended, a, x_mid, r_mid, h_mid, u, g)
+
+
+def layer_backward(
+    dx: Array, tape: LayerTape, w: Weights, dw: Weights, at: str, model: ModelConfig, clip: Clip
+) -> Array:
+    """dx (N, C) after the layer -> dx (N, C) before it; each line mirrors one above, last first."""
+    batch = tape.q.shape[0]
+
+    def through(name: str, dy: Array, x: Array) -> Array:
+        return ops.linear_backward(dy, x, w[at + name], dw[at + name])
+
+    dg = clip(through("mlp_fc2", dx, tape.g))
+    du = clip(ops.ACTIVATIONS[model.activation][1](dg, tape.u, clip))
+    dh_mid = clip(through("mlp_fc1", du, tape.h_mid))
+    dx = clip(dx + ops.rmsnorm_backward(dh_mid, tape.x_mid, tape.r_mid, clip))
+    da = clip(through("attn_wo", dx, tape.a))
+    dy = ops.split_heads(da, batch, model.n_head)
+    dq, dk, dv = ops.attention_backward(dy, tape.q, tape.k, tape.v, tape.attended, clip)
+    dh_q, dh_k, dh_v = (
+        through(f"attn_w{name}", clip(ops.merge_heads(d)), tape.h)
+        for name, d in (("q", dq), ("k", dk), ("v", dv))
+    )
+    return clip(dx + ops.rmsnorm_backward(clip(dh_q + dh_k + dh_v), tape.x, tape.r, clip))
+
+
+def pad(rows: Sequence[Sequence[int]]) -> Ids:
+    """Ragged token ids -> (B, T), filled with zeros on the right."""
+    longest = max(map(len, rows))
+    return np.array([[*row, *[0] * (longest - len(row))] for row in rows], dtype=np.intp)
+
+
+def position_weights(lengths: Sequence[int], weights: Sequence[float], dtype: np.dtype[Any]) -> Array:
+    """(B·T,): each sequence's weight at its own positions, zero on the padding."""
+    inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
+    return (inside * np.array(weights)[:, None]).astype(dtype).ravel()

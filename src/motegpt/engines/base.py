@@ -1,0 +1,94 @@
+"""The contract: what the loop, the sampler and the tests may ask of any engine.
+
+Arrays cross it as NumPy arrays under the canonical names of parameters.py, matrices (out, in).
+Nothing heavy is imported here; an engine's own libraries come with the engine.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from motegpt.errors import SettingError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from motegpt.batches import Batch, Plan
+    from motegpt.config import ModelConfig, TrainConfig
+
+    Arrays = dict[str, NDArray[np.floating[Any]]]
+    # Flat in row-major order or already (out, in): a NumPy array, array.array or list of numbers.
+    Values = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class OptimizerState:
+    """Adam's moments under the names and shapes of the parameters: m of the gradients, v of their squares."""
+
+    m: Values
+    v: Values
+
+
+class Decoder(ABC):
+    """A KV cache for n sequences that advance together."""
+
+    @abstractmethod
+    def feed(self, ids: Sequence[int]) -> Sequence[Sequence[float]]:
+        """Append one token to each sequence; returns logits (n, V) of the token to follow.
+
+        Raises ValueError once block_size tokens have been fed.
+        """
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forget everything that was fed."""
+
+
+class Engine(ABC):
+    """One model with its optimiser, computed one way."""
+
+    name: ClassVar[str]
+    dtypes: ClassVar[tuple[str, ...]]
+
+    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
+        if train.dtype not in self.dtypes:
+            raise SettingError(
+                f"dtype: the {self.name} engine expected {' or '.join(self.dtypes)}, got {train.dtype}; "
+                f"try --dtype {self.dtypes[0]}"
+            )
+        self.model = model
+        self.settings = train
+
+    @abstractmethod
+    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
+        """Take over parameters, and Adam's moments (zero if None). Copies.
+
+        Raises ValueError if a name or a size is not of this model.
+        """
+
+    @abstractmethod
+    def export(self) -> tuple[Arrays, OptimizerState]:
+        """Copies of the parameters and of Adam's moments."""
+
+    @abstractmethod
+    def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
+        """For each sequence its logits (n_b, V), computed without a cache."""
+
+    @abstractmethod
+    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
+        """Loss in nats, and its gradient for each parameter; clipped by node, not yet by value or norm."""
+
+    @abstractmethod
+    def train(self, plan: Plan, start: int, count: int) -> list[float]:
+        """Do the steps start … start + count - 1 (counted from 0); returns the loss of each, in nats.
+
+        The loss of a step is that of its batch before the update.
+        """
+
+    @abstractmethod
+    def decoder(self, n: int) -> Decoder:
+        """A fresh KV cache for n sequences."""

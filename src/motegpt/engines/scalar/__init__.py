@@ -1,0 +1,1 @@
+"""The scalar engine: one graph node a number, standard library alone. The definition of right."""

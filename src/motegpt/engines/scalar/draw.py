@@ -1,0 +1,83 @@
+"""A graph of nodes as Graphviz text or as an SVG picture. Standard library only.
+
+The picture puts each node one column to the right of the furthest of its parents, and orders a column
+by where the parents stand, which keeps most edges short.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from html import escape
+
+from motegpt.engines.scalar.graph import Node, all_nodes
+
+COLUMN, ROW, BOX, HEIGHT = 150, 34, 120, 24  # distances and sizes in the picture, in pixels
+COLOURS = {"leaf": "#cfe8ff", "constant": "#eeeeee", "relu": "#ffe0b0", "log": "#ffd0d0", "exp": "#ffd0d0"}
+PLAIN_COLOUR = "#ffffff"
+
+
+def to_dot(root: Node, names: Mapping[Node, str]) -> str:
+    """The graph in Graphviz' language; `names` labels some of the nodes."""
+    nodes = all_nodes(root)
+    number = {node: i for i, node in enumerate(nodes)}
+    lines = ["digraph loss {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif", style=filled];']
+    for node, i in number.items():
+        label = "\\n".join(part.replace('"', '\\"') for part in label_of(node, names))
+        lines.append(f'  n{i} [label="{label}", fillcolor="{COLOURS.get(node.kind, PLAIN_COLOUR)}"];')
+    lines += [f"  n{number[parent]} -> n{number[node]};" for node in nodes for parent in node.parents]
+    return "\n".join([*lines, "}"]) + "\n"
+
+
+def to_svg(root: Node, names: Mapping[Node, str]) -> str:
+    """The graph as a picture; a node's tooltip has its number and its gradient in full."""
+    places = layout(root)
+    width = (max(x for x, _ in places.values()) + 1) * COLUMN
+    height = (max(y for _, y in places.values()) + 1) * ROW + HEIGHT
+    edges = [_edge(places[parent], places[node]) for node in places for parent in node.parents]
+    boxes = [_box(node, at, names) for node, at in places.items()]
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">'
+    )
+    return (
+        "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *edges, *boxes, "</svg>"]) + "\n"
+    )
+
+
+def label_of(node: Node, names: Mapping[Node, str]) -> tuple[str, str]:
+    """What a node is, and its number with its gradient."""
+    return names.get(node, node.kind), f"{node.data:.3g} | {node.grad:.2g}"
+
+
+def layout(root: Node) -> dict[Node, tuple[int, int]]:
+    """Node -> (column, row)."""
+    columns: dict[Node, int] = {}
+    for node in all_nodes(root):
+        columns[node] = 1 + max((columns[parent] for parent in node.parents), default=-1)
+    rows: dict[Node, int] = {}
+    for column in range(max(columns.values()) + 1):
+        members = [node for node in columns if columns[node] == column]
+        members.sort(key=lambda node: _mean_row(node, rows))
+        rows.update({node: row for row, node in enumerate(members)})
+    return {node: (columns[node], rows[node]) for node in columns}
+
+
+def _mean_row(node: Node, rows: Mapping[Node, int]) -> float:
+    return sum(rows[parent] for parent in node.parents) / max(1, len(node.parents))
+
+
+def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
+    x1, y1 = start[0] * COLUMN + BOX + 10, start[1] * ROW + HEIGHT
+    x2, y2 = end[0] * COLUMN + 10, end[1] * ROW + HEIGHT
+    middle = (x1 + x2) // 2
+    path = f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
+    return f'<path d="{path}" fill="none" stroke="#8899aa" stroke-opacity="0.5"/>'
+
+
+def _box(node: Node, at: tuple[int, int], names: Mapping[Node, str]) -> str:
+    x, y = at[0] * COLUMN + 10, at[1] * ROW + HEIGHT // 2
+    what, numbers = (escape(part) for part in label_of(node, names))
+    colour = COLOURS.get(node.kind, PLAIN_COLOUR)
+    title = f"<title>{what} = {node.data!r}, gradient {node.grad!r}</title>"
+    box = f'<rect width="{BOX}" height="{HEIGHT}" rx="4" fill="{colour}" stroke="#445566"/>'
+    text = f'<text x="4" y="10" font-size="9">{what}</text><text x="4" y="20" font-size="9">{numbers}</text>'
+    return f'<g transform="translate({x} {y})">{title}{box}{text}</g>'

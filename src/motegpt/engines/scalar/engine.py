@@ -1,0 +1,162 @@
+"""The scalar engine: the contract over graph nodes.
+
+NumPy appears only where the contract hands out arrays, and is imported there; training, decoding and
+`values()` do without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from motegpt.engines.base import Decoder, Engine, OptimizerState
+from motegpt.engines.scalar.adam import adam_step, clip_gradient
+from motegpt.engines.scalar.graph import Node, backward, leaves
+from motegpt.engines.scalar.model import FUSED, Cache, Matrix, empty_cache, loss_of, position
+from motegpt.parameters import parameter_table, same_names
+from motegpt.schedule import adam_rates
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from motegpt.batches import Batch, Plan
+    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.engines.base import Arrays, Values
+
+
+class ScalarEngine(Engine):
+    """nodes: every parameter in canonical order; w: the same nodes as matrices."""
+
+    name = "scalar"
+    dtypes = ("float64",)
+
+    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
+        super().__init__(model, train)
+        size = sum(parameter.size for parameter in parameter_table(model))
+        self.nodes = leaves([0.0] * size)
+        self.w = self._matrices(self.nodes)
+        self._m, self._v = [0.0] * size, [0.0] * size
+
+    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
+        for node, value in zip(self.nodes, self._flat(parameters), strict=True):
+            node.data = value
+        if optimizer_state is None:
+            self._m, self._v = [0.0] * len(self.nodes), [0.0] * len(self.nodes)
+        else:
+            self._m, self._v = self._flat(optimizer_state.m), self._flat(optimizer_state.v)
+
+    def values(self) -> dict[str, list[list[float]]]:
+        """The parameters as lists of rows, without NumPy."""
+        return {name: [[node.data for node in row] for row in rows] for name, rows in self.w.items()}
+
+    def names(self) -> dict[Node, str]:
+        """What each parameter node is called, for drawings: wte[3,0]."""
+        return {
+            node: f"{name}[{o},{i}]"
+            for name, rows in self.w.items()
+            for o, row in enumerate(rows)
+            for i, node in enumerate(row)
+        }
+
+    def export(self) -> tuple[Arrays, OptimizerState]:
+        m, v = self._arrays(self._m), self._arrays(self._v)
+        return self._arrays([node.data for node in self.nodes]), OptimizerState(m, v)
+
+    def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
+        import numpy as np
+
+        return [np.array(self._logits_of(inputs)) for inputs in batch.inputs]
+
+    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
+        loss = self._backpropagate(batch)
+        gradient = [node.grad for node in self.nodes]
+        for node in self.nodes:
+            node.grad = 0.0
+        return loss, self._arrays(gradient)
+
+    def train(self, plan: Plan, start: int, count: int) -> list[float]:
+        return [self._step(plan.batch(step), step) for step in range(start, start + count)]
+
+    def decoder(self, n: int) -> ScalarDecoder:
+        return ScalarDecoder(self.w, self.model, n)
+
+    def _step(self, batch: Batch, step: int) -> float:
+        loss = self._backpropagate(batch)
+        clip_gradient(self.nodes, self.settings)
+        adam_step(self.nodes, self._m, self._v, adam_rates(self.settings, step))
+        return loss
+
+    def _backpropagate(self, batch: Batch) -> float:
+        """Loss of the batch; leaves its gradient in the nodes. The graph ends with this call."""
+        loss = loss_of(batch, self.w, self.model)
+        backward(loss, self.settings.clip_node)
+        return loss.data
+
+    def _logits_of(self, inputs: Sequence[int]) -> list[list[float]]:
+        cache = empty_cache(self.model)
+        return [
+            [node.data for node in position(token, at, self.w, cache, self.model, FUSED)]
+            for at, token in enumerate(inputs)
+        ]
+
+    def _matrices(self, nodes: list[Node]) -> dict[str, Matrix]:
+        """The nodes of a flat list as matrices, row by row."""
+        matrices, rest = {}, iter(nodes)
+        for name, (rows, columns), _ in parameter_table(self.model):
+            matrices[name] = [[next(rest) for _ in range(columns)] for _ in range(rows)]
+        return matrices
+
+    def _flat(self, values: Values) -> list[float]:
+        """Named values, each flat or (out, in), as one list."""
+        same_names(values, self.model, "load")
+        flat: list[float] = []
+        for parameter in parameter_table(self.model):
+            numbers = numbers_of(values[parameter.name])
+            if len(numbers) != parameter.size:
+                raise ValueError(
+                    f"load: {parameter.name} expected {parameter.size} numbers, got {len(numbers)}"
+                )
+            flat += numbers
+        return flat
+
+    def _arrays(self, flat: list[float]) -> Arrays:
+        import numpy as np
+
+        arrays, at = {}, 0
+        for name, shape, _ in parameter_table(self.model):
+            size = shape[0] * shape[1]
+            arrays[name] = np.array(flat[at : at + size]).reshape(shape)
+            at += size
+        return arrays
+
+
+class ScalarDecoder(Decoder):
+    """A cache for each sequence; after a token only the numbers are kept, so no graph grows."""
+
+    def __init__(self, w: dict[str, Matrix], model: ModelConfig, n: int) -> None:
+        self._w, self._model, self._n = w, model, n
+        self.reset()
+
+    def reset(self) -> None:
+        self._caches: list[Cache] = [empty_cache(self._model) for _ in range(self._n)]
+        self._position = 0
+
+    def feed(self, ids: Sequence[int]) -> list[list[float]]:
+        if self._position >= self._model.block_size:
+            raise ValueError(f"decoder: expected at most block_size = {self._model.block_size} tokens")
+        logits = [self._feed_one(token, cache) for token, cache in zip(ids, self._caches, strict=True)]
+        self._position += 1
+        return logits
+
+    def _feed_one(self, token: int, cache: Cache) -> list[float]:
+        logits = position(token, self._position, self._w, cache, self._model, FUSED)
+        for keys, values in cache:
+            keys[-1], values[-1] = leaves(k.data for k in keys[-1]), leaves(v.data for v in values[-1])
+        return [node.data for node in logits]
+
+
+def numbers_of(values: Any) -> list[float]:
+    """The numbers of a flat or two-dimensional array, or of a list of either form."""
+    plain = values.tolist() if hasattr(values, "tolist") else list(values)
+    return [float(x) for row in plain for x in row] if plain and isinstance(plain[0], list) else plain

@@ -1,0 +1,56 @@
+"""Every error motegpt raises on purpose.
+
+MotegptError                    exit code 1: it ran and failed
+├── TrainingDiverged            the loss stopped being a finite number
+├── GradientMismatch            an engine's gradient disagrees with finite differences
+└── UsageError                  exit code 2: nothing ran, nothing was written
+    ├── SettingError            a setting that is unknown or out of its range
+    ├── DataError               text that cannot be read or learned from
+    ├── PrefixError             a prefix that the model cannot continue
+    ├── RunFolderError          a run folder that is missing, foreign, damaged or in the way
+    └── EngineUnavailable       an engine whose library is not installed
+
+Each message is one line: what was expected, what came, and the likely repair.
+"""
+
+from __future__ import annotations
+
+
+class MotegptError(Exception):
+    """The root: catch this to catch everything motegpt says about itself."""
+
+    exit_code = 1
+
+
+class TrainingDiverged(MotegptError):
+    """The loss of a step is infinite or not a number."""
+
+
+class GradientMismatch(MotegptError):
+    """A gradient is further from its finite difference than the tolerance allows."""
+
+
+class UsageError(MotegptError):
+    """What was asked for cannot be done as asked."""
+
+    exit_code = 2
+
+
+class SettingError(UsageError):
+    """A setting is unknown, missing, of the wrong kind or out of its range."""
+
+
+class DataError(UsageError):
+    """A data file is missing, empty, not text, or holds nothing to learn."""
+
+
+class PrefixError(UsageError):
+    """A prefix has characters the model never saw, or leaves no room to continue."""
+
+
+class RunFolderError(UsageError):
+    """A run folder is missing, incomplete, of another version, damaged, or would be overwritten."""
+
+
+class EngineUnavailable(UsageError):
+    """The engine exists but cannot run here; the message says what to install."""

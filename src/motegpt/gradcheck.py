@@ -1,0 +1,86 @@
+"""Every gradient before a judge that knows no calculus: central finite differences.
+
+For a parameter w and a small h, (loss(w + h) - loss(w - h)) / 2h differs from d loss / d w by a term of
+order h². In double precision with h = 1e-5 what is left is about 1e-9 of the largest gradient.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from motegpt.batches import Batch
+from motegpt.config import ModelConfig, TrainConfig, section_values
+from motegpt.engines import make_engine
+from motegpt.parameters import initialise, parameter_table
+from motegpt.presets import settings_of
+from motegpt.rng import make_rng
+
+if TYPE_CHECKING:
+    from motegpt.engines.base import Arrays, Engine
+
+H = 1e-5
+TOLERANCE = 1e-6  # of the largest gradient of the matrix; truncation and rounding leave about 1e-9
+PLACES = 6  # numbers tried of each matrix
+VOCABULARY = 7
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One matrix of one engine: the largest difference, relative to the matrix's largest gradient."""
+
+    engine: str
+    parameter: str
+    error: float
+
+    @property
+    def passed(self) -> bool:
+        return self.error <= TOLERANCE
+
+
+def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> Iterator[Judgement]:
+    """Judge every matrix of one engine on a small random problem with ragged sequences.
+
+    The preset decides activation, head and norms. Its clips are off, as a clipped gradient is not the
+    derivative, and every matrix starts at random, as a zero one would hide what depends on it.
+    """
+    settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
+    settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
+    model = ModelConfig(**section_values(settings, "model"), vocab_size=VOCABULARY)
+    train = TrainConfig(**section_values(settings, "train"))
+    engine = make_engine(name, model, train)
+    values = initialise(model, make_rng(train.rng, seed))
+    w = {p.name: np.array(values[p.name]).reshape(p.shape) for p in parameter_table(model)}
+    chance = random.Random(seed)
+    yield from judge(engine, w, random_batch(chance, model.block_size), chance)
+
+
+def judge(engine: Engine, w: Arrays, batch: Batch, chance: random.Random) -> Iterator[Judgement]:
+    """Compare the engine's gradient at w with finite differences, at a few places of each matrix."""
+    engine.load(w)
+    _, gradients = engine.gradients(batch)
+    for name, gradient in gradients.items():
+        places = [chance.randrange(gradient.size) for _ in range(PLACES)]
+        differences = [abs(gradient.flat[i] - finite_difference(engine, w, name, i, batch)) for i in places]
+        yield Judgement(engine.name, name, float(max(differences) / np.abs(gradient).max()))
+
+
+def finite_difference(engine: Engine, w: Arrays, name: str, place: int, batch: Batch) -> float:
+    """(loss(w + h) - loss(w - h)) / 2h for one number of one matrix."""
+    losses = []
+    for h in (H, -H):
+        moved = w[name].copy()
+        moved.flat[place] += h
+        engine.load({**w, name: moved})
+        losses.append(engine.gradients(batch)[0])
+    return (losses[0] - losses[1]) / (2.0 * H)
+
+
+def random_batch(chance: random.Random, block_size: int, lengths: Sequence[int] = (4, 1, 3)) -> Batch:
+    """Ragged random sequences, the first as long as the model can see."""
+    sequences = [[chance.randrange(VOCABULARY) for _ in range(n + 1)] for n in (block_size, *lengths)]
+    return Batch.of(sequences, "documents")

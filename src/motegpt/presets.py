@@ -1,0 +1,94 @@
+"""The three reference systems, each number with its source.
+
+A preset is a flat table of settings; `settings_of(name)` gives a copy to change. What all three have
+in common stands in COMMON once, so that reading a preset is reading what is special about it.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from motegpt.errors import SettingError
+
+COMMON: dict[str, Any] = {
+    "n_layer": 1,
+    "n_embd": 16,
+    "n_head": 4,
+    "norm_eps": 1e-5,  # inside the root, in all three programs
+    "batch_size": 1,
+    "seed": 42,
+    "eps": 1e-8,
+}
+
+# Source: the pure-Python microgpt of about 200 lines.
+MICROGPT: dict[str, Any] = {
+    **COMMON,
+    "block_size": 16,
+    "activation": "relu",
+    "tied": False,
+    "embedding_norm": True,
+    "init_std": 0.08,
+    "zero_init": False,
+    "framing": "bos",
+    "cut": "targets",  # n = min(block_size, len(tokens) - 1)
+    "shuffle": True,
+    "steps": 1000,
+    "rng": "python",
+    "lr": 0.01,
+    "schedule": "linear",  # lr * (1 - step / steps), step from 0
+    "adam": "corrected",
+    "beta1": 0.85,
+    "beta2": 0.99,
+    "dtype": "float64",  # Python's floats
+    "log_every": 100,
+    "n": 20,
+    "temperature": 0.5,
+}
+
+# Source: the document of Oxidized-GPT (a later version of its program takes microgpt's Adam).
+OXIDIZED: dict[str, Any] = {
+    **MICROGPT,
+    "rng": "lcg",
+    "lr": 0.005,
+    "beta1": 0.9,
+    "beta2": 0.999,
+    "clip_node": 10.0,
+    "clip_value": 5.0,
+}
+
+# Source: the document of zeroclawgpt and runs of its program.
+ZEROCLAW: dict[str, Any] = {
+    **COMMON,
+    "block_size": 8,
+    "activation": "squared_relu",
+    "tied": True,
+    "embedding_norm": False,
+    "init_std": 0.02,
+    "zero_init": True,  # attn_wo and mlp_fc2; their draws are consumed all the same
+    "framing": "bos_eos",
+    "cut": "tokens",  # long names lose their end
+    "shuffle": False,
+    "steps": 5000,
+    "rng": "xoshiro128+",
+    "lr": 0.01,
+    "schedule": "linear_to_zero",  # its document says 1 - step / steps; its losses show step from 1
+    "adam": "folded",
+    "beta1": 0.9,
+    "beta2": 0.95,
+    "dtype": "float32",
+    "log_every": 500,
+    "sample_every": 500,
+    "count_from": 0,
+    "n": 5,
+    "temperature": 1.0,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {"microgpt": MICROGPT, "oxidized": OXIDIZED, "zeroclaw": ZEROCLAW}
+DEFAULT_PRESET = "microgpt"
+
+
+def settings_of(preset: str) -> dict[str, Any]:
+    """A copy of the preset's flat table of settings."""
+    if preset not in PRESETS:
+        raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+    return dict(PRESETS[preset])

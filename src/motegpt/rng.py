@@ -1,0 +1,208 @@
+"""Random numbers: three generators behind one interface, each with a state that can be saved.
+
+`PythonRandom` is Python's own Mersenne Twister (the source of randomness of `microgpt`), `Lcg` a
+64-bit linear congruential generator (`oxidized`), `Xoshiro128Plus` a 32-bit xorshift generator whose
+derived numbers are computed in single precision (`zeroclaw`). Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import MutableSequence, Sequence
+from itertools import accumulate
+from typing import Any, ClassVar
+
+from motegpt.errors import RunFolderError, SettingError
+from motegpt.precision import single
+
+MASK32 = 0xFFFF_FFFF
+MASK64 = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Rng(ABC):
+    """A source of random numbers. The same seed gives the same numbers on every machine."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def uniform(self) -> float:
+        """A number in [0, 1)."""
+
+    @abstractmethod
+    def gauss(self, mean: float, std: float) -> float:
+        """A number from the normal distribution."""
+
+    @abstractmethod
+    def state(self) -> list[Any]:
+        """Everything that decides the numbers to come, as JSON values."""
+
+    @abstractmethod
+    def restore(self, state: Sequence[Any]) -> None:
+        """Go back to a state that `state()` gave; RunFolderError if it is none of this generator's."""
+
+    def shuffle(self, items: MutableSequence[Any]) -> None:
+        """Permute in place: Fisher-Yates, from the last item down (Knuth, TAOCP 2, algorithm 3.4.2 P)."""
+        for last in range(len(items) - 1, 0, -1):
+            chosen = int(self.uniform() * (last + 1))
+            items[last], items[chosen] = items[chosen], items[last]
+
+    def categorical(self, weights: Sequence[float]) -> int:
+        """An index, drawn with probability weights[i] / sum(weights)."""
+        cumulative = list(accumulate(weights))
+        dart = self.uniform() * cumulative[-1]
+        return next((i for i, edge in enumerate(cumulative) if dart < edge), len(weights) - 1)
+
+
+class PythonRandom(Rng):
+    """Python's `random.Random` (MT19937), with Python's own gauss, shuffle and choices."""
+
+    name = "python"
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def uniform(self) -> float:
+        return self._random.random()
+
+    def gauss(self, mean: float, std: float) -> float:
+        return self._random.gauss(mean, std)
+
+    def shuffle(self, items: MutableSequence[Any]) -> None:
+        self._random.shuffle(items)
+
+    def categorical(self, weights: Sequence[float]) -> int:
+        return self._random.choices(range(len(weights)), weights)[0]
+
+    def state(self) -> list[Any]:
+        version, words, gauss_next = self._random.getstate()
+        return [version, list(words), gauss_next]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        try:
+            version, words, gauss_next = state
+            self._random.setstate((version, tuple(words), gauss_next))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _not_a_state(self.name) from error
+
+
+class Lcg(Rng):
+    """state <- a * state + c (mod 2^64); the high 53 bits are the number.
+
+    a and c are Knuth's MMIX constants (TAOCP 2, section 3.3.4, table 1, line 26).
+    """
+
+    name = "lcg"
+    MULTIPLIER = 6364136223846793005
+    INCREMENT = 1442695040888963407
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed & MASK64
+
+    @classmethod
+    def stream(cls, seed: int, index: int) -> Lcg:
+        """The generator of sequence `index`: distant, unrelated starts for neighbouring indices.
+
+        The start is output index + 1 of SplitMix64 (Steele, Lea and Flood, 2014) seeded with `seed`.
+        """
+        z = (seed + (index + 1) * 0x9E37_79B9_7F4A_7C15) & MASK64
+        z = ((z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK64
+        z = ((z ^ (z >> 27)) * 0x94D0_49BB_1331_11EB) & MASK64
+        return cls(z ^ (z >> 31))
+
+    def uniform(self) -> float:
+        self._state = (self._state * self.MULTIPLIER + self.INCREMENT) & MASK64
+        return (self._state >> 11) * 2.0**-53
+
+    def gauss(self, mean: float, std: float) -> float:
+        """Box-Muller, two draws a number; 1 - u keeps the logarithm away from zero."""
+        radius = math.sqrt(-2.0 * math.log(1.0 - self.uniform()))
+        return mean + std * radius * math.cos(2.0 * math.pi * self.uniform())
+
+    def state(self) -> list[Any]:
+        return [self._state]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        if len(state) != 1 or not _are_words(state, MASK64):
+            raise _not_a_state(self.name)
+        self._state = state[0]
+
+
+class Xoshiro128Plus(Rng):
+    """xoshiro128+ (Blackman and Vigna, 2018), seeded and rounded as zeroclawgpt does it.
+
+    All arithmetic on its numbers is in single precision: each operation is done in double and rounded
+    once, which for + - * / and square root is exactly the single-precision result.
+    """
+
+    name = "xoshiro128+"
+
+    def __init__(self, seed: int) -> None:
+        low, high = seed & MASK32, (seed >> 32) & MASK32
+        self._words = [low ^ 0xDEAD_BEEF, high ^ 0xCAFE_BABE, (low + 1) & MASK32, (high + 1) & MASK32]
+
+    def word(self) -> int:
+        """The next 32 bits."""
+        s0, s1, s2, s3 = self._words
+        result = (s0 + s3) & MASK32
+        t = s1 << 9 & MASK32
+        s2 ^= s0
+        s3 ^= s1
+        s1 ^= s2
+        s0 ^= s3
+        s2 ^= t
+        s3 = (s3 << 11 | s3 >> 21) & MASK32
+        self._words = [s0, s1, s2, s3]
+        return result
+
+    def uniform(self) -> float:
+        return self.word() * 2.0**-32
+
+    def gauss(self, mean: float, std: float) -> float:
+        """Box-Muller in single precision, where 2^32 + 1 and 2^32 - 1 both round to 2^32."""
+        u1 = single(single(single(self.word()) + 1.0) / 2.0**32)
+        u2 = single(single(self.word()) / 2.0**32)
+        radius = single(math.sqrt(single(-2.0 * single(math.log(u1)))))
+        cosine = single(math.cos(single(single(2.0 * math.pi) * u2)))
+        return single(mean + single(single(single(std) * radius) * cosine))
+
+    def categorical(self, weights: Sequence[float]) -> int:
+        """Throw a dart at the total and walk down: the first index at which it is used up."""
+        total = 0.0
+        for weight in weights:
+            total = single(total + single(weight))
+        dart = single(single(single(self.word()) / 2.0**32) * total)
+        for index, weight in enumerate(weights):
+            dart = single(dart - single(weight))
+            if dart <= 0.0:
+                return index
+        return len(weights) - 1
+
+    def state(self) -> list[Any]:
+        return list(self._words)
+
+    def restore(self, state: Sequence[Any]) -> None:
+        if len(state) != 4 or not _are_words(state, MASK32) or not any(state):
+            raise _not_a_state(self.name)
+        self._words = list(state)
+
+
+GENERATORS: dict[str, type[PythonRandom | Lcg | Xoshiro128Plus]] = {
+    generator.name: generator for generator in (PythonRandom, Lcg, Xoshiro128Plus)
+}
+
+
+def make_rng(name: str, seed: int) -> Rng:
+    """The generator called `name`, freshly seeded."""
+    if name not in GENERATORS:
+        raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {name!r}")
+    return GENERATORS[name](seed)
+
+
+def _are_words(values: Sequence[Any], largest: int) -> bool:
+    return all(type(value) is int and 0 <= value <= largest for value in values)
+
+
+def _not_a_state(name: str) -> RunFolderError:
+    return RunFolderError(f"rng: the saved state is not one of the generator {name!r}; the file was changed")

@@ -1,0 +1,75 @@
+"""Step -> the numbers the optimiser needs at that step; the same for every engine."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from motegpt.precision import single
+
+if TYPE_CHECKING:
+    from motegpt.config import TrainConfig
+
+
+def learning_rate(train: TrainConfig, step: int) -> float:
+    """The learning rate of step `step`, counted from 0.
+
+    Warm-up rises linearly to lr over warmup_steps. After it, with p the fraction of the remaining steps
+    that lies behind, and p' the same counting the step itself:
+
+        linear          lr · (1 - p)
+        linear_to_zero  lr · (1 - p'), so that the last step has rate zero
+        cosine          lr_min + (lr - lr_min) · (1 + cos πp) / 2     (Loshchilov and Hutter, 2017)
+        constant        lr
+    """
+    done, remaining = step - train.warmup_steps, max(1, train.steps - train.warmup_steps)
+    if done < 0:
+        return train.lr * (step + 1) / train.warmup_steps
+    if train.schedule == "linear":
+        return train.lr * (1.0 - done / remaining)
+    if train.schedule == "linear_to_zero":
+        return train.lr * (1.0 - (done + 1) / remaining)
+    if train.schedule == "cosine":
+        falling = 0.5 * (1.0 + math.cos(math.pi * done / remaining))
+        return train.lr_min + (train.lr - train.lr_min) * falling
+    return train.lr
+
+
+class AdamRates(NamedTuple):
+    """Adam at one step, both forms in one: with g the gradient,
+
+    m <- keep_m · m + take_m · g,   v <- keep_v · v + take_v · g²,
+    w <- shrink · w - rate · m / (√(square · v) + eps)
+    """
+
+    keep_m: float
+    take_m: float
+    keep_v: float
+    take_v: float
+    shrink: float
+    rate: float
+    square: float
+    eps: float
+
+
+def adam_rates(train: TrainConfig, step: int) -> AdamRates:
+    """The rates of step `step`, counted from 0, with t = step + 1 (Kingma and Ba, 2015).
+
+        corrected   rate = lr / (1-β1ᵗ),             square = 1 / (1-β2ᵗ): w -= lr · m̂ / (√v̂ + eps)
+        folded      rate = lr · √(1-β2ᵗ) / (1-β1ᵗ),  square = 1: eps stands beside the uncorrected √v
+
+    The folded form is zeroclaw's, whose program holds β and 1-β in single precision: so do its averages
+    here, in whatever precision the engine computes. Weight decay is decoupled from the gradient
+    (Loshchilov and Hutter, 2019): shrink = 1 - lr · weight_decay.
+    """
+    lr = learning_rate(train, step)
+    mean_correction = 1.0 - train.beta1 ** (step + 1)
+    square_correction = 1.0 - train.beta2 ** (step + 1)
+    shrink = 1.0 - lr * train.weight_decay
+    if train.adam == "corrected":
+        decays = (train.beta1, 1.0 - train.beta1, train.beta2, 1.0 - train.beta2)
+        return AdamRates(*decays, shrink, lr / mean_correction, 1.0 / square_correction, train.eps)
+    beta1, beta2 = single(train.beta1), single(train.beta2)
+    decays = (beta1, single(1.0 - beta1), beta2, single(1.0 - beta2))
+    rate = lr * math.sqrt(square_correction) / mean_correction
+    return AdamRates(*decays, shrink, rate, 1.0, train.eps)

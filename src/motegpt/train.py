@@ -1,0 +1,240 @@
+"""The training loop. It knows only the contract of an engine.
+
+`prepare` and `resume` make a Trainer; `Trainer.run` yields a Chunk of steps at a time. A chunk ends
+where something is to be done (samples, a checkpoint, the last step) and otherwise after about
+CHUNK_SECONDS, so that a fast engine is left alone and an interrupt is answered soon.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from motegpt.batches import Plan, cut_sequences
+from motegpt.checkpoint import RunConfig, RunFolder, Source, TrainerState
+from motegpt.config import (
+    DataConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+    section_of,
+    section_values,
+)
+from motegpt.engines import engine_class, make_engine
+from motegpt.errors import RunFolderError, TrainingDiverged, UsageError
+from motegpt.parameters import initialise
+from motegpt.rng import make_rng
+from motegpt.sampling import check_prefix, generate_in_turn
+from motegpt.schedule import learning_rate
+from motegpt.tokenizer import Tokenizer
+
+if TYPE_CHECKING:
+    from motegpt.documents import Corpus
+    from motegpt.engines.base import Engine
+    from motegpt.rng import Rng
+
+CHUNK_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """One logged step: counted from 1; loss in nats before its update; tokens learned from so far."""
+
+    step: int
+    loss: float
+    lr: float
+    tokens: int
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Some steps in a row. done: steps of the run so far; samples: drawn after the last of them."""
+
+    done: int
+    losses: list[float]
+    tokens: int
+    records: list[StepRecord]
+    samples: list[str] | None
+
+
+@dataclass
+class Trainer:
+    """A run in memory: everything `prepare` or `resume` put together."""
+
+    config: RunConfig
+    tokenizer: Tokenizer
+    plan: Plan
+    engine: Engine
+    rng: Rng
+    folder: RunFolder | None = None
+    done: int = 0
+    tokens: int = 0
+    saved: int | None = None
+
+    def run(
+        self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
+    ) -> Iterator[Chunk]:
+        """Train up to step `until` (the last if None), or until `interrupted()`; saves where it stops.
+
+        Raises TrainingDiverged at a loss that is not finite.
+        """
+        last = self.config.train.steps if until is None else min(until, self.config.train.steps)
+        size = 1
+        while self.done < last and not interrupted():
+            began = time.perf_counter()
+            chunk = self._advance(min(size, self._room(last)))
+            size = next_size(size, time.perf_counter() - began)
+            if self.done == last or self._is_due(self.config.train.checkpoint_every):
+                self.save()
+            yield chunk
+        if self.saved != self.done:
+            self.save()
+
+    def _advance(self, count: int) -> Chunk:
+        """Do `count` steps, and what follows the last of them."""
+        start = self.done
+        losses = self.engine.train(self.plan, start, count)
+        self._check_finite(start, losses)
+        tokens = self.plan.tokens(start, count)
+        records = self._records(start, losses)
+        self.done, self.tokens = start + count, self.tokens + tokens
+        samples = self._samples() if self._wants_samples(self.done - 1) else None
+        if self.folder is not None:
+            self.folder.append_metrics(asdict(record) for record in records)
+        return Chunk(self.done, losses, tokens, records, samples)
+
+    def _room(self, last: int) -> int:
+        """How many steps may go by before something has to be done."""
+        train = self.config.train
+        room = last - self.done
+        if train.checkpoint_every is not None:
+            room = min(room, train.checkpoint_every - self.done % train.checkpoint_every)
+        if train.sample_every is not None:
+            to_sample = next(i for i in range(train.sample_every) if self._wants_samples(self.done + i))
+            room = min(room, to_sample + 1)
+        return room
+
+    def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
+        """The records of the steps that are logged."""
+        train, records, tokens = self.config.train, [], self.tokens
+        for step, loss in enumerate(losses, start):
+            tokens += self.plan.tokens(step, 1)
+            if self._wants(train.log_every, step):
+                records.append(StepRecord(step + 1, loss, learning_rate(train, step), tokens))
+        return records
+
+    def _wants(self, every: int, step: int) -> bool:
+        """Whether step `step` (from 0) is the first, the last, or a multiple of `every` as it is numbered."""
+        number = step + self.config.train.count_from
+        return number % every == 0 or step in (0, self.config.train.steps - 1)
+
+    def _wants_samples(self, step: int) -> bool:
+        every = self.config.train.sample_every
+        return step == self.config.train.steps - 1 or (every is not None and self._wants(every, step))
+
+    def _samples(self) -> list[str]:
+        return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng)
+
+    def _is_due(self, every: int | None) -> bool:
+        return every is not None and self.done % every == 0
+
+    def _check_finite(self, start: int, losses: list[float]) -> None:
+        for step, loss in enumerate(losses, start + 1):
+            if not math.isfinite(loss):
+                where = f"step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
+                raise TrainingDiverged(
+                    f"train: the loss of step {step} is {loss}; last good checkpoint: {where}; "
+                    f"try a smaller --lr (it was {self.config.train.lr:g}) or --clip-norm 1"
+                )
+
+    def save(self) -> None:
+        """Write a checkpoint, if the run has a folder."""
+        self.saved = self.done
+        if self.folder is not None:
+            parameters, optimizer = self.engine.export()
+            state = TrainerState(self.done, parameters, optimizer, self.rng.state())
+            self.folder.save(state, self.tokenizer)
+
+
+def next_size(size: int, seconds: float) -> int:
+    """How many steps the next chunk may have, after one of `size` steps that took `seconds`."""
+    fitting = int(size * CHUNK_SECONDS / max(seconds, 1e-9))
+    return max(1, min(fitting, 8 * size))
+
+
+def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
+    """A fresh run: flat settings by name, as presets.settings_of gives them.
+
+    The generator is used in the order of the reference programs: shuffle, initialisation, samples.
+    """
+    for name in settings:
+        section_of(name)
+    data = DataConfig(**section_values(settings, "data"))
+    train = TrainConfig(**section_values(settings, "train"))
+    sample = SampleConfig(**section_values(settings, "sample"))
+    tokenizer = Tokenizer.of(corpus.documents, data.framing)
+    model = ModelConfig(**section_values(settings, "model"), vocab_size=tokenizer.vocab_size)
+    check_prefix(sample.prefix, tokenizer, model.block_size)
+    source = Source(path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
+    config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
+    trainer, rng = _assemble(config, tokenizer, corpus)
+    trainer.engine.load(initialise(model, rng))
+    return trainer
+
+
+def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: str | None) -> Trainer:
+    """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on."""
+    config = changed(folder.config(), changes, engine)
+    if corpus.sha256 != config.source.sha256:
+        raise RunFolderError(
+            f"{folder.path}: its data ({config.source.path or 'built-in names'}) have changed since the run "
+            "began; bring the old file back, or start a new run"
+        )
+    state = folder.trainer_state(config)
+    trainer, rng = _assemble(config, folder.tokenizer(), corpus)
+    rng.restore(state.rng)
+    trainer.engine.load(state.parameters, state.optimizer)
+    trainer.folder, trainer.done, trainer.saved = folder, state.step, state.step
+    trainer.tokens = trainer.plan.tokens(0, state.step)
+    return trainer
+
+
+def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> RunConfig:
+    """The settings of a run with some replaced; UsageError for one that a run keeps for life."""
+    fixed = {*ModelConfig.model_fields, *DataConfig.model_fields, "seed", "rng", "batch_size"}
+    for name in changes:
+        if name in fixed or section_of(name) in ("model", "data"):
+            raise UsageError(f"resume: {name} cannot change within a run; start a new one with --out")
+    return config.replace(
+        engine=engine or config.engine,
+        train=config.train.replace(**section_values(changes, "train")),
+        sample=config.sample.replace(**section_values(changes, "sample")),
+        **{name: getattr(config, name) for name in ("model", "data", "source")},
+    )
+
+
+def engine_from(config: RunConfig) -> Engine:
+    """The engine a run's settings name, its parameters still to be loaded."""
+    return make_engine(config.engine, config.model, config.train)
+
+
+def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[str, Any]:
+    """The settings with a dtype the engine has, unless one was asked for."""
+    dtypes = engine_class(engine).dtypes
+    if asked or settings["dtype"] in dtypes:
+        return settings
+    return {**settings, "dtype": dtypes[0]}
+
+
+def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Trainer, Rng]:
+    """A trainer before its first step, and its generator just after the shuffle."""
+    rng = make_rng(config.train.rng, config.train.seed)
+    documents = list(corpus.documents)
+    if config.data.shuffle:
+        rng.shuffle(documents)
+    sequences = cut_sequences(tokenizer.encode_all(documents), config.model.block_size, config.data.cut)
+    plan = Plan(sequences, config.train.batch_size, config.train.loss_mean)
+    return Trainer(config, tokenizer, plan, engine_from(config), rng), rng

@@ -1,0 +1,99 @@
+"""The command line: a thin user of the public pieces.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. An error is one line on standard error; the
+traceback comes with --debug.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from motegpt.errors import MotegptError
+
+COMMANDS = {
+    "train": "Train a model on a list of your own, or on the built-in names.",
+    "sample": "Invent new text with a trained model.",
+    "graph": "Draw the graph of scalars that a loss is made of.",
+    "gradcheck": "Compare every engine's gradients with finite differences.",
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"motegpt.views.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="motegpt", message="motegpt %(version)s")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(debug: bool) -> None:
+    """A GPT small enough to see all of, and fast enough to be of use.
+
+    Try: motegpt train --steps 1000
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in arguments
+    sys.exit(_run([word for word in arguments if word != "--debug"], debug))
+
+
+def _run(arguments: list[str], debug: bool) -> int:
+    try:
+        result: Any = cli.main(arguments, prog_name="motegpt", standalone_mode=False)
+    except (
+        MotegptError,
+        click.ClickException,
+        click.Abort,
+        KeyboardInterrupt,
+        OSError,
+        MemoryError,
+    ) as error:
+        if debug:
+            raise
+        return _report(error)
+    return result if isinstance(result, int) else 0
+
+
+def _report(error: BaseException) -> int:
+    """One line on standard error; returns the exit code."""
+    if isinstance(error, BrokenPipeError):
+        sys.stderr.close()
+        return 0
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        click.echo("motegpt: interrupted", err=True)
+        return 130
+    if isinstance(error, click.ClickException):
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "motegpt"
+        click.echo(f"{where}: {_one_line(error.format_message())}; {where} --help explains", err=True)
+        return error.exit_code
+    if isinstance(error, MotegptError):
+        click.echo(f"motegpt: {_one_line(str(error))}", err=True)
+        return error.exit_code
+    if isinstance(error, MemoryError):
+        click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)
+        return 1
+    click.echo(f"motegpt: {error}", err=True)
+    return 1
+
+
+def _one_line(message: str) -> str:
+    return " ".join(message.split()).rstrip(".")

@@ -1,0 +1,61 @@
+"""motegpt gradcheck"""
+
+from __future__ import annotations
+
+import click
+
+from motegpt.engines import ENGINES
+from motegpt.errors import EngineUnavailable, GradientMismatch
+from motegpt.gradcheck import TOLERANCE, Judgement, check_engine
+from motegpt.presets import DEFAULT_PRESET
+from motegpt.views.cli.options import preset_names
+
+
+@click.command()
+@click.option(
+    "--engine", "engines", type=click.Choice(list(ENGINES)), multiple=True, help="Only this one.  [all]"
+)
+@click.option("--preset", type=click.Choice(preset_names()), default=DEFAULT_PRESET, show_default=True)
+@click.option(
+    "--n-layer", "--layers", type=int, default=2, show_default=True, help="Layers of the small model."
+)
+@click.option("--n-embd", type=int, default=8, show_default=True, help="Its width.")
+@click.option("--n-head", type=int, default=2, show_default=True, help="Its attention heads.")
+@click.option(
+    "--block-size", type=int, default=5, show_default=True, help="Its longest sequence, at least 4."
+)
+@click.option(
+    "--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Seed of weights and text."
+)
+def command(
+    engines: tuple[str, ...], preset: str, n_layer: int, n_embd: int, n_head: int, block_size: int, seed: int
+) -> None:
+    """Compare gradients with finite differences in double precision; exit code 1 if any disagrees.
+
+    Example: motegpt gradcheck --preset zeroclaw --layers 3
+    """
+    shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": max(4, block_size)}
+    judgements: list[Judgement] = []
+    click.echo(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
+    for name in engines or ENGINES:
+        try:
+            for judgement in check_engine(name, preset, shape, seed):
+                judgements.append(judgement)
+                click.echo(line_of(judgement))
+        except EngineUnavailable as error:
+            if engines:
+                raise
+            click.echo(f"{name:8} not checked: {error}")
+    failed = [j for j in judgements if not j.passed]
+    if failed:
+        raise GradientMismatch(
+            f"gradcheck: expected every error below {TOLERANCE:g}, got {len(failed)} of {len(judgements)} "
+            f"above, first {failed[0].engine} {failed[0].parameter} with {failed[0].error:.1e}"
+        )
+    click.echo(f"{len(judgements)} matrices agree with finite differences to {TOLERANCE:g}")
+
+
+def line_of(judgement: Judgement) -> str:
+    """A row of the table."""
+    verdict = "ok" if judgement.passed else "WRONG"
+    return f"{judgement.engine:8} {judgement.parameter:18} {judgement.error:22.1e} {verdict}"

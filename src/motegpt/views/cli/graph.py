@@ -1,0 +1,67 @@
+"""motegpt graph"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from motegpt.batches import Batch
+from motegpt.config import ModelConfig, TrainConfig, section_values
+from motegpt.engines.scalar.draw import to_dot, to_svg
+from motegpt.engines.scalar.engine import ScalarEngine
+from motegpt.engines.scalar.graph import Node, backward, count_kinds
+from motegpt.engines.scalar.model import FUSED, PLAIN, loss_of
+from motegpt.errors import DataError, UsageError
+from motegpt.parameters import initialise
+from motegpt.presets import DEFAULT_PRESET, settings_of
+from motegpt.rng import make_rng
+from motegpt.tokenizer import Tokenizer
+
+DRAWERS = {".svg": to_svg, ".dot": to_dot}
+
+
+@click.command()
+@click.argument("text")
+@click.option("--n-embd", type=int, default=2, show_default=True, help="Width of the tiny model.")
+@click.option("--n-head", type=int, default=1, show_default=True, help="Its attention heads.")
+@click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Its layers.")
+@click.option("--seed", type=int, default=42, show_default=True, help="Seed of its weights.")
+@click.option("--plain", is_flag=True, help="A node for every product and partial sum of a dot product.")
+@click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
+@click.option("--summary", is_flag=True, help="Count the nodes only; draw nothing.")
+def command(
+    text: str, n_embd: int, n_head: int, n_layer: int, seed: int, plain: bool, out: str | None, summary: bool
+) -> None:
+    """Draw the graph of scalars behind the loss of a tiny model on TEXT, every node with its gradient.
+
+    Example: motegpt graph emma --out emma.svg
+    """
+    path = Path(out or f"{''.join(c if c.isalnum() else '_' for c in text)}.svg")
+    if path.suffix not in DRAWERS:
+        raise UsageError(f"out: expected a file named {' or '.join('*' + s for s in DRAWERS)}, got {path}")
+    shape = {"n_embd": n_embd, "n_head": n_head, "n_layer": n_layer}
+    loss, names = loss_graph(text, shape, seed, plain)
+    click.echo(f"loss {loss.data:.4f} nats over {len(text) + 1} targets")
+    for kind, count in count_kinds(loss).items():
+        click.echo(f"{kind:>10} {count:6d}")
+    click.echo(f"{'nodes':>10} {sum(count_kinds(loss).values()):6d}")
+    if not summary:
+        path.write_text(DRAWERS[path.suffix](loss, names), encoding="utf-8")
+        click.echo(f"drawn to {path}")
+
+
+def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:
+    """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
+    if not text:
+        raise DataError("graph: expected a text of at least one character, got an empty one")
+    tokenizer = Tokenizer("".join(sorted(set(text))), "bos")
+    settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
+    model = ModelConfig(**section_values(settings, "model"), vocab_size=tokenizer.vocab_size)
+    train = TrainConfig(**section_values({**settings, "seed": seed}, "train"))
+    engine = ScalarEngine(model, train)
+    engine.load(initialise(model, make_rng(train.rng, train.seed)))
+    batch = Batch.of(tokenizer.encode_all([text]), train.loss_mean)
+    loss = loss_of(batch, engine.w, model, PLAIN if plain else FUSED)
+    backward(loss)
+    return loss, engine.names()

@@ -1,0 +1,128 @@
+"""motegpt train"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Any
+
+import click
+
+from motegpt.checkpoint import RunFolder
+from motegpt.documents import read_corpus
+from motegpt.engines import DEFAULT_ENGINE, ENGINES
+from motegpt.errors import UsageError
+from motegpt.parameters import parameter_count
+from motegpt.presets import DEFAULT_PRESET
+from motegpt.train import Trainer, fitting_dtype, prepare, resume
+from motegpt.views import console
+from motegpt.views.cli.options import given_settings, merge, preset_names, read_toml, setting_flags
+
+
+@click.command()
+@click.argument("data", required=False)
+@click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
+@click.option("--engine", type=click.Choice(list(ENGINES)), help=f"What computes.  [{DEFAULT_ENGINE}]")
+@click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
+@click.option("--out", metavar="RUN", help="Folder to write the run to.")
+@click.option("--overwrite", is_flag=True, help="Let --out replace a run.")
+@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run where it was left.")
+@click.option("--until", type=int, metavar="STEP", help="Stop after this step, saved, to be resumed.")
+@setting_flags(["model", "data", "train", "sample"])
+def command(
+    data: str | None,
+    preset: str | None,
+    engine: str | None,
+    config: str | None,
+    out: str | None,
+    overwrite: bool,
+    resumed: str | None,
+    until: int | None,
+    **flags: Any,
+) -> int:
+    """Train a model on DATA, a UTF-8 text file with one document a line; without it, on built-in names.
+
+    Example: motegpt train names.txt --steps 2000 --out runs/names
+    """
+    if until is not None and until < 1:
+        raise UsageError(f"until: expected a step of at least 1, got {until}")
+    file = read_toml(config)
+    preset, engine = preset or file.pop("preset", None), engine or file.pop("engine", None)
+    given = {**file, **given_settings(flags)}
+    if resumed is None:
+        trainer = _start(data, preset or DEFAULT_PRESET, engine or DEFAULT_ENGINE, given, out, overwrite)
+    elif out or overwrite or preset:
+        raise UsageError(
+            "resume: a run goes on in its own folder with its own preset; leave out --out and --preset"
+        )
+    else:
+        trainer = _continue(resumed, data, given, engine)
+    return _train(trainer, until)
+
+
+def _start(
+    data: str | None, preset: str, engine: str, given: dict[str, Any], out: str | None, overwrite: bool
+) -> Trainer:
+    """A fresh run; everything is checked before anything is written."""
+    settings = fitting_dtype(engine, merge(preset, given), asked="dtype" in given)
+    trainer = prepare(read_corpus(data, bool(settings.get("unique"))), settings, engine)
+    if out is not None:
+        trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
+    return trainer
+
+
+def _continue(run: str, data: str | None, given: dict[str, Any], engine: str | None) -> Trainer:
+    """A saved run, its metrics cut back to its last checkpoint."""
+    folder = RunFolder(run)
+    config = folder.config()
+    if engine is not None:
+        fitted = fitting_dtype(engine, config.train.model_dump(), asked="dtype" in given)
+        given = {"dtype": fitted["dtype"], **given}
+    corpus = read_corpus(data or config.source.path, config.data.unique)
+    trainer = resume(folder, corpus, given, engine)
+    if trainer.done >= trainer.config.train.steps:
+        raise UsageError(
+            f"resume: {run} has done all of its {trainer.done} steps; a larger --steps makes it go on"
+        )
+    folder.cut_metrics(trainer.done)
+    folder.write_config(trainer.config)
+    return trainer
+
+
+def _train(trainer: Trainer, until: int | None) -> int:
+    """Run it with a report; returns the exit code."""
+    console.begin(trainer, parameter_count(trainer.config.model))
+    if trainer.done:
+        click.echo(f"resumed after step {trainer.done}")
+    with _interrupt_flag() as interrupted, console.report_for(trainer, sys.stdout.isatty()) as report:
+        for chunk in trainer.run(until, interrupted=lambda: bool(interrupted)):
+            report.show(chunk)
+    if trainer.folder is not None:
+        click.echo(f"saved {trainer.folder.path} after step {trainer.done}", err=True)
+    if not interrupted:
+        return 0
+    how = (
+        f"motegpt train --resume {trainer.folder.path}" if trainer.folder else "--out RUN would have saved it"
+    )
+    click.echo(f"interrupted after step {trainer.done}; {how}", err=True)
+    return 130
+
+
+@contextmanager
+def _interrupt_flag() -> Iterator[list[int]]:
+    """A list that Ctrl-C fills instead of raising; a second Ctrl-C raises."""
+    seen: list[int] = []
+
+    def handler(number: int, frame: FrameType | None) -> None:
+        if seen:
+            raise KeyboardInterrupt
+        seen.append(number)
+
+    previous = signal.signal(signal.SIGINT, handler)
+    try:
+        yield seen
+    finally:
+        signal.signal(signal.SIGINT, previous)
