@@ -131,7 +131,7 @@ class RunFolder:
             )
             for name, array in arrays.items()
         }
-        self._write_tensors(TRAINER, tensors, {"step": str(state.step), "rng": json.dumps(state.rng)})
+        self._write_tensors(TRAINER, tensors, {"step": state.step, "rng": state.rng})
         self.save_parameters(state.parameters, tokenizer)
 
     def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
@@ -173,10 +173,10 @@ class RunFolder:
             group, _, parameter = name.partition(".")
             groups[group][parameter] = array
         return TrainerState(
-            step=int(metadata["step"]),
+            step=metadata["step"],
             parameters=groups["w"],
             optimizer=OptimizerState(groups["m"], groups["v"]),
-            rng=json.loads(metadata["rng"]),
+            rng=metadata["rng"],
         )
 
     def _metrics_lines(self) -> list[str]:
@@ -188,7 +188,7 @@ class RunFolder:
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._write(name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
 
-    def _read_json(self, name: str) -> dict[str, Any]:
+    def _read_json(self, name: str) -> Any:
         """The object in a JSON file, of this version of the format."""
         path = self.path / name
         try:
@@ -197,22 +197,18 @@ class RunFolder:
             raise self._missing(name) from None
         except (ValueError, OSError, RecursionError) as error:
             raise RunFolderError(f"{path}: expected JSON, got {error}") from None
-        if not isinstance(values, dict) or values.get("format") != FORMAT:
-            found = values.get("format") if isinstance(values, dict) else None
-            raise RunFolderError(
-                f"{path}: expected run format {FORMAT}, got {found!r}; it was written by another version of "
-                "motegpt or by another program"
-            )
+        self._check_format(path, values)
         return values
 
-    def _write_tensors(self, name: str, tensors: Mapping[str, Any], metadata: dict[str, str]) -> None:
+    def _write_tensors(self, name: str, tensors: Mapping[str, Any], metadata: dict[str, Any]) -> None:
         from safetensors.numpy import save
 
-        metadata = {"format": f"motegpt {FORMAT}", **metadata}
-        metadata["sha256"] = digest(tensors, metadata)
-        self._write(name, save(dict(tensors), metadata))
+        metadata = {"format": FORMAT, **metadata}
+        signed = {**metadata, "sha256": digest(tensors, metadata)}
+        # One entry: the library writes several in an order that changes from run to run.
+        self._write(name, save(dict(tensors), {"motegpt": json.dumps(signed)}))
 
-    def _read_tensors(self, name: str) -> tuple[Arrays, dict[str, str]]:
+    def _read_tensors(self, name: str) -> tuple[Arrays, dict[str, Any]]:
         """The tensors and metadata of a file whose digest is right."""
         from safetensors import SafetensorError, safe_open
 
@@ -221,18 +217,24 @@ class RunFolder:
             raise self._missing(name)
         try:
             with safe_open(path, framework="numpy") as file:
-                metadata = dict(file.metadata() or {})
+                metadata = json.loads((file.metadata() or {}).get("motegpt", "{}"))
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, TypeError, ValueError, KeyError) as error:
+        except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
             raise RunFolderError(f"{path}: is not a whole safetensors file ({error})") from None
-        if metadata.get("format") != f"motegpt {FORMAT}":
-            raise RunFolderError(
-                f"{path}: expected format motegpt {FORMAT}, got {metadata.get('format')!r}; it was written "
-                "by another version of motegpt or by another program"
-            )
+        self._check_format(path, metadata)
         if metadata.pop("sha256", None) != digest(tensors, metadata):
             raise RunFolderError(f"{path}: its contents do not match its digest; the file was changed")
         return tensors, metadata
+
+    @staticmethod
+    def _check_format(path: Path, values: Any) -> None:
+        """RunFolderError unless `values` is an object of this version of the format."""
+        found = values.get("format") if isinstance(values, dict) else None
+        if found != FORMAT or isinstance(found, bool):
+            raise RunFolderError(
+                f"{path}: expected run format {FORMAT}, got {found!r}; it was written by another version of "
+                "motegpt or by another program"
+            )
 
     def _check_shapes(self, name: str, tensors: Arrays, model: ModelConfig, groups: tuple[str, ...]) -> None:
         expected = {group + p.name: p.shape for group in groups for p in parameter_table(model)}
@@ -264,7 +266,7 @@ class RunFolder:
         _sync_folder(self.path)
 
 
-def digest(tensors: Mapping[str, Any], metadata: Mapping[str, str]) -> str:
+def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     """SHA-256 over names, types, shapes and numbers of all tensors, and over the metadata."""
     import numpy as np
 

@@ -195,5 +195,7 @@ def _one_line(error: ValidationError, known: Iterable[str]) -> str:
         return f"{name}: expected a value, got none"
     if problem["type"] == "value_error":
         return str(problem["ctx"]["error"])
-    expected = problem["msg"].replace("Input should be", "expected").rstrip(".")
+    expected = problem["msg"].replace("Input should be ", "expected ")
+    expected = expected.replace("expected greater", "expected a number greater")
+    expected = expected.replace("expected less", "expected a number less")
     return f"{name}: {expected[0].lower()}{expected[1:]}, got {problem['input']!r}"

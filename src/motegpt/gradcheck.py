@@ -69,15 +69,15 @@ def judge(engine: Engine, w: Arrays, batch: Batch, chance: random.Random) -> Ite
         yield Judgement(engine.name, name, float(max(differences) / np.abs(gradient).max()))
 
 
-def finite_difference(engine: Engine, w: Arrays, name: str, place: int, batch: Batch) -> float:
-    """(loss(w + h) - loss(w - h)) / 2h for one number of one matrix."""
+def finite_difference(engine: Engine, w: Arrays, name: str, place: int, batch: Batch, h: float = H) -> float:
+    """(loss(w + h) - loss(w - h)) / 2h for one number of one matrix; leaves the engine at w - h."""
     losses = []
-    for h in (H, -H):
+    for step in (h, -h):
         moved = w[name].copy()
-        moved.flat[place] += h
+        moved.flat[place] += step
         engine.load({**w, name: moved})
         losses.append(engine.gradients(batch)[0])
-    return (losses[0] - losses[1]) / (2.0 * H)
+    return (losses[0] - losses[1]) / (2.0 * h)
 
 
 def random_batch(chance: random.Random, block_size: int, lengths: Sequence[int] = (4, 1, 3)) -> Batch:

@@ -84,9 +84,9 @@ class Trainer:
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
         size = 1
         while self.done < last and not interrupted():
-            began = time.perf_counter()
-            chunk = self._advance(min(size, self._room(last)))
-            size = next_size(size, time.perf_counter() - began)
+            count, began = min(size, self._room(last)), time.perf_counter()
+            chunk = self._advance(count)
+            size = next_size(count, time.perf_counter() - began)
             if self.done == last or self._is_due(self.config.train.checkpoint_every):
                 self.save()
             yield chunk
@@ -159,10 +159,10 @@ class Trainer:
             self.folder.save(state, self.tokenizer)
 
 
-def next_size(size: int, seconds: float) -> int:
-    """How many steps the next chunk may have, after one of `size` steps that took `seconds`."""
-    fitting = int(size * CHUNK_SECONDS / max(seconds, 1e-9))
-    return max(1, min(fitting, 8 * size))
+def next_size(count: int, seconds: float) -> int:
+    """How many steps the next chunk may have, after one of `count` steps that took `seconds`."""
+    fitting = int(count * CHUNK_SECONDS / max(seconds, 1e-9))
+    return max(1, min(fitting, 8 * count))
 
 
 def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:

@@ -129,4 +129,4 @@ def pad(rows: Sequence[Sequence[int]]) -> Ids:
 def position_weights(lengths: Sequence[int], weights: Sequence[float], dtype: np.dtype[Any]) -> Array:
     """(B·T,): each sequence's weight at its own positions, zero on the padding."""
     inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
-    return (inside * np.array(weights)[:, None]).astype(dtype).ravel()
+    return np.where(inside, np.array(weights, dtype)[:, None], 0).ravel()

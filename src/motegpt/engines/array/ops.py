@@ -36,8 +36,8 @@ def node_clip(bound: float | None) -> Clip:
 
 def embedding(ids: Ids, wte: Array, wpe: Array) -> Array:
     """x[b, t] = wte[ids[b, t]] + wpe[t].   ids (B, T), wte (V, C), wpe (block_size, C) -> x (B·T, C)"""
-    x: Array = (wte[ids] + wpe[: ids.shape[1]]).reshape(-1, wte.shape[1])
-    return x
+    x: Array = wte[ids] + wpe[: ids.shape[1]]
+    return np.reshape(x, (-1, wte.shape[1]))
 
 
 def embedding_backward(dx: Array, ids: Ids, dwte: Array, dwpe: Array) -> None:
@@ -48,7 +48,7 @@ def embedding_backward(dx: Array, ids: Ids, dwte: Array, dwpe: Array) -> None:
 
 def rmsnorm(x: Array, eps: float) -> tuple[Array, Array]:
     """y = x · r with r = (mean(x²) + eps)^-½ (Zhang and Sennrich, 2019).   x (N, C) -> y (N, C), r (N, 1)"""
-    r = (np.square(x).mean(axis=-1, keepdims=True) + eps) ** -0.5
+    r: Array = (np.square(x).mean(axis=-1, keepdims=True) + eps) ** -0.5
     return x * r, r
 
 
@@ -56,7 +56,8 @@ def rmsnorm_backward(dy: Array, x: Array, r: Array, clip: Clip) -> Array:
     """dx of y = x · r, with dr = Σ dy·x and dmean = -½ r³ dr."""
     dr = clip((dy * x).sum(axis=-1, keepdims=True))
     dmean = clip(-0.5 * r**3 * dr)
-    return dy * r + x * (2.0 / x.shape[-1] * dmean)
+    dx: Array = dy * r + x * (2.0 / x.shape[-1] * dmean)
+    return dx
 
 
 def linear(x: Array, w: Array) -> Array:

@@ -37,6 +37,8 @@ def command(
 
     Example: motegpt graph emma --out emma.svg
     """
+    if not text:
+        raise DataError("graph: expected a text of at least one character, got an empty one")
     path = Path(out or f"{''.join(c if c.isalnum() else '_' for c in text)}.svg")
     if path.suffix not in DRAWERS:
         raise UsageError(f"out: expected a file named {' or '.join('*' + s for s in DRAWERS)}, got {path}")
@@ -53,8 +55,6 @@ def command(
 
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:
     """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
-    if not text:
-        raise DataError("graph: expected a text of at least one character, got an empty one")
     tokenizer = Tokenizer("".join(sorted(set(text))), "bos")
     settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
     model = ModelConfig(**section_values(settings, "model"), vocab_size=tokenizer.vocab_size)

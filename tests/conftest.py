@@ -1,0 +1,105 @@
+"""What many tests share: where the reference runs are, small problems, and the command line in-process."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+from motegpt.batches import Batch
+from motegpt.config import ModelConfig, TrainConfig, section_values
+from motegpt.engines import make_engine
+from motegpt.engines.base import Engine
+from motegpt.parameters import initialise
+from motegpt.presets import settings_of
+from motegpt.rng import make_rng
+from motegpt.views.cli import main
+
+SHARED = Path(__file__).parents[2] / "shared"
+VOCABULARY = 6
+
+
+@pytest.fixture(scope="session")
+def names_txt() -> Path:
+    """The public list of 32,033 names."""
+    path = SHARED / "data" / "names.txt"
+    if not path.exists():
+        pytest.skip("names.txt, 32,033 names, is not beside this checkout")
+    return path
+
+
+@pytest.fixture(scope="session")
+def microgpt_reference() -> dict[str, Any]:
+    """Losses and samples of the pure-Python microgpt, seed 42."""
+    path = SHARED / "reference" / "microgpt_seed42.json"
+    if not path.exists():
+        pytest.skip("the reference run of microgpt is not beside this checkout")
+    return json.loads(path.read_text())
+
+
+@pytest.fixture(scope="session")
+def zeroclaw_reference() -> dict[str, Any]:
+    """Losses and samples of zeroclawgpt, seed 42, read off a run of it."""
+    return json.loads((Path(__file__).parent / "reference" / "zeroclaw_seed42.json").read_text())
+
+
+class Ended(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def motegpt(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Ended]:
+    """Run a command line in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*words: object) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ending:
+            main([str(word) for word in words])
+        return Ended(int(ending.value.code or 0), *capsys.readouterr())
+
+    return run
+
+
+def small_settings(preset: str = "microgpt", **changes: Any) -> dict[str, Any]:
+    """A preset in double precision, small, with nothing starting at zero."""
+    small = {
+        "n_embd": 8,
+        "n_head": 2,
+        "block_size": 6,
+        "dtype": "float64",
+        "zero_init": False,
+        "init_std": 0.3,
+    }
+    return {**settings_of(preset), **small, **changes}
+
+
+def small_engine(name: str, settings: dict[str, Any], vocab_size: int = VOCABULARY) -> Engine:
+    """An engine with fresh parameters; the same settings give the same ones on every engine."""
+    model = ModelConfig(**section_values(settings, "model"), vocab_size=vocab_size)
+    train = TrainConfig(**section_values(settings, "train"))
+    engine = make_engine(name, model, train)
+    engine.load(initialise(model, make_rng(train.rng, train.seed)))
+    return engine
+
+
+def random_sequences(seed: int, count: int, longest: int, vocab_size: int = VOCABULARY) -> list[list[int]]:
+    """Ragged token sequences with 1 … longest inputs; the first is the longest."""
+    chance = random.Random(seed)
+    lengths = [longest, *(chance.randint(1, longest) for _ in range(count - 1))]
+    return [[chance.randrange(vocab_size) for _ in range(n + 1)] for n in lengths]
+
+
+def random_batch(seed: int, count: int = 3, longest: int = 6, loss_mean: str = "documents") -> Batch:
+    """A ragged batch."""
+    return Batch.of(random_sequences(seed, count, longest), loss_mean)

@@ -1,0 +1,201 @@
+"""The run folder: whole or not at all, and damage is noticed."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from motegpt import GPT
+from motegpt.checkpoint import RunFolder
+from motegpt.errors import RunFolderError
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A small finished run."""
+    GPT.train(["anna", "bob", "carla"], engine="array", steps=5).save(tmp_path / "run")
+    return tmp_path / "run"
+
+
+def edit_json(path, **changes):
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def rewrite(path, change):
+    """Change the tensors of a safetensors file, keeping its metadata."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path, metadata)
+
+
+def test_save_and_load_round_trip(tmp_path):
+    model = GPT.train(["anna", "bob", "carla"], engine="array", steps=5, seed=3)
+    model.save(tmp_path / "run")
+    loaded = GPT.load(tmp_path / "run")
+    assert loaded.config == model.config
+    for name, array in model.engine.export()[0].items():
+        np.testing.assert_array_equal(loaded.engine.export()[0][name], array)
+    assert loaded.generate(5, seed=1) == model.generate(5, seed=1)
+    loaded.save(tmp_path / "copy")
+    assert GPT.load(tmp_path / "copy", engine="scalar").generate(5, seed=1) == model.generate(5, seed=1)
+
+
+def test_the_folder_holds_json_and_safetensors_alone(run):
+    assert sorted(path.name for path in run.iterdir()) == [
+        "config.json", "metrics.jsonl", "model.safetensors", "tokenizer.json", "trainer.safetensors",
+    ]  # fmt: skip
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-9])
+
+
+def flip(path):
+    data = bytearray(path.read_bytes())
+    data[-5] ^= 1
+    path.write_bytes(data)
+
+
+def foreign(path):
+    save_file({"a": np.zeros(3)}, path)
+
+
+DAMAGE = {
+    "no config": (lambda run: (run / "config.json").unlink(), "is not a run folder"),
+    "no model": (lambda run: (run / "model.safetensors").unlink(), "before its first checkpoint"),
+    "another version": (lambda run: edit_json(run / "config.json", format=2), "expected run format 1, got 2"),
+    "not json": (lambda run: (run / "config.json").write_text("{"), "expected JSON"),
+    "deep json": (lambda run: (run / "config.json").write_text("[" * 10**6), "expected JSON"),
+    "a list": (lambda run: (run / "config.json").write_text("[]"), "expected run format 1"),
+    "unknown key": (lambda run: edit_json(run / "config.json", extra=1), "unknown setting 'extra'"),
+    "no key": (lambda run: edit_json(run / "config.json", model={}), "vocab_size: expected a value"),
+    "other characters": (
+        lambda run: edit_json(run / "tokenizer.json", characters="abc"),
+        "is not the tokenizer",
+    ),
+    "no characters": (lambda run: edit_json(run / "tokenizer.json", characters=None), "expected characters"),
+    "truncated": (lambda run: cut(run / "model.safetensors"), "not a whole safetensors file"),
+    "one bit": (lambda run: flip(run / "model.safetensors"), "do not match its digest"),
+    "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 1, got None"),
+    "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
+    "absurd header": (
+        lambda run: (run / "model.safetensors").write_bytes(b"\xff" * 64),
+        "not a whole safetensors",
+    ),
+    "number": (
+        lambda run: rewrite(run / "model.safetensors", lambda t: t["wte"].fill(0)),
+        "do not match its digest",
+    ),
+    "config of a larger model": (
+        lambda run: edit_json(
+            run / "config.json",
+            model={**json.loads((run / "config.json").read_text())["model"], "n_embd": 32},
+        ),
+        "belongs to another model",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damage_is_one_clear_line(run, kind):
+    damage, said = DAMAGE[kind]
+    damage(run)
+    with pytest.raises(RunFolderError) as error:
+        GPT.load(run)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("damage", [cut, flip, foreign])
+def test_a_damaged_trainer_state_is_not_resumed(run, damage):
+    damage(run / "trainer.safetensors")
+    folder = RunFolder(run)
+    with pytest.raises(RunFolderError):
+        folder.trainer_state(folder.config())
+
+
+def test_a_run_is_not_overwritten_unless_told(run):
+    model = GPT.load(run)
+    before = {path.name: path.read_bytes() for path in run.iterdir()}
+    with pytest.raises(RunFolderError, match=r"a run is there already.*--resume.*--overwrite"):
+        model.save(run)
+    assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+    model.save(run, overwrite=True)
+
+
+def test_other_files_are_never_overwritten(tmp_path, run):
+    (tmp_path / "precious").mkdir()
+    (tmp_path / "precious" / "thesis.txt").write_text("years of work")
+    for overwrite in (False, True):
+        with pytest.raises(RunFolderError, match="holds other files"):
+            GPT.load(run).save(tmp_path / "precious", overwrite=overwrite)
+    with pytest.raises(RunFolderError, match="got a file"):
+        GPT.load(run).save(tmp_path / "precious" / "thesis.txt")
+
+
+def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch):
+    before = (run / "model.safetensors").read_bytes()
+
+    def no_space(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", no_space)
+    model = GPT.load(run)
+    with pytest.raises(OSError, match="No space"):
+        RunFolder(run).save_parameters(model.engine.export()[0], model.tokenizer)
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+def test_a_half_written_metrics_line_is_forgotten(run):
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "lo')
+    folder = RunFolder(run)
+    assert [record["step"] for record in folder.metrics()] == [1, 5]
+    folder.cut_metrics(3)
+    assert [record["step"] for record in folder.metrics()] == [1]
+
+
+COMMAND = [
+    sys.executable,
+    "-m",
+    "motegpt",
+    "train",
+    "--engine",
+    "array",
+    "--steps",
+    "4000",
+    "--checkpoint-every",
+    "7",
+]
+
+
+def test_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_end(tmp_path):
+    """Eight kills; what is left loads each time, and the end is that of a run that was never killed."""
+    common = ["--log-every", "50", "--n-embd", "8", "-n", "2"]
+    subprocess.run([*COMMAND, *common, "--out", tmp_path / "whole"], check=True, capture_output=True)
+    words = ["--out", tmp_path / "killed"]
+    for attempt in range(8):
+        process = subprocess.Popen([*COMMAND, *common, *words] if attempt == 0 else [*COMMAND[:4], *words],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
+        deadline = time.monotonic() + 30
+        while not (tmp_path / "killed" / "model.safetensors").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        time.sleep(0.3 + 0.037 * attempt)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        words = ["--resume", tmp_path / "killed"]
+        GPT.load(tmp_path / "killed")
+    done = subprocess.run([*COMMAND[:4], *words], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    for name in ("trainer.safetensors", "model.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

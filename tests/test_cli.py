@@ -1,0 +1,348 @@
+"""The command line as a person or a script meets it."""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from motegpt.config import SECTIONS
+from motegpt.presets import PRESETS
+from motegpt.views.cli import COMMANDS
+from motegpt.views.cli.options import FOUND_FROM_DATA
+
+QUICK = ("--steps", 3, "--engine", "array", "-n", 2)
+
+
+def test_train_prints_the_plain_lines(motegpt):
+    ended = motegpt("train", "--steps", 200, "--engine", "array", "-n", 20)
+    assert ended.code == 0
+    lines = ended.out.splitlines()
+    assert lines[:4] == ["num docs: 98", "vocab size: 26", "num params: 4160", "Training..."]
+    assert re.fullmatch(r"step    1 /  200 \| loss 3\.\d{4}", lines[4])
+    assert [line.split()[1] for line in lines[4:7]] == ["1", "100", "200"]
+    assert lines[7] == "--- inference (new, hallucinated names) ---"
+    assert lines[8].startswith("sample  1: ")
+    assert lines[27].startswith("sample 20: ")
+    assert len(lines) == 28
+    assert ended.err == ""
+
+
+def test_zeroclaw_prints_its_own_numbering(motegpt, zeroclaw_reference):
+    ended = motegpt("train", "--preset", "zeroclaw", "--engine", "array", "--until", 1)
+    samples = zeroclaw_reference["printed_table"][0]["samples"]
+    expected = [
+        "step    0 / 5000 | loss 3.2943",
+        *(f"sample  {i}: {text}" for i, text in enumerate(samples, 1)),
+    ]
+    assert ended.out.splitlines()[4:] == expected
+
+
+def test_microgpt_as_a_command_prints_the_reference(motegpt, names_txt, microgpt_reference, tmp_path):
+    ended = motegpt("train", names_txt, "--preset", "microgpt", "--engine", "array", "--dtype", "float64",
+                    "--log-every", 1, "--out", "run")  # fmt: skip
+    lines = ended.out.splitlines()
+    assert lines[:3] == ["num docs: 32033", "vocab size: 27", "num params: 4192"]
+    assert lines[4] == "step    1 / 1000 | loss 3.3660"
+    assert [line.partition(": ")[2] for line in lines[-20:]] == microgpt_reference["samples"]
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records] == list(range(1, 1001))
+    assert [record["loss"] for record in records] == pytest.approx(microgpt_reference["losses"], abs=1e-9)
+
+
+def test_train_save_sample(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("жанна\nиванна\nанна\n")
+    assert motegpt("train", "list.txt", *QUICK, "--out", "run").code == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["source"]["path"] == "list.txt"
+    first = motegpt("sample", "run", "-n", 6, "--seed", 1, "--prefix", "ан")
+    assert first.code == 0
+    assert len(first.out.splitlines()) == 6
+    assert all(line.startswith("ан") for line in first.out.splitlines())
+    assert motegpt("sample", "run", "-n", 6, "--seed", 1, "--prefix", "ан").out == first.out
+    assert motegpt("sample", "run", "-n", 6, "--seed", 2, "--prefix", "ан").out != first.out
+    assert len(set(motegpt("sample", "run", "-n", 4, "--temperature", 0).out.splitlines())) == 1
+
+
+def test_until_and_resume(motegpt, tmp_path):
+    whole = motegpt("train", "--steps", 9, "--engine", "array", "--out", "whole").out
+    assert motegpt("train", "--steps", 9, "--engine", "array", "--out", "parts", "--until", 4).code == 0
+    parts = motegpt("train", "--resume", "parts").out
+    assert parts.splitlines()[-21:] == whole.splitlines()[-21:]
+    for name in ("model.safetensors", "trainer.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    again = motegpt("train", "--resume", "parts")
+    assert (again.code, again.err.count("\n")) == (2, 1)
+    assert "a larger --steps makes it go on" in again.err
+    assert motegpt("train", "--resume", "parts", "--steps", 12).code == 0
+
+
+def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path):
+    help_text = motegpt("train", "--help").out
+    for section, config in SECTIONS.items():
+        for name in config.model_fields.keys() - FOUND_FROM_DATA:
+            assert f"--{name.replace('_', '-')}" in help_text, name
+            value = {**PRESETS["oxidized"], **PRESETS["microgpt"]}.get(
+                name, config.model_fields[name].default
+            )
+            value = {None: '"none"', True: "true", False: "false"}.get(value, repr(value)) if not isinstance(
+                value, int | float | str) or isinstance(value, bool) else json.dumps(value)  # fmt: skip
+            (tmp_path / "c.toml").write_text(
+                f"steps = 1\n{name} = {value}\n" if name != "steps" else "steps = 1\n"
+            )
+            ended = motegpt("train", "--config", "c.toml", "--engine", "array")
+            assert ended.code == 0, (section, name, ended.err)
+
+
+def test_toml_tables_flags_win_and_both_win_over_the_preset(motegpt, tmp_path):
+    (tmp_path / "c.toml").write_text(
+        'preset = "zeroclaw"\nengine = "array"\n[model]\nn_layer = 2\n'
+        '[train]\nsteps = 2\nlr = 0.5\nsample_every = "none"\n'
+    )
+    ended = motegpt("train", "--config", "c.toml", "--lr", 0.25, "--out", "run")
+    assert ended.code == 0, ended.err
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["model"]["n_layer"], config["model"]["tied"]) == (2, True)
+    assert (config["train"]["steps"], config["train"]["lr"], config["train"]["sample_every"]) == (
+        2,
+        0.25,
+        None,
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stps = 3", "unknown setting 'stps'; did you mean steps?"),
+        ("[train]\nn_layer = 3", "n_layer belongs in [model]"),
+        ("[trian]\nlr = 3", "unknown setting 'trian'; did you mean train?"),
+        ("steps = ", "expected a TOML file"),
+        ('steps = "ten"', "steps: expected a valid integer, got 'ten'"),
+        ("vocab_size = 3", "unknown setting 'vocab_size'"),
+    ],
+)
+def test_a_wrong_toml_file(motegpt, tmp_path, text, said):
+    (tmp_path / "c.toml").write_text(text)
+    ended = motegpt("train", "--config", "c.toml", "--out", "run")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert said in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n", "one.txt": b"aaa\naa\n"}
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["none.txt"], "no such file; expected a UTF-8 text file with one document a line"),
+        (["empty.txt"], "empty file"),
+        (["binary.txt"], "binary data"),
+        (["latin.txt"], "byte 0xeb in line 2, byte 3"),
+        (["one.txt"], "at least 2 different characters"),
+        ([".", "--steps", "3"], "cannot be read"),
+        (["--n-embd", "10"], "multiple of n_head = 4"),
+        (["--n-embd", "0"], "n_embd: expected a number greater than or equal to 1, got 0"),
+        (["--n-layer", "-1"], "n_layer"),
+        (["--layers", "0"], "n_layer"),
+        (["--n-head", "0"], "n_head"),
+        (["--block-size", "0"], "block_size"),
+        (["--batch-size", "0"], "batch_size"),
+        (["--steps", "0"], "steps"),
+        (["--steps", "-5"], "steps"),
+        (["--lr", "nan"], "lr"),
+        (["--temperature", "-1"], "temperature"),
+        (["--seed", "-1"], "seed"),
+        (["--until", "0"], "until"),
+        (["--prefix", "X"], "'X'"),
+        (["--prefix", "a" * 16], "at most 15 characters"),
+        (["--engine", "scalar", "--dtype", "float32"], "the scalar engine expected float64"),
+        (["--engine", "abacus"], "abacus"),
+        (["--stesp", "3"], "--steps"),
+        (["--steps", "three"], "three"),
+        (["a", "b"], "unexpected extra argument"),
+        (["--config", "none.toml"], "none.toml"),
+        (["--resume", "nowhere"], "no such run folder"),
+        (["--resume", "nowhere", "--preset", "zeroclaw"], "leave out --out and --preset"),
+    ],
+    ids=str,
+)
+def test_wrong_use_is_one_line_exit_2_and_nothing_written(motegpt, tmp_path, words, said):
+    for name, data in BAD_DATA.items():
+        (tmp_path / name).write_bytes(data)
+    out = [] if "--resume" in words else ["--out", "run"]
+    ended = motegpt("train", *words, *out)
+    assert ended.code == 2
+    assert ended.err.count("\n") == 1
+    assert said.lower() in ended.err.lower()
+    assert ended.out == ""
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(BAD_DATA)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "no such run folder"),
+        (["run", "--prefix", "Q"], "'Q'"),
+        (["run", "--prefix", "a" * 16], "at most 15"),
+        (["run", "-n", 0], "n: expected a number greater than or equal to 1"),
+        (["run", "--temperature", -0.5], "temperature"),
+        ([], "missing argument"),
+    ],
+    ids=str,
+)
+def test_wrong_use_of_sample(motegpt, words, said):
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    ended = motegpt("sample", *words)
+    assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
+    assert said.lower() in ended.err.lower()
+
+
+def test_a_run_of_another_version(motegpt, tmp_path):
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    config = tmp_path / "run" / "config.json"
+    config.write_text(config.read_text().replace('"format": 1', '"format": 9'))
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    for words in (["sample", "run"], ["train", "--resume", "run"]):
+        ended = motegpt(*words)
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert "expected run format 1, got 9" in ended.err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_an_existing_run_is_kept_unless_told(motegpt):
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    ended = motegpt("train", *QUICK, "--out", "run")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert motegpt("train", *QUICK, "--out", "run", "--overwrite").code == 0
+
+
+def test_debug_shows_the_traceback(motegpt):
+    from motegpt.errors import DataError
+    from motegpt.views.cli import main
+
+    with pytest.raises(DataError):
+        main(["train", "none.txt", "--debug"])
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_an_example(motegpt, command):
+    ended = motegpt(command, "--help")
+    assert ended.code == 0
+    assert f"Example: motegpt {command}" in ended.out
+    assert all(len(line) <= 80 for line in ended.out.splitlines())
+    assert command in motegpt("--help").out
+
+
+def test_help_imports_no_numpy():
+    program = (
+        "import sys; sys.modules['numpy'] = None\n"
+        "from motegpt.views.cli import main\n"
+        "main(['train', '--help'])"
+    )
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
+
+
+def test_graph_draws_and_counts(motegpt, tmp_path):
+    ended = motegpt("graph", "emma")
+    assert ended.code == 0
+    assert re.search(r"relu +40\n", ended.out)
+    svg = (tmp_path / "emma.svg").read_text()
+    assert svg.startswith("<svg")
+    assert svg.count("<g ") == int(re.search(r"nodes +(\d+)", ended.out)[1])
+    assert motegpt("graph", "em", "--out", "em.dot", "--plain").code == 0
+    assert (tmp_path / "em.dot").read_text().startswith("digraph")
+    for words, said in (
+        (["em", "--out", "em.png"], "*.svg"),
+        ([""], "empty"),
+        (["em", "--n-embd", 0], "n_embd"),
+    ):
+        ended = motegpt("graph", *words)
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert said in ended.err
+
+
+def test_gradcheck_passes_on_every_preset(motegpt):
+    for preset in PRESETS:
+        ended = motegpt("gradcheck", "--preset", preset)
+        assert ended.code == 0, ended.out + ended.err
+        assert "WRONG" not in ended.out
+
+
+def test_gradcheck_goes_red_on_a_wrong_gradient(motegpt, monkeypatch):
+    from motegpt.engines.array import ops
+
+    monkeypatch.setattr(ops, "rmsnorm_backward", lambda dy, x, r, clip: dy * r)
+    ended = motegpt("gradcheck", "--engine", "array")
+    assert ended.code == 1
+    assert "WRONG" in ended.out
+    assert ended.err.count("\n") == 1
+
+
+def interrupted_run(tmp_path, *words):
+    """A training of the scalar engine that gets Ctrl-C once it has shown a step."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "motegpt", "train", "--engine", "scalar", "--log-every", "1", *words],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    for line in process.stdout:
+        if line.startswith("step"):
+            break
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(motegpt, tmp_path):
+    code, err = interrupted_run(tmp_path, "--out", "run")
+    assert code == 130
+    assert "motegpt train --resume run" in err
+    assert "Traceback" not in err
+    assert motegpt("train", "--resume", "run", "--steps", 60).code in (0, 2)
+    assert motegpt("sample", "run", "-n", 1).code == 0
+
+
+def test_ctrl_c_without_a_folder_says_what_would_have_helped(tmp_path):
+    code, err = interrupted_run(tmp_path)
+    assert code == 130
+    assert "--out RUN would have saved it" in err
+
+
+def test_a_live_bar_on_a_terminal(tmp_path):
+    """On a pseudo-terminal of 80 columns: a bar with speed and time left, then the plain lines."""
+    parent, child = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "motegpt", "train", "--engine", "scalar", "--steps", "40", "-n", "2"],
+        cwd=tmp_path, stdout=child, stderr=child, stdin=child,
+        env={**os.environ, "TERM": "xterm", "COLUMNS": "80", "LINES": "24"},
+    )  # fmt: skip
+    os.close(child)
+    seen, deadline = b"", time.monotonic() + 60
+    while time.monotonic() < deadline:
+        try:
+            piece = os.read(parent, 65536)
+        except OSError:
+            break
+        if not piece:
+            break
+        seen += piece
+    os.close(parent)
+    assert process.wait(timeout=30) == 0
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", seen.decode())
+    assert "steps/s" in text
+    assert "tokens/s" in text
+    assert re.search(r"\d+/40", text)
+    assert "step   40 /   40 | loss" in text
+    assert "sample  2: " in text
+
+
+def test_a_closed_pipe_is_no_error():
+    command = f"{sys.executable} -m motegpt train --engine array --steps 2000 --log-every 1 | head -2"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
+    assert done.stdout.splitlines()[0] == "num docs: 98"
+    assert "Traceback" not in done.stderr

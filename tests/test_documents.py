@@ -1,0 +1,62 @@
+"""Text files in, documents out; and what is said when they are not text."""
+
+import pytest
+
+from motegpt.documents import corpus_of, read_corpus
+from motegpt.errors import DataError
+
+
+def write(tmp_path, data: bytes):
+    path = tmp_path / "data.txt"
+    path.write_bytes(data)
+    return path
+
+
+def test_lines_are_stripped_empty_ones_dropped_duplicates_kept(tmp_path):
+    path = write(tmp_path, b"  emma \r\n\n\t\nava\nemma\n")
+    assert read_corpus(path).documents == ["emma", "ava", "emma"]
+    assert read_corpus(path, unique=True).documents == ["emma", "ava"]
+
+
+def test_any_script_and_a_byte_order_mark(tmp_path):
+    path = write(tmp_path, "\ufeffЖанна\n日本語\n👩‍👩‍👧\nà la\u2028carte\n".encode())
+    assert read_corpus(path).documents == ["Жанна", "日本語", "👩‍👩‍👧", "à la\u2028carte"]
+
+
+def test_built_in_names():
+    documents = read_corpus(None).documents
+    assert len(documents) == 98
+    assert documents[:2] == ["emma", "olivia"]
+    assert "q" not in "".join(documents)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"", "empty"),
+        (b" \n\n ", "empty"),
+        (b"emma\n\0\x01\x02", "binary data (a zero byte in line 2)"),
+        ("emma\nzoë\n".encode("latin1"), "byte 0xeb in line 2, byte 3"),
+    ],
+)
+def test_what_is_no_text_is_said_with_its_place(tmp_path, data, said):
+    with pytest.raises(DataError) as error:
+        read_corpus(write(tmp_path, data))
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_says_how_to_get_data(tmp_path):
+    with pytest.raises(DataError, match=r"no such file.*one document a line.*built-in names"):
+        read_corpus(tmp_path / "none.txt")
+
+
+def test_a_folder_is_no_file(tmp_path):
+    with pytest.raises(DataError, match="cannot be read"):
+        read_corpus(tmp_path)
+
+
+def test_documents_in_memory():
+    assert corpus_of([" a", "", "b", "a"]).documents == ["a", "b", "a"]
+    with pytest.raises(DataError, match="at least one"):
+        corpus_of([" "])

@@ -1,0 +1,93 @@
+"""Learning rates, Adam in both forms, and the clips."""
+
+import math
+
+import numpy as np
+import pytest
+
+from motegpt.config import TrainConfig, section_values
+from motegpt.engines.array.adam import adam_step, clip_gradient
+from motegpt.engines.scalar import adam as scalar_adam
+from motegpt.engines.scalar.graph import Node
+from motegpt.presets import settings_of
+from motegpt.schedule import adam_rates, learning_rate
+
+
+def train_settings(**changes):
+    return TrainConfig(**section_values({**settings_of("microgpt"), **changes}, "train"))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        ("constant", [0.1, 0.1, 0.1, 0.1]),
+        ("linear", [0.1, 0.075, 0.05, 0.025]),
+        ("linear_to_zero", [0.075, 0.05, 0.025, 0.0]),
+        (
+            "cosine",
+            [0.1, 0.02 + 0.08 * (1 + math.sqrt(0.5)) / 2, 0.06, 0.02 + 0.08 * (1 - math.sqrt(0.5)) / 2],
+        ),
+    ],
+)
+def test_schedules(schedule, rates):
+    train = train_settings(schedule=schedule, lr=0.1, lr_min=0.02, steps=4)
+    assert [learning_rate(train, step) for step in range(4)] == pytest.approx(rates)
+
+
+def test_warm_up_rises_to_the_peak_and_hands_over():
+    train = train_settings(schedule="linear", lr=0.1, steps=10, warmup_steps=4)
+    rates = [learning_rate(train, step) for step in range(10)]
+    assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
+    assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+def test_corrected_adam_is_the_paper():
+    """Kingma and Ba, algorithm 1, written out a second time."""
+    train = train_settings(lr=0.1, beta1=0.9, beta2=0.99, schedule="constant")
+    w, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
+    theta, first, second = 1.0, 0.0, 0.0
+    for t, g in enumerate([0.3, -0.2, 0.5], start=1):
+        adam_step(w, np.array([g]), m, v, adam_rates(train, t - 1))
+        first, second = 0.9 * first + 0.1 * g, 0.99 * second + 0.01 * g * g
+        theta -= 0.1 * (first / (1 - 0.9**t)) / (math.sqrt(second / (1 - 0.99**t)) + 1e-8)
+        assert w[0] == pytest.approx(theta, rel=1e-14)
+
+
+def test_folded_adam_puts_eps_beside_the_uncorrected_root():
+    train = train_settings(lr=0.1, beta1=0.9, beta2=0.99, eps=0.5, adam="folded", schedule="constant")
+    w, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
+    adam_step(w, np.array([0.3]), m, v, adam_rates(train, 0))
+    expected = 1.0 - 0.1 * math.sqrt(0.01) / 0.1 * 0.03 / (math.sqrt(0.01 * 0.09) + 0.5)
+    assert w[0] == pytest.approx(expected, rel=1e-6)  # β in single precision
+
+
+def test_weight_decay_is_decoupled():
+    train = train_settings(lr=0.1, weight_decay=0.5, schedule="constant")
+    w = np.array([2.0])
+    adam_step(w, np.zeros(1), np.zeros(1), np.zeros(1), adam_rates(train, 0))
+    assert w[0] == pytest.approx(2.0 * (1 - 0.1 * 0.5))
+
+
+GRADIENT = [3.0, -4.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("clips", "expected"),
+    [
+        ({}, [3.0, -4.0, 0.0]),
+        ({"clip_value": 3.5}, [3.0, -3.5, 0.0]),
+        ({"clip_norm": 1.0}, [0.6, -0.8, 0.0]),
+        ({"clip_norm": 6.0}, [3.0, -4.0, 0.0]),
+        ({"clip_value": 3.0, "clip_norm": math.sqrt(18) / 2}, [1.5, -1.5, 0.0]),
+    ],
+    ids=str,
+)
+def test_clips_by_value_and_then_by_norm(clips, expected):
+    dw = np.array(GRADIENT)
+    clip_gradient(dw, train_settings(**clips))
+    assert dw == pytest.approx(expected)
+    nodes = [Node(0.0) for _ in GRADIENT]
+    for node, gradient in zip(nodes, GRADIENT, strict=True):
+        node.grad = gradient
+    scalar_adam.clip_gradient(nodes, train_settings(**clips))
+    assert [node.grad for node in nodes] == pytest.approx(expected)

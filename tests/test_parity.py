@@ -1,0 +1,241 @@
+"""Every engine against the scalar one, which is the definition; and what all of them promise."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from motegpt.batches import Batch, Plan
+from motegpt.engines import ENGINES
+from motegpt.engines.base import OptimizerState
+from motegpt.errors import SettingError
+from motegpt.gradcheck import finite_difference
+from tests.conftest import VOCABULARY, random_batch, random_sequences, small_engine, small_settings
+from tests.tolerances import GRADIENT, LOGITS, LOSSES, relative_error
+
+OTHERS = [name for name in ENGINES if name != "scalar"]
+
+
+@st.composite
+def problems(draw):
+    """A random small model and a ragged batch for it."""
+    n_head = draw(st.integers(1, 4))
+    changes = {
+        "n_layer": draw(st.integers(1, 3)),
+        "n_head": n_head,
+        "n_embd": n_head * draw(st.integers(1, 4)),
+        "block_size": draw(st.integers(2, 6)),
+        "tied": draw(st.booleans()),
+        "activation": draw(st.sampled_from(["relu", "squared_relu"])),
+        "embedding_norm": draw(st.booleans()),
+        "seed": draw(st.integers(0, 2**32)),
+        "clip_node": draw(st.sampled_from([None, None, 10.0, 0.05, 0.002])),
+        "loss_mean": draw(st.sampled_from(["documents", "tokens"])),
+    }
+    count = draw(st.integers(1, 5))
+    return small_settings(**changes), random_batch(
+        changes["seed"], count, changes["block_size"], changes["loss_mean"]
+    )
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@given(problem=problems())
+@settings(max_examples=40, deadline=None)
+def test_gradients_agree_with_the_scalar_engine(name, problem):
+    chosen, batch = problem
+    expected_loss, expected = small_engine("scalar", chosen).gradients(batch)
+    loss, got = small_engine(name, chosen).gradients(batch)
+    assert loss == pytest.approx(expected_loss, rel=1e-12)
+    assert list(got) == list(expected)
+    largest = max(np.abs(gradient).max() for gradient in expected.values())
+    for parameter, gradient in expected.items():
+        assert got[parameter].shape == gradient.shape
+        assert np.abs(got[parameter] - gradient).max() <= GRADIENT["float64"] * largest, parameter
+
+
+@pytest.mark.parametrize("name", ENGINES)
+@given(problem=problems(), where=st.integers(0, 10**6))
+@settings(max_examples=15, deadline=None)
+def test_gradients_agree_with_central_differences(name, problem, where):
+    chosen, batch = problem
+    engine = small_engine(name, {**chosen, "clip_node": None})
+    w, _ = engine.export()
+    _, gradients = engine.gradients(batch)
+    largest = max(np.abs(gradient).max() for gradient in gradients.values())
+    for parameter, gradient in gradients.items():
+        place = where % gradient.size
+        numeric = finite_difference(engine, w, parameter, place, batch)
+        if abs(gradient.flat[place] - numeric) > 1e-6 * max(1.0, largest):
+            # A step across the corner of a ReLU is the one honest reason; a smaller step does not cross it.
+            closer = finite_difference(engine, w, parameter, place, batch, h=1e-8)
+            assert gradient.flat[place] == pytest.approx(closer, abs=1e-5 * max(1.0, largest)), parameter
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("name", OTHERS)
+def test_logits_agree(name, dtype):
+    batch = random_batch(1, count=4)
+    expected = small_engine("scalar", small_settings(n_layer=2)).logits(batch)
+    got = small_engine(name, small_settings(n_layer=2, dtype=dtype)).logits(batch)
+    for mine, theirs, inputs in zip(got, expected, batch.inputs, strict=True):
+        assert mine.shape == (len(inputs), VOCABULARY)
+        assert relative_error(mine, theirs) <= LOGITS[dtype]
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_single_precision_gradients(name):
+    batch = random_batch(1, count=4)
+    _, expected = small_engine("scalar", small_settings(n_layer=2)).gradients(batch)
+    _, got = small_engine(name, small_settings(n_layer=2, dtype="float32")).gradients(batch)
+    for parameter, gradient in expected.items():
+        assert relative_error(got[parameter], gradient) <= GRADIENT["float32"], parameter
+
+
+TRAININGS = {
+    "microgpt": small_settings("microgpt"),
+    "zeroclaw": small_settings("zeroclaw"),
+    "oxidized, batches": small_settings("oxidized", batch_size=3),
+    "everything": small_settings(
+        n_layer=2, weight_decay=0.1, clip_value=0.02, clip_norm=0.3, schedule="cosine", warmup_steps=5,
+        lr_min=0.001, batch_size=2, loss_mean="tokens", tied=True,
+    ),
+    "constant": small_settings(schedule="constant", adam="folded", clip_norm=0.1),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+@pytest.mark.parametrize("name", OTHERS)
+def test_whole_trainings_agree(name, training):
+    chosen = {**TRAININGS[training], "steps": 40}
+    plan = Plan(random_sequences(5, 8, 6), chosen["batch_size"], chosen.get("loss_mean", "documents"))
+    expected = small_engine("scalar", chosen).train(plan, 0, 40)
+    assert small_engine(name, chosen).train(plan, 0, 40) == pytest.approx(expected, abs=LOSSES["float64"])
+    single = small_engine(name, {**chosen, "dtype": "float32"}).train(plan, 0, 40)
+    assert single[:10] == pytest.approx(expected[:10], abs=LOSSES["float32"])
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_oxidized_agrees_while_both_clips_act(name):
+    """20 steps with bounds so tight that the node clip and the value clip both change the result."""
+    chosen = small_settings("oxidized", clip_node=0.05, clip_value=0.02, steps=20)
+    plan = Plan(random_sequences(5, 8, 6), 1, "documents")
+    expected = small_engine("scalar", chosen).train(plan, 0, 20)
+    assert small_engine(name, chosen).train(plan, 0, 20) == pytest.approx(expected, abs=1e-9)
+    for loosened in ({"clip_node": 10.0}, {"clip_value": 5.0}):
+        other = small_engine(name, {**chosen, **loosened}).train(plan, 0, 20)
+        assert max(abs(a - b) for a, b in zip(other, expected, strict=True)) > 1e-4, "the clip never acted"
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_oxidizeds_own_bounds_act_on_confident_mistakes(name):
+    """With weights large enough to be sure and wrong, ±10 changes the gradient, alike on every engine."""
+    chosen = small_settings("oxidized", init_std=2.0)
+    batch = random_batch(3, count=1)
+    expected_loss, expected = small_engine("scalar", chosen).gradients(batch)
+    loss, got = small_engine(name, chosen).gradients(batch)
+    _, unclipped = small_engine(name, {**chosen, "clip_node": None}).gradients(batch)
+    assert loss == pytest.approx(expected_loss, rel=1e-10)
+    for parameter, gradient in expected.items():
+        assert relative_error(got[parameter], gradient) <= 1e-9, parameter
+    assert any(relative_error(unclipped[p], expected[p]) > 0.01 for p in expected), "the clip never acted"
+
+
+@pytest.mark.parametrize("name", ENGINES)
+class TestEveryEngine:
+    def test_the_future_does_not_move_the_past(self, name):
+        engine = small_engine(name, small_settings(n_layer=2))
+        one = engine.logits(Batch.of([[0, 1, 2, 3, 4, 5]], "documents"))[0]
+        other = engine.logits(Batch.of([[0, 1, 2, 5, 5, 5]], "documents"))[0]
+        np.testing.assert_allclose(one[:3], other[:3], rtol=1e-12)
+        assert np.abs(one[3:] - other[3:]).max() > 1e-3
+
+    def test_a_permuted_batch_permutes_the_logits_and_keeps_the_gradient(self, name):
+        engine = small_engine(name, small_settings())
+        sequences = random_sequences(1, 4, 6)
+        there, back = Batch.of(sequences, "documents"), Batch.of(sequences[::-1], "documents")
+        for one, other in zip(engine.logits(there), engine.logits(back)[::-1], strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-12)
+        (loss, gradients), (same_loss, same) = engine.gradients(there), engine.gradients(back)
+        assert loss == pytest.approx(same_loss, rel=1e-12)
+        for parameter in gradients:
+            assert relative_error(gradients[parameter], same[parameter]) < 1e-12
+
+    def test_cached_equals_uncached(self, name):
+        engine = small_engine(name, small_settings(n_layer=2))
+        sequences = [[1, 2, 3, 4, 5, 0], [5, 5, 1, 0, 2, 3]]
+        whole = engine.logits(Batch.of([[*row, 0] for row in sequences], "documents"))
+        decoder = engine.decoder(2)
+        for _ in range(2):
+            for at, ids in enumerate(zip(*sequences, strict=True)):
+                logits = np.array(decoder.feed(ids))
+                np.testing.assert_allclose(logits, [whole[0][at], whole[1][at]], rtol=1e-10)
+            decoder.reset()
+
+    def test_the_cache_is_as_long_as_the_block(self, name):
+        decoder = small_engine(name, small_settings(block_size=2)).decoder(1)
+        decoder.feed([0])
+        decoder.feed([0])
+        with pytest.raises(ValueError, match="block_size = 2"):
+            decoder.feed([0])
+
+    def test_a_chunk_is_its_steps(self, name):
+        plan = Plan(random_sequences(5, 8, 6), 2, "documents")
+        whole, parts = (small_engine(name, small_settings()) for _ in range(2))
+        assert whole.train(plan, 0, 6) == [loss for s in range(6) for loss in parts.train(plan, s, 1)]
+
+    def test_export_and_load_continue_bit_for_bit(self, name):
+        plan = Plan(random_sequences(5, 8, 6), 2, "documents")
+        whole, first, second = (small_engine(name, small_settings()) for _ in range(3))
+        losses = whole.train(plan, 0, 9)
+        assert first.train(plan, 0, 4) == losses[:4]
+        second.load(*first.export())
+        assert second.train(plan, 4, 5) == losses[4:]
+        for one, other in zip(whole.export()[0].values(), second.export()[0].values(), strict=True):
+            np.testing.assert_array_equal(one, other)
+
+    def test_export_is_a_copy(self, name):
+        engine = small_engine(name, small_settings())
+        w, state = engine.export()
+        w["wte"][:] = 7.0
+        state.m["wte"][:] = 7.0
+        assert engine.export()[0]["wte"].max() < 7.0
+        assert engine.export()[1].m["wte"].max() == 0.0
+
+    def test_gradients_leave_no_trace(self, name):
+        engine = small_engine(name, small_settings())
+        batch = random_batch(1)
+        loss, once = engine.gradients(batch)
+        again_loss, again = engine.gradients(batch)
+        assert loss == again_loss
+        np.testing.assert_array_equal(once["wte"], again["wte"])
+
+    def test_foreign_parameters_are_refused(self, name):
+        engine = small_engine(name, small_settings())
+        w, state = engine.export()
+        with pytest.raises(ValueError, match="wpe"):
+            engine.load({k: v for k, v in w.items() if k != "wpe"})
+        with pytest.raises(ValueError, match="wte"):
+            engine.load({**w, "wte": w["wte"][1:]})
+        with pytest.raises(ValueError, match="extra"):
+            engine.load(w, OptimizerState({**state.m, "extra": w["wte"]}, state.v))
+
+
+def test_the_memory_of_the_scalar_engine_does_not_grow_from_step_to_step():
+    chosen = small_settings()
+    engine, plan = small_engine("scalar", chosen), Plan(random_sequences(5, 8, 6), 2, "documents")
+    engine.train(plan, 0, 8)
+    tracemalloc.start()
+    try:
+        engine.train(plan, 8, 8)
+        before = tracemalloc.get_traced_memory()[0]
+        engine.train(plan, 16, 40)
+        assert tracemalloc.get_traced_memory()[0] - before < 20_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_the_scalar_engine_says_which_precision_it_has():
+    with pytest.raises(SettingError, match="expected float64, got float32"):
+        small_engine("scalar", small_settings(dtype="float32"))

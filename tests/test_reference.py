@@ -1,0 +1,75 @@
+"""The three reference systems: their losses and their samples."""
+
+from typing import Any
+
+import pytest
+
+from motegpt.documents import read_corpus
+from motegpt.presets import settings_of
+from motegpt.train import Trainer, prepare
+
+
+def trained(
+    path, engine: str, preset: str, until: int | None = None, **changes: Any
+) -> tuple[list[float], list, Trainer]:
+    """The losses and the samples of a run of a preset."""
+    trainer = prepare(read_corpus(path), {**settings_of(preset), **changes}, engine)
+    chunks = list(trainer.run(until))
+    losses = [loss for chunk in chunks for loss in chunk.losses]
+    return losses, [chunk.samples for chunk in chunks if chunk.samples], trainer
+
+
+def test_microgpt_scalar_reproduces_50_losses(names_txt, microgpt_reference):
+    losses, _, _ = trained(names_txt, "scalar", "microgpt", until=50)
+    assert losses == pytest.approx(microgpt_reference["losses"][:50], abs=1e-9)
+
+
+def test_microgpt_array_reproduces_1000_losses_and_20_samples(names_txt, microgpt_reference):
+    losses, samples, _ = trained(names_txt, "array", "microgpt", dtype="float64")
+    assert losses == pytest.approx(microgpt_reference["losses"], abs=1e-9)
+    assert samples == [microgpt_reference["samples"]]
+
+
+def test_zeroclaw_single_precision_reproduces_60_losses_and_the_first_samples(zeroclaw_reference):
+    losses, samples, _ = trained(None, "array", "zeroclaw", until=60, dtype="float32")
+    assert losses == pytest.approx(zeroclaw_reference["losses_first_100_steps"][:60], abs=1e-3)
+    assert samples[0] == zeroclaw_reference["printed_table"][0]["samples"]
+
+
+def test_zeroclaw_double_precision_reproduces_100_losses(zeroclaw_reference):
+    losses, _, _ = trained(None, "array", "zeroclaw", until=100, dtype="float64")
+    assert losses == pytest.approx(zeroclaw_reference["losses_first_100_steps"], abs=3e-5)
+
+
+def test_zeroclaw_learns_its_names():
+    losses, samples, trainer = trained(None, "array", "zeroclaw")
+    assert sum(losses[-98:]) / 98 < 1.1
+    assert len(losses) == 5000
+    assert len(samples) == len(range(0, 5000, 500)) + 1
+    assert trainer.config.source.documents == 98
+
+
+def test_oxidized_is_deterministic_and_engines_agree():
+    scalar, _, _ = trained(None, "scalar", "oxidized", until=20, batch_size=2)
+    array, _, _ = trained(None, "array", "oxidized", until=20, batch_size=2)
+    again, _, _ = trained(None, "array", "oxidized", until=20, batch_size=2)
+    other, _, _ = trained(None, "array", "oxidized", until=20, batch_size=2, seed=43)
+    assert array == pytest.approx(scalar, abs=1e-9)
+    assert array == again != other
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 7},
+        {"n_layer": 3},
+        {"n_embd": 12, "n_head": 3},
+        {"n_head": 1, "block_size": 5},
+        {"batch_size": 4},
+    ],
+    ids=str,
+)
+def test_microgpt_of_other_shapes_and_seeds(changes):
+    scalar, _, _ = trained(None, "scalar", "microgpt", until=15, **changes)
+    array, _, _ = trained(None, "array", "microgpt", until=15, **changes)
+    assert array == pytest.approx(scalar, abs=1e-9)

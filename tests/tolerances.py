@@ -1,0 +1,24 @@
+"""How far two engines may be apart, by dtype and quantity, and why.
+
+Relative tolerances are relative to the largest number of the array compared, because a sum of numbers of
+that size is what rounding errors come from.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+# A sum of a few hundred terms in another order moves the last three of sixteen digits.
+GRADIENT = {"float64": 1e-10, "float32": 2e-4}
+# Logits are one product deep; float32 has seven digits, of which a residual stream keeps five.
+LOGITS = {"float64": 1e-12, "float32": 2e-5}
+# A short training multiplies rounding by about a hundred.
+LOSSES = {"float64": 1e-9, "float32": 1e-3}
+
+
+def relative_error(got: Any, expected: Any) -> float:
+    """The largest difference, relative to the largest expected number."""
+    scale = float(np.abs(expected).max())
+    return float(np.abs(np.asarray(got) - np.asarray(expected)).max()) / (scale or 1.0)
