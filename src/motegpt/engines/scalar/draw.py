@@ -1,7 +1,7 @@
 """A graph of nodes as Graphviz text or as an SVG picture. Standard library only.
 
-The picture puts each node one column to the right of the furthest of its parents, and orders a column
-by where the parents stand, which keeps most edges short.
+The picture flows to the right; a column is ordered by where the parents stand, which keeps most edges
+short.
 """
 
 from __future__ import annotations
@@ -49,20 +49,38 @@ def label_of(node: Node, names: Mapping[Node, str]) -> tuple[str, str]:
 
 
 def layout(root: Node) -> dict[Node, tuple[int, int]]:
-    """Node -> (column, row)."""
+    """Node -> (column, row), every column centred on the same line."""
+    columns = columns_of(all_nodes(root))
+    members: dict[int, list[Node]] = {}
+    for node, column in columns.items():
+        members.setdefault(column, []).append(node)
+    tallest = max(map(len, members.values()))
+    places: dict[Node, tuple[int, int]] = {}
+    for column in sorted(members):
+        stack = sorted(members[column], key=lambda node: _mean_row(node, places))
+        first = (tallest - len(stack)) // 2
+        places.update({node: (column, first + row) for row, node in enumerate(stack)})
+    return places
+
+
+def columns_of(nodes: list[Node]) -> dict[Node, int]:
+    """One column right of the furthest parent; a leaf just left of the first node that uses it."""
     columns: dict[Node, int] = {}
-    for node in all_nodes(root):
+    for node in nodes:
         columns[node] = 1 + max((columns[parent] for parent in node.parents), default=-1)
-    rows: dict[Node, int] = {}
-    for column in range(max(columns.values()) + 1):
-        members = [node for node in columns if columns[node] == column]
-        members.sort(key=lambda node: _mean_row(node, rows))
-        rows.update({node: row for row, node in enumerate(members)})
-    return {node: (columns[node], rows[node]) for node in columns}
+    first_use: dict[Node, int] = {}
+    for node in nodes:
+        for parent in node.parents:
+            first_use[parent] = min(columns[node], first_use.get(parent, columns[node]))
+    return {
+        node: column if node.parents or node not in first_use else first_use[node] - 1
+        for node, column in columns.items()
+    }
 
 
-def _mean_row(node: Node, rows: Mapping[Node, int]) -> float:
-    return sum(rows[parent] for parent in node.parents) / max(1, len(node.parents))
+def _mean_row(node: Node, places: Mapping[Node, tuple[int, int]]) -> float:
+    """Where the parents stand; nodes without any come first."""
+    return sum(places[parent][1] for parent in node.parents) / max(1, len(node.parents))
 
 
 def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
