@@ -19,6 +19,7 @@ COMMANDS = {
     "sample": "Invent new text with a trained model.",
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
+    "bench": "Measure how fast every engine is, and that it is right.",
 }
 
 

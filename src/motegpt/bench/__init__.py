@@ -1,0 +1,1 @@
+"""Measuring: what is timed (work), how (measure), and on what (machine)."""

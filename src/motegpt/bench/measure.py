@@ -1,0 +1,186 @@
+"""Timing: verify first, then time; a figure is a median of several runs with its spread."""
+
+from __future__ import annotations
+
+import multiprocessing
+import shlex
+import statistics
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from motegpt.bench.work import WORKS, Problem, operations, problem_of
+from motegpt.config import SampleConfig
+from motegpt.documents import read_corpus
+from motegpt.engines import make_engine
+from motegpt.engines.base import Engine
+from motegpt.errors import MotegptError
+from motegpt.parameters import initialise
+from motegpt.rng import Lcg, make_rng
+from motegpt.sampling import generate
+from motegpt.tokenizer import Tokenizer
+
+RUN_SECONDS = 0.25  # a run is at least this long, so that the clock and the call do not count
+LOSS_TOLERANCE = {"float64": 1e-9, "float32": 1e-3}
+CHECKED_STEPS = 3
+
+
+@dataclass(frozen=True)
+class Figure:
+    """Several runs of one thing: median, smallest and largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Figure:
+        """The figure of some values."""
+        return cls(statistics.median(values), min(values), max(values))
+
+    def scaled(self, factor: float) -> Figure:
+        """Every value times a factor."""
+        return Figure(self.median * factor, self.low * factor, self.high * factor)
+
+    def inverted(self, factor: float) -> Figure:
+        """factor / value: a time made into a speed."""
+        return Figure(factor / self.median, factor / self.high, factor / self.low)
+
+
+def measure(
+    work: str, engine: str, dtype: str, data: str | None, runs: int, changes: dict[str, Any]
+) -> dict[str, Any]:
+    """One row of the table, measured in a fresh process, so that memory is that of this row alone.
+
+    Returns {"error": …} where the engine cannot do it.
+    """
+    context = multiprocessing.get_context("spawn")
+    with context.Pool(1) as pool:
+        return pool.apply(_measure_here, (work, engine, dtype, data, runs, changes))
+
+
+def _measure_here(
+    work: str, name: str, dtype: str, data: str | None, runs: int, changes: dict[str, Any]
+) -> dict[str, Any]:
+    try:
+        problem = problem_of(WORKS[work], read_corpus(data), dtype, **changes)
+        before = resident_bytes()
+        engine = fresh_engine(name, problem)
+        difference = verify(engine, problem)
+        engine = fresh_engine(name, problem)
+        step = Figure.of(time_steps(engine, problem, runs))
+        memory = resident_bytes() - before
+        speed = Figure.of(time_generation(engine, problem, runs))
+    except MotegptError as error:
+        return {"error": str(error)}
+    return {
+        "step_seconds": asdict(step),
+        "documents": problem.plan.batch_size,
+        "tokens": problem.tokens,
+        "operations": operations(problem),
+        "generated_per_second": asdict(speed),
+        "added_bytes": memory,
+        "loss_difference": difference,
+    }
+
+
+def fresh_engine(name: str, problem: Problem) -> Engine:
+    """An engine with the problem's initial parameters."""
+    engine = make_engine(name, problem.model, problem.train)
+    rng = make_rng(problem.train.rng, problem.train.seed)
+    engine.load(initialise(problem.model, rng))
+    return engine
+
+
+def verify(engine: Engine, problem: Problem) -> float:
+    """The largest difference to the array engine's first losses; MotegptError if it is too large."""
+    expected = fresh_engine("array", problem).train(problem.plan, 0, CHECKED_STEPS)
+    got = engine.train(problem.plan, 0, CHECKED_STEPS)
+    difference = float(np.abs(np.array(got) - np.array(expected)).max())
+    if not difference <= LOSS_TOLERANCE[problem.train.dtype]:
+        raise MotegptError(
+            f"bench: {engine.name} left the array engine's losses by {difference:.1e}; not timed"
+        )
+    return difference
+
+
+def time_steps(engine: Engine, problem: Problem, runs: int) -> list[float]:
+    """Seconds a step, one value a run."""
+    done = 0
+
+    def advance(count: int) -> None:
+        nonlocal done
+        engine.train(problem.plan, done, count)
+        done += count
+
+    count = fitting_count(advance)
+    return [timed(advance, count) / count for _ in range(runs)]
+
+
+def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
+    """Tokens a second while drawing texts of full length, one value a run."""
+    model = problem.model
+    characters = "".join(map(chr, range(0x4E00, 0x4E00 + model.vocab_size - 1)))
+    tokenizer = Tokenizer(characters, "bos")
+
+    def draw(n: int) -> int:
+        rngs = [Lcg.stream(1, i) for i in range(n)]
+        settings = SampleConfig(n=n, temperature=1.0)
+        return sum(len(text) + 1 for text in generate(engine, tokenizer, settings, rngs))
+
+    count = min(10_000, fitting_count(draw))
+    speeds = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        tokens = draw(count)
+        speeds.append(tokens / (time.perf_counter() - began))
+    return speeds
+
+
+def fitting_count(action: Callable[[int], object]) -> int:
+    """How often `action` fits into RUN_SECONDS, found by doubling; warms up on the way."""
+    count = 1
+    while (seconds := timed(action, count)) < RUN_SECONDS / 2:
+        count *= 2
+    return max(1, round(count * RUN_SECONDS / seconds))
+
+
+def timed(action: Callable[..., object], *arguments: Any) -> float:
+    """Seconds an action takes."""
+    began = time.perf_counter()
+    action(*arguments)
+    return time.perf_counter() - began
+
+
+def resident_bytes() -> int:
+    """The resident set of this process; 0 where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    except OSError:
+        return 0
+    return pages * 4096
+
+
+def versus(ours: str, theirs: str, runs: int) -> tuple[Figure, Figure, Figure]:
+    """Seconds of two whole commands, run in turn, and their ratio theirs / ours pair by pair."""
+    pairs = [(_command_seconds(ours), _command_seconds(theirs)) for _ in range(runs + 1)][1:]
+    mine, other = [a for a, _ in pairs], [b for _, b in pairs]
+    return Figure.of(mine), Figure.of(other), Figure.of([b / a for a, b in pairs])
+
+
+def _command_seconds(command: str) -> float:
+    def run() -> None:
+        try:
+            done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise MotegptError(f"bench: cannot run {command!r} ({error.strerror})") from None
+        if done.returncode:
+            last = (done.stderr.strip() or "no message").splitlines()[-1]
+            raise MotegptError(f"bench: {command!r} ended with exit code {done.returncode}: {last}")
+
+    return timed(run)

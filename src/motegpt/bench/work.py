@@ -1,0 +1,100 @@
+"""The shapes a benchmark runs over, and how many operations a step of each takes."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, field
+from typing import Any
+
+from motegpt.batches import Plan, cut_sequences
+from motegpt.config import ModelConfig, TrainConfig, section_values
+from motegpt.documents import Corpus
+from motegpt.parameters import parameter_table
+from motegpt.presets import settings_of
+from motegpt.tokenizer import Tokenizer
+
+RANDOM_VOCABULARY = 65  # characters of the usual Shakespeare file, for the shapes that need long text
+RANDOM_SEQUENCES = 64
+
+
+@dataclass(frozen=True)
+class Work:
+    """One line of the benchmark. settings: laid over the preset; whole: full-length random sequences."""
+
+    name: str
+    preset: str
+    settings: dict[str, Any] = field(default_factory=dict)
+    whole: bool = False
+
+
+def _names(width: int) -> Work:
+    return Work(f"names, 16 docs, {width} wide", "microgpt", {"batch_size": 16, "n_embd": width})
+
+
+WORKS: dict[str, Work] = {
+    "microgpt": Work("microgpt, 1 doc", "microgpt"),
+    "zeroclaw": Work("zeroclaw, 1 doc", "zeroclaw"),
+    "names16": _names(16),
+    "names32": _names(32),
+    "names64": _names(64),
+    "names128": _names(128),
+    "deep": Work(
+        "4 layers, 128 wide, 12 x 64",
+        "microgpt",
+        {"n_layer": 4, "n_embd": 128, "block_size": 64, "batch_size": 12},
+        whole=True,
+    ),
+    "wide": Work(
+        "6 layers, 384 wide, 8 x 256",
+        "microgpt",
+        {"n_layer": 6, "n_embd": 384, "n_head": 6, "block_size": 256, "batch_size": 8},
+        whole=True,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A work made concrete: what an engine needs to run it."""
+
+    model: ModelConfig
+    train: TrainConfig
+    plan: Plan
+
+    @property
+    def tokens(self) -> float:
+        """Targets a step, on average over the plan."""
+        lengths = [len(sequence) - 1 for sequence in self.plan.sequences]
+        return self.plan.batch_size * sum(lengths) / len(lengths)
+
+
+def problem_of(work: Work, corpus: Corpus, dtype: str, **changes: Any) -> Problem:
+    """The model, the training and the batches of a work."""
+    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6, **changes}
+    if work.whole:
+        chance, length = random.Random(0), settings["block_size"] + 1
+        vocabulary = RANDOM_VOCABULARY
+        sequences = [[chance.randrange(vocabulary) for _ in range(length)] for _ in range(RANDOM_SEQUENCES)]
+    else:
+        tokenizer = Tokenizer.of(corpus.documents, settings["framing"])
+        vocabulary = tokenizer.vocab_size
+        encoded = tokenizer.encode_all(corpus.documents)
+        sequences = cut_sequences(encoded, settings["block_size"], settings["cut"])
+    model = ModelConfig(**section_values(settings, "model"), vocab_size=vocabulary)
+    train = TrainConfig(**section_values(settings, "train"))
+    return Problem(model, train, Plan(sequences, train.batch_size, train.loss_mean))
+
+
+def operations(problem: Problem) -> float:
+    """Floating-point operations a step, forward and backward, without the optimiser.
+
+    Each weight of a matrix product costs a multiply and an add forward and twice that backward: 6 a
+    token (Kaplan et al., 2020, section 2.1). Attention's two products over T positions, causal and so
+    halved, add 6 · L · C · T a token.
+    """
+    model = problem.model
+    products = sum(p.size for p in parameter_table(model) if p.name not in ("wte", "wpe"))
+    products += model.vocab_size * model.n_embd if model.tied else 0
+    longest = problem.tokens / problem.plan.batch_size
+    attention = model.n_layer * model.n_embd * longest
+    return 6.0 * (products + attention) * problem.tokens
