@@ -86,8 +86,8 @@ def small_settings(preset: str = "microgpt", **changes: Any) -> dict[str, Any]:
 
 def small_engine(name: str, settings: dict[str, Any], vocab_size: int = VOCABULARY) -> Engine:
     """An engine with fresh parameters; the same settings give the same ones on every engine."""
-    model = ModelConfig(**section_values(settings, "model"), vocab_size=vocab_size)
-    train = TrainConfig(**section_values(settings, "train"))
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": vocab_size})
+    train = TrainConfig.of(section_values(settings, "train"))
     engine = make_engine(name, model, train)
     engine.load(initialise(model, make_rng(train.rng, train.seed)))
     return engine

@@ -78,7 +78,10 @@ DAMAGE = {
     "deep json": (lambda run: (run / "config.json").write_text("[" * 10**6), "expected JSON"),
     "a list": (lambda run: (run / "config.json").write_text("[]"), "expected run format 1"),
     "unknown key": (lambda run: edit_json(run / "config.json", extra=1), "unknown setting 'extra'"),
-    "no key": (lambda run: edit_json(run / "config.json", model={}), "vocab_size: expected a value"),
+    "no key": (
+        lambda run: edit_json(run / "config.json", model={}),
+        "vocab_size: expected a whole number of at least 2 and at most 1,048,576, got none",
+    ),
     "other characters": (
         lambda run: edit_json(run / "tokenizer.json", characters="abc"),
         "is not the tokenizer",

@@ -14,7 +14,7 @@ from motegpt.schedule import adam_rates, learning_rate
 
 
 def train_settings(**changes):
-    return TrainConfig(**section_values({**settings_of("microgpt"), **changes}, "train"))
+    return TrainConfig.of(section_values({**settings_of("microgpt"), **changes}, "train"))
 
 
 @pytest.mark.parametrize(

@@ -22,40 +22,41 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
-
-from motegpt.config import DataConfig, ModelConfig, SampleConfig, Settings, TrainConfig
+from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
 from motegpt.engines.base import OptimizerState
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.parameters import parameter_table
+from motegpt.settings import Settings, setting
 from motegpt.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
-FORMAT: Literal[1] = 1
+FORMAT = 1
 CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
 TRAINER, MODEL = "trainer.safetensors", "model.safetensors"
 
 
+@dataclass(frozen=True, kw_only=True)
 class Source(Settings):
     """The data a run learns from."""
 
-    path: str | None = Field(description="Where it was read; None for the built-in names.")
-    sha256: str = Field(description="Digest of its bytes.")
-    documents: int = Field(ge=1, description="Number of documents.")
+    path: str | None = setting("Where it was read; None for the built-in names.", default=None)
+    sha256: str = setting("Digest of its bytes.")
+    documents: int = setting("Number of documents.", at_least=1)
 
 
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Settings):
     """Everything that decides a run."""
 
-    format: Literal[1] = FORMAT
-    engine: str
-    model: ModelConfig
-    data: DataConfig
-    train: TrainConfig
-    sample: SampleConfig
-    source: Source
+    format: Literal[1] = setting("Version of the run folder.", default=1)
+    engine: str = setting("The engine that computes.")
+    model: ModelConfig = setting("The section [model].")
+    data: DataConfig = setting("The section [data].")
+    train: TrainConfig = setting("The section [train].")
+    sample: SampleConfig = setting("The section [sample].")
+    source: Source = setting("The data it learns from.")
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class RunFolder:
 
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json."""
-        self._write_json(CONFIG, config.model_dump())
+        self._write_json(CONFIG, config.values())
 
     def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add a line a record to metrics.jsonl."""
@@ -142,7 +143,7 @@ class RunFolder:
         """The settings of the run."""
         values = self._read_json(CONFIG)
         try:
-            return RunConfig(**values)
+            return RunConfig.of(values)
         except SettingError as error:
             raise RunFolderError(f"{self.path / CONFIG}: {error}; the file was changed") from None
 

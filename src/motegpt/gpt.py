@@ -67,8 +67,8 @@ class GPT:
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
         if engine is not None:
-            train = config.train.replace(**fitting_dtype(engine, config.train.model_dump(), asked=False))
-            config = config.model_copy(update={"engine": engine, "train": train})
+            train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
+            config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer)
         model = cls(config, tokenizer, engine_from(config))
         model.engine.load(parameters)

@@ -50,8 +50,8 @@ def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> It
     """
     settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
-    model = ModelConfig(**section_values(settings, "model"), vocab_size=VOCABULARY)
-    train = TrainConfig(**section_values(settings, "train"))
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": VOCABULARY})
+    train = TrainConfig.of(section_values(settings, "train"))
     engine = make_engine(name, model, train)
     values = initialise(model, make_rng(train.rng, seed))
     w = {p.name: np.array(values[p.name]).reshape(p.shape) for p in parameter_table(model)}

@@ -172,11 +172,11 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     """
     for name in settings:
         section_of(name)
-    data = DataConfig(**section_values(settings, "data"))
-    train = TrainConfig(**section_values(settings, "train"))
-    sample = SampleConfig(**section_values(settings, "sample"))
+    data = DataConfig.of(section_values(settings, "data"))
+    train = TrainConfig.of(section_values(settings, "train"))
+    sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing)
-    model = ModelConfig(**section_values(settings, "model"), vocab_size=tokenizer.vocab_size)
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     check_prefix(sample.prefix, tokenizer, model.block_size)
     source = Source(path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
@@ -204,15 +204,13 @@ def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: s
 
 def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> RunConfig:
     """The settings of a run with some replaced; UsageError for one that a run keeps for life."""
-    fixed = {*ModelConfig.model_fields, *DataConfig.model_fields, "seed", "rng", "batch_size"}
     for name in changes:
-        if name in fixed or section_of(name) in ("model", "data"):
+        if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size"):
             raise UsageError(f"resume: {name} cannot change within a run; start a new one with --out")
     return config.replace(
         engine=engine or config.engine,
         train=config.train.replace(**section_values(changes, "train")),
         sample=config.sample.replace(**section_values(changes, "sample")),
-        **{name: getattr(config, name) for name in ("model", "data", "source")},
     )
 
 

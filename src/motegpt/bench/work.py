@@ -80,8 +80,8 @@ def problem_of(work: Work, corpus: Corpus, dtype: str, **changes: Any) -> Proble
         vocabulary = tokenizer.vocab_size
         encoded = tokenizer.encode_all(corpus.documents)
         sequences = cut_sequences(encoded, settings["block_size"], settings["cut"])
-    model = ModelConfig(**section_values(settings, "model"), vocab_size=vocabulary)
-    train = TrainConfig(**section_values(settings, "train"))
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": vocabulary})
+    train = TrainConfig.of(section_values(settings, "train"))
     return Problem(model, train, Plan(sequences, train.batch_size, train.loss_mean))
 
 

@@ -57,8 +57,8 @@ def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tupl
     """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
     tokenizer = Tokenizer("".join(sorted(set(text))), "bos")
     settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
-    model = ModelConfig(**section_values(settings, "model"), vocab_size=tokenizer.vocab_size)
-    train = TrainConfig(**section_values({**settings, "seed": seed}, "train"))
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
+    train = TrainConfig.of(section_values({**settings, "seed": seed}, "train"))
     engine = ScalarEngine(model, train)
     engine.load(initialise(model, make_rng(train.rng, train.seed)))
     batch = Batch.of(tokenizer.encode_all([text]), train.loss_mean)

@@ -5,15 +5,14 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, TypeVar
 
 import click
-from pydantic.fields import FieldInfo
 
-from motegpt.config import SECTIONS, section_of, unknown_setting
+from motegpt.config import SECTIONS, section_of
 from motegpt.errors import SettingError
 from motegpt.presets import PRESETS, settings_of
+from motegpt.settings import Kind, kinds, unknown_setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -44,9 +43,9 @@ def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for section in reversed(list(sections)):
-            for name, field in reversed(SECTIONS[section].model_fields.items()):
+            for name, kind in reversed(kinds(SECTIONS[section]).items()):
                 if name not in FOUND_FROM_DATA:
-                    command = _flag(name, field)(command)
+                    command = _flag(name, kind)(command)
         return command
 
     return decorate
@@ -93,7 +92,7 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
     """SettingError unless `name` is a setting, and stands in its own table if it stands in one."""
     if table is None and name in TOP_LEVEL:
         return
-    known = [field for section in SECTIONS.values() for field in section.model_fields]
+    known = [setting for section in SECTIONS.values() for setting in kinds(section)]
     if name not in known or name in FOUND_FROM_DATA:
         error = unknown_setting(name, [*known, *TOP_LEVEL, *SECTIONS])
         raise SettingError(f"{path}: {error}")
@@ -101,31 +100,17 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
         raise SettingError(f"{path}: {name} belongs in [{section_of(name)}], not in [{table}]")
 
 
-def _flag(name: str, field: FieldInfo) -> Callable[[Command], Command]:
-    """The click option of one setting."""
+def _flag(name: str, kind: Kind) -> Callable[[Command], Command]:
+    """The click option of one setting; its bounds are checked with all others, not here."""
     kebab = name.replace("_", "-")
+    if kind.base is bool:
+        return click.option(f"--{kebab}/--no-{kebab}", name, default=None, help=kind.help)
     names = [f"--{kebab}", *ALIASES.get(name, ()), name]
-    kind = _click_type(field.annotation)
-    if kind is click.BOOL:
-        return click.option(f"--{kebab}/--no-{kebab}", name, default=None, help=field.description)
-    return click.option(*names, type=kind, default=None, help=field.description)
+    return click.option(*names, type=_click_type(kind), default=None, help=kind.help)
 
 
-def _click_type(annotation: Any) -> click.ParamType[Any]:
-    """int, float, str, bool, Literal and `… | None` as click sees them."""
-    origin = get_origin(annotation)
-    if origin in (Union, UnionType):
-        inner = next(part for part in get_args(annotation) if part is not NoneType)
-        return OrNone(_click_type(inner))
-    if origin is Literal:
-        choices = get_args(annotation)
-        return click.INT if isinstance(choices[0], int) else click.Choice(choices)
-    if hasattr(annotation, "__metadata__"):
-        return _click_type(get_args(annotation)[0])
-    kinds: dict[Any, click.ParamType[Any]] = {
-        bool: click.BOOL,
-        int: click.INT,
-        float: click.FLOAT,
-        str: click.STRING,
-    }
-    return kinds[annotation]
+def _click_type(kind: Kind) -> click.ParamType[Any]:
+    plain: click.ParamType[Any] = click.types.convert_type(kind.base)
+    if kind.choices and kind.base is str:
+        plain = click.Choice(kind.choices)
+    return OrNone(plain) if kind.optional else plain

@@ -79,7 +79,7 @@ def _continue(run: str, data: str | None, given: dict[str, Any], engine: str | N
     folder = RunFolder(run)
     config = folder.config()
     if engine is not None:
-        fitted = fitting_dtype(engine, config.train.model_dump(), asked="dtype" in given)
+        fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
         given = {"dtype": fitted["dtype"], **given}
     corpus = read_corpus(data or config.source.path, config.data.unique)
     trainer = resume(folder, corpus, given, engine)

@@ -1,0 +1,140 @@
+"""Settings that say what they may be: frozen dataclasses, each field with bounds and a help text.
+
+The checks, the command line, TOML files and config.json all read the same field. Standard library
+only, so that the scalar engine needs nothing else, and a command line is up before a validation library
+would have been imported (docs/log.md has the times).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
+from functools import cache
+from types import NoneType
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+
+from motegpt.errors import SettingError
+
+WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one setting may be. base: int, float, bool, str or a section; choices: all there are, if few."""
+
+    base: type
+    help: str
+    choices: tuple[Any, ...] = ()
+    optional: bool = False
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def check(self, name: str, value: Any) -> Any:
+        """The value, an int made a float where one is wanted; SettingError if it is not of this kind."""
+        if value is None and self.optional:
+            return None
+        if self.base is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.base or not self._is_within(value):
+            raise SettingError(f"{name}: expected {self}, got {value!r}")
+        return value
+
+    def _is_within(self, value: Any) -> bool:
+        if self.choices:
+            return value in self.choices
+        if isinstance(value, float) and not math.isfinite(value):
+            return False
+        return (
+            (self.at_least is None or value >= self.at_least)
+            and (self.above is None or value > self.above)
+            and (self.at_most is None or value <= self.at_most)
+            and (self.below is None or value < self.below)
+        )
+
+    def __str__(self) -> str:
+        """a whole number of at least 1"""
+        if self.choices:
+            return f"one of {', '.join(map(str, self.choices))}"
+        bounds = [
+            f"{words} {bound:,}"
+            for words, bound in (
+                ("at least", self.at_least),
+                ("above", self.above),
+                ("at most", self.at_most),
+                ("below", self.below),
+            )
+            if bound is not None
+        ]
+        limits = " of" * bounds[0].startswith("at") + " " + " and ".join(bounds) if bounds else ""
+        return WORDS.get(self.base, "a section") + limits + ", or none" * self.optional
+
+
+def setting(help: str, *, default: Any = MISSING, **bounds: float) -> Any:
+    """A field of a section; bounds: at_least, above, at_most, below."""
+    return field(default=default, metadata={"help": help, **bounds})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The base of the sections."""
+
+    def __post_init__(self) -> None:
+        for name, kind in kinds(type(self)).items():
+            if not issubclass(kind.base, Settings):
+                object.__setattr__(self, name, kind.check(name, getattr(self, name)))
+
+    @classmethod
+    def of(cls, values: Any) -> Self:
+        """Settings from outside: SettingError for unknown and missing names too."""
+        if not isinstance(values, Mapping):
+            raise SettingError(f"{cls.__name__}: expected settings by name, got {values!r}")
+        known = kinds(cls)
+        for name in values:
+            if name not in known:
+                raise unknown_setting(name, known)
+        for one in fields(cls):
+            if one.default is MISSING and one.name not in values:
+                raise SettingError(f"{one.name}: expected {known[one.name]}, got none")
+        return cls(**{name: _nested(known[name], value) for name, value in values.items()})
+
+    def replace(self, **changes: Any) -> Self:
+        """A copy with some settings changed, checked again."""
+        return dataclasses.replace(self, **changes)
+
+    def values(self) -> dict[str, Any]:
+        """The settings by name, sections as dictionaries: what `of` takes."""
+        return dataclasses.asdict(self)
+
+
+@cache
+def kinds(section: Any) -> dict[str, Kind]:
+    """Name -> kind of every setting of a section (a subclass of Settings), in order."""
+    hints = get_type_hints(section)
+    return {one.name: _kind(hints[one.name], one.metadata) for one in fields(section)}
+
+
+def unknown_setting(name: object, known: Iterable[str]) -> SettingError:
+    """The error for a name that no setting has, with the nearest that one has."""
+    nearest = difflib.get_close_matches(str(name), list(known), n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else "; motegpt train --help lists the settings"
+    return SettingError(f"unknown setting {name!r}{hint}")
+
+
+def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:
+    """int, float, bool, str, Literal, a section, or one of these | None."""
+    parts = get_args(hint)
+    optional = NoneType in parts
+    if optional:
+        hint = next(part for part in parts if part is not NoneType)
+    choices = get_args(hint) if get_origin(hint) is Literal else ()
+    base = type(choices[0]) if choices else hint
+    return Kind(base=base, choices=choices, optional=optional, **{"help": "", **metadata})
+
+
+def _nested(kind: Kind, value: Any) -> Any:
+    return kind.base.of(value) if issubclass(kind.base, Settings) else value
