@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from functools import cache
 from types import NoneType
-from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
 from motegpt.errors import SettingError
 
@@ -111,9 +111,13 @@ class Settings:
         return dataclasses.asdict(self)
 
 
+def kinds(section: type[Settings]) -> dict[str, Kind]:
+    """Name -> kind of every setting of a section, in order."""
+    return _kinds(cast(Any, section))
+
+
 @cache
-def kinds(section: Any) -> dict[str, Kind]:
-    """Name -> kind of every setting of a section (a subclass of Settings), in order."""
+def _kinds(section: Any) -> dict[str, Kind]:
     hints = get_type_hints(section)
     return {one.name: _kind(hints[one.name], one.metadata) for one in fields(section)}
 
