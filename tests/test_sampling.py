@@ -79,6 +79,12 @@ def test_a_prefix_that_cannot_be_continued(engine, prefix, said):
         draw(engine, 1, prefix=prefix)
 
 
+def test_groups_do_not_change_the_texts(engine, monkeypatch):
+    whole = draw(engine, 9, seed=8)
+    monkeypatch.setattr("motegpt.sampling.CACHE_BYTES", 1)
+    assert draw(engine, 9, seed=8) == whole
+
+
 def test_in_turn_uses_one_generator(engine):
     rng = PythonRandom(1)
     settings = SampleConfig(n=4, temperature=1.0)

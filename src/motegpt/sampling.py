@@ -6,13 +6,17 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from motegpt.engines.base import BatchGenerator
 from motegpt.errors import PrefixError
+from motegpt.rng import Lcg
 
 if TYPE_CHECKING:
-    from motegpt.config import SampleConfig
+    from motegpt.config import ModelConfig, SampleConfig
     from motegpt.engines.base import Engine
     from motegpt.rng import Rng
     from motegpt.tokenizer import Tokenizer
+
+CACHE_BYTES = 2**28  # of keys and values held at a time; more sequences than fit are drawn in groups
 
 
 def probabilities(logits: Sequence[float], temperature: float) -> list[float]:
@@ -43,29 +47,51 @@ def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int
 
 
 def generate(engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs: Sequence[Rng]) -> list[str]:
-    """One text for each generator, all sequences side by side.
+    """One text for each generator.
 
     A text ends at the stop token or once the model has seen block_size tokens. Each sequence draws from
-    its own generator alone, so its text does not depend on how many others are drawn with it.
+    its own generator alone, so its text does not depend on how many others are drawn with it; they go
+    side by side as far as their caches fit into CACHE_BYTES.
     """
     prefix = check_prefix(settings.prefix, tokenizer, engine.model.block_size)
+    prompt, group = [tokenizer.bos, *prefix], group_size(engine.model)
+    drawn: list[list[int]] = []
+    for start in range(0, len(rngs), group):
+        some = rngs[start : start + group]
+        if isinstance(engine, BatchGenerator) and all(isinstance(rng, Lcg) for rng in some):
+            drawn += engine.generate(prompt, tokenizer.stop, settings.temperature, some)
+        else:
+            drawn += generate_by_token(engine, prompt, tokenizer.stop, settings.temperature, some)
+    return [settings.prefix + tokenizer.decode(ids) for ids in drawn]
+
+
+def generate_by_token(
+    engine: Engine, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Rng]
+) -> list[list[int]]:
+    """The ids after the prompt, one list for each generator: the reference for every BatchGenerator."""
     decoder = engine.decoder(len(rngs))
-    for token in (tokenizer.bos, *prefix):
+    for token in prompt:
         logits = decoder.feed([token] * len(rngs))
-    texts: list[list[int]] = [list(prefix) for _ in rngs]
-    running = set(range(len(rngs)))
-    for fed in range(len(prefix) + 1, engine.model.block_size + 1):
-        latest = [tokenizer.stop] * len(rngs)
-        for i in sorted(running):
-            latest[i] = choose(logits[i], settings.temperature, rngs[i])
-            if latest[i] == tokenizer.stop:
-                running.remove(i)
-            else:
-                texts[i].append(latest[i])
-        if not running or fed == engine.model.block_size:
+    drawn: list[list[int]] = [[] for _ in rngs]
+    running = list(range(len(rngs)))
+    for position in range(len(prompt), engine.model.block_size + 1):
+        going = []
+        for i in running:
+            token = choose(logits[i], temperature, rngs[i])
+            if token != stop:
+                drawn[i].append(token)
+                going.append(i)
+        running = going
+        if not running or position == engine.model.block_size:
             break
-        logits = decoder.feed(latest)
-    return [tokenizer.decode(text) for text in texts]
+        logits = decoder.feed([ids[-1] if ids else stop for ids in drawn])
+    return drawn
+
+
+def group_size(model: ModelConfig) -> int:
+    """How many sequences' keys and values fit into CACHE_BYTES, at least one."""
+    numbers = 2 * model.n_layer * model.block_size * model.n_embd
+    return max(1, CACHE_BYTES // (8 * numbers))
 
 
 def generate_in_turn(engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rng: Rng) -> list[str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from motegpt.errors import SettingError
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from motegpt.batches import Batch, Plan
     from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.rng import Rng
 
     Arrays = dict[str, NDArray[np.floating[Any]]]
     # Flat in row-major order or already (out, in): a NumPy array, array.array or list of numbers.
@@ -92,3 +93,17 @@ class Engine(ABC):
     @abstractmethod
     def decoder(self, n: int) -> Decoder:
         """A fresh KV cache for n sequences."""
+
+
+@runtime_checkable
+class BatchGenerator(Protocol):
+    """What an engine has that can draw whole texts in one call."""
+
+    def generate(
+        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Rng]
+    ) -> list[list[int]]:
+        """The ids after the prompt, one list for each generator (all of them Lcg), without the stop token.
+
+        The same text as sampling.generate_by_token draws; advances the generators as it does.
+        """
+        ...
