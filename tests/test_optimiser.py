@@ -10,7 +10,7 @@ from motegpt.engines.array.adam import adam_step, clip_gradient
 from motegpt.engines.scalar import adam as scalar_adam
 from motegpt.engines.scalar.graph import Node
 from motegpt.presets import settings_of
-from motegpt.schedule import adam_rates, learning_rate
+from motegpt.schedule import adam_rates, adam_rates_of_chunk, learning_rate
 
 
 def train_settings(**changes):
@@ -39,6 +39,16 @@ def test_warm_up_rises_to_the_peak_and_hands_over():
     rates = [learning_rate(train, step) for step in range(10)]
     assert rates[:5] == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1])
     assert rates[4:] == sorted(rates[4:], reverse=True)
+
+
+@pytest.mark.parametrize("adam", ["corrected", "folded"])
+@pytest.mark.parametrize("schedule", ["linear", "linear_to_zero", "cosine", "constant"])
+def test_the_rates_of_a_chunk_are_those_of_its_steps(adam, schedule):
+    train = train_settings(adam=adam, schedule=schedule, steps=50, warmup_steps=7, weight_decay=0.1)
+    one_by_one = np.array([adam_rates(train, step) for step in range(50)])
+    np.testing.assert_allclose(adam_rates_of_chunk(train, 0, 50), one_by_one, rtol=1e-15)
+    parts = [adam_rates_of_chunk(train, 0, 13), adam_rates_of_chunk(train, 13, 37)]
+    np.testing.assert_array_equal(np.concatenate(parts), adam_rates_of_chunk(train, 0, 50))
 
 
 def test_corrected_adam_is_the_paper():

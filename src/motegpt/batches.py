@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate
 
 from motegpt.errors import DataError
 
@@ -58,7 +60,16 @@ class Plan:
 
     def tokens(self, start: int, count: int) -> int:
         """How many targets the steps start … start + count - 1 learn from."""
-        return sum(len(self.sequences[i]) - 1 for s in range(start, start + count) for i in self.indices(s))
+        return self._tokens_before(start + count) - self._tokens_before(start)
+
+    def _tokens_before(self, step: int) -> int:
+        rounds, rest = divmod(step * self.batch_size, len(self.sequences))
+        return rounds * self._running_tokens[-1] + self._running_tokens[rest]
+
+    @cached_property
+    def _running_tokens(self) -> list[int]:
+        """Targets of the first 0, 1, 2, … sequences."""
+        return list(accumulate((len(sequence) - 1 for sequence in self.sequences), initial=0))
 
 
 def cut_sequences(sequences: Sequence[list[int]], block_size: int, cut: str) -> list[list[int]]:

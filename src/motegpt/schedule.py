@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.precision import single
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from motegpt.config import TrainConfig
 
 
@@ -62,14 +65,35 @@ def adam_rates(train: TrainConfig, step: int) -> AdamRates:
     here, in whatever precision the engine computes. Weight decay is decoupled from the gradient
     (Loshchilov and Hutter, 2019): shrink = 1 - lr · weight_decay.
     """
-    lr = learning_rate(train, step)
-    mean_correction = 1.0 - train.beta1 ** (step + 1)
-    square_correction = 1.0 - train.beta2 ** (step + 1)
+    return _rates(train, learning_rate(train, step), train.beta1 ** (step + 1), train.beta2 ** (step + 1))
+
+
+def adam_rates_of_chunk(train: TrainConfig, start: int, count: int) -> NDArray[np.float64]:
+    """adam_rates for the steps start … start + count - 1, one row each: (count, 8).
+
+    What a library might compute differently for a whole array (powers, cosines) is done step by step, so
+    that a step's numbers do not depend on the chunk it is in.
+    """
+    import numpy as np
+
+    steps = range(start, start + count)
+    lr = np.array([learning_rate(train, step) for step in steps])
+    beta1_power = np.array([train.beta1 ** (step + 1) for step in steps])
+    beta2_power = np.array([train.beta2 ** (step + 1) for step in steps])
+    rows = np.empty((count, len(AdamRates._fields)))
+    for column, values in enumerate(_rates(train, lr, beta1_power, beta2_power)):
+        rows[:, column] = values
+    return rows
+
+
+def _rates(train: TrainConfig, lr: Any, beta1_power: Any, beta2_power: Any) -> AdamRates:
+    """The rates from lr, β1ᵗ and β2ᵗ: numbers of one step, or arrays of many."""
+    mean_correction, square_correction = 1.0 - beta1_power, 1.0 - beta2_power
     shrink = 1.0 - lr * train.weight_decay
     if train.adam == "corrected":
         decays = (train.beta1, 1.0 - train.beta1, train.beta2, 1.0 - train.beta2)
         return AdamRates(*decays, shrink, lr / mean_correction, 1.0 / square_correction, train.eps)
     beta1, beta2 = single(train.beta1), single(train.beta2)
     decays = (beta1, single(1.0 - beta1), beta2, single(1.0 - beta2))
-    rate = lr * math.sqrt(square_correction) / mean_correction
+    rate = lr * square_correction**0.5 / mean_correction
     return AdamRates(*decays, shrink, rate, 1.0, train.eps)

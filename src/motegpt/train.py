@@ -71,7 +71,6 @@ class Trainer:
     rng: Rng
     folder: RunFolder | None = None
     done: int = 0
-    tokens: int = 0
     saved: int | None = None
 
     def run(
@@ -100,8 +99,8 @@ class Trainer:
         self._check_finite(start, losses)
         tokens = self.plan.tokens(start, count)
         records = self._records(start, losses)
-        self.done, self.tokens = start + count, self.tokens + tokens
-        samples = self._samples() if self._wants_samples(self.done - 1) else None
+        self.done = start + count
+        samples = self._samples() if self._wants_samples() else None
         if self.folder is not None:
             self.folder.append_metrics(asdict(record) for record in records)
         return Chunk(self.done, losses, tokens, records, samples)
@@ -109,31 +108,29 @@ class Trainer:
     def _room(self, last: int) -> int:
         """How many steps may go by before something has to be done."""
         train = self.config.train
-        room = last - self.done
+        ends = [last]
         if train.checkpoint_every is not None:
-            room = min(room, train.checkpoint_every - self.done % train.checkpoint_every)
+            ends.append((self.done // train.checkpoint_every + 1) * train.checkpoint_every)
         if train.sample_every is not None:
-            to_sample = next(i for i in range(train.sample_every) if self._wants_samples(self.done + i))
-            room = min(room, to_sample + 1)
-        return room
+            ends += [
+                step + 1 for step in multiples(train.sample_every, self.done, train.sample_every, train)
+            ][:1]
+        return min(ends) - self.done
+
+    def _wants_samples(self) -> bool:
+        """Whether samples follow the step just done."""
+        train = self.config.train
+        if train.sample_every is None:
+            return self.done == train.steps
+        return bool(multiples(train.sample_every, self.done - 1, 1, train))
 
     def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
         """The records of the steps that are logged."""
-        train, records, tokens = self.config.train, [], self.tokens
-        for step, loss in enumerate(losses, start):
-            tokens += self.plan.tokens(step, 1)
-            if self._wants(train.log_every, step):
-                records.append(StepRecord(step + 1, loss, learning_rate(train, step), tokens))
+        train, records = self.config.train, []
+        for step in multiples(train.log_every, start, len(losses), train):
+            tokens = self.plan.tokens(0, step + 1)
+            records.append(StepRecord(step + 1, losses[step - start], learning_rate(train, step), tokens))
         return records
-
-    def _wants(self, every: int, step: int) -> bool:
-        """Whether step `step` (from 0) is the first, the last, or a multiple of `every` as it is numbered."""
-        number = step + self.config.train.count_from
-        return number % every == 0 or step in (0, self.config.train.steps - 1)
-
-    def _wants_samples(self, step: int) -> bool:
-        every = self.config.train.sample_every
-        return step == self.config.train.steps - 1 or (every is not None and self._wants(every, step))
 
     def _samples(self) -> list[str]:
         return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng)
@@ -142,13 +139,14 @@ class Trainer:
         return every is not None and self.done % every == 0
 
     def _check_finite(self, start: int, losses: list[float]) -> None:
-        for step, loss in enumerate(losses, start + 1):
-            if not math.isfinite(loss):
-                where = f"step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
-                raise TrainingDiverged(
-                    f"train: the loss of step {step} is {loss}; last good checkpoint: {where}; "
-                    f"try a smaller --lr (it was {self.config.train.lr:g}) or --clip-norm 1"
-                )
+        if all(map(math.isfinite, losses)):
+            return
+        step, loss = next((s, x) for s, x in enumerate(losses, start + 1) if not math.isfinite(x))
+        where = f"step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
+        raise TrainingDiverged(
+            f"train: the loss of step {step} is {loss}; last good checkpoint: {where}; "
+            f"try a smaller --lr (it was {self.config.train.lr:g}) or --clip-norm 1"
+        )
 
     def save(self) -> None:
         """Write a checkpoint, if the run has a folder."""
@@ -157,6 +155,16 @@ class Trainer:
             parameters, optimizer = self.engine.export()
             state = TrainerState(self.done, parameters, optimizer, self.rng.state())
             self.folder.save(state, self.tokenizer)
+
+
+def multiples(every: int, start: int, count: int, train: TrainConfig) -> list[int]:
+    """Those of `count` steps from `start` on (from 0) whose number is a multiple of `every`.
+
+    A step's number is what the console gives it; the first and the last step of the run always count.
+    """
+    offset = -(start + train.count_from) % every
+    ends = {step for step in (0, train.steps - 1) if start <= step < start + count}
+    return sorted({*range(start + offset, start + count, every)} | ends)
 
 
 def next_size(count: int, seconds: float) -> int:
@@ -198,7 +206,6 @@ def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: s
     rng.restore(state.rng)
     trainer.engine.load(state.parameters, state.optimizer)
     trainer.folder, trainer.done, trainer.saved = folder, state.step, state.step
-    trainer.tokens = trainer.plan.tokens(0, state.step)
     return trainer
 
 
