@@ -12,13 +12,14 @@ import pytest
 
 from motegpt.batches import Batch
 from motegpt.config import ModelConfig, TrainConfig, section_values
-from motegpt.engines import make_engine
+from motegpt.engines import ENGINES, make_engine, why_unavailable
 from motegpt.engines.base import Engine
 from motegpt.parameters import initialise
 from motegpt.presets import settings_of
 from motegpt.rng import make_rng
 from motegpt.views.cli import main
 
+ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
 SHARED = Path(__file__).parents[2] / "shared"
 VOCABULARY = 6
 

@@ -1,11 +1,13 @@
 """The run folder: whole or not at all, and damage is noticed."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -119,12 +121,17 @@ def test_damage_is_one_clear_line(run, kind):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("damage", [cut, flip, foreign])
+def reverse_alphabet(path):
+    tokenizer = path.parent / "tokenizer.json"
+    edit_json(tokenizer, characters=json.loads(tokenizer.read_text())["characters"][::-1])
+
+
+@pytest.mark.parametrize("damage", [cut, flip, foreign, reverse_alphabet])
 def test_a_damaged_trainer_state_is_not_resumed(run, damage):
     damage(run / "trainer.safetensors")
     folder = RunFolder(run)
     with pytest.raises(RunFolderError):
-        folder.trainer_state(folder.config())
+        folder.trainer_state(folder.config(), folder.tokenizer())
 
 
 def test_a_run_is_not_overwritten_unless_told(run):
@@ -168,37 +175,70 @@ def test_a_half_written_metrics_line_is_forgotten(run):
     assert [record["step"] for record in folder.metrics()] == [1]
 
 
-COMMAND = [
-    sys.executable,
-    "-m",
-    "motegpt",
-    "train",
-    "--engine",
-    "array",
-    "--steps",
-    "4000",
-    "--checkpoint-every",
-    "7",
-]
+@pytest.mark.parametrize("broken", ["{", "[]", '{"loss": 1}', '{"step": "x"}', "\xff"])
+def test_a_broken_metrics_line_is_named(run, broken):
+    with (run / "metrics.jsonl").open("a", encoding="latin1") as file:
+        file.write(broken + "\n")
+    with pytest.raises(RunFolderError, match=r"metrics.jsonl: line 3: expected an object with a step"):
+        RunFolder(run).cut_metrics(3)
+
+
+def test_a_failure_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(run, monkeypatch):
+    """The first, second, third … call that touches the disk fails; what is left loads and is whole."""
+    folder = RunFolder(run)
+    config, tokenizer = folder.config(), folder.tokenizer()
+    old = folder.trainer_state(config, tokenizer)
+    new = replace(old, done=old.done + 1, parameters={k: v + 1 for k, v in old.parameters.items()})
+    outcomes = []
+    for survivors in range(10):
+        calls = iter(range(survivors))
+        for name in ("fsync", "replace", "open"):
+            real = getattr(os, name)
+
+            def failing(*arguments, real=real, calls=calls, **options):
+                if next(calls, None) is None:
+                    raise OSError(28, "No space left on device")
+                return real(*arguments, **options)
+
+            monkeypatch.setattr(os, name, failing)
+        with contextlib.suppress(OSError):
+            folder.save(new, tokenizer)
+        monkeypatch.undo()
+        left = folder.trainer_state(config, tokenizer)
+        expected = {old.done: old, new.done: new}[left.done]
+        np.testing.assert_array_equal(left.parameters["wte"], expected.parameters["wte"])
+        assert np.isfinite(folder.parameters(config, tokenizer)["wte"]).all()
+        outcomes.append(left.done)
+        folder.save(old, tokenizer)
+    assert outcomes[0] == old.done
+    assert outcomes[-1] == new.done
+    assert outcomes == sorted(outcomes)
+
+
+TRAIN = [sys.executable, "-m", "motegpt", "train", "--engine", "array"]
 
 
 def test_kill_at_any_moment_leaves_a_run_that_resumes_to_the_same_end(tmp_path):
-    """Eight kills; what is left loads each time, and the end is that of a run that was never killed."""
-    common = ["--log-every", "50", "--n-embd", "8", "-n", "2"]
-    subprocess.run([*COMMAND, *common, "--out", tmp_path / "whole"], check=True, capture_output=True)
-    words = ["--out", tmp_path / "killed"]
+    """SIGKILL again and again; what is left loads each time, and the end is that of an undisturbed run."""
+    common = ["--steps", "3000", "--checkpoint-every", "7", "--log-every", "50", "--n-embd", "8", "-n", "2"]
+    subprocess.run([*TRAIN, *common, "--out", tmp_path / "whole"], check=True, capture_output=True)
+    words, kills = [*common, "--out", tmp_path / "killed"], 0
+    model = tmp_path / "killed" / "model.safetensors"
     for attempt in range(8):
-        process = subprocess.Popen([*COMMAND, *common, *words] if attempt == 0 else [*COMMAND[:4], *words],
-                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # fmt: skip
-        deadline = time.monotonic() + 30
-        while not (tmp_path / "killed" / "model.safetensors").exists() and time.monotonic() < deadline:
-            time.sleep(0.01)
-        time.sleep(0.3 + 0.037 * attempt)
+        before = model.stat().st_mtime_ns if model.exists() else 0
+        process = subprocess.Popen([*TRAIN, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while process.poll() is None and not (model.exists() and model.stat().st_mtime_ns > before):
+            time.sleep(0.002)
+        time.sleep(0.013 * attempt)
         process.send_signal(signal.SIGKILL)
-        process.communicate()
+        kills += process.wait() == -signal.SIGKILL
         words = ["--resume", tmp_path / "killed"]
         GPT.load(tmp_path / "killed")
-    done = subprocess.run([*COMMAND[:4], *words], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
+        if process.returncode == 0:
+            break
+    assert kills >= 3
+    if process.returncode != 0:
+        done = subprocess.run([*TRAIN, *words], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
     for name in ("trainer.safetensors", "model.safetensors", "metrics.jsonl"):
         assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

@@ -7,6 +7,8 @@ import pytest
 from motegpt.documents import read_corpus
 from motegpt.presets import settings_of
 from motegpt.train import Trainer, prepare
+from tests import independent
+from tests.conftest import ENGINES_HERE
 
 
 def trained(
@@ -58,6 +60,11 @@ def test_oxidized_is_deterministic_and_engines_agree():
     assert array == again != other
 
 
+def test_the_independent_microgpt_is_the_original(names_txt, microgpt_reference):
+    documents = read_corpus(names_txt).documents
+    assert independent.losses(documents, 1000, 8) == pytest.approx(microgpt_reference["losses"][:8], abs=1e-9)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
@@ -70,6 +77,7 @@ def test_oxidized_is_deterministic_and_engines_agree():
     ids=str,
 )
 def test_microgpt_of_other_shapes_and_seeds(changes):
-    scalar, _, _ = trained(None, "scalar", "microgpt", until=15, **changes)
-    array, _, _ = trained(None, "array", "microgpt", until=15, **changes)
-    assert array == pytest.approx(scalar, abs=1e-9)
+    expected = independent.losses(read_corpus(None).documents, 1000, 6, **changes)
+    for engine in ENGINES_HERE:
+        losses, _, _ = trained(None, engine, "microgpt", until=6, **changes)
+        assert losses == pytest.approx(expected, abs=1e-9), engine

@@ -5,12 +5,11 @@ import math
 import pytest
 
 from motegpt.config import SampleConfig
-from motegpt.engines import ENGINES
 from motegpt.errors import PrefixError
 from motegpt.rng import Lcg, PythonRandom
 from motegpt.sampling import choose, generate, generate_in_turn, probabilities
 from motegpt.tokenizer import Tokenizer
-from tests.conftest import small_engine, small_settings
+from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 TOKENIZER = Tokenizer("abcde", "bos")
 
@@ -25,7 +24,7 @@ def draw(engine, n, seed=0, **settings):
     )
 
 
-@pytest.fixture(params=ENGINES)
+@pytest.fixture(params=ENGINES_HERE)
 def engine(request):
     return small_engine(request.param, small_settings(n_layer=2))
 
@@ -51,7 +50,7 @@ def test_a_text_does_not_depend_on_how_many_are_drawn(engine):
 
 
 def test_engines_draw_the_same_text():
-    drawn = {tuple(draw(small_engine(name, small_settings()), 20, seed=4)) for name in ENGINES}
+    drawn = {tuple(draw(small_engine(name, small_settings()), 20, seed=4)) for name in ENGINES_HERE}
     assert len(drawn) == 1
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +10,10 @@ import pytest
 
 from motegpt.checkpoint import RunFolder
 from motegpt.documents import read_corpus
-from motegpt.engines import ENGINES
 from motegpt.errors import RunFolderError, TrainingDiverged, UsageError
 from motegpt.presets import settings_of
 from motegpt.train import CHUNK_SECONDS, next_size, prepare, resume
+from tests.conftest import ENGINES_HERE
 
 SHORT = {"steps": 12, "batch_size": 2, "log_every": 3, "sample_every": 4, "n": 3}
 
@@ -37,7 +38,7 @@ def everything(folder):
     }
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINES_HERE)
 @pytest.mark.parametrize("preset", ["microgpt", "oxidized", "zeroclaw"])
 @pytest.mark.parametrize("stop", [1, 5, 8])
 def test_stop_and_resume_is_never_having_stopped(tmp_path, engine, preset, stop):
@@ -82,16 +83,16 @@ def test_an_interrupt_ends_after_the_steps_in_hand_and_saves(tmp_path):
         assert chunk.done <= 12
     assert 4 <= trainer.done < 12
     config = trainer.folder.config()
-    assert trainer.folder.trainer_state(config).step == trainer.done
+    assert trainer.folder.trainer_state(config, trainer.tokenizer).done == trainer.done
 
 
-@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("engine", ENGINES_HERE)
 def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, engine):
     trainer = begin(tmp_path, "run", engine, checkpoint_every=2, sample_every=None, lr=1e200)
-    with np.errstate(all="ignore"), pytest.raises(TrainingDiverged) as error:
+    with pytest.raises(TrainingDiverged) as error:
         finish(trainer)
     said = str(error.value)
-    assert "loss of step" in said
+    assert re.search("the loss of step|left parameters that are not finite", said)
     assert "smaller --lr (it was 1e+200)" in said
     assert "last good checkpoint" in said
 
@@ -104,14 +105,42 @@ def test_divergence_names_the_checkpoint_that_is_left(tmp_path):
         return [math.nan if start + i >= 7 else loss for i, loss in enumerate(steps(plan, start, count))]
 
     trainer.engine.train = train
-    with pytest.raises(TrainingDiverged, match="loss of step 8 is nan; last good checkpoint: step 6 in"):
+    with pytest.raises(
+        TrainingDiverged, match="loss of step 8 is nan; last good checkpoint: after step 6 in"
+    ):
         finish(trainer)
-    assert trainer.folder.trainer_state(trainer.config).step == 6
+    assert trainer.folder.trainer_state(trainer.config, trainer.tokenizer).done == 6
+
+
+def test_parameters_that_are_not_finite_are_never_saved(tmp_path):
+    """The update of step 4 runs away; its loss was still fine, and a checkpoint is due right after it."""
+    trainer = begin(tmp_path, "run", checkpoint_every=2, sample_every=None)
+    export = trainer.engine.export
+
+    def exploded():
+        w, state = export()
+        w["wte"][0, 0] = math.inf if trainer.done >= 4 else w["wte"][0, 0]
+        return w, state
+
+    trainer.engine.export = exploded
+    with pytest.raises(
+        TrainingDiverged, match=r"step 4 left parameters that are not finite; last good .* step 2"
+    ):
+        finish(trainer)
+    saved = trainer.folder.trainer_state(trainer.config, trainer.tokenizer)
+    assert saved.done == 2
+    assert np.isfinite(saved.parameters["wte"]).all()
+
+
+def test_a_run_is_resumable_from_its_first_moment(tmp_path):
+    trainer = begin(tmp_path, "run")
+    next(trainer.run())
+    assert trainer.folder.trainer_state(trainer.config, trainer.tokenizer).done in (0, 1)
 
 
 def test_changed_data_are_noticed(tmp_path):
     finish(begin(tmp_path, "run"), until=3)
-    with pytest.raises(RunFolderError, match="have changed"):
+    with pytest.raises(RunFolderError, match="are not those it began with"):
         resume(RunFolder(tmp_path / "run"), replace(read_corpus(None), sha256="0"), {}, None)
 
 

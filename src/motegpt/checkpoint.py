@@ -1,6 +1,6 @@
 """The run folder: what a training leaves on disk, and how it is read back.
 
-    config.json          every setting, and which data they were used on      (written once)
+    config.json          every setting, and which data they were used on      (replaced on resuming)
     tokenizer.json       the alphabet and the framing                          (written once)
     metrics.jsonl        one JSON object a logged step                         (appended)
     trainer.safetensors  parameters, Adam's moments, step and generator state  (replaced whole)
@@ -41,7 +41,8 @@ TRAINER, MODEL = "trainer.safetensors", "model.safetensors"
 class Source(Settings):
     """The data a run learns from."""
 
-    path: str | None = setting("Where it was read; None for the built-in names.", default=None)
+    kind: str = setting("Where it came from: documents.py names the kinds.")
+    path: str | None = setting("The file, if it was one.", default=None)
     sha256: str = setting("Digest of its bytes.")
     documents: int = setting("Number of documents.", at_least=1)
 
@@ -61,9 +62,9 @@ class RunConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainerState:
-    """All that resuming needs: after `step` steps (counted from 1)."""
+    """All that resuming needs. done: how many steps of the run are done."""
 
-    step: int
+    done: int
     parameters: Arrays
     optimizer: OptimizerState
     rng: list[Any]
@@ -82,10 +83,15 @@ class RunFolder:
         """Begin a run; RunFolderError if the folder holds anything, unless `overwrite`."""
         folder = cls(path)
         folder.check_free(overwrite)
-        folder.path.mkdir(parents=True, exist_ok=True)
-        for name in (TRAINER, MODEL, METRICS):
-            (folder.path / name).unlink(missing_ok=True)
-        folder.write_config(config)
+        try:
+            folder.path.mkdir(parents=True, exist_ok=True)
+            for name in (TRAINER, MODEL, METRICS):
+                (folder.path / name).unlink(missing_ok=True)
+            folder.write_config(config)
+        except OSError as error:
+            raise RunFolderError(
+                f"{path}: cannot be written ({error.strerror}); choose another --out"
+            ) from None
         folder._write_json(TOKENIZER, {"format": FORMAT, **vars(tokenizer)})
         return folder
 
@@ -114,12 +120,23 @@ class RunFolder:
 
     def cut_metrics(self, step: int) -> None:
         """Forget the records after `step`: those of steps that were not saved."""
-        kept = [line for line in self._metrics_lines() if json.loads(line)["step"] <= step]
-        self._write(METRICS, "".join(line + "\n" for line in kept).encode())
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        self._write(METRICS, "".join(json.dumps(record) + "\n" for record in kept).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The records of metrics.jsonl."""
-        return [json.loads(line) for line in self._metrics_lines()]
+        """The records of metrics.jsonl; RunFolderError names a line that is none."""
+        records = []
+        for number, line in enumerate(self._metrics_lines(), 1):
+            try:
+                record = json.loads(line)
+                if type(record["step"]) is not int:
+                    raise TypeError
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise RunFolderError(
+                    f"{self.path / METRICS}: line {number}: expected an object with a step, got {line[:40]!r}"
+                ) from None
+            records.append(record)
+        return records
 
     def save(self, state: TrainerState, tokenizer: Tokenizer) -> None:
         """Write a checkpoint. The trainer's file comes first: it is the one that resuming reads."""
@@ -132,7 +149,9 @@ class RunFolder:
             )
             for name, array in arrays.items()
         }
-        self._write_tensors(TRAINER, tensors, {"step": state.step, "rng": state.rng})
+        self._write_tensors(
+            TRAINER, tensors, {"done": state.done, "rng": state.rng, "tokenizer": digest_of(tokenizer)}
+        )
         self.save_parameters(state.parameters, tokenizer)
 
     def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
@@ -160,21 +179,21 @@ class RunFolder:
     def parameters(self, config: RunConfig, tokenizer: Tokenizer) -> Arrays:
         """The parameters of the newest checkpoint, checked against the settings and the tokenizer."""
         tensors, metadata = self._read_tensors(MODEL)
-        if metadata.get("tokenizer") != digest_of(tokenizer):
-            raise RunFolderError(f"{self.path / TOKENIZER}: is not the tokenizer {MODEL} was trained with")
+        self._check_tokenizer(MODEL, metadata, tokenizer)
         self._check_shapes(MODEL, tensors, config.model, ("",))
         return tensors
 
-    def trainer_state(self, config: RunConfig) -> TrainerState:
-        """The newest checkpoint."""
+    def trainer_state(self, config: RunConfig, tokenizer: Tokenizer) -> TrainerState:
+        """The newest checkpoint, checked against the settings and the tokenizer."""
         tensors, metadata = self._read_tensors(TRAINER)
+        self._check_tokenizer(TRAINER, metadata, tokenizer)
         self._check_shapes(TRAINER, tensors, config.model, ("w.", "m.", "v."))
         groups: dict[str, Arrays] = {"w": {}, "m": {}, "v": {}}
         for name, array in tensors.items():
             group, _, parameter = name.partition(".")
             groups[group][parameter] = array
         return TrainerState(
-            step=metadata["step"],
+            done=metadata["done"],
             parameters=groups["w"],
             optimizer=OptimizerState(groups["m"], groups["v"]),
             rng=metadata["rng"],
@@ -183,7 +202,7 @@ class RunFolder:
     def _metrics_lines(self) -> list[str]:
         """The whole lines of metrics.jsonl; a kill may have cut the last one short."""
         path = self.path / METRICS
-        text = path.read_text(encoding="utf-8") if path.exists() else ""
+        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
         return text[: text.rfind("\n") + 1].splitlines()
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
@@ -236,6 +255,10 @@ class RunFolder:
                 f"{path}: expected run format {FORMAT}, got {found!r}; it was written by another version of "
                 "motegpt or by another program"
             )
+
+    def _check_tokenizer(self, name: str, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+        if metadata.get("tokenizer") != digest_of(tokenizer):
+            raise RunFolderError(f"{self.path / TOKENIZER}: is not the tokenizer {name} was trained with")
 
     def _check_shapes(self, name: str, tensors: Arrays, model: ModelConfig, groups: tuple[str, ...]) -> None:
         expected = {group + p.name: p.shape for group in groups for p in parameter_table(model)}

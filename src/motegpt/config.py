@@ -3,7 +3,8 @@
 ModelConfig (what is computed), DataConfig (how text becomes token ids), TrainConfig (how the model
 learns) and SampleConfig (how text is drawn). A setting's name, type, bounds and help text live here
 alone: the command line, TOML files and config.json are derived from them. The values themselves come
-from a preset (presets.py); a default stands here only where every preset has it switched off.
+from a preset (presets.py); a default stands here only for what is off unless a preset or a user turns
+it on.
 """
 
 from __future__ import annotations
@@ -13,11 +14,13 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from motegpt.errors import SettingError
+from motegpt.parameters import parameter_count
 from motegpt.settings import Settings, kinds, setting, unknown_setting
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
 LARGEST_MODEL = 2**31 - 1  # parameters
-LARGEST_SIZE = 2**20  # of vocabulary and block
+LARGEST_SIZE = 2**20  # of vocabulary, width and block
+LARGEST_DEPTH = 2**12
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +28,7 @@ class ModelConfig(Settings):
     """The shape of the network and how it is initialised."""
 
     vocab_size: int = setting("Number of token ids; found from the data.", at_least=2, at_most=LARGEST_SIZE)
-    n_layer: int = setting("Number of transformer layers.", at_least=1, at_most=LARGEST_SIZE)
+    n_layer: int = setting("Number of transformer layers.", at_least=1, at_most=LARGEST_DEPTH)
     n_embd: int = setting("Width of the residual stream.", at_least=1, at_most=LARGEST_SIZE)
     n_head: int = setting("Attention heads a layer; must divide n_embd.", at_least=1)
     block_size: int = setting(
@@ -46,8 +49,7 @@ class ModelConfig(Settings):
                 f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}; "
                 f"try --n-embd {fitting}"
             )
-        rows = self.vocab_size * (1 if self.tied else 2) + self.block_size
-        count = rows * self.n_embd + self.n_layer * (4 + 2 * HIDDEN_RATIO) * self.n_embd**2
+        count = parameter_count(self)
         if count > LARGEST_MODEL:
             raise SettingError(
                 f"n_layer, n_embd: expected at most {LARGEST_MODEL:,} parameters, got {count:,}"

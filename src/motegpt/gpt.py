@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from motegpt.checkpoint import RunFolder
 from motegpt.config import SampleConfig, section_of
 from motegpt.documents import corpus_of, read_corpus
-from motegpt.engines import DEFAULT_ENGINE
+from motegpt.engines import default_engine
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import Lcg
 from motegpt.sampling import generate
@@ -41,14 +41,16 @@ class GPT:
         docs: Iterable[str] | str | Path | None = None,
         *,
         preset: str = DEFAULT_PRESET,
-        engine: str = DEFAULT_ENGINE,
+        engine: str | None = None,
         **settings: Any,
     ) -> Self:
         """Train on documents, on the lines of a file, or on the built-in names.
 
-        `settings` are those of motegpt.config by name, laid over the preset. The logged steps are kept in
+        `settings` are those of motegpt.config by name, laid over the preset; engine None takes the fastest
+        that is installed. The logged steps are kept in
         `records`. Raises SettingError, DataError, EngineUnavailable or TrainingDiverged.
         """
+        engine = engine or default_engine()
         merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
         for name in settings:
             section_of(name)

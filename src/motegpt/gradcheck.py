@@ -7,7 +7,7 @@ order h². In double precision with h = 1e-5 what is left is about 1e-9 of the l
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -24,14 +24,16 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine
 
 H = 1e-5
-TOLERANCE = 1e-6  # of the largest gradient of the matrix; truncation and rounding leave about 1e-9
+TOLERANCE = 1e-6  # of the largest gradient; truncation and rounding leave about 1e-9
+SMALLEST = 1e-3  # a largest gradient below this is judged as if it were this
 PLACES = 6  # numbers tried of each matrix
 VOCABULARY = 7
+LONGEST = 4  # of the sequences that do not fill the block
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """One matrix of one engine: the largest difference, relative to the matrix's largest gradient."""
+    """One matrix of one engine: the largest difference, relative to the largest gradient of all matrices."""
 
     engine: str
     parameter: str
@@ -63,10 +65,11 @@ def judge(engine: Engine, w: Arrays, batch: Batch, chance: random.Random) -> Ite
     """Compare the engine's gradient at w with finite differences, at a few places of each matrix."""
     engine.load(w)
     _, gradients = engine.gradients(batch)
+    largest = max(float(np.abs(gradient).max()) for gradient in gradients.values())
     for name, gradient in gradients.items():
         places = [chance.randrange(gradient.size) for _ in range(PLACES)]
         differences = [abs(gradient.flat[i] - finite_difference(engine, w, name, i, batch)) for i in places]
-        yield Judgement(engine.name, name, float(max(differences) / np.abs(gradient).max()))
+        yield Judgement(engine.name, name, float(max(differences)) / max(largest, SMALLEST))
 
 
 def finite_difference(engine: Engine, w: Arrays, name: str, place: int, batch: Batch, h: float = H) -> float:
@@ -80,7 +83,8 @@ def finite_difference(engine: Engine, w: Arrays, name: str, place: int, batch: B
     return (losses[0] - losses[1]) / (2.0 * h)
 
 
-def random_batch(chance: random.Random, block_size: int, lengths: Sequence[int] = (4, 1, 3)) -> Batch:
+def random_batch(chance: random.Random, block_size: int) -> Batch:
     """Ragged random sequences, the first as long as the model can see."""
-    sequences = [[chance.randrange(VOCABULARY) for _ in range(n + 1)] for n in (block_size, *lengths)]
+    lengths = (block_size, LONGEST, 1, LONGEST - 1)
+    sequences = [[chance.randrange(VOCABULARY) for _ in range(n + 1)] for n in lengths]
     return Batch.of(sequences, "documents")

@@ -33,10 +33,11 @@ from motegpt.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
     from motegpt.documents import Corpus
-    from motegpt.engines.base import Engine
+    from motegpt.engines.base import Engine, Values
     from motegpt.rng import Rng
 
 CHUNK_SECONDS = 0.1
+CHECKPOINT_SECONDS = 60.0  # a run is saved at least this often, whatever checkpoint_every says
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Trainer:
     folder: RunFolder | None = None
     done: int = 0
     saved: int | None = None
+    saved_at: float = 0.0
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -81,12 +83,14 @@ class Trainer:
         Raises TrainingDiverged at a loss that is not finite.
         """
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
+        if self.saved is None:
+            self.save()
         size = 1
         while self.done < last and not interrupted():
             count, began = min(size, self._room(last)), time.perf_counter()
             chunk = self._advance(count)
             size = next_size(count, time.perf_counter() - began)
-            if self.done == last or self._is_due(self.config.train.checkpoint_every):
+            if self.done == last or self._is_due():
                 self.save()
             yield chunk
         if self.saved != self.done:
@@ -135,26 +139,34 @@ class Trainer:
     def _samples(self) -> list[str]:
         return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng)
 
-    def _is_due(self, every: int | None) -> bool:
-        return every is not None and self.done % every == 0
+    def _is_due(self) -> bool:
+        """Whether it is time for a checkpoint."""
+        every = self.config.train.checkpoint_every
+        in_steps = every is not None and self.done % every == 0
+        return in_steps or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
 
     def _check_finite(self, start: int, losses: list[float]) -> None:
         if all(map(math.isfinite, losses)):
             return
         step, loss = next((s, x) for s, x in enumerate(losses, start + 1) if not math.isfinite(x))
-        where = f"step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
-        raise TrainingDiverged(
-            f"train: the loss of step {step} is {loss}; last good checkpoint: {where}; "
-            f"try a smaller --lr (it was {self.config.train.lr:g}) or --clip-norm 1"
+        raise self._diverged(f"the loss of step {step} is {loss}")
+
+    def _diverged(self, what: str) -> TrainingDiverged:
+        good = f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
+        return TrainingDiverged(
+            f"train: {what}; last good checkpoint: {good}; try a smaller --lr (it was "
+            f"{self.config.train.lr:g}) or --clip-norm 1"
         )
 
     def save(self) -> None:
-        """Write a checkpoint, if the run has a folder."""
-        self.saved = self.done
+        """Write a checkpoint, if the run has a folder; TrainingDiverged if it would not be finite."""
         if self.folder is not None:
             parameters, optimizer = self.engine.export()
+            if not all_finite(parameters, optimizer.m, optimizer.v):
+                raise self._diverged(f"step {self.done} left parameters that are not finite")
             state = TrainerState(self.done, parameters, optimizer, self.rng.state())
             self.folder.save(state, self.tokenizer)
+        self.saved, self.saved_at = self.done, time.monotonic()
 
 
 def multiples(every: int, start: int, count: int, train: TrainConfig) -> list[int]:
@@ -165,6 +177,13 @@ def multiples(every: int, start: int, count: int, train: TrainConfig) -> list[in
     offset = -(start + train.count_from) % every
     ends = {step for step in (0, train.steps - 1) if start <= step < start + count}
     return sorted({*range(start + offset, start + count, every)} | ends)
+
+
+def all_finite(*groups: Values) -> bool:
+    """Whether every number of some named arrays is finite."""
+    import numpy as np
+
+    return all(bool(np.isfinite(array).all()) for group in groups for array in group.values())
 
 
 def next_size(count: int, seconds: float) -> int:
@@ -186,7 +205,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     tokenizer = Tokenizer.of(corpus.documents, data.framing)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     check_prefix(sample.prefix, tokenizer, model.block_size)
-    source = Source(path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
+    source = Source(kind=corpus.kind, path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     trainer, rng = _assemble(config, tokenizer, corpus)
     trainer.engine.load(initialise(model, rng))
@@ -195,17 +214,18 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
 
 def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: str | None) -> Trainer:
     """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on."""
-    config = changed(folder.config(), changes, engine)
+    config, tokenizer = changed(folder.config(), changes, engine), folder.tokenizer()
     if corpus.sha256 != config.source.sha256:
         raise RunFolderError(
-            f"{folder.path}: its data ({config.source.path or 'built-in names'}) have changed since the run "
-            "began; bring the old file back, or start a new run"
+            f"{folder.path}: its data ({config.source.path or config.source.kind}) are not those it began "
+            "with; give the old ones as DATA, or start a new run"
         )
-    state = folder.trainer_state(config)
-    trainer, rng = _assemble(config, folder.tokenizer(), corpus)
+    state = folder.trainer_state(config, tokenizer)
+    trainer, rng = _assemble(config, tokenizer, corpus)
     rng.restore(state.rng)
     trainer.engine.load(state.parameters, state.optimizer)
-    trainer.folder, trainer.done, trainer.saved = folder, state.step, state.step
+    trainer.folder, trainer.done, trainer.saved = folder, state.done, state.done
+    trainer.saved_at = time.monotonic()
     return trainer
 
 

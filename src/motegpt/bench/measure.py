@@ -43,14 +43,6 @@ class Figure:
         """The figure of some values."""
         return cls(statistics.median(values), min(values), max(values))
 
-    def scaled(self, factor: float) -> Figure:
-        """Every value times a factor."""
-        return Figure(self.median * factor, self.low * factor, self.high * factor)
-
-    def inverted(self, factor: float) -> Figure:
-        """factor / value: a time made into a speed."""
-        return Figure(factor / self.median, factor / self.high, factor / self.low)
-
 
 def measure(
     work: str, engine: str, dtype: str, data: str | None, runs: int, changes: dict[str, Any]

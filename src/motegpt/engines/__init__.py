@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from motegpt.errors import SettingError
+from motegpt.errors import EngineUnavailable, SettingError
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig, TrainConfig
@@ -14,17 +14,40 @@ if TYPE_CHECKING:
 ENGINES: dict[str, str] = {
     "scalar": "motegpt.engines.scalar.engine:ScalarEngine",
     "array": "motegpt.engines.array.engine:ArrayEngine",
+    "native": "motegpt.engines.native.engine:NativeEngine",
 }
-DEFAULT_ENGINE = "array"
+PREFERRED, FALLBACK = "native", "array"
+NEEDS: dict[str, str] = {
+    "scalar": "nothing but Python",
+    "array": "NumPy: pip install numpy",
+    "native": "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
+}
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class of the engine called `name`; EngineUnavailable if its library is missing."""
+    """The class of the engine called `name`; EngineUnavailable if what it needs is not installed."""
     if name not in ENGINES:
         raise SettingError(f"engine: expected one of {', '.join(ENGINES)}, got {name!r}")
     module, _, attribute = ENGINES[name].partition(":")
-    engine: type[Engine] = getattr(import_module(module), attribute)
+    try:
+        engine: type[Engine] = getattr(import_module(module), attribute)
+    except ImportError:
+        raise EngineUnavailable(f"the {name} engine needs {NEEDS[name]}") from None
     return engine
+
+
+def why_unavailable(name: str) -> str | None:
+    """Why an engine cannot run here, in a line that says what to install; None if it can."""
+    try:
+        engine_class(name)
+    except EngineUnavailable as error:
+        return str(error)
+    return None
+
+
+def default_engine() -> str:
+    """The engine that is used when none is asked for: the fastest that was installed."""
+    return FALLBACK if why_unavailable(PREFERRED) else PREFERRED
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:

@@ -1,1 +1,1 @@
-"""What a person sees: the command line, the console report, drawings."""
+"""What a person sees: the command line and the console report."""

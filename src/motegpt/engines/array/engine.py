@@ -53,11 +53,13 @@ class ArrayEngine(Engine):
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
     def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        loss = self._backpropagate(batch)
+        with np.errstate(all="ignore"):
+            loss = self._backpropagate(batch)
         return loss, self._views(self._gradient.copy())
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
-        return [self._step(plan.batch(step), step) for step in range(start, start + count)]
+        with np.errstate(all="ignore"):  # a training that has run away shows in its losses
+            return [self._step(plan.batch(step), step) for step in range(start, start + count)]
 
     def decoder(self, n: int) -> ArrayDecoder:
         return ArrayDecoder(self._w, self.model, n)
@@ -74,10 +76,11 @@ class ArrayEngine(Engine):
         targets = network.pad(batch.targets).ravel()
         weights = network.position_weights(list(map(len, batch.inputs)), batch.weights, self._flat.dtype)
         logits, tape = network.forward(self._w, network.pad(batch.inputs), self.model)
-        loss, saved = ops.cross_entropy(logits, targets, weights)
         if self.settings.clip_node is None:
+            loss, saved = ops.cross_entropy(logits, targets, weights)
             dlogits = ops.cross_entropy_backward(saved, targets, weights)
         else:
+            loss, saved = ops.cross_entropy_by_node(logits, targets, weights)
             dlogits = ops.cross_entropy_backward_by_node(saved, targets, weights, self._clip)
         network.backward(dlogits, tape, self._w, self._dw, self.model, self._clip)
         return loss

@@ -112,10 +112,10 @@ def attention(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, tuple[A
 def attention_backward(
     dy: Array, q: Array, k: Array, v: Array, saved: tuple[Array, Array, Array], clip: Clip
 ) -> tuple[Array, Array, Array]:
-    """dq, dk, dv of y = p · v with p = softmax(q · kᵀ / √D); masked places have e = 0, so no gradient."""
+    """dq, dk, dv of y = p · v, p = softmax(q · kᵀ / √D); where e = 0, as it is if masked, dscores is 0."""
     p, e, inverse = saved
     dv = p.swapaxes(-1, -2) @ dy
-    dp = clip(dy @ v.swapaxes(-1, -2)) * (e > 0)
+    dp = clip(dy @ v.swapaxes(-1, -2))
     dscores = softmax_backward(dp, e, inverse, clip) * q.shape[-1] ** -0.5
     return dscores @ k, dscores.swapaxes(-1, -2) @ q, dv
 
@@ -159,6 +159,17 @@ def cross_entropy_backward(saved: tuple[Array, Array, Array], targets: Ids, weig
     return dlogits
 
 
+def cross_entropy_by_node(
+    logits: Array, targets: Ids, weights: Array
+) -> tuple[float, tuple[Array, Array, Array]]:
+    """The same as the graph has it under the node clip: the logarithm of p itself, infinite at p = 0."""
+    saved = softmax(logits)
+    counted = np.flatnonzero(weights)
+    with np.errstate(divide="ignore"):
+        log_p = np.log(saved[0][counted, targets[counted]])
+    return float(-(weights[counted] * log_p).sum()), saved
+
+
 def cross_entropy_backward_by_node(
     saved: tuple[Array, Array, Array], targets: Ids, weights: Array, clip: Clip
 ) -> Array:
@@ -169,8 +180,10 @@ def cross_entropy_backward_by_node(
     p, e, inverse = saved
     rows = np.arange(len(targets))
     dlog = clip(-weights * clip(np.ones_like(weights)))
+    p_target = p[rows, targets]
+    counted = weights != 0  # padding has no gradient, not even where its p is zero
     dp = np.zeros_like(p)
-    dp[rows, targets] = clip(dlog / p[rows, targets])
+    dp[rows, targets] = clip(np.divide(dlog, p_target, out=np.zeros_like(dlog), where=counted))
     return softmax_backward(dp, e, inverse, clip)
 
 

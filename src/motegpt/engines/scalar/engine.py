@@ -89,8 +89,9 @@ class ScalarEngine(Engine):
 
     def _backpropagate(self, batch: Batch) -> float:
         """Loss of the batch; leaves its gradient in the nodes. The graph ends with this call."""
-        loss = loss_of(batch, self.w, self.model)
-        backward(loss, self.settings.clip_node)
+        clip = self.settings.clip_node
+        loss = loss_of(batch, self.w, self.model, through_p=clip is not None)
+        backward(loss, clip)
         return loss.data
 
     def _logits_of(self, inputs: Sequence[int]) -> list[list[float]]:

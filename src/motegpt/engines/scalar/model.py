@@ -96,12 +96,24 @@ def empty_cache(model: ModelConfig) -> Cache:
     return [([], []) for _ in range(model.n_layer)]
 
 
-def loss_of(batch: Batch, w: dict[str, Matrix], model: ModelConfig, sums: Sums = FUSED) -> Node:
-    """Σ_b Σ_t weights[b] · -log p(targets[b][t]), in nats."""
+def log_softmax(x: Vector, target: int, sums: Sums) -> Node:
+    """log p[target] = x[target] - max x - log Σe, finite even where p[target] rounds to zero."""
+    highest = max(node.data for node in x)
+    return x[target] + -highest - sums.total([(node + -highest).exp() for node in x]).log()
+
+
+def loss_of(
+    batch: Batch, w: dict[str, Matrix], model: ModelConfig, sums: Sums = FUSED, through_p: bool = False
+) -> Node:
+    """Σ_b Σ_t weights[b] · -log p(targets[b][t]), in nats.
+
+    through_p: take the logarithm of p itself, as a node, so that the node clip sees its slope 1 / p.
+    """
     losses: Vector = []
     for inputs, targets, weight in zip(batch.inputs, batch.targets, batch.weights, strict=True):
         cache = empty_cache(model)
         for at, (token, target) in enumerate(zip(inputs, targets, strict=True)):
-            p = softmax(position(token, at, w, cache, model, sums), sums)
-            losses.append(p[target].log() * -weight)
+            x = position(token, at, w, cache, model, sums)
+            log_p = softmax(x, sums)[target].log() if through_p else log_softmax(x, target, sums)
+            losses.append(log_p * -weight)
     return sums.total(losses)

@@ -76,9 +76,6 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _report(error: BaseException) -> int:
     """One line on standard error; returns the exit code."""
-    if isinstance(error, BrokenPipeError):
-        sys.stderr.close()
-        return 0
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("motegpt: interrupted", err=True)
         return 130

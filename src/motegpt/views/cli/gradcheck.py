@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from motegpt.engines import ENGINES
-from motegpt.errors import EngineUnavailable, GradientMismatch
-from motegpt.gradcheck import TOLERANCE, Judgement, check_engine
+from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
+from motegpt.gradcheck import LONGEST, TOLERANCE, Judgement, check_engine
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.views.cli.options import preset_names
 
@@ -21,9 +21,7 @@ from motegpt.views.cli.options import preset_names
 )
 @click.option("--n-embd", type=int, default=8, show_default=True, help="Its width.")
 @click.option("--n-head", type=int, default=2, show_default=True, help="Its attention heads.")
-@click.option(
-    "--block-size", type=int, default=5, show_default=True, help="Its longest sequence, at least 4."
-)
+@click.option("--block-size", type=int, default=5, show_default=True, help="Its longest sequence.")
 @click.option(
     "--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Seed of weights and text."
 )
@@ -34,7 +32,11 @@ def command(
 
     Example: motegpt gradcheck --preset zeroclaw --layers 3
     """
-    shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": max(4, block_size)}
+    shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
+    if block_size < LONGEST:
+        raise UsageError(
+            f"block_size: expected at least {LONGEST}, the longest test sequence, got {block_size}"
+        )
     judgements: list[Judgement] = []
     click.echo(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:

@@ -29,9 +29,18 @@ DRAWERS = {".svg": to_svg, ".dot": to_dot}
 @click.option("--seed", type=int, default=42, show_default=True, help="Seed of its weights.")
 @click.option("--plain", is_flag=True, help="A node for every product and partial sum of a dot product.")
 @click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
+@click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
 @click.option("--summary", is_flag=True, help="Count the nodes only; draw nothing.")
 def command(
-    text: str, n_embd: int, n_head: int, n_layer: int, seed: int, plain: bool, out: str | None, summary: bool
+    text: str,
+    n_embd: int,
+    n_head: int,
+    n_layer: int,
+    seed: int,
+    plain: bool,
+    out: str | None,
+    overwrite: bool,
+    summary: bool,
 ) -> None:
     """Draw the graph of scalars behind the loss of a tiny model on TEXT, every node with its gradient.
 
@@ -49,7 +58,13 @@ def command(
         click.echo(f"{kind:>10} {count:6d}")
     click.echo(f"{'nodes':>10} {sum(count_kinds(loss).values()):6d}")
     if not summary:
-        path.write_text(DRAWERS[path.suffix](loss, names), encoding="utf-8")
+        try:
+            with path.open("w" if overwrite else "x", encoding="utf-8") as file:
+                file.write(DRAWERS[path.suffix](loss, names))
+        except FileExistsError:
+            raise UsageError(f"out: {path} is there already; choose another, or --overwrite") from None
+        except OSError as error:
+            raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
         click.echo(f"drawn to {path}")
 
 

@@ -68,7 +68,9 @@ def read_toml(path: str | None) -> dict[str, Any]:
         raise SettingError(f"{path}: expected a TOML file to read, got {error.strerror}") from None
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        entries = value.items() if key in SECTIONS and isinstance(value, dict) else [(key, value)]
+        if key in SECTIONS and not isinstance(value, dict):
+            raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {value!r}")
+        entries = value.items() if key in SECTIONS else [(key, value)]
         for name, setting in entries:
             _check_toml_name(path, key if name != key else None, name)
             flat[name] = None if setting == "none" else setting

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from motegpt.checkpoint import RunFolder
-from motegpt.documents import read_corpus
-from motegpt.engines import DEFAULT_ENGINE, ENGINES
+from motegpt.documents import IN_MEMORY, read_corpus
+from motegpt.engines import ENGINES, PREFERRED, default_engine, why_unavailable
 from motegpt.errors import UsageError
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
@@ -25,7 +25,7 @@ from motegpt.views.cli.options import given_settings, merge, preset_names, read_
 @click.command()
 @click.argument("data", required=False)
 @click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
-@click.option("--engine", type=click.Choice(list(ENGINES)), help=f"What computes.  [{DEFAULT_ENGINE}]")
+@click.option("--engine", type=click.Choice(list(ENGINES)), help=f"What computes.  [{PREFERRED}]")
 @click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
 @click.option("--out", metavar="RUN", help="Folder to write the run to.")
 @click.option("--overwrite", is_flag=True, help="Let --out replace a run.")
@@ -53,13 +53,15 @@ def command(
     preset, engine = preset or file.pop("preset", None), engine or file.pop("engine", None)
     given = {**file, **given_settings(flags)}
     if resumed is None:
-        trainer = _start(data, preset or DEFAULT_PRESET, engine or DEFAULT_ENGINE, given, out, overwrite)
+        trainer = _start(data, preset or DEFAULT_PRESET, engine or default_engine(), given, out, overwrite)
     elif out or overwrite or preset:
         raise UsageError(
             "resume: a run goes on in its own folder with its own preset; leave out --out and --preset"
         )
     else:
-        trainer = _continue(resumed, data, given, engine)
+        trainer = _continue(resumed, data, given, engine, until)
+    if engine is None and resumed is None:
+        _say_fallback(trainer.engine.name)
     return _train(trainer, until)
 
 
@@ -74,18 +76,32 @@ def _start(
     return trainer
 
 
-def _continue(run: str, data: str | None, given: dict[str, Any], engine: str | None) -> Trainer:
+def _say_fallback(engine: str) -> None:
+    """Tell of an engine that nobody asked for and that is not the usual one."""
+    if engine != PREFERRED:
+        click.echo(f"using the {engine} engine: {why_unavailable(PREFERRED)}", err=True)
+
+
+def _continue(
+    run: str, data: str | None, given: dict[str, Any], engine: str | None, until: int | None
+) -> Trainer:
     """A saved run, its metrics cut back to its last checkpoint."""
     folder = RunFolder(run)
     config = folder.config()
     if engine is not None:
         fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
         given = {"dtype": fitted["dtype"], **given}
+    if data is None and config.source.kind == IN_MEMORY:
+        raise UsageError(f"resume: {run} was trained on documents in memory; give them as a file, as DATA")
     corpus = read_corpus(data or config.source.path, config.data.unique)
     trainer = resume(folder, corpus, given, engine)
     if trainer.done >= trainer.config.train.steps:
         raise UsageError(
             f"resume: {run} has done all of its {trainer.done} steps; a larger --steps makes it go on"
+        )
+    if until is not None and until <= trainer.done:
+        raise UsageError(
+            f"until: {run} has done {trainer.done} steps already; expected a later step, got {until}"
         )
     folder.cut_metrics(trainer.done)
     folder.write_config(trainer.config)
