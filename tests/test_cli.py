@@ -126,7 +126,7 @@ def test_toml_tables_flags_win_and_both_win_over_the_preset(motegpt, tmp_path):
         ("steps = ", "expected a TOML file"),
         ('steps = "ten"', "steps: expected a whole number of at least 1, got 'ten'"),
         ("model = 3", "[model] is a table of settings"),
-        ("vocab_size = 3", "unknown setting 'vocab_size'"),
+        ("vocab_size = 3", "vocab_size is found from the data"),
     ],
 )
 def test_a_wrong_toml_file(motegpt, tmp_path, text, said):
@@ -354,3 +354,72 @@ def test_a_closed_pipe_ends_the_training_in_silence():
     assert done.returncode == 1
     assert done.stdout.splitlines()[0] == "num docs: 98"
     assert "Traceback" not in done.stderr
+
+
+def test_a_reader_who_leaves_does_not_cost_the_training(motegpt):
+    """The pipe closes while the scalar engine trains; what was done is saved."""
+    command = (
+        f"{sys.executable} -m motegpt train --engine scalar --steps 200 --log-every 1 --out run | head -6"
+    )
+    subprocess.run(["bash", "-c", command], capture_output=True, check=True)
+    ended = motegpt("train", "--resume", "run", "--until", 199)
+    assert ended.code == 0, ended.err
+    assert int(re.search(r"resumed after step (\d+)", ended.out)[1]) >= 1
+
+
+def test_a_request_to_end_saves(tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "motegpt", "train", "--engine", "scalar", "--log-every", "1", "--out", "run"],
+        cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONUNBUFFERED": "1"},
+    )  # fmt: skip
+    next(line for line in process.stdout if line.startswith("step"))
+    process.terminate()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "saved run after step" in err
+
+
+def test_a_bad_prefix_is_noticed_before_a_run_goes_on(motegpt, tmp_path):
+    assert motegpt("train", *QUICK, "--until", 1, "--out", "run").code == 0
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
+    ended = motegpt("train", "--resume", "run", "--prefix", "ÖÖ")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+
+
+def test_folders_of_other_programs_are_never_taken_for_runs(motegpt, tmp_path):
+    (tmp_path / "hf").mkdir()
+    (tmp_path / "hf" / "config.json").write_text('{"architectures": ["Llama"]}')
+    (tmp_path / "hf" / "model.safetensors").write_text("precious")
+    assert motegpt("train", *QUICK, "--out", "hf", "--overwrite").code == 2
+    assert (tmp_path / "hf" / "model.safetensors").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["lr = " + "9" * 400, "steps = " + "9" * 5000, "steps = 0x" + "f" * 6000, "engine = {a = 1}",
+     'preset = ["microgpt"]',
+     'prefix = "\\ud800"', "lr = 2026-01-01", "[train]\ntrain = 5", "seed = 1e3", "lr = true"],
+)  # fmt: skip
+def test_hostile_toml_values_are_one_line(motegpt, tmp_path, text):
+    (tmp_path / "c.toml").write_text(text)
+    ended = motegpt("train", "--config", "c.toml")
+    assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
+    assert len(ended.err) < 400
+
+
+def test_a_tiny_temperature_is_greedy(motegpt):
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    greedy = motegpt("sample", "run", "-n", 3, "--temperature", 0).out
+    assert motegpt("sample", "run", "-n", 3, "--temperature", "1e-320", "--seed", 1).out == greedy
+
+
+def test_divergence_is_one_line(motegpt):
+    ended = motegpt("train", "--steps", 3, "--lr", "1e308", "--engine", "array")
+    assert (ended.code, ended.err.count("\n")) == (1, 1)
+
+
+def test_devices_are_no_data(motegpt):
+    ended = motegpt("train", "/dev/zero")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)

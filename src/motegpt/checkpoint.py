@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
 from motegpt.engines.base import OptimizerState
-from motegpt.errors import RunFolderError, SettingError
+from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.parameters import parameter_table
 from motegpt.settings import Settings, setting
 from motegpt.tokenizer import Tokenizer
@@ -82,8 +82,8 @@ class RunFolder:
     ) -> RunFolder:
         """Begin a run; RunFolderError if the folder holds anything, unless `overwrite`."""
         folder = cls(path)
-        folder.check_free(overwrite)
         try:
+            folder.check_free(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             for name in (TRAINER, MODEL, METRICS):
                 (folder.path / name).unlink(missing_ok=True)
@@ -101,13 +101,21 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
         if not self.path.exists() or not any(self.path.iterdir()):
             return
-        if not (self.path / CONFIG).is_file():
+        if not self._is_run():
             raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for --out")
         if not overwrite:
             raise RunFolderError(
                 f"{self.path}: a run is there already; continue it with --resume {self.path}, choose "
                 "another --out, or replace it with --overwrite"
             )
+
+    def _is_run(self) -> bool:
+        """Whether config.json is one of a run, of this or another version."""
+        try:
+            values = json.loads((self.path / CONFIG).read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
 
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json."""
@@ -192,18 +200,23 @@ class RunFolder:
         for name, array in tensors.items():
             group, _, parameter = name.partition(".")
             groups[group][parameter] = array
+        done, rng = metadata.get("done"), metadata.get("rng")
+        if type(done) is not int or not 0 <= done <= config.train.steps or not isinstance(rng, list):
+            raise RunFolderError(
+                f"{self.path / TRAINER}: expected a step of the run, got {done!r}; it was changed"
+            )
         return TrainerState(
-            done=metadata["done"],
+            done=done,
             parameters=groups["w"],
             optimizer=OptimizerState(groups["m"], groups["v"]),
-            rng=metadata["rng"],
+            rng=rng,
         )
 
     def _metrics_lines(self) -> list[str]:
         """The whole lines of metrics.jsonl; a kill may have cut the last one short."""
         path = self.path / METRICS
-        text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
-        return text[: text.rfind("\n") + 1].splitlines()
+        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
+        return text.split("\n")[:-1]
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._write(name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
@@ -211,10 +224,10 @@ class RunFolder:
     def _read_json(self, name: str) -> Any:
         """The object in a JSON file, of this version of the format."""
         path = self.path / name
+        if not path.is_file():
+            raise self._missing(name)
         try:
             values = json.loads(path.read_bytes())
-        except FileNotFoundError:
-            raise self._missing(name) from None
         except (ValueError, OSError, RecursionError) as error:
             raise RunFolderError(f"{path}: expected JSON, got {error}") from None
         self._check_format(path, values)
@@ -282,12 +295,16 @@ class RunFolder:
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file so that a kill at any moment leaves the old one or the new one."""
         temporary = self.path / f".{name}.new"
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, self.path / name)
-        _sync_folder(self.path)
+        try:
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, self.path / name)
+            _sync_folder(self.path)
+        except OSError as error:
+            temporary.unlink(missing_ok=True)
+            raise MotegptError(f"{self.path / name}: cannot be written ({error.strerror})") from error
 
 
 def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:

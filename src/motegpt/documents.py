@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -46,6 +47,9 @@ def read_corpus(path: str | Path | None, unique: bool = False) -> Corpus:
 
 def corpus_of(documents: Sequence[str], unique: bool = False) -> Corpus:
     """A corpus of documents already in memory."""
+    for document in documents:
+        if not isinstance(document, str) or any("\ud800" <= c <= "\udfff" for c in document):
+            raise DataError(f"documents: expected strings of Unicode characters, got {document!r}")
     kept = [document.strip() for document in documents if document.strip()]
     if not kept:
         raise DataError("documents: expected at least one that is not empty, got none")
@@ -60,6 +64,8 @@ def built_in_names() -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
+        if stat.S_ISCHR(path.stat().st_mode):
+            raise DataError(f"{path}: expected a text file, got a device")
         return path.read_bytes()
     except FileNotFoundError:
         raise DataError(
@@ -71,12 +77,12 @@ def _read(path: Path) -> bytes:
 
 
 def _decode(data: bytes, name: str) -> str:
-    """The text of the bytes, a byte order mark removed."""
+    """The text of the bytes, a byte order mark removed, lines ended by newlines alone."""
     if b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
         raise DataError(f"{name}: expected text, got binary data (a zero byte in line {line})")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1

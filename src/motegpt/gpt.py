@@ -11,6 +11,7 @@ from motegpt.checkpoint import RunFolder
 from motegpt.config import SampleConfig, section_of
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.engines import default_engine
+from motegpt.errors import SettingError
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import Lcg
 from motegpt.sampling import generate
@@ -54,6 +55,8 @@ class GPT:
         merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
         for name in settings:
             section_of(name)
+        if "vocab_size" in settings:
+            raise SettingError("vocab_size is found from the data and cannot be set")
         unique = bool(merged.get("unique", False))
         from_file = docs is None or isinstance(docs, str | Path)
         corpus = read_corpus(docs, unique) if from_file else corpus_of(list(docs), unique)  # type: ignore[arg-type]
@@ -83,7 +86,9 @@ class GPT:
         trained. Text i depends on the seed and on i alone. Raises SettingError or PrefixError.
         """
         given = {**settings, **({} if n is None else {"n": n})}
-        sample: SampleConfig = self.config.sample.replace(**given)
+        sample = SampleConfig.of({**self.config.sample.values(), **given})
+        if seed is not None and type(seed) is not int:
+            raise SettingError(f"seed: expected a whole number, got {seed!r}")
         root = secrets.randbits(64) if seed is None else seed
         rngs = [Lcg.stream(root, i) for i in range(sample.n)]
         return generate(self.engine, self.tokenizer, sample, rngs)

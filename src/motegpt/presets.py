@@ -89,6 +89,6 @@ DEFAULT_PRESET = "microgpt"
 
 def settings_of(preset: str) -> dict[str, Any]:
     """A copy of the preset's flat table of settings."""
-    if preset not in PRESETS:
+    if not isinstance(preset, str) or preset not in PRESETS:
         raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
     return dict(PRESETS[preset])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.engines.base import BatchGenerator
-from motegpt.errors import PrefixError
+from motegpt.errors import MotegptError, PrefixError
 from motegpt.rng import Lcg
 
 if TYPE_CHECKING:
@@ -21,11 +21,13 @@ CACHE_BYTES = 2**28  # of keys and values held at a time; more sequences than fi
 
 def probabilities(logits: Sequence[float], temperature: float) -> list[float]:
     """softmax(logits / temperature), in double precision whatever the logits are."""
-    scaled = [float(logit) / temperature for logit in logits]
-    highest = max(scaled)
-    e = [math.exp(x - highest) for x in scaled]
+    x = [float(logit) for logit in logits]
+    highest = max(x)
+    if not math.isfinite(highest) or not math.isfinite(sum(x)):
+        raise MotegptError("sample: expected finite logits, got others; the model has diverged or is damaged")
+    e = [math.exp((logit - highest) / temperature) for logit in x]
     total = sum(e)
-    return [x / total for x in e]
+    return [weight / total for weight in e]
 
 
 def choose(logits: Sequence[float], temperature: float, rng: Rng) -> int:

@@ -18,6 +18,7 @@ from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hint
 
 from motegpt.errors import SettingError
 
+LARGEST_INT = 2**64 - 1
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -38,16 +39,24 @@ class Kind:
         """The value, an int made a float where one is wanted; SettingError if it is not of this kind."""
         if value is None and self.optional:
             return None
-        if self.base is float and type(value) is int:
+        if not isinstance(value, bool | int | float | str) and hasattr(value, "item"):
+            value = value.item()  # a NumPy scalar
+        if self.base is float and type(value) is int and abs(value) <= LARGEST_INT:
             value = float(value)
         if type(value) is not self.base or not self._is_within(value):
-            raise SettingError(f"{name}: expected {self}, got {value!r}")
+            raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
         return value
 
     def _is_within(self, value: Any) -> bool:
         if self.choices:
             return value in self.choices
-        if isinstance(value, float) and not math.isfinite(value):
+        if isinstance(value, str):
+            return not any("\ud800" <= character <= "\udfff" for character in value)  # no lone surrogates
+        if isinstance(value, bool):
+            return True
+        if isinstance(value, Settings):
+            return True
+        if (self.base is int and abs(value) > LARGEST_INT) or not math.isfinite(value):
             return False
         return (
             (self.at_least is None or value >= self.at_least)
@@ -74,6 +83,15 @@ class Kind:
         return WORDS.get(self.base, "a section") + limits + ", or none" * self.optional
 
 
+def shortened(value: object) -> str:
+    """A value for a message, however large it is."""
+    try:
+        text = repr(value)
+    except ValueError:  # more digits than Python prints
+        return "a number of thousands of digits"
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
 def setting(help: str, *, default: Any = MISSING, **bounds: float) -> Any:
     """A field of a section; bounds: at_least, above, at_most, below."""
     return field(default=default, metadata={"help": help, **bounds})
@@ -92,7 +110,7 @@ class Settings:
     def of(cls, values: Any) -> Self:
         """Settings from outside: SettingError for unknown and missing names too."""
         if not isinstance(values, Mapping):
-            raise SettingError(f"{cls.__name__}: expected settings by name, got {values!r}")
+            raise SettingError(f"{cls.__name__}: expected settings by name, got {shortened(values)}")
         known = kinds(cls)
         for name in values:
             if name not in known:
@@ -124,9 +142,10 @@ def _kinds(section: Any) -> dict[str, Kind]:
 
 def unknown_setting(name: object, known: Iterable[str]) -> SettingError:
     """The error for a name that no setting has, with the nearest that one has."""
-    nearest = difflib.get_close_matches(str(name), list(known), n=1)
+    others = [other for other in known if other != name]
+    nearest = difflib.get_close_matches(str(name), others, n=1)
     hint = f"; did you mean {nearest[0]}?" if nearest else "; motegpt train --help lists the settings"
-    return SettingError(f"unknown setting {name!r}{hint}")
+    return SettingError(f"unknown setting {shortened(name)}{hint}")
 
 
 def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from motegpt.errors import DataError, PrefixError, RunFolderError
+from motegpt.settings import shortened
 
 FRAMINGS = ("bos", "bos_eos")
 
@@ -64,8 +65,8 @@ class Tokenizer:
         unknown = sorted(set(text) - ids.keys())
         if unknown:
             raise PrefixError(
-                f"text {text!r}: expected only characters of the training data, got "
-                f"{', '.join(map(repr, unknown))}; known are {self.characters!r}"
+                f"text {shortened(text)}: expected only characters of the training data, got "
+                f"{shortened(''.join(unknown))}; known are {shortened(self.characters)}"
             )
         return [ids[character] for character in text]
 

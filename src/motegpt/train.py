@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -77,10 +77,10 @@ class Trainer:
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
-    ) -> Iterator[Chunk]:
+    ) -> Generator[Chunk, None, None]:
         """Train up to step `until` (the last if None), or until `interrupted()`; saves where it stops.
 
-        Raises TrainingDiverged at a loss that is not finite.
+        Closing the iterator saves too. Raises TrainingDiverged at a loss that is not finite.
         """
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
         if self.saved is None:
@@ -92,7 +92,14 @@ class Trainer:
             size = next_size(count, time.perf_counter() - began)
             if self.done == last or self._is_due():
                 self.save()
-            yield chunk
+            try:
+                yield chunk
+            except GeneratorExit:
+                self._save_progress()
+                raise
+        self._save_progress()
+
+    def _save_progress(self) -> None:
         if self.saved != self.done:
             self.save()
 
@@ -137,6 +144,9 @@ class Trainer:
         return records
 
     def _samples(self) -> list[str]:
+        """Draw samples; what is at its end is saved first, as drawing may take long or be interrupted."""
+        if self.done == self.config.train.steps:
+            self.save()
         return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng)
 
     def _is_due(self) -> bool:
@@ -160,12 +170,13 @@ class Trainer:
 
     def save(self) -> None:
         """Write a checkpoint, if the run has a folder; TrainingDiverged if it would not be finite."""
+        parameters, optimizer = self.engine.export()
+        if not all_finite(parameters, optimizer.m, optimizer.v):
+            raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
-            parameters, optimizer = self.engine.export()
-            if not all_finite(parameters, optimizer.m, optimizer.v):
-                raise self._diverged(f"step {self.done} left parameters that are not finite")
             state = TrainerState(self.done, parameters, optimizer, self.rng.state())
             self.folder.save(state, self.tokenizer)
+            self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
 
 
@@ -220,6 +231,7 @@ def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: s
             f"{folder.path}: its data ({config.source.path or config.source.kind}) are not those it began "
             "with; give the old ones as DATA, or start a new run"
         )
+    check_prefix(config.sample.prefix, tokenizer, config.model.block_size)
     state = folder.trainer_state(config, tokenizer)
     trainer, rng = _assemble(config, tokenizer, corpus)
     rng.restore(state.rng)

@@ -19,7 +19,7 @@ from motegpt.config import SampleConfig
 from motegpt.documents import read_corpus
 from motegpt.engines import make_engine
 from motegpt.engines.base import Engine
-from motegpt.errors import MotegptError
+from motegpt.errors import MotegptError, UsageError
 from motegpt.parameters import initialise
 from motegpt.rng import Lcg, make_rng
 from motegpt.sampling import generate
@@ -166,9 +166,16 @@ def versus(ours: str, theirs: str, runs: int) -> tuple[Figure, Figure, Figure]:
 
 
 def _command_seconds(command: str) -> float:
+    try:
+        words = shlex.split(command)
+    except ValueError as error:
+        raise UsageError(f"bench: cannot read the command {command!r} ({error})") from None
+    if not words:
+        raise UsageError("bench: expected a command, got an empty one")
+
     def run() -> None:
         try:
-            done = subprocess.run(shlex.split(command), capture_output=True, text=True, check=False)
+            done = subprocess.run(words, capture_output=True, text=True, check=False)
         except OSError as error:
             raise MotegptError(f"bench: cannot run {command!r} ({error.strerror})") from None
         if done.returncode:

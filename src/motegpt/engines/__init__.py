@@ -26,7 +26,7 @@ NEEDS: dict[str, str] = {
 
 def engine_class(name: str) -> type[Engine]:
     """The class of the engine called `name`; EngineUnavailable if what it needs is not installed."""
-    if name not in ENGINES:
+    if not isinstance(name, str) or name not in ENGINES:
         raise SettingError(f"engine: expected one of {', '.join(ENGINES)}, got {name!r}")
     module, _, attribute = ENGINES[name].partition(":")
     try:

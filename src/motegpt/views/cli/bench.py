@@ -38,13 +38,14 @@ def command(
     peer: str | None,
     ours: str,
     as_json: bool,
-) -> None:
+) -> int:
     """Measure every installed engine, after checking its results against the array engine.
 
     Example: motegpt bench --engine native --work microgpt
     """
     from motegpt.bench.machine import describe
     from motegpt.bench.work import WORKS
+    from motegpt.documents import read_corpus
 
     unknown = set(works) - set(WORKS)
     if unknown:
@@ -52,7 +53,8 @@ def command(
     if listing:
         for name, work in WORKS.items():
             click.echo(f"{name:10} {work.name}")
-        return
+        return 0
+    read_corpus(data)  # says what is wrong with it before anything is measured
     result: dict[str, Any] = {"machine": describe()}
     show = _Silent() if as_json else _Table()
     show.machine(result["machine"])
@@ -62,6 +64,7 @@ def command(
         result |= _measure_all(engines, works or tuple(WORKS), dtype, data, runs, show)
     if as_json:
         click.echo(json.dumps(result, indent=2))
+    return int(any("error" in row for row in result.get("rows", [])))
 
 
 def _measure_all(

@@ -61,8 +61,8 @@ def read_toml(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = tomllib.loads(Path(path).read_bytes().decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        values = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a TOML file, got {error}") from None
     except OSError as error:
         raise SettingError(f"{path}: expected a TOML file to read, got {error.strerror}") from None
@@ -73,7 +73,7 @@ def read_toml(path: str | None) -> dict[str, Any]:
         entries = value.items() if key in SECTIONS else [(key, value)]
         for name, setting in entries:
             _check_toml_name(path, key if name != key else None, name)
-            flat[name] = None if setting == "none" else setting
+            flat[name] = None if setting == "none" and name not in TOP_LEVEL else setting
     return flat
 
 
@@ -94,8 +94,10 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
     """SettingError unless `name` is a setting, and stands in its own table if it stands in one."""
     if table is None and name in TOP_LEVEL:
         return
+    if name in FOUND_FROM_DATA:
+        raise SettingError(f"{path}: {name} is found from the data and cannot be set")
     known = [setting for section in SECTIONS.values() for setting in kinds(section)]
-    if name not in known or name in FOUND_FROM_DATA:
+    if name not in known:
         error = unknown_setting(name, [*known, *TOP_LEVEL, *SECTIONS])
         raise SettingError(f"{path}: {error}")
     if table is not None and section_of(name) != table:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -47,6 +48,8 @@ def command(
 
     Example: motegpt train names.txt --steps 2000 --out runs/names
     """
+    if "" in (data, out, resumed, config):
+        raise UsageError("train: expected a name for DATA, --out, --resume and --config, got an empty one")
     if until is not None and until < 1:
         raise UsageError(f"until: expected a step of at least 1, got {until}")
     file = read_toml(config)
@@ -93,6 +96,10 @@ def _continue(
         given = {"dtype": fitted["dtype"], **given}
     if data is None and config.source.kind == IN_MEMORY:
         raise UsageError(f"resume: {run} was trained on documents in memory; give them as a file, as DATA")
+    if data is None and config.source.path is not None and not Path(config.source.path).exists():
+        raise UsageError(
+            f"resume: {config.source.path} is gone; say where the data are: motegpt train DATA --resume {run}"
+        )
     corpus = read_corpus(data or config.source.path, config.data.unique)
     trainer = resume(folder, corpus, given, engine)
     if trainer.done >= trainer.config.train.steps:
@@ -104,7 +111,6 @@ def _continue(
             f"until: {run} has done {trainer.done} steps already; expected a later step, got {until}"
         )
     folder.cut_metrics(trainer.done)
-    folder.write_config(trainer.config)
     return trainer
 
 
@@ -113,8 +119,12 @@ def _train(trainer: Trainer, until: int | None) -> int:
     console.begin(trainer, parameter_count(trainer.config.model))
     if trainer.done:
         click.echo(f"resumed after step {trainer.done}")
-    with _interrupt_flag() as interrupted, console.report_for(trainer, sys.stdout.isatty()) as report:
-        for chunk in trainer.run(until, interrupted=lambda: bool(interrupted)):
+    with (
+        _interrupt_flag() as interrupted,
+        console.report_for(trainer, is_terminal()) as report,
+        closing(trainer.run(until, interrupted=lambda: bool(interrupted))) as chunks,
+    ):
+        for chunk in chunks:
             report.show(chunk)
     if trainer.folder is not None:
         click.echo(f"saved {trainer.folder.path} after step {trainer.done}", err=True)
@@ -127,18 +137,26 @@ def _train(trainer: Trainer, until: int | None) -> int:
     return 130
 
 
+def is_terminal() -> bool:
+    """Whether standard output is one; it may be closed altogether."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
 @contextmanager
 def _interrupt_flag() -> Iterator[list[int]]:
-    """A list that Ctrl-C fills instead of raising; a second Ctrl-C raises."""
+    """A list that Ctrl-C or a request to end fills instead of raising; a second one raises."""
     seen: list[int] = []
 
     def handler(number: int, frame: FrameType | None) -> None:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
+        click.echo("finishing this step; once more stops at once", err=True)
 
-    previous = signal.signal(signal.SIGINT, handler)
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    previous = [signal.signal(number, handler) for number in signals]
     try:
         yield seen
     finally:
-        signal.signal(signal.SIGINT, previous)
+        for number, old in zip(signals, previous, strict=True):
+            signal.signal(number, old)
