@@ -4,18 +4,45 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: train test check format clean
+CORE := CMakeLists.txt $(wildcard cpp/*.cpp cpp/motegpt/*.hpp)
+
+.PHONY: train test check format wheel sanitize bench clean
 
 train: $(STAMP)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
 
-test: $(STAMP)             ## run every test
+test: $(STAMP) test-core   ## run every test
 	$(BIN)/pytest
+
+.PHONY: test-core
+test-core: $(STAMP)        ## run the tests of the core, which need no Python
+	$(BIN)/cmake -S . -B build/core -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	    -DMOTEGPT_MODULE=OFF -DMOTEGPT_TESTS=ON
+	$(BIN)/cmake --build build/core
+	$(BIN)/ctest --test-dir build/core --output-on-failure
 
 check: $(STAMP)            ## lint, formatting, types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(STAMP)            ## measure every engine
+	$(BIN)/motegpt bench
+
+wheel: $(STAMP)            ## build a wheel, install it in a fresh venv, and train there
+	rm -rf dist build/wheel-venv
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	$(PYTHON) -m venv build/wheel-venv
+	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && env PATH=/nowhere wheel-venv/bin/motegpt train --engine native --steps 100 -n 3
+
+# The whole test suite over a core that watches every access and every arithmetic step.
+sanitize: $(STAMP)
+	$(PYTHON) -m venv build/sanitize-venv
+	build/sanitize-venv/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]' \
+	    --config-settings=cmake.define.MOTEGPT_SANITIZE=ON --config-settings=build-dir=build/sanitize
+	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
+	    ASAN_OPTIONS=detect_leaks=0 build/sanitize-venv/bin/pytest
 
 format: $(STAMP)           ## put every file into the one format
 	$(BIN)/ruff check --fix .
@@ -24,7 +51,7 @@ format: $(STAMP)           ## put every file into the one format
 clean:                     ## forget what was built and installed
 	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(CORE)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@

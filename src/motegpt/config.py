@@ -112,6 +112,12 @@ class TrainConfig(Settings):
         "Scale the whole gradient down to this norm if it is longer.", default=None, above=0
     )
     dtype: Literal["float64", "float32"] = setting("Precision of the arithmetic.")
+    threads: int | None = setting(
+        "Native engine: most threads it uses; every core if none.", default=None, at_least=1, at_most=256
+    )
+    checkpoint_activations: bool = setting(
+        "Native engine: keep only the inputs of layers, compute the rest again.", default=False
+    )
     log_every: int = setting("Report the loss every so many steps.", at_least=1)
     sample_every: int | None = setting(
         "Draw samples every so many steps; always after the last.", default=None, at_least=1

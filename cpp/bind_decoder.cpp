@@ -1,0 +1,129 @@
+// The Python class Decoder: sequences that grow token by token, or whole texts in one call.
+#include <nanobind/stl/optional.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/tuple.h>
+
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <variant>
+
+#include "checks.hpp"
+#include "motegpt/generation.hpp"
+
+namespace motegpt::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+class PythonDecoder {
+ public:
+  PythonDecoder(const AnyArray& parameters, int64_t n, int vocab_size, int block_size, int n_layer, int n_embd,
+                int n_head, bool tied, bool embedding_norm, const std::string& activation, double norm_eps,
+                const std::string& dtype, std::optional<std::string> level)
+      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation, norm_eps)),
+        n_(n) {
+    if (n < 1) throw nb::value_error(("Decoder: expected at least 1 sequence, got " + std::to_string(n)).c_str());
+    const Level chosen = find_level(level);
+    const std::vector<int64_t> size{shape_.parameters()};
+    if (dtype == "float32") {
+      decoder_ = made(chosen.make_float_decoder(shape_, checked<float>(parameters, "Decoder: parameters", size), n));
+    } else if (dtype == "float64") {
+      decoder_ = made(chosen.make_double_decoder(shape_, checked<double>(parameters, "Decoder: parameters", size), n));
+    } else {
+      throw nb::value_error(("Decoder: expected dtype float32 or float64, got " + dtype).c_str());
+    }
+  }
+
+  void reset() {
+    with_decoder("reset", [](auto& decoder) { decoder.reset(); });
+    fed_ = 0;
+  }
+
+  nb::object feed(const AnyArray& ids) {
+    const auto tokens = copied<int32_t>(ids, "feed: ids", {n_});
+    check_tokens(tokens, "feed");
+    if (fed_ >= shape_.block_size) {
+      throw nb::value_error(("decoder: expected at most block_size = " + std::to_string(shape_.block_size) + " tokens").c_str());
+    }
+    nb::object result;
+    with_decoder("feed", [&]<class Real>(Decoder<Real>& decoder) {
+      std::vector<Real> logits(size_t(n_) * size_t(shape_.vocab_size));
+      {
+        nb::gil_scoped_release unlocked;
+        decoder.feed(tokens.data(), logits.data());
+      }
+      result = to_numpy(std::move(logits), {size_t(n_), size_t(shape_.vocab_size)});
+    });
+    ++fed_;
+    return result;
+  }
+
+  nb::tuple generate(const AnyArray& prompt, int stop, double temperature, const AnyArray& states) {
+    const auto begin = copied<int32_t>(prompt, "generate: prompt", {-1});
+    check_tokens(begin, "generate");
+    if (begin.empty() || int64_t(begin.size()) > shape_.block_size) {
+      throw nb::value_error(("generate: expected a prompt of 1 … block_size = " + std::to_string(shape_.block_size) +
+                             " tokens, got " + std::to_string(begin.size())).c_str());
+    }
+    if (!(temperature >= 0)) throw nb::value_error("generate: expected a temperature of at least 0");
+    auto generators = copied<uint64_t>(states, "generate: states", {-1});
+    const size_t n = generators.size(), room = size_t(shape_.block_size) - begin.size() + 1;
+    std::vector<int32_t> ids(n * room);
+    std::vector<int64_t> lengths(n);
+    with_decoder("generate", [&](auto& decoder) {
+      nb::gil_scoped_release unlocked;
+      const Request request{begin.data(), int64_t(begin.size()), stop, temperature};
+      decoder.generate(request, int64_t(n), generators.data(), ids.data(), lengths.data());
+    });
+    fed_ = shape_.block_size;  // reset before feeding again
+    return nb::make_tuple(to_numpy(std::move(ids), {n, room}), to_numpy(std::move(lengths), {n}),
+                          to_numpy(std::move(generators), {n}));
+  }
+
+ private:
+  template <class Real>
+  static std::unique_ptr<Decoder<Real>> made(Decoder<Real>* decoder) {
+    return std::unique_ptr<Decoder<Real>>(decoder);
+  }
+
+  void check_tokens(const std::vector<int32_t>& tokens, const char* operation) const {
+    for (const int32_t token : tokens) {
+      if (token < 0 || token >= shape_.vocab_size) {
+        throw nb::value_error((std::string(operation) + ": expected token ids in 0 … vocab_size - 1 = " +
+                               std::to_string(shape_.vocab_size - 1) + ", got " + std::to_string(token)).c_str());
+      }
+    }
+  }
+
+  /// Call f with the decoder, unless another thread is in it.
+  template <class F>
+  void with_decoder(const char* operation, F f) {
+    const std::unique_lock<std::mutex> alone(in_use_, std::try_to_lock);
+    if (!alone) throw std::runtime_error(std::string(operation) + ": this decoder is in use by another thread");
+    std::visit([&](auto& decoder) { f(*decoder); }, decoder_);
+  }
+
+  Shape shape_;
+  int64_t n_, fed_ = 0;
+  std::variant<std::unique_ptr<Decoder<float>>, std::unique_ptr<Decoder<double>>> decoder_;
+  std::mutex in_use_;
+};
+
+}  // namespace
+
+void bind_decoder(nb::module_& module) {
+  nb::class_<PythonDecoder>(module, "Decoder", "Keys and values of n sequences that advance together.")
+      .def(nb::init<const AnyArray&, int64_t, int, int, int, int, int, bool, bool, const std::string&, double,
+                    const std::string&, std::optional<std::string>>(),
+           "parameters"_a.noconvert(), "n"_a, nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a, "n_embd"_a,
+           "n_head"_a, "tied"_a, "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a, "level"_a = nb::none())
+      .def("reset", &PythonDecoder::reset, "Forget everything that was fed.")
+      .def("feed", &PythonDecoder::feed, "ids"_a.noconvert(), "Append a token to each sequence: ids (n) -> logits (n, V).")
+      .def("generate", &PythonDecoder::generate, "prompt"_a.noconvert(), "stop"_a, "temperature"_a,
+           "states"_a.noconvert(),
+           "Whole texts, one for each generator state: ids (n, room), their lengths (n), the states after (n).");
+}
+
+}  // namespace motegpt::bindings

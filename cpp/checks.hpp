@@ -1,0 +1,107 @@
+// What every binding checks: dtype, shape and contiguity of arrays, the shape of a model, the level.
+#pragma once
+
+#include <nanobind/nanobind.h>
+#include <nanobind/ndarray.h>
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "motegpt/core.hpp"
+
+namespace motegpt::bindings {
+
+namespace nb = nanobind;
+
+using AnyArray = nb::ndarray<nb::ro, nb::device::cpu>;
+
+inline std::string shape_text(const AnyArray& array) {
+  std::string text = "(";
+  for (size_t i = 0; i < array.ndim(); ++i) text += (i ? ", " : "") + std::to_string(array.shape(i));
+  return text + ")";
+}
+
+template <class T>
+const char* dtype_name();
+template <>
+inline const char* dtype_name<int32_t>() { return "int32"; }
+template <>
+inline const char* dtype_name<int64_t>() { return "int64"; }
+template <>
+inline const char* dtype_name<uint64_t>() { return "uint64"; }
+template <>
+inline const char* dtype_name<float>() { return "float32"; }
+template <>
+inline const char* dtype_name<double>() { return "float64"; }
+
+/// The numbers of a C-contiguous array of dtype T and the given shape, -1 standing for any length.
+template <class T>
+const T* checked(const AnyArray& array, const char* what, const std::vector<int64_t>& shape) {
+  if (array.dtype() != nb::dtype<T>()) {
+    throw nb::type_error((std::string(what) + ": expected dtype " + dtype_name<T>() +
+                          "; try numpy.ascontiguousarray(array, dtype=numpy." + dtype_name<T>() + ")").c_str());
+  }
+  bool fits = array.ndim() == shape.size();
+  for (size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] < 0 || int64_t(array.shape(i)) == shape[i];
+  if (!fits) {
+    std::string expected = "(";
+    for (size_t i = 0; i < shape.size(); ++i) expected += (i ? ", " : "") + (shape[i] < 0 ? "*" : std::to_string(shape[i]));
+    throw nb::value_error((std::string(what) + ": expected shape " + expected + "), got " + shape_text(array)).c_str());
+  }
+  int64_t stride = 1;
+  for (size_t i = array.ndim(); i-- > 0; stride *= int64_t(array.shape(i))) {
+    if (array.size() > 0 && array.shape(i) > 1 && array.stride(i) != stride) {
+      throw nb::value_error(
+          (std::string(what) + ": expected a C-contiguous array; try numpy.ascontiguousarray(array)").c_str());
+    }
+  }
+  return static_cast<const T*>(array.data());
+}
+
+template <class T>
+std::vector<T> copied(const AnyArray& array, const char* what, const std::vector<int64_t>& shape) {
+  const T* data = checked<T>(array, what, shape);
+  return std::vector<T>(data, data + array.size());
+}
+
+/// A NumPy array that owns what `values` held.
+template <class T>
+nb::object to_numpy(std::vector<T>&& values, std::vector<size_t> shape) {
+  auto* kept = new std::vector<T>(std::move(values));
+  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
+  return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape.size(), shape.data(), owner));
+}
+
+/// The shape of a model; raises where there is no such model.
+inline Shape checked_shape(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
+                           bool embedding_norm, const std::string& activation, double norm_eps) {
+  for (const auto& [name, value] : {std::pair{"vocab_size", vocab_size}, {"block_size", block_size},
+                                    {"n_layer", n_layer}, {"n_embd", n_embd}, {"n_head", n_head}}) {
+    if (value < 1) throw nb::value_error((std::string("Model: expected ") + name + " of at least 1, got " + std::to_string(value)).c_str());
+  }
+  const double C = n_embd, parameters = (2.0 * vocab_size + block_size) * C + 12.0 * n_layer * C * C;
+  if (parameters > 2147483647.0) throw nb::value_error("Model: expected at most 2147483647 parameters");
+  if (n_embd % n_head) throw nb::value_error("Model: expected n_embd to be a multiple of n_head");
+  if (activation != "relu" && activation != "squared_relu") throw nb::value_error("Model: expected activation relu or squared_relu");
+  if (!(norm_eps > 0)) throw nb::value_error("Model: expected norm_eps above 0");
+  return {vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation == "squared_relu", norm_eps};
+}
+
+/// The level of that name, the fastest if there is none; raises if it cannot run here.
+inline Level find_level(const std::optional<std::string>& name) {
+  Level levels[4];
+  const int count = usable_levels(levels);
+  if (!name) return levels[0];
+  std::string known;
+  for (int i = 0; i < count; ++i) {
+    if (*name == levels[i].name) return levels[i];
+    known += (i ? ", " : "") + std::string(levels[i].name);
+  }
+  throw nb::value_error(("Model: expected level " + known + ", got " + *name).c_str());
+}
+
+/// Adds the class Decoder to the module.
+void bind_decoder(nb::module_& module);
+
+}  // namespace motegpt::bindings

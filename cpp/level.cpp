@@ -1,0 +1,27 @@
+// The core at one processor level. Compiled once per level, with that level's flags and MOTEGPT_LEVEL
+// naming its namespace.
+#include "motegpt/decoder.hpp"
+#include "motegpt/trainer.hpp"
+
+namespace motegpt {
+
+#define MOTEGPT_JOIN(a, b) a##_##b
+#define MOTEGPT_NAME(a, b) MOTEGPT_JOIN(a, b)
+
+Core<float>* MOTEGPT_NAME(make_float, MOTEGPT_LEVEL)(const Shape& shape, const Execution& execution) {
+  return new MOTEGPT_LEVEL::Trainer<float>(shape, execution);
+}
+
+Core<double>* MOTEGPT_NAME(make_double, MOTEGPT_LEVEL)(const Shape& shape, const Execution& execution) {
+  return new MOTEGPT_LEVEL::Trainer<double>(shape, execution);
+}
+
+Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& shape, const float* w, int64_t n) {
+  return new MOTEGPT_LEVEL::BundledDecoder<float>(shape, w, n);
+}
+
+Decoder<double>* MOTEGPT_NAME(make_double_decoder, MOTEGPT_LEVEL)(const Shape& shape, const double* w, int64_t n) {
+  return new MOTEGPT_LEVEL::BundledDecoder<double>(shape, w, n);
+}
+
+}  // namespace motegpt

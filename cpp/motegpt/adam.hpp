@@ -1,0 +1,167 @@
+// Adam (Kingma and Ba, 2015) over all parameters in one pass, which also writes Wᵀ.
+#pragma once
+
+#include "math.hpp"
+#include "parameters.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// The gradients that the threads found, each (layout.size()); the gradient is their sum.
+template <class Real>
+struct Gradients {
+  Real* const* parts;
+  int count;
+
+  MOTEGPT_INLINE Vector<Real> operator()(Index i) const {
+    Vector<Real> g = load(parts[0] + i);
+    for (int part = 1; part < count; ++part) g += load(parts[part] + i);
+    return g;
+  }
+};
+
+/// What happens to a gradient before Adam sees it: first each number to ± bound, then the whole by a factor.
+template <class Real>
+struct GradientClip {
+  Real bound, factor;
+
+  bool changes_nothing() const { return factor == 1 && bound == Real(__builtin_huge_val()); }
+
+  MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> g) const {
+    return minimum(maximum(g, broadcast(-bound)), broadcast(bound)) * factor;
+  }
+};
+
+namespace detail {
+
+/// The rates of a step, each in a vector where that saves work.
+template <class Real>
+struct VectorRates {
+  Vector<Real> keep_m, take_m, keep_v, take_v, shrink, rate;
+  Real root, eps;
+
+  explicit VectorRates(const AdamRates& rates)
+      : keep_m(broadcast(Real(rates.keep_m))),
+        take_m(broadcast(Real(rates.take_m))),
+        keep_v(broadcast(Real(rates.keep_v))),
+        take_v(broadcast(Real(rates.take_v))),
+        shrink(broadcast(Real(rates.shrink))),
+        rate(broadcast(Real(rates.rate))),
+        root(Real(__builtin_sqrt(rates.square))),
+        eps(Real(rates.eps)) {}
+};
+
+/// Updates the numbers first … last - 1 of w, m and v, whole vectors; gradient(i) is that of the vector at i.
+template <class Real, bool Decay, class F>
+MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, VectorRates<Real> rates, F gradient) {
+  for (Index i = first; i < last; i += lanes<Real>) {
+    const Vector<Real> g = gradient(i), before = load(all.w + i);
+    const Vector<Real> m = load(all.m + i) * rates.keep_m + g * rates.take_m;
+    const Vector<Real> v = load(all.v + i) * rates.keep_v + (g * rates.take_v) * g;
+    store(all.m + i, m);
+    store(all.v + i, v);
+    const Vector<Real> step = quotient_by_root<Real>(m, v, rates.root, rates.eps) * rates.rate;
+    store(all.w + i, (Decay ? before * rates.shrink : before) - step);
+  }
+}
+
+/// A square of w, `height` rows of it not padding, is written across.
+template <class Real>
+[[gnu::noinline]] void turn_square(const Real* w, Index row, Index height, Real* turned, Index turned_row,
+                                   Index columns) {
+  Vector<Real> square[lanes<Real>];
+  if (height == lanes<Real> && columns == lanes<Real>) {
+    MOTEGPT_UNROLL
+    for (int r = 0; r < lanes<Real>; ++r) square[r] = load(w + r * row);
+    transpose<Real>(square);
+    MOTEGPT_UNROLL
+    for (int r = 0; r < lanes<Real>; ++r) store(turned + r * turned_row, square[r]);
+  } else {
+    for (int r = 0; r < lanes<Real>; ++r) square[r] = r < height ? load(w + r * row) : Vector<Real>{};
+    transpose<Real>(square);
+    for (int r = 0; r < columns; ++r) store(turned + r * turned_row, square[r]);
+  }
+}
+
+/// Rows o … o + lanes of the panel at column c are written across, into the columns o … of wᵀ.
+template <class Real>
+void turn_strip(const Parameters<Real>& all, const Matrix& matrix, Index o, Index c, Index height, Index width) {
+  const Index panel = o / panel_width<Real> * panel_width<Real>;
+  const Index row = smaller(padded<Real>(matrix.out) - panel, panel_width<Real>);
+  const Real* w = all.w + matrix.at + c * matrix.out + o * width;
+  Real* turned = all.turned + matrix.turned + panel * matrix.in + c * row + o - panel;
+  for (Index i = 0; i < width; i += lanes<Real>) {
+    turn_square(w + i, width, height, turned + i * row, row, smaller<Index>(matrix.in - c - i, lanes<Real>));
+  }
+}
+
+}  // namespace detail
+
+/// The strips of a matrix, `lanes` rows of one panel each, are what the threads share out among themselves.
+template <class Real>
+Index strips(const Matrix& matrix) {
+  const auto parts = [](Index n, Index size) { return (n + size - 1) / size; };
+  return parts(matrix.out, lanes<Real>) * parts(padded<Real>(matrix.in), panel_width<Real>);
+}
+
+template <class Real>
+Index strips(const Layout<Real>& layout) {
+  Index count = 0;
+  for (Index i = 0; i < layout.count(); ++i) count += strips<Real>(layout[i]);
+  return count;
+}
+
+/// Call f for the strips first … last - 1 of all matrices: f(matrix, o, c, begin, height, width) for rows
+/// o … o + height of the panel at column c, which lie together from `begin` on.
+template <class Real, class F>
+MOTEGPT_INLINE void for_strips(const Layout<Real>& layout, Index first, Index last, F f) {
+  Index at = 0;
+  for (Index i = 0; i < layout.count() && at < last; ++i) {
+    const Matrix& matrix = layout[i];
+    for (Index c = 0; c < padded<Real>(matrix.in); c += panel_width<Real>) {
+      const Index width = smaller(padded<Real>(matrix.in) - c, panel_width<Real>);
+      for (Index o = 0; o < matrix.out; o += lanes<Real>, ++at) {
+        if (at < first || at >= last) continue;
+        f(matrix, o, c, matrix.at + c * matrix.out + o * width, smaller<Index>(matrix.out - o, lanes<Real>), width);
+      }
+    }
+  }
+}
+
+/// One step of Adam over the strips first … last - 1:
+///
+///   m <- keep_m · m + take_m · g,   v <- keep_v · v + take_v · g²,
+///   w <- shrink · w - rate · m / (√(square · v) + eps)
+template <class Real>
+void adam(const Layout<Real>& layout, Index first, Index last, const Parameters<Real>& parameters,
+          const Gradients<Real>& gradients, const GradientClip<Real>& clip, const AdamRates& rates) {
+  const detail::VectorRates<Real> vectors(rates);
+  const bool plain = gradients.count == 1 && clip.changes_nothing() && rates.shrink == 1;
+  const Real* only = gradients.parts[0];
+  for_strips(layout, first, last, [&](const Matrix& matrix, Index o, Index c, Index begin, Index height, Index width) {
+    const Index end = begin + height * width;
+    if (plain) {
+      detail::update<Real, false>(begin, end, parameters, vectors, [=](Index i) { return load(only + i); });
+    } else {
+      detail::update<Real, true>(begin, end, parameters, vectors, [=](Index i) { return clip(gradients(i)); });
+    }
+    if (matrix.turned >= 0) detail::turn_strip(parameters, matrix, o, c, height, width);
+  });
+}
+
+/// Σ g² over the strips first … last - 1, after the clip of each number.
+template <class Real>
+double squared_norm(const Layout<Real>& layout, Index first, Index last, const Gradients<Real>& gradients,
+                    const GradientClip<Real>& clip) {
+  double total = 0;
+  for_strips(layout, first, last, [&](const Matrix&, Index, Index, Index begin, Index height, Index width) {
+    Vector<Real> squares = {};
+    for (Index i = begin; i < begin + height * width; i += lanes<Real>) {
+      const Vector<Real> g = clip(gradients(i));
+      squares += g * g;
+    }
+    total += double(sum<Real>(squares));
+  });
+  return total;
+}
+
+}  // namespace motegpt::MOTEGPT_LEVEL

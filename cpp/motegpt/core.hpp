@@ -1,0 +1,146 @@
+// What the core is asked to do, in types that are the same for every processor level.
+//
+// The kernels are compiled once per level; this header is all that the rest of the program sees of
+// them. It holds declarations and plain structures only, so that nothing in it becomes code twice.
+#pragma once
+
+#include <stdint.h>
+
+namespace motegpt {
+
+/// The model: C = n_embd channels, H = n_head heads, V = vocab_size tokens.
+struct Shape {
+  int vocab_size;
+  int block_size;
+  int n_layer;
+  int n_embd;
+  int n_head;
+  bool tied;            // logits from the token embedding instead of a matrix of their own
+  bool embedding_norm;  // RMSNorm right after the embedding
+  bool squared;         // squared ReLU instead of ReLU
+  double norm_eps;
+
+  int head_size() const;
+  int n_hidden() const;
+  int64_t parameters() const;  // numbers in the canonical flat array
+};
+
+/// Ragged token sequences laid end to end: sequence s is tokens[offsets[s] … offsets[s + 1]). All but its
+/// last token are inputs, all but its first are targets.
+struct Sequences {
+  const int32_t* tokens;
+  const int64_t* offsets;
+};
+
+/// Which sequences the steps learn from, and what each -log p counts in the loss of its step.
+struct Batches {
+  Sequences sequences;
+  int64_t count;           // steps
+  int64_t batch_size;      // sequences a step
+  const int64_t* indices;  // (count, batch_size)
+  const double* weights;   // (count, batch_size)
+};
+
+/// Adam at one step: m <- keep_m · m + take_m · g, v <- keep_v · v + take_v · g²,
+/// w <- shrink · w - rate · m / (√(square · v) + eps).
+struct AdamRates {
+  double keep_m, take_m, keep_v, take_v, shrink, rate, square, eps;
+};
+
+/// Bounds of the three clips; infinite where there is none.
+struct Clips {
+  double node, value, norm;
+};
+
+/// How the work is done; results do not depend on it, except that sums are taken in another order when
+/// the number of threads changes.
+struct Execution {
+  int threads;                  // at most so many; 0: as many as the processor has cores
+  bool checkpoint_activations;  // keep only the inputs of the layers and compute the rest again
+};
+
+/// A model in training. One thread at a time may use it. All flat arrays are canonical: the matrices
+/// wte, wpe, lm_head unless tied, then of each layer attn_wq, attn_wk, attn_wv, attn_wo, mlp_fc1 and
+/// mlp_fc2, each (out, in) in row-major order.
+template <class Real>
+class Core {
+ public:
+  virtual ~Core();
+
+  /// Take over parameters and Adam's moments, each (P).
+  virtual void load(const Real* parameters, const Real* m, const Real* v) = 0;
+  virtual void store(Real* parameters, Real* m, Real* v) const = 0;
+
+  /// Train for batches.count steps.   rates (count) -> losses (count), each in nats and before its update
+  virtual void train(const Batches& batches, const AdamRates* rates, const Clips& clips, double* losses) = 0;
+
+  /// Loss of the one step in `batches`, and its gradient (P), clipped by node only.
+  virtual double gradients(const Batches& batches, const Clips& clips, Real* gradient) = 0;
+
+  /// Logits after each input of the one step in `batches`, its sequences one after the other: (Σ n, V).
+  virtual void logits(const Batches& batches, Real* out) = 0;
+};
+
+/// Threads that do one task together. The calling thread is one of them.
+class Team {
+ public:
+  virtual ~Team();
+  virtual int size() const = 0;
+  /// Call task(context, rank) on every thread, rank 0 … size - 1; returns when all have.
+  virtual void run(void (*task)(void* context, int rank), void* context) = 0;
+  /// Within a task, called by the ranks below `count`: nobody goes on before all of them have come here.
+  virtual void meet(int count) = 0;
+};
+
+/// Memory that is zero at first and aligned to a cache line; large blocks ask for large pages.
+class Memory {
+ public:
+  Memory() = default;
+  explicit Memory(int64_t bytes);
+  ~Memory();
+  Memory(const Memory&) = delete;
+  Memory& operator=(const Memory&) = delete;
+
+  /// Make room for so many bytes, all zero; what was there is lost. Keeps a block that is large enough.
+  void reserve(int64_t bytes);
+  char* data() const { return data_; }
+
+ private:
+  void release();
+  void* block_ = nullptr;
+  char* data_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+/// Threads are made when first needed. `threads` as in Execution.
+class LazyTeam {
+ public:
+  explicit LazyTeam(int threads);
+  ~LazyTeam();
+  LazyTeam(const LazyTeam&) = delete;
+  LazyTeam& operator=(const LazyTeam&) = delete;
+  int size() const { return size_; }
+  Team& team();
+
+ private:
+  int size_;
+  Team* team_ = nullptr;
+};
+
+template <class Real>
+class Decoder;  // generation.hpp
+
+/// A processor level that this build contains and this processor can run.
+struct Level {
+  const char* name;
+  Core<float>* (*make_float)(const Shape&, const Execution&);
+  Core<double>* (*make_double)(const Shape&, const Execution&);
+  /// parameters (P) are copied; n sequences
+  Decoder<float>* (*make_float_decoder)(const Shape&, const float* parameters, int64_t n);
+  Decoder<double>* (*make_double_decoder)(const Shape&, const double* parameters, int64_t n);
+};
+
+/// The levels that can run here, the fastest first.   Returns how many; levels (at most 4)
+int usable_levels(Level* levels);
+
+}  // namespace motegpt

@@ -1,0 +1,264 @@
+// The transformer one position at a time, for many sequences side by side.
+//
+// A sequence is a column here: every matrix is (channels, sequences), so that a vector holds one channel
+// of neighbouring sequences and neither norm, attention nor softmax ever sums across a vector.
+#pragma once
+
+#include "activation.hpp"
+#include "generation.hpp"
+#include "parameters.hpp"
+#include "product.hpp"
+#include "sampler.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// Sequences in a bundle at most: as many columns as one tile of a product covers.
+template <class Real>
+inline constexpr Index widest_bundle = panel_width<Real>;
+
+/// A few sequences at the same position: `width` columns, a whole number of vectors.
+template <class Real>
+class Bundle {
+ public:
+  Bundle(const Shape& shape, const Layout<Real>& layout, Index width, Arena& arena)
+      : shape_(shape), layout_(layout), width_(width), C_(shape.n_embd) {
+    const Index cache = Index(shape.n_layer) * shape.block_size * C_ * width;
+    keys_ = arena.take<Real>(cache);
+    values_ = arena.take<Real>(cache);
+    x_ = arena.take<Real>(C_ * width);
+    h_ = arena.take<Real>(C_ * width);
+    q_ = arena.take<Real>(C_ * width);
+    a_ = arena.take<Real>(C_ * width);
+    u_ = arena.take<Real>(shape.n_hidden() * width);
+    logits_ = arena.take<Real>(shape.vocab_size * width);
+    scores_ = arena.take<Real>(shape.block_size * lanes<Real>);
+  }
+
+  void reset() { position_ = 0; }
+  Index width() const { return width_; }
+  const Real* logits() const { return logits_; }  // (V, width)
+
+  /// Append a token to each sequence.   w: the canonical flat array; ids (width) -> logits()
+  void feed(const Real* w, const int* ids) {
+    embed(w, ids);
+    if (shape_.embedding_norm) rmsnorm(x_, x_);
+    for (int layer = 0; layer < shape_.n_layer; ++layer) feed_layer(w, layer);
+    product(w, layout_.head(), 0, shape_.vocab_size, x_, logits_, false);
+    ++position_;
+  }
+
+ private:
+  /// x (C, width) -> x (C, width), as the layers of model.hpp do it for the last position alone.
+  void feed_layer(const Real* w, int layer) {
+    const Index cached = Index(layer) * shape_.block_size * C_ * width_;
+    Real *keys = keys_ + cached, *values = values_ + cached;
+    rmsnorm(x_, h_);
+    product(w, layout_.attn_qkv(layer), 0, C_, h_, q_, false);
+    product(w, layout_.attn_qkv(layer), C_, C_, h_, keys + position_ * C_ * width_, false);
+    product(w, layout_.attn_qkv(layer), 2 * C_, C_, h_, values + position_ * C_ * width_, false);
+    for (int head = 0; head < shape_.n_head; ++head) {
+      for (Index s = 0; s < width_; s += lanes<Real>) attend(head, s, keys, values);
+    }
+    product(w, layout_.attn_wo(layer), 0, C_, a_, x_, true);
+    rmsnorm(x_, h_);
+    const Index hidden = shape_.n_hidden();
+    product(w, layout_.mlp_fc1(layer), 0, hidden, h_, u_, false);
+    if (shape_.squared) {
+      activate<Real, true>(hidden * width_, u_, u_);
+    } else {
+      activate<Real, false>(hidden * width_, u_, u_);
+    }
+    product(w, layout_.mlp_fc2(layer), 0, C_, u_, x_, true);
+  }
+
+  /// x[c, s] = wte[ids[s], c] + wpe[position, c]
+  void embed(const Real* w, const int* ids) {
+    const Real* wpe = w + layout_.wpe().flat + position_ * C_;
+    for (Index s = 0; s < width_; ++s) {
+      const Real* wte = w + layout_.wte().flat + ids[s] * C_;
+      for (Index c = 0; c < C_; ++c) x_[c * width_ + s] = wte[c] + wpe[c];
+    }
+  }
+
+  /// y = W[first … first + count - 1] · x, or y += …   x (in, width) -> y (count, width)
+  void product(const Real* w, const Matrix& matrix, Index first, Index count, Real* x, Real* y, bool accumulate) {
+    multiply(count, width_, matrix.in, rows(w + matrix.flat + first * matrix.in, matrix.in), row_major(x, width_),
+             row_major(y, width_), accumulate);
+  }
+
+  /// y = x · (mean(x²) + eps)^-½, the mean over channels.   x, y (C, width)
+  void rmsnorm(const Real* x, Real* y) const {
+    for (Index s = 0; s < width_; s += lanes<Real>) {
+      Vector<Real> squares = {};
+      for (Index c = 0; c < C_; ++c) squares += load(x + c * width_ + s) * load(x + c * width_ + s);
+      const Vector<Real> r = Real(1) / square_root<Real>(squares / Real(C_) + Real(shape_.norm_eps));
+      for (Index c = 0; c < C_; ++c) store(y + c * width_ + s, load(x + c * width_ + s) * r);
+    }
+  }
+
+  /// a = softmax(q · k / √D) · v of one head, for the sequences from column s on.
+  void attend(int head, Index s, const Real* keys, const Real* values) {
+    const Index D = shape_.head_size(), at = head * D * width_ + s, step = C_ * width_;
+    const Real scale = 1 / square_root_of(Real(D));
+    Vector<Real> highest = broadcast(-Real(__builtin_huge_val()));
+    for (Index t = 0; t <= position_; ++t) {
+      Vector<Real> score = {};
+      for (Index d = 0; d < D; ++d) score += load(q_ + at + d * width_) * load(keys + t * step + at + d * width_);
+      score *= scale;
+      highest = maximum(highest, score);
+      store(scores_ + t * lanes<Real>, score);
+    }
+    Vector<Real> total = {};
+    for (Index t = 0; t <= position_; ++t) {
+      const Vector<Real> e = exp<Real>(load(scores_ + t * lanes<Real>) - highest);
+      total += e;
+      store(scores_ + t * lanes<Real>, e);
+    }
+    for (Index d = 0; d < D; ++d) {
+      Vector<Real> y = {};
+      for (Index t = 0; t <= position_; ++t) {
+        y += load(scores_ + t * lanes<Real>) * load(values + t * step + at + d * width_);
+      }
+      store(a_ + at + d * width_, y / total);
+    }
+  }
+
+  const Shape& shape_;
+  const Layout<Real>& layout_;
+  Index width_, C_, position_ = 0;
+  Real *keys_, *values_;  // (n_layer, block_size, C, width)
+  Real *x_, *h_, *q_, *a_;  // (C, width)
+  Real *u_, *logits_;       // (4C, width), (V, width)
+  Real* scores_;            // (block_size) vectors
+};
+
+/// n sequences in bundles. Keeps a copy of the parameters.
+template <class Real>
+class BundledDecoder final : public Decoder<Real> {
+ public:
+  BundledDecoder(const Shape& shape, const Real* parameters, int64_t n)
+      : shape_(shape), n_(n), layout_memory_(layout_bytes(shape)), layout_(make_layout(shape_, layout_memory_)) {
+    Arena counting;
+    lay_out(counting);
+    memory_.reserve(counting.used());
+    Arena arena(memory_.data());
+    lay_out(arena);
+    for (Index i = 0; i < layout_.flat_size(); ++i) w_[i] = parameters[i];
+  }
+
+  ~BundledDecoder() override {
+    for (Index i = 0; i < bundles(); ++i) delete bundle_[i];
+    delete[] bundle_;
+  }
+
+  void reset() override {
+    for (Index i = 0; i < bundles(); ++i) bundle_[i]->reset();
+  }
+
+  void feed(const int32_t* ids, Real* logits) override {
+    for (Index i = 0; i < bundles(); ++i) {
+      feed_bundle(*bundle_[i], ids + i * widest, size_of(i));
+      const Real* columns = bundle_[i]->logits();
+      for (Index s = 0; s < size_of(i); ++s) {
+        for (Index v = 0; v < shape_.vocab_size; ++v) *logits++ = columns[v * bundle_[i]->width() + s];
+      }
+    }
+  }
+
+  void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids, int64_t* lengths) override {
+    const Index room = shape_.block_size - request.prompt_length + 1;
+    Bundle<Real>& bundle = *bundle_[0];
+    const Index most = size_of(0);
+    for (Index first = 0; first < n; first += most) {
+      generate_bundle(bundle, request, smaller(most, n - first), room, states + first, ids + first * room,
+                      lengths + first);
+    }
+  }
+
+ private:
+  static constexpr Index widest = widest_bundle<Real>;
+
+  Index bundles() const { return (n_ + widest - 1) / widest; }
+  Index size_of(Index i) const { return smaller(widest, n_ - i * widest); }
+
+  static int64_t layout_bytes(const Shape& shape) {
+    Arena counting;
+    Layout<Real>(shape, counting);
+    return counting.used();
+  }
+
+  static Layout<Real> make_layout(const Shape& shape, Memory& memory) {
+    Arena arena(memory.data());
+    return Layout<Real>(shape, arena);
+  }
+
+  /// Carves everything out of the arena; with one that only counts, makes no bundles.
+  void lay_out(Arena& arena) {
+    w_ = arena.take<Real>(layout_.flat_size());
+    darts_ = arena.take<double>(widest);
+    e_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);
+    tokens_ = arena.take<int>(widest);
+    latest_ = arena.take<int>(widest);
+    const bool counting = w_ == nullptr;
+    if (!counting) bundle_ = new Bundle<Real>*[bundles()];
+    for (Index i = 0; i < bundles(); ++i) {
+      Bundle<Real> made(shape_, layout_, padded<Real>(size_of(i)), arena);
+      if (!counting) bundle_[i] = new Bundle<Real>(made);
+    }
+  }
+
+  /// ids (count), fewer than the bundle is wide; what fills it up is a token like any other.
+  void feed_bundle(Bundle<Real>& bundle, const int32_t* ids, Index count) {
+    for (Index s = 0; s < bundle.width(); ++s) latest_[s] = s < count ? ids[s] : 0;
+    bundle.feed(w_, latest_);
+  }
+
+  void generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, Index room, uint64_t* states,
+                       int32_t* ids, int64_t* lengths) {
+    bundle.reset();
+    for (Index i = 0; i < request.prompt_length; ++i) {
+      for (Index s = 0; s < bundle.width(); ++s) latest_[s] = request.prompt[i];
+      bundle.feed(w_, latest_);
+    }
+    for (Index s = 0; s < count; ++s) lengths[s] = 0;
+    for (Index at = 0;; ++at) {
+      choose(bundle, request, count, states, at, lengths);
+      bool running = false;
+      for (Index s = 0; s < count; ++s) {
+        if (lengths[s] < at) continue;  // stopped before
+        latest_[s] = tokens_[s];
+        if (tokens_[s] == request.stop) continue;
+        ids[s * room + lengths[s]++] = tokens_[s];
+        running = true;
+      }
+      if (!running || at + 1 == room) return;
+      bundle.feed(w_, latest_);
+    }
+  }
+
+  /// tokens_ (width) from the bundle's logits; only sequences that still run throw a dart.
+  void choose(const Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states, Index at,
+              const int64_t* lengths) {
+    const Index V = shape_.vocab_size, width = bundle.width();
+    if (!(1 / request.temperature < __builtin_huge_val())) {  // zero, or as good as zero
+      for (Index s = 0; s < count; ++s) tokens_[s] = likeliest(V, bundle.logits() + s, width);
+      return;
+    }
+    for (Index s = 0; s < width; ++s) darts_[s] = s < count && lengths[s] == at ? next_uniform(states[s]) : 0;
+    for (Index s = 0; s < count; s += drawn_together) {
+      draw(V, bundle.logits() + s, width, request.temperature, darts_ + s, e_, tokens_ + s);
+    }
+  }
+
+  Shape shape_;
+  Index n_;
+  Memory layout_memory_;
+  Layout<Real> layout_;
+  Memory memory_;
+  Real* w_ = nullptr;
+  double *darts_ = nullptr, *e_ = nullptr;
+  int *tokens_ = nullptr, *latest_ = nullptr;
+  Bundle<Real>** bundle_ = nullptr;
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,51 @@
+// How the sequences of a step are shared out among threads.
+//
+// A pure function of the step, the shape and the number of threads: the same sums are always taken in
+// the same order, wherever a run is cut into chunks.
+#pragma once
+
+#include "core.hpp"
+#include "view.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// Positions of sequence b of a step.
+inline Index length_of(const Batches& batches, Index step, Index b) {
+  const int64_t sequence = batches.indices[step * batches.batch_size + b];
+  return Index(batches.sequences.offsets[sequence + 1] - batches.sequences.offsets[sequence] - 1);
+}
+
+struct Division {
+  Index tokens = 0;      // positions of the step
+  int active = 1;        // threads that take part
+  bool by_rows = false;  // each thread takes a part of all rows, because whole documents are too unequal
+
+  /// `work`: multiply-adds of the forward pass for one position.
+  Division(const Batches& batches, Index step, double work, int threads) {
+    for (Index b = 0; b < batches.batch_size; ++b) tokens += length_of(batches, step, b);
+    active = int(smaller(double(threads), 1 + double(tokens) * work / worthwhile));
+    if (active > 1) by_rows = double(largest_load(batches, step)) * active > most_unequal * double(tokens);
+  }
+
+  /// Which thread takes a document that has `before` positions of the step before it.
+  int owner(Index before, Index length) const { return int((2 * before + length) * active / (2 * tokens)); }
+
+ private:
+  static constexpr double worthwhile = 1e6;     // multiply-adds that are worth another thread
+  static constexpr double most_unequal = 1.25;  // largest load of a thread over the average
+
+  Index largest_load(const Batches& batches, Index step) const {
+    Index before = 0, load = 0, largest = 0;
+    for (Index b = 0, last = 0; b < batches.batch_size; ++b) {
+      const Index length = length_of(batches, step, b);
+      const Index thread = owner(before, length);
+      load = thread == last ? load + length : length;
+      last = thread;
+      largest = larger(largest, load);
+      before += length;
+    }
+    return largest;
+  }
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL

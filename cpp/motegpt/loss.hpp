@@ -1,0 +1,99 @@
+// Softmax and cross-entropy of the logits.
+#pragma once
+
+#include "clip.hpp"
+#include "math.hpp"
+#include "view.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// What the loss keeps for each row besides e, which replaces the logits.
+template <class Real>
+struct LossTape {
+  Real* inverse;  // (N) 1 / Σe
+  Real* target;   // (N) logit of the target, less the largest
+};
+
+namespace detail {
+
+/// One row of logits (V), in place: e = exp(x - max x), 0 beyond V. Returns 1 / Σe.
+template <class Real>
+MOTEGPT_INLINE Real exponentiate_row(Index V, Real* x, Real largest) {
+  const Index row = padded<Real>(V);
+  Vector<Real> total = {};
+  for (Index v = 0; v < row; v += lanes<Real>) {
+    const Vector<Real> e = exp<Real>(load(x + v) - largest);
+    const Vector<Real> inside = lane_numbers<Real>() < broadcast(Real(V - v)) ? e : Vector<Real>{};
+    store(x + v, inside);
+    total += inside;
+  }
+  return 1 / sum<Real>(total);
+}
+
+template <class Real>
+MOTEGPT_INLINE Real largest_of_row(Index V, const Real* x) {
+  Vector<Real> largest = broadcast(x[0]);
+  for (Index v = 0; v < padded<Real>(V); v += lanes<Real>) {
+    const Vector<Real> here = load(x + v);
+    largest = maximum(largest, lane_numbers<Real>() < broadcast(Real(V - v)) ? here : largest);
+  }
+  return group_maximum<Real>(largest)[0];
+}
+
+}  // namespace detail
+
+/// loss = Σ weights · -log p[target], in nats, with p = e / Σe and e = exp(x - max x).
+///
+///   x (N, V) becomes e, targets (N), weights (N); the arrays of `tape` hold whole vectors
+///
+/// log p is taken as x[target] - max x - log Σe, which stays finite where p itself would round to zero.
+/// Under the node clip it is the logarithm of p itself, as in the scalar graph: infinite where p is zero.
+template <class Real>
+double cross_entropy(Index N, Index V, Real* x, const int* targets, const Real* weights, LossTape<Real> tape,
+                     bool by_node) {
+  constexpr Real log_of_zero = sizeof(Real) == 4 ? Real(-103.97) : Real(-745.13);  // exp rounds to zero below
+  const Index row = padded<Real>(V);
+  for (Index n = 0; n < N; ++n) {
+    const Real largest = detail::largest_of_row(V, x + n * row);
+    tape.target[n] = x[n * row + targets[n]] - largest;
+    tape.inverse[n] = detail::exponentiate_row(V, x + n * row, largest);
+  }
+  for (Index n = N; n < padded<Real>(N); ++n) tape.target[n] = tape.inverse[n] = 1;
+  double loss = 0;
+  for (Index n = 0; n < N; n += lanes<Real>) {
+    const Vector<Real> log_p = load(tape.target + n) + log<Real>(load(tape.inverse + n));
+    for (Index i = n; i < smaller(N, n + lanes<Real>); ++i) {
+      const bool vanished = by_node && log_p[i - n] < log_of_zero;
+      loss -= double(weights[i]) * (vanished ? -__builtin_huge_val() : double(log_p[i - n]));
+    }
+  }
+  return loss;
+}
+
+/// dx = weights · (p - onehot(target)).   e (N, V) of the forward becomes dx
+template <class Real>
+void cross_entropy_backward(Index N, Index V, Real* e, const int* targets, const Real* weights, LossTape<Real> tape) {
+  const Index row = padded<Real>(V);
+  for (Index n = 0; n < N; ++n, e += row) {
+    const Real scale = weights[n] * tape.inverse[n];
+    for (Index v = 0; v < row; v += lanes<Real>) store(e + v, load(e + v) * scale);
+    e[targets[n]] -= weights[n];
+  }
+}
+
+/// The same node by node, each clipped: dlog = -weights, dp = dlog / p[target], then the softmax's
+/// dinverse = Σ dp · e, dtotal = -dinverse / (Σe)², de = dp / Σe + dtotal, dx = de · e.
+template <class Real>
+void cross_entropy_backward_by_node(Index N, Index V, Real* e, const int* targets, const Real* weights,
+                                    LossTape<Real> tape, NodeClip<Real> clip) {
+  const Index row = padded<Real>(V);
+  for (Index n = 0; n < N; ++n, e += row) {
+    const Real inverse = tape.inverse[n], at_target = e[targets[n]];
+    const Real dlog = clip(-weights[n] * clip(Real(1)));
+    const Real dp = clip(dlog / (at_target * inverse));
+    const Real dtotal = clip(-clip(dp * at_target) * inverse * inverse);
+    for (Index v = 0; v < V; ++v) e[v] = clip(clip((v == targets[n] ? dp * inverse : 0) + dtotal) * e[v]);
+  }
+}
+
+}  // namespace motegpt::MOTEGPT_LEVEL

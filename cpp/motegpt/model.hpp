@@ -1,0 +1,269 @@
+// The transformer: the forward pass of a group of documents and, under it, the backward that mirrors it.
+#pragma once
+
+#include "activation.hpp"
+#include "embedding.hpp"
+#include "linear.hpp"
+#include "norm.hpp"
+#include "tape.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// The share one thread has of a group: all of it, or its part of the rows and of attention's work, in
+/// which case the threads meet wherever one needs what another has written.
+struct Share {
+  int rank = 0, count = 1;
+  Team* team = nullptr;
+
+  Index begin(Index n) const { return n * rank / count; }
+  Index end(Index n) const { return n * (rank + 1) / count; }
+  void meet() const {
+    if (count > 1) team->meet(count);
+  }
+};
+
+template <class Real>
+class Model {
+ public:
+  Model(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan, bool checkpoint,
+        NodeClip<Real> clip)
+      : shape_(shape),
+        layout_(layout),
+        plan_(plan),
+        checkpoint_(checkpoint),
+        clip_(clip),
+        C_(padded<Real>(shape.n_embd)),
+        hidden_(padded<Real>(shape.n_hidden())),
+        V_(padded<Real>(shape.vocab_size)) {}
+
+  /// ids -> logits (N, V), in group.logits.
+  void forward(const Parameters<Real>& w, Group<Real>& group, Scratch<Real>& scratch, Share share) const {
+    const Index first = share.begin(group.N), N = share.end(group.N) - first;
+    Real* x = group.x + first * C_;
+    embedding(N, shape_.n_embd, group.ids + first, group.positions + first, w.matrix(layout_.wte()),
+              w.matrix(layout_.wpe()), x);
+    if (shape_.embedding_norm) {
+      rmsnorm(N, shape_.n_embd, eps(), x, group.embedded + first * C_, group.r + first);
+      copy(N * C_, group.embedded + first * C_, x);
+    }
+    for (int layer = 0; layer < shape_.n_layer; ++layer) {
+      if (checkpoint_) copy(N * C_, x, group.inputs[layer] + first * C_);
+      layer_to_hidden(w, layer, group, scratch, share);
+      linear(N, group.layers[layer].g + first * hidden_, layout_.mlp_fc2(layer), w, x, true);
+    }
+    linear(N, x, layout_.head(), w, group.logits + first * V_, false);
+  }
+
+  /// Loss in nats of this share, from the logits; then the gradient of every parameter into dw (layout.size()),
+  /// added to what is there where `accumulate`.
+  double backward(const Parameters<Real>& w, Group<Real>& group, Scratch<Real>& scratch, Share share, Real* dw,
+                  bool accumulate) const {
+    const Index first = share.begin(group.N), N = share.end(group.N) - first;
+    const Real* x = group.x + first * C_;
+    Real *dx = group.dx + first * C_, *dlogits = group.logits + first * V_;
+    const double loss = loss_and_dlogits(N, group, first, scratch);
+    linear_backward_weights(N, dlogits, layout_.head(), x, dw, accumulate);
+    linear_backward(N, dlogits, layout_.head(), w, dx);
+    clip_.apply(dx, N * C_);
+    for (int layer = shape_.n_layer - 1; layer >= 0; --layer) {
+      if (checkpoint_ && layer < shape_.n_layer - 1) {
+        copy(N * C_, group.inputs[layer] + first * C_, group.x + first * C_);
+        layer_to_hidden(w, layer, group, scratch, share);
+      }
+      layer_backward(w, layer, group, scratch, share, dw, accumulate);
+    }
+    if (shape_.embedding_norm) norm_backward(N, dx, group.embedded + first * C_, group.r + first, dx, false);
+    if (!accumulate) clear_embeddings(dw);
+    embedding_backward(N, shape_.n_embd, group.ids + first, group.positions + first, dx, gradient(layout_.wte(), dw),
+                       gradient(layout_.wpe(), dw));
+    return loss;
+  }
+
+ private:
+  Real eps() const { return Real(shape_.norm_eps); }
+
+  static void copy(Index count, const Real* from, Real* to) {
+    for (Index i = 0; i < count; i += lanes<Real>) store(to + i, load(from + i));
+  }
+
+  static Columns<Real> gradient(const Matrix& of, Real* dw) { return in_panels(dw + of.at, of.out); }
+
+  /// A layer but for its last product: x += attn_wo · attention(norm x), g = act(mlp_fc1 · norm x).
+  void layer_to_hidden(const Parameters<Real>& w, int layer, Group<Real>& group, Scratch<Real>& scratch,
+                       Share share) const {
+    const LayerTape<Real>& tape = group.layers[layer];
+    const Index first = share.begin(group.N), N = share.end(group.N) - first;
+    const Index c = first * C_, hidden = first * hidden_;
+    Real* x = group.x + c;
+    rmsnorm(N, shape_.n_embd, eps(), x, tape.h + c, tape.r + first);
+    linear(N, tape.h + c, layout_.attn_qkv(layer), w, tape.qkv + first * qkv_row(), false);
+    share.meet();
+    attend(group, tape, scratch, share);
+    share.meet();
+    linear(N, tape.a + c, layout_.attn_wo(layer), w, x, true);
+    rmsnorm(N, shape_.n_embd, eps(), x, tape.h_mid + c, tape.r_mid + first);
+    linear(N, tape.h_mid + c, layout_.mlp_fc1(layer), w, tape.u + hidden, false);
+    if (shape_.squared) {
+      activate<Real, true>(N * hidden_, tape.u + hidden, tape.g + hidden);
+    } else {
+      activate<Real, false>(N * hidden_, tape.u + hidden, tape.g + hidden);
+    }
+  }
+
+  /// group.dx (N, C) after the layer becomes dx before it; each line mirrors one above, last first.
+  void layer_backward(const Parameters<Real>& w, int layer, Group<Real>& group, Scratch<Real>& scratch, Share share,
+                      Real* dw, bool accumulate) const {
+    const LayerTape<Real>& tape = group.layers[layer];
+    const Index first = share.begin(group.N), N = share.end(group.N) - first;
+    const Index c = first * C_, hidden = first * hidden_, qkv = first * qkv_row();
+    Real *dx = group.dx + c, *dh = group.dh + c, *du = group.du + hidden;
+
+    linear_backward_weights(N, dx, layout_.mlp_fc2(layer), tape.g + hidden, dw, accumulate);
+    linear_backward(N, dx, layout_.mlp_fc2(layer), w, du);
+    clip_.apply(du, N * hidden_);
+    if (shape_.squared) {
+      activate_backward<Real, true>(N * hidden_, tape.u + hidden, du);
+    } else {
+      activate_backward<Real, false>(N * hidden_, tape.u + hidden, du);
+    }
+    clip_.apply(du, N * hidden_);
+    linear_backward_weights(N, du, layout_.mlp_fc1(layer), tape.h_mid + c, dw, accumulate);
+    linear_backward(N, du, layout_.mlp_fc1(layer), w, dh);
+    clip_.apply(dh, N * C_);
+    norm_backward(N, dh, tape.h_mid + c, tape.r_mid + first, dx, true);
+
+    linear_backward_weights(N, dx, layout_.attn_wo(layer), tape.a + c, dw, accumulate);
+    linear_backward(N, dx, layout_.attn_wo(layer), w, dh);
+    clip_.apply(dh, N * C_);
+    share.meet();
+    attend_backward(group, tape, scratch, share);
+    share.meet();
+    clip_.apply(group.dqkv + qkv, N * qkv_row());
+    linear_backward_weights(N, group.dqkv + qkv, layout_.attn_qkv(layer), tape.h + c, dw, accumulate);
+    linear_backward(N, group.dqkv + qkv, layout_.attn_qkv(layer), w, dh);
+    clip_.apply(dh, N * C_);
+    norm_backward(N, dh, tape.h + c, tape.r + first, dx, true);
+  }
+
+  void norm_backward(Index N, const Real* dy, const Real* y, const Real* r, Real* dx, bool accumulate) const {
+    if (clip_.active()) {
+      rmsnorm_backward_by_node(N, shape_.n_embd, dy, y, r, dx, accumulate, clip_);
+    } else {
+      rmsnorm_backward(N, shape_.n_embd, dy, y, r, dx, accumulate);
+    }
+    clip_.apply(dx, N * C_);
+  }
+
+  double loss_and_dlogits(Index N, Group<Real>& group, Index first, Scratch<Real>& scratch) const {
+    Real* logits = group.logits + first * V_;
+    const int* targets = group.targets + first;
+    const Real* weights = group.weights + first;
+    const double loss =
+        cross_entropy(N, shape_.vocab_size, logits, targets, weights, scratch.loss, clip_.active());
+    if (clip_.active()) {
+      cross_entropy_backward_by_node(N, shape_.vocab_size, logits, targets, weights, scratch.loss, clip_);
+      clip_.apply(logits, N * V_);
+    } else {
+      cross_entropy_backward(N, shape_.vocab_size, logits, targets, weights, scratch.loss);
+    }
+    return loss;
+  }
+
+  void clear_embeddings(Real* dw) const {
+    const auto clear = [&](const Matrix& matrix) {
+      Real* start = dw + matrix.at;
+      const Index size = panelled_size<Real>(matrix.out, matrix.in);
+      for (Index i = 0; i < size; i += lanes<Real>) store(start + i, Vector<Real>{});
+    };
+    if (!shape_.tied) clear(layout_.wte());  // if tied, the head's gradient is already there
+    clear(layout_.wpe());
+  }
+
+  Index qkv_row() const { return padded<Real>(3 * shape_.n_embd); }
+
+  /// Call f(document, unit) for this share of attention's work.
+  template <class F>
+  void for_units(const Group<Real>& group, Share share, F f) const {
+    const Index work = group.documents * plan_.units;
+    for (Index i = share.begin(work); i < share.end(work); ++i) {
+      f(group.document[i / plan_.units], i % plan_.units);
+    }
+  }
+
+  /// Call f with the width of a head, one of those that narrow attention is made for, as a constant.
+  template <class F>
+  static void with_width(Index D, F f) {
+    switch (D) {
+      case 1: return f.template operator()<1>();
+      case 2: return f.template operator()<smaller(2, lanes<Real>)>();
+      case 4: return f.template operator()<smaller(4, lanes<Real>)>();
+      default: return f.template operator()<smaller(8, lanes<Real>)>();
+    }
+  }
+
+  NarrowHeads<Real> narrow_heads(const LayerTape<Real>& tape, Document document, Index unit) const {
+    return {document.length, plan_.C, qkv_row(), C_, tape.qkv + document.first * qkv_row() + unit * lanes<Real>};
+  }
+
+  Real* narrow_tape(const LayerTape<Real>& tape, Document document, Index unit) const {
+    return tape.p + document.first * plan_.tape_row + unit * narrow_attention_tape<Real>(document.length);
+  }
+
+  Head<Real> head(const LayerTape<Real>& tape, Document document, Index unit) const {
+    return {document.length, plan_.D, plan_.C, qkv_row(), C_, padded<Real>(document.length),
+            tape.qkv + document.first * qkv_row() + unit * plan_.D};
+  }
+
+  Real* head_tape(const LayerTape<Real>& tape, Document document, Index unit) const {
+    return tape.p + document.first * plan_.tape_row + unit * document.length * padded<Real>(document.length);
+  }
+
+  /// tape.qkv -> tape.a
+  void attend(const Group<Real>& group, const LayerTape<Real>& tape, Scratch<Real>& scratch, Share share) const {
+    if (plan_.narrow) {
+      with_width(plan_.D, [&]<int D>() {
+        for_units(group, share, [&](Document document, Index unit) {
+          narrow_attention<Real, D>(narrow_heads(tape, document, unit), narrow_tape(tape, document, unit),
+                                    tape.a + document.first * C_ + unit * lanes<Real>);
+        });
+      });
+    } else {
+      for_units(group, share, [&](Document document, Index unit) {
+        attention(head(tape, document, unit), head_tape(tape, document, unit),
+                  tape.inverse + document.first * shape_.n_head + unit, shape_.n_head,
+                  tape.a + document.first * C_ + unit * plan_.D, scratch.attention);
+      });
+    }
+  }
+
+  /// group.dh, the gradient of tape.a -> group.dqkv
+  void attend_backward(const Group<Real>& group, const LayerTape<Real>& tape, Scratch<Real>& scratch,
+                       Share share) const {
+    if (plan_.narrow) {
+      with_width(plan_.D, [&]<int D>() {
+        for_units(group, share, [&](Document document, Index unit) {
+          const Index at = document.first * C_ + unit * lanes<Real>;
+          narrow_attention_backward<Real, D>(narrow_heads(tape, document, unit), narrow_tape(tape, document, unit),
+                                             tape.a + at, group.dh + at,
+                                             group.dqkv + document.first * qkv_row() + unit * lanes<Real>);
+        });
+      });
+    } else {
+      for_units(group, share, [&](Document document, Index unit) {
+        attention_backward(head(tape, document, unit), head_tape(tape, document, unit),
+                           tape.inverse + document.first * shape_.n_head + unit, shape_.n_head,
+                           group.dh + document.first * C_ + unit * plan_.D,
+                           group.dqkv + document.first * qkv_row() + unit * plan_.D, scratch.attention, clip_);
+      });
+    }
+  }
+
+  const Shape& shape_;
+  const Layout<Real>& layout_;
+  const AttentionPlan<Real>& plan_;
+  bool checkpoint_;
+  NodeClip<Real> clip_;
+  Index C_, hidden_, V_;
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,125 @@
+// Every kernel once more, the slow and obvious way: the definition that the tests hold the fast ones to.
+//
+// Plain row-major arrays without padding, one number at a time, sums in double precision.
+#pragma once
+
+#include <cmath>
+#include <vector>
+
+namespace motegpt::naive {
+
+using Array = std::vector<double>;
+
+/// c (M, N) = a (M, K) · b (K, N)
+inline Array multiply(int M, int N, int K, const Array& a, const Array& b) {
+  Array c(size_t(M * N), 0.0);
+  for (int m = 0; m < M; ++m) {
+    for (int n = 0; n < N; ++n) {
+      for (int k = 0; k < K; ++k) c[m * N + n] += a[m * K + k] * b[k * N + n];
+    }
+  }
+  return c;
+}
+
+/// x (rows, columns) -> (columns, rows)
+inline Array transpose(int rows, int columns, const Array& x) {
+  Array y(x.size());
+  for (int i = 0; i < rows; ++i) {
+    for (int j = 0; j < columns; ++j) y[j * rows + i] = x[i * columns + j];
+  }
+  return y;
+}
+
+/// y = x · (mean(x²) + eps)^-½, row by row.   x (N, C)
+inline Array rmsnorm(int N, int C, double eps, const Array& x) {
+  Array y(x.size());
+  for (int n = 0; n < N; ++n) {
+    double squares = 0;
+    for (int c = 0; c < C; ++c) squares += x[n * C + c] * x[n * C + c];
+    for (int c = 0; c < C; ++c) y[n * C + c] = x[n * C + c] / std::sqrt(squares / C + eps);
+  }
+  return y;
+}
+
+/// dx[i] = r · dy[i] - x[i] · r³ / C · Σ dy · x
+inline Array rmsnorm_backward(int N, int C, double eps, const Array& dy, const Array& x) {
+  Array dx(x.size());
+  for (int n = 0; n < N; ++n) {
+    double squares = 0, products = 0;
+    for (int c = 0; c < C; ++c) {
+      squares += x[n * C + c] * x[n * C + c];
+      products += dy[n * C + c] * x[n * C + c];
+    }
+    const double r = 1 / std::sqrt(squares / C + eps);
+    for (int c = 0; c < C; ++c) dx[n * C + c] = r * dy[n * C + c] - x[n * C + c] * r * r * r / C * products;
+  }
+  return dx;
+}
+
+inline double activate(bool squared, double u) { return u > 0 ? (squared ? u * u : u) : 0; }
+
+inline double activate_slope(bool squared, double u) { return u > 0 ? (squared ? 2 * u : 1) : 0; }
+
+/// Row t of the lower triangle: p[t][u] = softmax over u <= t of q[t] · k[u] / √D.   q, k (T, D) -> p (T, T)
+inline Array attention_weights(int T, int D, const Array& q, const Array& k) {
+  Array p(size_t(T * T), 0.0);
+  for (int t = 0; t < T; ++t) {
+    double largest = -INFINITY, total = 0;
+    for (int u = 0; u <= t; ++u) {
+      for (int d = 0; d < D; ++d) p[t * T + u] += q[t * D + d] * k[u * D + d] / std::sqrt(double(D));
+      largest = std::fmax(largest, p[t * T + u]);
+    }
+    for (int u = 0; u <= t; ++u) total += p[t * T + u] = std::exp(p[t * T + u] - largest);
+    for (int u = 0; u <= t; ++u) p[t * T + u] /= total;
+  }
+  return p;
+}
+
+struct AttentionGradients {
+  Array dq, dk, dv;  // (T, D)
+};
+
+/// The backward of y = p · v.   q, k, v, dy (T, D)
+inline AttentionGradients attention_backward(int T, int D, const Array& q, const Array& k, const Array& v,
+                                             const Array& dy) {
+  const Array p = attention_weights(T, D, q, k);
+  const Array dp = multiply(T, T, D, dy, transpose(T, D, v));
+  Array ds(p.size());
+  for (int t = 0; t < T; ++t) {
+    double mean = 0;
+    for (int u = 0; u < T; ++u) mean += p[t * T + u] * dp[t * T + u];
+    for (int u = 0; u < T; ++u) ds[t * T + u] = p[t * T + u] * (dp[t * T + u] - mean) / std::sqrt(double(D));
+  }
+  return {multiply(T, D, T, ds, k), multiply(T, D, T, transpose(T, T, ds), q), multiply(T, D, T, transpose(T, T, p), dy)};
+}
+
+struct Loss {
+  double loss;
+  Array dlogits;  // (N, V)
+};
+
+/// Σ weights · -log softmax(logits)[target], and its gradient.   logits (N, V)
+inline Loss cross_entropy(int N, int V, const Array& logits, const std::vector<int>& targets, const Array& weights) {
+  Loss result{0, Array(logits.size())};
+  for (int n = 0; n < N; ++n) {
+    const double* x = &logits[n * V];
+    double largest = -INFINITY, total = 0;
+    for (int v = 0; v < V; ++v) largest = std::fmax(largest, x[v]);
+    for (int v = 0; v < V; ++v) total += std::exp(x[v] - largest);
+    result.loss -= weights[n] * (x[targets[n]] - largest - std::log(total));
+    for (int v = 0; v < V; ++v) {
+      result.dlogits[n * V + v] = weights[n] * (std::exp(x[v] - largest) / total - (v == targets[n]));
+    }
+  }
+  return result;
+}
+
+/// One number's step of Adam; m and v are updated. Returns the new parameter.
+template <class Rates>
+double adam(double w, double g, double& m, double& v, const Rates& rates) {
+  m = rates.keep_m * m + rates.take_m * g;
+  v = rates.keep_v * v + rates.take_v * g * g;
+  return rates.shrink * w - rates.rate * m / (std::sqrt(rates.square * v) + rates.eps);
+}
+
+}  // namespace motegpt::naive

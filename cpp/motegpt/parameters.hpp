@@ -1,0 +1,134 @@
+// Where each matrix lies: in the canonical flat array, and in the core's own arrays.
+//
+// The core keeps every matrix W (out, in) cut into panels, with rows padded to whole vectors; so are
+// its gradient and Adam's moments. Matrices that enter a product are kept a second time as Wᵀ, which
+// the forward pass reads: y = x · Wᵀ runs along rows of Wᵀ, dx = dy · W along rows of W. The
+// padding is zero and stays zero: its gradients are.
+#pragma once
+
+#include "core.hpp"
+#include "view.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+struct Matrix {
+  Index out, in;
+  Index at;      // in the arrays of w, dw, m, v
+  Index turned;  // in the array of wᵀ; -1 if there is none
+  Index flat;    // in the canonical array
+};
+
+/// Numbers a panelled matrix of so many rows takes up.
+template <class Real>
+constexpr Index panelled_size(Index rows, Index columns) {
+  return rows * padded<Real>(columns);
+}
+
+/// All matrices of a model in canonical order; those of queries, keys and values, which follow each other
+/// there, as one matrix (3C, C).
+template <class Real>
+class Layout {
+ public:
+  static constexpr Index per_layer = 4;
+  static Index matrices(const Shape& shape) { return 3 + per_layer * shape.n_layer; }
+
+  Layout(const Shape& shape, Arena& arena) : list_(arena.take<Matrix>(matrices(shape))), tied_(shape.tied) {
+    const Index C = shape.n_embd, hidden = shape.n_hidden();
+    add(shape.vocab_size, C, shape.tied);
+    add(shape.block_size, C, false);
+    if (!shape.tied) add(shape.vocab_size, C, true);
+    for (int layer = 0; layer < shape.n_layer; ++layer) {
+      add(3 * C, C, true);
+      add(C, C, true);
+      add(hidden, C, true);
+      add(C, hidden, true);
+    }
+  }
+
+  Index count() const { return count_; }
+  const Matrix& operator[](Index i) const { return list_[i]; }
+  Index size() const { return size_; }
+  Index turned_size() const { return turned_size_; }
+  Index flat_size() const { return flat_size_; }
+
+  const Matrix& wte() const { return list_[0]; }
+  const Matrix& wpe() const { return list_[1]; }
+  const Matrix& head() const { return list_[tied_ ? 0 : 2]; }
+  const Matrix& attn_qkv(Index layer) const { return of_layer(layer, 0); }
+  const Matrix& attn_wo(Index layer) const { return of_layer(layer, 1); }
+  const Matrix& mlp_fc1(Index layer) const { return of_layer(layer, 2); }
+  const Matrix& mlp_fc2(Index layer) const { return of_layer(layer, 3); }
+
+ private:
+  const Matrix& of_layer(Index layer, Index i) const { return list_[(tied_ ? 2 : 3) + per_layer * layer + i]; }
+
+  void add(Index out, Index in, bool turned) {
+    if (list_) list_[count_] = {out, in, size_, turned ? turned_size_ : -1, flat_size_};
+    ++count_;
+    size_ += panelled_size<Real>(out, in);
+    if (turned) turned_size_ += panelled_size<Real>(in, out);
+    flat_size_ += out * in;
+  }
+
+  Matrix* list_;
+  bool tied_;
+  Index count_ = 0, size_ = 0, turned_size_ = 0, flat_size_ = 0;
+};
+
+/// Call f(panelled position, column position, width) for each panel of a row of `columns` numbers.
+template <class Real, class F>
+MOTEGPT_INLINE void for_panels(Index rows, Index columns, F f) {
+  for (Index c = 0; c < columns; c += panel_width<Real>) {
+    f(c * rows, c, smaller(padded<Real>(columns) - c, panel_width<Real>));
+  }
+}
+
+/// Canonical (out, in) -> panels.
+template <class Real>
+void to_panels(const Matrix& matrix, const Real* flat, Real* out) {
+  for_panels<Real>(matrix.out, matrix.in, [&](Index at, Index c, Index width) {
+    for (Index o = 0; o < matrix.out; ++o) {
+      for (Index i = c; i < smaller(matrix.in, c + width); ++i) out[at + o * width + i - c] = flat[o * matrix.in + i];
+    }
+  });
+}
+
+/// Panels -> canonical (out, in).
+template <class Real>
+void from_panels(const Matrix& matrix, const Real* panels, Real* flat) {
+  for_panels<Real>(matrix.out, matrix.in, [&](Index at, Index c, Index width) {
+    for (Index o = 0; o < matrix.out; ++o) {
+      for (Index i = c; i < smaller(matrix.in, c + width); ++i) flat[o * matrix.in + i] = panels[at + o * width + i - c];
+    }
+  });
+}
+
+/// Canonical (out, in) -> the transpose (in, out) in panels.
+template <class Real>
+void to_turned_panels(const Matrix& matrix, const Real* flat, Real* out) {
+  for_panels<Real>(matrix.in, matrix.out, [&](Index at, Index c, Index width) {
+    for (Index i = 0; i < matrix.in; ++i) {
+      for (Index o = c; o < smaller(matrix.out, c + width); ++o) out[at + i * width + o - c] = flat[o * matrix.in + i];
+    }
+  });
+}
+
+/// The parameters, and Adam's moments.
+template <class Real>
+struct Parameters {
+  Real *w, *m, *v;  // (layout.size())
+  Real* turned;     // (layout.turned_size())
+
+  Parameters(const Layout<Real>& layout, Arena& arena)
+      : w(arena.take<Real>(layout.size())),
+        m(arena.take<Real>(layout.size())),
+        v(arena.take<Real>(layout.size())),
+        turned(arena.take<Real>(layout.turned_size())) {}
+
+  /// W (out, in), as the right side of a product over its rows.
+  Columns<Real> matrix(const Matrix& of) const { return in_panels(w + of.at, of.out); }
+  /// Wᵀ (in, out)
+  Columns<Real> turned_matrix(const Matrix& of) const { return in_panels(turned + of.turned, of.in); }
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,250 @@
+// Vectors of numbers, as wide as the processor level allows, through the compiler's vector types.
+//
+// Everything here and above lives in a namespace named after the level (MOTEGPT_LEVEL), because the
+// same headers are compiled once per level with different flags and linked into one library: no two
+// levels may define the same symbol. For the same reason nothing of the standard library is used.
+#pragma once
+
+#if defined(__x86_64__) && defined(__SSE__)
+#include <immintrin.h>  // estimates of 1/x and 1/√x only
+#endif
+
+#ifndef MOTEGPT_LEVEL
+#define MOTEGPT_LEVEL generic
+#endif
+
+#define MOTEGPT_INLINE [[gnu::always_inline]] inline
+#define MOTEGPT_UNROLL _Pragma("GCC unroll 16")
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+#if defined(__AVX512F__)
+inline constexpr int vector_bytes = 64;
+inline constexpr int vector_registers = 32;
+#elif defined(__AVX__)
+inline constexpr int vector_bytes = 32;
+inline constexpr int vector_registers = 16;
+#elif defined(__aarch64__)
+inline constexpr int vector_bytes = 16;
+inline constexpr int vector_registers = 32;
+#else
+inline constexpr int vector_bytes = 16;
+inline constexpr int vector_registers = 16;
+#endif
+
+using Index = long long;  // signed: counts, strides and offsets
+
+namespace detail {
+
+template <class Real>
+struct VectorOf;
+
+template <>
+struct VectorOf<float> {
+  using Bits = int;
+  typedef float type __attribute__((vector_size(vector_bytes)));
+  typedef int bits __attribute__((vector_size(vector_bytes)));
+  typedef float loose __attribute__((vector_size(vector_bytes), aligned(4)));
+};
+
+template <>
+struct VectorOf<double> {
+  using Bits = long long;
+  typedef double type __attribute__((vector_size(vector_bytes)));
+  typedef long long bits __attribute__((vector_size(vector_bytes)));
+  typedef double loose __attribute__((vector_size(vector_bytes), aligned(8)));
+};
+
+template <int... I>
+struct Indices {};
+
+template <int N, int... I>
+struct MakeIndices : MakeIndices<N - 1, N - 1, I...> {};
+
+template <int... I>
+struct MakeIndices<0, I...> {
+  using type = Indices<I...>;
+};
+
+template <class Real>
+using LaneIndices = typename MakeIndices<vector_bytes / int(sizeof(Real))>::type;
+
+}  // namespace detail
+
+template <class Real>
+using Vector = typename detail::VectorOf<Real>::type;
+
+/// Integers of the same width: bit patterns, and the outcome of a comparison (all ones or all zeros).
+template <class Real>
+using BitVector = typename detail::VectorOf<Real>::bits;
+
+/// While it lives, numbers too small for the type's full precision count as zero on this thread.
+///
+/// Adam's averages of a gradient that has become zero decay into such numbers, on which processors are
+/// up to a hundred times slower; a training slowed down fivefold after some thousand steps without this.
+class FlushTiny {
+ public:
+#if defined(__x86_64__)
+  FlushTiny() : before_(__builtin_ia32_stmxcsr()) { __builtin_ia32_ldmxcsr(before_ | flush_results | flush_operands); }
+  ~FlushTiny() { __builtin_ia32_ldmxcsr(before_); }
+
+ private:
+  static constexpr unsigned flush_results = 0x8000, flush_operands = 0x0040;
+  unsigned before_;
+#elif defined(__aarch64__)
+  FlushTiny() {
+    asm volatile("mrs %0, fpcr" : "=r"(before_));
+    asm volatile("msr fpcr, %0" : : "r"(before_ | flush));
+  }
+  ~FlushTiny() { asm volatile("msr fpcr, %0" : : "r"(before_)); }
+
+ private:
+  static constexpr unsigned long flush = 1ul << 24;
+  unsigned long before_;
+#else
+  FlushTiny() {}
+#endif
+
+ public:
+  FlushTiny(const FlushTiny&) = delete;
+  FlushTiny& operator=(const FlushTiny&) = delete;
+};
+
+/// Numbers in one vector.
+template <class Real>
+inline constexpr int lanes = vector_bytes / int(sizeof(Real));
+
+/// n rounded up to whole vectors: the stride of every row in the core, so that no kernel has a ragged end.
+template <class Real>
+constexpr Index padded(Index n) {
+  return (n + lanes<Real> - 1) / lanes<Real> * lanes<Real>;
+}
+
+template <class Real>
+MOTEGPT_INLINE Vector<Real> load(const Real* p) {
+  return *reinterpret_cast<const typename detail::VectorOf<Real>::loose*>(p);
+}
+
+template <class Real>
+MOTEGPT_INLINE void store(Real* p, Vector<Real> x) {
+  *reinterpret_cast<typename detail::VectorOf<Real>::loose*>(p) = x;
+}
+
+namespace detail {
+
+template <class Real, int... I>
+MOTEGPT_INLINE Vector<Real> repeat(Real x, Indices<I...>) {
+  return Vector<Real>{((void)I, x)...};
+}
+
+template <class Real, int... I>
+MOTEGPT_INLINE Vector<Real> count(Indices<I...>) {
+  return Vector<Real>{Real(I)...};
+}
+
+template <int Step, class V, int... I>
+MOTEGPT_INLINE V exchange(V x, Indices<I...>) {
+  return __builtin_shufflevector(x, x, (I ^ Step)...);
+}
+
+// Lanes of a where the lane number has bit Step clear, of b shifted up by Step where it is set.
+template <int Step, class V, int... I>
+MOTEGPT_INLINE V weave_low(V a, V b, Indices<I...>) {
+  return __builtin_shufflevector(a, b, (I & Step ? int(sizeof...(I)) + (I ^ Step) : I)...);
+}
+
+template <int Step, class V, int... I>
+MOTEGPT_INLINE V weave_high(V a, V b, Indices<I...>) {
+  return __builtin_shufflevector(a, b, (I & Step ? int(sizeof...(I)) + I : (I ^ Step))...);
+}
+
+}  // namespace detail
+
+/// (x, x, …, x)
+template <class Real>
+MOTEGPT_INLINE Vector<Real> broadcast(Real x) {
+  return detail::repeat<Real>(x, detail::LaneIndices<Real>{});
+}
+
+/// (0, 1, …, lanes - 1)
+template <class Real>
+MOTEGPT_INLINE Vector<Real> lane_numbers() {
+  return detail::count<Real>(detail::LaneIndices<Real>{});
+}
+
+/// Lane i takes the value of lane i XOR Step.
+template <class Real, int Step>
+MOTEGPT_INLINE Vector<Real> swap_lanes(Vector<Real> x) {
+  return detail::exchange<Step>(x, detail::LaneIndices<Real>{});
+}
+
+template <class V>
+MOTEGPT_INLINE V maximum(V a, V b) {
+  return a > b ? a : b;
+}
+
+template <class V>
+MOTEGPT_INLINE V minimum(V a, V b) {
+  return a < b ? a : b;
+}
+
+/// Every lane becomes the sum of its group of Group neighbours (a power of two).
+template <class Real, int Group = lanes<Real>>
+MOTEGPT_INLINE Vector<Real> group_sum(Vector<Real> x) {
+  if constexpr (Group > 1) {
+    x += swap_lanes<Real, Group / 2>(x);
+    x = group_sum<Real, Group / 2>(x);
+  }
+  return x;
+}
+
+/// Every lane becomes the largest of all.
+template <class Real, int Group = lanes<Real>>
+MOTEGPT_INLINE Vector<Real> group_maximum(Vector<Real> x) {
+  if constexpr (Group > 1) {
+    x = maximum(x, swap_lanes<Real, Group / 2>(x));
+    x = group_maximum<Real, Group / 2>(x);
+  }
+  return x;
+}
+
+template <class Real>
+MOTEGPT_INLINE Real sum(Vector<Real> x) {
+  return group_sum<Real>(x)[0];
+}
+
+template <class Real>
+MOTEGPT_INLINE BitVector<Real> bits_of(Vector<Real> x) {
+  return __builtin_bit_cast(BitVector<Real>, x);
+}
+
+template <class Real>
+MOTEGPT_INLINE Vector<Real> of_bits(BitVector<Real> x) {
+  return __builtin_bit_cast(Vector<Real>, x);
+}
+
+namespace detail {
+
+template <class Real, int Step>
+MOTEGPT_INLINE void transpose_stages(Vector<Real> (&x)[lanes<Real>]) {
+  if constexpr (Step < lanes<Real>) {
+    MOTEGPT_UNROLL
+    for (int i = 0; i < lanes<Real>; ++i) {
+      if (i & Step) continue;
+      const Vector<Real> a = x[i], b = x[i ^ Step];
+      x[i] = weave_low<Step>(a, b, LaneIndices<Real>{});
+      x[i ^ Step] = weave_high<Step>(a, b, LaneIndices<Real>{});
+    }
+    transpose_stages<Real, Step * 2>(x);
+  }
+}
+
+}  // namespace detail
+
+/// x[i][j] becomes x[j][i]; log2(lanes) stages of exchanges, after which bit Step of row and lane are swapped.
+template <class Real>
+MOTEGPT_INLINE void transpose(Vector<Real> (&x)[lanes<Real>]) {
+  detail::transpose_stages<Real, 1>(x);
+}
+
+}  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,215 @@
+// The core itself: steps, one after the other, shared out among threads.
+#pragma once
+
+#include "adam.hpp"
+#include "division.hpp"
+#include "model.hpp"
+#include "workers.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// One block of memory and the object that was carved out of it.
+template <class T>
+class Placed {
+ public:
+  template <class... Arguments>
+  explicit Placed(const Arguments&... arguments) : object_(place(memory_, arguments...)) {}
+  const T* operator->() const { return &object_; }
+  const T& operator*() const { return object_; }
+
+ private:
+  template <class... Arguments>
+  static T place(Memory& memory, const Arguments&... arguments) {
+    Arena counting;
+    const T unplaced(arguments..., counting);
+    memory.reserve(counting.used());
+    Arena arena(memory.data());
+    return T(arguments..., arena);
+  }
+
+  Memory memory_;
+  T object_;
+};
+
+template <class Real>
+class Trainer final : public Core<Real> {
+ public:
+  Trainer(const Shape& shape, const Execution& execution)
+      : shape_(shape), checkpoint_(execution.checkpoint_activations), team_(execution.threads), layout_(shape),
+        w_(*layout_) {}
+
+  void load(const Real* parameters, const Real* m, const Real* v) override {
+    for (Index i = 0; i < layout_->count(); ++i) {
+      const Matrix& matrix = (*layout_)[i];
+      to_panels(matrix, parameters + matrix.flat, w_->w + matrix.at);
+      to_panels(matrix, m + matrix.flat, w_->m + matrix.at);
+      to_panels(matrix, v + matrix.flat, w_->v + matrix.at);
+      if (matrix.turned >= 0) to_turned_panels(matrix, parameters + matrix.flat, w_->turned + matrix.turned);
+    }
+  }
+
+  void store(Real* parameters, Real* m, Real* v) const override {
+    for (Index i = 0; i < layout_->count(); ++i) {
+      const Matrix& matrix = (*layout_)[i];
+      from_panels(matrix, w_->w + matrix.at, parameters + matrix.flat);
+      from_panels(matrix, w_->m + matrix.at, m + matrix.flat);
+      from_panels(matrix, w_->v + matrix.at, v + matrix.flat);
+    }
+  }
+
+  void train(const Batches& batches, const AdamRates* rates, const Clips& clips, double* losses) override {
+    Task task{this, batches, rates, clips, losses};
+    run(task);
+  }
+
+  double gradients(const Batches& batches, const Clips& clips, Real* gradient) override {
+    double loss = 0;
+    Task task{this, batches, nullptr, clips, &loss};
+    run(task);
+    const Gradients<Real> parts{workers_.gradients(), divide(batches, 0).active};
+    Real* sum = workers_[0].gradient;
+    for (Index i = 0; i < layout_->size(); i += lanes<Real>) motegpt::MOTEGPT_LEVEL::store(sum + i, parts(i));
+    for (Index i = 0; i < layout_->count(); ++i) {
+      from_panels((*layout_)[i], sum + (*layout_)[i].at, gradient + (*layout_)[i].flat);
+    }
+    return loss;
+  }
+
+  void logits(const Batches& batches, Real* out) override {
+    reserve(batches, infinity);
+    const Model<Real> model(shape_, *layout_, workers_.plan(), checkpoint_, {infinity});
+    Worker<Real>& worker = workers_[0];
+    fill(worker.group, batches, 0, [](Index, Index) { return true; });
+    model.forward(*w_, worker.group, worker.scratch, {});
+    for (Index n = 0; n < worker.group.N; ++n) {
+      const Real* row = worker.group.logits + n * padded<Real>(shape_.vocab_size);
+      for (Index v = 0; v < shape_.vocab_size; ++v) *out++ = row[v];
+    }
+  }
+
+ private:
+  static constexpr Real infinity = Real(__builtin_huge_val());
+
+  struct Task {
+    Trainer* trainer;
+    const Batches& batches;
+    const AdamRates* rates;  // (count), or null: gradients only
+    const Clips& clips;
+    double* losses;  // (count)
+  };
+
+  Division divide(const Batches& batches, Index step) const {
+    const double work = double(layout_->turned_size());
+    return Division(batches, step, work, team_.size());
+  }
+
+  /// Sizes the buffers for the steps to come. Returns how many threads the busiest of them employs.
+  int reserve(const Batches& batches, double node_clip) {
+    int threads = 1;
+    Index rows = 1;
+    for (Index step = 0; step < batches.count; ++step) {
+      const Division division = divide(batches, step);
+      threads = larger(threads, division.active);
+      rows = larger(rows, division.tokens);
+    }
+    workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows, node_clip < infinity);
+    return threads;
+  }
+
+  void run(Task& task) {
+    const auto steps = [](void* context, int rank) {
+      const Task& given = *static_cast<Task*>(context);
+      given.trainer->run_steps(given, rank);
+    };
+    if (reserve(task.batches, task.clips.node) == 1) return steps(&task, 0);
+    team_.team().run(steps, &task);
+  }
+
+  /// What each thread does.
+  void run_steps(const Task& task, int rank) {
+    const FlushTiny flush;
+    const Model<Real> model(shape_, *layout_, workers_.plan(), checkpoint_, {Real(task.clips.node)});
+    int before = 1;
+    for (Index step = 0; step < task.batches.count; ++step) {
+      const Division division = divide(task.batches, step);
+      if (rank < division.active) {
+        if (division.active > before) meet(division);  // who joins waits for the last step to be over
+        run_step(task, model, step, division, rank);
+      }
+      before = division.active;
+    }
+  }
+
+  void run_step(const Task& task, const Model<Real>& model, Index step, const Division& division, int rank) {
+    backpropagate(task.batches, step, model, division, rank);
+    meet(division);
+    if (rank == 0) task.losses[step] = sum_of(division, [](const Worker<Real>& worker) { return worker.loss; });
+    if (!task.rates) return;
+    update(task.clips, task.rates[step], division, rank);
+    meet(division);
+  }
+
+  void meet(const Division& division) {
+    if (division.active > 1) team_.team().meet(division.active);
+  }
+
+  template <class F>
+  double sum_of(const Division& division, F f) const {
+    double total = 0;
+    for (int rank = 0; rank < division.active; ++rank) total += f(workers_[rank]);
+    return total;
+  }
+
+  /// Adds to the group the sequences of a step that `takes(before, length)`.
+  template <class F>
+  void fill(Group<Real>& group, const Batches& batches, Index step, F takes) const {
+    group.clear();
+    for (Index b = 0, before = 0; b < batches.batch_size; ++b) {
+      const Index length = length_of(batches, step, b), at = step * batches.batch_size + b;
+      const int32_t* tokens = batches.sequences.tokens + batches.sequences.offsets[batches.indices[at]];
+      if (takes(before, length)) group.add(tokens, length, Real(batches.weights[at]));
+      before += length;
+    }
+  }
+
+  /// This thread's part of loss and gradient of a step.
+  void backpropagate(const Batches& batches, Index step, const Model<Real>& model, const Division& division,
+                     int rank) {
+    Worker<Real>& worker = workers_[rank];
+    Group<Real>& group = workers_[division.by_rows ? 0 : rank].group;
+    const Share share = division.by_rows ? Share{rank, division.active, &team_.team()} : Share{};
+    if (share.rank == 0) {
+      fill(group, batches, step, [&](Index before, Index length) {
+        return division.by_rows || division.owner(before, length) == rank;
+      });
+    }
+    share.meet();
+    model.forward(*w_, group, worker.scratch, share);
+    worker.loss = model.backward(*w_, group, worker.scratch, share, worker.gradient, false);
+  }
+
+  /// This thread's strips of the parameters.
+  void update(const Clips& clips, const AdamRates& rates, const Division& division, int rank) {
+    const Index all = strips(*layout_);
+    const Index first = all * rank / division.active, last = all * (rank + 1) / division.active;
+    const Gradients<Real> gradients{workers_.gradients(), division.active};
+    GradientClip<Real> clip{Real(clips.value), 1};
+    if (clips.norm < infinity) {
+      workers_[rank].squared_norm = squared_norm(*layout_, first, last, gradients, clip);
+      meet(division);
+      const double norm =
+          __builtin_sqrt(sum_of(division, [](const Worker<Real>& worker) { return worker.squared_norm; }));
+      if (norm > clips.norm) clip.factor = Real(clips.norm / norm);
+    }
+    adam(*layout_, first, last, *w_, gradients, clip, rates);
+  }
+
+  Shape shape_;
+  bool checkpoint_;
+  mutable LazyTeam team_;
+  Placed<Layout<Real>> layout_;
+  Placed<Parameters<Real>> w_;
+  Workers<Real> workers_;
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,63 @@
+// The memory of a training: parameters once, and for each thread activations, scratch and a gradient.
+// Sized for the largest step, reused by all that follow.
+#pragma once
+
+#include "parameters.hpp"
+#include "tape.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// The buffers of one thread.
+template <class Real>
+struct Worker {
+  Group<Real> group;
+  Scratch<Real> scratch;
+  Real* gradient;  // (layout.size())
+  double loss;
+  double squared_norm;
+
+  Worker(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, bool checkpoint, Index rows, Index size)
+      : group(arena, shape, plan, checkpoint, rows), scratch(arena, plan, rows), gradient(arena.take<Real>(size)) {}
+};
+
+template <class Real>
+class Workers {
+ public:
+  /// Makes room for so many threads and rows; does nothing if there is room already.
+  void reserve(const Shape& shape, bool checkpoint, Index size, int threads, Index rows, bool by_node) {
+    if (threads <= threads_ && rows <= rows_ && by_node == plan_.by_node) return;
+    threads_ = larger(threads, threads_);
+    rows_ = larger(rows, rows_);
+    plan_ = AttentionPlan<Real>(shape, by_node);
+    Arena counting;
+    place(counting, shape, checkpoint, size);
+    memory_.reserve(counting.used());
+    Arena arena(memory_.data());
+    place(arena, shape, checkpoint, size);
+  }
+
+  Worker<Real>& operator[](int rank) const { return workers_[rank]; }
+  Real* const* gradients() const { return gradients_; }
+  const AttentionPlan<Real>& plan() const { return plan_; }
+
+ private:
+  void place(Arena& arena, const Shape& shape, bool checkpoint, Index size) {
+    workers_ = arena.take<Worker<Real>>(threads_);
+    gradients_ = arena.take<Real*>(threads_);
+    for (int rank = 0; rank < threads_; ++rank) {
+      const Worker<Real> worker(arena, shape, plan_, checkpoint, rows_, size);
+      if (!workers_) continue;
+      workers_[rank] = worker;
+      gradients_[rank] = worker.gradient;
+    }
+  }
+
+  Memory memory_;
+  AttentionPlan<Real> plan_;
+  int threads_ = 0;
+  Index rows_ = 0;
+  Worker<Real>* workers_ = nullptr;
+  Real** gradients_ = nullptr;
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL

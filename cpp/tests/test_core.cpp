@@ -1,0 +1,211 @@
+// The core as a whole, at every level that can run here: gradients against finite differences, and what
+// must not change the result: threads, checkpointing, where a run is cut, another model beside it.
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <memory>
+#include <thread>
+
+#include "check.hpp"
+#include "motegpt/core.hpp"
+
+namespace motegpt {
+namespace {
+
+constexpr double none = std::numeric_limits<double>::infinity();
+const Clips unclipped{none, none, none};
+
+/// Random documents and batches of them.
+struct Data {
+  static constexpr int documents = 8;
+  std::vector<int32_t> tokens;
+  std::vector<int64_t> offsets{0};
+  std::vector<int64_t> indices;
+  std::vector<double> weights;
+  std::vector<AdamRates> rates;
+  Batches batches;
+
+  Data(const Shape& shape, int64_t steps, int64_t batch_size) {
+    check::Random random(11);
+    for (int s = 0; s < documents; ++s) {
+      const int length = 2 + random.below(shape.block_size);
+      for (int t = 0; t < length; ++t) tokens.push_back(random.below(shape.vocab_size));
+      offsets.push_back(int64_t(tokens.size()));
+    }
+    for (int64_t i = 0; i < steps * batch_size; ++i) {
+      indices.push_back(i * 3 % documents);
+      const int64_t s = indices.back();
+      weights.push_back(1.0 / double(batch_size * (offsets[size_t(s) + 1] - offsets[size_t(s)] - 1)));
+    }
+    const double eps = 0.01;  // large, lest the sign of a gradient that is nothing but rounding decide a step
+    for (int64_t k = 1; k <= steps; ++k) {
+      rates.push_back({0.9, 0.1, 0.99, 0.01, 1, 0.02 / (1 - std::pow(0.9, k)), 1 / (1 - std::pow(0.99, k)), eps});
+    }
+    batches = {{tokens.data(), offsets.data()}, steps, batch_size, indices.data(), weights.data()};
+  }
+
+  /// Some of the steps.
+  Batches cut(int64_t start, int64_t count) const {
+    Batches part = batches;
+    part.count = count;
+    part.indices += start * batches.batch_size;
+    part.weights += start * batches.batch_size;
+    return part;
+  }
+};
+
+template <class Real>
+std::unique_ptr<Core<Real>> make(const Level& level, const Shape& shape, const Execution& execution) {
+  if constexpr (sizeof(Real) == 4) {
+    return std::unique_ptr<Core<Real>>(level.make_float(shape, execution));
+  } else {
+    return std::unique_ptr<Core<Real>>(level.make_double(shape, execution));
+  }
+}
+
+template <class Real>
+std::vector<Real> initial(const Shape& shape) {
+  check::Random random(5);
+  std::vector<Real> w(size_t(shape.parameters()));
+  for (Real& value : w) value = Real(0.2 * random.normal());
+  return w;
+}
+
+template <class Real>
+void load(Core<Real>& core, const std::vector<Real>& w) {
+  const std::vector<Real> zeros(w.size());
+  core.load(w.data(), zeros.data(), zeros.data());
+}
+
+/// Parameters, m and v, one after the other.
+template <class Real>
+std::vector<Real> everything(const Core<Real>& core, const Shape& shape) {
+  const size_t count = size_t(shape.parameters());
+  std::vector<Real> all(3 * count);
+  core.store(all.data(), all.data() + count, all.data() + 2 * count);
+  return all;
+}
+
+void test_finite_differences(const Level& level, const Shape& shape) {
+  const Data data(shape, 1, 3);
+  auto core = make<double>(level, shape, {1, false});
+  std::vector<double> w = initial<double>(shape), gradient(w.size());
+  load(*core, w);
+  core->gradients(data.batches, unclipped, gradient.data());
+  const double h = 1e-5;
+  check::Random random(3);
+  for (int probe = 0; probe < 60; ++probe) {
+    const size_t i = size_t(random.below(int(w.size())));
+    const double before = w[i];
+    std::vector<double> unused(w.size());
+    double losses[2];
+    for (const int side : {0, 1}) {
+      w[i] = before + (side ? h : -h);
+      load(*core, w);
+      losses[side] = core->gradients(data.batches, unclipped, unused.data());
+    }
+    w[i] = before;
+    check::near((losses[1] - losses[0]) / (2 * h), gradient[i], std::fmax(1e-2, std::fabs(gradient[i])), 1e-6,
+                "finite differences");
+  }
+}
+
+/// Trains as told and returns all that can be seen of it.
+template <class Real>
+std::vector<Real> outcome(const Level& level, const Shape& shape, const Execution& execution, const Clips& clips,
+                          const std::vector<int64_t>& chunks, std::vector<double>* losses = nullptr) {
+  int64_t steps = 0;
+  for (const int64_t chunk : chunks) steps += chunk;
+  const Data data(shape, steps, 4);
+  auto core = make<Real>(level, shape, execution);
+  load(*core, initial<Real>(shape));
+  std::vector<double> seen(size_t(steps), 0.0);
+  int64_t start = 0;
+  for (const int64_t chunk : chunks) {
+    core->train(data.cut(start, chunk), data.rates.data() + start, clips, seen.data() + start);
+    start += chunk;
+  }
+  if (losses) *losses = seen;
+  return everything(*core, shape);
+}
+
+template <class Real>
+bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(Real)) == 0;
+}
+
+template <class Real>
+void test_invariance(const Level& level, const Shape& shape) {
+  const std::string where = std::string(level.name) + (sizeof(Real) == 4 ? ", float: " : ", double: ");
+  for (const Clips& clips : {unclipped, Clips{0.05, 0.1, 0.5}}) {
+    std::vector<double> losses;
+    const auto plain = outcome<Real>(level, shape, {1, false}, clips, {12}, &losses);
+    check::that(losses.back() < losses.front() || clips.norm < none, where + "the loss falls");
+    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {12})), where + "the same twice");
+    check::that(same_bits(plain, outcome<Real>(level, shape, {1, true}, clips, {12})), where + "checkpointing");
+    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {1, 6, 5})), where + "cut into chunks");
+    for (const int threads : {2, 3}) {
+      const auto shared = outcome<Real>(level, shape, {threads, false}, clips, {12});
+      check::that(same_bits(shared, outcome<Real>(level, shape, {threads, true}, clips, {5, 7})),
+                  where + "the same with as many threads");
+    }
+  }
+}
+
+/// The gradient of one step, as so many threads find it.
+template <class Real>
+std::vector<double> gradient_with(const Level& level, const Shape& shape, int threads) {
+  const Data data(shape, 1, 4);
+  auto core = make<Real>(level, shape, {threads, false});
+  load(*core, initial<Real>(shape));
+  std::vector<Real> gradient(size_t(shape.parameters()));
+  core->gradients(data.batches, unclipped, gradient.data());
+  return {gradient.begin(), gradient.end()};
+}
+
+/// Sums are taken in another order with another number of threads; nothing else may differ.
+template <class Real>
+void test_threads(const Level& level, const Shape& shape) {
+  const std::vector<double> one = gradient_with<Real>(level, shape, 1);
+  for (const int threads : {2, 3}) {
+    check::near_rows(gradient_with<Real>(level, shape, threads).data(), 1, one, int(one.size()), 1,
+                     sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
+  }
+}
+
+/// Two models in training at the same time do not disturb each other.
+void test_side_by_side(const Level& level, const Shape& shape) {
+  const auto alone = outcome<float>(level, shape, {2, false}, unclipped, {30});
+  std::vector<float> results[2];
+  std::thread other([&] { results[0] = outcome<float>(level, shape, {2, false}, unclipped, {30}); });
+  results[1] = outcome<float>(level, shape, {2, false}, unclipped, {30});
+  other.join();
+  check::that(same_bits(alone, results[0]) && same_bits(alone, results[1]), "side by side");
+}
+
+void test_level(const Level& level) {
+  const Shape shapes[] = {
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, squared, eps
+      {27, 16, 1, 16, 4, false, true, false, 1e-5}, {27, 8, 1, 16, 4, true, false, true, 1e-5},
+      {11, 9, 2, 12, 3, false, true, false, 1e-5},  {33, 40, 2, 64, 2, true, true, false, 1e-5},
+      {20, 70, 3, 32, 4, false, false, true, 1e-5}, {7, 5, 1, 7, 1, false, true, false, 1e-5},
+  };
+  for (const Shape& shape : shapes) {
+    test_finite_differences(level, shape);
+    test_invariance<float>(level, shape);
+    test_invariance<double>(level, shape);
+    test_threads<float>(level, shape);
+    test_threads<double>(level, shape);
+  }
+  test_side_by_side(level, shapes[3]);
+}
+
+}  // namespace
+}  // namespace motegpt
+
+int main() {
+  motegpt::Level levels[4];
+  const int count = motegpt::usable_levels(levels);
+  for (int i = 0; i < count; ++i) motegpt::test_level(levels[i]);
+  return check::verdict("core");
+}

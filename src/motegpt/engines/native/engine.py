@@ -1,0 +1,178 @@
+"""The native engine: the contract over the compiled core (cpp/), which does a chunk of steps in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from motegpt.engines.base import Decoder, Engine, OptimizerState
+from motegpt.engines.native import _core
+from motegpt.parameters import parameter_count, parameter_table, same_names
+from motegpt.schedule import adam_rates_of_chunk
+
+if TYPE_CHECKING:
+    from motegpt.batches import Batch, Plan
+    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.engines.base import Arrays, Values
+    from motegpt.rng import Rng
+
+    Array = NDArray[np.floating[Any]]
+
+
+BUNDLE = 64  # sequences that generate() takes side by side; as many as a product's tile has columns
+
+
+class NativeEngine(Engine):
+    """Parameters and moments live in the core; flat arrays (P,) in canonical order cross the border."""
+
+    name = "native"
+    dtypes = ("float32", "float64")
+
+    def __init__(self, model: ModelConfig, train: TrainConfig, level: str | None = None) -> None:
+        """level: one of _core.levels(), the instructions to use; the fastest that can run here if None."""
+        super().__init__(model, train)
+        self._shape = {
+            "vocab_size": model.vocab_size,
+            "block_size": model.block_size,
+            "n_layer": model.n_layer,
+            "n_embd": model.n_embd,
+            "n_head": model.n_head,
+            "tied": model.tied,
+            "embedding_norm": model.embedding_norm,
+            "activation": model.activation,
+            "norm_eps": model.norm_eps,
+            "dtype": train.dtype,
+            "level": level,
+        }
+        self._core = _core.Model(
+            **self._shape,
+            threads=train.threads or 0,
+            checkpoint_activations=train.checkpoint_activations,
+        )
+        self._plan: PlanInCore | None = None
+
+    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
+        zeros = np.zeros(parameter_count(self.model), self.settings.dtype)
+        m = zeros if optimizer_state is None else self._flat(optimizer_state.m)
+        v = zeros if optimizer_state is None else self._flat(optimizer_state.v)
+        self._core.load(self._flat(parameters), m, v)
+
+    def export(self) -> tuple[Arrays, OptimizerState]:
+        w, m, v = map(self._named, self._core.store())
+        return w, OptimizerState(m, v)
+
+    def logits(self, batch: Batch) -> list[Array]:
+        every = np.arange(len(batch.inputs))
+        flat = self._core.logits(sequences_of_batch(batch), every)
+        return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
+
+    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
+        every = np.arange(len(batch.inputs))
+        weights = np.array(batch.weights, np.float64)
+        loss, flat = self._core.gradients(sequences_of_batch(batch), every, weights, self.settings.clip_node)
+        return loss, self._named(flat)
+
+    def train(self, plan: Plan, start: int, count: int) -> list[float]:
+        if self._plan is None or self._plan.plan is not plan:
+            self._plan = PlanInCore(plan)
+        indices = self._plan.indices(start, count)
+        losses = self._core.train(
+            self._plan.sequences,
+            indices,
+            self._plan.weights(indices),
+            adam_rates_of_chunk(self.settings, start, count),
+            clip_node=self.settings.clip_node,
+            clip_value=self.settings.clip_value,
+            clip_norm=self.settings.clip_norm,
+        )
+        return losses.tolist()  # type: ignore[no-any-return]
+
+    def decoder(self, n: int) -> NativeDecoder:
+        return NativeDecoder(self._decoder_in_core(n))
+
+    def generate(
+        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Rng]
+    ) -> list[list[int]]:
+        """As BatchGenerator has it: whole texts in one call."""
+        states = np.array([rng.state()[0] for rng in rngs], np.uint64)
+        decoder = self._decoder_in_core(min(len(rngs), BUNDLE))
+        ids, lengths, states = decoder.generate(np.array(prompt, np.int32), stop, temperature, states)
+        for rng, state in zip(rngs, states.tolist(), strict=True):
+            rng.restore([state])
+        return [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
+
+    def _decoder_in_core(self, n: int) -> _core.Decoder:
+        return _core.Decoder(self._core.store()[0], n, **self._shape)
+
+    def _flat(self, values: Mapping[str, Any]) -> Array:
+        """Named values -> one flat array in canonical order."""
+        same_names(values, self.model, "load")
+        parts = []
+        for parameter in parameter_table(self.model):
+            given = np.asarray(values[parameter.name], self.settings.dtype)
+            if given.size != parameter.size:
+                raise ValueError(
+                    f"load: {parameter.name} expected shape {parameter.shape}, got {given.shape}"
+                )
+            parts.append(given.ravel())
+        return np.concatenate(parts)
+
+    def _named(self, flat: Array) -> Arrays:
+        """A flat array -> its matrices by name, without a copy."""
+        views, at = {}, 0
+        for parameter in parameter_table(self.model):
+            views[parameter.name] = flat[at : at + parameter.size].reshape(parameter.shape)
+            at += parameter.size
+        return views
+
+
+class NativeDecoder(Decoder):
+    """The contract over the core's decoder."""
+
+    def __init__(self, decoder: _core.Decoder) -> None:
+        self._decoder = decoder
+
+    def feed(self, ids: Sequence[int]) -> Array:  # type: ignore[override]
+        return self._decoder.feed(np.array(ids, np.int32))
+
+    def reset(self) -> None:
+        self._decoder.reset()
+
+
+class PlanInCore:
+    """A plan's sequences handed to the core once, and its batches for many steps at a time."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.sequences = sequences_of(plan.sequences)
+        self._lengths = np.array([len(sequence) - 1 for sequence in plan.sequences], np.int64)
+
+    def indices(self, start: int, count: int) -> NDArray[np.int64]:
+        """Plan.indices for a chunk of steps: (count, B)."""
+        batch = self.plan.batch_size
+        places = np.arange(start * batch, (start + count) * batch, dtype=np.int64)
+        return places.reshape(count, batch) % len(self.plan.sequences)
+
+    def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Batch.weights for a chunk of steps: (count, B)."""
+        lengths = self._lengths[indices]
+        if self.plan.loss_mean == "documents":
+            return 1.0 / (indices.shape[1] * lengths)
+        return np.broadcast_to(1.0 / lengths.sum(axis=1, keepdims=True), lengths.shape).copy()
+
+
+def sequences_of(sequences: Sequence[Sequence[int]]) -> _core.Sequences:
+    """Ragged token sequences, laid end to end for the core."""
+    offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
+    tokens = np.fromiter((token for sequence in sequences for token in sequence), np.int32, int(offsets[-1]))
+    return _core.Sequences(tokens, offsets)
+
+
+def sequences_of_batch(batch: Batch) -> _core.Sequences:
+    """The batch's inputs, each with its last target at the end."""
+    return sequences_of(
+        [[*row, targets[-1]] for row, targets in zip(batch.inputs, batch.targets, strict=True)]
+    )
