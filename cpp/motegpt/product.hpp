@@ -88,16 +88,66 @@ template <class Real>
 void multiply_panel(Index M, Index width, Rows<Real> a, Tile<Real> tile) {
   const bool adjacent = a.row == 1;
   const int V = int(width / lanes<Real>);
-  const Index count = (M + most_rows(V) - 1) / most_rows(V);
-  const Index rows = M / count, taller = M % count;
   const auto& functions = adjacent ? tiles<Real, true>.of[V] : tiles<Real, false>.of[V];
   tile.a = a.data;
   tile.a_stride = adjacent ? a.step : a.row;
-  for (Index i = 0; i < count; ++i) {
+  if (M <= most_rows(V)) return functions[M](tile);
+  const unsigned count = (unsigned(M) + unsigned(most_rows(V)) - 1) / unsigned(most_rows(V));
+  const unsigned rows = unsigned(M) / count, taller = unsigned(M) % count;
+  for (unsigned i = 0; i < count; ++i) {
     const Index R = rows + (i < taller);
     functions[R](tile);
     tile.a += R * a.row;
     tile.c += R * tile.c_row;
+  }
+}
+
+/// Longest stretch of k at a time where `a` is transposed: then every k touches another cache line of a, and
+/// so many of them are still there when the next rows are read.
+inline constexpr Index longest_stretch = 256;
+inline constexpr Index page = 4096;
+
+/// All of c (M, N) over K positions of k, beginning with a.data and b.data.
+template <class Real>
+void multiply_stretch(Index M, Index N, Index K, Rows<Real> a, Columns<Real> b, Index b_first, Columns<Real> c,
+                      bool accumulate) {
+  for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
+    const Index width = smaller(N - n, panel_width<Real>);
+    const Index b_row = b.row_of(width), c_row = c.row_of(width);
+    multiply_panel<Real>(M, width, a, {K, nullptr, 0, b.panel(j) + b_first * b_row, b_row, c.panel(j), c_row, accumulate});
+  }
+}
+
+/// Copies R rows by K of a transposed `a` to where k is the slower index: out[k · R + r].
+template <class Real>
+void gather_tile(Index R, Index K, Rows<Real> a, Real* out) {
+  for (Index k = 0; k < K; ++k, out += R) {
+    for (Index r = 0; r < R; ++r) out[r] = a.data[k * a.step + r];
+  }
+}
+
+/// The same as multiply_stretch for an `a` whose every k lies on another page: some rows at a time are copied
+/// into the order in which the tiles read them.
+template <class Real>
+void multiply_gathered(Index M, Index N, Index K, Rows<Real> a, Columns<Real> b, Index b_first, Columns<Real> c,
+                       bool accumulate) {
+  constexpr Index R = most_rows(panel_vectors), most = 96 * Index(sizeof(float)) / Index(sizeof(Real)) / R * R;
+  alignas(Arena::alignment) Real gathered[most * longest_stretch];
+  for (Index m = 0; m < M; m += most) {
+    const Index height = smaller(most, M - m);
+    for (Index r = 0; r < height; r += R) {
+      gather_tile(smaller(R, height - r), K, {a.data + m + r, 1, a.step}, gathered + r * K);
+    }
+    for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
+      const Index width = smaller(N - n, panel_width<Real>);
+      const Index b_row = b.row_of(width), c_row = c.row_of(width);
+      for (Index r = 0; r < height; r += R) {
+        const Index rows = smaller(R, height - r);
+        multiply_panel<Real>(rows, width, {gathered + r * K, 1, rows},
+                             {K, nullptr, 0, b.panel(j) + b_first * b_row, b_row, c.panel(j) + (m + r) * c_row, c_row,
+                              accumulate});
+      }
+    }
   }
 }
 
@@ -107,11 +157,19 @@ void multiply_panel(Index M, Index width, Rows<Real> a, Tile<Real> tile) {
 template <class Real>
 void multiply(Index M, Index N, Index K, Rows<Real> a, Columns<Real> b, Columns<Real> c, bool accumulate) {
   if (M == 0) return;
-  for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
-    const Index width = smaller(N - n, panel_width<Real>);
-    const Index b_row = b.row_of(width), c_row = c.row_of(width);
-    detail::multiply_panel<Real>(M, width, a, {K, nullptr, 0, b.panel(j), b_row, c.panel(j), c_row, accumulate});
-  }
+  const bool turned = a.row == 1 && a.step > 1, far = turned && a.step * Index(sizeof(Real)) >= detail::page;
+  const Index longest = turned ? detail::longest_stretch : K;
+  Index k = 0;
+  do {
+    const Index stretch = smaller(longest, K - k);
+    const Rows<Real> rest{a.data + k * a.step, a.row, a.step};
+    if (far && M > detail::tallest && N > panel_width<Real>) {
+      detail::multiply_gathered(M, N, stretch, rest, b, k, c, accumulate || k > 0);
+    } else {
+      detail::multiply_stretch(M, N, stretch, rest, b, k, c, accumulate || k > 0);
+    }
+    k += stretch;
+  } while (k < K);
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,368 @@
+"""What only the native engine promises: levels, threads, recomputation, safety at its border, memory."""
+
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+from motegpt.batches import Batch, Plan
+from motegpt.engines import why_unavailable
+from motegpt.rng import Lcg
+from motegpt.sampling import generate_by_token
+from tests.conftest import random_batch, random_sequences, small_engine, small_settings
+from tests.tolerances import GRADIENT, LOSSES, relative_error
+
+pytestmark = pytest.mark.skipif(
+    why_unavailable("native") is not None, reason="the core was not built: no compiler was found"
+)
+
+AWKWARD = [1, 7, 15, 16, 17, 31, 33, 65]
+
+
+@pytest.fixture(scope="module")
+def core():
+    from motegpt.engines.native import _core
+
+    return _core
+
+
+def level_names():
+    if why_unavailable("native"):
+        return []
+    from motegpt.engines.native import _core
+
+    return _core.levels()
+
+
+def native(settings, level=None, **changes):
+    """A native engine at one processor level."""
+    from motegpt.engines.native.engine import NativeEngine
+
+    like = small_engine("array", settings)
+    engine = NativeEngine(like.model, like.settings.replace(**changes), level=level)
+    engine.load(*like.export())
+    return engine
+
+
+@pytest.mark.parametrize("level", level_names())
+@pytest.mark.parametrize("width", AWKWARD)
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+def test_every_level_agrees_at_awkward_widths(level, width, dtype):
+    chosen = small_settings(n_embd=width, n_head=1, n_layer=2)
+    batch = random_batch(width, count=4)
+    expected_loss, expected = small_engine("array", chosen).gradients(batch)
+    loss, got = native({**chosen, "dtype": dtype}, level).gradients(batch)
+    assert loss == pytest.approx(expected_loss, rel=1e-5 if dtype == "float32" else 1e-12)
+    largest = max(np.abs(gradient).max() for gradient in expected.values())
+    for parameter, gradient in expected.items():
+        assert np.abs(got[parameter] - gradient).max() <= GRADIENT[dtype] * largest, parameter
+
+
+@pytest.mark.parametrize("level", level_names())
+def test_every_level_trains_and_draws_alike(level):
+    chosen = small_settings(n_embd=24, n_head=3)
+    plan = Plan(random_sequences(2, 9, 6), 2, "documents")
+    expected = small_engine("array", chosen).train(plan, 0, 30)
+    engine = native(chosen, level)
+    assert engine.train(plan, 0, 30) == pytest.approx(expected, abs=LOSSES["float64"])
+    rngs = [Lcg.stream(5, i) for i in range(70)]
+    drawn = engine.generate([0, 1], 5, 0.8, rngs)
+    again = [Lcg.stream(5, i) for i in range(70)]
+    assert drawn == generate_by_token(small_like(engine), [0, 1], 5, 0.8, again)
+    assert [rng.state() for rng in rngs] == [rng.state() for rng in again]
+
+
+def small_like(engine):
+    """An array engine with the parameters of another."""
+    from motegpt.engines.array.engine import ArrayEngine
+
+    array = ArrayEngine(engine.model, engine.settings)
+    array.load(engine.export()[0])
+    return array
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 200])
+def test_whole_texts_are_those_drawn_token_by_token(dtype, temperature, n):
+    engine = native(small_settings(dtype=dtype, n_layer=2))
+    drawn = engine.generate([3], 5, temperature, [Lcg.stream(1, i) for i in range(n)])
+    assert drawn == generate_by_token(engine, [3], 5, temperature, [Lcg.stream(1, i) for i in range(n)])
+
+
+def test_a_prompt_that_fills_the_block_draws_one_token():
+    engine = native(small_settings(block_size=3))
+    rngs = [Lcg.stream(1, i) for i in range(20)]
+    assert {len(ids) for ids in engine.generate([0, 1, 2], 5, 1.0, rngs)} <= {0, 1}
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("shape", [{}, {"n_embd": 64, "n_head": 4, "batch_size": 7, "n_layer": 2}], ids=str)
+def test_the_same_thread_count_gives_the_same_bits(threads, shape):
+    chosen = small_settings(**{"batch_size": 3, "block_size": 40, "dtype": "float32", **shape})
+    plan = Plan(random_sequences(2, 9, 40), chosen["batch_size"], "documents")
+    once, again, other = (native(chosen, threads=count) for count in (threads, threads, 1))
+    losses = once.train(plan, 0, 12)
+    assert losses == again.train(plan, 0, 5) + again.train(plan, 5, 7)
+    assert losses == pytest.approx(other.train(plan, 0, 12), abs=1e-3)
+    for one, two in zip(once.export()[0].values(), again.export()[0].values(), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_checkpointed_activations_change_no_bit(dtype, threads):
+    chosen = small_settings(n_layer=5, n_embd=32, n_head=2, block_size=40, batch_size=3, dtype=dtype)
+    batch = Batch.of(random_sequences(4, 3, 40), "documents")
+    (loss, kept), (same_loss, recomputed) = (
+        native(chosen, threads=threads, checkpoint_activations=again).gradients(batch)
+        for again in (False, True)
+    )
+    assert loss == same_loss
+    for parameter in kept:
+        np.testing.assert_array_equal(kept[parameter], recomputed[parameter])
+
+
+MEASURE = """
+import sys
+from motegpt.bench.measure import resident_bytes
+from motegpt.batches import Plan
+from tests.conftest import random_sequences, small_engine, small_settings
+import numpy as np
+def grown(**changes):
+    chosen = small_settings(**{"dtype": "float32", **changes})
+    plan = Plan(random_sequences(1, 8, chosen["block_size"]), chosen["batch_size"], "documents")
+    before = resident_bytes()
+    engine = small_engine("native", chosen)
+    engine.train(plan, 0, 2)
+    return resident_bytes() - before
+"""
+
+
+def measured(program: str) -> list[int]:
+    """The numbers a program prints."""
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE + program], capture_output=True, text=True, check=True
+    )
+    return [int(word) for word in done.stdout.split()]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
+def test_a_microgpt_training_adds_less_than_5_mb():
+    (added,) = measured("print(grown(n_embd=16, n_head=4, block_size=16))")
+    assert added < 5_000_000
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
+def test_checkpointed_activations_grow_by_the_inputs_of_layers_alone():
+    """From 4 to 24 layers; parameters, moments and gradients grow either way and are taken off."""
+    shape = "n_embd=32, n_head=2, block_size=256, batch_size=8, threads=1"
+    (kept, recomputed) = measured(
+        f"print(grown({shape}, n_layer=24) - grown({shape}, n_layer=4))"
+        f"\nprint(grown({shape}, n_layer=24, checkpoint_activations=True)"
+        f" - grown({shape}, n_layer=4, checkpoint_activations=True))"
+    )
+    inputs = 20 * 8 * 256 * 32 * 4
+    assert recomputed < kept / 3
+    assert recomputed < 4 * inputs
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the resident set is read from /proc")
+def test_five_million_steps_do_not_grow():
+    program = """
+chosen = small_settings(dtype="float32", n_embd=4, n_head=1, block_size=2, steps=5_000_000, n_layer=1)
+plan = Plan(random_sequences(1, 8, 2), 1, "documents")
+engine = small_engine("native", chosen)
+for start in range(0, 5_000_000, 50_000):
+    losses = engine.train(plan, start, 50_000)
+    if start == 1_000_000:
+        before = resident_bytes()
+assert np.isfinite(losses).all()
+print(resident_bytes() - before)
+"""
+    (grown,) = measured(program)
+    assert grown < 1_000_000
+
+
+def test_two_threads_of_a_process_train_at_the_same_time():
+    chosen = small_settings(n_embd=32, n_head=2, batch_size=4, dtype="float32")
+    plan = Plan(random_sequences(2, 9, 6), 4, "documents")
+    alone = native(chosen).train(plan, 0, 3000)
+    results = {}
+
+    def work(name):
+        results[name] = native(chosen).train(plan, 0, 3000)
+
+    threads = [threading.Thread(target=work, args=(name,)) for name in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(results.values()) == [alone] * 3
+
+
+def test_one_model_is_used_by_one_thread_at_a_time():
+    chosen = small_settings(n_embd=64, n_head=2, batch_size=8, block_size=30)
+    engine, plan = native(chosen), Plan(random_sequences(2, 9, 30), 8, "documents")
+    seen = []
+
+    def intrude():
+        while thread.is_alive():
+            try:
+                engine.export()
+            except RuntimeError as error:
+                seen.append(str(error))
+
+    thread = threading.Thread(target=engine.train, args=(plan, 0, 300))
+    thread.start()
+    intrude()
+    thread.join()
+    assert seen
+    assert "in use by another thread" in seen[0]
+
+
+SHAPE = {
+    "vocab_size": 5, "block_size": 4, "n_layer": 1, "n_embd": 8, "n_head": 2, "tied": False,
+    "embedding_norm": True, "activation": "relu", "norm_eps": 1e-5, "dtype": "float64",
+}  # fmt: skip
+SIZE = (5 + 4 + 5) * 8 + 12 * 64
+TOKENS, OFFSETS = np.array([0, 1, 2, 3, 4], np.int32), np.array([0, 3, 5], np.int64)
+
+
+def flat(**changes):
+    return np.zeros(**{"shape": SIZE, "dtype": np.float64, **changes})
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"n_embd": 0}, "n_embd of at least 1"),
+        ({"n_layer": -1}, "n_layer of at least 1"),
+        ({"n_head": 3}, "multiple of n_head"),
+        ({"activation": "gelu"}, "activation"),
+        ({"norm_eps": float("nan")}, "norm_eps"),
+        ({"dtype": "float16"}, "dtype"),
+        ({"level": "mmx"}, "level"),
+        ({"threads": -1}, "threads"),
+        ({"n_embd": 2**30, "n_layer": 2**30}, "parameters"),
+    ],
+    ids=str,
+)
+def test_no_such_model(core, change, said):
+    with pytest.raises(ValueError, match=said):
+        core.Model(**{**SHAPE, **change})
+
+
+@pytest.mark.parametrize(
+    ("arrays", "error", "said"),
+    [
+        ((flat(shape=3), flat(), flat()), ValueError, "parameters: expected shape"),
+        ((flat(), flat(shape=(SIZE, 1)), flat()), ValueError, "m: expected shape"),
+        ((flat(), flat(), flat(dtype=np.float32)), TypeError, "v: expected dtype float64"),
+        ((flat(shape=2 * SIZE)[::2], flat(), flat()), ValueError, "C-contiguous"),
+        ((None, flat(), flat()), TypeError, "incompatible"),
+        (([0.0] * SIZE, flat(), flat()), TypeError, "incompatible"),
+    ],
+    ids=range(6),
+)
+def test_wrong_parameters_raise(core, arrays, error, said):
+    with pytest.raises(error, match=said):
+        core.Model(**SHAPE).load(*arrays)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "offsets", "said"),
+    [
+        (TOKENS, OFFSETS[:0], "offsets"),
+        (TOKENS, np.array([0, 3, 99], np.int64), "offsets"),
+        (TOKENS, np.array([0, 9, 5], np.int64), "rise"),
+        (TOKENS, np.array([-3, 5], np.int64), "offsets"),
+    ],
+)
+def test_wrong_sequences_raise(core, tokens, offsets, said):
+    with pytest.raises(ValueError, match=said):
+        core.Sequences(tokens, offsets)
+
+
+def steps(core, tokens=TOKENS, offsets=OFFSETS, indices=((0, 1),), weights=((0.5, 0.5),), rates=1):
+    return (
+        core.Sequences(tokens, offsets),
+        np.array(indices, np.int64),
+        np.array(weights, np.float64),
+        np.ones((rates, 8)),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "said"),
+    [
+        ({"indices": ((0, 2),)}, IndexError, "sequence numbers"),
+        ({"indices": ((0, -1),)}, IndexError, "sequence numbers"),
+        ({"weights": ((0.5,),)}, ValueError, "weights"),
+        ({"rates": 2}, ValueError, "rates"),
+        ({"tokens": np.array([0, 1, 2, 3, 5], np.int32)}, ValueError, "token ids"),
+        ({"tokens": np.array([0, 1, 2, 3, -1], np.int32)}, ValueError, "token ids"),
+        ({"offsets": np.array([0, 4, 5], np.int64)}, ValueError, "2 … block_size"),
+        (
+            {"tokens": np.zeros(9, np.int32), "offsets": np.array([0, 3, 9], np.int64)},
+            ValueError,
+            "2 … block_size",
+        ),
+    ],
+    ids=str,
+)
+def test_wrong_steps_raise_and_do_not_crash(core, change, error, said):
+    model = core.Model(**SHAPE)
+    with pytest.raises(error, match=said):
+        model.train(*steps(core, **change))
+    assert model.train(*steps(core)).shape == (1,)
+
+
+def test_wrong_feeding_raises(core):
+    with pytest.raises(ValueError, match="at least 1 sequence"):
+        core.Decoder(flat(), 0, **SHAPE)
+    decoder = core.Decoder(flat(), 2, **SHAPE)
+    for ids, error in (
+        (np.array([0, 5], np.int32), ValueError),
+        (np.array([0, -1], np.int32), ValueError),
+        (np.array([0], np.int32), ValueError),
+        (np.array([0, 1], np.int64), TypeError),
+    ):
+        with pytest.raises(error):
+            decoder.feed(ids)
+    with pytest.raises(ValueError, match="prompt"):
+        decoder.generate(np.zeros(0, np.int32), 4, 1.0, np.zeros(1, np.uint64))
+    with pytest.raises(ValueError, match="prompt"):
+        decoder.generate(np.zeros(9, np.int32), 4, 1.0, np.zeros(1, np.uint64))
+    with pytest.raises(ValueError, match="temperature"):
+        decoder.generate(np.zeros(1, np.int32), 4, float("nan"), np.zeros(1, np.uint64))
+
+
+def test_what_it_was_given_may_be_freed(core):
+    tokens, offsets = TOKENS.copy(), OFFSETS.copy()
+    sequences = core.Sequences(tokens, offsets)
+    tokens[:] = 99
+    del tokens, offsets
+    model = core.Model(**SHAPE)
+    losses = model.train(sequences, np.array([[0]]), np.array([[0.5]]), np.ones((1, 8)))
+    p, m, v = model.store()
+    del model
+    assert np.isfinite(losses).all()
+    assert np.isfinite([p.sum(), m.sum(), v.sum()]).all()
+
+
+def test_training_does_not_slow_down_on_vanished_gradients():
+    """Adam's averages of a gradient that became zero end at zero, not among the slow subnormal numbers."""
+    chosen = small_settings(dtype="float32", steps=10**6)
+    engine = native(chosen)
+    engine.train(Plan(random_sequences(1, 1, 2), 1, "documents"), 0, 6000)
+    _, state = engine.export()
+    for moments in (state.m, state.v):
+        tiny = [np.abs(a[a != 0]).min() for a in moments.values() if (a != 0).any()]
+        assert min(tiny) >= np.finfo(np.float32).tiny
+
+
+def test_relative_error_sees_a_corrupted_value():
+    assert relative_error([1.0, 2.0], [1.0, 2.1]) > 0.04
