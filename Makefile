@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 
 CORE := CMakeLists.txt $(wildcard cpp/*.cpp cpp/motegpt/*.hpp)
 
-.PHONY: train test check format wheel sanitize bench clean
+.PHONY: train test check format wheel sanitize fallback bench clean
 
 train: $(STAMP)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
@@ -43,6 +43,14 @@ sanitize: $(STAMP)
 	    --config-settings=cmake.define.MOTEGPT_SANITIZE=ON --config-settings=build-dir=build/sanitize
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
 	    ASAN_OPTIONS=detect_leaks=0 build/sanitize-venv/bin/pytest
+
+# Where nothing can be compiled, motegpt still installs, trains with the array engine, and says so.
+fallback:
+	$(PYTHON) -m venv build/fallback-venv
+	CC=/bin/false CXX=/bin/false build/fallback-venv/bin/python -m pip install --quiet \
+	    --disable-pip-version-check .
+	build/fallback-venv/bin/motegpt train --steps 20 -n 2 2>&1 | grep 'using the array engine'
+	! build/fallback-venv/bin/motegpt train --engine native
 
 format: $(STAMP)           ## put every file into the one format
 	$(BIN)/ruff check --fix .

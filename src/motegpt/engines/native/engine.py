@@ -34,7 +34,7 @@ class NativeEngine(Engine):
     def __init__(self, model: ModelConfig, train: TrainConfig, level: str | None = None) -> None:
         """level: one of _core.levels(), the instructions to use; the fastest that can run here if None."""
         super().__init__(model, train)
-        self._shape = {
+        self._shape: dict[str, Any] = {
             "vocab_size": model.vocab_size,
             "block_size": model.block_size,
             "n_layer": model.n_layer,
@@ -88,7 +88,7 @@ class NativeEngine(Engine):
             clip_value=self.settings.clip_value,
             clip_norm=self.settings.clip_norm,
         )
-        return losses.tolist()  # type: ignore[no-any-return]
+        return [float(loss) for loss in losses]
 
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._decoder_in_core(n))
@@ -158,10 +158,11 @@ class PlanInCore:
 
     def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Batch.weights for a chunk of steps: (count, B)."""
-        lengths = self._lengths[indices]
-        if self.plan.loss_mean == "documents":
-            return 1.0 / (indices.shape[1] * lengths)
-        return np.broadcast_to(1.0 / lengths.sum(axis=1, keepdims=True), lengths.shape).copy()
+        lengths: NDArray[np.float64] = self._lengths[indices].astype(np.float64)
+        shares: NDArray[np.float64] = 1.0 / lengths / indices.shape[1]
+        if self.plan.loss_mean == "tokens":
+            shares = np.ones(lengths.shape) / lengths.sum(axis=1, keepdims=True)
+        return shares
 
 
 def sequences_of(sequences: Sequence[Sequence[int]]) -> _core.Sequences:

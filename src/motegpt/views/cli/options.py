@@ -21,7 +21,7 @@ FOUND_FROM_DATA = {"vocab_size"}
 TOP_LEVEL = {"preset", "engine"}
 
 
-class OrNone(click.ParamType[Any]):
+class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
     """A value, or the word none, which switches the setting off."""
 
     def __init__(self, inner: click.ParamType[Any]) -> None:
@@ -31,7 +31,7 @@ class OrNone(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         return NONE if value == "none" else self.inner.convert(value, param, ctx)
 
-    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
         return f"{self.name.upper()}|none"
 
 
@@ -116,5 +116,5 @@ def _flag(name: str, kind: Kind) -> Callable[[Command], Command]:
 def _click_type(kind: Kind) -> click.ParamType[Any]:
     plain: click.ParamType[Any] = click.types.convert_type(kind.base)
     if kind.choices and kind.base is str:
-        plain = click.Choice(kind.choices)
+        plain = click.Choice([str(choice) for choice in kind.choices])
     return OrNone(plain) if kind.optional else plain

@@ -1,0 +1,78 @@
+"""The compiled core, cpp/bindings.cpp and cpp/bind_decoder.cpp. Flat arrays are in canonical order."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Reals = NDArray[np.floating[Any]]
+
+def levels() -> list[str]: ...
+
+class Sequences:
+    def __init__(self, tokens: NDArray[np.int32], offsets: NDArray[np.int64]) -> None: ...
+    def __len__(self) -> int: ...
+
+class Model:
+    level: str
+    def __init__(
+        self,
+        *,
+        vocab_size: int,
+        block_size: int,
+        n_layer: int,
+        n_embd: int,
+        n_head: int,
+        tied: bool,
+        embedding_norm: bool,
+        activation: str,
+        norm_eps: float,
+        dtype: str,
+        level: str | None = None,
+        threads: int = 0,
+        checkpoint_activations: bool = False,
+    ) -> None: ...
+    def load(self, parameters: Reals, m: Reals, v: Reals) -> None: ...
+    def store(self) -> tuple[Reals, Reals, Reals]: ...
+    def train(
+        self,
+        sequences: Sequences,
+        indices: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        rates: NDArray[np.float64],
+        clip_node: float | None = None,
+        clip_value: float | None = None,
+        clip_norm: float | None = None,
+    ) -> NDArray[np.float64]: ...
+    def gradients(
+        self,
+        sequences: Sequences,
+        indices: NDArray[np.int64],
+        weights: NDArray[np.float64],
+        clip_node: float | None = None,
+    ) -> tuple[float, Reals]: ...
+    def logits(self, sequences: Sequences, indices: NDArray[np.int64]) -> Reals: ...
+
+class Decoder:
+    def __init__(
+        self,
+        parameters: Reals,
+        n: int,
+        *,
+        vocab_size: int,
+        block_size: int,
+        n_layer: int,
+        n_embd: int,
+        n_head: int,
+        tied: bool,
+        embedding_norm: bool,
+        activation: str,
+        norm_eps: float,
+        dtype: str,
+        level: str | None = None,
+    ) -> None: ...
+    def reset(self) -> None: ...
+    def feed(self, ids: NDArray[np.int32]) -> Reals: ...
+    def generate(
+        self, prompt: NDArray[np.int32], stop: int, temperature: float, states: NDArray[np.uint64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]: ...
