@@ -11,12 +11,10 @@ from typing import Any, NamedTuple
 import pytest
 
 from motegpt.batches import Batch
-from motegpt.config import ModelConfig, TrainConfig, section_values
-from motegpt.engines import ENGINES, make_engine, why_unavailable
+from motegpt.config import model_and_training
+from motegpt.engines import ENGINES, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
-from motegpt.parameters import initialise
 from motegpt.presets import settings_of
-from motegpt.rng import make_rng
 from motegpt.views.cli import main
 
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
@@ -87,11 +85,7 @@ def small_settings(preset: str = "microgpt", **changes: Any) -> dict[str, Any]:
 
 def small_engine(name: str, settings: dict[str, Any], vocab_size: int = VOCABULARY) -> Engine:
     """An engine with fresh parameters; the same settings give the same ones on every engine."""
-    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": vocab_size})
-    train = TrainConfig.of(section_values(settings, "train"))
-    engine = make_engine(name, model, train)
-    engine.load(initialise(model, make_rng(train.rng, train.seed)))
-    return engine
+    return fresh_engine(name, *model_and_training(settings, vocab_size))
 
 
 def random_sequences(seed: int, count: int, longest: int, vocab_size: int = VOCABULARY) -> list[list[int]]:

@@ -84,21 +84,36 @@ def test_until_and_resume(motegpt, tmp_path):
     assert motegpt("train", "--resume", "parts", "--steps", 12).code == 0
 
 
-def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path):
-    help_text = motegpt("train", "--help").out
-    for section, config in SECTIONS.items():
-        for name in kinds(config).keys() - FOUND_FROM_DATA:
-            assert f"--{name.replace('_', '-')}" in help_text, name
-            value = {**PRESETS["oxidized"], **PRESETS["microgpt"]}.get(
-                name, config.__dataclass_fields__[name].default
-            )
-            value = {None: '"none"', True: "true", False: "false"}.get(value, repr(value)) if not isinstance(
-                value, int | float | str) or isinstance(value, bool) else json.dumps(value)  # fmt: skip
-            (tmp_path / "c.toml").write_text(
-                f"steps = 1\n{name} = {value}\n" if name != "steps" else "steps = 1\n"
-            )
-            ended = motegpt("train", "--config", "c.toml", "--engine", "array")
-            assert ended.code == 0, (section, name, ended.err)
+OTHER_VALUES = {
+    "n_layer": 2, "n_embd": 12, "n_head": 2, "block_size": 9, "activation": "squared_relu", "tied": True,
+    "embedding_norm": False, "norm_eps": 0.001, "init_std": 0.03, "zero_init": True, "framing": "bos_eos",
+    "cut": "tokens", "shuffle": False, "unique": True, "steps": 2, "batch_size": 3, "loss_mean": "tokens",
+    "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1, "lr_min": 0.0001,
+    "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1, "clip_node": 3.0,
+    "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1, "checkpoint_activations": True,
+    "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0, "n": 2, "temperature": 0.7,
+    "prefix": "a",
+}  # fmt: skip
+
+
+def test_every_setting_is_in_the_table_above():
+    names = {name for config in SECTIONS.values() for name in kinds(config)} - FOUND_FROM_DATA
+    assert names == set(OTHER_VALUES)
+    assert not {name for name in names if PRESETS["microgpt"].get(name) == OTHER_VALUES[name]}
+
+
+@pytest.mark.parametrize("name", OTHER_VALUES)
+def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, name):
+    value, flag = OTHER_VALUES[name], name.replace("_", "-")
+    words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
+    (tmp_path / "c.toml").write_text(f"{name} = {json.dumps(value)}\n")
+    common = ("--engine", "array", *(() if name == "steps" else ("--steps", 1)))
+    for out, given in (("by_flag", words), ("by_file", ["--config", "c.toml"])):
+        ended = motegpt("train", *common, *given, "--out", out)
+        assert ended.code == 0, ended.err
+        config = json.loads((tmp_path / out / "config.json").read_text())
+        (section,) = (section for section, kind in SECTIONS.items() if name in kinds(kind))
+        assert config[section][name] == value
 
 
 def test_toml_tables_flags_win_and_both_win_over_the_preset(motegpt, tmp_path):

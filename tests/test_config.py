@@ -4,11 +4,15 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
+from motegpt.checkpoint import FORMAT, RunConfig
 from motegpt.config import SECTIONS, ModelConfig, TrainConfig, section_of, section_values
+from motegpt.engines.array.ops import ACTIVATIONS
 from motegpt.errors import SettingError
 from motegpt.parameters import parameter_count
 from motegpt.presets import PRESETS, settings_of
+from motegpt.rng import GENERATORS
 from motegpt.settings import kinds
+from motegpt.tokenizer import FRAMINGS
 
 
 def model(preset="microgpt", **changes):
@@ -52,6 +56,13 @@ def test_a_wrong_setting_is_one_line(changes, said):
 def test_settings_are_frozen():
     with pytest.raises(FrozenInstanceError):
         model().n_embd = 3  # type: ignore[misc]
+
+
+def test_lists_that_stand_twice_agree():
+    assert kinds(TrainConfig)["rng"].choices == tuple(GENERATORS)
+    assert kinds(SECTIONS["data"])["framing"].choices == FRAMINGS
+    assert kinds(ModelConfig)["activation"].choices == tuple(ACTIVATIONS)
+    assert kinds(RunConfig)["format"].choices == (FORMAT,)
 
 
 def test_lr_min_is_below_the_peak():

@@ -64,6 +64,33 @@ def test_mersenne_twister_is_pythons_own():
     assert PythonRandom(42).uniform() == 0.6394267984578837  # as published in Python's documentation
 
 
+def lcg_uniforms(seed, count):
+    """The numbers of the generator, from its recurrence alone."""
+    numbers = []
+    for _ in range(count):
+        seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
+        numbers.append((seed >> 11) / 2**53)
+    return numbers
+
+
+def test_lcg_gauss_shuffle_and_categorical_by_hand():
+    u = lcg_uniforms(9, 10)
+    rng = Lcg(9)
+    for k in range(5):
+        expected = math.sqrt(-2 * math.log(1 - u[2 * k])) * math.cos(2 * math.pi * u[2 * k + 1])
+        assert rng.gauss(1.0, 2.0) == pytest.approx(1.0 + 2.0 * expected, rel=1e-14)
+    items, u = list("abcde"), lcg_uniforms(9, 4)
+    for last, x in zip((4, 3, 2, 1), u, strict=True):
+        chosen = int(x * (last + 1))
+        items[last], items[chosen] = items[chosen], items[last]
+    shuffled = list("abcde")
+    Lcg(9).shuffle(shuffled)
+    assert shuffled == items
+    rng, weights = Lcg(9), [0.2, 0.3, 0.5]
+    for x in lcg_uniforms(9, 10):
+        assert rng.categorical(weights) == (0 if x < 0.2 else 1 if x < 0.5 else 2)
+
+
 @pytest.mark.parametrize("name", GENERATORS)
 class TestEveryGenerator:
     def test_same_seed_same_numbers_other_seed_others(self, name):

@@ -161,3 +161,9 @@ def section_of(name: str) -> str:
 def section_values(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
     """Those of the flat `settings` that belong to one section."""
     return {name: value for name, value in settings.items() if name in kinds(SECTIONS[section])}
+
+
+def model_and_training(settings: Mapping[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
+    """The two sections that make an engine, from flat settings."""
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": vocab_size})
+    return model, TrainConfig.of(section_values(settings, "train"))

@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from motegpt.batches import Batch
-from motegpt.config import ModelConfig, TrainConfig, section_values
-from motegpt.engines import make_engine
-from motegpt.parameters import initialise, parameter_table
+from motegpt.config import model_and_training
+from motegpt.engines import fresh_engine
 from motegpt.presets import settings_of
-from motegpt.rng import make_rng
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine
@@ -52,13 +50,9 @@ def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> It
     """
     settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
-    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": VOCABULARY})
-    train = TrainConfig.of(section_values(settings, "train"))
-    engine = make_engine(name, model, train)
-    values = initialise(model, make_rng(train.rng, seed))
-    w = {p.name: np.array(values[p.name]).reshape(p.shape) for p in parameter_table(model)}
+    engine = fresh_engine(name, *model_and_training(settings, VOCABULARY))
     chance = random.Random(seed)
-    yield from judge(engine, w, random_batch(chance, model.block_size), chance)
+    yield from judge(engine, engine.export()[0], random_batch(chance, engine.model.block_size), chance)
 
 
 def judge(engine: Engine, w: Arrays, batch: Batch, chance: random.Random) -> Iterator[Judgement]:

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from motegpt.engines import why_unavailable
+
 PEAK_SIZE, PEAK_RUNS = 1024, 9
 PEAK_PROGRAM = f"""
 import time
@@ -52,7 +54,18 @@ def describe() -> dict[str, str]:
         "python": platform.python_version(),
         "numpy": version("numpy"),
         "motegpt": f"{version('motegpt')} ({commit()})",
+        **native_build(),
     }
+
+
+def native_build() -> dict[str, str]:
+    """Compiler and processor level of the native core."""
+    reason = why_unavailable("native")
+    if reason is not None:
+        return {"compiler": "none", "level": "none"}
+    from motegpt.engines.native import _core
+
+    return {"compiler": _core.compiler(), "level": f"{_core.levels()[0]} of {', '.join(_core.levels())}"}
 
 
 def matrix_peak(dtype: str) -> float:

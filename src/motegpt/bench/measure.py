@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,10 @@ from motegpt.batches import Batch
 from motegpt.bench.work import WORKS, Problem, operations, problem_of
 from motegpt.config import SampleConfig
 from motegpt.documents import read_corpus
-from motegpt.engines import make_engine
+from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError
-from motegpt.parameters import initialise
-from motegpt.rng import Lcg, make_rng
+from motegpt.rng import Lcg
 from motegpt.sampling import generate
 from motegpt.tokenizer import Tokenizer
 
@@ -45,27 +44,23 @@ class Figure:
         return cls(statistics.median(values), min(values), max(values))
 
 
-def measure(
-    work: str, engine: str, dtype: str, data: str | None, runs: int, changes: dict[str, Any]
-) -> dict[str, Any]:
+def measure(work: str, engine: str, dtype: str, data: str | None, runs: int) -> dict[str, Any]:
     """One row of the table, measured in a fresh process, so that memory is that of this row alone.
 
     Returns {"error": …} where the engine cannot do it.
     """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_measure_here, (work, engine, dtype, data, runs, changes))
+        return pool.apply(_measure_here, (work, engine, dtype, data, runs))
 
 
-def _measure_here(
-    work: str, name: str, dtype: str, data: str | None, runs: int, changes: dict[str, Any]
-) -> dict[str, Any]:
+def _measure_here(work: str, name: str, dtype: str, data: str | None, runs: int) -> dict[str, Any]:
     try:
-        problem = problem_of(WORKS[work], read_corpus(data), dtype, **changes)
+        problem = problem_of(WORKS[work], read_corpus(data), dtype)
         before = resident_bytes()
-        engine = fresh_engine(name, problem)
+        engine = fresh_engine(name, problem.model, problem.train)
         difference = verify(engine, problem)
-        engine = fresh_engine(name, problem)
+        engine = fresh_engine(name, problem.model, problem.train)
         step = Figure.of(time_steps(engine, problem, runs))
         memory = resident_bytes() - before
         speed = Figure.of(time_generation(engine, problem, runs))
@@ -82,14 +77,6 @@ def _measure_here(
     }
 
 
-def fresh_engine(name: str, problem: Problem) -> Engine:
-    """An engine with the problem's initial parameters."""
-    engine = make_engine(name, problem.model, problem.train)
-    rng = make_rng(problem.train.rng, problem.train.seed)
-    engine.load(initialise(problem.model, rng))
-    return engine
-
-
 def verify(engine: Engine, problem: Problem) -> float:
     """The largest difference to the judge's first gradient, relative to its largest number.
 
@@ -101,7 +88,7 @@ def verify(engine: Engine, problem: Problem) -> float:
     if judge == "scalar" and operations(problem) > SCALAR_LIMIT:
         return float("nan")  # it would take minutes; the test suite holds the two together on small models
     double = problem.train.replace(dtype="float64")
-    _, expected = fresh_engine(judge, replace(problem, train=double)).gradients(batch)
+    _, expected = fresh_engine(judge, problem.model, double).gradients(batch)
     _, got = engine.gradients(batch)
     largest = max(float(np.abs(gradient).max()) for gradient in expected.values())
     difference = max(float(np.abs(got[name] - expected[name]).max()) for name in expected) / largest

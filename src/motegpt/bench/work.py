@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from motegpt.batches import Plan, cut_sequences
-from motegpt.config import ModelConfig, TrainConfig, section_values
+from motegpt.config import ModelConfig, TrainConfig, model_and_training
 from motegpt.documents import Corpus
 from motegpt.parameters import parameter_table
 from motegpt.presets import settings_of
@@ -68,9 +68,9 @@ class Problem:
         return self.plan.batch_size * sum(lengths) / len(lengths)
 
 
-def problem_of(work: Work, corpus: Corpus, dtype: str, **changes: Any) -> Problem:
+def problem_of(work: Work, corpus: Corpus, dtype: str) -> Problem:
     """The model, the training and the batches of a work."""
-    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6, **changes}
+    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6}
     if work.whole:
         chance, length = random.Random(0), settings["block_size"] + 1
         vocabulary = RANDOM_VOCABULARY
@@ -80,8 +80,7 @@ def problem_of(work: Work, corpus: Corpus, dtype: str, **changes: Any) -> Proble
         vocabulary = tokenizer.vocab_size
         encoded = tokenizer.encode_all(corpus.documents)
         sequences = cut_sequences(encoded, settings["block_size"], settings["cut"])
-    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": vocabulary})
-    train = TrainConfig.of(section_values(settings, "train"))
+    model, train = model_and_training(settings, vocabulary)
     return Problem(model, train, Plan(sequences, train.batch_size, train.loss_mean))
 
 

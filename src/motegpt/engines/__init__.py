@@ -6,6 +6,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from motegpt.errors import EngineUnavailable, SettingError
+from motegpt.parameters import initialise
+from motegpt.rng import make_rng
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig, TrainConfig
@@ -53,3 +55,10 @@ def default_engine() -> str:
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
     """A fresh engine, its parameters still to be loaded."""
     return engine_class(name)(model, train)
+
+
+def fresh_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
+    """An engine with newly drawn parameters, by the generator and the seed of the settings."""
+    engine = make_engine(name, model, train)
+    engine.load(initialise(model, make_rng(train.rng, train.seed)))
+    return engine

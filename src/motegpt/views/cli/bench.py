@@ -82,8 +82,9 @@ def _measure_all(
         for engine in engines or tuple(ENGINES):
             if engine == "scalar" and (WORKS[work].settings and not engines):
                 continue  # minutes a step; asked for by name it is measured all the same
-            row = measure(work, engine, "float64" if engine == "scalar" else dtype, data, runs, {})
-            rows.append({"work": work, "engine": engine, "dtype": dtype, **row})
+            precision = "float64" if engine == "scalar" else dtype
+            row = measure(work, engine, precision, data, runs)
+            rows.append({"work": work, "engine": engine, "dtype": precision, **row})
             show.row(WORKS[work].name, engine, row, peak)
     return {"dtype": dtype, "matrix_peak": peak, "rows": rows}
 

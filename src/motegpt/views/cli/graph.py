@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from motegpt.batches import Batch
-from motegpt.config import ModelConfig, TrainConfig, section_values
+from motegpt.config import model_and_training
 from motegpt.engines.scalar.draw import to_dot, to_svg
 from motegpt.engines.scalar.engine import ScalarEngine
 from motegpt.engines.scalar.graph import Node, backward, count_kinds
@@ -72,8 +72,7 @@ def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tupl
     """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
     tokenizer = Tokenizer("".join(sorted(set(text))), "bos")
     settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
-    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
-    train = TrainConfig.of(section_values({**settings, "seed": seed}, "train"))
+    model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)
     engine = ScalarEngine(model, train)
     engine.load(initialise(model, make_rng(train.rng, train.seed)))
     batch = Batch.of(tokenizer.encode_all([text]), train.loss_mean)
