@@ -11,6 +11,9 @@ from tests import independent
 from tests.conftest import ENGINES_HERE
 
 
+FAST = [name for name in ENGINES_HERE if name != "scalar"]
+
+
 def trained(
     path, engine: str, preset: str, until: int | None = None, **changes: Any
 ) -> tuple[list[float], list, Trainer]:
@@ -26,38 +29,43 @@ def test_microgpt_scalar_reproduces_50_losses(names_txt, microgpt_reference):
     assert losses == pytest.approx(microgpt_reference["losses"][:50], abs=1e-9)
 
 
-def test_microgpt_array_reproduces_1000_losses_and_20_samples(names_txt, microgpt_reference):
-    losses, samples, _ = trained(names_txt, "array", "microgpt", dtype="float64")
+@pytest.mark.parametrize("engine", FAST)
+def test_microgpt_reproduces_1000_losses_and_20_samples(engine, names_txt, microgpt_reference):
+    losses, samples, _ = trained(names_txt, engine, "microgpt", dtype="float64")
     assert losses == pytest.approx(microgpt_reference["losses"], abs=1e-9)
     assert samples == [microgpt_reference["samples"]]
 
 
-def test_zeroclaw_single_precision_reproduces_60_losses_and_the_first_samples(zeroclaw_reference):
-    losses, samples, _ = trained(None, "array", "zeroclaw", until=60, dtype="float32")
+@pytest.mark.parametrize("engine", FAST)
+def test_zeroclaw_single_precision_reproduces_60_losses_and_the_first_samples(engine, zeroclaw_reference):
+    losses, samples, _ = trained(None, engine, "zeroclaw", until=60, dtype="float32")
     assert losses == pytest.approx(zeroclaw_reference["losses_first_100_steps"][:60], abs=1e-3)
     assert samples[0] == zeroclaw_reference["printed_table"][0]["samples"]
 
 
-def test_zeroclaw_double_precision_reproduces_100_losses(zeroclaw_reference):
-    losses, _, _ = trained(None, "array", "zeroclaw", until=100, dtype="float64")
+@pytest.mark.parametrize("engine", FAST)
+def test_zeroclaw_double_precision_reproduces_100_losses(engine, zeroclaw_reference):
+    losses, _, _ = trained(None, engine, "zeroclaw", until=100, dtype="float64")
     assert losses == pytest.approx(zeroclaw_reference["losses_first_100_steps"], abs=3e-5)
 
 
-def test_zeroclaw_learns_its_names():
-    losses, samples, trainer = trained(None, "array", "zeroclaw")
+@pytest.mark.parametrize("engine", FAST)
+def test_zeroclaw_learns_its_names(engine):
+    losses, samples, trainer = trained(None, engine, "zeroclaw")
     assert sum(losses[-98:]) / 98 < 1.1
     assert len(losses) == 5000
     assert len(samples) == len(range(0, 5000, 500)) + 1
     assert trainer.config.source.documents == 98
 
 
-def test_oxidized_is_deterministic_and_engines_agree():
+@pytest.mark.parametrize("engine", FAST)
+def test_oxidized_is_deterministic_and_engines_agree(engine):
     scalar, _, _ = trained(None, "scalar", "oxidized", until=20, batch_size=2)
-    array, _, _ = trained(None, "array", "oxidized", until=20, batch_size=2)
-    again, _, _ = trained(None, "array", "oxidized", until=20, batch_size=2)
-    other, _, _ = trained(None, "array", "oxidized", until=20, batch_size=2, seed=43)
-    assert array == pytest.approx(scalar, abs=1e-9)
-    assert array == again != other
+    once, _, _ = trained(None, engine, "oxidized", until=20, batch_size=2)
+    again, _, _ = trained(None, engine, "oxidized", until=20, batch_size=2)
+    other, _, _ = trained(None, engine, "oxidized", until=20, batch_size=2, seed=43)
+    assert once == pytest.approx(scalar, abs=1e-9)
+    assert once == again != other
 
 
 def test_the_independent_microgpt_is_the_original(names_txt, microgpt_reference):
