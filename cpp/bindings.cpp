@@ -223,6 +223,14 @@ class Model {
   std::mutex in_use_;
 };
 
+std::string compiler() {
+#if defined(__clang__)
+  return "Clang " __clang_version__;
+#else
+  return "GCC " __VERSION__;
+#endif
+}
+
 std::vector<std::string> levels() {
   motegpt::Level usable[4];
   const int count = motegpt::usable_levels(usable);
@@ -236,6 +244,7 @@ std::vector<std::string> levels() {
 NB_MODULE(_core, module) {
   module.doc() = "The native core of motegpt. Flat arrays are canonical: every matrix (out, in), one after the other.";
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
+  module.def("compiler", &compiler, "What compiled the core.");
   nb::class_<Sequences>(module, "Sequences", "Token sequences laid end to end: number s is tokens[offsets[s]:offsets[s + 1]].")
       .def(nb::init<const AnyArray&, const AnyArray&>(), "tokens"_a.noconvert(), "offsets"_a.noconvert())
       .def("__len__", &Sequences::count);

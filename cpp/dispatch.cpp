@@ -21,13 +21,13 @@ MOTEGPT_DECLARE(avx512)
 int usable_levels(Level* levels) {
   int count = 0;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw") &&
-      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512cd")) {
-    levels[count++] = MOTEGPT_LEVEL_NAMED(avx512);
-  }
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) {
-    levels[count++] = MOTEGPT_LEVEL_NAMED(avx2);
-  }
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
+                    __builtin_cpu_supports("bmi2");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  if (avx512) levels[count++] = MOTEGPT_LEVEL_NAMED(avx512);
+  if (avx2) levels[count++] = MOTEGPT_LEVEL_NAMED(avx2);
 #endif
   levels[count++] = MOTEGPT_LEVEL_NAMED(baseline);
   return count;

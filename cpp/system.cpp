@@ -17,6 +17,7 @@ namespace motegpt {
 namespace {
 
 constexpr int64_t cache_line = 64;
+constexpr int64_t page = 4096;
 constexpr int64_t large_page = int64_t(1) << 21;
 
 /// Tells the processor that this is a loop that waits.
@@ -37,7 +38,7 @@ Memory::~Memory() { release(); }
 void Memory::reserve(int64_t bytes) {
   if (bytes <= bytes_) return;
   release();
-  const int64_t alignment = bytes >= 4 * large_page ? large_page : cache_line;
+  const int64_t alignment = bytes >= 4 * large_page ? large_page : page;
   block_ = calloc(size_t(bytes + alignment), 1);  // large blocks come as pages that are zero without being touched
   if (!block_) throw std::bad_alloc();
   const auto address = reinterpret_cast<uintptr_t>(block_);

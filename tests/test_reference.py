@@ -10,7 +10,6 @@ from motegpt.train import Trainer, prepare
 from tests import independent
 from tests.conftest import ENGINES_HERE
 
-
 FAST = [name for name in ENGINES_HERE if name != "scalar"]
 
 

@@ -33,11 +33,11 @@ struct GradientClip {
 
 namespace detail {
 
-/// The rates of a step, each in a vector where that saves work.
+/// The rates of a step, in vectors.
 template <class Real>
 struct VectorRates {
-  Vector<Real> keep_m, take_m, keep_v, take_v, shrink, rate;
-  Real root, eps;
+  Vector<Real> keep_m, take_m, keep_v, take_v, shrink;
+  QuotientByRoot<Real> step;
 
   explicit VectorRates(const AdamRates& rates)
       : keep_m(broadcast(Real(rates.keep_m))),
@@ -45,9 +45,7 @@ struct VectorRates {
         keep_v(broadcast(Real(rates.keep_v))),
         take_v(broadcast(Real(rates.take_v))),
         shrink(broadcast(Real(rates.shrink))),
-        rate(broadcast(Real(rates.rate))),
-        root(Real(__builtin_sqrt(rates.square))),
-        eps(Real(rates.eps)) {}
+        step(rates.rate, __builtin_sqrt(rates.square), rates.eps) {}
 };
 
 /// Updates the numbers first … last - 1 of w, m and v, whole vectors; gradient(i) is that of the vector at i.
@@ -59,8 +57,7 @@ MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, Vector
     const Vector<Real> v = load(all.v + i) * rates.keep_v + (g * rates.take_v) * g;
     store(all.m + i, m);
     store(all.v + i, v);
-    const Vector<Real> step = quotient_by_root<Real>(m, v, rates.root, rates.eps) * rates.rate;
-    store(all.w + i, (Decay ? before * rates.shrink : before) - step);
+    store(all.w + i, (Decay ? before * rates.shrink : before) - rates.step(m, v));
   }
 }
 
@@ -82,71 +79,99 @@ template <class Real>
   }
 }
 
-/// Rows o … o + lanes of the panel at column c are written across, into the columns o … of wᵀ.
+/// Rows first … first + height of the panel at column c are written across, into the columns first … of wᵀ.
 template <class Real>
-void turn_strip(const Parameters<Real>& all, const Matrix& matrix, Index o, Index c, Index height, Index width) {
-  const Index panel = o / panel_width<Real> * panel_width<Real>;
-  const Index row = smaller(padded<Real>(matrix.out) - panel, panel_width<Real>);
-  const Real* w = all.w + matrix.at + c * matrix.out + o * width;
-  Real* turned = all.turned + matrix.turned + panel * matrix.in + c * row + o - panel;
-  for (Index i = 0; i < width; i += lanes<Real>) {
-    turn_square(w + i, width, height, turned + i * row, row, smaller<Index>(matrix.in - c - i, lanes<Real>));
+void turn_strip(const Parameters<Real>& all, const Matrix& matrix, Index first, Index c, Index height, Index width) {
+  for (Index o = first; o < first + height; o += lanes<Real>) {
+    const Index panel = o / panel_width<Real> * panel_width<Real>;
+    const Index row = smaller(padded<Real>(matrix.out) - panel, panel_width<Real>);
+    const Real* w = all.w + matrix.at + c * matrix.out + o * width;
+    Real* turned = all.turned + matrix.turned + panel * matrix.in + c * row + o - panel;
+    for (Index i = 0; i < width; i += lanes<Real>) {
+      turn_square(w + i, width, smaller<Index>(first + height - o, lanes<Real>), turned + i * row, row,
+                  smaller<Index>(matrix.in - c - i, lanes<Real>));
+    }
   }
 }
 
 }  // namespace detail
 
-/// The strips of a matrix, `lanes` rows of one panel each, are what the threads share out among themselves.
-template <class Real>
-Index strips(const Matrix& matrix) {
-  const auto parts = [](Index n, Index size) { return (n + size - 1) / size; };
-  return parts(matrix.out, lanes<Real>) * parts(padded<Real>(matrix.in), panel_width<Real>);
-}
+/// The strips of a matrix, so many rows of one panel each, are what the threads share out among themselves.
+inline constexpr Index strip_rows = 64;
 
 template <class Real>
 Index strips(const Layout<Real>& layout) {
+  const auto parts = [](Index n, Index size) { return (n + size - 1) / size; };
   Index count = 0;
-  for (Index i = 0; i < layout.count(); ++i) count += strips<Real>(layout[i]);
+  for (Index i = 0; i < layout.count(); ++i) {
+    count += parts(layout[i].out, strip_rows) * parts(padded<Real>(layout[i].in), panel_width<Real>);
+  }
   return count;
 }
 
-/// Call f for the strips first … last - 1 of all matrices: f(matrix, o, c, begin, height, width) for rows
-/// o … o + height of the panel at column c, which lie together from `begin` on.
+/// Call f for the strips of a matrix: f(matrix, o, c, begin, height, width) for rows o … o + height of the panel
+/// at column c, which lie together from `begin` on.
 template <class Real, class F>
-MOTEGPT_INLINE void for_strips(const Layout<Real>& layout, Index first, Index last, F f) {
-  Index at = 0;
-  for (Index i = 0; i < layout.count() && at < last; ++i) {
-    const Matrix& matrix = layout[i];
-    for (Index c = 0; c < padded<Real>(matrix.in); c += panel_width<Real>) {
-      const Index width = smaller(padded<Real>(matrix.in) - c, panel_width<Real>);
-      for (Index o = 0; o < matrix.out; o += lanes<Real>, ++at) {
-        if (at < first || at >= last) continue;
-        f(matrix, o, c, matrix.at + c * matrix.out + o * width, smaller<Index>(matrix.out - o, lanes<Real>), width);
-      }
+MOTEGPT_INLINE void for_strips(const Matrix& matrix, F f) {
+  for (Index c = 0; c < padded<Real>(matrix.in); c += panel_width<Real>) {
+    const Index width = smaller(padded<Real>(matrix.in) - c, panel_width<Real>);
+    for (Index o = 0; o < matrix.out; o += strip_rows) {
+      f(matrix, o, c, matrix.at + c * matrix.out + o * width, smaller(matrix.out - o, strip_rows), width);
     }
   }
 }
 
-/// One step of Adam over the strips first … last - 1:
+/// The same for the strips first … last - 1 of all matrices.
+template <class Real, class F>
+MOTEGPT_INLINE void for_strips(const Layout<Real>& layout, Index first, Index last, F f) {
+  Index at = 0;
+  for (Index i = 0; i < layout.count() && at < last; ++i) {
+    for_strips<Real>(layout[i], [&](const auto&... strip) {
+      if (at >= first && at < last) f(strip...);
+      ++at;
+    });
+  }
+}
+
+/// One step of Adam:
 ///
 ///   m <- keep_m · m + take_m · g,   v <- keep_v · v + take_v · g²,
 ///   w <- shrink · w - rate · m / (√(square · v) + eps)
 template <class Real>
-void adam(const Layout<Real>& layout, Index first, Index last, const Parameters<Real>& parameters,
-          const Gradients<Real>& gradients, const GradientClip<Real>& clip, const AdamRates& rates) {
-  const detail::VectorRates<Real> vectors(rates);
-  const bool plain = gradients.count == 1 && clip.changes_nothing() && rates.shrink == 1;
-  const Real* only = gradients.parts[0];
-  for_strips(layout, first, last, [&](const Matrix& matrix, Index o, Index c, Index begin, Index height, Index width) {
+class Adam {
+ public:
+  Adam(const Parameters<Real>& parameters, const Gradients<Real>& gradients, const GradientClip<Real>& clip,
+       const AdamRates& rates)
+      : parameters_(parameters),
+        gradients_(gradients),
+        clip_(clip),
+        rates_(rates),
+        plain_(gradients.count == 1 && clip.changes_nothing() && rates.shrink == 1) {}
+
+  /// The strips first … last - 1 of all matrices.
+  void update(const Layout<Real>& layout, Index first, Index last) const {
+    for_strips(layout, first, last, [this](const auto&... strip) { update_strip(strip...); });
+  }
+
+ private:
+  void update_strip(const Matrix& matrix, Index o, Index c, Index begin, Index height, Index width) const {
     const Index end = begin + height * width;
-    if (plain) {
-      detail::update<Real, false>(begin, end, parameters, vectors, [=](Index i) { return load(only + i); });
+    if (plain_) {
+      detail::update<Real, false>(begin, end, parameters_, rates_,
+                                  [only = gradients_.parts[0]](Index i) { return load(only + i); });
     } else {
-      detail::update<Real, true>(begin, end, parameters, vectors, [=](Index i) { return clip(gradients(i)); });
+      detail::update<Real, true>(begin, end, parameters_, rates_,
+                                 [clip = clip_, all = gradients_](Index i) { return clip(all(i)); });
     }
-    if (matrix.turned >= 0) detail::turn_strip(parameters, matrix, o, c, height, width);
-  });
-}
+    if (matrix.turned >= 0) detail::turn_strip(parameters_, matrix, o, c, height, width);
+  }
+
+  const Parameters<Real>& parameters_;
+  Gradients<Real> gradients_;
+  GradientClip<Real> clip_;
+  detail::VectorRates<Real> rates_;
+  bool plain_;  // one gradient, no clip, no decay
+};
 
 /// Σ g² over the strips first … last - 1, after the clip of each number.
 template <class Real>

@@ -92,7 +92,7 @@ class Team {
   virtual void meet(int count) = 0;
 };
 
-/// Memory that is zero at first and aligned to a cache line; large blocks ask for large pages.
+/// Memory that is zero at first and aligned to a page; large blocks ask for large pages.
 class Memory {
  public:
   Memory() = default;

@@ -24,14 +24,18 @@ struct Division {
   Division(const Batches& batches, Index step, double work, int threads) {
     for (Index b = 0; b < batches.batch_size; ++b) tokens += length_of(batches, step, b);
     active = int(smaller(double(threads), 1 + double(tokens) * work / worthwhile));
+    active = int(smaller(Index(active), larger(tokens / fewest_positions, Index(1))));
     if (active > 1) by_rows = double(largest_load(batches, step)) * active > most_unequal * double(tokens);
   }
 
   /// Which thread takes a document that has `before` positions of the step before it.
-  int owner(Index before, Index length) const { return int((2 * before + length) * active / (2 * tokens)); }
+  int owner(Index before, Index length) const {
+    return active == 1 ? 0 : int((2 * before + length) * active / (2 * tokens));
+  }
 
  private:
-  static constexpr double worthwhile = 1e6;     // multiply-adds that are worth another thread
+  static constexpr double worthwhile = 2e6;     // multiply-adds that are worth another thread
+  static constexpr Index fewest_positions = 32; // of a thread, to make up for the exchange of gradients and weights
   static constexpr double most_unequal = 1.25;  // largest load of a thread over the average
 
   Index largest_load(const Batches& batches, Index step) const {

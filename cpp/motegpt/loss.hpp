@@ -16,28 +16,36 @@ struct LossTape {
 
 namespace detail {
 
-/// One row of logits (V), in place: e = exp(x - max x), 0 beyond V. Returns 1 / Σe.
-template <class Real>
-MOTEGPT_INLINE Real exponentiate_row(Index V, Real* x, Real largest) {
-  const Index row = padded<Real>(V);
-  Vector<Real> total = {};
-  for (Index v = 0; v < row; v += lanes<Real>) {
-    const Vector<Real> e = exp<Real>(load(x + v) - largest);
-    const Vector<Real> inside = lane_numbers<Real>() < broadcast(Real(V - v)) ? e : Vector<Real>{};
-    store(x + v, inside);
-    total += inside;
-  }
-  return 1 / sum<Real>(total);
+/// Calls f for the whole vectors of a row of V numbers, then, with what lies beyond V replaced, for the last.
+template <class Real, class F>
+MOTEGPT_INLINE void for_row(Index V, const Real* x, Real beyond, F f) {
+  const Index whole = V / lanes<Real> * lanes<Real>;
+  for (Index v = 0; v < whole; v += lanes<Real>) f(v, load(x + v));
+  if (whole == V) return;
+  const auto inside = lane_numbers<Real>() < broadcast(Real(V - whole));
+  f(whole, inside ? load(x + whole) : broadcast(beyond));
 }
 
+/// The largest of x (V).
 template <class Real>
 MOTEGPT_INLINE Real largest_of_row(Index V, const Real* x) {
   Vector<Real> largest = broadcast(x[0]);
-  for (Index v = 0; v < padded<Real>(V); v += lanes<Real>) {
-    const Vector<Real> here = load(x + v);
-    largest = maximum(largest, lane_numbers<Real>() < broadcast(Real(V - v)) ? here : largest);
-  }
+  for_row(V, x, x[0], [&](Index, Vector<Real> here) { largest = maximum(largest, here); });
   return group_maximum<Real>(largest)[0];
+}
+
+/// x (V) becomes e = exp(x - largest), 0 beyond V. Returns Σe.
+template <class Real>
+MOTEGPT_INLINE Real exponentiate_row(Index V, Real* x, Real largest) {
+  Vector<Real> total = {};
+  constexpr Real nothing = -Real(__builtin_huge_val());
+  for_row(V, x, nothing, [&](Index v, Vector<Real> here) {
+    const Vector<Real> e = exp<Real>(here - largest);
+    const Vector<Real> counted = v + lanes<Real> <= V ? e : here > nothing ? e : Vector<Real>{};
+    store(x + v, counted);
+    total += counted;
+  });
+  return sum<Real>(total);
 }
 
 }  // namespace detail
@@ -56,7 +64,7 @@ double cross_entropy(Index N, Index V, Real* x, const int* targets, const Real* 
   for (Index n = 0; n < N; ++n) {
     const Real largest = detail::largest_of_row(V, x + n * row);
     tape.target[n] = x[n * row + targets[n]] - largest;
-    tape.inverse[n] = detail::exponentiate_row(V, x + n * row, largest);
+    tape.inverse[n] = 1 / detail::exponentiate_row(V, x + n * row, largest);
   }
   for (Index n = N; n < padded<Real>(N); ++n) tape.target[n] = tape.inverse[n] = 1;
   double loss = 0;

@@ -12,7 +12,7 @@ struct ExpConstants;
 
 template <>
 struct ExpConstants<float> {
-  static constexpr float lowest = -87.0f, highest = 88.0f;
+  static constexpr float lowest = -87.0f;
   static constexpr float rounder = 12582912.0f;  // 1.5 · 2²³: adding it leaves the rounded value in the low bits
   static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
   static constexpr int mantissa_bits = 23;
@@ -23,7 +23,7 @@ struct ExpConstants<float> {
 
 template <>
 struct ExpConstants<double> {
-  static constexpr double lowest = -708.0, highest = 709.0;
+  static constexpr double lowest = -708.0;
   static constexpr double rounder = 6755399441055744.0;  // 1.5 · 2⁵²
   static constexpr double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
   static constexpr int mantissa_bits = 52;
@@ -44,12 +44,13 @@ MOTEGPT_INLINE Vector<Real> evaluate(const Real (&polynomial)[N], Vector<Real> x
 
 }  // namespace detail
 
-/// eˣ = 2ⁿ · eʳ with n = round(x / ln 2). x is clamped to what the type can hold: e⁻¹⁰⁰⁰ is tiny, not zero.
+/// eˣ = 2ⁿ · eʳ with n = round(x / ln 2), for x up to 88 (708 in double precision). A lower x than the type
+/// can hold is clamped: e⁻¹⁰⁰⁰ is tiny, not zero.
 template <class Real>
 MOTEGPT_INLINE Vector<Real> exp(Vector<Real> x) {
   using Constants = detail::ExpConstants<Real>;
   constexpr Real log2_e = Real(1.442695040888963407359924681);
-  x = minimum(maximum(x, broadcast(Constants::lowest)), broadcast(Constants::highest));
+  x = maximum(x, broadcast(Constants::lowest));
   const Vector<Real> shifted = x * log2_e + Constants::rounder;
   const Vector<Real> n = shifted - Constants::rounder;
   const Vector<Real> r = (x - n * Constants::ln2_high) - n * Constants::ln2_low;
@@ -109,25 +110,39 @@ MOTEGPT_INLINE Vector<Real> square_root(Vector<Real> x) {
 #endif
 }
 
-/// m / (scale · √v + eps) for v >= 0, eps > 0.
+/// rate · m / (root · √v + eps) for many m and v >= 0.
 ///
 /// In single precision √ and ÷ would be a quarter of a training step: there the processor's estimates
 /// (12 or 14 bits) are refined by one Newton step each, to within 4 units in the last place or, from
 /// 12 bits, 10. In double precision √ and ÷ are exact.
 template <class Real>
-MOTEGPT_INLINE Vector<Real> quotient_by_root(Vector<Real> m, Vector<Real> v, Real scale, Real eps) {
-  if constexpr (sizeof(Real) == 4 && has_estimates) {
-    constexpr float smallest = 1.17549435e-38f;  // keeps 1/√0 out
-    const Vector<Real> estimate = inverse_root_estimate(v + smallest);
-    const Vector<Real> root = v * estimate;
-    const Vector<Real> refined = root * (Real(3) - root * estimate);  // 2 √v
-    const Vector<Real> divisor = refined * (Real(0.5) * scale) + eps;
-    const Vector<Real> inverse = inverse_estimate(divisor);
-    return (m * inverse) * (Real(2) - divisor * inverse);
-  } else {
-    return m / (square_root<Real>(v) * scale + eps);
+struct QuotientByRoot {
+  Vector<Real> root, eps, rate;
+
+  static constexpr bool estimating = sizeof(Real) == 4 && has_estimates;
+
+  /// Where estimates are refined, the divisor is divided by the rate beforehand and its root comes doubled.
+  QuotientByRoot(double rate_, double root_, double eps_)
+      : root(broadcast(Real(estimating ? root_ / 2 / nonzero(rate_) : root_))),
+        eps(broadcast(Real(estimating ? eps_ / nonzero(rate_) : eps_))),
+        rate(broadcast(Real(rate_))) {}
+
+  MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> m, Vector<Real> v) const {
+    if constexpr (estimating) {
+      constexpr float smallest = 1.17549435e-38f;  // keeps 1/√0 out
+      const Vector<Real> estimate = inverse_root_estimate(v + smallest);
+      const Vector<Real> once = v * estimate, twice = once * (Real(3) - once * estimate);
+      const Vector<Real> divisor = twice * root + eps;
+      const Vector<Real> inverse = inverse_estimate(divisor);
+      return (m * inverse) * (Real(2) - divisor * inverse);
+    } else {
+      return rate * m / (square_root<Real>(v) * root + eps);
+    }
   }
-}
+
+ private:
+  static double nonzero(double x) { return x == 0 ? 1e-30 : x; }  // a step so small changes no number
+};
 
 template <class Real>
 MOTEGPT_INLINE Real square_root_of(Real x) {

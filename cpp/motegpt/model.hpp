@@ -15,10 +15,24 @@ struct Share {
   int rank = 0, count = 1;
   Team* team = nullptr;
 
-  Index begin(Index n) const { return n * rank / count; }
-  Index end(Index n) const { return n * (rank + 1) / count; }
+  Index begin(Index n) const { return count == 1 ? 0 : n * rank / count; }
+  Index end(Index n) const { return count == 1 ? n : n * (rank + 1) / count; }
   void meet() const {
     if (count > 1) team->meet(count);
+  }
+};
+
+/// Where a backward pass finds the parameters and leaves their gradients.
+template <class Real>
+struct BackwardPass {
+  const Parameters<Real>& w;
+  Real* dw;         // (layout.size())
+  bool accumulate;  // add to what is there
+
+  /// Through y = x · matrixᵀ.   dy (N, out), x (N, in) -> dx (N, in) and the gradient of the matrix
+  void through(Index N, const Matrix& matrix, const Real* dy, const Real* x, Real* dx) const {
+    linear_backward_weights(N, dy, matrix, x, dw, accumulate);
+    linear_backward(N, dy, matrix, w, dx);
   }
 };
 
@@ -54,28 +68,24 @@ class Model {
     linear(N, x, layout_.head(), w, group.logits + first * V_, false);
   }
 
-  /// Loss in nats of this share, from the logits; then the gradient of every parameter into dw (layout.size()),
-  /// added to what is there where `accumulate`.
-  double backward(const Parameters<Real>& w, Group<Real>& group, Scratch<Real>& scratch, Share share, Real* dw,
-                  bool accumulate) const {
+  /// Loss in nats of this share, from the logits; then, by `pass`, the gradient of every parameter.
+  double backward(Group<Real>& group, Scratch<Real>& scratch, Share share, const BackwardPass<Real>& pass) const {
     const Index first = share.begin(group.N), N = share.end(group.N) - first;
-    const Real* x = group.x + first * C_;
     Real *dx = group.dx + first * C_, *dlogits = group.logits + first * V_;
     const double loss = loss_and_dlogits(N, group, first, scratch);
-    linear_backward_weights(N, dlogits, layout_.head(), x, dw, accumulate);
-    linear_backward(N, dlogits, layout_.head(), w, dx);
+    pass.through(N, layout_.head(), dlogits, group.x + first * C_, dx);
     clip_.apply(dx, N * C_);
     for (int layer = shape_.n_layer - 1; layer >= 0; --layer) {
       if (checkpoint_ && layer < shape_.n_layer - 1) {
         copy(N * C_, group.inputs[layer] + first * C_, group.x + first * C_);
-        layer_to_hidden(w, layer, group, scratch, share);
+        layer_to_hidden(pass.w, layer, group, scratch, share);
       }
-      layer_backward(w, layer, group, scratch, share, dw, accumulate);
+      layer_backward(layer, group, scratch, share, pass);
     }
     if (shape_.embedding_norm) norm_backward(N, dx, group.embedded + first * C_, group.r + first, dx, false);
-    if (!accumulate) clear_embeddings(dw);
-    embedding_backward(N, shape_.n_embd, group.ids + first, group.positions + first, dx, gradient(layout_.wte(), dw),
-                       gradient(layout_.wpe(), dw));
+    if (!pass.accumulate) clear_embeddings(pass.dw);
+    embedding_backward(N, shape_.n_embd, group.ids + first, group.positions + first, dx,
+                       gradient(layout_.wte(), pass.dw), gradient(layout_.wpe(), pass.dw));
     return loss;
   }
 
@@ -111,15 +121,13 @@ class Model {
   }
 
   /// group.dx (N, C) after the layer becomes dx before it; each line mirrors one above, last first.
-  void layer_backward(const Parameters<Real>& w, int layer, Group<Real>& group, Scratch<Real>& scratch, Share share,
-                      Real* dw, bool accumulate) const {
+  void layer_backward(int layer, Group<Real>& group, Scratch<Real>& scratch, Share share, const BackwardPass<Real>& pass) const {
     const LayerTape<Real>& tape = group.layers[layer];
     const Index first = share.begin(group.N), N = share.end(group.N) - first;
     const Index c = first * C_, hidden = first * hidden_, qkv = first * qkv_row();
     Real *dx = group.dx + c, *dh = group.dh + c, *du = group.du + hidden;
 
-    linear_backward_weights(N, dx, layout_.mlp_fc2(layer), tape.g + hidden, dw, accumulate);
-    linear_backward(N, dx, layout_.mlp_fc2(layer), w, du);
+    pass.through(N, layout_.mlp_fc2(layer), dx, tape.g + hidden, du);
     clip_.apply(du, N * hidden_);
     if (shape_.squared) {
       activate_backward<Real, true>(N * hidden_, tape.u + hidden, du);
@@ -127,20 +135,17 @@ class Model {
       activate_backward<Real, false>(N * hidden_, tape.u + hidden, du);
     }
     clip_.apply(du, N * hidden_);
-    linear_backward_weights(N, du, layout_.mlp_fc1(layer), tape.h_mid + c, dw, accumulate);
-    linear_backward(N, du, layout_.mlp_fc1(layer), w, dh);
+    pass.through(N, layout_.mlp_fc1(layer), du, tape.h_mid + c, dh);
     clip_.apply(dh, N * C_);
     norm_backward(N, dh, tape.h_mid + c, tape.r_mid + first, dx, true);
 
-    linear_backward_weights(N, dx, layout_.attn_wo(layer), tape.a + c, dw, accumulate);
-    linear_backward(N, dx, layout_.attn_wo(layer), w, dh);
+    pass.through(N, layout_.attn_wo(layer), dx, tape.a + c, dh);
     clip_.apply(dh, N * C_);
     share.meet();
     attend_backward(group, tape, scratch, share);
     share.meet();
     clip_.apply(group.dqkv + qkv, N * qkv_row());
-    linear_backward_weights(N, group.dqkv + qkv, layout_.attn_qkv(layer), tape.h + c, dw, accumulate);
-    linear_backward(N, group.dqkv + qkv, layout_.attn_qkv(layer), w, dh);
+    pass.through(N, layout_.attn_qkv(layer), group.dqkv + qkv, tape.h + c, dh);
     clip_.apply(dh, N * C_);
     norm_backward(N, dh, tape.h + c, tape.r + first, dx, true);
   }
@@ -184,9 +189,11 @@ class Model {
   /// Call f(document, unit) for this share of attention's work.
   template <class F>
   void for_units(const Group<Real>& group, Share share, F f) const {
-    const Index work = group.documents * plan_.units;
-    for (Index i = share.begin(work); i < share.end(work); ++i) {
-      f(group.document[i / plan_.units], i % plan_.units);
+    const Index work = group.documents * plan_.units, first = share.begin(work), last = share.end(work);
+    for (Index document = 0, i = 0; document < group.documents; ++document) {
+      for (Index unit = 0; unit < plan_.units; ++unit, ++i) {
+        if (i >= first && i < last) f(group.document[document], unit);
+      }
     }
   }
 
@@ -197,7 +204,8 @@ class Model {
       case 1: return f.template operator()<1>();
       case 2: return f.template operator()<smaller(2, lanes<Real>)>();
       case 4: return f.template operator()<smaller(4, lanes<Real>)>();
-      default: return f.template operator()<smaller(8, lanes<Real>)>();
+      case 8: return f.template operator()<smaller(8, lanes<Real>)>();
+      default: return f.template operator()<smaller(16, lanes<Real>)>();
     }
   }
 

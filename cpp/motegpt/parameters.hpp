@@ -120,9 +120,9 @@ struct Parameters {
   Real* turned;     // (layout.turned_size())
 
   Parameters(const Layout<Real>& layout, Arena& arena)
-      : w(arena.take<Real>(layout.size())),
-        m(arena.take<Real>(layout.size())),
-        v(arena.take<Real>(layout.size())),
+      : w(arena.take_apart<Real>(0, layout.size())),
+        m(arena.take_apart<Real>(1, layout.size())),
+        v(arena.take_apart<Real>(2, layout.size())),
         turned(arena.take<Real>(layout.turned_size())) {}
 
   /// W (out, in), as the right side of a product over its rows.

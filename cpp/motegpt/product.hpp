@@ -83,71 +83,57 @@ struct TileTable {
 template <class Real, bool AdjacentRows>
 inline constexpr TileTable<Real, AdjacentRows> tiles;
 
-/// One panel of b and c, `width` columns wide, under all rows of a, which are shared out evenly among tiles.
+/// All M rows of one panel that is V vectors wide: shared out evenly among tiles. `tile` describes the first.
 template <class Real>
-void multiply_panel(Index M, Index width, Rows<Real> a, Tile<Real> tile) {
-  const bool adjacent = a.row == 1;
-  const int V = int(width / lanes<Real>);
-  const auto& functions = adjacent ? tiles<Real, true>.of[V] : tiles<Real, false>.of[V];
-  tile.a = a.data;
-  tile.a_stride = adjacent ? a.step : a.row;
+void multiply_panel(Index M, int V, bool adjacent_rows, Tile<Real>& tile) {
+  const auto& functions = adjacent_rows ? tiles<Real, true>.of[V] : tiles<Real, false>.of[V];
   if (M <= most_rows(V)) return functions[M](tile);
-  const unsigned count = (unsigned(M) + unsigned(most_rows(V)) - 1) / unsigned(most_rows(V));
+  const unsigned most = unsigned(most_rows(V)), count = (unsigned(M) + most - 1) / most;
   const unsigned rows = unsigned(M) / count, taller = unsigned(M) % count;
   for (unsigned i = 0; i < count; ++i) {
     const Index R = rows + (i < taller);
     functions[R](tile);
-    tile.a += R * a.row;
+    tile.a += R * (adjacent_rows ? 1 : tile.a_stride);
     tile.c += R * tile.c_row;
   }
 }
 
-/// Longest stretch of k at a time where `a` is transposed: then every k touches another cache line of a, and
-/// so many of them are still there when the next rows are read.
-inline constexpr Index longest_stretch = 256;
-inline constexpr Index page = 4096;
-
-/// All of c (M, N) over K positions of k, beginning with a.data and b.data.
+/// Rows first_row … first_row + M of c over the K positions of k from first_k on; a begins there already.
 template <class Real>
-void multiply_stretch(Index M, Index N, Index K, Rows<Real> a, Columns<Real> b, Index b_first, Columns<Real> c,
-                      bool accumulate) {
+void multiply_block(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b, Index first_k,
+                    const Columns<Real>& c, Index first_row, bool accumulate) {
+  const bool adjacent = a.row == 1;
   for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
     const Index width = smaller(N - n, panel_width<Real>);
     const Index b_row = b.row_of(width), c_row = c.row_of(width);
-    multiply_panel<Real>(M, width, a, {K, nullptr, 0, b.panel(j) + b_first * b_row, b_row, c.panel(j), c_row, accumulate});
+    Tile<Real> tile{K,     a.data, adjacent ? a.step : a.row, b.panel(j) + first_k * b_row,
+                    b_row, c.panel(j) + first_row * c_row, c_row, accumulate};
+    multiply_panel(M, int(width / lanes<Real>), adjacent, tile);
   }
 }
 
-/// Copies R rows by K of a transposed `a` to where k is the slower index: out[k · R + r].
+/// A transposed `a` touches another cache line for every k. So many of them at a time are still there when
+/// the next rows are read; and where each lies on a page of its own, so many rows are first copied together.
+inline constexpr Index longest_stretch = 256;
 template <class Real>
-void gather_tile(Index R, Index K, Rows<Real> a, Real* out) {
-  for (Index k = 0; k < K; ++k, out += R) {
-    for (Index r = 0; r < R; ++r) out[r] = a.data[k * a.step + r];
+inline constexpr Index gathered_rows = 96 * Index(sizeof(float)) / Index(sizeof(Real));
+
+/// M rows by K of a transposed `a`, row_stride numbers from k to k -> out (K, M)
+template <class Real>
+void gather_rows(Index M, Index K, const Real* a, Index row_stride, Real* out) {
+  for (Index k = 0; k < K; ++k, a += row_stride, out += M) {
+    for (Index m = 0; m < M; ++m) out[m] = a[m];
   }
 }
 
-/// The same as multiply_stretch for an `a` whose every k lies on another page: some rows at a time are copied
-/// into the order in which the tiles read them.
 template <class Real>
-void multiply_gathered(Index M, Index N, Index K, Rows<Real> a, Columns<Real> b, Index b_first, Columns<Real> c,
-                       bool accumulate) {
-  constexpr Index R = most_rows(panel_vectors), most = 96 * Index(sizeof(float)) / Index(sizeof(Real)) / R * R;
-  alignas(Arena::alignment) Real gathered[most * longest_stretch];
-  for (Index m = 0; m < M; m += most) {
-    const Index height = smaller(most, M - m);
-    for (Index r = 0; r < height; r += R) {
-      gather_tile(smaller(R, height - r), K, {a.data + m + r, 1, a.step}, gathered + r * K);
-    }
-    for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
-      const Index width = smaller(N - n, panel_width<Real>);
-      const Index b_row = b.row_of(width), c_row = c.row_of(width);
-      for (Index r = 0; r < height; r += R) {
-        const Index rows = smaller(R, height - r);
-        multiply_panel<Real>(rows, width, {gathered + r * K, 1, rows},
-                             {K, nullptr, 0, b.panel(j) + b_first * b_row, b_row, c.panel(j) + (m + r) * c_row, c_row,
-                              accumulate});
-      }
-    }
+[[gnu::noinline]] void multiply_gathered(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b,
+                                         Index first_k, const Columns<Real>& c, bool accumulate) {
+  alignas(Arena::alignment) Real gathered[gathered_rows<Real> * longest_stretch];
+  for (Index m = 0; m < M; m += gathered_rows<Real>) {
+    const Index height = smaller(gathered_rows<Real>, M - m);
+    gather_rows(height, K, a.data + m, a.step, gathered);
+    multiply_block(height, N, K, transposed<Real>(gathered, height), b, first_k, c, m, accumulate);
   }
 }
 
@@ -155,21 +141,22 @@ void multiply_gathered(Index M, Index N, Index K, Rows<Real> a, Columns<Real> b,
 
 /// c (M, N) = a (M, K) · b (K, N), or += where `accumulate`; N is in whole vectors, M and K are free.
 template <class Real>
-void multiply(Index M, Index N, Index K, Rows<Real> a, Columns<Real> b, Columns<Real> c, bool accumulate) {
+void multiply(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b, const Columns<Real>& c,
+              bool accumulate) {
   if (M == 0) return;
-  const bool turned = a.row == 1 && a.step > 1, far = turned && a.step * Index(sizeof(Real)) >= detail::page;
-  const Index longest = turned ? detail::longest_stretch : K;
-  Index k = 0;
-  do {
-    const Index stretch = smaller(longest, K - k);
+  if (a.row != 1 || K <= detail::longest_stretch) {
+    return detail::multiply_block(M, N, K, a, b, 0, c, 0, accumulate);
+  }
+  const bool far = a.step * Index(sizeof(Real)) >= Arena::page && N > panel_width<Real>;
+  for (Index k = 0; k < K; k += detail::longest_stretch) {
+    const Index stretch = smaller(detail::longest_stretch, K - k);
     const Rows<Real> rest{a.data + k * a.step, a.row, a.step};
-    if (far && M > detail::tallest && N > panel_width<Real>) {
+    if (far) {
       detail::multiply_gathered(M, N, stretch, rest, b, k, c, accumulate || k > 0);
     } else {
-      detail::multiply_stretch(M, N, stretch, rest, b, k, c, accumulate || k > 0);
+      detail::multiply_block(M, N, stretch, rest, b, k, c, 0, accumulate || k > 0);
     }
-    k += stretch;
-  } while (k < K);
+  }
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

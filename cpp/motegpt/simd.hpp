@@ -6,7 +6,7 @@
 #pragma once
 
 #if defined(__x86_64__) && defined(__SSE__)
-#include <immintrin.h>  // estimates of 1/x and 1/√x only
+#include <immintrin.h>  // for what vector types cannot say: estimates of 1/x and 1/√x, √x, maxima
 #endif
 
 #ifndef MOTEGPT_LEVEL
@@ -178,8 +178,16 @@ MOTEGPT_INLINE Vector<Real> swap_lanes(Vector<Real> x) {
   return detail::exchange<Step>(x, detail::LaneIndices<Real>{});
 }
 
+/// The larger of each pair; b where either is not a number. (Compilers miss the instruction for constants.)
 template <class V>
 MOTEGPT_INLINE V maximum(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (__is_same(V, Vector<float>)) return _mm512_max_ps(a, b);
+#elif defined(__AVX__)
+  if constexpr (__is_same(V, Vector<float>)) return _mm256_max_ps(a, b);
+#elif defined(__SSE__)
+  if constexpr (__is_same(V, Vector<float>)) return _mm_max_ps(a, b);
+#endif
   return a > b ? a : b;
 }
 

@@ -11,20 +11,19 @@ namespace motegpt::MOTEGPT_LEVEL {
 /// How attention is computed: head by head, or by vectors that hold several heads.
 template <class Real>
 struct AttentionPlan {
-  /// Longest document for which computing exp once per channel beats moving numbers between lanes.
-  static constexpr int longest_narrow = 32;
+  /// Up to this length · D², computing exp once per channel is cheaper than moving numbers between lanes.
+  static constexpr Index narrowest = 2048;
 
-  bool by_node = false;  // the node clip looks at every number, which only the former can
-  bool narrow = false;
+  bool by_node;  // the node clip looks at every number, which only the former can
+  bool narrow;
   Index units;         // pieces of work in a document: heads, or vectors of channels
   Index tape_row;      // numbers of tape for each position of a document
   Index C, D, longest;
 
-  AttentionPlan() = default;
   AttentionPlan(const Shape& shape, bool node_clip)
       : by_node(node_clip),
-        narrow(!node_clip && shape.block_size <= longest_narrow && shape.head_size() <= 8 &&
-               lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0),
+        narrow(!node_clip && lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0 &&
+               Index(shape.block_size) * shape.head_size() * shape.head_size() <= narrowest),
         units(narrow ? shape.n_embd / lanes<Real> : shape.n_head),
         tape_row(narrow ? units * narrow_attention_tape<Real>(shape.block_size) / shape.block_size + lanes<Real>
                         : units * padded<Real>(shape.block_size)),

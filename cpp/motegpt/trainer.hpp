@@ -36,7 +36,7 @@ class Trainer final : public Core<Real> {
  public:
   Trainer(const Shape& shape, const Execution& execution)
       : shape_(shape), checkpoint_(execution.checkpoint_activations), team_(execution.threads), layout_(shape),
-        w_(*layout_) {}
+        w_(*layout_), workers_(shape) {}
 
   void load(const Real* parameters, const Real* m, const Real* v) override {
     for (Index i = 0; i < layout_->count(); ++i) {
@@ -79,11 +79,13 @@ class Trainer final : public Core<Real> {
     reserve(batches, infinity);
     const Model<Real> model(shape_, *layout_, workers_.plan(), checkpoint_, {infinity});
     Worker<Real>& worker = workers_[0];
-    fill(worker.group, batches, 0, [](Index, Index) { return true; });
-    model.forward(*w_, worker.group, worker.scratch, {});
-    for (Index n = 0; n < worker.group.N; ++n) {
-      const Real* row = worker.group.logits + n * padded<Real>(shape_.vocab_size);
-      for (Index v = 0; v < shape_.vocab_size; ++v) *out++ = row[v];
+    for (Index b = 0, before = 0; b < batches.batch_size;) {
+      b = fill(worker.group, batches, 0, b, before, workers_.group_rows(), every);
+      model.forward(*w_, worker.group, worker.scratch, {});
+      for (Index n = 0; n < worker.group.N; ++n) {
+        const Real* row = worker.group.logits + n * padded<Real>(shape_.vocab_size);
+        for (Index v = 0; v < shape_.vocab_size; ++v) *out++ = row[v];
+      }
     }
   }
 
@@ -98,6 +100,8 @@ class Trainer final : public Core<Real> {
     double* losses;  // (count)
   };
 
+  static bool every(Index, Index) { return true; }
+
   Division divide(const Batches& batches, Index step) const {
     const double work = double(layout_->turned_size());
     return Division(batches, step, work, team_.size());
@@ -110,7 +114,8 @@ class Trainer final : public Core<Real> {
     for (Index step = 0; step < batches.count; ++step) {
       const Division division = divide(batches, step);
       threads = larger(threads, division.active);
-      rows = larger(rows, division.tokens);
+      const Index most = larger(workers_.group_rows(), Index(shape_.block_size));
+      rows = larger(rows, division.by_rows ? division.tokens : smaller(division.tokens, most));
     }
     workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows, node_clip < infinity);
     return threads;
@@ -160,38 +165,57 @@ class Trainer final : public Core<Real> {
     return total;
   }
 
-  /// Adds to the group the sequences of a step that `takes(before, length)`.
+  /// Makes a group of the sequences of a step from b on that `takes(before, length)`, as many as fit into so many
+  /// rows but at least one. Returns the first sequence that is left for the next group.
   template <class F>
-  void fill(Group<Real>& group, const Batches& batches, Index step, F takes) const {
+  Index fill(Group<Real>& group, const Batches& batches, Index step, Index b, Index& before, Index rows,
+             F takes) const {
     group.clear();
-    for (Index b = 0, before = 0; b < batches.batch_size; ++b) {
+    for (; b < batches.batch_size; ++b) {
       const Index length = length_of(batches, step, b), at = step * batches.batch_size + b;
-      const int32_t* tokens = batches.sequences.tokens + batches.sequences.offsets[batches.indices[at]];
-      if (takes(before, length)) group.add(tokens, length, Real(batches.weights[at]));
+      if (takes(before, length)) {
+        if (group.N > 0 && group.N + length > rows) break;
+        const int32_t* tokens = batches.sequences.tokens + batches.sequences.offsets[batches.indices[at]];
+        group.add(tokens, length, Real(batches.weights[at]));
+      }
       before += length;
     }
+    return b;
   }
 
-  /// This thread's part of loss and gradient of a step.
+  /// This thread's part of loss and gradient of a step: group after group.
   void backpropagate(const Batches& batches, Index step, const Model<Real>& model, const Division& division,
                      int rank) {
+    if (division.by_rows) return backpropagate_rows(batches, step, model, division, rank);
     Worker<Real>& worker = workers_[rank];
-    Group<Real>& group = workers_[division.by_rows ? 0 : rank].group;
-    const Share share = division.by_rows ? Share{rank, division.active, &team_.team()} : Share{};
-    if (share.rank == 0) {
-      fill(group, batches, step, [&](Index before, Index length) {
-        return division.by_rows || division.owner(before, length) == rank;
-      });
-    }
+    const auto mine = [&](Index before, Index length) { return division.owner(before, length) == rank; };
+    Index b = 0, before = 0;
+    worker.loss = 0;
+    do {
+      const BackwardPass<Real> pass{*w_, worker.gradient, b > 0};
+      b = fill(worker.group, batches, step, b, before, workers_.group_rows(), mine);
+      model.forward(*w_, worker.group, worker.scratch, {});
+      worker.loss += model.backward(worker.group, worker.scratch, {}, pass);
+    } while (b < batches.batch_size);
+  }
+
+  /// The same where all threads work on one group, that of the first of them.
+  void backpropagate_rows(const Batches& batches, Index step, const Model<Real>& model, const Division& division,
+                          int rank) {
+    Worker<Real>& worker = workers_[rank];
+    Group<Real>& group = workers_[0].group;
+    const Share share{rank, division.active, &team_.team()};
+    Index before = 0;
+    if (rank == 0) fill(group, batches, step, 0, before, division.tokens, every);
     share.meet();
     model.forward(*w_, group, worker.scratch, share);
-    worker.loss = model.backward(*w_, group, worker.scratch, share, worker.gradient, false);
+    worker.loss = model.backward(group, worker.scratch, share, {*w_, worker.gradient, false});
   }
 
   /// This thread's strips of the parameters.
   void update(const Clips& clips, const AdamRates& rates, const Division& division, int rank) {
-    const Index all = strips(*layout_);
-    const Index first = all * rank / division.active, last = all * (rank + 1) / division.active;
+    const Share share{rank, division.active, nullptr};
+    const Index all = strips(*layout_), first = share.begin(all), last = share.end(all);
     const Gradients<Real> gradients{workers_.gradients(), division.active};
     GradientClip<Real> clip{Real(clips.value), 1};
     if (clips.norm < infinity) {
@@ -201,7 +225,7 @@ class Trainer final : public Core<Real> {
           __builtin_sqrt(sum_of(division, [](const Worker<Real>& worker) { return worker.squared_norm; }));
       if (norm > clips.norm) clip.factor = Real(clips.norm / norm);
     }
-    adam(*layout_, first, last, *w_, gradients, clip, rates);
+    Adam<Real>(*w_, gradients, clip, rates).update(*layout_, first, last);
   }
 
   Shape shape_;

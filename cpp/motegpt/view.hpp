@@ -81,9 +81,20 @@ class Arena {
     return taken;
   }
 
+  /// The same at a chosen place within a page, out of `apart` places.
+  ///
+  /// A processor takes a load for one of a recent store's if both lie at the same place of a page, and
+  /// waits. Arrays that are read and written side by side therefore begin at different places.
+  template <class T>
+  T* take_apart(Index place, Index count) {
+    const Index wanted = place * (page / apart / alignment * alignment);
+    used_ += (wanted - used_ % page + page) % page;
+    return take<T>(count);
+  }
+
   Index used() const { return used_; }
 
-  static constexpr Index alignment = 64;
+  static constexpr Index alignment = 64, page = 4096, apart = 3;
 
  private:
   char* block_;

@@ -17,12 +17,24 @@ struct Worker {
   double squared_norm;
 
   Worker(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, bool checkpoint, Index rows, Index size)
-      : group(arena, shape, plan, checkpoint, rows), scratch(arena, plan, rows), gradient(arena.take<Real>(size)) {}
+      : group(arena, shape, plan, checkpoint, rows), scratch(arena, plan, rows), gradient(arena.take_apart<Real>(0, size)) {}
 };
+
+/// Rows that should go through the model together. If a layer's activations of more rows than the layer has
+/// channels fit the second cache, so many rows: they are still there on the way back. Otherwise more, so that
+/// each weight that was fetched meets many rows.
+template <class Real>
+Index best_group_rows(const Shape& shape, const AttentionPlan<Real>& plan) {
+  constexpr Index cache = 1792 * 1024, many = 512, activations = 18;
+  const Index row = (activations * shape.n_embd + plan.tape_row) * Index(sizeof(Real));
+  return cache / row > shape.n_embd ? cache / row : many;
+}
 
 template <class Real>
 class Workers {
  public:
+  Workers(const Shape& shape) : plan_(shape, false), group_rows_(best_group_rows(shape, plan_)) {}
+
   /// Makes room for so many threads and rows; does nothing if there is room already.
   void reserve(const Shape& shape, bool checkpoint, Index size, int threads, Index rows, bool by_node) {
     if (threads <= threads_ && rows <= rows_ && by_node == plan_.by_node) return;
@@ -39,6 +51,7 @@ class Workers {
   Worker<Real>& operator[](int rank) const { return workers_[rank]; }
   Real* const* gradients() const { return gradients_; }
   const AttentionPlan<Real>& plan() const { return plan_; }
+  Index group_rows() const { return group_rows_; }
 
  private:
   void place(Arena& arena, const Shape& shape, bool checkpoint, Index size) {
@@ -54,6 +67,7 @@ class Workers {
 
   Memory memory_;
   AttentionPlan<Real> plan_;
+  Index group_rows_;
   int threads_ = 0;
   Index rows_ = 0;
   Worker<Real>* workers_ = nullptr;

@@ -154,8 +154,8 @@ void test_invariance(const Level& level, const Shape& shape) {
 
 /// The gradient of one step, as so many threads find it.
 template <class Real>
-std::vector<double> gradient_with(const Level& level, const Shape& shape, int threads) {
-  const Data data(shape, 1, 4);
+std::vector<double> gradient_with(const Level& level, const Shape& shape, int threads, int64_t batch_size) {
+  const Data data(shape, 1, batch_size);
   auto core = make<Real>(level, shape, {threads, false});
   load(*core, initial<Real>(shape));
   std::vector<Real> gradient(size_t(shape.parameters()));
@@ -166,10 +166,12 @@ std::vector<double> gradient_with(const Level& level, const Shape& shape, int th
 /// Sums are taken in another order with another number of threads; nothing else may differ.
 template <class Real>
 void test_threads(const Level& level, const Shape& shape) {
-  const std::vector<double> one = gradient_with<Real>(level, shape, 1);
-  for (const int threads : {2, 3}) {
-    check::near_rows(gradient_with<Real>(level, shape, threads).data(), 1, one, int(one.size()), 1,
-                     sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
+  for (const int64_t batch_size : {1, 4, 9}) {  // parts of documents, and whole ones
+    const std::vector<double> one = gradient_with<Real>(level, shape, 1, batch_size);
+    for (const int threads : {2, 3}) {
+      check::near_rows(gradient_with<Real>(level, shape, threads, batch_size).data(), 1, one, int(one.size()), 1,
+                       sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
+    }
   }
 }
 

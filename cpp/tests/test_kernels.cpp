@@ -93,16 +93,19 @@ void test_functions(Random& random) {
     const double e = std::exp(double(x)), l = std::log(double(positive));
     check::near(double(exp<Real>(broadcast(x))[0]), e, e, 3 * units, "exp");
     check::near(double(log<Real>(broadcast(positive))[0]), l, std::fmax(1, std::fabs(l)), 3 * units, "log");
-    const Real m = Real(random.normal()), eps = Real(1e-8), scale = Real(1 + 10 * random.uniform());
-    const double expected = double(m) / (double(scale) * std::sqrt(double(positive)) + double(eps));
-    check::near(double(quotient_by_root<Real>(broadcast(m), broadcast(positive), scale, eps)[0]), expected,
-                std::fabs(expected), (sizeof(Real) == 4 ? 10 : 4) * units, "quotient_by_root");
+    const Real m = Real(random.normal());
+    const double root = 1 + 10 * random.uniform(), eps = 1e-8, rate = 0.01 * random.uniform();
+    const double expected = rate * double(m) / (root * std::sqrt(double(positive)) + eps);
+    const QuotientByRoot<Real> quotient(rate, root, eps);
+    check::near(double(quotient(broadcast(m), broadcast(positive))[0]), expected, std::fabs(expected),
+                (sizeof(Real) == 4 ? 10 : 4) * units, "QuotientByRoot");
   }
   check::that(log<Real>(broadcast(Real(1)))[0] == 0, "log 1");
   check::that(exp<Real>(broadcast(Real(0)))[0] == 1 || sizeof(Real) == 4, "exp 0");
   check::that(exp<Real>(broadcast(Real(-1e30)))[0] < Real(1e-37), "exp of very little");
-  const Real zero = quotient_by_root<Real>(Vector<Real>{}, Vector<Real>{}, Real(1), Real(1e-8))[0];
-  check::that(zero == 0, "quotient_by_root at 0");
+  const QuotientByRoot<Real> quotient(0.01, 1, 1e-8), resting(0, 1, 1e-8);
+  check::that(quotient(Vector<Real>{}, Vector<Real>{})[0] == 0, "QuotientByRoot at 0");
+  check::that(std::fabs(double(resting(broadcast(Real(1)), broadcast(Real(1)))[0])) < 1e-20, "QuotientByRoot, no rate");
 }
 
 template <class Real>
@@ -296,7 +299,7 @@ void test_parameters(Random& random, int C, int V) {
     const Real bound = step == 1 ? Real(INFINITY) : Real(0.5), factor = step == 2 ? Real(0.25) : Real(1);
     const Index middle = strips(layout) / 3;
     for (const auto& [first, last] : {std::pair{Index(0), middle}, std::pair{middle, strips(layout)}}) {
-      adam<Real>(layout, first, last, w, {parts, 2}, {bound, factor}, rates);
+      Adam<Real>(w, {parts, 2}, {bound, factor}, rates).update(layout, first, last);
     }
     for (size_t i = 0; i < count; ++i) {
       const double clipped = std::clamp(g[i], -double(bound), double(bound)) * double(factor);
