@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,7 +92,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{path}: cannot be written ({error.strerror}); choose another --out"
             ) from None
-        folder._write_json(TOKENIZER, {"format": FORMAT, **vars(tokenizer)})
+        folder._write_json(TOKENIZER, {"format": FORMAT, **asdict(tokenizer)})
         return folder
 
     def check_free(self, overwrite: bool = False) -> None:
@@ -321,7 +321,7 @@ def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
 
 def digest_of(tokenizer: Tokenizer) -> str:
     """SHA-256 of a tokenizer."""
-    return hashlib.sha256(json.dumps(vars(tokenizer), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(asdict(tokenizer), sort_keys=True).encode()).hexdigest()
 
 
 def _sync_folder(path: Path) -> None:

@@ -88,7 +88,7 @@ class PythonRandom(Rng):
 
 
 class Lcg(Rng):
-    """state <- a * state + c (mod 2^64); the high 53 bits are the number.
+    """number <- a * number + c (mod 2^64), of which the high 53 bits are drawn; `number` is all its state.
 
     a and c are Knuth's MMIX constants (TAOCP 2, section 3.3.4, table 1, line 26).
     """
@@ -98,7 +98,7 @@ class Lcg(Rng):
     INCREMENT = 1442695040888963407
 
     def __init__(self, seed: int) -> None:
-        self._state = seed & MASK64
+        self.number = seed & MASK64
 
     @classmethod
     def stream(cls, seed: int, index: int) -> Lcg:
@@ -112,8 +112,8 @@ class Lcg(Rng):
         return cls(z ^ (z >> 31))
 
     def uniform(self) -> float:
-        self._state = (self._state * self.MULTIPLIER + self.INCREMENT) & MASK64
-        return (self._state >> 11) * 2.0**-53
+        self.number = (self.number * self.MULTIPLIER + self.INCREMENT) & MASK64
+        return (self.number >> 11) * 2.0**-53
 
     def gauss(self, mean: float, std: float) -> float:
         """Box-Muller, two draws a number; 1 - u keeps the logarithm away from zero."""
@@ -121,12 +121,12 @@ class Lcg(Rng):
         return mean + std * radius * math.cos(2.0 * math.pi * self.uniform())
 
     def state(self) -> list[Any]:
-        return [self._state]
+        return [self.number]
 
     def restore(self, state: Sequence[Any]) -> None:
         if len(state) != 1 or not _are_words(state, MASK64):
             raise _not_a_state(self.name)
-        self._state = state[0]
+        self.number = state[0]
 
 
 class Xoshiro128Plus(Rng):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from motegpt.errors import DataError, PrefixError, RunFolderError
 from motegpt.settings import shortened
@@ -77,11 +78,11 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens show as <BOS> and <EOS>."""
-        return "".join(self._symbol(i) for i in ids)
+        return "".join(map(self._symbols.__getitem__, ids))
 
-    def _symbol(self, i: int) -> str:
-        if i == self.bos:
-            return "<BOS>"
-        if i == self.stop:
-            return "<EOS>"
-        return self.characters[i - self._first]
+    @cached_property
+    def _symbols(self) -> list[str]:
+        """What each id shows as."""
+        if self.framing == "bos":
+            return [*self.characters, "<BOS>"]
+        return ["<BOS>", "<EOS>", *self.characters]

@@ -16,14 +16,12 @@ import numpy as np
 
 from motegpt.batches import Batch
 from motegpt.bench.work import WORKS, Problem, operations, problem_of
-from motegpt.config import SampleConfig
 from motegpt.documents import read_corpus
 from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError
 from motegpt.rng import Lcg
-from motegpt.sampling import generate
-from motegpt.tokenizer import Tokenizer
+from motegpt.sampling import generate_ids
 
 RUN_SECONDS = 0.25  # a run is at least this long, so that the clock and the call do not count
 GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3}  # of the largest number: what rounding leaves
@@ -113,22 +111,23 @@ def time_steps(engine: Engine, problem: Problem, runs: int) -> list[float]:
 
 
 def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
-    """Tokens a second while drawing texts of full length, one value a run."""
-    model = problem.model
-    characters = "".join(map(chr, range(0x4E00, 0x4E00 + model.vocab_size - 1)))
-    tokenizer = Tokenizer(characters, "bos")
+    """Tokens a second, the stop tokens among them, while drawing up to 10,000 texts; one value a run."""
+    stop = problem.model.vocab_size - 1
 
-    def draw(n: int) -> int:
-        rngs = [Lcg.stream(1, i) for i in range(n)]
-        settings = SampleConfig(n=n, temperature=1.0)
-        return sum(len(text) + 1 for text in generate(engine, tokenizer, settings, rngs))
+    def draw(rngs: list[Lcg]) -> list[list[int]]:
+        return generate_ids(engine, [stop], stop, 1.0, rngs)
 
-    count = min(10_000, fitting_count(draw))
+    def streams(n: int) -> list[Lcg]:
+        return [Lcg.stream(1, i) for i in range(n)]
+
+    count = min(10_000, fitting_count(lambda n: draw(streams(n))))
     speeds = []
     for _ in range(runs):
+        rngs = streams(count)
         began = time.perf_counter()
-        tokens = draw(count)
-        speeds.append(tokens / (time.perf_counter() - began))
+        drawn = draw(rngs)
+        seconds = time.perf_counter() - began
+        speeds.append(sum(len(ids) + 1 for ids in drawn) / seconds)
     return speeds
 
 

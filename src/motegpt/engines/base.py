@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from motegpt.batches import Batch, Plan
     from motegpt.config import ModelConfig, TrainConfig
-    from motegpt.rng import Rng
+    from motegpt.rng import Lcg
 
     Arrays = dict[str, NDArray[np.floating[Any]]]
     # Flat in row-major order or already (out, in): a NumPy array, array.array or list of numbers.
@@ -100,9 +100,9 @@ class BatchGenerator(Protocol):
     """What an engine has that can draw whole texts in one call."""
 
     def generate(
-        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Rng]
+        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Lcg]
     ) -> list[list[int]]:
-        """The ids after the prompt, one list for each generator (all of them Lcg), without the stop token.
+        """The ids after the prompt, one list for each generator, without the stop token.
 
         The same text as sampling.generate_by_token draws; advances the generators as it does.
         """

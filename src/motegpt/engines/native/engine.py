@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from motegpt.batches import Batch, Plan
     from motegpt.config import ModelConfig, TrainConfig
     from motegpt.engines.base import Arrays, Values
-    from motegpt.rng import Rng
+    from motegpt.rng import Lcg
 
     Array = NDArray[np.floating[Any]]
 
@@ -94,14 +94,14 @@ class NativeEngine(Engine):
         return NativeDecoder(self._decoder_in_core(n))
 
     def generate(
-        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Rng]
+        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Lcg]
     ) -> list[list[int]]:
         """As BatchGenerator has it: whole texts in one call."""
-        states = np.array([rng.state()[0] for rng in rngs], np.uint64)
+        states = np.array([rng.number for rng in rngs], np.uint64)
         decoder = self._decoder_in_core(min(len(rngs), BUNDLE))
         ids, lengths, states = decoder.generate(np.array(prompt, np.int32), stop, temperature, states)
         for rng, state in zip(rngs, states.tolist(), strict=True):
-            rng.restore([state])
+            rng.number = state
         return [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
 
     def _decoder_in_core(self, n: int) -> _core.Decoder:
