@@ -19,18 +19,22 @@ namespace {
 
 class PythonDecoder {
  public:
-  PythonDecoder(const AnyArray& parameters, int64_t n, int vocab_size, int block_size, int n_layer, int n_embd,
-                int n_head, bool tied, bool embedding_norm, const std::string& activation, double norm_eps,
-                const std::string& dtype, std::optional<std::string> level)
-      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation, norm_eps)),
+  PythonDecoder(const AnyArray& parameters, int64_t n, int vocab_size, int block_size, int n_layer,
+                int n_embd, int n_head, bool tied, bool embedding_norm, const std::string& activation,
+                double norm_eps, const std::string& dtype, std::optional<std::string> level)
+      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm,
+                             activation, norm_eps)),
         n_(n) {
-    if (n < 1) throw nb::value_error(("Decoder: expected at least 1 sequence, got " + std::to_string(n)).c_str());
+    if (n < 1)
+      throw nb::value_error(("Decoder: expected at least 1 sequence, got " + std::to_string(n)).c_str());
     const Level chosen = find_level(level);
     const std::vector<int64_t> size{shape_.parameters()};
     if (dtype == "float32") {
-      decoder_ = made(chosen.make_float_decoder(shape_, checked<float>(parameters, "Decoder: parameters", size), n));
+      decoder_ =
+          made(chosen.make_float_decoder(shape_, checked<float>(parameters, "Decoder: parameters", size), n));
     } else if (dtype == "float64") {
-      decoder_ = made(chosen.make_double_decoder(shape_, checked<double>(parameters, "Decoder: parameters", size), n));
+      decoder_ = made(
+          chosen.make_double_decoder(shape_, checked<double>(parameters, "Decoder: parameters", size), n));
     } else {
       throw nb::value_error(("Decoder: expected dtype float32 or float64, got " + dtype).c_str());
     }
@@ -45,7 +49,9 @@ class PythonDecoder {
     const auto tokens = copied<int32_t>(ids, "feed: ids", {n_});
     check_tokens(tokens, "feed");
     if (fed_ >= shape_.block_size) {
-      throw nb::value_error(("decoder: expected at most block_size = " + std::to_string(shape_.block_size) + " tokens").c_str());
+      throw nb::value_error(
+          ("decoder: expected at most block_size = " + std::to_string(shape_.block_size) + " tokens")
+              .c_str());
     }
     nb::object result;
     with_decoder("feed", [&]<class Real>(Decoder<Real>& decoder) {
@@ -64,8 +70,10 @@ class PythonDecoder {
     const auto begin = copied<int32_t>(prompt, "generate: prompt", {-1});
     check_tokens(begin, "generate");
     if (begin.empty() || int64_t(begin.size()) > shape_.block_size) {
-      throw nb::value_error(("generate: expected a prompt of 1 … block_size = " + std::to_string(shape_.block_size) +
-                             " tokens, got " + std::to_string(begin.size())).c_str());
+      throw nb::value_error(
+          ("generate: expected a prompt of 1 … block_size = " + std::to_string(shape_.block_size) +
+           " tokens, got " + std::to_string(begin.size()))
+              .c_str());
     }
     if (!(temperature >= 0)) throw nb::value_error("generate: expected a temperature of at least 0");
     auto generators = copied<uint64_t>(states, "generate: states", {-1});
@@ -92,7 +100,8 @@ class PythonDecoder {
     for (const int32_t token : tokens) {
       if (token < 0 || token >= shape_.vocab_size) {
         throw nb::value_error((std::string(operation) + ": expected token ids in 0 … vocab_size - 1 = " +
-                               std::to_string(shape_.vocab_size - 1) + ", got " + std::to_string(token)).c_str());
+                               std::to_string(shape_.vocab_size - 1) + ", got " + std::to_string(token))
+                                  .c_str());
       }
     }
   }
@@ -101,7 +110,8 @@ class PythonDecoder {
   template <class F>
   void with_decoder(const char* operation, F f) {
     const std::unique_lock<std::mutex> alone(in_use_, std::try_to_lock);
-    if (!alone) throw std::runtime_error(std::string(operation) + ": this decoder is in use by another thread");
+    if (!alone)
+      throw std::runtime_error(std::string(operation) + ": this decoder is in use by another thread");
     std::visit([&](auto& decoder) { f(*decoder); }, decoder_);
   }
 
@@ -117,13 +127,16 @@ void bind_decoder(nb::module_& module) {
   nb::class_<PythonDecoder>(module, "Decoder", "Keys and values of n sequences that advance together.")
       .def(nb::init<const AnyArray&, int64_t, int, int, int, int, int, bool, bool, const std::string&, double,
                     const std::string&, std::optional<std::string>>(),
-           "parameters"_a.noconvert(), "n"_a, nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a, "n_embd"_a,
-           "n_head"_a, "tied"_a, "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a, "level"_a = nb::none())
+           "parameters"_a.noconvert(), "n"_a, nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a,
+           "n_embd"_a, "n_head"_a, "tied"_a, "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a,
+           "level"_a = nb::none())
       .def("reset", &PythonDecoder::reset, "Forget everything that was fed.")
-      .def("feed", &PythonDecoder::feed, "ids"_a.noconvert(), "Append a token to each sequence: ids (n) -> logits (n, V).")
+      .def("feed", &PythonDecoder::feed, "ids"_a.noconvert(),
+           "Append a token to each sequence: ids (n) -> logits (n, V).")
       .def("generate", &PythonDecoder::generate, "prompt"_a.noconvert(), "stop"_a, "temperature"_a,
            "states"_a.noconvert(),
-           "Whole texts, one for each generator state: ids (n, room), their lengths (n), the states after (n).");
+           "Whole texts, one for each generator state: ids (n, room), their lengths (n), the states after "
+           "(n).");
 }
 
 }  // namespace motegpt::bindings

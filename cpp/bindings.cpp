@@ -36,13 +36,15 @@ class Sequences {
       : tokens_(copied<int32_t>(tokens, "Sequences: tokens", {-1})),
         offsets_(copied<int64_t>(offsets, "Sequences: offsets", {-1})) {
     if (offsets_.empty() || offsets_.front() != 0 || offsets_.back() != int64_t(tokens_.size())) {
-      throw nb::value_error(("Sequences: expected offsets to run from 0 to " + std::to_string(tokens_.size()) +
-                             ", the number of tokens").c_str());
+      throw nb::value_error(("Sequences: expected offsets to run from 0 to " +
+                             std::to_string(tokens_.size()) + ", the number of tokens")
+                                .c_str());
     }
     for (size_t s = 0; s + 1 < offsets_.size(); ++s) {
       if (offsets_[s + 1] < offsets_[s]) {
         throw nb::value_error(("Sequences: expected offsets to rise, but offsets[" + std::to_string(s + 1) +
-                               "] is below the one before it").c_str());
+                               "] is below the one before it")
+                                  .c_str());
       }
     }
     for (const int32_t token : tokens_) {
@@ -57,21 +59,25 @@ class Sequences {
   void check(const Shape& shape, int64_t s, const char* operation) const {
     const std::string name = std::string(operation) + ": ";
     if (s < 0 || s >= count()) {
-      throw nb::index_error((name + "expected sequence numbers in 0 … " + std::to_string(count() - 1) + ", got " +
-                             std::to_string(s)).c_str());
+      throw nb::index_error((name + "expected sequence numbers in 0 … " + std::to_string(count() - 1) +
+                             ", got " + std::to_string(s))
+                                .c_str());
     }
     const int64_t inputs = offsets_[s + 1] - offsets_[s] - 1;
     if (inputs < 1 || inputs > shape.block_size) {
-      throw nb::value_error((name + "expected sequences of 2 … block_size + 1 = " + std::to_string(shape.block_size + 1) +
-                             " tokens, but sequence " + std::to_string(s) + " has " + std::to_string(inputs + 1)).c_str());
+      throw nb::value_error(
+          (name + "expected sequences of 2 … block_size + 1 = " + std::to_string(shape.block_size + 1) +
+           " tokens, but sequence " + std::to_string(s) + " has " + std::to_string(inputs + 1))
+              .c_str());
     }
   }
 
   void check_tokens(const Shape& shape, const char* operation) const {
     if (!tokens_.empty() && (lowest_ < 0 || highest_ >= shape.vocab_size)) {
       throw nb::value_error((std::string(operation) + ": expected token ids in 0 … vocab_size - 1 = " +
-                             std::to_string(shape.vocab_size - 1) + ", got ids from " + std::to_string(lowest_) + " to " +
-                             std::to_string(highest_)).c_str());
+                             std::to_string(shape.vocab_size - 1) + ", got ids from " +
+                             std::to_string(lowest_) + " to " + std::to_string(highest_))
+                                .c_str());
     }
   }
 
@@ -90,35 +96,41 @@ struct Steps {
   std::vector<double> weights;
   Batches batches;
 
-  Steps(const Sequences& sequences, const Shape& shape, std::vector<int64_t>&& which, std::vector<double>&& counts,
-        int64_t count, const char* operation)
+  Steps(const Sequences& sequences, const Shape& shape, std::vector<int64_t>&& which,
+        std::vector<double>&& counts, int64_t count, const char* operation)
       : indices(std::move(which)),
         weights(std::move(counts)),
-        batches{sequences.view(), count, count ? int64_t(indices.size()) / count : 0, indices.data(), weights.data()} {
-    if (count && indices.empty()) throw nb::value_error((std::string(operation) + ": expected at least one sequence a step").c_str());
+        batches{sequences.view(), count, count ? int64_t(indices.size()) / count : 0, indices.data(),
+                weights.data()} {
+    if (count && indices.empty())
+      throw nb::value_error((std::string(operation) + ": expected at least one sequence a step").c_str());
     sequences.check_tokens(shape, operation);
     for (const int64_t s : indices) sequences.check(shape, s, operation);
   }
 
   int64_t tokens() const {
     int64_t total = 0;
-    for (const int64_t s : indices) total += batches.sequences.offsets[s + 1] - batches.sequences.offsets[s] - 1;
+    for (const int64_t s : indices)
+      total += batches.sequences.offsets[s + 1] - batches.sequences.offsets[s] - 1;
     return total;
   }
 };
 
 double bound_of(std::optional<double> clip, const char* what) {
-  if (clip && !(*clip > 0)) throw nb::value_error((std::string(what) + ": expected a bound above 0, or None").c_str());
+  if (clip && !(*clip > 0))
+    throw nb::value_error((std::string(what) + ": expected a bound above 0, or None").c_str());
   return clip.value_or(std::numeric_limits<double>::infinity());
 }
 
 class Model {
  public:
   Model(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied, bool embedding_norm,
-        const std::string& activation, double norm_eps, const std::string& dtype, std::optional<std::string> level,
-        int threads, bool checkpoint_activations)
-      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation, norm_eps)) {
-    if (threads < 0 || threads > 256) throw nb::value_error("Model: expected threads in 1 … 256, or 0 for every core");
+        const std::string& activation, double norm_eps, const std::string& dtype,
+        std::optional<std::string> level, int threads, bool checkpoint_activations)
+      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm,
+                             activation, norm_eps)) {
+    if (threads < 0 || threads > 256)
+      throw nb::value_error("Model: expected threads in 1 … 256, or 0 for every core");
     const motegpt::Level& chosen = find_level(level);
     level_ = chosen.name;
     const motegpt::Execution execution{threads, checkpoint_activations};
@@ -147,13 +159,15 @@ class Model {
       const size_t size = size_t(shape_.parameters());
       std::vector<Real> p(size), m(size), v(size);
       core.store(p.data(), m.data(), v.data());
-      result = nb::make_tuple(to_numpy(std::move(p), {size}), to_numpy(std::move(m), {size}), to_numpy(std::move(v), {size}));
+      result = nb::make_tuple(to_numpy(std::move(p), {size}), to_numpy(std::move(m), {size}),
+                              to_numpy(std::move(v), {size}));
     });
     return result;
   }
 
-  nb::object train(const Sequences& sequences, const AnyArray& indices, const AnyArray& weights, const AnyArray& rates,
-                   std::optional<double> clip_node, std::optional<double> clip_value, std::optional<double> clip_norm) {
+  nb::object train(const Sequences& sequences, const AnyArray& indices, const AnyArray& weights,
+                   const AnyArray& rates, std::optional<double> clip_node, std::optional<double> clip_value,
+                   std::optional<double> clip_norm) {
     auto which = copied<int64_t>(indices, "train: indices", {-1, -1});
     const int64_t count = int64_t(indices.shape(0));
     auto counts = copied<double>(weights, "train: weights", {count, int64_t(indices.shape(1))});
@@ -165,7 +179,8 @@ class Model {
     std::vector<double> losses(size_t(count), 0.0);
     with_core("train", [&]<class Real>(Core<Real>& core) {
       nb::gil_scoped_release unlocked;
-      if (count) core.train(steps.batches, reinterpret_cast<const AdamRates*>(numbers.data()), clips, losses.data());
+      if (count)
+        core.train(steps.batches, reinterpret_cast<const AdamRates*>(numbers.data()), clips, losses.data());
     });
     return to_numpy(std::move(losses), {size_t(count)});
   }
@@ -213,7 +228,9 @@ class Model {
   template <class F>
   void with_core(const char* operation, F f) {
     const std::unique_lock<std::mutex> alone(in_use_, std::try_to_lock);
-    if (!alone) throw std::runtime_error(std::string(operation) + ": this model is in use by another thread; give each its own");
+    if (!alone)
+      throw std::runtime_error(std::string(operation) +
+                               ": this model is in use by another thread; give each its own");
     std::visit([&](auto& core) { f(*core); }, core_);
   }
 
@@ -242,26 +259,30 @@ std::vector<std::string> levels() {
 }  // namespace
 
 NB_MODULE(_core, module) {
-  module.doc() = "The native core of motegpt. Flat arrays are canonical: every matrix (out, in), one after the other.";
+  module.doc() =
+      "The native core of motegpt. Flat arrays are canonical: every matrix (out, in), one after the other.";
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
   module.def("compiler", &compiler, "What compiled the core.");
-  nb::class_<Sequences>(module, "Sequences", "Token sequences laid end to end: number s is tokens[offsets[s]:offsets[s + 1]].")
+  nb::class_<Sequences>(module, "Sequences",
+                        "Token sequences laid end to end: number s is tokens[offsets[s]:offsets[s + 1]].")
       .def(nb::init<const AnyArray&, const AnyArray&>(), "tokens"_a.noconvert(), "offsets"_a.noconvert())
       .def("__len__", &Sequences::count);
   bind_decoder(module);
   nb::class_<Model>(module, "Model", "Parameters, Adam's moments, and the buffers to train them.")
       .def(nb::init<int, int, int, int, int, bool, bool, const std::string&, double, const std::string&,
                     std::optional<std::string>, int, bool>(),
-           nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a, "n_embd"_a, "n_head"_a, "tied"_a, "embedding_norm"_a,
-           "activation"_a, "norm_eps"_a, "dtype"_a, "level"_a = nb::none(), "threads"_a = 0,
-           "checkpoint_activations"_a = false)
+           nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a, "n_embd"_a, "n_head"_a, "tied"_a,
+           "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a, "level"_a = nb::none(),
+           "threads"_a = 0, "checkpoint_activations"_a = false)
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "m"_a.noconvert(), "v"_a.noconvert(),
            "Take over flat parameters and moments.")
       .def("store", &Model::store, "Copies of the flat parameters, m and v.")
-      .def("train", &Model::train, "sequences"_a, "indices"_a.noconvert(), "weights"_a.noconvert(), "rates"_a.noconvert(),
-           "clip_node"_a = nb::none(), "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(),
-           "Train; indices and weights (count, B), rates (count, 8) in the order of AdamRates -> losses (count).")
+      .def("train", &Model::train, "sequences"_a, "indices"_a.noconvert(), "weights"_a.noconvert(),
+           "rates"_a.noconvert(), "clip_node"_a = nb::none(), "clip_value"_a = nb::none(),
+           "clip_norm"_a = nb::none(),
+           "Train; indices and weights (count, B), rates (count, 8) in the order of AdamRates -> losses "
+           "(count).")
       .def("gradients", &Model::gradients, "sequences"_a, "indices"_a.noconvert(), "weights"_a.noconvert(),
            "clip_node"_a = nb::none(), "Loss and flat gradient of one batch; indices and weights (B).")
       .def("logits", &Model::logits, "sequences"_a, "indices"_a.noconvert(),

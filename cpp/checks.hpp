@@ -25,35 +25,50 @@ inline std::string shape_text(const AnyArray& array) {
 template <class T>
 const char* dtype_name();
 template <>
-inline const char* dtype_name<int32_t>() { return "int32"; }
+inline const char* dtype_name<int32_t>() {
+  return "int32";
+}
 template <>
-inline const char* dtype_name<int64_t>() { return "int64"; }
+inline const char* dtype_name<int64_t>() {
+  return "int64";
+}
 template <>
-inline const char* dtype_name<uint64_t>() { return "uint64"; }
+inline const char* dtype_name<uint64_t>() {
+  return "uint64";
+}
 template <>
-inline const char* dtype_name<float>() { return "float32"; }
+inline const char* dtype_name<float>() {
+  return "float32";
+}
 template <>
-inline const char* dtype_name<double>() { return "float64"; }
+inline const char* dtype_name<double>() {
+  return "float64";
+}
 
 /// The numbers of a C-contiguous array of dtype T and the given shape, -1 standing for any length.
 template <class T>
 const T* checked(const AnyArray& array, const char* what, const std::vector<int64_t>& shape) {
   if (array.dtype() != nb::dtype<T>()) {
     throw nb::type_error((std::string(what) + ": expected dtype " + dtype_name<T>() +
-                          "; try numpy.ascontiguousarray(array, dtype=numpy." + dtype_name<T>() + ")").c_str());
+                          "; try numpy.ascontiguousarray(array, dtype=numpy." + dtype_name<T>() + ")")
+                             .c_str());
   }
   bool fits = array.ndim() == shape.size();
-  for (size_t i = 0; fits && i < shape.size(); ++i) fits = shape[i] < 0 || int64_t(array.shape(i)) == shape[i];
+  for (size_t i = 0; fits && i < shape.size(); ++i)
+    fits = shape[i] < 0 || int64_t(array.shape(i)) == shape[i];
   if (!fits) {
     std::string expected = "(";
-    for (size_t i = 0; i < shape.size(); ++i) expected += (i ? ", " : "") + (shape[i] < 0 ? "*" : std::to_string(shape[i]));
-    throw nb::value_error((std::string(what) + ": expected shape " + expected + "), got " + shape_text(array)).c_str());
+    for (size_t i = 0; i < shape.size(); ++i)
+      expected += (i ? ", " : "") + (shape[i] < 0 ? "*" : std::to_string(shape[i]));
+    throw nb::value_error(
+        (std::string(what) + ": expected shape " + expected + "), got " + shape_text(array)).c_str());
   }
   int64_t stride = 1;
   for (size_t i = array.ndim(); i-- > 0; stride *= int64_t(array.shape(i))) {
     if (array.size() > 0 && array.shape(i) > 1 && array.stride(i) != stride) {
       throw nb::value_error(
-          (std::string(what) + ": expected a C-contiguous array; try numpy.ascontiguousarray(array)").c_str());
+          (std::string(what) + ": expected a C-contiguous array; try numpy.ascontiguousarray(array)")
+              .c_str());
     }
   }
   return static_cast<const T*>(array.data());
@@ -76,16 +91,23 @@ nb::object to_numpy(std::vector<T>&& values, std::vector<size_t> shape) {
 /// The shape of a model; raises where there is no such model.
 inline Shape checked_shape(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
                            bool embedding_norm, const std::string& activation, double norm_eps) {
-  for (const auto& [name, value] : {std::pair{"vocab_size", vocab_size}, {"block_size", block_size},
-                                    {"n_layer", n_layer}, {"n_embd", n_embd}, {"n_head", n_head}}) {
-    if (value < 1) throw nb::value_error((std::string("Model: expected ") + name + " of at least 1, got " + std::to_string(value)).c_str());
+  for (const auto& [name, value] : {std::pair{"vocab_size", vocab_size},
+                                    {"block_size", block_size},
+                                    {"n_layer", n_layer},
+                                    {"n_embd", n_embd},
+                                    {"n_head", n_head}}) {
+    if (value < 1)
+      throw nb::value_error(
+          (std::string("Model: expected ") + name + " of at least 1, got " + std::to_string(value)).c_str());
   }
   const double C = n_embd, parameters = (2.0 * vocab_size + block_size) * C + 12.0 * n_layer * C * C;
   if (parameters > 2147483647.0) throw nb::value_error("Model: expected at most 2147483647 parameters");
   if (n_embd % n_head) throw nb::value_error("Model: expected n_embd to be a multiple of n_head");
-  if (activation != "relu" && activation != "squared_relu") throw nb::value_error("Model: expected activation relu or squared_relu");
+  if (activation != "relu" && activation != "squared_relu")
+    throw nb::value_error("Model: expected activation relu or squared_relu");
   if (!(norm_eps > 0)) throw nb::value_error("Model: expected norm_eps above 0");
-  return {vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation == "squared_relu", norm_eps};
+  return {vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation == "squared_relu",
+          norm_eps};
 }
 
 /// The level of that name, the fastest if there is none; raises if it cannot run here.

@@ -1,4 +1,8 @@
 // Which levels there are, and which of them this processor can run.
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "motegpt/generation.hpp"
 
 namespace motegpt {
@@ -18,16 +22,44 @@ MOTEGPT_DECLARE(avx2)
 MOTEGPT_DECLARE(avx512)
 #endif
 
+#if defined(__x86_64__)
+namespace {
+
+/// Which register files the operating system saves for a program, bit by bit (XCR0).
+unsigned saved_registers() {
+  unsigned low, high;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  return low;
+}
+
+struct Processor {
+  bool avx2 = false, avx512 = false;
+
+  /// Asks for what the flags in CMakeLists.txt let the compiler use; the bits are those of CPUID.
+  Processor() {
+    unsigned a, b, c, d;
+    constexpr unsigned fma = 1u << 12, osxsave = 1u << 27;
+    if (!__get_cpuid(1, &a, &b, &c, &d) || (c & (fma | osxsave)) != (fma | osxsave)) return;
+    constexpr unsigned ymm = 0x6, zmm = 0xe6;
+    const unsigned saved = saved_registers();
+    constexpr unsigned bmi = 1u << 3, avx2_bit = 1u << 5, bmi2 = 1u << 8;
+    constexpr unsigned f = 1u << 16, dq = 1u << 17, cd = 1u << 28, bw = 1u << 30, vl = 1u << 31;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return;
+    constexpr unsigned first = bmi | avx2_bit | bmi2, second = f | dq | cd | bw | vl;
+    avx2 = (b & first) == first && (saved & ymm) == ymm;
+    avx512 = avx2 && (b & second) == second && (saved & zmm) == zmm;
+  }
+};
+
+}  // namespace
+#endif
+
 int usable_levels(Level* levels) {
   int count = 0;
 #if defined(__x86_64__)
-  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi") &&
-                    __builtin_cpu_supports("bmi2");
-  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                      __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") &&
-                      __builtin_cpu_supports("avx512vl");
-  if (avx512) levels[count++] = MOTEGPT_LEVEL_NAMED(avx512);
-  if (avx2) levels[count++] = MOTEGPT_LEVEL_NAMED(avx2);
+  const Processor processor;
+  if (processor.avx512) levels[count++] = MOTEGPT_LEVEL_NAMED(avx512);
+  if (processor.avx2) levels[count++] = MOTEGPT_LEVEL_NAMED(avx2);
 #endif
   levels[count++] = MOTEGPT_LEVEL_NAMED(baseline);
   return count;

@@ -16,11 +16,13 @@ Core<double>* MOTEGPT_NAME(make_double, MOTEGPT_LEVEL)(const Shape& shape, const
   return new MOTEGPT_LEVEL::Trainer<double>(shape, execution);
 }
 
-Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& shape, const float* w, int64_t n) {
+Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& shape, const float* w,
+                                                                int64_t n) {
   return new MOTEGPT_LEVEL::BundledDecoder<float>(shape, w, n);
 }
 
-Decoder<double>* MOTEGPT_NAME(make_double_decoder, MOTEGPT_LEVEL)(const Shape& shape, const double* w, int64_t n) {
+Decoder<double>* MOTEGPT_NAME(make_double_decoder, MOTEGPT_LEVEL)(const Shape& shape, const double* w,
+                                                                  int64_t n) {
   return new MOTEGPT_LEVEL::BundledDecoder<double>(shape, w, n);
 }
 

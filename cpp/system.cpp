@@ -39,7 +39,8 @@ void Memory::reserve(int64_t bytes) {
   if (bytes <= bytes_) return;
   release();
   const int64_t alignment = bytes >= 4 * large_page ? large_page : page;
-  block_ = calloc(size_t(bytes + alignment), 1);  // large blocks come as pages that are zero without being touched
+  block_ =
+      calloc(size_t(bytes + alignment), 1);  // large blocks come as pages that are zero without being touched
   if (!block_) throw std::bad_alloc();
   const auto address = reinterpret_cast<uintptr_t>(block_);
   data_ = static_cast<char*>(block_) + (alignment - address % alignment) % alignment;
@@ -64,7 +65,9 @@ namespace {
 class SpinningTeam final : public Team {
  public:
   explicit SpinningTeam(int size)
-      : size_(size), looks_(size > int(std::thread::hardware_concurrency()) ? 0 : patience), places_(size + 1) {
+      : size_(size),
+        looks_(size > int(std::thread::hardware_concurrency()) ? 0 : patience),
+        places_(size + 1) {
     for (int rank = 1; rank < size; ++rank) threads_.emplace_back([this, rank] { serve(rank); });
   }
 
@@ -97,7 +100,8 @@ class SpinningTeam final : public Team {
       if (place.round.load(std::memory_order_acquire) != round) return;
       relax();
     }
-    while (place.round.load(std::memory_order_acquire) == round) place.round.wait(round, std::memory_order_acquire);
+    while (place.round.load(std::memory_order_acquire) == round)
+      place.round.wait(round, std::memory_order_acquire);
   }
 
  private:

@@ -50,7 +50,8 @@ struct VectorRates {
 
 /// Updates the numbers first … last - 1 of w, m and v, whole vectors; gradient(i) is that of the vector at i.
 template <class Real, bool Decay, class F>
-MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, VectorRates<Real> rates, F gradient) {
+MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, VectorRates<Real> rates,
+                           F gradient) {
   for (Index i = first; i < last; i += lanes<Real>) {
     const Vector<Real> g = gradient(i), before = load(all.w + i);
     const Vector<Real> m = load(all.m + i) * rates.keep_m + g * rates.take_m;
@@ -81,7 +82,8 @@ template <class Real>
 
 /// Rows first … first + height of the panel at column c are written across, into the columns first … of wᵀ.
 template <class Real>
-void turn_strip(const Parameters<Real>& all, const Matrix& matrix, Index first, Index c, Index height, Index width) {
+void turn_strip(const Parameters<Real>& all, const Matrix& matrix, Index first, Index c, Index height,
+                Index width) {
   for (Index o = first; o < first + height; o += lanes<Real>) {
     const Index panel = o / panel_width<Real> * panel_width<Real>;
     const Index row = smaller(padded<Real>(matrix.out) - panel, panel_width<Real>);
@@ -109,8 +111,8 @@ Index strips(const Layout<Real>& layout) {
   return count;
 }
 
-/// Call f for the strips of a matrix: f(matrix, o, c, begin, height, width) for rows o … o + height of the panel
-/// at column c, which lie together from `begin` on.
+/// Call f for the strips of a matrix: f(matrix, o, c, begin, height, width) for rows o … o + height of the
+/// panel at column c, which lie together from `begin` on.
 template <class Real, class F>
 MOTEGPT_INLINE void for_strips(const Matrix& matrix, F f) {
   for (Index c = 0; c < padded<Real>(matrix.in); c += panel_width<Real>) {

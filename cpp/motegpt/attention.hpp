@@ -73,8 +73,10 @@ void transpose_head(Index T, Index D, const Real* x, Index row, Real* out) {
       Vector<Real> block[lanes<Real>] = {};
       for (Index i = 0; i < height; ++i) {
         const Real* from = x + (t + i) * row + d;
-        if (width == lanes<Real>) block[i] = load(from);
-        else for (Index j = 0; j < width; ++j) block[i][j] = from[j];
+        if (width == lanes<Real>)
+          block[i] = load(from);
+        else
+          for (Index j = 0; j < width; ++j) block[i][j] = from[j];
       }
       transpose<Real>(block);
       for (Index j = 0; j < width; ++j) store(out + (d + j) * out_row + t, block[j]);
@@ -82,7 +84,7 @@ void transpose_head(Index T, Index D, const Real* x, Index row, Real* out) {
   }
 }
 
-/// Scores of query t, in place: p = softmax(x · scale) over positions 0 … t, zero up to `end`. Returns 1 / Σe.
+/// Scores of query t become p = softmax(x · scale) over positions 0 … t, zero up to `end`. Returns 1 / Σe.
 template <class Real>
 Real causal_softmax(Index t, Index end, Real scale, Real* x) {
   Vector<Real> largest = broadcast(x[0]), total = {};
@@ -123,7 +125,8 @@ void softmax_backward_by_node(Index t, Index end, Real scale, Real inverse, cons
   Real dinverse = 0;
   for (Index u = 0; u <= t; ++u) dinverse += clip(dp[u]) * (p[u] / inverse);
   const Real dtotal = clip(-clip(dinverse) * inverse * inverse);
-  for (Index u = 0; u <= t; ++u) dp[u] = clip(clip(clip(dp[u]) * inverse + dtotal) * (p[u] / inverse)) * scale;
+  for (Index u = 0; u <= t; ++u)
+    dp[u] = clip(clip(clip(dp[u]) * inverse + dtotal) * (p[u] / inverse)) * scale;
   for (Index u = t + 1; u < end; ++u) dp[u] = 0;
 }
 
@@ -144,7 +147,8 @@ void attention(const Head<Real>& head, Real* p, Real* inverse, Index inverse_row
   for (Index t = 0; t < T; t += detail::query_block) {
     const Index M = smaller(detail::query_block, T - t), end = padded<Real>(t + M);
     Real* scores = p + t * p_row;
-    multiply(M, end, D, rows(q + t * row, row), row_major(scratch.turned, turned_row), row_major(scores, p_row), false);
+    multiply(M, end, D, rows(q + t * row, row), row_major(scratch.turned, turned_row),
+             row_major(scores, p_row), false);
     for (Index i = 0; i < M; ++i) {
       inverse[(t + i) * inverse_row] = detail::causal_softmax(t + i, end, scale, scores + i * p_row);
     }
@@ -158,8 +162,9 @@ void attention(const Head<Real>& head, Real* p, Real* inverse, Index inverse_row
 ///
 ///   p, inverse of the forward, dy (T, D) -> dqkv (T, 3C), this head's channels of it
 template <class Real>
-void attention_backward(const Head<Real>& head, const Real* p, const Real* inverse, Index inverse_row, const Real* dy,
-                        Real* dqkv, const AttentionScratch<Real>& scratch, NodeClip<Real> clip) {
+void attention_backward(const Head<Real>& head, const Real* p, const Real* inverse, Index inverse_row,
+                        const Real* dy, Real* dqkv, const AttentionScratch<Real>& scratch,
+                        NodeClip<Real> clip) {
   const auto [T, D, C, row, y_row, p_row, q] = head;
   const Real *k = q + C, *v = k + C;
   const Real scale = 1 / square_root_of(Real(D));
@@ -170,8 +175,8 @@ void attention_backward(const Head<Real>& head, const Real* p, const Real* inver
   for (Index t = 0; t < T; t += detail::query_block) {
     const Index M = smaller(detail::query_block, T - t), end = padded<Real>(t + M);
     Real* dp = scratch.dp + t * dp_row;
-    multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.turned, turned_row), row_major(dp, dp_row),
-             false);
+    multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.turned, turned_row),
+             row_major(dp, dp_row), false);
     for (Index i = 0; i < M; ++i) {
       const Real* probabilities = p + (t + i) * p_row;
       if (clip.active()) {
@@ -191,7 +196,8 @@ void attention_backward(const Head<Real>& head, const Real* p, const Real* inver
     for (Index u = 0; u < T; u += detail::query_block) {
       const Index M = smaller(detail::query_block, T - u);
       multiply(M, width, T - u, transposed(matrix + u * stride + u, stride),
-               row_major(const_cast<Real*>(right) + u * width, width), row_major(result.data + u * width, width), false);
+               row_major(const_cast<Real*>(right) + u * width, width),
+               row_major(result.data + u * width, width), false);
     }
     detail::scatter_head(T, D, scratch.result, out, row);
   };

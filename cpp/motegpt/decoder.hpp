@@ -81,9 +81,10 @@ class Bundle {
   }
 
   /// y = W[first … first + count - 1] · x, or y += …   x (in, width) -> y (count, width)
-  void product(const Real* w, const Matrix& matrix, Index first, Index count, Real* x, Real* y, bool accumulate) {
-    multiply(count, width_, matrix.in, rows(w + matrix.flat + first * matrix.in, matrix.in), row_major(x, width_),
-             row_major(y, width_), accumulate);
+  void product(const Real* w, const Matrix& matrix, Index first, Index count, Real* x, Real* y,
+               bool accumulate) {
+    multiply(count, width_, matrix.in, rows(w + matrix.flat + first * matrix.in, matrix.in),
+             row_major(x, width_), row_major(y, width_), accumulate);
   }
 
   /// y = x · (mean(x²) + eps)^-½, the mean over channels.   x, y (C, width)
@@ -103,7 +104,8 @@ class Bundle {
     Vector<Real> highest = broadcast(-Real(__builtin_huge_val()));
     for (Index t = 0; t <= position_; ++t) {
       Vector<Real> score = {};
-      for (Index d = 0; d < D; ++d) score += load(q_ + at + d * width_) * load(keys + t * step + at + d * width_);
+      for (Index d = 0; d < D; ++d)
+        score += load(q_ + at + d * width_) * load(keys + t * step + at + d * width_);
       score *= scale;
       highest = maximum(highest, score);
       store(scores_ + t * lanes<Real>, score);
@@ -126,7 +128,7 @@ class Bundle {
   const Shape& shape_;
   const Layout<Real>& layout_;
   Index width_, C_, position_ = 0;
-  Real *keys_, *values_;  // (n_layer, block_size, C, width)
+  Real *keys_, *values_;    // (n_layer, block_size, C, width)
   Real *x_, *h_, *q_, *a_;  // (C, width)
   Real *u_, *logits_;       // (4C, width), (V, width)
   Real* scores_;            // (block_size) vectors
@@ -137,7 +139,10 @@ template <class Real>
 class BundledDecoder final : public Decoder<Real> {
  public:
   BundledDecoder(const Shape& shape, const Real* parameters, int64_t n)
-      : shape_(shape), n_(n), layout_memory_(layout_bytes(shape)), layout_(make_layout(shape_, layout_memory_)) {
+      : shape_(shape),
+        n_(n),
+        layout_memory_(layout_bytes(shape)),
+        layout_(make_layout(shape_, layout_memory_)) {
     Arena counting;
     lay_out(counting);
     memory_.reserve(counting.used());
@@ -165,7 +170,8 @@ class BundledDecoder final : public Decoder<Real> {
     }
   }
 
-  void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids, int64_t* lengths) override {
+  void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
+                int64_t* lengths) override {
     const Index room = shape_.block_size - request.prompt_length + 1;
     Bundle<Real>& bundle = *bundle_[0];
     const Index most = size_of(0);
@@ -213,8 +219,8 @@ class BundledDecoder final : public Decoder<Real> {
     bundle.feed(w_, latest_);
   }
 
-  void generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, Index room, uint64_t* states,
-                       int32_t* ids, int64_t* lengths) {
+  void generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, Index room,
+                       uint64_t* states, int32_t* ids, int64_t* lengths) {
     bundle.reset();
     for (Index i = 0; i < request.prompt_length; ++i) {
       for (Index s = 0; s < bundle.width(); ++s) latest_[s] = request.prompt[i];

@@ -34,8 +34,9 @@ struct Division {
   }
 
  private:
-  static constexpr double worthwhile = 2e6;     // multiply-adds that are worth another thread
-  static constexpr Index fewest_positions = 32; // of a thread, to make up for the exchange of gradients and weights
+  static constexpr double worthwhile = 2e6;  // multiply-adds that are worth another thread
+  static constexpr Index fewest_positions =
+      32;  // of a thread, to make up for the exchange of gradients and weights
   static constexpr double most_unequal = 1.25;  // largest load of a thread over the average
 
   Index largest_load(const Batches& batches, Index step) const {

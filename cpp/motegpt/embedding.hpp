@@ -7,22 +7,24 @@ namespace motegpt::MOTEGPT_LEVEL {
 
 /// x[n] = wte[ids[n]] + wpe[positions[n]].   ids, positions (N), wte (V, C), wpe (block_size, C) -> x (N, C)
 template <class Real>
-void embedding(Index N, Index C, const int* ids, const int* positions, Columns<Real> wte, Columns<Real> wpe, Real* x) {
+void embedding(Index N, Index C, const int* ids, const int* positions, Columns<Real> wte, Columns<Real> wpe,
+               Real* x) {
   const Index row = padded<Real>(C);
   for (Index c = 0, j = 0; c < row; c += panel_width<Real>, ++j) {
     const Index width = smaller(row - c, panel_width<Real>);
     for (Index n = 0; n < N; ++n) {
       const Real* token = wte.panel(j) + ids[n] * width;
       const Real* position = wpe.panel(j) + positions[n] * width;
-      for (Index i = 0; i < width; i += lanes<Real>) store(x + n * row + c + i, load(token + i) + load(position + i));
+      for (Index i = 0; i < width; i += lanes<Real>)
+        store(x + n * row + c + i, load(token + i) + load(position + i));
     }
   }
 }
 
 /// dwte[ids[n]] += dx[n] and dwpe[positions[n]] += dx[n]: a row collects every place that used it.
 template <class Real>
-void embedding_backward(Index N, Index C, const int* ids, const int* positions, const Real* dx, Columns<Real> dwte,
-                        Columns<Real> dwpe) {
+void embedding_backward(Index N, Index C, const int* ids, const int* positions, const Real* dx,
+                        Columns<Real> dwte, Columns<Real> dwpe) {
   const Index row = padded<Real>(C);
   for (Index c = 0, j = 0; c < row; c += panel_width<Real>, ++j) {
     const Index width = smaller(row - c, panel_width<Real>);

@@ -27,7 +27,8 @@ class Decoder {
 
   /// Draw n texts, sequence i with the linear congruential generator of state states[i], which goes on.
   /// -> ids (n, room) and lengths (n), the stop token left out, where room = block_size - prompt_length + 1
-  virtual void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids, int64_t* lengths) = 0;
+  virtual void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
+                        int64_t* lengths) = 0;
 };
 
 }  // namespace motegpt

@@ -80,7 +80,8 @@ double cross_entropy(Index N, Index V, Real* x, const int* targets, const Real* 
 
 /// dx = weights · (p - onehot(target)).   e (N, V) of the forward becomes dx
 template <class Real>
-void cross_entropy_backward(Index N, Index V, Real* e, const int* targets, const Real* weights, LossTape<Real> tape) {
+void cross_entropy_backward(Index N, Index V, Real* e, const int* targets, const Real* weights,
+                            LossTape<Real> tape) {
   const Index row = padded<Real>(V);
   for (Index n = 0; n < N; ++n, e += row) {
     const Real scale = weights[n] * tape.inverse[n];

@@ -13,11 +13,12 @@ struct ExpConstants;
 template <>
 struct ExpConstants<float> {
   static constexpr float lowest = -87.0f;
-  static constexpr float rounder = 12582912.0f;  // 1.5 · 2²³: adding it leaves the rounded value in the low bits
+  static constexpr float rounder =
+      12582912.0f;  // 1.5 · 2²³: adding it leaves the rounded value in the low bits
   static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;
   static constexpr int mantissa_bits = 23;
   // Minimax for the relative error on |x| <= ln 2 / 2 (2e-9), lowest power first.
-  static constexpr float polynomial[] = {1.000000001f,   1.000000036f,   0.4999999208f, 0.1666642007f,
+  static constexpr float polynomial[] = {1.000000001f,  1.000000036f,    0.4999999208f,  0.1666642007f,
                                          0.0416682262f, 0.008374824054f, 0.001383683523f};
 };
 
@@ -28,10 +29,20 @@ struct ExpConstants<double> {
   static constexpr double ln2_high = 6.93147180369123816490e-01, ln2_low = 1.90821492927058770002e-10;
   static constexpr int mantissa_bits = 52;
   // 1 / n!: the first term left out is below 5e-18 on |x| <= ln 2 / 2.
-  static constexpr double polynomial[] = {
-      1.0,           1.0,            1.0 / 2,         1.0 / 6,          1.0 / 24,
-      1.0 / 120,     1.0 / 720,      1.0 / 5040,      1.0 / 40320,      1.0 / 362880,
-      1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800.0};
+  static constexpr double polynomial[] = {1.0,
+                                          1.0,
+                                          1.0 / 2,
+                                          1.0 / 6,
+                                          1.0 / 24,
+                                          1.0 / 120,
+                                          1.0 / 720,
+                                          1.0 / 5040,
+                                          1.0 / 40320,
+                                          1.0 / 362880,
+                                          1.0 / 3628800,
+                                          1.0 / 39916800,
+                                          1.0 / 479001600,
+                                          1.0 / 6227020800.0};
 };
 
 template <class Real, int N>
@@ -58,7 +69,7 @@ MOTEGPT_INLINE Vector<Real> exp(Vector<Real> x) {
   return of_bits<Real>(bits_of<Real>(y) + (bits_of<Real>(shifted) << Constants::mantissa_bits));
 }
 
-/// log x for x > 0 and normal: x = 2ⁿ · y with y in [√½, √2), log y = 2 artanh((y - 1) / (y + 1)) as its series.
+/// log x for x > 0 and normal: x = 2ⁿ · y with y in [√½, √2), and the series of 2 artanh((y - 1) / (y + 1)).
 template <class Real>
 MOTEGPT_INLINE Vector<Real> log(Vector<Real> x) {
   using Constants = detail::ExpConstants<Real>;
@@ -98,14 +109,24 @@ inline constexpr bool has_estimates = false;
 template <class Real>
 MOTEGPT_INLINE Vector<Real> square_root(Vector<Real> x) {
 #if defined(__AVX512F__)
-  if constexpr (sizeof(Real) == 4) return _mm512_sqrt_ps(x); else return _mm512_sqrt_pd(x);
+  if constexpr (sizeof(Real) == 4)
+    return _mm512_sqrt_ps(x);
+  else
+    return _mm512_sqrt_pd(x);
 #elif defined(__AVX__)
-  if constexpr (sizeof(Real) == 4) return _mm256_sqrt_ps(x); else return _mm256_sqrt_pd(x);
+  if constexpr (sizeof(Real) == 4)
+    return _mm256_sqrt_ps(x);
+  else
+    return _mm256_sqrt_pd(x);
 #elif defined(__SSE2__)
-  if constexpr (sizeof(Real) == 4) return _mm_sqrt_ps(x); else return _mm_sqrt_pd(x);
+  if constexpr (sizeof(Real) == 4)
+    return _mm_sqrt_ps(x);
+  else
+    return _mm_sqrt_pd(x);
 #else
   Vector<Real> y;
-  for (int i = 0; i < lanes<Real>; ++i) y[i] = sizeof(Real) == 4 ? __builtin_sqrtf(x[i]) : __builtin_sqrt(x[i]);
+  for (int i = 0; i < lanes<Real>; ++i)
+    y[i] = sizeof(Real) == 4 ? __builtin_sqrtf(x[i]) : __builtin_sqrt(x[i]);
   return y;
 #endif
 }
@@ -146,7 +167,10 @@ struct QuotientByRoot {
 
 template <class Real>
 MOTEGPT_INLINE Real square_root_of(Real x) {
-  if constexpr (sizeof(Real) == 4) return __builtin_sqrtf(x); else return __builtin_sqrt(x);
+  if constexpr (sizeof(Real) == 4)
+    return __builtin_sqrtf(x);
+  else
+    return __builtin_sqrt(x);
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

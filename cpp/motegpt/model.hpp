@@ -69,7 +69,8 @@ class Model {
   }
 
   /// Loss in nats of this share, from the logits; then, by `pass`, the gradient of every parameter.
-  double backward(Group<Real>& group, Scratch<Real>& scratch, Share share, const BackwardPass<Real>& pass) const {
+  double backward(Group<Real>& group, Scratch<Real>& scratch, Share share,
+                  const BackwardPass<Real>& pass) const {
     const Index first = share.begin(group.N), N = share.end(group.N) - first;
     Real *dx = group.dx + first * C_, *dlogits = group.logits + first * V_;
     const double loss = loss_and_dlogits(N, group, first, scratch);
@@ -121,7 +122,8 @@ class Model {
   }
 
   /// group.dx (N, C) after the layer becomes dx before it; each line mirrors one above, last first.
-  void layer_backward(int layer, Group<Real>& group, Scratch<Real>& scratch, Share share, const BackwardPass<Real>& pass) const {
+  void layer_backward(int layer, Group<Real>& group, Scratch<Real>& scratch, Share share,
+                      const BackwardPass<Real>& pass) const {
     const LayerTape<Real>& tape = group.layers[layer];
     const Index first = share.begin(group.N), N = share.end(group.N) - first;
     const Index c = first * C_, hidden = first * hidden_, qkv = first * qkv_row();
@@ -210,7 +212,8 @@ class Model {
   }
 
   NarrowHeads<Real> narrow_heads(const LayerTape<Real>& tape, Document document, Index unit) const {
-    return {document.length, plan_.C, qkv_row(), C_, tape.qkv + document.first * qkv_row() + unit * lanes<Real>};
+    return {document.length, plan_.C, qkv_row(), C_,
+            tape.qkv + document.first * qkv_row() + unit * lanes<Real>};
   }
 
   Real* narrow_tape(const LayerTape<Real>& tape, Document document, Index unit) const {
@@ -218,7 +221,12 @@ class Model {
   }
 
   Head<Real> head(const LayerTape<Real>& tape, Document document, Index unit) const {
-    return {document.length, plan_.D, plan_.C, qkv_row(), C_, padded<Real>(document.length),
+    return {document.length,
+            plan_.D,
+            plan_.C,
+            qkv_row(),
+            C_,
+            padded<Real>(document.length),
             tape.qkv + document.first * qkv_row() + unit * plan_.D};
   }
 
@@ -227,7 +235,8 @@ class Model {
   }
 
   /// tape.qkv -> tape.a
-  void attend(const Group<Real>& group, const LayerTape<Real>& tape, Scratch<Real>& scratch, Share share) const {
+  void attend(const Group<Real>& group, const LayerTape<Real>& tape, Scratch<Real>& scratch,
+              Share share) const {
     if (plan_.narrow) {
       with_width(plan_.D, [&]<int D>() {
         for_units(group, share, [&](Document document, Index unit) {
@@ -251,8 +260,8 @@ class Model {
       with_width(plan_.D, [&]<int D>() {
         for_units(group, share, [&](Document document, Index unit) {
           const Index at = document.first * C_ + unit * lanes<Real>;
-          narrow_attention_backward<Real, D>(narrow_heads(tape, document, unit), narrow_tape(tape, document, unit),
-                                             tape.a + at, group.dh + at,
+          narrow_attention_backward<Real, D>(narrow_heads(tape, document, unit),
+                                             narrow_tape(tape, document, unit), tape.a + at, group.dh + at,
                                              group.dqkv + document.first * qkv_row() + unit * lanes<Real>);
         });
       });
@@ -261,7 +270,8 @@ class Model {
         attention_backward(head(tape, document, unit), head_tape(tape, document, unit),
                            tape.inverse + document.first * shape_.n_head + unit, shape_.n_head,
                            group.dh + document.first * C_ + unit * plan_.D,
-                           group.dqkv + document.first * qkv_row() + unit * plan_.D, scratch.attention, clip_);
+                           group.dqkv + document.first * qkv_row() + unit * plan_.D, scratch.attention,
+                           clip_);
       });
     }
   }

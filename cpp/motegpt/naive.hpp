@@ -90,7 +90,8 @@ inline AttentionGradients attention_backward(int T, int D, const Array& q, const
     for (int u = 0; u < T; ++u) mean += p[t * T + u] * dp[t * T + u];
     for (int u = 0; u < T; ++u) ds[t * T + u] = p[t * T + u] * (dp[t * T + u] - mean) / std::sqrt(double(D));
   }
-  return {multiply(T, D, T, ds, k), multiply(T, D, T, transpose(T, T, ds), q), multiply(T, D, T, transpose(T, T, p), dy)};
+  return {multiply(T, D, T, ds, k), multiply(T, D, T, transpose(T, T, ds), q),
+          multiply(T, D, T, transpose(T, T, p), dy)};
 }
 
 struct Loss {
@@ -99,7 +100,8 @@ struct Loss {
 };
 
 /// Σ weights · -log softmax(logits)[target], and its gradient.   logits (N, V)
-inline Loss cross_entropy(int N, int V, const Array& logits, const std::vector<int>& targets, const Array& weights) {
+inline Loss cross_entropy(int N, int V, const Array& logits, const std::vector<int>& targets,
+                          const Array& weights) {
   Loss result{0, Array(logits.size())};
   for (int n = 0; n < N; ++n) {
     const double* x = &logits[n * V];

@@ -59,19 +59,21 @@ void narrow_attention(const NarrowHeads<Real>& heads, Real* tape, Real* y) {
   }
 }
 
-/// dv[u] = Σ p · dy[t], ds = p · (dp - Σ p · dp) / √D with dp = dy[t] · v[u], dq[t] = Σ ds · k[u], dk[u] = Σ ds · q[t].
+/// dv[u] = Σ p · dy[t], dq[t] = Σ ds · k[u] and dk[u] = Σ ds · q[t], where dp = dy[t] · v[u] and
+/// ds = p · (dp - Σ p · dp) / √D.
 ///
 /// Σ p · dp over u is dy[t] · y[t], because y is Σ p · v.   dqkv (T, 3C), these channels of it
 template <class Real, int D>
-void narrow_attention_backward(const NarrowHeads<Real>& heads, const Real* tape, const Real* y, const Real* dy,
-                               Real* dqkv) {
+void narrow_attention_backward(const NarrowHeads<Real>& heads, const Real* tape, const Real* y,
+                               const Real* dy, Real* dqkv) {
   const auto [T, C, row, y_row, qkv] = heads;
   const Vector<Real> scale = broadcast(1 / square_root_of(Real(D)));
   const Real *k = qkv + C, *v = k + C;
   Real *dk = dqkv + C, *dv = dk + C;
   const Real* inverse = tape + T * (T + 1) / 2 * lanes<Real>;
   for (Index t = 0; t < T; ++t) {
-    const Vector<Real> q = load(qkv + t * row), dyt = load(dy + t * y_row), one_over = load(inverse + t * lanes<Real>);
+    const Vector<Real> q = load(qkv + t * row), dyt = load(dy + t * y_row),
+                       one_over = load(inverse + t * lanes<Real>);
     const Vector<Real> mean = group_sum<Real, D>(dyt * load(y + t * y_row));
     Vector<Real> dq = {};
     store(dk + t * row, dq);

@@ -23,7 +23,8 @@ void rmsnorm(Index N, Index C, Real eps, const Real* x, Real* y, Real* r) {
 ///
 /// With y in place of x: y = x · r(x), so dx = dy · r + x · dr/dmean · …, and x · r is y again.
 template <class Real>
-void rmsnorm_backward(Index N, Index C, const Real* dy, const Real* y, const Real* r, Real* dx, bool accumulate) {
+void rmsnorm_backward(Index N, Index C, const Real* dy, const Real* y, const Real* r, Real* dx,
+                      bool accumulate) {
   const Index row = padded<Real>(C);
   for (Index n = 0; n < N; ++n, dy += row, y += row, dx += row) {
     Vector<Real> products = {};

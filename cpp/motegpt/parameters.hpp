@@ -60,7 +60,9 @@ class Layout {
   const Matrix& mlp_fc2(Index layer) const { return of_layer(layer, 3); }
 
  private:
-  const Matrix& of_layer(Index layer, Index i) const { return list_[(tied_ ? 2 : 3) + per_layer * layer + i]; }
+  const Matrix& of_layer(Index layer, Index i) const {
+    return list_[(tied_ ? 2 : 3) + per_layer * layer + i];
+  }
 
   void add(Index out, Index in, bool turned) {
     if (list_) list_[count_] = {out, in, size_, turned ? turned_size_ : -1, flat_size_};
@@ -88,7 +90,8 @@ template <class Real>
 void to_panels(const Matrix& matrix, const Real* flat, Real* out) {
   for_panels<Real>(matrix.out, matrix.in, [&](Index at, Index c, Index width) {
     for (Index o = 0; o < matrix.out; ++o) {
-      for (Index i = c; i < smaller(matrix.in, c + width); ++i) out[at + o * width + i - c] = flat[o * matrix.in + i];
+      for (Index i = c; i < smaller(matrix.in, c + width); ++i)
+        out[at + o * width + i - c] = flat[o * matrix.in + i];
     }
   });
 }
@@ -98,7 +101,8 @@ template <class Real>
 void from_panels(const Matrix& matrix, const Real* panels, Real* flat) {
   for_panels<Real>(matrix.out, matrix.in, [&](Index at, Index c, Index width) {
     for (Index o = 0; o < matrix.out; ++o) {
-      for (Index i = c; i < smaller(matrix.in, c + width); ++i) flat[o * matrix.in + i] = panels[at + o * width + i - c];
+      for (Index i = c; i < smaller(matrix.in, c + width); ++i)
+        flat[o * matrix.in + i] = panels[at + o * width + i - c];
     }
   });
 }
@@ -108,7 +112,8 @@ template <class Real>
 void to_turned_panels(const Matrix& matrix, const Real* flat, Real* out) {
   for_panels<Real>(matrix.in, matrix.out, [&](Index at, Index c, Index width) {
     for (Index i = 0; i < matrix.in; ++i) {
-      for (Index o = c; o < smaller(matrix.out, c + width); ++o) out[at + i * width + o - c] = flat[o * matrix.in + i];
+      for (Index o = c; o < smaller(matrix.out, c + width); ++o)
+        out[at + i * width + o - c] = flat[o * matrix.in + i];
     }
   });
 }

@@ -106,8 +106,14 @@ void multiply_block(Index M, Index N, Index K, const Rows<Real>& a, const Column
   for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
     const Index width = smaller(N - n, panel_width<Real>);
     const Index b_row = b.row_of(width), c_row = c.row_of(width);
-    Tile<Real> tile{K,     a.data, adjacent ? a.step : a.row, b.panel(j) + first_k * b_row,
-                    b_row, c.panel(j) + first_row * c_row, c_row, accumulate};
+    Tile<Real> tile{K,
+                    a.data,
+                    adjacent ? a.step : a.row,
+                    b.panel(j) + first_k * b_row,
+                    b_row,
+                    c.panel(j) + first_row * c_row,
+                    c_row,
+                    accumulate};
     multiply_panel(M, int(width / lanes<Real>), adjacent, tile);
   }
 }
@@ -127,8 +133,9 @@ void gather_rows(Index M, Index K, const Real* a, Index row_stride, Real* out) {
 }
 
 template <class Real>
-[[gnu::noinline]] void multiply_gathered(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b,
-                                         Index first_k, const Columns<Real>& c, bool accumulate) {
+[[gnu::noinline]] void multiply_gathered(Index M, Index N, Index K, const Rows<Real>& a,
+                                         const Columns<Real>& b, Index first_k, const Columns<Real>& c,
+                                         bool accumulate) {
   alignas(Arena::alignment) Real gathered[gathered_rows<Real> * longest_stretch];
   for (Index m = 0; m < M; m += gathered_rows<Real>) {
     const Index height = smaller(gathered_rows<Real>, M - m);

@@ -38,19 +38,22 @@ void draw(Index V, const Real* logits, Index stride, double temperature, const d
   const double inverse_temperature = 1 / temperature;
   Doubles highest = broadcast(-__builtin_huge_val());
   for (Index i = 0; i < V; ++i) {
-    for (int lane = 0; lane < drawn_together; ++lane) e[i * drawn_together + lane] = double(logits[i * stride + lane]);
+    for (int lane = 0; lane < drawn_together; ++lane)
+      e[i * drawn_together + lane] = double(logits[i * stride + lane]);
     const Doubles scaled = load(e + i * drawn_together) * inverse_temperature;
     highest = maximum(highest, scaled);
     store(e + i * drawn_together, scaled);
   }
-  Doubles edge = {};  // of the stretch that belongs to the tokens so far; their weights need no common divisor
+  Doubles edge =
+      {};  // of the stretch that belongs to the tokens so far; their weights need no common divisor
   for (Index i = 0; i < V; ++i) {
     edge += exp<double>(load(e + i * drawn_together) - highest);
     store(e + i * drawn_together, edge);
   }
   const Doubles dart = load(darts) * edge;
   Doubles passed = {};
-  for (Index i = 0; i + 1 < V; ++i) passed += dart < load(e + i * drawn_together) ? broadcast(0.0) : broadcast(1.0);
+  for (Index i = 0; i + 1 < V; ++i)
+    passed += dart < load(e + i * drawn_together) ? broadcast(0.0) : broadcast(1.0);
   for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = int(passed[lane]);
 }
 

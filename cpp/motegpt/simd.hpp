@@ -85,7 +85,9 @@ using BitVector = typename detail::VectorOf<Real>::bits;
 class FlushTiny {
  public:
 #if defined(__x86_64__)
-  FlushTiny() : before_(__builtin_ia32_stmxcsr()) { __builtin_ia32_ldmxcsr(before_ | flush_results | flush_operands); }
+  FlushTiny() : before_(__builtin_ia32_stmxcsr()) {
+    __builtin_ia32_ldmxcsr(before_ | flush_results | flush_operands);
+  }
   ~FlushTiny() { __builtin_ia32_ldmxcsr(before_); }
 
  private:
@@ -249,7 +251,7 @@ MOTEGPT_INLINE void transpose_stages(Vector<Real> (&x)[lanes<Real>]) {
 
 }  // namespace detail
 
-/// x[i][j] becomes x[j][i]; log2(lanes) stages of exchanges, after which bit Step of row and lane are swapped.
+/// x[i][j] becomes x[j][i]: in log2(lanes) stages, one bit of the row number changes places with one of the lane.
 template <class Real>
 MOTEGPT_INLINE void transpose(Vector<Real> (&x)[lanes<Real>]) {
   detail::transpose_stages<Real, 1>(x);

@@ -16,8 +16,8 @@ struct AttentionPlan {
 
   bool by_node;  // the node clip looks at every number, which only the former can
   bool narrow;
-  Index units;         // pieces of work in a document: heads, or vectors of channels
-  Index tape_row;      // numbers of tape for each position of a document
+  Index units;     // pieces of work in a document: heads, or vectors of channels
+  Index tape_row;  // numbers of tape for each position of a document
   Index C, D, longest;
 
   AttentionPlan(const Shape& shape, bool node_clip)
@@ -25,8 +25,9 @@ struct AttentionPlan {
         narrow(!node_clip && lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0 &&
                Index(shape.block_size) * shape.head_size() * shape.head_size() <= narrowest),
         units(narrow ? shape.n_embd / lanes<Real> : shape.n_head),
-        tape_row(narrow ? units * narrow_attention_tape<Real>(shape.block_size) / shape.block_size + lanes<Real>
-                        : units * padded<Real>(shape.block_size)),
+        tape_row(narrow
+                     ? units * narrow_attention_tape<Real>(shape.block_size) / shape.block_size + lanes<Real>
+                     : units * padded<Real>(shape.block_size)),
         C(shape.n_embd),
         D(shape.head_size()),
         longest(shape.block_size) {}
@@ -74,14 +75,14 @@ struct Group {
   int *ids, *positions, *targets;  // (N)
   Real* weights;                   // (N)
 
-  Real* x;          // (N, C) the residual stream
-  Real* embedded;   // (N, C) after the embedding's norm
-  Real* r;          // (N) its scales
-  Real* logits;     // (N, V), then e, then their gradient
-  Real* dx;         // (N, C)
-  Real* dh;         // (N, C)
-  Real* du;         // (N, 4C)
-  Real* dqkv;       // (N, 3C)
+  Real* x;                  // (N, C) the residual stream
+  Real* embedded;           // (N, C) after the embedding's norm
+  Real* r;                  // (N) its scales
+  Real* logits;             // (N, V), then e, then their gradient
+  Real* dx;                 // (N, C)
+  Real* dh;                 // (N, C)
+  Real* du;                 // (N, 4C)
+  Real* dqkv;               // (N, 3C)
   LayerTape<Real>* layers;  // (n_layer); with checkpointing they all share one tape
   Real** inputs;            // (n_layer) x as each layer found it, (N, C); only with checkpointing
 

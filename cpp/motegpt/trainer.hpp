@@ -35,8 +35,12 @@ template <class Real>
 class Trainer final : public Core<Real> {
  public:
   Trainer(const Shape& shape, const Execution& execution)
-      : shape_(shape), checkpoint_(execution.checkpoint_activations), team_(execution.threads), layout_(shape),
-        w_(*layout_), workers_(shape) {}
+      : shape_(shape),
+        checkpoint_(execution.checkpoint_activations),
+        team_(execution.threads),
+        layout_(shape),
+        w_(*layout_),
+        workers_(shape) {}
 
   void load(const Real* parameters, const Real* m, const Real* v) override {
     for (Index i = 0; i < layout_->count(); ++i) {
@@ -148,7 +152,8 @@ class Trainer final : public Core<Real> {
   void run_step(const Task& task, const Model<Real>& model, Index step, const Division& division, int rank) {
     backpropagate(task.batches, step, model, division, rank);
     meet(division);
-    if (rank == 0) task.losses[step] = sum_of(division, [](const Worker<Real>& worker) { return worker.loss; });
+    if (rank == 0)
+      task.losses[step] = sum_of(division, [](const Worker<Real>& worker) { return worker.loss; });
     if (!task.rates) return;
     update(task.clips, task.rates[step], division, rank);
     meet(division);
@@ -165,8 +170,8 @@ class Trainer final : public Core<Real> {
     return total;
   }
 
-  /// Makes a group of the sequences of a step from b on that `takes(before, length)`, as many as fit into so many
-  /// rows but at least one. Returns the first sequence that is left for the next group.
+  /// Makes a group of the sequences of a step from b on that `takes(before, length)`, as many as fit into so
+  /// many rows but at least one. Returns the first sequence that is left for the next group.
   template <class F>
   Index fill(Group<Real>& group, const Batches& batches, Index step, Index b, Index& before, Index rows,
              F takes) const {
@@ -200,8 +205,8 @@ class Trainer final : public Core<Real> {
   }
 
   /// The same where all threads work on one group, that of the first of them.
-  void backpropagate_rows(const Batches& batches, Index step, const Model<Real>& model, const Division& division,
-                          int rank) {
+  void backpropagate_rows(const Batches& batches, Index step, const Model<Real>& model,
+                          const Division& division, int rank) {
     Worker<Real>& worker = workers_[rank];
     Group<Real>& group = workers_[0].group;
     const Share share{rank, division.active, &team_.team()};

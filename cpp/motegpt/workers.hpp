@@ -16,8 +16,11 @@ struct Worker {
   double loss;
   double squared_norm;
 
-  Worker(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, bool checkpoint, Index rows, Index size)
-      : group(arena, shape, plan, checkpoint, rows), scratch(arena, plan, rows), gradient(arena.take_apart<Real>(0, size)) {}
+  Worker(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, bool checkpoint, Index rows,
+         Index size)
+      : group(arena, shape, plan, checkpoint, rows),
+        scratch(arena, plan, rows),
+        gradient(arena.take_apart<Real>(0, size)) {}
 };
 
 /// Rows that should go through the model together. If a layer's activations of more rows than the layer has

@@ -1,4 +1,4 @@
-// A test harness of a page: numbers at random, comparison, and a count of failures that becomes the exit code.
+// A test harness of a page: numbers at random, comparison, and a count of failures for the exit code.
 #pragma once
 
 #include <cmath>
@@ -13,7 +13,8 @@ inline int failures = 0;
 inline int comparisons = 0;
 
 inline void report(const std::string& what, double got, double expected, double error) {
-  if (++failures <= 20) std::printf("FAILED %s: got %.9g, expected %.9g, error %.3g\n", what.c_str(), got, expected, error);
+  if (++failures <= 20)
+    std::printf("FAILED %s: got %.9g, expected %.9g, error %.3g\n", what.c_str(), got, expected, error);
 }
 
 inline void that(bool holds, const std::string& what) {

@@ -39,7 +39,8 @@ struct Data {
     }
     const double eps = 0.01;  // large, lest the sign of a gradient that is nothing but rounding decide a step
     for (int64_t k = 1; k <= steps; ++k) {
-      rates.push_back({0.9, 0.1, 0.99, 0.01, 1, 0.02 / (1 - std::pow(0.9, k)), 1 / (1 - std::pow(0.99, k)), eps});
+      rates.push_back(
+          {0.9, 0.1, 0.99, 0.01, 1, 0.02 / (1 - std::pow(0.9, k)), 1 / (1 - std::pow(0.99, k)), eps});
     }
     batches = {{tokens.data(), offsets.data()}, steps, batch_size, indices.data(), weights.data()};
   }
@@ -112,8 +113,9 @@ void test_finite_differences(const Level& level, const Shape& shape) {
 
 /// Trains as told and returns all that can be seen of it.
 template <class Real>
-std::vector<Real> outcome(const Level& level, const Shape& shape, const Execution& execution, const Clips& clips,
-                          const std::vector<int64_t>& chunks, std::vector<double>* losses = nullptr) {
+std::vector<Real> outcome(const Level& level, const Shape& shape, const Execution& execution,
+                          const Clips& clips, const std::vector<int64_t>& chunks,
+                          std::vector<double>* losses = nullptr) {
   int64_t steps = 0;
   for (const int64_t chunk : chunks) steps += chunk;
   const Data data(shape, steps, 4);
@@ -141,9 +143,12 @@ void test_invariance(const Level& level, const Shape& shape) {
     std::vector<double> losses;
     const auto plain = outcome<Real>(level, shape, {1, false}, clips, {12}, &losses);
     check::that(losses.back() < losses.front() || clips.norm < none, where + "the loss falls");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {12})), where + "the same twice");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, true}, clips, {12})), where + "checkpointing");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {1, 6, 5})), where + "cut into chunks");
+    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {12})),
+                where + "the same twice");
+    check::that(same_bits(plain, outcome<Real>(level, shape, {1, true}, clips, {12})),
+                where + "checkpointing");
+    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {1, 6, 5})),
+                where + "cut into chunks");
     for (const int threads : {2, 3}) {
       const auto shared = outcome<Real>(level, shape, {threads, false}, clips, {12});
       check::that(same_bits(shared, outcome<Real>(level, shape, {threads, true}, clips, {5, 7})),
@@ -169,8 +174,8 @@ void test_threads(const Level& level, const Shape& shape) {
   for (const int64_t batch_size : {1, 4, 9}) {  // parts of documents, and whole ones
     const std::vector<double> one = gradient_with<Real>(level, shape, 1, batch_size);
     for (const int threads : {2, 3}) {
-      check::near_rows(gradient_with<Real>(level, shape, threads, batch_size).data(), 1, one, int(one.size()), 1,
-                       sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
+      check::near_rows(gradient_with<Real>(level, shape, threads, batch_size).data(), 1, one, int(one.size()),
+                       1, sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
     }
   }
 }

@@ -1,0 +1,185 @@
+// What reads and writes the parameters, in the layout the core keeps them in, against its naive twin: the
+// layout itself, linear layers, embedding, Adam. Compiled once per level.
+#include "buffers.hpp"
+#include "motegpt/adam.hpp"
+#include "motegpt/embedding.hpp"
+#include "motegpt/linear.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+namespace {
+
+constexpr int block_size = 5;
+
+/// The parameters of a model of one layer, in the core's layout and as plain numbers.
+template <class Real>
+struct Model {
+  Shape shape;
+  Memory memory;
+  Arena arena;
+  Layout<Real> layout;
+  Parameters<Real> w;
+  Array flat;  // (P) canonical
+
+  Model(Random& random, int C, int V)
+      : shape{V, block_size, 1, C, 1, false, true, false, 1e-5},
+        memory(bytes(shape)),
+        arena(memory.data()),
+        layout(shape, arena),
+        w(layout, arena),
+        flat(rounded<Real>(random.normals(size_t(shape.parameters())))) {
+    to_core(flat, w.w);
+    Buffer<Real> given{shape.parameters()};
+    std::copy(flat.begin(), flat.end(), given.get());
+    for (Index i = 0; i < layout.count(); ++i) {
+      const Matrix& matrix = layout[i];
+      if (matrix.turned >= 0) to_turned_panels<Real>(matrix, given + matrix.flat, w.turned + matrix.turned);
+    }
+  }
+
+  static Index bytes(const Shape& shape) {
+    Arena counting;
+    const Layout<Real> unplaced(shape, counting);
+    Parameters<Real>(unplaced, counting);
+    return counting.used();
+  }
+
+  /// Canonical numbers (P) -> an array in the core's layout.
+  void to_core(const Array& from, Real* to) const {
+    Buffer<Real> given{shape.parameters()};
+    std::copy(from.begin(), from.end(), given.get());
+    for (Index i = 0; i < layout.count(); ++i) {
+      to_panels<Real>(layout[i], given + layout[i].flat, to + layout[i].at);
+    }
+  }
+
+  /// The way back.
+  Array from_core(const Real* from) const {
+    Buffer<Real> numbers{shape.parameters()};
+    for (Index i = 0; i < layout.count(); ++i) {
+      from_panels<Real>(layout[i], from + layout[i].at, numbers + layout[i].flat);
+    }
+    return Array(numbers.get(), numbers + shape.parameters());
+  }
+
+  /// The canonical numbers of one matrix (out, in).
+  Array values(const Matrix& matrix) const {
+    return Array(flat.begin() + matrix.flat, flat.begin() + matrix.flat + matrix.out * matrix.in);
+  }
+};
+
+/// An array in the core's layout that is zero everywhere.
+template <class Real>
+struct Zeros : Buffer<Real> {
+  explicit Zeros(const Layout<Real>& layout) : Buffer<Real>(layout.size()) {
+    std::fill(this->get(), this->get() + layout.size(), Real(0));
+  }
+};
+
+template <class Real>
+void test_layout(const Model<Real>& model) {
+  check::that(model.layout.flat_size() == model.shape.parameters(), "layout: count of parameters");
+  check::that(model.from_core(model.w.w) == model.flat, "layout: there and back");
+}
+
+/// y = x · Wᵀ and its backward read W and Wᵀ.
+template <class Real>
+void test_linear(Random& random, const Model<Real>& model) {
+  const Matrix& fc1 = model.layout.mlp_fc1(0);
+  const int N = 3, C = int(fc1.in), hidden = int(fc1.out);
+  const Array matrix = model.values(fc1), x = rounded<Real>(random.normals(size_t(N * C)));
+  const Array dy = rounded<Real>(random.normals(size_t(N * hidden)));
+  Rowwise<Real> input(x, N, C), doutput(dy, N, hidden);
+  Buffer<Real> y(N * padded<Real>(hidden)), dx(N * padded<Real>(C));
+  linear<Real>(N, input, fc1, model.w, y, false);
+  const Array expected = naive::multiply(N, hidden, C, x, naive::transpose(hidden, C, matrix));
+  check::near_rows<Real>(y, padded<Real>(hidden), expected, N, hidden, tolerance<Real>, "linear");
+  linear_backward<Real>(N, doutput, fc1, model.w, dx);
+  check::near_rows<Real>(dx, padded<Real>(C), naive::multiply(N, C, hidden, dy, matrix), N, C,
+                         tolerance<Real>, "linear_backward");
+  Zeros<Real> gradient(model.layout);
+  linear_backward_weights<Real>(N, doutput, fc1, input, gradient, false);
+  Buffer<Real> dw(hidden * C);
+  from_panels<Real>(fc1, gradient + fc1.at, dw);
+  check::near_rows<Real>(dw, C, naive::multiply(hidden, C, N, naive::transpose(N, hidden, dy), x), hidden, C,
+                         tolerance<Real>, "linear_backward_weights");
+}
+
+template <class Real>
+void test_embedding(Random& random, const Model<Real>& model) {
+  const Matrix &wte = model.layout.wte(), &wpe = model.layout.wpe();
+  const int N = 3, C = int(wte.in), V = int(wte.out), ids[] = {V - 1, 0, V - 1}, positions[] = {0, 1, 2};
+  Buffer<Real> x(N * padded<Real>(C));
+  embedding<Real>(N, C, ids, positions, model.w.matrix(wte), model.w.matrix(wpe), x);
+  const Array tokens = model.values(wte), places = model.values(wpe);
+  const Array dx = rounded<Real>(random.normals(size_t(N * C)));
+  Rowwise<Real> gradient(dx, N, C);
+  Zeros<Real> dw(model.layout);
+  embedding_backward<Real>(N, C, ids, positions, gradient, in_panels<Real>(dw + wte.at, V),
+                           in_panels<Real>(dw + wpe.at, block_size));
+  Array dtokens(tokens.size()), dplaces(places.size()), sums(size_t(N * C));
+  for (int n = 0; n < N; ++n) {
+    for (int c = 0; c < C; ++c) {
+      sums[size_t(n * C + c)] = tokens[size_t(ids[n] * C + c)] + places[size_t(n * C + c)];
+      dtokens[size_t(ids[n] * C + c)] += dx[size_t(n * C + c)];
+      dplaces[size_t(n * C + c)] += dx[size_t(n * C + c)];
+    }
+  }
+  check::near_rows<Real>(x, padded<Real>(C), sums, N, C, tolerance<Real>, "embedding");
+  const Array collected = model.from_core(dw);
+  check::near_rows(&collected[size_t(wte.flat)], C, dtokens, V, C, tolerance<Real>,
+                   "embedding_backward, wte");
+  check::near_rows(&collected[size_t(wpe.flat)], C, dplaces, block_size, C, tolerance<Real>,
+                   "embedding_backward, wpe");
+}
+
+/// A few steps in two parts, as two threads do them, with every clip; then W and Wᵀ must agree.
+template <class Real>
+void test_adam(Random& random, Model<Real>& model) {
+  const Array g = rounded<Real>(random.normals(model.flat.size()));
+  Zeros<Real> first_half(model.layout), second_half(model.layout);
+  model.to_core(g, first_half);
+  Real* const parts[] = {first_half, second_half};
+  const AdamRates rates{0.9, 0.1, 0.99, 0.01, 0.999, 0.01, 3.0, 1e-8};
+  const Index all = strips(model.layout), middle = all / 3;
+  Array m(g.size()), v(g.size());
+  for (const auto& [bound, factor] : {std::pair{Real(0.5), Real(1)}, {Real(INFINITY), Real(0.25)}}) {
+    const Adam<Real> adam(model.w, {parts, 2}, {bound, factor}, rates);
+    adam.update(model.layout, 0, middle);
+    adam.update(model.layout, middle, all);
+    for (size_t i = 0; i < g.size(); ++i) {
+      const double clipped = std::clamp(g[i], -double(bound), double(bound)) * double(factor);
+      model.flat[i] = naive::adam(model.flat[i], clipped, m[i], v[i], rates);
+    }
+  }
+  const Array updated = model.from_core(model.w.w);
+  check::near_rows(updated.data(), 1, model.flat, int(g.size()), 1, tolerance<Real>, "adam");
+  const double squares = squared_norm<Real>(model.layout, 0, all, {parts, 2}, {Real(INFINITY), Real(1)});
+  double expected = 0;
+  for (const double value : g) expected += value * value;
+  check::near(squares, expected, expected, tolerance<Real>, "squared_norm");
+  test_linear(random, model);
+}
+
+template <class Real>
+void test_all() {
+  Random random(7);
+  for (const int C : sizes) {
+    for (const int V : sizes) {
+      Model<Real> model(random, C, V);
+      test_layout(model);
+      test_linear(random, model);
+      test_embedding(random, model);
+      test_adam(random, model);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace motegpt::MOTEGPT_LEVEL
+
+int main() {
+  return check::run_at_level("parameters", [] {
+    motegpt::MOTEGPT_LEVEL::test_all<float>();
+    motegpt::MOTEGPT_LEVEL::test_all<double>();
+  });
+}
