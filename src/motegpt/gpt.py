@@ -28,7 +28,7 @@ class GPT:
 
     >>> model = GPT.train(["anna", "hanna", "nan"], steps=20, seed=1)
     >>> names = model.generate(n=3, seed=7)
-    >>> model.save("/tmp/names")                                                # doctest: +SKIP
+    >>> model.save("names")                                                     # doctest: +SKIP
     """
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer, engine: Engine) -> None:
