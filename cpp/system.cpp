@@ -1,6 +1,7 @@
 // What the core asks of the operating system: memory and threads.
 #include <stdlib.h>
 
+#include <algorithm>
 #include <atomic>
 #include <new>
 #include <thread>
@@ -8,6 +9,9 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#endif
+#if defined(__unix__) || defined(__APPLE__)
+#include <unistd.h>
 #endif
 
 #include "motegpt/core.hpp"
@@ -67,14 +71,21 @@ class SpinningTeam final : public Team {
   explicit SpinningTeam(int size)
       : size_(size),
         looks_(size > int(std::thread::hardware_concurrency()) ? 0 : patience),
-        places_(size + 1) {
-    for (int rank = 1; rank < size; ++rank) threads_.emplace_back([this, rank] { serve(rank); });
+        places_(size_t(size) + 1) {
+    try {
+      for (int rank = 1; rank < size; ++rank) threads_.emplace_back([this, rank] { serve(rank); });
+    } catch (...) {
+      open_gate(closing);
+      join();
+      throw;
+    }
+    open_gate(open);
   }
 
   ~SpinningTeam() override {
     task_ = nullptr;
     meet(size_);
-    for (std::thread& thread : threads_) thread.join();
+    join();
   }
 
   int size() const override { return size_; }
@@ -105,7 +116,7 @@ class SpinningTeam final : public Team {
   }
 
  private:
-  static constexpr int patience = 4000;  // some tens of microseconds; none where threads share a core
+  static constexpr int patience = 1500;  // about 60 microseconds; none where threads share a core
 
   /// Where a number of threads meet; each number has its own, so that nobody is counted at the wrong one.
   struct alignas(cache_line) Place {
@@ -113,7 +124,17 @@ class SpinningTeam final : public Team {
     alignas(cache_line) std::atomic<unsigned> round = 0;
   };
 
+  /// Until all threads exist nobody may count on them.
+  enum Gate { shut, open, closing };
+
+  void open_gate(Gate state) {
+    gate_.store(state);
+    gate_.notify_all();
+  }
+
   void serve(int rank) {
+    gate_.wait(shut);
+    if (gate_.load() == closing) return;
     for (;;) {
       meet(size_);
       if (!task_) return;
@@ -122,23 +143,43 @@ class SpinningTeam final : public Team {
     }
   }
 
+  void join() {
+    for (std::thread& thread : threads_) thread.join();
+  }
+
   const int size_, looks_;
   void (*task_)(void*, int) = nullptr;
   void* context_ = nullptr;
+  std::atomic<Gate> gate_ = shut;
   std::vector<Place> places_;
   std::vector<std::thread> threads_;
 };
 
-}  // namespace
-
-LazyTeam::LazyTeam(int threads) : size_(threads > 0 ? threads : int(std::thread::hardware_concurrency())) {
-  if (size_ < 1) size_ = 1;
+/// Which process this is, where a process can become two: threads stay behind in the first.
+long this_process() {
+#if defined(__unix__) || defined(__APPLE__)
+  return long(getpid());
+#else
+  return 0;
+#endif
 }
 
-LazyTeam::~LazyTeam() { delete team_; }
+}  // namespace
 
-Team& LazyTeam::team() {
-  if (!team_) team_ = new SpinningTeam(size_);
+LazyTeam::LazyTeam(int threads)
+    : largest_(threads > 0 ? threads : std::max(1, int(std::thread::hardware_concurrency()))) {}
+
+LazyTeam::~LazyTeam() {
+  if (process_ == this_process()) delete team_;
+}
+
+Team& LazyTeam::gather(int count) {
+  const bool left_behind = process_ != this_process();
+  if (team_ && !left_behind && team_->size() >= count) return *team_;
+  if (!left_behind) delete team_;
+  team_ = nullptr;
+  team_ = new SpinningTeam(count);
+  process_ = this_process();
   return *team_;
 }
 

@@ -368,3 +368,20 @@ def test_training_does_not_slow_down_on_vanished_gradients():
 
 def test_relative_error_sees_a_corrupted_value():
     assert relative_error([1.0, 2.0], [1.0, 2.1]) > 0.04
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_child_trains_too():
+    """The threads of the parent do not exist in the child; it makes its own."""
+    program = """
+chosen = small_settings(n_embd=64, n_head=4, batch_size=8, block_size=40, dtype="float32", threads=2)
+plan = Plan(random_sequences(2, 9, 40), 8, "documents")
+engine = small_engine("native", chosen)
+engine.train(plan, 0, 3)
+child = __import__("os").fork()
+losses = engine.train(plan, 3, 3)
+if child == 0:
+    __import__("os")._exit(int(not np.isfinite(losses).all()))
+print(__import__("os").waitpid(child, 0)[1])
+"""
+    assert measured(program) == [0]

@@ -112,19 +112,25 @@ class Memory {
   int64_t bytes_ = 0;
 };
 
-/// Threads are made when first needed. `threads` as in Execution.
+/// Threads are made when first needed, and made anew in the child of a fork. `threads` as in Execution.
 class LazyTeam {
  public:
   explicit LazyTeam(int threads);
   ~LazyTeam();
   LazyTeam(const LazyTeam&) = delete;
   LazyTeam& operator=(const LazyTeam&) = delete;
-  int size() const { return size_; }
-  Team& team();
+
+  /// As many threads as there may be.
+  int largest() const { return largest_; }
+  /// A team of at least `count`.
+  Team& gather(int count);
+  /// The team that was gathered last.
+  Team& team() const { return *team_; }
 
  private:
-  int size_;
+  int largest_;
   Team* team_ = nullptr;
+  long process_ = 0;
 };
 
 template <class Real>

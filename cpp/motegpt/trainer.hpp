@@ -108,7 +108,7 @@ class Trainer final : public Core<Real> {
 
   Division divide(const Batches& batches, Index step) const {
     const double work = double(layout_->turned_size());
-    return Division(batches, step, work, team_.size());
+    return Division(batches, step, work, team_.largest());
   }
 
   /// Sizes the buffers for the steps to come. Returns how many threads the busiest of them employs.
@@ -130,8 +130,9 @@ class Trainer final : public Core<Real> {
       const Task& given = *static_cast<Task*>(context);
       given.trainer->run_steps(given, rank);
     };
-    if (reserve(task.batches, task.clips.node) == 1) return steps(&task, 0);
-    team_.team().run(steps, &task);
+    const int threads = reserve(task.batches, task.clips.node);
+    if (threads == 1) return steps(&task, 0);
+    team_.gather(threads).run(steps, &task);
   }
 
   /// What each thread does.
@@ -235,7 +236,7 @@ class Trainer final : public Core<Real> {
 
   Shape shape_;
   bool checkpoint_;
-  mutable LazyTeam team_;
+  LazyTeam team_;
   Placed<Layout<Real>> layout_;
   Placed<Parameters<Real>> w_;
   Workers<Real> workers_;

@@ -28,7 +28,7 @@ struct Data {
   Data(const Shape& shape, int64_t steps, int64_t batch_size) {
     check::Random random(11);
     for (int s = 0; s < documents; ++s) {
-      const int length = 2 + random.below(shape.block_size);
+      const int length = s == 0 ? shape.block_size + 1 : 2 + random.below(shape.block_size);
       for (int t = 0; t < length; ++t) tokens.push_back(random.below(shape.vocab_size));
       offsets.push_back(int64_t(tokens.size()));
     }
