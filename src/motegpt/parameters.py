@@ -9,7 +9,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterator, Mapping
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
@@ -61,6 +61,15 @@ def initialise(model: ModelConfig, rng: Rng) -> dict[str, array[float]]:
     }
     zeros = {p.name: array("d", bytes(8 * p.size)) for p in parameter_table(model) if p.zero}
     return {**drawn, **zeros}
+
+
+def matrices_of(flat: Any, model: ModelConfig) -> dict[str, Any]:
+    """The matrices of a flat array (P,) in canonical order, as views, by name."""
+    views, at = {}, 0
+    for parameter in parameter_table(model):
+        views[parameter.name] = flat[at : at + parameter.size].reshape(parameter.shape)
+        at += parameter.size
+    return views
 
 
 def same_names(got: Mapping[str, object], model: ModelConfig, what: str) -> None:

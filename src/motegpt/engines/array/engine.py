@@ -13,7 +13,7 @@ from motegpt.engines.array.adam import adam_step, clip_gradient
 from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.ops import Array
 from motegpt.engines.base import Engine, OptimizerState
-from motegpt.parameters import parameter_count, parameter_table, same_names
+from motegpt.parameters import matrices_of, parameter_count, same_names
 from motegpt.schedule import adam_rates
 
 if TYPE_CHECKING:
@@ -87,11 +87,7 @@ class ArrayEngine(Engine):
 
     def _views(self, flat: Array) -> Arrays:
         """The matrices of a flat array (P,), without a copy."""
-        views, at = {}, 0
-        for parameter in parameter_table(self.model):
-            views[parameter.name] = flat[at : at + parameter.size].reshape(parameter.shape)
-            at += parameter.size
-        return views
+        return matrices_of(flat, self.model)
 
     def _fill(self, flat: Array, values: Mapping[str, Any]) -> None:
         """Copy named values into a flat array."""

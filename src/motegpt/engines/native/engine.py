@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from motegpt.engines.base import Decoder, Engine, OptimizerState
 from motegpt.engines.native import _core
-from motegpt.parameters import parameter_count, parameter_table, same_names
+from motegpt.parameters import matrices_of, parameter_count, parameter_table, same_names
 from motegpt.schedule import adam_rates_of_chunk
 
 if TYPE_CHECKING:
@@ -122,11 +122,7 @@ class NativeEngine(Engine):
 
     def _named(self, flat: Array) -> Arrays:
         """A flat array -> its matrices by name, without a copy."""
-        views, at = {}, 0
-        for parameter in parameter_table(self.model):
-            views[parameter.name] = flat[at : at + parameter.size].reshape(parameter.shape)
-            at += parameter.size
-        return views
+        return matrices_of(flat, self.model)
 
 
 class NativeDecoder(Decoder):
