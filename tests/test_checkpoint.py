@@ -75,10 +75,10 @@ def foreign(path):
 DAMAGE = {
     "no config": (lambda run: (run / "config.json").unlink(), "is not a run folder"),
     "no model": (lambda run: (run / "model.safetensors").unlink(), "before its first checkpoint"),
-    "another version": (lambda run: edit_json(run / "config.json", format=2), "expected run format 1, got 2"),
+    "another version": (lambda run: edit_json(run / "config.json", format=9), "expected run format 2, got 9"),
     "not json": (lambda run: (run / "config.json").write_text("{"), "expected JSON"),
     "deep json": (lambda run: (run / "config.json").write_text("[" * 10**6), "expected JSON"),
-    "a list": (lambda run: (run / "config.json").write_text("[]"), "expected run format 1"),
+    "a list": (lambda run: (run / "config.json").write_text("[]"), "expected run format 2"),
     "unknown key": (lambda run: edit_json(run / "config.json", extra=1), "unknown setting 'extra'"),
     "no key": (
         lambda run: edit_json(run / "config.json", model={}),
@@ -91,7 +91,7 @@ DAMAGE = {
     "no characters": (lambda run: edit_json(run / "tokenizer.json", characters=None), "expected characters"),
     "truncated": (lambda run: cut(run / "model.safetensors"), "not a whole safetensors file"),
     "one bit": (lambda run: flip(run / "model.safetensors"), "do not match its digest"),
-    "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 1, got None"),
+    "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 2, got None"),
     "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
     "absurd header": (
         lambda run: (run / "model.safetensors").write_bytes(b"\xff" * 64),

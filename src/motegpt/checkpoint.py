@@ -32,7 +32,7 @@ from motegpt.tokenizer import Tokenizer
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
 TRAINER, MODEL = "trainer.safetensors", "model.safetensors"
 
@@ -51,7 +51,7 @@ class Source(Settings):
 class RunConfig(Settings):
     """Everything that decides a run."""
 
-    format: Literal[1] = setting("Version of the run folder.", default=1)
+    format: Literal[2] = setting("Version of the run folder.", default=FORMAT)
     engine: str = setting("The engine that computes.")
     model: ModelConfig = setting("The section [model].")
     data: DataConfig = setting("The section [data].")

@@ -77,7 +77,7 @@ class DataConfig(Settings):
         "What of a long document fits block_size: its targets, or all its tokens."
     )
     shuffle: bool = setting("Shuffle the documents once, before training.")
-    unique: bool = setting("Drop repeated documents.", default=False)
+    deduplicate: bool = setting("Drop repeated documents.", default=False)
 
 
 @dataclass(frozen=True, kw_only=True)

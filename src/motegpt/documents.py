@@ -25,10 +25,10 @@ class Corpus:
     sha256: str
 
 
-def read_corpus(path: str | Path | None, unique: bool = False) -> Corpus:
+def read_corpus(path: str | Path | None, deduplicate: bool = False) -> Corpus:
     """Read a UTF-8 text file, or the built-in names if path is None.
 
-    With `unique`, a repeated document is kept once, where it first stands. Raises DataError if there is
+    With `deduplicate`, a repeated document is kept once, where it first stands. Raises DataError if there is
     no such file, or it is no text, or holds no document.
     """
     data = built_in_names() if path is None else _read(Path(path))
@@ -37,7 +37,7 @@ def read_corpus(path: str | Path | None, unique: bool = False) -> Corpus:
     documents = [document for document in documents if document]
     if not documents:
         raise DataError(f"{name}: expected one document a line, got an empty file")
-    if unique:
+    if deduplicate:
         documents = list(dict.fromkeys(documents))
     digest = hashlib.sha256(data).hexdigest()
     if path is None:
@@ -45,7 +45,7 @@ def read_corpus(path: str | Path | None, unique: bool = False) -> Corpus:
     return Corpus(documents, "file", str(Path(path).absolute()), digest)
 
 
-def corpus_of(documents: Sequence[str], unique: bool = False) -> Corpus:
+def corpus_of(documents: Sequence[str], deduplicate: bool = False) -> Corpus:
     """A corpus of documents already in memory."""
     for document in documents:
         if not isinstance(document, str) or any("\ud800" <= c <= "\udfff" for c in document):
@@ -54,7 +54,7 @@ def corpus_of(documents: Sequence[str], unique: bool = False) -> Corpus:
     if not kept:
         raise DataError("documents: expected at least one that is not empty, got none")
     digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()
-    return Corpus(list(dict.fromkeys(kept)) if unique else kept, IN_MEMORY, None, digest)
+    return Corpus(list(dict.fromkeys(kept)) if deduplicate else kept, IN_MEMORY, None, digest)
 
 
 def built_in_names() -> bytes:

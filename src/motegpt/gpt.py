@@ -57,9 +57,9 @@ class GPT:
             section_of(name)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
-        unique = bool(merged.get("unique", False))
+        deduplicate = bool(merged.get("deduplicate", False))
         from_file = docs is None or isinstance(docs, str | Path)
-        corpus = read_corpus(docs, unique) if from_file else corpus_of(list(docs), unique)  # type: ignore[arg-type]
+        corpus = read_corpus(docs, deduplicate) if from_file else corpus_of(list(docs), deduplicate)  # type: ignore[arg-type]
         trainer = prepare(corpus, merged, engine)
         records = [record for chunk in trainer.run() for record in chunk.records]
         model = cls(trainer.config, trainer.tokenizer, trainer.engine)

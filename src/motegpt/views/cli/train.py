@@ -73,7 +73,7 @@ def _start(
 ) -> Trainer:
     """A fresh run; everything is checked before anything is written."""
     settings = fitting_dtype(engine, merge(preset, given), asked="dtype" in given)
-    trainer = prepare(read_corpus(data, bool(settings.get("unique"))), settings, engine)
+    trainer = prepare(read_corpus(data, bool(settings.get("deduplicate"))), settings, engine)
     if out is not None:
         trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
     return trainer
@@ -100,7 +100,7 @@ def _continue(
         raise UsageError(
             f"resume: {config.source.path} is gone; say where the data are: motegpt train DATA --resume {run}"
         )
-    corpus = read_corpus(data or config.source.path, config.data.unique)
+    corpus = read_corpus(data or config.source.path, config.data.deduplicate)
     trainer = resume(folder, corpus, given, engine)
     if trainer.done >= trainer.config.train.steps:
         raise UsageError(
