@@ -86,9 +86,9 @@ OTHER_VALUES = {
     "cut": "tokens", "shuffle": False, "deduplicate": True, "steps": 2, "batch_size": 3,
     "loss_mean": "tokens", "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1,
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
-    "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1, "checkpoint_activations": True,
-    "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0, "n": 2, "temperature": 0.7,
-    "prefix": "a",
+    "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
+    "checkpoint_activations": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
+    "n": 2, "temperature": 0.7, "prefix": "a",
 }  # fmt: skip
 
 
