@@ -18,7 +18,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -92,7 +92,7 @@ class RunFolder:
             raise RunFolderError(
                 f"{path}: cannot be written ({error.strerror}); choose another --out"
             ) from None
-        folder._write_json(TOKENIZER, {"format": FORMAT, **asdict(tokenizer)})
+        folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
         return folder
 
     def check_free(self, overwrite: bool = False) -> None:
@@ -177,12 +177,10 @@ class RunFolder:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the run."""
         values = self._read_json(TOKENIZER)
-        characters, framing = values.get("characters"), values.get("framing")
-        if not isinstance(characters, str) or not isinstance(framing, str):
-            raise RunFolderError(
-                f"{self.path / TOKENIZER}: expected characters and framing; the file was changed"
-            )
-        return Tokenizer(characters, framing)
+        try:
+            return Tokenizer.from_values(values)
+        except RunFolderError as error:
+            raise RunFolderError(f"{self.path / TOKENIZER}: {error}; the file was changed") from None
 
     def parameters(self, config: RunConfig, tokenizer: Tokenizer) -> Arrays:
         """The parameters of the newest checkpoint, checked against the settings and the tokenizer."""
@@ -321,7 +319,7 @@ def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
 
 def digest_of(tokenizer: Tokenizer) -> str:
     """SHA-256 of a tokenizer."""
-    return hashlib.sha256(json.dumps(asdict(tokenizer), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(tokenizer.values(), sort_keys=True).encode()).hexdigest()
 
 
 def _sync_folder(path: Path) -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from motegpt.batches import Plan, cut_sequences
+from motegpt.batches import Plan, plan_of
 from motegpt.checkpoint import RunConfig, RunFolder, Source, TrainerState
 from motegpt.config import (
     DataConfig,
@@ -213,7 +213,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     data = DataConfig.of(section_values(settings, "data"))
     train = TrainConfig.of(section_values(settings, "train"))
     sample = SampleConfig.of(section_values(settings, "sample"))
-    tokenizer = Tokenizer.of(corpus.documents, data.framing)
+    tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     check_prefix(sample.prefix, tokenizer, model.block_size)
     source = Source(kind=corpus.kind, path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
@@ -272,6 +272,5 @@ def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[
     documents = list(corpus.documents)
     if config.data.shuffle:
         rng.shuffle(documents)
-    sequences = cut_sequences(tokenizer.encode_all(documents), config.model.block_size, config.data.cut)
-    plan = Plan(sequences, config.train.batch_size, config.train.loss_mean)
+    plan = plan_of(documents, tokenizer, config.data, config.train, config.model.block_size)
     return Trainer(config, tokenizer, plan, engine_from(config), rng), rng
