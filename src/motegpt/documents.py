@@ -57,12 +57,18 @@ def documents_of(texts: Sequence[str], reading: ReadConfig) -> list[str]:
     Texts are normalised if asked, stripped, and dropped if empty; with `deduplicate`, a repeated one is kept
     once, where it first stands. A stream is only normalised.
     """
-    if reading.normalise is not None:
-        texts = [unicodedata.normalize(FORMS[reading.normalise], text) for text in texts]
+    texts = normalised(texts, reading)
     if reading.format == "stream":
         return [text for text in texts if text]
     documents = [stripped for text in texts if (stripped := text.strip())]
     return list(dict.fromkeys(documents)) if reading.deduplicate else documents
+
+
+def normalised(texts: Sequence[str], reading: ReadConfig) -> Sequence[str]:
+    """The texts in the Unicode form that was asked for."""
+    if reading.normalise is None:
+        return texts
+    return [unicodedata.normalize(FORMS[reading.normalise], text) for text in texts]
 
 
 def corpus_of(documents: Sequence[str], reading: ReadConfig | None = None) -> Corpus:

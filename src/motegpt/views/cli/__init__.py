@@ -17,6 +17,7 @@ from motegpt.errors import MotegptError
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
     "sample": "Invent new text with a trained model.",
+    "data": "Look at a data file before training; fetch public ones.",
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
     "bench": "Measure how fast every engine is, and that it is right.",
