@@ -11,8 +11,7 @@ from statistics import median_low
 from typing import Any
 
 from motegpt.config import DataConfig, ModelConfig, section_values
-from motegpt.documents import BUILT_IN, documents_of, normalised, read_content
-from motegpt.errors import DataError
+from motegpt.documents import BUILT_IN, documents_of, normalised, nothing_in, read_content
 from motegpt.formats import Content
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET, settings_of
@@ -95,7 +94,7 @@ def check_data(path: str | Path | None, settings: Mapping[str, Any]) -> Report:
     every = documents_of(content.texts, data.replace(deduplicate=False))
     documents = list(dict.fromkeys(every)) if data.deduplicate else every
     if not documents:
-        raise DataError(f"{path}: expected at least one document, got none")
+        raise nothing_in(content, str(path))
     tokenizer = Tokenizer.of(documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     sizes = [len(document.encode() if data.tokenizer == "bytes" else document) for document in documents]

@@ -38,7 +38,7 @@ def read_corpus(path: str | Path | None, reading: ReadConfig | None = None) -> C
     documents = documents_of(content.texts, reading or ReadConfig())
     name = BUILT_IN if path is None else str(path)
     if not documents:
-        raise DataError(f"{name}: expected at least one document, got {_nothing(content)}")
+        raise nothing_in(content, name)
     if path is None:
         return Corpus(documents, BUILT_IN, None, digest)
     return Corpus(documents, "file", str(Path(path).absolute()), digest)
@@ -105,8 +105,9 @@ def _read(path: Path) -> bytes:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected a UTF-8 text file") from None
 
 
-def _nothing(content: Content) -> str:
-    """How a file that holds no document is empty."""
+def nothing_in(content: Content, name: str) -> DataError:
+    """The error for a file that holds no document."""
+    what = "an empty file" if content.length == 0 else "an empty file (nothing but blank lines)"
     if content.column is not None and content.format == "csv":
-        return f"no text in column {content.column!r} under the header"
-    return "an empty file" if content.length == 0 else "an empty file (nothing but blank lines)"
+        what = f"no text in column {content.column!r} under the header"
+    return DataError(f"{name}: expected at least one document, got {what}")

@@ -80,6 +80,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("motegpt: interrupted", err=True)
         return 130
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # a group without a command
+        click.echo(str(error), err=True)
+        return 2
     if isinstance(error, click.ClickException):
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "motegpt"
         click.echo(f"{where}: {_one_line(error.format_message())}; {where} --help explains", err=True)

@@ -120,10 +120,8 @@ def length_lines(report: Report) -> Iterator[str]:
     if not cut.documents:
         yield f"{'cut':{LABEL}}nothing at block_size {cut.block_size:,}"
         return
-    yield (
-        f"{'cut':{LABEL}}{cut.documents:,} of {report.documents:,} documents lose {cut.tokens:,} tokens at block_size "
-        f"{cut.block_size:,}"
-    )
+    whole = f"{cut.documents:,} of {report.documents:,} documents at block_size {cut.block_size:,}"
+    yield f"{'cut':{LABEL}}{whole}, {cut.tokens:,} tokens in all"
     yield f"{'':{LABEL}}--block-size {cut.fitting} keeps everything"
 
 
