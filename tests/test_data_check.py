@@ -3,6 +3,7 @@
 import gzip
 import json
 import shlex
+from contextlib import suppress
 
 import pytest
 from hypothesis import given
@@ -170,6 +171,19 @@ def test_the_report_fits_a_terminal(motegpt, tmp_path):
     assert all("\n" not in line and line.isprintable() for line in lines)
     assert any("U+00AD SOFT HYPHEN" in line for line in lines)
     assert fitted("日本語", 5) == "日本…"
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60),
+    form=st.sampled_from(["text", "csv", "stream"]),
+)
+def test_any_text_is_reported_within_80_columns_or_refused(tmp_path_factory, text, form):
+    lines = []
+    with suppress(DataError):
+        lines = list(report_lines(check(tmp_path_factory.getbasetemp(), text, format=form)))
+    for line in lines:
+        assert line.isprintable()
+        assert columns(line) <= 80 or line.startswith("try")
 
 
 def test_json_has_everything(motegpt, tmp_path):

@@ -57,13 +57,20 @@ def test_window_b_of_step_s_is_number_s_times_batch_size_plus_b():
     assert rows(plan(6).batch(1)) == rows(plan(3).batch(2)) + rows(plan(3).batch(3))
 
 
+def chi_squared(starts, places):
+    """How far counts are from equal ones; about places - 1 where each start is equally likely."""
+    counts, expected = Counter(starts), len(starts) / places
+    assert set(counts) <= set(range(places))
+    return sum((counts[i] - expected) ** 2 / expected for i in range(places))
+
+
 def test_every_start_is_equally_likely():
     windows = WindowPlan(STREAM[:106], 6, 1, "documents", 7)
     assert windows.starts == 100
-    counts = Counter(windows.start(i) for i in range(100_000))
-    assert sorted(counts) == list(range(100))
-    chi2 = sum((counts[i] - 1000) ** 2 / 1000 for i in range(100))
-    assert 60 < chi2 < 150  # 99 degrees of freedom: beyond these, one chance in a thousand
+    starts = [windows.start(i) for i in range(100_000)]
+    assert 60 < chi_squared(starts, 100) < 150  # 99 degrees of freedom: one chance in a thousand beyond
+    assert chi_squared([start - start % 50 // 49 for start in starts], 100) > 150  # two places never
+    assert chi_squared(list(range(100_000 // 100)) * 100, 1000) < 60  # in order is too even
 
 
 @given(seed=st.integers(0, 2**64 - 1), first=st.integers(0, 2**63))

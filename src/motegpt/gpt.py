@@ -45,8 +45,9 @@ class GPT:
         engine: str | None = None,
         **settings: Any,
     ) -> Self:
-        """Train on documents, on the lines of a file, or on the built-in names.
+        """Train on documents, on a file of them (text, CSV, JSONL), or on the built-in names.
 
+        With format="stream" the file, or the documents joined by newlines, are one text to be continued.
         `settings` are those of motegpt.config by name, laid over the preset; engine None takes the fastest
         that is installed. The logged steps are kept in
         `records`. Raises SettingError, DataError, EngineUnavailable or TrainingDiverged.

@@ -45,7 +45,8 @@ def command(
     until: int | None,
     **flags: Any,
 ) -> int:
-    """Train a model on DATA, a UTF-8 text file with one document a line; without it, on built-in names.
+    """Train a model on DATA: a UTF-8 file with one document a line, CSV, JSONL, or one long text (--format),
+    gzip or not; without it, on built-in names.
 
     Example: motegpt train names.txt --steps 2000 --out runs/names
     """
