@@ -156,13 +156,14 @@ def test_stop_and_resume_is_never_having_stopped(tmp_path, engine, tokenizer):
 
 
 def test_a_prompt_is_what_there_is_to_continue():
-    assert prompt_of([3], Tokenizer("abcd", "bos")) == [4, 3]
-    assert prompt_of([], Tokenizer("abcd", "bos_eos")) == [0]
-    assert prompt_of([3, 1], Tokenizer("abcd", "none")) == [3, 1]
-    assert prompt_of([], Tokenizer("a b\n", "none")) == [3]
-    assert prompt_of([], Tokenizer("a b", "none")) == [1]
-    assert prompt_of([], Tokenizer("ab", "none")) == [0]
-    assert prompt_of([], Tokenizer("", "none", "bytes")) == [10]
+    assert prompt_of("d", Tokenizer("abcd", "bos")) == [4, 3]
+    assert prompt_of("", Tokenizer("abcd", "bos_eos")) == [0]
+    assert prompt_of("db", Tokenizer("abcd", "none")) == [3, 1]
+    assert prompt_of("", Tokenizer("a b\n", "none")) == [3]
+    assert prompt_of("", Tokenizer("a b", "none")) == [1]
+    assert prompt_of("", Tokenizer("ab", "none")) == [0]
+    assert prompt_of("", Tokenizer("", "none", "bytes")) == [10]
+    assert prompt_of("é", Tokenizer("", "bos", "bytes")) == [256, 195, 169]
 
 
 @pytest.mark.parametrize(

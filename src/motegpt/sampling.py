@@ -56,25 +56,24 @@ def generate(engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs:
     its own generator alone, so its text does not depend on how many others are drawn with it; they go
     side by side as far as their caches fit into CACHE_BYTES.
     """
-    prefix = check_prefix(settings.prefix, tokenizer, engine.model.block_size)
-    prompt = prompt_of(prefix, tokenizer)
+    check_prefix(settings.prefix, tokenizer, engine.model.block_size)
+    prompt = prompt_of(settings.prefix, tokenizer)
     stop = NO_STOP if tokenizer.stop is None else tokenizer.stop
     drawn = generate_ids(engine, prompt, stop, settings.temperature, rngs)
     return [settings.prefix + tokenizer.decode(ids) for ids in drawn]
 
 
-def prompt_of(prefix: Sequence[int], tokenizer: Tokenizer) -> list[int]:
+def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
     """The ids a model reads before it draws: BOS and the prefix.
 
     In a stream nothing begins, so the prefix alone; where there is none, a newline, which is not part of the
     text; if the alphabet has no newline a space, and if it has none either its first character.
     """
+    ids = tokenizer.encode(prefix)
     if tokenizer.bos is not None:
-        return [tokenizer.bos, *prefix]
-    if prefix:
-        return list(prefix)
-    known = "\n" if tokenizer.kind == "bytes" else tokenizer.characters
-    return tokenizer.encode(next((character for character in "\n " if character in known), known[0]))
+        return [tokenizer.bos, *ids]
+    known = tokenizer.characters or "\n"  # bytes know every character
+    return ids or tokenizer.encode(next((character for character in "\n " if character in known), known[0]))
 
 
 def generate_ids(
