@@ -10,7 +10,7 @@ import pytest
 
 from motegpt.checkpoint import RunFolder
 from motegpt.documents import read_corpus
-from motegpt.errors import RunFolderError, TrainingDiverged, UsageError
+from motegpt.errors import DataError, TrainingDiverged, UsageError
 from motegpt.presets import settings_of
 from motegpt.train import CHUNK_SECONDS, next_size, prepare, resume
 from tests.conftest import ENGINES_HERE
@@ -140,7 +140,7 @@ def test_a_run_is_resumable_from_its_first_moment(tmp_path):
 
 def test_changed_data_are_noticed(tmp_path):
     finish(begin(tmp_path, "run"), until=3)
-    with pytest.raises(RunFolderError, match="are not those it began with"):
+    with pytest.raises(DataError, match="is not what the run began with"):
         resume(RunFolder(tmp_path / "run"), replace(read_corpus(None), sha256="0"), {}, None)
 
 

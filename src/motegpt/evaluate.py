@@ -13,7 +13,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from motegpt.batches import Batch
+from motegpt.errors import DataError
+from motegpt.ngrams import baselines
 from motegpt.sampling import prompt_of
+from motegpt.settings import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     Costs = list[NDArray[np.float64]]
 
 JUDGED_TOGETHER = 2**22  # logits held at a time
-PARTS = ("documents", "tokens")  # what a mean can be over, as TrainConfig.loss_mean has it
+MODEL = "model"
 
 
 @dataclass(frozen=True)
@@ -133,3 +136,59 @@ def _costs(logits: NDArray[np.float64], targets: list[int]) -> NDArray[np.float6
         np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(targets)), targets]
     )
     return costs
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A model and its baselines on the same documents.
+
+    losses: name -> nats a token, the mean over all tokens: the baselines, if there was something to count
+    them from, then the model; documents, tokens, characters: what they are the mean over; known: how many
+    of the documents are in the training data; left_out: those with characters the model never saw.
+    """
+
+    losses: dict[str, float]
+    documents: int
+    tokens: int
+    characters: int
+    known: int
+    left_out: list[str]
+
+    def bits_per_character(self, name: str) -> float:
+        """A loss in bits a character, the end of a document counted as one."""
+        return self.losses[name] / math.log(2) * self.tokens / self.characters
+
+
+def evaluate(
+    engine: Engine, tokenizer: Tokenizer, judged: Sequence[str], training: Sequence[str] = ()
+) -> Evaluation:
+    """The loss on whole documents, beside predictors that count n-grams of the training documents.
+
+    Raises DataError if the model knows the characters of none of them.
+    """
+    texts = [text for text in judged if not tokenizer.unknown(text)]
+    left_out = [text for text in judged if tokenizer.unknown(text)]
+    if not texts:
+        raise DataError(
+            "evaluate: expected documents of characters the model knows, got none; it knows "
+            f"{shortened(tokenizer.characters)}"
+        )
+    sequences = [sequence_of(text, tokenizer) for text in texts]
+    losses: dict[str, float] = {}
+    if training:
+        learned = [sequence_of(text, tokenizer) for text in training]
+        losses = baselines(learned, sequences, targets_of(tokenizer))
+    losses[MODEL] = mean_cost(costs_of(engine, sequences), "tokens")
+    return Evaluation(
+        losses=losses,
+        documents=len(texts),
+        tokens=sum(map(len, sequences)) - len(sequences),
+        characters=sum(characters_of(text, tokenizer) for text in texts),
+        known=sum(map(set(training).__contains__, texts)),
+        left_out=left_out,
+    )
+
+
+def targets_of(tokenizer: Tokenizer) -> int:
+    """How many different tokens can follow: all but a BOS that only begins."""
+    return tokenizer.vocab_size - (tokenizer.bos != tokenizer.stop)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,6 +12,7 @@ from motegpt.config import DataConfig, SampleConfig, section_of, section_values
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.engines import default_engine
 from motegpt.errors import SettingError
+from motegpt.evaluate import Score, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import Lcg
 from motegpt.sampling import generate
@@ -97,6 +98,14 @@ class GPT:
         root = secrets.randbits(64) if seed is None else seed
         rngs = [Lcg.stream(root, i) for i in range(sample.n)]
         return generate(self.engine, self.tokenizer, sample, rngs)
+
+    def score(self, texts: Sequence[str]) -> list[Score]:
+        """How likely the model finds each text: log-probability in nats, and bits a character.
+
+        Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
+        with a character that the model never saw has probability zero.
+        """
+        return score_texts(self.engine, self.tokenizer, texts)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a run folder that `load` and `motegpt sample` read; a model trained here can be resumed.

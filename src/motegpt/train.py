@@ -24,11 +24,12 @@ from motegpt.config import (
     section_values,
 )
 from motegpt.engines import engine_class, make_engine
-from motegpt.errors import RunFolderError, TrainingDiverged, UsageError
+from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
 from motegpt.sampling import check_prefix, generate_in_turn
 from motegpt.schedule import learning_rate
+from motegpt.source import check_same
 from motegpt.split import split
 from motegpt.tokenizer import Tokenizer
 from motegpt.validation import Best, Validation
@@ -313,11 +314,7 @@ def resume(
     step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
     """
     config, tokenizer = changed(folder.config(), changes, engine), folder.tokenizer()
-    if corpus.sha256 != config.source.sha256:
-        raise RunFolderError(
-            f"{folder.path}: its data ({config.source.path or config.source.kind}) are not those it began "
-            "with; give the old ones as DATA, or start a new run"
-        )
+    check_same(corpus, config.source, "give the old data as DATA, or start a new run")
     check_prefix(config.sample.prefix, tokenizer, config.model.block_size)
     folder.lock()
     state = folder.trainer_state(config, tokenizer, step)

@@ -1,45 +1,48 @@
-"""How a training shows itself: plain lines in a pipe, a live bar on a terminal."""
+"""How a training shows itself: plain lines in a pipe, a live bar on a terminal, JSON for a machine."""
 
 from __future__ import annotations
 
+import json
+import sys
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Self
 
 import click
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from motegpt.parameters import parameter_count
 
+if TYPE_CHECKING:
     from motegpt.train import Chunk, StepRecord, Trainer
 
+QUIET = "motegpt.quiet"
 INFERENCE = "--- inference (new, hallucinated names) ---"
 
 
-class Report(Protocol):
-    """What the train command tells of its progress."""
-
-    def __enter__(self) -> Report: ...
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
-
-    def show(self, chunk: Chunk) -> None:
-        """Some steps were done."""
+def remark(text: str) -> None:
+    """Something beside the results: a line on standard error, unless --quiet was said."""
+    if not is_quiet():
+        click.echo(text, err=True)
 
 
-def begin(trainer: Trainer, parameters: int) -> None:
-    """What is trained on what."""
-    click.echo(f"num docs: {trainer.config.source.documents}")
-    click.echo(f"vocab size: {trainer.config.model.vocab_size}")
-    click.echo(f"num params: {parameters}")
-    click.echo("Training...")
+def is_quiet() -> bool:
+    """Whether --quiet was said."""
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(QUIET))
 
 
-def report_for(trainer: Trainer, live: bool) -> Report:
-    """The report for a terminal, or for a pipe."""
-    return LiveReport(trainer) if live else PlainReport(trainer)
+def is_terminal() -> bool:
+    """Whether standard output is one; it may be closed altogether."""
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def report_for(trainer: Trainer, as_json: bool) -> Report:
+    """The report that fits who is reading."""
+    if as_json:
+        return JsonReport(trainer)
+    if is_quiet():
+        return Report(trainer)
+    return LiveReport(trainer) if is_terminal() else PlainReport(trainer)
 
 
 def step_line(record: StepRecord, trainer: Trainer) -> str:
@@ -55,30 +58,38 @@ def sample_lines(samples: Sequence[str]) -> list[str]:
     return [f"sample {i:2d}: {text}" for i, text in enumerate(samples, 1)]
 
 
-def say_best(trainer: Trainer) -> None:
-    """What the held-out data found best, and whether that ended the run."""
-    if trainer.validation is None or trainer.validation.best is None:
-        return
-    best = trainer.validation.best
-    if trainer.validation.exhausted:
-        click.echo(
-            f"stopped early after step {trainer.done}: {best.waited} evaluations without a better one",
-            err=True,
-        )
-    click.echo(f"best after step {best.step}: validation loss {best.loss:.4f}", err=True)
-
-
-class PlainReport:
-    """One line a logged step; the last samples under their heading."""
+class Report:
+    """What the train command tells of its progress; this one nothing."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
+        self.trainer = trainer
 
-    def __enter__(self) -> PlainReport:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *ending: object) -> None:
         pass
+
+    def begin(self) -> None:
+        """What is trained on what; said before the report is entered."""
+
+    def show(self, chunk: Chunk) -> None:
+        """Some steps were done."""
+
+    def end(self, interrupted: bool) -> None:
+        """The run has stopped, and is saved if it has a folder; said after the report was left."""
+
+
+class PlainReport(Report):
+    """One line a logged step; the last samples under their heading; remarks on standard error."""
+
+    def begin(self) -> None:
+        click.echo(f"num docs: {self.trainer.config.source.documents}")
+        click.echo(f"vocab size: {self.trainer.config.model.vocab_size}")
+        click.echo(f"num params: {parameter_count(self.trainer.config.model)}")
+        click.echo("Training...")
+        if self.trainer.done:
+            click.echo(f"resumed after step {self.trainer.done}")
 
     def show(self, chunk: Chunk) -> None:
         for line in self.lines(chunk):
@@ -86,19 +97,31 @@ class PlainReport:
 
     def lines(self, chunk: Chunk) -> list[str]:
         """Everything there is to say of a chunk."""
-        lines = [step_line(record, self._trainer) for record in chunk.records]
+        lines = [step_line(record, self.trainer) for record in chunk.records]
         if chunk.samples is not None:
             lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples)
         return lines
+
+    def end(self, interrupted: bool) -> None:
+        folder, validation, done = self.trainer.folder, self.trainer.validation, self.trainer.done
+        if folder is not None:
+            remark(f"saved {folder.path} after step {done}")
+        if validation is not None and validation.best is not None:
+            best = validation.best
+            if validation.exhausted:
+                remark(f"stopped early after step {done}: {best.waited} evaluations without a better one")
+            remark(f"best after step {best.step}: validation loss {best.loss:.4f}")
+        if interrupted:
+            how = f"motegpt train --resume {folder.path}" if folder else "--out RUN would have saved it"
+            remark(f"interrupted after step {done}; {how}")
 
 
 class LiveReport(PlainReport):
     """The same lines, above a bar with loss, speed and time left."""
 
-    def __init__(self, trainer: Trainer) -> None:
+    def __enter__(self) -> Self:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        super().__init__(trainer)
         self._progress: Any = Progress(
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
@@ -106,12 +129,10 @@ class LiveReport(PlainReport):
             TimeRemainingColumn(compact=True),
             transient=True,
         )
-        total, done = trainer.config.train.steps, trainer.done
+        total, done = self.trainer.config.train.steps, self.trainer.done
         self._task = self._progress.add_task("", total=total, completed=done, loss=float("nan"), speed="")
         self._began: float = time.perf_counter()
         self._first, self._tokens = done, 0
-
-    def __enter__(self) -> LiveReport:
         self._progress.__enter__()
         return self
 
@@ -126,6 +147,43 @@ class LiveReport(PlainReport):
         self._progress.update(self._task, completed=chunk.done, loss=chunk.losses[-1], speed=speed)
         for line in self.lines(chunk):
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+class JsonReport(Report):
+    """One JSON object a line: the event begin, then step and samples as they come, then end."""
+
+    def begin(self) -> None:
+        config = self.trainer.config
+        self._say(
+            "begin",
+            documents=config.source.documents,
+            vocab_size=config.model.vocab_size,
+            parameters=parameter_count(config.model),
+            engine=config.engine,
+            steps=config.train.steps,
+            done=self.trainer.done,
+        )
+
+    def show(self, chunk: Chunk) -> None:
+        for record in chunk.records:
+            self._say("step", **record.values())
+        if chunk.samples is not None:
+            self._say("samples", step=chunk.done, samples=chunk.samples)
+
+    def end(self, interrupted: bool) -> None:
+        folder, validation = self.trainer.folder, self.trainer.validation
+        best = None if validation is None or validation.best is None else validation.best
+        self._say(
+            "end",
+            done=self.trainer.done,
+            interrupted=interrupted,
+            run=None if folder is None else str(folder.path),
+            best=None if best is None else {"step": best.step, "val_loss": best.loss},
+        )
+
+    @staticmethod
+    def _say(event: str, **values: Any) -> None:
+        click.echo(json.dumps({"event": event, **values}))
 
 
 def _short(x: float) -> str:

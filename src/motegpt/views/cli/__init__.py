@@ -13,14 +13,25 @@ from typing import Any
 import click
 
 from motegpt.errors import MotegptError
+from motegpt.views.console import QUIET
 
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
+    "score": "Tell how likely a model finds texts.",
+    "eval": "Judge a model by data it never saw, and its inventions by those it did.",
     "sample": "Invent new text with a trained model.",
     "data": "Look at a data file before training; fetch public ones.",
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
     "bench": "Measure how fast every engine is, and that it is right.",
+}
+
+
+QUIET_OPTION: dict[str, Any] = {
+    "is_flag": True,
+    "expose_value": False,
+    "callback": lambda context, _, value: context.meta.update({QUIET: value}),
+    "help": "Print results and errors alone.",
 }
 
 
@@ -34,11 +45,19 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"motegpt.views.cli.{cmd_name}").command
+        _add_quiet(command)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+
+def _add_quiet(command: click.Command) -> None:
+    """Every command knows --quiet: console.remark and the reports obey it."""
+    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+        if "quiet" not in (param.name for param in one.params):
+            one.params.append(click.Option(["--quiet"], **QUIET_OPTION))
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})

@@ -90,6 +90,12 @@ def read_toml(path: str | None) -> dict[str, Any]:
     return flat
 
 
+def checkpoint_option(command: Command) -> Command:
+    """Which parameters of a run to take."""
+    words = "Best by the held-out data, last, or the step of a kept one.  [best, where data were held out]"
+    return click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
+
+
 def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:
     """The preset's settings with the layers laid over it, the last on top."""
     merged = settings_of(preset)

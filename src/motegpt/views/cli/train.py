@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import signal
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
-from motegpt.checkpoint import RunFolder
+from motegpt.checkpoint import RunConfig, RunFolder
 from motegpt.config import DataConfig, section_values
-from motegpt.documents import IN_MEMORY, read_corpus
+from motegpt.documents import read_corpus
 from motegpt.engines import ENGINES, PREFERRED, default_engine, why_unavailable
 from motegpt.errors import UsageError
-from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
+from motegpt.source import corpus_of_run
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
 from motegpt.views import console
 from motegpt.views.cli.options import given_settings, merge, preset_names, read_toml, setting_flags
@@ -33,6 +31,8 @@ from motegpt.views.cli.options import given_settings, merge, preset_names, read_
 @click.option("--overwrite", is_flag=True, help="Let --out replace a run.")
 @click.option("--resume", "resumed", metavar="RUN", help="Go on with a run where it was left.")
 @click.option("--until", type=int, metavar="STEP", help="Stop after this step, saved, to be resumed.")
+@click.option("--checkpoint", type=int, metavar="STEP", help="With --resume: go back to this kept one.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @setting_flags(["model", "data", "train", "sample"])
 def command(
     data: str | None,
@@ -43,6 +43,8 @@ def command(
     overwrite: bool,
     resumed: str | None,
     until: int | None,
+    checkpoint: int | None,
+    as_json: bool,
     **flags: Any,
 ) -> int:
     """Train a model on DATA: a UTF-8 file with one document a line, CSV, JSONL, or one long text (--format),
@@ -57,6 +59,8 @@ def command(
     file = read_toml(config)
     preset, engine = preset or file.pop("preset", None), engine or file.pop("engine", None)
     given = {**file, **given_settings(flags)}
+    if checkpoint is not None and resumed is None:
+        raise UsageError("checkpoint: expected the run to go back in, --resume RUN, got none")
     if resumed is None:
         trainer = _start(data, preset or DEFAULT_PRESET, engine or default_engine(), given, out, overwrite)
     elif out or overwrite or preset:
@@ -64,10 +68,10 @@ def command(
             "resume: a run goes on in its own folder with its own preset; leave out --out and --preset"
         )
     else:
-        trainer = _continue(resumed, data, given, engine, until)
+        trainer = _continue(resumed, data, given, engine, until, checkpoint)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    return _train(trainer, until)
+    return _train(trainer, until, as_json)
 
 
 def _start(
@@ -85,11 +89,23 @@ def _start(
 def _say_fallback(engine: str) -> None:
     """Tell of an engine that nobody asked for and that is not the usual one."""
     if engine != PREFERRED:
-        click.echo(f"using the {engine} engine: {why_unavailable(PREFERRED)}", err=True)
+        console.remark(f"using the {engine} engine: {why_unavailable(PREFERRED)}")
+
+
+def _say_changes(before: RunConfig, after: RunConfig) -> None:
+    """Tell of an engine or a precision that is not the one the run has had."""
+    was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
+    if was != now:
+        console.remark(f"going on with {now}, after {was}: last digits will differ")
 
 
 def _continue(
-    run: str, data: str | None, given: dict[str, Any], engine: str | None, until: int | None
+    run: str,
+    data: str | None,
+    given: dict[str, Any],
+    engine: str | None,
+    until: int | None,
+    checkpoint: int | None,
 ) -> Trainer:
     """A saved run, its metrics cut back to its last checkpoint."""
     folder = RunFolder(run)
@@ -97,14 +113,9 @@ def _continue(
     if engine is not None:
         fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
         given = {"dtype": fitted["dtype"], **given}
-    if data is None and config.source.kind == IN_MEMORY:
-        raise UsageError(f"resume: {run} was trained on documents in memory; give them as a file, as DATA")
-    if data is None and config.source.path is not None and not Path(config.source.path).exists():
-        raise UsageError(
-            f"resume: {config.source.path} is gone; say where the data are: motegpt train DATA --resume {run}"
-        )
-    corpus = read_corpus(data or config.source.path, config.data)
-    trainer = resume(folder, corpus, given, engine)
+    corpus = corpus_of_run(config, data, f"give it as DATA: motegpt train DATA --resume {run}")
+    trainer = resume(folder, corpus, given, engine, checkpoint)
+    _say_changes(config, trainer.config)
     if trainer.done >= trainer.config.train.steps:
         raise UsageError(
             f"resume: {run} has done all of its {trainer.done} steps; a larger --steps makes it go on"
@@ -121,33 +132,19 @@ def _continue(
     return trainer
 
 
-def _train(trainer: Trainer, until: int | None) -> int:
+def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Run it with a report; returns the exit code."""
-    console.begin(trainer, parameter_count(trainer.config.model))
-    if trainer.done:
-        click.echo(f"resumed after step {trainer.done}")
+    report = console.report_for(trainer, as_json)
+    report.begin()
     with (
         _interrupt_flag() as interrupted,
-        console.report_for(trainer, is_terminal()) as report,
+        report,
         closing(trainer.run(until, interrupted=lambda: bool(interrupted))) as chunks,
     ):
         for chunk in chunks:
             report.show(chunk)
-    if trainer.folder is not None:
-        click.echo(f"saved {trainer.folder.path} after step {trainer.done}", err=True)
-    console.say_best(trainer)
-    if not interrupted:
-        return 0
-    how = (
-        f"motegpt train --resume {trainer.folder.path}" if trainer.folder else "--out RUN would have saved it"
-    )
-    click.echo(f"interrupted after step {trainer.done}; {how}", err=True)
-    return 130
-
-
-def is_terminal() -> bool:
-    """Whether standard output is one; it may be closed altogether."""
-    return sys.stdout is not None and sys.stdout.isatty()
+    report.end(bool(interrupted))
+    return 130 if interrupted else 0
 
 
 @contextmanager
@@ -159,7 +156,7 @@ def _interrupt_flag() -> Iterator[list[int]]:
         if seen:
             raise KeyboardInterrupt
         seen.append(number)
-        click.echo("finishing this step; once more stops at once", err=True)
+        console.remark("finishing this step; once more stops at once")
 
     signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     previous = [signal.signal(number, handler) for number in signals]

@@ -1,0 +1,148 @@
+"""motegpt eval"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motegpt.engines import ENGINES
+from motegpt.errors import DataError
+from motegpt.settings import shortened
+from motegpt.views.cli.options import checkpoint_option
+from motegpt.views.console import remark
+
+if TYPE_CHECKING:
+    from motegpt.evaluate import Evaluation
+    from motegpt.gpt import GPT
+    from motegpt.novelty import Novelty
+
+EXAMPLES = 3
+TRAINING = "the training data"
+
+
+@click.command()
+@click.argument("run")
+@click.argument("data", required=False)
+@click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
+@checkpoint_option
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Texts to draw and compare with the training data; 0 for none.",
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of these texts.")
+@click.option("--training", metavar="FILE", help="The training data, if they were moved.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    run: str,
+    data: str | None,
+    engine: str | None,
+    checkpoint: str | None,
+    samples: int,
+    seed: int,
+    training: str | None,
+    as_json: bool,
+) -> None:
+    """Judge the model in the folder RUN by DATA, beside predictors that only count.
+
+    Without DATA by what was held out when it was trained. Losses are means over all tokens of whole
+    documents; a document's end counts as one character.
+
+    Example: motegpt eval runs/names
+    """
+    from motegpt.documents import read_corpus
+    from motegpt.evaluate import evaluate
+    from motegpt.gpt import GPT
+
+    model = GPT.load(run, engine, checkpoint)
+    learned, held_out = _sides(model, training)
+    if data is not None:
+        judged, what = read_corpus(data, model.config.data).documents, data
+    elif held_out:
+        judged, what = held_out, "the held-out data"
+    elif learned:
+        judged, what = learned, TRAINING
+        remark("nothing was held out: judged by what it learned from; train with --val-fraction 0.1")
+    else:
+        raise DataError("eval: expected DATA to judge by, as what it learned from is gone; got none")
+    found = evaluate(model.engine, model.tokenizer, judged, learned)
+    if found.left_out:
+        first = shortened(found.left_out[0])
+        remark(f"left out {len(found.left_out):,} with characters the model never saw, the first {first}")
+    novel = None
+    if samples and learned and model.tokenizer.stop is not None:
+        from motegpt.novelty import novelty
+
+        novel = novelty(model.generate(samples, seed=seed), learned, held_out)
+    if as_json:
+        click.echo(json.dumps(_values(found, novel, what), indent=2, ensure_ascii=False))
+        return
+    _print(found, what)
+    if novel is not None:
+        _print_novelty(novel, model.config.sample.temperature, bool(held_out))
+
+
+def _sides(model: GPT, training: str | None) -> tuple[list[str], list[str]]:
+    """What was learned and what was held out; nothing of either, with a remark, if that is gone."""
+    from motegpt.source import sides_of_run
+
+    repair = "give it with --training FILE"
+    if training is not None:
+        return sides_of_run(model.config, training, repair)
+    try:
+        return sides_of_run(model.config, repair=repair)
+    except DataError as error:
+        remark(f"no baselines and no novelty: {error}")
+        return [], []
+
+
+def _print(found: Evaluation, what: str) -> None:
+    click.echo(f"{found.documents:,} documents of {what}")
+    if found.known and what != TRAINING:
+        remark(f"{found.known:,} of them are in the training data")
+    click.echo(f"\n{'':10} {'nats a token':>14} {'bits a character':>18}")
+    for name, loss in found.losses.items():
+        click.echo(f"{name:10} {loss:14.4f} {found.bits_per_character(name):18.4f}")
+
+
+def _print_novelty(found: Novelty, temperature: float, held_out: bool) -> None:
+    click.echo(f"\nof {found.texts:,} texts drawn at temperature {temperature:g}")
+    rows = [("were learned", found.in_training), ("are new", found.new), ("are different", found.distinct)]
+    if held_out:
+        rows.insert(1, ("were held out", found.in_validation))
+    for name, count in rows:
+        click.echo(f"  {name:14} {count / found.texts:7.1%}")
+    if found.mean_distance is None:
+        return
+    click.echo(f"those not learned are {found.mean_distance:.1f} edits from the nearest one, for instance")
+    for one in found.nearest[:EXAMPLES]:
+        click.echo(f"  {one.text} ({one.document}, {one.distance})")
+
+
+def _values(found: Evaluation, novel: Novelty | None, what: str) -> dict[str, Any]:
+    """The same for a machine."""
+    values: dict[str, Any] = {
+        "data": what,
+        "documents": found.documents,
+        "tokens": found.tokens,
+        "characters": found.characters,
+        "in_training": found.known,
+        "left_out": found.left_out,
+        "nats_per_token": found.losses,
+        "bits_per_character": {name: found.bits_per_character(name) for name in found.losses},
+    }
+    if novel is not None:
+        values["samples"] = {
+            "texts": novel.texts,
+            "distinct": novel.distinct,
+            "in_training": novel.in_training,
+            "in_validation": novel.in_validation,
+            "new": novel.new,
+            "mean_distance": novel.mean_distance,
+            "nearest": [vars(one) for one in novel.nearest],
+        }
+    return values
