@@ -27,7 +27,7 @@ from motegpt.engines import engine_class, make_engine
 from motegpt.errors import RunFolderError, TrainingDiverged, UsageError
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
-from motegpt.sampling import check_prefix, generate_in_turn
+from motegpt.sampling import generate_in_turn, request_of
 from motegpt.schedule import learning_rate
 from motegpt.tokenizer import Tokenizer
 
@@ -215,7 +215,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
-    check_prefix(sample.prefix, tokenizer, model.block_size)
+    request_of(sample, tokenizer, model.block_size)
     source = Source(kind=corpus.kind, path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     trainer, rng = _assemble(config, tokenizer, corpus)
@@ -231,7 +231,7 @@ def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: s
             f"{folder.path}: its data ({config.source.path or config.source.kind}) are not those it began "
             "with; give the old ones as DATA, or start a new run"
         )
-    check_prefix(config.sample.prefix, tokenizer, config.model.block_size)
+    request_of(config.sample, tokenizer, config.model.block_size)
     state = folder.trainer_state(config, tokenizer)
     trainer, rng = _assemble(config, tokenizer, corpus)
     rng.restore(state.rng)

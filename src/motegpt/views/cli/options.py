@@ -73,8 +73,13 @@ def read_toml(path: str | None) -> dict[str, Any]:
         entries = value.items() if key in SECTIONS else [(key, value)]
         for name, setting in entries:
             _check_toml_name(path, key if name != key else None, name)
-            flat[name] = None if setting == "none" and name not in TOP_LEVEL else setting
+            flat[name] = None if setting == "none" and _can_be_off(name) else setting
     return flat
+
+
+def _can_be_off(name: str) -> bool:
+    """Whether the word none switches a setting off, where a text could as well be that word."""
+    return name not in TOP_LEVEL and kinds(SECTIONS[section_of(name)])[name].base is not str
 
 
 def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,169 @@
+"""SampleConfig -> the same in token ids, with everything that cannot be done refused beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from motegpt.errors import PrefixError, SettingError
+from motegpt.settings import shortened
+
+if TYPE_CHECKING:
+    from motegpt.config import SampleConfig
+    from motegpt.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What happens to the probabilities of every token, as SampleConfig has it; None is off."""
+
+    temperature: float
+    repetition_penalty: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """How texts begin, go on and end, in token ids.
+
+    prompt: what the model is fed first, of which the last `text` ids are text; end: the id that ends a
+    text, or None; least, most: ids to draw, without the end; masked: ids that are never drawn; stop:
+    ids that end a text when they have been drawn, and are taken off it again.
+    """
+
+    prompt: tuple[int, ...]
+    most: int
+    end: int | None
+    filters: Filters
+    text: int = 0
+    least: int = 0
+    masked: frozenset[int] = frozenset()
+    stop: tuple[int, ...] = ()
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """The ids of the prompt that belong to the text."""
+        return self.prompt[len(self.prompt) - self.text :]
+
+    def masked_after(self, drawn: Sequence[int]) -> set[int]:
+        """The ids that may not follow what was drawn."""
+        masked = set(self.masked)
+        if len(drawn) < self.least and self.end is not None:
+            masked.add(self.end)
+        if self.stop and len(drawn) + 1 - len(self.stop) < self.least and self._is_near_stop(drawn):
+            masked.add(self.stop[-1])
+        return masked
+
+    def is_stopped(self, drawn: Sequence[int]) -> bool:
+        """Whether what was drawn ends with the text `stop`."""
+        return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
+
+    def _is_near_stop(self, drawn: Sequence[int]) -> bool:
+        """Whether one more id would complete the text `stop`."""
+        missing = len(self.stop) - 1
+        return len(drawn) >= missing and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
+
+
+def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
+    """The settings in token ids; PrefixError or SettingError if no text can be like that."""
+    prompt, prefix = prompt_of(settings.prefix, tokenizer), tokenizer.encode(settings.prefix)
+    end = end_of(tokenizer)
+    if end is not None and settings.max_new_tokens is None:
+        check_prefix(settings.prefix, tokenizer, block_size)
+    least, most = _lengths(
+        settings, len(prefix), block_size - len(prompt) + 1 if end is not None else block_size
+    )
+    stop, _ = tokenizer.encode(settings.stop), tokenizer.encode(settings.suffix)
+    masked = _masked(settings, tokenizer)
+    drawable = set(tokenizer.encode(tokenizer.characters)) - masked
+    if stop and drawable == set(stop) and len(drawable) == 1 and least >= len(stop):
+        raise SettingError(
+            f"stop: expected a text that can be left out of {least} characters or more, got "
+            f"{shortened(settings.stop)} where nothing else may be drawn"
+        )
+    filters = Filters(
+        temperature=settings.temperature,
+        repetition_penalty=settings.repetition_penalty,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        min_p=settings.min_p,
+    )
+    return Request(tuple(prompt), most, end, filters, len(prefix), least, frozenset(masked), tuple(stop))
+
+
+def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
+    """What the model is fed before it draws: BOS and the prefix.
+
+    Where there is no BOS (framing "none") it is the prefix alone, or, as something must be, the id of a
+    newline, or the first of all; that is no part of the text.
+    """
+    text = tokenizer.encode(prefix)
+    if tokenizer.framing != "none":
+        return [tokenizer.bos, *text]
+    return text or tokenizer.encode("\n" if "\n" in tokenizer.characters else tokenizer.characters[0])
+
+
+def end_of(tokenizer: Tokenizer) -> int | None:
+    """The id that ends a text; None where texts have no end of their own."""
+    return None if tokenizer.framing == "none" else tokenizer.stop
+
+
+def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
+    """The ids of a prefix that leaves room for at least one more character; else PrefixError."""
+    ids = tokenizer.encode(prefix)
+    if len(ids) >= block_size:
+        raise PrefixError(
+            f"prefix: expected at most {block_size - 1} characters (block_size {block_size} leaves one to "
+            f"draw), got {len(ids)}; --max-new-tokens goes on beyond the block"
+        )
+    return ids
+
+
+def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
+    """The fewest and the most ids to draw, where `room` is the most unless max_new_tokens says otherwise."""
+    most = room if settings.max_new_tokens is None else settings.max_new_tokens
+    if settings.max_length is not None:
+        if settings.max_length <= prefix:
+            raise SettingError(
+                f"max_length: expected more than the {prefix} characters of the prefix, got "
+                f"{settings.max_length}"
+            )
+        most = min(most, settings.max_length - prefix)
+    least = max(settings.min_new_tokens, (settings.min_length or 0) - prefix)
+    if least > most:
+        name = "min_new_tokens" if least == settings.min_new_tokens else "min_length"
+        longest = most + (prefix if name == "min_length" else 0)
+        beyond = "; a larger --max-new-tokens goes on beyond the block" if most == room else ""
+        raise SettingError(
+            f"{name}: expected at most {longest}, as long as a text can get, got "
+            f"{getattr(settings, name)}{beyond}"
+        )
+    return least, most
+
+
+def _masked(settings: SampleConfig, tokenizer: Tokenizer) -> set[int]:
+    """The ids that are never drawn.
+
+    BOS where it is not the end is a token like any other, unless a setting speaks of the text's
+    characters, of which it is none.
+    """
+    ids = dict(zip(tokenizer.characters, tokenizer.encode(tokenizer.characters), strict=True))
+    masked = {
+        i
+        for character, i in ids.items()
+        if (settings.allow and character not in settings.allow) or character in settings.forbid
+    }
+    if len(masked) == len(ids):
+        raise SettingError(
+            f"allow, forbid: expected to leave one character to draw at least, got none; the model knows "
+            f"{shortened(tokenizer.characters)}"
+        )
+    speaks_of_text = (
+        settings.allow or settings.forbid or settings.stop or settings.suffix or settings.min_length
+    )
+    if (speaks_of_text or settings.max_length is not None) and tokenizer.framing == "bos_eos":
+        masked.add(tokenizer.bos)
+    return masked
