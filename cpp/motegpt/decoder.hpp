@@ -228,15 +228,10 @@ class BundledDecoder final : public Decoder<Real> {
     feed_window(bundle, request, start, request.prompt_length, count, ids);
     for (Index at = 0;; ++at) {
       choose(bundle, request, count, states, at, ids, lengths);
-      bool running = false;
-      for (Index s = 0; s < count; ++s) {
-        if (!running_[s]) continue;
-        latest_[s] = tokens_[s];
-        running_[s] = take(request, tokens_[s], ids + s * request.most, lengths[s]);
-        running |= running_[s];
-        if (seen_ && running_[s]) seen_[tokens_[s] * bundle.width() + s] = 1;
-      }
+      bool running = take(request.end, request.most, count, at, ids, lengths);
+      if (request.stop_length > 0) running = cut_stops(request, count, at + 1, ids, lengths);
       if (!running || at + 1 == request.most) return;
+      for (Index s = 0; seen_ && s < count; ++s) seen_[latest_[s] * bundle.width() + s] = 1;
       const Index length = request.prompt_length + at + 1, moved = window_start(length);
       if (moved == start) {
         bundle.feed(w_, latest_);
@@ -261,13 +256,31 @@ class BundledDecoder final : public Decoder<Real> {
     }
   }
 
-  /// One more token of a sequence: ids (length) grow by it, or lose what ends them. Returns whether it goes on.
-  static bool take(const Request& request, int token, int32_t* ids, int64_t& length) {
-    if (token == request.end) return false;
-    ids[length++] = token;
-    if (request.stop_length == 0 || !ends_with(ids, length, request.stop, request.stop_length)) return true;
-    length -= request.stop_length;
-    return false;
+  /// Append tokens_ to every sequence that has not come to its end. Returns whether any has not.
+  bool take(int end, Index most, Index count, Index at, int32_t* ids, int64_t* lengths) {
+    bool any = false;
+    for (Index s = 0; s < count; ++s) {
+      if (!running_[s]) continue;
+      latest_[s] = tokens_[s];
+      running_[s] = tokens_[s] != end;
+      if (!running_[s]) continue;
+      ids[s * most + at] = tokens_[s];
+      lengths[s] = at + 1;
+      any = true;
+    }
+    return any;
+  }
+
+  /// End the sequences that end with request.stop, and take it off. Returns whether any goes on.
+  bool cut_stops(const Request& request, Index count, Index length, const int32_t* ids, int64_t* lengths) {
+    bool any = false;
+    for (Index s = 0; s < count; ++s) {
+      if (!running_[s]) continue;
+      running_[s] = !ends_with(ids + s * request.most, length, request.stop, request.stop_length);
+      if (!running_[s]) lengths[s] = length - request.stop_length;
+      any |= running_[s];
+    }
+    return any;
   }
 
   static bool ends_with(const int32_t* ids, Index length, const int32_t* end, Index count) {

@@ -126,17 +126,16 @@ void draw_filtered(Index V, const Real* logits, Index stride, const Filters& fil
     for (int lane = 0; lane < drawn_together; ++lane)
       keep_likeliest(V, x + lane, weights + lane, filters, scratch.heap);
   }
-  if (filters.min_p > 0) {
-    for (Index i = 0; i < V; ++i) {
-      const Doubles weight = load(weights + i * drawn_together);  // that of the likeliest is 1
-      store(weights + i * drawn_together, weight < broadcast(filters.min_p) ? broadcast(0.0) : weight);
-    }
+  Doubles edge = {};
+  for (Index i = 0; i < V; ++i) {
+    const Doubles weight = load(weights + i * drawn_together);  // that of the likeliest is 1
+    edge += weight < broadcast(filters.min_p) ? broadcast(0.0) : weight;
+    store(weights + i * drawn_together, edge);
   }
   throw_darts(V, weights, darts, tokens);
   for (int lane = 0; lane < drawn_together; ++lane) {  // rounding may throw a dart beyond the last stretch
-    int& token = tokens[lane];
-    const auto sum_up_to = [&](int i) { return weights[Index(i) * drawn_together + lane]; };
-    while (token > 0 && sum_up_to(token) == sum_up_to(token - 1)) --token;
+    const auto edge_of = [&](int i) { return weights[Index(i) * drawn_together + lane]; };
+    while (tokens[lane] > 0 && edge_of(tokens[lane]) == edge_of(tokens[lane] - 1)) --tokens[lane];
   }
 }
 

@@ -30,19 +30,16 @@ inline constexpr int drawn_together = lanes<double>;
 /// Whether there is any chance at this temperature: not at zero, or as good as zero.
 inline bool is_random(double temperature) { return 1 / temperature < __builtin_huge_val(); }
 
-/// Token i is drawn where dart · Σ weights falls into its stretch of the running sum; the weights need no
-/// common divisor.   darts (drawn_together) in [0, 1); weights (V, drawn_together) become the running sum
-inline void throw_darts(Index V, double* weights, const double* darts, int* tokens) {
+/// Token i is drawn where dart · Σ weights falls into its stretch; the weights need no common divisor.
+///
+/// edges (V, drawn_together): the sum of the weights up to each token; darts (drawn_together) in [0, 1)
+/// -> tokens (drawn_together)
+inline void throw_darts(Index V, const double* edges, const double* darts, int* tokens) {
   using Doubles = Vector<double>;
-  Doubles edge = {};
-  for (Index i = 0; i < V; ++i) {
-    edge += load(weights + i * drawn_together);
-    store(weights + i * drawn_together, edge);
-  }
-  const Doubles dart = load(darts) * edge;
+  const Doubles dart = load(darts) * load(edges + (V - 1) * drawn_together);
   Doubles passed = {};
   for (Index i = 0; i + 1 < V; ++i)
-    passed += dart < load(weights + i * drawn_together) ? broadcast(0.0) : broadcast(1.0);
+    passed += dart < load(edges + i * drawn_together) ? broadcast(0.0) : broadcast(1.0);
   for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = int(passed[lane]);
 }
 
@@ -62,9 +59,10 @@ void draw(Index V, const Real* logits, Index stride, double temperature, const d
       e[i * drawn_together + lane] = double(logits[i * stride + lane]);
     highest = maximum(highest, load(e + i * drawn_together));
   }
+  Doubles edge = {};
   for (Index i = 0; i < V; ++i) {
-    const Doubles heated = (load(e + i * drawn_together) - highest) * inverse_temperature;
-    store(e + i * drawn_together, exp<double>(heated));
+    edge += exp<double>((load(e + i * drawn_together) - highest) * inverse_temperature);
+    store(e + i * drawn_together, edge);
   }
   throw_darts(V, e, darts, tokens);
 }

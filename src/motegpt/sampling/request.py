@@ -70,15 +70,14 @@ class Request:
 def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
     """The settings in token ids; PrefixError or SettingError if no text can be like that."""
     prompt, prefix = prompt_of(settings.prefix, tokenizer), tokenizer.encode(settings.prefix)
-    end = end_of(tokenizer)
-    if end is not None and settings.max_new_tokens is None:
+    if not tokenizer.characters:
+        _check_bytes(settings)
+    if tokenizer.stop is not None and settings.max_new_tokens is None:
         check_prefix(settings.prefix, tokenizer, block_size)
-    least, most = _lengths(
-        settings, len(prefix), block_size - len(prompt) + 1 if end is not None else block_size
-    )
+    room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
+    least, most = _lengths(settings, len(prefix), room)
     stop, _ = tokenizer.encode(settings.stop), tokenizer.encode(settings.suffix)
-    masked = _masked(settings, tokenizer)
-    drawable = set(tokenizer.encode(tokenizer.characters)) - masked
+    masked, drawable = _masked(settings, tokenizer)
     if stop and drawable == set(stop) and len(drawable) == 1 and least >= len(stop):
         raise SettingError(
             f"stop: expected a text that can be left out of {least} characters or more, got "
@@ -91,24 +90,22 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
         top_p=settings.top_p,
         min_p=settings.min_p,
     )
-    return Request(tuple(prompt), most, end, filters, len(prefix), least, frozenset(masked), tuple(stop))
+    return Request(
+        tuple(prompt), most, tokenizer.stop, filters, len(prefix), least, frozenset(masked), tuple(stop)
+    )
 
 
 def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
     """What the model is fed before it draws: BOS and the prefix.
 
-    Where there is no BOS (framing "none") it is the prefix alone, or, as something must be, the id of a
-    newline, or the first of all; that is no part of the text.
+    Where nothing begins (framing "none") it is the prefix alone, or, as something must be, a newline, or a
+    space, or the first character, whichever the model knows; that is no part of the text.
     """
     text = tokenizer.encode(prefix)
-    if tokenizer.framing != "none":
+    if tokenizer.bos is not None:
         return [tokenizer.bos, *text]
-    return text or tokenizer.encode("\n" if "\n" in tokenizer.characters else tokenizer.characters[0])
-
-
-def end_of(tokenizer: Tokenizer) -> int | None:
-    """The id that ends a text; None where texts have no end of their own."""
-    return None if tokenizer.framing == "none" else tokenizer.stop
+    known = tokenizer.characters or "\n"
+    return text or tokenizer.encode(next((c for c in "\n " if c in known), known[0]))
 
 
 def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
@@ -144,26 +141,47 @@ def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
     return least, most
 
 
-def _masked(settings: SampleConfig, tokenizer: Tokenizer) -> set[int]:
-    """The ids that are never drawn.
+def _masked(settings: SampleConfig, tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
+    """The ids that are never drawn, and those of characters that may be.
 
     BOS where it is not the end is a token like any other, unless a setting speaks of the text's
     characters, of which it is none.
     """
-    ids = dict(zip(tokenizer.characters, tokenizer.encode(tokenizer.characters), strict=True))
+    characters = _characters(tokenizer)
     masked = {
         i
-        for character, i in ids.items()
-        if (settings.allow and character not in settings.allow) or character in settings.forbid
+        for i, c in characters.items()
+        if (settings.allow and (not c or c not in settings.allow)) or (c and c in settings.forbid)
     }
-    if len(masked) == len(ids):
+    drawable = characters.keys() - masked
+    if not drawable:
         raise SettingError(
             f"allow, forbid: expected to leave one character to draw at least, got none; the model knows "
             f"{shortened(tokenizer.characters)}"
         )
-    speaks_of_text = (
-        settings.allow or settings.forbid or settings.stop or settings.suffix or settings.min_length
-    )
-    if (speaks_of_text or settings.max_length is not None) and tokenizer.framing == "bos_eos":
-        masked.add(tokenizer.bos)
-    return masked
+    lengths = (settings.min_length, settings.max_length)
+    speaks_of_text = settings.allow or settings.forbid or settings.stop or settings.suffix
+    if (speaks_of_text or any(length is not None for length in lengths)) and tokenizer.bos is not None:
+        masked |= {tokenizer.bos} - {tokenizer.stop}
+    return masked, drawable
+
+
+def _characters(tokenizer: Tokenizer) -> dict[int, str]:
+    """Id -> the character it stands for; a byte that is none by itself stands for the empty text."""
+    if tokenizer.characters:
+        return dict(zip(tokenizer.encode(tokenizer.characters), tokenizer.characters, strict=True))
+    first = tokenizer.encode("\0")[0]
+    return {first + byte: chr(byte) if byte < 128 else "" for byte in range(256)}
+
+
+def _check_bytes(settings: SampleConfig) -> None:
+    """Where tokens are bytes, masks can only say what one byte says."""
+    for name in ("min_length", "max_length"):
+        if getattr(settings, name) is not None:
+            repair = name.replace("length", "new_tokens")
+            raise SettingError(f"{name}: tokens are bytes here, not characters; expected {repair} instead")
+    for name in ("allow", "forbid"):
+        if not getattr(settings, name).isascii():
+            raise SettingError(
+                f"{name}: tokens are bytes here; expected ASCII characters, got {getattr(settings, name)!r}"
+            )

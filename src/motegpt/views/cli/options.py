@@ -79,7 +79,10 @@ def read_toml(path: str | None) -> dict[str, Any]:
 
 def _can_be_off(name: str) -> bool:
     """Whether the word none switches a setting off, where a text could as well be that word."""
-    return name not in TOP_LEVEL and kinds(SECTIONS[section_of(name)])[name].base is not str
+    if name in TOP_LEVEL:
+        return False
+    kind = kinds(SECTIONS[section_of(name)])[name]
+    return kind.optional or kind.base is not str
 
 
 def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:
