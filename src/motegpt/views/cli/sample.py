@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("run")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
+@click.option("--checkpoint", metavar="best|last|STEP", help="Which state of the run.  [best, or last]")
 @click.option("--seed", type=int, help="The same seed draws the same text.  [a new one each time]")
 @click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
 @click.option("--unique", is_flag=True, help="No text twice.")
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 def command(
     run: str,
     engine: str | None,
+    checkpoint: str | None,
     seed: int | None,
     greedy: bool,
     unique: bool,
@@ -63,7 +65,7 @@ def command(
         raise UsageError(f"greedy: it is temperature 0, got --temperature {given['temperature']:g} as well")
     if data is not None and not novel:
         raise UsageError("data: the training data are for --novel; expected both or neither")
-    model = GPT.load(run, engine)
+    model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
     try:
         with _opened(output, overwrite) as file:
