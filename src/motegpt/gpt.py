@@ -114,10 +114,10 @@ class GPT:
         data: str | Path | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """The texts of `generate` in groups, each as soon as it is drawn."""
+        """The texts of `generate` in groups, each as soon as it is drawn; with beams, min(n, beams) of them."""
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
-        if n is not None and sample.beams is not None and n > sample.beams:
+        if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
             raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try --beams {n}")
         if seed is not None and type(seed) is not int:
             raise SettingError(f"seed: expected a whole number, got {seed!r}")

@@ -84,7 +84,7 @@ def _by_beams(
     texts = likeliest_texts(engine, tokenizer, settings, conditions.admit)
     yield texts
     if len(texts) < wanted:
-        such = f" with {conditions}" if conditions else ""
+        such = f" that qualify ({conditions})" if conditions else ""
         raise TriesExhausted(
             f"sample: {settings.beams} beams met {len(texts)} texts{such}, not {wanted}; try more --beams"
         )
@@ -116,6 +116,6 @@ def _by_chance(
         yield kept
         if failed == settings.tries:
             raise TriesExhausted(
-                f"sample: {failed} texts in a row were not {conditions}; found {found} of {settings.n}; "
-                "a larger --tries looks longer"
+                f"sample: {failed} texts in a row did not qualify ({conditions}); found {found} of "
+                f"{settings.n}; a larger --tries looks longer"
             )
