@@ -114,7 +114,7 @@ class GPT:
         data: str | Path | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """The texts of `generate` in groups, each as soon as it is drawn; with beams, min(n, beams) of them."""
+        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams."""
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
