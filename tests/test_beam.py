@@ -110,6 +110,21 @@ def test_the_stop_text_and_the_end_lead_to_one_text():
     assert not any("c" in text for text in texts)
 
 
+def test_a_text_has_the_better_of_its_two_ways_to_end():
+    engine = tiny()
+    request = request_of(sample(stop="c"), TOKENIZER, BLOCK)
+    seen = set()
+
+    def once(ids):
+        return ids not in seen and not seen.add(ids)
+
+    plain, stateful = (beam_search(engine, request, 60, 8, keep) for keep in (lambda ids: True, once))
+    assert plain == stateful
+    logits = engine.decoder(1).feed([TOKENIZER.bos])[0]
+    ways = [log_softmax(logits)[token] for token in (TOKENIZER.stop, TOKENIZER.encode("c")[0])]
+    assert [beam.log_probability for beam in plain if beam.ids == ()] == [max(ways)]
+
+
 def test_when_the_beams_meet_too_few():
     groups = draw_texts(tiny(), TOKENIZER, sample(beams=8, max_length=1), seed=0)
     assert sorted(next(groups)) == ["", "a", "b", "c"]

@@ -70,7 +70,7 @@ def beam_search(
         live = heapq.nlargest(beams, going, key=lambda beam: beam.log_probability)
         for beam in [*ended, *(live if left == 1 else [])]:
             known = finished.get(beam.ids)
-            if keep(beam.ids) and (known is None or known.log_probability < beam.log_probability):
+            if keep(beam.ids) if known is None else beam.log_probability > known.log_probability:
                 finished[beam.ids] = beam
         best = heapq.nlargest(wanted, finished.values(), key=lambda beam: beam.log_probability)
         if not live or (len(best) == wanted and best[-1].log_probability >= live[0].log_probability):
