@@ -173,6 +173,13 @@ def test_a_closed_pipe_is_silent_and_quick(folder):
         assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 3, "")
 
 
+@pytest.mark.parametrize(("where", "code", "lines"), [(">&-", 0, 0), (">/dev/full", 1, 1)])
+def test_standard_output_that_is_closed_or_full(folder, where, code, lines):
+    command = f"{sys.executable} -m motegpt sample {folder / 'run'} -n 2 {where}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
+    assert (done.returncode, done.stderr.count("\n")) == (code, lines), done.stderr
+
+
 def test_words_that_mean_nothing_else_in_a_toml_file(motegpt, tmp_path):
     (tmp_path / "c.toml").write_text('allow = "none"\nsuffix = "none"\ntop_k = "none"\n')
     assert motegpt("train", "--engine", "array", "--steps", 1, "--config", "c.toml", "--out", "run").code == 0

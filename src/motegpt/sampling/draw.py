@@ -94,7 +94,7 @@ class _Growing:
     """One text while it is drawn. history: all ids, the prompt's too; ids: those drawn; seen: in the text."""
 
     def __init__(self, request: Request) -> None:
-        self._request = request
+        self._request, self._stop = request, len(request.stop)
         self.history, self.ids = list(request.prompt), list[int]()
         self.seen = set(request.prefix)
         self.is_running = True
@@ -107,8 +107,8 @@ class _Growing:
             return
         self.ids.append(token)
         self.seen.add(token)
-        if self._request.is_stopped(self.ids):
-            del self.ids[-len(self._request.stop) :]
+        if self._stop and self._request.is_stopped(self.ids):
+            del self.ids[-self._stop :]
             self.is_running = False
 
 

@@ -53,6 +53,8 @@ def choose(
     if not is_random(filters.temperature):
         return likeliest(without(penalised(finite(logits), seen, filters.repetition_penalty), masked))
     p = distribution(logits, filters, seen, masked)
+    if 0.0 not in p:
+        return rng.categorical(p)
     possible = [i for i, share in enumerate(p) if share > 0.0]
     return possible[rng.categorical([p[i] for i in possible])]
 

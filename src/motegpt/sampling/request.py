@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -48,8 +48,10 @@ class Request:
         """The ids of the prompt that belong to the text."""
         return self.prompt[len(self.prompt) - self.text :]
 
-    def masked_after(self, drawn: Sequence[int]) -> set[int]:
+    def masked_after(self, drawn: Sequence[int]) -> Set[int]:
         """The ids that may not follow what was drawn."""
+        if len(drawn) >= self.least + len(self.stop):
+            return self.masked
         masked = set(self.masked)
         if len(drawn) < self.least and self.end is not None:
             masked.add(self.end)

@@ -87,13 +87,13 @@ def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:
 
 @contextmanager
 def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
-    """The file to write to, or standard output."""
-    if output is None:
+    """The file to write to, or standard output; nowhere if that is closed."""
+    if output is None and sys.stdout is not None:
         yield sys.stdout
         return
-    path = Path(output)
+    path = Path(os.devnull if output is None else output)
     try:
-        with path.open("w" if overwrite else "x", encoding="utf-8", newline="") as file:
+        with path.open("w" if overwrite or output is None else "x", encoding="utf-8", newline="") as file:
             yield file
     except FileExistsError:
         raise UsageError(f"output: {path} is there already; --overwrite replaces it") from None
