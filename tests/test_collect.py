@@ -9,10 +9,9 @@ from motegpt.errors import DataError, SettingError, TriesExhausted
 from motegpt.gpt import GPT
 from motegpt.rng import Lcg, PythonRandom
 from motegpt.sampling import Conditions, draw_texts, generate, generate_in_turn
-from motegpt.sampling.novelty import Known
+from motegpt.sampling.known import Known
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import small_engine, small_settings
-from tests.test_constraints import StreamTokenizer
 
 TOKENIZER = Tokenizer("abcde", "bos")
 DOCUMENTS = ["anna", "hanna", "nan"]
@@ -146,7 +145,7 @@ def test_novel_with_the_built_in_names(tmp_path):
 
 
 def test_every_part_of_a_stream_is_known():
-    known = Known(["a long text"], StreamTokenizer("abc"))
+    known = Known(["a long text"], Tokenizer("abc", "none"))
     assert "long" in known
     assert "text long" not in known
     assert "long" not in Known(["a long text"], TOKENIZER)

@@ -1,7 +1,5 @@
 """Masks, lengths, stop texts and the sliding context hold for every text, and alike on every engine."""
 
-from dataclasses import dataclass
-
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
@@ -26,34 +24,8 @@ from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 TOKENIZER = Tokenizer("abcde", "bos")
+BYTES = Tokenizer("", "bos", "bytes")
 BLOCK = 6
-
-
-@dataclass(frozen=True)
-class StreamTokenizer:
-    """What sampling asks of a tokenizer without special tokens."""
-
-    characters: str
-    bos = stop = None
-    framing = "none"
-
-    def encode(self, text):
-        return [self.characters.index(character) for character in text]
-
-    def decode(self, ids):
-        return "".join(self.characters[i] for i in ids)
-
-
-@dataclass(frozen=True)
-class BytesTokenizer:
-    """What sampling asks of one whose tokens are bytes."""
-
-    characters = ""
-    bos = stop = 256
-    framing = "bos"
-
-    def encode(self, text):
-        return list(text.encode())
 
 
 def sample(**given):
@@ -249,17 +221,17 @@ def test_a_group_of_long_texts_fits_into_memory(monkeypatch):
 
 def test_prompts():
     assert prompt_of("ba", TOKENIZER) == [5, 1, 0]
-    assert prompt_of("ba", StreamTokenizer("abc")) == [1, 0]
-    assert prompt_of("", StreamTokenizer("\nabc")) == [0]
-    assert prompt_of("", StreamTokenizer("a bc")) == [1]
-    assert prompt_of("", StreamTokenizer("xyz")) == [0]
-    assert prompt_of("", BytesTokenizer()) == [256]
+    assert prompt_of("ba", Tokenizer("abc", "none")) == [1, 0]
+    assert prompt_of("", Tokenizer("\nabc", "none")) == [0]
+    assert prompt_of("", Tokenizer("a bc", "none")) == [1]
+    assert prompt_of("", Tokenizer("xyz", "none")) == [0]
+    assert prompt_of("", BYTES) == [256]
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
 def test_a_stream_has_no_end_and_slides(name):
     engine = small_engine(name, small_settings())
-    tokenizer = StreamTokenizer("abcde\n")
+    tokenizer = Tokenizer("abcde\n", "none")
     assert {len(text) for text in draw(engine, 5, tokenizer)} == {BLOCK}
     assert {len(text) for text in draw(engine, 5, tokenizer, prefix="a", max_new_tokens=25)} == {26}
     lines = draw(engine, 5, tokenizer, prefix="ab", stop="\n", max_new_tokens=25)
@@ -268,13 +240,13 @@ def test_a_stream_has_no_end_and_slides(name):
 
 
 def test_bytes():
-    request = request_of(sample(allow="ab", stop="ж", forbid="b"), BytesTokenizer(), BLOCK)
+    request = request_of(sample(allow="ab", stop="ж", forbid="b"), BYTES, BLOCK)
     assert set(range(256)) - request.masked == {ord("a")}
     assert request.stop == (0xD0, 0xB6)
-    assert len(request_of(sample(forbid="ab"), BytesTokenizer(), BLOCK).masked) == 2
+    assert len(request_of(sample(forbid="ab"), BYTES, BLOCK).masked) == 2
     for refused in ({"min_length": 1}, {"max_length": 5}, {"allow": "aж"}, {"forbid": "ж"}):
         with pytest.raises(SettingError, match="tokens are bytes"):
-            request_of(sample(**refused), BytesTokenizer(), BLOCK)
+            request_of(sample(**refused), BYTES, BLOCK)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ row (collect.py).
     draw.py       request -> ids -> texts, by any engine
     beam.py       request -> the likeliest texts
     collect.py    n texts that meet conditions, group by group
-    novelty.py    what a run was trained on
+    known.py      what a run was trained on
 """
 
 from motegpt.sampling.collect import Conditions, draw_texts

@@ -38,13 +38,13 @@ def training_documents(config: RunConfig, data: str | Path | None = None) -> lis
     DataError if they are gone, or no longer the same; a file given as `data` is taken as it is.
     """
     if data is not None:
-        return read_corpus(data, config.data.deduplicate).documents
+        return read_corpus(data, config.data).documents
     source = config.source
     if source.kind == IN_MEMORY:
         raise DataError(f"novel: the run was trained on documents in memory; {REPAIR}")
     if source.path is not None and not Path(source.path).exists():
         raise DataError(f"novel: {source.path}, which the run was trained on, is gone; {REPAIR}")
-    corpus = read_corpus(source.path, config.data.deduplicate)
+    corpus = read_corpus(source.path, config.data)
     if corpus.sha256 != source.sha256:
         raise DataError(f"novel: {source.path or source.kind} has changed since the run began; {REPAIR}")
     return corpus.documents
