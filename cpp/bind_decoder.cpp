@@ -66,31 +66,54 @@ class PythonDecoder {
     return result;
   }
 
-  nb::tuple generate(const AnyArray& prompt, int stop, double temperature, const AnyArray& states) {
+  nb::tuple generate(const AnyArray& prompt, int end, double temperature, const AnyArray& states, int64_t most,
+                     int64_t least, int64_t text, const std::optional<AnyArray>& stop,
+                     const std::optional<AnyArray>& masked, double repetition_penalty, int64_t top_k,
+                     double top_p, double min_p) {
     const auto begin = copied<int32_t>(prompt, "generate: prompt", {-1});
+    const auto stop_ids = stop ? copied<int32_t>(*stop, "generate: stop", {-1}) : std::vector<int32_t>();
+    const auto never =
+        masked ? copied<uint8_t>(*masked, "generate: masked", {shape_.vocab_size}) : std::vector<uint8_t>();
     check_tokens(begin, "generate");
-    if (begin.empty() || int64_t(begin.size()) > shape_.block_size) {
-      throw nb::value_error(
-          ("generate: expected a prompt of 1 … block_size = " + std::to_string(shape_.block_size) +
-           " tokens, got " + std::to_string(begin.size()))
-              .c_str());
-    }
-    if (!(temperature >= 0)) throw nb::value_error("generate: expected a temperature of at least 0");
+    check_tokens(stop_ids, "generate");
+    check(!begin.empty(), "a prompt of at least 1 token");
+    check(end >= -1 && end < shape_.vocab_size, "an end in -1 … vocab_size - 1");
+    check(most >= 1 && least >= 0 && least <= most, "0 <= least <= most, and most of at least 1");
+    check(text >= 0 && text <= int64_t(begin.size()), "text of 0 … the length of the prompt");
+    check(temperature >= 0, "a temperature of at least 0");
+    check(repetition_penalty > 0 && top_k >= 0 && top_p > 0 && min_p >= 0 && min_p <= 1,
+          "repetition_penalty and top_p above 0, top_k of at least 0, min_p of 0 … 1");
     auto generators = copied<uint64_t>(states, "generate: states", {-1});
-    const size_t n = generators.size(), room = size_t(shape_.block_size) - begin.size() + 1;
-    std::vector<int32_t> ids(n * room);
+    const size_t n = generators.size();
+    check(n == 0 || most <= largest_result / int64_t(n), "fewer sequences or a smaller most");
+    std::vector<int32_t> ids(n * size_t(most));
     std::vector<int64_t> lengths(n);
     with_decoder("generate", [&](auto& decoder) {
       nb::gil_scoped_release unlocked;
-      const Request request{begin.data(), int64_t(begin.size()), stop, temperature};
+      const Request request{begin.data(),
+                            int64_t(begin.size()),
+                            text,
+                            least,
+                            most,
+                            end,
+                            stop_ids.data(),
+                            int64_t(stop_ids.size()),
+                            masked ? never.data() : nullptr,
+                            {temperature, repetition_penalty, top_k, top_p, min_p}};
       decoder.generate(request, int64_t(n), generators.data(), ids.data(), lengths.data());
     });
     fed_ = shape_.block_size;  // reset before feeding again
-    return nb::make_tuple(to_numpy(std::move(ids), {n, room}), to_numpy(std::move(lengths), {n}),
+    return nb::make_tuple(to_numpy(std::move(ids), {n, size_t(most)}), to_numpy(std::move(lengths), {n}),
                           to_numpy(std::move(generators), {n}));
   }
 
  private:
+  static constexpr int64_t largest_result = int64_t(1) << 40;  // ids
+
+  static void check(bool holds, const char* expected) {
+    if (!holds) throw nb::value_error((std::string("generate: expected ") + expected).c_str());
+  }
+
   template <class Real>
   static std::unique_ptr<Decoder<Real>> made(Decoder<Real>* decoder) {
     return std::unique_ptr<Decoder<Real>>(decoder);
@@ -133,9 +156,11 @@ void bind_decoder(nb::module_& module) {
       .def("reset", &PythonDecoder::reset, "Forget everything that was fed.")
       .def("feed", &PythonDecoder::feed, "ids"_a.noconvert(),
            "Append a token to each sequence: ids (n) -> logits (n, V).")
-      .def("generate", &PythonDecoder::generate, "prompt"_a.noconvert(), "stop"_a, "temperature"_a,
-           "states"_a.noconvert(),
-           "Whole texts, one for each generator state: ids (n, room), their lengths (n), the states after "
+      .def("generate", &PythonDecoder::generate, "prompt"_a.noconvert(), "end"_a, "temperature"_a,
+           "states"_a.noconvert(), nb::kw_only(), "most"_a, "least"_a = 0, "text"_a = 0,
+           "stop"_a.noconvert() = nb::none(), "masked"_a.noconvert() = nb::none(),
+           "repetition_penalty"_a = 1.0, "top_k"_a = 0, "top_p"_a = 1.0, "min_p"_a = 0.0,
+           "Whole texts, one for each generator state: ids (n, most), their lengths (n), the states after "
            "(n).");
 }
 

@@ -25,6 +25,10 @@ inline std::string shape_text(const AnyArray& array) {
 template <class T>
 const char* dtype_name();
 template <>
+inline const char* dtype_name<uint8_t>() {
+  return "uint8";
+}
+template <>
 inline const char* dtype_name<int32_t>() {
   return "int32";
 }

@@ -89,7 +89,10 @@ OTHER_VALUES = {
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
     "checkpoint_activations": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
-    "n": 2, "temperature": 0.7, "prefix": "a", "val_fraction": 0.1, "eval_every": 3, "patience": 4,
+    "n": 2, "temperature": 0.7, "prefix": "a", "repetition_penalty": 1.3, "top_k": 4, "top_p": 0.9,
+    "min_p": 0.1, "min_new_tokens": 2, "max_new_tokens": 5, "min_length": 3, "max_length": 7, "stop": "n",
+    "allow": "abc", "forbid": "xyz", "suffix": "a", "tries": 30, "beams": 3,
+    "val_fraction": 0.1, "eval_every": 3, "patience": 4,
     "checkpoint_minutes": 2.5, "keep": 3,
 }  # fmt: skip
 NEEDED_BESIDE = {"column": ("--format", "csv")}  # the first built-in name is the header then

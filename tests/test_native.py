@@ -11,7 +11,7 @@ import pytest
 from motegpt.batches import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.rng import Lcg
-from motegpt.sampling import generate_by_token
+from motegpt.sampling import Filters, Request, generate_by_token
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
 from tests.tolerances import GRADIENT, LOSSES, relative_error
 
@@ -70,9 +70,10 @@ def test_every_level_trains_and_draws_alike(level):
     engine = native(chosen, level)
     assert engine.train(plan, 0, 30) == pytest.approx(expected, abs=LOSSES["float64"])
     rngs = [Lcg.stream(5, i) for i in range(70)]
-    drawn = engine.generate([0, 1], 5, 0.8, rngs)
+    request = Request((0, 1), 5, 5, Filters(temperature=0.8))
+    drawn = engine.generate(request, rngs)
     again = [Lcg.stream(5, i) for i in range(70)]
-    assert drawn == generate_by_token(small_like(engine), [0, 1], 5, 0.8, again)
+    assert drawn == generate_by_token(small_like(engine), request, again)
     assert [rng.state() for rng in rngs] == [rng.state() for rng in again]
 
 
@@ -90,14 +91,16 @@ def small_like(engine):
 @pytest.mark.parametrize("n", [1, 2, 63, 64, 65, 200])
 def test_whole_texts_are_those_drawn_token_by_token(dtype, temperature, n):
     engine = native(small_settings(dtype=dtype, n_layer=2))
-    drawn = engine.generate([3], 5, temperature, [Lcg.stream(1, i) for i in range(n)])
-    assert drawn == generate_by_token(engine, [3], 5, temperature, [Lcg.stream(1, i) for i in range(n)])
+    request = Request((3,), 6, 5, Filters(temperature))
+    drawn = engine.generate(request, [Lcg.stream(1, i) for i in range(n)])
+    assert drawn == generate_by_token(engine, request, [Lcg.stream(1, i) for i in range(n)])
 
 
-def test_a_prompt_that_fills_the_block_draws_one_token():
+def test_one_token_after_a_prompt_that_fills_the_block():
     engine = native(small_settings(block_size=3))
     rngs = [Lcg.stream(1, i) for i in range(20)]
-    assert {len(ids) for ids in engine.generate([0, 1, 2], 5, 1.0, rngs)} <= {0, 1}
+    request = Request((0, 1, 2), 1, 5, Filters(1.0))
+    assert {len(ids) for ids in engine.generate(request, rngs)} <= {0, 1}
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
@@ -334,12 +337,36 @@ def test_wrong_feeding_raises(core):
     ):
         with pytest.raises(error):
             decoder.feed(ids)
-    with pytest.raises(ValueError, match="prompt"):
-        decoder.generate(np.zeros(0, np.int32), 4, 1.0, np.zeros(1, np.uint64))
-    with pytest.raises(ValueError, match="prompt"):
-        decoder.generate(np.zeros(9, np.int32), 4, 1.0, np.zeros(1, np.uint64))
-    with pytest.raises(ValueError, match="temperature"):
-        decoder.generate(np.zeros(1, np.int32), 4, float("nan"), np.zeros(1, np.uint64))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"prompt": np.zeros(0, np.int32)}, "prompt"),
+        ({"prompt": np.full(2, 5, np.int32)}, "token ids"),
+        ({"stop": np.full(2, 5, np.int32)}, "token ids"),
+        ({"end": 5}, "end"),
+        ({"end": -2}, "end"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"most": 0}, "most"),
+        ({"least": 4}, "least"),
+        ({"text": 2}, "text"),
+        ({"masked": np.zeros(4, np.uint8)}, "masked"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"min_p": 1.5}, "min_p"),
+        ({"most": 2**50}, "smaller most"),
+    ],
+    ids=str,
+)
+def test_wrong_requests_raise(core, wrong, said):
+    decoder = core.Decoder(flat(), 2, **SHAPE)
+    right = {"prompt": np.zeros(1, np.int32), "end": 4, "temperature": 1.0, "most": 3}
+    states = np.zeros(2, np.uint64)
+    assert len(decoder.generate(states=states, **right)[1]) == 2
+    with pytest.raises(ValueError, match=said):
+        decoder.generate(states=states, **{**right, **wrong})
 
 
 def test_what_it_was_given_may_be_freed(core):

@@ -7,7 +7,7 @@ import pytest
 from motegpt.config import SampleConfig
 from motegpt.errors import PrefixError
 from motegpt.rng import Lcg, PythonRandom
-from motegpt.sampling import choose, generate, generate_in_turn, probabilities
+from motegpt.sampling import Filters, choose, generate, generate_in_turn, probabilities
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
@@ -37,7 +37,7 @@ def test_probabilities():
 def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals():
     rng = PythonRandom(0)
     before = rng.state()
-    assert choose([0.0, 3.0, 3.0], 0.0, rng) == 1
+    assert choose([0.0, 3.0, 3.0], Filters(temperature=0.0), rng) == 1
     assert rng.state() == before
 
 
@@ -80,7 +80,7 @@ def test_a_prefix_that_cannot_be_continued(engine, prefix, said):
 
 def test_groups_do_not_change_the_texts(engine, monkeypatch):
     whole = draw(engine, 9, seed=8)
-    monkeypatch.setattr("motegpt.sampling.CACHE_BYTES", 1)
+    monkeypatch.setattr("motegpt.sampling.draw.CACHE_BYTES", 1)
     assert draw(engine, 9, seed=8) == whole
 
 

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "activation.hpp"
+#include "filters.hpp"
 #include "generation.hpp"
 #include "parameters.hpp"
 #include "product.hpp"
@@ -172,12 +173,10 @@ class BundledDecoder final : public Decoder<Real> {
 
   void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                 int64_t* lengths) override {
-    const Index room = shape_.block_size - request.prompt_length + 1;
-    Bundle<Real>& bundle = *bundle_[0];
     const Index most = size_of(0);
     for (Index first = 0; first < n; first += most) {
-      generate_bundle(bundle, request, smaller(most, n - first), room, states + first, ids + first * room,
-                      lengths + first);
+      generate_bundle(*bundle_[0], request, smaller(most, n - first), states + first,
+                      ids + first * request.most, lengths + first);
     }
   }
 
@@ -205,6 +204,9 @@ class BundledDecoder final : public Decoder<Real> {
     e_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);
     tokens_ = arena.take<int>(widest);
     latest_ = arena.take<int>(widest);
+    weights_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);
+    heap_ = arena.take<int>(shape_.vocab_size);
+    seen_memory_ = arena.take<uint8_t>(Index(shape_.vocab_size) * widest);
     const bool counting = w_ == nullptr;
     if (!counting) bundle_ = new Bundle<Real>*[bundles()];
     for (Index i = 0; i < bundles(); ++i) {
@@ -219,41 +221,142 @@ class BundledDecoder final : public Decoder<Real> {
     bundle.feed(w_, latest_);
   }
 
-  void generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, Index room,
-                       uint64_t* states, int32_t* ids, int64_t* lengths) {
-    bundle.reset();
-    for (Index i = 0; i < request.prompt_length; ++i) {
-      for (Index s = 0; s < bundle.width(); ++s) latest_[s] = request.prompt[i];
-      bundle.feed(w_, latest_);
-    }
-    for (Index s = 0; s < count; ++s) lengths[s] = 0;
+  void generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states,
+                       int32_t* ids, int64_t* lengths) {
+    begin(bundle, request, count, lengths);
+    Index start = window_start(request.prompt_length);
+    feed_window(bundle, request, start, request.prompt_length, count, ids);
     for (Index at = 0;; ++at) {
-      choose(bundle, request, count, states, at, lengths);
-      bool running = false;
-      for (Index s = 0; s < count; ++s) {
-        if (lengths[s] < at) continue;  // stopped before
-        latest_[s] = tokens_[s];
-        if (tokens_[s] == request.stop) continue;
-        ids[s * room + lengths[s]++] = tokens_[s];
-        running = true;
+      choose(bundle, request, count, states, at, ids, lengths);
+      bool running = take(request.end, request.most, count, at, ids, lengths);
+      if (request.stop_length > 0) running = cut_stops(request, count, at + 1, ids, lengths);
+      if (!running || at + 1 == request.most) return;
+      for (Index s = 0; seen_ && s < count; ++s) seen_[latest_[s] * bundle.width() + s] = 1;
+      const Index length = request.prompt_length + at + 1, moved = window_start(length);
+      if (moved == start) {
+        bundle.feed(w_, latest_);
+      } else {
+        feed_window(bundle, request, start = moved, length, count, ids);
       }
-      if (!running || at + 1 == room) return;
+    }
+  }
+
+  /// Nothing drawn yet: all sequences run, and have seen the text of the prompt.
+  void begin(const Bundle<Real>& bundle, const Request& request, Index count, int64_t* lengths) {
+    for (Index s = 0; s < count; ++s) {
+      lengths[s] = 0;
+      running_[s] = true;
+    }
+    const Index width = bundle.width();
+    seen_ = request.filters.repetition_penalty == 1 ? nullptr : seen_memory_;
+    if (!seen_) return;
+    for (Index i = 0; i < shape_.vocab_size * width; ++i) seen_[i] = 0;
+    for (Index i = request.prompt_length - request.text; i < request.prompt_length; ++i) {
+      for (Index s = 0; s < width; ++s) seen_[request.prompt[i] * width + s] = 1;
+    }
+  }
+
+  /// Append tokens_ to every sequence that has not come to its end. Returns whether any has not.
+  bool take(int end, Index most, Index count, Index at, int32_t* ids, int64_t* lengths) {
+    bool any = false;
+    for (Index s = 0; s < count; ++s) {
+      if (!running_[s]) continue;
+      latest_[s] = tokens_[s];
+      running_[s] = tokens_[s] != end;
+      if (!running_[s]) continue;
+      ids[s * most + at] = tokens_[s];
+      lengths[s] = at + 1;
+      any = true;
+    }
+    return any;
+  }
+
+  /// End the sequences that end with request.stop, and take it off. Returns whether any goes on.
+  bool cut_stops(const Request& request, Index count, Index length, const int32_t* ids, int64_t* lengths) {
+    bool any = false;
+    for (Index s = 0; s < count; ++s) {
+      if (!running_[s]) continue;
+      running_[s] = !ends_with(ids + s * request.most, length, request.stop, request.stop_length);
+      if (!running_[s]) lengths[s] = length - request.stop_length;
+      any |= running_[s];
+    }
+    return any;
+  }
+
+  static bool ends_with(const int32_t* ids, Index length, const int32_t* end, Index count) {
+    if (length < count) return false;
+    for (Index i = 0; i < count; ++i) {
+      if (ids[length - count + i] != end[i]) return false;
+    }
+    return true;
+  }
+
+  /// The first token that the model sees of so many: the twin of sampling/context.py.
+  Index window_start(Index length) const {
+    const Index block = shape_.block_size, stride = block - larger(Index(1), block / 2) + 1;
+    return length <= block ? 0 : (length - block + stride - 1) / stride * stride;
+  }
+
+  /// Show the model tokens start … length - 1 of every sequence that runs, prompt included.
+  void feed_window(Bundle<Real>& bundle, const Request& request, Index start, Index length, Index count,
+                   const int32_t* ids) {
+    bundle.reset();
+    for (Index i = start; i < length; ++i) {
+      const Index drawn = i - request.prompt_length;
+      for (Index s = 0; s < bundle.width(); ++s) {
+        const bool is_text = s < count && running_[s];
+        latest_[s] = drawn < 0 ? request.prompt[i] : is_text ? ids[s * request.most + drawn] : 0;
+      }
       bundle.feed(w_, latest_);
     }
   }
 
   /// tokens_ (width) from the bundle's logits; only sequences that still run throw a dart.
   void choose(const Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states, Index at,
-              const int64_t* lengths) {
+              const int32_t* ids, const int64_t* lengths) {
     const Index V = shape_.vocab_size, width = bundle.width();
-    if (!(1 / request.temperature < __builtin_huge_val())) {  // zero, or as good as zero
+    const double temperature = request.filters.temperature;
+    if (is_random(temperature)) {
+      for (Index s = 0; s < width; ++s)
+        darts_[s] = s < count && running_[s] ? next_uniform(states[s]) : 0;
+    }
+    if (is_filtered(request)) {
+      choose_filtered(bundle, request, count, at, ids, lengths);
+    } else if (is_random(temperature)) {
+      for (Index s = 0; s < count; s += drawn_together)
+        draw(V, bundle.logits() + s, width, temperature, darts_ + s, e_, tokens_ + s);
+    } else {
       for (Index s = 0; s < count; ++s) tokens_[s] = likeliest(V, bundle.logits() + s, width);
-      return;
     }
-    for (Index s = 0; s < width; ++s) darts_[s] = s < count && lengths[s] == at ? next_uniform(states[s]) : 0;
+  }
+
+  static bool is_filtered(const Request& request) {
+    const Filters& filters = request.filters;
+    return request.masked || request.least > 0 || filters.repetition_penalty != 1 || filters.top_k > 0 ||
+           filters.top_p < 1 || filters.min_p > 0;
+  }
+
+  void choose_filtered(const Bundle<Real>& bundle, const Request& request, Index count, Index at,
+                       const int32_t* ids, const int64_t* lengths) {
+    const FilterScratch scratch{e_, weights_, heap_};
     for (Index s = 0; s < count; s += drawn_together) {
-      draw(V, bundle.logits() + s, width, request.temperature, darts_ + s, e_, tokens_ + s);
+      int barred[drawn_together][2];
+      for (Index lane = 0; lane < drawn_together; ++lane) {
+        const bool runs = s + lane < count && running_[s + lane];
+        barred[lane][0] = at < request.least ? request.end : -1;
+        barred[lane][1] = runs ? barred_stop(request, ids + (s + lane) * request.most, lengths[s + lane]) : -1;
+      }
+      const Masks masks{request.masked, seen_ ? seen_ + s : nullptr, barred};
+      draw_filtered(shape_.vocab_size, bundle.logits() + s, bundle.width(), request.filters, masks,
+                    darts_ + s, scratch, tokens_ + s);
     }
+  }
+
+  /// The last token of request.stop where it would end a sequence that is too short; -1 elsewhere.
+  static int barred_stop(const Request& request, const int32_t* ids, Index length) {
+    const Index missing = request.stop_length - 1;
+    if (missing < 0 || length - missing >= request.least) return -1;
+    return ends_with(ids, length, request.stop, missing) ? request.stop[missing] : -1;
   }
 
   Shape shape_;
@@ -262,8 +365,10 @@ class BundledDecoder final : public Decoder<Real> {
   Layout<Real> layout_;
   Memory memory_;
   Real* w_ = nullptr;
-  double *darts_ = nullptr, *e_ = nullptr;
-  int *tokens_ = nullptr, *latest_ = nullptr;
+  double *darts_ = nullptr, *e_ = nullptr, *weights_ = nullptr;
+  int *tokens_ = nullptr, *latest_ = nullptr, *heap_ = nullptr;
+  uint8_t *seen_memory_ = nullptr, *seen_ = nullptr;  // (V, width); null where nobody asks
+  bool running_[widest_bundle<Real>];
   Bundle<Real>** bundle_ = nullptr;
 };
 

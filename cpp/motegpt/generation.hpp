@@ -5,12 +5,26 @@
 
 namespace motegpt {
 
-/// What every sequence begins with, and how it goes on.
+/// What happens to the probabilities of a token before it is drawn. The order is that of sampling/filters.py.
+struct Filters {
+  double temperature;         // 0: always the likeliest token
+  double repetition_penalty;  // 1: none
+  int64_t top_k;              // 0: off
+  double top_p;               // 1: off
+  double min_p;               // 0: off
+};
+
+/// How sequences begin, go on and end: the twin of sampling/request.py.
 struct Request {
   const int32_t* prompt;
   int64_t prompt_length;  // at least 1
-  int stop;               // the token that ends a sequence
-  double temperature;     // 0: always the likeliest token
+  int64_t text;           // how many of its last tokens are text, and so count as seen
+  int64_t least, most;    // tokens to draw, the end not counted; most is at least 1
+  int end;                // the token that ends a sequence; -1: none
+  const int32_t* stop;    // tokens that end a sequence when they have been drawn, and are taken off again
+  int64_t stop_length;
+  const uint8_t* masked;  // (V): not 0 where a token is never drawn; null: none is
+  Filters filters;
 };
 
 /// Sequences that grow token by token, with the keys and values of what they have seen.
@@ -26,7 +40,7 @@ class Decoder {
   virtual void feed(const int32_t* ids, Real* logits) = 0;
 
   /// Draw n texts, sequence i with the linear congruential generator of state states[i], which goes on.
-  /// -> ids (n, room) and lengths (n), the stop token left out, where room = block_size - prompt_length + 1
+  /// -> ids (n, most) and lengths (n), what ends a sequence left out
   virtual void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                         int64_t* lengths) = 0;
 };

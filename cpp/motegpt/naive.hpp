@@ -3,7 +3,9 @@
 // Plain row-major arrays without padding, one number at a time, sums in double precision.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
+#include <numeric>
 #include <vector>
 
 namespace motegpt::naive {
@@ -122,6 +124,34 @@ double adam(double w, double g, double& m, double& v, const Rates& rates) {
   m = rates.keep_m * m + rates.take_m * g;
   v = rates.keep_v * v + rates.take_v * g * g;
   return rates.shrink * w - rates.rate * m / (std::sqrt(rates.square * v) + rates.eps);
+}
+
+/// The probability of every token with filters and masks, as sampling/filters.py has it.   x (V)
+template <class Filters, class Flags>
+Array filtered(Array x, const Filters& filters, const Flags& seen, const Flags& masked) {
+  const size_t V = x.size();
+  for (size_t i = 0; i < V; ++i) {
+    if (seen[i]) x[i] = x[i] > 0 ? x[i] / filters.repetition_penalty : x[i] * filters.repetition_penalty;
+    if (masked[i]) x[i] = -INFINITY;
+  }
+  const double highest = *std::max_element(x.begin(), x.end());
+  for (double& value : x) value = std::exp((value - highest) / filters.temperature);
+  std::vector<size_t> order(V);
+  std::iota(order.begin(), order.end(), size_t(0));
+  std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return x[a] > x[b]; });
+  for (size_t rank = 0; rank < V; ++rank) {
+    if (filters.top_k > 0 && rank >= size_t(filters.top_k)) x[order[rank]] = 0;
+  }
+  const double wanted = filters.top_p * std::accumulate(x.begin(), x.end(), 0.0);
+  double mass = 0;
+  for (const size_t i : order) {
+    const bool enough = filters.top_p < 1 && mass >= wanted;
+    mass += x[i];
+    if (enough || x[i] < filters.min_p) x[i] = 0;
+  }
+  const double total = std::accumulate(x.begin(), x.end(), 0.0);
+  for (double& value : x) value /= total;
+  return x;
 }
 
 }  // namespace motegpt::naive

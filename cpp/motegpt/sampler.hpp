@@ -1,4 +1,5 @@
-// Logits -> token, for as many sequences at a time as a vector has lanes. The twin of sampling.py.
+// Logits -> token, for as many sequences at a time as a vector has lanes. The twin of sampling/filters.py
+// where no filter is on; filters.hpp is that of all of it.
 #pragma once
 
 #include "math.hpp"
@@ -26,6 +27,22 @@ int likeliest(Index V, const Real* logits, Index stride) {
 /// Room for V rows of one vector of doubles.
 inline constexpr int drawn_together = lanes<double>;
 
+/// Whether there is any chance at this temperature: not at zero, or as good as zero.
+inline bool is_random(double temperature) { return 1 / temperature < __builtin_huge_val(); }
+
+/// Token i is drawn where dart · Σ weights falls into its stretch; the weights need no common divisor.
+///
+/// edges (V, drawn_together): the sum of the weights up to each token; darts (drawn_together) in [0, 1)
+/// -> tokens (drawn_together)
+inline void throw_darts(Index V, const double* edges, const double* darts, int* tokens) {
+  using Doubles = Vector<double>;
+  const Doubles dart = load(darts) * load(edges + (V - 1) * drawn_together);
+  Doubles passed = {};
+  for (Index i = 0; i + 1 < V; ++i)
+    passed += dart < load(edges + i * drawn_together) ? broadcast(0.0) : broadcast(1.0);
+  for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = int(passed[lane]);
+}
+
 /// Draw a token for each of `drawn_together` neighbouring sequences with probability softmax(logits /
 /// temperature), in double precision whatever the logits are.
 ///
@@ -40,21 +57,14 @@ void draw(Index V, const Real* logits, Index stride, double temperature, const d
   for (Index i = 0; i < V; ++i) {
     for (int lane = 0; lane < drawn_together; ++lane)
       e[i * drawn_together + lane] = double(logits[i * stride + lane]);
-    const Doubles scaled = load(e + i * drawn_together) * inverse_temperature;
-    highest = maximum(highest, scaled);
-    store(e + i * drawn_together, scaled);
+    highest = maximum(highest, load(e + i * drawn_together));
   }
-  Doubles edge =
-      {};  // of the stretch that belongs to the tokens so far; their weights need no common divisor
+  Doubles edge = {};
   for (Index i = 0; i < V; ++i) {
-    edge += exp<double>(load(e + i * drawn_together) - highest);
+    edge += exp<double>((load(e + i * drawn_together) - highest) * inverse_temperature);
     store(e + i * drawn_together, edge);
   }
-  const Doubles dart = load(darts) * edge;
-  Doubles passed = {};
-  for (Index i = 0; i + 1 < V; ++i)
-    passed += dart < load(e + i * drawn_together) ? broadcast(0.0) : broadcast(1.0);
-  for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = int(passed[lane]);
+  throw_darts(V, e, darts, tokens);
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -21,6 +21,8 @@ HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
 LARGEST_MODEL = 2**31 - 1  # parameters
 LARGEST_SIZE = 2**20  # of vocabulary, width and block
 LARGEST_DEPTH = 2**12
+LARGEST_BEAMS = 2**16
+LARGEST_TEXT = 2**24  # tokens
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,11 +184,66 @@ class TrainConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig(Settings):
-    """How text is drawn from the model."""
+    """How text is drawn from the model. sampling/__init__.py has the order in which the settings act."""
 
     n: int = setting("Number of samples.", at_least=1)
     temperature: float = setting("Divides the logits; 0 always takes the likeliest token.", at_least=0)
     prefix: str = setting("Text that every sample begins with.", default="")
+    repetition_penalty: float = setting(
+        "Divides positive and multiplies negative logits of what the text has already.",
+        default=1.0,
+        at_least=0.001,
+        at_most=1000,
+    )
+    top_k: int | None = setting("Draw from so many of the likeliest tokens.", default=None, at_least=1)
+    top_p: float | None = setting(
+        "Draw from the fewest likeliest tokens with this probability together.",
+        default=None,
+        above=0,
+        at_most=1,
+    )
+    min_p: float | None = setting(
+        "Draw from tokens with at least this part of the highest probability.",
+        default=None,
+        at_least=0,
+        at_most=1,
+    )
+    min_new_tokens: int = setting("Draw at least so many tokens.", default=0, at_least=0)
+    max_new_tokens: int | None = setting(
+        "Draw at most so many tokens, beyond the block if need be.",
+        default=None,
+        at_least=1,
+        at_most=LARGEST_TEXT,
+    )
+    min_length: int | None = setting(
+        "Fewest characters of a text, prefix included.", default=None, at_least=0
+    )
+    max_length: int | None = setting("Most characters of a text, prefix included.", default=None, at_least=1)
+    stop: str = setting("End a text where this comes up; it is left out.", default="")
+    allow: str = setting("Draw these characters only; all if empty.", default="")
+    forbid: str = setting("Never draw these characters.", default="")
+    suffix: str = setting("Keep only texts that end with this.", default="")
+    tries: int = setting("Give up when so many texts in a row could not be kept.", default=1000, at_least=1)
+    beams: int | None = setting(
+        "Beam search: the likeliest texts that so many beams find, instead of chance.",
+        default=None,
+        at_least=1,
+        at_most=LARGEST_BEAMS,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for least, most in (("min_new_tokens", "max_new_tokens"), ("min_length", "max_length")):
+            low, high = getattr(self, least), getattr(self, most)
+            if low is not None and high is not None and low > high:
+                raise SettingError(f"{least}: expected at most {most} = {high}, got {low}")
+        reshaping = {"repetition_penalty": 1.0, "top_k": None, "top_p": None, "min_p": None}
+        for name, off in reshaping.items():
+            if self.beams is not None and getattr(self, name) != off:
+                raise SettingError(
+                    f"beams: a beam search ranks by the model's own probabilities; expected {name} "
+                    f"{'none' if off is None else off}, got {getattr(self, name)}"
+                )
 
 
 SECTIONS: dict[str, type[Settings]] = {

@@ -3,6 +3,7 @@
 MotegptError                    exit code 1: it ran and failed
 ├── TrainingDiverged            the loss stopped being a finite number
 ├── GradientMismatch            an engine's gradient disagrees with finite differences
+├── TriesExhausted              fewer texts were found than were asked for
 └── UsageError                  exit code 2: nothing ran, nothing was written
     ├── SettingError            a setting that is unknown or out of its range
     ├── DataError               text that cannot be read or learned from
@@ -28,6 +29,10 @@ class TrainingDiverged(MotegptError):
 
 class GradientMismatch(MotegptError):
     """A gradient is further from its finite difference than the tolerance allows."""
+
+
+class TriesExhausted(MotegptError):
+    """No more texts came that meet the conditions; what came before was good."""
 
 
 class UsageError(MotegptError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,8 +14,8 @@ from motegpt.engines import default_engine
 from motegpt.errors import SettingError
 from motegpt.evaluate import Score, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
-from motegpt.rng import Lcg
-from motegpt.sampling import generate
+from motegpt.sampling import draw_texts
+from motegpt.sampling.known import Known, known_documents
 from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype, prepare
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class GPT:
         self.config, self.tokenizer, self.engine = config, tokenizer, engine
         self.records: list[StepRecord] = []
         self._trainer: Trainer | None = None
+        self._documents: list[str] | None = None
 
     @classmethod
     def train(
@@ -65,7 +66,7 @@ class GPT:
         trainer = prepare(corpus, merged, engine)
         records = [record for chunk in trainer.run() for record in chunk.records]
         model = cls(trainer.config, trainer.tokenizer, trainer.engine)
-        model.records, model._trainer = records, trainer
+        model.records, model._trainer, model._documents = records, trainer, corpus.documents
         return model
 
     @classmethod
@@ -85,19 +86,52 @@ class GPT:
         model.engine.load(parameters)
         return model
 
-    def generate(self, n: int | None = None, *, seed: int | None = None, **settings: Any) -> list[str]:
+    def generate(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        unique: bool = False,
+        novel: bool = False,
+        data: str | Path | None = None,
+        **settings: Any,
+    ) -> list[str]:
         """n texts. The same seed gives the same texts; None draws a new one.
 
-        `settings` are those of SampleConfig (temperature, prefix); what is not given is as the model was
-        trained. Text i depends on the seed and on i alone. Raises SettingError or PrefixError.
+        `settings` are those of SampleConfig; what is not given is as the model was trained. unique: no text
+        twice; novel: none from the training data, which are read again, or from the file `data`. Candidate i
+        depends on the seed and on i alone, and the texts are the first n that may be kept. Raises
+        SettingError, PrefixError, DataError or, after `tries` texts in a row that could not, TriesExhausted.
         """
+        groups = self.samples(n, seed=seed, unique=unique, novel=novel, data=data, **settings)
+        return [text for group in groups for text in group]
+
+    def samples(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        unique: bool = False,
+        novel: bool = False,
+        data: str | Path | None = None,
+        **settings: Any,
+    ) -> Iterator[list[str]]:
+        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams."""
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
+        if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
+            raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try --beams {n}")
         if seed is not None and type(seed) is not int:
             raise SettingError(f"seed: expected a whole number, got {seed!r}")
         root = secrets.randbits(64) if seed is None else seed
-        rngs = [Lcg.stream(root, i) for i in range(sample.n)]
-        return generate(self.engine, self.tokenizer, sample, rngs)
+        known = Known(self._known_documents(data), self.tokenizer) if novel else None
+        return draw_texts(self.engine, self.tokenizer, sample, root, unique, known)
+
+    def _known_documents(self, data: str | Path | None) -> list[str]:
+        """What the model was trained on: at hand after a training, read again after loading."""
+        if self._documents is not None and data is None:
+            return self._documents
+        return known_documents(self.config, data)
 
     def score(self, texts: Sequence[str]) -> list[Score]:
         """How likely the model finds each text: log-probability in nats, and bits a character.

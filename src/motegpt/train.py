@@ -27,7 +27,7 @@ from motegpt.engines import engine_class, make_engine
 from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
-from motegpt.sampling import check_prefix, generate_in_turn
+from motegpt.sampling import generate_in_turn, request_of
 from motegpt.schedule import learning_rate
 from motegpt.source import check_same
 from motegpt.split import split
@@ -298,7 +298,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
-    check_prefix(sample.prefix, tokenizer, model.block_size)
+    request_of(sample, tokenizer, model.block_size)
     source = Source(kind=corpus.kind, path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     trainer, rng = _assemble(config, tokenizer, corpus)
@@ -315,7 +315,7 @@ def resume(
     """
     config, tokenizer = changed(folder.config(), changes, engine), folder.tokenizer()
     check_same(corpus, config.source, "give the old data as DATA, or start a new run")
-    check_prefix(config.sample.prefix, tokenizer, config.model.block_size)
+    request_of(config.sample, tokenizer, config.model.block_size)
     folder.lock()
     state = folder.trainer_state(config, tokenizer, step)
     trainer, rng = _assemble(config, tokenizer, corpus)

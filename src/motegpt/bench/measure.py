@@ -21,7 +21,7 @@ from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError
 from motegpt.rng import Lcg
-from motegpt.sampling import generate_ids
+from motegpt.sampling import Filters, Request, generate_ids
 
 RUN_SECONDS = 0.25  # a run is at least this long, so that the clock and the call do not count
 GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3}  # of the largest number: what rounding leaves
@@ -114,8 +114,10 @@ def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
     """Tokens a second, the stop tokens among them, while drawing up to 10,000 texts; one value a run."""
     stop = problem.model.vocab_size - 1
 
+    request = Request((stop,), problem.model.block_size, stop, Filters(temperature=1.0))
+
     def draw(rngs: list[Lcg]) -> list[list[int]]:
-        return generate_ids(engine, [stop], stop, 1.0, rngs)
+        return generate_ids(engine, request, rngs)
 
     def streams(n: int) -> list[Lcg]:
         return [Lcg.stream(1, i) for i in range(n)]

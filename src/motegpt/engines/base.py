@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from motegpt.batches import Batch, Plan
     from motegpt.config import ModelConfig, TrainConfig
     from motegpt.rng import Lcg
+    from motegpt.sampling.request import Request
 
     Arrays = dict[str, NDArray[np.floating[Any]]]
     # Flat in row-major order or already (out, in): a NumPy array, array.array or list of numbers.
@@ -99,10 +100,8 @@ class Engine(ABC):
 class BatchGenerator(Protocol):
     """What an engine has that can draw whole texts in one call."""
 
-    def generate(
-        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Lcg]
-    ) -> list[list[int]]:
-        """The ids after the prompt, one list for each generator, without the stop token.
+    def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
+        """The ids after the prompt, one list for each generator, without what ends them.
 
         The same text as sampling.generate_by_token draws; advances the generators as it does.
         """

@@ -75,5 +75,19 @@ class Decoder:
     def reset(self) -> None: ...
     def feed(self, ids: NDArray[np.int32]) -> Reals: ...
     def generate(
-        self, prompt: NDArray[np.int32], stop: int, temperature: float, states: NDArray[np.uint64]
+        self,
+        prompt: NDArray[np.int32],
+        end: int,
+        temperature: float,
+        states: NDArray[np.uint64],
+        *,
+        most: int,
+        least: int = 0,
+        text: int = 0,
+        stop: NDArray[np.int32] | None = None,
+        masked: NDArray[np.uint8] | None = None,
+        repetition_penalty: float = 1.0,
+        top_k: int = 0,
+        top_p: float = 1.0,
+        min_p: float = 0.0,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]: ...

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from motegpt.config import ModelConfig, TrainConfig
     from motegpt.engines.base import Arrays, Values
     from motegpt.rng import Lcg
+    from motegpt.sampling import Request
 
     Array = NDArray[np.floating[Any]]
     Steps = tuple[_core.Sequences, NDArray[np.int64], NDArray[np.float64]]
@@ -93,16 +94,29 @@ class NativeEngine(Engine):
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._decoder_in_core(n))
 
-    def generate(
-        self, prompt: Sequence[int], stop: int, temperature: float, rngs: Sequence[Lcg]
-    ) -> list[list[int]]:
+    def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
         """As BatchGenerator has it: whole texts in one call."""
         states = np.array([rng.number for rng in rngs], np.uint64)
-        decoder = self._decoder_in_core(min(len(rngs), BUNDLE))
-        ids, lengths, states = decoder.generate(np.array(prompt, np.int32), stop, temperature, states)
+        decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), request.filters
+        ids, lengths, states = decoder.generate(
+            np.array(request.prompt, np.int32),
+            -1 if request.end is None else request.end,
+            filters.temperature,
+            states,
+            most=request.most,
+            least=request.least,
+            text=request.text,
+            stop=np.array(request.stop, np.int32),
+            masked=mask_of(request.masked, self.model.vocab_size),
+            repetition_penalty=filters.repetition_penalty,
+            top_k=filters.top_k or 0,
+            top_p=1.0 if filters.top_p is None else filters.top_p,
+            min_p=filters.min_p or 0.0,
+        )
         for rng, state in zip(rngs, states.tolist(), strict=True):
             rng.number = state
-        return [row[:length] for row, length in zip(ids.tolist(), lengths.tolist(), strict=True)]
+        rows = ids[:, : lengths.max(initial=0)].tolist()
+        return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
     def _decoder_in_core(self, n: int) -> _core.Decoder:
         return _core.Decoder(self._core.store()[0], n, **self._shape)
@@ -203,6 +217,15 @@ class WindowsInCore(PlanInCore):
         sequences = _core.Sequences(tokens, np.arange(len(windows) + 1, dtype=np.int64) * length)
         weights = np.full(shape, 1.0 / (self.plan.batch_size * self.plan.block_size))
         return sequences, windows.reshape(shape), weights
+
+
+def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
+    """(V,) with 1 at some ids; None where there are none."""
+    if not ids:
+        return None
+    mask = np.zeros(vocab_size, np.uint8)
+    mask[list(ids)] = 1
+    return mask
 
 
 def sequences_of(sequences: Sequence[Sequence[int]]) -> _core.Sequences:

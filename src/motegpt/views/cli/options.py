@@ -86,7 +86,7 @@ def read_toml(path: str | None) -> dict[str, Any]:
         entries = value.items() if key in SECTIONS else [(key, value)]
         for name, setting in entries:
             _check_toml_name(path, key if name != key else None, name)
-            flat[name] = None if setting == "none" and name not in TOP_LEVEL else setting
+            flat[name] = None if setting == "none" and _can_be_off(name) else setting
     return flat
 
 
@@ -94,6 +94,14 @@ def checkpoint_option(command: Command) -> Command:
     """Which parameters of a run to take."""
     words = "Best by the held-out data, last, or the step of a kept one.  [best, where data were held out]"
     return click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
+
+
+def _can_be_off(name: str) -> bool:
+    """Whether the word none switches a setting off, where a text could as well be that word."""
+    if name in TOP_LEVEL:
+        return False
+    kind = kinds(SECTIONS[section_of(name)])[name]
+    return kind.optional or kind.base is not str
 
 
 def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:

@@ -2,25 +2,105 @@
 
 from __future__ import annotations
 
-from typing import Any
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from motegpt.engines import ENGINES
+from motegpt.errors import UsageError
 from motegpt.gpt import GPT
-from motegpt.views.cli.options import given_settings, setting_flags
+from motegpt.views.cli.options import checkpoint_option, given_settings, setting_flags
+from motegpt.views.writers import WRITERS, Writer, format_of
+
+if TYPE_CHECKING:
+    from typing import TextIO
 
 
 @click.command()
 @click.argument("run")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
+@checkpoint_option
 @click.option("--seed", type=int, help="The same seed draws the same text.  [a new one each time]")
+@click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
+@click.option("--unique", is_flag=True, help="No text twice.")
+@click.option("--novel", is_flag=True, help="Nothing from the training data.")
+@click.option("--data", metavar="FILE", help="The training data for --novel.  [where they were]")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(list(WRITERS)),
+    help="How to write; csv and jsonl have the log-probability too.  [by the name of FILE, or text]",
+)
+@click.option("--output", metavar="FILE", help="Write to this file.")
+@click.option("--overwrite", is_flag=True, help="Let --output replace a file.")
 @setting_flags(["sample"])
-def command(run: str, engine: str | None, seed: int | None, **flags: Any) -> None:
+def command(
+    run: str,
+    engine: str | None,
+    checkpoint: str | None,
+    seed: int | None,
+    greedy: bool,
+    unique: bool,
+    novel: bool,
+    data: str | None,
+    form: str | None,
+    output: str | None,
+    overwrite: bool,
+    **flags: Any,
+) -> None:
     """Draw text from the model in the folder RUN, one text a line.
+
+    Filters act in this order: repetition_penalty, allowed and forbidden characters and lengths,
+    temperature, top_k, top_p, min_p. The log-probability is the model's own, in nats, without any of them.
 
     Example: motegpt sample runs/names -n 20 --temperature 0.8 --prefix an
     """
-    model = GPT.load(run, engine)
-    for text in model.generate(seed=seed, **given_settings(flags)):
-        click.echo(text)
+    given = given_settings(flags)
+    if greedy and given.setdefault("temperature", 0.0) != 0.0:
+        raise UsageError(f"greedy: it is temperature 0, got --temperature {given['temperature']:g} as well")
+    if data is not None and not novel:
+        raise UsageError("data: the training data are for --novel; expected both or neither")
+    model = GPT.load(run, engine, checkpoint)
+    groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
+    try:
+        with _opened(output, overwrite) as file:
+            _write(groups, WRITERS[form or format_of(output)](file), model)
+    except BrokenPipeError:
+        _leave_quietly()
+
+
+def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:
+    for texts in groups:
+        if writer.wants_scores:
+            from motegpt.evaluate import score_texts
+
+            scores = score_texts(model.engine, model.tokenizer, texts)
+            writer.write(texts, [score.log_probability for score in scores])
+        else:
+            writer.write(texts)
+
+
+@contextmanager
+def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
+    """The file to write to, or standard output; nowhere if that is closed."""
+    if output is None and sys.stdout is not None:
+        yield sys.stdout
+        return
+    path = Path(os.devnull if output is None else output)
+    try:
+        with path.open("w" if overwrite or output is None else "x", encoding="utf-8", newline="") as file:
+            yield file
+    except FileExistsError:
+        raise UsageError(f"output: {path} is there already; --overwrite replaces it") from None
+    except OSError as error:
+        raise UsageError(f"output: {path} cannot be written ({error.strerror})") from None
+
+
+def _leave_quietly() -> None:
+    """Whoever read standard output has seen enough; what is still to be flushed goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,142 @@
+// Logits -> token with filters and masks: the twin of sampling/filters.py, step by step.
+#pragma once
+
+#include "generation.hpp"
+#include "sampler.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// What may not come next, and what came before, of `drawn_together` neighbouring sequences.
+struct Masks {
+  const uint8_t* masked;  // (V), the same for all; null: nothing
+  const uint8_t* seen;    // (V, stride of the logits), the first of their columns; null: no matter
+  const int (*barred)[2];  // (drawn_together): tokens that this one sequence may not have; -1: none
+};
+
+/// Room for the numbers of `drawn_together` sequences.
+struct FilterScratch {
+  double* x;        // (V, drawn_together): the logits on their way
+  double* weights;  // (V, drawn_together)
+  int* heap;        // (V)
+};
+
+inline constexpr double out = -__builtin_huge_val();
+
+/// Whether token a is likelier than token b; of equals, the lower id.   x: a column of (V, drawn_together)
+inline bool is_before(const double* x, int a, int b) {
+  const double left = x[Index(a) * drawn_together], right = x[Index(b) * drawn_together];
+  return left > right || (left == right && a < b);
+}
+
+/// Restore the order of a heap whose root is its likeliest token, where only heap[at] may be out of place.
+inline void sift_down(const double* x, int* heap, Index size, Index at) {
+  const int moving = heap[at];
+  for (Index child; (child = 2 * at + 1) < size; at = child) {
+    if (child + 1 < size && is_before(x, heap[child + 1], heap[child])) ++child;
+    if (!is_before(x, heap[child], moving)) break;
+    heap[at] = heap[child];
+  }
+  heap[at] = moving;
+}
+
+/// Steps 4 and 5, top_k and top_p, for one sequence: the weights of all other tokens become zero.
+///
+/// x, weights: a column of (V, drawn_together); heap (V) is scratch
+inline void keep_likeliest(Index V, const double* x, double* weights, const Filters& filters, int* heap) {
+  Index size = 0;
+  for (Index i = 0; i < V; ++i) {
+    if (x[i * drawn_together] > out) heap[size++] = int(i);
+  }
+  const Index candidates = size;
+  for (Index at = size / 2; at-- > 0;) sift_down(x, heap, size, at);
+  const auto weight_of_next = [&] {  // the likeliest goes behind the heap
+    const int top = heap[0];
+    heap[0] = heap[--size];
+    sift_down(x, heap, size, 0);
+    heap[size] = top;
+    return weights[Index(top) * drawn_together];
+  };
+  Index kept = candidates;
+  double total = 0;
+  if (filters.top_k > 0 && filters.top_k < candidates) {
+    kept = Index(filters.top_k);
+    while (size > candidates - kept) total += weight_of_next();
+  } else {
+    for (Index i = 0; i < V; ++i) total += weights[i * drawn_together];
+  }
+  if (filters.top_p < 1) {
+    const Index most = kept;
+    double mass = 0;
+    for (kept = 0; kept < most && mass < filters.top_p * total; ++kept) {
+      const Index place = candidates - 1 - kept;
+      mass += place < size ? weight_of_next() : weights[Index(heap[place]) * drawn_together];
+    }
+  }
+  for (Index i = 0; i < candidates - kept; ++i) weights[Index(heap[i]) * drawn_together] = 0;
+}
+
+/// Steps 1 and 2: the logits in double precision, penalised and masked.   -> x (V, drawn_together)
+template <class Real>
+void penalise_and_mask(Index V, const Real* logits, Index stride, double penalty, const Masks& masks,
+                       double* x) {
+  for (Index i = 0; i < V; ++i) {
+    const bool never = masks.masked && masks.masked[i];
+    for (int lane = 0; lane < drawn_together; ++lane) {
+      double value = double(logits[i * stride + lane]);
+      if (masks.seen && masks.seen[i * stride + lane]) value = value > 0 ? value / penalty : value * penalty;
+      x[i * drawn_together + lane] = never ? out : value;
+    }
+  }
+  for (int lane = 0; lane < drawn_together; ++lane) {
+    for (const int token : masks.barred[lane]) {
+      if (token >= 0) x[Index(token) * drawn_together + lane] = out;
+    }
+  }
+}
+
+/// Step 3: x <- (x - max x) / temperature, and the weights eˣ, zero where x is out.   both (V, drawn_together)
+inline void heat(Index V, double temperature, double* x, double* weights) {
+  using Doubles = Vector<double>;
+  const double inverse_temperature = 1 / temperature;
+  Doubles highest = broadcast(out);
+  for (Index i = 0; i < V; ++i) highest = maximum(highest, load(x + i * drawn_together));
+  for (Index i = 0; i < V; ++i) {
+    const Doubles heated = (load(x + i * drawn_together) - highest) * inverse_temperature;
+    store(x + i * drawn_together, heated);
+    store(weights + i * drawn_together, heated < broadcast(-708.0) ? broadcast(0.0) : exp<double>(heated));
+  }
+}
+
+/// Draw a token for each of `drawn_together` neighbouring sequences, all filters applied.
+///
+/// logits (V, stride), the first of their columns; darts (drawn_together) in [0, 1)
+/// -> tokens (drawn_together)
+template <class Real>
+void draw_filtered(Index V, const Real* logits, Index stride, const Filters& filters, const Masks& masks,
+                   const double* darts, const FilterScratch& scratch, int* tokens) {
+  using Doubles = Vector<double>;
+  double *x = scratch.x, *weights = scratch.weights;
+  penalise_and_mask(V, logits, stride, filters.repetition_penalty, masks, x);
+  if (!is_random(filters.temperature)) {
+    for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = likeliest(V, x + lane, drawn_together);
+    return;
+  }
+  heat(V, filters.temperature, x, weights);
+  if (filters.top_k > 0 || filters.top_p < 1) {
+    for (int lane = 0; lane < drawn_together; ++lane)
+      keep_likeliest(V, x + lane, weights + lane, filters, scratch.heap);
+  }
+  Doubles edge = {};
+  for (Index i = 0; i < V; ++i) {
+    const Doubles weight = load(weights + i * drawn_together);  // that of the likeliest is 1
+    edge += weight < broadcast(filters.min_p) ? broadcast(0.0) : weight;
+    store(weights + i * drawn_together, edge);
+  }
+  throw_darts(V, weights, darts, tokens);
+  for (int lane = 0; lane < drawn_together; ++lane) {  // rounding may throw a dart beyond the last stretch
+    const auto edge_of = [&](int i) { return weights[Index(i) * drawn_together + lane]; };
+    while (tokens[lane] > 0 && edge_of(tokens[lane]) == edge_of(tokens[lane] - 1)) --tokens[lane];
+  }
+}
+
+}  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,152 @@
+// The filters of one processor level against their naive twin: who is kept, and what each dart hits.
+#include "buffers.hpp"
+#include "motegpt/filters.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+namespace {
+
+struct Case {
+  Filters filters;
+  std::vector<uint8_t> masked, seen;  // (V); seen is that of every sequence
+};
+
+Case random_case(Random& random, int V) {
+  Case made{{1.0, 1.0, 0, 1.0, 0.0}, std::vector<uint8_t>(size_t(V), 0), std::vector<uint8_t>(size_t(V), 0)};
+  made.filters.temperature = 0.3 + 2 * random.uniform();
+  if (random.below(2)) made.filters.repetition_penalty = 0.5 + 2 * random.uniform();
+  if (random.below(2)) made.filters.top_k = 1 + random.below(V + 2);
+  if (random.below(2)) made.filters.top_p = 0.05 + 0.95 * random.uniform();
+  if (random.below(2)) made.filters.min_p = 0.9 * random.uniform();
+  for (int i = 1; i < V; ++i) {
+    made.masked[size_t(i)] = random.below(4) == 0;
+    made.seen[size_t(i)] = random.below(3) == 0;
+  }
+  return made;
+}
+
+/// Where a dart falls: the token, or -1 so near to an edge that rounding decides.
+int hit(const Array& p, double dart) {
+  double edge = 0;
+  for (size_t i = 0; i < p.size(); ++i) {
+    if (p[i] == 0) continue;
+    edge += p[i];
+    if (std::fabs(dart - edge) < 1e-9) return -1;
+    if (dart < edge) return int(i);
+  }
+  return -1;
+}
+
+/// A column of logits for each lane, each with a barred token of its own.
+template <class Real>
+void test_draw_filtered(Random& random, int V, const Case& given, bool ties) {
+  constexpr int L = drawn_together;
+  const Index stride = L + 3;
+  Buffer<Real> logits(V * stride);
+  std::vector<uint8_t> seen(size_t(V * stride));
+  Buffer<double> x(V * L), weights(V * L), darts(L);
+  std::vector<int> heap(static_cast<size_t>(V));
+  int barred[L][2], tokens[L];
+  for (int lane = 0; lane < L; ++lane) {
+    barred[lane][0] = V > 2 ? 1 + random.below(V - 1) : -1;
+    barred[lane][1] = random.below(2) ? barred[lane][0] : -1;
+    for (int i = 0; i < V; ++i) {
+      logits[i * stride + lane] = ties ? Real(random.below(3)) : Real(3 * random.normal());
+      seen[size_t(i * stride + lane)] = given.seen[size_t(i)];
+    }
+  }
+  for (int round = 0; round < 5; ++round) {
+    for (int lane = 0; lane < L; ++lane) darts[lane] = random.uniform();
+    draw_filtered<Real>(V, logits, stride, given.filters, {given.masked.data(), seen.data(), barred}, darts,
+                        {x, weights, heap.data()}, tokens);
+    for (int lane = 0; lane < L; ++lane) {
+      Array column;
+      for (int i = 0; i < V; ++i) column.push_back(double(logits[i * stride + lane]));
+      std::vector<uint8_t> out_of_it = given.masked;
+      if (barred[lane][0] >= 0) out_of_it[size_t(barred[lane][0])] = 1;
+      const Array p = naive::filtered(column, given.filters, given.seen, out_of_it);
+      const int expected = hit(p, darts[lane]);
+      check::that(expected < 0 || tokens[lane] == expected, "draw_filtered");
+      check::that(p[size_t(tokens[lane])] > 0, "draw_filtered draws what is in");
+    }
+  }
+}
+
+/// Temperature zero: the likeliest of what is left, the first of equals.
+template <class Real>
+void test_greedy(int V) {
+  constexpr int L = drawn_together;
+  Buffer<Real> logits(V * L);
+  Buffer<double> x(V * L), weights(V * L), darts(L);
+  std::vector<uint8_t> masked(size_t(V), 0), seen(size_t(V * L), 0);
+  std::vector<int> heap(static_cast<size_t>(V));
+  int barred[L][2], tokens[L];
+  for (int lane = 0; lane < L; ++lane) {
+    barred[lane][0] = barred[lane][1] = -1;
+    for (int i = 0; i < V; ++i) logits[i * L + lane] = Real(i < V - 2 ? 5 : 7);
+  }
+  masked[size_t(V - 2)] = 1;  // one of the two likeliest
+  barred[0][0] = V - 1;       // and the other in the first sequence
+  seen[size_t((V - 1) * L + 1)] = 1;
+  draw_filtered<Real>(V, logits, L, {0.0, 2.0, 1, 0.5, 1.0}, {masked.data(), seen.data(), barred}, darts,
+                      {x, weights, heap.data()}, tokens);
+  check::that(tokens[0] == 0, "greedy: barred");
+  check::that(L < 2 || tokens[1] == 0, "greedy: penalised");
+  for (int lane = 2; lane < L; ++lane) check::that(tokens[lane] == V - 1, "greedy");
+}
+
+/// A dart at the very end of the line hits the last token that is in, not the last of all.
+void test_edge() {
+  constexpr int V = 4, L = drawn_together;
+  Buffer<double> logits(V * L), x(V * L), weights(V * L), darts(L);
+  const std::vector<uint8_t> masked{1, 0, 0, 1};
+  int barred[L][2], tokens[L], heap[V];
+  for (int lane = 0; lane < L; ++lane) {
+    barred[lane][0] = barred[lane][1] = -1;
+    darts[lane] = lane % 2 ? 0.0 : 1.0;
+    for (int i = 0; i < V; ++i) logits[i * L + lane] = i;
+  }
+  draw_filtered<double>(V, logits, L, {1.0, 1.0, 0, 1.0, 0.0}, {masked.data(), nullptr, barred}, darts,
+                        {x, weights, heap}, tokens);
+  for (int lane = 0; lane < L; ++lane) check::that(tokens[lane] == (lane % 2 ? 1 : 2), "a dart at the edge");
+}
+
+/// The plain draw is the filtered one with nothing on.
+template <class Real>
+void test_plain(Random& random, int V) {
+  constexpr int L = drawn_together;
+  Buffer<Real> logits(V * L);
+  Buffer<double> x(V * L), weights(V * L), darts(L), e(V * L);
+  std::vector<int> heap(static_cast<size_t>(V));
+  int barred[L][2], tokens[L], plain[L];
+  for (int lane = 0; lane < L; ++lane) {
+    barred[lane][0] = barred[lane][1] = -1;
+    darts[lane] = random.uniform();
+    for (int i = 0; i < V; ++i) logits[i * L + lane] = Real(random.normal());
+  }
+  draw_filtered<Real>(V, logits, L, {0.7, 1.0, 0, 1.0, 0.0}, {nullptr, nullptr, barred}, darts,
+                      {x, weights, heap.data()}, tokens);
+  draw<Real>(V, logits, L, 0.7, darts, e, plain);
+  for (int lane = 0; lane < L; ++lane) check::that(tokens[lane] == plain[lane], "plain and filtered");
+}
+
+template <class Real>
+void test_all() {
+  Random random(3);
+  for (const int V : sizes) {
+    for (int i = 0; i < 60; ++i) test_draw_filtered<Real>(random, V, random_case(random, V), i % 3 == 0);
+    if (V > 2) test_greedy<Real>(V);
+    for (int i = 0; i < 20; ++i) test_plain<Real>(random, V);
+  }
+  test_draw_filtered<Real>(random, 700, random_case(random, 700), false);
+}
+
+}  // namespace
+}  // namespace motegpt::MOTEGPT_LEVEL
+
+int main() {
+  return check::run_at_level("filters", [] {
+    motegpt::MOTEGPT_LEVEL::test_all<float>();
+    motegpt::MOTEGPT_LEVEL::test_all<double>();
+    motegpt::MOTEGPT_LEVEL::test_edge();
+  });
+}

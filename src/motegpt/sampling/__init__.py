@@ -1,0 +1,49 @@
+"""From the model's logits to texts. The one place where temperature exists.
+
+The settings of SampleConfig act on the logits of each token in this order (filters.py, a function each):
+
+1. repetition_penalty: tokens that the text has already, the prefix included, lose by it;
+2. the masks: what may not come next goes, and the rest share its probability. These are characters that
+   `allow` and `forbid` rule out, the end before min_new_tokens and min_length, and the last token of
+   `stop` where it would end the text before these;
+3. temperature; at 0 the likeliest of what is left is taken, and nothing further is asked;
+4. top_k;
+5. top_p, of the probability that top_k has left;
+6. min_p;
+7. the draw.
+
+A text ends at the stop token, at the text `stop` (which is left out), or at its most tokens: the fewest of
+max_new_tokens, max_length and, without max_new_tokens, what lets the model see no more than block_size.
+Beyond the block the context slides (draw.py). All of this holds exactly, by masking and not by
+rejection. What a text as a whole must be (`suffix`, unique, novel) is tried for, up to `tries` times in a
+row (collect.py).
+
+    request.py    settings -> the same in token ids, all that cannot be done refused
+    filters.py    logits -> probabilities -> id
+    context.py    what the model sees of a long text
+    draw.py       request -> ids -> texts, by any engine
+    beam.py       request -> the likeliest texts
+    collect.py    n texts that meet conditions, group by group
+    known.py      what a run was trained on
+"""
+
+from motegpt.sampling.collect import Conditions, draw_texts
+from motegpt.sampling.draw import generate, generate_by_token, generate_ids, generate_in_turn
+from motegpt.sampling.filters import choose, probabilities
+from motegpt.sampling.request import Filters, Request, check_prefix, prompt_of, request_of
+
+__all__ = [
+    "Conditions",
+    "Filters",
+    "Request",
+    "check_prefix",
+    "choose",
+    "draw_texts",
+    "generate",
+    "generate_by_token",
+    "generate_ids",
+    "generate_in_turn",
+    "probabilities",
+    "prompt_of",
+    "request_of",
+]

@@ -1,0 +1,189 @@
+"""SampleConfig -> the same in token ids, with everything that cannot be done refused beforehand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from motegpt.errors import PrefixError, SettingError
+from motegpt.settings import shortened
+
+if TYPE_CHECKING:
+    from motegpt.config import SampleConfig
+    from motegpt.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What happens to the probabilities of every token, as SampleConfig has it; None is off."""
+
+    temperature: float
+    repetition_penalty: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """How texts begin, go on and end, in token ids.
+
+    prompt: what the model is fed first, of which the last `text` ids are text; end: the id that ends a
+    text, or None; least, most: ids to draw, without the end; masked: ids that are never drawn; stop:
+    ids that end a text when they have been drawn, and are taken off it again.
+    """
+
+    prompt: tuple[int, ...]
+    most: int
+    end: int | None
+    filters: Filters
+    text: int = 0
+    least: int = 0
+    masked: frozenset[int] = frozenset()
+    stop: tuple[int, ...] = ()
+
+    @property
+    def prefix(self) -> tuple[int, ...]:
+        """The ids of the prompt that belong to the text."""
+        return self.prompt[len(self.prompt) - self.text :]
+
+    def masked_after(self, drawn: Sequence[int]) -> Set[int]:
+        """The ids that may not follow what was drawn."""
+        if len(drawn) >= self.least + len(self.stop):
+            return self.masked
+        masked = set(self.masked)
+        if len(drawn) < self.least and self.end is not None:
+            masked.add(self.end)
+        if self.stop and len(drawn) + 1 - len(self.stop) < self.least and self._is_near_stop(drawn):
+            masked.add(self.stop[-1])
+        return masked
+
+    def is_stopped(self, drawn: Sequence[int]) -> bool:
+        """Whether what was drawn ends with the text `stop`."""
+        return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
+
+    def _is_near_stop(self, drawn: Sequence[int]) -> bool:
+        """Whether one more id would complete the text `stop`."""
+        missing = len(self.stop) - 1
+        return len(drawn) >= missing and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
+
+
+def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
+    """The settings in token ids; PrefixError or SettingError if no text can be like that."""
+    prompt, prefix = prompt_of(settings.prefix, tokenizer), tokenizer.encode(settings.prefix)
+    if not tokenizer.characters:
+        _check_bytes(settings)
+    if tokenizer.stop is not None and settings.max_new_tokens is None:
+        check_prefix(settings.prefix, tokenizer, block_size)
+    room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
+    least, most = _lengths(settings, len(prefix), room)
+    stop, _ = tokenizer.encode(settings.stop), tokenizer.encode(settings.suffix)
+    masked, drawable = _masked(settings, tokenizer)
+    if stop and drawable == set(stop) and len(drawable) == 1 and least >= len(stop):
+        raise SettingError(
+            f"stop: expected a text that can be left out of {least} characters or more, got "
+            f"{shortened(settings.stop)} where nothing else may be drawn"
+        )
+    filters = Filters(
+        temperature=settings.temperature,
+        repetition_penalty=settings.repetition_penalty,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        min_p=settings.min_p,
+    )
+    return Request(
+        tuple(prompt), most, tokenizer.stop, filters, len(prefix), least, frozenset(masked), tuple(stop)
+    )
+
+
+def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
+    """What the model is fed before it draws: BOS and the prefix.
+
+    Where nothing begins (framing "none") it is the prefix alone, or, as something must be, a newline, or a
+    space, or the first character, whichever the model knows; that is no part of the text.
+    """
+    text = tokenizer.encode(prefix)
+    if tokenizer.bos is not None:
+        return [tokenizer.bos, *text]
+    known = tokenizer.characters or "\n"
+    return text or tokenizer.encode(next((c for c in "\n " if c in known), known[0]))
+
+
+def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
+    """The ids of a prefix that leaves room for at least one more character; else PrefixError."""
+    ids = tokenizer.encode(prefix)
+    if len(ids) >= block_size:
+        raise PrefixError(
+            f"prefix: expected at most {block_size - 1} characters (block_size {block_size} leaves one to "
+            f"draw), got {len(ids)}; --max-new-tokens goes on beyond the block"
+        )
+    return ids
+
+
+def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
+    """The fewest and the most ids to draw, where `room` is the most unless max_new_tokens says otherwise."""
+    most = room if settings.max_new_tokens is None else settings.max_new_tokens
+    if settings.max_length is not None:
+        if settings.max_length <= prefix:
+            raise SettingError(
+                f"max_length: expected more than the {prefix} characters of the prefix, got "
+                f"{settings.max_length}"
+            )
+        most = min(most, settings.max_length - prefix)
+    least = max(settings.min_new_tokens, (settings.min_length or 0) - prefix)
+    if least > most:
+        name = "min_new_tokens" if least == settings.min_new_tokens else "min_length"
+        longest = most + (prefix if name == "min_length" else 0)
+        beyond = "; a larger --max-new-tokens goes on beyond the block" if most == room else ""
+        raise SettingError(
+            f"{name}: expected at most {longest}, as long as a text can get, got "
+            f"{getattr(settings, name)}{beyond}"
+        )
+    return least, most
+
+
+def _masked(settings: SampleConfig, tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
+    """The ids that are never drawn, and those of characters that may be.
+
+    BOS where it is not the end is a token like any other, unless a setting speaks of the text's
+    characters, of which it is none.
+    """
+    characters = _characters(tokenizer)
+    masked = {
+        i
+        for i, c in characters.items()
+        if (settings.allow and (not c or c not in settings.allow)) or (c and c in settings.forbid)
+    }
+    drawable = characters.keys() - masked
+    if not drawable:
+        raise SettingError(
+            f"allow, forbid: expected to leave one character to draw at least, got none; the model knows "
+            f"{shortened(tokenizer.characters)}"
+        )
+    lengths = (settings.min_length, settings.max_length)
+    speaks_of_text = settings.allow or settings.forbid or settings.stop or settings.suffix
+    if (speaks_of_text or any(length is not None for length in lengths)) and tokenizer.bos is not None:
+        masked |= {tokenizer.bos} - {tokenizer.stop}
+    return masked, drawable
+
+
+def _characters(tokenizer: Tokenizer) -> dict[int, str]:
+    """Id -> the character it stands for; a byte that is none by itself stands for the empty text."""
+    if tokenizer.characters:
+        return dict(zip(tokenizer.encode(tokenizer.characters), tokenizer.characters, strict=True))
+    first = tokenizer.encode("\0")[0]
+    return {first + byte: chr(byte) if byte < 128 else "" for byte in range(256)}
+
+
+def _check_bytes(settings: SampleConfig) -> None:
+    """Where tokens are bytes, masks can only say what one byte says."""
+    for name in ("min_length", "max_length"):
+        if getattr(settings, name) is not None:
+            repair = name.replace("length", "new_tokens")
+            raise SettingError(f"{name}: tokens are bytes here, not characters; expected {repair} instead")
+    for name in ("allow", "forbid"):
+        if not getattr(settings, name).isascii():
+            raise SettingError(
+                f"{name}: tokens are bytes here; expected ASCII characters, got {getattr(settings, name)!r}"
+            )

@@ -1,0 +1,217 @@
+"""Logits -> probabilities -> id: every step by hand, the order of the steps, and what is drawn."""
+
+import math
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from motegpt import sampling
+from motegpt.config import SampleConfig
+from motegpt.errors import MotegptError, SettingError
+from motegpt.rng import GENERATORS, Lcg, make_rng
+from motegpt.sampling import Filters, Request, choose, filters, generate_ids
+from motegpt.sampling.filters import OUT, distribution
+from tests.conftest import ENGINES_HERE, small_engine, small_settings
+
+
+def shares(*weights):
+    return [weight / sum(weights) for weight in weights]
+
+
+def logs(*weights):
+    return [math.log(weight) if weight else OUT for weight in weights]
+
+
+LOGITS = logs(1, 8, 2, 4)
+
+
+def with_filters(**given):
+    return distribution(LOGITS, Filters(**{"temperature": 1.0, **given}))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, shares(1, 8, 2, 4)),
+        ({"temperature": 0.5}, shares(1, 64, 4, 16)),
+        ({"top_k": 1}, shares(0, 8, 0, 0)),
+        ({"top_k": 3}, shares(0, 8, 2, 4)),
+        ({"top_k": 9}, shares(1, 8, 2, 4)),
+        ({"top_p": 8 / 15 - 1e-9}, shares(0, 8, 0, 0)),
+        ({"top_p": 8 / 15 + 1e-9}, shares(0, 8, 0, 4)),
+        ({"top_p": 1.0}, shares(1, 8, 2, 4)),
+        ({"min_p": 0.24}, shares(0, 8, 2, 4)),
+        ({"min_p": 0.26}, shares(0, 8, 0, 4)),
+        ({"min_p": 1.0}, shares(0, 8, 0, 0)),
+        ({"min_p": 0.0}, shares(1, 8, 2, 4)),
+    ],
+    ids=str,
+)
+def test_each_filter_by_hand(given, expected):
+    assert with_filters(**given) == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_repetition_penalty_divides_positive_and_multiplies_negative_logits():
+    assert filters.penalised([3.0, -3.0, 3.0, -3.0], {0, 1}, 2.0) == [1.5, -6.0, 3.0, -3.0]
+    assert filters.penalised([3.0, -3.0], {0, 1}, 0.5) == [6.0, -1.5]
+    p = distribution([2.0, -2.0, 0.0], Filters(1.0, repetition_penalty=2.0), seen={0, 1})
+    assert p == pytest.approx(shares(math.e, math.exp(-4), 1))
+
+
+def test_masked_ids_have_no_probability_and_the_rest_shares_it():
+    assert distribution(LOGITS, Filters(1.0), masked={1, 3}) == pytest.approx(shares(1, 0, 2, 0))
+    assert distribution(LOGITS, Filters(1.0), masked={1, 3})[1] == 0.0
+
+
+def test_of_equals_top_k_and_top_p_keep_the_lower_ids():
+    equal = [0.0, 1.0, 1.0, 1.0]
+    assert filters.top_k(equal, 2) == [OUT, 1.0, 1.0, OUT]
+    assert filters.top_p([0.0] * 4, 0.5) == [0.0, 0.0, OUT, OUT]
+
+
+STEPS = {
+    "repetition_penalty": lambda x: filters.penalised(x, {1}, 3.0),
+    "masks": lambda x: filters.without(x, {1}),
+    "temperature": lambda x: filters.heated(x, 2.0),
+    "top_k": lambda x: filters.top_k(x, 3),
+    "top_p": lambda x: filters.top_p(x, 0.75),
+    "min_p": lambda x: filters.min_p(filters.heated(x, 1.0), 0.5),
+}
+ALL = Filters(2.0, repetition_penalty=3.0, top_k=3, top_p=0.75, min_p=0.5)
+
+
+def in_order(names, x):
+    """softmax after the steps of these names."""
+    for name in names:
+        x = STEPS[name](x)
+    return pytest.approx(filters.softmax(filters.heated(x, 1.0)), abs=1e-12)
+
+
+SHOWS_A_SWAP = {
+    ("temperature", "top_p"): logs(8, 0.01, 4, 2, 1),
+    ("top_k", "top_p"): logs(5, 0.001, 4, 1, 1, 1),
+    ("top_p", "min_p"): logs(8, 6, 4.5, 1, 1),
+    ("masks", "top_k"): logs(4, 32, 2, 1, 1),
+    ("repetition_penalty", "temperature"): [4.0, 9.0, 3.0],
+}  # other neighbours commute: what is out stays out, and no temperature changes who is among the k likeliest
+
+
+@pytest.mark.parametrize(("pair", "x"), SHOWS_A_SWAP.items(), ids=str)
+def test_the_order_is_the_documented_one(pair, x):
+    given = [name for name in STEPS if name in pair]
+    on = {name: getattr(ALL, name) for name in given if name != "masks"}
+    masked = {1} if "masks" in pair else ()
+    p = distribution(x, Filters(**{"temperature": 1.0, **on}), seen={1}, masked=masked)
+    assert p == in_order(given, x)
+    assert p != in_order(given[::-1], x)
+
+
+def test_all_steps_in_the_order_of_the_documentation():
+    x = logs(16, 40, 9, 5, 3, 2)
+    documented = sampling.__doc__
+    places = [documented.index(f"\n{i}. ") for i in range(1, 8)]
+    named = ["repetition_penalty", "masks", "temperature", "top_k", "top_p", "min_p", "draw"]
+    assert places == sorted(places)
+    assert all(name in documented[place : place + 40] for name, place in zip(named, places, strict=True))
+    assert distribution(x, ALL, seen={1}, masked={1}) == in_order(STEPS, x)
+
+
+def test_greedy_takes_the_likeliest_of_what_the_masks_leave():
+    rng = Lcg(1)
+    assert choose(LOGITS, Filters(0.0), rng, masked={1}) == 3
+    assert choose([3.0, 2.9], Filters(0.0, repetition_penalty=2.0), rng, seen={0}) == 1
+    assert rng.number == 1
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@given(
+    logits=st.lists(st.floats(-30, 30), min_size=2, max_size=9),
+    temperature=st.sampled_from([0.0, 1e-300, 0.5, 1.0, 1e300]),
+    seed=st.integers(0, 2**32),
+    data=st.data(),
+)
+@settings(max_examples=40)
+def test_what_is_out_is_never_drawn(name, logits, temperature, seed, data):
+    masked = data.draw(st.sets(st.integers(0, len(logits) - 1), max_size=len(logits) - 1))
+    given = Filters(
+        temperature,
+        top_k=data.draw(st.none() | st.integers(1, 4)),
+        top_p=data.draw(st.none() | st.floats(0.01, 1.0)),
+        min_p=data.draw(st.none() | st.floats(0.0, 1.0)),
+        repetition_penalty=data.draw(st.floats(0.1, 9.0)),
+    )
+    rng, seen = make_rng(name, seed), data.draw(st.sets(st.integers(0, len(logits) - 1)))
+    drawn = {choose(logits, given, rng, seen, masked) for _ in range(9)}
+    assert not drawn & masked
+    if given.top_k is not None:
+        assert len(drawn) <= given.top_k
+    if temperature > 0.0:
+        assert all(distribution(logits, given, seen, masked)[token] > 0.0 for token in drawn)
+
+
+class Stub:
+    """A generator whose dart lies at the very end, or at the very beginning."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def uniform(self):
+        return self.value
+
+    categorical = Lcg.categorical
+
+
+@pytest.mark.parametrize("dart", [0.0, 1.0])
+def test_not_even_by_a_dart_at_the_edge(dart):
+    assert choose(LOGITS, Filters(1.0), Stub(dart), masked={0, 3}) in (1, 2)
+
+
+def test_logits_that_are_not_finite():
+    for logits in ([math.nan, 0.0], [math.inf, 0.0]):
+        for temperature in (0.0, 1.0):
+            with pytest.raises(MotegptError, match="finite logits"):
+                choose(logits, Filters(temperature), Lcg(1))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{}, {"top_k": 3}, {"top_p": 0.6}, {"min_p": 0.4}, {"repetition_penalty": 3.0}, {"temperature": 0.6},
+     {"top_k": 4, "top_p": 0.9, "min_p": 0.3, "repetition_penalty": 1.5, "temperature": 1.3}],
+    ids=str,
+)  # fmt: skip
+@pytest.mark.parametrize("name", ENGINES_HERE)
+def test_what_is_drawn_has_the_exact_probabilities(name, given):
+    """Chi-square over the first token of many texts, with a fixed seed."""
+    engine = small_engine(name, small_settings(init_std=0.6))
+    chosen, prompt, masked = Filters(**{"temperature": 1.0, **given}), (5, 0, 2), frozenset({4})
+    decoder = engine.decoder(1)
+    for token in prompt:
+        logits = decoder.feed([token])[0]
+    expected = distribution(logits, chosen, seen={0, 2}, masked=masked)
+    n = 20_000 if name == "native" else 300
+    request = Request(prompt, 1, 5, chosen, text=2, masked=masked)
+    drawn = generate_ids(engine, request, [Lcg.stream(3, i) for i in range(n)])
+    counts = [0] * 6
+    for ids in drawn:
+        counts[ids[0] if ids else 5] += 1
+    assert all(count == 0 for count, p in zip(counts, expected, strict=True) if p == 0.0)
+    square = sum((c - n * p) ** 2 / (n * p) for c, p in zip(counts, expected, strict=True) if p > 0.0)
+    assert square < 20.5  # five degrees of freedom: exceeded once in a thousand seeds
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"top_k": 0}, "top_k"), ({"top_p": 0.0}, "top_p"), ({"top_p": 1.1}, "top_p"),
+        ({"min_p": -0.1}, "min_p"), ({"min_p": 1.1}, "min_p"), ({"repetition_penalty": 0.0}, "repetition"),
+        ({"min_new_tokens": -1}, "min_new"), ({"max_new_tokens": 0}, "max_new"), ({"beams": 0}, "beams"),
+        ({"min_new_tokens": 5, "max_new_tokens": 4}, "min_new_tokens: expected at most max_new_tokens = 4"),
+        ({"min_length": 5, "max_length": 4}, "min_length: expected at most max_length = 4"),
+        ({"beams": 2, "top_k": 3}, "expected top_k none, got 3"), ({"tries": 0}, "tries"),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_settings_that_make_no_sense(given, said):
+    with pytest.raises(SettingError, match=said):
+        SampleConfig(n=1, temperature=1.0, **given)
