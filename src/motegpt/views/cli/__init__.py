@@ -17,6 +17,8 @@ from motegpt.errors import MotegptError
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
     "sample": "Invent new text with a trained model.",
+    "show": "Tell what a run is: settings, sizes, progress, losses, samples.",
+    "plot": "Draw loss curves, attention maps or embedding maps of runs.",
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
     "bench": "Measure how fast every engine is, and that it is right.",

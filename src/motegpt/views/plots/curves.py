@@ -1,0 +1,253 @@
+"""Loss curves of one or several runs, validation and baselines beside them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from motegpt.errors import RunFolderError, UsageError
+from motegpt.parameters import parameter_count
+from motegpt.views.plots.canvas import GRID, INK, PALE, drawing, head, new_figure, printable
+from motegpt.views.runs import Run, differing_settings, labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT = 8.4, 5.0  # inches
+LABEL_SIZE = 8.5  # points
+# Okabe and Ito's palette, ordered so that neighbours differ in lightness; beyond it the dashes change.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (2, 1)))
+BASELINE_DASH = (0, (1, 1.6))
+MOST_DIRECT = 8  # runs whose labels stand at the ends of their curves; more go into a legend
+MOST_RUNS = len(COLOURS) * len(DASHES)
+WINDOWS = 20  # without --smooth a mean covers one part in so many of the records
+START = 0.05  # this part of the records does not decide how high the picture reaches
+
+
+@dataclass
+class Label:
+    """A text at the right edge, at height y (nats), pushed aside where another stands."""
+
+    y: float
+    text: str
+    colour: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What is drawn of a run: its losses, their running means, and its validation losses, in nats a token."""
+
+    run: Run
+    label: str
+    x: list[float]
+    losses: list[float]
+    means: list[float]
+    val_x: list[float]
+    val_losses: list[float]
+
+
+def default_window(count: int) -> int:
+    """How many records a running mean covers if nobody says."""
+    return max(1, round(count / WINDOWS))
+
+
+def running_means(values: Sequence[float], window: int) -> list[float]:
+    """The mean of the `window` values around each, of fewer at the ends.
+
+    >>> running_means([1, 2, 3, 10], 3)
+    [1.5, 2.0, 5.0, 6.5]
+    """
+    before, after = (window - 1) // 2, window // 2 + 1
+    sums = [0.0]
+    for value in values:
+        sums.append(sums[-1] + value)
+    ends = [(max(0, i - before), min(len(values), i + after)) for i in range(len(values))]
+    return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
+
+
+def curves_of(runs: Sequence[Run], window: int | None, along: str) -> list[Curve]:
+    """The curves of some runs; RunFolderError for one without any loss."""
+    if len(runs) > MOST_RUNS:
+        raise UsageError(f"plot: expected at most {MOST_RUNS} runs in a picture, got {len(runs)}")
+    curves = []
+    for run, label in zip(runs, labels(runs), strict=True):
+        x, losses = run.series("loss", along)
+        val_x, val_losses = run.series("val_loss", along)
+        if not x and not val_x:
+            raise RunFolderError(f"{run.path}: has no losses to draw; its metrics.jsonl is missing or empty")
+        means = running_means(losses, window or default_window(len(losses)))
+        curves.append(Curve(run, label, x, losses, means, val_x, val_losses))
+    return curves
+
+
+@drawing()
+def loss_figure(
+    runs: Sequence[Run],
+    *,
+    baselines: Mapping[str, float] | None = None,
+    window: int | None = None,
+    along: Literal["step", "tokens"] = "step",
+) -> Figure:
+    """Losses along steps or tokens. baselines: nats a token by name; window: records a mean covers."""
+    curves = curves_of(runs, window, along)
+    figure = new_figure(WIDTH, HEIGHT + (0.2 * math.ceil(len(runs) / 3) if len(runs) > MOST_DIRECT else 0))
+    axes = figure.add_subplot()
+    marks: list[Label] = []
+    for i, curve in enumerate(curves):
+        marks += _draw(axes, curve, COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS)], len(runs) == 1)
+    low, high = y_range(curves, baselines or {})
+    first, last = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
+    inside = {name: y for name, y in (baselines or {}).items() if low <= y <= high}
+    for name, y in inside.items():
+        axes.plot([first, last], [y, y], linestyle=BASELINE_DASH, color=INK, linewidth=1, gid=name)
+        marks.append(Label(y, f"{name} {y:.2f}", INK))
+    direct = len(runs) <= MOST_DIRECT
+    _frame(axes, along, low, high)
+    _label_ends(axes, marks if direct else marks[-len(inside) :] if inside else [], first, last)
+    _note_outside(axes, {name: y for name, y in (baselines or {}).items() if name not in inside}, low)
+    if not direct:
+        figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL_SIZE)
+    head(figure, _title(runs), _remark(curves, window))
+    return figure
+
+
+def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[float, float]:
+    """From the lowest to the highest loss after the first steps; baselines within half of it again count."""
+    settled = []
+    for curve in curves:
+        for values in (curve.means, curve.val_losses):
+            settled += values[min(math.ceil(START * len(values)), len(values) - 1) if values else 0 :]
+        tail = sorted(curve.losses[math.ceil(START * len(curve.losses)) :])
+        settled += tail[len(tail) // 50 : len(tail) - len(tail) // 50]
+    low, high = min(settled), max(settled)
+    reach = max(0.5 * (high - low), 0.25)
+    near = [y for y in baselines.values() if low - reach <= y <= high + reach]
+    low, high = min([low, *near]), max([high, *near])
+    margin = 0.05 * (high - low) or 0.1
+    return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin
+
+
+def spread(wanted: Sequence[float], gap: float) -> list[float]:
+    """Heights at least `gap` apart, in the same order, as near to the wanted as can be (least squares).
+
+    Ascending heights. Where two are too near, their block shares the mean of what its members want.
+
+    >>> spread([1.0, 1.0, 5.0], 1.0)
+    [0.5, 1.5, 5.0]
+    """
+    blocks: list[tuple[float, int]] = []  # sum of wanted - i * gap, and how many
+    for i, y in enumerate(wanted):
+        total, count = y - i * gap, 1
+        while blocks and blocks[-1][0] / blocks[-1][1] >= total / count:
+            total, count = total + blocks[-1][0], count + blocks[-1][1]
+            blocks.pop()
+        blocks.append((total, count))
+    flat = [total / count for total, count in blocks for _ in range(count)]
+    return [y + i * gap for i, y in enumerate(flat)]
+
+
+def _draw(axes: Axes, curve: Curve, colour: str, dash: Any, alone: bool) -> list[Label]:
+    """The lines of one run; returns the labels of their ends."""
+    marks = []
+    averaged = curve.means != curve.losses
+    if curve.x:
+        point = "o" if len(curve.x) == 1 else None
+        if averaged:
+            axes.plot(curve.x, curve.losses, color=colour, alpha=0.25, linewidth=0.6, zorder=1.5)
+        axes.plot(
+            curve.x, curve.means, color=colour, linestyle=dash, linewidth=1.9, marker=point, zorder=3,
+            label=printable(curve.label),
+        )  # fmt: skip
+        marks.append(Label(curve.means[-1], "training" if alone else curve.label, colour))
+    if curve.val_x:
+        axes.plot(
+            curve.val_x, curve.val_losses, color=colour, linestyle=dash, linewidth=0.9, zorder=4, marker="o",
+            markersize=4.5, markerfacecolor="white", markeredgewidth=1.2,
+            label=None if curve.x else printable(curve.label),
+        )  # fmt: skip
+        if alone or not curve.x:
+            marks.append(Label(curve.val_losses[-1], "validation" if alone else curve.label, colour))
+    for mark in marks:
+        mark.text = f"{printable(mark.text)} {mark.y:.2f}"
+    return marks
+
+
+def _frame(axes: Axes, along: str, low: float, high: float) -> None:
+    """Limits, titles with units, and the same loss in bits on the right."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.set_ylim(low, high)
+    axes.set_xlabel("step" if along == "step" else "tokens learned from")
+    axes.set_ylabel("loss (nats a token)")
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 2.5, 5, 10]))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
+    bits = axes.secondary_yaxis(
+        "right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
+    )
+    bits.set_ylabel("bits a token")
+    bits.spines["right"].set_visible(True)
+
+
+def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> None:
+    """Texts right of the last step, each at its height or as near as the others leave room."""
+    width, height = 72 * WIDTH * 0.8, 72 * HEIGHT * 0.74  # of the axes, points; about
+    longest = max((len(mark.text) for mark in marks), default=0)
+    strip = min(0.45, (0.56 * LABEL_SIZE * longest + 22) / width) if marks else 0.02
+    span = (last - first) or max(abs(last), 1.0)
+    axes.set_xlim(first - 0.015 * span, last + span * strip / (1 - strip))
+    axes.set_xticks([x for x in axes.get_xticks() if first - 0.015 * span <= x <= last + 0.001 * span])
+    low, high = axes.get_ylim()
+    gap = LABEL_SIZE * 1.3 / height * (high - low)
+    marks = sorted(marks, key=lambda mark: mark.y)
+    heights = spread([min(max(mark.y, low + gap / 2), high - gap / 2) for mark in marks], gap)
+    for mark, y in zip(marks, heights, strict=True):
+        axes.annotate(
+            mark.text, (last, mark.y), xytext=(last + span * 0.03, y), fontsize=LABEL_SIZE, color=mark.colour,
+            va="center", annotation_clip=False, weight="normal" if mark.colour == INK else "bold",
+            arrowprops={"arrowstyle": "-", "color": mark.colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
+        )  # fmt: skip
+
+
+def _note_outside(axes: Axes, baselines: Mapping[str, float], low: float) -> None:
+    """The baselines that lie outside the picture, named in its upper or lower corner."""
+    for above, corner, arrow in ((True, 0.985, "↑"), (False, 0.015, "↓")):
+        found = [f"{name} {y:.2f}" for name, y in baselines.items() if (y > low) == above]
+        if found:
+            axes.text(
+                0.985, corner, f"{arrow} {', '.join(found)}", transform=axes.transAxes, fontsize=LABEL_SIZE,
+                ha="right", va="top" if above else "bottom", color=INK,
+            )  # fmt: skip
+
+
+def _title(runs: Sequence[Run]) -> str:
+    if len(runs) == 1:
+        return f"{runs[0].name}: loss"
+    differing = differing_settings(runs)
+    if not differing:
+        return f"Loss of {len(runs)} runs with the same settings"
+    named = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
+    return f"Loss of {len(runs)} runs that differ in {named}"
+
+
+def _remark(curves: Sequence[Curve], window: int | None) -> str:
+    """What was trained on what, and what the lines are."""
+    run, parts = curves[0].run, []
+    if len(curves) == 1:
+        model = run.config.model
+        layers = "1 layer" if model.n_layer == 1 else f"{model.n_layer} layers"
+        parts += [f"{parameter_count(model):,} parameters, {layers}, n_embd {model.n_embd}"]
+    if len({(c.run.data, c.run.config.source.sha256) for c in curves}) == 1:
+        parts.append(f"{run.data}, {run.config.source.documents:,} documents")
+    windows = sorted({window or default_window(len(curve.losses)) for curve in curves})
+    if windows[-1] > 1:
+        count = str(windows[0]) if len(windows) == 1 else f"{windows[0]} to {windows[-1]}"
+        parts.append(f"thick: mean of {count} records")
+    if any(curve.val_x for curve in curves):
+        parts.append("circles: validation")
+    return " · ".join(parts)
