@@ -1,0 +1,81 @@
+"""Log-probabilities and losses, against sums over whole spaces and against training's own loss."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motegpt.batches import Batch
+from motegpt.evaluate import costs_of, mean_loss, score_texts, windows_of
+from motegpt.tokenizer import Tokenizer
+from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
+
+TOKENIZER = Tokenizer("abcde", "bos")
+
+
+@pytest.fixture(params=ENGINES_HERE)
+def engine(request):
+    return small_engine(request.param, small_settings())
+
+
+@pytest.mark.parametrize("loss_mean", ["documents", "tokens"])
+def test_the_mean_loss_is_the_loss_training_counts(engine, loss_mean):
+    sequences = random_sequences(1, 7, engine.model.block_size)
+    batch = Batch.of(sequences, loss_mean)
+    assert mean_loss(engine, sequences, loss_mean) == pytest.approx(engine.gradients(batch)[0], abs=1e-12)
+
+
+def test_probabilities_of_all_texts_of_a_length_add_up(engine):
+    """Σ p over every text of up to two characters, and over those of three that went on, is one."""
+    texts = ["".join(word) for n in range(3) for word in itertools.product("abcde", repeat=n)]
+    ended = sum(math.exp(score.log_probability) for score in score_texts(engine, TOKENIZER, texts))
+    longer = 0.0
+    for word in itertools.product(range(5), repeat=3):
+        longer += math.exp(-costs_of(engine, [[TOKENIZER.bos, *word]])[0].sum())
+    assert ended + longer == pytest.approx(1.0, abs=1e-9)
+
+
+def test_bits_a_character_count_the_end():
+    engine = small_engine("array", small_settings())
+    (score,) = score_texts(engine, TOKENIZER, ["abc"])
+    assert (score.tokens, score.characters) == (4, 4)
+    assert score.bits_per_character == pytest.approx(-score.log_probability / 4 / math.log(2))
+
+
+def test_an_unknown_character_has_probability_zero():
+    engine = small_engine("array", small_settings())
+    known, unknown, again = score_texts(engine, TOKENIZER, ["ab", "aXb", "ab"])
+    assert unknown.log_probability == -math.inf
+    assert known == again
+    assert math.isfinite(known.log_probability)
+
+
+def test_groups_do_not_change_the_costs(engine, monkeypatch):
+    sequences = random_sequences(2, 9, 20)
+    whole = costs_of(engine, sequences)
+    monkeypatch.setattr("motegpt.evaluate.JUDGED_TOGETHER", 1)
+    for one, other in zip(whole, costs_of(engine, sequences), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-12)
+
+
+@given(targets=st.integers(1, 100), block=st.integers(2, 17))
+def test_windows_judge_every_target_once_and_keep_half_a_block_of_context(targets, block):
+    judged = []
+    for start, first, end in windows_of(targets, block):
+        assert 0 <= start <= first < end <= targets
+        assert end - start <= block
+        assert start == 0 or first - start >= block - block // 2 - 1
+        judged += range(first, end)
+    assert judged == list(range(targets))
+
+
+def test_a_long_text_is_judged_window_by_window():
+    engine = small_engine("array", small_settings())
+    (sequence,) = random_sequences(3, 1, 10)
+    (costs,) = costs_of(engine, [sequence])
+    by_hand = [costs_of(engine, [sequence[:7]])[0], costs_of(engine, [sequence[3:10]])[0][3:],
+               costs_of(engine, [sequence[4:]])[0][5:]]  # fmt: skip
+    np.testing.assert_allclose(costs, np.concatenate(by_hand), atol=1e-12)
