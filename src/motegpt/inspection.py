@@ -55,7 +55,7 @@ def _forward(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[in
         raise ValueError(f"inspection: expected 1 to block_size = {model.block_size} tokens, got {len(ids)}")
     if not all(0 <= token < model.vocab_size for token in ids):
         raise ValueError(f"inspection: expected token ids below vocab_size = {model.vocab_size}, got {ids}")
-    w = {name: np.asarray(array, np.float64) for name, array in parameters.items()}
+    w: network.Weights = {name: np.asarray(array, np.float64) for name, array in parameters.items()}
     return network.forward(w, np.array([ids], np.intp), model)[1]
 
 
@@ -85,4 +85,5 @@ def cosines(vectors: Array) -> Array:
     """(N, C) -> (N, N): the cosine of the angle between each two; 0 with a vector of zeros."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
-    return np.clip(unit @ unit.T, -1.0, 1.0)
+    cosine: Array = np.clip(unit @ unit.T, -1.0, 1.0)
+    return cosine

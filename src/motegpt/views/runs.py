@@ -16,6 +16,7 @@ from motegpt.settings import shortened
 
 if TYPE_CHECKING:
     from motegpt.checkpoint import RunConfig
+    from motegpt.engines.base import Arrays
     from motegpt.tokenizer import Tokenizer
 
 LEARNING = ("model", "data", "train")  # the sections that decide how a model learns
@@ -55,6 +56,10 @@ class Run:
         """names.txt, or what kind of data it was."""
         source = self.config.source
         return Path(source.path).name if source.path else source.kind
+
+    def parameters(self) -> Arrays:
+        """The parameters it would sample with; RunFolderError if they are missing or damaged."""
+        return self.folder.parameters(self.config, self.tokenizer)
 
     def series(self, key: str, along: str = "step") -> tuple[list[float], list[float]]:
         """Where (`along`: step or tokens) and how large `key` was, of the records that have it."""

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 FORMATS = {".png": {"Software": "motegpt"}, ".svg": {"Creator": "motegpt", "Date": None}}
 DPI = 150
+HEAD = 44  # points that title and remark take
 INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
 FONT = "DejaVu Sans"  # comes with matplotlib, so every machine draws the same
 STYLE: dict[str, Any] = {
@@ -70,22 +71,26 @@ def _matplotlib() -> Any:
     return matplotlib
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """An empty figure; width and height in inches."""
+def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
+    """An empty figure; width and height in inches; compressed: its axes have an aspect and stand together."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width, height), layout="compressed" if compressed else "constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def head(figure: Figure, title: str, remark: str) -> None:
     """A title, left, and a paler line under it."""
-    figure.suptitle(f"{printable(title)}\n", x=0.012, ha="left", weight="bold")
-    figure.text(
-        0.012, 1 - 26 / (72 * figure.get_figheight()), printable(remark), va="top", color=PALE, size=9
-    )
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    height = 72 * figure.get_figheight()
+    figure.text(0.012, 1 - 8 / height, printable(title), va="top", size=12, weight="bold")
+    figure.text(0.012, 1 - 27 / height, printable(remark), va="top", color=PALE, size=9)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - HEAD / height), h_pad=0.07, w_pad=0.06)
 
 
 def check_out(path: Path, overwrite: bool) -> None:
@@ -101,6 +106,7 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
     """Write a PNG (dpi pixels an inch) or an SVG, by the name of the file; never over another unasked."""
     check_out(path, overwrite)
     suffix, data = path.suffix.lower(), BytesIO()
+    figure.draw_without_rendering()  # the layout settles in two passes, as labels move with their axes
     figure.savefig(data, format=suffix[1:], metadata=FORMATS[suffix], dpi=dpi)
     try:
         with path.open("wb" if overwrite else "xb") as file:
@@ -110,13 +116,18 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
 
 
 def symbol(character: str) -> str:
-    """What stands for a token in a picture: a sign for what is not visible, U+4E2D where the font has none."""
+    """What stands for a token in a picture: a sign if it is not visible, U+4E2D where the font has none."""
     if character in SYMBOLS:
         return SYMBOLS[character]
     category = unicodedata.category(character)
     if category[0] in "CZ" or not _has_glyph(character):
         return f"U+{ord(character):04X}"
     return f"◌{character}" if category[0] == "M" else character
+
+
+def titled(text: str) -> str:
+    """A text in a title, shortened if it is long."""
+    return f"“{text if len(text) <= 24 else text[:23] + '…'}”"
 
 
 def printable(text: str) -> str:

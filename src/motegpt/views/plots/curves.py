@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.parameters import parameter_count
-from motegpt.views.plots.canvas import GRID, INK, PALE, drawing, head, new_figure, printable
-from motegpt.views.runs import Run, differing_settings, labels
+from motegpt.views.plots.canvas import GRID, INK, drawing, head, new_figure, printable
+from motegpt.views.runs import MOST_NAMED, Run, differing_settings, labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,12 +26,15 @@ MOST_DIRECT = 8  # runs whose labels stand at the ends of their curves; more go 
 MOST_RUNS = len(COLOURS) * len(DASHES)
 WINDOWS = 20  # without --smooth a mean covers one part in so many of the records
 START = 0.05  # this part of the records does not decide how high the picture reaches
+SPARSE = 30  # fewer records than this are marked, one by one
+NOISE = 0.1  # nor does so large a part of the single losses at either end
 
 
 @dataclass
 class Label:
-    """A text at the right edge, at height y (nats), pushed aside where another stands."""
+    """A text at the right edge for a line that ends at x and y (nats), pushed aside where another stands."""
 
+    x: float
     y: float
     text: str
     colour: str
@@ -56,16 +59,22 @@ def default_window(count: int) -> int:
 
 
 def running_means(values: Sequence[float], window: int) -> list[float]:
-    """The mean of the `window` values around each, of fewer at the ends.
+    """The mean of the `window` values around each, of fewer at the end.
 
-    >>> running_means([1, 2, 3, 10], 3)
-    [1.5, 2.0, 5.0, 6.5]
+    At the start, where losses fall fast, the window grows on both sides alike.
+
+    >>> running_means([10, 4, 1, 1, 4], 3)
+    [10.0, 5.0, 2.0, 2.0, 2.5]
     """
-    before, after = (window - 1) // 2, window // 2 + 1
+    before, after = (window - 1) // 2, window // 2
     sums = [0.0]
     for value in values:
         sums.append(sums[-1] + value)
-    ends = [(max(0, i - before), min(len(values), i + after)) for i in range(len(values))]
+    count = len(values)
+    ends = [
+        (max(0, i - before), min(count, i + after + 1, 2 * i + 1 if i < before else count))
+        for i in range(count)
+    ]
     return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
 
 
@@ -98,13 +107,13 @@ def loss_figure(
     axes = figure.add_subplot()
     marks: list[Label] = []
     for i, curve in enumerate(curves):
-        marks += _draw(axes, curve, COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS)], len(runs) == 1)
+        marks += _draw(axes, curve, COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS)], len(runs) - 1)
     low, high = y_range(curves, baselines or {})
     first, last = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
     inside = {name: y for name, y in (baselines or {}).items() if low <= y <= high}
     for name, y in inside.items():
         axes.plot([first, last], [y, y], linestyle=BASELINE_DASH, color=INK, linewidth=1, gid=name)
-        marks.append(Label(y, f"{name} {y:.2f}", INK))
+        marks.append(Label(last, y, f"{name} {y:.2f}", INK))
     direct = len(runs) <= MOST_DIRECT
     _frame(axes, along, low, high)
     _label_ends(axes, marks if direct else marks[-len(inside) :] if inside else [], first, last)
@@ -116,15 +125,16 @@ def loss_figure(
 
 
 def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[float, float]:
-    """From the lowest to the highest loss after the first steps; baselines within half of it again count."""
+    """From the lowest to the highest loss after the first steps; baselines near it count too."""
     settled = []
     for curve in curves:
         for values in (curve.means, curve.val_losses):
             settled += values[min(math.ceil(START * len(values)), len(values) - 1) if values else 0 :]
         tail = sorted(curve.losses[math.ceil(START * len(curve.losses)) :])
-        settled += tail[len(tail) // 50 : len(tail) - len(tail) // 50]
+        noisy = int(NOISE * len(tail))
+        settled += tail[noisy : len(tail) - noisy]
     low, high = min(settled), max(settled)
-    reach = max(0.5 * (high - low), 0.25)
+    reach = max(0.3 * (high - low), 0.2)
     near = [y for y in baselines.values() if low - reach <= y <= high + reach]
     low, high = min([low, *near]), max([high, *near])
     margin = 0.05 * (high - low) or 0.1
@@ -150,19 +160,26 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
     return [y + i * gap for i, y in enumerate(flat)]
 
 
-def _draw(axes: Axes, curve: Curve, colour: str, dash: Any, alone: bool) -> list[Label]:
+def _draw(axes: Axes, curve: Curve, colour: str, dash: Any, others: int) -> list[Label]:
     """The lines of one run; returns the labels of their ends."""
-    marks = []
+    marks, alone = [], not others
     averaged = curve.means != curve.losses
     if curve.x:
-        point = "o" if len(curve.x) == 1 else None
+        point = "o" if len(curve.x) < SPARSE else None
         if averaged:
-            axes.plot(curve.x, curve.losses, color=colour, alpha=0.25, linewidth=0.6, zorder=1.5)
+            axes.plot(
+                curve.x,
+                curve.losses,
+                color=colour,
+                alpha=0.3 / (1 + others) ** 0.5,
+                linewidth=0.6,
+                zorder=1.5,
+            )
         axes.plot(
             curve.x, curve.means, color=colour, linestyle=dash, linewidth=1.9, marker=point, zorder=3,
-            label=printable(curve.label),
+            markersize=3.5, label=printable(curve.label),
         )  # fmt: skip
-        marks.append(Label(curve.means[-1], "training" if alone else curve.label, colour))
+        marks.append(Label(curve.x[-1], curve.means[-1], "training" if alone else curve.label, colour))
     if curve.val_x:
         axes.plot(
             curve.val_x, curve.val_losses, color=colour, linestyle=dash, linewidth=0.9, zorder=4, marker="o",
@@ -170,14 +187,16 @@ def _draw(axes: Axes, curve: Curve, colour: str, dash: Any, alone: bool) -> list
             label=None if curve.x else printable(curve.label),
         )  # fmt: skip
         if alone or not curve.x:
-            marks.append(Label(curve.val_losses[-1], "validation" if alone else curve.label, colour))
+            marks.append(
+                Label(curve.val_x[-1], curve.val_losses[-1], "validation" if alone else curve.label, colour)
+            )
     for mark in marks:
         mark.text = f"{printable(mark.text)} {mark.y:.2f}"
     return marks
 
 
 def _frame(axes: Axes, along: str, low: float, high: float) -> None:
-    """Limits, titles with units, and the same loss in bits on the right."""
+    """Limits, titles with units, and the same loss in bits on the right: a document's end is a character."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_ylim(low, high)
@@ -187,11 +206,17 @@ def _frame(axes: Axes, along: str, low: float, high: float) -> None:
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
-    bits = axes.secondary_yaxis(
-        "right", functions=(lambda nats: nats / math.log(2), lambda bits: bits * math.log(2))
-    )
-    bits.set_ylabel("bits a token")
+    bits = axes.secondary_yaxis("right", functions=(_bits, _nats))
+    bits.set_ylabel("bits per character")
     bits.spines["right"].set_visible(True)
+
+
+def _bits(nats: Any) -> Any:
+    return nats / math.log(2)
+
+
+def _nats(bits: Any) -> Any:
+    return bits * math.log(2)
 
 
 def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> None:
@@ -207,10 +232,11 @@ def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> No
     marks = sorted(marks, key=lambda mark: mark.y)
     heights = spread([min(max(mark.y, low + gap / 2), high - gap / 2) for mark in marks], gap)
     for mark, y in zip(marks, heights, strict=True):
+        leader = {"arrowstyle": "-", "color": mark.colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
         axes.annotate(
-            mark.text, (last, mark.y), xytext=(last + span * 0.03, y), fontsize=LABEL_SIZE, color=mark.colour,
-            va="center", annotation_clip=False, weight="normal" if mark.colour == INK else "bold",
-            arrowprops={"arrowstyle": "-", "color": mark.colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2},
+            mark.text, (mark.x, mark.y), xytext=(last + span * 0.03, y), fontsize=LABEL_SIZE,
+            color=mark.colour, va="center", annotation_clip=False, weight="normal" if mark.colour == INK else "bold",
+            arrowprops=leader,
         )  # fmt: skip
 
 
@@ -225,14 +251,24 @@ def _note_outside(axes: Axes, baselines: Mapping[str, float], low: float) -> Non
             )  # fmt: skip
 
 
+def shortened_list(names: Sequence[str]) -> str:
+    """The first of some names, each once.
+
+    >>> shortened_list(["a", "b", "a", "c", "d", "e"])
+    'a, b, c and 2 more'
+    """
+    names = list(dict.fromkeys(names))
+    rest = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+
+
 def _title(runs: Sequence[Run]) -> str:
     if len(runs) == 1:
         return f"{runs[0].name}: loss"
     differing = differing_settings(runs)
     if not differing:
         return f"Loss of {len(runs)} runs with the same settings"
-    named = ", ".join(differing[:4]) + (f" and {len(differing) - 4} more" if len(differing) > 4 else "")
-    return f"Loss of {len(runs)} runs that differ in {named}"
+    return f"Loss of {len(runs)} runs that differ in {shortened_list(differing)}"
 
 
 def _remark(curves: Sequence[Curve], window: int | None) -> str:
@@ -244,6 +280,8 @@ def _remark(curves: Sequence[Curve], window: int | None) -> str:
         parts += [f"{parameter_count(model):,} parameters, {layers}, n_embd {model.n_embd}"]
     if len({(c.run.data, c.run.config.source.sha256) for c in curves}) == 1:
         parts.append(f"{run.data}, {run.config.source.documents:,} documents")
+    else:
+        parts.append(f"data: {shortened_list([curve.run.data for curve in curves])}")
     windows = sorted({window or default_window(len(curve.losses)) for curve in curves})
     if windows[-1] > 1:
         count = str(windows[0]) if len(windows) == 1 else f"{windows[0]} to {windows[-1]}"

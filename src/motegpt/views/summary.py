@@ -1,0 +1,100 @@
+"""What there is to say of a run, as plain values: `motegpt show` lays them out, its --json is just them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from motegpt.checkpoint import TRAINER
+from motegpt.config import SECTIONS
+from motegpt.errors import MotegptError
+from motegpt.gpt import GPT
+from motegpt.parameters import parameter_table
+from motegpt.views.runs import nearest_preset
+
+if TYPE_CHECKING:
+    from motegpt.config import ModelConfig
+    from motegpt.views.runs import Run
+
+SAMPLES, SEED = 5, 0
+ENGINE = "array"  # what draws the samples: it is always there, and the same everywhere
+GROUPS = {"wte": "token embedding", "wpe": "position embedding", "lm_head": "head"}
+
+
+def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
+    """Everything `motegpt show` knows; RunFolderError if a file of the run is damaged."""
+    preset, differing = nearest_preset(run.config)
+    values = run.config.values()
+    drawn, why_none = draw(run, samples)
+    return {
+        "run": run.path,
+        "format": run.config.format,
+        "engine": run.config.engine,
+        "settings": {section: values[section] for section in SECTIONS},
+        "preset": {"nearest": preset, "differing": differing},
+        "parameters": {"total": sum(sizes(run.config.model).values()), "groups": sizes(run.config.model)},
+        "vocabulary": {
+            "size": run.tokenizer.vocab_size,
+            "characters": run.tokenizer.characters,
+            "framing": run.tokenizer.framing,
+        },
+        "files": files(run),
+        "source": values["source"],
+        "progress": progress(run),
+        "loss": extremes(run, "loss"),
+        "val_loss": extremes(run, "val_loss"),
+        "records": len(run.records),
+        "samples": {"seed": SEED, "texts": drawn, "why_none": why_none},
+    }
+
+
+def sizes(model: ModelConfig) -> dict[str, int]:
+    """How many numbers each group of matrices holds: embeddings, head, attention and MLP of all layers."""
+    groups: dict[str, int] = {}
+    for parameter in parameter_table(model):
+        attention = "attention" if ".attn" in parameter.name else "MLP"
+        group = GROUPS.get(parameter.name, attention)
+        groups[group] = groups.get(group, 0) + parameter.size
+    return groups
+
+
+def files(run: Run) -> dict[str, int]:
+    """Bytes of each file of the run."""
+    paths = [path for path in sorted(run.folder.path.rglob("*")) if path.is_file()]
+    return {str(path.relative_to(run.folder.path)): path.stat().st_size for path in paths}
+
+
+def progress(run: Run) -> dict[str, Any]:
+    """step: done so far, as far as is known; resumable: whether the trainer's state is there."""
+    resumable = (run.folder.path / TRAINER).is_file()
+    logged = [record["step"] for record in run.records]
+    step = (
+        run.folder.trainer_state(run.config, run.tokenizer).done if resumable else max(logged, default=None)
+    )
+    tokens = [record.get("tokens") for record in run.records if record["step"] == step]
+    return {
+        "step": step,
+        "steps": run.config.train.steps,
+        "tokens": tokens[-1] if tokens else None,
+        "finished": step == run.config.train.steps,
+        "resumable": resumable,
+    }
+
+
+def extremes(run: Run, key: str) -> dict[str, Any] | None:
+    """The first, last and lowest of a loss, each with its step; None if none was recorded."""
+    steps, losses = run.series(key)
+    if not losses:
+        return None
+    at: dict[str, int] = {"first": 0, "last": -1, "best": min(range(len(losses)), key=losses.__getitem__)}
+    return {name: {"step": steps[i], "loss": losses[i]} for name, i in at.items()}
+
+
+def draw(run: Run, count: int) -> tuple[list[str], str | None]:
+    """Texts drawn with the run's own settings and a fixed seed; without any, why there are none."""
+    model = GPT.load(run.folder.path, ENGINE)
+    if not count:
+        return [], None
+    try:
+        return model.generate(count, seed=SEED), None
+    except MotegptError as error:
+        return [], str(error)
