@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from motegpt.engines.array.ops import Array
     from motegpt.views.runs import Run
 
-COLOURS = "Blues"
+COLOURS, EDGE = "Blues", "#9aa7b5"
 MOST = 8  # rows and columns of panels
 SMALLEST, LARGEST = 1.25, 3.6  # inches of a panel
 WIDEST, NARROWEST = 12.0, 4.6  # inches of the picture
@@ -27,7 +27,7 @@ CELL, LABELLED = 0.31, 0.11  # inches a cell needs to hold its number, and a lin
 
 @drawing()
 def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Sequence[int] = ()) -> Figure:
-    """A panel a layer and head of the run's model reading `text`; all layers and heads if none are named.
+    """A panel a layer and head of the run's model reading `text`: those named, or all, at most MOST of each.
 
     Raises DataError or PrefixError for a text it cannot read, UsageError for a layer or head it has not.
     """
@@ -36,7 +36,11 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
     heads = chosen("head", heads, model.n_head)
     ids = ids_of(text, run.tokenizer, model.block_size)
     maps = attention(run.parameters(), model, ids)
-    return _figure(run.name, text, maps, [symbol(s) for s in symbols_of(run, ids)], layers, heads)
+    figure = _figure(maps, [symbol(s) for s in symbols_of(run, ids)], layers, heads)
+    drawn = f"{len(layers)} of {model.n_layer} layers, {len(heads)} of {model.n_head} heads"
+    every = len(layers) * len(heads) == model.n_layer * model.n_head
+    head(figure, f"{run.name}: attention on {titled(text)}", "each row adds up to 1" if every else drawn)
+    return figure
 
 
 def symbols_of(run: Run, ids: Sequence[int]) -> list[str]:
@@ -49,14 +53,15 @@ def chosen(what: str, named: Sequence[int], count: int) -> list[int]:
     for one in named:
         if not 0 <= one < count:
             raise UsageError(f"{what}: expected 0 to {count - 1}, got {one}")
+    if len(set(named)) > MOST:
+        raise UsageError(f"{what}: expected at most {MOST} in a picture, got {len(set(named))}")
     if named:
-        return sorted(set(named))[:MOST]
+        return sorted(set(named))
     return sorted({round(i) for i in np.linspace(0, count - 1, min(count, MOST))})
 
 
-def _figure(
-    name: str, text: str, maps: Array, labels: list[str], layers: list[int], heads: list[int]
-) -> Figure:
+def _figure(maps: Array, labels: list[str], layers: list[int], heads: list[int]) -> Figure:
+    """The panels and their common scale."""
     size = panel_size(len(labels), max(len(layers), len(heads)))
     width = max(size * len(heads) + 1.3, NARROWEST)
     figure = new_figure(width, size * len(layers) + 1.35, compressed=True)
@@ -71,9 +76,6 @@ def _figure(
     bar.set_label("attention")
     grid[-1, 0].set_xlabel("looked at", fontsize=8.5)
     grid[-1, 0].set_ylabel("position that looks", fontsize=8.5)
-    some = maps.shape[0] > len(layers) or maps.shape[1] > len(heads)
-    drawn = f"{len(layers)} of {maps.shape[0]} layers, {len(heads)} of {maps.shape[1]} heads"
-    head(figure, f"{name}: attention on {titled(text)}", drawn if some else "each row adds up to 1")
     return figure
 
 
@@ -90,7 +92,7 @@ def _panel(axes: Axes, weights: Array, cell: float) -> Any:
     image = axes.imshow(shown, cmap=COLOURS, vmin=0, vmax=1, interpolation="nearest")
     axes.spines[:].set_visible(False)
     edge = np.repeat(np.arange(len(weights) + 1), 2) - 0.5  # the stairs between the past and the future
-    axes.plot(edge[1:], edge[:-1], color=PALE, linewidth=0.5)
+    axes.plot(edge[1:], edge[:-1], color=EDGE, linewidth=0.5)
     if cell >= CELL:
         for (t, u), p in np.ndenumerate(weights):
             if u <= t:
@@ -106,7 +108,8 @@ def _two_digits(p: float) -> str:
 
 def _ticks(axes: Axes, labels: list[str], size: float, outer: tuple[bool, bool]) -> None:
     """Characters at the outer panels, as many as fit; thin lines at every position would be noise."""
-    every = max(1, -(-len(labels) // max(1, int(size / LABELLED))))
+    fitting = max(1, int(size / LABELLED))
+    every = 1 if len(labels) <= fitting else -(-2 * len(labels) // fitting)  # numbers take twice the room
     at = range(0, len(labels), every)
     longest = max(map(len, labels))
     font = min(9.0, 72 * size / len(labels) * every * 0.8)

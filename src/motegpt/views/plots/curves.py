@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 8.4, 5.0  # inches
 LABEL_SIZE = 8.5  # points
+LEGEND_LINE = 0.2  # inches
 # Okabe and Ito's palette, ordered so that neighbours differ in lightness; beyond it the dashes change.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (2, 1)))
@@ -30,14 +31,18 @@ SPARSE = 30  # fewer records than this are marked, one by one
 NOISE = 0.1  # nor does so large a part of the single losses at either end
 
 
-@dataclass
+@dataclass(frozen=True)
 class Label:
-    """A text at the right edge for a line that ends at x and y (nats), pushed aside where another stands."""
+    """A text at the right edge for a line that ends at x and y (nats).
+
+    outside: the line itself is above or below the picture.
+    """
 
     x: float
     y: float
     text: str
     colour: str
+    outside: bool = False
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,8 @@ def running_means(values: Sequence[float], window: int) -> list[float]:
     >>> running_means([10, 4, 1, 1, 4], 3)
     [10.0, 5.0, 2.0, 2.0, 2.5]
     """
+    if window == 1:
+        return list(values)
     before, after = (window - 1) // 2, window // 2
     sums = [0.0]
     for value in values:
@@ -102,24 +109,18 @@ def loss_figure(
     along: Literal["step", "tokens"] = "step",
 ) -> Figure:
     """Losses along steps or tokens. baselines: nats a token by name; window: records a mean covers."""
-    curves = curves_of(runs, window, along)
-    figure = new_figure(WIDTH, HEIGHT + (0.2 * math.ceil(len(runs) / 3) if len(runs) > MOST_DIRECT else 0))
-    axes = figure.add_subplot()
-    marks: list[Label] = []
-    for i, curve in enumerate(curves):
-        marks += _draw(axes, curve, COLOURS[i % len(COLOURS)], DASHES[i // len(COLOURS)], len(runs) - 1)
-    low, high = y_range(curves, baselines or {})
-    first, last = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
-    inside = {name: y for name, y in (baselines or {}).items() if low <= y <= high}
-    for name, y in inside.items():
-        axes.plot([first, last], [y, y], linestyle=BASELINE_DASH, color=INK, linewidth=1, gid=name)
-        marks.append(Label(last, y, f"{name} {y:.2f}", INK))
+    curves, known = curves_of(runs, window, along), dict(baselines or {})
     direct = len(runs) <= MOST_DIRECT
+    figure = new_figure(WIDTH, HEIGHT + (0 if direct else LEGEND_LINE * math.ceil(len(runs) / 3)))
+    axes = figure.add_subplot()
+    ends = [label for i, curve in enumerate(curves) for label in _draw(axes, curve, i, len(runs))]
+    low, high = y_range(curves, known)
+    first, last = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
     _frame(axes, along, low, high)
-    _label_ends(axes, marks if direct else marks[-len(inside) :] if inside else [], first, last)
-    _note_outside(axes, {name: y for name, y in (baselines or {}).items() if name not in inside}, low)
+    lines = [_baseline(axes, name, y, first, last) for name, y in known.items()]
+    _label_ends(axes, lines + (ends if direct else []), first, last)
     if not direct:
-        figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL_SIZE)
+        figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL_SIZE, handlelength=3)
     head(figure, _title(runs), _remark(curves, window))
     return figure
 
@@ -141,12 +142,13 @@ def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[fl
     return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin
 
 
-def spread(wanted: Sequence[float], gap: float) -> list[float]:
-    """Heights at least `gap` apart, in the same order, as near to the wanted as can be (least squares).
+def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
+    """Heights at least `gap` apart from low to high, in the same order, as near to the wanted as can be.
 
-    Ascending heights. Where two are too near, their block shares the mean of what its members want.
+    wanted: ascending. Where two are too near, their block shares the mean of what its members want; that is
+    the least sum of squared moves.
 
-    >>> spread([1.0, 1.0, 5.0], 1.0)
+    >>> spread([1.0, 1.0, 5.0], 1.0, 0.0, 10.0)
     [0.5, 1.5, 5.0]
     """
     blocks: list[tuple[float, int]] = []  # sum of wanted - i * gap, and how many
@@ -157,42 +159,43 @@ def spread(wanted: Sequence[float], gap: float) -> list[float]:
             blocks.pop()
         blocks.append((total, count))
     flat = [total / count for total, count in blocks for _ in range(count)]
-    return [y + i * gap for i, y in enumerate(flat)]
+    highest = high - gap * (len(wanted) - 1)
+    return [min(max(y, low), highest) + i * gap for i, y in enumerate(flat)]
 
 
-def _draw(axes: Axes, curve: Curve, colour: str, dash: Any, others: int) -> list[Label]:
-    """The lines of one run; returns the labels of their ends."""
-    marks, alone = [], not others
-    averaged = curve.means != curve.losses
+def _draw(axes: Axes, curve: Curve, i: int, count: int) -> list[Label]:
+    """The lines of run i of `count`; returns the labels of their ends."""
+    alone, direct = count == 1, count <= MOST_DIRECT
+    colour = COLOURS[i % len(COLOURS)]
+    dash = DASHES[i // len(COLOURS) if direct else i % len(DASHES)]
+    name = printable(curve.label)
+    ends = []
     if curve.x:
-        point = "o" if len(curve.x) < SPARSE else None
-        if averaged:
-            axes.plot(
-                curve.x,
-                curve.losses,
-                color=colour,
-                alpha=0.3 / (1 + others) ** 0.5,
-                linewidth=0.6,
-                zorder=1.5,
-            )
+        if direct and curve.means != curve.losses:
+            axes.plot(curve.x, curve.losses, color=colour, alpha=0.3 / count**0.5, linewidth=0.6, zorder=1.5)
         axes.plot(
-            curve.x, curve.means, color=colour, linestyle=dash, linewidth=1.9, marker=point, zorder=3,
-            markersize=3.5, label=printable(curve.label),
+            curve.x, curve.means, color=colour, linestyle=dash, linewidth=1.9, zorder=3, label=name,
+            marker="o" if len(curve.x) < SPARSE else None, markersize=3.5,
         )  # fmt: skip
-        marks.append(Label(curve.x[-1], curve.means[-1], "training" if alone else curve.label, colour))
+        ends.append(Label(curve.x[-1], curve.means[-1], "training" if alone else name, colour))
     if curve.val_x:
         axes.plot(
             curve.val_x, curve.val_losses, color=colour, linestyle=dash, linewidth=0.9, zorder=4, marker="o",
-            markersize=4.5, markerfacecolor="white", markeredgewidth=1.2,
-            label=None if curve.x else printable(curve.label),
+            markersize=4.5, markerfacecolor="white", markeredgewidth=1.2, label=None if curve.x else name,
         )  # fmt: skip
         if alone or not curve.x:
-            marks.append(
-                Label(curve.val_x[-1], curve.val_losses[-1], "validation" if alone else curve.label, colour)
-            )
-    for mark in marks:
-        mark.text = f"{printable(mark.text)} {mark.y:.2f}"
-    return marks
+            end = "validation" if alone else name
+            ends.append(Label(curve.val_x[-1], curve.val_losses[-1], end, colour))
+    return ends
+
+
+def _baseline(axes: Axes, name: str, y: float, first: float, last: float) -> Label:
+    """A dotted line, if it lies in the picture; returns its label."""
+    low, high = axes.get_ylim()
+    if low <= y <= high:
+        axes.plot([first, last], [y, y], linestyle=BASELINE_DASH, color=INK, linewidth=1, zorder=2)
+        return Label(last, y, name, INK)
+    return Label(last, y, f"{'↑' if y > high else '↓'} {name}", INK, outside=True)
 
 
 def _frame(axes: Axes, along: str, low: float, high: float) -> None:
@@ -222,7 +225,7 @@ def _nats(bits: Any) -> Any:
 def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> None:
     """Texts right of the last step, each at its height or as near as the others leave room."""
     width, height = 72 * WIDTH * 0.8, 72 * HEIGHT * 0.74  # of the axes, points; about
-    longest = max((len(mark.text) for mark in marks), default=0)
+    longest = max((len(mark.text) + 5 for mark in marks), default=0)
     strip = min(0.45, (0.56 * LABEL_SIZE * longest + 22) / width) if marks else 0.02
     span = (last - first) or max(abs(last), 1.0)
     axes.set_xlim(first - 0.015 * span, last + span * strip / (1 - strip))
@@ -230,25 +233,23 @@ def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> No
     low, high = axes.get_ylim()
     gap = LABEL_SIZE * 1.3 / height * (high - low)
     marks = sorted(marks, key=lambda mark: mark.y)
-    heights = spread([min(max(mark.y, low + gap / 2), high - gap / 2) for mark in marks], gap)
+    heights = spread([mark.y for mark in marks], gap, low + gap / 2, high - gap / 2)
     for mark, y in zip(marks, heights, strict=True):
-        leader = {"arrowstyle": "-", "color": mark.colour, "linewidth": 0.6, "shrinkA": 0, "shrinkB": 2}
-        axes.annotate(
-            mark.text, (mark.x, mark.y), xytext=(last + span * 0.03, y), fontsize=LABEL_SIZE,
-            color=mark.colour, va="center", annotation_clip=False, weight="normal" if mark.colour == INK else "bold",
-            arrowprops=leader,
-        )  # fmt: skip
-
-
-def _note_outside(axes: Axes, baselines: Mapping[str, float], low: float) -> None:
-    """The baselines that lie outside the picture, named in its upper or lower corner."""
-    for above, corner, arrow in ((True, 0.985, "↑"), (False, 0.015, "↓")):
-        found = [f"{name} {y:.2f}" for name, y in baselines.items() if (y > low) == above]
-        if found:
-            axes.text(
-                0.985, corner, f"{arrow} {', '.join(found)}", transform=axes.transAxes, fontsize=LABEL_SIZE,
-                ha="right", va="top" if above else "bottom", color=INK,
-            )  # fmt: skip
+        text = f"{mark.text} {mark.y:.2f}"
+        bold = "normal" if mark.colour == INK else "bold"
+        style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": mark.colour, "va": "center", "weight": bold}
+        x = last + span * 0.03
+        if mark.outside:
+            axes.text(x, y, text, **style)
+            continue
+        leader: dict[str, Any] = {
+            "arrowstyle": "-",
+            "color": mark.colour,
+            "linewidth": 0.6,
+            "shrinkA": 0,
+            "shrinkB": 2,
+        }
+        axes.annotate(text, (mark.x, mark.y), (x, y), annotation_clip=False, arrowprops=leader, **style)
 
 
 def shortened_list(names: Sequence[str]) -> str:
@@ -285,7 +286,8 @@ def _remark(curves: Sequence[Curve], window: int | None) -> str:
     windows = sorted({window or default_window(len(curve.losses)) for curve in curves})
     if windows[-1] > 1:
         count = str(windows[0]) if len(windows) == 1 else f"{windows[0]} to {windows[-1]}"
-        parts.append(f"thick: mean of {count} records")
+        lines = "thick: mean" if len(curves) <= MOST_DIRECT else "means"
+        parts.append(f"{lines} of {count} records")
     if any(curve.val_x for curve in curves):
         parts.append("circles: validation")
     return " · ".join(parts)

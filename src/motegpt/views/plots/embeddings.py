@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
 COLOURS = "RdBu"
-MOST_CHARACTERS = 300
+MOST_LETTERS = 600  # in all names of a map together
 MOST_STAGES = 5
 SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, letters, what is neither
 
@@ -32,8 +32,8 @@ SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, lett
 def vocabulary_figure(run: Run) -> Figure:
     """The token embeddings wte: every token at its place, and how alike each two are."""
     vectors = np.asarray(run.parameters()["wte"], np.float64)
-    shown = np.sort(np.argsort(-np.linalg.norm(vectors, axis=1), kind="stable")[:MOST_CHARACTERS])
-    names = symbols_of(run, [int(i) for i in shown])
+    shown = mapped(vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))])
+    names = symbols_of(run, shown)
     figure = new_figure(11.4, 5.9, compressed=True)
     plane, heat = figure.subplots(1, 2, width_ratios=(1, 1.06))
     points, shares = principal_plane(vectors[shown])
@@ -46,6 +46,13 @@ def vocabulary_figure(run: Run) -> Figure:
     drawn = "all" if every else f"those {len(shown)} with the longest vectors of all"
     head(figure, f"{run.name}: token embeddings", f"{drawn} {len(vectors)} tokens, {vectors.shape[1]} wide")
     return figure
+
+
+def mapped(vectors: Array, names: list[str]) -> list[int]:
+    """Which tokens are shown: those with the longest vectors, as many as there is room for their names."""
+    longest = np.argsort(-np.linalg.norm(vectors, axis=1), kind="stable")
+    room = np.cumsum([len(names[i]) for i in longest]) <= MOST_LETTERS
+    return sorted(int(i) for i in longest[room])
 
 
 @drawing()
