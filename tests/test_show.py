@@ -101,6 +101,16 @@ def test_without_metrics(motegpt, run):
     assert "step 6 of 6; finished" in motegpt("show", "run").out
 
 
+@pytest.mark.parametrize("loss", ["1e308", "-1e308", "NaN", "Infinity", "1" * 400, "null"])
+def test_losses_that_are_none(motegpt, run, loss):
+    """However they came there: the others are shown."""
+    with (run / "metrics.jsonl").open("a") as file:
+        file.write(f'{{"step": 7, "loss": {loss}}}\n')
+    ended = motegpt("show", "run")
+    assert (ended.code, ended.err) == (0, "")
+    assert " at step 6, best" in ended.out
+
+
 def test_validation_has_a_line_of_its_own(motegpt, run):
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     records[1]["val_loss"], records[5]["val_loss"] = 3.25, 3.5

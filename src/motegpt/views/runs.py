@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
@@ -20,7 +19,10 @@ if TYPE_CHECKING:
     from motegpt.tokenizer import Tokenizer
 
 LEARNING = ("model", "data", "train")  # the sections that decide how a model learns
-REPORTING = {"vocab_size", "threads", "checkpoint_activations", "count_from"}  # and those of it that do not
+REPORTING = {  # and those of it that do not, beside all that end in _every
+    "vocab_size", "threads", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
+}  # fmt: skip
+LARGEST = 1e100  # a loss above this is none
 MOST_NAMED = 3  # settings in the label of a run; runs that differ in more go by the names of their folders
 
 
@@ -71,14 +73,14 @@ class Run:
         return [x for x, _ in pairs], [y for _, y in pairs]
 
     def _number(self, record: dict[str, Any], key: str) -> float | None:
-        """A finite number of a record; None if it has none."""
+        """A number of a record; None if it has none, or none that can be drawn (infinite, not a number)."""
         value = record.get(key)
         if value is not None and type(value) not in (int, float):
             raise RunFolderError(
                 f"{self.folder.path / METRICS}: step {record['step']}: expected a number for {key}, got "
                 f"{shortened(value)}"
             )
-        return None if value is None or not math.isfinite(value) else value
+        return value if value is not None and abs(value) <= LARGEST else None
 
 
 def flat_settings(config: RunConfig, sections: Sequence[str] = tuple(SECTIONS)) -> dict[str, Any]:

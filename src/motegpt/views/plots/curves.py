@@ -27,8 +27,8 @@ MOST_DIRECT = 8  # runs whose labels stand at the ends of their curves; more go 
 MOST_RUNS = len(COLOURS) * len(DASHES)
 WINDOWS = 20  # without --smooth a mean covers one part in so many of the records
 START = 0.05  # this part of the records does not decide how high the picture reaches
-SPARSE = 30  # fewer records than this are marked, one by one
 NOISE = 0.1  # nor does so large a part of the single losses at either end
+SPARSE = 30  # fewer records than this are marked, one by one
 
 
 @dataclass(frozen=True)
