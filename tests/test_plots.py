@@ -240,7 +240,7 @@ def test_layers_and_heads_can_be_chosen_and_the_size_is_bounded(trained):
     (run,) = read(trained, "deep")
     figure = attention_figure(run, "emma", layers=[2, 0, 2], heads=[1])
     assert [axes.get_title() for axes in figure.axes[:2]] == ["layer 0, head 1", "layer 2, head 1"]
-    assert "2 of 3 layers, 1 of 2 heads" in texts_of(figure)
+    assert "2 of 3 layers, 1 of 2 heads · ⊢ begins the text" in texts_of(figure)
     with pytest.raises(UsageError, match="layer: expected 0 to 2, got 3"):
         attention_figure(run, "emma", layers=[3])
     assert chosen("head", [], 1) == [0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from motegpt.errors import UsageError
 from motegpt.inspection import attention, ids_of
-from motegpt.views.plots.canvas import INK, PALE, drawing, head, new_figure, symbol, titled
+from motegpt.views.plots.canvas import BEGINNING, INK, PALE, drawing, head, new_figure, symbol, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -39,7 +39,11 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
     figure = _figure(maps, [symbol(s) for s in symbols_of(run, ids)], layers, heads)
     drawn = f"{len(layers)} of {model.n_layer} layers, {len(heads)} of {model.n_head} heads"
     every = len(layers) * len(heads) == model.n_layer * model.n_head
-    head(figure, f"{run.name}: attention on {titled(text)}", "each row adds up to 1" if every else drawn)
+    head(
+        figure,
+        f"{run.name}: attention on {titled(text)}",
+        f"{'a row adds up to 1' if every else drawn} · {BEGINNING}",
+    )
     return figure
 
 

@@ -44,6 +44,7 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched and selected
     "svg.hashsalt": "motegpt",
 }
+BEGINNING = "⊢ begins the text"
 SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 

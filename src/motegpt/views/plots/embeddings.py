@@ -13,7 +13,7 @@ import numpy as np
 
 from motegpt.inspection import cosines, ids_of, principal_plane, residual_stream
 from motegpt.views.plots.attention import symbols_of
-from motegpt.views.plots.canvas import GRID, INK, PALE, drawing, head, new_figure, symbol, titled
+from motegpt.views.plots.canvas import BEGINNING, GRID, INK, PALE, drawing, head, new_figure, symbol, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,7 +75,11 @@ def text_figure(run: Run, text: str) -> Figure:
         above.set_title("embedded" if stage == 0 else f"after layer {stage - 1}", loc="left", fontsize=10)
         image = _heat(below, stream[stage], signs, 2.6)
     _bar(figure, image, grid[1])
-    head(figure, f"{run.name}: residual stream of {titled(text)}", "lines join the positions in their order")
+    head(
+        figure,
+        f"{run.name}: residual stream of {titled(text)}",
+        f"lines join the positions in their order · {BEGINNING}",
+    )
     return figure
 
 
