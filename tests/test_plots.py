@@ -371,6 +371,16 @@ def test_a_picture_is_not_overwritten_unless_told(motegpt, runs):
     assert (runs / "a-loss.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_a_file_that_appears_while_a_picture_is_drawn_is_kept(trained, tmp_path, monkeypatch):
+    from motegpt.views.plots import canvas
+
+    monkeypatch.setattr(canvas, "check_out", lambda path, overwrite: None)
+    (tmp_path / "a.png").write_text("precious")
+    with pytest.raises(UsageError, match="cannot be written"):
+        save(loss_figure(read(trained, "a")), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_text() == "precious"
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from motegpt import GPT
+from motegpt.views.cli.show import clipped, visible
 from motegpt.views.runs import Run, nearest_preset
 from motegpt.views.sparkline import BLOCKS, PLAIN
 
@@ -148,8 +149,8 @@ def test_any_terminal_any_script(motegpt, tmp_path):
     """80 columns, also where characters are two wide, and escapes where the encoding has no such letters."""
     from rich.cells import cell_len
 
-    (tmp_path / "list.txt").write_text("\n".join("日本語東京都大阪" * 12 for _ in range(3)) + "\na\u200bb\n")
-    assert motegpt("train", "list.txt", *QUICK, "--block-size", 100, "--out", "run").code == 0
+    (tmp_path / "list.txt").write_text("\n".join("日本語東京都大阪" * 9 for _ in range(3)) + "\na\u200bb\n")
+    assert motegpt("train", "list.txt", *QUICK, "--block-size", 72, "--out", "run").code == 0
     for encoding in ("utf-8", "ascii"):
         ended = subprocess.run(
             [sys.executable, "-m", "motegpt", "show", "run"], cwd=tmp_path, capture_output=True,
@@ -161,6 +162,13 @@ def test_any_terminal_any_script(motegpt, tmp_path):
         assert ("\\u65e5" in out) == (encoding == "ascii")
         (curve,) = [line for line in out.splitlines() if line.startswith("  training")]
         assert set(curve.split()[2]) <= set(BLOCKS if encoding == "utf-8" else PLAIN)
+
+
+def test_texts_are_cut_by_columns_not_by_characters():
+    assert clipped("日本語", 6) == "日本語"
+    assert clipped("日本語東京", 8) == "日本..."
+    assert clipped("emma", 4) == "emma"
+    assert visible("a\n日\u200b", "ascii") == r"a\n\u65e5\u200b"
 
 
 def test_samples_that_cannot_be_drawn_are_said(motegpt, run, monkeypatch):
