@@ -88,7 +88,8 @@ OTHER_VALUES = {
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
     "checkpoint_activations": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
-    "n": 2, "temperature": 0.7, "prefix": "a",
+    "n": 2, "temperature": 0.7, "prefix": "a", "val_fraction": 0.1, "eval_every": 3, "patience": 4,
+    "checkpoint_minutes": 2.5, "keep": 3,
 }  # fmt: skip
 
 

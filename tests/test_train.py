@@ -55,7 +55,7 @@ def test_records_are_the_logged_steps(tmp_path):
     records = [record for chunk in finish(trainer) for record in chunk.records]
     assert [record.step for record in records] == [1, 3, 6, 9, 12]
     written = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert written == [vars(record) for record in records]
+    assert written == [record.values() for record in records]
     assert records[0].lr == 0.01
     assert records[-1].tokens == trainer.plan.tokens(0, 12)
 

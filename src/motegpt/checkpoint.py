@@ -4,7 +4,9 @@
     tokenizer.json       the alphabet and the framing                          (written once)
     metrics.jsonl        one JSON object a logged step                         (appended)
     trainer.safetensors  parameters, Adam's moments, step and generator state  (replaced whole)
-    model.safetensors    the parameters alone, for sampling                    (replaced whole)
+    model.safetensors    the parameters to sample from: the best, or the last  (replaced whole)
+    checkpoint-*         earlier states of the trainer, if some are to be kept (named by their step)
+    .lock                held by the process that trains here
 
 JSON and safetensors only: reading a folder executes nothing. A file is written under a temporary name,
 synced and renamed, so a kill at any moment leaves the old file or the new one; and since all that
@@ -26,15 +28,20 @@ from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
 from motegpt.engines.base import OptimizerState
 from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.parameters import parameter_table
-from motegpt.settings import Settings, setting
+from motegpt.settings import Settings, setting, shortened
 from motegpt.tokenizer import Tokenizer
+from motegpt.validation import Best
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
     from motegpt.engines.base import Arrays
 
 FORMAT = 2
+BEST, LAST = "best", "last"
+LOCK, TEMPORARY = ".lock", ".{}.new"
 CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
-TRAINER, MODEL = "trainer.safetensors", "model.safetensors"
+TRAINER, MODEL, KEPT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +69,13 @@ class RunConfig(Settings):
 
 @dataclass(frozen=True)
 class TrainerState:
-    """All that resuming needs. done: how many steps of the run are done."""
+    """All that resuming needs. done: how many steps of the run are done; best: of the validation loss."""
 
     done: int
     parameters: Arrays
     optimizer: OptimizerState
     rng: list[Any]
+    best: Best | None = None
 
 
 class RunFolder:
@@ -75,6 +83,7 @@ class RunFolder:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        self._lock: BaseFileLock | None = None
 
     @classmethod
     def create(
@@ -85,21 +94,52 @@ class RunFolder:
         try:
             folder.check_free(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
-            for name in (TRAINER, MODEL, METRICS):
+            folder.lock()
+            for name in (TRAINER, MODEL, METRICS, *map(kept_name, folder.kept())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
+            folder._write_json(TOKENIZER, {"format": FORMAT, **asdict(tokenizer)})
         except OSError as error:
             raise RunFolderError(
                 f"{path}: cannot be written ({error.strerror}); choose another --out"
             ) from None
-        folder._write_json(TOKENIZER, {"format": FORMAT, **asdict(tokenizer)})
+        finally:
+            folder.unlock()
         return folder
+
+    def lock(self) -> None:
+        """Keep other processes from training here, and clear away what a killed one left half written.
+
+        RunFolderError if another process does train here.
+        """
+        from filelock import FileLock, Timeout
+
+        if self._lock is not None:
+            return
+        lock = FileLock(self.path / LOCK, timeout=0)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunFolderError(
+                f"{self.path}: another process is training in this folder; wait for its end, or choose "
+                "another --out"
+            ) from None
+        self._lock = lock
+        for left in self.path.glob(TEMPORARY.format("*")):
+            left.unlink()
+
+    def unlock(self) -> None:
+        """Let others train here."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
 
     def check_free(self, overwrite: bool = False) -> None:
         """Raise unless a new run may be written here. Only a run folder is ever overwritten."""
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
-        if not self.path.exists() or not any(self.path.iterdir()):
+        begun = {LOCK, TEMPORARY.format(CONFIG)}  # all there is of a run that was killed at once
+        if not self.path.exists() or {path.name for path in self.path.iterdir()} <= begun:
             return
         if not self._is_run():
             raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for --out")
@@ -146,8 +186,12 @@ class RunFolder:
             records.append(record)
         return records
 
-    def save(self, state: TrainerState, tokenizer: Tokenizer) -> None:
-        """Write a checkpoint. The trainer's file comes first: it is the one that resuming reads."""
+    def save(self, state: TrainerState, tokenizer: Tokenizer, keep: int = 1) -> None:
+        """Write a checkpoint: the file that resuming reads.
+
+        keep: with more than one, the state is kept under its step's name too, the newest `keep` of those.
+        The file that resuming reads comes last: after a kill before it, resuming comes by here again.
+        """
         tensors = {
             f"{group}.{name}": array
             for group, arrays in (
@@ -157,10 +201,24 @@ class RunFolder:
             )
             for name, array in arrays.items()
         }
-        self._write_tensors(
-            TRAINER, tensors, {"done": state.done, "rng": state.rng, "tokenizer": digest_of(tokenizer)}
-        )
-        self.save_parameters(state.parameters, tokenizer)
+        best = None if state.best is None else state.best.values()
+        metadata = {"done": state.done, "rng": state.rng, "best": best, "tokenizer": digest_of(tokenizer)}
+        if keep > 1:
+            self._write_tensors(kept_name(state.done), tensors, metadata)
+            self._forget(state.done, keep)
+        self._write_tensors(TRAINER, tensors, metadata)
+
+    def kept(self) -> list[int]:
+        """The steps after which a checkpoint was kept, in order."""
+        names = (path.name for path in self.path.glob(KEPT.format("*")))
+        numbers = (name.removeprefix("checkpoint-").removesuffix(".safetensors") for name in names)
+        return sorted(int(number) for number in numbers if number.isdecimal() and number.isascii())
+
+    def _forget(self, done: int, keep: int) -> None:
+        """Delete all but the newest `keep` checkpoints up to step `done`, and those of a future given up."""
+        past = [step for step in self.kept() if step <= done]
+        for step in set(self.kept()) - set(past[-keep:]):
+            (self.path / kept_name(step)).unlink(missing_ok=True)
 
     def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
         """Write the parameters alone: enough to sample from, not to resume."""
@@ -184,33 +242,65 @@ class RunFolder:
             )
         return Tokenizer(characters, framing)
 
-    def parameters(self, config: RunConfig, tokenizer: Tokenizer) -> Arrays:
-        """The parameters of the newest checkpoint, checked against the settings and the tokenizer."""
+    def parameters(
+        self, config: RunConfig, tokenizer: Tokenizer, checkpoint: int | str | None = None
+    ) -> Arrays:
+        """The parameters to sample from, checked against the settings and the tokenizer.
+
+        checkpoint: BEST by the held-out data, LAST, or the step of a kept one; None takes the best where
+        something was held out, else the last.
+        """
+        step = self._step_of(checkpoint, config)
+        if checkpoint == LAST or step is not None:
+            return self.trainer_state(config, tokenizer, step).parameters
         tensors, metadata = self._read_tensors(MODEL)
         self._check_tokenizer(MODEL, metadata, tokenizer)
         self._check_shapes(MODEL, tensors, config.model, ("",))
         return tensors
 
-    def trainer_state(self, config: RunConfig, tokenizer: Tokenizer) -> TrainerState:
-        """The newest checkpoint, checked against the settings and the tokenizer."""
-        tensors, metadata = self._read_tensors(TRAINER)
-        self._check_tokenizer(TRAINER, metadata, tokenizer)
-        self._check_shapes(TRAINER, tensors, config.model, ("w.", "m.", "v."))
+    def _step_of(self, checkpoint: int | str | None, config: RunConfig) -> int | None:
+        """The step that a checkpoint is named by, if it is; RunFolderError for a word that is no name."""
+        if checkpoint == BEST and not config.data.val_fraction:
+            raise RunFolderError(f"{self.path}: has no best checkpoint: nothing was held out to judge by")
+        if checkpoint in (None, BEST, LAST):
+            return None
+        if not str(checkpoint).isascii() or not str(checkpoint).isdecimal() or len(str(checkpoint)) > 20:
+            raise RunFolderError(
+                f"checkpoint: expected {BEST}, {LAST} or a step, got {shortened(checkpoint)}"
+            )
+        return int(str(checkpoint))
+
+    def trainer_state(self, config: RunConfig, tokenizer: Tokenizer, step: int | None = None) -> TrainerState:
+        """The newest checkpoint, or the kept one of a step, checked against settings and tokenizer."""
+        name = TRAINER if step is None else kept_name(step)
+        if step is not None and step not in self.kept():
+            there = ", ".join(map(str, self.kept())) or "none; --keep 5 keeps five"
+            raise RunFolderError(f"{self.path}: no checkpoint of step {step} was kept; there are: {there}")
+        tensors, metadata = self._read_tensors(name)
+        self._check_tokenizer(name, metadata, tokenizer)
+        self._check_shapes(name, tensors, config.model, ("w.", "m.", "v."))
         groups: dict[str, Arrays] = {"w": {}, "m": {}, "v": {}}
         for name, array in tensors.items():
             group, _, parameter = name.partition(".")
             groups[group][parameter] = array
-        done, rng = metadata.get("done"), metadata.get("rng")
+        done, rng, best = metadata.get("done"), metadata.get("rng"), metadata.get("best")
         if type(done) is not int or not 0 <= done <= config.train.steps or not isinstance(rng, list):
             raise RunFolderError(
-                f"{self.path / TRAINER}: expected a step of the run, got {done!r}; it was changed"
+                f"{self.path / name}: expected a step of the run, got {done!r}; it was changed"
             )
         return TrainerState(
             done=done,
             parameters=groups["w"],
             optimizer=OptimizerState(groups["m"], groups["v"]),
             rng=rng,
+            best=None if best is None else self._best(name, best),
         )
+
+    def _best(self, name: str, values: Any) -> Best:
+        try:
+            return Best.of(values)
+        except SettingError as error:
+            raise RunFolderError(f"{self.path / name}: {error}; it was changed") from None
 
     def _metrics_lines(self) -> list[str]:
         """The whole lines of metrics.jsonl; a kill may have cut the last one short."""
@@ -290,11 +380,14 @@ class RunFolder:
             )
         if not (self.path / CONFIG).is_file():
             return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
-        return RunFolderError(f"{self.path}: has no {name}; the run stopped before its first checkpoint")
+        return RunFolderError(
+            f"{self.path}: has no {name}; the run stopped before its first checkpoint: start it again with "
+            "--overwrite"
+        )
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file so that a kill at any moment leaves the old one or the new one."""
-        temporary = self.path / f".{name}.new"
+        temporary = self.path / TEMPORARY.format(name)
         try:
             with temporary.open("wb") as file:
                 file.write(data)
@@ -305,6 +398,11 @@ class RunFolder:
         except OSError as error:
             temporary.unlink(missing_ok=True)
             raise MotegptError(f"{self.path / name}: cannot be written ({error.strerror})") from error
+
+
+def kept_name(step: int) -> str:
+    """The file of the checkpoint kept after a step."""
+    return KEPT.format(step)
 
 
 def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:

@@ -78,6 +78,12 @@ class DataConfig(Settings):
     )
     shuffle: bool = setting("Shuffle the documents once, before training.")
     deduplicate: bool = setting("Drop repeated documents.", default=False)
+    val_fraction: float = setting(
+        "Hold out this part of the data to be judged by; duplicates stay on one side.",
+        default=0.0,
+        at_least=0,
+        below=1,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -122,9 +128,19 @@ class TrainConfig(Settings):
     sample_every: int | None = setting(
         "Draw samples every so many steps; always after the last.", default=None, at_least=1
     )
+    eval_every: int | None = setting(
+        "Judge by the held-out data every so many steps; as often as the loss is logged if none.",
+        default=None,
+        at_least=1,
+    )
+    patience: int | None = setting(
+        "Stop after so many evaluations in a row without a better one.", default=None, at_least=1
+    )
     checkpoint_every: int | None = setting(
         "Save the run every so many steps; always after the last.", default=None, at_least=1
     )
+    checkpoint_minutes: float = setting("Save the run at least this often.", default=1.0, above=0)
+    keep: int = setting("How many periodic checkpoints to keep, to go back to.", default=1, at_least=1)
     count_from: Literal[0, 1] = setting("Number the console gives the first step.", default=1)
 
     def __post_init__(self) -> None:

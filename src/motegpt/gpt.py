@@ -67,14 +67,18 @@ class GPT:
         return model
 
     @classmethod
-    def load(cls, path: str | Path, engine: str | None = None) -> Self:
-        """The model in a run folder; RunFolderError if there is none, or it is damaged."""
+    def load(cls, path: str | Path, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
+        """The model in a run folder; RunFolderError if there is none, or it is damaged.
+
+        checkpoint: "best" by the held-out data, "last", or the step of a kept one; None takes the best
+        where something was held out, else the last.
+        """
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
         if engine is not None:
             train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
             config = config.replace(engine=engine, train=train)
-        parameters = folder.parameters(config, tokenizer)
+        parameters = folder.parameters(config, tokenizer, checkpoint)
         model = cls(config, tokenizer, engine_from(config))
         model.engine.load(parameters)
         return model
@@ -102,6 +106,6 @@ class GPT:
         if self._trainer is None:
             folder.save_parameters(self.engine.export()[0], self.tokenizer)
             return
-        folder.append_metrics(vars(record) for record in self.records)
+        folder.append_metrics(record.values() for record in self.records)
         self._trainer.folder = folder
         self._trainer.save()

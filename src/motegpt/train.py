@@ -29,36 +29,49 @@ from motegpt.parameters import initialise
 from motegpt.rng import make_rng
 from motegpt.sampling import check_prefix, generate_in_turn
 from motegpt.schedule import learning_rate
+from motegpt.split import split
 from motegpt.tokenizer import Tokenizer
+from motegpt.validation import Best, Validation
 
 if TYPE_CHECKING:
     from motegpt.documents import Corpus
-    from motegpt.engines.base import Engine, Values
+    from motegpt.engines.base import Arrays, Engine, Values
     from motegpt.rng import Rng
 
 CHUNK_SECONDS = 0.1
-CHECKPOINT_SECONDS = 60.0  # a run is saved at least this often, whatever checkpoint_every says
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """One logged step: counted from 1; loss in nats before its update; tokens learned from so far."""
+    """One logged step: counted from 1; loss in nats before its update; tokens learned from so far.
+
+    val_loss: the loss on the held-out data after the step's update, if it was judged then.
+    """
 
     step: int
     loss: float
     lr: float
     tokens: int
+    val_loss: float | None = None
+
+    def values(self) -> dict[str, Any]:
+        """What there is, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Some steps in a row. done: steps of the run so far; samples: drawn after the last of them."""
+    """Some steps in a row.
+
+    done: steps of the run so far; samples: drawn after the last of them; ended: nothing follows it.
+    """
 
     done: int
     losses: list[float]
     tokens: int
     records: list[StepRecord]
     samples: list[str] | None
+    ended: bool
 
 
 @dataclass
@@ -70,6 +83,7 @@ class Trainer:
     plan: Plan
     engine: Engine
     rng: Rng
+    validation: Validation | None = None
     folder: RunFolder | None = None
     done: int = 0
     saved: int | None = None
@@ -82,22 +96,40 @@ class Trainer:
 
         Closing the iterator saves too. Raises TrainingDiverged at a loss that is not finite.
         """
+        if self.folder is None:
+            yield from self._run(until, interrupted)
+            return
+        self.folder.lock()
+        try:
+            self.folder.cut_metrics(self.done)
+            yield from self._run(until, interrupted)
+        finally:
+            self.folder.unlock()
+
+    def _run(self, until: int | None, interrupted: Callable[[], bool]) -> Generator[Chunk, None, None]:
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
         if self.saved is None:
             self.save()
         size = 1
-        while self.done < last and not interrupted():
+        while self.done < last and not self.ended and not interrupted():
             count, began = min(size, self._room(last)), time.perf_counter()
             chunk = self._advance(count)
             size = next_size(count, time.perf_counter() - began)
             if self.done == last or self._is_due():
-                self.save()
+                self._save_progress()
             try:
                 yield chunk
             except GeneratorExit:
                 self._save_progress()
                 raise
         self._save_progress()
+
+    @property
+    def ended(self) -> bool:
+        """Whether the last step is done, or early stopping has ended the run."""
+        return self.done == self.config.train.steps or (
+            self.validation is not None and self.validation.exhausted
+        )
 
     def _save_progress(self) -> None:
         if self.saved != self.done:
@@ -108,13 +140,12 @@ class Trainer:
         start = self.done
         losses = self.engine.train(self.plan, start, count)
         self._check_finite(start, losses)
-        tokens = self.plan.tokens(start, count)
-        records = self._records(start, losses)
         self.done = start + count
-        samples = self._samples() if self._wants_samples() else None
+        records = self._records(start, losses)
         if self.folder is not None:
-            self.folder.append_metrics(asdict(record) for record in records)
-        return Chunk(self.done, losses, tokens, records, samples)
+            self.folder.append_metrics(record.values() for record in records)
+        samples = self._samples() if self._wants_samples() else None
+        return Chunk(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
     def _room(self, last: int) -> int:
         """How many steps may go by before something has to be done."""
@@ -122,44 +153,69 @@ class Trainer:
         ends = [last]
         if train.checkpoint_every is not None:
             ends.append((self.done // train.checkpoint_every + 1) * train.checkpoint_every)
-        if train.sample_every is not None:
-            ends += [
-                step + 1 for step in multiples(train.sample_every, self.done, train.sample_every, train)
-            ][:1]
+        for every in (train.sample_every, self._eval_every):
+            if every is not None:
+                ends += [step + 1 for step in multiples(every, self.done, every, train)[:1]]
         return min(ends) - self.done
 
-    def _wants_samples(self) -> bool:
-        """Whether samples follow the step just done."""
+    @property
+    def _eval_every(self) -> int | None:
+        """How often the held-out data judge; None if there are none."""
         train = self.config.train
-        if train.sample_every is None:
-            return self.done == train.steps
-        return bool(multiples(train.sample_every, self.done - 1, 1, train))
+        return None if self.validation is None else train.eval_every or train.log_every
+
+    def _follows(self, every: int | None) -> bool:
+        """Whether what is done every so many steps follows the step just done."""
+        return every is not None and bool(multiples(every, self.done - 1, 1, self.config.train))
+
+    def _wants_samples(self) -> bool:
+        return self.ended or self._follows(self.config.train.sample_every)
 
     def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
-        """The records of the steps that are logged."""
-        train, records = self.config.train, []
-        for step in multiples(train.log_every, start, len(losses), train):
-            tokens = self.plan.tokens(0, step + 1)
-            records.append(StepRecord(step + 1, losses[step - start], learning_rate(train, step), tokens))
-        return records
+        """The records of the steps that are logged, and of the last if the held-out data judge it."""
+        train = self.config.train
+        logged = multiples(train.log_every, start, len(losses), train)
+        val_loss = None
+        if self.validation is not None and self._follows(self._eval_every):
+            val_loss = self.validation.loss(self.engine)
+            self._check_finite(self.done - 1, [val_loss], "validation loss")
+            self.validation.remember(val_loss, self.engine, self.done)
+            logged = sorted({*logged, self.done - 1})
+        return [
+            StepRecord(
+                step + 1,
+                losses[step - start],
+                learning_rate(train, step),
+                self.plan.tokens(0, step + 1),
+                val_loss if step + 1 == self.done else None,
+            )
+            for step in logged
+        ]
 
     def _samples(self) -> list[str]:
-        """Draw samples; what is at its end is saved first, as drawing may take long or be interrupted."""
-        if self.done == self.config.train.steps:
+        """Draw samples, at the end of the run with its best parameters.
+
+        What is at its end is saved first, and not again, as drawing may take long or be interrupted.
+        """
+        engine = self.engine
+        if self.ended:
             self.save()
-        return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng)
+            if self.validation is not None:
+                engine = engine_from(self.config)
+                engine.load(self.best_parameters())
+        return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng)
 
     def _is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
-        every = self.config.train.checkpoint_every
-        in_steps = every is not None and self.done % every == 0
-        return in_steps or time.monotonic() - self.saved_at > CHECKPOINT_SECONDS
+        train = self.config.train
+        in_steps = train.checkpoint_every is not None and self.done % train.checkpoint_every == 0
+        return in_steps or time.monotonic() - self.saved_at > 60.0 * train.checkpoint_minutes
 
-    def _check_finite(self, start: int, losses: list[float]) -> None:
+    def _check_finite(self, start: int, losses: list[float], what: str = "loss") -> None:
         if all(map(math.isfinite, losses)):
             return
         step, loss = next((s, x) for s, x in enumerate(losses, start + 1) if not math.isfinite(x))
-        raise self._diverged(f"the loss of step {step} is {loss}")
+        raise self._diverged(f"the {what} of step {step} is {loss}")
 
     def _diverged(self, what: str) -> TrainingDiverged:
         good = f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
@@ -169,15 +225,41 @@ class Trainer:
         )
 
     def save(self) -> None:
-        """Write a checkpoint, if the run has a folder; TrainingDiverged if it would not be finite."""
+        """Write a checkpoint, if the run has a folder; TrainingDiverged if it would not be finite.
+
+        The parameters to sample from are the best by the held-out data, if there are any, else the newest.
+        They are written first: a kill in between leaves them ahead of the state that resuming reads, and
+        resuming comes by again.
+        """
         parameters, optimizer = self.engine.export()
         if not all_finite(parameters, optimizer.m, optimizer.v):
             raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
-            state = TrainerState(self.done, parameters, optimizer, self.rng.state())
-            self.folder.save(state, self.tokenizer)
+            best = None if self.validation is None else self.validation.best
+            self._save_to_sample(parameters, best)
+            state = TrainerState(self.done, parameters, optimizer, self.rng.state(), best)
+            keep = self.config.train.keep if self._is_due() else 1
+            self.folder.save(state, self.tokenizer, keep)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
+
+    def _save_to_sample(self, newest: Arrays, best: Best | None) -> None:
+        """Write the parameters to sample from, unless they are in the folder already."""
+        assert self.folder is not None
+        if self.validation is None or best is None:
+            self.folder.save_parameters(newest, self.tokenizer)
+        elif self.validation.unsaved and self.validation.parameters is not None:
+            self.folder.save_parameters(self.validation.parameters, self.tokenizer)
+            self.validation.unsaved = False
+
+    def best_parameters(self) -> Arrays:
+        """Those of the best evaluation; of now, if nothing was held out."""
+        if self.validation is None or self.validation.best is None:
+            return self.engine.export()[0]
+        if self.validation.parameters is not None:
+            return self.validation.parameters
+        assert self.folder is not None, "an evaluation of an earlier process is in the run's folder"
+        return self.folder.parameters(self.config, self.tokenizer)
 
 
 def multiples(every: int, start: int, count: int, train: TrainConfig) -> list[int]:
@@ -223,8 +305,13 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     return trainer
 
 
-def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: str | None) -> Trainer:
-    """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on."""
+def resume(
+    folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: str | None, step: int | None = None
+) -> Trainer:
+    """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on.
+
+    step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
+    """
     config, tokenizer = changed(folder.config(), changes, engine), folder.tokenizer()
     if corpus.sha256 != config.source.sha256:
         raise RunFolderError(
@@ -232,12 +319,16 @@ def resume(folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: s
             "with; give the old ones as DATA, or start a new run"
         )
     check_prefix(config.sample.prefix, tokenizer, config.model.block_size)
-    state = folder.trainer_state(config, tokenizer)
+    folder.lock()
+    state = folder.trainer_state(config, tokenizer, step)
     trainer, rng = _assemble(config, tokenizer, corpus)
     rng.restore(state.rng)
     trainer.engine.load(state.parameters, state.optimizer)
-    trainer.folder, trainer.done, trainer.saved = folder, state.done, state.done
-    trainer.saved_at = time.monotonic()
+    trainer.folder, trainer.done, trainer.saved_at = folder, state.done, time.monotonic()
+    if step is None:
+        trainer.saved = state.done
+        if trainer.validation is not None:
+            trainer.validation.best = state.best
     return trainer
 
 
@@ -269,9 +360,15 @@ def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[st
 def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Trainer, Rng]:
     """A trainer before its first step, and its generator just after the shuffle."""
     rng = make_rng(config.train.rng, config.train.seed)
-    documents = list(corpus.documents)
+    training, held_out = split(corpus.documents, config.data.val_fraction, config.train.seed)
     if config.data.shuffle:
-        rng.shuffle(documents)
-    sequences = cut_sequences(tokenizer.encode_all(documents), config.model.block_size, config.data.cut)
-    plan = Plan(sequences, config.train.batch_size, config.train.loss_mean)
-    return Trainer(config, tokenizer, plan, engine_from(config), rng), rng
+        rng.shuffle(training)
+
+    def sequences_of(documents: list[str]) -> list[list[int]]:
+        return cut_sequences(tokenizer.encode_all(documents), config.model.block_size, config.data.cut)
+
+    plan = Plan(sequences_of(training), config.train.batch_size, config.train.loss_mean)
+    validation = None
+    if held_out:
+        validation = Validation(sequences_of(held_out), config.train.loss_mean, config.train.patience)
+    return Trainer(config, tokenizer, plan, engine_from(config), rng, validation), rng

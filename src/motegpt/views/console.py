@@ -46,12 +46,26 @@ def step_line(record: StepRecord, trainer: Trainer) -> str:
     """step    1 / 1000 | loss 3.3660"""
     train = trainer.config.train
     number = record.step - 1 + train.count_from
-    return f"step {number:4d} / {train.steps:4d} | loss {record.loss:.4f}"
+    judged = "" if record.val_loss is None else f" | val {record.val_loss:.4f}"
+    return f"step {number:4d} / {train.steps:4d} | loss {record.loss:.4f}{judged}"
 
 
 def sample_lines(samples: Sequence[str]) -> list[str]:
     """The samples, numbered."""
     return [f"sample {i:2d}: {text}" for i, text in enumerate(samples, 1)]
+
+
+def say_best(trainer: Trainer) -> None:
+    """What the held-out data found best, and whether that ended the run."""
+    if trainer.validation is None or trainer.validation.best is None:
+        return
+    best = trainer.validation.best
+    if trainer.validation.exhausted:
+        click.echo(
+            f"stopped early after step {trainer.done}: {best.waited} evaluations without a better one",
+            err=True,
+        )
+    click.echo(f"best after step {best.step}: validation loss {best.loss:.4f}", err=True)
 
 
 class PlainReport:
@@ -74,8 +88,7 @@ class PlainReport:
         """Everything there is to say of a chunk."""
         lines = [step_line(record, self._trainer) for record in chunk.records]
         if chunk.samples is not None:
-            last = chunk.done == self._trainer.config.train.steps
-            lines += [INFERENCE] * last + sample_lines(chunk.samples)
+            lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples)
         return lines
 
 

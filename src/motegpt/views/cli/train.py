@@ -106,11 +106,15 @@ def _continue(
         raise UsageError(
             f"resume: {run} has done all of its {trainer.done} steps; a larger --steps makes it go on"
         )
+    if trainer.ended:
+        raise UsageError(
+            f"resume: {run} stopped early after step {trainer.done}, its patience exhausted; a larger "
+            "--patience makes it go on"
+        )
     if until is not None and until <= trainer.done:
         raise UsageError(
             f"until: {run} has done {trainer.done} steps already; expected a later step, got {until}"
         )
-    folder.cut_metrics(trainer.done)
     return trainer
 
 
@@ -128,6 +132,7 @@ def _train(trainer: Trainer, until: int | None) -> int:
             report.show(chunk)
     if trainer.folder is not None:
         click.echo(f"saved {trainer.folder.path} after step {trainer.done}", err=True)
+    console.say_best(trainer)
     if not interrupted:
         return 0
     how = (

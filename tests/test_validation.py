@@ -1,0 +1,177 @@
+"""Validation during training: the right numbers, the best parameters kept, early stopping, going back."""
+
+import json
+
+import numpy as np
+import pytest
+
+from motegpt.checkpoint import RunFolder
+from motegpt.documents import corpus_of, read_corpus
+from motegpt.errors import RunFolderError
+from motegpt.evaluate import mean_loss
+from motegpt.gpt import GPT
+from motegpt.presets import settings_of
+from motegpt.split import split
+from motegpt.train import prepare, resume
+from tests.conftest import ENGINES_HERE
+
+FEW = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
+# A model that soon learns its few documents by heart, and forgets what the others have in common.
+OVERFITTING = {"steps": 400, "lr": 0.05, "val_fraction": 0.3, "eval_every": 10, "log_every": 100, "n": 2}
+
+
+def begin(tmp_path=None, name="run", documents=FEW, engine="array", **changes):
+    trainer = prepare(corpus_of(documents), {**settings_of("microgpt"), **OVERFITTING, **changes}, engine)
+    if tmp_path is not None:
+        trainer.folder = RunFolder.create(tmp_path / name, trainer.config, trainer.tokenizer)
+    return trainer
+
+
+def records_of(trainer, until=None):
+    return [record for chunk in trainer.run(until) for record in chunk.records]
+
+
+@pytest.mark.parametrize("engine", ENGINES_HERE)
+def test_evaluations_come_when_asked_and_are_of_the_held_out_documents(engine):
+    trainer = begin(engine=engine, steps=12, eval_every=5, dtype="float64")
+    records = records_of(trainer)
+    judged = {record.step: record.val_loss for record in records if record.val_loss is not None}
+    assert list(judged) == [1, 5, 10, 12]
+    _, held_out = split(FEW, 0.3, 42)
+    sequences = trainer.tokenizer.encode_all(held_out)
+    assert judged[12] == pytest.approx(mean_loss(trainer.engine, sequences, "documents"), abs=1e-12)
+
+
+def test_held_out_documents_are_never_in_the_plan():
+    trainer = begin(documents=FEW * 3)
+    learned = {trainer.tokenizer.decode(sequence[1:-1]) for sequence in trainer.plan.sequences}
+    assert learned == set(FEW) - set(split(FEW, 0.3, 42)[1])
+    assert len(trainer.plan.sequences) + len(trainer.validation.sequences) == 30
+
+
+def test_without_held_out_documents_nothing_changes():
+    with_none = begin(val_fraction=0.0, steps=5)
+    assert with_none.validation is None
+    assert all(record.val_loss is None for record in records_of(with_none))
+
+
+def test_evaluating_changes_no_step():
+    losses = [[record.loss for record in records_of(begin(steps=30, log_every=1, eval_every=every))]
+              for every in (1, 7, 30)]  # fmt: skip
+    assert losses[0] == losses[1] == losses[2]
+
+
+def test_early_stopping_and_the_best_parameters(tmp_path):
+    trainer = begin(tmp_path, patience=3)
+    records = records_of(trainer)
+    judged = [(record.val_loss, record.step) for record in records if record.val_loss is not None]
+    best_loss, best_step = min(judged)
+    assert trainer.done < 400
+    assert [step for _, step in judged if step > best_step] == [best_step + 10 * i for i in (1, 2, 3)]
+    folder = RunFolder(tmp_path / "run")
+    config, tokenizer = folder.config(), folder.tokenizer()
+    state = folder.trainer_state(config, tokenizer)
+    assert (state.done, state.best.step, state.best.loss) == (trainer.done, best_step, best_loss)
+    best, last = GPT.load(tmp_path / "run"), GPT.load(tmp_path / "run", checkpoint="last")
+    sequences = trainer.validation.sequences
+    assert mean_loss(best.engine, sequences, "documents") == pytest.approx(best_loss, abs=1e-12)
+    assert mean_loss(last.engine, sequences, "documents") == pytest.approx(judged[-1][0], abs=1e-12)
+
+
+def test_the_last_samples_are_those_of_the_best_parameters(tmp_path, monkeypatch):
+    drawn_with = []
+    monkeypatch.setattr(
+        "motegpt.train.generate_in_turn", lambda engine, *rest: drawn_with.append(engine.export()[0]) or ["x"]
+    )
+    trainer = begin(tmp_path, patience=3)
+    records_of(trainer)
+    (drawn,) = drawn_with
+    np.testing.assert_array_equal(drawn["wte"], trainer.best_parameters()["wte"])
+    assert not np.array_equal(drawn["wte"], trainer.engine.export()[0]["wte"])
+
+
+@pytest.mark.parametrize("stop", [15, 95, 110])
+def test_resuming_remembers_the_best_and_the_patience(tmp_path, stop):
+    whole, parts = begin(tmp_path, "whole", patience=3), begin(tmp_path, "parts", patience=3)
+    records_of(whole)
+    records_of(parts, until=stop)
+    again = resume(RunFolder(tmp_path / "parts"), corpus_of(FEW), {}, None)
+    records_of(again)
+    for path in (tmp_path / "whole").iterdir():
+        assert (tmp_path / "parts" / path.name).read_bytes() == path.read_bytes(), path.name
+    assert again.best_parameters().keys() == whole.best_parameters().keys()
+
+
+def test_more_patience_makes_a_stopped_run_go_on(motegpt, tmp_path):
+    (tmp_path / "few.txt").write_text("\n".join(FEW))
+    flags = [word for name, value in OVERFITTING.items() for word in (f"--{name.replace('_', '-')}", value)]
+    ended = motegpt("train", "few.txt", *flags, "--patience", 3, "--out", "run", "--engine", "array")
+    assert ended.code == 0
+    assert "stopped early" in ended.err
+    stopped = motegpt("train", "--resume", "run")
+    assert (stopped.code, stopped.err.count("\n")) == (2, 1)
+    assert "a larger --patience makes it go on" in stopped.err
+    assert motegpt("train", "--resume", "run", "--patience", 30).code == 0
+
+
+def test_checkpoints_are_kept_and_a_run_can_go_back_to_one(tmp_path):
+    trainer = begin(tmp_path, steps=50, checkpoint_every=10, keep=3, val_fraction=0.0)
+    records_of(trainer)
+    folder = RunFolder(tmp_path / "run")
+    assert folder.kept() == [30, 40, 50]
+    end = everything(tmp_path / "run")
+    again = resume(folder, corpus_of(FEW), {}, None, step=40)
+    assert again.done == 40
+    records_of(again)
+    assert everything(tmp_path / "run") == end
+    with pytest.raises(RunFolderError, match="no checkpoint of step 20 was kept; there are: 30, 40, 50"):
+        folder.trainer_state(folder.config(), folder.tokenizer(), 20)
+
+
+def test_going_back_forgets_what_came_after(tmp_path):
+    records_of(begin(tmp_path, steps=60, checkpoint_every=10, keep=4))
+    folder = RunFolder(tmp_path / "run")
+    records_of(resume(folder, corpus_of(FEW), {"lr": 0.001}, None, step=30), until=40)
+    assert folder.kept() == [30, 40]
+    assert [record["step"] for record in folder.metrics()][-1] == 40
+    state = folder.trainer_state(folder.config(), folder.tokenizer())
+    assert (state.done, state.best.step) == (40, 40)
+
+
+def test_one_process_at_a_time(tmp_path):
+    trainer = begin(tmp_path, steps=5)
+    chunks = trainer.run()
+    next(chunks)
+    other = RunFolder(tmp_path / "run")
+    with pytest.raises(RunFolderError, match="another process is training in this folder"):
+        resume(other, corpus_of(FEW), {}, None)
+    with pytest.raises(RunFolderError, match="another process is training"):
+        RunFolder.create(tmp_path / "run", trainer.config, trainer.tokenizer, overwrite=True)
+    assert [record.step for chunk in chunks for record in chunk.records][-1] == 5
+    RunFolder.create(tmp_path / "run", trainer.config, trainer.tokenizer, overwrite=True)
+
+
+def test_metrics_and_console_show_the_validation_loss(motegpt, tmp_path):
+    ended = motegpt("train", "--steps", 4, "--engine", "array", "--val-fraction", 0.2, "--out", "run")
+    assert " | val " in ended.out.splitlines()[4]
+    records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if "val_loss" in record] == [1, 4]
+
+
+def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
+    from motegpt.errors import TrainingDiverged
+
+    monkeypatch.setattr("motegpt.validation.mean_loss", lambda *_: float("nan"))
+    with pytest.raises(TrainingDiverged, match="the validation loss of step 1 is nan"):
+        records_of(begin(steps=5))
+
+
+def test_too_few_documents_to_hold_any_out(motegpt, tmp_path):
+    (tmp_path / "one.txt").write_text("ab\nab\n")
+    ended = motegpt("train", "one.txt", "--val-fraction", 0.1)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert read_corpus(tmp_path / "one.txt").documents == ["ab", "ab"]
+
+
+def everything(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
