@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motegpt import GPT
-from motegpt.errors import LibraryUnavailable, RunFolderError, UsageError
+from motegpt.errors import DataError, LibraryUnavailable, RunFolderError, UsageError
 from motegpt.inspection import attention, ids_of
 from motegpt.ngrams import baselines
 from motegpt.views.baselines import baselines_of, common_baselines
@@ -121,6 +121,23 @@ def test_the_baselines_of_a_run_are_those_of_its_data(trained):
     )
     assert baselines_of(run)["uniform"] == pytest.approx(math.log(26))
     assert common_baselines(read(trained, "a", "b")) == baselines_of(run)
+
+
+def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_path):
+    from motegpt.documents import read_corpus
+    from motegpt.split import split
+
+    for seed in (1, 2):
+        GPT.train(steps=10, **SMALL, val_fraction=0.2, seed=seed).save(tmp_path / str(seed))
+    one, two = read(tmp_path, "1", "2")
+    sides = split(read_corpus(None).documents, 0.2, 1)
+    training, held = ([ids[:9] for ids in one.tokenizer.encode_all(side)] for side in sides)
+    assert baselines_of(one) == pytest.approx(baselines(training, held, 26, "documents"))
+    assert baselines_of(one) != baselines_of(two)
+    with pytest.raises(DataError, match="different data"):
+        common_baselines([one, two])
+    figure = loss_figure([one], baselines=baselines_of(one))
+    assert lines_of(figure)[1] == list(zip(*one.series("val_loss"), strict=True))
 
 
 def test_the_range_is_not_that_of_the_first_step(runs):

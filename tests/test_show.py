@@ -70,7 +70,9 @@ def test_json_has_it_all(motegpt, run):
     }
     assert facts["parameters"]["total"] == sum(facts["parameters"]["groups"].values()) == 1312
     assert facts["files"] == {path.name: path.stat().st_size for path in run.iterdir()}
-    assert facts["progress"].keys() == {"step", "steps", "tokens", "finished", "resumable"}
+    assert facts["progress"].keys() == {
+        "step", "steps", "tokens", "finished", "exhausted", "resumable", "best", "kept",
+    }  # fmt: skip
     assert facts["loss"]["last"]["step"] == facts["records"] == 6
     assert facts["val_loss"] is None
     assert facts["samples"]["texts"] == GPT.load(run).generate(2, seed=0)
@@ -121,12 +123,34 @@ def test_validation_has_a_line_of_its_own(motegpt, run):
     assert "last 3.5000 at step 6, best 3.2500 at step 2" in out
 
 
+def test_held_out_data_early_stopping_and_kept_checkpoints(motegpt):
+    words = ("--steps", 300, "--engine", "array", "--val-fraction", 0.3, "--eval-every", 10, "--patience", 2)
+    ended = motegpt(
+        "train", *words, "--lr", 0.3, "--checkpoint-every", 5, "--keep", 3, "--out", "run", "-n", 1
+    )
+    assert ended.code == 0, ended.err
+    progress = json.loads(motegpt("show", "run", "--json").out)["progress"]
+    assert progress["exhausted"]
+    assert not progress["finished"]
+    assert progress["best"]["step"] < progress["step"] < 300
+    out = motegpt("show", "run").out
+    assert "ended by early stopping" in out
+    assert f"samples of the best, step {progress['best']['step']}, seed 0" in out
+    assert len(progress["kept"]) == 3
+    assert f"kept: {', '.join(map(str, progress['kept']))}" in out.replace("\n" + " " * 14, " ")
+    assert "  validation  " in out
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
         (lambda run: (run / "config.json").write_text("{"), "expected JSON"),
         (lambda run: (run / "metrics.jsonl").write_text("x\n"), "metrics.jsonl: line 1"),
         (lambda run: (run / "metrics.jsonl").write_text('{"step": 1, "loss": []}\n'), "a number for loss"),
+        (
+            lambda run: (run / "metrics.jsonl").write_text('{"step": 6, "tokens": "x"}\n'),
+            "a number for tokens",
+        ),
         (lambda run: (run / "model.safetensors").unlink(), "has no model.safetensors"),
         (lambda run: (run / "trainer.safetensors").write_bytes(b"abc"), "not a whole safetensors file"),
         (lambda run: (run / "tokenizer.json").unlink(), "tokenizer.json"),

@@ -64,19 +64,25 @@ def files(run: Run) -> dict[str, int]:
 
 
 def progress(run: Run) -> dict[str, Any]:
-    """step: done so far, as far as is known; resumable: whether the trainer's state is there."""
-    resumable = (run.folder.path / TRAINER).is_file()
-    logged = [record["step"] for record in run.records]
-    step = (
-        run.folder.trainer_state(run.config, run.tokenizer).done if resumable else max(logged, default=None)
-    )
-    tokens = [record.get("tokens") for record in run.records if record["step"] == step]
+    """step: done so far, as far as is known; exhausted: whether early stopping ended the run.
+
+    resumable: whether the trainer's state is there; best: where the held-out data judged best; kept: the steps
+    of the checkpoints that were kept.
+    """
+    train, resumable = run.config.train, (run.folder.path / TRAINER).is_file()
+    state = run.folder.trainer_state(run.config, run.tokenizer) if resumable else None
+    best = state.best if state else None
+    step = state.done if state else max((record["step"] for record in run.records), default=None)
+    tokens = dict(zip(*run.series("tokens"), strict=True))
     return {
         "step": step,
-        "steps": run.config.train.steps,
-        "tokens": tokens[-1] if tokens else None,
-        "finished": step == run.config.train.steps,
+        "steps": train.steps,
+        "tokens": None if step is None else tokens.get(step),
+        "finished": step == train.steps,
+        "exhausted": best is not None and train.patience is not None and best.waited >= train.patience,
         "resumable": resumable,
+        "best": None if best is None else {"step": best.step, "loss": best.loss},
+        "kept": run.folder.kept(),
     }
 
 

@@ -80,8 +80,12 @@ def _progress(done: dict[str, Any]) -> str:
         return f"the parameters alone of a run of {done['steps']:,} steps; it cannot be resumed"
     tokens = "" if done["tokens"] is None else f", {done['tokens']:,} tokens"
     state = "finished" if done["finished"] else "stopped early, motegpt train --resume goes on"
+    state = "ended by early stopping" if done["exhausted"] and not done["finished"] else state
     state = state if done["resumable"] else "the parameters alone, it cannot be resumed"
-    return f"step {done['step']:,} of {done['steps']:,}{tokens}; {state}"
+    kept = _list(f"{step}" for step in done["kept"])
+    return f"step {done['step']:,} of {done['steps']:,}{tokens}; {state}" + (
+        f"; kept: {kept}" if kept else ""
+    )
 
 
 def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
@@ -109,7 +113,9 @@ def _samples(facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     if samples["why_none"] is not None:
         yield from textwrap.wrap(f"samples: none, {samples['why_none']}", width)
     elif samples["texts"]:
-        yield f"samples, seed {samples['seed']}, temperature {sample['temperature']:g}"
+        best = facts["progress"]["best"]
+        of = f" of the best, step {best['step']:,}" if best else ""
+        yield f"samples{of}, seed {samples['seed']}, temperature {sample['temperature']:g}"
         yield from ("  " + clipped(visible(text, encoding), width - 2) for text in samples["texts"])
 
 
