@@ -101,6 +101,16 @@ def test_validation_is_drawn_where_it_was_measured(runs):
     assert training.get_color() == validation.get_color()
 
 
+def test_runs_that_are_all_judged_are_labelled_by_that(runs):
+    for name in "ab":
+        edit_metrics(runs / name, lambda r: r | ({"val_loss": 2.5} if r["step"] % 10 == 0 else {}))
+    texts = texts_of(loss_figure(read(runs, "a", "b")))
+    assert {"n_embd=8 2.50", "n_embd=12 2.50"} <= set(texts)
+    edit_metrics(runs / "b", lambda r: {k: v for k, v in r.items() if k != "val_loss"})
+    texts = texts_of(loss_figure(read(runs, "a", "b")))
+    assert not {"n_embd=8 2.50", "n_embd=12 2.50"} & set(texts)
+
+
 def test_baselines_are_lines_with_names_or_arrows(trained):
     figure = loss_figure(read(trained, "a"), baselines={"bigram": 2.9, "uniform": 9.0, "oracle": 0.1})
     (bigram,) = [line for line in lines_of(figure) if {y for _, y in line} == {2.9}]
@@ -465,7 +475,7 @@ def test_nothing_of_matplotlib_is_said_even_on_a_machine_without_a_home(runs, tm
 
 def test_sparklines():
     assert sparkline([], [], 9) == ""
-    assert sparkline([1], [2.0], 3) == "▁"
+    assert sparkline([1], [2.0], 3) == "▁▁▁"
     assert sparkline(range(8), range(8), 8) == "▁▂▃▄▅▆▇█"
-    assert sparkline([0, 9], [1, 2], 4, levels="ab") == "a  b"
-    assert sparkline([5], [1.5], 4, x_range=(0, 10), y_range=(1, 2), levels="abc") == "  b"
+    assert sparkline([0, 9], [1, 2], 4, levels="ab") == "aaab"
+    assert sparkline([5], [1.5], 4, x_range=(0, 10), y_range=(1, 2), levels="abc") == "  bb"

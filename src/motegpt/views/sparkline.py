@@ -17,7 +17,9 @@ def sparkline(
     y_range: tuple[float, float] | None = None,
     levels: str = BLOCKS,
 ) -> str:
-    """A character for each of `width` equal parts of x: how high the mean of its y is; a space for none.
+    """A character for each of `width` equal parts of x: how high the mean of its y is.
+
+    A part without any is as the one before; the first are spaces then.
 
     The ranges are those of the values unless given, so that several lines can share them.
 
@@ -31,9 +33,11 @@ def sparkline(
     for at, value in zip(x, y, strict=True):
         share = (at - left) / (right - left) if right > left else 0.0
         parts[min(width - 1, max(0, int(share * width)))].append(value)
-    means = [sum(part) / len(part) if part else None for part in parts]
+    means: list[float | None] = []
+    for part in parts:
+        means.append(sum(part) / len(part) if part else means[-1] if means else None)
     low, high = y_range or _range([mean for mean in means if mean is not None])
-    return "".join(" " if mean is None else _level(mean, low, high, levels) for mean in means).rstrip()
+    return "".join(" " if mean is None else _level(mean, low, high, levels) for mean in means)
 
 
 def levels_for(encoding: str | None) -> str:

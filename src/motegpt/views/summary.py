@@ -58,16 +58,16 @@ def sizes(model: ModelConfig) -> dict[str, int]:
 
 
 def files(run: Run) -> dict[str, int]:
-    """Bytes of each file of the run."""
-    paths = [path for path in sorted(run.folder.path.rglob("*")) if path.is_file()]
-    return {str(path.relative_to(run.folder.path)): path.stat().st_size for path in paths}
+    """Bytes of each file of the run, hidden ones aside."""
+    paths = [path for path in sorted(run.folder.path.iterdir()) if path.is_file() and path.name[0] != "."]
+    return {path.name: path.stat().st_size for path in paths}
 
 
 def progress(run: Run) -> dict[str, Any]:
     """step: done so far, as far as is known; exhausted: whether early stopping ended the run.
 
-    resumable: whether the trainer's state is there; best: where the held-out data judged best; kept: the steps
-    of the checkpoints that were kept.
+    resumable: whether the trainer's state is there; best: where the held-out data judged best; kept: the
+    steps of the checkpoints that were kept.
     """
     train, resumable = run.config.train, (run.folder.path / TRAINER).is_file()
     state = run.folder.trainer_state(run.config, run.tokenizer) if resumable else None

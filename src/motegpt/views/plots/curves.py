@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 8.4, 5.0  # inches
 LABEL_SIZE = 8.5  # points
+LABEL_LINE = 1.3 * LABEL_SIZE
 LEGEND_LINE = 0.2  # inches
+AXES = 0.74  # about how much of the height of a picture its axes have
 # Okabe and Ito's palette, ordered so that neighbours differ in lightness; beyond it the dashes change.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (2, 1)))
@@ -113,7 +115,8 @@ def loss_figure(
     direct = len(runs) <= MOST_DIRECT
     figure = new_figure(WIDTH, HEIGHT + (0 if direct else LEGEND_LINE * math.ceil(len(runs) / 3)))
     axes = figure.add_subplot()
-    ends = [label for i, curve in enumerate(curves) for label in _draw(axes, curve, i, len(runs))]
+    judged = all(curve.val_x for curve in curves)
+    ends = [label for i, curve in enumerate(curves) for label in _draw(axes, curve, i, len(runs), judged)]
     low, high = y_range(curves, known)
     first, last = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
     _frame(axes, along, low, high)
@@ -138,8 +141,11 @@ def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[fl
     reach = max(0.3 * (high - low), 0.2)
     near = [y for y in baselines.values() if low - reach <= y <= high + reach]
     low, high = min([low, *near]), max([high, *near])
+    line = LABEL_LINE / (AXES * HEIGHT * 72) * (high - low)  # nats that a label takes
+    above, below = (sum(y > high for y in baselines.values()), sum(y < low for y in baselines.values()))
     margin = 0.05 * (high - low) or 0.1
-    return max(low - margin, 0.0) if low >= 0 else low - margin, high + margin
+    low, bottom = low - margin - below * line, 0.0 if low >= 0 else -math.inf
+    return max(low, bottom), high + margin + above * line
 
 
 def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
@@ -163,8 +169,11 @@ def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list
     return [min(max(y, low), highest) + i * gap for i, y in enumerate(flat)]
 
 
-def _draw(axes: Axes, curve: Curve, i: int, count: int) -> list[Label]:
-    """The lines of run i of `count`; returns the labels of their ends."""
+def _draw(axes: Axes, curve: Curve, i: int, count: int, judged: bool) -> list[Label]:
+    """The lines of run i of `count`; returns the labels of their ends.
+
+    Of several runs each has one label: at its validation loss if all are judged, else at its training loss.
+    """
     alone, direct = count == 1, count <= MOST_DIRECT
     colour = COLOURS[i % len(COLOURS)]
     dash = DASHES[i // len(COLOURS) if direct else i % len(DASHES)]
@@ -177,13 +186,14 @@ def _draw(axes: Axes, curve: Curve, i: int, count: int) -> list[Label]:
             curve.x, curve.means, color=colour, linestyle=dash, linewidth=1.9, zorder=3, label=name,
             marker="o" if len(curve.x) < SPARSE else None, markersize=3.5,
         )  # fmt: skip
-        ends.append(Label(curve.x[-1], curve.means[-1], "training" if alone else name, colour))
+        if alone or not judged:
+            ends.append(Label(curve.x[-1], curve.means[-1], "training" if alone else name, colour))
     if curve.val_x:
         axes.plot(
             curve.val_x, curve.val_losses, color=colour, linestyle=dash, linewidth=0.9, zorder=4, marker="o",
             markersize=4.5, markerfacecolor="white", markeredgewidth=1.2, label=None if curve.x else name,
         )  # fmt: skip
-        if alone or not curve.x:
+        if alone or judged or not curve.x:
             end = "validation" if alone else name
             ends.append(Label(curve.val_x[-1], curve.val_losses[-1], end, colour))
     return ends
@@ -224,14 +234,14 @@ def _nats(bits: Any) -> Any:
 
 def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> None:
     """Texts right of the last step, each at its height or as near as the others leave room."""
-    width, height = 72 * WIDTH * 0.8, 72 * HEIGHT * 0.74  # of the axes, points; about
+    width, height = 72 * WIDTH * 0.8, 72 * HEIGHT * AXES  # of the axes, points; about
     longest = max((len(mark.text) + 5 for mark in marks), default=0)
-    strip = min(0.45, (0.56 * LABEL_SIZE * longest + 22) / width) if marks else 0.02
+    strip = min(0.45, (0.62 * LABEL_SIZE * longest + 22) / width) if marks else 0.02
     span = (last - first) or max(abs(last), 1.0)
     axes.set_xlim(first - 0.015 * span, last + span * strip / (1 - strip))
     axes.set_xticks([x for x in axes.get_xticks() if first - 0.015 * span <= x <= last + 0.001 * span])
     low, high = axes.get_ylim()
-    gap = LABEL_SIZE * 1.3 / height * (high - low)
+    gap = LABEL_LINE / height * (high - low)
     marks = sorted(marks, key=lambda mark: mark.y)
     heights = spread([mark.y for mark in marks], gap, low + gap / 2, high - gap / 2)
     for mark, y in zip(marks, heights, strict=True):
@@ -289,5 +299,6 @@ def _remark(curves: Sequence[Curve], window: int | None) -> str:
         lines = "thick: mean" if len(curves) <= MOST_DIRECT else "means"
         parts.append(f"{lines} of {count} records")
     if any(curve.val_x for curve in curves):
-        parts.append("circles: validation")
+        labelled = 1 < len(curves) <= MOST_DIRECT and all(curve.val_x for curve in curves)
+        parts.append(f"circles{' and labels' * labelled}: validation")
     return " · ".join(parts)
