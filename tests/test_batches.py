@@ -2,16 +2,16 @@
 
 import pytest
 
-from motegpt.batches import Batch, Plan, cut_sequences
+from motegpt.batches import Batch, DocumentPlan, cut_sequences
 
 
 def test_documents_are_taken_in_turn_round_and_round():
-    plan = Plan([[0, 1], [0, 2], [0, 3]], batch_size=2, loss_mean="documents")
+    plan = DocumentPlan([[0, 1], [0, 2], [0, 3]], batch_size=2, loss_mean="documents")
     assert [plan.indices(step) for step in range(4)] == [[0, 1], [2, 0], [1, 2], [0, 1]]
 
 
 def test_the_plan_can_be_entered_at_any_step():
-    plan = Plan([[0, i, i] for i in range(7)], batch_size=3, loss_mean="documents")
+    plan = DocumentPlan([[0, i, i] for i in range(7)], batch_size=3, loss_mean="documents")
     assert plan.batch(1000) == plan.batch(1000 % 7)
 
 
@@ -37,4 +37,4 @@ def test_weights_make_the_mean(loss_mean, weights):
 
 
 def test_tokens_are_counted():
-    assert Plan([[0, 1], [0, 2, 3]], batch_size=1, loss_mean="documents").tokens(0, 3) == 1 + 2 + 1
+    assert DocumentPlan([[0, 1], [0, 2, 3]], batch_size=1, loss_mean="documents").tokens(0, 3) == 1 + 2 + 1

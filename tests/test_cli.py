@@ -83,7 +83,8 @@ def test_until_and_resume(motegpt, tmp_path):
 OTHER_VALUES = {
     "n_layer": 2, "n_embd": 12, "n_head": 2, "block_size": 9, "activation": "squared_relu", "tied": True,
     "embedding_norm": False, "norm_eps": 0.001, "init_std": 0.03, "zero_init": True, "framing": "bos_eos",
-    "cut": "tokens", "shuffle": False, "deduplicate": True, "steps": 2, "batch_size": 3,
+    "cut": "tokens", "shuffle": False, "deduplicate": True, "format": "text", "column": "emma",
+    "normalise": "nfc", "tokenizer": "bytes", "steps": 2, "batch_size": 3,
     "loss_mean": "tokens", "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1,
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
@@ -91,6 +92,7 @@ OTHER_VALUES = {
     "n": 2, "temperature": 0.7, "prefix": "a", "val_fraction": 0.1, "eval_every": 3, "patience": 4,
     "checkpoint_minutes": 2.5, "keep": 3,
 }  # fmt: skip
+NEEDED_BESIDE = {"column": ("--format", "csv")}  # the first built-in name is the header then
 
 
 def test_every_setting_is_in_the_table_above():
@@ -104,7 +106,7 @@ def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, name):
     value, flag = OTHER_VALUES[name], name.replace("_", "-")
     words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
     (tmp_path / "c.toml").write_text(f"{name} = {json.dumps(value)}\n")
-    common = ("--engine", "array", *(() if name == "steps" else ("--steps", 1)))
+    common = ("--engine", "array", *(() if name == "steps" else ("--steps", 1)), *NEEDED_BESIDE.get(name, ()))
     for out, given in (("by_flag", words), ("by_file", ["--config", "c.toml"])):
         ended = motegpt("train", *common, *given, "--out", out)
         assert ended.code == 0, ended.err

@@ -12,7 +12,7 @@ from motegpt.parameters import parameter_count
 from motegpt.presets import PRESETS, settings_of
 from motegpt.rng import GENERATORS
 from motegpt.settings import kinds
-from motegpt.tokenizer import FRAMINGS
+from motegpt.tokenizer import FRAMINGS, TOKENIZERS
 
 
 def model(preset="microgpt", **changes):
@@ -61,6 +61,7 @@ def test_settings_are_frozen():
 def test_lists_that_stand_twice_agree():
     assert kinds(TrainConfig)["rng"].choices == tuple(GENERATORS)
     assert kinds(SECTIONS["data"])["framing"].choices == FRAMINGS
+    assert kinds(SECTIONS["data"])["tokenizer"].choices == TOKENIZERS
     assert kinds(ModelConfig)["activation"].choices == tuple(ACTIVATIONS)
     assert kinds(RunConfig)["format"].choices == (FORMAT,)
 

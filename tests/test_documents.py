@@ -2,6 +2,7 @@
 
 import pytest
 
+from motegpt.config import ReadConfig
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.errors import DataError
 
@@ -15,7 +16,7 @@ def write(tmp_path, data: bytes):
 def test_lines_are_stripped_empty_ones_dropped_duplicates_kept(tmp_path):
     path = write(tmp_path, b"  emma \r\n\n\t\nava\nemma\n")
     assert read_corpus(path).documents == ["emma", "ava", "emma"]
-    assert read_corpus(path, deduplicate=True).documents == ["emma", "ava"]
+    assert read_corpus(path, ReadConfig(deduplicate=True)).documents == ["emma", "ava"]
 
 
 def test_any_script_and_a_byte_order_mark(tmp_path):

@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from motegpt.batches import Batch, Plan
+from motegpt.batches import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.rng import Lcg
 from motegpt.sampling import generate_by_token
@@ -65,7 +65,7 @@ def test_every_level_agrees_at_awkward_widths(level, width, dtype):
 @pytest.mark.parametrize("level", level_names())
 def test_every_level_trains_and_draws_alike(level):
     chosen = small_settings(n_embd=24, n_head=3)
-    plan = Plan(random_sequences(2, 9, 6), 2, "documents")
+    plan = DocumentPlan(random_sequences(2, 9, 6), 2, "documents")
     expected = small_engine("array", chosen).train(plan, 0, 30)
     engine = native(chosen, level)
     assert engine.train(plan, 0, 30) == pytest.approx(expected, abs=LOSSES["float64"])
@@ -104,7 +104,7 @@ def test_a_prompt_that_fills_the_block_draws_one_token():
 @pytest.mark.parametrize("shape", [{}, {"n_embd": 64, "n_head": 4, "batch_size": 7, "n_layer": 2}], ids=str)
 def test_the_same_thread_count_gives_the_same_bits(threads, shape):
     chosen = small_settings(**{"batch_size": 3, "block_size": 40, "dtype": "float32", **shape})
-    plan = Plan(random_sequences(2, 9, 40), chosen["batch_size"], "documents")
+    plan = DocumentPlan(random_sequences(2, 9, 40), chosen["batch_size"], "documents")
     once, again, other = (native(chosen, threads=count) for count in (threads, threads, 1))
     losses = once.train(plan, 0, 12)
     assert losses == again.train(plan, 0, 5) + again.train(plan, 5, 7)
@@ -130,12 +130,12 @@ def test_checkpointed_activations_change_no_bit(dtype, threads):
 MEASURE = """
 import sys
 from motegpt.bench.measure import resident_bytes
-from motegpt.batches import Plan
+from motegpt.batches import DocumentPlan
 from tests.conftest import random_sequences, small_engine, small_settings
 import numpy as np
 def grown(**changes):
     chosen = small_settings(**{"dtype": "float32", **changes})
-    plan = Plan(random_sequences(1, 8, chosen["block_size"]), chosen["batch_size"], "documents")
+    plan = DocumentPlan(random_sequences(1, 8, chosen["block_size"]), chosen["batch_size"], "documents")
     before = resident_bytes()
     engine = small_engine("native", chosen)
     engine.train(plan, 0, 2)
@@ -175,7 +175,7 @@ def test_checkpointed_activations_grow_by_the_inputs_of_layers_alone():
 def test_five_million_steps_do_not_grow():
     program = """
 chosen = small_settings(dtype="float32", n_embd=4, n_head=1, block_size=2, steps=5_000_000, n_layer=1)
-plan = Plan(random_sequences(1, 8, 2), 1, "documents")
+plan = DocumentPlan(random_sequences(1, 8, 2), 1, "documents")
 engine = small_engine("native", chosen)
 for start in range(0, 5_000_000, 50_000):
     losses = engine.train(plan, start, 50_000)
@@ -190,7 +190,7 @@ print(resident_bytes() - before)
 
 def test_two_threads_of_a_process_train_at_the_same_time():
     chosen = small_settings(n_embd=32, n_head=2, batch_size=4, dtype="float32")
-    plan = Plan(random_sequences(2, 9, 6), 4, "documents")
+    plan = DocumentPlan(random_sequences(2, 9, 6), 4, "documents")
     alone = native(chosen).train(plan, 0, 3000)
     results = {}
 
@@ -207,7 +207,7 @@ def test_two_threads_of_a_process_train_at_the_same_time():
 
 def test_one_model_is_used_by_one_thread_at_a_time():
     chosen = small_settings(n_embd=64, n_head=2, batch_size=8, block_size=30)
-    engine, plan = native(chosen), Plan(random_sequences(2, 9, 30), 8, "documents")
+    engine, plan = native(chosen), DocumentPlan(random_sequences(2, 9, 30), 8, "documents")
     seen = []
 
     def intrude():
@@ -359,7 +359,7 @@ def test_training_does_not_slow_down_on_vanished_gradients():
     """Adam's averages of a gradient that became zero end at zero, not among the slow subnormal numbers."""
     chosen = small_settings(dtype="float32", steps=10**6)
     engine = native(chosen)
-    engine.train(Plan(random_sequences(1, 1, 2), 1, "documents"), 0, 6000)
+    engine.train(DocumentPlan(random_sequences(1, 1, 2), 1, "documents"), 0, 6000)
     _, state = engine.export()
     for moments in (state.m, state.v):
         tiny = [np.abs(a[a != 0]).min() for a in moments.values() if (a != 0).any()]
@@ -375,7 +375,7 @@ def test_a_forked_child_trains_too():
     """The threads of the parent do not exist in the child; it makes its own."""
     program = """
 chosen = small_settings(n_embd=64, n_head=4, batch_size=8, block_size=40, dtype="float32", threads=2)
-plan = Plan(random_sequences(2, 9, 40), 8, "documents")
+plan = DocumentPlan(random_sequences(2, 9, 40), 8, "documents")
 engine = small_engine("native", chosen)
 engine.train(plan, 0, 3)
 child = __import__("os").fork()

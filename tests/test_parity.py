@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt.batches import Batch, Plan
+from motegpt.batches import Batch, DocumentPlan
 from motegpt.engines.base import OptimizerState
 from motegpt.errors import SettingError
 from motegpt.gradcheck import finite_difference
@@ -124,7 +124,7 @@ TRAININGS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_whole_trainings_agree(name, training):
     chosen = {**TRAININGS[training], "steps": 40}
-    plan = Plan(random_sequences(5, 8, 6), chosen["batch_size"], chosen.get("loss_mean", "documents"))
+    plan = DocumentPlan(random_sequences(5, 8, 6), chosen["batch_size"], chosen.get("loss_mean", "documents"))
     expected = small_engine("scalar", chosen).train(plan, 0, 40)
     assert small_engine(name, chosen).train(plan, 0, 40) == pytest.approx(expected, abs=LOSSES["float64"])
     single = small_engine(name, {**chosen, "dtype": "float32"}).train(plan, 0, 40)
@@ -135,7 +135,7 @@ def test_whole_trainings_agree(name, training):
 def test_oxidized_agrees_while_both_clips_act(name):
     """20 steps with bounds so tight that the node clip and the value clip both change the result."""
     chosen = small_settings("oxidized", clip_node=0.05, clip_value=0.02, steps=20)
-    plan = Plan(random_sequences(5, 8, 6), 1, "documents")
+    plan = DocumentPlan(random_sequences(5, 8, 6), 1, "documents")
     expected = small_engine("scalar", chosen).train(plan, 0, 20)
     assert small_engine(name, chosen).train(plan, 0, 20) == pytest.approx(expected, abs=1e-9)
     for loosened in ({"clip_node": 10.0}, {"clip_value": 5.0}):
@@ -210,12 +210,12 @@ class TestEveryEngine:
             decoder.feed([0])
 
     def test_a_chunk_is_its_steps(self, name):
-        plan = Plan(random_sequences(5, 8, 6), 2, "documents")
+        plan = DocumentPlan(random_sequences(5, 8, 6), 2, "documents")
         whole, parts = (small_engine(name, small_settings()) for _ in range(2))
         assert whole.train(plan, 0, 6) == [loss for s in range(6) for loss in parts.train(plan, s, 1)]
 
     def test_export_and_load_continue_bit_for_bit(self, name):
-        plan = Plan(random_sequences(5, 8, 6), 2, "documents")
+        plan = DocumentPlan(random_sequences(5, 8, 6), 2, "documents")
         whole, first, second = (small_engine(name, small_settings()) for _ in range(3))
         losses = whole.train(plan, 0, 9)
         assert first.train(plan, 0, 4) == losses[:4]
@@ -255,7 +255,7 @@ def test_the_memory_of_the_scalar_engine_does_not_grow_from_step_to_step():
     chosen = small_settings()
     tracemalloc.start()
     try:
-        engine, plan = small_engine("scalar", chosen), Plan(random_sequences(5, 8, 6), 2, "documents")
+        engine, plan = small_engine("scalar", chosen), DocumentPlan(random_sequences(5, 8, 6), 2, "documents")
         held = []
         for start in range(0, 120, 20):
             engine.train(plan, start, 20)

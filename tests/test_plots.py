@@ -135,12 +135,12 @@ def test_the_baselines_of_a_run_are_those_of_its_data(trained):
 
 def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_path):
     from motegpt.documents import read_corpus
-    from motegpt.split import split
+    from motegpt.split import split_documents
 
     for seed in (1, 2):
         GPT.train(steps=10, **SMALL, val_fraction=0.2, seed=seed).save(tmp_path / str(seed))
     one, two = read(tmp_path, "1", "2")
-    sides = split(read_corpus(None).documents, 0.2, 1)
+    sides = split_documents(read_corpus(None).documents, 0.2, 1)
     training, held = ([ids[:9] for ids in one.tokenizer.encode_all(side)] for side in sides)
     assert baselines_of(one) == pytest.approx(baselines(training, held, 26, "documents"))
     assert baselines_of(one) != baselines_of(two)
@@ -320,6 +320,23 @@ def test_what_cannot_be_seen_or_drawn_has_a_sign():
         ]
     assert found == ["⊢", "⊣", "␣", "⇥", "a", "é", "U+4E2D", "U+1F680", "◌\u0301", "U+200B", "U+0000"]
     assert printable("a 中") == "a U+4E2D"
+
+
+def test_streams_and_bytes_have_pictures_too(tmp_path):
+    (tmp_path / "book.txt").write_text("the cat sat on the mät. " * 20)
+    for name, how in (("s", {"format": "stream"}), ("b", {"tokenizer": "bytes"})):
+        GPT.train(tmp_path / "book.txt", steps=3, **SMALL, **how).save(tmp_path / name)
+    stream, bytes_run = read(tmp_path, "s", "b")
+    figure = attention_figure(stream, "the ät.")
+    labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert labels == list("the␣ät.")
+    assert "each row adds up to 1" in texts_of(figure)
+    figure = attention_figure(bytes_run, "mät")
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["⊢", "m", "C3", "A4", "t"]
+    save(vocabulary_figure(bytes_run), tmp_path / "b.svg")
+    assert baselines_of(stream)["uniform"] == pytest.approx(math.log(stream.tokenizer.vocab_size))
+    assert baselines_of(stream)["trigram"] < baselines_of(stream)["unigram"]
+    assert baselines_of(bytes_run)["uniform"] == pytest.approx(math.log(257))
 
 
 # Files

@@ -34,7 +34,7 @@ def test_show_tells_everything_and_the_same_each_time(motegpt, run):
         "step 6 of 6, ",
         "; finished",
         "parameters  1,312: token embedding 208, position embedding 128, head 208,",
-        "26 ids, bos and abcdefgh",
+        "26 ids, framing bos, abcdefgh",
         "trainer.safetensors",
         "array, float64",
         "settings, * where they differ from preset microgpt",

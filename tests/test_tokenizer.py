@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motegpt.errors import DataError, PrefixError, RunFolderError
-from motegpt.tokenizer import FRAMINGS, Tokenizer
+from motegpt.tokenizer import FRAMINGS, TOKENIZERS, Tokenizer
 
 
 def test_microgpt_framing_puts_bos_last_and_at_both_ends():
@@ -21,14 +21,49 @@ def test_zeroclaw_framing_puts_bos_and_eos_first():
     assert tokenizer.decode([4, 0, 2, 1]) == "c<BOS>a<EOS>"
 
 
-@given(documents=st.lists(st.text(min_size=1), min_size=1), framing=st.sampled_from(FRAMINGS))
-def test_decode_inverts_encode_for_any_unicode(documents, framing):
+def test_a_stream_has_no_special_tokens():
+    tokenizer = Tokenizer.of(["ca", "b"], "none")
+    assert (tokenizer.bos, tokenizer.stop, tokenizer.vocab_size) == (None, None, 3)
+    assert tokenizer.encode_all(["cab"]) == [[2, 0, 1]]
+    assert tokenizer.encode_stream("cab").tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("framing", "framed", "vocab_size"),
+    [("bos", [256, 195, 169, 256], 257), ("bos_eos", [0, 197, 171, 1], 258), ("none", [195, 169], 256)],
+)
+def test_bytes_are_tokens_of_any_text(framing, framed, vocab_size):
+    tokenizer = Tokenizer.of(["aaa"], framing, "bytes")
+    assert tokenizer.encode_all(["é"]) == [framed]
+    assert tokenizer.vocab_size == vocab_size
+    whole, half = tokenizer.encode("é"), tokenizer.encode("é")[:1]
+    assert tokenizer.decode([*whole, *half, *tokenizer.encode("z")]) == "é\ufffdz"
+
+
+def test_half_a_surrogate_pair_is_no_text():
+    for tokenizer in (Tokenizer("", "bos", "bytes"), Tokenizer("ab", "bos")):
+        with pytest.raises(PrefixError, match="ud800"):
+            tokenizer.encode("a\ud800")
+
+
+def any_text(**bounds):
+    return st.text(st.characters(exclude_categories=["Cs"]), **bounds)
+
+
+@given(
+    documents=st.lists(any_text(min_size=1), min_size=1),
+    framing=st.sampled_from(FRAMINGS),
+    kind=st.sampled_from(TOKENIZERS),
+)
+def test_decode_inverts_encode_for_any_unicode(documents, framing, kind):
     if len(set("".join(documents))) < 2:
         return
-    tokenizer = Tokenizer.of(documents, framing)
+    tokenizer = Tokenizer.of(documents, framing, kind)
     for document in documents:
         assert tokenizer.decode(tokenizer.encode(document)) == document
+        assert tokenizer.encode_stream(document).tolist() == tokenizer.encode(document)
     assert {i for row in tokenizer.encode_all(documents) for i in row} <= set(range(tokenizer.vocab_size))
+    assert Tokenizer.from_values(tokenizer.values()) == tokenizer
 
 
 def test_one_character_is_nothing_to_learn():
@@ -46,3 +81,12 @@ def test_a_tampered_alphabet_is_refused():
         Tokenizer("aa", "bos")
     with pytest.raises(RunFolderError, match="framing"):
         Tokenizer("ab", "both")
+    with pytest.raises(RunFolderError, match="kind"):
+        Tokenizer("ab", "bos", "words")
+    with pytest.raises(RunFolderError, match="no characters"):
+        Tokenizer("ab", "bos", "bytes")
+    with pytest.raises(RunFolderError, match="surrogate"):
+        Tokenizer("a\ud800", "bos")
+    for values in ({}, {"characters": 5, "framing": "bos"}, {"characters": "ab"}, {"kind": ["bytes"]}):
+        with pytest.raises(RunFolderError, match="expected characters and framing"):
+            Tokenizer.from_values(values)

@@ -11,13 +11,16 @@ from motegpt.errors import RunFolderError
 from motegpt.evaluate import mean_loss
 from motegpt.gpt import GPT
 from motegpt.presets import settings_of
-from motegpt.split import split
+from motegpt.split import split_documents
 from motegpt.train import prepare, resume
 from tests.conftest import ENGINES_HERE
 
 FEW = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
 # A model that soon learns its few documents by heart, and forgets what the others have in common.
 OVERFITTING = {"steps": 400, "lr": 0.05, "val_fraction": 0.3, "eval_every": 10, "log_every": 100, "n": 2}
+
+
+HELD_OUT = split_documents(FEW, 0.3, 42)[1]
 
 
 def begin(tmp_path=None, name="run", documents=FEW, engine="array", **changes):
@@ -37,15 +40,14 @@ def test_evaluations_come_when_asked_and_are_of_the_held_out_documents(engine):
     records = records_of(trainer)
     judged = {record.step: record.val_loss for record in records if record.val_loss is not None}
     assert list(judged) == [1, 5, 10, 12]
-    _, held_out = split(FEW, 0.3, 42)
-    sequences = trainer.tokenizer.encode_all(held_out)
+    sequences = trainer.tokenizer.encode_all(HELD_OUT)
     assert judged[12] == pytest.approx(mean_loss(trainer.engine, sequences, "documents"), abs=1e-12)
 
 
 def test_held_out_documents_are_never_in_the_plan():
     trainer = begin(documents=FEW * 3)
     learned = {trainer.tokenizer.decode(sequence[1:-1]) for sequence in trainer.plan.sequences}
-    assert learned == set(FEW) - set(split(FEW, 0.3, 42)[1])
+    assert learned == set(FEW) - set(HELD_OUT)
     assert len(trainer.plan.sequences) + len(trainer.validation.sequences) == 30
 
 
@@ -171,6 +173,16 @@ def test_too_few_documents_to_hold_any_out(motegpt, tmp_path):
     ended = motegpt("train", "one.txt", "--val-fraction", 0.1)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert read_corpus(tmp_path / "one.txt").documents == ["ab", "ab"]
+
+
+def test_the_end_of_a_stream_is_held_out():
+    text = ("the cat sat on the mat. " * 20)[:-1]
+    trainer = begin(documents=[text], format="stream", block_size=8, steps=20, val_fraction=0.25)
+    assert trainer.tokenizer.decode(trainer.plan.stream) == text[:359]
+    blocks = trainer.validation.sequences
+    assert "".join(trainer.tokenizer.decode(block[1:]) for block in blocks) == text[360:]
+    assert {len(block) for block in blocks[:-1]} == {9}
+    assert records_of(trainer)[-1].val_loss < 2.5
 
 
 def everything(folder):

@@ -5,12 +5,22 @@ A plan is a pure function of the step, so it can be entered at any step without 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
+from typing import TYPE_CHECKING, Any
 
 from motegpt.errors import DataError
+from motegpt.rng import splitmix64
+
+if TYPE_CHECKING:
+    from motegpt.config import DataConfig, TrainConfig
+    from motegpt.tokenizer import Tokenizer
+
+    Numbers = Any  # an int, or a NumPy array of them
 
 
 @dataclass(frozen=True)
@@ -38,8 +48,23 @@ class Batch:
         return cls(inputs, targets, weights)
 
 
+class Plan(ABC):
+    """Which batch belongs to which step: all that an engine and the loop need to know of the data."""
+
+    batch_size: int
+    loss_mean: str
+
+    @abstractmethod
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, counted from 0."""
+
+    @abstractmethod
+    def tokens(self, start: int, count: int) -> int:
+        """How many targets the steps start … start + count - 1 learn from."""
+
+
 @dataclass(frozen=True)
-class Plan:
+class DocumentPlan(Plan):
     """Sequences in the order of training, taken batch_size at a time, round and round.
 
     Each sequence holds at least two tokens: all but the last are inputs, all but the first are targets.
@@ -55,11 +80,9 @@ class Plan:
         return [(first + b) % len(self.sequences) for b in range(self.batch_size)]
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step."""
         return Batch.of([self.sequences[i] for i in self.indices(step)], self.loss_mean)
 
     def tokens(self, start: int, count: int) -> int:
-        """How many targets the steps start … start + count - 1 learn from."""
         return self._tokens_before(start + count) - self._tokens_before(start)
 
     def _tokens_before(self, step: int) -> int:
@@ -70,6 +93,74 @@ class Plan:
     def _running_tokens(self) -> list[int]:
         """Targets of the first 0, 1, 2, … sequences."""
         return list(accumulate((len(sequence) - 1 for sequence in self.sequences), initial=0))
+
+
+@dataclass(frozen=True)
+class WindowPlan(Plan):
+    """Random windows of one long text: block_size targets each, every start equally likely.
+
+    stream: the text's token ids, an array("i"). Window b of step s starts at a hash of (seed, s, b), so
+    the windows of any step are known without those before.
+    """
+
+    stream: array[int]
+    block_size: int
+    batch_size: int
+    loss_mean: str
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.starts < 1:
+            fitting = len(self.stream) - 1
+            repair = f"try --block-size {fitting}, or a longer text" if fitting > 1 else "give a longer text"
+            raise DataError(
+                f"stream: expected a text of at least block_size + 1 = {self.block_size + 1} tokens, got "
+                f"{len(self.stream)}; {repair}"
+            )
+
+    @property
+    def starts(self) -> int:
+        """How many places a window can start at."""
+        return len(self.stream) - self.block_size
+
+    def start(self, window: Numbers) -> Numbers:
+        """Where a window starts; `window` is step · batch_size + b, a number or a NumPy array of uint64.
+
+        The remainder favours the first starts over the last by less than starts / 2^64.
+        """
+        return splitmix64(self.seed, window) % self.starts
+
+    def batch(self, step: int) -> Batch:
+        first = step * self.batch_size
+        starts = [self.start(first + b) for b in range(self.batch_size)]
+        return Batch.of([self.stream[i : i + self.block_size + 1] for i in starts], self.loss_mean)
+
+    def tokens(self, start: int, count: int) -> int:
+        return count * self.batch_size * self.block_size
+
+
+def plan_of(
+    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, train: TrainConfig, block_size: int
+) -> Plan:
+    """The plan of some documents in the order of training, or of a stream, whose one text they are.
+
+    Raises DataError if there is nothing to learn from.
+    """
+    if data.format == "stream":
+        stream = tokenizer.encode_stream("\n".join(documents))
+        return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed)
+    sequences = cut_sequences(tokenizer.encode_all(documents), block_size, data.cut)
+    return DocumentPlan(sequences, train.batch_size, train.loss_mean)
+
+
+def sequences_to_judge(
+    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
+) -> list[list[int]]:
+    """What held-out documents are judged by: cut as in training; a stream in blocks, one after the other."""
+    if data.format == "stream":
+        stream = tokenizer.encode_stream("\n".join(documents)).tolist()
+        return [stream[i : i + block_size + 1] for i in range(0, len(stream) - 1, block_size)]
+    return cut_sequences(tokenizer.encode_all(documents), block_size, data.cut)
 
 
 def cut_sequences(sequences: Sequence[list[int]], block_size: int, cut: str) -> list[list[int]]:

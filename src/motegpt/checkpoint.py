@@ -20,7 +20,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -98,7 +98,7 @@ class RunFolder:
             for name in (TRAINER, MODEL, METRICS, *map(kept_name, folder.kept())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
-            folder._write_json(TOKENIZER, {"format": FORMAT, **asdict(tokenizer)})
+            folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
         except OSError as error:
             raise RunFolderError(
                 f"{path}: cannot be written ({error.strerror}); choose another --out"
@@ -235,12 +235,10 @@ class RunFolder:
     def tokenizer(self) -> Tokenizer:
         """The tokenizer of the run."""
         values = self._read_json(TOKENIZER)
-        characters, framing = values.get("characters"), values.get("framing")
-        if not isinstance(characters, str) or not isinstance(framing, str):
-            raise RunFolderError(
-                f"{self.path / TOKENIZER}: expected characters and framing; the file was changed"
-            )
-        return Tokenizer(characters, framing)
+        try:
+            return Tokenizer.from_values(values)
+        except RunFolderError as error:
+            raise RunFolderError(f"{self.path / TOKENIZER}: {error}; the file was changed") from None
 
     def parameters(
         self, config: RunConfig, tokenizer: Tokenizer, checkpoint: int | str | None = None
@@ -419,7 +417,7 @@ def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
 
 def digest_of(tokenizer: Tokenizer) -> str:
     """SHA-256 of a tokenizer."""
-    return hashlib.sha256(json.dumps(asdict(tokenizer), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(tokenizer.values(), sort_keys=True).encode()).hexdigest()
 
 
 def _sync_folder(path: Path) -> None:

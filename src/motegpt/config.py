@@ -1,6 +1,6 @@
 """The settings of a run, in four sections.
 
-ModelConfig (what is computed), DataConfig (how text becomes token ids), TrainConfig (how the model
+ModelConfig (what is computed), DataConfig (how a file becomes token ids), TrainConfig (how the model
 learns) and SampleConfig (how text is drawn). A setting's name, type, bounds and help text live here
 alone: the command line, TOML files and config.json are derived from them. The values themselves come
 from a preset (presets.py); a default stands here only for what is off unless a preset or a user turns
@@ -67,23 +67,54 @@ class ModelConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataConfig(Settings):
-    """How lines of text become sequences of token ids."""
+class ReadConfig(Settings):
+    """How a file becomes documents: the part of DataConfig that formats.py and documents.py need."""
 
-    framing: Literal["bos", "bos_eos"] = setting(
-        "Special tokens: one BOS at both ends, or BOS before and EOS after."
+    format: Literal["text", "csv", "jsonl", "stream"] | None = setting(
+        "What the file holds: a document a line or row, or one long text (stream); by its name if none.",
+        default=None,
+    )
+    column: str | None = setting("CSV column or JSONL key; not needed where there is only one.", default=None)
+    normalise: Literal["nfc", "nfkc"] | None = setting(
+        "Unicode form that every document is put into.", default=None
+    )
+    deduplicate: bool = setting("Drop repeated documents.", default=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.column is not None and self.format in ("text", "stream"):
+            raise SettingError(f"column: expected none for --format {self.format}, which has no columns")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig(ReadConfig):
+    """How a file becomes sequences of token ids."""
+
+    tokenizer: Literal["characters", "bytes"] = setting(
+        "What a token is: a character of the data, or a byte of its UTF-8.", default="characters"
+    )
+    framing: Literal["bos", "bos_eos", "none"] = setting(
+        "Special tokens: one BOS at both ends, or BOS before and EOS after; a stream always has none."
     )
     cut: Literal["targets", "tokens"] = setting(
         "What of a long document fits block_size: its targets, or all its tokens."
     )
     shuffle: bool = setting("Shuffle the documents once, before training.")
-    deduplicate: bool = setting("Drop repeated documents.", default=False)
     val_fraction: float = setting(
         "Hold out this part of the data to be judged by; duplicates stay on one side.",
         default=0.0,
         at_least=0,
         below=1,
     )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format == "stream":
+            object.__setattr__(self, "framing", "none")  # one text neither begins nor ends
+        elif self.framing == "none":
+            raise SettingError(
+                "framing: expected bos or bos_eos, as documents have ends; none is for --format stream"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

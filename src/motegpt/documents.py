@@ -1,23 +1,27 @@
-"""File -> documents: one document a line, stripped, empty lines dropped, duplicates kept."""
+"""File -> documents, stripped, empty ones dropped, duplicates kept; or one long text, left as it is."""
 
 from __future__ import annotations
 
 import hashlib
 import stat
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
+from motegpt.config import ReadConfig
 from motegpt.errors import DataError
+from motegpt.formats import Content, content_of, read_bounded
 
 BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
-NAMES_URL = "https://raw.githubusercontent.com/karpathy/makemore/master/names.txt"
+FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """documents in their order; kind and path: where they came from; sha256 of the bytes read."""
+    """documents in their order; a stream is one. kind, path: where from; sha256 of the bytes of the file."""
 
     documents: list[str]
     kind: str
@@ -25,36 +29,60 @@ class Corpus:
     sha256: str
 
 
-def read_corpus(path: str | Path | None, deduplicate: bool = False) -> Corpus:
-    """Read a UTF-8 text file, or the built-in names if path is None.
+def read_corpus(path: str | Path | None, reading: ReadConfig | None = None) -> Corpus:
+    """Read a file, or the built-in names if path is None; a DataConfig says how, a document a line if None.
 
-    With `deduplicate`, a repeated document is kept once, where it first stands. Raises DataError if there is
-    no such file, or it is no text, or holds no document.
+    Raises DataError if there is no such file, or it is not what `reading` says, or holds no document.
     """
-    data = built_in_names() if path is None else _read(Path(path))
+    content, digest = read_content(path, reading or ReadConfig())
+    documents = documents_of(content.texts, reading or ReadConfig())
     name = BUILT_IN if path is None else str(path)
-    documents = [line.strip() for line in _decode(data, name).split("\n")]
-    documents = [document for document in documents if document]
     if not documents:
-        raise DataError(f"{name}: expected one document a line, got an empty file")
-    if deduplicate:
-        documents = list(dict.fromkeys(documents))
-    digest = hashlib.sha256(data).hexdigest()
+        raise nothing_in(content, name)
     if path is None:
         return Corpus(documents, BUILT_IN, None, digest)
     return Corpus(documents, "file", str(Path(path).absolute()), digest)
 
 
-def corpus_of(documents: Sequence[str], deduplicate: bool = False) -> Corpus:
-    """A corpus of documents already in memory."""
+def read_content(path: str | Path | None, reading: ReadConfig) -> tuple[Content, str]:
+    """What stands in a file, or in the built-in names, and the SHA-256 of its bytes."""
+    data = built_in_names() if path is None else _read(Path(path))
+    content = content_of(data, BUILT_IN if path is None else str(path), reading)
+    return content, hashlib.sha256(data).hexdigest()
+
+
+def documents_of(texts: Sequence[str], reading: ReadConfig) -> list[str]:
+    """What is learned of the texts of a file.
+
+    Texts are normalised if asked, stripped, and dropped if empty; with `deduplicate`, a repeated one is kept
+    once, where it first stands. A stream is only normalised.
+    """
+    texts = normalised(texts, reading)
+    if reading.format == "stream":
+        return [text for text in texts if text]
+    documents = [stripped for text in texts if (stripped := text.strip())]
+    return list(dict.fromkeys(documents)) if reading.deduplicate else documents
+
+
+def normalised(texts: Sequence[str], reading: ReadConfig) -> Sequence[str]:
+    """The texts in the Unicode form that was asked for."""
+    if reading.normalise is None:
+        return texts
+    return [unicodedata.normalize(FORMS[reading.normalise], text) for text in texts]
+
+
+def corpus_of(documents: Sequence[str], reading: ReadConfig | None = None) -> Corpus:
+    """A corpus of documents already in memory; as a stream they are one text, joined by newlines."""
+    reading = reading or ReadConfig()
     for document in documents:
         if not isinstance(document, str) or any("\ud800" <= c <= "\udfff" for c in document):
             raise DataError(f"documents: expected strings of Unicode characters, got {document!r}")
-    kept = [document.strip() for document in documents if document.strip()]
+    texts = ["\n".join(documents)] if reading.format == "stream" else documents
+    kept = documents_of(texts, reading.replace(deduplicate=False))
     if not kept:
         raise DataError("documents: expected at least one that is not empty, got none")
     digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()
-    return Corpus(list(dict.fromkeys(kept)) if deduplicate else kept, IN_MEMORY, None, digest)
+    return Corpus(list(dict.fromkeys(kept)) if reading.deduplicate else kept, IN_MEMORY, None, digest)
 
 
 def built_in_names() -> bytes:
@@ -66,27 +94,20 @@ def _read(path: Path) -> bytes:
     try:
         if stat.S_ISCHR(path.stat().st_mode):
             raise DataError(f"{path}: expected a text file, got a device")
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return b"".join(read_bounded(file.read, str(path)))
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such file; expected a UTF-8 text file with one document a line; for 32,033 names: "
-            f"curl -O {NAMES_URL}; without DATA the built-in names are used"
+            "motegpt train $(motegpt data fetch names); without DATA the built-in names are used"
         ) from None
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); expected a UTF-8 text file") from None
 
 
-def _decode(data: bytes, name: str) -> str:
-    """The text of the bytes, a byte order mark removed, lines ended by newlines alone."""
-    if b"\0" in data:
-        line = data[: data.index(b"\0")].count(b"\n") + 1
-        raise DataError(f"{name}: expected text, got binary data (a zero byte in line {line})")
-    try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        column = error.start - (data.rfind(b"\n", 0, error.start) + 1) + 1
-        raise DataError(
-            f"{name}: expected UTF-8, got byte 0x{data[error.start]:02x} in line {line}, byte {column} of "
-            f"the line; convert the file, for instance with iconv -f latin1 -t utf-8"
-        ) from None
+def nothing_in(content: Content, name: str) -> DataError:
+    """The error for a file that holds no document."""
+    what = "an empty file" if content.length == 0 else "an empty file (nothing but blank lines)"
+    if content.column is not None and content.format == "csv":
+        what = f"no text in column {content.column!r} under the header"
+    return DataError(f"{name}: expected at least one document, got {what}")

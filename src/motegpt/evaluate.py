@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from motegpt.batches import Batch
+from motegpt.sampling import prompt_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,19 +30,16 @@ PARTS = ("documents", "tokens")  # what a mean can be over, as TrainConfig.loss_
 
 @dataclass(frozen=True)
 class Score:
-    """log_probability: of the text with its end, in nats; tokens: how many it is the sum over.
+    """What a model thinks of a text.
 
-    The end of a document counts as one character, as the newline after it would.
+    log_probability: of the text with its end, in nats; tokens: how many it is the sum over; characters:
+    of the text, and one for its end, as the newline after it would be (the text of a stream has no end).
     """
 
     text: str
     log_probability: float
     tokens: int
-
-    @property
-    def characters(self) -> int:
-        """Characters of the text, and one for its end."""
-        return len(self.text) + 1
+    characters: int
 
     @property
     def bits_per_character(self) -> float:
@@ -52,25 +50,26 @@ class Score:
 def score_texts(engine: Engine, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Score]:
     """What the model thinks of each text: its own probabilities, at temperature 1, with no filters.
 
-    A text with a character that the model never saw has probability zero.
+    A text with a character that the model never saw has probability zero, in no tokens.
     """
-    known = [text for text in texts if not unknown_characters(text, tokenizer)]
-    sequences = tokenizer.encode_all(known)
-    totals = [float(costs.sum()) for costs in costs_of(engine, sequences)]
-    judged = iter(zip(totals, sequences, strict=True))
+    sequences = [None if tokenizer.unknown(text) else sequence_of(text, tokenizer) for text in texts]
+    costs = iter(costs_of(engine, [sequence for sequence in sequences if sequence is not None]))
     scores = []
-    for text in texts:
-        if unknown_characters(text, tokenizer):
-            scores.append(Score(text, -math.inf, len(text) + 1))
-        else:
-            total, sequence = next(judged)
-            scores.append(Score(text, -total, len(sequence) - 1))
+    for text, sequence in zip(texts, sequences, strict=True):
+        total, tokens = (-math.inf, 0) if sequence is None else (-float(next(costs).sum()), len(sequence) - 1)
+        scores.append(Score(text, total, tokens, characters_of(text, tokenizer)))
     return scores
 
 
-def unknown_characters(text: str, tokenizer: Tokenizer) -> str:
-    """The characters of a text that the model never saw, each once."""
-    return "".join(sorted(set(text) - set(tokenizer.characters)))
+def sequence_of(text: str, tokenizer: Tokenizer) -> list[int]:
+    """What the model reads before it draws anything, then the text, then its end if there are ends."""
+    end = [] if tokenizer.stop is None else [tokenizer.stop]
+    return [*prompt_of("", tokenizer), *tokenizer.encode(text), *end]
+
+
+def characters_of(text: str, tokenizer: Tokenizer) -> int:
+    """Characters of a text, and one for its end if there are ends; at least one."""
+    return max(1, len(text) + (tokenizer.stop is not None))
 
 
 def mean_loss(engine: Engine, sequences: Sequence[list[int]], loss_mean: str) -> float:
@@ -102,12 +101,10 @@ def costs_of(engine: Engine, sequences: Sequence[list[int]]) -> Costs:
 
 def windows_of(targets: int, block_size: int) -> Iterator[tuple[int, int, int]]:
     """(start, first, end) of each window: its inputs are start … end - 1, of which first … end - 1 count."""
-    yield 0, 0, min(targets, block_size)
-    done = block_size
-    while done < targets:
-        end = min(targets, done + max(1, block_size // 2))
+    done, end = 0, min(targets, block_size)
+    while done < end:
         yield max(0, end - block_size), done, end
-        done = end
+        done, end = end, min(targets, end + max(1, block_size // 2))
 
 
 def _groups(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.checkpoint import RunFolder
-from motegpt.config import SampleConfig, section_of
+from motegpt.config import DataConfig, SampleConfig, section_of, section_values
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.engines import default_engine
 from motegpt.errors import SettingError
@@ -45,8 +45,9 @@ class GPT:
         engine: str | None = None,
         **settings: Any,
     ) -> Self:
-        """Train on documents, on the lines of a file, or on the built-in names.
+        """Train on documents, on a file of them (text, CSV, JSONL), or on the built-in names.
 
+        With format="stream" the file, or the documents joined by newlines, are one text to be continued.
         `settings` are those of motegpt.config by name, laid over the preset; engine None takes the fastest
         that is installed. The logged steps are kept in
         `records`. Raises SettingError, DataError, EngineUnavailable or TrainingDiverged.
@@ -57,9 +58,9 @@ class GPT:
             section_of(name)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
-        deduplicate = bool(merged.get("deduplicate", False))
+        data = DataConfig.of(section_values(merged, "data"))
         from_file = docs is None or isinstance(docs, str | Path)
-        corpus = read_corpus(docs, deduplicate) if from_file else corpus_of(list(docs), deduplicate)  # type: ignore[arg-type]
+        corpus = read_corpus(docs, data) if from_file else corpus_of(list(docs), data)  # type: ignore[arg-type]
         trainer = prepare(corpus, merged, engine)
         records = [record for chunk in trainer.run() for record in chunk.records]
         model = cls(trainer.config, trainer.tokenizer, trainer.engine)

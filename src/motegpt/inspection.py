@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 
 
 def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
-    """What the model reads of a text: BOS and the characters.
+    """What the model reads of a text: BOS, if there is one, and its characters or bytes.
 
     Raises DataError for an empty text and one that does not fit, PrefixError for a character it never saw.
     """
     if not text:
         raise DataError("text: expected at least one character, got none")
-    ids = [tokenizer.bos, *tokenizer.encode(text)]
+    begin = [] if tokenizer.bos is None else [tokenizer.bos]
+    ids = [*begin, *tokenizer.encode(text)]
     if len(ids) > block_size:
         raise DataError(
-            f"text: expected at most {block_size - 1} characters (the model sees block_size {block_size} "
-            f"positions, BOS is one), got {len(text)}"
+            f"text: expected at most {block_size - len(begin)} {tokenizer.kind} (the model sees block_size "
+            f"{block_size} positions{', BOS is one' * len(begin)}), got {len(ids) - len(begin)}"
         )
     return ids
 

@@ -21,6 +21,17 @@ MASK32 = 0xFFFF_FFFF
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
+def splitmix64(seed: int, index: Any) -> Any:
+    """Output index + 1 of SplitMix64 (Steele, Lea and Flood, 2014) seeded with `seed`: 64 mixed bits.
+
+    `index` is a number, or a NumPy array of uint64, which gives the same numbers.
+    """
+    z = ((seed & MASK64) + (index + 1) * 0x9E37_79B9_7F4A_7C15) & MASK64
+    z = ((z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK64
+    z = ((z ^ (z >> 27)) * 0x94D0_49BB_1331_11EB) & MASK64
+    return z ^ (z >> 31)
+
+
 class Rng(ABC):
     """A source of random numbers. The same seed gives the same numbers on every machine."""
 
@@ -102,14 +113,8 @@ class Lcg(Rng):
 
     @classmethod
     def stream(cls, seed: int, index: int) -> Lcg:
-        """The generator of sequence `index`: distant, unrelated starts for neighbouring indices.
-
-        The start is output index + 1 of SplitMix64 (Steele, Lea and Flood, 2014) seeded with `seed`.
-        """
-        z = (seed + (index + 1) * 0x9E37_79B9_7F4A_7C15) & MASK64
-        z = ((z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK64
-        z = ((z ^ (z >> 27)) * 0x94D0_49BB_1331_11EB) & MASK64
-        return cls(z ^ (z >> 31))
+        """The generator of sequence `index`: distant, unrelated starts for neighbouring indices."""
+        return cls(splitmix64(seed, index))
 
     def uniform(self) -> float:
         self.number = (self.number * self.MULTIPLIER + self.INCREMENT) & MASK64

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from motegpt.rng import Rng
     from motegpt.tokenizer import Tokenizer
 
+NO_STOP = -1  # the stop token of a stream: no token at all
 CACHE_BYTES = 2**28  # of keys and values held at a time; more sequences than fit are drawn in groups
 
 
@@ -55,10 +56,24 @@ def generate(engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs:
     its own generator alone, so its text does not depend on how many others are drawn with it; they go
     side by side as far as their caches fit into CACHE_BYTES.
     """
-    prefix = check_prefix(settings.prefix, tokenizer, engine.model.block_size)
-    prompt = [tokenizer.bos, *prefix]
-    drawn = generate_ids(engine, prompt, tokenizer.stop, settings.temperature, rngs)
+    check_prefix(settings.prefix, tokenizer, engine.model.block_size)
+    prompt = prompt_of(settings.prefix, tokenizer)
+    stop = NO_STOP if tokenizer.stop is None else tokenizer.stop
+    drawn = generate_ids(engine, prompt, stop, settings.temperature, rngs)
     return [settings.prefix + tokenizer.decode(ids) for ids in drawn]
+
+
+def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
+    """The ids a model reads before it draws: BOS and the prefix.
+
+    In a stream nothing begins, so the prefix alone; where there is none, a newline, which is not part of the
+    text; if the alphabet has no newline a space, and if it has none either its first character.
+    """
+    ids = tokenizer.encode(prefix)
+    if tokenizer.bos is not None:
+        return [tokenizer.bos, *ids]
+    known = tokenizer.characters or "\n"  # bytes know every character
+    return ids or tokenizer.encode(next((character for character in "\n " if character in known), known[0]))
 
 
 def generate_ids(

@@ -1,88 +1,152 @@
-"""Characters <-> token ids, with the special tokens of either framing.
+"""Text <-> token ids, with the special tokens of each framing.
 
-"bos": the characters take ids 0 … n-1 and BOS is n, used at both ends of a document (microgpt,
-oxidized). "bos_eos": BOS is 0, EOS is 1, and the characters follow (zeroclaw). A character is a
-Unicode code point.
+A token is a character of the training data, which is a Unicode code point, or a byte of the text's UTF-8.
+"bos": the characters take ids 0 … n-1 and BOS is n, used at both ends of a document (microgpt, oxidized).
+"bos_eos": BOS is 0, EOS is 1, and the characters follow (zeroclaw). "none": the characters alone, for a
+stream, which has no ends.
 """
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from motegpt.errors import DataError, PrefixError, RunFolderError
 from motegpt.settings import shortened
 
-FRAMINGS = ("bos", "bos_eos")
+FRAMINGS = ("bos", "bos_eos", "none")
+TOKENIZERS = ("characters", "bytes")
+BYTES = 256
+
+
+def is_surrogate(character: str) -> bool:
+    """Whether it is half of a pair, which is no character and has no UTF-8."""
+    return "\ud800" <= character <= "\udfff"
 
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """characters: the alphabet, each character once, in the order of their ids."""
+    """characters: the alphabet, each character once, in the order of their ids; none with "bytes"."""
 
     characters: str
     framing: str
+    kind: str = "characters"
 
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:
             raise RunFolderError(f"tokenizer: expected a framing in {FRAMINGS}, got {self.framing!r}")
-        if not self.characters or len(set(self.characters)) != len(self.characters):
+        if self.kind not in TOKENIZERS:
+            raise RunFolderError(f"tokenizer: expected a kind in {TOKENIZERS}, got {self.kind!r}")
+        if self.kind == "bytes" and self.characters:
+            raise RunFolderError("tokenizer: expected no characters where tokens are bytes")
+        repeated = len(set(self.characters)) != len(self.characters)
+        if self.kind == "characters" and (repeated or not self.characters):
             raise RunFolderError("tokenizer: expected characters that are all different, got a repeated one")
+        if any(map(is_surrogate, self.characters)):
+            raise RunFolderError("tokenizer: expected Unicode characters, got half of a surrogate pair")
 
     @classmethod
-    def of(cls, documents: Iterable[str], framing: str) -> Tokenizer:
-        """The tokenizer of a corpus: its characters, sorted."""
+    def of(cls, documents: Iterable[str], framing: str, kind: str = "characters") -> Tokenizer:
+        """The tokenizer of a corpus: its characters, sorted; or all 256 bytes, whatever the corpus."""
+        if kind == "bytes":
+            return cls("", framing, kind)
         characters = "".join(sorted(set().union(*documents)))
         if len(characters) < 2:
             raise DataError(
                 f"vocabulary: expected at least 2 different characters, got {len(characters)} "
                 f"({characters!r}); a model of one character has nothing to learn"
             )
-        return cls(characters, framing)
+        return cls(characters, framing, kind)
+
+    @classmethod
+    def from_values(cls, values: Any) -> Tokenizer:
+        """The tokenizer that `values` gave; RunFolderError if it gave something else."""
+        kind, framing = values.get("kind", "characters"), values.get("framing")
+        characters = "" if kind == "bytes" else values.get("characters")
+        if not all(isinstance(value, str) for value in (characters, framing, kind)):
+            raise RunFolderError("tokenizer: expected characters and framing")
+        return cls(characters, framing, kind)
+
+    def values(self) -> dict[str, str]:
+        """What a run folder records."""
+        if self.kind == "bytes":
+            return {"kind": self.kind, "framing": self.framing}
+        return {"characters": self.characters, "framing": self.framing}
 
     @property
-    def bos(self) -> int:
-        """The id that begins every document."""
-        return len(self.characters) if self.framing == "bos" else 0
+    def bos(self) -> int | None:
+        """The id that begins every document; None in a stream."""
+        if self.framing == "none":
+            return None
+        return self._size if self.framing == "bos" else 0
 
     @property
-    def stop(self) -> int:
-        """The id that ends every document: BOS again, or EOS."""
-        return self.bos if self.framing == "bos" else 1
+    def stop(self) -> int | None:
+        """The id that ends every document: BOS again, or EOS; None in a stream."""
+        return 1 if self.framing == "bos_eos" else self.bos
 
     @property
     def vocab_size(self) -> int:
-        return len(self.characters) + len({self.bos, self.stop})
+        return self._size + len({self.bos, self.stop} - {None})
 
     @property
-    def _first(self) -> int:
-        """The id of the first character."""
-        return 0 if self.framing == "bos" else 2
+    def _size(self) -> int:
+        """How many tokens are not special."""
+        return BYTES if self.kind == "bytes" else len(self.characters)
+
+    @cached_property
+    def _ids(self) -> dict[Any, int]:
+        """Character or byte -> id."""
+        first = 2 if self.framing == "bos_eos" else 0
+        return {unit: i for i, unit in enumerate(self._units(self.characters) or range(BYTES), first)}
+
+    def _units(self, text: str) -> str | bytes:
+        """What the text's tokens stand for, one after the other."""
+        return text.encode() if self.kind == "bytes" else text
+
+    def unknown(self, text: str) -> str:
+        """The characters of a text that have no ids, each once."""
+        if self.kind == "bytes":
+            return "".join(sorted(set(filter(is_surrogate, text))))
+        return "".join(sorted(set(text) - self._ids.keys()))
 
     def encode(self, text: str) -> list[int]:
-        """The ids of the characters, without special tokens; PrefixError names a character it never saw."""
-        ids = {character: self._first + i for i, character in enumerate(self.characters)}
-        unknown = sorted(set(text) - ids.keys())
+        """The ids of a text, without special tokens; PrefixError names a character it never saw."""
+        unknown = self.unknown(text)
         if unknown:
             raise PrefixError(
                 f"text {shortened(text)}: expected only characters of the training data, got "
-                f"{shortened(''.join(unknown))}; known are {shortened(self.characters)}"
+                f"{shortened(unknown)}; known are {shortened(self.characters)}"
             )
-        return [ids[character] for character in text]
+        return [self._ids[unit] for unit in self._units(text)]
 
     def encode_all(self, documents: Iterable[str]) -> list[list[int]]:
         """Each document between its special tokens."""
-        ids = {character: self._first + i for i, character in enumerate(self.characters)}
-        return [[self.bos, *(ids[c] for c in document), self.stop] for document in documents]
+        ids, begin, end = self._ids, self._special(self.bos), self._special(self.stop)
+        return [[*begin, *(ids[unit] for unit in self._units(text)), *end] for text in documents]
+
+    def encode_stream(self, text: str) -> array[int]:
+        """The ids of a long text of known characters, four bytes each."""
+        return array("i", map(self._ids.__getitem__, self._units(text)))
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids; special tokens show as <BOS> and <EOS>."""
-        return "".join(map(self._symbols.__getitem__, ids))
+        """The text of the ids; special tokens show as <BOS> and <EOS>, bytes that are no UTF-8 as \ufffd."""
+        return b"".join(map(self._symbols.__getitem__, ids)).decode("utf-8", "replace")
 
     @cached_property
-    def _symbols(self) -> list[str]:
+    def _symbols(self) -> list[bytes]:
         """What each id shows as."""
-        if self.framing == "bos":
-            return [*self.characters, "<BOS>"]
-        return ["<BOS>", "<EOS>", *self.characters]
+        if self.kind == "bytes":
+            symbols = [bytes([byte]) for byte in range(BYTES)]
+        else:
+            symbols = [character.encode() for character in self.characters]
+        specials = {"bos": ([], [b"<BOS>"]), "bos_eos": ([b"<BOS>", b"<EOS>"], []), "none": ([], [])}
+        before, after = specials[self.framing]
+        return [*before, *symbols, *after]
+
+    @staticmethod
+    def _special(token: int | None) -> list[int]:
+        return [] if token is None else [token]

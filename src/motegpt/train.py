@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from motegpt.batches import Plan, cut_sequences
+from motegpt.batches import Plan, plan_of, sequences_to_judge
 from motegpt.checkpoint import RunConfig, RunFolder, Source, TrainerState
 from motegpt.config import (
     DataConfig,
@@ -295,7 +295,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     data = DataConfig.of(section_values(settings, "data"))
     train = TrainConfig.of(section_values(settings, "train"))
     sample = SampleConfig.of(section_values(settings, "sample"))
-    tokenizer = Tokenizer.of(corpus.documents, data.framing)
+    tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     check_prefix(sample.prefix, tokenizer, model.block_size)
     source = Source(kind=corpus.kind, path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
@@ -360,15 +360,12 @@ def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[st
 def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Trainer, Rng]:
     """A trainer before its first step, and its generator just after the shuffle."""
     rng = make_rng(config.train.rng, config.train.seed)
-    training, held_out = split(corpus.documents, config.data.val_fraction, config.train.seed)
+    training, held_out = split(corpus.documents, config.data, config.train.seed)
     if config.data.shuffle:
         rng.shuffle(training)
-
-    def sequences_of(documents: list[str]) -> list[list[int]]:
-        return cut_sequences(tokenizer.encode_all(documents), config.model.block_size, config.data.cut)
-
-    plan = Plan(sequences_of(training), config.train.batch_size, config.train.loss_mean)
+    plan = plan_of(training, tokenizer, config.data, config.train, config.model.block_size)
     validation = None
     if held_out:
-        validation = Validation(sequences_of(held_out), config.train.loss_mean, config.train.patience)
+        judged = sequences_to_judge(held_out, tokenizer, config.data, config.model.block_size)
+        validation = Validation(judged, config.train.loss_mean, config.train.patience)
     return Trainer(config, tokenizer, plan, engine_from(config), rng, validation), rng

@@ -6,7 +6,7 @@ import random
 from dataclasses import dataclass, field
 from typing import Any
 
-from motegpt.batches import Plan, cut_sequences
+from motegpt.batches import DocumentPlan, cut_sequences
 from motegpt.config import ModelConfig, TrainConfig, model_and_training
 from motegpt.documents import Corpus
 from motegpt.parameters import parameter_table
@@ -59,7 +59,7 @@ class Problem:
 
     model: ModelConfig
     train: TrainConfig
-    plan: Plan
+    plan: DocumentPlan
 
     @property
     def tokens(self) -> float:
@@ -81,7 +81,7 @@ def problem_of(work: Work, corpus: Corpus, dtype: str) -> Problem:
         encoded = tokenizer.encode_all(corpus.documents)
         sequences = cut_sequences(encoded, settings["block_size"], settings["cut"])
     model, train = model_and_training(settings, vocabulary)
-    return Problem(model, train, Plan(sequences, train.batch_size, train.loss_mean))
+    return Problem(model, train, DocumentPlan(sequences, train.batch_size, train.loss_mean))
 
 
 def operations(problem: Problem) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.batches import cut_sequences
+from motegpt.batches import sequences_to_judge
 from motegpt.documents import BUILT_IN, read_corpus
 from motegpt.errors import DataError
 from motegpt.ngrams import baselines
@@ -21,11 +21,11 @@ def baselines_of(run: Run) -> dict[str, float]:
 
     DataError if the data the run began with cannot be read any more.
     """
-    data, train = run.config.data, run.config.train
-    training, held_out = split(documents_of(run), data.val_fraction, train.seed)
-    size = len(run.tokenizer.characters) + 1  # a character, or the end
-    judged = _sequences(run, held_out or training)
-    return baselines(_sequences(run, training), judged, size, train.loss_mean)
+    config, tokenizer = run.config, run.tokenizer
+    training, held_out = split(documents_of(run), config.data, config.train.seed)
+    judged = sequences_to_judge(held_out or training, tokenizer, config.data, config.model.block_size)
+    targets = tokenizer.vocab_size - (tokenizer.bos != tokenizer.stop)  # BOS that only begins is no target
+    return baselines(_sequences(run, training), judged, targets, config.train.loss_mean)
 
 
 def documents_of(run: Run) -> list[str]:
@@ -33,15 +33,18 @@ def documents_of(run: Run) -> list[str]:
     source, data = run.config.source, run.config.data
     if source.path is None and source.kind != BUILT_IN:
         raise DataError(f"{run.name}: its data were {source.kind}")
-    corpus = read_corpus(source.path, data.deduplicate)
+    corpus = read_corpus(source.path, data)
     if corpus.sha256 != source.sha256:
         raise DataError(f"{source.path or source.kind}: is not what {run.name} began with")
     return corpus.documents
 
 
-def _sequences(run: Run, documents: Sequence[str]) -> list[list[int]]:
-    sequences = run.tokenizer.encode_all(documents)
-    return cut_sequences(sequences, run.config.model.block_size, run.config.data.cut)
+def _sequences(run: Run, documents: Sequence[str]) -> Sequence[Sequence[int]]:
+    """What there is to count: documents cut as the model sees them, or a stream as a whole."""
+    config, tokenizer = run.config, run.tokenizer
+    if config.data.format == "stream":
+        return [tokenizer.encode_stream("\n".join(documents))]
+    return sequences_to_judge(documents, tokenizer, config.data, config.model.block_size)
 
 
 def common_baselines(runs: Sequence[Run]) -> dict[str, float]:
@@ -53,9 +56,7 @@ def common_baselines(runs: Sequence[Run]) -> dict[str, float]:
 
 def _what_decides(run: Run) -> tuple[object, ...]:
     """All that the baselines of a run depend on."""
-    config, data = run.config, run.config.data
-    held_out = (data.val_fraction, config.train.seed) if data.val_fraction else None
-    return (
-        config.source.sha256, data.framing, data.cut, data.deduplicate, held_out, config.model.block_size,
-        config.train.loss_mean,
-    )  # fmt: skip
+    config = run.config
+    held_out = config.train.seed if config.data.val_fraction else None
+    data = config.data.replace(shuffle=False)
+    return config.source.sha256, data, held_out, config.model.block_size, config.train.loss_mean

@@ -35,6 +35,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "vocabulary": {
             "size": run.tokenizer.vocab_size,
             "characters": run.tokenizer.characters,
+            "kind": run.tokenizer.kind,
             "framing": run.tokenizer.framing,
         },
         "files": files(run),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from motegpt.batches import DocumentPlan, WindowPlan
 from motegpt.engines.base import Decoder, Engine, OptimizerState
 from motegpt.engines.native import _core
 from motegpt.parameters import matrices_of, parameter_count, parameter_table, same_names
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
     from motegpt.rng import Lcg
 
     Array = NDArray[np.floating[Any]]
+    Steps = tuple[_core.Sequences, NDArray[np.int64], NDArray[np.float64]]
 
 
 BUNDLE = 64  # sequences that generate() takes side by side; as many as a product's tile has columns
@@ -77,12 +80,9 @@ class NativeEngine(Engine):
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
         if self._plan is None or self._plan.plan is not plan:
-            self._plan = PlanInCore(plan)
-        indices = self._plan.indices(start, count)
+            self._plan = plan_in_core(plan)
         losses = self._core.train(
-            self._plan.sequences,
-            indices,
-            self._plan.weights(indices),
+            *self._plan.steps(start, count),
             adam_rates_of_chunk(self.settings, start, count),
             clip_node=self.settings.clip_node,
             clip_value=self.settings.clip_value,
@@ -138,16 +138,41 @@ class NativeDecoder(Decoder):
         self._decoder.reset()
 
 
-class PlanInCore:
-    """A plan's sequences handed to the core once, and its batches for many steps at a time."""
+class PlanInCore(ABC):
+    """A plan as the core takes it: the batches of many steps at a time."""
 
-    def __init__(self, plan: Plan) -> None:
+    plan: Plan
+
+    @abstractmethod
+    def steps(self, start: int, count: int) -> Steps:
+        """Sequences, which of them each step learns from, and what each target counts: (count, B) both."""
+
+
+def plan_in_core(plan: Plan) -> PlanInCore:
+    """The plan, in the core's own form if it has one."""
+    if isinstance(plan, DocumentPlan):
+        return DocumentsInCore(plan)
+    if isinstance(plan, WindowPlan):
+        return WindowsInCore(plan)
+    raise TypeError(f"train: expected a plan of documents or of windows, got a {type(plan).__name__}")
+
+
+class DocumentsInCore(PlanInCore):
+    """Sequences handed to the core once."""
+
+    plan: DocumentPlan
+
+    def __init__(self, plan: DocumentPlan) -> None:
         self.plan = plan
         self.sequences = sequences_of(plan.sequences)
         self._lengths = np.array([len(sequence) - 1 for sequence in plan.sequences], np.int64)
 
+    def steps(self, start: int, count: int) -> Steps:
+        indices = self.indices(start, count)
+        return self.sequences, indices, self.weights(indices)
+
     def indices(self, start: int, count: int) -> NDArray[np.int64]:
-        """Plan.indices for a chunk of steps: (count, B)."""
+        """DocumentPlan.indices for a chunk of steps: (count, B)."""
         batch = self.plan.batch_size
         places = np.arange(start * batch, (start + count) * batch, dtype=np.int64)
         return places.reshape(count, batch) % len(self.plan.sequences)
@@ -159,6 +184,25 @@ class PlanInCore:
         if self.plan.loss_mean == "tokens":
             shares = np.ones(lengths.shape) / lengths.sum(axis=1, keepdims=True)
         return shares
+
+
+class WindowsInCore(PlanInCore):
+    """Windows of a stream, cut out for each chunk."""
+
+    plan: WindowPlan
+
+    def __init__(self, plan: WindowPlan) -> None:
+        self.plan = plan
+        self._stream = np.frombuffer(plan.stream, np.int32)
+
+    def steps(self, start: int, count: int) -> Steps:
+        shape, length = (count, self.plan.batch_size), self.plan.block_size + 1
+        windows = np.arange(count * self.plan.batch_size, dtype=np.int64)
+        starts = self.plan.start((windows + start * self.plan.batch_size).astype(np.uint64)).astype(np.int64)
+        tokens = self._stream[starts[:, None] + np.arange(length)].ravel()
+        sequences = _core.Sequences(tokens, np.arange(len(windows) + 1, dtype=np.int64) * length)
+        weights = np.full(shape, 1.0 / (self.plan.batch_size * self.plan.block_size))
+        return sequences, windows.reshape(shape), weights
 
 
 def sequences_of(sequences: Sequence[Sequence[int]]) -> _core.Sequences:

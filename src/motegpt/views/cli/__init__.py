@@ -17,6 +17,7 @@ from motegpt.errors import MotegptError
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
     "sample": "Invent new text with a trained model.",
+    "data": "Look at a data file before training; fetch public ones.",
     "show": "Tell what a run is: settings, sizes, progress, losses, samples.",
     "plot": "Draw loss curves, attention maps or embedding maps of runs.",
     "graph": "Draw the graph of scalars that a loss is made of.",
@@ -81,6 +82,9 @@ def _report(error: BaseException) -> int:
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("motegpt: interrupted", err=True)
         return 130
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # a group without a command
+        click.echo(str(error), err=True)
+        return 2
     if isinstance(error, click.ClickException):
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "motegpt"
         click.echo(f"{where}: {_one_line(error.format_message())}; {where} --help explains", err=True)

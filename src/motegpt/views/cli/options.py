@@ -32,6 +32,8 @@ class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since c
         return NONE if value == "none" else self.inner.convert(value, param, ctx)
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        if isinstance(self.inner, click.Choice):
+            return f"[{'|'.join([*self.inner.choices, 'none'])}]"
         return f"{self.name.upper()}|none"
 
 
@@ -46,6 +48,17 @@ def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
             for name, kind in reversed(kinds(SECTIONS[section]).items()):
                 if name not in FOUND_FROM_DATA:
                     command = _flag(name, kind)(command)
+        return command
+
+    return decorate
+
+
+def named_flags(names: Iterable[str]) -> Callable[[Command], Command]:
+    """Decorate a command with a flag for each of some settings."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(list(names)):
+            command = _flag(name, kinds(SECTIONS[section_of(name)])[name])(command)
         return command
 
     return decorate

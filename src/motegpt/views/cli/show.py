@@ -67,7 +67,10 @@ def _facts(facts: dict[str, Any], room: int, encoding: str) -> Iterator[tuple[st
     groups = _list(f"{name} {size:,}" for name, size in facts["parameters"]["groups"].items())
     yield "parameters", f"{facts['parameters']['total']:,}: {groups}"
     characters = clipped(visible(vocabulary["characters"], encoding), room - 20).replace(" ", NO_BREAK)
-    yield "vocabulary", f"{vocabulary['size']:,} ids, {vocabulary['framing']} and {characters}"
+    yield (
+        "vocabulary",
+        f"{vocabulary['size']:,} ids, framing {vocabulary['framing']}, {characters or 'bytes'}",
+    )
     listed = [f"{name} {_bytes(size)}" for name, size in files.items()]
     rest = [f"{len(files) - MOST_FILES} more"] if len(files) > MOST_FILES else []
     yield "on disk", f"{_bytes(sum(files.values()))}: {_list(listed[:MOST_FILES] + rest)}"

@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from motegpt.checkpoint import RunFolder
+from motegpt.config import DataConfig, section_values
 from motegpt.documents import IN_MEMORY, read_corpus
 from motegpt.engines import ENGINES, PREFERRED, default_engine, why_unavailable
 from motegpt.errors import UsageError
@@ -44,7 +45,8 @@ def command(
     until: int | None,
     **flags: Any,
 ) -> int:
-    """Train a model on DATA, a UTF-8 text file with one document a line; without it, on built-in names.
+    """Train a model on DATA: a UTF-8 file with one document a line, CSV, JSONL, or one long text (--format),
+    gzip or not; without it, on built-in names.
 
     Example: motegpt train names.txt --steps 2000 --out runs/names
     """
@@ -73,7 +75,8 @@ def _start(
 ) -> Trainer:
     """A fresh run; everything is checked before anything is written."""
     settings = fitting_dtype(engine, merge(preset, given), asked="dtype" in given)
-    trainer = prepare(read_corpus(data, bool(settings.get("deduplicate"))), settings, engine)
+    corpus = read_corpus(data, DataConfig.of(section_values(settings, "data")))
+    trainer = prepare(corpus, settings, engine)
     if out is not None:
         trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
     return trainer
@@ -100,7 +103,7 @@ def _continue(
         raise UsageError(
             f"resume: {config.source.path} is gone; say where the data are: motegpt train DATA --resume {run}"
         )
-    corpus = read_corpus(data or config.source.path, config.data.deduplicate)
+    corpus = read_corpus(data or config.source.path, config.data)
     trainer = resume(folder, corpus, given, engine)
     if trainer.done >= trainer.config.train.steps:
         raise UsageError(

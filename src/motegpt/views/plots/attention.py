@@ -9,7 +9,7 @@ import numpy as np
 
 from motegpt.errors import UsageError
 from motegpt.inspection import attention, ids_of
-from motegpt.views.plots.canvas import BEGINNING, INK, PALE, drawing, head, new_figure, symbol, titled
+from motegpt.views.plots.canvas import INK, PALE, drawing, head, new_figure, symbol, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,14 +42,20 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
     head(
         figure,
         f"{run.name}: attention on {titled(text)}",
-        f"{'a row adds up to 1' if every else drawn} · {BEGINNING}",
+        f"{'each row adds up to 1' if every else drawn}{beginning(run)}",
     )
     return figure
 
 
 def symbols_of(run: Run, ids: Sequence[int]) -> list[str]:
-    """Each id as the tokenizer shows it."""
-    return [run.tokenizer.decode([token]) for token in ids]
+    """Each id as the tokenizer shows it; a byte that is no character by itself as <C3>."""
+    names = [run.tokenizer.decode([token]) for token in ids]
+    return [f"<{i:02X}>" if name == "\ufffd" else name for i, name in zip(ids, names, strict=True)]
+
+
+def beginning(run: Run) -> str:
+    """What the first sign means, if there is one."""
+    return "" if run.tokenizer.bos is None else " · ⊢ begins the text"
 
 
 def chosen(what: str, named: Sequence[int], count: int) -> list[int]:

@@ -44,7 +44,6 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text: it can be searched and selected
     "svg.hashsalt": "motegpt",
 }
-BEGINNING = "⊢ begins the text"
 SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 
@@ -120,6 +119,8 @@ def symbol(character: str) -> str:
     """What stands for a token in a picture: a sign if it is not visible, U+4E2D where the font has none."""
     if character in SYMBOLS:
         return SYMBOLS[character]
+    if len(character) > 1:
+        return character.strip("<>")
     category = unicodedata.category(character)
     if category[0] in "CZ" or not _has_glyph(character):
         return f"U+{ord(character):04X}"

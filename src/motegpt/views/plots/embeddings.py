@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.inspection import cosines, ids_of, principal_plane, residual_stream
-from motegpt.views.plots.attention import symbols_of
-from motegpt.views.plots.canvas import BEGINNING, GRID, INK, PALE, drawing, head, new_figure, symbol, titled
+from motegpt.views.plots.attention import beginning, symbols_of
+from motegpt.views.plots.canvas import GRID, INK, PALE, drawing, head, new_figure, symbol, titled
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,14 +78,14 @@ def text_figure(run: Run, text: str) -> Figure:
     head(
         figure,
         f"{run.name}: residual stream of {titled(text)}",
-        f"lines join the positions in their order · {BEGINNING}",
+        f"lines join the positions in their order{beginning(run)}",
     )
     return figure
 
 
 def colour_of(name: str) -> str:
     """Special tokens, letters, and what is neither."""
-    return SPECIAL if len(name) > 1 else LETTER if name.isalpha() else OTHER
+    return SPECIAL if name in ("<BOS>", "<EOS>") else LETTER if name.isalpha() else OTHER
 
 
 def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colours: list[str]) -> None:

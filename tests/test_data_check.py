@@ -1,0 +1,216 @@
+"""data check: counts, alphabet, lengths, what is cut, and every kind of oddity found where it stands."""
+
+import gzip
+import json
+import shlex
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motegpt.batches import cut_sequences
+from motegpt.data_check import BARS, check_data, cut_of, lengths_of
+from motegpt.errors import DataError
+from motegpt.presets import settings_of
+from motegpt.suspicious import findings_in
+from motegpt.tokenizer import Tokenizer
+from motegpt.views.cli.data import columns, fitted, report_lines
+
+
+def check(tmp_path, text, name="list.txt", **changes):
+    (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
+    return check_data(tmp_path / name, {**settings_of("microgpt"), **changes})
+
+
+def test_counts(tmp_path):
+    report = check(tmp_path, "emma\n\nava\r\nemma\n  \nzoë\nemma\n")
+    assert (report.format, report.lines, report.empty, report.documents) == ("text", 7, 2, 5)
+    assert (report.duplicates, report.repeated) == (2, {"emma": 3})
+    assert list(report.alphabet.items())[:3] == [("m", 6), ("a", 5), ("e", 3)]
+    assert (report.lengths.shortest, report.lengths.median, report.lengths.longest) == (3, 4, 4)
+    assert report.findings == []
+    assert (report.vocab_size, report.parameters) == (8, 7 * 32 + 32 + 16 * 16 + 3072)
+
+
+def test_what_is_learned_is_counted_once(tmp_path):
+    report = check(tmp_path, "emma\nava\nemma\n", deduplicate=True)
+    assert (report.documents, report.duplicates) == (2, 1)
+
+
+@pytest.mark.parametrize("framing", ["bos", "bos_eos"])
+@pytest.mark.parametrize("cut", ["targets", "tokens"])
+def test_what_is_cut_is_what_training_cuts(framing, cut):
+    documents = ["ab" * n for n in range(1, 9)]
+    tokenizer = Tokenizer.of(documents, framing)
+    whole = tokenizer.encode_all(documents)
+    for block_size in range(2, 20):
+        kept = cut_sequences(whole, block_size, cut)
+        lost = [len(a) - len(b) for a, b in zip(whole, kept, strict=True)]
+        found = cut_of([len(document) for document in documents], block_size, cut)
+        assert (found.tokens, found.documents) == (sum(lost), sum(n > 0 for n in lost))
+        assert cut_sequences(whole, found.fitting, cut) == whole
+        assert cut_sequences(whole, found.fitting - 1, cut) != whole
+
+
+@given(sizes=st.lists(st.integers(1, 10_000), min_size=1, max_size=50))
+def test_a_histogram_counts_everything_once(sizes):
+    bars = lengths_of(sizes).bars
+    assert 1 <= len(bars) <= BARS
+    assert sum(bar.count for bar in bars) == len(sizes)
+    assert [bar.low for bar in bars[1:]] == [bar.high + 1 for bar in bars[:-1]]
+    assert all(bar.count == sum(bar.low <= size <= bar.high for size in sizes) for bar in bars)
+
+
+ODD = {
+    "a\tb": "control characters",
+    "a\u200bb": "invisible characters (U+200B ZERO WIDTH SPACE)",
+    "a\ufeffb": "invisible characters (U+FEFF",
+    "a\u00adb": "invisible characters (U+00AD SOFT HYPHEN)",
+    "\u202eab": "marks of text direction",
+    "a\u00a0b": "spaces that are not the usual one (U+00A0 NO-BREAK SPACE)",
+    "a\u2028b": "spaces that are not the usual one",
+    "a\ufffdb": "replacement characters",
+    "a\ue000b": "private or no meaning",
+    "Zoe\u0308": "not NFC",
+    "p\u0430ypal": "mix look-alike alphabets",
+    "zoÃ«": "read as Latin-1",
+    "â€œa": "read as Latin-1",
+    "a\u200db": "joiners where nothing joins",
+}
+FINE = ["👩‍👩‍👧", "क्‍ष", "می‌خواهم", "Zoë", "Âge", "日本語とカタカナ", "Жанна and Anna", "a b", "αβγ", "naïve"]
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_an_oddity_is_found_in_its_line(tmp_path, text):
+    report = check(tmp_path, f"fine\n\nalso fine\n{text}\n")
+    (finding,) = report.findings
+    assert ODD[text] in finding.what
+    assert (finding.count, finding.line, finding.example) == (1, 4, text)
+
+
+def test_what_only_looks_odd_is_left_alone():
+    assert findings_in(list(enumerate(FINE, 1)), set("".join(FINE))) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "said", "line"),
+    [
+        ("a.txt", "emma \nava\n", "spaces at the ends", 1),
+        ("a.txt", "id,name\n" + "1,a\n" * 9, "lines that look like CSV", 1),
+        ("a.txt", '{"name": "a"}\n' * 3 + "b\n", "lines that look like JSON", 1),
+        ("a.csv", 'name\nb\n"c\nd"\n', "line breaks inside a document", 3),
+        ("a.jsonl", '{"n": "b"}\n\n{"n": "c\\u200bd"}\n', "invisible characters", 3),
+    ],
+)
+def test_oddities_of_a_whole_file(tmp_path, name, text, said, line):
+    (finding,) = check(tmp_path, text, name).findings
+    assert said in finding.what
+    assert finding.line == line
+
+
+def test_a_repaired_oddity_is_gone(tmp_path):
+    text = "Zoe\u0308\nab\u00a0c\n"
+    assert [finding.what[:9] for finding in check(tmp_path, text).findings] == ["spaces th", "letters a"]
+    assert check(tmp_path, text, normalise="nfkc").findings == []
+
+
+def test_a_stream(tmp_path):
+    report = check(tmp_path, "call me\n\nIsh\u200bmael\n", format="stream")
+    assert (report.cut, report.documents, report.lines, report.empty) == (None, 1, 3, 1)
+    assert [finding.line for finding in report.findings] == [3]
+
+
+def test_other_formats_and_bytes(tmp_path):
+    data = gzip.compress("id;name\n1;é\n2;\n".encode())
+    report = check(tmp_path, data, "list.csv.gz", column="name", tokenizer="bytes")
+    assert (report.format, report.column, report.lines, report.empty) == ("csv", "name", 3, 1)
+    assert (report.lengths.longest, report.vocab_size) == (2, 257)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"), [(b"", "got an empty file"), (b"a\n", "at least 2 different"), (b"\xff\n", "UTF-8")]
+)
+def test_what_training_refuses_is_refused(tmp_path, data, said):
+    with pytest.raises(DataError, match=said):
+        check(tmp_path, data)
+
+
+@pytest.mark.parametrize(
+    ("text", "changes", "words"),
+    [
+        ("ab\n", {}, ""),
+        ("ab" * 20 + "\n", {}, "--block-size 41"),
+        ("ab\n", {"tokenizer": "bytes", "block_size": 9}, "--tokenizer bytes --block-size 9"),
+        ("ab\n", {"deduplicate": True}, "--deduplicate"),
+        ("ae\u0308\n", {}, "--normalise nfc"),
+        ("ab " * 200 + "\n", {}, "--format stream --block-size 64"),
+    ],
+)  # fmt: skip
+def test_the_command_that_is_recommended_works(motegpt, tmp_path, text, changes, words):
+    report = check(tmp_path, text, **changes)
+    assert report.command == " ".join(
+        filter(None, [f"motegpt train {tmp_path}/list.txt", words, "--out runs/list"])
+    )
+    quick = ("--steps", 1, "-n", 1, "--engine", "array")
+    assert motegpt(*shlex.split(report.command)[1:], *quick).code == 0
+
+
+def test_the_command_prints_it(motegpt, tmp_path, names_txt):
+    ended = motegpt("data", "check", names_txt)
+    assert (ended.code, ended.err) == (0, "")
+    assert all(columns(line) <= 80 for line in ended.out.splitlines() if str(names_txt.parent) not in line)
+    for line in ("lines        32,033, 0 empty", "duplicates   2,539", "alphabet     26 characters"):
+        assert line in ended.out.splitlines()
+
+
+def test_the_report_fits_a_terminal(motegpt, tmp_path):
+    odd = "\n".join([*ODD, *FINE, "日本語" * 60, "日本語" * 60, "é" * 300, *map(chr, range(0x4E00, 0x4E60))])
+    lines = list(report_lines(check(tmp_path, odd)))
+    assert max(columns(line) for line in lines if not line.startswith(("file", "try"))) <= 80
+    assert all("\n" not in line and line.isprintable() for line in lines)
+    assert any("U+00AD SOFT HYPHEN" in line for line in lines)
+    assert fitted("日本語", 5) == "日本…"
+
+
+@given(
+    text=st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=60),
+    form=st.sampled_from(["text", "csv", "stream"]),
+)
+def test_any_text_is_reported_within_80_columns_or_refused(tmp_path_factory, text, form):
+    lines = []
+    with suppress(DataError):
+        lines = list(report_lines(check(tmp_path_factory.getbasetemp(), text, format=form)))
+    for line in lines:
+        assert line.isprintable()
+        assert columns(line) <= 80 or line.startswith("try")
+
+
+def test_json_has_everything(motegpt, tmp_path):
+    (tmp_path / "list.tsv").write_text("id\tname\n1\tam\u200bma\n2\tamma\n")
+    ended = motegpt("data", "check", "list.tsv", "--column", "name", "--block-size", 3, "--json")
+    report = json.loads(ended.out)
+    assert (report["documents"], report["column"], report["cut"]["documents"]) == (2, "name", 2)
+    assert report["findings"][0]["line"] == 2
+    assert report["command"] == "motegpt train list.tsv --column name --block-size 6 --out runs/list"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [(["none.txt"], "motegpt data fetch names"), (["--block-size", 0], "block_size"), ([""], "empty one")],
+    ids=str,
+)
+def test_wrong_use_is_one_line(motegpt, words, said):
+    ended = motegpt("data", "check", *words)
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert said in ended.err
+
+
+def test_every_subcommand_has_an_example(motegpt):
+    for command in ("check", "fetch"):
+        ended = motegpt("data", command, "--help")
+        assert f"Example: motegpt data {command}" in ended.out
+        assert all(len(line) <= 80 for line in ended.out.splitlines())
+    alone = motegpt("data")
+    assert alone.code == 2
+    assert "check" in alone.err
