@@ -9,7 +9,8 @@ MotegptError                    exit code 1: it ran and failed
     ├── DataError               text that cannot be read or learned from
     ├── PrefixError             a prefix that the model cannot continue
     ├── RunFolderError          a run folder that is missing, foreign, damaged or in the way
-    └── EngineUnavailable       an engine whose library is not installed
+    ├── EngineUnavailable       an engine whose library is not installed
+    └── LibraryUnavailable      another library that what was asked for needs and that is not installed
 
 Each message is one line: what was expected, what came, and the likely repair.
 """
@@ -59,3 +60,7 @@ class RunFolderError(UsageError):
 
 class EngineUnavailable(UsageError):
     """The engine exists but cannot run here; the message says what to install."""
+
+
+class LibraryUnavailable(UsageError):
+    """What was asked for needs a library of an extra; the message says what to install."""

@@ -17,9 +17,11 @@ from motegpt.views.console import QUIET
 
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
+    "sample": "Invent new text with a trained model.",
     "score": "Tell how likely a model finds texts.",
     "eval": "Judge a model by data it never saw, and its inventions by those it did.",
-    "sample": "Invent new text with a trained model.",
+    "show": "Tell what a run is: settings, sizes, progress, losses, samples.",
+    "plot": "Draw loss curves, attention maps or embedding maps of runs.",
     "data": "Look at a data file before training; fetch public ones.",
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",

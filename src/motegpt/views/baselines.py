@@ -1,0 +1,50 @@
+"""The baselines of a run: what predictors that only count would have reached on the same data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from motegpt.batches import sequences_to_judge
+from motegpt.errors import DataError
+from motegpt.evaluate import targets_of
+from motegpt.ngrams import baselines
+from motegpt.source import sides_of_run
+
+if TYPE_CHECKING:
+    from motegpt.views.runs import Run
+
+
+def baselines_of(run: Run) -> dict[str, float]:
+    """Name -> loss in nats a token: learned from the run's training data, judged on its validation data if
+    it has any, else on the training data itself.
+
+    DataError if the data the run began with cannot be read any more.
+    """
+    config, tokenizer = run.config, run.tokenizer
+    training, held_out = sides_of_run(config, repair="--no-baselines leaves them out")
+    judged = sequences_to_judge(held_out or training, tokenizer, config.data, config.model.block_size)
+    return baselines(_sequences(run, training), judged, targets_of(tokenizer), config.train.loss_mean)
+
+
+def _sequences(run: Run, documents: Sequence[str]) -> Sequence[Sequence[int]]:
+    """What there is to count: documents cut as the model sees them, or a stream as a whole."""
+    config, tokenizer = run.config, run.tokenizer
+    if config.data.format == "stream":
+        return [tokenizer.encode_stream("\n".join(documents))]
+    return sequences_to_judge(documents, tokenizer, config.data, config.model.block_size)
+
+
+def common_baselines(runs: Sequence[Run]) -> dict[str, float]:
+    """The baselines of runs that share their data; DataError if they do not."""
+    if len({_what_decides(run) for run in runs}) > 1:
+        raise DataError("the runs learned from different data, or cut or judge them differently")
+    return baselines_of(runs[0])
+
+
+def _what_decides(run: Run) -> tuple[object, ...]:
+    """All that the baselines of a run depend on."""
+    config = run.config
+    held_out = config.train.seed if config.data.val_fraction else None
+    data = config.data.replace(shuffle=False)
+    return config.source.sha256, data, held_out, config.model.block_size, config.train.loss_mean

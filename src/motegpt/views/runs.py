@@ -1,0 +1,151 @@
+"""A run folder as something to look at: its records, what it differs in, how far it got."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motegpt.checkpoint import METRICS, RunFolder
+from motegpt.config import SECTIONS
+from motegpt.errors import RunFolderError
+from motegpt.presets import PRESETS
+from motegpt.settings import shortened
+
+if TYPE_CHECKING:
+    from motegpt.checkpoint import RunConfig
+    from motegpt.engines.base import Arrays
+    from motegpt.tokenizer import Tokenizer
+
+LEARNING = ("model", "data", "train")  # the sections that decide how a model learns
+REPORTING = {  # and those of it that do not, beside all that end in _every
+    "vocab_size", "threads", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
+}  # fmt: skip
+LARGEST = 1e100  # a loss above this is none
+MOST_NAMED = 3  # settings in the label of a run; runs that differ in more go by the names of their folders
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run on disk: path as the user gave it, records in their order."""
+
+    path: str
+    folder: RunFolder
+    config: RunConfig
+    tokenizer: Tokenizer
+    records: list[dict[str, Any]]
+
+    @classmethod
+    def read(cls, path: str) -> Run:
+        """RunFolderError if there is none, or it is damaged; a run without metrics has no records."""
+        folder = RunFolder(path)
+        config, tokenizer = folder.config(), folder.tokenizer()
+        if tokenizer.vocab_size != config.model.vocab_size:
+            raise RunFolderError(
+                f"{path}: expected a tokenizer of {config.model.vocab_size} ids, got {tokenizer.vocab_size}; "
+                "the folder was changed"
+            )
+        return cls(path, folder, config, tokenizer, folder.metrics())
+
+    @property
+    def name(self) -> str:
+        """The name of the folder."""
+        return Path(self.path).absolute().name or self.path
+
+    @property
+    def data(self) -> str:
+        """names.txt, or what kind of data it was."""
+        source = self.config.source
+        return Path(source.path).name if source.path else source.kind
+
+    def parameters(self) -> Arrays:
+        """The parameters it would sample with; RunFolderError if they are missing or damaged."""
+        return self.folder.parameters(self.config, self.tokenizer)
+
+    def series(self, key: str, along: str = "step") -> tuple[list[float], list[float]]:
+        """Where (`along`: step or tokens) and how large `key` was, of the records that have it."""
+        pairs = []
+        for record in self.records:
+            x, y = self._number(record, along), self._number(record, key)
+            if x is not None and y is not None:
+                pairs.append((x, y))
+        return [x for x, _ in pairs], [y for _, y in pairs]
+
+    def _number(self, record: dict[str, Any], key: str) -> float | None:
+        """A number of a record; None if it has none, or none that can be drawn (infinite, not a number)."""
+        value = record.get(key)
+        if value is not None and type(value) not in (int, float):
+            raise RunFolderError(
+                f"{self.folder.path / METRICS}: step {record['step']}: expected a number for {key}, got "
+                f"{shortened(value)}"
+            )
+        return value if value is not None and abs(value) <= LARGEST else None
+
+
+def flat_settings(config: RunConfig, sections: Sequence[str] = tuple(SECTIONS)) -> dict[str, Any]:
+    """The settings of some sections by name."""
+    values = config.values()
+    return {name: value for section in sections for name, value in values[section].items()}
+
+
+def expected_settings(preset: str) -> dict[str, Any]:
+    """Every setting as it is with a preset alone; what is found from the data is not in it."""
+    defaults = {
+        one.name: one.default
+        for section in SECTIONS.values()
+        for one in fields(section)
+        if one.default is not MISSING
+    }
+    return {**defaults, **PRESETS[preset]}
+
+
+def nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
+    """The preset a run differs least from, and by name what that preset has where they differ."""
+    found = flat_settings(config)
+    differing = {
+        preset: {name: value for name, value in expected_settings(preset).items() if found[name] != value}
+        for preset in PRESETS
+    }
+    nearest = min(differing, key=lambda preset: len(differing[preset]))
+    return nearest, differing[nearest]
+
+
+def differing_settings(runs: Sequence[Run]) -> list[str]:
+    """The settings that are not the same in all runs, as far as they matter to learning."""
+    tables = [_identity(run) for run in runs]
+    return [name for name in tables[0] if len({str(table[name]) for table in tables}) > 1]
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    settings = flat_settings(run.config, LEARNING)
+    kept = {k: v for k, v in settings.items() if k not in REPORTING and not k.endswith("_every")}
+    return {**kept, "engine": run.config.engine, "data": f"{run.data} {run.config.source.sha256}"}
+
+
+def labels(runs: Sequence[Run]) -> list[str]:
+    """A label each: what its settings differ in, or its folder where that would be long or ambiguous."""
+    names, differing = folder_names(runs), differing_settings(runs)
+    if not 1 <= len(differing) <= MOST_NAMED:
+        return names
+    texts = [_settings_label(run, differing) for run in runs]
+    return [
+        text if texts.count(text) == 1 else f"{text} ({name})"
+        for text, name in zip(texts, names, strict=True)
+    ]
+
+
+def folder_names(runs: Sequence[Run]) -> list[str]:
+    """The names of the folders, or their paths as they were given where two names are the same."""
+    names = [run.name for run in runs]
+    return [run.name if names.count(run.name) == 1 else run.path for run in runs]
+
+
+def _settings_label(run: Run, names: Sequence[str]) -> str:
+    """n_embd=16, lr=0.01"""
+    values = {**_identity(run), "data": run.data}
+    return ", ".join(f"{name}={_short(values[name])}" for name in names)
+
+
+def _short(value: Any) -> str:
+    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,60 @@
+"""A curve in one line of text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+PLAIN = "_.-=+*%#"  # where the terminal's encoding has no blocks; low to high
+
+
+def sparkline(
+    x: Sequence[float],
+    y: Sequence[float],
+    width: int,
+    *,
+    x_range: tuple[float, float] | None = None,
+    y_range: tuple[float, float] | None = None,
+    levels: str = BLOCKS,
+) -> str:
+    """A character for each of `width` equal parts of x: how high the mean of its y is.
+
+    A part without any is as the one before; the first are spaces then.
+
+    The ranges are those of the values unless given, so that several lines can share them.
+
+    >>> sparkline([0, 1, 2, 3], [3.0, 2.0, 1.0, 1.0], 4)
+    '█▅▁▁'
+    """
+    if not x:
+        return ""
+    left, right = x_range or (min(x), max(x))
+    parts: list[list[float]] = [[] for _ in range(width)]
+    for at, value in zip(x, y, strict=True):
+        share = (at - left) / (right - left) if right > left else 0.0
+        parts[min(width - 1, max(0, int(share * width)))].append(value)
+    means: list[float | None] = []
+    for part in parts:
+        means.append(sum(part) / len(part) if part else means[-1] if means else None)
+    low, high = y_range or _range([mean for mean in means if mean is not None])
+    return "".join(" " if mean is None else _level(mean, low, high, levels) for mean in means)
+
+
+def levels_for(encoding: str | None) -> str:
+    """The blocks where an encoding has them, else plain characters."""
+    try:
+        BLOCKS.encode(encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return PLAIN
+    return BLOCKS
+
+
+def _range(values: Sequence[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+def _level(value: float, low: float, high: float, levels: str) -> str:
+    if high <= low:
+        return levels[0]
+    share = (value - low) / (high - low)
+    return levels[min(len(levels) - 1, max(0, round(share * (len(levels) - 1))))]

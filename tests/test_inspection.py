@@ -1,0 +1,139 @@
+"""What the model attends to, and the maps of its vectors."""
+
+import math
+
+import numpy as np
+import pytest
+
+from motegpt.config import model_and_training
+from motegpt.engines import fresh_engine
+from motegpt.engines.array.engine import ArrayEngine
+from motegpt.engines.scalar.graph import Node
+from motegpt.engines.scalar.model import FUSED, Sums, empty_cache, position
+from motegpt.errors import DataError, PrefixError
+from motegpt.inspection import attention, cosines, ids_of, principal_plane, residual_stream
+from motegpt.tokenizer import Tokenizer
+from tests.conftest import ENGINES_HERE, random_sequences, small_settings
+
+
+def fresh(preset="microgpt", **changes):
+    """A model with random weights: its shape and its parameters."""
+    model, train = model_and_training(small_settings(preset, n_layer=2, **changes), 6)
+    return model, fresh_engine("array", model, train).export()[0]
+
+
+def weights_of_the_scalar_graph(model, parameters, ids):
+    """(L, H, T, T) as the scalar model computes it: what its softmax gives, caught as it passes by."""
+    w = {name: [[Node(x) for x in row] for row in rows.tolist()] for name, rows in parameters.items()}
+    caught = []
+
+    def dot(xs, ys):
+        caught.append([x.data for x in xs])
+        return FUSED.dot(xs, ys)
+
+    cache, found = empty_cache(model), np.zeros((model.n_layer, model.n_head, len(ids), len(ids)))
+    for t, token in enumerate(ids):
+        caught.clear()
+        position(token, t, w, cache, model, Sums(dot, FUSED.total))
+        # Of all dot products only p · v has t + 1 numbers that sum to one.
+        rows = [c for c in caught if len(c) == t + 1 and min(c) >= 0 and math.isclose(sum(c), 1)]
+        rows = rows[:: model.head_size]
+        assert len(rows) == model.n_layer * model.n_head
+        found[:, :, t, : t + 1] = np.reshape(rows, (model.n_layer, model.n_head, t + 1))
+    return found
+
+
+@pytest.mark.parametrize("preset", ["microgpt", "zeroclaw"])
+def test_attention_is_that_of_the_scalar_graph(preset):
+    model, parameters = fresh(preset, n_embd=12, n_head=2, block_size=5)
+    ids = random_sequences(3, 1, 4)[0]
+    maps = attention(parameters, model, ids)
+    assert maps.shape == (2, 2, 5, 5)
+    np.testing.assert_allclose(maps, weights_of_the_scalar_graph(model, parameters, ids), atol=1e-14)
+
+
+def test_rows_sum_to_one_and_nothing_looks_ahead():
+    model, parameters = fresh()
+    ids = [0, 3, 5, 1, 1, 2]
+    maps = attention(parameters, model, ids)
+    np.testing.assert_allclose(maps.sum(axis=-1), 1.0, rtol=1e-14)
+    assert (maps >= 0).all()
+    assert not maps[..., *np.triu_indices(6, k=1)].any()
+    shorter = attention(parameters, model, ids[:4])
+    np.testing.assert_allclose(maps[..., :4, :4], shorter, atol=1e-15)
+
+
+def test_the_residual_stream_ends_in_the_logits():
+    model, parameters = fresh()
+    ids = [5, 0, 1, 2]
+    stream = residual_stream(parameters, model, ids)
+    assert stream.shape == (3, 4, 8)
+    _, train = model_and_training(small_settings(), 6)
+    engine = ArrayEngine(model, train)
+    engine.load(parameters)
+    decoder = engine.decoder(1)
+    logits = [decoder.feed([token])[0] for token in ids]
+    np.testing.assert_allclose(stream[-1] @ parameters["lm_head"].T, logits, atol=1e-13)
+    embedded = parameters["wte"][ids] + parameters["wpe"][:4]
+    cosine = (
+        (stream[0] * embedded).sum(1) / np.linalg.norm(stream[0], axis=1) / np.linalg.norm(embedded, axis=1)
+    )
+    np.testing.assert_allclose(cosine, 1.0)
+
+
+def test_any_engines_parameters_can_be_inspected():
+    model, train = model_and_training(small_settings(), 6)
+    expected = attention(fresh_engine("array", model, train).export()[0], model, [5, 1, 2])
+    for name in ENGINES_HERE:
+        parameters = fresh_engine(name, model, train).export()[0]
+        np.testing.assert_allclose(attention(parameters, model, [5, 1, 2]), expected, atol=1e-14)
+
+
+@pytest.mark.parametrize("ids", [[], [0] * 7, [6], [-1]])
+def test_ids_that_the_model_cannot_read(ids):
+    model, parameters = fresh()
+    with pytest.raises(ValueError, match="inspection: expected"):
+        attention(parameters, model, ids)
+    with pytest.raises(ValueError, match="missing"):
+        attention({}, model, [0])
+
+
+def test_what_the_model_reads_of_a_text():
+    tokenizer = Tokenizer("abc", "bos_eos")
+    assert ids_of("cab", tokenizer, 4) == [0, 4, 2, 3]
+    for text, error, said in (
+        ("", DataError, "got none"),
+        ("abca", DataError, "at most 3 characters"),
+        ("ax", PrefixError, "'x'"),
+    ):
+        with pytest.raises(error, match=said):
+            ids_of(text, tokenizer, 4)
+
+
+def test_the_principal_plane_is_that_of_the_covariance():
+    vectors = np.random.default_rng(1).normal(size=(9, 5)) * [3, 1, 0.5, 2, 0.1]
+    plane = principal_plane(vectors)
+    values = np.linalg.eigvalsh(np.cov(vectors.T))[::-1]
+    np.testing.assert_allclose(plane.points.var(axis=0, ddof=1), values[:2])
+    np.testing.assert_allclose(plane.shares, values[:2] / values.sum())
+    np.testing.assert_allclose(plane.points.mean(axis=0), 0, atol=1e-12)
+    np.testing.assert_allclose(np.linalg.norm(principal_plane(vectors[:2]).points[0]) * 2,
+                               np.linalg.norm(vectors[0] - vectors[1]))  # fmt: skip
+    rotated = principal_plane(vectors @ np.linalg.qr(np.random.default_rng(2).normal(size=(5, 5)))[0])
+    np.testing.assert_allclose(rotated.points, plane.points)
+
+
+@pytest.mark.parametrize("shape", [(1, 4), (3, 1), (2, 2)])
+def test_awkward_sizes(shape):
+    vectors = np.ones(shape)
+    plane = principal_plane(vectors)
+    assert not plane.points.any()
+    assert not plane.shares.any()
+    np.testing.assert_allclose(cosines(vectors), 1.0)
+
+
+def test_cosines():
+    np.testing.assert_allclose(
+        cosines(np.array([[1.0, 0], [0, 2], [-3, 0], [0, 0]])),
+        [[1, 0, -1, 0], [0, 1, 0, 0], [-1, 0, 1, 0], [0, 0, 0, 0]],
+    )

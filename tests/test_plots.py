@@ -1,0 +1,498 @@
+"""Pictures: that they are real, show the numbers of the run, and stand in nobody's way."""
+
+import json
+import logging
+import math
+import shutil
+import subprocess
+import sys
+import warnings
+from itertools import pairwise
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from motegpt import GPT
+from motegpt.errors import DataError, LibraryUnavailable, RunFolderError, UsageError
+from motegpt.inspection import attention, ids_of
+from motegpt.ngrams import baselines
+from motegpt.views.baselines import baselines_of, common_baselines
+from motegpt.views.runs import Run, labels
+from motegpt.views.sparkline import sparkline
+
+pytest.importorskip("matplotlib")
+from motegpt.views.plots.attention import attention_figure, chosen, panel_size
+from motegpt.views.plots.canvas import drawing, printable, save, symbol
+from motegpt.views.plots.curves import MOST_DIRECT, loss_figure, running_means, spread, y_range
+from motegpt.views.plots.embeddings import mapped, text_figure, vocabulary_figure
+
+SMALL = {"engine": "array", "n_embd": 8, "n_head": 2, "block_size": 8, "log_every": 1}
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Small runs that must not be changed: a, b (wider), deep, and odd (characters no font has)."""
+    folder = tmp_path_factory.mktemp("runs")
+    GPT.train(steps=40, **SMALL).save(folder / "a")
+    GPT.train(steps=40, **{**SMALL, "n_embd": 12}).save(folder / "b")
+    GPT.train(steps=2, **SMALL, n_layer=3).save(folder / "deep")
+    odd = ["日本 b", "a\u0301\u200d", "🚀$x$", "ab\\"]
+    GPT.train(odd, steps=2, **SMALL).save(folder / "odd")
+    return folder
+
+
+@pytest.fixture
+def runs(trained, tmp_path):
+    """A copy of them to play with, in the working folder of the `motegpt` fixture."""
+    return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
+
+
+def read(folder, *names):
+    return [Run.read(str(folder / name)) for name in names]
+
+
+def edit_metrics(run, change):
+    """Rewrite each record of a run by `change(record)`."""
+    path = run / "metrics.jsonl"
+    records = [change(json.loads(line)) for line in path.read_text().splitlines()]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records if record is not None))
+
+
+def lines_of(figure):
+    """The data of every line, as lists of points."""
+    return [[tuple(point) for point in line.get_xydata()] for line in figure.axes[0].get_lines()]
+
+
+def texts_of(figure):
+    """Every visible text."""
+    from matplotlib.text import Text
+
+    return [text.get_text() for text in figure.findobj(Text) if text.get_text() and text.get_visible()]
+
+
+# Curves
+
+
+def test_the_curve_is_that_of_the_metrics(trained):
+    (run,) = read(trained, "a")
+    steps = [(record["step"], record["loss"]) for record in run.records]
+    assert steps[0][0] == 1
+    assert len(steps) == 40
+    raw, means = lines_of(loss_figure([run], window=5))
+    assert raw == steps
+    assert [x for x, _ in means] == [x for x, _ in steps]
+    assert means[20][1] == pytest.approx(np.mean([loss for _, loss in steps[18:23]]))
+    assert lines_of(loss_figure([run], window=1)) == [steps]
+    tokens = [record["tokens"] for record in run.records]
+    assert [x for x, _ in lines_of(loss_figure([run], along="tokens"))[0]] == tokens
+
+
+def test_validation_is_drawn_where_it_was_measured(runs):
+    edit_metrics(runs / "a", lambda r: r | ({"val_loss": 2 + 1 / r["step"]} if r["step"] % 10 == 0 else {}))
+    figure = loss_figure(read(runs, "a"))
+    assert lines_of(figure)[-1] == [(step, 2 + 1 / step) for step in (10, 20, 30, 40)]
+    assert "validation 2.02" in texts_of(figure)
+    assert any("circles: validation" in text for text in texts_of(figure))
+    training, validation = figure.axes[0].get_lines()[-2:]
+    assert training.get_color() == validation.get_color()
+
+
+def test_runs_that_are_all_judged_are_labelled_by_that(runs):
+    for name in "ab":
+        edit_metrics(runs / name, lambda r: r | ({"val_loss": 2.5} if r["step"] % 10 == 0 else {}))
+    texts = texts_of(loss_figure(read(runs, "a", "b")))
+    assert {"n_embd=8 2.50", "n_embd=12 2.50"} <= set(texts)
+    edit_metrics(runs / "b", lambda r: {k: v for k, v in r.items() if k != "val_loss"})
+    texts = texts_of(loss_figure(read(runs, "a", "b")))
+    assert not {"n_embd=8 2.50", "n_embd=12 2.50"} & set(texts)
+
+
+def test_baselines_are_lines_with_names_or_arrows(trained):
+    figure = loss_figure(read(trained, "a"), baselines={"bigram": 2.9, "uniform": 9.0, "oracle": 0.1})
+    (bigram,) = [line for line in lines_of(figure) if {y for _, y in line} == {2.9}]
+    assert [x for x, _ in bigram] == [1, 40]
+    assert {"bigram 2.90", "↑ uniform 9.00", "↓ oracle 0.10"} <= set(texts_of(figure))
+    low, high = figure.axes[0].get_ylim()
+    assert low < 2.9 < high < 9.0
+
+
+def test_the_baselines_of_a_run_are_those_of_its_data(trained):
+    (run,) = read(trained, "a")
+    from motegpt.documents import read_corpus
+
+    ids = [sequence[:9] for sequence in run.tokenizer.encode_all(read_corpus(None).documents)]
+    assert max(map(len, ids)) == 9
+    assert baselines_of(run) == pytest.approx(
+        baselines(ids, ids, len(run.tokenizer.characters) + 1, "documents")
+    )
+    assert baselines_of(run)["uniform"] == pytest.approx(math.log(26))
+    assert common_baselines(read(trained, "a", "b")) == baselines_of(run)
+
+
+def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_path):
+    from motegpt.documents import read_corpus
+    from motegpt.split import split_documents
+
+    for seed in (1, 2):
+        GPT.train(steps=10, **SMALL, val_fraction=0.2, seed=seed).save(tmp_path / str(seed))
+    one, two = read(tmp_path, "1", "2")
+    sides = split_documents(read_corpus(None).documents, 0.2, 1)
+    training, held = ([ids[:9] for ids in one.tokenizer.encode_all(side)] for side in sides)
+    assert baselines_of(one) == pytest.approx(baselines(training, held, 26, "documents"))
+    assert baselines_of(one) != baselines_of(two)
+    with pytest.raises(DataError, match="different data"):
+        common_baselines([one, two])
+    figure = loss_figure([one], baselines=baselines_of(one))
+    assert lines_of(figure)[1] == list(zip(*one.series("val_loss"), strict=True))
+
+
+def test_the_range_is_not_that_of_the_first_step(runs):
+    edit_metrics(runs / "a", lambda r: r | {"loss": 1000.0 if r["step"] == 1 else 2 + r["step"] % 3 / 10})
+    low, high = loss_figure(read(runs, "a")).axes[0].get_ylim()
+    assert 1 < low < 2
+    assert 2.2 < high < 3
+
+
+def test_axes_have_titles_with_units_and_the_other_axis_is_in_bits(trained):
+    figure = loss_figure(read(trained, "a"))
+    axes, texts = figure.axes[0], texts_of(figure)
+    assert axes.get_ylabel() == "loss (nats a token)"
+    assert axes.get_xlabel() == "step"
+    (bits,) = axes.child_axes
+    assert bits.get_ylabel() == "bits per character"
+    figure.draw_without_rendering()
+    assert bits.get_ylim() == pytest.approx([y / math.log(2) for y in axes.get_ylim()])
+    assert "a: loss" in texts
+    assert any("parameters, 1 layer, n_embd 8 · built-in names, 98 documents" in text for text in texts)
+
+
+def test_runs_are_named_by_what_differs(runs):
+    a, b, deep, odd = read(runs, "a", "b", "deep", "odd")
+    assert labels([a, b]) == ["n_embd=8", "n_embd=12"]
+    assert labels([a, deep]) == ["n_layer=1, steps=40", "n_layer=3, steps=2"]
+    assert labels([a, a]) == [str(runs / "a")] * 2
+    assert labels([a, a, b])[2] == "n_embd=12"
+    assert labels([b, odd, deep]) == ["b", "odd", "deep"]
+    texts = texts_of(loss_figure([a, b]))
+    assert "Loss of 2 runs that differ in n_embd" in texts
+    assert [text.rsplit(" ", 1)[0] for text in texts if text.startswith("n_embd=")] == [
+        "n_embd=8",
+        "n_embd=12",
+    ]
+
+
+def test_many_runs_have_a_legend_and_differ_without_colour(trained):
+    figure = loss_figure(read(trained, *["a"] * (MOST_DIRECT + 1)))
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == MOST_DIRECT + 1
+    looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
+    assert len(looks) == MOST_DIRECT + 1
+    with pytest.raises(UsageError, match="at most 28 runs"):
+        loss_figure(read(trained, *["a"] * 29))
+
+
+def test_one_record_none_and_what_is_no_number(runs):
+    edit_metrics(runs / "a", lambda r: r if r["step"] == 1 else None)
+    figure = loss_figure(read(runs, "a"), baselines={"uniform": 3.2})
+    assert [len(line) for line in lines_of(figure)] == [1, 2]
+    save(figure, runs / "one.png")
+    edit_metrics(runs / "b", lambda r: r | {"loss": math.nan} if r["step"] < 20 else r)
+    assert lines_of(loss_figure(read(runs, "b")))[0][0][0] == 20
+    (runs / "b" / "metrics.jsonl").unlink()
+    with pytest.raises(RunFolderError, match="no losses to draw"):
+        loss_figure(read(runs, "b"))
+    edit_metrics(runs / "a", lambda r: r | {"loss": "x"})
+    with pytest.raises(RunFolderError, match="step 1: expected a number for loss, got 'x'"):
+        loss_figure(read(runs, "a"))
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=40), st.integers(1, 50))
+def test_running_means(values, window):
+    means = running_means(values, window)
+    assert len(means) == len(values)
+    assert min(values) - 1e-6 <= min(means)
+    assert max(means) <= max(values) + 1e-6
+    assert means[0] == pytest.approx(values[0]) or window < 3
+    middle = len(values) // 2
+    before, after = (window - 1) // 2, window // 2
+    if before <= middle < len(values) - after:
+        assert means[middle] == pytest.approx(np.mean(values[middle - before : middle + after + 1]), abs=1e-6)
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=9).map(sorted))
+def test_labels_are_spread_but_no_further_than_needed(wanted):
+    found = spread(wanted, 1.0, 0.0, 10.0)
+    assert all(b - a >= 1 - 1e-9 for a, b in pairwise(found))
+    assert min(found) >= -1e-9
+    assert max(found) <= 10 + 1e-9
+    if all(b - a >= 1 for a, b in pairwise(wanted)):
+        assert found == pytest.approx(wanted)
+
+
+def test_the_range_of_equal_losses_is_not_empty():
+    class Flat:
+        losses = means = [2.0] * 3
+        val_losses = ()
+
+    low, high = y_range([Flat], {})
+    assert low < 2 < high
+
+
+# Attention and embeddings
+
+
+def test_attention_panels_show_the_weights(trained):
+    (run,) = read(trained, "deep")
+    figure = attention_figure(run, "emma")
+    panels = [axes for axes in figure.axes if axes.get_title()]
+    assert [axes.get_title() for axes in panels] == [
+        f"layer {i}, head {h}" for i in range(3) for h in range(2)
+    ]
+    maps = attention(run.parameters(), run.config.model, ids_of("emma", run.tokenizer, 8))
+    for panel, weights in zip(panels, maps.reshape(6, 5, 5), strict=True):
+        (image,) = panel.get_images()
+        assert image.get_clim() == (0, 1)
+        shown = image.get_array()
+        np.testing.assert_array_equal(np.tril(shown.filled(0)), np.tril(weights))
+        np.testing.assert_array_equal(shown.mask, np.triu(np.ones((5, 5), bool), 1))
+    assert [tick.get_text() for tick in panels[-2].get_xticklabels()] == list("⊢emma")
+    assert [tick.get_text() for tick in panels[0].get_yticklabels()] == list("⊢emma")
+
+
+def test_layers_and_heads_can_be_chosen_and_the_size_is_bounded(trained):
+    (run,) = read(trained, "deep")
+    figure = attention_figure(run, "emma", layers=[2, 0, 2], heads=[1])
+    assert [axes.get_title() for axes in figure.axes[:2]] == ["layer 0, head 1", "layer 2, head 1"]
+    assert "2 of 3 layers, 1 of 2 heads · ⊢ begins the text" in texts_of(figure)
+    with pytest.raises(UsageError, match="layer: expected 0 to 2, got 3"):
+        attention_figure(run, "emma", layers=[3])
+    assert chosen("head", [], 1) == [0]
+    assert chosen("head", [], 24) == [0, 3, 7, 10, 13, 16, 20, 23]
+    for positions in (2, 16, 1024):
+        for panels in (1, 3, 8):
+            assert 1.2 <= panel_size(positions, panels) <= 12 / panels
+
+
+def test_a_long_text_has_fewer_ticks(tmp_path):
+    GPT.train(["ab" * 50], steps=1, **{**SMALL, "block_size": 100}).save(tmp_path / "long")
+    figure = attention_figure(Run.read(str(tmp_path / "long")), "ab" * 45)
+    labels = [tick.get_text() for tick in figure.axes[1].get_xticklabels()]
+    assert labels[0] == "0"
+    assert len(labels) < 25
+
+
+def test_the_map_of_tokens_has_every_token_once(trained):
+    (run,) = read(trained, "a")
+    figure = vocabulary_figure(run)
+    plane, heat = figure.axes[:2]
+    assert sorted(text.get_text() for text in plane.texts) == sorted([*run.tokenizer.characters, "⊢"])
+    (image,) = heat.get_images()
+    assert image.get_array().shape == (26, 26)
+    np.testing.assert_allclose(np.diag(image.get_array()), 1)
+    points = {text.get_text(): text.get_position()[0] for text in plane.texts}
+    names = [tick.get_text() for tick in heat.get_xticklabels()]
+    assert names == sorted(names, key=points.__getitem__)
+
+
+def test_a_large_vocabulary_is_thinned():
+    vectors = np.arange(1, 2001.0)[:, None] * [1.0, 0.0]
+    assert mapped(vectors, ["U+4E2D"] * 2000) == list(range(1900, 2000))
+    assert mapped(vectors[:9], ["a"] * 9) == list(range(9))
+
+
+def test_the_residual_stream_of_a_text(trained):
+    (run,) = read(trained, "deep")
+    figure = text_figure(run, "emma")
+    titles = [axes.get_title(loc="left") for axes in figure.axes[:4]]
+    assert titles == ["embedded", "after layer 0", "after layer 1", "after layer 2"]
+    assert [text.get_text() for text in figure.axes[0].texts] == list("⊢emma")
+    assert figure.axes[4].get_images()[0].get_array().shape == (5, 5)
+
+
+def test_what_cannot_be_seen_or_drawn_has_a_sign():
+    with drawing():
+        found = [
+            symbol(c) for c in ["<BOS>", "<EOS>", " ", "\t", "a", "é", "中", "🚀", "\u0301", "\u200b", "\x00"]
+        ]
+    assert found == ["⊢", "⊣", "␣", "⇥", "a", "é", "U+4E2D", "U+1F680", "◌\u0301", "U+200B", "U+0000"]
+    assert printable("a 中") == "a U+4E2D"
+
+
+def test_streams_and_bytes_have_pictures_too(tmp_path):
+    (tmp_path / "book.txt").write_text("the cat sat on the mät. " * 20)
+    for name, how in (("s", {"format": "stream"}), ("b", {"tokenizer": "bytes"})):
+        GPT.train(tmp_path / "book.txt", steps=3, **SMALL, **how).save(tmp_path / name)
+    stream, bytes_run = read(tmp_path, "s", "b")
+    figure = attention_figure(stream, "the ät.")
+    labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
+    assert labels == list("the␣ät.")
+    assert "each row adds up to 1" in texts_of(figure)
+    figure = attention_figure(bytes_run, "mät")
+    assert [tick.get_text() for tick in figure.axes[0].get_yticklabels()] == ["⊢", "m", "C3", "A4", "t"]
+    save(vocabulary_figure(bytes_run), tmp_path / "b.svg")
+    assert baselines_of(stream)["uniform"] == pytest.approx(math.log(stream.tokenizer.vocab_size))
+    assert baselines_of(stream)["trigram"] < baselines_of(stream)["unigram"]
+    assert baselines_of(bytes_run)["uniform"] == pytest.approx(math.log(257))
+
+
+# Files
+
+
+def test_a_png_is_one_and_has_its_size(trained, tmp_path):
+    figure = loss_figure(read(trained, "a"))
+    save(figure, tmp_path / "a.PNG", dpi=80)
+    data = (tmp_path / "a.PNG").read_bytes()
+    assert data.startswith(b"\x89PNG\r\n\x1a\n")
+    size = int.from_bytes(data[16:20]), int.from_bytes(data[20:24])
+    assert size == tuple(int(80 * inches) for inches in figure.get_size_inches())
+
+
+@pytest.mark.parametrize("name", ["a", "odd"])
+def test_an_svg_holds_its_labels_as_text_and_no_date(trained, tmp_path, name):
+    (run,) = read(trained, name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        save(vocabulary_figure(run), tmp_path / "e.svg")
+        save(loss_figure([run]), tmp_path / "l.svg")
+    texts = ["".join(node.itertext()) for node in ElementTree.parse(tmp_path / "e.svg").iter(f"{SVG}text")]
+    expected = list("abcdefg⊢") if name == "a" else ["U+65E5", "U+1F680", "U+200D", "◌\u0301", "$", "\\", "␣"]
+    assert set(expected) <= set(texts)
+    assert "loss (nats a token)" in (tmp_path / "l.svg").read_text()
+    assert "date" not in (tmp_path / "l.svg").read_text()
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg"])
+def test_the_same_run_gives_the_same_bytes(trained, tmp_path, suffix):
+    for name in ("one", "two"):
+        save(attention_figure(read(trained, "a")[0], "anna"), (tmp_path / name).with_suffix(suffix))
+    one, two = ((tmp_path / name).with_suffix(suffix).read_bytes() for name in ("one", "two"))
+    assert one == two
+    save(attention_figure(read(trained, "a")[0], "ana"), tmp_path / f"three{suffix}")
+    assert (tmp_path / f"three{suffix}").read_bytes() != one
+
+
+def test_the_users_own_style_is_left_alone_and_does_not_matter(trained, tmp_path):
+    import matplotlib
+
+    save(loss_figure(read(trained, "a")), tmp_path / "one.svg")
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red"}):
+        before = matplotlib.rcParams.copy()
+        save(loss_figure(read(trained, "a")), tmp_path / "two.svg")
+        assert matplotlib.rcParams.copy() == before
+    assert (tmp_path / "one.svg").read_bytes() == (tmp_path / "two.svg").read_bytes()
+    assert logging.getLogger("matplotlib").level == logging.NOTSET
+
+
+# The command
+
+
+def test_plot_writes_what_it_says(motegpt, runs):
+    edit_metrics(runs / "b", lambda r: r | {"val_loss": r["loss"]})
+    for words, name in (
+        (["a"], "a-loss.png"),
+        (["a", "b", "--x", "tokens", "--smooth", 3], "a-and-others-loss.png"),
+        (["a", "--attention", "em ma".replace(" ", "")], "a-attention-emma.png"),
+        (["a", "--embeddings"], "a-embeddings.png"),
+        (["a", "--embeddings", "anna"], "a-embeddings-anna.png"),
+        (["a", "--out", "x.svg", "--no-baselines"], "x.svg"),
+    ):
+        ended = motegpt("plot", *words)
+        assert (ended.code, ended.out, ended.err) == (0, f"{name}\n", ""), ended
+        assert (runs / name).stat().st_size > 5000
+
+
+def test_a_picture_is_not_overwritten_unless_told(motegpt, runs):
+    (runs / "a-loss.png").write_text("precious")
+    ended = motegpt("plot", "a")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "a-loss.png is there already; choose another, or --overwrite" in ended.err
+    assert (runs / "a-loss.png").read_text() == "precious"
+    assert motegpt("plot", "a", "--overwrite").code == 0
+    assert (runs / "a-loss.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_file_that_appears_while_a_picture_is_drawn_is_kept(trained, tmp_path, monkeypatch):
+    from motegpt.views.plots import canvas
+
+    monkeypatch.setattr(canvas, "check_out", lambda path, overwrite: None)
+    (tmp_path / "a.png").write_text("precious")
+    with pytest.raises(UsageError, match="cannot be written"):
+        save(loss_figure(read(trained, "a")), tmp_path / "a.png")
+    assert (tmp_path / "a.png").read_text() == "precious"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["nowhere"], "no such run folder"),
+        ([], "missing argument"),
+        (["a", "--out", "a.pdf"], "expected a file named *.png or *.svg, got a.pdf"),
+        (["a", "--out", "no/such/a.png"], "cannot be written"),
+        (["a", "--attention", "emmaÖ"], "expected only characters of the training data"),
+        (["a", "--attention", ""], "at least one character"),
+        (["a", "--attention", "emma" * 3], "at most 7 characters"),
+        (["a", "--embeddings", ""], "at least one character"),
+        (["a", "--attention", "em", "--embeddings"], "got both"),
+        (["a", "--attention", "em", "--layer", 1], "layer: expected 0 to 0, got 1"),
+        (["a", "b", "--attention", "em"], "expected one run for --attention, got 2"),
+        (["a", "--embeddings", "--smooth", 2], "belong to loss curves"),
+        (["a", "--head", 0], "belong to --attention"),
+        (["a", "--smooth", 0], "x>=1"),
+    ],
+    ids=str,
+)
+def test_wrong_use_is_one_line_and_nothing_is_drawn(motegpt, runs, words, said):
+    ended = motegpt("plot", *words)
+    assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
+    assert said in ended.err.lower() or said in ended.err
+    assert not [path for path in runs.iterdir() if path.suffix]
+
+
+def test_data_that_are_gone_or_changed_cost_the_baselines_alone(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("anna\nbob\n")
+    assert motegpt("train", "list.txt", "--steps", 3, "--engine", "array", "--out", "run", "-n", 1).code == 0
+    assert motegpt("plot", "run").err == ""
+    (tmp_path / "list.txt").write_text("anna\nbob\nc\n")
+    ended = motegpt("plot", "run", "--out", "b.png")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (0, "b.png\n", 1)
+    assert "drawn without baselines" in ended.err
+    assert "is not what the run began with" in ended.err
+    (tmp_path / "list.txt").unlink()
+    assert "no such file" in motegpt("plot", "run", "--out", "c.png").err
+    assert motegpt("plot", "run", "--out", "d.png", "--no-baselines").err == ""
+
+
+def test_a_missing_matplotlib_is_one_line(motegpt, runs, monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    ended = motegpt("plot", "a")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert "pip install 'motegpt[plot]'" in ended.err
+    assert not (runs / "a-loss.png").exists()
+    with pytest.raises(LibraryUnavailable), drawing():
+        pass
+
+
+def test_nothing_of_matplotlib_is_said_even_on_a_machine_without_a_home(runs, tmp_path):
+    (tmp_path / "no_home").write_text("")
+    environment = {"PATH": "", "HOME": str(tmp_path / "no_home" / "x"), "PYTHONUTF8": "1"}
+    program = (
+        "import sys; from motegpt.views.cli import _run\n"
+        "assert _run(['plot', 'odd', '--no-baselines'], False) == 0\n"
+        "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=runs, env=environment, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "odd-loss.png\n", "")
+
+
+def test_sparklines():
+    assert sparkline([], [], 9) == ""
+    assert sparkline([1], [2.0], 3) == "▁▁▁"
+    assert sparkline(range(8), range(8), 8) == "▁▂▃▄▅▆▇█"
+    assert sparkline([0, 9], [1, 2], 4, levels="ab") == "aaab"
+    assert sparkline([5], [1.5], 4, x_range=(0, 10), y_range=(1, 2), levels="abc") == "  bb"
