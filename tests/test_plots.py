@@ -462,7 +462,7 @@ def test_data_that_are_gone_or_changed_cost_the_baselines_alone(motegpt, tmp_pat
     assert "drawn without baselines" in ended.err
     assert "is not what the run began with" in ended.err
     (tmp_path / "list.txt").unlink()
-    assert "no such file" in motegpt("plot", "run", "--out", "c.png").err
+    assert "is gone" in motegpt("plot", "run", "--out", "c.png").err
     assert motegpt("plot", "run", "--out", "d.png", "--no-baselines").err == ""
 
 
