@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from motegpt.batches import Plan, plan_of, sequences_to_judge
-from motegpt.checkpoint import RunConfig, RunFolder, Source, TrainerState
+from motegpt.checkpoint import Best, RunConfig, RunFolder, Source, TrainerState
 from motegpt.config import (
     DataConfig,
     ModelConfig,
@@ -32,7 +32,7 @@ from motegpt.schedule import learning_rate
 from motegpt.source import check_same
 from motegpt.split import split
 from motegpt.tokenizer import Tokenizer
-from motegpt.validation import Best, Validation
+from motegpt.validation import Validation
 
 if TYPE_CHECKING:
     from motegpt.documents import Corpus
