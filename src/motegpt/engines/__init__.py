@@ -17,12 +17,14 @@ ENGINES: dict[str, str] = {
     "scalar": "motegpt.engines.scalar.engine:ScalarEngine",
     "array": "motegpt.engines.array.engine:ArrayEngine",
     "native": "motegpt.engines.native.engine:NativeEngine",
+    "torch": "motegpt.engines.torch.engine:TorchEngine",
 }
 PREFERRED, FALLBACK = "native", "array"
 NEEDS: dict[str, str] = {
     "scalar": "nothing but Python",
     "array": "NumPy: pip install numpy",
     "native": "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
+    "torch": "PyTorch: pip install 'motegpt[torch]'",
 }
 
 
