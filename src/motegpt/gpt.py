@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from motegpt.checkpoint import RunFolder
 from motegpt.config import SampleConfig, section_of
 from motegpt.documents import corpus_of, read_corpus
-from motegpt.engines import default_engine
+from motegpt.engines import check_settings, default_engine
 from motegpt.errors import SettingError
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import Lcg
@@ -55,6 +55,7 @@ class GPT:
         merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
         for name in settings:
             section_of(name)
+        check_settings(engine, settings)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
         deduplicate = bool(merged.get("deduplicate", False))
@@ -71,6 +72,7 @@ class GPT:
         """The model in a run folder; RunFolderError if there is none, or it is damaged."""
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
+        config = config.replace(train=config.train.replace(device=None))  # the one it was trained on may be gone
         if engine is not None:
             train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
             config = config.replace(engine=engine, train=train)

@@ -50,7 +50,7 @@ class Adam:
         self._next = 0
 
     def step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None = None) -> None:
-        """The update of step `step` (from 0), in place; skip: a tensor that is 1 where there is to be none."""
+        """The update of step `step` (from 0), in place; skip: a tensor, 1 where there is to be none."""
         if self._fused:
             self._fused_step(w, dw, step, skip)
         elif skip is None or not skip.item():

@@ -45,7 +45,7 @@ def choose_device(train: TrainConfig, local_rank: int) -> torch.device:
         "mps": torch.backends.mps.is_available() and train.dtype != "float64",
         "cpu": True,
     }
-    kind = train.device or next(name for name, there in here.items() if there)
+    kind: str = train.device or next(name for name, there in here.items() if there)
     if kind == "mps" and train.dtype == "float64":
         raise SettingError("device: mps has no float64; try --dtype float32 or --device cpu")
     if not here[kind]:

@@ -8,7 +8,7 @@ batch; weights of sequences are those of the whole batch, so losses and gradient
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
@@ -26,6 +26,19 @@ from motegpt.errors import RankLost
 
 STEP_TIMEOUT = timedelta(minutes=10)  # how long a rank waits for the others within a step
 WAIT_TIMEOUT = timedelta(days=7)  # and for rank 0 between chunks, while that samples or saves
+
+# What the messages of gloo's and NCCL's errors contain where a peer is gone.
+SIGNS_OF_LOSS = (
+    "Connection closed",
+    "Connection reset",
+    "Connection refused",
+    "Broken pipe",
+    "imed out",
+    "timeout",
+    "recvValue failed",
+    "sendBytes failed",
+    "NCCL",
+)
 
 
 class Ranks:
@@ -60,12 +73,6 @@ class Ranks:
         dist.all_reduce(x)
         return x
 
-    def dismiss(self) -> None:
-        """Rank 0: let the others end, those that are still there, and end itself."""
-        with suppress(RankLost):
-            self.tell("stop")
-        self.leave()
-
     def leave(self) -> None:
         """End what was joined."""
         if dist.is_initialized():
@@ -86,22 +93,20 @@ class Ranks:
 
 
 def is_about_others(error: BaseException) -> bool:
-    """Whether an exception of a collective operation says that a peer is gone, and not that it was misused."""
-    signs = ("Connection closed", "Connection reset", "Broken pipe", "Timed out", "timed out", "Socket Timeout")
-    signs += ("closed by peer", "recvValue failed", "sendBytes failed", "NCCL", "failed to recv")
-    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in signs)
+    """Whether an error of a collective operation says that a peer is gone, and not that it was misused."""
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in SIGNS_OF_LOSS)
 
 
 def replicated(network: Transformer, device: torch.device) -> DistributedDataParallel:
     """The network with every rank's gradients summed on the way back, while the rest is still computed."""
     replica = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
-    replica.register_comm_hook(None, _sum)
+    replica.register_comm_hook(None, lambda _, bucket: _summed(bucket.buffer()))
     return replica
 
 
-def _sum(state: object, bucket: dist.GradBucket) -> torch.futures.Future[Tensor]:
+def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:
     """The sum over ranks, where DistributedDataParallel of itself takes the mean."""
-    work = dist.all_reduce(bucket.buffer(), async_op=True)
+    work = dist.all_reduce(gradients, async_op=True)
     future: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
     return future
 
@@ -122,7 +127,7 @@ def local(x: Tensor) -> Tensor:
 
 
 def sum_now(network: Transformer, now: bool) -> None:
-    """Whether the next backward of a sharded network sums over the ranks, or keeps its gradients to add to."""
+    """Whether the next backward of a sharded network sums over the ranks, or keeps what is to be summed."""
     assert isinstance(network, FSDPModule)
     network.set_requires_gradient_sync(now)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from motegpt.engines.torch.decoder import TorchDecoder
 from motegpt.engines.torch.device import choose_device, float32_products, matrix_peak, told_when_full
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.ops import Fused, Written
-from motegpt.errors import SettingError
+from motegpt.errors import RankLost, SettingError
 from motegpt.parameters import parameter_table, same_names
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ class TorchEngine(Engine):
     def follow(self, plan: Plan) -> None:
         """On every rank but the first: do what rank 0 does, until it stops. RankLost if it is gone."""
         assert self._ranks is not None
-        actions = {
+        actions: dict[str, Callable[..., object]] = {
             "train": lambda start, count: self._train(plan, start, count),
             "gradients": self._gradients,
             "export": self._export,
@@ -107,12 +107,19 @@ class TorchEngine(Engine):
         }
         while (words := self._ranks.heard())[0] != "stop":
             actions[words[0]](*words[1:])
-        self._ranks.leave()
+
+    def dismiss(self) -> None:
+        """On rank 0: end what the others do in `follow`."""
+        self._tell("stop")
 
     def close(self) -> None:
-        """Let the other ranks go."""
-        if self._ranks is not None and self._ranks.rank == 0:
-            self._ranks.dismiss()
+        """Leave the other ranks; rank 0 lets go first those that are still there."""
+        if self._ranks is None:
+            return
+        if self._ranks.rank == 0:
+            with suppress(RankLost):
+                self.dismiss()
+        self._ranks.leave()
 
     def _train(self, plan: Plan, start: int, count: int) -> list[float]:
         self._whole = None
@@ -268,7 +275,9 @@ class TorchEngine(Engine):
 def check_combination(train: TrainConfig) -> None:
     """SettingError for settings that cannot go together."""
     if train.autocast is not None and train.dtype != "float32":
-        raise SettingError(f"autocast: expected parameters in float32, got {train.dtype}; add --dtype float32")
+        raise SettingError(
+            f"autocast: expected parameters in float32, got {train.dtype}; add --dtype float32"
+        )
     if train.autocast == "float16" and train.clip_node is not None:
         raise SettingError(
             "clip_node: cannot go with --autocast float16, whose gradients are scaled; try bfloat16"

@@ -103,7 +103,8 @@ class Transformer(nn.Module):
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, T, C) -> (B, H, T, D)"""
-    return x.unflatten(-1, (heads, -1)).transpose(1, 2)
+    b, t, c = x.shape
+    return x.view(b, t, heads, c // heads).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:

@@ -67,7 +67,7 @@ class Written:
     def node(self, x: Tensor) -> Tensor:
         bound = self._bound
         if bound is not None and x.requires_grad:
-            x.register_hook(lambda dx: dx.clamp(-bound, bound))
+            x.register_hook(lambda dx: dx.clamp(-bound, bound))  # type: ignore[no-untyped-call]
         return x
 
     def rmsnorm(self, x: Tensor, eps: float) -> Tensor:

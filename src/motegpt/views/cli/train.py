@@ -6,20 +6,30 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import click
 
+from motegpt import ranks
 from motegpt.checkpoint import RunFolder
 from motegpt.documents import IN_MEMORY, read_corpus
-from motegpt.engines import ENGINES, PREFERRED, default_engine, why_unavailable
+from motegpt.engines import (
+    ENGINES,
+    MANY_PROCESSES,
+    PREFERRED,
+    check_settings,
+    default_engine,
+    why_unavailable,
+)
 from motegpt.errors import UsageError
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
 from motegpt.views import console
+from motegpt.views.cli.processes import follow, lead
 from motegpt.views.cli.options import given_settings, merge, preset_names, read_toml, setting_flags
 
 
@@ -55,6 +65,7 @@ def command(
     file = read_toml(config)
     preset, engine = preset or file.pop("preset", None), engine or file.pop("engine", None)
     given = {**file, **given_settings(flags)}
+    engine = _engine_for_all(engine)
     if resumed is None:
         trainer = _start(data, preset or DEFAULT_PRESET, engine or default_engine(), given, out, overwrite)
     elif out or overwrite or preset:
@@ -65,7 +76,19 @@ def command(
         trainer = _continue(resumed, data, given, engine, until)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    return _train(trainer, until)
+    return lead(trainer, partial(_train, trainer, until)) if ranks.rank() == 0 else follow(trainer)
+
+
+def _engine_for_all(engine: str | None) -> str | None:
+    """The engine that was asked for; where torchrun started several processes, one that all can share."""
+    if ranks.world_size() == 1:
+        return engine
+    if engine not in (None, MANY_PROCESSES):
+        raise UsageError(
+            f"engine: torchrun started {ranks.world_size()} processes, but the {engine} engine trains in "
+            f"one; try --engine {MANY_PROCESSES}"
+        )
+    return MANY_PROCESSES
 
 
 def _start(
@@ -73,8 +96,11 @@ def _start(
 ) -> Trainer:
     """A fresh run; everything is checked before anything is written."""
     settings = fitting_dtype(engine, merge(preset, given), asked="dtype" in given)
-    trainer = prepare(read_corpus(data, bool(settings.get("deduplicate"))), settings, engine)
+    check_settings(engine, given)
     if out is not None:
+        RunFolder(out).check_free(overwrite)
+    trainer = prepare(read_corpus(data, bool(settings.get("deduplicate"))), settings, engine)
+    if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
     return trainer
 
@@ -91,6 +117,7 @@ def _continue(
     """A saved run, its metrics cut back to its last checkpoint."""
     folder = RunFolder(run)
     config = folder.config()
+    check_settings(engine or config.engine, given)
     if engine is not None:
         fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
         given = {"dtype": fitted["dtype"], **given}
@@ -110,7 +137,8 @@ def _continue(
         raise UsageError(
             f"until: {run} has done {trainer.done} steps already; expected a later step, got {until}"
         )
-    folder.cut_metrics(trainer.done)
+    if ranks.rank() == 0:
+        folder.cut_metrics(trainer.done)
     return trainer
 
 
