@@ -1,4 +1,4 @@
-"""Training in several processes: the same numbers as in one, from any number to any other, and when one dies."""
+"""Training in several processes: the numbers of one, resuming in another number, and when one dies."""
 
 import json
 import os

@@ -72,7 +72,9 @@ class GPT:
         """The model in a run folder; RunFolderError if there is none, or it is damaged."""
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
-        config = config.replace(train=config.train.replace(device=None))  # the one it was trained on may be gone
+        config = config.replace(
+            train=config.train.replace(device=None)
+        )  # the one it was trained on may be gone
         if engine is not None:
             train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
             config = config.replace(engine=engine, train=train)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from motegpt.batches import Plan, cut_sequences
@@ -68,9 +70,11 @@ class Problem:
         return self.plan.batch_size * sum(lengths) / len(lengths)
 
 
-def problem_of(work: Work, corpus: Corpus, dtype: str) -> Problem:
-    """The model, the training and the batches of a work."""
-    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6}
+def problem_of(
+    work: Work, corpus: Corpus, dtype: str, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Problem:
+    """The model, the training and the batches of a work, with some settings changed."""
+    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6, **changes}
     if work.whole:
         chance, length = random.Random(0), settings["block_size"] + 1
         vocabulary = RANDOM_VOCABULARY

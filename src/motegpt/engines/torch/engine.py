@@ -55,6 +55,7 @@ class TorchEngine(Engine):
         self._loss: nn.Module = torch.compile(self._replica) if train.compile else self._replica  # type: ignore[assignment]
         self._scale = LossScale(self.device) if train.autocast == "float16" else None
         self._whole: Transformer | None = None
+        self._peak: float | None = None
 
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
         groups = [(parameters, self._local_parameters())]
@@ -93,8 +94,10 @@ class TorchEngine(Engine):
         return TorchDecoder(self._whole_network(), self.model, n)
 
     def peak(self) -> float:
-        """Operations a second of all devices in matrix products, at best."""
-        return matrix_peak(self.device, self.settings) * ranks.world_size()
+        """Operations a second of all devices in matrix products, at best; found out once."""
+        if self._peak is None:
+            self._peak = matrix_peak(self.device, self.settings) * ranks.world_size()
+        return self._peak
 
     def follow(self, plan: Plan) -> None:
         """On every rank but the first: do what rank 0 does, until it stops. RankLost if it is gone."""

@@ -29,8 +29,8 @@ from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
 from motegpt.views import console
-from motegpt.views.cli.processes import follow, lead
 from motegpt.views.cli.options import given_settings, merge, preset_names, read_toml, setting_flags
+from motegpt.views.cli.processes import follow, lead
 
 
 @click.command()
