@@ -52,7 +52,7 @@ def choose_device(train: TrainConfig, local_rank: int) -> torch.device:
         raise SettingError(
             f"device: expected one that PyTorch {torch.__version__} finds here "
             f"({', '.join(name for name, there in here.items() if there)}), got {kind}; "
-            "leave out --device, or install a driver and a PyTorch for it"
+            f"try --device cpu, or install a driver and a PyTorch for {kind}"
         )
     if kind != "cuda":
         return torch.device(kind)
