@@ -4,6 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# PyTorch as the tests use it: the build for the processor, without the gigabytes that a GPU needs.
+TORCH := torch==2.13.0
+TORCH_FOR_CPU := --index-url https://download.pytorch.org/whl/cpu
+
 CORE := CMakeLists.txt $(wildcard cpp/*.cpp cpp/motegpt/*.hpp)
 
 .PHONY: train test check format wheel sanitize fallback bench clean
@@ -62,4 +66,8 @@ clean:                     ## forget what was built and installed
 $(STAMP): pyproject.toml $(CORE)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	! $(BIN)/python -m pip install --disable-pip-version-check --dry-run $(TORCH) | grep -q nvidia \
+	    && pip_index= || pip_index="$(TORCH_FOR_CPU)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$pip_index $(TORCH) \
+	    || echo 'no $(TORCH) for this machine: the tests of the torch engine are skipped'
 	touch $@

@@ -152,10 +152,42 @@ class TrainConfig(Settings):
     )
     dtype: Literal["float64", "float32"] = setting("Precision of the arithmetic.")
     threads: int | None = setting(
-        "Native engine: most threads it uses; every core if none.", default=None, at_least=1, at_most=256
+        "Native engine: most threads it uses; every core if none.",
+        default=None,
+        at_least=1,
+        at_most=256,
+        engines=("native",),
     )
     checkpoint_activations: bool = setting(
-        "Native engine: keep only the inputs of layers, compute the rest again.", default=False
+        "Native and torch: keep only the inputs of layers, compute the rest again.",
+        default=False,
+        engines=("native", "torch"),
+    )
+    device: Literal["cpu", "cuda", "mps"] | None = setting(
+        "Torch: where it computes; the best there is if none.", default=None, engines=("torch",)
+    )
+    autocast: Literal["bfloat16", "float16"] | None = setting(
+        "Torch: multiply matrices in 16 bits, keep parameters in float32.", default=None, engines=("torch",)
+    )
+    tf32: bool = setting(
+        "Torch: a CUDA GPU may round the factors of float32 products to 10 bits.",
+        default=False,
+        engines=("torch",),
+    )
+    compile: bool = setting(
+        "Torch: compile the model before its first step.", default=False, engines=("torch",)
+    )
+    accumulate: int = setting(
+        "Torch: do a batch in so many parts, one after the other.",
+        default=1,
+        at_least=1,
+        at_most=LARGEST_SIZE,
+        engines=("torch",),
+    )
+    shard: bool = setting(
+        "Torch: each process of torchrun holds only its part of the parameters.",
+        default=False,
+        engines=("torch",),
     )
     log_every: int = setting("Report the loss every so many steps.", at_least=1)
     sample_every: int | None = setting(

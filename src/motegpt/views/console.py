@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 import click
 
 from motegpt.parameters import parameter_count
+from motegpt.views.utilisation import utilisation
 
 if TYPE_CHECKING:
     from motegpt.train import Chunk, StepRecord, Trainer
@@ -143,7 +144,9 @@ class LiveReport(PlainReport):
         self._tokens += chunk.tokens
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
+        share = utilisation(self.trainer, tokens)
         speed = f"{_short(steps)} steps/s · {_short(tokens)} tokens/s"
+        speed += "" if share is None else f" · {share:.0%} MFU"
         self._progress.update(self._task, completed=chunk.done, loss=chunk.losses[-1], speed=speed)
         for line in self.lines(chunk):
             self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)

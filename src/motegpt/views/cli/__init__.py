@@ -12,7 +12,8 @@ from typing import Any
 
 import click
 
-from motegpt.errors import MotegptError
+from motegpt import ranks
+from motegpt.errors import MotegptError, UsageError
 from motegpt.views.console import QUIET
 
 COMMANDS = {
@@ -98,6 +99,8 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _report(error: BaseException) -> int:
     """One line on standard error; returns the exit code."""
+    if ranks.local_rank() > 0 and isinstance(error, UsageError | click.UsageError):
+        return error.exit_code  # the first process of this machine says the same
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("motegpt: interrupted", err=True)
         return 130
@@ -109,7 +112,8 @@ def _report(error: BaseException) -> int:
         click.echo(f"{where}: {_one_line(error.format_message())}; {where} --help explains", err=True)
         return error.exit_code
     if isinstance(error, MotegptError):
-        click.echo(f"motegpt: {_one_line(str(error))}", err=True)
+        who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
+        click.echo(f"{who}: {_one_line(str(error))}", err=True)
         return error.exit_code
     if isinstance(error, MemoryError):
         click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)

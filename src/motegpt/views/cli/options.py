@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -40,13 +40,15 @@ class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 NONE = object()  # said on the command line; None there means not said
 
 
-def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
-    """Decorate a command with a flag for every setting of some sections."""
+def setting_flags(
+    sections: Iterable[str], only: Collection[str] | None = None
+) -> Callable[[Command], Command]:
+    """Decorate a command with a flag for every setting of some sections, or for those in `only`."""
 
     def decorate(command: Command) -> Command:
         for section in reversed(list(sections)):
             for name, kind in reversed(kinds(SECTIONS[section]).items()):
-                if name not in FOUND_FROM_DATA:
+                if name not in FOUND_FROM_DATA and (only is None or name in only):
                     command = _flag(name, kind)(command)
         return command
 
