@@ -192,6 +192,23 @@ def test_compiled_is_the_same(monkeypatch):
     assert len(compiled) == 1
 
 
+def test_small_steps_take_one_thread_and_the_setting_wins(monkeypatch):
+    from motegpt.engines.torch.model import Transformer
+
+    seen, forward = [], Transformer.forward
+
+    def watched(self, *arguments):
+        seen.append(torch.get_num_threads())
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(Transformer, "forward", watched)
+    before = torch.get_num_threads()
+    for changes in ({}, {"threads": 2}, {"block_size": 4096, "n_embd": 256, "batch_size": 4}):
+        small_engine("torch", {**SINGLE, **changes}).train(plan_of(), 0, 1)
+    assert seen == [1, 2, before]
+    assert torch.get_num_threads() == before
+
+
 def test_batches_are_made_ahead_and_in_order():
     from motegpt.engines.torch.batches import AHEAD, made_ahead
 

@@ -17,7 +17,14 @@ from motegpt.engines.torch import distributed
 from motegpt.engines.torch.adam import Adam, LossScale, clip_gradient
 from motegpt.engines.torch.batches import Part, check_division, made_ahead, part_of, parts_of
 from motegpt.engines.torch.decoder import TorchDecoder
-from motegpt.engines.torch.device import choose_device, float32_products, matrix_peak, told_when_full
+from motegpt.engines.torch.device import (
+    choose_device,
+    fitting_threads,
+    float32_products,
+    matrix_peak,
+    processor_threads,
+    told_when_full,
+)
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.ops import Fused, Written
 from motegpt.errors import RankLost, SettingError
@@ -56,6 +63,7 @@ class TorchEngine(Engine):
         self._scale = LossScale(self.device) if train.autocast == "float16" else None
         self._whole: Transformer | None = None
         self._peak: float | None = None
+        self._threads = fitting_threads(model, train)
 
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
         groups = [(parameters, self._local_parameters())]
@@ -255,6 +263,7 @@ class TorchEngine(Engine):
             if self._ranks is not None:
                 stack.enter_context(self._ranks.together())
             stack.enter_context(float32_products(self.device, self.settings.tf32))
+            stack.enter_context(processor_threads(self._threads))
             yield
 
     @contextmanager
