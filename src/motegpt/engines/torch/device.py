@@ -33,8 +33,8 @@ PEAKS: dict[str, tuple[float, float, float, float]] = {
     "RTX 4090": (1.29, 82.6, 82.6, 165.2),
     "RTX 3090": (0.56, 35.6, 35.6, 71.0),
 }
-# Operations of a step. Below it a second thread gains nothing where the processor is idle, and costs threefold
-# where another program holds its core (docs/log.md has the times).
+# Operations of a step. Below it a second thread gains nothing where the processor is idle, and costs
+# threefold where another program holds its core (docs/log.md has the times).
 ONE_THREAD_BELOW = 1e8
 PEAK_SIZE, PEAK_RUNS = 768, 4  # of the product that is timed where the table has no figure
 
@@ -133,10 +133,7 @@ def matrix_peak(device: torch.device, train: TrainConfig) -> float:
 
 
 def _timed_peak(device: torch.device, dtype: torch.dtype, tf32: bool) -> float:
-    a = torch.ones((# Operations of a step. Below it a second thread gains nothing where the processor is idle, and costs threefold
-# where another program holds its core (docs/log.md has the times).
-ONE_THREAD_BELOW = 1e8
-PEAK_SIZE, PEAK_SIZE), dtype=dtype, device=device)
+    a = torch.ones((PEAK_SIZE, PEAK_SIZE), dtype=dtype, device=device)
     times = []
     with float32_products(device, tf32):
         for _ in range(PEAK_RUNS):
