@@ -110,6 +110,20 @@ def told_when_full(device: torch.device, train: TrainConfig) -> Iterator[None]:
         raise OutOfMemory(f"{device}: out of memory; try {', '.join(what_needs_less(train))}") from None
 
 
+@contextmanager
+def told_when_not_compiled() -> Iterator[None]:
+    """Turn torch.compile's own errors into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise SettingError(
+            f"compile: PyTorch could not compile the model here ({str(error).splitlines()[0][:120]}); leave "
+            "out --compile, or install a C++ compiler"
+        ) from error
+
+
 def what_needs_less(train: TrainConfig) -> list[str]:
     """Flags that save memory and are not in use yet."""
     flags = [f"--accumulate {2 * train.accumulate}"] if train.batch_size >= 2 * train.accumulate else []

@@ -24,6 +24,7 @@ from motegpt.engines.torch.device import (
     matrix_peak,
     processor_threads,
     told_when_full,
+    told_when_not_compiled,
 )
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.ops import Fused, Written
@@ -147,7 +148,10 @@ class TorchEngine(Engine):
 
         def make(step: int) -> list[Part]:
             parts = parts_of(plan.batch(step), size, rank, self.settings.accumulate, self._dtype)
-            return [part.pinned() for part in parts] if self.device.type == "cuda" else parts
+            if self.device.type == "cuda":
+                torch.cuda.set_device(self.device)  # each thread has its own; pinning would wake up GPU 0
+                parts = [part.pinned() for part in parts]
+            return parts
 
         made = map(make, steps) if self.device.type == "cpu" else made_ahead(make, steps)
         return ([part.to(self.device) for part in parts] for parts in made)
@@ -260,6 +264,7 @@ class TorchEngine(Engine):
         """What surrounds all work on the device: its precision, and clear words where it fails."""
         with ExitStack() as stack:
             stack.enter_context(told_when_full(self.device, self.settings))
+            stack.enter_context(told_when_not_compiled())
             if self._ranks is not None:
                 stack.enter_context(self._ranks.together())
             stack.enter_context(float32_products(self.device, self.settings.tf32))
