@@ -12,7 +12,7 @@ import pytest
 from motegpt import GPT
 from motegpt.batches import Batch, DocumentPlan
 from motegpt.engines import check_settings, why_unavailable
-from motegpt.errors import OutOfMemory, RankLost, SettingError
+from motegpt.errors import OutOfMemory, RankLost, SettingError, UsageError
 from motegpt.presets import settings_of
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
 from tests.tolerances import GRADIENT, relative_error
@@ -190,6 +190,48 @@ def test_compiled_is_the_same(monkeypatch):
         expected, rel=1e-12
     )
     assert len(compiled) == 1
+
+
+def test_a_model_that_cannot_be_compiled_is_one_line(monkeypatch):
+    from torch._dynamo.exc import BackendCompilerFailed
+    from torch._dynamo.exc import TorchDynamoException as Failed
+
+    def compile_nothing(module):
+        def call(*_):
+            raise Failed("No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
+
+        return call
+
+    assert issubclass(BackendCompilerFailed, Failed)
+    monkeypatch.setattr(torch, "compile", compile_nothing)
+    with pytest.raises(SettingError, match=r"here \(No working C\+\+ compiler found\); leave out --compile"):
+        small_engine("torch", small_settings(compile=True)).gradients(random_batch(1))
+
+
+def test_a_rank_that_follows_cannot_lead():
+    from motegpt.engines.torch.distributed import Ranks
+
+    ranks = Ranks.__new__(Ranks)
+    ranks.rank, ranks.size = 1, 2
+    with pytest.raises(UsageError, match="rank 1 of 2 only follows rank 0"):
+        ranks.tell("train", 0, 1)
+
+
+def test_small_steps_take_one_thread_and_the_setting_wins(monkeypatch):
+    from motegpt.engines.torch.model import Transformer
+
+    seen, forward = [], Transformer.forward
+
+    def watched(self, *arguments):
+        seen.append(torch.get_num_threads())
+        return forward(self, *arguments)
+
+    monkeypatch.setattr(Transformer, "forward", watched)
+    before = torch.get_num_threads()
+    for changes in ({}, {"threads": 2}, {"block_size": 4096, "n_embd": 256, "batch_size": 4}):
+        small_engine("torch", {**SINGLE, **changes}).train(plan_of(), 0, 1)
+    assert seen == [1, 2, before]
+    assert torch.get_num_threads() == before
 
 
 def test_batches_are_made_ahead_and_in_order():

@@ -152,11 +152,11 @@ class TrainConfig(Settings):
     )
     dtype: Literal["float64", "float32"] = setting("Precision of the arithmetic.")
     threads: int | None = setting(
-        "Native engine: most threads it uses; every core if none.",
+        "Native and torch: most threads of the processor; as many as help if none.",
         default=None,
         at_least=1,
         at_most=256,
-        engines=("native",),
+        engines=("native", "torch"),
     )
     checkpoint_activations: bool = setting(
         "Native and torch: keep only the inputs of layers, compute the rest again.",

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from motegpt.errors import OutOfMemory, SettingError
+from motegpt.parameters import parameter_count
 
 if TYPE_CHECKING:
-    from motegpt.config import TrainConfig
+    from motegpt.config import ModelConfig, TrainConfig
 
 # Dense matrix products, in 10¹² operations a second, by what the device's name contains: float64, float32,
 # TF32 (float32 where there is none), and 16 bits summed in 32. The first that fits counts.
@@ -32,6 +33,9 @@ PEAKS: dict[str, tuple[float, float, float, float]] = {
     "RTX 4090": (1.29, 82.6, 82.6, 165.2),
     "RTX 3090": (0.56, 35.6, 35.6, 71.0),
 }
+# Operations of a step. Below it a second thread gains nothing where the processor is idle, and costs
+# threefold where another program holds its core (docs/log.md has the times).
+ONE_THREAD_BELOW = 1e8
 PEAK_SIZE, PEAK_RUNS = 768, 4  # of the product that is timed where the table has no figure
 
 
@@ -79,6 +83,23 @@ def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
 
 
 @contextmanager
+def processor_threads(threads: int | None) -> Iterator[None]:
+    """Let PyTorch use at most so many threads of the processor, while this lasts; None: as it likes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def fitting_threads(model: ModelConfig, train: TrainConfig) -> int | None:
+    """The setting; without one a single thread where a step is so small that a second brings nothing."""
+    operations = 6.0 * parameter_count(model) * train.batch_size * model.block_size
+    return train.threads or (1 if operations < ONE_THREAD_BELOW else None)
+
+
+@contextmanager
 def told_when_full(device: torch.device, train: TrainConfig) -> Iterator[None]:
     """Turn a device's being out of memory into one line that says what would need less."""
     try:
@@ -87,6 +108,20 @@ def told_when_full(device: torch.device, train: TrainConfig) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
         raise OutOfMemory(f"{device}: out of memory; try {', '.join(what_needs_less(train))}") from None
+
+
+@contextmanager
+def told_when_not_compiled() -> Iterator[None]:
+    """Turn torch.compile's own errors into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise SettingError(
+            f"compile: PyTorch could not compile the model here ({str(error).splitlines()[0][:120]}); leave "
+            "out --compile, or install a C++ compiler"
+        ) from error
 
 
 def what_needs_less(train: TrainConfig) -> list[str]:

@@ -22,7 +22,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from motegpt import ranks
 from motegpt.engines.torch.model import Transformer
-from motegpt.errors import RankLost
+from motegpt.errors import RankLost, UsageError
 
 STEP_TIMEOUT = timedelta(minutes=10)  # how long a rank waits for the others within a step
 WAIT_TIMEOUT = timedelta(days=7)  # and for rank 0 between chunks, while that samples or saves
@@ -58,6 +58,11 @@ class Ranks:
 
     def tell(self, *words: Any) -> None:
         """Rank 0: say to the others what is done next."""
+        if self.rank != 0:
+            raise UsageError(
+                f"train: rank {self.rank} of {self.size} only follows rank 0; under torchrun use "
+                "python -m motegpt train, not the Python API"
+            )
         with self.together():
             dist.broadcast_object_list([words], src=0, group=self._words)
 

@@ -17,7 +17,15 @@ from motegpt.engines.torch import distributed
 from motegpt.engines.torch.adam import Adam, LossScale, clip_gradient
 from motegpt.engines.torch.batches import Part, check_division, made_ahead, part_of, parts_of
 from motegpt.engines.torch.decoder import TorchDecoder
-from motegpt.engines.torch.device import choose_device, float32_products, matrix_peak, told_when_full
+from motegpt.engines.torch.device import (
+    choose_device,
+    fitting_threads,
+    float32_products,
+    matrix_peak,
+    processor_threads,
+    told_when_full,
+    told_when_not_compiled,
+)
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.ops import Fused, Written
 from motegpt.errors import RankLost, SettingError
@@ -56,6 +64,7 @@ class TorchEngine(Engine):
         self._scale = LossScale(self.device) if train.autocast == "float16" else None
         self._whole: Transformer | None = None
         self._peak: float | None = None
+        self._threads = fitting_threads(model, train)
 
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
         groups = [(parameters, self._local_parameters())]
@@ -139,7 +148,10 @@ class TorchEngine(Engine):
 
         def make(step: int) -> list[Part]:
             parts = parts_of(plan.batch(step), size, rank, self.settings.accumulate, self._dtype)
-            return [part.pinned() for part in parts] if self.device.type == "cuda" else parts
+            if self.device.type == "cuda":
+                torch.cuda.set_device(self.device)  # each thread has its own; pinning would wake up GPU 0
+                parts = [part.pinned() for part in parts]
+            return parts
 
         made = map(make, steps) if self.device.type == "cpu" else made_ahead(make, steps)
         return ([part.to(self.device) for part in parts] for parts in made)
@@ -252,9 +264,11 @@ class TorchEngine(Engine):
         """What surrounds all work on the device: its precision, and clear words where it fails."""
         with ExitStack() as stack:
             stack.enter_context(told_when_full(self.device, self.settings))
+            stack.enter_context(told_when_not_compiled())
             if self._ranks is not None:
                 stack.enter_context(self._ranks.together())
             stack.enter_context(float32_products(self.device, self.settings.tf32))
+            stack.enter_context(processor_threads(self._threads))
             yield
 
     @contextmanager
