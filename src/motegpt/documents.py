@@ -34,9 +34,14 @@ def read_corpus(path: str | Path | None, reading: ReadConfig | None = None) -> C
 
     Raises DataError if there is no such file, or it is not what `reading` says, or holds no document.
     """
-    content, digest = read_content(path, reading or ReadConfig())
-    documents = documents_of(content.texts, reading or ReadConfig())
-    name = BUILT_IN if path is None else str(path)
+    return corpus_in(_bytes_of(path), path, reading)
+
+
+def corpus_in(data: bytes, path: str | Path | None, reading: ReadConfig | None = None) -> Corpus:
+    """The corpus that the bytes of a file hold; path: where they are from, None for the built-in names."""
+    reading, name = reading or ReadConfig(), BUILT_IN if path is None else str(path)
+    content, digest = content_of(data, name, reading), hashlib.sha256(data).hexdigest()
+    documents = documents_of(content.texts, reading)
     if not documents:
         raise nothing_in(content, name)
     if path is None:
@@ -44,11 +49,9 @@ def read_corpus(path: str | Path | None, reading: ReadConfig | None = None) -> C
     return Corpus(documents, "file", str(Path(path).absolute()), digest)
 
 
-def read_content(path: str | Path | None, reading: ReadConfig) -> tuple[Content, str]:
-    """What stands in a file, or in the built-in names, and the SHA-256 of its bytes."""
-    data = built_in_names() if path is None else _read(Path(path))
-    content = content_of(data, BUILT_IN if path is None else str(path), reading)
-    return content, hashlib.sha256(data).hexdigest()
+def read_content(path: str | Path | None, reading: ReadConfig) -> Content:
+    """What stands in a file, or in the built-in names."""
+    return content_of(_bytes_of(path), BUILT_IN if path is None else str(path), reading)
 
 
 def documents_of(texts: Sequence[str], reading: ReadConfig) -> list[str]:
@@ -88,6 +91,10 @@ def corpus_of(documents: Sequence[str], reading: ReadConfig | None = None) -> Co
 def built_in_names() -> bytes:
     """The names that come with the package, as the bytes of their file."""
     return files("motegpt").joinpath("data/names.txt").read_bytes()
+
+
+def _bytes_of(path: str | Path | None) -> bytes:
+    return built_in_names() if path is None else _read(Path(path))
 
 
 def _read(path: Path) -> bytes:
