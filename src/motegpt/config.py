@@ -131,7 +131,7 @@ class DataConfig(ReadConfig):
 class TrainConfig(Settings):
     """How the model learns, and what is reported on the way."""
 
-    steps: int = setting("Number of optimiser steps.", at_least=1, at_most=LARGEST_STEPS)
+    steps: int = setting("Number of optimiser steps.", at_least=1)
     batch_size: int = setting("Documents a step.", at_least=1, at_most=LARGEST_SIZE)
     loss_mean: Literal["documents", "tokens"] = setting(
         "Mean over documents of each one's mean loss, or over all tokens of the batch.", default="documents"
@@ -186,6 +186,8 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.steps > LARGEST_STEPS:
+            raise SettingError(f"steps: expected at most {LARGEST_STEPS:,}, got {self.steps:,}")
         if self.lr_min > self.lr:
             raise SettingError(f"lr_min: expected at most lr = {self.lr:g}, got {self.lr_min:g}")
 

@@ -14,6 +14,7 @@ from typing import Literal
 from motegpt.config import ReadConfig
 from motegpt.errors import DataError
 from motegpt.formats import Content, content_of, read_bounded
+from motegpt.settings import shortened
 
 BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
@@ -79,7 +80,7 @@ def corpus_of(documents: Sequence[str], reading: ReadConfig | None = None) -> Co
     reading = reading or ReadConfig()
     for document in documents:
         if not isinstance(document, str) or any("\ud800" <= c <= "\udfff" for c in document):
-            raise DataError(f"documents: expected strings of Unicode characters, got {document!r}")
+            raise DataError(f"documents: expected strings of Unicode characters, got {shortened(document)}")
     texts = ["\n".join(documents)] if reading.format == "stream" else documents
     kept = documents_of(texts, reading.replace(deduplicate=False))
     if not kept:
@@ -116,5 +117,5 @@ def nothing_in(content: Content, name: str) -> DataError:
     """The error for a file that holds no document."""
     what = "an empty file" if content.length == 0 else "an empty file (nothing but blank lines)"
     if content.column is not None and content.format == "csv":
-        what = f"no text in column {content.column!r} under the header"
+        what = f"no text in column {shortened(content.column)} under the header"
     return DataError(f"{name}: expected at least one document, got {what}")

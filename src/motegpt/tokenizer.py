@@ -37,9 +37,11 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:
-            raise RunFolderError(f"tokenizer: expected a framing in {FRAMINGS}, got {self.framing!r}")
+            raise RunFolderError(
+                f"tokenizer: expected a framing in {FRAMINGS}, got {shortened(self.framing)}"
+            )
         if self.kind not in TOKENIZERS:
-            raise RunFolderError(f"tokenizer: expected a kind in {TOKENIZERS}, got {self.kind!r}")
+            raise RunFolderError(f"tokenizer: expected a kind in {TOKENIZERS}, got {shortened(self.kind)}")
         if self.kind == "bytes" and self.characters:
             raise RunFolderError("tokenizer: expected no characters where tokens are bytes")
         repeated = len(set(self.characters)) != len(self.characters)

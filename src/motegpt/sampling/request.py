@@ -185,5 +185,5 @@ def _check_bytes(settings: SampleConfig) -> None:
     for name in ("allow", "forbid"):
         if not getattr(settings, name).isascii():
             raise SettingError(
-                f"{name}: tokens are bytes here; expected ASCII characters, got {getattr(settings, name)!r}"
+                f"{name}: tokens are bytes here; expected ASCII characters, got {shortened(getattr(settings, name))}"
             )

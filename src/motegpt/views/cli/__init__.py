@@ -13,7 +13,7 @@ from typing import Any
 import click
 
 from motegpt.errors import MotegptError
-from motegpt.views.console import QUIET
+from motegpt.views.console import QUIET, harmless
 
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
@@ -89,6 +89,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         KeyboardInterrupt,
         OSError,
         MemoryError,
+        UnicodeEncodeError,
     ) as error:
         if debug:
             raise
@@ -114,9 +115,16 @@ def _report(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)
         return 1
-    click.echo(f"motegpt: {error}", err=True)
+    if isinstance(error, UnicodeEncodeError):
+        what = harmless(repr(error.object[error.start : error.start + 1]))
+        click.echo(
+            f"motegpt: cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1, or --json",
+            err=True,
+        )
+        return 1
+    click.echo(f"motegpt: {_one_line(str(error))}", err=True)
     return 1
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split()).rstrip(".")
+    return harmless(" ".join(message.split())).rstrip(".")
