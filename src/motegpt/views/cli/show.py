@@ -156,8 +156,9 @@ def _list(items: Iterable[str]) -> str:
 
 def _paragraph(name: str, text: str, width: int) -> list[str]:
     """A name and its text beside it; the run's own words in it do nothing to a terminal."""
+    text = harmless(text.replace("\n", " "))
     lines = textwrap.wrap(
-        harmless(" ".join(text.split("\n"))), width, initial_indent=f"  {name:{INDENT - 2}}", subsequent_indent=" " * INDENT,
+        text, width, initial_indent=f"  {name:{INDENT - 2}}", subsequent_indent=" " * INDENT,
         break_on_hyphens=False,
     )  # fmt: skip
     return [line.replace(NO_BREAK, " ") for line in lines]
