@@ -10,11 +10,13 @@ from motegpt.documents import IN_MEMORY, Corpus, corpus_in, corpus_of, read_corp
 from motegpt.errors import DataError
 from motegpt.files import read_regular
 from motegpt.formats import LARGEST_FILE
+from motegpt.settings import shortened
 from motegpt.split import split
 
 if TYPE_CHECKING:
     from motegpt.checkpoint import RunConfig, Source
 
+LONGEST_NAME = 1024  # characters
 REPAIR = "give the data again"
 
 
@@ -41,7 +43,9 @@ def _recorded(source: Source, repair: str) -> bytes:
     It must be a regular file, and nothing is made of it, not even an error about what is in it, unless its
     digest is the one that the run has.
     """
-    what = f"data: {source.path}, which the run learned from,"
+    name = source.path or ""
+    name = name if name.isprintable() and len(name) < LONGEST_NAME else shortened(name)
+    what = f"data: {name}, which the run learned from,"
     try:
         data = read_regular(Path(source.path or ""), LARGEST_FILE)
     except FileNotFoundError:
@@ -50,7 +54,7 @@ def _recorded(source: Source, repair: str) -> bytes:
         why = getattr(error, "strerror", None) or error
         raise DataError(f"{what} cannot be read ({why}); {repair}") from None
     if hashlib.sha256(data).hexdigest() != source.sha256:
-        raise _not_the_same(str(source.path), repair)
+        raise _not_the_same(name, repair)
     return data
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +41,7 @@ def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tu
     from safetensors import SafetensorError, safe_open
 
     try:
-        _check_header(path)
+        _check_sizes(path, shapes)
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
             check(metadata)
@@ -67,14 +68,18 @@ def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
     return total.hexdigest()
 
 
-def _check_header(path: Path) -> None:
-    """ValueError unless there is a header, as small as that of any model."""
-    if path.stat().st_size < 8:  # a file of the kernel's, which might keep us waiting, says 0
+def _check_sizes(path: Path, shapes: Shapes) -> None:
+    """ValueError unless the file is as large as its tensors, with a header as small as that of any model."""
+    size = path.stat().st_size
+    if size < 8:  # a file of the kernel's, which might keep us waiting, says 0
         raise ValueError("it is too short")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
     if length > LARGEST_HEADER:
         raise ValueError(f"expected a header of at most {LARGEST_HEADER:,} bytes, got {length:,}")
+    most = 8 + length + 8 * sum(map(prod, shapes.values()))
+    if size > most:
+        raise ValueError(f"expected at most {most:,} bytes, got {size:,}")
 
 
 def _check_shapes(path: Path, file: Any, expected: Shapes) -> None:
