@@ -109,8 +109,9 @@ def _read(path: Path) -> bytes:
             f"{path}: no such file; expected a UTF-8 text file with one document a line; for 32,033 names: "
             "motegpt train $(motegpt data fetch names); without DATA the built-in names are used"
         ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a UTF-8 text file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({why}); expected a UTF-8 text file") from None
 
 
 def nothing_in(content: Content, name: str) -> DataError:

@@ -210,7 +210,7 @@ def _checked(value: Any, where: str) -> str:
 
 def _place(names: list[str], wanted: str | None, where: str, what: str) -> int:
     """Where `wanted` stands among the names; where it is not said, there must be only one."""
-    listed = ", ".join(name if len(name) <= 40 else f"{name[:37]}..." for name in names[:20])
+    listed = ", ".join(map(_named, names[:20]))
     listed = listed + ", …" * (len(names) > 20) or "none"
     if wanted is None and len(names) == 1:
         return 0
@@ -222,6 +222,11 @@ def _place(names: list[str], wanted: str | None, where: str, what: str) -> int:
         found = "none" if wanted not in names else f"{names.count(wanted)} of that name"
         raise DataError(f"{where}: expected a {what} {shortened(wanted)}, got {found}; there are: {listed}")
     return names.index(wanted)
+
+
+def _named(name: str) -> str:
+    """A name in a message: as it is, unless it is long or cannot be seen."""
+    return name if name.isprintable() and len(name) <= 40 else shortened(name)
 
 
 READERS: dict[str, Callable[[str, str, str | None], Content]] = {

@@ -78,7 +78,8 @@ def test_no_source_file_executes_data(path):
     [
         "import pickle", "from pickle import loads", "import yaml", "eval(text)", "exec(text)",
         "compile(text, name, 'exec')", "os.system(text)", "os.popen(text)", "from os import system",
-        "np.load(path)", "np.load(path, allow_pickle=True)", "torch.load(path)", "subprocess.run(x, shell=True)",
+        "np.load(path)", "np.load(path, allow_pickle=True)", "torch.load(path)",
+        "subprocess.run(x, shell=True)",
         "subprocess.run(x, shell=yes)", "__import__(name)", "def f():\n    import marshal",
     ],
 )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from motegpt.errors import MotegptError
+from motegpt.errors import MotegptError, UsageError
 from motegpt.views.console import QUIET, harmless
 
 COMMANDS = {
@@ -81,6 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
+        if any("\0" in word for word in arguments):
+            raise UsageError("expected words without zero bytes, which no name of a file has")
         result: Any = cli.main(arguments, prog_name="motegpt", standalone_mode=False)
     except (
         MotegptError,
