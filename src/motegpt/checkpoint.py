@@ -8,10 +8,10 @@
     checkpoint-*         earlier states of the trainer, if some are to be kept (named by their step)
     .lock                held by the process that trains here
 
-JSON and safetensors only: reading a folder executes nothing. A file is written under a temporary name,
-synced and renamed, so a kill at any moment leaves the old file or the new one; and since all that
-resuming needs is one file, the old state or the new one. Each safetensors file carries a digest of its
-contents, so damage is noticed.
+JSON and safetensors only: reading a folder executes nothing, and a folder may be a stranger's: files.py and
+tensors.py say what that takes. A file is written under a temporary name, synced and renamed, so a kill at
+any moment leaves the old file or the new one; and since all that resuming needs is one file, the old state
+or the new one. Each safetensors file carries a digest of its contents, so damage is noticed.
 """
 
 from __future__ import annotations

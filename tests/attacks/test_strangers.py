@@ -80,7 +80,7 @@ def test_a_link_is_never_written_through(run, tmp_path, name):
 
 
 def test_a_lock_that_is_a_link_is_named_before_anything_is_written(run, tmp_path):
-    """The lock was opened through the link, and what it led to was emptied."""
+    """filelock 3.13 opens the lock through the link, and empties what it leads to."""
     (run / ".lock").unlink()
     (run / ".lock").symlink_to(tmp_path / "outside" / "precious.txt")
     code, _, error = command("train", "--resume", str(run), "--steps", "6")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import random
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -159,7 +160,7 @@ class CommandLine(Target):
         self.folder = work_in(Path(tempfile.mkdtemp(prefix="motegpt-fuzz-")))
 
     def seeds(self) -> Sequence[bytes]:
-        return [bytes([i, *range(i, 40 + i, 3)]) for i in range(24)]
+        return [random.Random(i).randbytes(60) for i in range(40)]
 
     def __call__(self, data: bytes) -> None:
         os.chdir(self.folder)
