@@ -10,7 +10,9 @@ TORCH_FOR_CPU := --index-url https://download.pytorch.org/whl/cpu
 
 CORE := CMakeLists.txt $(wildcard cpp/*.cpp cpp/motegpt/*.hpp)
 
-.PHONY: train test check format wheel sanitize fallback bench clean
+FUZZ_SECONDS ?= 60
+
+.PHONY: train test check format wheel sanitize fallback bench fuzz clean
 
 train: $(STAMP)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
@@ -55,6 +57,12 @@ fallback:
 	    --disable-pip-version-check .
 	build/fallback-venv/bin/motegpt train --steps 20 -n 2 2>&1 | grep 'using the array engine'
 	! build/fallback-venv/bin/motegpt train --engine native
+
+# FUZZ_SECONDS in all; the planted bug must be found, or nothing that holds means anything.
+fuzz: $(STAMP)             ## attack every reader with a fuzzer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	! $(BIN)/python -m tests.fuzz 5 planted >/dev/null
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 
 format: $(STAMP)           ## put every file into the one format
 	$(BIN)/ruff check --fix .

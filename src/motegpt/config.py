@@ -19,8 +19,10 @@ from motegpt.settings import Settings, kinds, setting, unknown_setting
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
 LARGEST_MODEL = 2**31 - 1  # parameters
-LARGEST_SIZE = 2**20  # of vocabulary, width and block
+LARGEST_SIZE = 2**20  # of vocabulary, width, block, batch and tries
 LARGEST_DEPTH = 2**12
+LARGEST_CACHE = 2**30  # keys of one sequence, and as many values
+LARGEST_STEPS = 2**42  # with LARGEST_SIZE of batch, what 64 bits count
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
 
@@ -55,6 +57,12 @@ class ModelConfig(Settings):
         if count > LARGEST_MODEL:
             raise SettingError(
                 f"n_layer, n_embd: expected at most {LARGEST_MODEL:,} parameters, got {count:,}"
+            )
+        keys = self.n_layer * self.block_size * self.n_embd
+        if keys > LARGEST_CACHE:
+            raise SettingError(
+                f"n_layer, block_size, n_embd: expected a product of at most {LARGEST_CACHE:,} (the keys of "
+                f"one text), got {keys:,}"
             )
 
     @property
@@ -210,6 +218,8 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.steps > LARGEST_STEPS:
+            raise SettingError(f"steps: expected at most {LARGEST_STEPS:,}, got {self.steps:,}")
         if self.lr_min > self.lr:
             raise SettingError(f"lr_min: expected at most lr = {self.lr:g}, got {self.lr_min:g}")
 
@@ -255,7 +265,12 @@ class SampleConfig(Settings):
     allow: str = setting("Draw these characters only; all if empty.", default="")
     forbid: str = setting("Never draw these characters.", default="")
     suffix: str = setting("Keep only texts that end with this.", default="")
-    tries: int = setting("Give up when so many texts in a row could not be kept.", default=1000, at_least=1)
+    tries: int = setting(
+        "Give up when so many texts in a row could not be kept.",
+        default=1000,
+        at_least=1,
+        at_most=LARGEST_SIZE,
+    )
     beams: int | None = setting(
         "Beam search: the likeliest texts that so many beams find, instead of chance.",
         default=None,

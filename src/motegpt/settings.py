@@ -93,6 +93,8 @@ def shortened(value: object) -> str:
         text = repr(value)
     except ValueError:  # more digits than Python prints
         return "a number of thousands of digits"
+    except RecursionError:
+        return f"a {type(value).__name__} nested thousands deep"
     return text if len(text) <= 80 else text[:77] + "..."
 
 

@@ -14,7 +14,7 @@ import click
 
 from motegpt import ranks
 from motegpt.errors import MotegptError, UsageError
-from motegpt.views.console import QUIET
+from motegpt.views.console import QUIET, harmless
 
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
@@ -82,6 +82,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
+        if any("\0" in word for word in arguments):
+            raise UsageError("expected words without zero bytes, which no name of a file has")
         result: Any = cli.main(arguments, prog_name="motegpt", standalone_mode=False)
     except (
         MotegptError,
@@ -90,6 +92,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         KeyboardInterrupt,
         OSError,
         MemoryError,
+        UnicodeEncodeError,
     ) as error:
         if debug:
             raise
@@ -118,9 +121,16 @@ def _report(error: BaseException) -> int:
     if isinstance(error, MemoryError):
         click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)
         return 1
-    click.echo(f"motegpt: {error}", err=True)
+    if isinstance(error, UnicodeEncodeError):
+        what = harmless(repr(error.object[error.start : error.start + 1]))
+        click.echo(
+            f"motegpt: cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1, or --json",
+            err=True,
+        )
+        return 1
+    click.echo(f"motegpt: {_one_line(str(error))}", err=True)
     return 1
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split()).rstrip(".")
+    return harmless(" ".join(message.split())).rstrip(".")

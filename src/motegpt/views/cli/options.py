@@ -12,12 +12,13 @@ import click
 from motegpt.config import SECTIONS, section_of
 from motegpt.errors import SettingError
 from motegpt.presets import PRESETS, settings_of
-from motegpt.settings import Kind, kinds, unknown_setting
+from motegpt.settings import Kind, kinds, shortened, unknown_setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
 FOUND_FROM_DATA = {"vocab_size"}
+LARGEST_TOML = 2**18  # bytes
 TOP_LEVEL = {"preset", "engine"}
 
 
@@ -76,7 +77,11 @@ def read_toml(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST_TOML + 1)
+        if len(data) > LARGEST_TOML:
+            raise ValueError(f"more than {LARGEST_TOML:,} bytes")
+        values = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a TOML file, got {error}") from None
     except OSError as error:
@@ -84,7 +89,7 @@ def read_toml(path: str | None) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if key in SECTIONS and not isinstance(value, dict):
-            raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {value!r}")
+            raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {shortened(value)}")
         entries = value.items() if key in SECTIONS else [(key, value)]
         for name, setting in entries:
             _check_toml_name(path, key if name != key else None, name)
