@@ -8,8 +8,8 @@ from typing import Any
 
 from motegpt.batches import DocumentPlan, cut_sequences
 from motegpt.config import ModelConfig, TrainConfig, model_and_training
+from motegpt.cost import operations_per_token
 from motegpt.documents import Corpus
-from motegpt.parameters import parameter_table
 from motegpt.presets import settings_of
 from motegpt.tokenizer import Tokenizer
 
@@ -85,15 +85,6 @@ def problem_of(work: Work, corpus: Corpus, dtype: str) -> Problem:
 
 
 def operations(problem: Problem) -> float:
-    """Floating-point operations a step, forward and backward, without the optimiser.
-
-    Each weight of a matrix product costs a multiply and an add forward and twice that backward: 6 a
-    token (Kaplan et al., 2020, section 2.1). Attention's two products over T positions, causal and so
-    halved, add 6 · L · C · T a token.
-    """
-    model = problem.model
-    products = sum(p.size for p in parameter_table(model) if p.name not in ("wte", "wpe"))
-    products += model.vocab_size * model.n_embd if model.tied else 0
-    longest = problem.tokens / problem.plan.batch_size
-    attention = model.n_layer * model.n_embd * longest
-    return 6.0 * (products + attention) * problem.tokens
+    """Floating-point operations a step, forward and backward, without the optimiser."""
+    positions = problem.tokens / problem.plan.batch_size
+    return operations_per_token(problem.model, positions) * problem.tokens
