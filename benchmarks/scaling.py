@@ -11,12 +11,16 @@ engine, in single precision. Where PyTorch is installed, two processes sum gradi
 from __future__ import annotations
 
 import argparse
+import ctypes
 import math
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,7 @@ from motegpt.batches import DocumentPlan
 from motegpt.bench.measure import resident_bytes
 from motegpt.config import ModelConfig, TrainConfig, model_and_training
 from motegpt.cost import Execution, all_reduce, communication, memory, operations_per_token
-from motegpt.engines import fresh_engine
+from motegpt.engines import ENGINES, fresh_engine, why_unavailable
 from motegpt.parameters import parameter_count
 from motegpt.presets import settings_of
 from motegpt.views.cli.options import merge, read_toml
@@ -39,7 +43,11 @@ LADDERS = {
 }
 NAMES = {"n_layer": "layers", "n_embd": "width", "batch_size": "batch", "block_size": "block"}
 VOCABULARY, STEPS = 65, 7
+TORCHRUN = "torch.distributed.run --standalone --nproc-per-node={} -m"
 REDUCED = (1_000_000, 10_000_000)  # numbers that two processes sum
+RANKED = {"n_layer": 4, "n_embd": 256, "block_size": 16, "dtype": "float32"}
+RANKED |= {"format": "stream", "max_new_tokens": 1}
+RANKED_BATCHES, RANKED_STEPS = (1, 4, 16, 64), (5, 45)
 LINKS = {"NVLink of an A100": 300e9, "InfiniBand HDR": 25e9, "10 Gbit Ethernet": 1.25e9}  # bytes/s one way
 A100 = 163e12  # operations a second that Narayanan et al., 2021, reached
 
@@ -69,6 +77,8 @@ def _measured_here(settings: dict[str, Any]) -> tuple[float, float]:
         began = time.perf_counter()
         engine.train(plan, step, 1)
         seconds.append(time.perf_counter() - began)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what Python has freed goes back to the system
     return min(seconds[1:]), resident_bytes() - before
 
 
@@ -207,6 +217,36 @@ def _reduce_here(rank: int, queue: Any) -> None:
     dist.destroy_process_group()
 
 
+def ranks_table() -> Iterator[str]:
+    """A step of one process, and of two with as much to do each: what waiting for the other adds."""
+    if "torch" not in ENGINES or why_unavailable("torch") is not None:
+        yield "(the torch engine is not here: several ranks were not measured)"
+        return
+    yield "| tokens a rank and step | ms, 1 process | ms, 2 processes | ratio |"
+    yield "|---|---|---|---|"
+    for batch in RANKED_BATCHES:
+        alone, together = (best_step_seconds(ranks, batch * ranks) for ranks in (1, 2))
+        tokens = batch * RANKED["block_size"]
+        yield f"| {tokens} | {alone * 1e3:.3g} | {together * 1e3:.3g} | {together / alone:.2f} |"
+
+
+def best_step_seconds(ranks: int, batch: int) -> float:
+    """Seconds a step of `motegpt train`: the difference of a long and a short run, the best of a few."""
+    few, many = (min(command_seconds(ranks, batch, steps) for _ in range(3)) for steps in RANKED_STEPS)
+    return (many - few) / (RANKED_STEPS[1] - RANKED_STEPS[0])
+
+
+def command_seconds(ranks: int, batch: int, steps: int) -> float:
+    """Seconds of a whole training on the built-in names as a stream, one thread a process."""
+    settings = {**RANKED, "batch_size": batch, "steps": steps}
+    flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    launcher = TORCHRUN.format(ranks).split() if ranks > 1 else []
+    words = [sys.executable, "-m", *launcher, "motegpt", "train", "--engine", "torch", *flags]
+    began = time.perf_counter()
+    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    return time.perf_counter() - began
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(
@@ -214,7 +254,9 @@ def main() -> None:
     )
     parser.add_argument("--computed", action="store_true", help="only what is computed")
     arguments = parser.parse_args()
-    tables = [config_tables, link_tables] + ([] if arguments.computed else [ladder_tables, gloo_table])
+    tables = [config_tables, link_tables] + (
+        [] if arguments.computed else [ladder_tables, gloo_table, ranks_table]
+    )
     for table in tables:
         for line in table():
             print(line, flush=True)
