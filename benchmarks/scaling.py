@@ -1,11 +1,13 @@
 """Memory and time of training steps against what motegpt.cost computes, and the tables of docs/scale.md.
 
-    python benchmarks/scaling.py             # all; measures for a minute on one core
+    python benchmarks/scaling.py             # all, in about a minute; needs PyTorch for the last two
     python benchmarks/scaling.py --computed  # only what is computed
+    python benchmarks/scaling.py --write     # put the tables into the page, too
 
 One of layers, width, batch and block changes at a time. Each row is measured in a process of its own:
 memory is what its resident set grew by, time is the best of several steps on one thread of the native
-engine, in single precision. Where PyTorch is installed, two processes sum gradients through gloo.
+engine, in single precision. At the end two processes with a thread each sum their gradients
+through gloo, after they have computed them and not meanwhile.
 """
 
 from __future__ import annotations
@@ -16,23 +18,23 @@ import math
 import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from motegpt.batches import DocumentPlan
+from motegpt.batches import Batch, DocumentPlan
 from motegpt.bench.measure import resident_bytes
 from motegpt.config import ModelConfig, TrainConfig, model_and_training
 from motegpt.cost import Execution, all_reduce, communication, memory, operations_per_token
-from motegpt.engines import ENGINES, fresh_engine, why_unavailable
+from motegpt.engines import fresh_engine
 from motegpt.parameters import parameter_count
 from motegpt.presets import settings_of
 from motegpt.views.cli.options import merge, read_toml
 
+PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 CONFIGS = {"names-200k": 27, "shakespeare": 65, "gpt2-small": 256}  # and their vocabularies
 BASE = {"n_layer": 4, "n_embd": 256, "n_head": 4, "batch_size": 4, "block_size": 128}
 LADDERS = {
@@ -43,11 +45,9 @@ LADDERS = {
 }
 NAMES = {"n_layer": "layers", "n_embd": "width", "batch_size": "batch", "block_size": "block"}
 VOCABULARY, STEPS = 65, 7
-TORCHRUN = "torch.distributed.run --standalone --nproc-per-node={} -m"
 REDUCED = (1_000_000, 10_000_000)  # numbers that two processes sum
-RANKED = {"n_layer": 4, "n_embd": 256, "block_size": 16, "dtype": "float32"}
-RANKED |= {"format": "stream", "max_new_tokens": 1}
-RANKED_BATCHES, RANKED_STEPS = (1, 4, 16, 64), (5, 45)
+SHARED = {"n_layer": 4, "n_embd": 256, "block_size": 16}  # what two processes learn together
+BATCHES = (1, 2, 4, 16, 64)
 LINKS = {"NVLink of an A100": 300e9, "InfiniBand HDR": 25e9, "10 Gbit Ethernet": 1.25e9}  # bytes/s one way
 A100 = 163e12  # operations a second that Narayanan et al., 2021, reached
 
@@ -163,12 +163,13 @@ def _state(needed: Any) -> float:
 
 def link_tables() -> Iterator[str]:
     """From where on an A100 waits less for a link than it computes: tokens a rank, and width."""
-    yield "| link, one way | bytes/s | replicated | sharded | width for tensor parallelism |"
-    yield "|---|---|---|---|---|"
+    yield "| link, one way | bytes/s | replicated | sharded | tensor: width | pipeline: layers · width |"
+    yield "|---|---|---|---|---|---|"
     for name, speed in LINKS.items():
         yield (
             f"| {name} | {speed:.3g} | {break_even(A100, speed, 8):,.0f} tokens "
-            f"| {1.5 * break_even(A100, speed, 8):,.0f} tokens | {tensor_width(A100, speed, 8):,.0f} |"
+            f"| {1.5 * break_even(A100, speed, 8):,.0f} tokens | {tensor_width(A100, speed, 8):,.0f} "
+            f"| {pipeline_size(A100, speed, 8):,.0f} |"
         )
 
 
@@ -182,86 +183,104 @@ def tensor_width(operations: float, link: float, ranks: int) -> float:
     return 4 * 2 * all_reduce(1, ranks) / link / (6 * 12 / ranks / operations)
 
 
+def pipeline_size(operations: float, link: float, stages: int) -> float:
+    """L · C where 6 · 12 C² · L / stages operations a token take as long as C 2-byte numbers to and fro."""
+    return 2 * 2 / link / (6 * 12 / stages / operations)
+
+
 def gloo_table() -> Iterator[str]:
-    """The same measured here: two processes and gloo. Nothing where PyTorch is not installed."""
-    try:
-        import torch.multiprocessing as processes
-    except ImportError:
-        yield "(PyTorch is not installed: gloo was not measured)"
-        return
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "OMP_NUM_THREADS": "1"}
-    queue = processes.get_context("spawn").SimpleQueue()
-    processes.spawn(_reduce_here, (queue,), nprocs=2)
+    """Two processes sum numbers."""
     yield "| numbers summed by 2 processes | bytes each sends | ms | bytes/s |"
     yield "|---|---|---|---|"
-    for count in REDUCED:
-        seconds, sent = queue.get(), 4 * all_reduce(count, 2)
+    for count, seconds in zip(REDUCED, work_together().sums, strict=True):
+        sent = 4 * all_reduce(count, 2)
         yield f"| {count:,} | {sent:,.0f} | {seconds * 1e3:.2f} | {sent / seconds:.2g} |"
 
 
-def _reduce_here(rank: int, queue: Any) -> None:
+def together_table() -> Iterator[str]:
+    """Two processes compute a gradient each, and sum it."""
+    yield "| tokens a rank and step | ms to compute the gradient | ms to sum it | together, relative |"
+    yield "|---|---|---|---|"
+    for batch, (computing, summing) in zip(BATCHES, work_together().gradients, strict=True):
+        tokens, ratio = batch * SHARED["block_size"], (computing + summing) / computing
+        yield f"| {tokens} | {computing * 1e3:.2f} | {summing * 1e3:.2f} | {ratio:.2f} |"
+
+
+class Together(NamedTuple):
+    """Seconds of each sum of REDUCED; of computing, and of summing, the gradient of each of BATCHES."""
+
+    sums: list[float]
+    gradients: list[tuple[float, float]]
+
+
+@cache
+def work_together() -> Together:
+    """What two processes measured; it needs PyTorch."""
+    import torch.multiprocessing as processes
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "OMP_NUM_THREADS": "1"}
+    queue = processes.get_context("spawn").SimpleQueue()
+    processes.spawn(_work_together, (queue,), nprocs=2)
+    return Together(*queue.get())
+
+
+def _work_together(rank: int, queue: Any) -> None:
+    """One of two processes: sums of numbers alone, then gradients and their sums."""
     import torch
     import torch.distributed as dist
 
     torch.set_num_threads(1)
     dist.init_process_group("gloo", rank=rank, world_size=2)
+    sums, gradients = [], []
     for count in REDUCED:
-        numbers, seconds = torch.ones(count), []
-        for _ in range(20):
-            dist.barrier()
-            began = time.perf_counter()
-            dist.all_reduce(numbers)
-            seconds.append(time.perf_counter() - began)
-        if rank == 0:
-            queue.put(min(seconds[1:]))
+        sums.append(best(partial(dist.all_reduce, torch.ones(count)), dist.barrier))
+    model, train = problem(SHARED)
+    engine, gradient = fresh_engine("native", model, train), torch.zeros(parameter_count(model))
+    for size in BATCHES:
+        batch = Batch.of([[1] * (model.block_size + 1)] * size, "tokens")
+        computing = best(partial(engine.gradients, batch), dist.barrier)
+        gradients.append((computing, best(partial(dist.all_reduce, gradient), dist.barrier)))
+    if rank == 0:
+        queue.put((sums, gradients))
     dist.destroy_process_group()
 
 
-def ranks_table() -> Iterator[str]:
-    """A step of one process, and of two with as much to do each: what waiting for the other adds."""
-    if "torch" not in ENGINES or why_unavailable("torch") is not None:
-        yield "(the torch engine is not here: several ranks were not measured)"
-        return
-    yield "| tokens a rank and step | ms, 1 process | ms, 2 processes | ratio |"
-    yield "|---|---|---|---|"
-    for batch in RANKED_BATCHES:
-        alone, together = (best_step_seconds(ranks, batch * ranks) for ranks in (1, 2))
-        tokens = batch * RANKED["block_size"]
-        yield f"| {tokens} | {alone * 1e3:.3g} | {together * 1e3:.3g} | {together / alone:.2f} |"
+def best(action: Callable[[], object], meet: Callable[[], object]) -> float:
+    """Seconds an action takes, the best of 20, everybody beginning together."""
+    seconds = []
+    for _ in range(21):
+        meet()
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
 
 
-def best_step_seconds(ranks: int, batch: int) -> float:
-    """Seconds a step of `motegpt train`: the difference of a long and a short run, the best of a few."""
-    few, many = (min(command_seconds(ranks, batch, steps) for _ in range(3)) for steps in RANKED_STEPS)
-    return (many - few) / (RANKED_STEPS[1] - RANKED_STEPS[0])
-
-
-def command_seconds(ranks: int, batch: int, steps: int) -> float:
-    """Seconds of a whole training on the built-in names as a stream, one thread a process."""
-    settings = {**RANKED, "batch_size": batch, "steps": steps}
-    flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    launcher = TORCHRUN.format(ranks).split() if ranks > 1 else []
-    words = [sys.executable, "-m", *launcher, "motegpt", "train", "--engine", "torch", *flags]
-    began = time.perf_counter()
-    subprocess.run(words, check=True, capture_output=True, env={**os.environ, "OMP_NUM_THREADS": "1"})
-    return time.perf_counter() - began
+def placed(page: str, name: str, lines: list[str]) -> str:
+    """The page with the table of that name, between its two comments, replaced by some lines."""
+    head, _, rest = page.partition(f"<!-- {name} -->\n")
+    _, end, tail = rest.partition("<!-- end -->\n")
+    return f"{head}<!-- {name} -->\n" + "\n".join(lines) + f"\n{end}{tail}"
 
 
 def main() -> None:
-    """Print the tables."""
+    """Print the tables, or put them into the page."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--computed", action="store_true", help="only what is computed")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/scale.md")
     arguments = parser.parse_args()
-    tables = [config_tables, link_tables] + (
-        [] if arguments.computed else [ladder_tables, gloo_table, ranks_table]
-    )
-    for table in tables:
-        for line in table():
-            print(line, flush=True)
+    for name, table in (COMPUTED if arguments.computed else COMPUTED | MEASURED).items():
+        lines = list(table())
+        print("\n".join(lines), flush=True)
         print()
+        if arguments.write:
+            PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), name, lines), encoding="utf-8")
 
+
+COMPUTED = {"configs": config_tables, "links": link_tables}
+MEASURED = {"ladder": ladder_tables, "gloo": gloo_table, "together": together_table}
 
 if __name__ == "__main__":
     main()
