@@ -68,6 +68,7 @@ def test_break_even_is_where_computing_takes_as_long_as_sending(scaling):
 
 def test_every_source_is_named_and_used():
     text, _, sources = PAGE.partition("## Sources")
+    text = " ".join(text.split())
     cited = set(re.findall(r"([A-Z][A-Za-z]+)(?: et al\.)?,? \(?((?:19|20)\d\d)", text))
     listed = {(line[2:].split()[0].rstrip(","), re.search(r"\((\d{4})\)", line)[1])
               for line in sources.splitlines() if re.match(r"- .*\(\d{4}\)", line)}  # fmt: skip

@@ -104,7 +104,8 @@ def memory(model: ModelConfig, train: TrainConfig, execution: Execution, positio
     Parameters P, gradients P, Adam's moments 2P. The native engine keeps a gradient for each thread, and the
     matrices of products a second time, transposed. torch copies those in 16 bits where it multiplies in 16,
     and with several ranks has the gradients twice, the second time in DistributedDataParallel's buckets.
-    Sharded, a rank keeps 1 / ranks of all, and one layer at a time is whole (Rajbhandari et al., 2020).
+    Sharded, a rank keeps 1 / ranks of all (Rajbhandari et al., 2020); whole are one layer at a time, and what
+    is outside the layers.
     """
     size, count, products = BYTES[train.dtype], parameter_count(model), product_count(model)
     parts, whole, copies, gradients = 1, 0, 0, 1
@@ -112,7 +113,8 @@ def memory(model: ModelConfig, train: TrainConfig, execution: Execution, positio
         copies, gradients = size * products, execution.threads
     elif execution.engine == "torch":
         if execution.shard and execution.ranks > 1:
-            parts, whole, products = execution.ranks, size * layer_count(model), layer_count(model)
+            parts, whole = execution.ranks, size * gathered_count(model)
+            products = min(products, gathered_count(model))
         elif execution.ranks > 1:
             gradients = 2
         copies = HALF * products if execution.half else 0
@@ -125,9 +127,10 @@ def memory(model: ModelConfig, train: TrainConfig, execution: Execution, positio
     )
 
 
-def layer_count(model: ModelConfig) -> int:
-    """Parameters of one layer."""
-    return sum(p.size for p in parameter_table(model) if p.name.startswith("layer0."))
+def gathered_count(model: ModelConfig) -> int:
+    """Parameters of one layer and of what is outside the layers."""
+    names = ("wte", "wpe", "lm_head")
+    return sum(p.size for p in parameter_table(model) if p.name in names or p.name.startswith("layer0."))
 
 
 def positions_at_once(
@@ -177,7 +180,8 @@ def communication(model: ModelConfig, train: TrainConfig, execution: Execution) 
     """Bytes each rank sends a step: gradients summed once; sharded, parameters gathered twice a part too.
 
     Li et al., 2020, and Rajbhandari et al., 2020, section 7: 2 and 3 times the parameters for large N. All
-    in the parameters' own precision, as the torch engine sends them.
+    in the parameters' own precision, as the torch engine sends them. (What is outside the layers may stay
+    whole from forward to backward, and is then gathered once.)
     """
     half_ring = all_reduce(parameter_count(model), execution.ranks) / 2.0
     gathers = 2 * execution.accumulate if execution.shard else 1
