@@ -102,3 +102,13 @@ def test_a_wrong_name_in_a_file_is_refused(motegpt, tmp_path, text_file, path):
         assert (ended.code, ended.err.count("\n")) == (2, 1)
         assert f"unknown setting '{new}'; did you mean {old}?" in ended.err
         assert not (tmp_path / "run").exists()
+
+
+def test_flags_win_over_preset_and_engine_of_a_file(motegpt, tmp_path):
+    (tmp_path / "c.toml").write_text('preset = "zeroclaw"\nengine = "scalar"\nsteps = 1\n')
+    ended = motegpt(
+        "train", "--config", "c.toml", "--preset", "oxidized", "--engine", "array", "--out", "run"
+    )
+    assert ended.code == 0, ended.err
+    written = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (written["engine"], written["train"]["rng"], written["train"]["steps"]) == ("array", "lcg", 1)

@@ -267,6 +267,14 @@ def test_the_command_counts_the_data(motegpt, tmp_path):
     assert facts["tokens"]["data"] == 6 * 100 - 1
 
 
+def test_a_file_may_name_preset_and_engine(motegpt, tmp_path):
+    (tmp_path / "c.toml").write_text('preset = "zeroclaw"\nengine = "scalar"\n[model]\nn_layer = 2\n')
+    facts = json.loads(motegpt("cost", "--config", "c.toml", "--vocab-size", 28, "--json").out)
+    model, _ = model_and_training({**settings_of("zeroclaw"), "n_layer": 2}, 28)
+    assert facts["parameters"] == parameter_count(model)
+    assert [row["engine"] for row in facts["memory"]] == list(TAPES)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

@@ -62,8 +62,8 @@ def command(
     if speed is not None and not speed > 0:
         raise UsageError(f"speed: expected operations a second above 0, got {speed:g}")
     file = read_toml(config)
-    preset, engine = preset or file.pop("preset", None), engine or file.pop("engine", None)
-    settings = merge(preset or DEFAULT_PRESET, file, given_settings(flags))
+    in_file = file.pop("preset", None), file.pop("engine", None)  # whichever engine will train, all are told
+    settings = merge(preset or in_file[0] or DEFAULT_PRESET, file, given_settings(flags))
     text = _text(data, vocab_size, settings)
     model, train = model_and_training(settings, text.vocab_size)
     executions = [_execution(name, ranks, train, settings) for name in ([engine] if engine else TAPES)]
