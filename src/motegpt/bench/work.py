@@ -10,8 +10,8 @@ from typing import Any
 
 from motegpt.batches import DocumentPlan, cut_sequences
 from motegpt.config import ModelConfig, TrainConfig, model_and_training
+from motegpt.cost import operations_per_token
 from motegpt.documents import Corpus
-from motegpt.parameters import parameter_table
 from motegpt.presets import settings_of
 from motegpt.tokenizer import Tokenizer
 
@@ -92,16 +92,3 @@ def operations(problem: Problem) -> float:
     """Floating-point operations a step, forward and backward, without the optimiser."""
     positions = problem.tokens / problem.plan.batch_size
     return operations_per_token(problem.model, positions) * problem.tokens
-
-
-def operations_per_token(model: ModelConfig, positions: float) -> float:
-    """Floating-point operations a token learned from, in sequences of so many positions.
-
-    Each weight of a matrix product costs a multiply and an add forward and twice that backward: 6 a
-    token (Kaplan et al., 2020, section 2.1). Attention's two products over T positions, causal and so
-    halved, add 6 · L · C · T a token. (Chowdhery et al., 2022, appendix B, count attention unhalved,
-    12 · L · H · D · T; a utilisation by that formula is higher.)
-    """
-    products = sum(p.size for p in parameter_table(model) if p.name not in ("wte", "wpe"))
-    products += model.vocab_size * model.n_embd if model.tied else 0
-    return 6.0 * (products + model.n_layer * model.n_embd * positions)

@@ -14,7 +14,7 @@ def utilisation(trainer: Trainer, tokens_per_second: float) -> float | None:
     """Model FLOPs utilisation (Chowdhery et al., 2022, appendix B): operations a second that the model's
     products need, of those the device could do; None where the engine does not know its device.
     """
-    from motegpt.bench.work import operations_per_token
+    from motegpt.cost import operations_per_token
 
     if not isinstance(trainer.engine, KnowsItsPeak):
         return None

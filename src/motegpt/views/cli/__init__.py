@@ -24,6 +24,7 @@ COMMANDS = {
     "show": "Tell what a run is: settings, sizes, progress, losses, samples.",
     "plot": "Draw loss curves, attention maps or embedding maps of runs.",
     "data": "Look at a data file before training; fetch public ones.",
+    "cost": "Compute what a training costs: tokens, operations, memory, time.",
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
     "bench": "Measure how fast every engine is, and that it is right.",

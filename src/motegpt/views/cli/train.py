@@ -67,7 +67,8 @@ def command(
     if until is not None and until < 1:
         raise UsageError(f"until: expected a step of at least 1, got {until}")
     file = read_toml(config)
-    preset, engine = preset or file.pop("preset", None), engine or file.pop("engine", None)
+    in_file = file.pop("preset", None), file.pop("engine", None)
+    preset, engine = preset or in_file[0], engine or in_file[1]
     given = {**file, **given_settings(flags)}
     if checkpoint is not None and resumed is None:
         raise UsageError("checkpoint: expected the run to go back in, --resume RUN, got none")
