@@ -51,7 +51,7 @@ def vector(pick: Pick) -> list[str]:
         words.append(one(PATHS if pick(4) else VALUES))
     for _ in range(pick(4)):
         words += option_and_value(one(options), one, pick)
-    return words + ENDINGS.get(name, "").split() * (pick(8) > 0)
+    return words + ENDINGS.get(name, "").split()
 
 
 def option_and_value(option: str, one: Callable[[list[str]], str], pick: Pick) -> list[str]:

@@ -41,7 +41,7 @@ def fuzz(name: str, seconds: int) -> int:
               f"{'held' if done.returncode == 0 else 'FAILED'}", flush=True)  # fmt: skip
         if done.returncode:
             print(said[-6000:])
-        for path in inputs:
+        for path in inputs if done.returncode else []:
             print(f"the input, {path.name}: {path.read_bytes()!r}")
         return int(done.returncode != 0)
 
