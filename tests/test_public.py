@@ -6,12 +6,15 @@ import sys
 import pytest
 
 import motegpt
-from motegpt import GPT, DataError, PrefixError, SettingError
+from motegpt import GPT, DataError, PrefixError, RunFolderError, SettingError
+from motegpt.evaluate import mean_loss
+from motegpt.split import split_documents
 
 PUBLIC = [
-    "GPT", "DataConfig", "DataError", "EngineUnavailable", "ModelConfig", "MotegptError", "PrefixError",
-    "RunFolderError", "SampleConfig", "SettingError", "TrainConfig", "TrainingDiverged", "UsageError",
-    "make_engine", "make_rng", "settings_of",
+    "GPT", "DataConfig", "DataError", "EngineUnavailable", "Evaluation", "LibraryUnavailable", "ModelConfig",
+    "MotegptError", "PrefixError", "RunFolderError", "SampleConfig", "Score", "SettingError", "StepRecord",
+    "TrainConfig", "Training", "TrainingDiverged", "TriesExhausted", "UsageError", "make_engine", "make_rng",
+    "settings_of",
 ]  # fmt: skip
 
 
@@ -56,3 +59,61 @@ def test_wrong_use():
         model.generate(prefix="z")
     with pytest.raises(SettingError, match="temperature"):
         model.generate(temperature=-1.0)
+
+
+def test_a_training_is_iterated_and_left_and_goes_on():
+    training = GPT.training(["anna", "hanna", "nan"], steps=30, log_every=5, engine="array")
+    for record in training:
+        if record.step == 10:
+            break
+    early = training.model
+    assert [record.step for record in training] == [15, 20, 25, 30]
+    assert [record.step for record in training.records] == [1, 5, 10, 15, 20, 25, 30]
+    whole = GPT.train(["anna", "hanna", "nan"], steps=30, log_every=5, engine="array")
+    assert training.model.generate(9, seed=1) == whole.generate(9, seed=1) != early.generate(9, seed=1)
+    assert [record.loss for record in whole.records] == [record.loss for record in training.records]
+
+
+def test_callbacks_see_every_record_and_may_end_the_training():
+    seen = []
+    model = GPT.train(["anna", "nan"], steps=30, log_every=5, callbacks=[seen.append, lambda r: r.step >= 15])
+    assert [record.step for record in seen] == [1, 5, 10, 15]
+    assert model.records == seen
+
+
+def test_a_training_with_a_folder_is_saved_on_the_way_and_can_be_resumed(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
+    for record in GPT.training("list.txt", steps=30, log_every=5, engine="array", out="run"):
+        if record.step == 10:
+            break
+    ended = motegpt("train", "--resume", "run")
+    assert "resumed after step 10" in ended.out
+    with pytest.raises(RunFolderError, match="a run is there already"):
+        GPT.train("list.txt", steps=1, out="run")
+
+
+def test_the_model_is_the_best_by_what_was_held_out(tmp_path):
+    documents = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
+    settings = {"steps": 200, "lr": 0.05, "val_fraction": 0.3, "log_every": 10, "engine": "array"}
+    training = GPT.training(documents, **settings)
+    best = min(record.val_loss for record in training)
+    assert training.records[-1].val_loss > best
+    model = training.model
+    held_out = split_documents(documents, 0.3, 42)[1]
+    assert mean_loss(model.engine, model.tokenizer.encode_all(held_out), "documents") == pytest.approx(best)
+    for name in ("one", "two"):
+        model.save(tmp_path / name)
+        assert GPT.load(tmp_path / name).generate(9, seed=1) == model.generate(9, seed=1)
+        last = GPT.load(tmp_path / name, checkpoint="last")
+        assert last.generate(9, seed=1) != model.generate(9, seed=1)
+
+
+def test_a_model_judges_documents_beside_its_baselines(tmp_path):
+    (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
+    model = GPT.train(tmp_path / "list.txt", steps=20)
+    found = model.evaluate(["nana", "anna"])
+    assert list(found.losses) == ["uniform", "unigram", "bigram", "trigram", "model"]
+    model.save(tmp_path / "run")
+    assert GPT.load(tmp_path / "run").evaluate(["nana", "anna"]) == found
+    (tmp_path / "list.txt").unlink()
+    assert list(GPT.load(tmp_path / "run").evaluate(["nana"]).losses) == ["model"]

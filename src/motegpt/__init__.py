@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from motegpt.errors import (
         DataError,
         EngineUnavailable,
+        LibraryUnavailable,
         MotegptError,
         PrefixError,
         RunFolderError,
         SettingError,
         TrainingDiverged,
+        TriesExhausted,
         UsageError,
     )
-    from motegpt.gpt import GPT
+    from motegpt.evaluate import Evaluation, Score
+    from motegpt.gpt import GPT, Training
     from motegpt.presets import settings_of
     from motegpt.rng import make_rng
+    from motegpt.train import StepRecord
 
 _HOMES = {
     "motegpt.config": ("DataConfig", "ModelConfig", "SampleConfig", "TrainConfig"),
@@ -31,16 +35,20 @@ _HOMES = {
     "motegpt.errors": (
         "DataError",
         "EngineUnavailable",
+        "LibraryUnavailable",
         "MotegptError",
         "PrefixError",
         "RunFolderError",
         "SettingError",
         "TrainingDiverged",
+        "TriesExhausted",
         "UsageError",
     ),
-    "motegpt.gpt": ("GPT",),
+    "motegpt.evaluate": ("Evaluation", "Score"),
+    "motegpt.gpt": ("GPT", "Training"),
     "motegpt.presets": ("settings_of",),
     "motegpt.rng": ("make_rng",),
+    "motegpt.train": ("StepRecord",),
 }
 
 __all__ = [
@@ -48,14 +56,20 @@ __all__ = [
     "DataConfig",
     "DataError",
     "EngineUnavailable",
+    "Evaluation",
+    "LibraryUnavailable",
     "ModelConfig",
     "MotegptError",
     "PrefixError",
     "RunFolderError",
     "SampleConfig",
+    "Score",
     "SettingError",
+    "StepRecord",
     "TrainConfig",
+    "Training",
     "TrainingDiverged",
+    "TriesExhausted",
     "UsageError",
     "make_engine",
     "make_rng",

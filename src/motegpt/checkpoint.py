@@ -30,7 +30,6 @@ from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.parameters import parameter_table
 from motegpt.settings import Settings, setting, shortened
 from motegpt.tokenizer import Tokenizer
-from motegpt.validation import Best
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -65,6 +64,15 @@ class RunConfig(Settings):
     train: TrainConfig = setting("The section [train].")
     sample: SampleConfig = setting("The section [sample].")
     source: Source = setting("The data it learns from.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best(Settings):
+    """The lowest validation loss so far, as a checkpoint remembers it."""
+
+    step: int = setting("The step after which it was.", at_least=1)
+    loss: float = setting("The loss, in nats.")
+    waited: int = setting("Evaluations since.", at_least=0)
 
 
 @dataclass(frozen=True)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig, SampleConfig, section_of, section_values
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.engines import default_engine
-from motegpt.errors import SettingError
-from motegpt.evaluate import Score, score_texts
+from motegpt.errors import DataError, SettingError
+from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.sampling import draw_texts
 from motegpt.sampling.known import Known, known_documents
+from motegpt.split import split
 from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype, prepare
 
 if TYPE_CHECKING:
@@ -23,13 +25,25 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Engine
     from motegpt.tokenizer import Tokenizer
 
+Documents = Iterable[str] | str | Path | None
+Callback = Callable[[StepRecord], object]
+Model = TypeVar("Model", bound="GPT")
+
 
 class GPT:
     """A trained model.
 
-    >>> model = GPT.train(["anna", "hanna", "nan"], steps=20, seed=1)
-    >>> names = model.generate(n=3, seed=7)
-    >>> model.save("names")                                                     # doctest: +SKIP
+    >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array")
+    >>> model.generate(n=3, seed=7)
+    ['nan', 'nan', 'nanna']
+    >>> model.generate(n=2, seed=7, prefix="ha", unique=True)
+    ['hanna', 'han']
+    >>> [score.text for score in model.score(["hanna", "nnh"]) if score.bits_per_character < 2]
+    ['hanna']
+    >>> model.save("runs/anna")                                                 # doctest: +SKIP
+    >>> model = GPT.load("runs/anna")                                           # doctest: +SKIP
+
+    records: the logged steps, if it was trained here.
     """
 
     def __init__(self, config: RunConfig, tokenizer: Tokenizer, engine: Engine) -> None:
@@ -41,33 +55,63 @@ class GPT:
     @classmethod
     def train(
         cls,
-        docs: Iterable[str] | str | Path | None = None,
+        docs: Documents = None,
         *,
         preset: str = DEFAULT_PRESET,
         engine: str | None = None,
+        out: str | Path | None = None,
+        callbacks: Sequence[Callback] = (),
         **settings: Any,
     ) -> Self:
         """Train on documents, on a file of them (text, CSV, JSONL), or on the built-in names.
 
         With format="stream" the file, or the documents joined by newlines, are one text to be continued.
         `settings` are those of motegpt.config by name, laid over the preset; engine None takes the fastest
-        that is installed. The logged steps are kept in
-        `records`. Raises SettingError, DataError, EngineUnavailable or TrainingDiverged.
+        that is installed. out: a run folder to save to on the way. Each callback is called with the record
+        of every logged step; one that returns True ends the training there. Where something is held out
+        (val_fraction), the model is the best by it. Raises SettingError, DataError, EngineUnavailable,
+        RunFolderError or TrainingDiverged.
+        """
+        training = cls.training(docs, preset=preset, engine=engine, out=out, **settings)
+        for record in training:
+            answers = [callback(record) for callback in callbacks]
+            if any(answer is True for answer in answers):
+                break
+        return training.model
+
+    @classmethod
+    def training(
+        cls,
+        docs: Documents = None,
+        *,
+        preset: str = DEFAULT_PRESET,
+        engine: str | None = None,
+        out: str | Path | None = None,
+        **settings: Any,
+    ) -> Training[Self]:
+        """The same, step by step: iterate over it for the records, and take its `model` when you like.
+
+        >>> training = GPT.training(["anna", "hanna"], steps=40, log_every=20, engine="array")
+        >>> for record in training:
+        ...     print(record.step, f"{record.loss:.1f}")
+        1 1.5
+        20 0.3
+        40 0.1
+        >>> model = training.model
         """
         engine = engine or default_engine()
-        merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
         for name in settings:
             section_of(name)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
+        merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
         data = DataConfig.of(section_values(merged, "data"))
         from_file = docs is None or isinstance(docs, str | Path)
         corpus = read_corpus(docs, data) if from_file else corpus_of(list(docs), data)  # type: ignore[arg-type]
         trainer = prepare(corpus, merged, engine)
-        records = [record for chunk in trainer.run() for record in chunk.records]
-        model = cls(trainer.config, trainer.tokenizer, trainer.engine)
-        model.records, model._trainer, model._documents = records, trainer, corpus.documents
-        return model
+        if out is not None:
+            trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer)
+        return Training(cls, trainer, corpus.documents)
 
     @classmethod
     def load(cls, path: str | Path, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
@@ -128,7 +172,7 @@ class GPT:
         return draw_texts(self.engine, self.tokenizer, sample, root, unique, known)
 
     def _known_documents(self, data: str | Path | None) -> list[str]:
-        """What the model was trained on: at hand after a training, read again after loading."""
+        """What the model was made from: at hand after a training, read again after loading."""
         if self._documents is not None and data is None:
             return self._documents
         return known_documents(self.config, data)
@@ -141,6 +185,17 @@ class GPT:
         """
         return score_texts(self.engine, self.tokenizer, texts)
 
+    def evaluate(self, docs: Iterable[str]) -> Evaluation:
+        """The loss on documents, in nats a token and in bits a character.
+
+        Beside uniform, unigram, bigram and trigram predictors, if the training data can be read again.
+        """
+        try:
+            learned, _ = split(self._known_documents(None), self.config.data, self.config.train.seed)
+        except DataError:
+            learned = []
+        return evaluate(self.engine, self.tokenizer, list(docs), learned)
+
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a run folder that `load` and `motegpt sample` read; a model trained here can be resumed.
 
@@ -151,5 +206,34 @@ class GPT:
             folder.save_parameters(self.engine.export()[0], self.tokenizer)
             return
         folder.append_metrics(record.values() for record in self.records)
-        self._trainer.folder = folder
-        self._trainer.save()
+        self._trainer.save_to(folder)
+        folder.save_parameters(self.engine.export()[0], self.tokenizer)
+
+
+class Training(Generic[Model]):
+    """A training in progress: iterate for the records of the logged steps.
+
+    Leaving the loop stops it, and saves it if it has a folder; iterating again goes on. `model` is what it
+    has made so far: the best by what was held out, or the newest. `records` are those of all steps done.
+    """
+
+    def __init__(self, kind: type[Model], trainer: Trainer, documents: list[str]) -> None:
+        self._kind, self._trainer, self._documents = kind, trainer, documents
+        self._trainer.by_record = True
+        self.records: list[StepRecord] = []
+
+    def __iter__(self) -> Iterator[StepRecord]:
+        with closing(self._trainer.run()) as chunks:
+            for chunk in chunks:
+                self.records += chunk.records
+                yield from chunk.records
+
+    @property
+    def model(self) -> Model:
+        """The model so far. It keeps its parameters if the training goes on."""
+        trainer = self._trainer
+        engine = engine_from(trainer.config)
+        engine.load(trainer.best_parameters())
+        model = self._kind(trainer.config, trainer.tokenizer, engine)
+        model.records, model._trainer, model._documents = list(self.records), trainer, self._documents
+        return model

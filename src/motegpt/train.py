@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from motegpt.batches import Plan, plan_of, sequences_to_judge
-from motegpt.checkpoint import RunConfig, RunFolder, Source, TrainerState
+from motegpt.checkpoint import Best, RunConfig, RunFolder, Source, TrainerState
 from motegpt.config import (
     DataConfig,
     ModelConfig,
@@ -32,7 +32,7 @@ from motegpt.schedule import learning_rate
 from motegpt.source import check_same
 from motegpt.split import split
 from motegpt.tokenizer import Tokenizer
-from motegpt.validation import Best, Validation
+from motegpt.validation import Validation
 
 if TYPE_CHECKING:
     from motegpt.documents import Corpus
@@ -77,7 +77,10 @@ class Chunk:
 
 @dataclass
 class Trainer:
-    """A run in memory: everything `prepare` or `resume` put together."""
+    """A run in memory: everything `prepare` or `resume` put together.
+
+    by_record: a chunk ends with every logged step, for who wants to look at the model there.
+    """
 
     config: RunConfig
     tokenizer: Tokenizer
@@ -86,6 +89,7 @@ class Trainer:
     rng: Rng
     validation: Validation | None = None
     folder: RunFolder | None = None
+    by_record: bool = False
     done: int = 0
     saved: int | None = None
     saved_at: float = 0.0
@@ -154,7 +158,7 @@ class Trainer:
         ends = [last]
         if train.checkpoint_every is not None:
             ends.append((self.done // train.checkpoint_every + 1) * train.checkpoint_every)
-        for every in (train.sample_every, self._eval_every):
+        for every in (train.sample_every, self._eval_every, train.log_every if self.by_record else None):
             if every is not None:
                 ends += [step + 1 for step in multiples(every, self.done, every, train)[:1]]
         return min(ends) - self.done
@@ -252,6 +256,14 @@ class Trainer:
         elif self.validation.unsaved and self.validation.parameters is not None:
             self.folder.save_parameters(self.validation.parameters, self.tokenizer)
             self.validation.unsaved = False
+
+    def save_to(self, folder: RunFolder) -> None:
+        """Write everything to another folder, as it stands."""
+        own, self.folder = self.folder, folder
+        if self.validation is not None:
+            self.validation.unsaved = True
+        self.save()
+        self.folder = own
 
     def best_parameters(self) -> Arrays:
         """Those of the best evaluation; of now, if nothing was held out."""

@@ -5,20 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from motegpt.checkpoint import Best
 from motegpt.evaluate import mean_loss
-from motegpt.settings import Settings, setting
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine
-
-
-@dataclass(frozen=True, kw_only=True)
-class Best(Settings):
-    """The lowest validation loss so far, as a checkpoint remembers it."""
-
-    step: int = setting("The step after which it was.", at_least=1)
-    loss: float = setting("The loss, in nats.")
-    waited: int = setting("Evaluations since.", at_least=0)
 
 
 @dataclass

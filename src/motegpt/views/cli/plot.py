@@ -23,7 +23,7 @@ LONGEST_SLUG = 24  # characters of a text in the name of its picture
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option("--out", metavar="FILE", help="A *.png or *.svg.  [RUN-loss.png and the like]")
 @click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
-@click.option("--smooth", type=click.IntRange(min=1), metavar="N", help="Draw means of N records.  [a 20th]")
+@click.option("--smooth", type=click.IntRange(min=1), metavar="N", help="Draw means of N records.  [a 10th]")
 @click.option("--x", "along", type=click.Choice(["step", "tokens"]), default="step", show_default=True)
 @click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines in.  [yes]")
 @click.option("--attention", "read", metavar="TEXT", help="Attention maps of a text instead.")

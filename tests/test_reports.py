@@ -1,0 +1,74 @@
+"""How a training shows itself: as JSON, in silence, and what it says of changes."""
+
+import json
+
+import pytest
+
+from motegpt.checkpoint import RunFolder
+from tests.conftest import ENGINES_HERE
+
+QUICK = ("--steps", 6, "--engine", "array", "-n", 2, "--log-every", 3)
+
+
+def events(text):
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_json_tells_everything_a_line_each(motegpt, tmp_path):
+    ended = motegpt("train", *QUICK, "--json", "--val-fraction", 0.1, "--out", "run")
+    assert (ended.code, ended.err) == (0, "")
+    told = events(ended.out)
+    assert [event.pop("event") for event in told] == ["begin", "step", "step", "step", "samples", "end"]
+    assert told[0]["documents"] == 98
+    assert told[0]["done"] == 0
+    written = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert told[1:4] == written
+    assert len(told[4]["samples"]) == 2
+    best = min(written, key=lambda record: record["val_loss"])
+    assert told[5] == {"done": 6, "interrupted": False, "run": "run",
+                       "best": {"step": best["step"], "val_loss": best["val_loss"]}}  # fmt: skip
+
+
+def test_quiet_says_nothing_and_does_the_same(motegpt, tmp_path):
+    loud = motegpt("train", *QUICK, "--out", "loud")
+    quiet = motegpt("train", *QUICK, "--out", "quiet", "--quiet")
+    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
+    assert loud.out != ""
+    for name in ("model.safetensors", "trainer.safetensors", "metrics.jsonl"):
+        assert (tmp_path / "quiet" / name).read_bytes() == (tmp_path / "loud" / name).read_bytes()
+    wrong = motegpt("train", "none.txt", "--quiet")
+    assert (wrong.code, wrong.err.count("\n")) == (2, 1)
+
+
+@pytest.mark.parametrize("engine", [name for name in ENGINES_HERE if name != "array"])
+def test_another_engine_may_go_on_and_it_is_said(motegpt, tmp_path, engine):
+    assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
+    before = RunFolder(tmp_path / "run").metrics()
+    ended = motegpt("train", "--resume", "run", "--engine", engine, "--log-every", 3)
+    assert ended.code == 0
+    assert f"going on with the {engine} engine in float64, after the array engine in float64" in ended.err
+    assert RunFolder(tmp_path / "run").metrics()[: len(before)] == before
+    assert RunFolder(tmp_path / "run").config().engine == engine
+
+
+def test_another_precision_may_go_on_and_it_is_said(motegpt):
+    assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
+    ended = motegpt("train", "--resume", "run", "--dtype", "float32")
+    assert ended.code == 0
+    assert "going on with the array engine in float32, after the array engine in float64" in ended.err
+    same = motegpt("train", "--resume", "run", "--steps", 9)
+    assert "going on" not in same.err
+
+
+def test_going_back_on_the_command_line(motegpt, tmp_path):
+    assert motegpt("train", *QUICK, "--checkpoint-every", 2, "--keep", 3, "--out", "run").code == 0
+    ended = motegpt("train", "--resume", "run", "--checkpoint", 2)
+    assert ended.code == 0, ended.err
+    assert "resumed after step 2" in ended.out
+    sampled = motegpt("sample", "run", "--checkpoint", 4, "--seed", 1, "-n", 3)
+    assert sampled.code == 0
+    assert sampled.out != motegpt("sample", "run", "--seed", 1, "-n", 3).out
+    for words in (["train", "--checkpoint", 2], ["train", "--resume", "run", "--checkpoint", 3],
+                  ["sample", "run", "--checkpoint", 3]):  # fmt: skip
+        wrong = motegpt(*words)
+        assert (wrong.code, wrong.err.count("\n")) == (2, 1)
