@@ -1,13 +1,14 @@
 """The pages of docs/ and the README: every transcript is run, every script executed, every link followed."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
 
 from motegpt.engines import why_unavailable
 from motegpt.views.cli import COMMANDS
-from tests.transcripts import Block, PageError, Session, blocks, checked, commands, fits
+from tests.transcripts import Block, PageError, Session, blocks, checked, commands, fits, in_process
 
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
@@ -20,6 +21,7 @@ SHOWN = [
 PICTURES = (".png", ".svg")
 LARGEST_PICTURE = 100_000  # bytes
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+MISTAKE = re.compile(r"^\| `\$ motegpt (.*?)` \| `(.*?)` \|", re.MULTILINE)  # a row: typed, said, what to do
 NEEDED = pytest.mark.skipif(why_unavailable("native") is not None, reason="pages show the native engine")
 
 
@@ -30,7 +32,12 @@ def test_a_page_shows_what_is_so(page, request, tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     if page == README:
         (tmp_path / "names.txt").symlink_to(request.getfixturevalue("names_txt"))
-    assert list(checked(page.read_text(encoding="utf-8"), tmp_path))
+    text = page.read_text(encoding="utf-8")
+    assert list(checked(text, tmp_path))
+    for command, said in MISTAKE.findall(text):
+        output, code = in_process(shlex.split(command))
+        assert code in (1, 2), command
+        assert said in output, output
 
 
 def test_the_three_kinds_of_user_have_a_page_with_transcripts():
