@@ -35,6 +35,10 @@ check: $(STAMP)            ## lint, formatting, types
 bench: $(STAMP)            ## measure every engine
 	$(BIN)/motegpt bench
 
+.PHONY: pictures
+pictures: $(STAMP)         ## draw the pictures in docs/images again
+	PATH="$(abspath $(BIN)):$$PATH" docs/images/draw
+
 wheel: $(STAMP)            ## build a wheel, install it in a fresh venv, and train there
 	rm -rf dist build/wheel-venv
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .

@@ -19,15 +19,3 @@ def test_every_file_has_a_line():
     }
     assert files - listed == {"src/motegpt/__init__.py"} - listed
     assert [path for path in listed if not (ROOT / path).exists()] == []
-
-
-def test_the_transcript_is_what_the_commands_print(motegpt, names_txt, tmp_path):
-    (tmp_path / "names.txt").symlink_to(names_txt)
-    transcript = re.search(r"```console\n(.*?)```", README, re.DOTALL)[1]
-    for block in re.split(r"^\$ ", transcript, flags=re.MULTILINE)[1:]:
-        command, _, shown = block.partition("\n")
-        ended = motegpt(*command.split()[1:])
-        assert ended.code == 0, ended.err
-        printed = (ended.out + ended.err).splitlines()
-        expected = [line for line in shown.splitlines() if line and line != "..."]
-        assert [line for line in printed if line in expected] == expected

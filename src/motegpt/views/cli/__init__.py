@@ -8,14 +8,19 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from motegpt import ranks
 from motegpt.errors import MotegptError, UsageError
+from motegpt.views.cli.completion import complete_paths
 from motegpt.views.console import QUIET, harmless
 
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PROGRAM = "motegpt"
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
     "sample": "Invent new text with a trained model.",
@@ -28,6 +33,7 @@ COMMANDS = {
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
     "bench": "Measure how fast every engine is, and that it is right.",
+    "completion": "Print a script that completes commands in bash, zsh or fish.",
 }
 
 
@@ -49,8 +55,18 @@ class Lazy(click.Group):
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = import_module(f"motegpt.views.cli.{cmd_name}").command
-        _add_quiet(command)
+        for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+            _add_quiet(one)
+            complete_paths(one)
         return command
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, none of them imported, and the options of motegpt itself."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items()]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [item for item in found if item.value.startswith(incomplete)] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -59,9 +75,8 @@ class Lazy(click.Group):
 
 def _add_quiet(command: click.Command) -> None:
     """Every command knows --quiet: console.remark and the reports obey it."""
-    for one in command.commands.values() if isinstance(command, click.Group) else [command]:
-        if "quiet" not in (param.name for param in one.params):
-            one.params.append(click.Option(["--quiet"], **QUIET_OPTION))
+    if "quiet" not in (param.name for param in command.params):
+        command.params.append(click.Option(["--quiet"], **QUIET_OPTION))
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
@@ -85,7 +100,7 @@ def _run(arguments: list[str], debug: bool) -> int:
     try:
         if any("\0" in word for word in arguments):
             raise UsageError("expected words without zero bytes, which no name of a file has")
-        result: Any = cli.main(arguments, prog_name="motegpt", standalone_mode=False)
+        result: Any = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except (
         MotegptError,
         click.ClickException,

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
 import click
 
 from motegpt.engines import ENGINES
 from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
-from motegpt.gradcheck import LONGEST, TOLERANCE, Judgement, check_engine
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.views.cli.options import preset_names
+
+if TYPE_CHECKING:
+    from motegpt.gradcheck import Judgement
 
 
 @click.command()
@@ -25,36 +31,68 @@ from motegpt.views.cli.options import preset_names
 @click.option(
     "--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Seed of weights and text."
 )
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
-    engines: tuple[str, ...], preset: str, n_layer: int, n_embd: int, n_head: int, block_size: int, seed: int
+    engines: tuple[str, ...],
+    preset: str,
+    n_layer: int,
+    n_embd: int,
+    n_head: int,
+    block_size: int,
+    seed: int,
+    as_json: bool,
 ) -> None:
     """Compare gradients with finite differences in double precision; exit code 1 if any disagrees.
 
     Example: motegpt gradcheck --preset zeroclaw --layers 3
     """
+    from motegpt.gradcheck import LONGEST, TOLERANCE, check_engine
+
     shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
     if block_size < LONGEST:
         raise UsageError(
             f"block_size: expected at least {LONGEST}, the longest test sequence, got {block_size}"
         )
+    say = click.echo if not as_json else lambda line: None
     judgements: list[Judgement] = []
-    click.echo(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
+    unchecked: dict[str, str] = {}
+    say(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
             for judgement in check_engine(name, preset, shape, seed):
                 judgements.append(judgement)
-                click.echo(line_of(judgement))
+                say(line_of(judgement))
         except EngineUnavailable as error:
             if engines:
                 raise
-            click.echo(f"{name:8} not checked: {error}")
+            unchecked[name] = str(error)
+            say(f"{name:8} not checked: {error}")
+    if as_json:
+        click.echo(json.dumps(values_of(judgements, unchecked)))
     failed = [j for j in judgements if not j.passed]
     if failed:
         raise GradientMismatch(
             f"gradcheck: expected every error below {TOLERANCE:g}, got {len(failed)} of {len(judgements)} "
             f"above, first {failed[0].engine} {failed[0].parameter} with {failed[0].error:.1e}"
         )
-    click.echo(f"{len(judgements)} matrices agree with finite differences to {TOLERANCE:g}")
+    say(f"{len(judgements)} matrices agree with finite differences to {TOLERANCE:g}")
+
+
+def values_of(judgements: list[Judgement], unchecked: dict[str, str]) -> dict[str, Any]:
+    """The same for a machine."""
+    from motegpt.gradcheck import TOLERANCE
+
+    matrices = [
+        {"engine": j.engine, "parameter": j.parameter, "error": _number(j.error), "passed": j.passed}
+        for j in judgements
+    ]
+    passed = all(j.passed for j in judgements)
+    return {"passed": passed, "tolerance": TOLERANCE, "matrices": matrices, "not_checked": unchecked}
+
+
+def _number(error: float) -> float | None:
+    """JSON knows no infinity."""
+    return error if math.isfinite(error) else None
 
 
 def line_of(judgement: Judgement) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -31,6 +33,7 @@ DRAWERS = {".svg": to_svg, ".dot": to_dot}
 @click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
 @click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
 @click.option("--summary", is_flag=True, help="Count the nodes only; draw nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     text: str,
     n_embd: int,
@@ -41,6 +44,7 @@ def command(
     out: str | None,
     overwrite: bool,
     summary: bool,
+    as_json: bool,
 ) -> None:
     """Draw the graph of scalars behind the loss of a tiny model on TEXT, every node with its gradient.
 
@@ -53,19 +57,33 @@ def command(
         raise UsageError(f"out: expected a file named {' or '.join('*' + s for s in DRAWERS)}, got {path}")
     shape = {"n_embd": n_embd, "n_head": n_head, "n_layer": n_layer}
     loss, names = loss_graph(text, shape, seed, plain)
-    click.echo(f"loss {loss.data:.4f} nats over {len(text) + 1} targets")
-    for kind, count in count_kinds(loss).items():
-        click.echo(f"{kind:>10} {count:6d}")
-    click.echo(f"{'nodes':>10} {sum(count_kinds(loss).values()):6d}")
+    kinds = count_kinds(loss)
+    facts: dict[str, Any] = {"loss": loss.data, "targets": len(text) + 1, "nodes": sum(kinds.values())}
+    if not as_json:
+        _print(facts, kinds)
     if not summary:
-        try:
-            with path.open("w" if overwrite else "x", encoding="utf-8") as file:
-                file.write(DRAWERS[path.suffix](loss, names))
-        except FileExistsError:
-            raise UsageError(f"out: {path} is there already; choose another, or --overwrite") from None
-        except OSError as error:
-            raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
+        _draw(path, DRAWERS[path.suffix](loss, names), overwrite)
+    if as_json:
+        click.echo(json.dumps({**facts, "kinds": kinds, "drawn": None if summary else str(path)}))
+    elif not summary:
         click.echo(f"drawn to {path}")
+
+
+def _print(facts: dict[str, Any], kinds: dict[str, int]) -> None:
+    click.echo(f"loss {facts['loss']:.4f} nats over {facts['targets']} targets")
+    for kind, count in [*kinds.items(), ("nodes", facts["nodes"])]:
+        click.echo(f"{kind:>10} {count:6d}")
+
+
+def _draw(path: Path, picture: str, overwrite: bool) -> None:
+    """Write the picture; UsageError if something is there already, or nothing can be."""
+    try:
+        with path.open("w" if overwrite else "x", encoding="utf-8") as file:
+            file.write(picture)
+    except FileExistsError:
+        raise UsageError(f"out: {path} is there already; choose another, or --overwrite") from None
+    except OSError as error:
+        raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
 
 
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:

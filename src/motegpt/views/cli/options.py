@@ -20,6 +20,7 @@ ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
 FOUND_FROM_DATA = {"vocab_size"}
 LARGEST_TOML = 2**18  # bytes
 TOP_LEVEL = {"preset", "engine"}
+HEADINGS = {None: "Options", "model": "Model", "data": "Data", "train": "Training", "sample": "Sampling"}
 
 
 class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
@@ -36,6 +37,47 @@ class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since c
         if isinstance(self.inner, click.Choice):
             return f"[{'|'.join([*self.inner.choices, 'none'])}]"
         return f"{self.name.upper()}|none"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        off = [CompletionItem("none")] if "none".startswith(incomplete) else []
+        return [*self.inner.shell_complete(ctx, param, incomplete), *off]
+
+
+class SettingFlag(click.Option):
+    """The option of a setting."""
+
+
+class Sectioned(click.Command):
+    """A command whose help page lists each section of settings under a heading of its own.
+
+    preset: whose values stand behind the help texts as what holds unless something else is said.
+    """
+
+    def __init__(self, *args: Any, preset: str | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.defaults = {} if preset is None else settings_of(preset)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS.values()}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                section = section_of(param.name or "") if isinstance(param, SettingFlag) else None
+                groups[HEADINGS[section]].append((record[0], record[1] + self._default_of(param)))
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+    def _default_of(self, param: click.Parameter) -> str:
+        default = self.defaults.get(param.name or "") if isinstance(param, SettingFlag) else None
+        if default in (None, ""):
+            return ""
+        return f"  [{('no', 'yes')[default] if isinstance(default, bool) else default}]"
 
 
 NONE = object()  # said on the command line; None there means not said
@@ -142,9 +184,10 @@ def _flag(name: str, kind: Kind) -> Callable[[Command], Command]:
     """The click option of one setting; its bounds are checked with all others, not here."""
     kebab = name.replace("_", "-")
     if kind.base is bool:
-        return click.option(f"--{kebab}/--no-{kebab}", name, default=None, help=kind.help)
+        names = [f"--{kebab}/--no-{kebab}", name]
+        return click.option(*names, cls=SettingFlag, default=None, help=kind.help)
     names = [f"--{kebab}", *ALIASES.get(name, ()), name]
-    return click.option(*names, type=_click_type(kind), default=None, help=kind.help)
+    return click.option(*names, cls=SettingFlag, type=_click_type(kind), default=None, help=kind.help)
 
 
 def _click_type(kind: Kind) -> click.ParamType[Any]:

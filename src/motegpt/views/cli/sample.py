@@ -14,7 +14,7 @@ import click
 from motegpt.engines import ENGINES
 from motegpt.errors import UsageError
 from motegpt.gpt import GPT
-from motegpt.views.cli.options import checkpoint_option, given_settings, setting_flags
+from motegpt.views.cli.options import Sectioned, checkpoint_option, given_settings, setting_flags
 from motegpt.views.console import Screen, is_terminal
 from motegpt.views.writers import WRITERS, Writer, format_of
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 
-@click.command()
+@click.command(cls=Sectioned)
 @click.argument("run")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
 @checkpoint_option

@@ -28,11 +28,18 @@ from motegpt.presets import DEFAULT_PRESET
 from motegpt.source import corpus_of_run
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
 from motegpt.views import console
-from motegpt.views.cli.options import given_settings, merge, preset_names, read_toml, setting_flags
+from motegpt.views.cli.options import (
+    Sectioned,
+    given_settings,
+    merge,
+    preset_names,
+    read_toml,
+    setting_flags,
+)
 from motegpt.views.cli.processes import follow, lead
 
 
-@click.command()
+@click.command(cls=Sectioned, preset=DEFAULT_PRESET)
 @click.argument("data", required=False)
 @click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help=f"What computes.  [{PREFERRED}]")

@@ -1,0 +1,194 @@
+"""The pages of docs/ and the README: every transcript is run, every script executed, every link followed."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from motegpt.engines import why_unavailable
+from motegpt.views.cli import COMMANDS
+from tests.transcripts import Block, PageError, Session, blocks, checked, commands, fits, in_process
+
+ROOT = Path(__file__).parents[1]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+SHOWN = [
+    page
+    for page in PAGES
+    if any(block.language in ("console", "python") for block in blocks(page.read_text()))
+]
+PICTURES = (".png", ".svg")
+LARGEST_PICTURE = 100_000  # bytes
+LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
+MISTAKE = re.compile(r"^\| `\$ motegpt (.*?)` \| `(.*?)` \|", re.MULTILINE)  # a row: typed, said, what to do
+NEEDED = pytest.mark.skipif(why_unavailable("native") is not None, reason="pages show the native engine")
+
+
+@NEEDED
+@pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.stem)
+def test_a_page_shows_what_is_so(page, request, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "80")
+    if page == README:
+        (tmp_path / "names.txt").symlink_to(request.getfixturevalue("names_txt"))
+    text = page.read_text(encoding="utf-8")
+    assert list(checked(text, tmp_path))
+    for command, said in MISTAKE.findall(text):
+        output, code = in_process(shlex.split(command))
+        assert code in (1, 2), command
+        assert said in output, output
+
+
+def test_the_three_kinds_of_user_have_a_page_with_transcripts():
+    for name in ("learning.md", "your-list.md", "research.md"):
+        page = (ROOT / "docs" / name).read_text(encoding="utf-8")
+        assert sum(len(commands(block)) for block in blocks(page) if block.language == "console") >= 5
+        assert f"(docs/{name})" in README.read_text(encoding="utf-8")
+
+
+def test_links_lead_somewhere_and_pictures_are_small():
+    pictures = set()
+    for page in PAGES:
+        for target in LINK.findall(page.read_text(encoding="utf-8")):
+            if "://" in target:
+                continue
+            path = (page.parent / target).resolve()
+            assert path.exists(), f"{page.name}: {target}"
+            if path.suffix in PICTURES:
+                pictures.add(path)
+                assert path.stat().st_size < LARGEST_PICTURE, target
+    assert pictures == {
+        path for path in (ROOT / "docs" / "images").iterdir() if path.suffix in (".svg", ".png")
+    }
+
+
+def test_source_files_that_pages_name_are_there():
+    for page in PAGES:
+        for name in re.findall(
+            r"`((?:src|tests|cpp|docs|benchmarks)/[\w/.]+)`", page.read_text(encoding="utf-8")
+        ):
+            assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_readme_has_a_line_for_every_command():
+    page = README.read_text(encoding="utf-8")
+    table = page[page.index("## Commands") : page.index("## ", page.index("## Commands") + 3)]
+    rows = dict(re.findall(r"^\| `motegpt (\w+)` \| (.*) \|$", table, re.MULTILINE))
+    assert rows == COMMANDS
+
+
+TRUE_PAGE = """
+Some prose.
+
+```text list.txt
+anna
+hanna
+```
+
+```console
+$ cat list.txt
+anna
+hanna
+$ cat <<'EOF'
+> one
+> two
+> three
+> EOF
+one
+...
+three
+$ motegpt train list.txt --engine array --steps 3 -n 1 --quiet --out run
+$ motegpt sample run -n 0
+motegpt: n: expected a whole number of at least 1, got 0
+$ echo $?
+2
+```
+
+```python
+from motegpt import GPT
+model = GPT.load("run")
+```
+
+```python
+>>> model.config.train.steps
+3
+>>> len(model.generate(n=2, seed=1))
+2
+```
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_true_page_passes(folder):
+    assert len(list(checked(TRUE_PAGE, folder))) == 4
+
+
+@pytest.mark.parametrize(
+    ("true", "false"),
+    [
+        ("anna\nhanna\n$", "anna\nhanni\n$"),  # a letter
+        ("anna\nhanna\n$", "anna\n$"),  # a line missing
+        ("anna\nhanna\n$", "hanna\nanna\n$"),  # another order
+        ("anna\nhanna\n$", "anna\nhanna\nnan\n$"),  # a line too many
+        ("anna\nhanna\n$", "anna\n\nhanna\n$"),  # an empty line too many
+        ("one\n...\nthree", "one\nthree"),  # what is left out is not marked
+        ("one\n...\nthree", "...\none"),
+        ("one\n...\nthree", "three\n...\none"),
+        ("one\n...\nthree", "one\n...\nthree\nfour"),
+        ("--out run\n$", "--out run\nsaved\n$"),  # prints nothing
+        ("got 0\n", "got 1\n"),
+        ("$ echo $?\n2\n", "$ echo $?\n0\n"),
+        ("$ echo $?\n2\n", ""),  # a failure nobody told of
+        ("$ echo $?\n2\n", "$ true\n"),
+        ("steps\n3", "steps\n4"),
+        (">>> len(model.generate(n=2, seed=1))\n2", ">>> len(model.generate(n=2, seed=1))\n3"),
+        ('GPT.load("run")', 'GPT.load("nowhere")'),
+    ],
+)
+def test_a_false_page_fails(folder, true, false):
+    assert true in TRUE_PAGE
+    with pytest.raises(Exception, match=r".") as caught:
+        list(checked(TRUE_PAGE.replace(true, false), folder))
+    assert not isinstance(caught.value, SystemExit)
+
+
+def test_the_error_says_where(folder):
+    with pytest.raises(PageError, match=r"line 10: \$ cat list.txt"):
+        list(checked(TRUE_PAGE.replace("anna\nhanna\n$", "nan\n$"), folder))
+
+
+@pytest.mark.parametrize(
+    ("shown", "printed", "verdict"),
+    [
+        ("", "", True),
+        ("", "a", False),
+        ("...", "", True),
+        ("...", "a b", True),
+        ("a ...", "a", True),
+        ("... a", "b a", True),
+        ("... a", "a b", False),
+        ("a ... b ... c", "a x b y b c", True),
+        ("a ... b ... c", "a c b", False),
+        ("a ... a", "a", False),  # one line is not two
+        ("a b ... b c", "a b c", False),
+        ("... b ... b ...", "x b y", False),
+    ],
+)
+def test_lines_left_out(shown, printed, verdict):
+    assert fits(shown.split(), printed.split()) is verdict
+
+
+def test_output_before_any_command_is_an_error():
+    with pytest.raises(PageError, match="line 7: expected a command"):
+        commands(Block("console", None, "a\n", 7))
+
+
+def test_files_of_a_page_are_written_as_they_stand(tmp_path):
+    Session(tmp_path).run(Block("toml", "a.toml", "steps = 3\n", 1))
+    assert (tmp_path / "a.toml").read_text() == "steps = 3\n"
