@@ -12,7 +12,7 @@ from tests.attacks.forge import DOCUMENTS, copied, make_run
 from tests.attacks.oracle import command, snapshot
 from tests.attacks.words import OUTPUTS, VALUES, vector
 
-PROFILE = settings(max_examples=250, deadline=None, derandomize=True, database=None)
+PROFILE = settings(max_examples=150, deadline=None, derandomize=True, database=None)
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ from motegpt.views.cli.data import report_lines
 from motegpt.views.cli.options import TOP_LEVEL, read_toml
 from tests.attacks.oracle import check_message, command, refused_or_right
 
-PROFILE = settings(max_examples=150, deadline=None, derandomize=True, database=None)
+PROFILE = settings(max_examples=100, deadline=None, derandomize=True, database=None)
 LINES = st.lists(st.text(max_size=12) | st.sampled_from(["", "a,b", '"', 'a""b', "\r", "\ufeff", "\0"]))
 CELLS = st.lists(st.lists(st.text(max_size=6), min_size=1, max_size=3), max_size=5)
 JSONL = st.lists(
