@@ -4,9 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# PyTorch as the tests use it: the build for the processor, without the gigabytes that a GPU needs.
+TORCH := torch==2.13.0
+TORCH_FOR_CPU := --index-url https://download.pytorch.org/whl/cpu
+
 CORE := CMakeLists.txt $(wildcard cpp/*.cpp cpp/motegpt/*.hpp)
 
-.PHONY: train test check format wheel sanitize fallback bench clean
+FUZZ_SECONDS ?= 60
+
+.PHONY: train test check format wheel sanitize fallback bench fuzz clean
 
 train: $(STAMP)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
@@ -40,13 +46,14 @@ wheel: $(STAMP)            ## build a wheel, install it in a fresh venv, and tra
 	build/wheel-venv/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
 	cd build && env PATH=/nowhere wheel-venv/bin/motegpt train --engine native --steps 100 -n 3
 
-# The whole test suite over a core that watches every access and every arithmetic step.
+# Every test in which the core takes part, over one that watches each access and each arithmetic step.
+WITHOUT_CORE := $(foreach name,kills plots show docs fetch formats distributed torch,--ignore=tests/test_$(name).py)
 sanitize: $(STAMP)
 	$(PYTHON) -m venv build/sanitize-venv
 	build/sanitize-venv/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]' \
 	    --config-settings=cmake.define.MOTEGPT_SANITIZE=ON --config-settings=build-dir=build/sanitize
 	LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
-	    ASAN_OPTIONS=detect_leaks=0 build/sanitize-venv/bin/pytest
+	    ASAN_OPTIONS=detect_leaks=0 build/sanitize-venv/bin/pytest $(WITHOUT_CORE) --ignore=tests/attacks
 
 # Where nothing can be compiled, motegpt still installs, trains with the array engine, and says so.
 fallback:
@@ -55,6 +62,12 @@ fallback:
 	    --disable-pip-version-check .
 	build/fallback-venv/bin/motegpt train --steps 20 -n 2 2>&1 | grep 'using the array engine'
 	! build/fallback-venv/bin/motegpt train --engine native
+
+# FUZZ_SECONDS in all; the planted bug must be found, or nothing that holds means anything.
+fuzz: $(STAMP)             ## attack every reader with a fuzzer
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[fuzz]'
+	! $(BIN)/python -m tests.fuzz 5 planted >/dev/null
+	$(BIN)/python -m tests.fuzz $(FUZZ_SECONDS)
 
 format: $(STAMP)           ## put every file into the one format
 	$(BIN)/ruff check --fix .
@@ -66,4 +79,8 @@ clean:                     ## forget what was built and installed
 $(STAMP): pyproject.toml $(CORE)
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	! $(BIN)/python -m pip install --disable-pip-version-check --dry-run $(TORCH) | grep -q nvidia \
+	    && pip_index= || pip_index="$(TORCH_FOR_CPU)"; \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check $$pip_index $(TORCH) \
+	    || echo 'no $(TORCH) for this machine: the tests of the torch engine are skipped'
 	touch $@

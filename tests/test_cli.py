@@ -12,6 +12,7 @@ from motegpt.presets import PRESETS
 from motegpt.settings import kinds
 from motegpt.views.cli import COMMANDS
 from motegpt.views.cli.options import FOUND_FROM_DATA
+from tests.conftest import ENGINES_HERE
 
 QUICK = ("--steps", 3, "--engine", "array", "-n", 2)
 
@@ -88,14 +89,19 @@ OTHER_VALUES = {
     "loss_mean": "tokens", "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1,
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
-    "checkpoint_activations": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
+    "checkpoint_activations": True, "device": "cpu", "autocast": "bfloat16", "tf32": True, "compile": True,
+    "accumulate": 3, "shard": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
     "n": 2, "temperature": 0.7, "prefix": "a", "repetition_penalty": 1.3, "top_k": 4, "top_p": 0.9,
     "min_p": 0.1, "min_new_tokens": 2, "max_new_tokens": 5, "min_length": 3, "max_length": 7, "stop": "n",
     "allow": "abc", "forbid": "xyz", "suffix": "a", "tries": 30, "beams": 3,
     "val_fraction": 0.1, "eval_every": 3, "patience": 4,
     "checkpoint_minutes": 2.5, "keep": 3,
 }  # fmt: skip
-NEEDED_BESIDE = {"column": ("--format", "csv")}  # the first built-in name is the header then
+NEEDED_BESIDE = {
+    "column": ("--format", "csv"),  # the first built-in name is the header then
+    "autocast": ("--dtype", "float32"),
+    "accumulate": ("--batch-size", 3),
+}
 
 
 def test_every_setting_is_in_the_table_above():
@@ -105,11 +111,17 @@ def test_every_setting_is_in_the_table_above():
 
 
 @pytest.mark.parametrize("name", OTHER_VALUES)
-def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, name):
+def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, monkeypatch, name):
+    (kind,) = (kinds(section)[name] for section in SECTIONS.values() if name in kinds(section))
+    engine = next((engine for engine in kind.engines or ("array",) if engine in ENGINES_HERE), None)
+    if engine is None:
+        pytest.skip(f"{name} is a setting of an engine that is not installed")
+    if name == "compile":
+        monkeypatch.setattr("torch.compile", lambda module: module)  # test_torch.py has the real one
     value, flag = OTHER_VALUES[name], name.replace("_", "-")
     words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
     (tmp_path / "c.toml").write_text(f"{name} = {json.dumps(value)}\n")
-    common = ("--engine", "array", *(() if name == "steps" else ("--steps", 1)), *NEEDED_BESIDE.get(name, ()))
+    common = ("--engine", engine, *(() if name == "steps" else ("--steps", 1)), *NEEDED_BESIDE.get(name, ()))
     for out, given in (("by_flag", words), ("by_file", ["--config", "c.toml"])):
         ended = motegpt("train", *common, *given, "--out", out)
         assert ended.code == 0, ended.err

@@ -222,6 +222,6 @@ def test_a_csv_file_is_learned(motegpt, tmp_path):
     assert ended.code == 0, ended.err
     assert ended.out.startswith(f"num docs: {len(DOCUMENTS)}\n")
     assert motegpt("train", "--resume", "run").code == 0
-    ended = motegpt("train", "list.csv.gz", *words)
+    ended = motegpt("train", "list.csv.gz", *words, "--overwrite")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "choose with --column from: id, name" in ended.err

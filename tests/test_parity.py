@@ -72,7 +72,7 @@ def test_gradients_agree_with_the_scalar_engine(name, problem):
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
 @given(problem=problems(), where=st.integers(0, 10**6))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_gradients_agree_with_central_differences(name, problem, where):
     chosen, batch = problem
     engine = small_engine(name, {**chosen, "clip_node": None})

@@ -48,7 +48,7 @@ def test_zeroclaw_double_precision_reproduces_100_losses(engine, zeroclaw_refere
     assert losses == pytest.approx(zeroclaw_reference["losses_first_100_steps"], abs=3e-5)
 
 
-@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("engine", [name for name in FAST if name != "torch"])  # its 5,000 steps take long
 def test_zeroclaw_learns_its_names(engine):
     losses, samples, trainer = trained(None, engine, "zeroclaw")
     assert sum(losses[-98:]) / 98 < 1.1

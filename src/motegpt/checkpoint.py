@@ -8,17 +8,17 @@
     checkpoint-*         earlier states of the trainer, if some are to be kept (named by their step)
     .lock                held by the process that trains here
 
-JSON and safetensors only: reading a folder executes nothing. A file is written under a temporary name,
-synced and renamed, so a kill at any moment leaves the old file or the new one; and since all that
-resuming needs is one file, the old state or the new one. Each safetensors file carries a digest of its
-contents, so damage is noticed.
+JSON and safetensors only: reading a folder executes nothing, and a folder may be a stranger's: files.py and
+tensors.py say what that takes. A file is written under a temporary name, synced and renamed, so a kill at
+any moment leaves the old file or the new one; and since all that resuming needs is one file, the old state
+or the new one. Each safetensors file carries a digest of its contents, so damage is noticed.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,10 @@ from typing import TYPE_CHECKING, Any, Literal
 from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
 from motegpt.engines.base import OptimizerState
 from motegpt.errors import MotegptError, RunFolderError, SettingError
+from motegpt.files import is_foreign, read_regular, replace_file
 from motegpt.parameters import parameter_table
-from motegpt.settings import Settings, setting, shortened
+from motegpt.settings import LARGEST_INT, Settings, setting, shortened
+from motegpt.tensors import read_tensors, tensor_bytes
 from motegpt.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -37,7 +39,9 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
 FORMAT = 2
+STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # as kept_name writes it
 BEST, LAST = "best", "last"
+LARGEST_JSON, LARGEST_METRICS = 2**26, 2**30  # bytes
 LOCK, TEMPORARY = ".lock", ".{}.new"
 CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
 TRAINER, MODEL, KEPT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
@@ -124,6 +128,7 @@ class RunFolder:
 
         if self._lock is not None:
             return
+        self._check_own_files()
         lock = FileLock(self.path / LOCK, timeout=0)
         try:
             lock.acquire()
@@ -135,6 +140,16 @@ class RunFolder:
         self._lock = lock
         for left in self.path.glob(TEMPORARY.format("*")):
             left.unlink()
+
+    def _check_own_files(self) -> None:
+        """RunFolderError if what is written in place, or cleared away, is not a file of this folder."""
+        half_written = [path for path in self.path.glob(TEMPORARY.format("*")) if not path.is_symlink()]
+        for path in (self.path / LOCK, self.path / METRICS, *half_written):
+            if is_foreign(path):
+                what = "a link" if path.is_symlink() else "something else"
+                raise RunFolderError(
+                    f"{path}: expected a file of the run, got {what}; nothing was written; remove it first"
+                )
 
     def unlock(self) -> None:
         """Let others train here."""
@@ -160,7 +175,7 @@ class RunFolder:
     def _is_run(self) -> bool:
         """Whether config.json is one of a run, of this or another version."""
         try:
-            values = json.loads((self.path / CONFIG).read_bytes())
+            values = json.loads(read_regular(self.path / CONFIG, LARGEST_JSON))
         except (OSError, ValueError, RecursionError):
             return False
         return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
@@ -185,7 +200,7 @@ class RunFolder:
         for number, line in enumerate(self._metrics_lines(), 1):
             try:
                 record = json.loads(line)
-                if type(record["step"]) is not int:
+                if type(record["step"]) is not int or not 0 <= record["step"] <= LARGEST_INT:
                     raise TypeError
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise RunFolderError(
@@ -220,7 +235,7 @@ class RunFolder:
         """The steps after which a checkpoint was kept, in order."""
         names = (path.name for path in self.path.glob(KEPT.format("*")))
         numbers = (name.removeprefix("checkpoint-").removesuffix(".safetensors") for name in names)
-        return sorted(int(number) for number in numbers if number.isdecimal() and number.isascii())
+        return sorted(int(number) for number in numbers if STEP.fullmatch(number))
 
     def _forget(self, done: int, keep: int) -> None:
         """Delete all but the newest `keep` checkpoints up to step `done`, and those of a future given up."""
@@ -259,10 +274,7 @@ class RunFolder:
         step = self._step_of(checkpoint, config)
         if checkpoint == LAST or step is not None:
             return self.trainer_state(config, tokenizer, step).parameters
-        tensors, metadata = self._read_tensors(MODEL)
-        self._check_tokenizer(MODEL, metadata, tokenizer)
-        self._check_shapes(MODEL, tensors, config.model, ("",))
-        return tensors
+        return self._read_tensors(MODEL, config, tokenizer, ("",))[0]
 
     def _step_of(self, checkpoint: int | str | None, config: RunConfig) -> int | None:
         """The step that a checkpoint is named by, if it is; RunFolderError for a word that is no name."""
@@ -270,7 +282,7 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: has no best checkpoint: nothing was held out to judge by")
         if checkpoint in (None, BEST, LAST):
             return None
-        if not str(checkpoint).isascii() or not str(checkpoint).isdecimal() or len(str(checkpoint)) > 20:
+        if not STEP.fullmatch(str(checkpoint)):
             raise RunFolderError(
                 f"checkpoint: expected {BEST}, {LAST} or a step, got {shortened(checkpoint)}"
             )
@@ -282,17 +294,15 @@ class RunFolder:
         if step is not None and step not in self.kept():
             there = ", ".join(map(str, self.kept())) or "none; --keep 5 keeps five"
             raise RunFolderError(f"{self.path}: no checkpoint of step {step} was kept; there are: {there}")
-        tensors, metadata = self._read_tensors(name)
-        self._check_tokenizer(name, metadata, tokenizer)
-        self._check_shapes(name, tensors, config.model, ("w.", "m.", "v."))
+        tensors, metadata = self._read_tensors(name, config, tokenizer, ("w.", "m.", "v."))
         groups: dict[str, Arrays] = {"w": {}, "m": {}, "v": {}}
-        for name, array in tensors.items():
-            group, _, parameter = name.partition(".")
+        for tensor, array in tensors.items():
+            group, _, parameter = tensor.partition(".")
             groups[group][parameter] = array
         done, rng, best = metadata.get("done"), metadata.get("rng"), metadata.get("best")
         if type(done) is not int or not 0 <= done <= config.train.steps or not isinstance(rng, list):
             raise RunFolderError(
-                f"{self.path / name}: expected a step of the run, got {done!r}; it was changed"
+                f"{self.path / name}: expected a step of the run, got {shortened(done)}; it was changed"
             )
         return TrainerState(
             done=done,
@@ -311,8 +321,12 @@ class RunFolder:
     def _metrics_lines(self) -> list[str]:
         """The whole lines of metrics.jsonl; a kill may have cut the last one short."""
         path = self.path / METRICS
-        text = path.read_text(encoding="utf-8", errors="replace") if path.is_file() else ""
-        return text.split("\n")[:-1]
+        if not path.is_file():
+            return []
+        try:
+            return read_regular(path, LARGEST_METRICS).decode("utf-8", "replace").split("\n")[:-1]
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._write(name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
@@ -323,36 +337,28 @@ class RunFolder:
         if not path.is_file():
             raise self._missing(name)
         try:
-            values = json.loads(path.read_bytes())
+            values = json.loads(read_regular(path, LARGEST_JSON))
         except (ValueError, OSError, RecursionError) as error:
             raise RunFolderError(f"{path}: expected JSON, got {error}") from None
         self._check_format(path, values)
         return values
 
-    def _write_tensors(self, name: str, tensors: Mapping[str, Any], metadata: dict[str, Any]) -> None:
-        from safetensors.numpy import save
+    def _write_tensors(self, name: str, tensors: Arrays, metadata: dict[str, Any]) -> None:
+        self._write(name, tensor_bytes(tensors, {"format": FORMAT, **metadata}))
 
-        metadata = {"format": FORMAT, **metadata}
-        signed = {**metadata, "sha256": digest(tensors, metadata)}
-        # One entry: the library writes several in an order that changes from run to run.
-        self._write(name, save(dict(tensors), {"motegpt": json.dumps(signed)}))
+    def _read_tensors(
+        self, name: str, config: RunConfig, tokenizer: Tokenizer, groups: tuple[str, ...]
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """The tensors and metadata of a file that belongs to these settings and this tokenizer.
 
-    def _read_tensors(self, name: str) -> tuple[Arrays, dict[str, Any]]:
-        """The tensors and metadata of a file whose digest is right."""
-        from safetensors import SafetensorError, safe_open
-
+        groups: what stands before the names of the parameters, once each.
+        """
         path = self.path / name
         if not path.is_file():
             raise self._missing(name)
-        try:
-            with safe_open(path, framework="numpy") as file:
-                metadata = json.loads((file.metadata() or {}).get("motegpt", "{}"))
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
-            raise RunFolderError(f"{path}: is not a whole safetensors file ({error})") from None
-        self._check_format(path, metadata)
-        if metadata.pop("sha256", None) != digest(tensors, metadata):
-            raise RunFolderError(f"{path}: its contents do not match its digest; the file was changed")
+        shapes = {group + p.name: p.shape for group in groups for p in parameter_table(config.model)}
+        tensors, metadata = read_tensors(path, shapes, lambda found: self._check_format(path, found))
+        self._check_tokenizer(name, metadata, config, tokenizer)
         return tensors, metadata
 
     @staticmethod
@@ -361,23 +367,30 @@ class RunFolder:
         found = values.get("format") if isinstance(values, dict) else None
         if found != FORMAT or isinstance(found, bool):
             raise RunFolderError(
-                f"{path}: expected run format {FORMAT}, got {found!r}; it was written by another version of "
-                "motegpt or by another program"
+                f"{path}: expected run format {FORMAT}, got {shortened(found)}; it was written by another "
+                "version of motegpt or by another program"
             )
 
-    def _check_tokenizer(self, name: str, metadata: Mapping[str, Any], tokenizer: Tokenizer) -> None:
+    def _check_tokenizer(
+        self, name: str, metadata: Mapping[str, Any], config: RunConfig, tokenizer: Tokenizer
+    ) -> None:
+        """RunFolderError unless the file, the settings and the tokenizer belong together."""
         if metadata.get("tokenizer") != digest_of(tokenizer):
             raise RunFolderError(f"{self.path / TOKENIZER}: is not the tokenizer {name} was trained with")
+        self.check_vocabulary(config, tokenizer)
 
-    def _check_shapes(self, name: str, tensors: Arrays, model: ModelConfig, groups: tuple[str, ...]) -> None:
-        expected = {group + p.name: p.shape for group in groups for p in parameter_table(model)}
-        found = {key: tuple(array.shape) for key, array in tensors.items()}
-        wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
-        if wrong:
-            raise RunFolderError(
-                f"{self.path / name}: {wrong[0]} expected shape {expected.get(wrong[0])}, got "
-                f"{found.get(wrong[0])}; {CONFIG} belongs to another model"
-            )
+    def check_vocabulary(self, config: RunConfig, tokenizer: Tokenizer) -> None:
+        """RunFolderError unless the settings are those of a run with this tokenizer."""
+        for what, wanted, got in (
+            ("ids", config.model.vocab_size, tokenizer.vocab_size),
+            ("kind", config.data.tokenizer, tokenizer.kind),
+            ("framing", config.data.framing, tokenizer.framing),
+        ):
+            if wanted != got:
+                raise RunFolderError(
+                    f"{self.path / TOKENIZER}: {what}: expected {wanted}, as in {CONFIG}, got {got}; the "
+                    "folder was changed"
+                )
 
     def _missing(self, name: str) -> RunFolderError:
         if not self.path.is_dir():
@@ -393,16 +406,9 @@ class RunFolder:
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file so that a kill at any moment leaves the old one or the new one."""
-        temporary = self.path / TEMPORARY.format(name)
         try:
-            with temporary.open("wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, self.path / name)
-            _sync_folder(self.path)
+            replace_file(self.path / name, self.path / TEMPORARY.format(name), data)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
             raise MotegptError(f"{self.path / name}: cannot be written ({error.strerror})") from error
 
 
@@ -411,28 +417,6 @@ def kept_name(step: int) -> str:
     return KEPT.format(step)
 
 
-def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and numbers of all tensors, and over the metadata."""
-    import numpy as np
-
-    total = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
-    for name in sorted(tensors):
-        array = np.ascontiguousarray(tensors[name])
-        total.update(f"{name} {array.dtype} {array.shape}\n".encode())
-        total.update(array.data)
-    return total.hexdigest()
-
-
 def digest_of(tokenizer: Tokenizer) -> str:
     """SHA-256 of a tokenizer."""
     return hashlib.sha256(json.dumps(tokenizer.values(), sort_keys=True).encode()).hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    """Make the renames in a folder durable, where the system can."""
-    if os.name == "posix":
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

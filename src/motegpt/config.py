@@ -19,8 +19,10 @@ from motegpt.settings import Settings, kinds, setting, unknown_setting
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
 LARGEST_MODEL = 2**31 - 1  # parameters
-LARGEST_SIZE = 2**20  # of vocabulary, width and block
+LARGEST_SIZE = 2**20  # of vocabulary, width, block, batch and tries
 LARGEST_DEPTH = 2**12
+LARGEST_CACHE = 2**30  # keys of one sequence, and as many values
+LARGEST_STEPS = 2**42  # with LARGEST_SIZE of batch, what 64 bits count
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
 
@@ -55,6 +57,12 @@ class ModelConfig(Settings):
         if count > LARGEST_MODEL:
             raise SettingError(
                 f"n_layer, n_embd: expected at most {LARGEST_MODEL:,} parameters, got {count:,}"
+            )
+        keys = self.n_layer * self.block_size * self.n_embd
+        if keys > LARGEST_CACHE:
+            raise SettingError(
+                f"n_layer, block_size, n_embd: expected a product of at most {LARGEST_CACHE:,} (the keys of "
+                f"one text), got {keys:,}"
             )
 
     @property
@@ -152,10 +160,42 @@ class TrainConfig(Settings):
     )
     dtype: Literal["float64", "float32"] = setting("Precision of the arithmetic.")
     threads: int | None = setting(
-        "Native engine: most threads it uses; every core if none.", default=None, at_least=1, at_most=256
+        "Native and torch: most threads of the processor; as many as help if none.",
+        default=None,
+        at_least=1,
+        at_most=256,
+        engines=("native", "torch"),
     )
     checkpoint_activations: bool = setting(
-        "Native engine: keep only the inputs of layers, compute the rest again.", default=False
+        "Native and torch: keep only the inputs of layers, compute the rest again.",
+        default=False,
+        engines=("native", "torch"),
+    )
+    device: Literal["cpu", "cuda", "mps"] | None = setting(
+        "Torch: where it computes; the best there is if none.", default=None, engines=("torch",)
+    )
+    autocast: Literal["bfloat16", "float16"] | None = setting(
+        "Torch: multiply matrices in 16 bits, keep parameters in float32.", default=None, engines=("torch",)
+    )
+    tf32: bool = setting(
+        "Torch: a CUDA GPU may round the factors of float32 products to 10 bits.",
+        default=False,
+        engines=("torch",),
+    )
+    compile: bool = setting(
+        "Torch: compile the model before its first step.", default=False, engines=("torch",)
+    )
+    accumulate: int = setting(
+        "Torch: do a batch in so many parts, one after the other.",
+        default=1,
+        at_least=1,
+        at_most=LARGEST_SIZE,
+        engines=("torch",),
+    )
+    shard: bool = setting(
+        "Torch: each process of torchrun holds only its part of the parameters.",
+        default=False,
+        engines=("torch",),
     )
     log_every: int = setting("Report the loss every so many steps.", at_least=1)
     sample_every: int | None = setting(
@@ -178,6 +218,8 @@ class TrainConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.steps > LARGEST_STEPS:
+            raise SettingError(f"steps: expected at most {LARGEST_STEPS:,}, got {self.steps:,}")
         if self.lr_min > self.lr:
             raise SettingError(f"lr_min: expected at most lr = {self.lr:g}, got {self.lr_min:g}")
 
@@ -223,7 +265,12 @@ class SampleConfig(Settings):
     allow: str = setting("Draw these characters only; all if empty.", default="")
     forbid: str = setting("Never draw these characters.", default="")
     suffix: str = setting("Keep only texts that end with this.", default="")
-    tries: int = setting("Give up when so many texts in a row could not be kept.", default=1000, at_least=1)
+    tries: int = setting(
+        "Give up when so many texts in a row could not be kept.",
+        default=1000,
+        at_least=1,
+        at_most=LARGEST_SIZE,
+    )
     beams: int | None = setting(
         "Beam search: the likeliest texts that so many beams find, instead of chance.",
         default=None,

@@ -90,7 +90,7 @@ def check_data(path: str | Path | None, settings: Mapping[str, Any]) -> Report:
     Raises DataError where training would.
     """
     data = DataConfig.of(section_values(settings, "data"))
-    content, _ = read_content(path, data)
+    content = read_content(path, data)
     every = documents_of(content.texts, data.replace(deduplicate=False))
     documents = list(dict.fromkeys(every)) if data.deduplicate else every
     if not documents:

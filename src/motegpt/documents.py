@@ -14,6 +14,7 @@ from typing import Literal
 from motegpt.config import ReadConfig
 from motegpt.errors import DataError
 from motegpt.formats import Content, content_of, read_bounded
+from motegpt.settings import shortened
 
 BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
@@ -34,9 +35,14 @@ def read_corpus(path: str | Path | None, reading: ReadConfig | None = None) -> C
 
     Raises DataError if there is no such file, or it is not what `reading` says, or holds no document.
     """
-    content, digest = read_content(path, reading or ReadConfig())
-    documents = documents_of(content.texts, reading or ReadConfig())
-    name = BUILT_IN if path is None else str(path)
+    return corpus_in(_bytes_of(path), path, reading)
+
+
+def corpus_in(data: bytes, path: str | Path | None, reading: ReadConfig | None = None) -> Corpus:
+    """The corpus that the bytes of a file hold; path: where they are from, None for the built-in names."""
+    reading, name = reading or ReadConfig(), BUILT_IN if path is None else str(path)
+    content, digest = content_of(data, name, reading), hashlib.sha256(data).hexdigest()
+    documents = documents_of(content.texts, reading)
     if not documents:
         raise nothing_in(content, name)
     if path is None:
@@ -44,11 +50,9 @@ def read_corpus(path: str | Path | None, reading: ReadConfig | None = None) -> C
     return Corpus(documents, "file", str(Path(path).absolute()), digest)
 
 
-def read_content(path: str | Path | None, reading: ReadConfig) -> tuple[Content, str]:
-    """What stands in a file, or in the built-in names, and the SHA-256 of its bytes."""
-    data = built_in_names() if path is None else _read(Path(path))
-    content = content_of(data, BUILT_IN if path is None else str(path), reading)
-    return content, hashlib.sha256(data).hexdigest()
+def read_content(path: str | Path | None, reading: ReadConfig) -> Content:
+    """What stands in a file, or in the built-in names."""
+    return content_of(_bytes_of(path), BUILT_IN if path is None else str(path), reading)
 
 
 def documents_of(texts: Sequence[str], reading: ReadConfig) -> list[str]:
@@ -76,7 +80,7 @@ def corpus_of(documents: Sequence[str], reading: ReadConfig | None = None) -> Co
     reading = reading or ReadConfig()
     for document in documents:
         if not isinstance(document, str) or any("\ud800" <= c <= "\udfff" for c in document):
-            raise DataError(f"documents: expected strings of Unicode characters, got {document!r}")
+            raise DataError(f"documents: expected strings of Unicode characters, got {shortened(document)}")
     texts = ["\n".join(documents)] if reading.format == "stream" else documents
     kept = documents_of(texts, reading.replace(deduplicate=False))
     if not kept:
@@ -90,6 +94,10 @@ def built_in_names() -> bytes:
     return files("motegpt").joinpath("data/names.txt").read_bytes()
 
 
+def _bytes_of(path: str | Path | None) -> bytes:
+    return built_in_names() if path is None else _read(Path(path))
+
+
 def _read(path: Path) -> bytes:
     try:
         if stat.S_ISCHR(path.stat().st_mode):
@@ -101,13 +109,14 @@ def _read(path: Path) -> bytes:
             f"{path}: no such file; expected a UTF-8 text file with one document a line; for 32,033 names: "
             "motegpt train $(motegpt data fetch names); without DATA the built-in names are used"
         ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror}); expected a UTF-8 text file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+        why = getattr(error, "strerror", None) or error
+        raise DataError(f"{path}: cannot be read ({why}); expected a UTF-8 text file") from None
 
 
 def nothing_in(content: Content, name: str) -> DataError:
     """The error for a file that holds no document."""
     what = "an empty file" if content.length == 0 else "an empty file (nothing but blank lines)"
     if content.column is not None and content.format == "csv":
-        what = f"no text in column {content.column!r} under the header"
+        what = f"no text in column {shortened(content.column)} under the header"
     return DataError(f"{name}: expected at least one document, got {what}")

@@ -4,6 +4,8 @@ MotegptError                    exit code 1: it ran and failed
 ├── TrainingDiverged            the loss stopped being a finite number
 ├── GradientMismatch            an engine's gradient disagrees with finite differences
 ├── TriesExhausted              fewer texts were found than were asked for
+├── OutOfMemory                 a device cannot hold what a step needs
+├── RankLost                    another process of the training has ended or does not answer
 └── UsageError                  exit code 2: nothing ran, nothing was written
     ├── SettingError            a setting that is unknown or out of its range
     ├── DataError               text that cannot be read or learned from
@@ -34,6 +36,14 @@ class GradientMismatch(MotegptError):
 
 class TriesExhausted(MotegptError):
     """No more texts came that meet the conditions; what came before was good."""
+
+
+class OutOfMemory(MotegptError):
+    """A device cannot hold what a step needs; the message says what would need less."""
+
+
+class RankLost(MotegptError):
+    """A process that trains together with this one has ended or does not answer."""
 
 
 class UsageError(MotegptError):

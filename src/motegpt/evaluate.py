@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from motegpt.batches import Batch
-from motegpt.errors import DataError
+from motegpt.errors import DataError, MotegptError
 from motegpt.ngrams import baselines
 from motegpt.sampling import prompt_of
 from motegpt.settings import shortened
@@ -60,6 +60,7 @@ def score_texts(engine: Engine, tokenizer: Tokenizer, texts: Sequence[str]) -> l
     scores = []
     for text, sequence in zip(texts, sequences, strict=True):
         total, tokens = (-math.inf, 0) if sequence is None else (-float(next(costs).sum()), len(sequence) - 1)
+        _check_finite(total if tokens else 0.0)
         scores.append(Score(text, total, tokens, characters_of(text, tokenizer)))
     return scores
 
@@ -179,6 +180,7 @@ def evaluate(
         learned = [sequence_of(text, tokenizer) for text in training]
         losses = baselines(learned, sequences, targets_of(tokenizer))
     losses[MODEL] = mean_cost(costs_of(engine, sequences), "tokens")
+    _check_finite(losses[MODEL])
     return Evaluation(
         losses=losses,
         documents=len(texts),
@@ -187,6 +189,13 @@ def evaluate(
         known=sum(map(set(training).__contains__, texts)),
         left_out=left_out,
     )
+
+
+def _check_finite(value: float) -> None:
+    if not math.isfinite(value):
+        raise MotegptError(
+            f"evaluate: expected a finite loss, got {value}; the model has diverged or is damaged"
+        )
 
 
 def targets_of(tokenizer: Tokenizer) -> int:

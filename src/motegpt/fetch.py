@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from motegpt.errors import MotegptError, UsageError
+from motegpt.settings import shortened
 
 
 class Download(NamedTuple):
@@ -36,11 +37,13 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
     import pooch  # type: ignore[import-untyped]
 
     if name not in DOWNLOADS:
-        raise UsageError(f"fetch: expected one of {', '.join(DOWNLOADS)}, got {name!r}")
+        raise UsageError(f"fetch: expected one of {', '.join(DOWNLOADS)}, got {shortened(name)}")
     download = DOWNLOADS[name]
     address = url or download.url
     if urlsplit(address).scheme not in ("http", "https"):
-        raise UsageError(f"fetch: expected a URL that begins with http:// or https://, got {address!r}")
+        raise UsageError(
+            f"fetch: expected a URL that begins with http:// or https://, got {shortened(address)}"
+        )
     pooch.get_logger().setLevel(logging.WARNING)
     return _retrieve(download, address, Path(folder or pooch.os_cache("motegpt")))
 

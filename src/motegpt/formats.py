@@ -181,7 +181,7 @@ def read_jsonl(text: str, name: str, column: str | None) -> Content:
                 value = "" if value[column] is None else value[column]
             elif column is not None:
                 raise DataError(
-                    f"{where}: expected an object with the key {column!r}, got {shortened(value)}"
+                    f"{where}: expected an object with the key {shortened(column)}, got {shortened(value)}"
                 )
             texts.append(_checked(value, where))
             numbers.append(number)
@@ -210,7 +210,8 @@ def _checked(value: Any, where: str) -> str:
 
 def _place(names: list[str], wanted: str | None, where: str, what: str) -> int:
     """Where `wanted` stands among the names; where it is not said, there must be only one."""
-    listed = ", ".join(names[:20]) + ", …" * (len(names) > 20) or "none"
+    listed = ", ".join(map(_named, names[:20]))
+    listed = listed + ", …" * (len(names) > 20) or "none"
     if wanted is None and len(names) == 1:
         return 0
     if wanted is None:
@@ -219,8 +220,13 @@ def _place(names: list[str], wanted: str | None, where: str, what: str) -> int:
         )
     if names.count(wanted) != 1:
         found = "none" if wanted not in names else f"{names.count(wanted)} of that name"
-        raise DataError(f"{where}: expected a {what} {wanted!r}, got {found}; there are: {listed}")
+        raise DataError(f"{where}: expected a {what} {shortened(wanted)}, got {found}; there are: {listed}")
     return names.index(wanted)
+
+
+def _named(name: str) -> str:
+    """A name in a message: as it is, unless it is long or cannot be seen."""
+    return name if name.isprintable() and len(name) <= 40 else shortened(name)
 
 
 READERS: dict[str, Callable[[str, str, str | None], Content]] = {

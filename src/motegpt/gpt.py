@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig, SampleConfig, section_of, section_values
 from motegpt.documents import corpus_of, read_corpus
-from motegpt.engines import default_engine
+from motegpt.engines import check_settings, default_engine
 from motegpt.errors import DataError, SettingError
 from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
@@ -102,6 +102,7 @@ class GPT:
         engine = engine or default_engine()
         for name in settings:
             section_of(name)
+        check_settings(engine, settings)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
         merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
@@ -122,6 +123,9 @@ class GPT:
         """
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
+        config = config.replace(
+            train=config.train.replace(device=None)
+        )  # the one it was trained on may be gone
         if engine is not None:
             train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
             config = config.replace(engine=engine, train=train)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from motegpt.errors import SettingError
+from motegpt.settings import shortened
 
 COMMON: dict[str, Any] = {
     "n_layer": 1,
@@ -90,5 +91,5 @@ DEFAULT_PRESET = "microgpt"
 def settings_of(preset: str) -> dict[str, Any]:
     """A copy of the preset's flat table of settings."""
     if not isinstance(preset, str) or preset not in PRESETS:
-        raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {preset!r}")
+        raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {shortened(preset)}")
     return dict(PRESETS[preset])

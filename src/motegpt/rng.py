@@ -93,6 +93,8 @@ class PythonRandom(Rng):
     def restore(self, state: Sequence[Any]) -> None:
         try:
             version, words, gauss_next = state
+            if gauss_next is not None:
+                gauss_next = float(gauss_next)
             self._random.setstate((version, tuple(words), gauss_next))
         except (TypeError, ValueError, OverflowError) as error:
             raise _not_a_state(self.name) from error

@@ -24,7 +24,10 @@ WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "
 
 @dataclass(frozen=True)
 class Kind:
-    """What one setting may be. base: int, float, bool, str or a section; choices: all there are, if few."""
+    """What one setting may be. base: int, float, bool, str or a section; choices: all there are, if few.
+
+    engines: those that have the setting, if not all do.
+    """
 
     base: type
     help: str
@@ -34,6 +37,7 @@ class Kind:
     above: float | None = None
     at_most: float | None = None
     below: float | None = None
+    engines: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
         """The value, an int made a float where one is wanted; SettingError if it is not of this kind."""
@@ -89,12 +93,14 @@ def shortened(value: object) -> str:
         text = repr(value)
     except ValueError:  # more digits than Python prints
         return "a number of thousands of digits"
+    except RecursionError:
+        return f"a {type(value).__name__} nested thousands deep"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def setting(help: str, *, default: Any = MISSING, **bounds: float) -> Any:
-    """A field of a section; bounds: at_least, above, at_most, below."""
-    return field(default=default, metadata={"help": help, **bounds})
+def setting(help: str, *, default: Any = MISSING, engines: tuple[str, ...] = (), **bounds: float) -> Any:
+    """A field of a section; bounds: at_least, above, at_most, below; engines: who has it, if not all."""
+    return field(default=default, metadata={"help": help, "engines": engines, **bounds})
 
 
 @dataclass(frozen=True, kw_only=True)

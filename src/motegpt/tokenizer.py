@@ -37,9 +37,11 @@ class Tokenizer:
 
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:
-            raise RunFolderError(f"tokenizer: expected a framing in {FRAMINGS}, got {self.framing!r}")
+            raise RunFolderError(
+                f"tokenizer: expected a framing in {FRAMINGS}, got {shortened(self.framing)}"
+            )
         if self.kind not in TOKENIZERS:
-            raise RunFolderError(f"tokenizer: expected a kind in {TOKENIZERS}, got {self.kind!r}")
+            raise RunFolderError(f"tokenizer: expected a kind in {TOKENIZERS}, got {shortened(self.kind)}")
         if self.kind == "bytes" and self.characters:
             raise RunFolderError("tokenizer: expected no characters where tokens are bytes")
         repeated = len(set(self.characters)) != len(self.characters)
@@ -124,13 +126,19 @@ class Tokenizer:
         return [self._ids[unit] for unit in self._units(text)]
 
     def encode_all(self, documents: Iterable[str]) -> list[list[int]]:
-        """Each document between its special tokens."""
+        """Each document between its special tokens; DataError names a character that has no id."""
         ids, begin, end = self._ids, self._special(self.bos), self._special(self.stop)
-        return [[*begin, *(ids[unit] for unit in self._units(text)), *end] for text in documents]
+        try:
+            return [[*begin, *(ids[unit] for unit in self._units(text)), *end] for text in documents]
+        except KeyError as error:
+            raise _not_of_these(error) from None
 
     def encode_stream(self, text: str) -> array[int]:
-        """The ids of a long text of known characters, four bytes each."""
-        return array("i", map(self._ids.__getitem__, self._units(text)))
+        """The ids of a long text, four bytes each; DataError names a character that has none."""
+        try:
+            return array("i", map(self._ids.__getitem__, self._units(text)))
+        except KeyError as error:
+            raise _not_of_these(error) from None
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens show as <BOS> and <EOS>, bytes that are no UTF-8 as \ufffd."""
@@ -150,3 +158,9 @@ class Tokenizer:
     @staticmethod
     def _special(token: int | None) -> list[int]:
         return [] if token is None else [token]
+
+
+def _not_of_these(error: KeyError) -> DataError:
+    return DataError(
+        f"data: expected only characters of the tokenizer, got {error.args[0]!r}; it was made from other data"
+    )

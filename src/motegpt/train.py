@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from motegpt import ranks
 from motegpt.batches import Plan, plan_of, sequences_to_judge
 from motegpt.checkpoint import Best, RunConfig, RunFolder, Source, TrainerState
 from motegpt.config import (
@@ -328,7 +329,8 @@ def resume(
     config, tokenizer = changed(folder.config(), changes, engine), folder.tokenizer()
     check_same(corpus, config.source, "give the old data as DATA, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
-    folder.lock()
+    if ranks.rank() == 0:
+        folder.lock()
     state = folder.trainer_state(config, tokenizer, step)
     trainer, rng = _assemble(config, tokenizer, corpus)
     rng.restore(state.rng)

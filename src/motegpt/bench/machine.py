@@ -46,13 +46,18 @@ def commit() -> str:
 
 def describe() -> dict[str, str]:
     """Machine, interpreter, libraries and commit."""
-    from importlib.metadata import version
+    from importlib.metadata import PackageNotFoundError, version
 
+    try:
+        torch = version("torch")
+    except PackageNotFoundError:
+        torch = "none"
     return {
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
         "numpy": version("numpy"),
+        "torch": torch,
         "motegpt": f"{version('motegpt')} ({commit()})",
         **native_build(),
     }

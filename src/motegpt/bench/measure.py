@@ -18,13 +18,14 @@ from motegpt.batches import Batch
 from motegpt.bench.work import WORKS, Problem, operations, problem_of
 from motegpt.documents import read_corpus
 from motegpt.engines import fresh_engine
-from motegpt.engines.base import Engine
+from motegpt.engines.base import Engine, KnowsItsPeak
 from motegpt.errors import MotegptError, UsageError
 from motegpt.rng import Lcg
 from motegpt.sampling import Filters, Request, generate_ids
 
 RUN_SECONDS = 0.25  # a run is at least this long, so that the clock and the call do not count
-GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3}  # of the largest number: what rounding leaves
+# Of the largest number: what rounding leaves.
+GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 SCALAR_LIMIT = 1e7  # operations a step above which the scalar engine judges nobody
 
 
@@ -42,19 +43,23 @@ class Figure:
         return cls(statistics.median(values), min(values), max(values))
 
 
-def measure(work: str, engine: str, dtype: str, data: str | None, runs: int) -> dict[str, Any]:
+def measure(
+    work: str, engine: str, dtype: str, data: str | None, runs: int, settings: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """One row of the table, measured in a fresh process, so that memory is that of this row alone.
 
-    Returns {"error": …} where the engine cannot do it.
+    settings: laid over the work's own. Returns {"error": …} where the engine cannot do it.
     """
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
-        return pool.apply(_measure_here, (work, engine, dtype, data, runs))
+        return pool.apply(_measure_here, (work, engine, dtype, data, runs, settings or {}))
 
 
-def _measure_here(work: str, name: str, dtype: str, data: str | None, runs: int) -> dict[str, Any]:
+def _measure_here(
+    work: str, name: str, dtype: str, data: str | None, runs: int, settings: dict[str, Any]
+) -> dict[str, Any]:
     try:
-        problem = problem_of(WORKS[work], read_corpus(data), dtype)
+        problem = problem_of(WORKS[work], read_corpus(data), dtype, settings)
         before = resident_bytes()
         engine = fresh_engine(name, problem.model, problem.train)
         difference = verify(engine, problem)
@@ -69,6 +74,7 @@ def _measure_here(work: str, name: str, dtype: str, data: str | None, runs: int)
         "documents": problem.plan.batch_size,
         "tokens": problem.tokens,
         "operations": operations(problem),
+        "peak": engine.peak() if isinstance(engine, KnowsItsPeak) else None,
         "generated_per_second": asdict(speed),
         "added_bytes": memory,
         "gradient_difference": difference,
@@ -85,12 +91,12 @@ def verify(engine: Engine, problem: Problem) -> float:
     batch = Batch.of([problem.plan.sequences[i] for i in indices], problem.train.loss_mean)
     if judge == "scalar" and operations(problem) > SCALAR_LIMIT:
         return float("nan")  # it would take minutes; the test suite holds the two together on small models
-    double = problem.train.replace(dtype="float64")
+    double = problem.train.replace(dtype="float64", autocast=None)
     _, expected = fresh_engine(judge, problem.model, double).gradients(batch)
     _, got = engine.gradients(batch)
     largest = max(float(np.abs(gradient).max()) for gradient in expected.values())
     difference = max(float(np.abs(got[name] - expected[name]).max()) for name in expected) / largest
-    if not difference <= GRADIENT_TOLERANCE[problem.train.dtype]:
+    if not difference <= GRADIENT_TOLERANCE[problem.train.autocast or problem.train.dtype]:
         raise MotegptError(
             f"bench: {engine.name} left the {judge} engine's gradient by {difference:.1e}; not timed"
         )

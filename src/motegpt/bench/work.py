@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 from motegpt.batches import DocumentPlan, cut_sequences
 from motegpt.config import ModelConfig, TrainConfig, model_and_training
+from motegpt.cost import operations_per_token
 from motegpt.documents import Corpus
-from motegpt.parameters import parameter_table
 from motegpt.presets import settings_of
 from motegpt.tokenizer import Tokenizer
 
@@ -68,9 +70,11 @@ class Problem:
         return self.plan.batch_size * sum(lengths) / len(lengths)
 
 
-def problem_of(work: Work, corpus: Corpus, dtype: str) -> Problem:
-    """The model, the training and the batches of a work."""
-    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6}
+def problem_of(
+    work: Work, corpus: Corpus, dtype: str, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Problem:
+    """The model, the training and the batches of a work, with some settings changed."""
+    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6, **changes}
     if work.whole:
         chance, length = random.Random(0), settings["block_size"] + 1
         vocabulary = RANDOM_VOCABULARY
@@ -85,15 +89,6 @@ def problem_of(work: Work, corpus: Corpus, dtype: str) -> Problem:
 
 
 def operations(problem: Problem) -> float:
-    """Floating-point operations a step, forward and backward, without the optimiser.
-
-    Each weight of a matrix product costs a multiply and an add forward and twice that backward: 6 a
-    token (Kaplan et al., 2020, section 2.1). Attention's two products over T positions, causal and so
-    halved, add 6 · L · C · T a token.
-    """
-    model = problem.model
-    products = sum(p.size for p in parameter_table(model) if p.name not in ("wte", "wpe"))
-    products += model.vocab_size * model.n_embd if model.tied else 0
-    longest = problem.tokens / problem.plan.batch_size
-    attention = model.n_layer * model.n_embd * longest
-    return 6.0 * (products + attention) * problem.tokens
+    """Floating-point operations a step, forward and backward, without the optimiser."""
+    positions = problem.tokens / problem.plan.batch_size
+    return operations_per_token(problem.model, positions) * problem.tokens

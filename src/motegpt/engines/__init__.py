@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib import import_module
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from motegpt.config import SECTIONS, section_of
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
+from motegpt.settings import kinds
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig, TrainConfig
@@ -17,12 +20,15 @@ ENGINES: dict[str, str] = {
     "scalar": "motegpt.engines.scalar.engine:ScalarEngine",
     "array": "motegpt.engines.array.engine:ArrayEngine",
     "native": "motegpt.engines.native.engine:NativeEngine",
+    "torch": "motegpt.engines.torch.engine:TorchEngine",
 }
 PREFERRED, FALLBACK = "native", "array"
+MANY_PROCESSES = "torch"  # the engine that trains in all the processes torchrun starts
 NEEDS: dict[str, str] = {
     "scalar": "nothing but Python",
     "array": "NumPy: pip install numpy",
     "native": "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
+    "torch": "PyTorch: pip install 'motegpt[torch]'",
 }
 
 
@@ -50,6 +56,18 @@ def why_unavailable(name: str) -> str | None:
 def default_engine() -> str:
     """The engine that is used when none is asked for: the fastest that was installed."""
     return FALLBACK if why_unavailable(PREFERRED) else PREFERRED
+
+
+def check_settings(engine: str, given: Mapping[str, Any]) -> None:
+    """SettingError for a setting that was given and that the engine does not have; defaults may be given."""
+    for name, value in given.items():
+        section = SECTIONS[section_of(name)]
+        kind = kinds(section)[name]
+        if kind.engines and engine not in kind.engines and value != getattr(section, name):
+            raise SettingError(
+                f"{name}: the {engine} engine does not have it; leave it out, or try --engine "
+                f"{' or '.join(kind.engines)}"
+            )
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:

@@ -95,6 +95,27 @@ class Engine(ABC):
     def decoder(self, n: int) -> Decoder:
         """A fresh KV cache for n sequences."""
 
+    def close(self) -> None:  # noqa: B027  # most engines hold nothing outside this process
+        """Let go of what is held outside this process; the engine is not used again."""
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """What an engine has that trains in several processes: on every rank but the first it follows."""
+
+    def follow(self, plan: Plan) -> None:
+        """Do what rank 0 does until it stops; RankLost if it is gone."""
+        ...
+
+
+@runtime_checkable
+class KnowsItsPeak(Protocol):
+    """What an engine has that can tell how fast its devices are at best."""
+
+    def peak(self) -> float:
+        """Operations a second in matrix products."""
+        ...
+
 
 @runtime_checkable
 class BatchGenerator(Protocol):

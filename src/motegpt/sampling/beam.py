@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from motegpt.config import LARGEST_CACHE
+from motegpt.errors import SettingError
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.filters import finite
 from motegpt.sampling.request import Request, request_of
@@ -43,6 +45,12 @@ def likeliest_texts(
     They are fewer if the beams met no more. Needs settings.beams.
     """
     assert settings.beams is not None
+    model = engine.model
+    most = LARGEST_CACHE // (model.n_layer * model.block_size * model.n_embd)
+    if settings.beams > most:
+        raise SettingError(
+            f"beams: expected at most {most}, as the keys of all are kept, got {settings.beams}"
+        )
     request = request_of(settings, tokenizer, engine.model.block_size)
 
     def text_of(ids: Ids) -> str:

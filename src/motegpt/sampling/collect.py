@@ -15,6 +15,7 @@ from motegpt.rng import Lcg
 from motegpt.sampling.beam import likeliest_texts
 from motegpt.sampling.draw import generate_ids, texts_of
 from motegpt.sampling.request import Request, request_of
+from motegpt.settings import shortened
 
 if TYPE_CHECKING:
     from motegpt.config import SampleConfig
@@ -52,7 +53,7 @@ class Conditions:
 
     def __str__(self) -> str:
         """suffix 'a', unique and novel"""
-        named = [f"suffix {self.suffix!r}"] * bool(self.suffix) + ["unique"] * self.unique
+        named = [f"suffix {shortened(self.suffix)}"] * bool(self.suffix) + ["unique"] * self.unique
         named += ["novel"] * (self.known is not None)
         return " and ".join(filter(None, [", ".join(named[:-1]), *named[-1:]]))
 

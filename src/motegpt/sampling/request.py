@@ -183,7 +183,8 @@ def _check_bytes(settings: SampleConfig) -> None:
             repair = name.replace("length", "new_tokens")
             raise SettingError(f"{name}: tokens are bytes here, not characters; expected {repair} instead")
     for name in ("allow", "forbid"):
-        if not getattr(settings, name).isascii():
+        given = getattr(settings, name)
+        if not given.isascii():
             raise SettingError(
-                f"{name}: tokens are bytes here; expected ASCII characters, got {getattr(settings, name)!r}"
+                f"{name}: tokens are bytes here; expected ASCII characters, got {shortened(given)}"
             )

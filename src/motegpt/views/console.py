@@ -5,24 +5,42 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Self
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
 from motegpt.parameters import parameter_count
+from motegpt.views.utilisation import utilisation
 
 if TYPE_CHECKING:
     from motegpt.train import Chunk, StepRecord, Trainer
 
 QUIET = "motegpt.quiet"
+CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 INFERENCE = "--- inference (new, hallucinated names) ---"
 
 
 def remark(text: str) -> None:
     """Something beside the results: a line on standard error, unless --quiet was said."""
     if not is_quiet():
-        click.echo(text, err=True)
+        click.echo(harmless(text), err=True)
+
+
+def say(text: str) -> None:
+    """A result: as it is in a pipe or a file, harmless on a terminal."""
+    click.echo(harmless(text) if is_terminal() else text)
+
+
+def harmless(text: str) -> str:
+    r"""A text with its control characters as escapes, newlines and tabs aside.
+
+    A model writes what it was taught, and a terminal obeys what it reads: colours, titles, keys to press.
+
+    >>> harmless("anna \x1b[31m")
+    'anna \\x1b[31m'
+    """
+    return text.translate(CONTROLS)
 
 
 def is_quiet() -> bool:
@@ -34,6 +52,22 @@ def is_quiet() -> bool:
 def is_terminal() -> bool:
     """Whether standard output is one; it may be closed altogether."""
     return sys.stdout is not None and sys.stdout.isatty()
+
+
+class Screen:
+    """A terminal to write to, harmlessly."""
+
+    def __init__(self, terminal: TextIO) -> None:
+        self._terminal = terminal
+
+    def write(self, text: str) -> int:
+        return self._terminal.write(harmless(text))
+
+    def writelines(self, lines: Iterable[str]) -> None:
+        self._terminal.writelines(map(harmless, lines))
+
+    def flush(self) -> None:
+        self._terminal.flush()
 
 
 def report_for(trainer: Trainer, as_json: bool) -> Report:
@@ -143,10 +177,12 @@ class LiveReport(PlainReport):
         self._tokens += chunk.tokens
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
+        share = utilisation(self.trainer, tokens)
         speed = f"{_short(steps)} steps/s · {_short(tokens)} tokens/s"
+        speed += "" if share is None else f" · {share:.0%} MFU"
         self._progress.update(self._task, completed=chunk.done, loss=chunk.losses[-1], speed=speed)
         for line in self.lines(chunk):
-            self._progress.console.print(line, markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(harmless(line), markup=False, highlight=False, soft_wrap=True)
 
 
 class JsonReport(Report):

@@ -11,7 +11,7 @@ from motegpt.checkpoint import METRICS, RunFolder
 from motegpt.config import SECTIONS
 from motegpt.errors import RunFolderError
 from motegpt.presets import PRESETS
-from motegpt.settings import shortened
+from motegpt.settings import LARGEST_INT, shortened
 
 if TYPE_CHECKING:
     from motegpt.checkpoint import RunConfig
@@ -41,11 +41,7 @@ class Run:
         """RunFolderError if there is none, or it is damaged; a run without metrics has no records."""
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
-        if tokenizer.vocab_size != config.model.vocab_size:
-            raise RunFolderError(
-                f"{path}: expected a tokenizer of {config.model.vocab_size} ids, got {tokenizer.vocab_size}; "
-                "the folder was changed"
-            )
+        folder.check_vocabulary(config, tokenizer)
         return cls(path, folder, config, tokenizer, folder.metrics())
 
     @property
@@ -80,7 +76,8 @@ class Run:
                 f"{self.folder.path / METRICS}: step {record['step']}: expected a number for {key}, got "
                 f"{shortened(value)}"
             )
-        return value if value is not None and abs(value) <= LARGEST else None
+        largest = LARGEST_INT if isinstance(value, int) else LARGEST
+        return value if value is not None and abs(value) <= largest else None
 
 
 def flat_settings(config: RunConfig, sections: Sequence[str] = tuple(SECTIONS)) -> dict[str, Any]:

@@ -6,16 +6,19 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.checkpoint import TRAINER
 from motegpt.config import SECTIONS
-from motegpt.errors import MotegptError
+from motegpt.errors import MotegptError, SettingError
 from motegpt.gpt import GPT
 from motegpt.parameters import parameter_table
 from motegpt.views.runs import nearest_preset
 
 if TYPE_CHECKING:
+    from motegpt.checkpoint import RunConfig
     from motegpt.config import ModelConfig
     from motegpt.views.runs import Run
 
 SAMPLES, SEED = 5, 0
+LONGEST, WORK = 256, 2**16  # tokens of a sample; layers passed on its way, 32 logits counted as one
+TRIES, BEAMS = 100, 16
 ENGINE = "array"  # what draws the samples: it is always there, and the same everywhere
 GROUPS = {"wte": "token embedding", "wpe": "position embedding", "lm_head": "head"}
 
@@ -97,11 +100,29 @@ def extremes(run: Run, key: str) -> dict[str, Any] | None:
 
 
 def draw(run: Run, count: int) -> tuple[list[str], str | None]:
-    """Texts drawn with the run's own settings and a fixed seed; without any, why there are none."""
+    """Texts drawn with the run's own settings and a fixed seed; without any, why there are none.
+
+    They are a glance at a run that anyone may have made: no longer, and no harder to find, than LONGEST,
+    WORK, TRIES and BEAMS allow.
+    """
     model = GPT.load(run.folder.path, ENGINE)
     if not count:
         return [], None
     try:
-        return model.generate(count, seed=SEED), None
+        return model.generate(count, seed=SEED, **_glance(run.config)), None
     except MotegptError as error:
         return [], str(error)
+
+
+def _glance(config: RunConfig) -> dict[str, Any]:
+    """The settings that keep drawing short; a text of block_size tokens is left as it is if that is short."""
+    model, sample = config.model, config.sample
+    most = max(1, min(LONGEST, WORK // (model.n_layer + model.vocab_size // 32)))
+    if len(sample.prefix) > most:
+        raise SettingError(f"the prefix is longer than the {most} tokens of a glance")
+    wanted = sample.max_new_tokens or model.block_size
+    return {
+        "tries": min(sample.tries, TRIES),
+        "beams": sample.beams and min(sample.beams, BEAMS),
+        "max_new_tokens": sample.max_new_tokens if wanted <= most else most,
+    }

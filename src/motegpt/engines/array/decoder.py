@@ -32,6 +32,10 @@ class ArrayDecoder(Decoder):
         """ids (n,) -> logits (n, V)."""
         if self._position >= self._model.block_size:
             raise ValueError(f"decoder: expected at most block_size = {self._model.block_size} tokens")
+        with np.errstate(all="ignore"):  # as ArrayEngine.logits
+            return self._logits(ids)
+
+    def _logits(self, ids: Sequence[int]) -> Sequence[Sequence[float]]:
         w, model = self._w, self._model
         x: Array = w["wte"][np.asarray(ids)] + w["wpe"][self._position]
         if model.embedding_norm:

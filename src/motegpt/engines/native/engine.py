@@ -126,7 +126,8 @@ class NativeEngine(Engine):
         same_names(values, self.model, "load")
         parts = []
         for parameter in parameter_table(self.model):
-            given = np.asarray(values[parameter.name], self.settings.dtype)
+            with np.errstate(over="ignore"):
+                given = np.asarray(values[parameter.name], self.settings.dtype)
             if given.size != parameter.size:
                 raise ValueError(
                     f"load: {parameter.name} expected shape {parameter.shape}, got {given.shape}"

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.errors import MotegptError
+from motegpt import ranks
+from motegpt.errors import MotegptError, UsageError
 from motegpt.views.cli.completion import complete_paths
-from motegpt.views.console import QUIET
+from motegpt.views.console import QUIET, harmless
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -28,6 +29,7 @@ COMMANDS = {
     "show": "Tell what a run is: settings, sizes, progress, losses, samples.",
     "plot": "Draw loss curves, attention maps or embedding maps of runs.",
     "data": "Look at a data file before training; fetch public ones.",
+    "cost": "Compute what a training costs: tokens, operations, memory, time.",
     "graph": "Draw the graph of scalars that a loss is made of.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
     "bench": "Measure how fast every engine is, and that it is right.",
@@ -96,6 +98,8 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str], debug: bool) -> int:
     try:
+        if any("\0" in word for word in arguments):
+            raise UsageError("expected words without zero bytes, which no name of a file has")
         result: Any = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
     except (
         MotegptError,
@@ -104,6 +108,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         KeyboardInterrupt,
         OSError,
         MemoryError,
+        UnicodeEncodeError,
     ) as error:
         if debug:
             raise
@@ -113,6 +118,8 @@ def _run(arguments: list[str], debug: bool) -> int:
 
 def _report(error: BaseException) -> int:
     """One line on standard error; returns the exit code."""
+    if ranks.local_rank() > 0 and isinstance(error, UsageError | click.UsageError):
+        return error.exit_code  # the first process of this machine says the same
     if isinstance(error, click.Abort | KeyboardInterrupt):
         click.echo("motegpt: interrupted", err=True)
         return 130
@@ -124,14 +131,22 @@ def _report(error: BaseException) -> int:
         click.echo(f"{where}: {_one_line(error.format_message())}; {where} --help explains", err=True)
         return error.exit_code
     if isinstance(error, MotegptError):
-        click.echo(f"motegpt: {_one_line(str(error))}", err=True)
+        who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
+        click.echo(f"{who}: {_one_line(str(error))}", err=True)
         return error.exit_code
     if isinstance(error, MemoryError):
         click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)
         return 1
-    click.echo(f"motegpt: {error}", err=True)
+    if isinstance(error, UnicodeEncodeError):
+        what = harmless(repr(error.object[error.start : error.start + 1]))
+        click.echo(
+            f"motegpt: cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1, or --json",
+            err=True,
+        )
+        return 1
+    click.echo(f"motegpt: {_one_line(str(error))}", err=True)
     return 1
 
 
 def _one_line(message: str) -> str:
-    return " ".join(message.split()).rstrip(".")
+    return harmless(" ".join(message.split())).rstrip(".")

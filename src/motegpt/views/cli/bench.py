@@ -8,9 +8,11 @@ from typing import Any
 
 import click
 
-from motegpt.engines import ENGINES
+from motegpt.engines import ENGINES, check_settings
 from motegpt.errors import UsageError
+from motegpt.views.cli.options import given_settings, setting_flags
 
+TORCH_SETTINGS = ("device", "autocast", "tf32", "compile", "accumulate", "checkpoint_activations")
 OURS = f"{sys.executable} -m motegpt train"
 
 
@@ -23,6 +25,7 @@ OURS = f"{sys.executable} -m motegpt train"
 )
 @click.option("--list", "listing", is_flag=True, help="Name the works and stop.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@setting_flags(["train"], only=TORCH_SETTINGS)
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each figure.")
 @click.option("--data", metavar="FILE", help="Names to learn from.  [the built-in ones]")
 @click.option("--peer", metavar="NAME=COMMAND", help="Time this command in turn with ours instead.")
@@ -38,6 +41,7 @@ def command(
     peer: str | None,
     ours: str,
     as_json: bool,
+    **flags: Any,
 ) -> int:
     """Measure every installed engine, after checking its results against the array engine.
 
@@ -54,6 +58,9 @@ def command(
         for name, work in WORKS.items():
             click.echo(f"{name:10} {work.name}")
         return 0
+    settings = given_settings(flags)
+    for engine in engines or ENGINES:
+        check_settings(engine, settings)
     read_corpus(data)  # says what is wrong with it before anything is measured
     result: dict[str, Any] = {"machine": describe()}
     show = _Silent() if as_json else _Table()
@@ -61,14 +68,20 @@ def command(
     if peer is not None:
         result["peer"] = _versus(peer, ours, runs, show)
     else:
-        result |= _measure_all(engines, works or tuple(WORKS), dtype, data, runs, show)
+        result |= _measure_all(engines, works or tuple(WORKS), dtype, data, runs, settings, show)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     return int(any("error" in row for row in result.get("rows", [])))
 
 
 def _measure_all(
-    engines: tuple[str, ...], works: tuple[str, ...], dtype: str, data: str | None, runs: int, show: _Silent
+    engines: tuple[str, ...],
+    works: tuple[str, ...],
+    dtype: str,
+    data: str | None,
+    runs: int,
+    settings: dict[str, Any],
+    show: _Silent,
 ) -> dict[str, Any]:
     """Every row of the table."""
     from motegpt.bench.machine import matrix_peak
@@ -83,7 +96,7 @@ def _measure_all(
             if engine == "scalar" and (WORKS[work].settings and not engines):
                 continue  # minutes a step; asked for by name it is measured all the same
             precision = "float64" if engine == "scalar" else dtype
-            row = measure(work, engine, precision, data, runs)
+            row = measure(work, engine, precision, data, runs, settings)
             rows.append({"work": work, "engine": engine, "dtype": precision, **row})
             show.row(WORKS[work].name, engine, row, peak)
     return {"dtype": dtype, "matrix_peak": peak, "rows": rows}
@@ -134,7 +147,7 @@ class _Table(_Silent):
         step, drawn = row["step_seconds"], row["generated_per_second"]["median"]
         median = step["median"]
         spread = f"{_number(median * 1e6)} ({_number(step['low'] * 1e6)}-{_number(step['high'] * 1e6)})"
-        share = row["operations"] / median / peak
+        share = row["operations"] / median / (row["peak"] or peak)
         a_document = _number(median * 1e6 / row["documents"])
         click.echo(f"{work:28} {engine:7} {spread:>24} {a_document:>7} {share:5.0%}")
         trained, added = _number(row["tokens"] / median), row["added_bytes"] / 1e6

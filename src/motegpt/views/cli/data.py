@@ -11,6 +11,7 @@ import click
 
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.views.cli.options import given_settings, merge, named_flags, preset_names
+from motegpt.views.console import say
 
 if TYPE_CHECKING:
     from motegpt.data_check import Report
@@ -53,7 +54,7 @@ def check(file: str | None, preset: str, as_json: bool, **flags: Any) -> None:
         click.echo(json.dumps(asdict(report), indent=2))
         return
     for line in report_lines(report):
-        click.echo(line)
+        say(line)
 
 
 @command.command(short_help="Download a public file and print its path.")

@@ -11,7 +11,7 @@ from motegpt.engines import ENGINES
 from motegpt.errors import DataError
 from motegpt.settings import shortened
 from motegpt.views.cli.options import checkpoint_option
-from motegpt.views.console import remark
+from motegpt.views.console import remark, say
 
 if TYPE_CHECKING:
     from motegpt.evaluate import Evaluation
@@ -101,7 +101,7 @@ def _sides(model: GPT, training: str | None) -> tuple[list[str], list[str]]:
 
 
 def _print(found: Evaluation, what: str) -> None:
-    click.echo(f"{found.documents:,} documents of {what}")
+    say(f"{found.documents:,} documents of {what}")
     if found.known and what != TRAINING:
         remark(f"{found.known:,} of them are in the training data")
     click.echo(f"\n{'':10} {'nats a token':>14} {'bits a character':>18}")
@@ -120,7 +120,7 @@ def _print_novelty(found: Novelty, temperature: float, held_out: bool) -> None:
         return
     click.echo(f"those not learned are {found.mean_distance:.1f} edits from the nearest one, for instance")
     for one in found.nearest[:EXAMPLES]:
-        click.echo(f"  {one.text} ({one.document}, {one.distance})")
+        say(f"  {one.text} ({one.document}, {one.distance})")
 
 
 def _values(found: Evaluation, novel: Novelty | None, what: str) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,12 +12,13 @@ import click
 from motegpt.config import SECTIONS, section_of
 from motegpt.errors import SettingError
 from motegpt.presets import PRESETS, settings_of
-from motegpt.settings import Kind, kinds, unknown_setting
+from motegpt.settings import Kind, kinds, shortened, unknown_setting
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
 FOUND_FROM_DATA = {"vocab_size"}
+LARGEST_TOML = 2**18  # bytes
 TOP_LEVEL = {"preset", "engine"}
 HEADINGS = {None: "Options", "model": "Model", "data": "Data", "train": "Training", "sample": "Sampling"}
 
@@ -82,13 +83,15 @@ class Sectioned(click.Command):
 NONE = object()  # said on the command line; None there means not said
 
 
-def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
-    """Decorate a command with a flag for every setting of some sections."""
+def setting_flags(
+    sections: Iterable[str], only: Collection[str] | None = None
+) -> Callable[[Command], Command]:
+    """Decorate a command with a flag for every setting of some sections, or for those in `only`."""
 
     def decorate(command: Command) -> Command:
         for section in reversed(list(sections)):
             for name, kind in reversed(kinds(SECTIONS[section]).items()):
-                if name not in FOUND_FROM_DATA:
+                if name not in FOUND_FROM_DATA and (only is None or name in only):
                     command = _flag(name, kind)(command)
         return command
 
@@ -116,7 +119,11 @@ def read_toml(path: str | None) -> dict[str, Any]:
     if path is None:
         return {}
     try:
-        values = tomllib.loads(Path(path).read_bytes().decode("utf-8-sig"))
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST_TOML + 1)
+        if len(data) > LARGEST_TOML:
+            raise ValueError(f"more than {LARGEST_TOML:,} bytes")
+        values = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a TOML file, got {error}") from None
     except OSError as error:
@@ -124,7 +131,7 @@ def read_toml(path: str | None) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if key in SECTIONS and not isinstance(value, dict):
-            raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {value!r}")
+            raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {shortened(value)}")
         entries = value.items() if key in SECTIONS else [(key, value)]
         for name, setting in entries:
             _check_toml_name(path, key if name != key else None, name)

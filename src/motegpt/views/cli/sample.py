@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
@@ -15,6 +15,7 @@ from motegpt.engines import ENGINES
 from motegpt.errors import UsageError
 from motegpt.gpt import GPT
 from motegpt.views.cli.options import Sectioned, checkpoint_option, given_settings, setting_flags
+from motegpt.views.console import Screen, is_terminal
 from motegpt.views.writers import WRITERS, Writer, format_of
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:
 def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
     """The file to write to, or standard output; nowhere if that is closed."""
     if output is None and sys.stdout is not None:
-        yield sys.stdout
+        yield cast("TextIO", Screen(sys.stdout)) if is_terminal() else sys.stdout
         return
     path = Path(os.devnull if output is None else output)
     try:

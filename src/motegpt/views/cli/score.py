@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from motegpt.engines import ENGINES
-from motegpt.errors import DataError
+from motegpt.errors import DataError, UsageError
+from motegpt.settings import shortened
+from motegpt.tokenizer import is_surrogate
 from motegpt.views.cli.options import checkpoint_option
-from motegpt.views.console import remark
+from motegpt.views.console import remark, say
 
 if TYPE_CHECKING:
     from motegpt.evaluate import Score
@@ -48,14 +50,16 @@ def command(
         for score in score_texts(model.engine, model.tokenizer, some):
             unknown = model.tokenizer.unknown(score.text)
             if unknown:
-                remark(f"{score.text!r}: the model never saw {unknown!r}")
-            click.echo(_as_json(score, unknown) if as_json else _as_line(score))
+                remark(f"{shortened(score.text)}: the model never saw {shortened(unknown)}")
+            say(_as_json(score, unknown) if as_json else _as_line(score))
 
 
 def _lines(texts: tuple[str, ...]) -> Iterator[str]:
     """The texts, with the lines of standard input where a text is -."""
     for text in texts:
         if text != "-":
+            if any(map(is_surrogate, text)):  # a byte that is no UTF-8
+                raise UsageError(f"score: expected texts in UTF-8, got {shortened(text)}")
             yield text
             continue
         for number, line in enumerate(sys.stdin.buffer, 1):

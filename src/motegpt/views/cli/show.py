@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from motegpt.views.console import harmless
+
 if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
@@ -46,7 +48,7 @@ def command(run: str, samples: int, as_json: bool) -> None:
 
 def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     """Everything, in lines of at most `width` columns."""
-    yield facts["run"]
+    yield harmless(facts["run"])
     for name, text in _facts(facts, 2 * (width - INDENT), encoding):
         yield from _paragraph(name, text, width)
     yield from _losses(run, facts, width, encoding)
@@ -114,7 +116,7 @@ def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Itera
 def _samples(facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     samples, sample = facts["samples"], facts["settings"]["sample"]
     if samples["why_none"] is not None:
-        yield from textwrap.wrap(f"samples: none, {samples['why_none']}", width)
+        yield from textwrap.wrap(harmless(f"samples: none, {samples['why_none']}"), width)
     elif samples["texts"]:
         best = facts["progress"]["best"]
         of = f" of the best, step {best['step']:,}" if best else ""
@@ -153,7 +155,8 @@ def _list(items: Iterable[str]) -> str:
 
 
 def _paragraph(name: str, text: str, width: int) -> list[str]:
-    """A name and its text beside it."""
+    """A name and its text beside it; the run's own words in it do nothing to a terminal."""
+    text = harmless(text.replace("\n", " "))
     lines = textwrap.wrap(
         text, width, initial_indent=f"  {name:{INDENT - 2}}", subsequent_indent=" " * INDENT,
         break_on_hyphens=False,

@@ -5,15 +5,24 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from types import FrameType
 from typing import Any
 
 import click
 
+from motegpt import ranks
 from motegpt.checkpoint import RunConfig, RunFolder
 from motegpt.config import DataConfig, section_values
 from motegpt.documents import read_corpus
-from motegpt.engines import ENGINES, PREFERRED, default_engine, why_unavailable
+from motegpt.engines import (
+    ENGINES,
+    MANY_PROCESSES,
+    PREFERRED,
+    check_settings,
+    default_engine,
+    why_unavailable,
+)
 from motegpt.errors import UsageError
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.source import corpus_of_run
@@ -27,6 +36,7 @@ from motegpt.views.cli.options import (
     read_toml,
     setting_flags,
 )
+from motegpt.views.cli.processes import follow, lead
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -64,10 +74,12 @@ def command(
     if until is not None and until < 1:
         raise UsageError(f"until: expected a step of at least 1, got {until}")
     file = read_toml(config)
-    preset, engine = preset or file.pop("preset", None), engine or file.pop("engine", None)
+    in_file = file.pop("preset", None), file.pop("engine", None)
+    preset, engine = preset or in_file[0], engine or in_file[1]
     given = {**file, **given_settings(flags)}
     if checkpoint is not None and resumed is None:
         raise UsageError("checkpoint: expected the run to go back in, --resume RUN, got none")
+    engine = _engine_for_all(engine)
     if resumed is None:
         trainer = _start(data, preset or DEFAULT_PRESET, engine or default_engine(), given, out, overwrite)
     elif out or overwrite or preset:
@@ -78,7 +90,19 @@ def command(
         trainer = _continue(resumed, data, given, engine, until, checkpoint)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    return _train(trainer, until, as_json)
+    return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
+
+
+def _engine_for_all(engine: str | None) -> str | None:
+    """The engine that was asked for; where torchrun started several processes, one that all can share."""
+    if ranks.world_size() == 1:
+        return engine
+    if engine not in (None, MANY_PROCESSES):
+        raise UsageError(
+            f"engine: torchrun started {ranks.world_size()} processes, but the {engine} engine trains in "
+            f"one; try --engine {MANY_PROCESSES}"
+        )
+    return MANY_PROCESSES
 
 
 def _start(
@@ -86,9 +110,12 @@ def _start(
 ) -> Trainer:
     """A fresh run; everything is checked before anything is written."""
     settings = fitting_dtype(engine, merge(preset, given), asked="dtype" in given)
+    check_settings(engine, given)
+    if out is not None:
+        RunFolder(out).check_free(overwrite)
     corpus = read_corpus(data, DataConfig.of(section_values(settings, "data")))
     trainer = prepare(corpus, settings, engine)
-    if out is not None:
+    if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
     return trainer
 
@@ -117,6 +144,7 @@ def _continue(
     """A saved run, its metrics cut back to its last checkpoint."""
     folder = RunFolder(run)
     config = folder.config()
+    check_settings(engine or config.engine, given)
     if engine is not None:
         fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
         given = {"dtype": fitted["dtype"], **given}

@@ -1,0 +1,286 @@
+"""Memory and time of training steps against what motegpt.cost computes, and the tables of docs/scale.md.
+
+    python benchmarks/scaling.py             # all, in about a minute; needs PyTorch for the last two
+    python benchmarks/scaling.py --computed  # only what is computed
+    python benchmarks/scaling.py --write     # put the tables into the page, too
+
+One of layers, width, batch and block changes at a time. Each row is measured in a process of its own:
+memory is what its resident set grew by, time is the best of several steps on one thread of the native
+engine, in single precision. At the end two processes with a thread each sum their gradients
+through gloo, after they have computed them and not meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import math
+import multiprocessing
+import os
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from motegpt.batches import Batch, DocumentPlan
+from motegpt.bench.measure import resident_bytes
+from motegpt.config import ModelConfig, TrainConfig, model_and_training
+from motegpt.cost import Execution, all_reduce, communication, memory, operations_per_token
+from motegpt.engines import fresh_engine
+from motegpt.parameters import parameter_count
+from motegpt.presets import settings_of
+from motegpt.views.cli.options import merge, read_toml
+
+PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
+CONFIGS = {"names-200k": 27, "shakespeare": 65, "gpt2-small": 256}  # and their vocabularies
+BASE = {"n_layer": 4, "n_embd": 256, "n_head": 4, "batch_size": 4, "block_size": 128}
+LADDERS = {
+    "n_layer": (1, 2, 4, 8),
+    "n_embd": (64, 128, 256, 512),
+    "batch_size": (1, 2, 4, 8, 16),
+    "block_size": (32, 64, 128, 256, 512),
+}
+NAMES = {"n_layer": "layers", "n_embd": "width", "batch_size": "batch", "block_size": "block"}
+VOCABULARY, STEPS = 65, 7
+REDUCED = (1_000_000, 10_000_000)  # numbers that two processes sum
+SHARED = {"n_layer": 4, "n_embd": 256, "block_size": 16}  # what two processes learn together
+BATCHES = (1, 2, 4, 16, 64)
+LINKS = {"NVLink of an A100": 300e9, "InfiniBand HDR": 25e9, "10 Gbit Ethernet": 1.25e9}  # bytes/s one way
+A100 = 163e12  # operations a second that Narayanan et al., 2021, reached
+
+
+def problem(settings: dict[str, Any]) -> tuple[ModelConfig, TrainConfig]:
+    """A model and a training of the ladder, on one thread."""
+    return model_and_training(
+        {**settings_of("microgpt"), "dtype": "float32", "threads": 1, **settings}, VOCABULARY
+    )
+
+
+def measured(settings: dict[str, Any]) -> tuple[float, float]:
+    """Seconds a step, and bytes that the process grew by; in a fresh process."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_measured_here, (settings,))
+
+
+def _measured_here(settings: dict[str, Any]) -> tuple[float, float]:
+    model, train = problem(settings)
+    chance = random.Random(0)
+    tokens = [[chance.randrange(VOCABULARY) for _ in range(model.block_size + 1)] for _ in range(64)]
+    plan = DocumentPlan(tokens, train.batch_size, train.loss_mean)
+    before = resident_bytes()
+    engine = fresh_engine("native", model, train)
+    seconds = []
+    for step in range(STEPS):
+        began = time.perf_counter()
+        engine.train(plan, step, 1)
+        seconds.append(time.perf_counter() - began)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what Python has freed goes back to the system
+    return min(seconds[1:]), resident_bytes() - before
+
+
+def exponent(xs: list[float], ys: list[float]) -> float:
+    """The slope of log y over log x, by least squares: y grows as x to that power."""
+    a, b = [math.log(x) for x in xs], [math.log(y) for y in ys]
+    x, y = sum(a) / len(a), sum(b) / len(b)
+    return sum((p - x) * (q - y) for p, q in zip(a, b, strict=True)) / sum((p - x) ** 2 for p in a)
+
+
+def ladder_tables() -> Iterator[str]:
+    """Computed beside measured, a row a shape; and the exponents that time and operations grow with."""
+    yield "| changed | operations a step | ms a step | 10⁹ operations/s | MB computed | MB measured |"
+    yield "|---|---|---|---|---|---|"
+    growth = []
+    for name, values in LADDERS.items():
+        counts, times = [], []
+        for value in values:
+            settings = {**BASE, name: value}
+            model, train = problem(settings)
+            count = operations_per_token(model, model.block_size) * train.batch_size * model.block_size
+            expected = memory(model, train, Execution(), model.block_size).total
+            seconds, grown = measured(settings)
+            counts.append(count)
+            times.append(seconds)
+            yield (
+                f"| {NAMES[name]} {value} | {count / 1e9:.3g} · 10⁹ | {seconds * 1e3:.3g} "
+                f"| {count / seconds / 1e9:.0f} | {expected / 1e6:.1f} | {grown / 1e6:.1f} |"
+            )
+        xs = [float(value) for value in values]
+        growth.append((NAMES[name], exponent(xs, counts), exponent(xs, times)))
+    yield ""
+    yield "| grows with | operations, computed | time, measured |"
+    yield "|---|---|---|"
+    for name, computed, timed in growth:
+        yield f"| {name} | {computed:.2f} | {timed:.2f} |"
+
+
+def config_tables() -> Iterator[str]:
+    """What a training of each file under configs/ takes: memory on torch, operations."""
+    yield "| | names-200k | shakespeare | gpt2-small |"
+    yield "|---|---|---|---|"
+    rows: dict[str, list[str]] = {}
+    for name, vocabulary in CONFIGS.items():
+        for what, value in config_facts(name, vocabulary):
+            rows.setdefault(what, []).append(value)
+    for what, values in rows.items():
+        yield f"| {what} | {' | '.join(values)} |"
+
+
+def config_facts(name: str, vocabulary: int) -> Iterator[tuple[str, str]]:
+    """Column of that table."""
+    file = read_toml(str(Path(__file__).parents[1] / "configs" / f"{name}.toml"))
+    model, train = model_and_training(merge(file.pop("preset"), file), vocabulary)
+    T = model.block_size
+
+    def held(execution: Execution, **changes: Any) -> float:
+        return memory(model, train.replace(**changes), execution, T).activations / 1e6
+
+    tokens, a_token = train.batch_size * T, operations_per_token(model, T)
+    state = memory(model, train, Execution("torch"), T)
+    half = Execution("torch", accumulate=40 if name == "gpt2-small" else 1, half=True)
+    eight, shards = Execution("torch", ranks=8), Execution("torch", ranks=8, shard=True)
+    yield "parameters", f"{parameter_count(model):,}"
+    yield "parameters, gradients and moments, MB", f"{(state.total - state.activations) / 1e6:,.0f}"
+    yield "the same on each of 8 ranks, sharded, MB", f"{_state(memory(model, train, shards, T)):,.0f}"
+    yield "activations of a step, MB", f"{held(Execution('torch')):,.0f}"
+    yield "with `checkpoint_activations`", f"{held(Execution('torch'), checkpoint_activations=True):,.0f}"
+    parts = f", in {half.accumulate} parts" if half.accumulate > 1 else ""
+    yield "in 16 bits", f"{held(half):,.0f}{parts}"
+    yield "operations a token", f"{a_token:.3g}"
+    yield "attention's part of it", f"{6 * model.n_layer * model.n_embd * T / a_token:.0%}"
+    yield "operations a step", f"{a_token * tokens:.3g}"
+    yield "operations of the whole run", f"{a_token * tokens * train.steps:.3g}"
+    yield "sent a step by each of 8 ranks, MB", f"{communication(model, train, eight) / 1e6:,.1f}"
+    yield "sharded", f"{communication(model, train, shards) / 1e6:,.1f}"
+
+
+def _state(needed: Any) -> float:
+    return (needed.total - needed.activations) / 1e6
+
+
+def link_tables() -> Iterator[str]:
+    """From where on an A100 waits less for a link than it computes: tokens a rank, and width."""
+    yield "| link, one way | bytes/s | replicated | sharded | tensor: width | pipeline: layers · width |"
+    yield "|---|---|---|---|---|---|"
+    for name, speed in LINKS.items():
+        yield (
+            f"| {name} | {speed:.3g} | {break_even(A100, speed, 8):,.0f} tokens "
+            f"| {1.5 * break_even(A100, speed, 8):,.0f} tokens | {tensor_width(A100, speed, 8):,.0f} "
+            f"| {pipeline_size(A100, speed, 8):,.0f} |"
+        )
+
+
+def break_even(operations: float, link: float, ranks: int) -> float:
+    """Tokens of a rank and step whose 6 P operations take as long as summing P gradients of 4 bytes."""
+    return 4 * all_reduce(1, ranks) / link / (6 / operations)
+
+
+def tensor_width(operations: float, link: float, ranks: int) -> float:
+    """C where 6 · 12 C² / ranks operations a token and layer take as long as 4 sums of C 2-byte numbers."""
+    return 4 * 2 * all_reduce(1, ranks) / link / (6 * 12 / ranks / operations)
+
+
+def pipeline_size(operations: float, link: float, stages: int) -> float:
+    """L · C where 6 · 12 C² · L / stages operations a token take as long as C 2-byte numbers to and fro."""
+    return 2 * 2 / link / (6 * 12 / stages / operations)
+
+
+def gloo_table() -> Iterator[str]:
+    """Two processes sum numbers."""
+    yield "| numbers summed by 2 processes | bytes each sends | ms | bytes/s |"
+    yield "|---|---|---|---|"
+    for count, seconds in zip(REDUCED, work_together().sums, strict=True):
+        sent = 4 * all_reduce(count, 2)
+        yield f"| {count:,} | {sent:,.0f} | {seconds * 1e3:.2f} | {sent / seconds:.2g} |"
+
+
+def together_table() -> Iterator[str]:
+    """Two processes compute a gradient each, and sum it."""
+    yield "| tokens a rank and step | ms to compute the gradient | ms to sum it | together, relative |"
+    yield "|---|---|---|---|"
+    for batch, (computing, summing) in zip(BATCHES, work_together().gradients, strict=True):
+        tokens, ratio = batch * SHARED["block_size"], (computing + summing) / computing
+        yield f"| {tokens} | {computing * 1e3:.2f} | {summing * 1e3:.2f} | {ratio:.2f} |"
+
+
+class Together(NamedTuple):
+    """Seconds of each sum of REDUCED; of computing, and of summing, the gradient of each of BATCHES."""
+
+    sums: list[float]
+    gradients: list[tuple[float, float]]
+
+
+@cache
+def work_together() -> Together:
+    """What two processes measured; it needs PyTorch."""
+    import torch.multiprocessing as processes
+
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "OMP_NUM_THREADS": "1"}
+    queue = processes.get_context("spawn").SimpleQueue()
+    processes.spawn(_work_together, (queue,), nprocs=2)
+    return Together(*queue.get())
+
+
+def _work_together(rank: int, queue: Any) -> None:
+    """One of two processes: sums of numbers alone, then gradients and their sums."""
+    import torch
+    import torch.distributed as dist
+
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", rank=rank, world_size=2)
+    sums, gradients = [], []
+    for count in REDUCED:
+        sums.append(best(partial(dist.all_reduce, torch.ones(count)), dist.barrier))
+    model, train = problem(SHARED)
+    engine, gradient = fresh_engine("native", model, train), torch.zeros(parameter_count(model))
+    for size in BATCHES:
+        batch = Batch.of([[1] * (model.block_size + 1)] * size, "tokens")
+        computing = best(partial(engine.gradients, batch), dist.barrier)
+        gradients.append((computing, best(partial(dist.all_reduce, gradient), dist.barrier)))
+    if rank == 0:
+        queue.put((sums, gradients))
+    dist.destroy_process_group()
+
+
+def best(action: Callable[[], object], meet: Callable[[], object]) -> float:
+    """Seconds an action takes, the best of 20, everybody beginning together."""
+    seconds = []
+    for _ in range(21):
+        meet()
+        began = time.perf_counter()
+        action()
+        seconds.append(time.perf_counter() - began)
+    return min(seconds[1:])
+
+
+def placed(page: str, name: str, lines: list[str]) -> str:
+    """The page with the table of that name, between its two comments, replaced by some lines."""
+    head, _, rest = page.partition(f"<!-- {name} -->\n")
+    _, end, tail = rest.partition("<!-- end -->\n")
+    return f"{head}<!-- {name} -->\n" + "\n".join(lines) + f"\n{end}{tail}"
+
+
+def main() -> None:
+    """Print the tables, or put them into the page."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--computed", action="store_true", help="only what is computed")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/scale.md")
+    arguments = parser.parse_args()
+    for name, table in (COMPUTED if arguments.computed else COMPUTED | MEASURED).items():
+        lines = list(table())
+        print("\n".join(lines), flush=True)
+        print()
+        if arguments.write:
+            PAGE.write_text(placed(PAGE.read_text(encoding="utf-8"), name, lines), encoding="utf-8")
+
+
+COMPUTED = {"configs": config_tables, "links": link_tables}
+MEASURED = {"ladder": ladder_tables, "gloo": gloo_table, "together": together_table}
+
+if __name__ == "__main__":
+    main()

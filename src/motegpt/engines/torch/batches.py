@@ -1,0 +1,94 @@
+"""From the plan to tensors: padded batches, in equal parts, made ahead of the step that needs them."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import chain
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from motegpt.batches import Batch
+from motegpt.errors import SettingError
+
+T = TypeVar("T")
+AHEAD = 2  # batches that are ready, or being made, while a step is computed
+
+
+class Part(NamedTuple):
+    """Some sequences of a batch. ids and targets (B, T), padded with zeros; weights (B, T), zero there."""
+
+    ids: Tensor
+    targets: Tensor
+    weights: Tensor
+
+    def to(self, device: torch.device) -> Part:
+        """The same on a device; from pinned memory the copy does not wait."""
+        return Part(*(tensor.to(device, non_blocking=True) for tensor in self))
+
+    def pinned(self) -> Part:
+        """The same in memory that a GPU reads by itself."""
+        return Part(*(tensor.pin_memory() for tensor in self))
+
+
+def part_of(batch: Batch, dtype: torch.dtype) -> Part:
+    """The sequences of a batch as one part."""
+    lengths = np.array([len(row) for row in batch.inputs])
+    inside = np.arange(lengths.max()) < lengths[:, None]
+    ids, targets = (_padded(rows, inside) for rows in (batch.inputs, batch.targets))
+    weights = np.where(inside, np.array(batch.weights)[:, None], 0.0)
+    return Part(torch.from_numpy(ids), torch.from_numpy(targets), torch.from_numpy(weights).to(dtype))
+
+
+def _padded(rows: Sequence[Sequence[int]], inside: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Ragged token ids at the places that are inside (B, T), zeros elsewhere."""
+    padded = np.zeros(inside.shape, np.int64)
+    padded[inside] = list(chain.from_iterable(rows))
+    return padded
+
+
+def parts_of(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype) -> list[Part]:
+    """What one rank computes of a batch, in `accumulate` parts.
+
+    The weights stay those of the whole batch, so losses and gradients of all parts of all ranks add up to
+    those of the batch, however long their sequences are.
+    """
+    size = len(batch.inputs) // (ranks * accumulate)
+    starts = range(rank * accumulate * size, (rank + 1) * accumulate * size, size)
+    return [part_of(slice_of(batch, slice(start, start + size)), dtype) for start in starts]
+
+
+def slice_of(batch: Batch, which: slice) -> Batch:
+    """Some sequences of a batch, with their weights in the whole of it."""
+    return Batch(batch.inputs[which], batch.targets[which], batch.weights[which])
+
+
+def check_division(batch_size: int, ranks: int, accumulate: int) -> None:
+    """SettingError unless a batch falls into equal parts."""
+    if batch_size % (ranks * accumulate):
+        fitting = -(-batch_size // (ranks * accumulate)) * ranks * accumulate
+        raise SettingError(
+            f"batch_size: expected a multiple of {ranks * accumulate} ({ranks} ranks, each with accumulate = "
+            f"{accumulate} parts), got {batch_size}; try --batch-size {fitting}, or fewer of them"
+        )
+
+
+def made_ahead(make: Callable[[int], T], steps: Iterable[int]) -> Iterator[T]:
+    """make(step) for each step, made by another thread while the caller is busy with those before."""
+    with ThreadPoolExecutor(1) as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for step in steps:
+                waiting.append(pool.submit(make, step))
+                if len(waiting) > AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -1,0 +1,157 @@
+"""Where the tensors live: which device, how fast it is at best, and what to say when it is full."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import torch
+
+from motegpt.errors import OutOfMemory, SettingError
+from motegpt.parameters import parameter_count
+
+if TYPE_CHECKING:
+    from motegpt.config import ModelConfig, TrainConfig
+
+# Dense matrix products, in 10¹² operations a second, by what the device's name contains: float64, float32,
+# TF32 (float32 where there is none), and 16 bits summed in 32. The first that fits counts.
+# Source: the data sheets of NVIDIA's GPUs, their figures for sparse matrices halved.
+PEAKS: dict[str, tuple[float, float, float, float]] = {
+    "B200": (37.0, 75.0, 1100.0, 2250.0),
+    "H200": (67.0, 67.0, 494.0, 989.0),
+    "H100 PCIe": (51.0, 51.0, 378.0, 756.0),
+    "H100": (67.0, 67.0, 494.0, 989.0),
+    "A100": (19.5, 19.5, 156.0, 312.0),
+    "A10": (0.49, 31.2, 62.5, 125.0),
+    "L40S": (1.43, 91.6, 183.0, 362.0),
+    "L4": (0.47, 30.3, 60.0, 121.0),
+    "V100": (7.8, 15.7, 15.7, 125.0),
+    "T4": (0.25, 8.1, 8.1, 65.0),
+    "RTX 4090": (1.29, 82.6, 82.6, 165.2),
+    "RTX 3090": (0.56, 35.6, 35.6, 71.0),
+}
+# Operations of a step. Below it a second thread gains nothing where the processor is idle, and costs
+# threefold where another program holds its core (docs/log.md has the times).
+ONE_THREAD_BELOW = 1e8
+PEAK_SIZE, PEAK_RUNS = 768, 4  # of the product that is timed where the table has no figure
+
+
+def choose_device(train: TrainConfig, local_rank: int) -> torch.device:
+    """The device of the setting; without one a CUDA GPU, Apple's, or the processor, the first there is.
+
+    Raises SettingError where the one asked for is not there, or does not have the precision.
+    """
+    here = {
+        "cuda": torch.cuda.is_available(),
+        "mps": torch.backends.mps.is_available() and train.dtype != "float64",
+        "cpu": True,
+    }
+    kind: str = train.device or next(name for name, there in here.items() if there)
+    if kind == "mps" and train.dtype == "float64":
+        raise SettingError("device: mps has no float64; try --dtype float32 or --device cpu")
+    if not here[kind]:
+        raise SettingError(
+            f"device: expected one that PyTorch {torch.__version__} finds here "
+            f"({', '.join(name for name, there in here.items() if there)}), got {kind}; "
+            f"try --device cpu, or install a driver and a PyTorch for {kind}"
+        )
+    if kind != "cuda":
+        return torch.device(kind)
+    if local_rank >= torch.cuda.device_count():
+        raise SettingError(
+            f"device: expected a GPU for each process, got {torch.cuda.device_count()} for local rank "
+            f"{local_rank}; try a smaller --nproc-per-node, or --device cpu"
+        )
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
+    """Let float32 products on a CUDA GPU round their factors to TF32's 10 bits, for as long as this lasts."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def processor_threads(threads: int | None) -> Iterator[None]:
+    """Let PyTorch use at most so many threads of the processor, while this lasts; None: as it likes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def fitting_threads(model: ModelConfig, train: TrainConfig) -> int | None:
+    """The setting; without one a single thread where a step is so small that a second brings nothing."""
+    operations = 6.0 * parameter_count(model) * train.batch_size * model.block_size
+    return train.threads or (1 if operations < ONE_THREAD_BELOW else None)
+
+
+@contextmanager
+def told_when_full(device: torch.device, train: TrainConfig) -> Iterator[None]:
+    """Turn a device's being out of memory into one line that says what would need less."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
+            raise
+        raise OutOfMemory(f"{device}: out of memory; try {', '.join(what_needs_less(train))}") from None
+
+
+@contextmanager
+def told_when_not_compiled() -> Iterator[None]:
+    """Turn torch.compile's own errors into one line."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise SettingError(
+            f"compile: PyTorch could not compile the model here ({str(error).splitlines()[0][:120]}); leave "
+            "out --compile, or install a C++ compiler"
+        ) from error
+
+
+def what_needs_less(train: TrainConfig) -> list[str]:
+    """Flags that save memory and are not in use yet."""
+    flags = [f"--accumulate {2 * train.accumulate}"] if train.batch_size >= 2 * train.accumulate else []
+    flags += [] if train.checkpoint_activations else ["--checkpoint-activations"]
+    flags += [] if train.autocast else ["--autocast bfloat16"]
+    return [*flags, "a smaller --batch-size"]
+
+
+def matrix_peak(device: torch.device, train: TrainConfig) -> float:
+    """Operations a second of one device in matrix products, at the precision the training multiplies in.
+
+    From the data sheet where the device is in PEAKS, else the best of a few products that are timed.
+    """
+    column = 3 if train.autocast else 0 if train.dtype == "float64" else 2 if train.tf32 else 1
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for word, peaks in PEAKS.items():
+            if re.search(rf"\b{word}\b", name):
+                return peaks[column] * 1e12
+    return _timed_peak(device, getattr(torch, train.autocast or train.dtype), train.tf32)
+
+
+def _timed_peak(device: torch.device, dtype: torch.dtype, tf32: bool) -> float:
+    a = torch.ones((PEAK_SIZE, PEAK_SIZE), dtype=dtype, device=device)
+    times = []
+    with float32_products(device, tf32):
+        for _ in range(PEAK_RUNS):
+            began = time.perf_counter()
+            (a @ a)[0, 0].item()
+            times.append(time.perf_counter() - began)
+    return 2.0 * PEAK_SIZE**3 / min(times)

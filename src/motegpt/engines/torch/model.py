@@ -1,0 +1,112 @@
+"""The transformer as PyTorch modules whose parameters bear the canonical names."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+if TYPE_CHECKING:
+    from motegpt.config import ModelConfig
+    from motegpt.engines.torch.ops import Operations
+
+
+def matrix(rows: int, columns: int) -> nn.Parameter:
+    """A parameter (rows, columns), its numbers still to be loaded."""
+    return nn.Parameter(torch.empty(rows, columns))
+
+
+class Layer(nn.Module):
+    """x + attention(norm x), then x + mlp(norm x)."""
+
+    def __init__(self, model: ModelConfig, ops: Operations) -> None:
+        super().__init__()
+        c, hidden = model.n_embd, model.n_hidden
+        self.attn_wq, self.attn_wk = matrix(c, c), matrix(c, c)
+        self.attn_wv, self.attn_wo = matrix(c, c), matrix(c, c)
+        self.mlp_fc1, self.mlp_fc2 = matrix(hidden, c), matrix(c, hidden)
+        self._model, self._ops = model, ops
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        ops, eps = self._ops, self._model.norm_eps
+        h = ops.node(ops.rmsnorm(x, eps))
+        a = ops.node(merge_heads(ops.attention(*self.heads(h))))
+        x = ops.node(x + F.linear(a, self.attn_wo))
+        return ops.node(x + self.mlp(ops.node(ops.rmsnorm(x, eps))))
+
+    def heads(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, T, C) -> q, k and v, each (B, H, T, D)"""
+        q, k, v = (
+            split_heads(self._ops.node(F.linear(h, w)), self._model.n_head)
+            for w in (self.attn_wq, self.attn_wk, self.attn_wv)
+        )
+        return q, k, v
+
+    def mlp(self, h: Tensor) -> Tensor:
+        """(B, T, C) -> (B, T, C)"""
+        u = self._ops.node(F.linear(h, self.mlp_fc1))
+        g = self._ops.activation(u, self._model.activation)
+        return F.linear(g, self.mlp_fc2)
+
+
+class Transformer(nn.Module):
+    """The whole model; calling it gives the loss.
+
+    Rows are padded on the right. The padding needs no mask: causality keeps it from the positions before
+    it, and its weight in the loss is zero.
+    """
+
+    def __init__(self, model: ModelConfig, ops: Operations, recompute: bool = False) -> None:
+        """recompute: keep only the inputs of layers for the way back, and compute the rest again."""
+        super().__init__()
+        self.wte = matrix(model.vocab_size, model.n_embd)
+        self.wpe = matrix(model.block_size, model.n_embd)
+        if not model.tied:
+            self.lm_head = matrix(model.vocab_size, model.n_embd)
+        for i in range(model.n_layer):
+            self.add_module(f"layer{i}", Layer(model, ops))
+        self._model, self._ops, self._recompute = model, ops, recompute
+
+    def forward(self, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """Σ weights · -log p(targets), in nats.   all (B, T) -> ()"""
+        logits = self.logits(ids).flatten(0, 1)
+        return self._ops.cross_entropy(logits, targets.flatten(), weights.flatten())
+
+    def logits(self, ids: Tensor) -> Tensor:
+        """ids (B, T) -> logits (B, T, V)"""
+        x = self.embed(ids, 0)
+        for layer in self.layers():
+            if self._recompute and torch.is_grad_enabled():
+                x = cast(Tensor, checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False))
+            else:
+                x = layer(x)
+        return self.head(x)
+
+    def embed(self, ids: Tensor, at: int) -> Tensor:
+        """ids (B, T) of the positions from `at` on -> (B, T, C)"""
+        ops, model = self._ops, self._model
+        x = ops.node(F.embedding(ids, self.wte) + self.wpe[at : at + ids.shape[1]])
+        return ops.node(ops.rmsnorm(x, model.norm_eps)) if model.embedding_norm else x
+
+    def head(self, x: Tensor) -> Tensor:
+        """(B, T, C) -> logits (B, T, V)"""
+        return self._ops.node(F.linear(x, self.wte if self._model.tied else self.lm_head))
+
+    def layers(self) -> list[Layer]:
+        """The layers, first to last."""
+        return [cast(Layer, self.get_submodule(f"layer{i}")) for i in range(self._model.n_layer)]
+
+
+def split_heads(x: Tensor, heads: int) -> Tensor:
+    """(B, T, C) -> (B, H, T, D)"""
+    b, t, c = x.shape
+    return x.view(b, t, heads, c // heads).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, H, T, D) -> (B, T, C), the inverse of split_heads."""
+    return x.transpose(1, 2).flatten(2)

@@ -1,0 +1,32 @@
+"""How much of what a device can do a training gets out of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from motegpt.engines.base import KnowsItsPeak
+
+if TYPE_CHECKING:
+    from motegpt.train import Trainer
+
+
+def utilisation(trainer: Trainer, tokens_per_second: float) -> float | None:
+    """Model FLOPs utilisation (Chowdhery et al., 2022, appendix B): operations a second that the model's
+    products need, of those the device could do; None where the engine does not know its device.
+    """
+    from motegpt.cost import operations_per_token
+
+    if not isinstance(trainer.engine, KnowsItsPeak):
+        return None
+    train = trainer.config.train
+    positions = trainer.plan.tokens(0, train.steps) / (train.steps * train.batch_size)  # of a sequence
+    needed = tokens_per_second * operations_per_token(trainer.config.model, positions)
+    return needed / trainer.engine.peak()
+
+
+def speed_line(trainer: Trainer, tokens_per_second: float) -> list[str]:
+    """12,345 tokens/s, 41.2 % model FLOPs utilisation; no line where that is not known."""
+    share = utilisation(trainer, tokens_per_second)
+    if share is None:
+        return []
+    return [f"{tokens_per_second:,.0f} tokens/s, {share:.1%} model FLOPs utilisation"]

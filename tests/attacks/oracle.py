@@ -1,0 +1,103 @@
+"""What every attack must end in: a right result or a clear error, in bounded time and nowhere else."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from motegpt import GPT
+from motegpt.checkpoint import RunFolder
+from motegpt.errors import MotegptError
+from motegpt.source import corpus_of_run
+from motegpt.train import resume
+from motegpt.views.cli import main
+from motegpt.views.runs import Run
+from motegpt.views.summary import summary
+
+CODES = {0, 1, 2, 130}
+LONGEST_ERROR = 2000  # characters
+
+
+def check_message(text: str) -> None:
+    """One line, of bounded length, that does nothing to a terminal."""
+    assert text, "no message"
+    assert len(text) < LONGEST_ERROR, f"{len(text)} characters: {text[:200]!r}…"
+    assert text.isprintable() or not any(c < " " or "\x7f" <= c < "\xa0" for c in text), repr(text)
+
+
+def command(*words: str) -> tuple[int, str, str]:
+    """Run a command line in this process, and hold its end to the rules; its exit code, output and errors."""
+    out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
+    source = io.TextIOWrapper(io.BytesIO(b"anna\n"), "utf-8")
+    stdin, sys.stdin = sys.stdin, source
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main(list(words))
+    except SystemExit as ending:
+        code = ending.code or 0
+    finally:
+        sys.stdin = stdin
+    texts = []
+    for stream in (out, err):
+        stream.flush()
+        texts.append(stream.buffer.getvalue().decode("utf-8", "surrogateescape"))
+    assert code in CODES, code
+    assert "Traceback" not in "".join(texts)
+    assert isinstance(code, int)
+    if code:
+        check_error(words, texts[1])
+    return code, texts[0], texts[1]
+
+
+def check_error(words: tuple[str, ...], text: str) -> None:
+    """The last line of standard error is the error; a group without a command shows its help instead."""
+    if text.startswith("Usage:"):
+        return
+    *remarks, error = text.splitlines() or [""]
+    check_message(error)
+    assert error.startswith("motegpt"), (words, text)
+    assert len(remarks) <= 4, (words, text)
+
+
+@contextlib.contextmanager
+def refused_or_right() -> Iterator[None]:
+    """An error of motegpt's own is fine if its message is."""
+    try:
+        yield
+    except MotegptError as error:
+        check_message(" ".join(str(error).split()))
+
+
+def look(path: Path) -> None:
+    """Everything that reads a run folder and writes nothing but its lock."""
+    with refused_or_right():
+        run = Run.read(str(path))
+        summary(run, 2)
+    with refused_or_right():
+        model = GPT.load(path, "array")
+        model.score(["anna", "zoë", ""])
+    with refused_or_right():
+        folder = RunFolder(path)
+        config = folder.config()
+        try:
+            resume(folder, corpus_of_run(config), {}, "array")
+        finally:
+            folder.unlock()
+
+
+def snapshot(folder: Path) -> dict[str, bytes | str | None]:
+    """Every file below a folder with its contents; links are not followed."""
+    found: dict[str, bytes | str | None] = {}
+    for parent, folders, files in os.walk(folder):
+        for name in (*folders, *files):
+            path = Path(parent, name)
+            at = str(path.relative_to(folder))
+            found[at] = os.readlink(path) if path.is_symlink() else None
+            if path.is_file() and not path.is_symlink():
+                found[at] = path.read_bytes()
+    return found

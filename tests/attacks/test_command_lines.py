@@ -1,0 +1,140 @@
+"""Any command line: an exit code that scripts know, one line of error, and nothing written unasked."""
+
+import shutil
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.attacks.forge import DOCUMENTS, copied, make_run
+from tests.attacks.oracle import command, snapshot
+from tests.attacks.words import OUTPUTS, VALUES, vector
+
+PROFILE = settings(max_examples=250, deadline=None, derandomize=True, database=None)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder to work in, with a run, files, and what is not to be touched beside it."""
+    return work_in(tmp_path_factory.mktemp("work"))
+
+
+def work_in(parent):
+    """The folder `parent`/work with all that the words speak of."""
+    work = parent / "work"
+    work.mkdir()
+    run = make_run(parent)
+    copied(run, work / "run")
+    (work / "list.txt").write_text("\n".join(DOCUMENTS))
+    (work / "list.csv").write_text("x,ab\nanna,1\nbob,2\n")
+    (work / "empty").write_text("")
+    (work / "full").mkdir()
+    (work / "full" / "thesis").write_text("years of work")
+    return work
+
+
+def expected_changes(words, before, after):
+    """What changed that no word asked to be written."""
+    asked = {word.partition("=")[2] or word for word in words} & set(OUTPUTS)
+    if "--resume" in words or any(word.startswith("--resume=") for word in words):
+        asked.add("run")
+    changed = {name for name in before.keys() | after.keys() if before.get(name, 0) != after.get(name, 0)}
+    if words[:1] in (["plot"], ["graph"]):  # these have a default, beside
+        changed -= {name for name in changed if name not in before and "/" not in name}
+    return {name for name in changed if name != "run/.lock" and name.split("/")[0] not in
+            {path.split("/")[0] for path in asked}}  # fmt: skip
+
+
+def hold(folder, words):
+    """Run the words in the folder and hold them to the rules; put the folder back."""
+    before = snapshot(folder.parent)
+    command(*words)
+    after = snapshot(folder.parent)
+    inside = {name.removeprefix("work/"): value for name, value in after.items() if name.startswith("work/")}
+    was = {name.removeprefix("work/"): value for name, value in before.items() if name.startswith("work/")}
+    assert expected_changes(words, was, inside) == set(), words
+    if "--overwrite" not in words:
+        kept = ("list.txt", "list.csv", "empty", "full/thesis")
+        assert {name: inside.get(name) for name in kept} == {name: was.get(name) for name in kept}
+    outside = [{k: v for k, v in state.items() if not k.startswith("work/")} for state in (before, after)]
+    assert outside[0] == outside[1]
+    if after != before:
+        restore(folder, before)
+
+
+def restore(folder, before):
+    shutil.rmtree(folder)
+    folder.mkdir()
+    for name, value in before.items():
+        path = folder.parent / name
+        if not path.exists() and name.startswith("work/"):
+            path.mkdir() if value is None else path.write_bytes(value)
+
+
+def test_any_words(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+
+    @PROFILE
+    @given(st.data())
+    def holds(data):
+        words = vector(lambda n: data.draw(st.integers(0, n - 1)))
+        hold(folder, words)
+
+    holds()
+
+
+@pytest.mark.parametrize("words", [["score", "run", value] for value in VALUES] + [
+    ["sample", "run", "--prefix", "\udcff"], ["graph", "\udcff"], ["graph", "\0"], ["show", "a\0b"],
+    ["train", "a\0b"], ["train", "--out", "a\0b"], ["train", "--config", "a\0b"], ["data", "check", "a\0b"],
+    ["sample", "run", "--output", "a\0b"], ["plot", "run", "--out", "a\0b.png"], ["data"], [], ["--debug=x"],
+])  # fmt: skip
+def test_words_that_were_trouble_once(folder, monkeypatch, words):
+    monkeypatch.chdir(folder)
+    hold(folder, words)
+
+
+NOT_UTF8 = b"\xff"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["show", "run"], ["score", "run", NOT_UTF8], ["sample", NOT_UTF8], ["eval", "run", NOT_UTF8]],
+    ids=str,
+)
+def test_as_processes(folder, words):
+    motegpt = [sys.executable, "-m", "motegpt"]
+    done = subprocess.run([*motegpt, *words], capture_output=True, cwd=folder, timeout=60, check=False)
+    assert done.returncode in (0, 2)
+    assert b"Traceback" not in done.stderr
+    assert done.returncode == 0 or done.stderr.count(b"\n") == 1
+
+
+def test_the_oracle_goes_red(folder, monkeypatch):
+    """A command that crashes, one that ends otherwise, and one that writes where nobody asked."""
+    import click
+
+    from motegpt.views.cli import show
+
+    monkeypatch.chdir(folder)
+
+    def crash(run):
+        raise KeyError(run)
+
+    def leave(run):
+        sys.exit(7)
+
+    def litter(run):
+        (folder / "litter").write_text(run)
+
+    def babble(run):
+        click.echo("a\nb\nc\nd\ne\nf\ng", err=True)
+        sys.exit(1)
+
+    for fault in (crash, leave, litter, babble):
+        faulty = click.Command("show", callback=fault, params=[click.Argument(["run"])])
+        monkeypatch.setattr(show, "command", faulty)
+        with pytest.raises((KeyError, AssertionError)):
+            hold(folder, ["show", "run"])
+    (folder / "litter").unlink()

@@ -1,0 +1,189 @@
+"""What the fuzzer calls: each target takes bytes and raises only where motegpt breaks its word.
+
+The word: a right result or an error of motegpt's own, one clear line on the command line, nothing written
+where nobody asked. A seed is an input to begin from.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from motegpt.checkpoint import RunFolder
+from motegpt.config import DataConfig
+from motegpt.data_check import check_data
+from motegpt.documents import corpus_in
+from motegpt.presets import settings_of
+from motegpt.views.cli.data import report_lines
+from motegpt.views.cli.options import read_toml
+from tests.attacks.forge import file_of, forge, make_run
+from tests.attacks.oracle import look, refused_or_right
+from tests.attacks.test_command_lines import hold, work_in
+from tests.attacks.words import vector
+
+FORMATS = (None, "text", "csv", "jsonl", "stream")
+RUN_FILES = ("config.json", "tokenizer.json", "metrics.jsonl")
+TENSOR_FILES = ("model.safetensors", "trainer.safetensors")
+
+
+@dataclass
+class Place:
+    """A folder of its own, with a small run in it; a target's calls leave the run as it was."""
+
+    folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="motegpt-fuzz-")))
+
+    def __post_init__(self) -> None:
+        self.run = make_run(self.folder)
+
+    def swapped(self, name: str, data: bytes, check: Callable[[Path], None]) -> None:
+        """`check` with a file of the run replaced."""
+        before = (self.run / name).read_bytes()
+        (self.run / name).write_bytes(data)
+        try:
+            check(self.run)
+        finally:
+            (self.run / name).write_bytes(before)
+
+
+class Target:
+    """One reader under attack."""
+
+    def __init__(self) -> None:
+        self.place = Place()
+
+    def seeds(self) -> Sequence[bytes]:
+        """Inputs to begin from."""
+        raise NotImplementedError
+
+    def __call__(self, data: bytes) -> None:
+        raise NotImplementedError
+
+
+class DataFile(Target):
+    """The first byte is how to read it, the rest a data file."""
+
+    def seeds(self) -> Sequence[bytes]:
+        texts = [b"anna\nbob\n", b'a,b\n"x, y",2\n', b'{"a": "anna"}\n"bob"\n', b"\xef\xbb\xbfanna\r\n"]
+        files = [*texts, *map(gzip.compress, texts)]
+        return [bytes([how]) + data for how in range(10) for data in files]
+
+    def __call__(self, data: bytes) -> None:
+        how, text = data[:1] or b"\0", data[1:]
+        reading = {"format": FORMATS[how[0] % 5], "normalise": (None, "nfc", "nfkc")[how[0] // 5 % 3],
+                   "tokenizer": ("characters", "bytes")[how[0] // 15 % 2]}  # fmt: skip
+        with refused_or_right():
+            config = {"framing": "bos", "cut": "targets", "shuffle": True, **reading}
+            assert corpus_in(text, "list", DataConfig.of(config)).documents
+        path = self.place.folder / "list"
+        path.write_bytes(text)
+        with refused_or_right():
+            assert all(map(str, report_lines(check_data(path, {**settings_of("microgpt"), **reading}))))
+
+
+class Toml(Target):
+    """A file for --config."""
+
+    def seeds(self) -> Sequence[bytes]:
+        return [
+            b'preset = "zeroclaw"\n[train]\nlr = 0.1\n',
+            b'[model]\nn_embd = 8\n[sample]\nstop = "none"\n',
+            b"steps = 1e3\nlr = nan\n",
+            b"train.lr = 1\n[[data]]\nx = {a = 1}\n",
+        ]
+
+    def __call__(self, data: bytes) -> None:
+        path = self.place.folder / "c.toml"
+        path.write_bytes(data)
+        with refused_or_right():
+            read_toml(str(path))
+
+
+class RunFile(Target):
+    """The first byte chooses one of the JSON files of a run, the rest are its bytes."""
+
+    def seeds(self) -> Sequence[bytes]:
+        return [bytes([i]) + (self.place.run / name).read_bytes() for i, name in enumerate(RUN_FILES)]
+
+    def __call__(self, data: bytes) -> None:
+        name = RUN_FILES[(data[:1] or b"\0")[0] % len(RUN_FILES)]
+        self.place.swapped(name, data[1:], look)
+
+
+class TensorFile(Target):
+    """The first byte chooses a file and whether it is signed anew; the rest is a file, or its metadata."""
+
+    def seeds(self) -> Sequence[bytes]:
+        files = [bytes([i]) + (self.place.run / name).read_bytes() for i, name in enumerate(TENSOR_FILES)]
+        said = [b'\x02{"done": 3, "best": null}', b'\x02{"rng": [3, [1, 2], null]}', b'\x03{"format": 2}']
+        return [
+            *files,
+            *said,
+            b"\0" + file_of({"wte": {"dtype": "F32", "shape": [1], "data_offsets": [0, 4]}}),
+        ]
+
+    def __call__(self, data: bytes) -> None:
+        which, rest = (data[:1] or b"\0")[0], data[1:]
+        name = TENSOR_FILES[which % 2]
+        if which & 2:
+            try:
+                changes = json.loads(rest)
+            except (ValueError, RecursionError):
+                return
+            if not isinstance(changes, dict):
+                return
+            whole = (self.place.run / name).read_bytes()
+            forge(self.place.run / name, metadata=lambda said: said.update(changes))
+            rest = (self.place.run / name).read_bytes()
+            (self.place.run / name).write_bytes(whole)
+        self.place.swapped(name, rest, read_both)
+
+
+def read_both(run: Path) -> None:
+    """The parameters and the trainer's state."""
+    folder = RunFolder(run)
+    config, tokenizer = folder.config(), folder.tokenizer()
+    for reader in (folder.parameters, folder.trainer_state):
+        with refused_or_right():
+            reader(config, tokenizer)
+
+
+class CommandLine(Target):
+    """Each byte chooses the next word among the options there are and odd values."""
+
+    def __init__(self) -> None:
+        self.folder = work_in(Path(tempfile.mkdtemp(prefix="motegpt-fuzz-")))
+
+    def seeds(self) -> Sequence[bytes]:
+        return [random.Random(i).randbytes(60) for i in range(40)]
+
+    def __call__(self, data: bytes) -> None:
+        os.chdir(self.folder)
+        choices = iter(data)
+        hold(self.folder, vector(lambda n: (next(choices, 0) | next(choices, 0) << 8) % n))
+
+
+class Planted(Target):
+    """A reader with a bug, to see it found."""
+
+    def __init__(self) -> None:
+        pass
+
+    def seeds(self) -> Sequence[bytes]:
+        return [b"["]
+
+    def __call__(self, data: bytes) -> None:
+        with refused_or_right():
+            if data[:1] == b"[":
+                raise IndexError("planted")
+
+
+TARGETS: dict[str, type[Target]] = {
+    "data": DataFile, "toml": Toml, "run": RunFile, "tensors": TensorFile, "words": CommandLine,
+    "planted": Planted,
+}  # fmt: skip

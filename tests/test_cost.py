@@ -1,0 +1,293 @@
+"""The cost of a training: each formula against what the engines do."""
+
+import ctypes
+import json
+import multiprocessing
+import random
+from contextlib import suppress
+
+import numpy as np
+import pytest
+
+from motegpt.batches import DocumentPlan
+from motegpt.bench.measure import resident_bytes
+from motegpt.config import model_and_training
+from motegpt.cost import (
+    TAPES,
+    Execution,
+    all_reduce,
+    cache_bytes,
+    communication,
+    memory,
+    operations_per_token,
+    positions_at_once,
+    product_count,
+    recomputed_per_token,
+    tape_bytes,
+)
+from motegpt.engines import fresh_engine
+from motegpt.engines.array.decoder import ArrayDecoder
+from motegpt.engines.array.model import forward
+from motegpt.parameters import parameter_count
+from motegpt.presets import settings_of
+
+from .conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_settings
+
+T = 6
+MEBIBYTE = 2**20
+
+
+def small(vocab_size=VOCABULARY, **changes):
+    return model_and_training(small_settings("microgpt", **changes), vocab_size)
+
+
+class Counted(np.ndarray):
+    """An array that counts the operations of the products it takes part in."""
+
+    operations = 0
+
+    def __array_ufunc__(self, ufunc, method, *inputs, **options):
+        plain = [np.asarray(x) for x in inputs]
+        if ufunc is np.matmul:
+            Counted.operations += 2 * plain[0].shape[-1] * np.matmul(*plain).size
+        if "out" in options:
+            options["out"] = tuple(np.asarray(x) for x in options["out"])
+        result = getattr(ufunc, method)(*plain, **options)
+        return result.view(Counted) if isinstance(result, np.ndarray) and result.ndim else result
+
+
+@pytest.mark.parametrize("changes", [{}, {"n_layer": 3, "n_embd": 24, "n_head": 3}, {"tied": True}], ids=str)
+def test_operations_are_those_of_the_products_that_the_array_engine_does(changes):
+    """Forward, by counting. The array engine does attention in full, the formula counts the causal half."""
+    model, train = small(**changes)
+    w = {name: x.view(Counted) for name, x in fresh_engine("array", model, train).export()[0].items()}
+    Counted.operations = 0
+    forward(w, np.zeros((2, T), np.intp), model)
+    full = operations_per_token(model, 2 * T) / 3
+    assert Counted.operations == pytest.approx(2 * T * full)
+    assert Counted.operations != pytest.approx(2 * T * operations_per_token(model, T) / 3)
+
+
+def test_operations_with_a_checkpoint_are_a_forward_of_the_layers_more():
+    model, _ = small(n_layer=3)
+    head = 2 * VOCABULARY * model.n_embd
+    assert recomputed_per_token(model, T) == pytest.approx(operations_per_token(model, T) / 3 - head)
+
+
+def array_tape_bytes(model, train):
+    """What the array engine really keeps of two full sequences, its logits included."""
+    engine = fresh_engine("array", model, train)
+    logits, tape = forward(engine.export()[0], np.zeros((2, T), np.intp), model)
+    found = {}
+
+    def note(x):
+        while isinstance(x, np.ndarray) and x.base is not None:
+            x = x.base
+        if isinstance(x, np.ndarray) and x.dtype.kind == "f":
+            found[id(x)] = x
+        for part in x if isinstance(x, tuple | list) else vars(x).values() if hasattr(x, "__dict__") else ():
+            note(part)
+
+    note((logits, tape))
+    return sum(x.nbytes for x in found.values())
+
+
+@pytest.mark.parametrize("changes", [{}, {"n_layer": 3}, {"n_embd": 16, "n_head": 4}], ids=str)
+def test_the_array_engine_keeps_what_is_computed(changes):
+    model, train = small(**changes)
+    expected = 2 * T * tape_bytes(model, train, Execution("array"), T)
+    embedding_scales = 2 * T * 8
+    assert array_tape_bytes(model, train) == expected + embedding_scales
+
+
+@pytest.mark.parametrize("activation", ["relu", "squared_relu"])
+@pytest.mark.parametrize("half", [False, True])
+def test_the_torch_engine_keeps_what_is_computed(activation, half):
+    """A layer more, by PyTorch's own account of what it saves; without the weights, but for 16-bit copies."""
+    torch = pytest.importorskip("torch")
+    modules = pytest.importorskip("motegpt.engines.torch.model")
+    ops = pytest.importorskip("motegpt.engines.torch.ops")
+
+    def saved(layers):
+        model, _ = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64)
+        network = modules.Transformer(model, ops.Fused())
+        for parameter in network.parameters():
+            torch.nn.init.normal_(parameter, std=0.1)
+        weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
+        kept = {}
+
+        def pack(x):
+            if x.untyped_storage().data_ptr() not in weights:
+                kept[x.untyped_storage().data_ptr()] = x
+            return x
+
+        ids = torch.zeros((2, T), dtype=torch.long)
+        with (
+            torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
+            torch.autocast("cpu", torch.bfloat16, enabled=half),
+        ):
+            network(ids, ids, torch.ones(2, T))
+        return sum(x.untyped_storage().nbytes() for x in kept.values())
+
+    models = [small(n_layer=layers, activation=activation, dtype="float32", n_embd=64) for layers in (2, 3)]
+    execution = Execution("torch", half=half)
+    expected = [2 * T * tape_bytes(model, train, execution, T) for model, train in models]
+    expected = [
+        bytes + (2 * product_count(model) if half else 0)
+        for bytes, (model, _) in zip(expected, models, strict=True)
+    ]
+    assert saved(3) - saved(2) == expected[1] - expected[0]
+
+
+WIDE = {"n_layer": 3, "n_embd": 256, "block_size": 128, "batch_size": 4, "dtype": "float32", "threads": 1}
+
+
+def grown(changes):
+    """Bytes that a process grows by with the native engine's first step."""
+    model, train = model_and_training({**settings_of("microgpt"), **WIDE, **changes}, 65)
+    sequences = random_sequences(0, 4, model.block_size, 65)
+    plan = DocumentPlan([sequences[0]] * train.batch_size, train.batch_size, train.loss_mean)
+    before = resident_bytes()
+    engine = fresh_engine("native", model, train)
+    engine.train(plan, 0, 1)
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)  # what Python has freed goes back to the system
+    return resident_bytes() - before
+
+
+@pytest.mark.skipif("native" not in ENGINES_HERE, reason="the native engine is not here")
+@pytest.mark.skipif(not resident_bytes(), reason="this system does not tell")
+@pytest.mark.parametrize("changes", [{}, {"n_layer": 1}, {"checkpoint_activations": True}], ids=str)
+def test_the_native_engine_takes_what_is_computed(changes):
+    """A tenth and 8 MiB beyond are the process's own: code, Python, pages of 2 MiB."""
+    model, train = model_and_training({**settings_of("microgpt"), **WIDE, **changes}, 65)
+    expected = memory(model, train, Execution(), model.block_size).total
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        got = pool.apply(grown, (changes,))
+    assert 0.9 * expected < got < 1.1 * expected + 8 * MEBIBYTE
+
+
+def test_the_native_group_is_the_one_of_the_core():
+    source = (
+        pytest.importorskip("pathlib").Path(__file__).parents[1] / "cpp/motegpt/workers.hpp"
+    ).read_text()
+    assert "cache = 1792 * 1024, many = 512, activations = 18" in source
+    model, train = small(n_embd=512, block_size=64, batch_size=64)
+    assert positions_at_once(model, train, Execution(threads=2), 64) == 2 * 512
+    assert positions_at_once(model, train, Execution("torch", ranks=2, accumulate=4), 64) == 512
+
+
+def test_the_decoder_caches_what_is_computed():
+    model, train = small(n_layer=2)
+    decoder = ArrayDecoder(fresh_engine("array", model, train).export()[0], model, 1)
+    arrays = [x for x in vars(decoder).values() if isinstance(x, np.ndarray) and x.ndim > 2]
+    lists = [y for x in vars(decoder).values() if isinstance(x, list) for y in x if isinstance(y, np.ndarray)]
+    assert sum(x.nbytes for x in arrays + lists) == cache_bytes(model, "float64")
+
+
+def ring(values):
+    """Sum the rows of (N, n) by a ring, N dividing n; returns every rank's sums, and how many it sent."""
+    ranks, count = values.shape
+    parts = values.reshape(ranks, ranks, count // ranks).copy()
+    sent = 0
+    for gathering in (False, True):
+        for turn in range(ranks - 1):
+            moving = [(rank, (rank - turn + gathering) % ranks) for rank in range(ranks)]
+            carried = [parts[rank, part].copy() for rank, part in moving]
+            for (rank, part), numbers in zip(moving, carried, strict=True):
+                to = (rank + 1) % ranks
+                parts[to, part] = numbers if gathering else parts[to, part] + numbers
+            sent += count // ranks
+    return parts.reshape(ranks, count), sent
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3, 8])
+def test_a_ring_sends_what_is_computed(ranks):
+    values = np.random.default_rng(0).integers(0, 100, (ranks, 24))
+    sums, sent = ring(values)
+    assert (sums == values.sum(0)).all()
+    assert sent == all_reduce(24, ranks)
+
+
+def test_communication_of_replicas_and_of_shards():
+    model, train = small(dtype="float32")
+    count = 4 * parameter_count(model)
+    assert communication(model, train, Execution("torch")) == 0
+    assert communication(model, train, Execution("torch", ranks=4)) == 2 * count * 3 / 4
+    assert communication(model, train, Execution("torch", ranks=4, shard=True)) == 3 * count * 3 / 4
+    twice = Execution("torch", ranks=4, shard=True, accumulate=2)
+    assert communication(model, train, twice) == 5 * count * 3 / 4
+
+
+def test_shards_are_parts_of_what_a_replica_holds():
+    model, train = small(n_layer=8, dtype="float32")
+    one, replica, shard = (
+        memory(model, train, Execution("torch", ranks=ranks, shard=shard), T)
+        for ranks, shard in ((1, False), (8, False), (8, True))
+    )
+    assert one.moments == replica.moments == 2 * one.parameters
+    assert replica.gradients == 2 * one.gradients
+    assert shard.moments == one.moments // 8
+    assert one.parameters / 8 < shard.parameters < one.parameters / 2
+
+
+@pytest.mark.parametrize("engine", TAPES)
+def test_checkpointing_keeps_less(engine):
+    model, train = small(n_layer=4)
+    less = train.replace(checkpoint_activations=True)
+    kept, whole = (tape_bytes(model, t, Execution(engine), T) for t in (less, train))
+    assert kept == whole if engine == "array" else kept < whole / 2
+
+
+def test_the_command_says_what_the_functions_compute(motegpt):
+    words = ("--layers", 2, "--n-embd", 32, "--batch-size", 4, "--vocab-size", 30, "--ranks", 2)
+    facts = json.loads(motegpt("cost", *words, "--speed", 1e9, "--json").out)
+    model, train = model_and_training(
+        {**settings_of("microgpt"), "n_layer": 2, "n_embd": 32, "batch_size": 4}, 30
+    )
+    assert facts["parameters"] == parameter_count(model)
+    assert facts["tokens"] == {"step": 64, "total": 64_000, "data": None}
+    assert facts["operations"]["total"] == operations_per_token(model, 16) * 64_000
+    assert facts["seconds"] == facts["operations"]["total"] / 1e9
+    rows = {row["engine"]: row for row in facts["memory"]}
+    assert rows["torch"]["total"] == memory(model, train, Execution("torch", ranks=2), 16).total
+    assert (rows["native"]["sent"], rows["torch"]["sent"]) == (0, 4 * 2 * parameter_count(model))
+    printed = motegpt("cost", *words, "--speed", 1e9).out.splitlines()
+    assert printed[0] == f"parameters     {parameter_count(model):,}"
+    assert all(len(line) <= 80 for line in printed)
+
+
+def test_the_command_counts_the_data(motegpt, tmp_path):
+    chance = random.Random(0)
+    names = ["".join(chance.choice("abc") for _ in range(5)) for _ in range(100)]
+    (tmp_path / "names.txt").write_text("\n".join(names) + "\n")
+    facts = json.loads(motegpt("cost", "names.txt", "--steps", 50, "--json").out)
+    assert facts["tokens"] == {"step": 6, "total": 300, "data": 600}
+    facts = json.loads(motegpt("cost", "names.txt", "--format", "stream", "--json").out)
+    assert facts["tokens"]["data"] == 6 * 100 - 1
+
+
+def test_a_file_may_name_preset_and_engine(motegpt, tmp_path):
+    (tmp_path / "c.toml").write_text('preset = "zeroclaw"\nengine = "scalar"\n[model]\nn_layer = 2\n')
+    facts = json.loads(motegpt("cost", "--config", "c.toml", "--vocab-size", 28, "--json").out)
+    model, _ = model_and_training({**settings_of("zeroclaw"), "n_layer": 2}, 28)
+    assert facts["parameters"] == parameter_count(model)
+    assert [row["engine"] for row in facts["memory"]] == list(TAPES)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("--vocab-size", 1), "vocab_size: expected a whole number of at least 2"),
+        (("none.txt",), "no such file"),
+        (("x.txt", "--vocab-size", 5), "got both"),
+        (("--speed", 0), "speed: expected operations a second above 0"),
+        (("--n-head", 3), "n_embd: expected a multiple of n_head"),
+        (("--engine", "scalar"), "Invalid value for '--engine'"),
+    ],
+    ids=str,
+)
+def test_wrong_use(motegpt, words, said):
+    ended = motegpt("cost", *words)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert said in ended.err

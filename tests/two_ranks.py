@@ -1,0 +1,52 @@
+"""What each process of test_distributed.py runs: gradients and a short training, saved by rank 0."""
+
+import sys
+
+import numpy as np
+
+from motegpt import ranks
+from motegpt.batches import Batch, DocumentPlan
+from tests.conftest import random_sequences, small_engine, small_settings
+
+BATCH = 4
+SETTINGS = {"n_layer": 2, "batch_size": BATCH, "clip_norm": 0.5, "clip_value": 0.2, "steps": 5, "n_head": 4}
+CASES = [("documents", "corrected", 10.0), ("tokens", "folded", None)]
+
+
+def settings_of_case(case, **changes):
+    """The settings of one of CASES: loss_mean, adam, clip_node."""
+    loss_mean, adam, clip_node = case
+    return small_settings(**SETTINGS, loss_mean=loss_mean, adam=adam, clip_node=clip_node, **changes)
+
+
+def results(engine, loss_mean):
+    """Everything an engine is asked for, as named arrays."""
+    sequences = random_sequences(5, 12, 6)
+    batch = Batch.of(sequences[:BATCH], loss_mean)
+    loss, gradients = engine.gradients(batch)
+    losses = engine.train(DocumentPlan(sequences, BATCH, loss_mean), 0, 5)
+    w, state = engine.export()
+    fed = engine.decoder(1).feed([2])
+    groups = {"g": gradients, "w": w, "m": state.m, "v": state.v}
+    arrays = {f"{group}.{name}": array for group, named in groups.items() for name, array in named.items()}
+    logits = engine.logits(batch)[0]
+    return {"loss": loss, "losses": losses, "fed": fed, "logits": logits, **arrays}
+
+
+def main(out, accumulate, *shards):
+    """Save OUT.CASE.SHARD.npz for each case."""
+    for shard in map(int, shards):
+        for number, case in enumerate(CASES):
+            engine = small_engine(
+                "torch", settings_of_case(case, accumulate=int(accumulate), shard=bool(shard))
+            )
+            if ranks.rank() == 0:
+                np.savez(f"{out}.{number}.{shard}.npz", **results(engine, case[0]))
+                engine.dismiss()
+            else:
+                engine.follow(DocumentPlan(random_sequences(5, 12, 6), BATCH, case[0]))
+    engine.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
