@@ -23,7 +23,7 @@ from motegpt.errors import UsageError
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.tokenizer import BYTES
-from motegpt.views.cli.options import given_settings, merge, preset_names, read_toml, setting_flags
+from motegpt.views.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
 
 
 class Text(NamedTuple):
@@ -34,7 +34,7 @@ class Text(NamedTuple):
     tokens: int | None
 
 
-@click.command()
+@click.command(cls=Sectioned, preset=DEFAULT_PRESET)
 @click.argument("data", required=False)
 @click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
 @click.option("--engine", type=click.Choice(list(TAPES)), help="Memory on this one only.  [all]")
