@@ -79,6 +79,7 @@ def test_eval_as_json_and_by_a_file(run, tmp_path):
     assert ended.code == 0
     assert "left out 1 with characters the model never saw" in ended.err
     values = json.loads(ended.out)
+    assert ended.out.isascii()
     assert (values["documents"], values["tokens"], values["left_out"]) == (2, 9, ["Éva"])
     assert values["bits_per_character"]["uniform"] == pytest.approx(math.log2(26))
     assert 0 <= values["samples"]["new"] <= values["samples"]["texts"] == 1000

@@ -92,6 +92,25 @@ def test_a_training_with_a_folder_is_saved_on_the_way_and_can_be_resumed(motegpt
         GPT.train("list.txt", steps=1, out="run")
 
 
+def test_a_copy_saved_on_the_way_leaves_the_folder_of_the_training_to_be_saved(tmp_path):
+    settings = {
+        "steps": 40,
+        "log_every": 5,
+        "val_fraction": 0.3,
+        "checkpoint_minutes": 60.0,
+        "engine": "array",
+    }
+    training = GPT.training(["anna", "hanna", "nan", "hana"], out=tmp_path / "own", **settings)
+    for record in training:
+        if record.step == 20:
+            training.model.save(tmp_path / "copy")
+            break
+    own, copy = (GPT.load(tmp_path / name) for name in ("own", "copy"))
+    assert own.config == copy.config
+    for name in ("model.safetensors", "trainer.safetensors"):
+        assert (tmp_path / "own" / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
+
+
 def test_the_model_is_the_best_by_what_was_held_out(tmp_path):
     documents = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
     settings = {"steps": 200, "lr": 0.05, "val_fraction": 0.3, "log_every": 10, "engine": "array"}

@@ -78,6 +78,10 @@ class Best(Settings):
     loss: float = setting("The loss, in nats.")
     waited: int = setting("Evaluations since.", at_least=0)
 
+    def exhausts(self, patience: int | None) -> bool:
+        """Whether so many evaluations went by without a better one; never if there is no such bound."""
+        return patience is not None and self.waited >= patience
+
 
 @dataclass(frozen=True)
 class TrainerState:
@@ -233,8 +237,9 @@ class RunFolder:
 
     def kept(self) -> list[int]:
         """The steps after which a checkpoint was kept, in order."""
+        before, after = KEPT.split("{}")
         names = (path.name for path in self.path.glob(KEPT.format("*")))
-        numbers = (name.removeprefix("checkpoint-").removesuffix(".safetensors") for name in names)
+        numbers = (name.removeprefix(before).removesuffix(after) for name in names)
         return sorted(int(number) for number in numbers if STEP.fullmatch(number))
 
     def _forget(self, done: int, keep: int) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from motegpt import ranks
@@ -241,34 +241,35 @@ class Trainer:
         if not all_finite(parameters, optimizer.m, optimizer.v):
             raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
-            best = None if self.validation is None else self.validation.best
-            self._save_to_sample(parameters, best)
-            state = TrainerState(self.done, parameters, optimizer, self.rng.state(), best)
+            self._save_to_sample(parameters)
+            state = TrainerState(self.done, parameters, optimizer, self.rng.state(), self.best)
             keep = self.config.train.keep if self._is_due() else 1
             self.folder.save(state, self.tokenizer, keep)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
 
-    def _save_to_sample(self, newest: Arrays, best: Best | None) -> None:
+    def _save_to_sample(self, newest: Arrays) -> None:
         """Write the parameters to sample from, unless they are in the folder already."""
         assert self.folder is not None
-        if self.validation is None or best is None:
+        if self.validation is None or self.best is None:
             self.folder.save_parameters(newest, self.tokenizer)
         elif self.validation.unsaved and self.validation.parameters is not None:
             self.folder.save_parameters(self.validation.parameters, self.tokenizer)
             self.validation.unsaved = False
 
     def save_to(self, folder: RunFolder) -> None:
-        """Write everything to another folder, as it stands."""
-        own, self.folder = self.folder, folder
-        if self.validation is not None:
-            self.validation.unsaved = True
-        self.save()
-        self.folder = own
+        """Write everything to another folder, as it stands; the own folder is still to be saved."""
+        validation = None if self.validation is None else replace(self.validation, unsaved=True)
+        replace(self, folder=folder, validation=validation).save()
+
+    @property
+    def best(self) -> Best | None:
+        """The best evaluation so far; None if there was none."""
+        return None if self.validation is None else self.validation.best
 
     def best_parameters(self) -> Arrays:
         """Those of the best evaluation; of now, if nothing was held out."""
-        if self.validation is None or self.validation.best is None:
+        if self.validation is None or self.best is None:
             return self.engine.export()[0]
         if self.validation.parameters is not None:
             return self.validation.parameters

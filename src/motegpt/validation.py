@@ -40,5 +40,5 @@ class Validation:
 
     @property
     def exhausted(self) -> bool:
-        """Whether more evaluations went by without a better loss than patience allows."""
-        return self.patience is not None and self.best is not None and self.best.waited >= self.patience
+        """Whether as many evaluations went by without a better loss as patience allows."""
+        return self.best is not None and self.best.exhausts(self.patience)

@@ -137,12 +137,11 @@ class PlainReport(Report):
         return lines
 
     def end(self, interrupted: bool) -> None:
-        folder, validation, done = self.trainer.folder, self.trainer.validation, self.trainer.done
+        folder, best, done = self.trainer.folder, self.trainer.best, self.trainer.done
         if folder is not None:
             remark(f"saved {folder.path} after step {done}")
-        if validation is not None and validation.best is not None:
-            best = validation.best
-            if validation.exhausted:
+        if best is not None:
+            if best.exhausts(self.trainer.config.train.patience):
                 remark(f"stopped early after step {done}: {best.waited} evaluations without a better one")
             remark(f"best after step {best.step}: validation loss {best.loss:.4f}")
         if interrupted:
@@ -207,8 +206,7 @@ class JsonReport(Report):
             self._say("samples", step=chunk.done, samples=chunk.samples)
 
     def end(self, interrupted: bool) -> None:
-        folder, validation = self.trainer.folder, self.trainer.validation
-        best = None if validation is None or validation.best is None else validation.best
+        folder, best = self.trainer.folder, self.trainer.best
         self._say(
             "end",
             done=self.trainer.done,

@@ -79,7 +79,7 @@ def command(
 
         novel = novelty(model.generate(samples, seed=seed), learned, held_out)
     if as_json:
-        click.echo(json.dumps(_values(found, novel, what), indent=2, ensure_ascii=False))
+        click.echo(json.dumps(_values(found, novel, what), indent=2))
         return
     _print(found, what)
     if novel is not None:
