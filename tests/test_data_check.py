@@ -15,7 +15,8 @@ from motegpt.errors import DataError
 from motegpt.presets import settings_of
 from motegpt.suspicious import findings_in
 from motegpt.tokenizer import Tokenizer
-from motegpt.views.cli.data import columns, fitted, report_lines
+from motegpt.views.cli.data import fitted, report_lines
+from motegpt.views.text import columns
 
 
 def check(tmp_path, text, name="list.txt", **changes):
@@ -170,7 +171,7 @@ def test_the_report_fits_a_terminal(motegpt, tmp_path):
     assert max(columns(line) for line in lines if not line.startswith(("file", "try"))) <= 80
     assert all("\n" not in line and line.isprintable() for line in lines)
     assert any("U+00AD SOFT HYPHEN" in line for line in lines)
-    assert fitted("日本語", 5) == "日本…"
+    assert fitted("日本語", 5) == "日..."
 
 
 @given(

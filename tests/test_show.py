@@ -7,9 +7,9 @@ import sys
 import pytest
 
 from motegpt import GPT
-from motegpt.views.cli.show import clipped, visible
 from motegpt.views.runs import Run, nearest_preset
 from motegpt.views.sparkline import BLOCKS, PLAIN
+from motegpt.views.text import clipped, visible
 
 QUICK = ("--engine", "array", "--steps", 6, "--log-every", 1, "-n", 1)
 

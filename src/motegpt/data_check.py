@@ -30,7 +30,6 @@ BARS = 10  # of a histogram, at most
 EXAMPLES = 5  # of repeated documents
 LONGEST_FITTING = 256  # the largest block_size that is recommended
 LONG_LINES = 200  # tokens: lines of this median are prose, not names
-DEFAULTS = settings_of(DEFAULT_PRESET)
 TOLD = ("format", "column", "normalise", "deduplicate", "tokenizer", "block_size")  # what a command repeats
 
 
@@ -171,7 +170,8 @@ def _command(
     found: list[Finding],
 ) -> str:
     """The training to begin with: the settings given, and what the file asks for beyond them."""
-    given = {name: settings[name] for name in TOLD if settings.get(name) != DEFAULTS.get(name)}
+    defaults = settings_of(DEFAULT_PRESET)
+    given = {name: settings[name] for name in TOLD if settings.get(name) != defaults.get(name)}
     if cut is not None and cut.documents and cut.fitting <= LONGEST_FITTING:
         given["block_size"] = cut.fitting
     elif cut is not None and cut.documents and lengths.median >= LONG_LINES and not given:

@@ -14,7 +14,7 @@ from typing import Literal
 from motegpt.config import ReadConfig
 from motegpt.errors import DataError
 from motegpt.formats import Content, content_of, read_bounded
-from motegpt.settings import shortened
+from motegpt.settings import has_surrogate, shortened
 
 BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
@@ -79,7 +79,7 @@ def corpus_of(documents: Sequence[str], reading: ReadConfig | None = None) -> Co
     """A corpus of documents already in memory; as a stream they are one text, joined by newlines."""
     reading = reading or ReadConfig()
     for document in documents:
-        if not isinstance(document, str) or any("\ud800" <= c <= "\udfff" for c in document):
+        if not isinstance(document, str) or has_surrogate(document):
             raise DataError(f"documents: expected strings of Unicode characters, got {shortened(document)}")
     texts = ["\n".join(documents)] if reading.format == "stream" else documents
     kept = documents_of(texts, reading.replace(deduplicate=False))

@@ -18,7 +18,7 @@ from typing import Any
 
 from motegpt.config import ReadConfig
 from motegpt.errors import DataError
-from motegpt.settings import shortened
+from motegpt.settings import has_surrogate, shortened
 
 LARGEST_FILE = 2**32  # bytes, packed and unpacked: 4 GiB
 PIECE = 2**20  # bytes read at a time
@@ -201,7 +201,7 @@ def _checked(value: Any, where: str) -> str:
     """A value that is a text of Unicode characters."""
     if not isinstance(value, str):
         raise DataError(f"{where}: expected a text, got {shortened(value)}; --column names another key")
-    if any("\ud800" <= character <= "\udfff" for character in value):
+    if has_surrogate(value):
         raise DataError(
             f"{where}: expected Unicode characters, got half of a surrogate pair in {shortened(value)}"
         )

@@ -123,12 +123,10 @@ class GPT:
         """
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
-        config = config.replace(
-            train=config.train.replace(device=None)
-        )  # the one it was trained on may be gone
+        train = config.train.replace(device=None)  # the one it was trained on may be gone
         if engine is not None:
-            train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
-            config = config.replace(engine=engine, train=train)
+            train = train.replace(**fitting_dtype(engine, train.values(), asked=False))
+        config = config.replace(engine=engine or config.engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
         model = cls(config, tokenizer, engine_from(config))
         model.engine.load(parameters)

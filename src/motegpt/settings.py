@@ -55,7 +55,7 @@ class Kind:
         if self.choices:
             return value in self.choices
         if isinstance(value, str):
-            return not any("\ud800" <= character <= "\udfff" for character in value)  # no lone surrogates
+            return not has_surrogate(value)
         if isinstance(value, bool):
             return True
         if isinstance(value, Settings):
@@ -85,6 +85,16 @@ class Kind:
         ]
         limits = " of" * bounds[0].startswith("at") + " " + " and ".join(bounds) if bounds else ""
         return WORDS.get(self.base, "a section") + limits + ", or none" * self.optional
+
+
+def is_surrogate(character: str) -> bool:
+    """Whether it is half of a pair, which is no character and has no UTF-8."""
+    return "\ud800" <= character <= "\udfff"
+
+
+def has_surrogate(text: str) -> bool:
+    """Whether some of it is no Unicode character."""
+    return any(map(is_surrogate, text))
 
 
 def shortened(value: object) -> str:

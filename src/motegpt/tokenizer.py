@@ -15,16 +15,11 @@ from functools import cached_property
 from typing import Any
 
 from motegpt.errors import DataError, PrefixError, RunFolderError
-from motegpt.settings import shortened
+from motegpt.settings import has_surrogate, is_surrogate, shortened
 
 FRAMINGS = ("bos", "bos_eos", "none")
 TOKENIZERS = ("characters", "bytes")
 BYTES = 256
-
-
-def is_surrogate(character: str) -> bool:
-    """Whether it is half of a pair, which is no character and has no UTF-8."""
-    return "\ud800" <= character <= "\udfff"
 
 
 @dataclass(frozen=True)
@@ -47,7 +42,7 @@ class Tokenizer:
         repeated = len(set(self.characters)) != len(self.characters)
         if self.kind == "characters" and (repeated or not self.characters):
             raise RunFolderError("tokenizer: expected characters that are all different, got a repeated one")
-        if any(map(is_surrogate, self.characters)):
+        if has_surrogate(self.characters):
             raise RunFolderError("tokenizer: expected Unicode characters, got half of a surrogate pair")
 
     @classmethod

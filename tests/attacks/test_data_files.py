@@ -15,8 +15,7 @@ from motegpt.documents import corpus_in
 from motegpt.errors import DataError
 from motegpt.formats import READERS
 from motegpt.presets import settings_of
-from motegpt.settings import kinds
-from motegpt.tokenizer import is_surrogate
+from motegpt.settings import has_surrogate, kinds
 from motegpt.views.cli.data import report_lines
 from motegpt.views.cli.options import TOP_LEVEL, read_toml
 from tests.attacks.oracle import check_message, command, refused_or_right
@@ -56,7 +55,7 @@ def test_any_file_is_documents_or_a_clear_error(data, reading):
         assert corpus.documents
         for document in corpus.documents:
             assert document
-            assert not any(map(is_surrogate, document))
+            assert not has_surrogate(document)
             assert config.format == "stream" or document == document.strip()
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.errors import PrefixError, SettingError
 from motegpt.settings import shortened
+from motegpt.tokenizer import BYTES
 
 if TYPE_CHECKING:
     from motegpt.config import SampleConfig
@@ -173,7 +174,7 @@ def _characters(tokenizer: Tokenizer) -> dict[int, str]:
     if tokenizer.characters:
         return dict(zip(tokenizer.encode(tokenizer.characters), tokenizer.characters, strict=True))
     first = tokenizer.encode("\0")[0]
-    return {first + byte: chr(byte) if byte < 128 else "" for byte in range(256)}
+    return {first + byte: chr(byte) if byte < 128 else "" for byte in range(BYTES)}
 
 
 def _check_bytes(settings: SampleConfig) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 
 from motegpt.parameters import parameter_count
+from motegpt.views.text import short_number
 from motegpt.views.utilisation import utilisation
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class LiveReport(PlainReport):
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
         share = utilisation(self.trainer, tokens)
-        speed = f"{_short(steps)} steps/s · {_short(tokens)} tokens/s"
+        speed = f"{short_number(steps)} steps/s · {short_number(tokens)} tokens/s"
         speed += "" if share is None else f" · {share:.0%} MFU"
         self._progress.update(self._task, completed=chunk.done, loss=chunk.losses[-1], speed=speed)
         for line in self.lines(chunk):
@@ -218,11 +219,3 @@ class JsonReport(Report):
     @staticmethod
     def _say(event: str, **values: Any) -> None:
         click.echo(json.dumps({"event": event, **values}))
-
-
-def _short(x: float) -> str:
-    """1234567 -> 1.2M"""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if x >= size:
-            return f"{x / size:.1f}{unit}"
-    return f"{x:.0f}"

@@ -12,6 +12,7 @@ from motegpt.config import SECTIONS
 from motegpt.errors import RunFolderError
 from motegpt.presets import PRESETS
 from motegpt.settings import LARGEST_INT, shortened
+from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
     from motegpt.checkpoint import RunConfig
@@ -141,8 +142,4 @@ def folder_names(runs: Sequence[Run]) -> list[str]:
 def _settings_label(run: Run, names: Sequence[str]) -> str:
     """n_embd=16, lr=0.01"""
     values = {**_identity(run), "data": run.data}
-    return ", ".join(f"{name}={_short(values[name])}" for name in names)
-
-
-def _short(value: Any) -> str:
-    return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+    return ", ".join(f"{name}={setting_text(values[name])}" for name in names)

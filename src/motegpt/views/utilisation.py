@@ -24,9 +24,9 @@ def utilisation(trainer: Trainer, tokens_per_second: float) -> float | None:
     return needed / trainer.engine.peak()
 
 
-def speed_line(trainer: Trainer, tokens_per_second: float) -> list[str]:
-    """12,345 tokens/s, 41.2 % model FLOPs utilisation; no line where that is not known."""
+def speed_line(trainer: Trainer, tokens_per_second: float) -> str | None:
+    """12,345 tokens/s, 41.2 % model FLOPs utilisation; None where that is not known."""
     share = utilisation(trainer, tokens_per_second)
     if share is None:
-        return []
-    return [f"{tokens_per_second:,.0f} tokens/s, {share:.1%} model FLOPs utilisation"]
+        return None
+    return f"{tokens_per_second:,.0f} tokens/s, {share:.1%} model FLOPs utilisation"

@@ -10,7 +10,8 @@ import click
 
 from motegpt.engines import ENGINES, check_settings
 from motegpt.errors import UsageError
-from motegpt.views.cli.options import given_settings, setting_flags
+from motegpt.views.cli.options import given_settings, named_flags
+from motegpt.views.text import short_number
 
 TORCH_SETTINGS = ("device", "autocast", "tf32", "compile", "accumulate", "checkpoint_activations")
 OURS = f"{sys.executable} -m motegpt train"
@@ -25,7 +26,7 @@ OURS = f"{sys.executable} -m motegpt train"
 )
 @click.option("--list", "listing", is_flag=True, help="Name the works and stop.")
 @click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
-@setting_flags(["train"], only=TORCH_SETTINGS)
+@named_flags(TORCH_SETTINGS)
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each figure.")
 @click.option("--data", metavar="FILE", help="Names to learn from.  [the built-in ones]")
 @click.option("--peer", metavar="NAME=COMMAND", help="Time this command in turn with ours instead.")
@@ -146,22 +147,15 @@ class _Table(_Silent):
             return
         step, drawn = row["step_seconds"], row["generated_per_second"]["median"]
         median = step["median"]
-        spread = f"{_number(median * 1e6)} ({_number(step['low'] * 1e6)}-{_number(step['high'] * 1e6)})"
+        low, middle, high = (short_number(step[name] * 1e6) for name in ("low", "median", "high"))
+        spread = f"{middle} ({low}-{high})"
         share = row["operations"] / median / (row["peak"] or peak)
-        a_document = _number(median * 1e6 / row["documents"])
+        a_document = short_number(median * 1e6 / row["documents"])
         click.echo(f"{work:28} {engine:7} {spread:>24} {a_document:>7} {share:5.0%}")
-        trained, added = _number(row["tokens"] / median), row["added_bytes"] / 1e6
-        click.echo(f"{'':28} {'':7} {trained:>17} {_number(drawn):>10} {added:9.1f}")
+        trained, added = short_number(row["tokens"] / median), row["added_bytes"] / 1e6
+        click.echo(f"{'':28} {'':7} {trained:>17} {short_number(drawn):>10} {added:9.1f}")
 
     def versus(self, name: str, ours: Any, theirs: Any, ratio: Any) -> None:
         for label, figure in (("ours", ours), (name, theirs)):
             click.echo(f"{label:>10}: {figure.median:.3f} s ({figure.low:.3f}-{figure.high:.3f})")
         click.echo(f"{'ratio':>10}: {ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}), theirs / ours")
-
-
-def _number(x: float) -> str:
-    """Three digits: 3.14, 31.4, 314, 31.4k, 3.14M."""
-    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
-        if x >= size:
-            return _number(x / (size if unit != "k" else 1e3)) + unit
-    return f"{x:.2f}" if x < 10 else f"{x:.1f}" if x < 100 else f"{x:.0f}"

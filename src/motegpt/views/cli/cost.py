@@ -22,7 +22,7 @@ from motegpt.cost import (
 from motegpt.errors import UsageError
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
-from motegpt.tokenizer import BYTES
+from motegpt.tokenizer import Tokenizer
 from motegpt.views.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
 
 
@@ -163,7 +163,7 @@ def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) ->
         raise UsageError("vocab_size: expected DATA to count, or --vocab-size, got both")
     options = DataConfig.of(section_values(settings, "data"))
     if vocab_size is None and data is None and options.tokenizer == "bytes":
-        vocab_size = BYTES + {"none": 0, "bos": 1, "bos_eos": 2}[options.framing]
+        vocab_size = Tokenizer.of((), options.framing, options.tokenizer).vocab_size
     if vocab_size is not None:
         return Text(vocab_size, float(settings["block_size"]), None)
     return _counted(data, settings, options)
@@ -173,7 +173,6 @@ def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) ->
     from motegpt.batches import DocumentPlan, WindowPlan, plan_of
     from motegpt.documents import read_corpus
     from motegpt.split import split
-    from motegpt.tokenizer import Tokenizer
 
     documents = read_corpus(data, options).documents
     tokenizer = Tokenizer.of(documents, options.framing, options.tokenizer)

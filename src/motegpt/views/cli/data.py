@@ -12,6 +12,7 @@ import click
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.views.cli.options import given_settings, merge, named_flags, preset_names
 from motegpt.views.console import say
+from motegpt.views.text import clipped, columns, visible
 
 if TYPE_CHECKING:
     from motegpt.data_check import Report
@@ -143,19 +144,9 @@ def shown(character: str) -> str:
     return character if seen else f"U+{ord(character):04X}"
 
 
-def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
-    return sum(0 if unicodedata.combining(c) else 1 + (unicodedata.east_asian_width(c) in "WF") for c in text)
-
-
 def fitted(text: str, width: int) -> str:
     """One line of at most `width` columns."""
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    if columns(text) <= width:
-        return text
-    while columns(text) > width - 1:
-        text = text[: min(len(text) - 1, width)]
-    return text + "…"
+    return clipped(visible(text), width)
 
 
 def wrapped(words: Iterable[str]) -> Iterator[str]:

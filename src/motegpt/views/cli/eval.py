@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.engines import ENGINES
 from motegpt.errors import DataError
 from motegpt.settings import shortened
-from motegpt.views.cli.options import checkpoint_option
+from motegpt.views.cli.options import model_options
 from motegpt.views.console import remark, say
 
 if TYPE_CHECKING:
@@ -25,8 +24,7 @@ TRAINING = "the training data"
 @click.command()
 @click.argument("run")
 @click.argument("data", required=False)
-@click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
-@checkpoint_option
+@model_options
 @click.option(
     "--samples",
     type=click.IntRange(min=0),

@@ -14,11 +14,12 @@ from motegpt.engines.scalar.draw import to_dot, to_svg
 from motegpt.engines.scalar.engine import ScalarEngine
 from motegpt.engines.scalar.graph import Node, backward, count_kinds
 from motegpt.engines.scalar.model import FUSED, PLAIN, loss_of
-from motegpt.errors import DataError, UsageError
+from motegpt.errors import DataError
 from motegpt.parameters import initialise
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import make_rng
 from motegpt.tokenizer import Tokenizer
+from motegpt.views.output import ending_of, new_file
 
 DRAWERS = {".svg": to_svg, ".dot": to_dot}
 
@@ -53,8 +54,7 @@ def command(
     if not text:
         raise DataError("graph: expected a text of at least one character, got an empty one")
     path = Path(out or f"{''.join(c if c.isalnum() else '_' for c in text)}.svg")
-    if path.suffix not in DRAWERS:
-        raise UsageError(f"out: expected a file named {' or '.join('*' + s for s in DRAWERS)}, got {path}")
+    drawer = DRAWERS[ending_of(path, DRAWERS)]
     shape = {"n_embd": n_embd, "n_head": n_head, "n_layer": n_layer}
     loss, names = loss_graph(text, shape, seed, plain)
     kinds = count_kinds(loss)
@@ -62,7 +62,8 @@ def command(
     if not as_json:
         _print(facts, kinds)
     if not summary:
-        _draw(path, DRAWERS[path.suffix](loss, names), overwrite)
+        with new_file(path, overwrite) as file:
+            file.write(drawer(loss, names))
     if as_json:
         click.echo(json.dumps({**facts, "kinds": kinds, "drawn": None if summary else str(path)}))
     elif not summary:
@@ -73,17 +74,6 @@ def _print(facts: dict[str, Any], kinds: dict[str, int]) -> None:
     click.echo(f"loss {facts['loss']:.4f} nats over {facts['targets']} targets")
     for kind, count in [*kinds.items(), ("nodes", facts["nodes"])]:
         click.echo(f"{kind:>10} {count:6d}")
-
-
-def _draw(path: Path, picture: str, overwrite: bool) -> None:
-    """Write the picture; UsageError if something is there already, or nothing can be."""
-    try:
-        with path.open("w" if overwrite else "x", encoding="utf-8") as file:
-            file.write(picture)
-    except FileExistsError:
-        raise UsageError(f"out: {path} is there already; choose another, or --overwrite") from None
-    except OSError as error:
-        raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
 
 
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:

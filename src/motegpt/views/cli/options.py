@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from motegpt.config import SECTIONS, section_of
+from motegpt.engines import ENGINES
 from motegpt.errors import SettingError
 from motegpt.presets import PRESETS, settings_of
 from motegpt.settings import Kind, kinds, shortened, unknown_setting
+from motegpt.views.text import setting_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -77,25 +79,16 @@ class Sectioned(click.Command):
         default = self.defaults.get(param.name or "") if isinstance(param, SettingFlag) else None
         if default in (None, ""):
             return ""
-        return f"  [{('no', 'yes')[default] if isinstance(default, bool) else default}]"
+        return f"  [{setting_text(default)}]"
 
 
 NONE = object()  # said on the command line; None there means not said
 
 
-def setting_flags(
-    sections: Iterable[str], only: Collection[str] | None = None
-) -> Callable[[Command], Command]:
-    """Decorate a command with a flag for every setting of some sections, or for those in `only`."""
-
-    def decorate(command: Command) -> Command:
-        for section in reversed(list(sections)):
-            for name, kind in reversed(kinds(SECTIONS[section]).items()):
-                if name not in FOUND_FROM_DATA and (only is None or name in only):
-                    command = _flag(name, kind)(command)
-        return command
-
-    return decorate
+def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
+    """Decorate a command with a flag for every setting of some sections."""
+    names = [name for section in sections for name in kinds(SECTIONS[section])]
+    return named_flags(name for name in names if name not in FOUND_FROM_DATA)
 
 
 def named_flags(names: Iterable[str]) -> Callable[[Command], Command]:
@@ -139,10 +132,12 @@ def read_toml(path: str | None) -> dict[str, Any]:
     return flat
 
 
-def checkpoint_option(command: Command) -> Command:
-    """Which parameters of a run to take."""
+def model_options(command: Command) -> Command:
+    """What computes a run's model, and which of its parameters are taken."""
     words = "Best by the held-out data, last, or the step of a kept one.  [best, where data were held out]"
-    return click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
+    command = click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
+    engine = click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
+    return engine(command)
 
 
 def _can_be_off(name: str) -> bool:

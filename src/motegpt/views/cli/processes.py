@@ -15,6 +15,8 @@ from motegpt.views.utilisation import speed_line
 if TYPE_CHECKING:
     from motegpt.train import Trainer
 
+# Ctrl-C, a request to end, and a terminal that is closed.
+ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 REPORT_SECONDS = 1.0  # a shorter training says nothing of a device's speed
 
 
@@ -26,7 +28,8 @@ def lead(trainer: Trainer, train: Callable[[], int]) -> int:
         seconds = time.perf_counter() - began
         if seconds > REPORT_SECONDS:
             tokens = trainer.plan.tokens(first, trainer.done - first)
-            for line in speed_line(trainer, tokens / seconds):
+            line = speed_line(trainer, tokens / seconds)
+            if line is not None:
                 remark(line)
         return code
     except RankLost as error:
@@ -47,9 +50,8 @@ def what_is_left(trainer: Trainer) -> str:
 
 def follow(trainer: Trainer) -> int:
     """Do what rank 0 does. A request to end is for rank 0 alone: it finishes its step, and says when."""
-    for name in ("SIGINT", "SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
-            signal.signal(getattr(signal, name), signal.SIG_IGN)
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
     try:
         cast(Follower, trainer.engine).follow(trainer.plan)
     finally:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from motegpt.engines import ENGINES
 from motegpt.errors import UsageError
 from motegpt.gpt import GPT
-from motegpt.views.cli.options import Sectioned, checkpoint_option, given_settings, setting_flags
+from motegpt.views.cli.options import Sectioned, given_settings, model_options, setting_flags
 from motegpt.views.console import Screen, is_terminal
+from motegpt.views.output import new_file
 from motegpt.views.writers import WRITERS, Writer, format_of
 
 if TYPE_CHECKING:
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 @click.command(cls=Sectioned)
 @click.argument("run")
-@click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
-@checkpoint_option
+@model_options
 @click.option("--seed", type=int, help="The same seed draws the same text.  [a new one each time]")
 @click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
 @click.option("--unique", is_flag=True, help="No text twice.")
@@ -92,14 +91,8 @@ def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
     if output is None and sys.stdout is not None:
         yield cast("TextIO", Screen(sys.stdout)) if is_terminal() else sys.stdout
         return
-    path = Path(os.devnull if output is None else output)
-    try:
-        with path.open("w" if overwrite or output is None else "x", encoding="utf-8", newline="") as file:
-            yield file
-    except FileExistsError:
-        raise UsageError(f"output: {path} is there already; --overwrite replaces it") from None
-    except OSError as error:
-        raise UsageError(f"output: {path} cannot be written ({error.strerror})") from None
+    with new_file(Path(output or os.devnull), overwrite or output is None, "output") as file:
+        yield cast("TextIO", file)
 
 
 def _leave_quietly() -> None:

@@ -11,11 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from motegpt.engines import ENGINES
 from motegpt.errors import DataError, UsageError
-from motegpt.settings import shortened
-from motegpt.tokenizer import is_surrogate
-from motegpt.views.cli.options import checkpoint_option
+from motegpt.settings import has_surrogate, shortened
+from motegpt.views.cli.options import model_options
 from motegpt.views.console import remark, say
 
 if TYPE_CHECKING:
@@ -27,8 +25,7 @@ TOGETHER = 1024  # lines judged at a time
 @click.command()
 @click.argument("run")
 @click.argument("texts", nargs=-1, required=True)
-@click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
-@checkpoint_option
+@model_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
 def command(
     run: str, texts: tuple[str, ...], engine: str | None, checkpoint: str | None, as_json: bool
@@ -58,7 +55,7 @@ def _lines(texts: tuple[str, ...]) -> Iterator[str]:
     """The texts, with the lines of standard input where a text is -."""
     for text in texts:
         if text != "-":
-            if any(map(is_surrogate, text)):  # a byte that is no UTF-8
+            if has_surrogate(text):  # a byte that is no UTF-8
                 raise UsageError(f"score: expected texts in UTF-8, got {shortened(text)}")
             yield text
             continue

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motegpt.views.console import harmless
+from motegpt.views.text import clipped, setting_text, visible
 
 if TYPE_CHECKING:
     from motegpt.views.runs import Run
@@ -124,29 +125,10 @@ def _samples(facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
         yield from ("  " + clipped(visible(text, encoding), width - 2) for text in samples["texts"])
 
 
-def visible(text: str, encoding: str) -> str:
-    """A text in one line that a terminal of this encoding can print: the rest as escapes."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
-
-
-def clipped(text: str, columns: int) -> str:
-    """A text that takes at most so many columns of a terminal, its end cut off if it is longer."""
-    from rich.cells import cell_len, set_cell_size
-
-    return text if cell_len(text) <= columns else set_cell_size(text, columns - 3).rstrip() + "..."
-
-
 def _setting(name: str, value: Any, differing: dict[str, Any]) -> str:
     """n_layer 1, or *n_embd 32 (16) where the preset has 16."""
-    text = f"{name} {_value(value)}"
-    return f"*{text} ({_value(differing[name])})" if name in differing else text
-
-
-def _value(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return {None: "none", True: "yes", False: "no"}[value]
-    return repr(value) if value == "" else f"{value:g}" if isinstance(value, float) else str(value)
+    text = f"{name} {setting_text(value)}"
+    return f"*{text} ({setting_text(differing[name])})" if name in differing else text
 
 
 def _list(items: Iterable[str]) -> str:

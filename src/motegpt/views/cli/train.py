@@ -36,7 +36,7 @@ from motegpt.views.cli.options import (
     read_toml,
     setting_flags,
 )
-from motegpt.views.cli.processes import follow, lead
+from motegpt.views.cli.processes import ENDINGS, follow, lead
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -193,10 +193,9 @@ def _interrupt_flag() -> Iterator[list[int]]:
         seen.append(number)
         console.remark("finishing this step; once more stops at once")
 
-    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    previous = [signal.signal(number, handler) for number in signals]
+    previous = [signal.signal(number, handler) for number in ENDINGS]
     try:
         yield seen
     finally:
-        for number, old in zip(signals, previous, strict=True):
+        for number, old in zip(ENDINGS, previous, strict=True):
             signal.signal(number, old)

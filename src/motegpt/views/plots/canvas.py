@@ -14,7 +14,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motegpt.errors import LibraryUnavailable, UsageError
+from motegpt.errors import LibraryUnavailable
+from motegpt.views.output import check_new, ending_of, new_file
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -95,10 +96,8 @@ def head(figure: Figure, title: str, remark: str) -> None:
 
 def check_out(path: Path, overwrite: bool) -> None:
     """UsageError unless a picture may be written to `path`."""
-    if path.suffix.lower() not in FORMATS:
-        raise UsageError(f"out: expected a file named {' or '.join('*' + s for s in FORMATS)}, got {path}")
-    if path.exists() and not overwrite:
-        raise UsageError(f"out: {path} is there already; choose another, or --overwrite")
+    ending_of(path, FORMATS)
+    check_new(path, overwrite)
 
 
 @drawing()
@@ -108,11 +107,8 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
     suffix, data = path.suffix.lower(), BytesIO()
     figure.draw_without_rendering()  # the layout settles in two passes, as labels move with their axes
     figure.savefig(data, format=suffix[1:], metadata=FORMATS[suffix], dpi=dpi)
-    try:
-        with path.open("wb" if overwrite else "xb") as file:
-            file.write(data.getvalue())
-    except OSError as error:
-        raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
+    with new_file(path, overwrite, binary=True) as file:
+        file.write(data.getvalue())
 
 
 def symbol(character: str) -> str:

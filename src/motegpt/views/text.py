@@ -1,0 +1,40 @@
+"""How numbers, settings and texts stand in a line of a terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def short_number(x: float) -> str:
+    """Three digits: 3.14, 31.4, 314, 31.4k, 3.14M."""
+    for size, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if x >= size:
+            return short_number(x / (size if unit != "k" else 1e3)) + unit
+    return f"{x:.2f}" if x < 10 else f"{x:.1f}" if x < 100 else f"{x:.0f}"
+
+
+def setting_text(value: Any) -> str:
+    """none, yes, no, 0.01, '' for the empty text, and every other text as it is."""
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "yes", False: "no"}[value]
+    return repr(value) if value == "" else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def visible(text: str, encoding: str = "utf-8") -> str:
+    """A text in one line that a terminal of this encoding can print: the rest as escapes."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def columns(text: str) -> int:
+    """How many columns of a terminal a text takes."""
+    from rich.cells import cell_len
+
+    return cell_len(text)
+
+
+def clipped(text: str, width: int) -> str:
+    """A text that takes at most so many columns, its end cut off if it is longer."""
+    from rich.cells import set_cell_size
+
+    return text if columns(text) <= width else set_cell_size(text, width - 3).rstrip() + "..."
