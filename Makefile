@@ -12,7 +12,7 @@ CORE := CMakeLists.txt $(wildcard cpp/*.cpp cpp/motegpt/*.hpp)
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: train test check format wheel sanitize fallback bench fuzz clean
+.PHONY: train test test-core check format wheel sanitize fallback bench fuzz pictures clean
 
 train: $(STAMP)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
@@ -20,7 +20,6 @@ train: $(STAMP)            ## train the default model on the built-in names and 
 test: $(STAMP) test-core   ## run every test
 	$(BIN)/pytest
 
-.PHONY: test-core
 test-core: $(STAMP)        ## run the tests of the core, which need no Python
 	$(BIN)/cmake -S . -B build/core -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
 	    -DMOTEGPT_MODULE=OFF -DMOTEGPT_TESTS=ON
@@ -35,7 +34,6 @@ check: $(STAMP)            ## lint, formatting, types
 bench: $(STAMP)            ## measure every engine
 	$(BIN)/motegpt bench
 
-.PHONY: pictures
 pictures: $(STAMP)         ## draw the pictures in docs/images again
 	PATH="$(abspath $(BIN)):$$PATH" docs/images/draw
 

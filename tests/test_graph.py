@@ -174,3 +174,10 @@ def test_the_graph_module_needs_the_standard_library_alone():
         "from motegpt.engines.scalar import adam, draw, engine, graph, model"
     )
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_the_ending_of_the_picture_may_be_in_capitals(motegpt, tmp_path):
+    assert motegpt("graph", "a", "--out", "A.SVG").code == 0
+    assert (tmp_path / "A.SVG").read_text().startswith("<svg")
+    ended = motegpt("graph", "a", "--out", "a.png")
+    assert (ended.code, "expected a file named *.svg or *.dot, got a.png" in ended.err) == (2, True)
