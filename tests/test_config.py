@@ -4,7 +4,6 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from motegpt.checkpoint import FORMAT, RunConfig
 from motegpt.config import SECTIONS, ModelConfig, TrainConfig, section_of, section_values
 from motegpt.engines.array.ops import ACTIVATIONS
 from motegpt.errors import SettingError
@@ -12,6 +11,7 @@ from motegpt.parameters import parameter_count
 from motegpt.presets import PRESETS, settings_of
 from motegpt.rng import GENERATORS
 from motegpt.settings import kinds
+from motegpt.state import FORMAT, RunConfig
 from motegpt.tokenizer import FRAMINGS, TOKENIZERS
 
 

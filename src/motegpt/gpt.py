@@ -21,8 +21,8 @@ from motegpt.split import split
 from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype, prepare
 
 if TYPE_CHECKING:
-    from motegpt.checkpoint import RunConfig
     from motegpt.engines.base import Engine
+    from motegpt.state import RunConfig
     from motegpt.tokenizer import Tokenizer
 
 Documents = Iterable[str] | str | Path | None

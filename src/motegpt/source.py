@@ -14,7 +14,7 @@ from motegpt.settings import shortened
 from motegpt.split import split
 
 if TYPE_CHECKING:
-    from motegpt.checkpoint import RunConfig, Source
+    from motegpt.state import RunConfig, Source
 
 LONGEST_NAME = 1024  # characters
 REPAIR = "give the data again"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt import ranks
 from motegpt.batches import Plan, plan_of, sequences_to_judge
-from motegpt.checkpoint import Best, RunConfig, RunFolder, Source, TrainerState
+from motegpt.checkpoint import RunFolder
 from motegpt.config import (
     DataConfig,
     ModelConfig,
@@ -32,6 +32,7 @@ from motegpt.sampling import generate_in_turn, request_of
 from motegpt.schedule import learning_rate
 from motegpt.source import check_same
 from motegpt.split import split
+from motegpt.state import Best, RunConfig, Source, TrainerState
 from motegpt.tokenizer import Tokenizer
 from motegpt.validation import Validation
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from motegpt.checkpoint import Best
 from motegpt.evaluate import mean_loss
+from motegpt.state import Best
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine

@@ -10,7 +10,7 @@ from motegpt.documents import read_corpus
 from motegpt.source import corpus_of_run
 
 if TYPE_CHECKING:
-    from motegpt.checkpoint import RunConfig
+    from motegpt.state import RunConfig
     from motegpt.tokenizer import Tokenizer
 
 

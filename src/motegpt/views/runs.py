@@ -15,8 +15,8 @@ from motegpt.settings import LARGEST_INT, shortened
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
-    from motegpt.checkpoint import RunConfig
     from motegpt.engines.base import Arrays
+    from motegpt.state import RunConfig
     from motegpt.tokenizer import Tokenizer
 
 LEARNING = ("model", "data", "train")  # the sections that decide how a model learns

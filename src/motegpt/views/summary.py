@@ -12,8 +12,8 @@ from motegpt.parameters import parameter_table
 from motegpt.views.runs import nearest_preset
 
 if TYPE_CHECKING:
-    from motegpt.checkpoint import RunConfig
     from motegpt.config import ModelConfig
+    from motegpt.state import RunConfig
     from motegpt.views.runs import Run
 
 SAMPLES, SEED = 5, 0

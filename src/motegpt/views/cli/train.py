@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from motegpt import ranks
-from motegpt.checkpoint import RunConfig, RunFolder
+from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig, section_values
 from motegpt.documents import read_corpus
 from motegpt.engines import (
@@ -26,6 +26,7 @@ from motegpt.engines import (
 from motegpt.errors import UsageError
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.source import corpus_of_run
+from motegpt.state import RunConfig
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
 from motegpt.views import console
 from motegpt.views.cli.options import (

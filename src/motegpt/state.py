@@ -1,0 +1,61 @@
+"""What a run is and where it stands, as values; checkpoint.py writes and reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
+from motegpt.settings import Settings, setting
+
+if TYPE_CHECKING:
+    from motegpt.engines.base import Arrays, OptimizerState
+
+FORMAT = 2  # of the run folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Settings):
+    """The data a run learns from."""
+
+    kind: str = setting("Where it came from: documents.py names the kinds.")
+    path: str | None = setting("The file, if it was one.", default=None)
+    sha256: str = setting("Digest of its bytes.")
+    documents: int = setting("Number of documents.", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Settings):
+    """Everything that decides a run."""
+
+    format: Literal[2] = setting("Version of the run folder.", default=FORMAT)
+    engine: str = setting("The engine that computes.")
+    model: ModelConfig = setting("The section [model].")
+    data: DataConfig = setting("The section [data].")
+    train: TrainConfig = setting("The section [train].")
+    sample: SampleConfig = setting("The section [sample].")
+    source: Source = setting("The data it learns from.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best(Settings):
+    """The lowest validation loss so far, as a checkpoint remembers it."""
+
+    step: int = setting("The step after which it was.", at_least=1)
+    loss: float = setting("The loss, in nats.")
+    waited: int = setting("Evaluations since.", at_least=0)
+
+    def exhausts(self, patience: int | None) -> bool:
+        """Whether so many evaluations went by without a better one; never if there is no such bound."""
+        return patience is not None and self.waited >= patience
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """All that resuming needs. done: how many steps of the run are done; best: of the validation loss."""
+
+    done: int
+    parameters: Arrays
+    optimizer: OptimizerState
+    rng: list[Any]
+    best: Best | None = None
