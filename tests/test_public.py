@@ -12,9 +12,9 @@ from motegpt.split import split_documents
 
 PUBLIC = [
     "GPT", "DataConfig", "DataError", "EngineUnavailable", "Evaluation", "LibraryUnavailable", "ModelConfig",
-    "MotegptError", "PrefixError", "RunFolderError", "SampleConfig", "Score", "SettingError", "StepRecord",
-    "TrainConfig", "Training", "TrainingDiverged", "TriesExhausted", "UsageError", "make_engine", "make_rng",
-    "settings_of",
+    "MotegptError", "OutOfMemory", "PrefixError", "RunFolderError", "SampleConfig", "Score", "SettingError",
+    "StepRecord", "TrainConfig", "Training", "TrainingDiverged", "TriesExhausted", "UsageError",
+    "make_engine", "make_rng", "settings_of",
 ]  # fmt: skip
 
 

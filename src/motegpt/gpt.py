@@ -70,7 +70,7 @@ class GPT:
         that is installed. out: a run folder to save to on the way. Each callback is called with the record
         of every logged step; one that returns True ends the training there. Where something is held out
         (val_fraction), the model is the best by it. Raises SettingError, DataError, EngineUnavailable,
-        RunFolderError or TrainingDiverged.
+        RunFolderError, TrainingDiverged or, on a device that is too small, OutOfMemory.
         """
         training = cls.training(docs, preset=preset, engine=engine, out=out, **settings)
         for record in training:
