@@ -26,7 +26,7 @@ from motegpt.views.sparkline import sparkline
 pytest.importorskip("matplotlib")
 from motegpt.views.plots.attention import attention_figure, chosen, panel_size
 from motegpt.views.plots.canvas import drawing, printable, save, symbol
-from motegpt.views.plots.curves import MOST_DIRECT, loss_figure, running_means, spread, y_range
+from motegpt.views.plots.curves import MOST_DIRECT, bits_of, loss_figure, running_means, spread, y_range
 from motegpt.views.plots.embeddings import mapped, text_figure, vocabulary_figure
 
 SMALL = {"engine": "array", "n_embd": 8, "n_head": 2, "block_size": 8, "log_every": 1}
@@ -335,6 +335,9 @@ def test_streams_and_bytes_have_pictures_too(tmp_path):
     assert baselines_of(stream)["uniform"] == pytest.approx(math.log(stream.tokenizer.vocab_size))
     assert baselines_of(stream)["trigram"] < baselines_of(stream)["unigram"]
     assert baselines_of(bytes_run)["uniform"] == pytest.approx(math.log(257))
+    assert [bits_of(some) for some in ([stream], [bytes_run], [stream, bytes_run])] == [
+        "bits per character", "bits per byte", "bits per token"
+    ]  # fmt: skip
 
 
 # Files

@@ -119,7 +119,7 @@ def loss_figure(
     ends = [label for i, curve in enumerate(curves) for label in _draw(axes, curve, i, len(runs), judged)]
     low, high = y_range(curves, known)
     first, last = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
-    _frame(axes, along, low, high)
+    _frame(axes, along, low, high, bits_of(runs))
     lines = [_baseline(axes, name, y, first, last) for name, y in known.items()]
     _label_ends(axes, lines + (ends if direct else []), first, last)
     if not direct:
@@ -208,8 +208,16 @@ def _baseline(axes: Axes, name: str, y: float, first: float, last: float) -> Lab
     return Label(last, y, f"{'↑' if y > high else '↓'} {name}", INK, outside=True)
 
 
-def _frame(axes: Axes, along: str, low: float, high: float) -> None:
-    """Limits, titles with units, and the same loss in bits on the right: a document's end is a character."""
+def bits_of(runs: Sequence[Run]) -> str:
+    """What a loss over ln 2 counts: a document's end is a character, or a byte, like any other."""
+    kinds = {run.tokenizer.kind for run in runs}
+    if len(kinds) > 1:
+        return "bits per token"
+    return {"characters": "bits per character", "bytes": "bits per byte"}[kinds.pop()]
+
+
+def _frame(axes: Axes, along: str, low: float, high: float, unit: str) -> None:
+    """Limits, titles with units, and the same loss in bits, `unit`, on the right."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_ylim(low, high)
@@ -220,7 +228,7 @@ def _frame(axes: Axes, along: str, low: float, high: float) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 2.5, 5, 10]))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:,.0f}"))
     bits = axes.secondary_yaxis("right", functions=(_bits, _nats))
-    bits.set_ylabel("bits per character")
+    bits.set_ylabel(unit)
     bits.spines["right"].set_visible(True)
 
 
