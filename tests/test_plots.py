@@ -421,7 +421,7 @@ def test_a_file_that_appears_while_a_picture_is_drawn_is_kept(trained, tmp_path,
 
     monkeypatch.setattr(canvas, "check_out", lambda path, overwrite: None)
     (tmp_path / "a.png").write_text("precious")
-    with pytest.raises(UsageError, match="cannot be written"):
+    with pytest.raises(UsageError, match="is there already"):
         save(loss_figure(read(trained, "a")), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_text() == "precious"
 
