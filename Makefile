@@ -45,7 +45,7 @@ wheel: $(STAMP)            ## build a wheel, install it in a fresh venv, and tra
 	cd build && env PATH=/nowhere wheel-venv/bin/motegpt train --engine native --steps 100 -n 3
 
 # Every test in which the core takes part, over one that watches each access and each arithmetic step.
-WITHOUT_CORE := $(foreach name,kills plots show docs fetch formats distributed torch,--ignore=tests/test_$(name).py)
+WITHOUT_CORE := $(foreach name,cost kills plots show docs fetch formats distributed torch,--ignore=tests/test_$(name).py)
 sanitize: $(STAMP)
 	$(PYTHON) -m venv build/sanitize-venv
 	build/sanitize-venv/bin/python -m pip install --quiet --disable-pip-version-check '.[dev]' \

@@ -361,3 +361,10 @@ def test_divergence_is_one_line(motegpt):
 def test_devices_are_no_data(motegpt):
     ended = motegpt("train", "/dev/zero")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
+
+
+def test_a_misspelt_command_is_told_the_nearest(motegpt):
+    near, far = motegpt("trian"), motegpt("qqqq")
+    assert "No such command 'trian'. Did you mean train?" in near.err
+    assert "mean" not in far.err
+    assert (near.code, far.code, near.err.count("\n"), far.err.count("\n")) == (2, 2, 1, 1)

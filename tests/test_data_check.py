@@ -215,3 +215,14 @@ def test_every_subcommand_has_an_example(motegpt):
     alone = motegpt("data")
     assert alone.code == 2
     assert "check" in alone.err
+
+
+def test_rare_characters_beyond_those_named_are_counted(motegpt, tmp_path):
+    (tmp_path / "letters.txt").write_text("abcdefghijk\n")
+    assert "11 characters stand there" in (out := motegpt("data", "check", "letters.txt").out)
+    assert "… and 3 more" in out
+    (tmp_path / "book.txt").write_text("ab" * 20 + "\n")
+    out = motegpt("data", "check", "book.txt", "--format", "stream").out
+    assert "1 character stands there" in out
+    assert "U+000A LINE FEED" in out
+    assert "more" not in out

@@ -48,8 +48,19 @@ def test_what_is_no_text_is_said_with_its_place(tmp_path, data, said):
 
 
 def test_a_missing_file_says_how_to_get_data(tmp_path):
-    with pytest.raises(DataError, match=r"no such file.*one document a line.*built-in names"):
+    with pytest.raises(DataError, match=r"no such file.*one document a line.*motegpt data fetch names"):
         read_corpus(tmp_path / "none.txt")
+
+
+def test_a_misspelt_file_is_told_its_neighbour(tmp_path):
+    (tmp_path / "elements").mkdir()
+    write(tmp_path, b"neon\n").rename(tmp_path / "elements.txt")
+    with pytest.raises(DataError, match=r"did you mean .*elements\.txt\?"):
+        read_corpus(tmp_path / "elemets.txt")
+    with pytest.raises(DataError, match="data fetch names"):
+        read_corpus(tmp_path / "nowhere" / "elemets.txt")
+    with pytest.raises(DataError, match="data fetch names"):
+        read_corpus(tmp_path / "people.csv")
 
 
 def test_a_folder_is_no_file(tmp_path):

@@ -136,3 +136,13 @@ def test_a_model_judges_documents_beside_its_baselines(tmp_path):
     assert GPT.load(tmp_path / "run").evaluate(["nana", "anna"]) == found
     (tmp_path / "list.txt").unlink()
     assert list(GPT.load(tmp_path / "run").evaluate(["nana"]).losses) == ["model"]
+
+
+def test_a_text_where_texts_are_expected_is_refused():
+    model = GPT.train(["anna", "hanna"], steps=2, engine="array")
+    with pytest.raises(DataError, match=r"score: expected a list of strings, got 'anna'"):
+        model.score("anna")
+    with pytest.raises(DataError, match="expected a list of strings"):
+        model.score([3])
+    with pytest.raises(DataError, match="expected strings, or the name of a file, got 5"):
+        GPT.train(5, steps=2, engine="array")

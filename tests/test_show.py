@@ -169,6 +169,10 @@ def test_a_missing_run_and_a_foreign_folder(motegpt, tmp_path):
     (tmp_path / "other").mkdir()
     assert "no such run folder" in motegpt("show", "nowhere").err
     assert "is not a run folder" in motegpt("show", "other").err
+    assert "no such run folder; did you mean other?" in motegpt("show", "othr").err
+    (tmp_path / "list.txt").write_text("anna\n")
+    assert "list.txt: expected a run folder" in motegpt("show", "list.txt").err
+    assert "no such run folder; motegpt train --out" in motegpt("show", "lst.txt").err
 
 
 def test_any_terminal_any_script(motegpt, tmp_path):

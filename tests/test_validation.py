@@ -187,3 +187,34 @@ def test_the_end_of_a_stream_is_held_out():
 
 def everything(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_best_that_has_hardly_begun_is_said(motegpt):
+    words = ("train", "--engine", "array", "--val-fraction", 0.5, "--lr", 1, "--steps", 30, "-n", 1)
+    hint = "a smaller --eval-every"
+    coarse = motegpt(*words, "--log-every", 30)
+    assert "best after step 1:" in coarse.err
+    assert hint in coarse.err
+    assert hint not in motegpt(*words, "--eval-every", 1).err
+    assert hint not in motegpt(*words, "--log-every", 30, "--lr", 0.001).err
+
+
+def test_patience_without_held_out_data_is_said(motegpt):
+    words = ("train", "--engine", "array", "--patience", 3, "--steps", 2, "-n", 1)
+    assert "--val-fraction" in motegpt(*words).err
+    assert "--val-fraction" not in motegpt(*words, "--val-fraction", 0.1).err
+
+
+def test_nothing_is_kept_that_is_not_periodic(motegpt, tmp_path):
+    motegpt("train", "--engine", "array", "--steps", 3, "--keep", 3, "-n", 1, "--out", "run")
+    assert RunFolder(tmp_path / "run").kept() == []
+    assert "--checkpoint-every 100 --keep 5" in motegpt("sample", "run", "--checkpoint", 3).err
+
+
+def test_fewer_steps_than_are_done_are_refused(motegpt):
+    motegpt("train", "--engine", "array", "--steps", 9, "--until", 5, "-n", 1, "--out", "run")
+    refused = motegpt("train", "--resume", "run", "--steps", 4)
+    assert (refused.code, refused.err.count("\n")) == (2, 1)
+    assert "steps: run has done 5 already; expected at least as many, got 4" in refused.err
+    assert "all of its 5 steps" in motegpt("train", "--resume", "run", "--steps", 5).err
+    assert motegpt("train", "--resume", "run", "--steps", 6).code == 0

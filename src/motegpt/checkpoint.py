@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.engines.base import OptimizerState
 from motegpt.errors import MotegptError, RunFolderError, SettingError
-from motegpt.files import is_foreign, read_regular, replace_file
+from motegpt.files import is_foreign, nearest_name, read_regular, replace_file
 from motegpt.parameters import parameter_table
 from motegpt.settings import LARGEST_INT, shortened
 from motegpt.state import FORMAT, Best, RunConfig, TrainerState
@@ -248,8 +248,9 @@ class RunFolder:
         """The newest checkpoint, or the kept one of a step, checked against settings and tokenizer."""
         name = TRAINER if step is None else kept_name(step)
         if step is not None and step not in self.kept():
-            there = ", ".join(map(str, self.kept())) or "none; --keep 5 keeps five"
-            raise RunFolderError(f"{self.path}: no checkpoint of step {step} was kept; there are: {there}")
+            there = ", ".join(map(str, self.kept()))
+            there = f"there are: {there}" if there else "none was; --checkpoint-every 100 --keep 5 keeps five"
+            raise RunFolderError(f"{self.path}: no checkpoint of step {step} was kept; {there}")
         tensors, metadata = self._read_tensors(name, config, tokenizer, ("w.", "m.", "v."))
         groups: dict[str, Arrays] = {"w": {}, "m": {}, "v": {}}
         for tensor, array in tensors.items():
@@ -349,10 +350,14 @@ class RunFolder:
                 )
 
     def _missing(self, name: str) -> RunFolderError:
-        if not self.path.is_dir():
+        if self.path.exists() and not self.path.is_dir():
             return RunFolderError(
-                f"{self.path}: no such run folder; motegpt train --out {self.path} makes one"
+                f"{self.path}: expected a run folder, as motegpt train --out makes, got a file"
             )
+        if not self.path.is_dir():
+            near = nearest_name(self.path, folders=True)
+            repair = f"did you mean {near}?" if near else f"motegpt train --out {self.path} makes one"
+            return RunFolderError(f"{self.path}: no such run folder; {repair}")
         if not (self.path / CONFIG).is_file():
             return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
         return RunFolderError(

@@ -13,6 +13,7 @@ from typing import Literal
 
 from motegpt.config import ReadConfig
 from motegpt.errors import DataError
+from motegpt.files import nearest_name
 from motegpt.formats import Content, content_of, read_bounded
 from motegpt.settings import has_surrogate, shortened
 
@@ -105,9 +106,10 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             return b"".join(read_bounded(file.read, str(path)))
     except FileNotFoundError:
+        near = nearest_name(path)
+        repair = f"did you mean {near}?" if near else "motegpt data fetch names prints where one is"
         raise DataError(
-            f"{path}: no such file; expected a UTF-8 text file with one document a line; for 32,033 names: "
-            "motegpt train $(motegpt data fetch names); without DATA the built-in names are used"
+            f"{path}: no such file; expected a UTF-8 text file with one document a line; {repair}"
         ) from None
     except (OSError, ValueError) as error:  # ValueError: a name that no file can have
         why = getattr(error, "strerror", None) or error

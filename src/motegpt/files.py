@@ -6,10 +6,14 @@ size. Links are followed in reading, as some caches are made of them, but only t
 
 from __future__ import annotations
 
+import difflib
 import errno
 import os
 import stat
+from itertools import islice
 from pathlib import Path
+
+MOST_BESIDE = 1000  # names of a folder that are compared with one that was not found
 
 
 def read_regular(path: Path, most: int) -> bytes:
@@ -30,6 +34,17 @@ def read_regular(path: Path, most: int) -> bytes:
             return file.read(found.st_size)
     finally:
         os.close(handle)
+
+
+def nearest_name(path: Path, folders: bool = False) -> Path | None:
+    """The file, or folder, beside a missing one whose name is most like it; None if none is much like it."""
+    try:
+        with os.scandir(path.parent) as found:
+            names = [one.name for one in islice(found, MOST_BESIDE) if one.is_dir() == folders]
+    except (OSError, ValueError):  # ValueError: a name that no file can have
+        return None
+    nearest = difflib.get_close_matches(path.name, filter(str.isprintable, names), n=1)
+    return path.with_name(nearest[0]) if nearest else None
 
 
 def is_foreign(path: Path) -> bool:

@@ -17,6 +17,7 @@ from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.sampling import draw_texts
 from motegpt.sampling.known import Known, known_documents
+from motegpt.settings import shortened
 from motegpt.split import split
 from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype, prepare
 
@@ -108,6 +109,8 @@ class GPT:
         merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
         data = DataConfig.of(section_values(merged, "data"))
         from_file = docs is None or isinstance(docs, str | Path)
+        if not (from_file or isinstance(docs, Iterable)):
+            raise DataError(f"documents: expected strings, or the name of a file, got {shortened(docs)}")
         corpus = read_corpus(docs, data) if from_file else corpus_of(list(docs), data)  # type: ignore[arg-type]
         trainer = prepare(corpus, merged, engine)
         if out is not None:
@@ -185,6 +188,8 @@ class GPT:
         Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
         with a character that the model never saw has probability zero.
         """
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise DataError(f"score: expected a list of strings, got {shortened(texts)}")
         return score_texts(self.engine, self.tokenizer, texts)
 
     def evaluate(self, docs: Iterable[str]) -> Evaluation:

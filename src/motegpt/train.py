@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from motegpt import ranks
@@ -94,7 +94,7 @@ class Trainer:
     by_record: bool = False
     done: int = 0
     saved: int | None = None
-    saved_at: float = 0.0
+    saved_at: float = field(default_factory=time.monotonic)
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -328,12 +328,19 @@ def resume(
 
     step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
     """
-    config, tokenizer = changed(folder.config(), changes, engine), folder.tokenizer()
+    before, tokenizer = folder.config(), folder.tokenizer()
+    config = changed(before, changes, engine)
     check_same(corpus, config.source, "give the old data as DATA, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()
-    state = folder.trainer_state(config, tokenizer, step)
+    longer = max(before, config, key=lambda one: one.train.steps)
+    state = folder.trainer_state(longer, tokenizer, step)
+    if state.done > config.train.steps:
+        raise UsageError(
+            f"steps: {folder.path} has done {state.done} already; expected at least as many, got "
+            f"{config.train.steps}"
+        )
     trainer, rng = _assemble(config, tokenizer, corpus)
     rng.restore(state.rng)
     trainer.engine.load(state.parameters, state.optimizer)

@@ -145,6 +145,9 @@ class PlainReport(Report):
             if best.exhausts(self.trainer.config.train.patience):
                 remark(f"stopped early after step {done}: {best.waited} evaluations without a better one")
             remark(f"best after step {best.step}: validation loss {best.loss:.4f}")
+            train = self.trainer.config.train
+            if best.step == 1 and best.waited and (train.eval_every or train.log_every) > 1:
+                remark("that model has hardly begun: a smaller --eval-every may find a better one")
         if interrupted:
             how = f"motegpt train --resume {folder.path}" if folder else "--out RUN would have saved it"
             remark(f"interrupted after step {done}; {how}")

@@ -60,6 +60,18 @@ class Lazy(click.Group):
             complete_paths(one)
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        unknown = args[0] not in COMMANDS and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # which completion asks for
+            from difflib import get_close_matches
+
+            nearest = get_close_matches(args[0], COMMANDS, n=1)
+            hint = f" Did you mean {nearest[0]}?" if nearest else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands, none of them imported, and the options of motegpt itself."""
         from click.shell_completion import CompletionItem
@@ -140,11 +152,13 @@ def _report(error: BaseException) -> int:
     if isinstance(error, UnicodeEncodeError):
         what = harmless(repr(error.object[error.start : error.start + 1]))
         click.echo(
-            f"motegpt: cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1, or --json",
+            f"motegpt: cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1",
             err=True,
         )
         return 1
-    click.echo(f"motegpt: {_one_line(str(error))}", err=True)
+    said = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    click.echo(f"motegpt: {_one_line(said if name is None else f'{name}: {said}')}", err=True)
     return 1
 
 

@@ -21,6 +21,7 @@ WIDTH = 80
 LABEL = 13  # columns before the figures
 BAR = 40  # columns of the longest bar
 SHOWN = 60  # characters of an alphabet
+CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
 RARE, RARE_SHOWN = 3, 8  # a character is rare up to RARE times; so many rare ones are named
 CHECKED = ("format", "column", "normalise", "deduplicate", "tokenizer", "framing", "cut", "block_size")
 
@@ -102,10 +103,14 @@ def alphabet_lines(alphabet: dict[str, int]) -> Iterator[str]:
     yield from wrapped(words)
     rare = [character for character, count in alphabet.items() if count <= RARE]
     if rare:
-        yield f"{'rare':{LABEL}}{len(rare):,} characters stand there at most {RARE} times"
+        stand = "character stands" if len(rare) == 1 else "characters stand"
+        yield f"{'rare':{LABEL}}{len(rare):,} {stand} there at most {RARE} times"
     for character in rare[-RARE_SHOWN:]:
-        name = f"U+{ord(character):04X} {unicodedata.name(character, 'has no name')}"
-        yield f"{'':{LABEL}}{alphabet[character]} x {fitted(name, WIDTH - LABEL - 4)}"
+        called = CONTROLS.get(character) or unicodedata.name(character, "has no name")
+        name = fitted(f"U+{ord(character):04X} {called}", WIDTH - LABEL - 4)
+        yield f"{'':{LABEL}}{alphabet[character]} x {name}"
+    if len(rare) > RARE_SHOWN:
+        yield f"{'':{LABEL}}… and {len(rare) - RARE_SHOWN:,} more"
 
 
 def length_lines(report: Report) -> Iterator[str]:

@@ -91,6 +91,8 @@ def command(
         trainer = _continue(resumed, data, given, engine, until, checkpoint)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
+    if trainer.validation is None and trainer.config.train.patience is not None and ranks.rank() == 0:
+        console.remark("patience has nothing to go by: hold data out with --val-fraction 0.1")
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 

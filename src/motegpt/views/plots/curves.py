@@ -263,7 +263,8 @@ def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> No
         leader: dict[str, Any] = {
             "arrowstyle": "-",
             "color": mark.colour,
-            "linewidth": 0.6,
+            "linewidth": 0.8,
+            "linestyle": (0, (1, 3)),  # no curve goes there
             "shrinkA": 0,
             "shrinkB": 2,
         }
