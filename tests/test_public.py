@@ -146,3 +146,17 @@ def test_a_text_where_texts_are_expected_is_refused():
         model.score([3])
     with pytest.raises(DataError, match="expected strings, or the name of a file, got 5"):
         GPT.train(5, steps=2, engine="array")
+
+
+def test_a_model_whose_training_went_on_is_saved_as_it_was(tmp_path):
+    training = GPT.training(["anna", "hanna", "nan"], steps=20, log_every=5, engine="array")
+    for record in training:
+        if record.step == 10:
+            break
+    early = training.model
+    list(training)
+    early.save(tmp_path / "early")
+    assert GPT.load(tmp_path / "early").generate(9, seed=1) == early.generate(9, seed=1)
+    assert not (tmp_path / "early" / "trainer.safetensors").exists()
+    training.model.save(tmp_path / "late")
+    assert (tmp_path / "late" / "trainer.safetensors").exists()

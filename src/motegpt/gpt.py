@@ -51,6 +51,7 @@ class GPT:
         self.config, self.tokenizer, self.engine = config, tokenizer, engine
         self.records: list[StepRecord] = []
         self._trainer: Trainer | None = None
+        self._done = 0  # how far that was when it made this model
         self._documents: list[str] | None = None
 
     @classmethod
@@ -204,16 +205,15 @@ class GPT:
         return evaluate(self.engine, self.tokenizer, list(docs), learned)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
-        """Write a run folder that `load` and `motegpt sample` read; a model trained here can be resumed.
+        """Write a run folder that `load` and `motegpt sample` read.
 
-        Raises RunFolderError if one is there already, unless `overwrite`.
+        A model trained here can be resumed, unless its training has gone on since. Raises RunFolderError if
+        a run is there already, unless `overwrite`.
         """
         folder = RunFolder.create(path, self.config, self.tokenizer, overwrite)
-        if self._trainer is None:
-            folder.save_parameters(self.engine.export()[0], self.tokenizer)
-            return
         folder.append_metrics(record.values() for record in self.records)
-        self._trainer.save_to(folder)
+        if self._trainer is not None and self._trainer.done == self._done:
+            self._trainer.save_to(folder)
         folder.save_parameters(self.engine.export()[0], self.tokenizer)
 
 
@@ -242,5 +242,6 @@ class Training(Generic[Model]):
         engine = engine_from(trainer.config)
         engine.load(trainer.best_parameters())
         model = self._kind(trainer.config, trainer.tokenizer, engine)
-        model.records, model._trainer, model._documents = list(self.records), trainer, self._documents
+        model.records, model._documents = list(self.records), self._documents
+        model._trainer, model._done = trainer, trainer.done
         return model

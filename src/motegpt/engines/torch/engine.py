@@ -86,7 +86,7 @@ class TorchEngine(Engine):
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
         part = part_of(batch, self._dtype)
         network = self._whole_network()
-        with torch.no_grad():
+        with told_when_full(self.device, self.settings), torch.no_grad():
             padded = network.logits(part.ids.to(network.wte.device)).cpu().numpy()
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
@@ -100,7 +100,9 @@ class TorchEngine(Engine):
         return self._train(plan, start, count)
 
     def decoder(self, n: int) -> TorchDecoder:
-        return TorchDecoder(self._whole_network(), self.model, n)
+        network = self._whole_network()
+        with told_when_full(self.device, self.settings):
+            return TorchDecoder(network, self.model, n)
 
     def peak(self) -> float:
         """Operations a second of all devices in matrix products, at best; found out once."""
