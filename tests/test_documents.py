@@ -61,6 +61,8 @@ def test_a_misspelt_file_is_told_its_neighbour(tmp_path):
         read_corpus(tmp_path / "nowhere" / "elemets.txt")
     with pytest.raises(DataError, match="data fetch names"):
         read_corpus(tmp_path / "people.csv")
+    with pytest.raises(DataError, match="/dev/stdin"):
+        read_corpus("-")
 
 
 def test_a_folder_is_no_file(tmp_path):

@@ -146,3 +146,10 @@ def test_checkpoints_can_be_judged_apart(run):
     wrong = run("score", "run", "emma", "--checkpoint", "first")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
     assert "expected best, last or a step" in wrong.err
+
+
+def test_one_document_is_no_documents(motegpt, tmp_path):
+    motegpt("train", "--engine", "array", "--steps", 2, "--out", "run", "-n", 1)
+    for text, said in (("anna\n", "1 document of"), ("anna\nemma\n", "2 documents of")):
+        (tmp_path / "judged.txt").write_text(text)
+        assert motegpt("eval", "run", "judged.txt", "--samples", 0).out.startswith(said)

@@ -98,3 +98,9 @@ def test_a_request_to_end_saves(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "saved run after step" in err
+
+
+def test_a_folder_with_a_space_is_quoted_in_what_to_type(motegpt, tmp_path):
+    _, err = interrupted_run(tmp_path, "--out", "my run")
+    assert "motegpt train --resume 'my run'" in err
+    assert "--resume 'my run'," in motegpt("train", "--out", "my run").err

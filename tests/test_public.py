@@ -144,6 +144,8 @@ def test_a_text_where_texts_are_expected_is_refused():
         model.score("anna")
     with pytest.raises(DataError, match="expected a list of strings"):
         model.score([3])
+    with pytest.raises(DataError, match=r"evaluate: expected a list of strings, got 'list.txt'"):
+        model.evaluate("list.txt")
     with pytest.raises(DataError, match="expected strings, or the name of a file, got 5"):
         GPT.train(5, steps=2, engine="array")
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -123,8 +124,8 @@ class RunFolder:
             raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for --out")
         if not overwrite:
             raise RunFolderError(
-                f"{self.path}: a run is there already; continue it with --resume {self.path}, choose "
-                "another --out, or replace it with --overwrite"
+                f"{self.path}: a run is there already; continue it with --resume "
+                f"{shlex.quote(str(self.path))}, choose another --out, or replace it with --overwrite"
             )
 
     def _is_run(self) -> bool:
@@ -355,8 +356,8 @@ class RunFolder:
                 f"{self.path}: expected a run folder, as motegpt train --out makes, got a file"
             )
         if not self.path.is_dir():
-            near = nearest_name(self.path, folders=True)
-            repair = f"did you mean {near}?" if near else f"motegpt train --out {self.path} makes one"
+            near, quoted = nearest_name(self.path, folders=True), shlex.quote(str(self.path))
+            repair = f"did you mean {near}?" if near else f"motegpt train --out {quoted} makes one"
             return RunFolderError(f"{self.path}: no such run folder; {repair}")
         if not (self.path / CONFIG).is_file():
             return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")

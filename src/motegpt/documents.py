@@ -108,6 +108,7 @@ def _read(path: Path) -> bytes:
     except FileNotFoundError:
         near = nearest_name(path)
         repair = f"did you mean {near}?" if near else "motegpt data fetch names prints where one is"
+        repair = "/dev/stdin is what is piped in" if str(path) == "-" else repair
         raise DataError(
             f"{path}: no such file; expected a UTF-8 text file with one document a line; {repair}"
         ) from None

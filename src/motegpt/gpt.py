@@ -189,20 +189,19 @@ class GPT:
         Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
         with a character that the model never saw has probability zero.
         """
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise DataError(f"score: expected a list of strings, got {shortened(texts)}")
-        return score_texts(self.engine, self.tokenizer, texts)
+        return score_texts(self.engine, self.tokenizer, _strings("score", texts))
 
     def evaluate(self, docs: Iterable[str]) -> Evaluation:
         """The loss on documents, in nats a token and in bits a character.
 
         Beside uniform, unigram, bigram and trigram predictors, if the training data can be read again.
         """
+        docs = _strings("evaluate", docs)
         try:
             learned, _ = split(self._known_documents(None), self.config.data, self.config.train.seed)
         except DataError:
             learned = []
-        return evaluate(self.engine, self.tokenizer, list(docs), learned)
+        return evaluate(self.engine, self.tokenizer, docs, learned)
 
     def save(self, path: str | Path, overwrite: bool = False) -> None:
         """Write a run folder that `load` and `motegpt sample` read.
@@ -245,3 +244,11 @@ class Training(Generic[Model]):
         model.records, model._documents = list(self.records), self._documents
         model._trainer, model._done = trainer, trainer.done
         return model
+
+
+def _strings(what: str, texts: Iterable[str]) -> list[str]:
+    """The texts as a list; DataError for one alone, which is a sequence of strings too, or for no strings."""
+    found = [] if isinstance(texts, str) else list(texts)
+    if isinstance(texts, str) or not all(isinstance(text, str) for text in found):
+        raise DataError(f"{what}: expected a list of strings, got {shortened(texts)}")
+    return found

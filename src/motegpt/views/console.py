@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -149,7 +150,9 @@ class PlainReport(Report):
             if best.step == 1 and best.waited and (train.eval_every or train.log_every) > 1:
                 remark("that model has hardly begun: a smaller --eval-every may find a better one")
         if interrupted:
-            how = f"motegpt train --resume {folder.path}" if folder else "--out RUN would have saved it"
+            how = "--out RUN would have saved it"
+            if folder is not None:
+                how = f"motegpt train --resume {shlex.quote(str(folder.path))}"
             remark(f"interrupted after step {done}; {how}")
 
 

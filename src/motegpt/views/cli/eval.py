@@ -99,7 +99,7 @@ def _sides(model: GPT, training: str | None) -> tuple[list[str], list[str]]:
 
 
 def _print(found: Evaluation, what: str) -> None:
-    say(f"{found.documents:,} documents of {what}")
+    say(f"{found.documents:,} document{'s' * (found.documents != 1)} of {what}")
     if found.known and what != TRAINING:
         remark(f"{found.known:,} of them are in the training data")
     click.echo(f"\n{'':10} {'nats a token':>14} {'bits a character':>18}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 import time
 from collections.abc import Callable
@@ -44,7 +45,7 @@ def what_is_left(trainer: Trainer) -> str:
         return "nothing was saved; --out RUN would have"
     return (
         f"last good checkpoint: after step {trainer.saved} in {trainer.folder.path}; go on with "
-        f"--resume {trainer.folder.path}, in as many processes as you like"
+        f"--resume {shlex.quote(str(trainer.folder.path))}, in as many processes as you like"
     )
 
 

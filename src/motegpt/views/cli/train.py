@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import signal
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -151,7 +152,7 @@ def _continue(
     if engine is not None:
         fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
         given = {"dtype": fitted["dtype"], **given}
-    corpus = corpus_of_run(config, data, f"give it as DATA: motegpt train DATA --resume {run}")
+    corpus = corpus_of_run(config, data, f"give it as DATA: motegpt train DATA --resume {shlex.quote(run)}")
     trainer = resume(folder, corpus, given, engine, checkpoint)
     _say_changes(config, trainer.config)
     if trainer.done >= trainer.config.train.steps:
