@@ -497,3 +497,19 @@ def test_sparklines():
     assert sparkline(range(8), range(8), 8) == "▁▂▃▄▅▆▇█"
     assert sparkline([0, 9], [1, 2], 4, levels="ab") == "aaab"
     assert sparkline([5], [1.5], 4, x_range=(0, 10), y_range=(1, 2), levels="abc") == "  bb"
+
+
+def test_maps_of_a_checkpoint(motegpt, tmp_path):
+    words = ("--steps", 6, "--engine", "array", "-n", 1, "--checkpoint-every", 2, "--keep", 3)
+    assert motegpt("train", *words, "--out", "run").code == 0
+    drawn = {}
+    for checkpoint in (2, 6, "last"):
+        ended = motegpt(
+            "plot", "run", "--embeddings", "--checkpoint", checkpoint, "--out", f"{checkpoint}.svg"
+        )
+        assert ended.code == 0, ended.err
+        drawn[checkpoint] = (tmp_path / f"{checkpoint}.svg").read_bytes()
+    assert drawn[6] == drawn["last"] != drawn[2]
+    for words in (["--checkpoint", "last"], ["--embeddings", "--checkpoint", 3]):
+        wrong = motegpt("plot", "run", *words, "--out", "x.svg")
+        assert (wrong.code, wrong.err.count("\n")) == (2, 1)

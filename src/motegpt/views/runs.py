@@ -29,21 +29,22 @@ MOST_NAMED = 3  # settings in the label of a run; runs that differ in more go by
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk: path as the user gave it, records in their order."""
+    """A run on disk: path as the user gave it, records in their order; checkpoint: as RunFolder takes it."""
 
     path: str
     folder: RunFolder
     config: RunConfig
     tokenizer: Tokenizer
     records: list[dict[str, Any]]
+    checkpoint: str | None = None
 
     @classmethod
-    def read(cls, path: str) -> Run:
+    def read(cls, path: str, checkpoint: str | None = None) -> Run:
         """RunFolderError if there is none, or it is damaged; a run without metrics has no records."""
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
         folder.check_vocabulary(config, tokenizer)
-        return cls(path, folder, config, tokenizer, folder.metrics())
+        return cls(path, folder, config, tokenizer, folder.metrics(), checkpoint)
 
     @property
     def name(self) -> str:
@@ -57,8 +58,8 @@ class Run:
         return Path(source.path).name if source.path else source.kind
 
     def parameters(self) -> Arrays:
-        """The parameters it would sample with; RunFolderError if they are missing or damaged."""
-        return self.folder.parameters(self.config, self.tokenizer)
+        """Those of the checkpoint, or what it would sample with; RunFolderError if missing or damaged."""
+        return self.folder.parameters(self.config, self.tokenizer, self.checkpoint)
 
     def series(self, key: str, along: str = "step") -> tuple[list[float], list[float]]:
         """Where (`along`: step or tokens) and how large `key` was, of the records that have it."""

@@ -134,10 +134,14 @@ def read_toml(path: str | None) -> dict[str, Any]:
 
 def model_options(command: Command) -> Command:
     """What computes a run's model, and which of its parameters are taken."""
-    words = "Best by the held-out data, last, or the step of a kept one.  [best, where data were held out]"
-    command = click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
     engine = click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
-    return engine(command)
+    return engine(checkpoint_option(command))
+
+
+def checkpoint_option(command: Command) -> Command:
+    """Which parameters of a run are taken."""
+    words = "Best by the held-out data, last, or the step of a kept one.  [best, where data were held out]"
+    return click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
 
 
 def _can_be_off(name: str) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from motegpt.errors import DataError, UsageError
+from motegpt.views.cli.options import checkpoint_option
 from motegpt.views.console import remark
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ LONGEST_SLUG = 24  # characters of a text in the name of its picture
     "--embeddings", "embedded", metavar="[TEXT]", is_flag=False, flag_value=VOCABULARY, default=None,
     help="Embedding maps instead: of all tokens, or of a text, layer by layer.",
 )  # fmt: skip
+@checkpoint_option
 @click.option("--dpi", type=click.IntRange(40, 600), default=150, show_default=True, help="Pixels an inch.")
 def command(
     runs: tuple[str, ...],
@@ -45,6 +47,7 @@ def command(
     layers: tuple[int, ...],
     heads: tuple[int, ...],
     embedded: str | None,
+    checkpoint: str | None,
     dpi: int,
 ) -> None:
     """Draw the loss curves of the runs in some folders, or look inside the model of one.
@@ -59,7 +62,9 @@ def command(
 
     kind = "loss" if (read, embedded) == (None, None) else "attention" if embedded is None else "embeddings"
     _check(kind, runs, read, layers, heads, smooth, along)
-    found = [Run.read(path) for path in runs]
+    if kind == "loss" and checkpoint is not None:
+        raise UsageError("plot: --checkpoint belongs to --attention and --embeddings")
+    found = [Run.read(path, checkpoint) for path in runs]
     path = Path(out or default_name([run.name for run in found], kind, read or embedded or ""))
     check_out(path, overwrite)
     with drawing():  # says what is missing before anything is computed
