@@ -56,7 +56,8 @@ def generate_in_turn(engine: Engine, tokenizer: Tokenizer, settings: SampleConfi
 
 def texts_of(request: Request, tokenizer: Tokenizer, drawn: Sequence[Sequence[int]]) -> list[str]:
     """The texts of the ids drawn after the prompt."""
-    return [tokenizer.decode([*request.prefix, *ids]) for ids in drawn]
+    prefix = request.prefix
+    return [tokenizer.decode([*prefix, *ids]) for ids in drawn]
 
 
 def generate_ids(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
