@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from motegpt.batches import Batch
@@ -97,9 +98,11 @@ def costs_of(engine: Engine, sequences: Sequence[list[int]]) -> Costs:
     windows = [(i, *window) for i, one in enumerate(sequences) for window in windows_of(len(one) - 1, block)]
     for group in _groups(windows, max(1, JUDGED_TOGETHER // engine.model.vocab_size)):
         pieces = [sequences[i][start : end + 1] for i, start, _, end in group]
-        logits = engine.logits(Batch.of(pieces, "tokens"))
-        for (i, start, first, end), piece, x in zip(group, pieces, logits, strict=True):
-            costs[i][first:end] = _costs(np.asarray(x, np.float64), piece[1:])[first - start :]
+        logits = np.concatenate(engine.logits(Batch.of(pieces, "tokens")), dtype=np.float64)
+        found = _costs(logits, [target for piece in pieces for target in piece[1:]])
+        ends = accumulate(len(piece) - 1 for piece in pieces)
+        for (i, _, first, end), after in zip(group, ends, strict=True):
+            costs[i][first:end] = found[after - (end - first) : after]
     return costs
 
 
@@ -167,8 +170,10 @@ def evaluate(
 
     Raises DataError if the model knows the characters of none of them.
     """
-    texts = [text for text in judged if not tokenizer.unknown(text)]
-    left_out = [text for text in judged if tokenizer.unknown(text)]
+    texts: list[str] = []
+    left_out: list[str] = []
+    for text in judged:
+        (left_out if tokenizer.unknown(text) else texts).append(text)
     if not texts:
         raise DataError(
             "evaluate: expected documents of characters the model knows, got none; it knows "
