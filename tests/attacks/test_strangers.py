@@ -63,8 +63,8 @@ def bounded(*words, seconds=60, memory=2**31):
     )  # fmt: skip
 
 
-NAMES = ("config.json", "tokenizer.json", "metrics.jsonl", "model.safetensors", "trainer.safetensors",
-         ".lock", ".metrics.jsonl.new", ".config.json.new", ".trainer.safetensors.new",
+FILES = ("config.json", "tokenizer.json", "metrics.jsonl", "model.safetensors", "trainer.safetensors")
+NAMES = (*FILES, ".lock", ".metrics.jsonl.new", ".config.json.new", ".trainer.safetensors.new",
          ".model.safetensors.new", "checkpoint-2.safetensors")  # fmt: skip
 
 
@@ -92,13 +92,7 @@ def test_a_lock_that_is_a_link_is_named_before_anything_is_written(run, tmp_path
 def test_links_between_files_are_read(run, tmp_path):
     """Caches of downloaded models are made of links."""
     (tmp_path / "blobs").mkdir()
-    for name in (
-        "config.json",
-        "tokenizer.json",
-        "metrics.jsonl",
-        "model.safetensors",
-        "trainer.safetensors",
-    ):
+    for name in FILES:
         (run / name).rename(tmp_path / "blobs" / name)
         (run / name).symlink_to(tmp_path / "blobs" / name)
     assert command("sample", str(run), "-n", "2", "--seed", "1")[0] == 0
@@ -243,13 +237,7 @@ def test_beams_beyond_any_memory_are_refused(run):
 
 def test_files_with_holes_of_any_size_are_refused(run):
     """An archive can hold a file of a terabyte that takes no room on the disk."""
-    for name in (
-        "config.json",
-        "tokenizer.json",
-        "metrics.jsonl",
-        "model.safetensors",
-        "trainer.safetensors",
-    ):
+    for name in FILES:
         before = (run / name).read_bytes()
         os.truncate(run / name, 2**40)
         ended = bounded("show", run)
