@@ -72,6 +72,12 @@ def matrices_of(flat: Any, model: ModelConfig) -> dict[str, Any]:
     return views
 
 
+def check_shape(name: str, expected: tuple[int, int], got: tuple[int, ...], what: str) -> None:
+    """ValueError unless there are as many numbers as the parameter has, in whatever shape."""
+    if prod(got) != prod(expected):
+        raise ValueError(f"{what}: {name} expected shape {expected}, got {got}")
+
+
 def same_names(got: Mapping[str, object], model: ModelConfig, what: str) -> None:
     """Raise ValueError unless `got` has exactly the parameters of the model."""
     expected = [parameter.name for parameter in parameter_table(model)]

@@ -13,7 +13,7 @@ from motegpt.engines.array.adam import adam_step, clip_gradient
 from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.ops import Array
 from motegpt.engines.base import Engine, OptimizerState
-from motegpt.parameters import matrices_of, parameter_count, same_names
+from motegpt.parameters import check_shape, matrices_of, parameter_count, same_names
 from motegpt.schedule import adam_rates
 
 if TYPE_CHECKING:
@@ -95,7 +95,6 @@ class ArrayEngine(Engine):
         same_names(values, self.model, "load")
         for name, view in self._views(flat).items():
             given = np.asarray(values[name])
-            if given.size != view.size:
-                raise ValueError(f"load: {name} expected shape {view.shape}, got {given.shape}")
+            check_shape(name, view.shape, given.shape, "load")
             with np.errstate(over="ignore"):
                 view[:] = given.reshape(view.shape)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from motegpt.batches import DocumentPlan, WindowPlan
 from motegpt.engines.base import Decoder, Engine, OptimizerState
 from motegpt.engines.native import _core
-from motegpt.parameters import matrices_of, parameter_count, parameter_table, same_names
+from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
 from motegpt.schedule import adam_rates_of_chunk
 
 if TYPE_CHECKING:
@@ -128,10 +128,7 @@ class NativeEngine(Engine):
         for parameter in parameter_table(self.model):
             with np.errstate(over="ignore"):
                 given = np.asarray(values[parameter.name], self.settings.dtype)
-            if given.size != parameter.size:
-                raise ValueError(
-                    f"load: {parameter.name} expected shape {parameter.shape}, got {given.shape}"
-                )
+            check_shape(parameter.name, parameter.shape, given.shape, "load")
             parts.append(given.ravel())
         return np.concatenate(parts)
 

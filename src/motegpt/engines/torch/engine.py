@@ -29,7 +29,7 @@ from motegpt.engines.torch.device import (
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.ops import Fused, Written
 from motegpt.errors import RankLost, SettingError
-from motegpt.parameters import parameter_table, same_names
+from motegpt.parameters import check_shape, parameter_table, same_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -245,8 +245,7 @@ class TorchEngine(Engine):
     def _check(self, values: Mapping[str, Any]) -> None:
         same_names(values, self.model, "load")
         for name, shape, _ in parameter_table(self.model):
-            if np.size(values[name]) != shape[0] * shape[1]:
-                raise ValueError(f"load: {name} expected shape {shape}, got {np.shape(values[name])}")
+            check_shape(name, shape, np.shape(values[name]), "load")
 
     def _fill(self, tensors: list[Tensor], values: Mapping[str, Any]) -> None:
         """Copy named values into what this rank holds of them."""
