@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import random
 from collections.abc import Callable
@@ -18,32 +19,33 @@ from motegpt.presets import settings_of
 from motegpt.views.cli import main
 
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
-SHARED = Path(__file__).parents[2] / "shared"
+REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
 
 
 @pytest.fixture(scope="session")
-def names_txt() -> Path:
+def names_txt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The public list of 32,033 names."""
-    path = SHARED / "data" / "names.txt"
-    if not path.exists():
-        pytest.skip("names.txt, 32,033 names, is not beside this checkout")
+    path = tmp_path_factory.mktemp("public") / "names.txt"
+    path.write_bytes(gzip.decompress((REFERENCE / "names.txt.gz").read_bytes()))
     return path
 
 
 @pytest.fixture(scope="session")
 def microgpt_reference() -> dict[str, Any]:
     """Losses and samples of the pure-Python microgpt, seed 42."""
-    path = SHARED / "reference" / "microgpt_seed42.json"
-    if not path.exists():
-        pytest.skip("the reference run of microgpt is not beside this checkout")
-    return json.loads(path.read_text())
+    return reference_run("microgpt")
 
 
 @pytest.fixture(scope="session")
 def zeroclaw_reference() -> dict[str, Any]:
-    """Losses and samples of zeroclawgpt, seed 42, read off a run of it."""
-    return json.loads((Path(__file__).parent / "reference" / "zeroclaw_seed42.json").read_text())
+    """Losses and samples of zeroclawgpt, seed 42."""
+    return reference_run("zeroclaw")
+
+
+def reference_run(program: str) -> dict[str, Any]:
+    """A run of a reference program with seed 42; tests/reference/README.md says where it is from."""
+    return json.loads((REFERENCE / f"{program}_seed42.json").read_text())
 
 
 class Ended(NamedTuple):

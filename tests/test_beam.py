@@ -128,7 +128,7 @@ def test_a_text_has_the_better_of_its_two_ways_to_end():
 def test_when_the_beams_meet_too_few():
     groups = draw_texts(tiny(), TOKENIZER, sample(beams=8, max_length=1), seed=0)
     assert sorted(next(groups)) == ["", "a", "b", "c"]
-    with pytest.raises(TriesExhausted, match="8 beams met 4 texts, not 8; try more --beams"):
+    with pytest.raises(TriesExhausted, match="8 beams met 4 texts, not 8; try more `beams`"):
         next(groups)
 
 

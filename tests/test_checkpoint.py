@@ -133,7 +133,7 @@ def test_a_damaged_trainer_state_is_not_resumed(run, damage):
 def test_a_run_is_not_overwritten_unless_told(run):
     model = GPT.load(run)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    with pytest.raises(RunFolderError, match=r"a run is there already.*--resume.*--overwrite"):
+    with pytest.raises(RunFolderError, match=r"a run is there already.*`resume=.*`overwrite=True`"):
         model.save(run)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     model.save(run, overwrite=True)

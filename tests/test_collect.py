@@ -116,7 +116,7 @@ def test_novel_after_a_training(model):
 def test_novel_after_loading_from_memory_needs_the_data(model, tmp_path):
     model.save(tmp_path / "run")
     loaded = GPT.load(tmp_path / "run")
-    with pytest.raises(DataError, match="documents in memory; give it with --data FILE"):
+    with pytest.raises(DataError, match="documents in memory; give it as `data`"):
         loaded.generate(novel=True)
     (tmp_path / "list.txt").write_text("\n".join(DOCUMENTS))
     novel = loaded.generate(50, seed=1, novel=True, data=tmp_path / "list.txt")
@@ -130,10 +130,10 @@ def test_novel_after_loading_reads_the_file_again(tmp_path):
     model = GPT.load(tmp_path / "run")
     assert not set(model.generate(50, seed=1, novel=True)) & set(DOCUMENTS)
     path.write_text("other\nnames")
-    with pytest.raises(DataError, match="has changed since; give it with --data"):
+    with pytest.raises(DataError, match="has changed since; give it as `data`"):
         model.generate(novel=True)
     path.unlink()
-    with pytest.raises(DataError, match="is gone; give it with --data FILE"):
+    with pytest.raises(DataError, match="is gone; give it as `data`"):
         model.generate(novel=True)
 
 

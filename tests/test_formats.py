@@ -160,7 +160,7 @@ WRONG = {
     "gzip, Latin-1": ("a.gz", gzip.compress(LATIN), {}, "byte 0xeb in line 2, byte 3"),
     "gzip of gzip": ("a.gz", gzip.compress(gzip.compress(b"a")), {}, "binary data"),
     "CSV, Latin-1": ("a.csv", LATIN, {}, "byte 0xeb in line 2, byte 3"),
-    "which column": ("a.csv", TABLE, {}, "line 1: expected one column, got 2; choose with --column from: id"),
+    "which column": ("a.csv", TABLE, {}, "line 1: expected one column, got 2; choose with `column` from: id"),
     "no column": ("a.csv", TABLE, {"column": "x"}, "expected a column 'x', got none; there are: id, name"),
     "column twice": ("a.csv", b"x,x\n1,a\n", {"column": "x"}, "got 2 of that name"),
     "short row": ("a.csv", b'a,b\n1,"x\ny"\n2\n', {"column": "a"}, "line 4: expected 2 cells as in"),
@@ -207,11 +207,11 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
 
 
 def test_settings_that_contradict_each_other():
-    with pytest.raises(SettingError, match="column: expected none for --format stream"):
+    with pytest.raises(SettingError, match="column: expected none with `format='stream'`"):
         ReadConfig(format="stream", column="a")
     common = {"cut": "targets", "shuffle": True}
     assert DataConfig(format="stream", framing="bos", **common).framing == "none"
-    with pytest.raises(SettingError, match="none is for --format stream"):
+    with pytest.raises(SettingError, match="none is for `format='stream'`"):
         DataConfig(framing="none", **common)
 
 

@@ -204,7 +204,9 @@ def test_a_model_that_cannot_be_compiled_is_one_line(monkeypatch):
 
     assert issubclass(BackendCompilerFailed, Failed)
     monkeypatch.setattr(torch, "compile", compile_nothing)
-    with pytest.raises(SettingError, match=r"here \(No working C\+\+ compiler found\); leave out --compile"):
+    with pytest.raises(
+        SettingError, match=r"here \(No working C\+\+ compiler found\); leave out `compile=True`"
+    ):
         small_engine("torch", small_settings(compile=True)).gradients(random_batch(1))
 
 
@@ -343,7 +345,7 @@ def test_an_error_that_is_not_a_lost_rank_stays_what_it_is():
 def test_settings_of_the_torch_engine_are_no_others(engine):
     for name, value in (("device", "cpu"), ("compile", True), ("accumulate", 2), ("shard", True)):
         with pytest.raises(
-            SettingError, match=f"{name}: the {engine} engine does not have it; .*--engine torch"
+            SettingError, match=f"{name}: the {engine} engine does not have it; .*`engine='torch'`"
         ):
             check_settings(engine, {name: value})
     check_settings(engine, {"accumulate": 1, "device": None, "lr": 3.0})

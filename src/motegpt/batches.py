@@ -112,7 +112,7 @@ class WindowPlan(Plan):
     def __post_init__(self) -> None:
         if self.starts < 1:
             fitting = len(self.stream) - 1
-            repair = f"try --block-size {fitting}, or a longer text" if fitting > 1 else "give a longer text"
+            repair = f"try `block_size={fitting}`, or a longer text" if fitting > 1 else "give a longer text"
             raise DataError(
                 f"stream: expected a text of at least block_size + 1 = {self.block_size + 1} tokens, got "
                 f"{len(self.stream)}; {repair}"

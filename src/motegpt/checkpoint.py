@@ -69,7 +69,7 @@ class RunFolder:
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
         except OSError as error:
             raise RunFolderError(
-                f"{path}: cannot be written ({error.strerror}); choose another --out"
+                f"{path}: cannot be written ({error.strerror}); choose another `out`"
             ) from None
         finally:
             folder.unlock()
@@ -91,7 +91,7 @@ class RunFolder:
         except Timeout:
             raise RunFolderError(
                 f"{self.path}: another process is training in this folder; wait for its end, or choose "
-                "another --out"
+                "another `out`"
             ) from None
         self._lock = lock
         for left in self.path.glob(TEMPORARY.format("*")):
@@ -121,11 +121,11 @@ class RunFolder:
         if not self.path.exists() or {path.name for path in self.path.iterdir()} <= begun:
             return
         if not self._is_run():
-            raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for --out")
+            raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for `out`")
         if not overwrite:
             raise RunFolderError(
-                f"{self.path}: a run is there already; continue it with --resume "
-                f"{shlex.quote(str(self.path))}, choose another --out, or replace it with --overwrite"
+                f"{self.path}: a run is there already; continue it with "
+                f"`resume={str(self.path)!r}`, choose another `out`, or replace it with `overwrite=True`"
             )
 
     def _is_run(self) -> bool:
@@ -250,7 +250,8 @@ class RunFolder:
         name = TRAINER if step is None else kept_name(step)
         if step is not None and step not in self.kept():
             there = ", ".join(map(str, self.kept()))
-            there = f"there are: {there}" if there else "none was; --checkpoint-every 100 --keep 5 keeps five"
+            none = "none was; `checkpoint_every=100` with `keep=5` keeps five"
+            there = f"there are: {there}" if there else none
             raise RunFolderError(f"{self.path}: no checkpoint of step {step} was kept; {there}")
         tensors, metadata = self._read_tensors(name, config, tokenizer, ("w.", "m.", "v."))
         groups: dict[str, Arrays] = {"w": {}, "m": {}, "v": {}}
@@ -363,7 +364,7 @@ class RunFolder:
             return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
         return RunFolderError(
             f"{self.path}: has no {name}; the run stopped before its first checkpoint: start it again with "
-            "--overwrite"
+            "`overwrite=True`"
         )
 
     def _write(self, name: str, data: bytes) -> None:

@@ -51,7 +51,7 @@ class ModelConfig(Settings):
             fitting = -(-self.n_embd // self.n_head) * self.n_head
             raise SettingError(
                 f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}; "
-                f"try --n-embd {fitting}"
+                f"try `n_embd={fitting}`"
             )
         count = parameter_count(self)
         if count > LARGEST_MODEL:
@@ -93,7 +93,7 @@ class ReadConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.column is not None and self.format in ("text", "stream"):
-            raise SettingError(f"column: expected none for --format {self.format}, which has no columns")
+            raise SettingError(f"column: expected none with `format={self.format!r}`, which has no columns")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class DataConfig(ReadConfig):
             object.__setattr__(self, "framing", "none")  # one text neither begins nor ends
         elif self.framing == "none":
             raise SettingError(
-                "framing: expected bos or bos_eos, as documents have ends; none is for --format stream"
+                "framing: expected bos or bos_eos, as documents have ends; none is for `format='stream'`"
             )
 
 

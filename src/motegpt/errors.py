@@ -14,7 +14,9 @@ MotegptError                    exit code 1: it ran and failed
     ├── EngineUnavailable       an engine whose library is not installed
     └── LibraryUnavailable      another library that what was asked for needs and that is not installed
 
-Each message is one line: what was expected, what came, and the likely repair.
+Each message is one line: what was expected, what was given, and the likely fix. It names a setting as Python
+does, in backticks: `steps`, `n_embd=20`, `out='runs/b'`. The command line shows flags in their place
+(views/text.py).
 """
 
 from __future__ import annotations

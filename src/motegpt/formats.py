@@ -52,7 +52,9 @@ def content_of(data: bytes, name: str, reading: ReadConfig) -> Content:
     unpacked = gunzip(data, name) if data.startswith(GZIP) else data
     form = reading.format or format_by_name(name)
     if reading.column is not None and form == "text":
-        raise DataError(f"{name}: read as lines of text, which have no column; try --format csv or jsonl")
+        raise DataError(
+            f"{name}: read as lines of text, which have no column; try `format='csv'` or `format='jsonl'`"
+        )
     return READERS[form](_decode(unpacked, name), name, reading.column)
 
 
@@ -156,7 +158,7 @@ def read_csv(text: str, name: str, column: str | None) -> Content:
             before = rows.line_num
     except csv.Error as error:
         raise DataError(
-            f"{name}: line {before + 1}: expected CSV, got {error}; --format text reads lines as they are"
+            f"{name}: line {before + 1}: expected CSV, got {error}; `format='text'` reads lines as they are"
         ) from None
     finally:
         csv.field_size_limit(old_limit)
@@ -200,7 +202,7 @@ def _json(line: str, where: str) -> Any:
 def _checked(value: Any, where: str) -> str:
     """A value that is a text of Unicode characters."""
     if not isinstance(value, str):
-        raise DataError(f"{where}: expected a text, got {shortened(value)}; --column names another key")
+        raise DataError(f"{where}: expected a text, got {shortened(value)}; `column` names another key")
     if has_surrogate(value):
         raise DataError(
             f"{where}: expected Unicode characters, got half of a surrogate pair in {shortened(value)}"
@@ -216,7 +218,7 @@ def _place(names: list[str], wanted: str | None, where: str, what: str) -> int:
         return 0
     if wanted is None:
         raise DataError(
-            f"{where}: expected one {what}, got {len(names)}; choose with --column from: {listed}"
+            f"{where}: expected one {what}, got {len(names)}; choose with `column` from: {listed}"
         )
     if names.count(wanted) != 1:
         found = "none" if wanted not in names else f"{names.count(wanted)} of that name"

@@ -170,7 +170,7 @@ class GPT:
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
-            raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try --beams {n}")
+            raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
         if seed is not None and type(seed) is not int:
             raise SettingError(f"seed: expected a whole number, got {seed!r}")
         root = secrets.randbits(64) if seed is None else seed

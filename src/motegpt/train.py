@@ -227,8 +227,8 @@ class Trainer:
     def _diverged(self, what: str) -> TrainingDiverged:
         good = f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
         return TrainingDiverged(
-            f"train: {what}; last good checkpoint: {good}; try a smaller --lr (it was "
-            f"{self.config.train.lr:g}) or --clip-norm 1"
+            f"train: {what}; last good checkpoint: {good}; try a smaller `lr` (it was "
+            f"{self.config.train.lr:g}) or `clip_norm=1`"
         )
 
     def save(self) -> None:
@@ -356,7 +356,7 @@ def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> R
     """The settings of a run with some replaced; UsageError for one that a run keeps for life."""
     for name in changes:
         if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size"):
-            raise UsageError(f"resume: {name} cannot change within a run; start a new one with --out")
+            raise UsageError(f"resume: {name} cannot change within a run; start a new one with `out`")
     return config.replace(
         engine=engine or config.engine,
         train=config.train.replace(**section_values(changes, "train")),

@@ -65,8 +65,8 @@ def check_settings(engine: str, given: Mapping[str, Any]) -> None:
         kind = kinds(section)[name]
         if kind.engines and engine not in kind.engines and value != getattr(section, name):
             raise SettingError(
-                f"{name}: the {engine} engine does not have it; leave it out, or try --engine "
-                f"{' or '.join(kind.engines)}"
+                f"{name}: the {engine} engine does not have it; leave it out, or try "
+                f"{' or '.join(f'`engine={other!r}`' for other in kind.engines)}"
             )
 
 

@@ -60,7 +60,7 @@ class Engine(ABC):
         if train.dtype not in self.dtypes:
             raise SettingError(
                 f"dtype: the {self.name} engine expected {' or '.join(self.dtypes)}, got {train.dtype}; "
-                f"try --dtype {self.dtypes[0]}"
+                f"try `dtype={self.dtypes[0]!r}`"
             )
         self.model = model
         self.settings = train

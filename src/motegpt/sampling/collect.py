@@ -87,7 +87,7 @@ def _by_beams(
     if len(texts) < wanted:
         such = f" that qualify ({conditions})" if conditions else ""
         raise TriesExhausted(
-            f"sample: {settings.beams} beams met {len(texts)} texts{such}, not {wanted}; try more --beams"
+            f"sample: {settings.beams} beams met {len(texts)} texts{such}, not {wanted}; try more `beams`"
         )
 
 
@@ -118,5 +118,5 @@ def _by_chance(
         if failed == settings.tries:
             raise TriesExhausted(
                 f"sample: {failed} texts in a row did not qualify ({conditions}); found {found} of "
-                f"{settings.n}; a larger --tries looks longer"
+                f"{settings.n}; a larger `tries` looks longer"
             )

@@ -37,4 +37,4 @@ def known_documents(config: RunConfig, data: str | Path | None = None) -> list[s
     """
     if data is not None:
         return read_corpus(data, config.data).documents
-    return corpus_of_run(config, repair="give it with --data FILE").documents
+    return corpus_of_run(config, repair="give it as `data`").documents

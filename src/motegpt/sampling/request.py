@@ -117,7 +117,7 @@ def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int
     if len(ids) >= block_size:
         raise PrefixError(
             f"prefix: expected at most {block_size - 1} characters (block_size {block_size} leaves one to "
-            f"draw), got {len(ids)}; --max-new-tokens goes on beyond the block"
+            f"draw), got {len(ids)}; `max_new_tokens` goes on beyond the block"
         )
     return ids
 
@@ -136,7 +136,7 @@ def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
     if least > most:
         name = "min_new_tokens" if least == settings.min_new_tokens else "min_length"
         longest = most + (prefix if name == "min_length" else 0)
-        beyond = "; a larger --max-new-tokens goes on beyond the block" if most == room else ""
+        beyond = "; a larger `max_new_tokens` goes on beyond the block" if most == room else ""
         raise SettingError(
             f"{name}: expected at most {longest}, as long as a text can get, got "
             f"{getattr(settings, name)}{beyond}"

@@ -10,6 +10,7 @@ from motegpt.errors import MotegptError, SettingError
 from motegpt.gpt import GPT
 from motegpt.parameters import parameter_table
 from motegpt.views.runs import nearest_preset
+from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
@@ -111,7 +112,7 @@ def draw(run: Run, count: int) -> tuple[list[str], str | None]:
     try:
         return model.generate(count, seed=SEED, **_glance(run.config)), None
     except MotegptError as error:
-        return [], str(error)
+        return [], with_flags(str(error))
 
 
 def _glance(config: RunConfig) -> dict[str, Any]:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import ast
+import re
+import shlex
 from typing import Any
+
+IN_BACKTICKS = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
 def short_number(x: float) -> str:
@@ -38,3 +43,25 @@ def clipped(text: str, width: int) -> str:
     from rich.cells import set_cell_size
 
     return text if columns(text) <= width else set_cell_size(text, width - 3).rstrip() + "..."
+
+
+def with_flags(message: str) -> str:
+    """An error's message, its settings in backticks as the command line has them.
+
+    >>> with_flags("try `n_embd=20`, `out='my runs'` or `deduplicate=True`, or leave out `min_p`")
+    "try --n-embd 20, --out 'my runs' or --deduplicate, or leave out --min-p"
+    """
+    return IN_BACKTICKS.sub(_as_flag, message)
+
+
+def _as_flag(match: re.Match[str]) -> str:
+    name, literal = match[1].replace("_", "-"), match[2]
+    if literal is None:
+        return f"--{name}"
+    try:
+        value = ast.literal_eval(literal)
+    except (ValueError, SyntaxError):
+        return match[0]
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name} {'none' if value is None else shlex.quote(str(value))}"

@@ -74,7 +74,7 @@ def check_division(batch_size: int, ranks: int, accumulate: int) -> None:
         fitting = -(-batch_size // (ranks * accumulate)) * ranks * accumulate
         raise SettingError(
             f"batch_size: expected a multiple of {ranks * accumulate} ({ranks} ranks, each with accumulate = "
-            f"{accumulate} parts), got {batch_size}; try --batch-size {fitting}, or fewer of them"
+            f"{accumulate} parts), got {batch_size}; try `batch_size={fitting}`, or fewer of them"
         )
 
 

@@ -51,19 +51,19 @@ def choose_device(train: TrainConfig, local_rank: int) -> torch.device:
     }
     kind: str = train.device or next(name for name, there in here.items() if there)
     if kind == "mps" and train.dtype == "float64":
-        raise SettingError("device: mps has no float64; try --dtype float32 or --device cpu")
+        raise SettingError("device: mps has no float64; try `dtype='float32'` or `device='cpu'`")
     if not here[kind]:
         raise SettingError(
             f"device: expected one that PyTorch {torch.__version__} finds here "
             f"({', '.join(name for name, there in here.items() if there)}), got {kind}; "
-            f"try --device cpu, or install a driver and a PyTorch for {kind}"
+            f"try `device='cpu'`, or install a driver and a PyTorch for {kind}"
         )
     if kind != "cuda":
         return torch.device(kind)
     if local_rank >= torch.cuda.device_count():
         raise SettingError(
             f"device: expected a GPU for each process, got {torch.cuda.device_count()} for local rank "
-            f"{local_rank}; try a smaller --nproc-per-node, or --device cpu"
+            f"{local_rank}; try a smaller --nproc-per-node, or `device='cpu'`"
         )
     return torch.device("cuda", local_rank)
 
@@ -120,16 +120,16 @@ def told_when_not_compiled() -> Iterator[None]:
             raise
         raise SettingError(
             f"compile: PyTorch could not compile the model here ({str(error).splitlines()[0][:120]}); leave "
-            "out --compile, or install a C++ compiler"
+            "out `compile=True`, or install a C++ compiler"
         ) from error
 
 
 def what_needs_less(train: TrainConfig) -> list[str]:
-    """Flags that save memory and are not in use yet."""
-    flags = [f"--accumulate {2 * train.accumulate}"] if train.batch_size >= 2 * train.accumulate else []
-    flags += [] if train.checkpoint_activations else ["--checkpoint-activations"]
-    flags += [] if train.autocast else ["--autocast bfloat16"]
-    return [*flags, "a smaller --batch-size"]
+    """Settings that save memory and are not in use yet."""
+    flags = [f"`accumulate={2 * train.accumulate}`"] if train.batch_size >= 2 * train.accumulate else []
+    flags += [] if train.checkpoint_activations else ["`checkpoint_activations=True`"]
+    flags += [] if train.autocast else ["`autocast='bfloat16'`"]
+    return [*flags, "a smaller `batch_size`"]
 
 
 def matrix_peak(device: torch.device, train: TrainConfig) -> float:

@@ -294,11 +294,11 @@ def check_combination(train: TrainConfig) -> None:
     """SettingError for settings that cannot go together."""
     if train.autocast is not None and train.dtype != "float32":
         raise SettingError(
-            f"autocast: expected parameters in float32, got {train.dtype}; add --dtype float32"
+            f"autocast: expected parameters in float32, got {train.dtype}; add `dtype='float32'`"
         )
     if train.autocast == "float16" and train.clip_node is not None:
         raise SettingError(
-            "clip_node: cannot go with --autocast float16, whose gradients are scaled; try bfloat16"
+            "clip_node: cannot go with `autocast='float16'`, whose gradients are scaled; try bfloat16"
         )
     if train.compile and train.clip_node is not None:
-        raise SettingError("clip_node: cannot go with --compile, which has no nodes; leave one out")
+        raise SettingError("clip_node: cannot go with `compile=True`, which has no nodes; leave one out")

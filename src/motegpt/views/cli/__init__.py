@@ -16,6 +16,7 @@ from motegpt import ranks
 from motegpt.errors import MotegptError, UsageError
 from motegpt.views.cli.completion import complete_paths
 from motegpt.views.console import QUIET, harmless
+from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -144,7 +145,7 @@ def _report(error: BaseException) -> int:
         return error.exit_code
     if isinstance(error, MotegptError):
         who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
-        click.echo(f"{who}: {_one_line(str(error))}", err=True)
+        click.echo(f"{who}: {_one_line(with_flags(str(error)))}", err=True)
         return error.exit_code
     if isinstance(error, MemoryError):
         click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)

@@ -12,6 +12,7 @@ from motegpt.engines import ENGINES
 from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.views.cli.options import preset_names
+from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from motegpt.gradcheck import Judgement
@@ -65,8 +66,8 @@ def command(
         except EngineUnavailable as error:
             if engines:
                 raise
-            unchecked[name] = str(error)
-            say(f"{name:8} not checked: {error}")
+            unchecked[name] = with_flags(str(error))
+            say(f"{name:8} not checked: {unchecked[name]}")
     if as_json:
         click.echo(json.dumps(values_of(judgements, unchecked)))
     failed = [j for j in judgements if not j.passed]
