@@ -32,7 +32,7 @@ def test_presets_are_complete_and_have_their_size(preset, count):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"n_embd": 10}, r"n_embd: expected a multiple of n_head = 4, got 10; try --n-embd 12"),
+        ({"n_embd": 10}, r"n_embd: expected a multiple of n_head = 4, got 10; try `n_embd=12`"),
         ({"n_layer": 0}, r"n_layer: expected a whole number of at least 1 .* got 0"),
         ({"n_head": -2}, r"n_head: .* got -2"),
         ({"block_size": 1}, r"block_size: expected a whole number of at least 2 .* got 1"),

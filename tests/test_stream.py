@@ -86,7 +86,7 @@ def test_tokens_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("length", "said"), [(6, "try --block-size 5"), (2, "give a longer text"), (0, "got 0")]
+    ("length", "said"), [(6, "try `block_size=5`"), (2, "give a longer text"), (0, "got 0")]
 )
 def test_a_text_that_is_too_short(length, said):
     with pytest.raises(DataError, match=f"at least block_size \\+ 1 = 7 tokens.*{said}"):

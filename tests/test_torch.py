@@ -263,8 +263,8 @@ def test_an_error_while_batches_are_made_is_raised_where_they_are_used():
         ({"device": "mps", "dtype": "float64"}, "mps has no float64"),
         ({"accumulate": 3}, "batch_size: expected a multiple of 3"),
         ({"autocast": "bfloat16", "dtype": "float64"}, "autocast: expected parameters in float32"),
-        ({"autocast": "float16", "clip_node": 1.0}, "clip_node: cannot go with --autocast float16"),
-        ({"compile": True, "clip_node": 1.0}, "clip_node: cannot go with --compile"),
+        ({"autocast": "float16", "clip_node": 1.0}, "clip_node: cannot go with `autocast='float16'`"),
+        ({"compile": True, "clip_node": 1.0}, "clip_node: cannot go with `compile=True`"),
     ],
     ids=str,
 )
@@ -325,8 +325,8 @@ def test_out_of_memory_says_what_needs_less(monkeypatch, full):
     with pytest.raises(OutOfMemory) as error:
         engine.train(plan_of(), 0, 1)
     assert str(error.value) == (
-        "cpu: out of memory; try --accumulate 2, --checkpoint-activations, --autocast bfloat16, "
-        "a smaller --batch-size"
+        "cpu: out of memory; try `accumulate=2`, `checkpoint_activations=True`, `autocast='bfloat16'`, "
+        "a smaller `batch_size`"
     )
 
 

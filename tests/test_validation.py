@@ -208,7 +208,7 @@ def test_patience_without_held_out_data_is_said(motegpt):
 def test_nothing_is_kept_that_is_not_periodic(motegpt, tmp_path):
     motegpt("train", "--engine", "array", "--steps", 3, "--keep", 3, "-n", 1, "--out", "run")
     assert RunFolder(tmp_path / "run").kept() == []
-    assert "--checkpoint-every 100 --keep 5" in motegpt("sample", "run", "--checkpoint", 3).err
+    assert "--checkpoint-every 100 with --keep 5" in motegpt("sample", "run", "--checkpoint", 3).err
 
 
 def test_fewer_steps_than_are_done_are_refused(motegpt):
