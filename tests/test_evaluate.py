@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motegpt.batches import Batch
-from motegpt.evaluate import costs_of, mean_loss, score_texts, windows_of
+from motegpt.evaluate import costs_of, evaluate, mean_loss, score_texts, windows_of
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
@@ -51,6 +51,15 @@ def test_an_unknown_character_has_probability_zero():
     assert unknown.log_probability == -math.inf
     assert known == again
     assert math.isfinite(known.log_probability)
+
+
+def test_each_text_is_encoded_once(monkeypatch):
+    encoded, encode = [], Tokenizer.encode
+    monkeypatch.setattr(Tokenizer, "encode", lambda self, text: encoded.append(text) or encode(self, text))
+    engine, texts = small_engine("array", small_settings()), ["ab", "aXb", "abc"]
+    score_texts(engine, TOKENIZER, texts)
+    evaluate(engine, TOKENIZER, texts, ["cab"])
+    assert [text for text in encoded if text] == [*texts, *texts, "cab"]
 
 
 def test_groups_do_not_change_the_costs(engine, monkeypatch):

@@ -46,6 +46,24 @@ def test_half_a_surrogate_pair_is_no_text():
             tokenizer.encode("a\ud800")
 
 
+class LookUpsOnly(dict):
+    """A dictionary that nobody walks through."""
+
+    def __iter__(self):
+        raise AssertionError("the whole alphabet was walked through")
+
+    keys = items = values = __iter__
+
+
+def test_a_text_costs_look_ups_of_its_own_characters_whatever_the_alphabet():
+    tokenizer = Tokenizer("abc", "bos")
+    tokenizer.__dict__["_ids"] = LookUpsOnly(tokenizer._ids)
+    assert tokenizer.unknown("abxya") == "xy"
+    assert tokenizer.encode("cab") == [2, 0, 1]
+    with pytest.raises(PrefixError, match="got 'x'; known are 'abc'"):
+        tokenizer.encode("cax")
+
+
 def any_text(**bounds):
     return st.text(st.characters(exclude_categories=["Cs"]), **bounds)
 

@@ -14,7 +14,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from motegpt.batches import Batch
-from motegpt.errors import DataError, MotegptError
+from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.ngrams import baselines
 from motegpt.sampling import prompt_of
 from motegpt.settings import shortened
@@ -56,7 +56,7 @@ def score_texts(engine: Engine, tokenizer: Tokenizer, texts: Sequence[str]) -> l
 
     A text with a character that the model never saw has probability zero, in no tokens.
     """
-    sequences = [None if tokenizer.unknown(text) else sequence_of(text, tokenizer) for text in texts]
+    sequences = [known_sequence_of(text, tokenizer) for text in texts]
     costs = iter(costs_of(engine, [sequence for sequence in sequences if sequence is not None]))
     scores = []
     for text, sequence in zip(texts, sequences, strict=True):
@@ -70,6 +70,14 @@ def sequence_of(text: str, tokenizer: Tokenizer) -> list[int]:
     """What the model reads before it draws anything, then the text, then its end if there are ends."""
     end = [] if tokenizer.stop is None else [tokenizer.stop]
     return [*prompt_of("", tokenizer), *tokenizer.encode(text), *end]
+
+
+def known_sequence_of(text: str, tokenizer: Tokenizer) -> list[int] | None:
+    """The same, or None for a text with a character that the model never saw."""
+    try:
+        return sequence_of(text, tokenizer)
+    except PrefixError:
+        return None
 
 
 def characters_of(text: str, tokenizer: Tokenizer) -> int:
@@ -170,16 +178,14 @@ def evaluate(
 
     Raises DataError if the model knows the characters of none of them.
     """
-    texts: list[str] = []
-    left_out: list[str] = []
-    for text in judged:
-        (left_out if tokenizer.unknown(text) else texts).append(text)
+    found = [(text, known_sequence_of(text, tokenizer)) for text in judged]
+    texts = [text for text, sequence in found if sequence is not None]
+    sequences = [sequence for _, sequence in found if sequence is not None]
     if not texts:
         raise DataError(
             "evaluate: expected documents of characters the model knows, got none; it knows "
             f"{shortened(tokenizer.characters)}"
         )
-    sequences = [sequence_of(text, tokenizer) for text in texts]
     losses: dict[str, float] = {}
     if training:
         learned = [sequence_of(text, tokenizer) for text in training]
@@ -192,7 +198,7 @@ def evaluate(
         tokens=sum(map(len, sequences)) - len(sequences),
         characters=sum(characters_of(text, tokenizer) for text in texts),
         known=sum(map(set(training).__contains__, texts)),
-        left_out=left_out,
+        left_out=[text for text, sequence in found if sequence is None],
     )
 
 

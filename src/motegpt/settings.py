@@ -100,7 +100,7 @@ def has_surrogate(text: str) -> bool:
 def shortened(value: object) -> str:
     """A value for a message, however large it is."""
     try:
-        text = repr(value)
+        text = repr(value[:80] if isinstance(value, str) else value)
     except ValueError:  # more digits than Python prints
         return "a number of thousands of digits"
     except RecursionError:

@@ -108,17 +108,17 @@ class Tokenizer:
         """The characters of a text that have no ids, each once."""
         if self.kind == "bytes":
             return "".join(sorted(set(filter(is_surrogate, text))))
-        return "".join(sorted(set(text) - self._ids.keys()))
+        return "".join(sorted({unit for unit in text if unit not in self._ids}))
 
     def encode(self, text: str) -> list[int]:
         """The ids of a text, without special tokens; PrefixError names a character it never saw."""
-        unknown = self.unknown(text)
-        if unknown:
+        try:
+            return [self._ids[unit] for unit in self._units(text)]
+        except (KeyError, UnicodeEncodeError):
             raise PrefixError(
                 f"text {shortened(text)}: expected only characters of the training data, got "
-                f"{shortened(unknown)}; known are {shortened(self.characters)}"
-            )
-        return [self._ids[unit] for unit in self._units(text)]
+                f"{shortened(self.unknown(text))}; known are {shortened(self.characters)}"
+            ) from None
 
     def encode_all(self, documents: Iterable[str]) -> list[list[int]]:
         """Each document between its special tokens; DataError names a character that has no id."""
