@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motegpt.batches import Batch
-from motegpt.evaluate import costs_of, evaluate, mean_loss, score_texts, windows_of
+from motegpt.evaluate import costs_of, evaluate, mean_loss, score_texts, windows_in, windows_of
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
@@ -21,11 +21,19 @@ def engine(request):
     return small_engine(request.param, small_settings())
 
 
-@pytest.mark.parametrize("loss_mean", ["documents", "tokens"])
-def test_the_mean_loss_is_the_loss_training_counts(engine, loss_mean):
+def test_the_mean_loss_is_the_mean_over_tokens_that_training_counts(engine):
     sequences = random_sequences(1, 7, engine.model.block_size)
-    batch = Batch.of(sequences, loss_mean)
-    assert mean_loss(engine, sequences, loss_mean) == pytest.approx(engine.gradients(batch)[0], abs=1e-12)
+    batch = Batch.of(sequences, "tokens")
+    assert mean_loss(engine, sequences) == pytest.approx(engine.gradients(batch)[0], abs=1e-12)
+
+
+def test_the_mean_loss_of_some_windows_is_that_of_their_targets(engine):
+    sequences = random_sequences(2, 5, 20)
+    windows = list(windows_in(sequences, engine.model.block_size))
+    costs = costs_of(engine, sequences)
+    counted = [cost for w in windows[1::2] for cost in costs[w.sequence][w.first : w.end]]
+    assert mean_loss(engine, sequences, windows[1::2]) == pytest.approx(np.mean(counted), abs=1e-12)
+    assert sum(window.targets for window in windows) == sum(map(len, costs))
 
 
 def test_probabilities_of_all_texts_of_a_length_add_up(engine):
@@ -66,6 +74,7 @@ def test_groups_do_not_change_the_costs(engine, monkeypatch):
     sequences = random_sequences(2, 9, 20)
     whole = costs_of(engine, sequences)
     monkeypatch.setattr("motegpt.evaluate.JUDGED_TOGETHER", 1)
+    monkeypatch.setattr("motegpt.evaluate.NORMALIZED_TOGETHER", 1)
     for one, other in zip(whole, costs_of(engine, sequences), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 

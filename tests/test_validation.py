@@ -1,6 +1,7 @@
 """Validation during training: the right numbers, the best parameters kept, early stopping, going back."""
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from motegpt.gpt import GPT
 from motegpt.presets import settings_of
 from motegpt.split import split_documents
 from motegpt.train import prepare, resume
+from motegpt.validation import sample_of
 from tests.conftest import ENGINES_HERE
 
 FEW = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
@@ -41,7 +43,70 @@ def test_evaluations_come_when_asked_and_are_of_the_held_out_documents(engine):
     judged = {record.step: record.val_loss for record in records if record.val_loss is not None}
     assert list(judged) == [1, 5, 10, 12]
     sequences = trainer.tokenizer.encode_all(HELD_OUT)
-    assert judged[12] == pytest.approx(mean_loss(trainer.engine, sequences, "documents"), abs=1e-12)
+    assert judged[12] == pytest.approx(mean_loss(trainer.engine, sequences), abs=1e-12)
+
+
+LONG = [*FEW, *(a + b for a in FEW for b in FEW)]  # beyond the block
+
+
+@pytest.mark.parametrize("changes", [{}, {"loss_mean": "tokens"}, {"format": "stream"}], ids=str)
+@pytest.mark.parametrize("engine", ENGINES_HERE)
+def test_the_last_figure_is_that_of_eval_to_the_last_digit(motegpt, tmp_path, engine, changes):
+    (tmp_path / "long.txt").write_text("\n".join(LONG))
+    settings = {"steps": 40, "block_size": 8, "val_fraction": 0.3, "eval_every": 10, "n": 1, **changes}
+    flags = [word for name, value in settings.items() for word in (f"--{name.replace('_', '-')}", value)]
+    ended = motegpt("train", "long.txt", "--engine", engine, *flags, "--out", "run", "--json")
+    assert ended.code == 0, ended.err
+    told = [json.loads(line) for line in ended.out.splitlines()]
+    found = json.loads(motegpt("eval", "run", "--samples", 0, "--json").out)
+    assert told[-1]["best"]["val_loss"] == found["nats_per_token"]["model"]
+    assert told[0]["validation"] == {"tokens": found["tokens"], "sample": found["tokens"]}
+    steps = {event["step"]: event.get("val_loss") for event in told if event["event"] == "step"}
+    assert steps[told[-1]["best"]["step"]] == found["nats_per_token"]["model"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"format": "stream"}], ids=str)
+def test_evaluations_on_the_way_look_at_a_sample_of_fixed_size(monkeypatch, changes):
+    monkeypatch.setattr("motegpt.validation.SAMPLE", 50)
+    documents = [" ".join(LONG)] if changes else LONG
+    trainers = [begin(documents=documents, block_size=8, steps=30, **changes) for _ in range(2)]
+    sample = trainers[0].validation.sample
+    assert sample == trainers[1].validation.sample
+    assert 30 < sum(window.targets for window in sample) <= 50
+    evaluated = [record.val_loss for record in records_of(trainers[0]) if record.val_loss is not None]
+    validation, engine = trainers[0].validation, trainers[0].engine
+    assert evaluated[-1] == mean_loss(engine, validation.sequences, sample)
+    assert evaluated[-1] != validation.loss_on_all(engine)
+    assert trainers[0].best.loss == min(evaluated)
+
+
+def test_a_sample_meets_every_kind_of_window(monkeypatch):
+    """Of documents in two windows each it takes first and second ones."""
+    monkeypatch.setattr("motegpt.validation.SAMPLE", 300)
+    sample = sample_of([[0] * 13] * 100, 8)
+    assert {window.start for window in sample} == {0, 4}
+    assert sum(window.targets for window in sample) <= 300
+    assert len({window.sequence for window in sample}) > 25
+
+
+def test_a_window_longer_than_the_sample_is_evaluated_all_the_same(monkeypatch):
+    monkeypatch.setattr("motegpt.validation.SAMPLE", 3)
+    assert len(sample_of([[0] * 13] * 5, 8)) == 1
+
+
+def test_a_sample_is_told_once_and_the_end_uses_all(motegpt, tmp_path, monkeypatch):
+    monkeypatch.setattr("motegpt.validation.SAMPLE", 50)
+    (tmp_path / "long.txt").write_text("\n".join(LONG))
+    words = ("train", "long.txt", "--steps", 60, "--val-fraction", 0.3, "--engine", "array", "-n", 1)
+    ended = motegpt(*words, "--out", "run")
+    (said,) = [line for line in ended.err.splitlines() if line.startswith("validation:")]
+    sampled, tokens = re.search(r"the same (\d+) of (\d+) held-out tokens", said).groups()
+    assert int(sampled) <= 50 < int(tokens)
+    found = json.loads(motegpt("eval", "run", "--samples", 0, "--json").out)
+    assert found["tokens"] == int(tokens)
+    loss = found["nats_per_token"]["model"]
+    assert f"validation loss {loss:.4f} on all {tokens} held-out tokens" in ended.err
+    assert "held-out tokens" not in motegpt(*words, "--quiet").err
 
 
 def test_held_out_documents_are_never_in_the_plan():
@@ -76,8 +141,8 @@ def test_early_stopping_and_the_best_parameters(tmp_path):
     assert (state.done, state.best.step, state.best.loss) == (trainer.done, best_step, best_loss)
     best, last = GPT.load(tmp_path / "run"), GPT.load(tmp_path / "run", checkpoint="last")
     sequences = trainer.validation.sequences
-    assert mean_loss(best.engine, sequences, "documents") == pytest.approx(best_loss, abs=1e-12)
-    assert mean_loss(last.engine, sequences, "documents") == pytest.approx(judged[-1][0], abs=1e-12)
+    assert mean_loss(best.engine, sequences) == pytest.approx(best_loss, abs=1e-12)
+    assert mean_loss(last.engine, sequences) == pytest.approx(judged[-1][0], abs=1e-12)
 
 
 def test_the_last_samples_are_those_of_the_best_parameters(tmp_path, monkeypatch):
@@ -179,9 +244,8 @@ def test_the_end_of_a_stream_is_held_out():
     text = ("the cat sat on the mat. " * 20)[:-1]
     trainer = begin(documents=[text], format="stream", block_size=8, steps=20, val_fraction=0.25)
     assert trainer.tokenizer.decode(trainer.plan.stream) == text[:359]
-    blocks = trainer.validation.sequences
-    assert "".join(trainer.tokenizer.decode(block[1:]) for block in blocks) == text[360:]
-    assert {len(block) for block in blocks[:-1]} == {9}
+    (sequence,) = trainer.validation.sequences
+    assert trainer.tokenizer.decode(sequence) == " " + text[359:]
     assert records_of(trainer)[-1].val_loss < 2.5
 
 

@@ -156,7 +156,7 @@ def plan_of(
 def sequences_to_judge(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
 ) -> list[list[int]]:
-    """What held-out documents are judged by: cut as in training; a stream in blocks, one after the other."""
+    """Documents as training counts their loss: cut to the block; a stream in blocks, one after the other."""
     if data.format == "stream":
         stream = tokenizer.encode_stream("\n".join(documents)).tolist()
         return [stream[i : i + block_size + 1] for i in range(0, len(stream) - 1, block_size)]

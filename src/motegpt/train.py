@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from motegpt import ranks
-from motegpt.batches import Plan, plan_of, sequences_to_judge
+from motegpt.batches import Plan, plan_of
 from motegpt.checkpoint import RunFolder
 from motegpt.config import (
     DataConfig,
@@ -26,6 +26,7 @@ from motegpt.config import (
 )
 from motegpt.engines import engine_class, make_engine
 from motegpt.errors import TrainingDiverged, UsageError
+from motegpt.evaluate import sequence_of
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
 from motegpt.sampling import generate_in_turn, request_of
@@ -48,7 +49,8 @@ CHUNK_SECONDS = 0.1
 class StepRecord:
     """One logged step: counted from 1; loss in nats before its update; tokens learned from so far.
 
-    val_loss: the loss on the held-out data after the step's update, if it was judged then.
+    val_loss: the loss on the held-out data, or a sample of them, after the step's update, if it was
+    evaluated then.
     """
 
     step: int
@@ -207,10 +209,24 @@ class Trainer:
         engine = self.engine
         if self.ended:
             self.save()
-            if self.validation is not None:
-                engine = engine_from(self.config)
-                engine.load(self.best_parameters())
+            engine = self._engine_of_best()
         return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng)
+
+    def val_loss_of_best(self) -> float | None:
+        """The loss of the best parameters on all held-out data, in nats per token, as `motegpt eval` has it;
+        None if nothing was evaluated.
+        """
+        if self.validation is None or self.best is None:
+            return None
+        return self.validation.loss_on_all(self._engine_of_best())
+
+    def _engine_of_best(self) -> Engine:
+        """The engine that trains, or one beside it where other parameters than its own may be the best."""
+        if self.validation is None:
+            return self.engine
+        engine = engine_class(self.config.engine).alone(self.config.model, self.config.train)
+        engine.load(self.best_parameters())
+        return engine
 
     def _is_due(self) -> bool:
         """Whether it is time for a checkpoint."""
@@ -386,6 +402,6 @@ def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[
     plan = plan_of(training, tokenizer, config.data, config.train, config.model.block_size)
     validation = None
     if held_out:
-        judged = sequences_to_judge(held_out, tokenizer, config.data, config.model.block_size)
-        validation = Validation(judged, config.train.loss_mean, config.train.patience)
+        sequences = [sequence_of(text, tokenizer) for text in held_out]
+        validation = Validation(sequences, config.model.block_size, config.train.patience)
     return Trainer(config, tokenizer, plan, engine_from(config), rng, validation), rng

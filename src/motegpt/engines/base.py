@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
 from motegpt.errors import SettingError
 
@@ -64,6 +64,11 @@ class Engine(ABC):
             )
         self.model = model
         self.settings = train
+
+    @classmethod
+    def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
+        """An engine of this process alone, even where several train together: to draw and to evaluate."""
+        return cls(model, train)
 
     @abstractmethod
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.batches import sequences_to_judge
 from motegpt.errors import DataError
-from motegpt.evaluate import targets_of
+from motegpt.evaluate import sequence_of, targets_of
 from motegpt.ngrams import baselines
 from motegpt.source import sides_of_run
 
@@ -16,23 +16,21 @@ if TYPE_CHECKING:
 
 
 def baselines_of(run: Run) -> dict[str, float]:
-    """Name -> loss in nats a token: learned from the run's training data, judged on its validation data if
-    it has any, else on the training data itself.
+    """Name -> loss in nats a token, of what learned from the run's training data.
 
-    DataError if the data the run began with cannot be read any more.
+    On its validation data, if it has any: the loss that `motegpt eval` tells. Else on the training data
+    themselves, as training counts it. DataError if the data the run began with cannot be read any more.
     """
     config, tokenizer = run.config, run.tokenizer
     training, held_out = sides_of_run(config, repair="--no-baselines leaves them out")
-    judged = sequences_to_judge(held_out or training, tokenizer, config.data, config.model.block_size)
-    return baselines(_sequences(run, training), judged, targets_of(tokenizer), config.train.loss_mean)
-
-
-def _sequences(run: Run, documents: Sequence[str]) -> Sequence[Sequence[int]]:
-    """What there is to count: documents cut as the model sees them, or a stream as a whole."""
-    config, tokenizer = run.config, run.tokenizer
+    size = targets_of(tokenizer)
+    if held_out:
+        learned, judged = ([sequence_of(text, tokenizer) for text in side] for side in (training, held_out))
+        return baselines(learned, judged, size)
+    judged = sequences_to_judge(training, tokenizer, config.data, config.model.block_size)
     if config.data.format == "stream":
-        return [tokenizer.encode_stream("\n".join(documents))]
-    return sequences_to_judge(documents, tokenizer, config.data, config.model.block_size)
+        return baselines([tokenizer.encode_stream("\n".join(training))], judged, size, config.train.loss_mean)
+    return baselines(judged, judged, size, config.train.loss_mean)
 
 
 def common_baselines(runs: Sequence[Run]) -> dict[str, float]:

@@ -16,6 +16,7 @@ from motegpt.views.text import short_number, with_flags
 from motegpt.views.utilisation import utilisation
 
 if TYPE_CHECKING:
+    from motegpt.state import Best
     from motegpt.train import Chunk, StepRecord, Trainer
 
 QUIET = "motegpt.quiet"
@@ -145,7 +146,7 @@ class PlainReport(Report):
         if best is not None:
             if best.exhausts(self.trainer.config.train.patience):
                 remark(f"stopped early after step {done}: {best.waited} evaluations without a better one")
-            remark(f"best after step {best.step}: validation loss {best.loss:.4f}")
+            remark(f"best after step {best.step}: {self._loss_of_best(best, interrupted)}")
             train = self.trainer.config.train
             if best.step == 1 and best.waited and (train.eval_every or train.log_every) > 1:
                 remark("that model has hardly begun: a smaller --eval-every may find a better one")
@@ -154,6 +155,16 @@ class PlainReport(Report):
             if folder is not None:
                 how = f"motegpt train --resume {shlex.quote(str(folder.path))}"
             remark(f"interrupted after step {done}; {how}")
+
+    def _loss_of_best(self, best: Best, interrupted: bool) -> str:
+        """validation loss 2.0006: on all held-out data, unless the user is waiting for the end."""
+        validation = self.trainer.validation
+        loss = best.loss if interrupted else self.trainer.val_loss_of_best()
+        of = ""
+        if validation is not None and validation.is_sampled:
+            some = f"{validation.sampled_targets:,} of" if interrupted else "all"
+            of = f" on {some} {validation.targets:,} held-out tokens"
+        return f"validation loss {loss:.4f}{of}"
 
 
 class LiveReport(PlainReport):
@@ -204,6 +215,7 @@ class JsonReport(Report):
             engine=config.engine,
             steps=config.train.steps,
             done=self.trainer.done,
+            validation=self._validation(),
         )
 
     def show(self, chunk: Chunk) -> None:
@@ -214,13 +226,21 @@ class JsonReport(Report):
 
     def end(self, interrupted: bool) -> None:
         folder, best = self.trainer.folder, self.trainer.best
+        loss = None if interrupted else self.trainer.val_loss_of_best()
         self._say(
             "end",
             done=self.trainer.done,
             interrupted=interrupted,
             run=None if folder is None else str(folder.path),
-            best=None if best is None else {"step": best.step, "val_loss": best.loss},
+            best=None if best is None else {"step": best.step, "val_loss": loss},
         )
+
+    def _validation(self) -> dict[str, int] | None:
+        """How many tokens were held out, and how many of them are evaluated on the way."""
+        validation = self.trainer.validation
+        if validation is None:
+            return None
+        return {"tokens": validation.targets, "sample": validation.sampled_targets}
 
     @staticmethod
     def _say(event: str, **values: Any) -> None:

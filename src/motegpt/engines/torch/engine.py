@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -48,13 +48,15 @@ class TorchEngine(Engine):
     name = "torch"
     dtypes = ("float32", "float64")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
+    def __init__(self, model: ModelConfig, train: TrainConfig, alone: bool = False) -> None:
+        """alone: as if torchrun had started no other process."""
         super().__init__(model, train)
+        size = 1 if alone else ranks.world_size()
         check_combination(train)
-        check_division(train.batch_size, ranks.world_size(), train.accumulate)
+        check_division(train.batch_size, size, train.accumulate)
         self.device = choose_device(train, ranks.local_rank())
         self._dtype: torch.dtype = getattr(torch, train.dtype)
-        self._ranks = distributed.Ranks(self.device) if ranks.world_size() > 1 else None
+        self._ranks = distributed.Ranks(self.device) if size > 1 else None
         self._sharded = train.shard and self._ranks is not None
         with told_when_full(self.device, train):
             self._network = self._make_network()
@@ -65,6 +67,11 @@ class TorchEngine(Engine):
         self._whole: Transformer | None = None
         self._peak: float | None = None
         self._threads = fitting_threads(model, train)
+
+    @classmethod
+    def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
+        """As the contract has it; beside the processor where a device holds only a part of the model."""
+        return cls(model, train.replace(device="cpu") if train.shard else train, alone=True)
 
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
         groups = [(parameters, self._local_parameters())]

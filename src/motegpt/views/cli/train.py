@@ -26,6 +26,7 @@ from motegpt.engines import (
 )
 from motegpt.errors import UsageError
 from motegpt.presets import DEFAULT_PRESET
+from motegpt.remarks import remarks_on
 from motegpt.source import corpus_of_run
 from motegpt.state import RunConfig
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
@@ -92,8 +93,8 @@ def command(
         trainer = _continue(resumed, data, given, engine, until, checkpoint)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    if trainer.validation is None and trainer.config.train.patience is not None and ranks.rank() == 0:
-        console.remark("patience has nothing to go by: hold data out with --val-fraction 0.1")
+    for text in remarks_on(trainer) if ranks.rank() == 0 else ():
+        console.remark(text)
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
