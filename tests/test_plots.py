@@ -91,6 +91,15 @@ def test_the_curve_is_that_of_the_metrics(trained):
     assert [x for x, _ in lines_of(loss_figure([run], along="tokens"))[0]] == tokens
 
 
+def test_the_curve_is_of_means_and_of_single_losses_in_runs_without_means(runs):
+    edit_metrics(runs / "a", lambda r: r | {"mean_loss": r["loss"] + 0.5})
+    edit_metrics(runs / "b", lambda r: {k: v for k, v in r.items() if k != "mean_loss"})
+    for name, more in (("a", 0.5), ("b", 0.0)):
+        (run,) = read(runs, name)
+        expected = [(record["step"], record["loss"] + more) for record in run.records]
+        assert lines_of(loss_figure([run], window=1)) == [expected]
+
+
 def test_validation_is_drawn_where_it_was_measured(runs):
     edit_metrics(runs / "a", lambda r: r | ({"val_loss": 2 + 1 / r["step"]} if r["step"] % 10 == 0 else {}))
     figure = loss_figure(read(runs, "a"))
@@ -153,7 +162,9 @@ def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_
 
 
 def test_the_range_is_not_that_of_the_first_step(runs):
-    edit_metrics(runs / "a", lambda r: r | {"loss": 1000.0 if r["step"] == 1 else 2 + r["step"] % 3 / 10})
+    edit_metrics(
+        runs / "a", lambda r: r | {"mean_loss": 1000.0 if r["step"] == 1 else 2 + r["step"] % 3 / 10}
+    )
     low, high = loss_figure(read(runs, "a")).axes[0].get_ylim()
     assert 1 < low < 2
     assert 2.2 < high < 3
@@ -200,13 +211,13 @@ def test_one_record_none_and_what_is_no_number(runs):
     figure = loss_figure(read(runs, "a"), baselines={"uniform": 3.2})
     assert [len(line) for line in lines_of(figure)] == [1, 2]
     save(figure, runs / "one.png")
-    edit_metrics(runs / "b", lambda r: r | {"loss": math.nan} if r["step"] < 20 else r)
+    edit_metrics(runs / "b", lambda r: r | {"mean_loss": math.nan} if r["step"] < 20 else r)
     assert lines_of(loss_figure(read(runs, "b")))[0][0][0] == 20
     (runs / "b" / "metrics.jsonl").unlink()
     with pytest.raises(RunFolderError, match="no losses to draw"):
         loss_figure(read(runs, "b"))
-    edit_metrics(runs / "a", lambda r: r | {"loss": "x"})
-    with pytest.raises(RunFolderError, match="step 1: expected a number for loss, got 'x'"):
+    edit_metrics(runs / "a", lambda r: r | {"mean_loss": "x"})
+    with pytest.raises(RunFolderError, match="step 1: expected a number for mean_loss, got 'x'"):
         loss_figure(read(runs, "a"))
 
 

@@ -1,6 +1,7 @@
 """How a training shows itself: as JSON, in silence, and what it says of changes."""
 
 import json
+import re
 
 import pytest
 
@@ -27,6 +28,31 @@ def test_json_tells_everything_a_line_each(motegpt, tmp_path):
     best = min(written, key=lambda record: record["val_loss"])
     assert told[5] == {"done": 6, "interrupted": False, "run": "run",
                        "best": {"step": best["step"], "val_loss": best["val_loss"]}}  # fmt: skip
+
+
+def printed_losses(out):
+    return [float(loss) for loss in re.findall(r"^step +\d+ / +\d+ \| loss (\S+)", out, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("preset", ["microgpt", "oxidized", "zeroclaw"])
+def test_a_run_of_a_reference_program_prints_the_losses_of_single_steps(motegpt, tmp_path, preset):
+    words = ("train", "--preset", preset, "--engine", "array", "--until", 9, "--log-every", 4)
+    for name, more in (("plain", ()), ("more", ("--checkpoint-every", 3, "--keep", 2, "-n", 3))):
+        ended = motegpt(*words, *more, "--out", name)
+        records = RunFolder(tmp_path / name).metrics()
+        assert printed_losses(ended.out) == [round(record["loss"], 4) for record in records]
+        assert records[-1]["mean_loss"] != records[-1]["loss"]
+
+
+@pytest.mark.parametrize(
+    "change", [("--steps", 999), ("--seed", 7), ("--lr", 0.02), ("--n-embd", 8)], ids=str
+)
+def test_any_other_run_prints_the_means_since_the_line_before(motegpt, tmp_path, change):
+    words = ("train", "--engine", "array", "--until", 9, "--log-every", 4, *change)
+    ended = motegpt(*words, "--out", "run")
+    records = RunFolder(tmp_path / "run").metrics()
+    assert printed_losses(ended.out) == [round(record["mean_loss"], 4) for record in records]
+    assert printed_losses(ended.out)[1:] != [round(record["loss"], 4) for record in records][1:]
 
 
 def test_quiet_says_nothing_and_does_the_same(motegpt, tmp_path):

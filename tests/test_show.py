@@ -1,6 +1,7 @@
 """What motegpt show tells, and that it tells it of any run."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -79,6 +80,23 @@ def test_json_has_it_all(motegpt, run):
     assert facts["val_loss"] is None
     assert facts["samples"]["texts"] == GPT.load(run).generate(2, seed=0)
     assert "\n" not in facts["run"]
+
+
+def test_best_and_curve_are_of_mean_losses_and_of_single_ones_in_runs_without_means(motegpt, tmp_path):
+    words = ("train", "--engine", "array", "--steps", 60, "--log-every", 10, "-n", 1)
+    assert motegpt(*words, "--out", "run").code == 0
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    records = [json.loads(line) for line in metrics.read_text().splitlines()]
+    for name in ("mean_loss", "loss"):
+        best = min(records, key=lambda record: record[name])
+        out = motegpt("show", "run").out
+        assert f"best {best[name]:.4f} at step {best['step']}" in out
+        assert re.search(rf"  training +{records[0][name]:.4f} .* {records[-1][name]:.4f}\n", out)
+        facts = json.loads(motegpt("show", "run", "--json").out)
+        assert facts["loss"]["best"] == {"step": best["step"], "loss": best[name]}
+        for record in records:
+            record.pop("mean_loss", None)
+        metrics.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 def test_a_run_that_stopped_early(motegpt, tmp_path):

@@ -11,6 +11,7 @@ import pytest
 from motegpt.checkpoint import RunFolder
 from motegpt.documents import read_corpus
 from motegpt.errors import DataError, TrainingDiverged, UsageError
+from motegpt.losses import LossMeans, Mean
 from motegpt.presets import settings_of
 from motegpt.train import CHUNK_SECONDS, next_size, prepare, resume
 from tests.conftest import ENGINES_HERE
@@ -58,6 +59,54 @@ def test_records_are_the_logged_steps(tmp_path):
     assert written == [record.values() for record in records]
     assert records[0].lr == 0.01
     assert records[-1].tokens == trainer.plan.tokens(0, 12)
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"val_fraction": 0.2, "eval_every": 5}, {"preset": "zeroclaw"}], ids=str
+)
+def test_a_record_has_the_mean_of_all_losses_since_the_one_before(tmp_path, changes):
+    chunks = finish(begin(tmp_path, "run", **changes))
+    losses = [loss for chunk in chunks for loss in chunk.losses]
+    records, last = [record for chunk in chunks for record in chunk.records], 0
+    for record in records:
+        assert record.mean_loss == pytest.approx(sum(losses[last : record.step]) / (record.step - last))
+        last = record.step
+    assert records[0].mean_loss == records[0].loss
+
+
+def test_the_mean_of_large_losses_is_finite():
+    losses, (mean,) = LossMeans().after([1e308, 1.5e308, 1e308], [2])
+    assert mean == pytest.approx(1e308 * (3.5 / 3))
+    assert losses.recent == Mean()
+
+
+def test_a_mean_does_not_depend_on_how_many_losses_are_taken_at_a_time():
+    losses = [1 / n for n in range(1, 30)]
+    whole = LossMeans().after(losses, [9, 28])[1]
+    means, first, second = [], *LossMeans().after(losses[:7], [])
+    for start in range(7, 29):
+        first, second = first.after(losses[start : start + 1], [0] if start in (9, 28) else [])
+        means += second
+    assert means == whole
+
+
+def test_a_checkpoint_without_means_can_be_resumed(tmp_path, monkeypatch):
+    """As it was written before there were any; its best loss was another mean, and is forgotten."""
+    trainer, write = begin(tmp_path, "run", val_fraction=0.2), RunFolder._write_tensors
+
+    def without(folder, name, tensors, metadata):
+        write(folder, name, tensors, {key: value for key, value in metadata.items() if key != "losses"})
+
+    monkeypatch.setattr(RunFolder, "_write_tensors", without)
+    finish(trainer, until=8)
+    monkeypatch.undo()
+    state = trainer.folder.trainer_state(trainer.config, trainer.tokenizer)
+    assert (state.losses, state.best.step) == (None, 6)
+    again = resume(RunFolder(tmp_path / "run"), read_corpus(None), {}, None)
+    assert again.best is None
+    records = [record for chunk in finish(again) for record in chunk.records]
+    assert [record.step for record in records] == [9, 12]
+    assert records[0].mean_loss == records[0].loss
 
 
 def test_zeroclaw_counts_from_0_and_writes_from_1(tmp_path):

@@ -22,13 +22,14 @@ import re
 import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from motegpt.engines.base import OptimizerState
 from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.files import is_foreign, nearest_name, read_regular, replace_file
+from motegpt.losses import LossMeans
 from motegpt.parameters import parameter_table
-from motegpt.settings import LARGEST_INT, shortened
+from motegpt.settings import LARGEST_INT, Settings, shortened
 from motegpt.state import FORMAT, Best, RunConfig, TrainerState
 from motegpt.tensors import read_tensors, tensor_bytes
 from motegpt.tokenizer import Tokenizer
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from filelock import BaseFileLock
 
     from motegpt.engines.base import Arrays
+
+Part = TypeVar("Part", bound=Settings)
 
 STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # as kept_name writes it
 BEST, LAST = "best", "last"
@@ -180,8 +183,13 @@ class RunFolder:
             )
             for name, array in arrays.items()
         }
-        best = None if state.best is None else state.best.values()
-        metadata = {"done": state.done, "rng": state.rng, "best": best, "tokenizer": digest_of(tokenizer)}
+        parts = {"best": state.best, "losses": state.losses}
+        metadata = {
+            "done": state.done,
+            "rng": state.rng,
+            **{name: None if part is None else part.values() for name, part in parts.items()},
+            "tokenizer": digest_of(tokenizer),
+        }
         if keep > 1:
             self._write_tensors(kept_name(state.done), tensors, metadata)
             self._forget(state.done, keep)
@@ -258,7 +266,7 @@ class RunFolder:
         for tensor, array in tensors.items():
             group, _, parameter = tensor.partition(".")
             groups[group][parameter] = array
-        done, rng, best = metadata.get("done"), metadata.get("rng"), metadata.get("best")
+        done, rng = metadata.get("done"), metadata.get("rng")
         if type(done) is not int or not 0 <= done <= config.train.steps or not isinstance(rng, list):
             raise RunFolderError(
                 f"{self.path / name}: expected a step of the run, got {shortened(done)}; it was changed"
@@ -268,12 +276,14 @@ class RunFolder:
             parameters=groups["w"],
             optimizer=OptimizerState(groups["m"], groups["v"]),
             rng=rng,
-            best=None if best is None else self._best(name, best),
+            best=self._part(name, Best, metadata.get("best")),
+            losses=self._part(name, LossMeans, metadata.get("losses")),
         )
 
-    def _best(self, name: str, values: Any) -> Best:
+    def _part(self, name: str, kind: type[Part], values: Any) -> Part | None:
+        """A part of the trainer's state, if it is in the file `name`."""
         try:
-            return Best.of(values)
+            return None if values is None else kind.of(values)
         except SettingError as error:
             raise RunFolderError(f"{self.path / name}: {error}; it was changed") from None
 

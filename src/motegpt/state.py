@@ -10,6 +10,7 @@ from motegpt.settings import Settings, setting
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, OptimizerState
+    from motegpt.losses import LossMeans
 
 FORMAT = 2  # of the run folder
 
@@ -52,10 +53,15 @@ class Best(Settings):
 
 @dataclass(frozen=True)
 class TrainerState:
-    """All that resuming needs. done: how many steps of the run are done; best: of the validation loss."""
+    """All that resuming needs.
+
+    done: how many steps of the run are done; best: of the validation loss; losses: None in a checkpoint of
+    a motegpt that took no means.
+    """
 
     done: int
     parameters: Arrays
     optimizer: OptimizerState
     rng: list[Any]
     best: Best | None = None
+    losses: LossMeans | None = None

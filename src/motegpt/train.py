@@ -27,6 +27,7 @@ from motegpt.config import (
 from motegpt.engines import engine_class, make_engine
 from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.evaluate import sequence_of
+from motegpt.losses import LossMeans
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
 from motegpt.sampling import generate_in_turn, request_of
@@ -49,12 +50,13 @@ CHUNK_SECONDS = 0.1
 class StepRecord:
     """One logged step: counted from 1; loss in nats before its update; tokens learned from so far.
 
-    val_loss: the loss on the held-out data, or a sample of them, after the step's update, if it was
-    evaluated then.
+    mean_loss: the mean of the losses of all steps since the last record; val_loss: the loss on the held-out
+    data, or on a sample of them, after the step's update, if it was evaluated then.
     """
 
     step: int
     loss: float
+    mean_loss: float
     lr: float
     tokens: int
     val_loss: float | None = None
@@ -94,6 +96,7 @@ class Trainer:
     validation: Validation | None = None
     folder: RunFolder | None = None
     by_record: bool = False
+    losses: LossMeans = field(default_factory=LossMeans)
     done: int = 0
     saved: int | None = None
     saved_at: float = field(default_factory=time.monotonic)
@@ -190,15 +193,17 @@ class Trainer:
             self._check_finite(self.done - 1, [val_loss], "validation loss")
             self.validation.remember(val_loss, self.engine, self.done)
             logged = sorted({*logged, self.done - 1})
+        self.losses, means = self.losses.after(losses, [step - start for step in logged])
         return [
             StepRecord(
                 step + 1,
                 losses[step - start],
+                mean_loss,
                 learning_rate(train, step),
                 self.plan.tokens(0, step + 1),
                 val_loss if step + 1 == self.done else None,
             )
-            for step in logged
+            for step, mean_loss in zip(logged, means, strict=True)
         ]
 
     def _samples(self) -> list[str]:
@@ -259,7 +264,7 @@ class Trainer:
             raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
             self._save_to_sample(parameters)
-            state = TrainerState(self.done, parameters, optimizer, self.rng.state(), self.best)
+            state = TrainerState(self.done, parameters, optimizer, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._is_due() else 1
             self.folder.save(state, self.tokenizer, keep)
             self.folder.write_config(self.config)
@@ -342,7 +347,8 @@ def resume(
 ) -> Trainer:
     """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on.
 
-    step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
+    step: go back to the kept checkpoint of that step instead. The best so far is then judged anew, as it is
+    after a checkpoint without means of the losses, whose best is a mean over documents.
     """
     before, tokenizer = folder.config(), folder.tokenizer()
     config = changed(before, changes, engine)
@@ -361,9 +367,10 @@ def resume(
     rng.restore(state.rng)
     trainer.engine.load(state.parameters, state.optimizer)
     trainer.folder, trainer.done, trainer.saved_at = folder, state.done, time.monotonic()
+    trainer.losses = state.losses or LossMeans()
     if step is None:
         trainer.saved = state.done
-        if trainer.validation is not None:
+        if trainer.validation is not None and state.losses is not None:
             trainer.validation.best = state.best
     return trainer
 

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 
 from motegpt.parameters import parameter_count
+from motegpt.presets import reference_of
 from motegpt.views.text import short_number, with_flags
 from motegpt.views.utilisation import utilisation
 
 if TYPE_CHECKING:
+    from motegpt.config import TrainConfig
     from motegpt.state import Best
     from motegpt.train import Chunk, StepRecord, Trainer
 
@@ -82,12 +84,15 @@ def report_for(trainer: Trainer, as_json: bool) -> Report:
     return LiveReport(trainer) if is_terminal() else PlainReport(trainer)
 
 
-def step_line(record: StepRecord, trainer: Trainer) -> str:
-    """step    1 / 1000 | loss 3.3660"""
-    train = trainer.config.train
+def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
+    """step    1 / 1000 | loss 3.3660
+
+    The loss is the mean since the line before, or with `one_step` that of the step.
+    """
     number = record.step - 1 + train.count_from
+    loss = record.loss if one_step else record.mean_loss
     judged = "" if record.val_loss is None else f" | val {record.val_loss:.4f}"
-    return f"step {number:4d} / {train.steps:4d} | loss {record.loss:.4f}{judged}"
+    return f"step {number:4d} / {train.steps:4d} | loss {loss:.4f}{judged}"
 
 
 def sample_lines(samples: Sequence[str]) -> list[str]:
@@ -118,7 +123,14 @@ class Report:
 
 
 class PlainReport(Report):
-    """One line a logged step; the last samples under their heading; remarks on standard error."""
+    """One line a logged step; the last samples under their heading; remarks on standard error.
+
+    A run that is one of a reference program prints its lines: the losses of single steps.
+    """
+
+    def __init__(self, trainer: Trainer) -> None:
+        super().__init__(trainer)
+        self._one_step = reference_of(trainer.config) is not None
 
     def begin(self) -> None:
         click.echo(f"num docs: {self.trainer.config.source.documents}")
@@ -134,7 +146,8 @@ class PlainReport(Report):
 
     def lines(self, chunk: Chunk) -> list[str]:
         """Everything there is to say of a chunk."""
-        lines = [step_line(record, self.trainer) for record in chunk.records]
+        train = self.trainer.config.train
+        lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.samples is not None:
             lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples)
         return lines

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motegpt.checkpoint import METRICS, RunFolder
-from motegpt.config import SECTIONS
 from motegpt.errors import RunFolderError
-from motegpt.presets import PRESETS
+from motegpt.presets import PRESETS, expected_settings, flat_settings, learning_settings
 from motegpt.settings import LARGEST_INT, shortened
 from motegpt.views.text import setting_text
 
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from motegpt.state import RunConfig
     from motegpt.tokenizer import Tokenizer
 
-LEARNING = ("model", "data", "train")  # the sections that decide how a model learns
-REPORTING = {  # and those of it that do not, beside all that end in _every
-    "vocab_size", "threads", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
-}  # fmt: skip
 LARGEST = 1e100  # a loss above this is none
 MOST_NAMED = 3  # settings in the label of a run; runs that differ in more go by the names of their folders
 
@@ -61,10 +56,15 @@ class Run:
         """Those of the checkpoint, or what it would sample with; RunFolderError if missing or damaged."""
         return self.folder.parameters(self.config, self.tokenizer, self.checkpoint)
 
-    def series(self, key: str, along: str = "step") -> tuple[list[float], list[float]]:
-        """Where (`along`: step or tokens) and how large `key` was, of the records that have it."""
+    def losses(self, along: str = "step") -> tuple[list[float], list[float]]:
+        """Where, and the mean loss since the record before; the loss of one step in runs without means."""
+        return self.series("mean_loss", "loss", along=along)
+
+    def series(self, *keys: str, along: str = "step") -> tuple[list[float], list[float]]:
+        """Where (`along`: step or tokens) and how large the first of `keys` was that a record has."""
         pairs = []
         for record in self.records:
+            key = next((key for key in keys if key in record), keys[0])
             x, y = self._number(record, along), self._number(record, key)
             if x is not None and y is not None:
                 pairs.append((x, y))
@@ -80,23 +80,6 @@ class Run:
             )
         largest = LARGEST_INT if isinstance(value, int) else LARGEST
         return value if value is not None and abs(value) <= largest else None
-
-
-def flat_settings(config: RunConfig, sections: Sequence[str] = tuple(SECTIONS)) -> dict[str, Any]:
-    """The settings of some sections by name."""
-    values = config.values()
-    return {name: value for section in sections for name, value in values[section].items()}
-
-
-def expected_settings(preset: str) -> dict[str, Any]:
-    """Every setting as it is with a preset alone; what is found from the data is not in it."""
-    defaults = {
-        one.name: one.default
-        for section in SECTIONS.values()
-        for one in fields(section)
-        if one.default is not MISSING
-    }
-    return {**defaults, **PRESETS[preset]}
 
 
 def nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
@@ -117,9 +100,8 @@ def differing_settings(runs: Sequence[Run]) -> list[str]:
 
 
 def _identity(run: Run) -> dict[str, Any]:
-    settings = flat_settings(run.config, LEARNING)
-    kept = {k: v for k, v in settings.items() if k not in REPORTING and not k.endswith("_every")}
-    return {**kept, "engine": run.config.engine, "data": f"{run.data} {run.config.source.sha256}"}
+    data = f"{run.data} {run.config.source.sha256}"
+    return {**learning_settings(run.config), "engine": run.config.engine, "data": data}
 
 
 def labels(runs: Sequence[Run]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from motegpt.checkpoint import TRAINER
@@ -45,8 +46,8 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "files": files(run),
         "source": values["source"],
         "progress": progress(run),
-        "loss": extremes(run, "loss"),
-        "val_loss": extremes(run, "val_loss"),
+        "loss": extremes(*run.losses()),
+        "val_loss": extremes(*run.series("val_loss")),
         "records": len(run.records),
         "samples": {"seed": SEED, "texts": drawn, "why_none": why_none},
     }
@@ -91,9 +92,8 @@ def progress(run: Run) -> dict[str, Any]:
     }
 
 
-def extremes(run: Run, key: str) -> dict[str, Any] | None:
-    """The first, last and lowest of a loss, each with its step; None if none was recorded."""
-    steps, losses = run.series(key)
+def extremes(steps: Sequence[float], losses: Sequence[float]) -> dict[str, Any] | None:
+    """The first, last and lowest of some losses, each with its step; None if none was recorded."""
     if not losses:
         return None
     at: dict[str, int] = {"first": 0, "last": -1, "best": min(range(len(losses)), key=losses.__getitem__)}

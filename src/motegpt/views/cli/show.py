@@ -98,7 +98,7 @@ def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Itera
     """The curves, to one scale of steps, and their last and lowest losses."""
     from motegpt.views.sparkline import levels_for, sparkline
 
-    found = {"training": run.series("loss"), "validation": run.series("val_loss")}
+    found = {"training": run.losses(), "validation": run.series("val_loss")}
     found = {name: series for name, series in found.items() if series[0]}
     yield "loss, nats a token" if found else "loss: none recorded"
     steps = [step for series in found.values() for step in series[0]]

@@ -93,8 +93,8 @@ def curves_of(runs: Sequence[Run], window: int | None, along: str) -> list[Curve
         raise UsageError(f"plot: expected at most {MOST_RUNS} runs in a picture, got {len(runs)}")
     curves = []
     for run, label in zip(runs, labels(runs), strict=True):
-        x, losses = run.series("loss", along)
-        val_x, val_losses = run.series("val_loss", along)
+        x, losses = run.losses(along)
+        val_x, val_losses = run.series("val_loss", along=along)
         if not x and not val_x:
             raise RunFolderError(f"{run.path}: has no losses to draw; its metrics.jsonl is missing or empty")
         means = running_means(losses, window or default_window(len(losses)))
