@@ -27,7 +27,8 @@ def test_json_tells_everything_a_line_each(motegpt, tmp_path):
     assert len(told[4]["samples"]) == 2
     best = min(written, key=lambda record: record["val_loss"])
     assert told[5] == {"done": 6, "interrupted": False, "run": "run",
-                       "best": {"step": best["step"], "val_loss": best["val_loss"]}}  # fmt: skip
+                       "best": {"step": best["step"], "val_loss": best["val_loss"]},
+                       "diverged": False}  # fmt: skip
 
 
 def printed_losses(out):

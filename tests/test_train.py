@@ -4,6 +4,7 @@ import json
 import math
 import re
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -11,7 +12,8 @@ import pytest
 from motegpt.checkpoint import RunFolder
 from motegpt.documents import read_corpus
 from motegpt.errors import DataError, TrainingDiverged, UsageError
-from motegpt.losses import LossMeans, Mean
+from motegpt.gpt import GPT
+from motegpt.losses import LossMeans, Mean, tail_start
 from motegpt.presets import settings_of
 from motegpt.train import CHUNK_SECONDS, next_size, prepare, resume
 from tests.conftest import ENGINES_HERE
@@ -75,19 +77,45 @@ def test_a_record_has_the_mean_of_all_losses_since_the_one_before(tmp_path, chan
 
 
 def test_the_mean_of_large_losses_is_finite():
-    losses, (mean,) = LossMeans().after([1e308, 1.5e308, 1e308], [2])
+    losses, (mean,) = LossMeans().after(0, [1e308, 1.5e308, 1e308], [2], 9)
     assert mean == pytest.approx(1e308 * (3.5 / 3))
     assert losses.recent == Mean()
 
 
-def test_a_mean_does_not_depend_on_how_many_losses_are_taken_at_a_time():
-    losses = [1 / n for n in range(1, 30)]
-    whole = LossMeans().after(losses, [9, 28])[1]
-    means, first, second = [], *LossMeans().after(losses[:7], [])
-    for start in range(7, 29):
-        first, second = first.after(losses[start : start + 1], [0] if start in (9, 28) else [])
-        means += second
-    assert means == whole
+def test_means_do_not_depend_on_how_many_losses_are_taken_at_a_time():
+    losses, logged = [1 / n for n in range(1, 301)], [9, 28, 250]
+    whole, expected = LossMeans().after(0, losses, logged, 300)
+    means, found = LossMeans(), []
+    for start, end in pairwise([0, 7, 10, 199, 200, 201, 260, 300]):
+        within = [step for step in logged if start <= step < end]
+        means, some = means.after(start, losses[start:end], within, 300)
+        found += some
+    assert (means, found) == (whole, expected)
+    assert whole.tail.value == pytest.approx(sum(losses[200:]) / 100)
+
+
+@pytest.mark.parametrize(("steps", "start"), [(1, 0), (99, 0), (100, 0), (101, 1), (1000, 900), (5001, 4500)])
+def test_the_tail_is_a_tenth_and_at_least_a_hundred_steps(steps, start):
+    assert tail_start(steps) == start
+
+
+def test_only_a_whole_tail_far_above_guessing_has_diverged():
+    def diverged(steps, losses):
+        return LossMeans().after(0, losses, [], steps)[0].has_diverged(26)
+
+    bound = 2 * math.log(26)
+    assert diverged(100, [bound + 0.01] * 100)
+    assert not diverged(100, [bound - 0.01] * 100)
+    assert not diverged(99, [1e9] * 99)
+    assert not diverged(1000, [1e9] * 900 + [3.0] * 100)
+    assert diverged(1000, [3.0] * 900 + [bound + 0.01] * 100)
+
+
+def test_a_longer_run_is_judged_by_its_own_last_steps():
+    means, _ = LossMeans().after(0, [1e9] * 200, [], 200)
+    assert means.has_diverged(26)
+    assert means.after(200, [3.0] * 300, [], 500)[0].tail == Mean(value=3.0, count=100)
+    assert means.after(200, [1e9] * 20, [], 220)[0].tail.count == 120
 
 
 def test_a_checkpoint_without_means_can_be_resumed(tmp_path, monkeypatch):
@@ -144,6 +172,38 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, engine):
     assert re.search("the loss of step|left parameters that are not finite", said)
     assert "smaller `lr` (it was 1e+200)" in said
     assert "last good checkpoint" in said
+
+
+def test_a_run_that_ends_far_above_guessing_is_saved_and_reported(motegpt, tmp_path):
+    words = ("train", "--engine", "array", "--steps", 300, "--lr", 1000, "-n", 2)
+    ended = motegpt(*words, "--out", "run")
+    assert (ended.code, ended.out.splitlines()[-1][:11]) == (1, "sample  2: ")
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("motegpt: ")]
+    assert re.match(
+        r"motegpt: train: the run has diverged: its last 100 steps have a mean loss of \S+, where guessing "
+        r"has 3\.258; try a smaller --lr \(it was 1000\) or --clip-norm 1$", line
+    )  # fmt: skip
+    assert "saved run after step 300" in ended.err
+    assert RunFolder(tmp_path / "run").metrics()[-1]["step"] == 300
+    quiet = motegpt(*words, "--json", "--quiet")
+    assert (quiet.code, quiet.err.count("\n")) == (1, 1)
+    assert json.loads(quiet.out.splitlines()[-1])["diverged"] is True
+    assert motegpt("sample", "run", "-n", 1).code == 0
+
+
+def test_divergence_is_judged_at_the_end_alone(motegpt):
+    words = ("train", "--engine", "array", "--steps", 300, "--lr", 1000, "-n", 1)
+    assert motegpt(*words, "--until", 299, "--out", "run").code == 0
+    ended = motegpt("train", "--resume", "run")
+    assert ended.code == 1
+    assert ended.err.splitlines()[-1] == motegpt(*words).err.splitlines()[-1]
+    assert motegpt("train", "--engine", "array", "--steps", 99, "--lr", 1000, "-n", 1).code == 0
+
+
+def test_a_model_that_diverged_is_not_lost_in_python():
+    with pytest.warns(RuntimeWarning, match=r"the run has diverged: .* try a smaller `lr` .it was 1000"):
+        model = GPT.train(["anna", "hanna"], steps=300, lr=1000, engine="array")
+    assert len(model.generate(n=2, seed=1)) == 2
 
 
 def test_divergence_names_the_checkpoint_that_is_left(tmp_path):

@@ -1,7 +1,7 @@
 """Every error motegpt raises on purpose.
 
 MotegptError                    exit code 1: it ran and failed
-├── TrainingDiverged            the loss stopped being a finite number
+├── TrainingDiverged            the loss is no finite number, or ended far above guessing
 ├── GradientMismatch            an engine's gradient disagrees with finite differences
 ├── TriesExhausted              fewer texts were found than were asked for
 ├── OutOfMemory                 a device cannot hold what a step needs
@@ -29,7 +29,7 @@ class MotegptError(Exception):
 
 
 class TrainingDiverged(MotegptError):
-    """The loss of a step is infinite or not a number."""
+    """The loss of a step is infinite or not a number, or that of the last steps is far above guessing."""
 
 
 class GradientMismatch(MotegptError):

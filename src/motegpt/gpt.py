@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -72,7 +73,8 @@ class GPT:
         that is installed. out: a run folder to save to on the way. Each callback is called with the record
         of every logged step; one that returns True ends the training there. Where something is held out
         (val_fraction), the model is the best by it. Raises SettingError, DataError, EngineUnavailable,
-        RunFolderError, TrainingDiverged or, on a device that is too small, OutOfMemory.
+        RunFolderError, TrainingDiverged or, on a device that is too small, OutOfMemory. A training whose last
+        losses are far above guessing gives its model with a RuntimeWarning.
         """
         training = cls.training(docs, preset=preset, engine=engine, out=out, **settings)
         for record in training:
@@ -233,6 +235,9 @@ class Training(Generic[Model]):
             for chunk in chunks:
                 self.records += chunk.records
                 yield from chunk.records
+        diverged = self._trainer.why_diverged()
+        if diverged is not None:
+            warnings.warn(diverged, RuntimeWarning, stacklevel=2)
 
     @property
     def model(self) -> Model:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from motegpt.settings import Settings, setting
+
+TAIL, FEWEST = 0.1, 100  # part of the steps of a run, and number of steps, that its end is judged by
+DIVERGED = 2.0  # times the loss of guessing
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,14 +30,40 @@ class Mean(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class LossMeans(Settings):
-    """What is known of the losses of the steps so far."""
+    """What is known of the losses of the steps so far.
+
+    recent: of the steps since the last record; tail: of those that `tail_start` names. A run that is made
+    longer when its tail has begun goes on with it, unless the longer run's tail is still to begin.
+    """
 
     recent: Mean = setting("Of the steps since the last record.", default=Mean())
+    tail: Mean = setting("Of the last steps of the run.", default=Mean())
 
-    def after(self, losses: Sequence[float], logged: Sequence[int]) -> tuple[LossMeans, list[float]]:
-        """The same after some more steps, and the mean of each record; logged: which of them have one."""
+    def after(
+        self, start: int, losses: Sequence[float], logged: Sequence[int], steps: int
+    ) -> tuple[LossMeans, list[float]]:
+        """The same after the steps from `start` on of a run of `steps`, and the mean of each record.
+
+        logged: the steps that have a record.
+        """
         means, first, recent = [], 0, self.recent
-        for at in logged:
-            means.append(recent.of_more(losses[first : at + 1]).value)
-            first, recent = at + 1, Mean()
-        return LossMeans(recent=recent.of_more(losses[first:])), means
+        for step in logged:
+            end = step - start + 1
+            means.append(recent.of_more(losses[first:end]).value)
+            first, recent = end, Mean()
+        recent = recent.of_more(losses[first:])
+        to_come = tail_start(steps) - start
+        tail = (Mean() if to_come >= 0 else self.tail).of_more(losses[max(0, to_come) :])
+        return LossMeans(recent=recent, tail=tail), means
+
+    def has_diverged(self, vocab_size: int) -> bool:
+        """Whether the tail is worse than any model that has learned something, or nothing, can be.
+
+        To guess among all tokens costs log V nats; a run of fewer than FEWEST steps tells nothing.
+        """
+        return self.tail.count >= FEWEST and self.tail.value > DIVERGED * math.log(vocab_size)
+
+
+def tail_start(steps: int) -> int:
+    """The first of the last steps of a run: a TAIL of it, and at least FEWEST."""
+    return max(0, steps - max(FEWEST, math.ceil(TAIL * steps)))

@@ -193,7 +193,7 @@ class Trainer:
             self._check_finite(self.done - 1, [val_loss], "validation loss")
             self.validation.remember(val_loss, self.engine, self.done)
             logged = sorted({*logged, self.done - 1})
-        self.losses, means = self.losses.after(losses, [step - start for step in logged])
+        self.losses, means = self.losses.after(start, losses, logged, train.steps)
         return [
             StepRecord(
                 step + 1,
@@ -247,9 +247,19 @@ class Trainer:
 
     def _diverged(self, what: str) -> TrainingDiverged:
         good = f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
-        return TrainingDiverged(
-            f"train: {what}; last good checkpoint: {good}; try a smaller `lr` (it was "
-            f"{self.config.train.lr:g}) or `clip_norm=1`"
+        return TrainingDiverged(f"train: {what}; last good checkpoint: {good}; {self._how_to_converge()}")
+
+    def _how_to_converge(self) -> str:
+        return f"try a smaller `lr` (it was {self.config.train.lr:g}) or `clip_norm=1`"
+
+    def why_diverged(self) -> str | None:
+        """Why a run that is at its end has not learned, though every number is finite; None if it has."""
+        vocab_size, tail = self.config.model.vocab_size, self.losses.tail
+        if not self.ended or not self.losses.has_diverged(vocab_size):
+            return None
+        return (
+            f"train: the run has diverged: its last {tail.count:,} steps have a mean loss of "
+            f"{tail.value:.4g}, where guessing has {math.log(vocab_size):.4g}; {self._how_to_converge()}"
         )
 
     def save(self) -> None:

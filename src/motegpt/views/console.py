@@ -246,6 +246,7 @@ class JsonReport(Report):
             interrupted=interrupted,
             run=None if folder is None else str(folder.path),
             best=None if best is None else {"step": best.step, "val_loss": loss},
+            diverged=self.trainer.why_diverged() is not None,
         )
 
     def _validation(self) -> dict[str, int] | None:

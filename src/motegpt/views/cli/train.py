@@ -24,7 +24,7 @@ from motegpt.engines import (
     default_engine,
     why_unavailable,
 )
-from motegpt.errors import UsageError
+from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.remarks import remarks_on
 from motegpt.source import corpus_of_run
@@ -184,6 +184,9 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
         for chunk in chunks:
             report.show(chunk)
     report.end(bool(interrupted))
+    why = trainer.why_diverged()
+    if why is not None:
+        raise TrainingDiverged(why)
     return 130 if interrupted else 0
 
 
