@@ -1,16 +1,97 @@
-"""What a user should know of a training before it begins, a line each."""
+"""What a user should know of a training before it begins or goes on, a line each."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from motegpt.schedule import learning_rate
+
 if TYPE_CHECKING:
+    from motegpt.config import DataConfig, TrainConfig
     from motegpt.train import Trainer
+
+RISE = 2.0  # a learning rate that resuming raises by no more than this is not worth a remark
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What block_size leaves of the documents a run learns from.
+
+    documents: how many of them lose their end; fitting: the block_size that keeps all.
+    """
+
+    block_size: int
+    documents: int
+    fitting: int
+
+
+def cut_of(documents: Sequence[str], data: DataConfig, block_size: int) -> Cut | None:
+    """What is cut off these documents, each between two special tokens; a stream is not cut."""
+    if data.format == "stream":
+        return None
+    beyond = {"targets": 1, "tokens": 2}[data.cut]  # tokens of a document's two ends that count in its block
+    cut = longest = 0
+    for document in documents:
+        size = len(document.encode() if data.tokenizer == "bytes" else document) + beyond
+        cut += size > block_size
+        longest = max(longest, size)
+    return Cut(block_size, cut, longest)
+
+
+def all_alike(documents: Sequence[str]) -> bool:
+    """Whether each is the same as the first."""
+    return all(document == documents[0] for document in documents)
 
 
 def remarks_on(trainer: Trainer) -> list[str]:
-    """All there is to remark on a training that is about to begin or to go on."""
-    return [remark for remark in (on_sample(trainer), on_patience(trainer)) if remark is not None]
+    """All there is to remark on a training; of its data when it begins, as they stay the same."""
+    data = [on_cut(trainer), on_one_document(trainer)] if trainer.done == 0 else []
+    rest = [on_warmup(trainer.config.train), on_sample(trainer), on_patience(trainer)]
+    return [remark for remark in [*data, *rest] if remark is not None]
+
+
+def on_cut(trainer: Trainer) -> str | None:
+    """That the model never sees the end of some documents."""
+    cut = trainer.cut
+    if cut is None or not cut.documents:
+        return None
+    lose = "document loses its end" if cut.documents == 1 else "documents lose their ends"
+    return f"{cut.documents:,} {lose} at block_size {cut.block_size}; `block_size={cut.fitting}` keeps all"
+
+
+def on_one_document(trainer: Trainer) -> str | None:
+    """That there is one text to repeat."""
+    if not trainer.alike:
+        return None
+    return "all documents are the same, so the model can only learn to repeat it; give it different ones"
+
+
+def on_warmup(train: TrainConfig) -> str | None:
+    """That the learning rate is still rising at the end."""
+    if train.warmup_steps < train.steps:
+        return None
+    return (
+        f"warm-up is all there is: the learning rate ends at {learning_rate(train, train.steps - 1):g} of "
+        f"{train.lr:g}, as warmup_steps is {train.warmup_steps:,} of {train.steps:,} steps; try "
+        f"`warmup_steps={train.steps // 10}`"
+    )
+
+
+def on_rise(before: TrainConfig, after: TrainConfig, done: int) -> str | None:
+    """That other settings, with which a run goes on after `done` steps, raise its learning rate."""
+    if done == 0:
+        return None
+    last, following = learning_rate(before, done - 1), learning_rate(after, done)
+    if following <= RISE * last:
+        return None
+    lr = 0.0 if after.lr_min else after.lr * last / following
+    repair = f"`lr={lr:.3g}` would go on from there" if lr else "a smaller `lr` would soften it"
+    return (
+        f"with these settings the learning rate rises from {last:.3g} at step {done:,} to {following:.3g} at "
+        f"step {done + 1:,}; {repair}"
+    )
 
 
 def on_sample(trainer: Trainer) -> str | None:

@@ -29,6 +29,7 @@ from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.evaluate import sequence_of
 from motegpt.losses import LossMeans
 from motegpt.parameters import initialise
+from motegpt.remarks import Cut, all_alike, cut_of
 from motegpt.rng import make_rng
 from motegpt.sampling import generate_in_turn, request_of
 from motegpt.schedule import learning_rate
@@ -85,7 +86,8 @@ class Chunk:
 class Trainer:
     """A run in memory: everything `prepare` or `resume` put together.
 
-    by_record: a chunk ends with every logged step, for who wants to look at the model there.
+    cut, alike: what block_size leaves of the documents, and whether they are all the same; by_record: a chunk
+    ends with every logged step, for who wants to look at the model there.
     """
 
     config: RunConfig
@@ -94,6 +96,8 @@ class Trainer:
     engine: Engine
     rng: Rng
     validation: Validation | None = None
+    cut: Cut | None = None
+    alike: bool = False
     folder: RunFolder | None = None
     by_record: bool = False
     losses: LossMeans = field(default_factory=LossMeans)
@@ -412,13 +416,15 @@ def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[st
 
 def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Trainer, Rng]:
     """A trainer before its first step, and its generator just after the shuffle."""
-    rng = make_rng(config.train.rng, config.train.seed)
+    rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
+    cut = cut_of(training, config.data, block_size)
+    alike = cut is not None and all_alike(training)
     if config.data.shuffle:
         rng.shuffle(training)
-    plan = plan_of(training, tokenizer, config.data, config.train, config.model.block_size)
+    plan = plan_of(training, tokenizer, config.data, config.train, block_size)
     validation = None
     if held_out:
         sequences = [sequence_of(text, tokenizer) for text in held_out]
-        validation = Validation(sequences, config.model.block_size, config.train.patience)
-    return Trainer(config, tokenizer, plan, engine_from(config), rng, validation), rng
+        validation = Validation(sequences, block_size, config.train.patience)
+    return Trainer(config, tokenizer, plan, engine_from(config), rng, validation, cut, alike), rng

@@ -7,6 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
@@ -228,6 +229,7 @@ class JsonReport(Report):
             engine=config.engine,
             steps=config.train.steps,
             done=self.trainer.done,
+            cut=None if self.trainer.cut is None else asdict(self.trainer.cut),
             validation=self._validation(),
         )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
 from types import FrameType
@@ -26,7 +26,7 @@ from motegpt.engines import (
 )
 from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.presets import DEFAULT_PRESET
-from motegpt.remarks import remarks_on
+from motegpt.remarks import on_rise, remarks_on
 from motegpt.source import corpus_of_run
 from motegpt.state import RunConfig
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
@@ -93,8 +93,7 @@ def command(
         trainer = _continue(resumed, data, given, engine, until, checkpoint)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    for text in remarks_on(trainer) if ranks.rank() == 0 else ():
-        console.remark(text)
+    _remark(remarks_on(trainer))
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
@@ -125,17 +124,23 @@ def _start(
     return trainer
 
 
+def _remark(texts: Iterable[str | None]) -> None:
+    """Say it once, however many processes train."""
+    for text in filter(None, texts if ranks.rank() == 0 else ()):
+        console.remark(text)
+
+
 def _say_fallback(engine: str) -> None:
     """Tell of an engine that nobody asked for and that is not the usual one."""
     if engine != PREFERRED:
-        console.remark(f"using the {engine} engine: {why_unavailable(PREFERRED)}")
+        _remark([f"using the {engine} engine: {why_unavailable(PREFERRED)}"])
 
 
-def _say_changes(before: RunConfig, after: RunConfig) -> None:
-    """Tell of an engine or a precision that is not the one the run has had."""
+def _say_changes(before: RunConfig, after: RunConfig, done: int) -> None:
+    """Tell of an engine or a precision that the run has not had, and of a learning rate that jumps."""
     was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
-    if was != now:
-        console.remark(f"going on with {now}, after {was}: last digits will differ")
+    moved = None if was == now else f"going on with {now}, after {was}: last digits will differ"
+    _remark([moved, on_rise(before.train, after.train, done)])
 
 
 def _continue(
@@ -155,7 +160,6 @@ def _continue(
         given = {"dtype": fitted["dtype"], **given}
     corpus = corpus_of_run(config, data, f"give it as DATA: motegpt train DATA --resume {shlex.quote(run)}")
     trainer = resume(folder, corpus, given, engine, checkpoint)
-    _say_changes(config, trainer.config)
     if trainer.done >= trainer.config.train.steps:
         raise UsageError(
             f"resume: {run} has done all of its {trainer.done} steps; a larger --steps makes it go on"
@@ -169,6 +173,7 @@ def _continue(
         raise UsageError(
             f"until: {run} has done {trainer.done} steps already; expected a later step, got {until}"
         )
+    _say_changes(config, trainer.config, trainer.done)
     return trainer
 
 
