@@ -9,6 +9,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,11 @@ class Plan(ABC):
     def tokens(self, start: int, count: int) -> int:
         """How many targets the steps start … start + count - 1 learn from."""
 
+    @property
+    @abstractmethod
+    def epoch(self) -> Fraction:
+        """How many steps learn from as much as there is."""
+
 
 @dataclass(frozen=True)
 class DocumentPlan(Plan):
@@ -84,6 +90,10 @@ class DocumentPlan(Plan):
 
     def tokens(self, start: int, count: int) -> int:
         return self._tokens_before(start + count) - self._tokens_before(start)
+
+    @property
+    def epoch(self) -> Fraction:
+        return Fraction(len(self.sequences), self.batch_size)
 
     def _tokens_before(self, step: int) -> int:
         rounds, rest = divmod(step * self.batch_size, len(self.sequences))
@@ -137,6 +147,10 @@ class WindowPlan(Plan):
 
     def tokens(self, start: int, count: int) -> int:
         return count * self.batch_size * self.block_size
+
+    @property
+    def epoch(self) -> Fraction:
+        return Fraction(len(self.stream) - 1, self.batch_size * self.block_size)
 
 
 def plan_of(

@@ -128,10 +128,28 @@ class DataConfig(ReadConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig(Settings):
-    """How the model learns, and what is reported on the way."""
+class Length(Settings):
+    """How long a training is."""
 
     steps: int = setting("Number of optimiser steps.", at_least=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LengthRequest(Length):
+    """The same, as it may be asked for."""
+
+    epochs: float | None = setting(
+        "Instead of steps: how many times to go through the training data.",
+        default=None,
+        above=0,
+        at_most=LARGEST_STEPS,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(Length):
+    """How the model learns, and what is reported on the way."""
+
     batch_size: int = setting("Documents a step.", at_least=1, at_most=LARGEST_SIZE)
     loss_mean: Literal["documents", "tokens"] = setting(
         "Mean over documents of each one's mean loss, or over all tokens of the batch.", default="documents"
@@ -225,6 +243,11 @@ class TrainConfig(Settings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TrainRequest(TrainConfig, LengthRequest):
+    """What may be asked of a training. Its epochs become steps as soon as the data are known (epochs.py)."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SampleConfig(Settings):
     """How text is drawn from the model. sampling/__init__.py has the order in which the settings act."""
 
@@ -293,20 +316,21 @@ class SampleConfig(Settings):
                 )
 
 
-SECTIONS: dict[str, type[Settings]] = {
+SECTIONS: dict[str, type[Settings]] = {  # as a run records them
     "model": ModelConfig,
     "data": DataConfig,
     "train": TrainConfig,
     "sample": SampleConfig,
 }
+REQUESTS: dict[str, type[Settings]] = {**SECTIONS, "train": TrainRequest}  # as a user may give them
 
 
 def section_of(name: str) -> str:
     """The section a setting belongs to; SettingError with the nearest name where there is none."""
-    for section, config in SECTIONS.items():
+    for section, config in REQUESTS.items():
         if name in kinds(config):
             return section
-    raise unknown_setting(name, (known for config in SECTIONS.values() for known in kinds(config)))
+    raise unknown_setting(name, (known for config in REQUESTS.values() for known in kinds(config)))
 
 
 def section_values(settings: Mapping[str, Any], section: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig, SampleConfig, section_of, section_values
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.engines import check_settings, default_engine
+from motegpt.epochs import laid_over
 from motegpt.errors import DataError, SettingError
 from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
@@ -109,7 +110,7 @@ class GPT:
         check_settings(engine, settings)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
-        merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
+        merged = fitting_dtype(engine, laid_over(settings_of(preset), settings), asked="dtype" in settings)
         data = DataConfig.of(section_values(merged, "data"))
         from_file = docs is None or isinstance(docs, str | Path)
         if not (from_file or isinstance(docs, Iterable)):

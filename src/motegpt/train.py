@@ -25,6 +25,7 @@ from motegpt.config import (
     section_values,
 )
 from motegpt.engines import engine_class, make_engine
+from motegpt.epochs import epochs_of, in_steps, laid_over
 from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.evaluate import sequence_of
 from motegpt.losses import LossMeans
@@ -337,21 +338,22 @@ def next_size(count: int, seconds: float) -> int:
 
 
 def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
-    """A fresh run: flat settings by name, as presets.settings_of gives them.
+    """A fresh run: flat settings by name, as presets.settings_of gives them; epochs, if any, win over steps.
 
     The generator is used in the order of the reference programs: shuffle, initialisation, samples.
     """
     for name in settings:
         section_of(name)
     data = DataConfig.of(section_values(settings, "data"))
-    train = TrainConfig.of(section_values(settings, "train"))
+    epochs, train_values = epochs_of(settings), section_values(settings, "train")
+    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     request_of(sample, tokenizer, model.block_size)
     source = Source(kind=corpus.kind, path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
-    trainer, rng = _assemble(config, tokenizer, corpus)
+    trainer, rng = _assemble(config, tokenizer, corpus, epochs)
     trainer.engine.load(initialise(model, rng))
     return trainer
 
@@ -365,11 +367,14 @@ def resume(
     after a checkpoint without means of the losses, whose best is a mean over documents.
     """
     before, tokenizer = folder.config(), folder.tokenizer()
+    changes = laid_over({}, changes)
     config = changed(before, changes, engine)
     check_same(corpus, config.source, "give the old data as DATA, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()
+    trainer, rng = _assemble(config, tokenizer, corpus, epochs_of(changes))
+    config = trainer.config
     longer = max(before, config, key=lambda one: one.train.steps)
     state = folder.trainer_state(longer, tokenizer, step)
     if state.done > config.train.steps:
@@ -377,7 +382,6 @@ def resume(
             f"steps: {folder.path} has done {state.done} already; expected at least as many, got "
             f"{config.train.steps}"
         )
-    trainer, rng = _assemble(config, tokenizer, corpus)
     rng.restore(state.rng)
     trainer.engine.load(state.parameters, state.optimizer)
     trainer.folder, trainer.done, trainer.saved_at = folder, state.done, time.monotonic()
@@ -414,8 +418,13 @@ def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[st
     return {**settings, "dtype": dtypes[0]}
 
 
-def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Trainer, Rng]:
-    """A trainer before its first step, and its generator just after the shuffle."""
+def _assemble(
+    config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, epochs: float | None
+) -> tuple[Trainer, Rng]:
+    """A trainer before its first step, and its generator just after the shuffle.
+
+    epochs: if they are given, the run has their steps instead of those of `config`.
+    """
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
     cut = cut_of(training, config.data, block_size)
@@ -423,6 +432,8 @@ def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[
     if config.data.shuffle:
         rng.shuffle(training)
     plan = plan_of(training, tokenizer, config.data, config.train, block_size)
+    if epochs is not None:
+        config = config.replace(train=config.train.replace(steps=in_steps(epochs, plan.epoch)))
     validation = None
     if held_out:
         sequences = [sequence_of(text, tokenizer) for text in held_out]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config import SECTIONS, section_of
+from motegpt.config import REQUESTS, section_of
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
@@ -61,7 +61,7 @@ def default_engine() -> str:
 def check_settings(engine: str, given: Mapping[str, Any]) -> None:
     """SettingError for a setting that was given and that the engine does not have; defaults may be given."""
     for name, value in given.items():
-        section = SECTIONS[section_of(name)]
+        section = REQUESTS[section_of(name)]
         kind = kinds(section)[name]
         if kind.engines and engine not in kind.engines and value != getattr(section, name):
             raise SettingError(

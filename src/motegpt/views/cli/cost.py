@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import click
@@ -19,6 +20,7 @@ from motegpt.cost import (
     operations_per_token,
     recomputed_per_token,
 )
+from motegpt.epochs import epochs_of, in_steps, laid_over
 from motegpt.errors import UsageError
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
@@ -27,11 +29,12 @@ from motegpt.views.cli.options import Sectioned, given_settings, merge, preset_n
 
 
 class Text(NamedTuple):
-    """What the data bring: tokens a document or window, and in all, if data were read."""
+    """What the data bring: tokens a document or window; if data were read, tokens and steps of an epoch."""
 
     vocab_size: int
     positions: float
-    tokens: int | None
+    tokens: int | None = None
+    epoch: Fraction | None = None
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -65,7 +68,7 @@ def command(
     in_file = file.pop("preset", None), file.pop("engine", None)  # whichever engine will train, all are told
     settings = merge(preset or in_file[0] or DEFAULT_PRESET, file, given_settings(flags))
     text = _text(data, vocab_size, settings)
-    model, train = model_and_training(settings, text.vocab_size)
+    model, train = model_and_training(_with_steps(settings, text.epoch), text.vocab_size)
     executions = [_execution(name, ranks, train, settings) for name in ([engine] if engine else TAPES)]
     facts = facts_of(model, train, text, executions, speed)
     if as_json:
@@ -73,6 +76,16 @@ def command(
         return
     for name, line in lines_of(facts):
         click.echo(f"{name:14} {line}".rstrip())
+
+
+def _with_steps(settings: dict[str, Any], epoch: Fraction | None) -> dict[str, Any]:
+    """The settings with the steps of their epochs, if they have any."""
+    epochs = epochs_of(settings)
+    if epochs is None:
+        return settings
+    if epoch is None:
+        raise UsageError("epochs: expected DATA to count them by, got --vocab-size; try --steps")
+    return laid_over(settings, {"steps": in_steps(epochs, epoch)})
 
 
 def facts_of(
@@ -165,7 +178,7 @@ def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) ->
     if vocab_size is None and data is None and options.tokenizer == "bytes":
         vocab_size = Tokenizer.of((), options.framing, options.tokenizer).vocab_size
     if vocab_size is not None:
-        return Text(vocab_size, float(settings["block_size"]), None)
+        return Text(vocab_size, float(settings["block_size"]))
     return _counted(data, settings, options)
 
 
@@ -176,11 +189,11 @@ def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) ->
 
     documents = read_corpus(data, options).documents
     tokenizer = Tokenizer.of(documents, options.framing, options.tokenizer)
-    model, train = model_and_training(settings, tokenizer.vocab_size)
+    model, train = model_and_training({**settings, "steps": 1}, tokenizer.vocab_size)
     learned, _ = split(documents, options, train.seed)
     plan = plan_of(learned, tokenizer, options, train, model.block_size)
     if isinstance(plan, WindowPlan):
-        return Text(tokenizer.vocab_size, float(model.block_size), len(plan.stream) - 1)
+        return Text(tokenizer.vocab_size, float(model.block_size), len(plan.stream) - 1, plan.epoch)
     assert isinstance(plan, DocumentPlan)
     tokens = sum(len(sequence) - 1 for sequence in plan.sequences)
-    return Text(tokenizer.vocab_size, tokens / len(plan.sequences), tokens)
+    return Text(tokenizer.vocab_size, tokens / len(plan.sequences), tokens, plan.epoch)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable
+from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
-from motegpt.config import SECTIONS, section_of
+from motegpt.config import REQUESTS, section_of
 from motegpt.engines import ENGINES
+from motegpt.epochs import laid_over
 from motegpt.errors import SettingError
 from motegpt.presets import PRESETS, settings_of
 from motegpt.settings import Kind, kinds, shortened, unknown_setting
@@ -87,7 +89,7 @@ NONE = object()  # said on the command line; None there means not said
 
 def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
     """Decorate a command with a flag for every setting of some sections."""
-    names = [name for section in sections for name in kinds(SECTIONS[section])]
+    names = [name for section in sections for name in kinds(REQUESTS[section])]
     return named_flags(name for name in names if name not in FOUND_FROM_DATA)
 
 
@@ -96,7 +98,7 @@ def named_flags(names: Iterable[str]) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         for name in reversed(list(names)):
-            command = _flag(name, kinds(SECTIONS[section_of(name)])[name])(command)
+            command = _flag(name, kinds(REQUESTS[section_of(name)])[name])(command)
         return command
 
     return decorate
@@ -123,9 +125,9 @@ def read_toml(path: str | None) -> dict[str, Any]:
         raise SettingError(f"{path}: expected a TOML file to read, got {error.strerror}") from None
     flat: dict[str, Any] = {}
     for key, value in values.items():
-        if key in SECTIONS and not isinstance(value, dict):
+        if key in REQUESTS and not isinstance(value, dict):
             raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {shortened(value)}")
-        entries = value.items() if key in SECTIONS else [(key, value)]
+        entries = value.items() if key in REQUESTS else [(key, value)]
         for name, setting in entries:
             _check_toml_name(path, key if name != key else None, name)
             flat[name] = None if setting == "none" and _can_be_off(name) else setting
@@ -148,16 +150,13 @@ def _can_be_off(name: str) -> bool:
     """Whether the word none switches a setting off, where a text could as well be that word."""
     if name in TOP_LEVEL:
         return False
-    kind = kinds(SECTIONS[section_of(name)])[name]
+    kind = kinds(REQUESTS[section_of(name)])[name]
     return kind.optional or kind.base is not str
 
 
 def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:
     """The preset's settings with the layers laid over it, the last on top."""
-    merged = settings_of(preset)
-    for layer in layers:
-        merged.update(layer)
-    return merged
+    return reduce(laid_over, layers, settings_of(preset))
 
 
 def preset_names() -> list[str]:
@@ -171,9 +170,9 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
         return
     if name in FOUND_FROM_DATA:
         raise SettingError(f"{path}: {name} is found from the data and cannot be set")
-    known = [setting for section in SECTIONS.values() for setting in kinds(section)]
+    known = [setting for section in REQUESTS.values() for setting in kinds(section)]
     if name not in known:
-        error = unknown_setting(name, [*known, *TOP_LEVEL, *SECTIONS])
+        error = unknown_setting(name, [*known, *TOP_LEVEL, *REQUESTS])
         raise SettingError(f"{path}: {error}")
     if table is not None and section_of(name) != table:
         raise SettingError(f"{path}: {name} belongs in [{section_of(name)}], not in [{table}]")

@@ -24,6 +24,7 @@ from motegpt.engines import (
     default_engine,
     why_unavailable,
 )
+from motegpt.epochs import laid_over
 from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.remarks import on_rise, remarks_on
@@ -79,7 +80,7 @@ def command(
     file = read_toml(config)
     in_file = file.pop("preset", None), file.pop("engine", None)
     preset, engine = preset or in_file[0], engine or in_file[1]
-    given = {**file, **given_settings(flags)}
+    given = laid_over(file, given_settings(flags))
     if checkpoint is not None and resumed is None:
         raise UsageError("checkpoint: expected the run to go back in, --resume RUN, got none")
     engine = _engine_for_all(engine)

@@ -1,0 +1,129 @@
+"""The length of a training in epochs: from documents and tokens to steps, wherever settings come from."""
+
+import json
+from fractions import Fraction
+
+import pytest
+
+from motegpt.batches import DocumentPlan, WindowPlan
+from motegpt.documents import corpus_of
+from motegpt.epochs import in_steps, laid_over
+from motegpt.errors import SettingError
+from motegpt.gpt import GPT
+from motegpt.presets import settings_of
+from motegpt.split import split_documents
+from motegpt.train import prepare
+
+QUICK = ("--engine", "array", "-n", 1)
+NAMES = [f"{a}{b}" for a in "abcdef" for b in ("nna", "lex", "ob", "ria", "m")]  # 30 of them
+
+
+def test_the_steps_of_an_epoch():
+    assert DocumentPlan([[0, 1]] * 30, 4, "documents").epoch == Fraction(30, 4)
+    assert WindowPlan(list(range(101)), 5, 4, "documents", 0).epoch == 5
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"), [(1.0, 8), (2.0, 15), (0.1, 1), (1e-9, 1), (0.4, 3), (1e6, 7_500_000)]
+)
+def test_epochs_are_rounded_up_as_they_are_written(epochs, steps):
+    assert in_steps(epochs, Fraction(30, 4)) == steps
+
+
+def steps_of(**changes):
+    documents = ["\n".join(NAMES)] if changes.get("format") == "stream" else NAMES
+    return prepare(corpus_of(documents), {**settings_of("microgpt"), **changes}, "array").config.train.steps
+
+
+def test_documents_are_counted_after_the_split():
+    training, held_out = split_documents(NAMES, 0.2, 42)
+    assert (len(training), len(held_out)) == (24, 6)
+    assert steps_of(epochs=3.0) == 90
+    assert steps_of(epochs=3.0, val_fraction=0.2) == 72
+    assert steps_of(epochs=3.0, val_fraction=0.2, batch_size=5) == 15
+    assert steps_of(epochs=0.5, batch_size=7) == 3
+
+
+def test_a_stream_is_counted_by_its_targets():
+    targets = len("\n".join(NAMES)) - 1
+    assert steps_of(epochs=1.0, format="stream", block_size=targets) == 1
+    assert steps_of(epochs=2.0, format="stream", block_size=8, batch_size=2) == -(-2 * targets // 16)
+
+
+def test_the_upper_layer_has_its_length_and_both_are_one_too_many():
+    below = {"steps": 1000, "lr": 0.1}
+    assert laid_over(below, {"epochs": 2.0}) == {"lr": 0.1, "epochs": 2.0}
+    assert laid_over({"epochs": 2.0, "lr": 0.1}, {"steps": 5}) == {"lr": 0.1, "steps": 5}
+    assert laid_over(below, {"epochs": None, "lr": 0.2}) == {"steps": 1000, "lr": 0.2, "epochs": None}
+    with pytest.raises(
+        SettingError, match="expected the length of a training once, got `steps=5` and `epochs=2"
+    ):
+        laid_over(below, {"steps": 5, "epochs": 2.0})
+
+
+def test_a_run_records_steps_alone(motegpt, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    (tmp_path / "epochs.toml").write_text("[train]\nepochs = 0.5\n")
+    (tmp_path / "steps.toml").write_text("steps = 7\n")
+    for name, words in (
+        ("flag", ["--epochs", 0.5]),
+        ("table", ["--config", "epochs.toml"]),
+        ("flag over file", ["--config", "steps.toml", "--epochs", 0.5]),
+    ):
+        assert motegpt("train", "names.txt", *QUICK, *words, "--out", name).code == 0
+        train = json.loads((tmp_path / name / "config.json").read_text())["train"]
+        assert (train["steps"], "epochs" in train) == (15, False)
+    ended = motegpt("train", "names.txt", *QUICK, "--config", "epochs.toml", "--steps", 4, "--out", "steps")
+    assert json.loads((tmp_path / "steps" / "config.json").read_text())["train"]["steps"] == 4, ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--epochs", 2, "--steps", 5], "got --steps 5 and --epochs 2.0; leave one out"),
+        (
+            ["--epochs", 0],
+            "epochs: expected a number above 0 and at most 4,398,046,511,104, or none, got 0.0",
+        ),
+        (["--epochs", "nan"], "epochs: expected a number above 0"),
+        (["--epochs", 1e300], "epochs: expected a number above 0 and at most"),
+        (["--epochs", 1e12], "steps: expected at most 4,398,046,511,104, got 98,"),
+    ],
+    ids=str,
+)
+def test_wrong_lengths_are_one_line(motegpt, tmp_path, words, said):
+    ended = motegpt("train", *QUICK, *words, "--out", "run")
+    assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
+    assert said in ended.err
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_is_made_longer_by_epochs(motegpt, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    assert motegpt("train", "names.txt", *QUICK, "--epochs", 1, "--out", "run").code == 0
+    ended = motegpt("train", "--resume", "run", "--epochs", 1.5)
+    assert ended.code == 0, ended.err
+    assert "step   45 /   45" in ended.out
+    fewer = motegpt("train", "--resume", "run", "--epochs", 1)
+    assert (fewer.code, fewer.err.count("\n")) == (2, 1)
+    both = motegpt("train", "--resume", "run", "--epochs", 2, "--steps", 70)
+    assert (both.code, both.err.count("\n")) == (2, 1)
+
+
+def test_epochs_in_python():
+    assert GPT.train(NAMES, epochs=0.5, engine="array").config.train.steps == 15
+    assert GPT.train(NAMES, epochs=None, steps=3, engine="array").config.train.steps == 3
+    with pytest.raises(SettingError, match="leave one out"):
+        GPT.train(NAMES, epochs=1, steps=3)
+    with pytest.raises(SettingError, match=r"epochs: expected a number above 0 .* got '2'"):
+        GPT.train(NAMES, epochs="2")
+
+
+def test_the_cost_of_epochs(motegpt, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    facts = json.loads(motegpt("cost", "names.txt", "--epochs", 4, "--json").out)
+    assert facts["steps"] == 120
+    assert facts["tokens"]["total"] == pytest.approx(4 * facts["tokens"]["data"])
+    ended = motegpt("cost", "--vocab-size", 27, "--epochs", 4)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "epochs: expected DATA to count them by" in ended.err
