@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from motegpt.errors import SettingError
 from motegpt.parameters import parameter_count
+from motegpt.processors import MOST_THREADS
 from motegpt.settings import Settings, kinds, setting, unknown_setting
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
@@ -178,10 +179,10 @@ class TrainConfig(Length):
     )
     dtype: Literal["float64", "float32"] = setting("Precision of the arithmetic.")
     threads: int | None = setting(
-        "Native and torch: most threads of the processor; as many as help if none.",
+        "Native and torch: most threads of the processor; as many as help and are allowed if none.",
         default=None,
         at_least=1,
-        at_most=256,
+        at_most=MOST_THREADS,
         engines=("native", "torch"),
     )
     checkpoint_activations: bool = setting(

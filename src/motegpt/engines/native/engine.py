@@ -13,6 +13,7 @@ from motegpt.batches import DocumentPlan, WindowPlan
 from motegpt.engines.base import Decoder, Engine, OptimizerState
 from motegpt.engines.native import _core
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
+from motegpt.processors import available_processors
 from motegpt.schedule import adam_rates_of_chunk
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class NativeEngine(Engine):
         }
         self._core = _core.Model(
             **self._shape,
-            threads=train.threads or 0,
+            threads=train.threads or available_processors(),
             checkpoint_activations=train.checkpoint_activations,
         )
         self._plan: PlanInCore | None = None

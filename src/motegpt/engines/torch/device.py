@@ -12,6 +12,7 @@ import torch
 
 from motegpt.errors import OutOfMemory, SettingError
 from motegpt.parameters import parameter_count
+from motegpt.processors import available_processors
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig, TrainConfig
@@ -83,20 +84,24 @@ def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
 
 
 @contextmanager
-def processor_threads(threads: int | None) -> Iterator[None]:
-    """Let PyTorch use at most so many threads of the processor, while this lasts; None: as it likes."""
+def processor_threads(threads: int) -> Iterator[None]:
+    """Let PyTorch use at most so many threads of the processor, while this lasts."""
     before = torch.get_num_threads()
-    torch.set_num_threads(threads or before)
+    torch.set_num_threads(threads)
     try:
         yield
     finally:
         torch.set_num_threads(before)
 
 
-def fitting_threads(model: ModelConfig, train: TrainConfig) -> int | None:
-    """The setting; without one a single thread where a step is so small that a second brings nothing."""
+def fitting_threads(model: ModelConfig, train: TrainConfig) -> int:
+    """The setting; without one a single thread where a step is so small that a second brings nothing, else as
+    many as PyTorch takes, but no more than there are processors for this process.
+    """
     operations = 6.0 * parameter_count(model) * train.batch_size * model.block_size
-    return train.threads or (1 if operations < ONE_THREAD_BELOW else None)
+    if train.threads is not None:
+        return train.threads
+    return 1 if operations < ONE_THREAD_BELOW else min(torch.get_num_threads(), available_processors())
 
 
 @contextmanager

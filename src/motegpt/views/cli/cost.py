@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -24,6 +23,7 @@ from motegpt.epochs import epochs_of, in_steps, laid_over
 from motegpt.errors import UsageError
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
+from motegpt.processors import available_processors
 from motegpt.tokenizer import Tokenizer
 from motegpt.views.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
 
@@ -158,7 +158,7 @@ def _memory(model: ModelConfig, train: TrainConfig, execution: Execution, positi
 
 def _execution(engine: str, ranks: int, train: TrainConfig, settings: dict[str, Any]) -> Execution:
     """How an engine carries the settings out; only torch has ranks, and settings for parts and precision."""
-    threads = train.threads or os.cpu_count() or 1
+    threads = train.threads or available_processors()
     if engine != "torch":
         return Execution(engine, threads if engine == "native" else 1)
     return Execution(
