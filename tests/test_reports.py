@@ -56,11 +56,13 @@ def test_any_other_run_prints_the_means_since_the_line_before(motegpt, tmp_path,
     assert printed_losses(ended.out)[1:] != [round(record["loss"], 4) for record in records][1:]
 
 
-def test_quiet_says_nothing_and_does_the_same(motegpt, tmp_path):
-    loud = motegpt("train", *QUICK, "--out", "loud")
-    quiet = motegpt("train", *QUICK, "--out", "quiet", "--quiet")
-    assert (quiet.code, quiet.out, quiet.err) == (0, "", "")
-    assert loud.out != ""
+def test_quiet_prints_the_last_samples_alone_and_does_the_same(motegpt, tmp_path):
+    words = ("train", *QUICK, "--sample-every", 3)
+    loud, quiet = motegpt(*words, "--out", "loud"), motegpt(*words, "--out", "quiet", "--quiet")
+    assert (quiet.code, quiet.err) == (0, "")
+    assert quiet.out.splitlines() == loud.out.splitlines()[-2:]
+    assert [line[:11] for line in quiet.out.splitlines()] == ["sample  1: ", "sample  2: "]
+    assert motegpt("train", *QUICK, "--until", 2, "--quiet", "--out", "part").out == ""
     for name in ("model.safetensors", "trainer.safetensors", "metrics.jsonl"):
         assert (tmp_path / "quiet" / name).read_bytes() == (tmp_path / "loud" / name).read_bytes()
     wrong = motegpt("train", "none.txt", "--quiet")

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 CHUNK_SECONDS = 0.1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class StepRecord:
     """One logged step: counted from 1; loss in nats before its update; tokens learned from so far.
 
@@ -216,11 +216,14 @@ class Trainer:
 
         What is at its end is saved first, and not again, as drawing may take long or be interrupted.
         """
-        engine = self.engine
         if self.ended:
             self.save()
-            engine = self._engine_of_best()
-        return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng)
+            return self.samples_of_best()
+        return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng)
+
+    def samples_of_best(self) -> list[str]:
+        """Draw samples with the best parameters so far."""
+        return generate_in_turn(self._engine_of_best(), self.tokenizer, self.config.sample, self.rng)
 
     def val_loss_of_best(self) -> float | None:
         """The loss of the best parameters on all held-out data, in nats per token, as `motegpt eval` has it;

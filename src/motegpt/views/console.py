@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
@@ -102,7 +103,7 @@ def sample_lines(samples: Sequence[str]) -> list[str]:
 
 
 class Report:
-    """What the train command tells of its progress; this one nothing."""
+    """What the train command tells of its progress; this one results and errors alone, for --quiet."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -118,9 +119,25 @@ class Report:
 
     def show(self, chunk: Chunk) -> None:
         """Some steps were done."""
+        if chunk.ended and chunk.samples is not None:
+            self.show_samples(chunk.samples)
+
+    def show_samples(self, samples: Sequence[str]) -> None:
+        """What the model generates at the end of the training; not while the report is entered."""
+        for line in sample_lines(samples):
+            say(line)
 
     def end(self, interrupted: bool) -> None:
         """The run has stopped, and is saved if it has a folder; said after the report was left."""
+        if interrupted:
+            click.echo(harmless(f"interrupted after step {self.trainer.done}; {self._next()}"), err=True)
+
+    def _next(self) -> str:
+        """What to type to go on."""
+        if self.trainer.folder is None:
+            return "nothing was saved"
+        path = shlex.quote(str(self.trainer.folder.path))
+        return f"motegpt sample {path}" if self.trainer.ended else f"motegpt train --resume {path}"
 
 
 class PlainReport(Report):
@@ -153,6 +170,10 @@ class PlainReport(Report):
             lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples)
         return lines
 
+    def show_samples(self, samples: Sequence[str]) -> None:
+        say(INFERENCE)
+        super().show_samples(samples)
+
     def end(self, interrupted: bool) -> None:
         folder, best, done = self.trainer.folder, self.trainer.best, self.trainer.done
         if folder is not None:
@@ -164,11 +185,7 @@ class PlainReport(Report):
             train = self.trainer.config.train
             if best.step == 1 and best.waited and (train.eval_every or train.log_every) > 1:
                 remark("that model has hardly begun: a smaller --eval-every may find a better one")
-        if interrupted:
-            how = "--out RUN would have saved it"
-            if folder is not None:
-                how = f"motegpt train --resume {shlex.quote(str(folder.path))}"
-            remark(f"interrupted after step {done}; {how}")
+        super().end(interrupted)
 
     def _loss_of_best(self, best: Best, interrupted: bool) -> str:
         """validation loss 2.0006: on all held-out data, unless the user is waiting for the end."""
@@ -190,12 +207,12 @@ class LiveReport(PlainReport):
         self._progress: Any = Progress(
             TextColumn("{task.completed:.0f}/{task.total:.0f}"),
             BarColumn(bar_width=None),
-            TextColumn("loss {task.fields[loss]:.3f} · {task.fields[speed]}"),
+            TextColumn("{task.fields[status]}"),
             TimeRemainingColumn(compact=True),
             transient=True,
         )
         total, done = self.trainer.config.train.steps, self.trainer.done
-        self._task = self._progress.add_task("", total=total, completed=done, loss=float("nan"), speed="")
+        self._task = self._progress.add_task("", total=total, completed=done, status="")
         self._began: float = time.perf_counter()
         self._first, self._tokens = done, 0
         self._progress.__enter__()
@@ -209,9 +226,9 @@ class LiveReport(PlainReport):
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
         share = utilisation(self.trainer, tokens)
-        speed = f"{short_number(steps)} steps/s · {short_number(tokens)} tokens/s"
-        speed += "" if share is None else f" · {share:.0%} MFU"
-        self._progress.update(self._task, completed=chunk.done, loss=chunk.losses[-1], speed=speed)
+        words = [f"loss {fmean(chunk.losses):.3f}", f"{short_number(steps)} steps/s"]
+        words += [f"{short_number(tokens)} tokens/s", *([] if share is None else [f"{share:.0%} MFU"])]
+        self._progress.update(self._task, completed=chunk.done, status=" · ".join(words))
         for line in self.lines(chunk):
             self._progress.console.print(harmless(line), markup=False, highlight=False, soft_wrap=True)
 
@@ -237,7 +254,10 @@ class JsonReport(Report):
         for record in chunk.records:
             self._say("step", **record.values())
         if chunk.samples is not None:
-            self._say("samples", step=chunk.done, samples=chunk.samples)
+            self.show_samples(chunk.samples)
+
+    def show_samples(self, samples: Sequence[str]) -> None:
+        self._say("samples", step=self.trainer.done, samples=samples)
 
     def end(self, interrupted: bool) -> None:
         folder, best = self.trainer.folder, self.trainer.best

@@ -30,7 +30,7 @@ from motegpt.presets import DEFAULT_PRESET
 from motegpt.remarks import on_rise, remarks_on
 from motegpt.source import corpus_of_run
 from motegpt.state import RunConfig
-from motegpt.train import Trainer, fitting_dtype, prepare, resume
+from motegpt.train import StepRecord, Trainer, fitting_dtype, prepare, resume
 from motegpt.views import console
 from motegpt.views.cli.options import (
     Sectioned,
@@ -41,6 +41,7 @@ from motegpt.views.cli.options import (
     setting_flags,
 )
 from motegpt.views.cli.processes import ENDINGS, follow, lead
+from motegpt.views.cli.rescue import finish
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -180,7 +181,7 @@ def _continue(
 
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Run it with a report; returns the exit code."""
-    report = console.report_for(trainer, as_json)
+    report, records = console.report_for(trainer, as_json), list[StepRecord]()
     report.begin()
     with (
         _interrupt_flag() as interrupted,
@@ -189,7 +190,8 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     ):
         for chunk in chunks:
             report.show(chunk)
-    report.end(bool(interrupted))
+            records += chunk.records if trainer.folder is None else ()
+    finish(trainer, report, records, interrupted)
     why = trainer.why_diverged()
     if why is not None:
         raise TrainingDiverged(why)
