@@ -9,7 +9,6 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from functools import cached_property
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,8 @@ from motegpt.errors import DataError
 from motegpt.rng import splitmix64
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from motegpt.config import DataConfig, TrainConfig
     from motegpt.tokenizer import Tokenizer
 
@@ -93,6 +94,8 @@ class DocumentPlan(Plan):
 
     @property
     def epoch(self) -> Fraction:
+        from fractions import Fraction
+
         return Fraction(len(self.sequences), self.batch_size)
 
     def _tokens_before(self, step: int) -> int:
@@ -150,6 +153,8 @@ class WindowPlan(Plan):
 
     @property
     def epoch(self) -> Fraction:
+        from fractions import Fraction
+
         return Fraction(len(self.stream) - 1, self.batch_size * self.block_size)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from fractions import Fraction
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motegpt.config import TrainRequest
 from motegpt.errors import SettingError
 from motegpt.settings import kinds
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -36,7 +38,10 @@ def epochs_of(settings: Mapping[str, Any]) -> float | None:
 def in_steps(epochs: float, epoch: Fraction) -> int:
     """The steps of a training of so many epochs; epoch: how many steps go once through the data.
 
+    >>> from fractions import Fraction
     >>> in_steps(0.1, Fraction(30))
     3
     """
+    from fractions import Fraction
+
     return math.ceil(Fraction(str(epochs)) * epoch)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
@@ -226,7 +226,7 @@ class LiveReport(PlainReport):
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
         share = utilisation(self.trainer, tokens)
-        words = [f"loss {fmean(chunk.losses):.3f}", f"{short_number(steps)} steps/s"]
+        words = [f"loss {math.fsum(chunk.losses) / len(chunk.losses):.3f}", f"{short_number(steps)} steps/s"]
         words += [f"{short_number(tokens)} tokens/s", *([] if share is None else [f"{share:.0%} MFU"])]
         self._progress.update(self._task, completed=chunk.done, status=" · ".join(words))
         for line in self.lines(chunk):

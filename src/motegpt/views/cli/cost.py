@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -26,6 +25,9 @@ from motegpt.presets import DEFAULT_PRESET
 from motegpt.processors import available_processors
 from motegpt.tokenizer import Tokenizer
 from motegpt.views.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
+
+if TYPE_CHECKING:
+    from fractions import Fraction
 
 
 class Text(NamedTuple):

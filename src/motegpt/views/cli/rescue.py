@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -38,6 +37,8 @@ def finish(
 
 def rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
     """Save a run into a fresh folder under the system's folder for temporary files."""
+    import tempfile
+
     try:
         folder = RunFolder.create(tempfile.mkdtemp(prefix=PREFIX), trainer.config, trainer.tokenizer)
         folder.append_metrics(record.values() for record in records)
