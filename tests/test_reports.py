@@ -35,9 +35,10 @@ def printed_losses(out):
     return [float(loss) for loss in re.findall(r"^step +\d+ / +\d+ \| loss (\S+)", out, re.MULTILINE)]
 
 
+@pytest.mark.parametrize("engine", ["scalar", "array"])  # the scalar one has double precision alone
 @pytest.mark.parametrize("preset", ["microgpt", "oxidized", "zeroclaw"])
-def test_a_run_of_a_reference_program_prints_the_losses_of_single_steps(motegpt, tmp_path, preset):
-    words = ("train", "--preset", preset, "--engine", "array", "--until", 9, "--log-every", 4)
+def test_a_run_of_a_reference_program_prints_the_losses_of_single_steps(motegpt, tmp_path, preset, engine):
+    words = ("train", "--preset", preset, "--engine", engine, "--until", 9, "--log-every", 4)
     for name, more in (("plain", ()), ("more", ("--checkpoint-every", 3, "--keep", 2, "-n", 3))):
         ended = motegpt(*words, *more, "--out", name)
         records = RunFolder(tmp_path / name).metrics()

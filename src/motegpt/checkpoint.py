@@ -3,7 +3,7 @@
     config.json          every setting, and which data they were used on      (replaced on resuming)
     tokenizer.json       the alphabet and the framing                          (written once)
     metrics.jsonl        one JSON object a logged step                         (appended)
-    trainer.safetensors  parameters, Adam's moments, step and generator state  (replaced whole)
+    trainer.safetensors  parameters, Adam's moments, step, generator, losses   (replaced whole)
     model.safetensors    the parameters to sample from: the best, or the last  (replaced whole)
     checkpoint-*         earlier states of the trainer, if some are to be kept (named by their step)
     .lock                held by the process that trains here

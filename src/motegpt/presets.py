@@ -130,8 +130,12 @@ def expected_settings(preset: str) -> dict[str, Any]:
 
 
 def reference_of(config: RunConfig) -> str | None:
-    """The preset whose program learns exactly as this run does, on whatever data; None if none does."""
+    """The preset whose program learns as this run does, on whatever data; None if none does.
+
+    In whatever precision: an engine may not have that of the preset.
+    """
     found = learning_settings(config)
+    del found["dtype"]
     for preset in PRESETS:
         expected = expected_settings(preset)
         if all(expected[name] == value for name, value in found.items()):

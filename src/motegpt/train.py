@@ -349,7 +349,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
         section_of(name)
     data = DataConfig.of(section_values(settings, "data"))
     epochs, train_values = epochs_of(settings), section_values(settings, "train")
-    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})
+    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})  # for now
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine
 
 # Targets that an evaluation during training looks at. Their losses have a standard deviation of some 1.2
-# nats, so that the mean is known to two hundredths of a nat; it takes about as long as 200 steps of a name.
+# nats, so that the mean is known to two hundredths of a nat; it takes as long as some 300 steps of a name.
 SAMPLE = 4096
 
 

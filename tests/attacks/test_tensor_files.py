@@ -141,7 +141,7 @@ def test_extreme_numbers_say_that_the_model_is_damaged_or_work(run, tmp_path, va
                 command(words[0], str(copy), *words[1:], "--engine", engine)
 
 
-@pytest.mark.parametrize("key", ["format", "done", "rng", "best", "tokenizer"])
+@pytest.mark.parametrize("key", ["format", "done", "rng", "best", "losses", "tokenizer"])
 @pytest.mark.parametrize("generator", ["python", "lcg", "xoshiro128+"])
 def test_every_entry_of_a_trainer_with_every_odd_value(tmp_path, key, generator):
     run = make_run(tmp_path, rng=generator)

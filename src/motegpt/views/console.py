@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import shlex
 import sys
 import time
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
+from motegpt.losses import Mean
 from motegpt.parameters import parameter_count
 from motegpt.presets import reference_of
 from motegpt.views.text import short_number, with_flags
@@ -226,7 +226,7 @@ class LiveReport(PlainReport):
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
         share = utilisation(self.trainer, tokens)
-        words = [f"loss {math.fsum(chunk.losses) / len(chunk.losses):.3f}", f"{short_number(steps)} steps/s"]
+        words = [f"loss {Mean().of_more(chunk.losses).value:.3f}", f"{short_number(steps)} steps/s"]
         words += [f"{short_number(tokens)} tokens/s", *([] if share is None else [f"{share:.0%} MFU"])]
         self._progress.update(self._task, completed=chunk.done, status=" · ".join(words))
         for line in self.lines(chunk):
