@@ -119,19 +119,20 @@ def test_a_longer_run_is_judged_by_its_own_last_steps():
 
 
 def test_a_checkpoint_without_means_can_be_resumed(tmp_path, monkeypatch):
-    """As it was written before there were any; its best loss was another mean, and is forgotten."""
+    """As it was written before there were any; its best loss was another mean."""
     trainer, write = begin(tmp_path, "run", val_fraction=0.2), RunFolder._write_tensors
 
-    def without(folder, name, tensors, metadata):
-        write(folder, name, tensors, {key: value for key, value in metadata.items() if key != "losses"})
+    def as_before(folder, name, tensors, metadata):
+        kept = {key: value for key, value in metadata.items() if key != "losses"}
+        write(folder, name, tensors, {**kept, "best": kept.get("best") and {**kept["best"], "loss": 0.5}})
 
-    monkeypatch.setattr(RunFolder, "_write_tensors", without)
+    monkeypatch.setattr(RunFolder, "_write_tensors", as_before)
     finish(trainer, until=8)
     monkeypatch.undo()
     state = trainer.folder.trainer_state(trainer.config, trainer.tokenizer)
-    assert (state.losses, state.best.step) == (None, 6)
+    assert (state.losses, state.best.step, state.best.loss) == (None, 6, 0.5)
     again = resume(RunFolder(tmp_path / "run"), read_corpus(None), {}, None)
-    assert again.best is None
+    assert again.best == trainer.best
     records = [record for chunk in finish(again) for record in chunk.records]
     assert [record.step for record in records] == [9, 12]
     assert records[0].mean_loss == records[0].loss

@@ -233,6 +233,12 @@ class Trainer:
             return None
         return self.validation.loss_on_all(self._engine_of_best())
 
+    def evaluate_best_again(self) -> None:
+        """Take the loss of the best parameters anew: that of an older checkpoint is a mean over documents."""
+        if self.validation is not None and self.validation.best is not None:
+            loss = self.validation.loss(self._engine_of_best())
+            self.validation.best = self.validation.best.replace(loss=loss)
+
     def _engine_of_best(self) -> Engine:
         """The engine that trains, or one beside it where other parameters than its own may be the best."""
         if self.validation is None:
@@ -366,8 +372,7 @@ def resume(
 ) -> Trainer:
     """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on.
 
-    step: go back to the kept checkpoint of that step instead. The best so far is then judged anew, as it is
-    after a checkpoint without means of the losses, whose best is a mean over documents.
+    step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
     """
     before, tokenizer = folder.config(), folder.tokenizer()
     changes = laid_over({}, changes)
@@ -391,8 +396,10 @@ def resume(
     trainer.losses = state.losses or LossMeans()
     if step is None:
         trainer.saved = state.done
-        if trainer.validation is not None and state.losses is not None:
+        if trainer.validation is not None and state.best is not None:
             trainer.validation.best = state.best
+            if state.losses is None:
+                trainer.evaluate_best_again()
     return trainer
 
 
