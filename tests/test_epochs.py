@@ -28,6 +28,7 @@ def test_the_steps_of_an_epoch():
 )
 def test_epochs_are_rounded_up_as_they_are_written(epochs, steps):
     assert in_steps(epochs, Fraction(30, 4)) == steps
+    assert in_steps(0.07, Fraction(100)) == 7
 
 
 def steps_of(**changes):

@@ -39,8 +39,8 @@ def in_steps(epochs: float, epoch: Fraction) -> int:
     """The steps of a training of so many epochs; epoch: how many steps go once through the data.
 
     >>> from fractions import Fraction
-    >>> in_steps(0.1, Fraction(30))
-    3
+    >>> in_steps(0.07, Fraction(100))  # in binary floating point 8, as 0.07 * 100 is above 7
+    7
     """
     from fractions import Fraction
 

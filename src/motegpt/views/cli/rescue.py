@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from motegpt.checkpoint import RunFolder
@@ -30,9 +31,20 @@ def finish(
         if lost:
             rescue(trainer, records)
         if lost and interrupted[0] == signal.SIGINT and not trainer.ended:
-            report.show_samples(trainer.samples_of_best())
+            with _ctrl_c_raises():
+                report.show_samples(trainer.samples_of_best())
     finally:
         report.end(bool(interrupted))
+
+
+@contextmanager
+def _ctrl_c_raises() -> Iterator[None]:
+    """Let Ctrl-C raise KeyboardInterrupt, also in a process that was started to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
