@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from motegpt.documents import Corpus, read_corpus
+from motegpt.corpus import Corpus, read_corpus
 from motegpt.engines import default_engine
 from motegpt.train import Trainer, prepare
 from motegpt.views.cli.options import merge, read_toml

@@ -2,7 +2,8 @@
 
 import pytest
 
-from motegpt.batches import Batch, DocumentPlan, cut_sequences
+from motegpt.batches import Batch, DocumentPlan, longest_sequence
+from motegpt.sequences import TokenSequences
 
 
 def test_documents_are_taken_in_turn_round_and_round():
@@ -17,8 +18,17 @@ def test_the_plan_can_be_entered_at_any_step():
 
 def test_cuts_as_the_presets_say():
     sequence = list(range(20))
-    assert cut_sequences([sequence], 8, "targets") == [sequence[:9]]  # 8 inputs, 8 targets
-    assert cut_sequences([sequence], 8, "tokens") == [sequence[:8]]  # 7 inputs, 7 targets
+    whole = TokenSequences.of([sequence, [1, 2]])
+    assert whole.cut_to(longest_sequence(8, "targets")) == [sequence[:9], [1, 2]]  # 8 inputs, 8 targets
+    assert whole.cut_to(longest_sequence(8, "tokens")) == [sequence[:8], [1, 2]]  # 7 inputs, 7 targets
+    with pytest.raises(ValueError, match="expected targets or tokens, got documents"):
+        longest_sequence(8, "documents")
+
+
+def test_an_order_is_gone_through():
+    plan = DocumentPlan([[0, 1], [0, 2, 3], [0, 4]], 2, "documents", order=[2, 1, 0])
+    assert [plan.indices(step) for step in range(3)] == [[2, 1], [0, 2], [1, 0]]
+    assert [plan.tokens(step, 1) for step in range(3)] == [3, 2, 3]
 
 
 def test_inputs_and_targets_are_one_apart():

@@ -85,6 +85,7 @@ OTHER_VALUES = {
     "n_layer": 2, "n_embd": 12, "n_head": 2, "block_size": 9, "activation": "squared_relu", "tied": True,
     "embedding_norm": False, "norm_eps": 0.001, "init_std": 0.03, "zero_init": True, "framing": "bos_eos",
     "cut": "tokens", "shuffle": False, "deduplicate": True, "format": "text", "column": "emma",
+    "header": True, "delimiter": "n", "encoding": "ascii",
     "normalise": "nfc", "tokenizer": "bytes", "steps": 2, "batch_size": 3,
     "loss_mean": "tokens", "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1,
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
@@ -99,6 +100,7 @@ OTHER_VALUES = {
 }  # fmt: skip
 NEEDED_BESIDE = {
     "column": ("--format", "csv"),  # the first built-in name is the header then
+    "header": ("--format", "csv"),
     "autocast": ("--dtype", "float32"),
     "accumulate": ("--batch-size", 3),
 }
@@ -172,12 +174,12 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["none.txt"], "no such file; expected a UTF-8 text file with one document a line"),
+        (["none.txt"], "no such file; expected a text file with one document per line"),
         (["empty.txt"], "empty file"),
         (["binary.txt"], "binary data"),
         (["latin.txt"], "byte 0xeb in line 2, byte 3"),
         (["one.txt"], "at least 2 different characters"),
-        ([".", "--steps", "3"], "cannot be read"),
+        ([".", "--steps", "3"], "binary.txt: expected text, got binary data"),
         (["--n-embd", "10"], "multiple of n_head = 4"),
         (["--n-embd", "0"], "n_embd: expected a whole number of at least 1 and at most 1,048,576, got 0"),
         (["--n-layer", "-1"], "n_layer"),

@@ -5,15 +5,19 @@ import json
 import shlex
 from contextlib import suppress
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.batches import cut_sequences
+from motegpt.batches import longest_sequence
+from motegpt.config import ReadConfig
 from motegpt.data_check import BARS, check_data, cut_of, lengths_of
 from motegpt.errors import DataError
+from motegpt.formats import Texts
+from motegpt.formats.lines import TextReader
+from motegpt.lint import Lint
 from motegpt.presets import settings_of
-from motegpt.suspicious import findings_in
 from motegpt.tokenizer import Tokenizer
 from motegpt.views.cli.data import fitted, report_lines
 from motegpt.views.text import columns
@@ -44,19 +48,34 @@ def test_what_is_learned_is_counted_once(tmp_path):
 def test_what_is_cut_is_what_training_cuts(framing, cut):
     documents = ["ab" * n for n in range(1, 9)]
     tokenizer = Tokenizer.of(documents, framing)
-    whole = tokenizer.encode_all(documents)
+    whole = tokenizer.encode_documents(documents)
+    sizes = np.array([len(document) for document in documents])
     for block_size in range(2, 20):
-        kept = cut_sequences(whole, block_size, cut)
+        kept = whole.cut_to(longest_sequence(block_size, cut))
         lost = [len(a) - len(b) for a, b in zip(whole, kept, strict=True)]
-        found = cut_of([len(document) for document in documents], block_size, cut)
+        found = cut_of(sizes, block_size, cut)
         assert (found.tokens, found.documents) == (sum(lost), sum(n > 0 for n in lost))
-        assert cut_sequences(whole, found.fitting, cut) == whole
-        assert cut_sequences(whole, found.fitting - 1, cut) != whole
+        assert whole.cut_to(longest_sequence(found.fitting, cut)) == whole
+        assert whole.cut_to(longest_sequence(found.fitting - 1, cut)) != whole
+
+
+@pytest.mark.parametrize(
+    ("sizes", "advised", "cut"),
+    [
+        ([24] * 100 + [300], 25, 1),  # one long one is not worth a block twelve times as large
+        ([24] * 100 + [40] * 4, 41, 0),
+        ([20] * 50 + [30] * 50, 31, 0),
+        ([400] * 100, 401, 0),
+    ],
+)
+def test_a_block_that_keeps_most(sizes, advised, cut):
+    found = cut_of(np.array(sizes), 16, "targets")
+    assert (found.advised, found.advised_documents, found.fitting) == (advised, cut, max(sizes) + 1)
 
 
 @given(sizes=st.lists(st.integers(1, 10_000), min_size=1, max_size=50))
 def test_a_histogram_counts_everything_once(sizes):
-    bars = lengths_of(sizes).bars
+    bars = lengths_of(np.array(sizes)).bars
     assert 1 <= len(bars) <= BARS
     assert sum(bar.count for bar in bars) == len(sizes)
     assert [bar.low for bar in bars[1:]] == [bar.high + 1 for bar in bars[:-1]]
@@ -75,11 +94,14 @@ ODD = {
     "a\ue000b": "private or no meaning",
     "Zoe\u0308": "not NFC",
     "p\u0430ypal": "mix look-alike alphabets",
-    "zoÃ«": "read as Latin-1",
-    "â€œa": "read as Latin-1",
+    "zoÃ«": "UTF-8 that was read in another encoding",
+    "â€œa": "UTF-8 that was read in another encoding",
+    "ÐœÐ¾ÑÐºÐ²Ð°": "UTF-8 that was read in another encoding",
+    "Tom &amp; Jerry": "HTML entities",
     "a\u200db": "joiners where nothing joins",
 }
-FINE = ["👩‍👩‍👧", "क्‍ष", "می‌خواهم", "Zoë", "Âge", "日本語とカタカナ", "Жанна and Anna", "a b", "αβγ", "naïve"]
+FINE = ["👩‍👩‍👧", "क्‍ष", "می‌خواهم", "Zoë", "Âge", "日本語とカタカナ", "Жанна and Anna", "a b", "αβγ", "naïve",
+        "AT&T; R&D", "Łódź", "São Paulo"]  # fmt: skip
 
 
 @pytest.mark.parametrize("text", ODD)
@@ -91,7 +113,9 @@ def test_an_oddity_is_found_in_its_line(tmp_path, text):
 
 
 def test_what_only_looks_odd_is_left_alone():
-    assert findings_in(list(enumerate(FINE, 1)), set("".join(FINE))) == []
+    lint, reading = Lint(ReadConfig()), ReadConfig()
+    lint.look(TextReader([], "fine.txt", reading), Texts(FINE, range(1, len(FINE) + 1)))
+    assert lint.findings() == []
 
 
 @pytest.mark.parametrize(
@@ -100,6 +124,9 @@ def test_what_only_looks_odd_is_left_alone():
         ("a.txt", "emma \nava\n", "spaces at the ends", 1),
         ("a.txt", "id,name\n" + "1,a\n" * 9, "lines that look like CSV", 1),
         ("a.txt", '{"name": "a"}\n' * 3 + "b\n", "lines that look like JSON", 1),
+        ("a.txt", "Tom &amp; Jerry\n" * 3 + "Bill &amp; Ben\n", "HTML entities", 1),
+        ("a.txt", "It was a dark and stormy night.\n\nThe rain fell, all day.\n", "running text", 1),
+        ("a.txt", "a long line of many words" * 20 + "\nanna\n", "running text", 1),
         ("a.csv", 'name\nb\n"c\nd"\n', "line breaks inside a document", 3),
         ("a.jsonl", '{"n": "b"}\n\n{"n": "c\\u200bd"}\n', "invisible characters", 3),
     ],

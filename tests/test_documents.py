@@ -3,7 +3,7 @@
 import pytest
 
 from motegpt.config import ReadConfig
-from motegpt.documents import corpus_of, read_corpus
+from motegpt.corpus import corpus_of, read_corpus
 from motegpt.errors import DataError
 
 
@@ -48,7 +48,7 @@ def test_what_is_no_text_is_said_with_its_place(tmp_path, data, said):
 
 
 def test_a_missing_file_says_how_to_get_data(tmp_path):
-    with pytest.raises(DataError, match=r"no such file.*one document a line.*motegpt data fetch names"):
+    with pytest.raises(DataError, match=r"no such file.*one document per line.*motegpt data fetch names"):
         read_corpus(tmp_path / "none.txt")
 
 
@@ -65,9 +65,21 @@ def test_a_misspelt_file_is_told_its_neighbour(tmp_path):
         read_corpus("-")
 
 
-def test_a_folder_is_no_file(tmp_path):
-    with pytest.raises(DataError, match="cannot be read"):
+def test_what_is_no_text(tmp_path):
+    with pytest.raises(DataError, match="expected a folder with files of text in it, got an empty one"):
         read_corpus(tmp_path)
+    with pytest.raises(DataError, match="expected a text file, got a device"):
+        read_corpus("/dev/null")
+    (tmp_path / "list.XLSX").write_bytes(b"PK\3\4\0")
+    with pytest.raises(DataError, match="got a spreadsheet; save it as CSV"):
+        read_corpus(tmp_path / "list.XLSX")
+    with pytest.raises(DataError, match=r"download it, curl -LO https://example\.org/a\.txt, and give"):
+        read_corpus("https://example.org/a.txt")
+    with pytest.raises(DataError, match=r"names\.txt: no such file.*motegpt data fetch names downloads it"):
+        read_corpus(tmp_path / "names.txt")
+    with pytest.raises(DataError, match=r"give its lines as a list, text\.splitlines\(\)") as error:
+        read_corpus("anna\nbob\n" * 1000)
+    assert len(str(error.value)) < 400
 
 
 def test_documents_in_memory():

@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from motegpt.batches import DocumentPlan, WindowPlan
-from motegpt.documents import corpus_of
+from motegpt.corpus import corpus_of
 from motegpt.epochs import in_steps, laid_over
 from motegpt.errors import SettingError
 from motegpt.gpt import GPT

@@ -8,7 +8,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from motegpt import fetch as module
-from motegpt.documents import built_in_names
+from motegpt.corpus import built_in_names
 from motegpt.errors import MotegptError, UsageError
 from motegpt.fetch import DOWNLOADS, fetch
 

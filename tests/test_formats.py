@@ -2,19 +2,24 @@
 
 import csv
 import gzip
+import hashlib
 import io
 import itertools
 import json
+from typing import NamedTuple
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt import formats
+from motegpt import decoding
 from motegpt.config import DataConfig, ReadConfig
-from motegpt.documents import corpus_of, documents_of, read_corpus
+from motegpt.corpus import corpus_of, read_corpus
+from motegpt.decoding import Measured, text_pieces
+from motegpt.documents import documents_of
 from motegpt.errors import DataError, SettingError
-from motegpt.formats import content_of, format_by_name
+from motegpt.formats import READERS, Reader, format_by_name, reader_of
+from motegpt.formats.base import whole
 
 DOCUMENTS = ["emma", "Жанна", "क्षत्रिय", "👩‍👩‍👧", "שלום עולם", "日本語", 'a "b", c; d', "emma"]
 
@@ -31,6 +36,14 @@ def as_csv(documents, delimiter=","):
     return file.getvalue()
 
 
+def as_json(documents):
+    return json.dumps([{"id": i, "name": document} for i, document in enumerate(documents)], indent=1)
+
+
+def as_tsv(documents):
+    return "id\tname\n" + "".join(f"{i}\t{document}\n" for i, document in enumerate(documents))
+
+
 def as_jsonl(documents):
     return "".join(json.dumps({"id": i, "name": document}) + "\n" for i, document in enumerate(documents))
 
@@ -38,10 +51,30 @@ def as_jsonl(documents):
 WRITERS = {
     ".txt": as_text,
     ".csv": as_csv,
-    ".tsv": lambda documents: as_csv(documents, "\t"),
+    ".tsv": as_tsv,
+    ".json": as_json,
     ".jsonl": as_jsonl,
     ".ndjson": as_jsonl,
 }
+
+
+class Content(NamedTuple):
+    """What a reader found."""
+
+    texts: list[str]
+    lines: list[int]
+    reader: Reader
+
+
+def content_of(data: bytes, name: str, reading: ReadConfig) -> Content:
+    pieces = text_pieces(Measured(io.BytesIO(data), name, hashlib.sha256()), name, reading.encoding)
+    reader = reader_of(pieces, name, reading)
+    groups = list(reader)
+    return Content(
+        [text for group in groups for text in group.texts],
+        [line for group in groups for line in group.lines],
+        reader,
+    )
 
 
 def reading_of(ending, **changes):
@@ -67,8 +100,9 @@ def test_gzip_is_known_by_its_bytes(tmp_path, name):
 @pytest.mark.parametrize(
     ("name", "form"),
     [
-        ("a.csv", "csv"), ("A.CSV.GZ", "csv"), ("a.tsv", "csv"), ("x/a.ndjson.gz", "jsonl"),
-        ("a.txt", "text"), ("csv", "text"), ("a.csv.txt", "text"), ("built-in names", "text"), ("", "text"),
+        ("a.csv", "csv"), ("A.CSV.GZ", "csv"), ("a.tsv", "tsv"), ("x/a.ndjson.gz", "jsonl"),
+        ("a.json", "json"), ("a.txt", "text"), ("csv", "text"), ("a.csv.txt", "text"),
+        ("built-in names", "text"), ("", "text"),
     ],
 )  # fmt: skip
 def test_the_name_says_the_format(name, form):
@@ -88,22 +122,21 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 def test_any_lines_come_back_from_text(documents, packed):
     data = as_text(documents).encode()
     content = content_of(gzip.compress(data) if packed else data, "x.txt", ReadConfig())
-    assert (content.texts, list(content.lines)) == (documents, list(range(1, len(documents) + 1)))
+    assert (content.texts, content.lines) == (documents, list(range(1, len(documents) + 1)))
     assert documents_of(content.texts, ReadConfig()) == [d.strip() for d in documents if d.strip()]
 
 
-@given(documents=st.lists(cells), ending=st.sampled_from([".csv", ".tsv", ".jsonl"]), packed=st.booleans())
+@given(documents=st.lists(cells), ending=st.sampled_from([".csv", ".json", ".jsonl"]), packed=st.booleans())
 @settings(max_examples=200)
 def test_any_texts_come_back_from_tables(documents, ending, packed):
     data = WRITERS[ending](documents).encode()
     data = gzip.compress(data) if packed else data
-    if documents or ending != ".jsonl":
-        content = content_of(data, f"x{ending}", ReadConfig(column="name"))
-        assert content.texts == documents
-        assert content.column == "name"
+    content = content_of(data, f"x{ending}", ReadConfig(column="name"))
+    assert content.texts == documents
+    assert content.reader.column == ("name" if documents or ending == ".csv" else None)
 
 
-@given(data=st.binary(max_size=60), form=st.sampled_from(["text", "csv", "jsonl", "stream"]))
+@given(data=st.binary(max_size=60), form=st.sampled_from(list(READERS)))
 @settings(max_examples=300)
 def test_any_bytes_give_texts_or_one_clear_line(data, form):
     texts, said = [], "expected"
@@ -118,9 +151,13 @@ def test_any_bytes_give_texts_or_one_clear_line(data, form):
 
 def test_lines_are_those_of_the_file():
     rows = content_of(b'name\n"a\nb"\n\nc\n', "x.csv", ReadConfig())
-    assert (rows.texts, rows.lines, rows.length) == (["a\nb", "c"], [2, 5], 5)
+    assert (rows.texts, rows.lines, rows.reader.lines) == (["a\nb", "c"], [2, 5], 5)
     objects = content_of(b'{"n": "a"}\n\n{"n": null, "m": 1}\n{"n": "b"}\n', "x.jsonl", ReadConfig())
-    assert (objects.texts, objects.lines, objects.length) == (["a", "", "b"], [1, 3, 4], 4)
+    assert (objects.texts, objects.lines, objects.reader.lines) == (["a", "", "b"], [1, 3, 4], 4)
+    array = content_of(b'[\n {"n": "a"},\n\n "b"\n, {"n": null}]\n', "x.json", ReadConfig())
+    assert (array.texts, array.lines, array.reader.lines) == (["a", "b", ""], [2, 4, 5], 5)
+    tunes = content_of(b"X:1\nab\n\nX:2\n\nX:3\ncd\n", "x.abc", ReadConfig(delimiter="\n\n"))
+    assert (tunes.texts, tunes.lines) == (["X:1\nab", "X:2", "X:3\ncd\n"], [1, 4, 6])
 
 
 def test_a_spreadsheet_with_semicolons():
@@ -138,7 +175,7 @@ def test_a_cell_may_be_very_long():
 def test_normalising():
     apart, whole = "Zoe\u0308", "Zoë"
     assert documents_of([apart, whole], ReadConfig(normalise="nfc")) == [whole, whole]
-    assert documents_of([apart, whole], ReadConfig(normalise="nfc", deduplicate=True)) == [whole]
+    assert corpus_of([apart, whole], ReadConfig(normalise="nfc", deduplicate=True)).documents == [whole]
     assert documents_of([apart], ReadConfig()) == [apart]
     assert documents_of(["\u00a0ﬁn\u00a0"], ReadConfig(normalise="nfkc")) == ["fin"]
 
@@ -153,8 +190,8 @@ def test_a_stream_is_left_as_it_is(tmp_path):
 LATIN = "emma\nzoë\n".encode("latin1")
 TABLE = b"id,name\n1,a\n"
 WRONG = {
-    "utf-16": ("a.txt", "emma".encode("utf-16"), {}, "UTF-16 (its byte order mark); convert the file: iconv"),
-    "utf-32": ("a.txt", "emma".encode("utf-32"), {}, "UTF-32"),
+    "utf-16": ("a.txt", "emma".encode("utf-16"), {}, "got UTF-16; `encoding='utf-16'` reads 'emma'"),
+    "utf-32": ("a.txt", "emma".encode("utf-32"), {}, "got UTF-32; `encoding='utf-32'` reads"),
     "cut short": ("a.gz", gzip.compress(b"emma\n" * 99)[:-9], {}, "one cut short"),
     "damaged": ("a.gz", gzip.compress(b"emma\n")[:-8] + b"\xff" * 8, {}, "a damaged one"),
     "gzip, Latin-1": ("a.gz", gzip.compress(LATIN), {}, "byte 0xeb in line 2, byte 3"),
@@ -162,6 +199,9 @@ WRONG = {
     "CSV, Latin-1": ("a.csv", LATIN, {}, "byte 0xeb in line 2, byte 3"),
     "which column": ("a.csv", TABLE, {}, "line 1: expected one column, got 2; choose with `column` from: id"),
     "no column": ("a.csv", TABLE, {"column": "x"}, "expected a column 'x', got none; there are: id, name"),
+    "column number": ("a.csv", TABLE, {"column": "3"}, "line 1: expected a column of 1 to 2, got number 3"),
+    "no number": ("a.csv", b"1,a\n", {"header": False}, "no header: expected one column, got 2"),
+    "no delimiter": ("a.csv", b"a\n", {"delimiter": "||"}, "expected a delimiter of one character"),
     "column twice": ("a.csv", b"x,x\n1,a\n", {"column": "x"}, "got 2 of that name"),
     "short row": ("a.csv", b'a,b\n1,"x\ny"\n2\n', {"column": "a"}, "line 4: expected 2 cells as in"),
     "long row": ("a.csv", b"name\nb\nSmith, John\n", {}, "line 3: expected 1 cells"),
@@ -169,16 +209,22 @@ WRONG = {
     "header alone": ("a.csv", b"name\n", {}, "no text in column 'name'"),
     "empty CSV": ("a.csv", b"", {}, "an empty file"),
     "blank CSV": ("a.csv", b"\n\n", {}, "an empty file"),
-    "no JSON": ("a.jsonl", b'{"a": "b"}\n{a: 1}\n', {}, "line 2: expected a JSON object, got '{a: 1}'"),
+    "no JSON": ("a.jsonl", b'{"a": "b"}\n{a: 1}\n', {}, "line 2: expected a JSON value, got '{a: 1}'"),
     "which key": ("a.jsonl", b'{"a": "b", "c": "d"}\n', {}, "line 1: expected one key, got 2"),
     "no key": ("a.jsonl", b'{"a": "b"}\n{"c": "d"}\n', {}, "line 2: expected a key 'a', got none"),
     "no text": ("a.jsonl", b'{"a": 5}\n', {}, "line 1: expected a text, got 5"),
     "a list": ("a.jsonl", b"[1, 2]\n", {"column": "a"}, "line 1: expected an object"),
     "half a pair": ("a.jsonl", b'{"a": "\\ud800"}\n', {}, "line 1: expected Unicode characters"),
-    "deep": ("a.jsonl", b"[" * 100_000, {}, "line 1: expected a JSON object"),
-    "digits": ("a.jsonl", b"9" * 5000, {}, "line 1: expected a JSON object"),
+    "deep": ("a.jsonl", b"[" * 100_000, {}, "line 1: expected a JSON value"),
+    "digits": ("a.jsonl", b"9" * 5000, {}, "line 1: expected a JSON value"),
+    "two values": ("a.jsonl", b'"a" "b"\n', {}, "line 1: expected one JSON value on a line and no more"),
+    "no array": ("a.json", b'{"a": ["b"]}', {}, "expected a JSON array of strings or objects, got '{\"a\""),
+    "two arrays": ("a.json", b'["a"]\n["b"]', {}, "line 2: expected one JSON array and no more, got"),
+    "open array": ("a.json", b'["a",\n"b"', {}, "line 2: expected one JSON array"),
+    "JSON as text": ("a.txt", b'[\n "anna",\n "bob"\n]\n', {}, "got JSON; `format='json'` reads an array"),
+    "zero character": ("a.jsonl", b'"a\\u0000b"', {}, "got a zero character in"),
     "empty JSONL": ("a.jsonl", b"\n", {}, "an empty file"),
-    "text has no column": ("a.txt", b"a\n", {"column": "a"}, "read as lines of text, which have no column"),
+    "text has no column": ("a.txt", b"a\n", {"column": "a"}, "read as text, which has no column"),
     "empty stream": ("a.txt", b"", {"format": "stream"}, "an empty file"),
 }  # fmt: skip
 
@@ -197,12 +243,14 @@ def test_what_is_wrong_is_one_line_with_its_place(tmp_path, case):
 
 def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"a" * 10_000_000))
-    monkeypatch.setattr(formats, "LARGEST_FILE", 2**20)
-    monkeypatch.setattr(gzip, "decompress", lambda data: pytest.fail("unpacked"))
-    with pytest.raises(DataError, match="expected at most 1,048,576 bytes"):
+    monkeypatch.setattr(decoding, "LARGEST_EXPANSION", 2**20)
+    with pytest.raises(DataError, match="expected gzip that unpacks to at most 1,048,576 bytes, got more"):
         read_corpus(tmp_path / "bomb.gz")
+    (tmp_path / "names.gz").write_bytes(gzip.compress(b"emma\nava\n"))
+    assert read_corpus(tmp_path / "names.gz").documents == ["emma", "ava"]
+    monkeypatch.setattr(decoding, "LARGEST_FILE", 2**20)
     (tmp_path / "large.txt").write_bytes(b"a" * 2_000_000)
-    with pytest.raises(DataError, match="expected at most 1,048,576 bytes"):
+    with pytest.raises(DataError, match="expected at most 1,048,576 bytes of text"):
         read_corpus(tmp_path / "large.txt")
 
 
@@ -225,3 +273,143 @@ def test_a_csv_file_is_learned(motegpt, tmp_path):
     ended = motegpt("train", "list.csv.gz", *words, "--overwrite")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "choose with --column from: id, name" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("data", "changes", "documents", "assumed"),
+    [
+        ("emma\nolivia\nava\n", {}, ["emma", "olivia", "ava"], "its first row, 'emma', is no header"),
+        ("Name\nemma\n", {}, ["emma"], "its first row, 'Name', is a header"),
+        ("Name\nemma\n", {"header": False}, ["Name", "emma"], None),
+        ("emma\nava\n", {"header": True}, ["ava"], None),
+        ("id,name\n1,emma\n", {"column": "name"}, ["emma"], None),
+        ("1,emma\n2,ava\n", {"column": "2"}, ["emma", "ava"], "its first row, '1, emma', is no header"),
+        ("no,name\n2,ava\n", {"column": "2"}, ["ava"], "its first row, 'no, name', is a header"),
+        ("x,2\na,b\n", {"column": "2"}, ["b"], None),  # a name before a number
+        ("no,what\n2,ava\n", {"column": "2", "header": True}, ["ava"], None),
+        ("a|b, c\n", {"column": "2", "delimiter": "|", "header": False}, ["b, c"], None),
+    ],
+)  # fmt: skip
+def test_whether_there_is_a_header_is_known_or_said(tmp_path, data, changes, documents, assumed):
+    (tmp_path / "list.csv").write_text(data)
+    corpus = read_corpus(tmp_path / "list.csv", ReadConfig(**changes))
+    assert corpus.documents == documents
+    if assumed is None:
+        assert corpus.assumed == ()
+    else:
+        (said,) = corpus.assumed
+        assert said.startswith(f"{tmp_path / 'list.csv'}: {assumed}")
+
+
+def test_a_tsv_has_no_quotes():
+    reading = ReadConfig(column="name")
+    assert content_of(b'id\tname\n1\t5" disk\n2\t"Bob"\n', "x.tsv", reading).texts == ['5" disk', '"Bob"']
+
+
+POLISH = "Łódź\nKraków\nŻory\nŚwiebodzin\nBiałystok\nGdańsk\n"
+ENCODED = {
+    "cp1250": POLISH,
+    "cp1253": "Αθήνα\nΘεσσαλονίκη\nΠάτρα\nΗράκλειο\nΛάρισα\n",
+    "cp1256": "القاهرة\nالإسكندرية\nالجيزة\nشبرا الخيمة\n",
+    "gb18030": "北京\n上海\n广州\n深圳\n天津\n武汉\n",
+    "cp1251": "Москва\nСанкт-Петербург\nНовосибирск\n",
+    "big5": "台北\n高雄\n臺中\n",
+}
+
+
+@pytest.mark.parametrize("encoding", ENCODED)
+def test_an_encoding_is_named_and_not_taken(tmp_path, encoding):
+    """Among those that are named is the right one, with its first two lines as they should be."""
+    lines = ENCODED[encoding].split()
+    path = tmp_path / "list.txt"
+    path.write_bytes(("first in ASCII\n" + ENCODED[encoding]).encode(encoding))
+    with pytest.raises(
+        DataError, match=r"expected UTF-8, got byte 0x\w\w in line 2, byte \d+ of the line"
+    ) as error:
+        read_corpus(path)
+    assert f"`encoding={encoding!r}` reads {lines[0]!r}, {lines[1]!r}" in str(error.value)
+    assert read_corpus(path, ReadConfig(encoding=encoding)).documents[1:] == ENCODED[encoding].strip().split(
+        "\n"
+    )
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8", "utf-8-sig", "latin-1", "UTF8"]
+)
+def test_an_encoding_that_is_said_is_used(encoding):
+    data = "zoë\r\nemma".encode(encoding)
+    assert content_of(data, "x.txt", ReadConfig(encoding=encoding)).texts == ["zoë", "emma"]
+
+
+def test_encodings_that_are_none():
+    for name in ("utf-9", "rot13", "hex", "a\0b", ""):
+        with pytest.raises(SettingError, match="encoding: expected a text encoding that Python knows"):
+            ReadConfig(encoding=name)
+    with pytest.raises(
+        DataError, match=r"expected ascii, got byte 0xc3 in line 1, byte 3 .* another `encoding`"
+    ):
+        content_of("zoë".encode(), "x.txt", ReadConfig(encoding="ascii"))
+    with pytest.raises(DataError, match="expected utf-16"):
+        content_of(b"abc", "x.txt", ReadConfig(encoding="utf-16"))
+
+
+@given(
+    text=st.text(st.sampled_from("ab\r\n-=é"), max_size=30),
+    cuts=st.lists(st.integers(1, 5)),
+    separator=st.sampled_from(["\n", "--", "-=-", "ab"]),
+)
+def test_pieces_are_cut_anew(text, cuts, separator):
+    pieces, at = [], 0
+    for cut in [*cuts, len(text)]:
+        pieces.append(text[at : at + cut])
+        at += cut
+    parts = list(whole(pieces, separator))
+    assert "".join(parts) == text
+    assert all(part.endswith(separator) for part in parts[:-1])
+    assert not parts or parts[-1].endswith(separator) or separator not in parts[-1]
+    split = [found for part in parts for found in part.removesuffix(separator).split(separator)]
+    assert split == text.removesuffix(separator).split(separator) or not text
+
+
+@given(text=st.text(st.sampled_from("a\r\né"), max_size=20), size=st.integers(1, 4))
+def test_line_ends_on_the_border_of_two_reads(text, size):
+    before = decoding.PIECE
+    decoding.PIECE = size
+    try:
+        assert content_of(text.encode(), "x", ReadConfig(format="stream")).texts == [
+            line for line in [text.replace("\r\n", "\n").replace("\r", "\n")] if line
+        ] or "".join(content_of(text.encode(), "x", ReadConfig(format="stream")).texts) == text.replace(
+            "\r\n", "\n"
+        ).replace("\r", "\n")
+    finally:
+        decoding.PIECE = before
+
+
+def test_several_files_and_folders(tmp_path):
+    (tmp_path / "b.txt").write_text("bob\n")
+    (tmp_path / "more" / "deep").mkdir(parents=True)
+    (tmp_path / "more" / "c.csv").write_text("name\ncleo")
+    (tmp_path / "more" / "deep" / "d.json").write_text('["dora"]')
+    (tmp_path / "more" / ".hidden").write_bytes(b"\0")
+    corpus = read_corpus([tmp_path / "more", tmp_path / "b.txt"])
+    assert corpus.documents == ["cleo", "dora", "bob"]
+    assert corpus.name == f"{tmp_path / 'more' / 'c.csv'} and 2 more"
+    assert read_corpus([tmp_path / "b.txt", tmp_path / "b.txt"]).documents == ["bob", "bob"]
+    stream = read_corpus(tmp_path / "more", ReadConfig(format="stream"))
+    assert stream.documents == ['name\ncleo\n["dora"]']
+
+
+def test_documents_between_delimiters(tmp_path):
+    (tmp_path / "tunes.abc").write_text("X:1\nabc\n\nX:2\ncba\n\n")
+    tunes = ["X:1\nabc", "X:2\ncba"]
+    assert read_corpus(tmp_path / "tunes.abc", ReadConfig(delimiter="\n\n")).documents == tunes
+    assert read_corpus(tmp_path / "tunes.abc", ReadConfig(delimiter=r"\n\n")).documents == tunes
+    (tmp_path / "one.fasta").write_text(">p1\nMKV\nLA\n>p2\nGG\n")
+    assert read_corpus(tmp_path / "one.fasta", ReadConfig(delimiter=">")).documents == [
+        "p1\nMKV\nLA",
+        "p2\nGG",
+    ]
+    with pytest.raises(SettingError, match="delimiter: expected at least one character"):
+        ReadConfig(delimiter="")
+    with pytest.raises(SettingError, match="delimiter: expected none with `format='jsonl'`"):
+        ReadConfig(delimiter="\n", format="jsonl")

@@ -158,7 +158,7 @@ model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": token
 train = TrainConfig.of(section_values(settings, "train"))
 engine, rng = make_engine("scalar", model, train), make_rng("python", 42)
 engine.load(initialise(model, rng))
-losses = engine.train(DocumentPlan(tokenizer.encode_all(["anna", "bob"]), 1, "documents"), 0, 30)
+losses = engine.train(DocumentPlan(tokenizer.encode_documents(["anna", "bob"]), 1, "documents"), 0, 30)
 assert losses[-1] < losses[0] / 2, losses
 print(generate_in_turn(engine, tokenizer, SampleConfig(n=2, temperature=0.5), rng))
 assert len(engine.values()["wte"]) == tokenizer.vocab_size

@@ -131,9 +131,9 @@ def test_baselines_are_lines_with_names_or_arrows(trained):
 
 def test_the_baselines_of_a_run_are_those_of_its_data(trained):
     (run,) = read(trained, "a")
-    from motegpt.documents import read_corpus
+    from motegpt.corpus import read_corpus
 
-    ids = [sequence[:9] for sequence in run.tokenizer.encode_all(read_corpus(None).documents)]
+    ids = [sequence[:9] for sequence in run.tokenizer.encode_documents(read_corpus(None).documents)]
     assert max(map(len, ids)) == 9
     assert baselines_of(run) == pytest.approx(
         baselines(ids, ids, len(run.tokenizer.characters) + 1, "documents")
@@ -143,14 +143,14 @@ def test_the_baselines_of_a_run_are_those_of_its_data(trained):
 
 
 def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_path):
-    from motegpt.documents import read_corpus
+    from motegpt.corpus import read_corpus
     from motegpt.split import split_documents
 
     for seed in (1, 2):
         GPT.train(steps=10, **SMALL, val_fraction=0.2, seed=seed).save(tmp_path / str(seed))
     one, two = read(tmp_path, "1", "2")
     sides = split_documents(read_corpus(None).documents, 0.2, 1)
-    training, held = map(one.tokenizer.encode_all, sides)
+    training, held = map(one.tokenizer.encode_documents, sides)
     assert baselines_of(one) == pytest.approx(baselines(training, held, 26))
     found = GPT.load(one.path).evaluate(sides[1])
     assert {**baselines_of(one), "model": found.losses["model"]} == found.losses

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from motegpt.documents import read_corpus
+from motegpt.corpus import read_corpus
 from motegpt.presets import settings_of
 from motegpt.train import Trainer, prepare
 from tests import independent

@@ -18,7 +18,7 @@ def test_no_document_is_on_both_sides_and_none_is_lost(documents, fraction, seed
     assert not set(training) & set(held_out)
     assert training
     assert held_out
-    assert sorted(training + held_out) == sorted(documents)
+    assert sorted([*training, *held_out]) == sorted(documents)
     kept = [document for document in documents if document in set(training)]
     assert training == kept  # in their order
 
@@ -62,7 +62,7 @@ def test_a_plain_split_of_the_public_names_leaks(names_txt):
 @given(text=st.text("ab\n", min_size=4, max_size=60), fraction=st.floats(0.01, 0.9))
 def test_the_end_of_a_text_is_held_out(text, fraction):
     try:
-        (training,), (held_out,) = split_text(text, fraction)
+        (training,), (held_out,) = split_text([text], fraction)
     except DataError:
         assert len(text) - round(fraction * len(text)) < 2 or len(text) < 4
         return

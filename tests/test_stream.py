@@ -15,7 +15,7 @@ from motegpt import GPT
 from motegpt.batches import DocumentPlan, WindowPlan, plan_of
 from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig, SampleConfig, TrainConfig, section_values
-from motegpt.documents import corpus_of
+from motegpt.corpus import corpus_of
 from motegpt.errors import DataError
 from motegpt.presets import settings_of
 from motegpt.rng import Lcg, splitmix64
@@ -27,7 +27,7 @@ from tests.tolerances import LOSSES
 
 TEXT = "the cat sat on the mat\nthe dog sat on the log\n" * 5
 TOKENIZER = Tokenizer.of([TEXT], "none")
-STREAM = TOKENIZER.encode_stream(TEXT)
+STREAM = TOKENIZER.encode_stream([TEXT])
 OTHERS = [name for name in ENGINES_HERE if name != "scalar"]
 
 
@@ -238,6 +238,6 @@ def test_windows_need_no_numpy():
         "from motegpt.batches import WindowPlan\n"
         "from motegpt.tokenizer import Tokenizer\n"
         "t = Tokenizer.of(['abc' * 9], 'none')\n"
-        "print(WindowPlan(t.encode_stream('abc' * 9), 4, 2, 'documents', 1).batch(0))"
+        "print(WindowPlan(t.encode_stream(['abc' * 9]), 4, 2, 'documents', 1).batch(0))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from motegpt.checkpoint import RunFolder
-from motegpt.documents import read_corpus
+from motegpt.corpus import read_corpus
 from motegpt.errors import DataError, TrainingDiverged, UsageError
 from motegpt.gpt import GPT
 from motegpt.losses import LossMeans, Mean, tail_start

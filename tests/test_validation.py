@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from motegpt.checkpoint import RunFolder
-from motegpt.documents import corpus_of, read_corpus
+from motegpt.corpus import corpus_of, read_corpus
 from motegpt.errors import RunFolderError
 from motegpt.evaluate import mean_loss
 from motegpt.gpt import GPT
@@ -42,7 +42,7 @@ def test_evaluations_come_when_asked_and_are_of_the_held_out_documents(engine):
     records = records_of(trainer)
     judged = {record.step: record.val_loss for record in records if record.val_loss is not None}
     assert list(judged) == [1, 5, 10, 12]
-    sequences = trainer.tokenizer.encode_all(HELD_OUT)
+    sequences = trainer.tokenizer.encode_documents(HELD_OUT)
     assert judged[12] == pytest.approx(mean_loss(trainer.engine, sequences), abs=1e-12)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.errors import DataError
 from motegpt.rng import splitmix64
+from motegpt.sequences import TokenSequences
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -72,19 +73,22 @@ class Plan(ABC):
 
 @dataclass(frozen=True)
 class DocumentPlan(Plan):
-    """Sequences in the order of training, taken batch_size at a time, round and round.
+    """Sequences taken batch_size at a time, round and round, in an order of their own.
 
     Each sequence holds at least two tokens: all but the last are inputs, all but the first are targets.
+    order: their indices as they are learned; as they are if None.
     """
 
-    sequences: list[list[int]]
+    sequences: Sequence[list[int]]
     batch_size: int
     loss_mean: str
+    order: Sequence[int] | None = None
 
     def indices(self, step: int) -> list[int]:
         """Which sequences step `step` (counted from 0) learns from."""
-        first = step * self.batch_size
-        return [(first + b) % len(self.sequences) for b in range(self.batch_size)]
+        first, count = step * self.batch_size, len(self.sequences)
+        places = [(first + b) % count for b in range(self.batch_size)]
+        return places if self.order is None else [self.order[place] for place in places]
 
     def batch(self, step: int) -> Batch:
         return Batch.of([self.sequences[i] for i in self.indices(step)], self.loss_mean)
@@ -103,20 +107,27 @@ class DocumentPlan(Plan):
         return rounds * self._running_tokens[-1] + self._running_tokens[rest]
 
     @cached_property
-    def _running_tokens(self) -> list[int]:
+    def flat(self) -> TokenSequences:
+        """The sequences one after the other."""
+        known = self.sequences
+        return known if isinstance(known, TokenSequences) else TokenSequences.of(known)
+
+    @cached_property
+    def _running_tokens(self) -> array[int]:
         """Targets of the first 0, 1, 2, … sequences."""
-        return list(accumulate((len(sequence) - 1 for sequence in self.sequences), initial=0))
+        order = range(len(self.sequences)) if self.order is None else self.order
+        return array("q", accumulate((self.flat.length(i) - 1 for i in order), initial=0))
 
 
 @dataclass(frozen=True)
 class WindowPlan(Plan):
     """Random windows of one long text: block_size targets each, every start equally likely.
 
-    stream: the text's token ids, an array("i"). Window b of step s starts at a hash of (seed, s, b), so
+    stream: the text's token ids. Window b of step s starts at a hash of (seed, s, b), so
     the windows of any step are known without those before.
     """
 
-    stream: array[int]
+    stream: Sequence[int] | memoryview
     block_size: int
     batch_size: int
     loss_mean: str
@@ -159,35 +170,52 @@ class WindowPlan(Plan):
 
 
 def plan_of(
-    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, train: TrainConfig, block_size: int
+    documents: Sequence[str],
+    tokenizer: Tokenizer,
+    data: DataConfig,
+    train: TrainConfig,
+    block_size: int,
+    order: Sequence[int] | None = None,
 ) -> Plan:
-    """The plan of some documents in the order of training, or of a stream, whose one text they are.
+    """The plan of some documents, learned in that order; or of a stream, whose one text they are.
 
     Raises DataError if there is nothing to learn from.
     """
     if data.format == "stream":
-        stream = tokenizer.encode_stream("\n".join(documents))
+        stream = tokenizer.encode_stream(documents)
         return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed)
-    sequences = cut_sequences(tokenizer.encode_all(documents), block_size, data.cut)
-    return DocumentPlan(sequences, train.batch_size, train.loss_mean)
+    sequences = sequences_of(documents, tokenizer, data, block_size)
+    return DocumentPlan(sequences, train.batch_size, train.loss_mean, order)
+
+
+def sequences_of(
+    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
+) -> TokenSequences:
+    """The token sequences of documents, cut to what the model can see.
+
+    The setting cut "targets" leaves block_size targets (block_size + 1 tokens), "tokens" leaves block_size
+    tokens. Raises DataError if there are no documents.
+    """
+    if not documents:
+        raise DataError("plan: expected at least one document, got none")
+    return tokenizer.encode_documents(documents).cut_to(longest_sequence(block_size, data.cut))
+
+
+def longest_sequence(block_size: int, cut: str) -> int:
+    """How many tokens of a sequence the model can see: see sequences_of."""
+    match cut:
+        case "targets":
+            return block_size + 1
+        case "tokens":
+            return block_size
+    raise ValueError(f"cut: expected targets or tokens, got {cut}")
 
 
 def sequences_to_judge(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
-) -> list[list[int]]:
+) -> Sequence[list[int]]:
     """Documents as training counts their loss: cut to the block; a stream in blocks, one after the other."""
     if data.format == "stream":
-        stream = tokenizer.encode_stream("\n".join(documents)).tolist()
-        return [stream[i : i + block_size + 1] for i in range(0, len(stream) - 1, block_size)]
-    return cut_sequences(tokenizer.encode_all(documents), block_size, data.cut)
-
-
-def cut_sequences(sequences: Sequence[list[int]], block_size: int, cut: str) -> list[list[int]]:
-    """Shorten each sequence to what the model can see.
-
-    cut "targets" leaves block_size targets (block_size + 1 tokens), "tokens" leaves block_size tokens.
-    """
-    if not sequences:
-        raise DataError("plan: expected at least one document, got none")
-    longest = block_size + 1 if cut == "targets" else block_size
-    return [sequence[:longest] for sequence in sequences]
+        stream = tokenizer.encode_stream(documents)
+        return [stream[i : i + block_size + 1].tolist() for i in range(0, len(stream) - 1, block_size)]
+    return sequences_of(documents, tokenizer, data, block_size)

@@ -9,6 +9,7 @@ it on.
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -16,7 +17,7 @@ from typing import Any, Literal
 from motegpt.errors import SettingError
 from motegpt.parameters import parameter_count
 from motegpt.processors import MOST_THREADS
-from motegpt.settings import Settings, kinds, setting, unknown_setting
+from motegpt.settings import Settings, kinds, setting, shortened, unknown_setting
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
 LARGEST_MODEL = 2**31 - 1  # parameters
@@ -26,6 +27,11 @@ LARGEST_CACHE = 2**30  # keys of one sequence, and as many values
 LARGEST_STEPS = 2**42  # with LARGEST_SIZE of batch, what 64 bits count
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
+FORMATS_WITH = {  # which formats have what
+    "column": ("csv", "tsv", "json", "jsonl"),
+    "header": ("csv", "tsv"),
+    "delimiter": ("text", "csv"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,11 +87,22 @@ class ModelConfig(Settings):
 class ReadConfig(Settings):
     """How a file becomes documents: the part of DataConfig that formats.py and documents.py need."""
 
-    format: Literal["text", "csv", "jsonl", "stream"] | None = setting(
-        "What the file holds: a document a line or row, or one long text (stream); by its name if none.",
+    format: Literal["text", "csv", "tsv", "json", "jsonl", "stream"] | None = setting(
+        "What the file holds: one document per line, row, element or object, or one long text (stream); "
+        "default: by its name.",
         default=None,
     )
-    column: str | None = setting("CSV column or JSONL key; not needed where there is only one.", default=None)
+    column: str | None = setting(
+        "Column of a table, by name or number (from 1), or key of JSON objects, where there are several.",
+        default=None,
+    )
+    header: bool | None = setting(
+        "Whether the first row of a table is a header; default: by what is in it.", default=None
+    )
+    delimiter: str | None = setting(
+        "What separates documents that have several lines, as \\n\\n, or the cells of a CSV.", default=None
+    )
+    encoding: str | None = setting("Encoding of the file, as Python names it; default: UTF-8.", default=None)
     normalise: Literal["nfc", "nfkc"] | None = setting(
         "Unicode form that every document is put into.", default=None
     )
@@ -93,8 +110,39 @@ class ReadConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.column is not None and self.format in ("text", "stream"):
-            raise SettingError(f"column: expected none with `format={self.format!r}`, which has no columns")
+        if self.format is not None:
+            for name in self.without_meaning(self.format):
+                raise SettingError(
+                    f"{name}: expected none with `format={self.format!r}`, which has no {name}"
+                )
+        if self.delimiter is not None:
+            delimiter = self.delimiter.replace("\\n", "\n").replace("\\t", "\t")
+            if not delimiter:
+                raise SettingError("delimiter: expected at least one character, got none")
+            object.__setattr__(self, "delimiter", delimiter)
+        if self.encoding is not None:
+            _check_encoding(self.encoding)
+
+    def without_meaning(self, form: str) -> list[str]:
+        """The settings given that a file of this format does not have."""
+        return [
+            name
+            for name, formats in FORMATS_WITH.items()
+            if getattr(self, name) is not None and form not in formats
+        ]
+
+
+def _check_encoding(name: str) -> None:
+    """SettingError unless Python has an encoding of that name that makes text of bytes."""
+    try:
+        is_text = codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):  # ValueError: a zero character in the name
+        is_text = False
+    if not is_text:
+        raise SettingError(
+            f"encoding: expected a text encoding that Python knows, such as cp1252 or gb18030, got "
+            f"{shortened(name)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

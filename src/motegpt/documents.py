@@ -1,125 +1,179 @@
-"""File -> documents, stripped, empty ones dropped, duplicates kept; or one long text, left as it is."""
+"""Documents in flat memory; and the rules by which texts become documents.
+
+A long list takes little more memory than its file: one array holds the UTF-8 of all documents, another their
+lengths. Standard library only.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import stat
+import codecs
 import unicodedata
-from collections.abc import Sequence
-from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
-from typing import Literal
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
+from itertools import chain, compress, pairwise
+from typing import Literal, overload
 
 from motegpt.config import ReadConfig
 from motegpt.errors import DataError
-from motegpt.files import nearest_name
-from motegpt.formats import Content, content_of, read_bounded
+from motegpt.formats.base import whole
 from motegpt.settings import has_surrogate, shortened
 
-BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
+PIECE = 2**20  # bytes that are decoded at a time
+END = "\0"  # follows each document; none contains it
 
 
-@dataclass(frozen=True)
-class Corpus:
-    """documents in their order; a stream is one. kind, path: where from; sha256 of the bytes of the file."""
+class Documents(Sequence[str]):
+    """Texts, one after the other.
 
-    documents: list[str]
-    kind: str
-    path: str | None
-    sha256: str
+    data: their UTF-8, an END behind each; lengths: their characters, without it.
 
-
-def read_corpus(path: str | Path | None, reading: ReadConfig | None = None) -> Corpus:
-    """Read a file, or the built-in names if path is None; a DataConfig says how, a document a line if None.
-
-    Raises DataError if there is no such file, or it is not what `reading` says, or holds no document.
+    >>> documents = Documents.of([["anna", "zoë"], ["ida"]])
+    >>> documents[1], len(documents), list(documents.lengths)
+    ('zoë', 3, [4, 3, 3])
     """
-    return corpus_in(_bytes_of(path), path, reading)
+
+    def __init__(self, data: bytes | bytearray, lengths: array[int]) -> None:
+        self.data, self.lengths = data, lengths
+
+    @classmethod
+    def of(cls, groups: Iterable[Sequence[str]]) -> Documents:
+        """The texts of some groups; DataError if one has an END in it, or what is no Unicode character."""
+        data, lengths = bytearray(), array("I")
+        for texts in groups:
+            if texts:
+                data += _encoded(texts)
+                lengths.extend(map(len, texts))
+        return cls(data, lengths)
+
+    @classmethod
+    def of_stream(cls, parts: Iterable[str]) -> Documents:
+        """One text, put together from its parts; none if it is empty. DataError as `of`."""
+        data, length = bytearray(), 0
+        for part in parts:
+            data += _encoded([part])[: -len(END)]
+            length += len(part)
+        return cls(data + END.encode(), array("Q", [length])) if length else cls(b"", array("I"))
+
+    def __len__(self) -> int:
+        return len(self.lengths)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[str]: ...
+    def __getitem__(self, at: int | slice) -> str | list[str]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        at = range(len(self))[at]
+        start = self._ends[at - 1] + 1 if at else 0
+        return self.data[start : self._ends[at]].decode()
+
+    def __iter__(self) -> Iterator[str]:
+        for texts in self.groups():
+            yield from texts
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Documents):
+            return self.data == other.data
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # compares equal to lists
+
+    def __repr__(self) -> str:
+        return f"Documents({len(self):,}: {shortened(', '.join(self[:3]))})"
+
+    def groups(self) -> Iterator[list[str]]:
+        """The texts, many at a time."""
+        for part in whole(self.pieces(), END):
+            yield part[: -len(END)].split(END)
+
+    def pieces(self, encoding: str = "utf-8") -> Iterator[str]:
+        """The texts, an END behind each, in pieces that end anywhere. As latin-1: a character per byte."""
+        decoder = codecs.getincrementaldecoder(encoding)()
+        for start in range(0, len(self.data), PIECE):
+            yield decoder.decode(self.data[start : start + PIECE])
+
+    def where(self, chosen: Iterable[bool]) -> Documents:
+        """Those documents, in their order, for which `chosen` is true."""
+        answers = iter(chosen)
+        return Documents.of(list(compress(texts, answers)) for texts in self.groups())
+
+    def cut_at(self, length: int) -> tuple[Documents, Documents]:
+        """The first `length` characters of a stream, and the rest."""
+        place, left = 0, length
+        for piece in self.pieces():
+            part = piece[:left]
+            place, left = place + len(part.encode()), left - len(part)
+            if not left:
+                break
+        rest = sum(self.lengths) - length
+        return (
+            Documents(self.data[:place] + END.encode(), array("Q", [length])),
+            Documents(self.data[place:], array("Q", [rest])),
+        )
+
+    def alphabet(self) -> str:
+        """The different characters, sorted."""
+        return "".join(sorted(set().union(*self.pieces()) - {END}))
+
+    @cached_property
+    def _ends(self) -> array[int]:
+        """Where the END of each text is in the data."""
+        ends, place = array("Q"), -1
+        while (place := self.data.find(END.encode(), place + 1)) >= 0:
+            ends.append(place)
+        return ends
+
+    def byte_lengths(self) -> Iterator[int]:
+        """The bytes of each text's UTF-8."""
+        return (end - start - 1 for start, end in pairwise(chain([-1], self._ends)))
 
 
-def corpus_in(data: bytes, path: str | Path | None, reading: ReadConfig | None = None) -> Corpus:
-    """The corpus that the bytes of a file hold; path: where they are from, None for the built-in names."""
-    reading, name = reading or ReadConfig(), BUILT_IN if path is None else str(path)
-    content, digest = content_of(data, name, reading), hashlib.sha256(data).hexdigest()
-    documents = documents_of(content.texts, reading)
-    if not documents:
-        raise nothing_in(content, name)
-    if path is None:
-        return Corpus(documents, BUILT_IN, None, digest)
-    return Corpus(documents, "file", str(Path(path).absolute()), digest)
+def flat(texts: Sequence[str]) -> Documents:
+    """Texts as Documents, if they are not already."""
+    return texts if isinstance(texts, Documents) else Documents.of([texts])
 
 
-def read_content(path: str | Path | None, reading: ReadConfig) -> Content:
-    """What stands in a file, or in the built-in names."""
-    return content_of(_bytes_of(path), BUILT_IN if path is None else str(path), reading)
+def documents_of(texts: Iterable[str], reading: ReadConfig) -> list[str]:
+    """The texts of a file as documents: in the Unicode form asked for, stripped, empty ones left out."""
+    return [stripped for text in normalized(texts, reading) if (stripped := text.strip())]
 
 
-def documents_of(texts: Sequence[str], reading: ReadConfig) -> list[str]:
-    """What is learned of the texts of a file.
-
-    Texts are normalised if asked, stripped, and dropped if empty; with `deduplicate`, a repeated one is kept
-    once, where it first stands. A stream is only normalised.
-    """
-    texts = normalised(texts, reading)
-    if reading.format == "stream":
-        return [text for text in texts if text]
-    documents = [stripped for text in texts if (stripped := text.strip())]
-    return list(dict.fromkeys(documents)) if reading.deduplicate else documents
-
-
-def normalised(texts: Sequence[str], reading: ReadConfig) -> Sequence[str]:
-    """The texts in the Unicode form that was asked for."""
+def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
+    """The texts in the Unicode form that was asked for, if one was."""
     if reading.normalise is None:
         return texts
-    return [unicodedata.normalize(FORMS[reading.normalise], text) for text in texts]
+    form = FORMS[reading.normalise]
+    return (unicodedata.normalize(form, text) for text in texts)
 
 
-def corpus_of(documents: Sequence[str], reading: ReadConfig | None = None) -> Corpus:
-    """A corpus of documents already in memory; as a stream they are one text, joined by newlines."""
-    reading = reading or ReadConfig()
-    for document in documents:
-        if not isinstance(document, str) or has_surrogate(document):
-            raise DataError(f"documents: expected strings of Unicode characters, got {shortened(document)}")
-    texts = ["\n".join(documents)] if reading.format == "stream" else documents
-    kept = documents_of(texts, reading.replace(deduplicate=False))
-    if not kept:
-        raise DataError("documents: expected at least one that is not empty, got none")
-    digest = hashlib.sha256("\n".join(kept).encode()).hexdigest()
-    return Corpus(list(dict.fromkeys(kept)) if reading.deduplicate else kept, IN_MEMORY, None, digest)
+def as_fragment(text: str, reading: ReadConfig) -> str:
+    """A part of a text, such as a prefix, by the rules of the training texts; it is not stripped."""
+    (fragment,) = normalized([with_newlines(text)], reading)
+    return fragment
 
 
-def built_in_names() -> bytes:
-    """The names that come with the package, as the bytes of their file."""
-    return files("motegpt").joinpath("data/names.txt").read_bytes()
+def as_document(text: str, reading: ReadConfig) -> str:
+    """A whole text by the rules of the training texts; a stream's is not stripped."""
+    fragment = as_fragment(text, reading)
+    return fragment if reading.format == "stream" else fragment.strip()
 
 
-def _bytes_of(path: str | Path | None) -> bytes:
-    return built_in_names() if path is None else _read(Path(path))
+def with_newlines(text: str) -> str:
+    """The line ends of every system as newlines."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
-def _read(path: Path) -> bytes:
-    try:
-        if stat.S_ISCHR(path.stat().st_mode):
-            raise DataError(f"{path}: expected a text file, got a device")
-        with path.open("rb") as file:
-            return b"".join(read_bounded(file.read, str(path)))
-    except FileNotFoundError:
-        near = nearest_name(path)
-        repair = f"did you mean {near}?" if near else "motegpt data fetch names prints where one is"
-        repair = "/dev/stdin is what is piped in" if str(path) == "-" else repair
-        raise DataError(
-            f"{path}: no such file; expected a UTF-8 text file with one document a line; {repair}"
-        ) from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
-        why = getattr(error, "strerror", None) or error
-        raise DataError(f"{path}: cannot be read ({why}); expected a UTF-8 text file") from None
-
-
-def nothing_in(content: Content, name: str) -> DataError:
-    """The error for a file that holds no document."""
-    what = "an empty file" if content.length == 0 else "an empty file (nothing but blank lines)"
-    if content.column is not None and content.format == "csv":
-        what = f"no text in column {shortened(content.column)} under the header"
-    return DataError(f"{name}: expected at least one document, got {what}")
+def _encoded(texts: Sequence[str]) -> bytes:
+    """The UTF-8 of texts, an END behind each."""
+    joined = END.join(texts) + END
+    if joined.count(END) == len(texts):
+        try:
+            return joined.encode()
+        except UnicodeEncodeError:
+            pass
+    wrong = next(text for text in texts if END in text or has_surrogate(text))
+    what = "half of a surrogate pair" if END not in wrong else "a zero character"
+    raise DataError(f"documents: expected Unicode characters, got {what} in {shortened(wrong)}")

@@ -8,6 +8,7 @@ has it: so every token but those of the first window has at least half a block o
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
@@ -69,6 +70,14 @@ def sequence_of(text: str, tokenizer: Tokenizer) -> list[int]:
     """What the model reads before it draws anything, then the text, then its end if there are ends."""
     end = [] if tokenizer.stop is None else [tokenizer.stop]
     return [*prompt_of("", tokenizer), *tokenizer.encode(text), *end]
+
+
+def whole_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
+    """sequence_of for many documents, or a stream, in flat memory; DataError for an unknown character."""
+    if tokenizer.bos is not None:
+        return tokenizer.encode_documents(documents)
+    stream = tokenizer.encode_stream(documents)
+    return [memoryview(array(stream.format, [*prompt_of("", tokenizer), *stream]))]
 
 
 def known_sequence_of(text: str, tokenizer: Tokenizer) -> list[int] | None:

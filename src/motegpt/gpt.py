@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig, SampleConfig, section_of, section_values
-from motegpt.documents import corpus_of, read_corpus
+from motegpt.corpus import corpus_from
 from motegpt.engines import check_settings, default_engine
 from motegpt.epochs import laid_over
 from motegpt.errors import DataError, SettingError
@@ -54,7 +54,7 @@ class GPT:
         self.records: list[StepRecord] = []
         self._trainer: Trainer | None = None
         self._done = 0  # how far that was when it made this model
-        self._documents: list[str] | None = None
+        self._documents: Sequence[str] | None = None
 
     @classmethod
     def train(
@@ -112,10 +112,7 @@ class GPT:
             raise SettingError("vocab_size is found from the data and cannot be set")
         merged = fitting_dtype(engine, laid_over(settings_of(preset), settings), asked="dtype" in settings)
         data = DataConfig.of(section_values(merged, "data"))
-        from_file = docs is None or isinstance(docs, str | Path)
-        if not (from_file or isinstance(docs, Iterable)):
-            raise DataError(f"documents: expected strings, or the name of a file, got {shortened(docs)}")
-        corpus = read_corpus(docs, data) if from_file else corpus_of(list(docs), data)  # type: ignore[arg-type]
+        corpus = corpus_from(docs, data)
         trainer = prepare(corpus, merged, engine)
         if out is not None:
             trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer)
@@ -180,7 +177,7 @@ class GPT:
         known = Known(self._known_documents(data), self.tokenizer) if novel else None
         return draw_texts(self.engine, self.tokenizer, sample, root, unique, known)
 
-    def _known_documents(self, data: str | Path | None) -> list[str]:
+    def _known_documents(self, data: str | Path | None) -> Sequence[str]:
         """What the model was made from: at hand after a training, read again after loading."""
         if self._documents is not None and data is None:
             return self._documents
@@ -201,7 +198,9 @@ class GPT:
         """
         docs = _strings("evaluate", docs)
         try:
-            learned, _ = split(self._known_documents(None), self.config.data, self.config.train.seed)
+            learned: Sequence[str] = split(
+                self._known_documents(None), self.config.data, self.config.train.seed
+            )[0]
         except DataError:
             learned = []
         return evaluate(self.engine, self.tokenizer, docs, learned)
@@ -226,7 +225,7 @@ class Training(Generic[Model]):
     has made so far: the best by what was held out, or the newest. `records` are those of all steps done.
     """
 
-    def __init__(self, kind: type[Model], trainer: Trainer, documents: list[str]) -> None:
+    def __init__(self, kind: type[Model], trainer: Trainer, documents: Sequence[str]) -> None:
         self._kind, self._trainer, self._documents = kind, trainer, documents
         self._trainer.by_record = True
         self.records: list[StepRecord] = []

@@ -3,46 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from motegpt.schedule import learning_rate
 
 if TYPE_CHECKING:
-    from motegpt.config import DataConfig, TrainConfig
+    from motegpt.config import TrainConfig
     from motegpt.train import Trainer
 
 RISE = 2.0  # a learning rate that resuming raises by no more than this is not worth a remark
 
 
-@dataclass(frozen=True)
-class Cut:
-    """What block_size leaves of the documents a run learns from.
-
-    documents: how many of them lose their end; fitting: the block_size that keeps all.
-    """
-
-    block_size: int
-    documents: int
-    fitting: int
-
-
-def cut_of(documents: Sequence[str], data: DataConfig, block_size: int) -> Cut | None:
-    """What is cut off these documents, each between two special tokens; a stream is not cut."""
-    if data.format == "stream":
-        return None
-    beyond = {"targets": 1, "tokens": 2}[data.cut]  # tokens of a document's two ends that count in its block
-    cut = longest = 0
-    for document in documents:
-        size = len(document.encode() if data.tokenizer == "bytes" else document) + beyond
-        cut += size > block_size
-        longest = max(longest, size)
-    return Cut(block_size, cut, longest)
-
-
 def all_alike(documents: Sequence[str]) -> bool:
     """Whether each is the same as the first."""
-    return all(document == documents[0] for document in documents)
+    first = documents[0]
+    return all(document == first for document in documents)
 
 
 def remarks_on(trainer: Trainer) -> list[str]:
@@ -58,7 +33,10 @@ def on_cut(trainer: Trainer) -> str | None:
     if cut is None or not cut.documents:
         return None
     lose = "document loses its end" if cut.documents == 1 else "documents lose their ends"
-    return f"{cut.documents:,} {lose} at block_size {cut.block_size}; `block_size={cut.fitting}` keeps all"
+    some = f"`block_size={cut.advised}` keeps all but {cut.advised_documents:,}, and "
+    some = some if cut.block_size < cut.advised < cut.fitting else ""
+    whole = f"`block_size={cut.fitting}` keeps all"
+    return f"{cut.documents:,} {lose} at block_size {cut.block_size}; {some}{whole}"
 
 
 def on_one_document(trainer: Trainer) -> str | None:

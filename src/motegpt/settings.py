@@ -19,7 +19,9 @@ from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hint
 from motegpt.errors import SettingError
 
 LARGEST_INT = 2**64 - 1
-WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+WORDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Kind:
             value = value.item()  # a NumPy scalar
         if self.base is float and type(value) is int and abs(value) <= LARGEST_INT:
             value = float(value)
+        if self.base is tuple and isinstance(value, list):
+            value = tuple(value)
         if type(value) is not self.base or not self._is_within(value):
             raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
         return value
@@ -56,6 +60,8 @@ class Kind:
             return value in self.choices
         if isinstance(value, str):
             return not has_surrogate(value)
+        if isinstance(value, tuple):
+            return all(isinstance(text, str) and not has_surrogate(text) for text in value)
         if isinstance(value, bool):
             return True
         if isinstance(value, Settings):
@@ -94,7 +100,11 @@ def is_surrogate(character: str) -> bool:
 
 def has_surrogate(text: str) -> bool:
     """Whether some of it is no Unicode character."""
-    return any(map(is_surrogate, text))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
 
 
 def shortened(value: object) -> str:
@@ -165,13 +175,13 @@ def unknown_setting(name: object, known: Iterable[str]) -> SettingError:
 
 
 def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:
-    """int, float, bool, str, Literal, a section, or one of these | None."""
+    """int, float, bool, str, tuple[str, ...], Literal, a section, or one of these | None."""
     parts = get_args(hint)
     optional = NoneType in parts
     if optional:
         hint = next(part for part in parts if part is not NoneType)
     choices = get_args(hint) if get_origin(hint) is Literal else ()
-    base = type(choices[0]) if choices else hint
+    base = type(choices[0]) if choices else get_origin(hint) or hint
     return Kind(base=base, choices=choices, optional=optional, **{"help": "", **metadata})
 
 

@@ -21,8 +21,14 @@ class Source(Settings):
 
     kind: str = setting("Where it came from: documents.py names the kinds.")
     path: str | None = setting("The file, if it was one.", default=None)
+    others: tuple[str, ...] = setting("Further files, read after it.", default=())
     sha256: str = setting("Digest of its bytes.")
     documents: int = setting("Number of documents.", at_least=1)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, in their order."""
+        return () if self.path is None else (self.path, *self.others)
 
 
 @dataclass(frozen=True, kw_only=True)

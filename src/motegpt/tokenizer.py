@@ -9,17 +9,21 @@ stream, which has no ends.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate, chain
 from typing import Any
 
+from motegpt.documents import END, Documents, flat
 from motegpt.errors import DataError, PrefixError, RunFolderError
+from motegpt.sequences import TokenSequences, packed_ids
 from motegpt.settings import has_surrogate, is_surrogate, shortened
 
 FRAMINGS = ("bos", "bos_eos", "none")
 TOKENIZERS = ("characters", "bytes")
 BYTES = 256
+NAMED = 3  # code points in a message
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,11 @@ class Tokenizer:
             raise RunFolderError("tokenizer: expected Unicode characters, got half of a surrogate pair")
 
     @classmethod
-    def of(cls, documents: Iterable[str], framing: str, kind: str = "characters") -> Tokenizer:
+    def of(cls, documents: Sequence[str], framing: str, kind: str = "characters") -> Tokenizer:
         """The tokenizer of a corpus: its characters, sorted; or all 256 bytes, whatever the corpus."""
         if kind == "bytes":
             return cls("", framing, kind)
-        characters = "".join(sorted(set().union(*documents)))
+        characters = flat(documents).alphabet()
         if len(characters) < 2:
             raise DataError(
                 f"vocabulary: expected at least 2 different characters, got {len(characters)} "
@@ -117,23 +121,42 @@ class Tokenizer:
         except (KeyError, UnicodeEncodeError):
             raise PrefixError(
                 f"text {shortened(text)}: expected only characters of the training data, got "
-                f"{shortened(self.unknown(text))}; known are {shortened(self.characters)}"
+                f"{named(self.unknown(text))}; known are {shortened(self.characters)}"
             ) from None
 
-    def encode_all(self, documents: Iterable[str]) -> list[list[int]]:
+    def encode_documents(self, documents: Sequence[str]) -> TokenSequences:
         """Each document between its special tokens; DataError names a character that has no id."""
-        ids, begin, end = self._ids, self._special(self.bos), self._special(self.stop)
-        try:
-            return [[*begin, *(ids[unit] for unit in self._units(text)), *end] for text in documents]
-        except KeyError as error:
-            raise _not_of_these(error) from None
+        documents, specials = flat(documents), 0 if self.bos is None else 2
+        lengths = documents.byte_lengths() if self.kind == "bytes" else documents.lengths
+        offsets = array("q", accumulate((length + specials for length in lengths), initial=0))
+        begin, end = ("", "") if self.bos is None else (chr(self.bos), chr(self.stop or 0) + chr(self.bos))
+        tokens = packed_ids(chain([begin], self._ids_of(documents, end)), self.vocab_size)
+        return TokenSequences(tokens[: offsets[-1]], offsets)  # without the BOS behind the last document
 
-    def encode_stream(self, text: str) -> array[int]:
-        """The ids of a long text, four bytes each; DataError names a character that has none."""
-        try:
-            return array("i", map(self._ids.__getitem__, self._units(text)))
-        except KeyError as error:
-            raise _not_of_these(error) from None
+    def encode_stream(self, documents: Sequence[str]) -> memoryview[int]:
+        """The ids of a long text, all of it in one document; DataError names a character that has none."""
+        return packed_ids(self._ids_of(flat(documents), ""), self.vocab_size)
+
+    def _ids_of(self, documents: Documents, end: str) -> Iterator[str]:
+        """The ids of the documents as code points; end: what follows each of them."""
+        for piece in documents.pieces(self._encoding):
+            yield piece.translate(self._table).replace(chr(self._ended), end)
+
+    @property
+    def _encoding(self) -> str:
+        """What makes a character of each unit in the UTF-8 of documents."""
+        return "latin-1" if self.kind == "bytes" else "utf-8"
+
+    @property
+    def _ended(self) -> int:
+        """An id that no unit has: the one that ends a document, or in a stream one beyond all."""
+        return self.vocab_size if self.stop is None else self.stop
+
+    @cached_property
+    def _table(self) -> dict[int, int]:
+        """Code point of a unit -> its id; that of an END -> self._ended."""
+        units = {unit if isinstance(unit, int) else ord(unit): token for unit, token in self._ids.items()}
+        return _Table({**units, ord(END): self._ended})
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens show as <BOS> and <EOS>, bytes that are no UTF-8 as \ufffd."""
@@ -150,12 +173,16 @@ class Tokenizer:
         before, after = specials[self.framing]
         return [*before, *symbols, *after]
 
-    @staticmethod
-    def _special(token: int | None) -> list[int]:
-        return [] if token is None else [token]
+
+class _Table(dict[int, int]):
+    """What str.translate looks code points up in."""
+
+    def __missing__(self, code: int) -> int:
+        got = named(chr(code))
+        raise DataError(f"data: expected only characters of the tokenizer, got {got}; the data are others")
 
 
-def _not_of_these(error: KeyError) -> DataError:
-    return DataError(
-        f"data: expected only characters of the tokenizer, got {error.args[0]!r}; it was made from other data"
-    )
+def named(characters: str) -> str:
+    """Characters for a message, with the code points of the first ones: 'ñ́' (U+00F1, U+0301)."""
+    points = ", ".join(f"U+{ord(character):04X}" for character in characters[:NAMED])
+    return f"{shortened(characters)} ({points}{', …' * (len(characters) > NAMED)})"

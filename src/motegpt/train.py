@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+from array import array
 from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -24,13 +25,14 @@ from motegpt.config import (
     section_of,
     section_values,
 )
+from motegpt.cut import Cut, cut_of, sizes_of
 from motegpt.engines import engine_class, make_engine
 from motegpt.epochs import epochs_of, in_steps, laid_over
 from motegpt.errors import TrainingDiverged, UsageError
-from motegpt.evaluate import sequence_of
+from motegpt.evaluate import whole_sequences
 from motegpt.losses import LossMeans
 from motegpt.parameters import initialise
-from motegpt.remarks import Cut, all_alike, cut_of
+from motegpt.remarks import all_alike
 from motegpt.rng import make_rng
 from motegpt.sampling import generate_in_turn, request_of
 from motegpt.schedule import learning_rate
@@ -41,7 +43,7 @@ from motegpt.tokenizer import Tokenizer
 from motegpt.validation import Validation
 
 if TYPE_CHECKING:
-    from motegpt.documents import Corpus
+    from motegpt.corpus import Corpus
     from motegpt.engines.base import Arrays, Engine, Values
     from motegpt.rng import Rng
 
@@ -360,7 +362,14 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     request_of(sample, tokenizer, model.block_size)
-    source = Source(kind=corpus.kind, path=corpus.path, sha256=corpus.sha256, documents=len(corpus.documents))
+    path, *others = corpus.paths or (None,)
+    source = Source(
+        kind=corpus.kind,
+        path=path,
+        others=tuple(others),
+        sha256=corpus.sha256,
+        documents=len(corpus.documents),
+    )
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     trainer, rng = _assemble(config, tokenizer, corpus, epochs)
     trainer.engine.load(initialise(model, rng))
@@ -437,15 +446,16 @@ def _assemble(
     """
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
-    cut = cut_of(training, config.data, block_size)
-    alike = cut is not None and all_alike(training)
+    is_list = config.data.format != "stream"
+    cut = cut_of(sizes_of(training, config.data), block_size, config.data.cut) if is_list else None
+    alike = is_list and all_alike(training)
+    order = array("I", range(len(training)))
     if config.data.shuffle:
-        rng.shuffle(training)
-    plan = plan_of(training, tokenizer, config.data, config.train, block_size)
+        rng.shuffle(order)
+    plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
     if epochs is not None:
         config = config.replace(train=config.train.replace(steps=in_steps(epochs, plan.epoch)))
     validation = None
     if held_out:
-        sequences = [sequence_of(text, tokenizer) for text in held_out]
-        validation = Validation(sequences, block_size, config.train.patience)
+        validation = Validation(whole_sequences(held_out, tokenizer), block_size, config.train.patience)
     return Trainer(config, tokenizer, plan, engine_from(config), rng, validation, cut, alike), rng

@@ -10,8 +10,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from motegpt.config import SECTIONS, DataConfig
+from motegpt.corpus import corpus_in
 from motegpt.data_check import check_data
-from motegpt.documents import corpus_in
 from motegpt.errors import DataError
 from motegpt.formats import READERS
 from motegpt.presets import settings_of
@@ -39,7 +39,10 @@ PACKED = BYTES | BYTES.map(gzip.compress) | BYTES.map(lambda data: gzip.compress
 READING = st.builds(
     dict,
     format=st.sampled_from([None, *READERS]),
-    column=st.sampled_from([None, "a", "", "\x1b"]),
+    column=st.sampled_from([None, "a", "", "\x1b", "1"]),
+    header=st.sampled_from([None, True, False]),
+    delimiter=st.sampled_from([None, "|", "ab"]),
+    encoding=st.sampled_from([None, None, "utf-16", "cp1252"]),
     normalise=st.sampled_from([None, "nfc", "nfkc"]),
     deduplicate=st.booleans(),
     tokenizer=st.sampled_from(["characters", "bytes"]),
@@ -51,7 +54,7 @@ READING = st.builds(
 def test_any_file_is_documents_or_a_clear_error(data, reading):
     with refused_or_right():
         config = DataConfig.of({"framing": "bos", "cut": "targets", "shuffle": True, **reading})
-        corpus = corpus_in(data, "list.txt", config)
+        corpus = corpus_in({Path("list.txt"): data}, config)
         assert corpus.documents
         for document in corpus.documents:
             assert document
@@ -93,7 +96,7 @@ def test_names_of_columns_cannot_flood_the_message(tmp_path, kind):
     path.write_text(row)
     for column in (None, name[:-1]):
         with pytest.raises(DataError) as error:
-            corpus_in(path.read_bytes(), path, DataConfig.of(
+            corpus_in({path: path.read_bytes()}, DataConfig.of(
                 {"framing": "bos", "cut": "targets", "shuffle": True, "column": column}))  # fmt: skip
         check_message(str(error.value))
 

@@ -17,8 +17,9 @@ from pathlib import Path
 
 from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig
+from motegpt.corpus import corpus_in
 from motegpt.data_check import check_data
-from motegpt.documents import corpus_in
+from motegpt.formats import READERS
 from motegpt.presets import settings_of
 from motegpt.views.cli.data import report_lines
 from motegpt.views.cli.options import read_toml
@@ -27,7 +28,7 @@ from tests.attacks.oracle import look, refused_or_right
 from tests.attacks.test_command_lines import hold, work_in
 from tests.attacks.words import vector
 
-FORMATS = (None, "text", "csv", "jsonl", "stream")
+FORMATS = (None, *READERS)
 RUN_FILES = ("config.json", "tokenizer.json", "metrics.jsonl")
 TENSOR_FILES = ("model.safetensors", "trainer.safetensors")
 
@@ -70,16 +71,28 @@ class DataFile(Target):
 
     def seeds(self) -> Sequence[bytes]:
         texts = [b"anna\nbob\n", b'a,b\n"x, y",2\n', b'{"a": "anna"}\n"bob"\n', b"\xef\xbb\xbfanna\r\n"]
+        texts.append(b'["anna", {"a": "b"}]')
         files = [*texts, *map(gzip.compress, texts)]
-        return [bytes([how]) + data for how in range(10) for data in files]
+        return [bytes([how]) + data for how in range(len(FORMATS) * 2) for data in files]
 
     def __call__(self, data: bytes) -> None:
-        how, text = data[:1] or b"\0", data[1:]
-        reading = {"format": FORMATS[how[0] % 5], "normalise": (None, "nfc", "nfkc")[how[0] // 5 % 3],
-                   "tokenizer": ("characters", "bytes")[how[0] // 15 % 2]}  # fmt: skip
+        how, text = (data[:1] or b"\0")[0], data[1:]
+        settings = {
+            "format": FORMATS,
+            "normalise": (None, "nfc", "nfkc"),
+            "tokenizer": ("characters", "bytes"),
+            "header": (None, True, False),
+            "encoding": (None, "utf-16"),
+        }
+        reading = {}
+        for name, choices in settings.items():
+            how, choice = divmod(how, len(choices))
+            reading[name] = choices[choice]
+        if reading["format"] not in (None, "csv", "tsv"):
+            reading["header"] = None
         with refused_or_right():
             config = {"framing": "bos", "cut": "targets", "shuffle": True, **reading}
-            assert corpus_in(text, "list", DataConfig.of(config)).documents
+            assert corpus_in({Path("list"): text}, DataConfig.of(config)).documents
         path = self.place.folder / "list"
         path.write_bytes(text)
         with refused_or_right():

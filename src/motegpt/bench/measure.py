@@ -16,7 +16,7 @@ import numpy as np
 
 from motegpt.batches import Batch
 from motegpt.bench.work import WORKS, Problem, operations, problem_of
-from motegpt.documents import read_corpus
+from motegpt.corpus import read_corpus
 from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine, KnowsItsPeak
 from motegpt.errors import MotegptError, UsageError

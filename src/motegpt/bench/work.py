@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from motegpt.batches import DocumentPlan, cut_sequences
+from motegpt.batches import DocumentPlan, longest_sequence
 from motegpt.config import ModelConfig, TrainConfig, model_and_training
+from motegpt.corpus import Corpus
 from motegpt.cost import operations_per_token
-from motegpt.documents import Corpus
 from motegpt.presets import settings_of
+from motegpt.sequences import TokenSequences
 from motegpt.tokenizer import Tokenizer
 
 RANDOM_VOCABULARY = 65  # characters of the usual Shakespeare file, for the shapes that need long text
@@ -78,12 +79,13 @@ def problem_of(
     if work.whole:
         chance, length = random.Random(0), settings["block_size"] + 1
         vocabulary = RANDOM_VOCABULARY
-        sequences = [[chance.randrange(vocabulary) for _ in range(length)] for _ in range(RANDOM_SEQUENCES)]
+        rows = [[chance.randrange(vocabulary) for _ in range(length)] for _ in range(RANDOM_SEQUENCES)]
+        sequences = TokenSequences.of(rows)
     else:
         tokenizer = Tokenizer.of(corpus.documents, settings["framing"])
         vocabulary = tokenizer.vocab_size
-        encoded = tokenizer.encode_all(corpus.documents)
-        sequences = cut_sequences(encoded, settings["block_size"], settings["cut"])
+        longest = longest_sequence(settings["block_size"], settings["cut"])
+        sequences = tokenizer.encode_documents(corpus.documents).cut_to(longest)
     model, train = model_and_training(settings, vocabulary)
     return Problem(model, train, DocumentPlan(sequences, train.batch_size, train.loss_mean))
 

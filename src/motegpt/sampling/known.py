@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from motegpt.documents import read_corpus
+from motegpt.corpus import read_corpus
 from motegpt.source import corpus_of_run
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Known:
         return text in self._documents
 
 
-def known_documents(config: RunConfig, data: str | Path | None = None) -> list[str]:
+def known_documents(config: RunConfig, data: str | Path | None = None) -> Sequence[str]:
     """What a run was made from, read again from where it was; or the file `data`, whatever it holds.
 
     The documents that were held out to judge by are among them. DataError if they are gone, or changed.

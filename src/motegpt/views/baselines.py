@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.batches import sequences_to_judge
 from motegpt.errors import DataError
-from motegpt.evaluate import sequence_of, targets_of
+from motegpt.evaluate import targets_of, whole_sequences
 from motegpt.ngrams import baselines
 from motegpt.source import sides_of_run
 
@@ -25,11 +25,11 @@ def baselines_of(run: Run) -> dict[str, float]:
     training, held_out = sides_of_run(config, repair="--no-baselines leaves them out")
     size = targets_of(tokenizer)
     if held_out:
-        learned, judged = ([sequence_of(text, tokenizer) for text in side] for side in (training, held_out))
-        return baselines(learned, judged, size)
+        learned = whole_sequences(training, tokenizer)
+        return baselines(learned, whole_sequences(held_out, tokenizer), size)
     judged = sequences_to_judge(training, tokenizer, config.data, config.model.block_size)
     if config.data.format == "stream":
-        return baselines([tokenizer.encode_stream("\n".join(training))], judged, size, config.train.loss_mean)
+        return baselines([tokenizer.encode_stream(training)], judged, size, config.train.loss_mean)
     return baselines(judged, judged, size, config.train.loss_mean)
 
 

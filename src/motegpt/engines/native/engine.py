@@ -178,7 +178,8 @@ class DocumentsInCore(PlanInCore):
     def __init__(self, plan: DocumentPlan) -> None:
         self.plan = plan
         self.sequences = sequences_of(plan.sequences)
-        self._lengths = np.array([len(sequence) - 1 for sequence in plan.sequences], np.int64)
+        self._lengths = np.fromiter(plan.flat.lengths(), np.int64) - 1
+        self._order = None if plan.order is None else np.asarray(plan.order)
 
     def steps(self, start: int, count: int) -> Steps:
         indices = self.indices(start, count)
@@ -187,8 +188,9 @@ class DocumentsInCore(PlanInCore):
     def indices(self, start: int, count: int) -> NDArray[np.int64]:
         """DocumentPlan.indices for a chunk of steps: (count, B)."""
         batch = self.plan.batch_size
-        places = np.arange(start * batch, (start + count) * batch, dtype=np.int64)
-        return places.reshape(count, batch) % len(self.plan.sequences)
+        steps = np.arange(start * batch, (start + count) * batch, dtype=np.int64)
+        places: NDArray[np.int64] = steps.reshape(count, batch) % len(self.plan.sequences)
+        return places if self._order is None else self._order[places].astype(np.int64)
 
     def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Batch.weights for a chunk of steps: (count, B)."""
@@ -206,13 +208,13 @@ class WindowsInCore(PlanInCore):
 
     def __init__(self, plan: WindowPlan) -> None:
         self.plan = plan
-        self._stream = np.frombuffer(plan.stream, np.int32)
+        self._stream = np.asarray(plan.stream)
 
     def steps(self, start: int, count: int) -> Steps:
         shape, length = (count, self.plan.batch_size), self.plan.block_size + 1
         windows = np.arange(count * self.plan.batch_size, dtype=np.int64)
         starts = self.plan.start((windows + start * self.plan.batch_size).astype(np.uint64)).astype(np.int64)
-        tokens = self._stream[starts[:, None] + np.arange(length)].ravel()
+        tokens = self._stream[starts[:, None] + np.arange(length)].ravel().astype(np.int32)
         sequences = _core.Sequences(tokens, np.arange(len(windows) + 1, dtype=np.int64) * length)
         weights = np.full(shape, 1.0 / (self.plan.batch_size * self.plan.block_size))
         return sequences, windows.reshape(shape), weights

@@ -50,7 +50,7 @@ def command(
     """
     from motegpt.bench.machine import describe
     from motegpt.bench.work import WORKS
-    from motegpt.documents import read_corpus
+    from motegpt.corpus import read_corpus
 
     unknown = set(works) - set(WORKS)
     if unknown:

@@ -186,7 +186,7 @@ def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) ->
 
 def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) -> Text:
     from motegpt.batches import DocumentPlan, WindowPlan, plan_of
-    from motegpt.documents import read_corpus
+    from motegpt.corpus import read_corpus
     from motegpt.split import split
 
     documents = read_corpus(data, options).documents
@@ -197,5 +197,5 @@ def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) ->
     if isinstance(plan, WindowPlan):
         return Text(tokenizer.vocab_size, float(model.block_size), len(plan.stream) - 1, plan.epoch)
     assert isinstance(plan, DocumentPlan)
-    tokens = sum(len(sequence) - 1 for sequence in plan.sequences)
+    tokens = sum(plan.flat.lengths()) - len(plan.flat)
     return Text(tokenizer.vocab_size, tokens / len(plan.sequences), tokens, plan.epoch)

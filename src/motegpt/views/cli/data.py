@@ -12,7 +12,7 @@ import click
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.views.cli.options import given_settings, merge, named_flags, preset_names
 from motegpt.views.console import say
-from motegpt.views.text import clipped, columns, visible
+from motegpt.views.text import clipped, columns, visible, with_flags
 
 if TYPE_CHECKING:
     from motegpt.data_check import Report
@@ -23,7 +23,10 @@ BAR = 40  # columns of the longest bar
 SHOWN = 60  # characters of an alphabet
 CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
 RARE, RARE_SHOWN = 3, 8  # a character is rare up to RARE times; so many rare ones are named
-CHECKED = ("format", "column", "normalise", "deduplicate", "tokenizer", "framing", "cut", "block_size")
+CHECKED = (
+    "format", "column", "header", "delimiter", "encoding", "normalise", "deduplicate", "tokenizer", "framing",
+    "cut", "block_size",
+)  # fmt: skip
 
 
 @click.group()
@@ -81,6 +84,10 @@ def report_lines(report: Report) -> Iterator[str]:
     what = report.format + (f", column {report.column}" if report.column else "")
     yield f"{'file':{LABEL}}{fitted(report.path, WIDTH - LABEL)}"
     yield f"{'read as':{LABEL}}{fitted(what, WIDTH - LABEL)}"
+    for assumed in report.assumed:
+        words = [fitted(word, WIDTH - LABEL) for word in with_flags(assumed).split()]
+        first, *rest = wrapped(words, gap=" ")
+        yield from (f"{'assumed':{LABEL}}{first.strip()}", *rest)
     yield f"{'lines':{LABEL}}{report.lines:,}, {report.empty:,} empty"
     if report.cut is not None:
         yield f"{'documents':{LABEL}}{report.documents:,}"
@@ -129,6 +136,9 @@ def length_lines(report: Report) -> Iterator[str]:
         return
     whole = f"{cut.documents:,} of {report.documents:,} documents at block_size {cut.block_size:,}"
     yield f"{'cut':{LABEL}}{whole}, {cut.tokens:,} tokens in all"
+    if cut.advised_documents:
+        rest = "1 document" if cut.advised_documents == 1 else f"{cut.advised_documents:,} documents"
+        yield f"{'':{LABEL}}--block-size {cut.advised} keeps all but {rest}"
     yield f"{'':{LABEL}}--block-size {cut.fitting} keeps everything"
 
 
@@ -154,12 +164,12 @@ def fitted(text: str, width: int) -> str:
     return clipped(visible(text), width)
 
 
-def wrapped(words: Iterable[str]) -> Iterator[str]:
+def wrapped(words: Iterable[str], gap: str = "  ") -> Iterator[str]:
     """The words in lines of at most WIDTH columns, behind the label's."""
     line = ""
     for word in words:
-        if line and LABEL + columns(line) + 2 + columns(word) > WIDTH:
+        if line and LABEL + columns(line) + len(gap) + columns(word) > WIDTH:
             yield " " * LABEL + line
             line = ""
-        line += "  " * bool(line) + word
+        line += gap * bool(line) + word
     yield " " * LABEL + line

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -52,14 +53,15 @@ def command(
 
     Example: motegpt eval runs/names
     """
-    from motegpt.documents import read_corpus
+    from motegpt.corpus import read_corpus
     from motegpt.evaluate import evaluate
     from motegpt.gpt import GPT
 
     model = GPT.load(run, engine, checkpoint)
     learned, held_out = _sides(model, training)
     if data is not None:
-        judged, what = read_corpus(data, model.config.data).documents, data
+        judged: Sequence[str] = read_corpus(data, model.config.data).documents
+        what = data
     elif held_out:
         judged, what = held_out, "the held-out data"
     elif learned:
@@ -84,7 +86,7 @@ def command(
         _print_novelty(novel, model.config.sample.temperature, bool(held_out))
 
 
-def _sides(model: GPT, training: str | None) -> tuple[list[str], list[str]]:
+def _sides(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
     """What was learned and what was held out; nothing of either, with a remark, if that is gone."""
     from motegpt.source import sides_of_run
 

@@ -83,7 +83,7 @@ def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tupl
     model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)
     engine = ScalarEngine(model, train)
     engine.load(initialise(model, make_rng(train.rng, train.seed)))
-    batch = Batch.of(tokenizer.encode_all([text]), train.loss_mean)
+    batch = Batch.of(tokenizer.encode_documents([text]), train.loss_mean)
     loss = loss_of(batch, engine.w, model, PLAIN if plain else FUSED)
     backward(loss)
     return loss, engine.names()

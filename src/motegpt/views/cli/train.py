@@ -15,7 +15,7 @@ import click
 from motegpt import ranks
 from motegpt.checkpoint import RunFolder
 from motegpt.config import DataConfig, section_values
-from motegpt.documents import read_corpus
+from motegpt.corpus import read_corpus
 from motegpt.engines import (
     ENGINES,
     MANY_PROCESSES,

@@ -1,0 +1,105 @@
+"""Time and memory of reading: how fast a long list or text is read, and how much memory it takes at most.
+
+    python benchmarks/reading.py            files of 100 MB
+    python benchmarks/reading.py --mb 1000  of 1 GB
+
+Each line is a process of its own: the whole command, and the most memory that it held at once, both
+also as parts of the file. A list has names of 10 characters, a text has lines of 80; in other scripts a
+character takes two or three bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gzip
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+LATIN, CYRILLIC = "aeinorstlmdkuyhc", "аеинорстлмдкуыхц"
+CJK = "".join(map(chr, range(0x4E00, 0x5600)))
+TRAIN = ("train", "--steps", "100", "--log-every", "100", "-n", "1")
+READ = "import sys; from motegpt.corpus import read_corpus; from motegpt.config import ReadConfig; "
+READ += "read_corpus(sys.argv[1], ReadConfig(format=sys.argv[2]))"
+
+
+def lines(alphabet: str, longest: int, spaces: bool) -> Iterator[bytes]:
+    """Lines of a file without end, a hundred thousand at a time."""
+    chance = random.Random(1)
+    letters = alphabet + " " * (len(alphabet) // 5) * spaces
+    text = "".join(chance.choices(letters, k=10**6))
+    while True:
+        some = []
+        for _ in range(100_000):
+            start = chance.randrange(len(text) - longest)
+            some.append(text[start : start + chance.randint(longest // 2, longest)].strip() or "a")
+        yield ("\n".join(some) + "\n").encode()
+
+
+def write(path: Path, size: int, alphabet: str, longest: int, spaces: bool = False) -> Path:
+    """A file of this size."""
+    with path.open("wb") as file:
+        for piece in lines(alphabet, longest, spaces):
+            file.write(piece)
+            if file.tell() >= size:
+                return path
+    raise AssertionError("the lines have no end")
+
+
+def measure(*words: str) -> tuple[float, float]:
+    """Seconds, and the most bytes held at once, of a Python process."""
+    began = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"failed: {' '.join(words)}")
+    return time.perf_counter() - began, usage.ru_maxrss * 1024
+
+
+def main() -> None:
+    """Measure and print."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    options.add_argument("--mb", type=int, default=100, help="size of the files")
+    size = options.parse_args().mb * 10**6
+    folder = Path(tempfile.mkdtemp(prefix="motegpt-reading-"))
+    print(f"{'':34} {'seconds':>8} {'MB/s':>7} {'peak MB':>8} {'x file':>7}")
+    try:
+        files = {
+            "list": write(folder / "list.txt", size, LATIN, 14),
+            "list in Cyrillic": write(folder / "cyrillic.txt", size, CYRILLIC, 14),
+            "list in Chinese": write(folder / "chinese.txt", size, CJK, 6),
+            "text": write(folder / "text.txt", size, LATIN, 80, spaces=True),
+        }
+        for name, path in files.items():
+            form = "stream" if name == "text" else "text"
+            report(f"read a {name}", path, "-c", READ, str(path), form)
+            flags = ("--format", "stream") if form == "stream" else ("--block-size", "16")
+            report(f"train on a {name}", path, "-m", "motegpt", *TRAIN, str(path), *flags)
+        path = files["list"]
+        report("data check of a list", path, "-m", "motegpt", "data", "check", str(path))
+        packed = folder / "list.txt.gz"
+        with path.open("rb") as plain, gzip.open(packed, "wb", compresslevel=1) as file:
+            shutil.copyfileobj(plain, file)
+        report("read a packed list", path, "-c", READ, str(packed), "text")
+    finally:
+        shutil.rmtree(folder)
+
+
+def report(what: str, path: Path, *words: str) -> None:
+    """A line of the table; the file is the one that is unpacked."""
+    size = path.stat().st_size
+    seconds, peak = measure(*words)
+    print(
+        f"{what:34} {seconds:8.2f} {size / seconds / 1e6:7.1f} {peak / 1e6:8.0f} {peak / size:7.2f}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()

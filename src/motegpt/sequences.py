@@ -1,0 +1,82 @@
+"""Token ids in flat memory: many sequences, one after the other."""
+
+from __future__ import annotations
+
+import sys
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate, chain, pairwise
+from typing import Literal, overload
+
+NATIVE = "le" if sys.byteorder == "little" else "be"
+# Ids are made as code points, which Python encodes at once: in one byte each if they fit, in two, or in four.
+WIDTHS: tuple[tuple[int, Literal["B", "H", "I"], str], ...] = (
+    (2**8, "B", "latin-1"),
+    (2**16, "H", f"utf-16-{NATIVE}"),
+    (2**32, "I", f"utf-32-{NATIVE}"),
+)
+
+
+class TokenSequences(Sequence[list[int]]):
+    """Sequence i is tokens[offsets[i] : offsets[i + 1]], cut to its first `longest` ids.
+
+    tokens: ids of 1, 2 or 4 bytes each, not to be written to; offsets (n + 1).
+
+    >>> TokenSequences.of([[1, 2, 3], [4, 5]])[0]
+    [1, 2, 3]
+    """
+
+    def __init__(self, tokens: memoryview[int], offsets: array[int], longest: int | None = None) -> None:
+        self.tokens, self.offsets = tokens, offsets
+        self.longest = sys.maxsize if longest is None else longest
+
+    @classmethod
+    def of(cls, rows: Iterable[Sequence[int]]) -> TokenSequences:
+        """The sequences of lists of ids."""
+        rows = list(rows)
+        tokens = array("I", chain.from_iterable(rows))
+        return cls(memoryview(tokens).toreadonly(), array("q", accumulate(map(len, rows), initial=0)))
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    @overload
+    def __getitem__(self, at: int) -> list[int]: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[list[int]]: ...
+    def __getitem__(self, at: int | slice) -> list[int] | list[list[int]]:
+        if isinstance(at, slice):
+            return [self[i] for i in range(*at.indices(len(self)))]
+        start = self.offsets[range(len(self))[at]]
+        return self.tokens[start : start + self.length(at)].tolist()
+
+    def __iter__(self) -> Iterator[list[int]]:
+        for start, end in pairwise(self.offsets):
+            yield self.tokens[start : min(end, start + self.longest)].tolist()
+
+    def length(self, at: int) -> int:
+        """How many ids a sequence has."""
+        at = range(len(self))[at]
+        return min(self.offsets[at + 1] - self.offsets[at], self.longest)
+
+    def lengths(self) -> Iterator[int]:
+        """How many ids each sequence has."""
+        return (min(end - start, self.longest) for start, end in pairwise(self.offsets))
+
+    def cut_to(self, longest: int) -> TokenSequences:
+        """The same sequences, each cut to its first `longest` ids."""
+        return TokenSequences(self.tokens, self.offsets, min(longest, self.longest))
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # compares equal to lists
+
+
+def packed_ids(texts: Iterable[str], count: int) -> memoryview[int]:
+    """Ids below `count`, given as texts of code points, in as few bytes as they fit."""
+    form, encoding = next((form, encoding) for most, form, encoding in WIDTHS if count <= most)
+    packed = bytearray()
+    for text in texts:
+        packed += text.encode(encoding, "surrogatepass")
+    return memoryview(packed).toreadonly().cast(form)
