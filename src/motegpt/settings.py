@@ -10,9 +10,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from enum import Enum
 from functools import cache
+from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
@@ -40,16 +43,15 @@ class Kind:
     engines: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, an int made a float where one is wanted; SettingError if it is not of this kind."""
+        """The plain value, an int as a float where one is wanted; SettingError if it is not of this kind."""
         if value is None and self.optional:
             return None
-        if not isinstance(value, bool | int | float | str) and hasattr(value, "item"):
-            value = value.item()  # a NumPy scalar
-        if self.base is float and type(value) is int and abs(value) <= LARGEST_INT:
-            value = float(value)
-        if type(value) is not self.base or not self._is_within(value):
+        found = plain(value)
+        if self.base is float and type(found) is int and abs(found) <= LARGEST_INT:
+            found = float(found)
+        if type(found) is not self.base or not self._is_within(found):
             raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
-        return value
+        return found
 
     def _is_within(self, value: Any) -> bool:
         if self.choices:
@@ -87,6 +89,28 @@ class Kind:
         return WORDS.get(self.base, "a section") + limits + ", or none" * self.optional
 
 
+def plain(value: Any) -> Any:
+    """The int, float, bool or str that a value stands for; a value that is none of them as it is.
+
+    A number or a string is known by its abstract type: numbers.Integral, numbers.Real, str. NumPy scalars,
+    arrays and tensors without dimensions, and members of an Enum stand for what they hold.
+    """
+    if isinstance(value, Enum) and not isinstance(value, str | Real):
+        value = value.value
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Integral):
+        return operator.index(value)
+    try:
+        return float(value) if isinstance(value, Real) else value
+    except OverflowError:
+        return math.inf
+
+
 def is_surrogate(character: str) -> bool:
     """Whether it is half of a pair, which is no character and has no UTF-8."""
     return "\ud800" <= character <= "\udfff"
@@ -98,13 +122,13 @@ def has_surrogate(text: str) -> bool:
 
 
 def shortened(value: object) -> str:
-    """A value for a message, however large it is."""
+    """A value for a message, in one line, however large it is."""
     try:
-        text = repr(value)
-    except ValueError:  # more digits than Python prints
-        return "a number of thousands of digits"
+        text = " ".join(line.strip() for line in repr(value).splitlines())
     except RecursionError:
         return f"a {type(value).__name__} nested thousands deep"
+    except Exception:  # an int of more digits than Python prints, or a __repr__ that fails
+        return "a number of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
     return text if len(text) <= 80 else text[:77] + "..."
 
 
