@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from motegpt.checkpoint import RunFolder
-from motegpt.config import DataConfig, SampleConfig, section_of, section_values
+from motegpt.config import SECTIONS, DataConfig, SampleConfig, section_values
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.engines import check_settings, default_engine
 from motegpt.errors import DataError, SettingError
@@ -17,7 +17,7 @@ from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.sampling import draw_texts
 from motegpt.sampling.known import Known, known_documents
-from motegpt.settings import shortened
+from motegpt.settings import kinds, shortened, unknown_setting
 from motegpt.split import split
 from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype, prepare
 
@@ -102,8 +102,7 @@ class GPT:
         >>> model = training.model
         """
         engine = engine or default_engine()
-        for name in settings:
-            section_of(name)
+        _check_names(settings, [name for one in SECTIONS.values() for name in kinds(one)], cls.train)
         check_settings(engine, settings)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
@@ -167,6 +166,7 @@ class GPT:
         **settings: Any,
     ) -> Iterator[list[str]]:
         """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams."""
+        _check_names(settings, kinds(SampleConfig), self.samples)
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
@@ -244,6 +244,16 @@ class Training(Generic[Model]):
         model.records, model._documents = list(self.records), self._documents
         model._trainer, model._done = trainer, trainer.done
         return model
+
+
+def _check_names(given: Iterable[str], known: Collection[str], method: Callable[..., object]) -> None:
+    """SettingError for a keyword that is no setting; it may have been meant for an argument of the method."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        from inspect import signature
+
+        arguments = [one.name for one in signature(method).parameters.values() if one.kind != one.VAR_KEYWORD]
+        raise unknown_setting(unknown[0], [*known, *arguments])
 
 
 def _strings(what: str, texts: Iterable[str]) -> list[str]:

@@ -8,10 +8,9 @@ would have been imported (docs/log.md has the times).
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from enum import Enum
 from functools import cache
@@ -143,8 +142,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, kind in kinds(type(self)).items():
-            if not issubclass(kind.base, Settings):
-                object.__setattr__(self, name, kind.check(name, getattr(self, name)))
+            object.__setattr__(self, name, kind.check(name, getattr(self, name)))
 
     @classmethod
     def of(cls, values: Any) -> Self:
@@ -152,9 +150,7 @@ class Settings:
         if not isinstance(values, Mapping):
             raise SettingError(f"{cls.__name__}: expected settings by name, got {shortened(values)}")
         known = kinds(cls)
-        for name in values:
-            if name not in known:
-                raise unknown_setting(name, known)
+        check_names(values, known)
         for one in fields(cls):
             if one.default is MISSING and one.name not in values:
                 raise SettingError(f"{one.name}: expected {known[one.name]}, got none")
@@ -162,6 +158,7 @@ class Settings:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some settings changed, checked again."""
+        check_names(changes, kinds(type(self)))
         return dataclasses.replace(self, **changes)
 
     def values(self) -> dict[str, Any]:
@@ -180,12 +177,21 @@ def _kinds(section: Any) -> dict[str, Kind]:
     return {one.name: _kind(hints[one.name], one.metadata) for one in fields(section)}
 
 
-def unknown_setting(name: object, known: Iterable[str]) -> SettingError:
-    """The error for a name that no setting has, with the nearest that one has."""
-    others = [other for other in known if other != name]
-    nearest = difflib.get_close_matches(str(name), others, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else "; motegpt train --help lists the settings"
-    return SettingError(f"unknown setting {shortened(name)}{hint}")
+def check_names(given: Iterable[object], known: Collection[str]) -> None:
+    """SettingError for the first name that is none of `known`."""
+    for name in given:
+        if name not in known:
+            raise unknown_setting(name, known)
+
+
+def unknown_setting(
+    name: object, known: Iterable[str], listing: str = "motegpt.config has them all"
+) -> SettingError:
+    """The error for a name that no setting has: what it may mean, or else where all names are listed."""
+    from motegpt.synonyms import hint
+
+    said = hint(name, (other for other in known if other != name)) if isinstance(name, str) else ""
+    return SettingError(f"unknown setting {shortened(name)}; {said or listing}")
 
 
 def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:

@@ -7,6 +7,7 @@ traceback comes with --debug.
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +67,7 @@ class Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         unknown = args[0] not in COMMANDS and not args[0].startswith("-")
         if unknown and not ctx.resilient_parsing:  # which completion asks for
-            from difflib import get_close_matches
-
-            nearest = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
+            ctx.fail(_with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in COMMANDS}))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -141,7 +138,7 @@ def _report(error: BaseException) -> int:
         return 2
     if isinstance(error, click.ClickException):
         where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "motegpt"
-        click.echo(f"{where}: {_one_line(error.format_message())}; {where} --help explains", err=True)
+        click.echo(f"{where}: {_one_line(_message(error))}; {where} --help explains", err=True)
         return error.exit_code
     if isinstance(error, MotegptError):
         who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
@@ -161,6 +158,24 @@ def _report(error: BaseException) -> int:
     name = getattr(error, "filename", None)
     click.echo(f"motegpt: {_one_line(said if name is None else f'{name}: {said}')}", err=True)
     return 1
+
+
+def _message(error: click.ClickException) -> str:
+    """What click says, with a suggestion of ours for an option that there is not."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return error.format_message()
+    options = {
+        option.strip("-"): option for param in error.ctx.command.params for option in reversed(param.opts)
+    }
+    return _with_hint(f"No such option {error.option_name!r}.", error.option_name, options)
+
+
+def _with_hint(message: str, name: str, known: Mapping[str, str]) -> str:
+    """The message, and what the unknown name may mean; known: name -> how it is written here."""
+    from motegpt.synonyms import hint
+
+    said = hint(name, known, known.__getitem__)
+    return f"{message} {said[:1].upper()}{said[1:]}".strip()
 
 
 def _one_line(message: str) -> str:

@@ -173,8 +173,8 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
         raise SettingError(f"{path}: {name} is found from the data and cannot be set")
     known = [setting for section in SECTIONS.values() for setting in kinds(section)]
     if name not in known:
-        error = unknown_setting(name, [*known, *TOP_LEVEL, *SECTIONS])
-        raise SettingError(f"{path}: {error}")
+        listing = "motegpt train --help lists them"
+        raise SettingError(f"{path}: {unknown_setting(name, [*known, *TOP_LEVEL, *SECTIONS], listing)}")
     if table is not None and section_of(name) != table:
         raise SettingError(f"{path}: {name} belongs in [{section_of(name)}], not in [{table}]")
 
