@@ -11,8 +11,8 @@ MotegptError                    exit code 1: it ran and failed
     ├── DataError               text that cannot be read or learned from
     ├── PrefixError             a prefix that the model cannot continue
     ├── RunFolderError          a run folder that is missing, foreign, damaged or in the way
-    ├── EngineUnavailable       an engine whose library is not installed
-    └── LibraryUnavailable      another library that what was asked for needs and that is not installed
+    ├── EngineUnavailable       an engine whose library is not installed or cannot be loaded
+    └── LibraryUnavailable      another library that is needed and is not installed or cannot be loaded
 
 Each message is one line: what was expected, what was given, and the likely fix. It names a setting as Python
 does, in backticks: `steps`, `n_embd=20`, `out='runs/b'`. The command line shows flags in their place
@@ -71,8 +71,8 @@ class RunFolderError(UsageError):
 
 
 class EngineUnavailable(UsageError):
-    """The engine exists but cannot run here; the message says what to install."""
+    """The engine exists but cannot run here; the message says what to install, or what failed."""
 
 
 class LibraryUnavailable(UsageError):
-    """What was asked for needs a library of an extra; the message says what to install."""
+    """What was asked for needs a library of an extra; the message says what to install, or what failed."""

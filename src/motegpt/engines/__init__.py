@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.config import SECTIONS, section_of
 from motegpt.errors import EngineUnavailable, SettingError
+from motegpt.libraries import needed_by
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
 from motegpt.settings import kinds
@@ -24,23 +25,15 @@ ENGINES: dict[str, str] = {
 }
 PREFERRED, FALLBACK = "native", "array"
 MANY_PROCESSES = "torch"  # the engine that trains in all the processes torchrun starts
-NEEDS: dict[str, str] = {
-    "scalar": "nothing but Python",
-    "array": "NumPy: pip install numpy",
-    "native": "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
-    "torch": "PyTorch: pip install 'motegpt[torch]'",
-}
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class of the engine called `name`; EngineUnavailable if what it needs is not installed."""
+    """The class of the engine called `name`; EngineUnavailable if what it needs cannot be imported."""
     if not isinstance(name, str) or name not in ENGINES:
         raise SettingError(f"engine: expected one of {', '.join(ENGINES)}, got {name!r}")
     module, _, attribute = ENGINES[name].partition(":")
-    try:
+    with needed_by(f"the {name} engine", EngineUnavailable):
         engine: type[Engine] = getattr(import_module(module), attribute)
-    except ImportError:
-        raise EngineUnavailable(f"the {name} engine needs {NEEDS[name]}") from None
     return engine
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+import motegpt.engines.native._core as _core
 from motegpt.batches import DocumentPlan, WindowPlan
 from motegpt.engines.base import Decoder, Engine, OptimizerState
-from motegpt.engines.native import _core
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
 from motegpt.schedule import adam_rates_of_chunk
 

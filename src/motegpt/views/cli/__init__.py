@@ -15,6 +15,7 @@ import click
 
 from motegpt import ranks
 from motegpt.errors import MotegptError, UsageError
+from motegpt.libraries import why_not
 from motegpt.views.cli.completion import complete_paths
 from motegpt.views.console import QUIET, harmless
 from motegpt.views.text import with_flags
@@ -116,6 +117,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         click.ClickException,
         click.Abort,
         KeyboardInterrupt,
+        ImportError,
         OSError,
         MemoryError,
         UnicodeEncodeError,
@@ -144,6 +146,9 @@ def _report(error: BaseException) -> int:
         who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
         click.echo(f"{who}: {_one_line(with_flags(str(error)))}", err=True)
         return error.exit_code
+    if isinstance(error, ImportError):
+        click.echo(f"motegpt: this command {_one_line(why_not(error))}", err=True)
+        return 1
     if isinstance(error, MemoryError):
         click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)
         return 1
