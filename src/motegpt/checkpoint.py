@@ -28,7 +28,7 @@ from motegpt.engines.base import OptimizerState
 from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.files import is_foreign, nearest_name, read_regular, replace_file
 from motegpt.parameters import parameter_table
-from motegpt.settings import LARGEST_INT, shortened
+from motegpt.settings import LARGEST_INT, plain, shortened
 from motegpt.state import FORMAT, Best, RunConfig, TrainerState
 from motegpt.tensors import read_tensors, tensor_bytes
 from motegpt.tokenizer import Tokenizer
@@ -114,7 +114,15 @@ class RunFolder:
             self._lock = None
 
     def check_free(self, overwrite: bool = False) -> None:
-        """Raise unless a new run may be written here. Only a run folder is ever overwritten."""
+        """RunFolderError unless a new run may be written here. Only a run folder is ever overwritten."""
+        try:
+            self._check_free(overwrite)
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.path}: cannot be written ({error.strerror}); choose another `out`"
+            ) from None
+
+    def _check_free(self, overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
         begun = {LOCK, TEMPORARY.format(CONFIG)}  # all there is of a run that was killed at once
@@ -228,22 +236,24 @@ class RunFolder:
         checkpoint: BEST by the held-out data, LAST, or the step of a kept one; None takes the best where
         something was held out, else the last.
         """
+        checkpoint = plain(checkpoint)
         step = self._step_of(checkpoint, config)
         if checkpoint == LAST or step is not None:
             return self.trainer_state(config, tokenizer, step).parameters
         return self._read_tensors(MODEL, config, tokenizer, ("",))[0]
 
     def _step_of(self, checkpoint: int | str | None, config: RunConfig) -> int | None:
-        """The step that a checkpoint is named by, if it is; RunFolderError for a word that is no name."""
-        if checkpoint == BEST and not config.data.val_fraction:
-            raise RunFolderError(f"{self.path}: has no best checkpoint: nothing was held out to judge by")
-        if checkpoint in (None, BEST, LAST):
+        """The step that a checkpoint is named by, if it is; RunFolderError for what is no name."""
+        name = str(checkpoint) if type(checkpoint) is int and checkpoint <= LARGEST_INT else checkpoint
+        if name is None:
             return None
-        if not STEP.fullmatch(str(checkpoint)):
+        if not isinstance(name, str) or not (name in (BEST, LAST) or STEP.fullmatch(name)):
             raise RunFolderError(
                 f"checkpoint: expected {BEST}, {LAST} or a step, got {shortened(checkpoint)}"
             )
-        return int(str(checkpoint))
+        if name == BEST and not config.data.val_fraction:
+            raise RunFolderError(f"{self.path}: has no best checkpoint: nothing was held out to judge by")
+        return None if name in (BEST, LAST) else int(name)
 
     def trainer_state(self, config: RunConfig, tokenizer: Tokenizer, step: int | None = None) -> TrainerState:
         """The newest checkpoint, or the kept one of a step, checked against settings and tokenizer."""
@@ -280,7 +290,7 @@ class RunFolder:
     def _metrics_lines(self) -> list[str]:
         """The whole lines of metrics.jsonl; a kill may have cut the last one short."""
         path = self.path / METRICS
-        if not path.is_file():
+        if not self._has(METRICS):
             return []
         try:
             return read_regular(path, LARGEST_METRICS).decode("utf-8", "replace").split("\n")[:-1]
@@ -293,7 +303,7 @@ class RunFolder:
     def _read_json(self, name: str) -> Any:
         """The object in a JSON file, of this version of the format."""
         path = self.path / name
-        if not path.is_file():
+        if not self._has(name):
             raise self._missing(name)
         try:
             values = json.loads(read_regular(path, LARGEST_JSON))
@@ -313,7 +323,7 @@ class RunFolder:
         groups: what stands before the names of the parameters, once each.
         """
         path = self.path / name
-        if not path.is_file():
+        if not self._has(name):
             raise self._missing(name)
         shapes = {group + p.name: p.shape for group in groups for p in parameter_table(config.model)}
         tensors, metadata = read_tensors(path, shapes, lambda found: self._check_format(path, found))
@@ -350,6 +360,13 @@ class RunFolder:
                     f"{self.path / TOKENIZER}: {what}: expected {wanted}, as in {CONFIG}, got {got}; the "
                     "folder was changed"
                 )
+
+    def _has(self, name: str) -> bool:
+        """Whether a file is there; RunFolderError if that cannot be found out."""
+        try:
+            return (self.path / name).is_file()
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be read ({error.strerror})") from None
 
     def _missing(self, name: str) -> RunFolderError:
         if self.path.exists() and not self.path.is_dir():

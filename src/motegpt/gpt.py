@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
+from motegpt.arguments import flag, functions, is_path, path_of, strings
 from motegpt.checkpoint import RunFolder
 from motegpt.config import SECTIONS, DataConfig, SampleConfig, section_values
 from motegpt.documents import corpus_of, read_corpus
 from motegpt.engines import check_settings, default_engine
-from motegpt.errors import DataError, SettingError
+from motegpt.errors import DataError, RunFolderError, SettingError
 from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.sampling import draw_texts
 from motegpt.sampling.known import Known, known_documents
-from motegpt.settings import kinds, shortened, unknown_setting
+from motegpt.settings import checked_seed, kinds, plain, unknown_setting
 from motegpt.split import split
 from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype, prepare
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from motegpt.state import RunConfig
     from motegpt.tokenizer import Tokenizer
 
-Documents = Iterable[str] | str | Path | None
+PathLike = str | os.PathLike[str]
+Documents = Iterable[str] | PathLike | None
 Callback = Callable[[StepRecord], object]
 Model = TypeVar("Model", bound="GPT")
 
@@ -61,22 +63,23 @@ class GPT:
         *,
         preset: str = DEFAULT_PRESET,
         engine: str | None = None,
-        out: str | Path | None = None,
-        callbacks: Sequence[Callback] = (),
+        out: PathLike | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
         **settings: Any,
     ) -> Self:
         """Train on documents, on a file of them (text, CSV, JSONL), or on the built-in names.
 
         With format="stream" the file, or the documents joined by newlines, are one text to be continued.
         `settings` are those of motegpt.config by name, laid over the preset; engine None takes the fastest
-        that is installed. out: a run folder to save to on the way. Each callback is called with the record
-        of every logged step; one that returns True ends the training there. Where something is held out
-        (val_fraction), the model is the best by it. Raises SettingError, DataError, EngineUnavailable,
-        RunFolderError, TrainingDiverged or, on a device that is too small, OutOfMemory.
+        that is installed. out: a run folder to save to on the way. callbacks: a function, or several, called
+        with the record of every logged step; one that returns True ends the training there. Where something
+        is held out (val_fraction), the model is the best by it. Raises SettingError, DataError,
+        EngineUnavailable, RunFolderError, TrainingDiverged or, on a device that is too small, OutOfMemory.
         """
+        called = functions("callbacks", callbacks)
         training = cls.training(docs, preset=preset, engine=engine, out=out, **settings)
         for record in training:
-            answers = [callback(record) for callback in callbacks]
+            answers = [plain(callback(record)) for callback in called]
             if any(answer is True for answer in answers):
                 break
         return training.model
@@ -88,7 +91,7 @@ class GPT:
         *,
         preset: str = DEFAULT_PRESET,
         engine: str | None = None,
-        out: str | Path | None = None,
+        out: PathLike | None = None,
         **settings: Any,
     ) -> Training[Self]:
         """The same, step by step: iterate over it for the records, and take its `model` when you like.
@@ -101,30 +104,31 @@ class GPT:
         40 0.1
         >>> model = training.model
         """
-        engine = engine or default_engine()
+        engine, preset = default_engine() if engine is None else plain(engine), plain(preset)
+        folder = None if out is None else path_of("out", out, RunFolderError)
         _check_names(settings, [name for one in SECTIONS.values() for name in kinds(one)], cls.train)
         check_settings(engine, settings)
         if "vocab_size" in settings:
             raise SettingError("vocab_size is found from the data and cannot be set")
         merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
         data = DataConfig.of(section_values(merged, "data"))
-        from_file = docs is None or isinstance(docs, str | Path)
-        if not (from_file or isinstance(docs, Iterable)):
-            raise DataError(f"documents: expected strings, or the name of a file, got {shortened(docs)}")
-        corpus = read_corpus(docs, data) if from_file else corpus_of(list(docs), data)  # type: ignore[arg-type]
+        if docs is None or is_path(docs):
+            corpus = read_corpus(None if docs is None else path_of("documents", docs, DataError), data)
+        else:
+            corpus = corpus_of(strings("documents", docs, "strings, or the name of a file"), data)
         trainer = prepare(corpus, merged, engine)
-        if out is not None:
-            trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer)
+        if folder is not None:
+            trainer.folder = RunFolder.create(folder, trainer.config, trainer.tokenizer)
         return Training(cls, trainer, corpus.documents)
 
     @classmethod
-    def load(cls, path: str | Path, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
+    def load(cls, path: PathLike, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
         """The model in a run folder; RunFolderError if there is none, or it is damaged.
 
         checkpoint: "best" by the held-out data, "last", or the step of a kept one; None takes the best
         where something was held out, else the last.
         """
-        folder = RunFolder(path)
+        folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
         config, tokenizer = folder.config(), folder.tokenizer()
         train = config.train.replace(device=None)  # the one it was trained on may be gone
         if engine is not None:
@@ -142,7 +146,7 @@ class GPT:
         seed: int | None = None,
         unique: bool = False,
         novel: bool = False,
-        data: str | Path | None = None,
+        data: PathLike | None = None,
         **settings: Any,
     ) -> list[str]:
         """n texts. The same seed gives the same texts; None draws a new one.
@@ -162,7 +166,7 @@ class GPT:
         seed: int | None = None,
         unique: bool = False,
         novel: bool = False,
-        data: str | Path | None = None,
+        data: PathLike | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
         """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams."""
@@ -171,45 +175,45 @@ class GPT:
         sample = SampleConfig.of({**self.config.sample.values(), **given})
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
             raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
-        if seed is not None and type(seed) is not int:
-            raise SettingError(f"seed: expected a whole number, got {seed!r}")
-        root = secrets.randbits(64) if seed is None else seed
+        root = secrets.randbits(64) if seed is None else checked_seed(seed)
+        unique, novel = flag("unique", unique), flag("novel", novel)
         known = Known(self._known_documents(data), self.tokenizer) if novel else None
         return draw_texts(self.engine, self.tokenizer, sample, root, unique, known)
 
-    def _known_documents(self, data: str | Path | None) -> list[str]:
+    def _known_documents(self, data: PathLike | None = None) -> list[str]:
         """What the model was made from: at hand after a training, read again after loading."""
-        if self._documents is not None and data is None:
-            return self._documents
-        return known_documents(self.config, data)
+        if data is not None:
+            return known_documents(self.config, path_of("data", data, DataError))
+        return known_documents(self.config) if self._documents is None else self._documents
 
-    def score(self, texts: Sequence[str]) -> list[Score]:
+    def score(self, texts: Iterable[str]) -> list[Score]:
         """How likely the model finds each text: log-probability in nats, and bits a character.
 
         Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
         with a character that the model never saw has probability zero.
         """
-        return score_texts(self.engine, self.tokenizer, _strings("score", texts))
+        return score_texts(self.engine, self.tokenizer, strings("score", texts))
 
     def evaluate(self, docs: Iterable[str]) -> Evaluation:
         """The loss on documents, in nats a token and in bits a character.
 
         Beside uniform, unigram, bigram and trigram predictors, if the training data can be read again.
         """
-        docs = _strings("evaluate", docs)
+        docs = strings("evaluate", docs)
         try:
-            learned, _ = split(self._known_documents(None), self.config.data, self.config.train.seed)
+            learned, _ = split(self._known_documents(), self.config.data, self.config.train.seed)
         except DataError:
             learned = []
         return evaluate(self.engine, self.tokenizer, docs, learned)
 
-    def save(self, path: str | Path, overwrite: bool = False) -> None:
+    def save(self, path: PathLike, overwrite: bool = False) -> None:
         """Write a run folder that `load` and `motegpt sample` read.
 
         A model trained here can be resumed, unless its training has gone on since. Raises RunFolderError if
         a run is there already, unless `overwrite`.
         """
-        folder = RunFolder.create(path, self.config, self.tokenizer, overwrite)
+        place, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
+        folder = RunFolder.create(place, self.config, self.tokenizer, overwrite)
         folder.append_metrics(record.values() for record in self.records)
         if self._trainer is not None and self._trainer.done == self._done:
             self._trainer.save_to(folder)
@@ -254,11 +258,3 @@ def _check_names(given: Iterable[str], known: Collection[str], method: Callable[
 
         arguments = [one.name for one in signature(method).parameters.values() if one.kind != one.VAR_KEYWORD]
         raise unknown_setting(unknown[0], [*known, *arguments])
-
-
-def _strings(what: str, texts: Iterable[str]) -> list[str]:
-    """The texts as a list; DataError for one alone, which is a sequence of strings too, or for no strings."""
-    found = [] if isinstance(texts, str) else list(texts)
-    if isinstance(texts, str) or not all(isinstance(text, str) for text in found):
-        raise DataError(f"{what}: expected a list of strings, got {shortened(texts)}")
-    return found

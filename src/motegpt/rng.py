@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.precision import single
+from motegpt.settings import checked_seed, shortened
 
 MASK32 = 0xFFFF_FFFF
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -201,10 +202,10 @@ GENERATORS: dict[str, type[PythonRandom | Lcg | Xoshiro128Plus]] = {
 
 
 def make_rng(name: str, seed: int) -> Rng:
-    """The generator called `name`, freshly seeded."""
-    if name not in GENERATORS:
-        raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {name!r}")
-    return GENERATORS[name](seed)
+    """The generator called `name`, freshly seeded; SettingError if there is none, or the seed is none."""
+    if not isinstance(name, str) or name not in GENERATORS:
+        raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {shortened(name)}")
+    return GENERATORS[name](checked_seed(seed))
 
 
 def _are_words(values: Sequence[Any], largest: int) -> bool:

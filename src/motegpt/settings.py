@@ -21,6 +21,7 @@ from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hint
 from motegpt.errors import SettingError
 
 LARGEST_INT = 2**64 - 1
+SEEDS: dict[str, Any] = {"at_least": 0, "below": 2**64}  # what every seed may be
 WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
 
@@ -108,6 +109,12 @@ def plain(value: Any) -> Any:
         return float(value) if isinstance(value, Real) else value
     except OverflowError:
         return math.inf
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed as a plain int; SettingError if it is none."""
+    found: int = Kind(int, "", **SEEDS).check("seed", seed)
+    return found
 
 
 def is_surrogate(character: str) -> bool:

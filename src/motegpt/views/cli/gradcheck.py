@@ -11,7 +11,7 @@ import click
 from motegpt.engines import ENGINES
 from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
 from motegpt.presets import DEFAULT_PRESET
-from motegpt.views.cli.options import preset_names
+from motegpt.views.cli.options import SEED, preset_names
 from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 @click.option("--n-embd", type=int, default=8, show_default=True, help="Its width.")
 @click.option("--n-head", type=int, default=2, show_default=True, help="Its attention heads.")
 @click.option("--block-size", type=int, default=5, show_default=True, help="Its longest sequence.")
-@click.option(
-    "--seed", type=click.IntRange(min=0), default=42, show_default=True, help="Seed of weights and text."
-)
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of weights and text.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     engines: tuple[str, ...],

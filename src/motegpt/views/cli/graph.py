@@ -19,6 +19,7 @@ from motegpt.parameters import initialise
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import make_rng
 from motegpt.tokenizer import Tokenizer
+from motegpt.views.cli.options import SEED
 from motegpt.views.output import ending_of, new_file
 
 DRAWERS = {".svg": to_svg, ".dot": to_dot}
@@ -29,7 +30,7 @@ DRAWERS = {".svg": to_svg, ".dot": to_dot}
 @click.option("--n-embd", type=int, default=2, show_default=True, help="Width of the tiny model.")
 @click.option("--n-head", type=int, default=1, show_default=True, help="Its attention heads.")
 @click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Its layers.")
-@click.option("--seed", type=int, default=42, show_default=True, help="Seed of its weights.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of its weights.")
 @click.option("--plain", is_flag=True, help="A node for every product and partial sum of a dot product.")
 @click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
 @click.option("--overwrite", is_flag=True, help="Let --out replace a file.")

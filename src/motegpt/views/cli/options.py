@@ -13,7 +13,7 @@ from motegpt.config import SECTIONS, section_of
 from motegpt.engines import ENGINES
 from motegpt.errors import SettingError
 from motegpt.presets import PRESETS, settings_of
-from motegpt.settings import Kind, kinds, shortened, unknown_setting
+from motegpt.settings import Kind, checked_seed, kinds, shortened, unknown_setting
 from motegpt.views.text import setting_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -47,6 +47,16 @@ class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 
         off = [CompletionItem("none")] if "none".startswith(incomplete) else []
         return [*self.inner.shell_complete(ctx, param, incomplete), *off]
+
+
+class SeedType(click.types.IntParamType):
+    """A whole number that every seed may be."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return checked_seed(super().convert(value, param, ctx))
+
+
+SEED = SeedType()
 
 
 class SettingFlag(click.Option):

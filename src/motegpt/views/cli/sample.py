@@ -13,7 +13,7 @@ import click
 
 from motegpt.errors import UsageError
 from motegpt.gpt import GPT
-from motegpt.views.cli.options import Sectioned, given_settings, model_options, setting_flags
+from motegpt.views.cli.options import SEED, Sectioned, given_settings, model_options, setting_flags
 from motegpt.views.console import Screen, is_terminal
 from motegpt.views.output import new_file
 from motegpt.views.writers import WRITERS, Writer, format_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(cls=Sectioned)
 @click.argument("run")
 @model_options
-@click.option("--seed", type=int, help="The same seed draws the same text.  [a new one each time]")
+@click.option("--seed", type=SEED, help="The same seed draws the same text.  [a new one each time]")
 @click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
 @click.option("--unique", is_flag=True, help="No text twice.")
 @click.option("--novel", is_flag=True, help="Nothing from the training data.")
