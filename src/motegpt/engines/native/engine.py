@@ -109,7 +109,7 @@ class NativeEngine(Engine):
             stop=np.array(request.stop, np.int32),
             masked=mask_of(request.masked, self.model.vocab_size),
             repetition_penalty=filters.repetition_penalty,
-            top_k=filters.top_k or 0,
+            top_k=min(filters.top_k or 0, self.model.vocab_size),
             top_p=1.0 if filters.top_p is None else filters.top_p,
             min_p=filters.min_p or 0.0,
         )
