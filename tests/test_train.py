@@ -93,7 +93,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path, engine):
         finish(trainer)
     said = str(error.value)
     assert re.search("the loss of step|left parameters that are not finite", said)
-    assert "smaller --lr (it was 1e+200)" in said
+    assert "smaller `lr` (it was 1e+200)" in said
     assert "last good checkpoint" in said
 
 
