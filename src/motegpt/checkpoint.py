@@ -44,6 +44,12 @@ LARGEST_JSON, LARGEST_METRICS = 2**26, 2**30  # bytes
 LOCK, TEMPORARY = ".lock", ".{}.new"
 CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
 TRAINER, MODEL, KEPT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
+# All there is of a run that ended before its config.json was written, and before its first checkpoint was.
+BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
+BEFORE_CHECKPOINT = {
+    *BEFORE_CONFIG, CONFIG, TOKENIZER, METRICS,
+    *(TEMPORARY.format(name) for name in (TOKENIZER, METRICS, TRAINER, MODEL)),
+}  # fmt: skip
 
 
 class RunFolder:
@@ -57,7 +63,7 @@ class RunFolder:
     def create(
         cls, path: str | Path, config: RunConfig, tokenizer: Tokenizer, overwrite: bool = False
     ) -> RunFolder:
-        """Begin a run; RunFolderError if the folder holds anything, unless `overwrite`."""
+        """Begin a run, locked until it is unlocked; RunFolderError if one is there, unless `overwrite`."""
         folder = cls(path)
         try:
             folder.check_free(overwrite)
@@ -68,11 +74,11 @@ class RunFolder:
             folder.write_config(config)
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
         except OSError as error:
-            raise RunFolderError(
-                f"{path}: cannot be written ({error.strerror}); choose another `out`"
-            ) from None
-        finally:
             folder.unlock()
+            raise folder._unwritable(error) from None
+        except MotegptError:
+            folder.unlock()
+            raise
         return folder
 
     def lock(self) -> None:
@@ -85,7 +91,7 @@ class RunFolder:
         if self._lock is not None:
             return
         self._check_own_files()
-        lock = FileLock(self.path / LOCK, timeout=0)
+        lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)  # another thread may go on
         try:
             lock.acquire()
         except Timeout:
@@ -118,15 +124,13 @@ class RunFolder:
         try:
             self._check_free(overwrite)
         except OSError as error:
-            raise RunFolderError(
-                f"{self.path}: cannot be written ({error.strerror}); choose another `out`"
-            ) from None
+            raise self._unwritable(error) from None
 
     def _check_free(self, overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
-        begun = {LOCK, TEMPORARY.format(CONFIG)}  # all there is of a run that was killed at once
-        if not self.path.exists() or {path.name for path in self.path.iterdir()} <= begun:
+        names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        if names <= BEFORE_CONFIG or (names <= BEFORE_CHECKPOINT and self._is_run()):
             return
         if not self._is_run():
             raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for `out`")
@@ -150,8 +154,11 @@ class RunFolder:
 
     def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add a line a record to metrics.jsonl."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
+        try:
+            with (self.path / METRICS).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            raise MotegptError(f"{self.path / METRICS}: cannot be written ({error.strerror})") from error
 
     def cut_metrics(self, step: int) -> None:
         """Forget the records after `step`: those of steps that were not saved."""
@@ -240,6 +247,10 @@ class RunFolder:
         step = self._step_of(checkpoint, config)
         if checkpoint == LAST or step is not None:
             return self.trainer_state(config, tokenizer, step).parameters
+        if self._has(TRAINER) and not self._has(MODEL):
+            state = self.trainer_state(config, tokenizer)
+            if state.done == 0:  # nothing came after the first file of the first checkpoint
+                return state.parameters
         return self._read_tensors(MODEL, config, tokenizer, ("",))[0]
 
     def _step_of(self, checkpoint: int | str | None, config: RunConfig) -> int | None:
@@ -381,8 +392,11 @@ class RunFolder:
             return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
         return RunFolderError(
             f"{self.path}: has no {name}; the run stopped before its first checkpoint: start it again with "
-            "`overwrite=True`"
+            f"`out={str(self.path)!r}`"
         )
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(f"{self.path}: cannot be written ({error.strerror}); choose another `out`")
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file so that a kill at any moment leaves the old one or the new one."""

@@ -214,10 +214,13 @@ class GPT:
         """
         place, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
         folder = RunFolder.create(place, self.config, self.tokenizer, overwrite)
-        folder.append_metrics(record.values() for record in self.records)
-        if self._trainer is not None and self._trainer.done == self._done:
-            self._trainer.save_to(folder)
-        folder.save_parameters(self.engine.export()[0], self.tokenizer)
+        try:
+            folder.append_metrics(record.values() for record in self.records)
+            if self._trainer is not None and self._trainer.done == self._done:
+                self._trainer.save_to(folder)
+            folder.save_parameters(self.engine.export()[0], self.tokenizer)
+        finally:
+            folder.unlock()
 
 
 class Training(Generic[Model]):

@@ -236,16 +236,20 @@ class Trainer:
 
         The parameters to sample from are the best by the held-out data, if there are any, else the newest.
         They are written first: a kill in between leaves them ahead of the state that resuming reads, and
-        resuming comes by again.
+        resuming comes by again. Before the first step they are written last: what a kill or a full disk
+        leaves can be resumed, or is no run yet.
         """
         parameters, optimizer = self.engine.export()
         if not all_finite(parameters, optimizer.m, optimizer.v):
             raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
-            self._save_to_sample(parameters)
             state = TrainerState(self.done, parameters, optimizer, self.rng.state(), self.best)
             keep = self.config.train.keep if self._is_due() else 1
+            if self.done:
+                self._save_to_sample(parameters)
             self.folder.save(state, self.tokenizer, keep)
+            if not self.done:
+                self._save_to_sample(parameters)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
 
