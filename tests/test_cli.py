@@ -260,6 +260,18 @@ def test_debug_shows_the_traceback(motegpt):
 
     with pytest.raises(DataError):
         main(["train", "none.txt", "--debug"])
+    with pytest.raises(DataError):
+        main(["--debug", "train", "none.txt"])
+
+
+def test_debug_is_a_word_like_any_other_where_it_is_no_option(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("--debug\nanna\n")
+    assert motegpt("train", "list.txt", *QUICK, "--prefix", "--debug", "--out", "run").code == 0
+    assert motegpt("score", "run", "--", "--debug").out.endswith("\t--debug\n")
+    ended = motegpt("train", "--", "--debug")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "--debug: no such file" in ended.err
+    assert motegpt("graph", "--out", "--debug", "--", "--debug").code == 2
 
 
 @pytest.mark.parametrize("command", COMMANDS)

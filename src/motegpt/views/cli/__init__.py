@@ -39,7 +39,22 @@ COMMANDS = {
     "completion": "Print a script that completes commands in bash, zsh or fish.",
 }
 
+DEBUG = "debug"
 
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    """Tell `_run` that it was said."""
+    if value and context.obj is not None:
+        context.obj.add(DEBUG)
+
+
+DEBUG_OPTION: dict[str, Any] = {
+    "is_flag": True,
+    "is_eager": True,  # so that an error in another option has a traceback too
+    "expose_value": False,
+    "callback": _debug,
+    "help": "Show the traceback of an error.",
+}
 QUIET_OPTION: dict[str, Any] = {
     "is_flag": True,
     "expose_value": False,
@@ -59,7 +74,7 @@ class Lazy(click.Group):
             return None
         command: click.Command = import_module(f"motegpt.views.cli.{cmd_name}").command
         for one in command.commands.values() if isinstance(command, click.Group) else [command]:
-            _add_quiet(one)
+            _add_common_options(one)
             complete_paths(one)
         return command
 
@@ -84,16 +99,17 @@ class Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _add_quiet(command: click.Command) -> None:
-    """Every command knows --quiet: console.remark and the reports obey it."""
-    if "quiet" not in (param.name for param in command.params):
-        command.params.append(click.Option(["--quiet"], **QUIET_OPTION))
+def _add_common_options(command: click.Command) -> None:
+    """Every command knows --quiet, which console.remark and the reports obey, and --debug."""
+    for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
+        if flag not in (known for param in command.params for known in param.opts):
+            command.params.append(click.Option([flag], **option))
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="motegpt", message="motegpt %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option("--debug", **DEBUG_OPTION)
+def cli() -> None:
     """A GPT small enough to see all of, and fast enough to be of use.
 
     Try: motegpt train --steps 1000
@@ -102,16 +118,16 @@ def cli(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
-    sys.exit(_run([word for word in arguments if word != "--debug"], debug))
+    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
 
 
-def _run(arguments: list[str], debug: bool) -> int:
+def _run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code, once an error is reported."""
+    said: set[str] = set()  # DEBUG, if it was
     try:
         if any("\0" in word for word in arguments):
             raise UsageError("expected words without zero bytes, which no name of a file has")
-        result: Any = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
+        result: Any = cli.main(arguments, PROGRAM, standalone_mode=False, obj=said)
     except (
         MotegptError,
         click.ClickException,
@@ -122,7 +138,7 @@ def _run(arguments: list[str], debug: bool) -> int:
         MemoryError,
         UnicodeEncodeError,
     ) as error:
-        if debug:
+        if DEBUG in said:
             raise
         return _report(error)
     return result if isinstance(result, int) else 0
