@@ -21,6 +21,8 @@ does, in backticks: `steps`, `n_embd=20`, `out='runs/b'`. The command line shows
 
 from __future__ import annotations
 
+INTERRUPTED = 130  # the exit code of a command that was interrupted
+
 
 class MotegptError(Exception):
     """The root: catch this to catch everything motegpt says about itself."""

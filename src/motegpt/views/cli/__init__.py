@@ -6,19 +6,18 @@ traceback comes with --debug.
 
 from __future__ import annotations
 
+import os
 import sys
-from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt import ranks
-from motegpt.errors import MotegptError, UsageError
-from motegpt.libraries import why_not
+from motegpt.errors import UsageError
 from motegpt.views.cli.completion import complete_paths
-from motegpt.views.console import QUIET, harmless
-from motegpt.views.text import with_flags
+from motegpt.views.cli.failures import REPORTED, report_of, with_hint
+from motegpt.views.console import QUIET
+from motegpt.views.streams import flush, silence, unread
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -83,7 +82,7 @@ class Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         unknown = args[0] not in COMMANDS and not args[0].startswith("-")
         if unknown and not ctx.resilient_parsing:  # which completion asks for
-            ctx.fail(_with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in COMMANDS}))
+            ctx.fail(with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in COMMANDS}))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -118,7 +117,9 @@ def cli() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    sys.exit(_run(sys.argv[1:] if arguments is None else arguments))
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    flush()
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
@@ -127,77 +128,26 @@ def _run(arguments: list[str]) -> int:
     try:
         if any("\0" in word for word in arguments):
             raise UsageError("expected words without zero bytes, which no name of a file has")
-        result: Any = cli.main(arguments, PROGRAM, standalone_mode=False, obj=said)
-    except (
-        MotegptError,
-        click.ClickException,
-        click.Abort,
-        KeyboardInterrupt,
-        ImportError,
-        OSError,
-        MemoryError,
-        UnicodeEncodeError,
-    ) as error:
+        return _invoke(arguments, said)
+    except BrokenPipeError:  # nobody reads what is printed, and nothing else was to be done
+        silence("stdout")
+        return 0
+    except REPORTED as error:
         if DEBUG in said:
             raise
-        return _report(error)
+        line, code = report_of(error)
+        with unread("stderr"):
+            click.echo(line, err=True, nl=bool(line))
+        return code
+
+
+def _invoke(arguments: list[str], said: set[str]) -> int:
+    """As click's own main does it, which ends with exit code 1 where nobody reads what is printed."""
+    if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
+        cli.main(arguments, PROGRAM)
+    try:
+        with cli.make_context(PROGRAM, list(arguments), obj=said) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
     return result if isinstance(result, int) else 0
-
-
-def _report(error: BaseException) -> int:
-    """One line on standard error; returns the exit code."""
-    if ranks.local_rank() > 0 and isinstance(error, UsageError | click.UsageError):
-        return error.exit_code  # the first process of this machine says the same
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        click.echo("motegpt: interrupted", err=True)
-        return 130
-    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # a group without a command
-        click.echo(str(error), err=True)
-        return 2
-    if isinstance(error, click.ClickException):
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "motegpt"
-        click.echo(f"{where}: {_one_line(_message(error))}; {where} --help explains", err=True)
-        return error.exit_code
-    if isinstance(error, MotegptError):
-        who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
-        click.echo(f"{who}: {_one_line(with_flags(str(error)))}", err=True)
-        return error.exit_code
-    if isinstance(error, ImportError):
-        click.echo(f"motegpt: this command {_one_line(why_not(error))}", err=True)
-        return 1
-    if isinstance(error, MemoryError):
-        click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)
-        return 1
-    if isinstance(error, UnicodeEncodeError):
-        what = harmless(repr(error.object[error.start : error.start + 1]))
-        click.echo(
-            f"motegpt: cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1",
-            err=True,
-        )
-        return 1
-    said = getattr(error, "strerror", None) or str(error)
-    name = getattr(error, "filename", None)
-    click.echo(f"motegpt: {_one_line(said if name is None else f'{name}: {said}')}", err=True)
-    return 1
-
-
-def _message(error: click.ClickException) -> str:
-    """What click says, with a suggestion of ours for an option that there is not."""
-    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
-        return error.format_message()
-    options = {
-        option.strip("-"): option for param in error.ctx.command.params for option in reversed(param.opts)
-    }
-    return _with_hint(f"No such option {error.option_name!r}.", error.option_name, options)
-
-
-def _with_hint(message: str, name: str, known: Mapping[str, str]) -> str:
-    """The message, and what the unknown name may mean; known: name -> how it is written here."""
-    from motegpt.synonyms import hint
-
-    said = hint(name, known, known.__getitem__)
-    return f"{message} {said[:1].upper()}{said[1:]}".strip()
-
-
-def _one_line(message: str) -> str:
-    return harmless(" ".join(message.split())).rstrip(".")

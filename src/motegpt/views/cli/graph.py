@@ -60,11 +60,11 @@ def command(
     loss, names = loss_graph(text, shape, seed, plain)
     kinds = count_kinds(loss)
     facts: dict[str, Any] = {"loss": loss.data, "targets": len(text) + 1, "nodes": sum(kinds.values())}
-    if not as_json:
-        _print(facts, kinds)
     if not summary:
         with new_file(path, overwrite) as file:
             file.write(drawer(loss, names))
+    if not as_json:
+        _print(facts, kinds)
     if as_json:
         click.echo(json.dumps({**facts, "kinds": kinds, "drawn": None if summary else str(path)}))
     elif not summary:

@@ -67,11 +67,8 @@ def command(
         raise UsageError("data: the training data are for --novel; expected both or neither")
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
-    try:
-        with _opened(output, overwrite) as file:
-            _write(groups, WRITERS[form or format_of(output)](file), model)
-    except BrokenPipeError:
-        _leave_quietly()
+    with _opened(output, overwrite) as file:
+        _write(groups, WRITERS[form or format_of(output)](file), model)
 
 
 def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:
@@ -93,8 +90,3 @@ def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
         return
     with new_file(Path(output or os.devnull), overwrite or output is None, "output") as file:
         yield cast("TextIO", file)
-
-
-def _leave_quietly() -> None:
-    """Whoever read standard output has seen enough; what is still to be flushed goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

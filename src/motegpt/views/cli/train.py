@@ -24,7 +24,7 @@ from motegpt.engines import (
     default_engine,
     why_unavailable,
 )
-from motegpt.errors import UsageError
+from motegpt.errors import INTERRUPTED, UsageError
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.source import corpus_of_run
 from motegpt.state import RunConfig
@@ -39,6 +39,7 @@ from motegpt.views.cli.options import (
     setting_flags,
 )
 from motegpt.views.cli.processes import ENDINGS, follow, lead
+from motegpt.views.streams import unread
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -174,16 +175,19 @@ def _continue(
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Run it with a report; returns the exit code."""
     report = console.report_for(trainer, as_json)
-    report.begin()
+    with unread():
+        report.begin()
     with (
         _interrupt_flag() as interrupted,
         report,
         closing(trainer.run(until, interrupted=lambda: bool(interrupted))) as chunks,
     ):
         for chunk in chunks:
-            report.show(chunk)
-    report.end(bool(interrupted))
-    return 130 if interrupted else 0
+            with unread():
+                report.show(chunk)
+    with unread():
+        report.end(bool(interrupted))
+    return INTERRUPTED if interrupted else 0
 
 
 @contextmanager
