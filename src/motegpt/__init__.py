@@ -5,10 +5,10 @@ The public names are listed here and imported when first used, so that `import m
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # that of typing costs more than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
     from motegpt.engines import make_engine
     from motegpt.errors import (
@@ -81,6 +81,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(module), name)

@@ -120,7 +120,7 @@ class Trainer:
         size = 1
         while self.done < last and not self.ended and not interrupted():
             count, began = min(size, self._room(last)), time.perf_counter()
-            chunk = self._advance(count)
+            chunk = self._advance(count, interrupted)
             size = next_size(count, time.perf_counter() - began)
             if self.done == last or self._is_due():
                 self._save_progress()
@@ -142,7 +142,7 @@ class Trainer:
         if self.saved != self.done:
             self.save()
 
-    def _advance(self, count: int) -> Chunk:
+    def _advance(self, count: int, interrupted: Callable[[], bool]) -> Chunk:
         """Do `count` steps, and what follows the last of them."""
         start = self.done
         losses = self.engine.train(self.plan, start, count)
@@ -151,7 +151,7 @@ class Trainer:
         records = self._records(start, losses)
         if self.folder is not None:
             self.folder.append_metrics(record.values() for record in records)
-        samples = self._samples() if self._wants_samples() else None
+        samples = self._samples(interrupted) if self._wants_samples() else None
         return Chunk(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
     def _room(self, last: int) -> int:
@@ -199,7 +199,7 @@ class Trainer:
             for step in logged
         ]
 
-    def _samples(self) -> list[str]:
+    def _samples(self, interrupted: Callable[[], bool]) -> list[str]:
         """Draw samples, at the end of the run with its best parameters.
 
         What is at its end is saved first, and not again, as drawing may take long or be interrupted.
@@ -210,7 +210,7 @@ class Trainer:
             if self.validation is not None:
                 engine = engine_from(self.config)
                 engine.load(self.best_parameters())
-        return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng)
+        return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng, interrupted)
 
     def _is_due(self) -> bool:
         """Whether it is time for a checkpoint."""

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import shlex
-import signal
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, suppress
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import click
@@ -25,6 +22,7 @@ from motegpt.engines import (
     why_unavailable,
 )
 from motegpt.errors import INTERRUPTED, UsageError
+from motegpt.interrupts import Noted, finishing, heeded
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.source import corpus_of_run
 from motegpt.state import RunConfig
@@ -38,7 +36,7 @@ from motegpt.views.cli.options import (
     read_toml,
     setting_flags,
 )
-from motegpt.views.cli.processes import ENDINGS, follow, lead
+from motegpt.views.cli.processes import follow, lead
 from motegpt.views.streams import unread
 
 
@@ -175,35 +173,24 @@ def _continue(
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Run it with a report; returns the exit code."""
     report = console.report_for(trainer, as_json)
-    with unread():
-        report.begin()
-    with (
-        _interrupt_flag() as interrupted,
-        report,
-        closing(trainer.run(until, interrupted=lambda: bool(interrupted))) as chunks,
-    ):
-        for chunk in chunks:
-            with unread():
-                report.show(chunk)
-    with unread():
-        report.end(bool(interrupted))
-    return INTERRUPTED if interrupted else 0
-
-
-@contextmanager
-def _interrupt_flag() -> Iterator[list[int]]:
-    """A list that Ctrl-C or a request to end fills instead of raising; a second one raises."""
-    seen: list[int] = []
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
-        console.remark("finishing this step; once more stops at once")
-
-    previous = [signal.signal(number, handler) for number in ENDINGS]
+    noted = Noted(heeded(), _say_finishing)
     try:
-        yield seen
-    finally:
-        for number, old in zip(ENDINGS, previous, strict=True):
-            signal.signal(number, old)
+        with unread():
+            report.begin()
+        with report, closing(finishing(trainer.run(until, noted.__bool__), noted)) as chunks:
+            for chunk in chunks:
+                with unread():
+                    report.show(chunk)
+    except KeyboardInterrupt:
+        if noted.is_torn:
+            raise
+        noted.note()  # it came between two chunks
+    with unread():
+        report.end(bool(noted))
+    return INTERRUPTED if noted else 0
+
+
+def _say_finishing() -> None:
+    """Said from within a signal handler, where nothing may be raised."""
+    with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
+        console.remark("finishing this step; once more stops at once")
