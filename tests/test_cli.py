@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-from motegpt.config import SECTIONS
+from motegpt.config import FOUND_FROM_DATA, SECTIONS
 from motegpt.presets import PRESETS
 from motegpt.settings import kinds
 from motegpt.views.cli import COMMANDS
-from motegpt.views.cli.options import FOUND_FROM_DATA
 from tests.conftest import ENGINES_HERE
 
 QUICK = ("--steps", 3, "--engine", "array", "-n", 2)

@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -382,11 +381,11 @@ class RunFolder:
     def _missing(self, name: str) -> RunFolderError:
         if self.path.exists() and not self.path.is_dir():
             return RunFolderError(
-                f"{self.path}: expected a run folder, as motegpt train --out makes, got a file"
+                f"{self.path}: expected a run folder, as training with `out` makes, got a file"
             )
         if not self.path.is_dir():
-            near, quoted = nearest_name(self.path, folders=True), shlex.quote(str(self.path))
-            repair = f"did you mean {near}?" if near else f"motegpt train --out {quoted} makes one"
+            near = nearest_name(self.path, folders=True)
+            repair = f"did you mean {near}?" if near else f"training with `out={str(self.path)!r}` makes one"
             return RunFolderError(f"{self.path}: no such run folder; {repair}")
         if not (self.path / CONFIG).is_file():
             return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")

@@ -25,6 +25,7 @@ LARGEST_CACHE = 2**30  # keys of one sequence, and as many values
 LARGEST_STEPS = 2**42  # with LARGEST_SIZE of batch, what 64 bits count
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
+FOUND_FROM_DATA = {"vocab_size"}  # settings that nobody sets
 
 
 @dataclass(frozen=True, kw_only=True)

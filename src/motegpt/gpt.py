@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
-from motegpt.arguments import flag, functions, is_path, path_of, strings
+from motegpt.arguments import flag, functions, path_of, strings
+from motegpt.begin import AnyPath, Documents, begin
 from motegpt.checkpoint import RunFolder
-from motegpt.config import SECTIONS, DataConfig, SampleConfig, section_values
-from motegpt.documents import corpus_of, read_corpus
-from motegpt.engines import check_settings, default_engine
+from motegpt.config import SECTIONS, SampleConfig
 from motegpt.errors import DataError, RunFolderError, SettingError
 from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
-from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.sampling import draw_texts
 from motegpt.sampling.known import Known, known_documents
 from motegpt.settings import checked_seed, kinds, plain, unknown_setting
 from motegpt.split import split
-from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype, prepare
+from motegpt.train import StepRecord, Trainer, engine_from, fitting_dtype
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Engine
     from motegpt.state import RunConfig
     from motegpt.tokenizer import Tokenizer
 
-PathLike = str | os.PathLike[str]
-Documents = Iterable[str] | PathLike | None
 Callback = Callable[[StepRecord], object]
 Model = TypeVar("Model", bound="GPT")
 
@@ -61,23 +56,42 @@ class GPT:
         cls,
         docs: Documents = None,
         *,
-        preset: str = DEFAULT_PRESET,
+        preset: str | None = None,
         engine: str | None = None,
-        out: PathLike | None = None,
+        out: AnyPath | None = None,
+        overwrite: bool = False,
+        resume: AnyPath | None = None,
+        checkpoint: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
         **settings: Any,
     ) -> Self:
         """Train on documents, on a file of them (text, CSV, JSONL), or on the built-in names.
 
         With format="stream" the file, or the documents joined by newlines, are one text to be continued.
-        `settings` are those of motegpt.config by name, laid over the preset; engine None takes the fastest
-        that is installed. out: a run folder to save to on the way. callbacks: a function, or several, called
-        with the record of every logged step; one that returns True ends the training there. Where something
-        is held out (val_fraction), the model is the best by it. Raises SettingError, DataError,
-        EngineUnavailable, RunFolderError, TrainingDiverged or, on a device that is too small, OutOfMemory.
+        Where something is held out (val_fraction), the model is the best by it.
+
+        settings: those of motegpt.config by name, laid over the preset, or over those of a run that goes on.
+        engine: the fastest that is installed, if None.
+        out: a run folder to save to on the way; with `overwrite` it may replace a run.
+        resume: the folder of a run to go on with; its data are read again unless they are given. checkpoint:
+        the step of one that was kept, to go back to.
+        callbacks: a function, or several, called with the record of every logged step; one that returns True
+        ends the training there.
+
+        Raises SettingError, DataError, EngineUnavailable, RunFolderError, TrainingDiverged or, on a device
+        that is too small, OutOfMemory.
         """
         called = functions("callbacks", callbacks)
-        training = cls.training(docs, preset=preset, engine=engine, out=out, **settings)
+        training = cls.training(
+            docs,
+            preset=preset,
+            engine=engine,
+            out=out,
+            overwrite=overwrite,
+            resume=resume,
+            checkpoint=checkpoint,
+            **settings,
+        )
         for record in training:
             answers = [plain(callback(record)) for callback in called]
             if any(answer is True for answer in answers):
@@ -89,9 +103,12 @@ class GPT:
         cls,
         docs: Documents = None,
         *,
-        preset: str = DEFAULT_PRESET,
+        preset: str | None = None,
         engine: str | None = None,
-        out: PathLike | None = None,
+        out: AnyPath | None = None,
+        overwrite: bool = False,
+        resume: AnyPath | None = None,
+        checkpoint: int | None = None,
         **settings: Any,
     ) -> Training[Self]:
         """The same, step by step: iterate over it for the records, and take its `model` when you like.
@@ -104,25 +121,21 @@ class GPT:
         40 0.1
         >>> model = training.model
         """
-        engine, preset = default_engine() if engine is None else plain(engine), plain(preset)
-        folder = None if out is None else path_of("out", out, RunFolderError)
         _check_names(settings, [name for one in SECTIONS.values() for name in kinds(one)], cls.train)
-        check_settings(engine, settings)
-        if "vocab_size" in settings:
-            raise SettingError("vocab_size is found from the data and cannot be set")
-        merged = fitting_dtype(engine, {**settings_of(preset), **settings}, asked="dtype" in settings)
-        data = DataConfig.of(section_values(merged, "data"))
-        if docs is None or is_path(docs):
-            corpus = read_corpus(None if docs is None else path_of("documents", docs, DataError), data)
-        else:
-            corpus = corpus_of(strings("documents", docs, "strings, or the name of a file"), data)
-        trainer = prepare(corpus, merged, engine)
-        if folder is not None:
-            trainer.folder = RunFolder.create(folder, trainer.config, trainer.tokenizer)
+        trainer, corpus = begin(
+            docs,
+            settings,
+            preset=preset,
+            engine=engine,
+            out=out,
+            overwrite=overwrite,
+            resumed=resume,
+            checkpoint=checkpoint,
+        )
         return Training(cls, trainer, corpus.documents)
 
     @classmethod
-    def load(cls, path: PathLike, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
+    def load(cls, path: AnyPath, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
         """The model in a run folder; RunFolderError if there is none, or it is damaged.
 
         checkpoint: "best" by the held-out data, "last", or the step of a kept one; None takes the best
@@ -146,7 +159,7 @@ class GPT:
         seed: int | None = None,
         unique: bool = False,
         novel: bool = False,
-        data: PathLike | None = None,
+        data: AnyPath | None = None,
         **settings: Any,
     ) -> list[str]:
         """n texts. The same seed gives the same texts; None draws a new one.
@@ -166,7 +179,7 @@ class GPT:
         seed: int | None = None,
         unique: bool = False,
         novel: bool = False,
-        data: PathLike | None = None,
+        data: AnyPath | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
         """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams."""
@@ -180,7 +193,7 @@ class GPT:
         known = Known(self._known_documents(data), self.tokenizer) if novel else None
         return draw_texts(self.engine, self.tokenizer, sample, root, unique, known)
 
-    def _known_documents(self, data: PathLike | None = None) -> list[str]:
+    def _known_documents(self, data: AnyPath | None = None) -> list[str]:
         """What the model was made from: at hand after a training, read again after loading."""
         if data is not None:
             return known_documents(self.config, path_of("data", data, DataError))
@@ -206,7 +219,7 @@ class GPT:
             learned = []
         return evaluate(self.engine, self.tokenizer, docs, learned)
 
-    def save(self, path: PathLike, overwrite: bool = False) -> None:
+    def save(self, path: AnyPath, overwrite: bool = False) -> None:
         """Write a run folder that `load` and `motegpt sample` read.
 
         A model trained here can be resumed, unless its training has gone on since. Raises RunFolderError if

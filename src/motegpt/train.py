@@ -334,7 +334,7 @@ def resume(
     """
     before, tokenizer = folder.config(), folder.tokenizer()
     config = changed(before, changes, engine)
-    check_same(corpus, config.source, "give the old data as DATA, or start a new run")
+    check_same(corpus, config.source, "give the old data as `docs`, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from motegpt.config import SECTIONS, section_of
+from motegpt.config import FOUND_FROM_DATA, SECTIONS, section_of
 from motegpt.engines import ENGINES
 from motegpt.errors import SettingError
 from motegpt.presets import PRESETS, settings_of
@@ -19,7 +19,6 @@ from motegpt.views.text import setting_text
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
-FOUND_FROM_DATA = {"vocab_size"}
 LARGEST_TOML = 2**18  # bytes
 TOP_LEVEL = {"preset", "engine"}
 HEADINGS = {None: "Options", "model": "Model", "data": "Data", "train": "Training", "sample": "Sampling"}

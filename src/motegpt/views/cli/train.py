@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any
@@ -10,28 +9,18 @@ from typing import Any
 import click
 
 from motegpt import ranks
+from motegpt.begin import begin
 from motegpt.checkpoint import RunFolder
-from motegpt.config import DataConfig, section_values
-from motegpt.documents import read_corpus
-from motegpt.engines import (
-    ENGINES,
-    MANY_PROCESSES,
-    PREFERRED,
-    check_settings,
-    default_engine,
-    why_unavailable,
-)
+from motegpt.engines import ENGINES, MANY_PROCESSES, PREFERRED, why_unavailable
 from motegpt.errors import INTERRUPTED, UsageError
 from motegpt.interrupts import Noted, finishing, heeded
 from motegpt.presets import DEFAULT_PRESET
-from motegpt.source import corpus_of_run
 from motegpt.state import RunConfig
-from motegpt.train import Trainer, fitting_dtype, prepare, resume
+from motegpt.train import Trainer
 from motegpt.views import console
 from motegpt.views.cli.options import (
     Sectioned,
     given_settings,
-    merge,
     preset_names,
     read_toml,
     setting_flags,
@@ -70,25 +59,29 @@ def command(
 
     Example: motegpt train names.txt --steps 2000 --out runs/names
     """
-    if "" in (data, out, resumed, config):
-        raise UsageError("train: expected a name for DATA, --out, --resume and --config, got an empty one")
     if until is not None and until < 1:
         raise UsageError(f"until: expected a step of at least 1, got {until}")
     file = read_toml(config)
     in_file = file.pop("preset", None), file.pop("engine", None)
     preset, engine = preset or in_file[0], engine or in_file[1]
     given = {**file, **given_settings(flags)}
-    if checkpoint is not None and resumed is None:
-        raise UsageError("checkpoint: expected the run to go back in, --resume RUN, got none")
     engine = _engine_for_all(engine)
-    if resumed is None:
-        trainer = _start(data, preset or DEFAULT_PRESET, engine or default_engine(), given, out, overwrite)
-    elif out or overwrite or preset:
+    trainer, _ = begin(
+        data,
+        given,
+        preset=preset,
+        engine=engine,
+        out=out,
+        overwrite=overwrite,
+        resumed=resumed,
+        checkpoint=checkpoint,
+    )
+    if resumed is not None:
+        _say_changes(RunFolder(resumed).config(), trainer.config)
+    if until is not None and until <= trainer.done:
         raise UsageError(
-            "resume: a run goes on in its own folder with its own preset; leave out --out and --preset"
+            f"until: {resumed} has done {trainer.done} steps already; expected a later step, got {until}"
         )
-    else:
-        trainer = _continue(resumed, data, given, engine, until, checkpoint)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
     if trainer.validation is None and trainer.config.train.patience is not None and ranks.rank() == 0:
@@ -108,21 +101,6 @@ def _engine_for_all(engine: str | None) -> str | None:
     return MANY_PROCESSES
 
 
-def _start(
-    data: str | None, preset: str, engine: str, given: dict[str, Any], out: str | None, overwrite: bool
-) -> Trainer:
-    """A fresh run; everything is checked before anything is written."""
-    settings = fitting_dtype(engine, merge(preset, given), asked="dtype" in given)
-    check_settings(engine, given)
-    if out is not None:
-        RunFolder(out).check_free(overwrite)
-    corpus = read_corpus(data, DataConfig.of(section_values(settings, "data")))
-    trainer = prepare(corpus, settings, engine)
-    if out is not None and ranks.rank() == 0:
-        trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
-    return trainer
-
-
 def _say_fallback(engine: str) -> None:
     """Tell of an engine that nobody asked for and that is not the usual one."""
     if engine != PREFERRED:
@@ -134,40 +112,6 @@ def _say_changes(before: RunConfig, after: RunConfig) -> None:
     was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
     if was != now:
         console.remark(f"going on with {now}, after {was}: last digits will differ")
-
-
-def _continue(
-    run: str,
-    data: str | None,
-    given: dict[str, Any],
-    engine: str | None,
-    until: int | None,
-    checkpoint: int | None,
-) -> Trainer:
-    """A saved run, its metrics cut back to its last checkpoint."""
-    folder = RunFolder(run)
-    config = folder.config()
-    check_settings(engine or config.engine, given)
-    if engine is not None:
-        fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
-        given = {"dtype": fitted["dtype"], **given}
-    corpus = corpus_of_run(config, data, f"give it as DATA: motegpt train DATA --resume {shlex.quote(run)}")
-    trainer = resume(folder, corpus, given, engine, checkpoint)
-    _say_changes(config, trainer.config)
-    if trainer.done >= trainer.config.train.steps:
-        raise UsageError(
-            f"resume: {run} has done all of its {trainer.done} steps; a larger --steps makes it go on"
-        )
-    if trainer.ended:
-        raise UsageError(
-            f"resume: {run} stopped early after step {trainer.done}, its patience exhausted; a larger "
-            "--patience makes it go on"
-        )
-    if until is not None and until <= trainer.done:
-        raise UsageError(
-            f"until: {run} has done {trainer.done} steps already; expected a later step, got {until}"
-        )
-    return trainer
 
 
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
