@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from motegpt.arguments import flag, functions, path_of, strings
 from motegpt.begin import AnyPath, Documents, begin
 from motegpt.checkpoint import RunFolder
+from motegpt.concise import concise
 from motegpt.config import SECTIONS, SampleConfig
 from motegpt.errors import DataError, RunFolderError, SettingError
 from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
+from motegpt.parameters import parameter_count
 from motegpt.sampling import draw_texts
 from motegpt.sampling.known import Known, known_documents
 from motegpt.settings import checked_seed, kinds, plain, unknown_setting
@@ -50,6 +52,12 @@ class GPT:
         self._trainer: Trainer | None = None
         self._done = 0  # how far that was when it made this model
         self._documents: list[str] | None = None
+
+    def __repr__(self) -> str:
+        model, last = self.config.model, self.records[-1] if self.records else None
+        shape = {name: getattr(model, name) for name in ("n_layer", "n_embd", "block_size")}
+        values = {"parameters": parameter_count(model), **shape, "engine": self.config.engine}
+        return concise(type(self).__name__, {**values, "loss": None if last is None else last.loss})
 
     @classmethod
     def train(
@@ -247,6 +255,16 @@ class Training(Generic[Model]):
         self._kind, self._trainer, self._documents = kind, trainer, documents
         self._trainer.by_record = True
         self.records: list[StepRecord] = []
+
+    def __repr__(self) -> str:
+        trainer, last = self._trainer, self.records[-1] if self.records else None
+        values = {"step": trainer.done, "steps": trainer.config.train.steps, "engine": trainer.config.engine}
+        values["out"] = None if trainer.folder is None else str(trainer.folder.path)
+        return concise(type(self).__name__, {**values, "loss": None if last is None else last.loss})
+
+    def __len__(self) -> int:
+        """How many records there are when it is done; early stopping may leave some out."""
+        return len(self.records) + self._trainer.records_to_come()
 
     def __iter__(self) -> Iterator[StepRecord]:
         with closing(self._trainer.run()) as chunks:

@@ -14,6 +14,7 @@ from collections.abc import MutableSequence, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar
 
+from motegpt.concise import concise
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.precision import single
 from motegpt.settings import checked_seed, shortened
@@ -37,6 +38,9 @@ class Rng(ABC):
     """A source of random numbers. The same seed gives the same numbers on every machine."""
 
     name: ClassVar[str]
+
+    def __repr__(self) -> str:
+        return concise(type(self).__name__, {"state": self.state()})
 
     @abstractmethod
     def uniform(self) -> float:

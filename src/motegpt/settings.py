@@ -127,15 +127,15 @@ def has_surrogate(text: str) -> bool:
     return any(map(is_surrogate, text))
 
 
-def shortened(value: object) -> str:
-    """A value for a message, in one line, however large it is."""
+def shortened(value: object, most: int = 80) -> str:
+    """A value for a message, in one line of at most `most` characters, however large it is."""
     try:
         text = " ".join(line.strip() for line in repr(value).splitlines())
     except RecursionError:
         return f"a {type(value).__name__} nested thousands deep"
     except Exception:  # an int of more digits than Python prints, or a __repr__ that fails
         return "a number of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
-    return text if len(text) <= 80 else text[:77] + "..."
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def setting(help: str, *, default: Any = MISSING, engines: tuple[str, ...] = (), **bounds: float) -> Any:
@@ -146,6 +146,14 @@ def setting(help: str, *, default: Any = MISSING, engines: tuple[str, ...] = (),
 @dataclass(frozen=True, kw_only=True)
 class Settings:
     """The base of the sections."""
+
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Settings.__repr__  # type: ignore[method-assign]  # which dataclass() then leaves alone
+
+    def __repr__(self) -> str:
+        from motegpt.concise import concise_repr
+
+        return concise_repr(self)
 
     def __post_init__(self) -> None:
         for name, kind in kinds(type(self)).items():

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from motegpt.concise import concise_repr
 from motegpt.errors import DataError, PrefixError, RunFolderError
 from motegpt.settings import has_surrogate, is_surrogate, shortened
 
@@ -29,6 +30,8 @@ class Tokenizer:
     characters: str
     framing: str
     kind: str = "characters"
+
+    __repr__ = concise_repr
 
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from motegpt import ranks
 from motegpt.batches import Plan, plan_of, sequences_to_judge
 from motegpt.checkpoint import RunFolder
+from motegpt.concise import concise_repr
 from motegpt.config import (
     DataConfig,
     ModelConfig,
@@ -56,6 +57,8 @@ class StepRecord:
     lr: float
     tokens: int
     val_loss: float | None = None
+
+    __repr__ = concise_repr
 
     def values(self) -> dict[str, Any]:
         """What there is, by name."""
@@ -137,6 +140,21 @@ class Trainer:
         return self.done == self.config.train.steps or (
             self.validation is not None and self.validation.exhausted
         )
+
+    def records_to_come(self) -> int:
+        """How many records the steps have that are still to be done; early stopping may leave some out."""
+        train = self.config.train
+        if self.ended:
+            return 0
+        first, last = (
+            self.done + train.count_from,
+            train.steps - 1 + train.count_from,
+        )  # as `multiples` counts
+        every = {number for number in (train.log_every, self._eval_every) if number is not None}
+        both = {math.lcm(*every)} if len(every) > 1 else set()
+        logged, twice = (sum(last // n - (first - 1) // n for n in numbers) for numbers in (every, both))
+        ends = {number for number in (train.count_from, last) if number >= first}
+        return logged - twice + sum(all(number % one for one in every) for number in ends)
 
     def _save_progress(self) -> None:
         if self.saved != self.done:

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
+from motegpt.concise import concise
 from motegpt.errors import SettingError
+from motegpt.parameters import parameter_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,6 +66,10 @@ class Engine(ABC):
             )
         self.model = model
         self.settings = train
+
+    def __repr__(self) -> str:
+        parameters, dtype = parameter_count(self.model), self.settings.dtype
+        return concise(type(self).__name__, {"parameters": parameters, "dtype": dtype})
 
     @abstractmethod
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
