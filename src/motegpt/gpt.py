@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
+from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from motegpt.arguments import flag, functions, path_of, strings
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
 Callback = Callable[[StepRecord], object]
 Model = TypeVar("Model", bound="GPT")
+NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes of a model
 
 
 class GPT:
-    """A trained model.
+    """A trained model. Several threads may use it; copies and pickles of it hold what `save` writes.
 
     >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array")
     >>> model.generate(n=3, seed=7)
@@ -52,6 +54,21 @@ class GPT:
         self._trainer: Trainer | None = None
         self._done = 0  # how far that was when it made this model
         self._documents: list[str] | None = None
+        self._lock = Lock()  # held by the thread that uses the engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: what `save` writes, and not the documents or the training."""
+        with self._lock:
+            parameters = self.engine.export()[0]
+        kept = {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
+        return {**kept, "parameters": parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = dict(state)
+        parameters, config = kept.pop("parameters"), _on_any_device(kept.pop("config"))
+        GPT.__init__(self, config, kept.pop("tokenizer"), engine_from(config))
+        self.engine.load(parameters)
+        vars(self).update(kept)
 
     def __repr__(self) -> str:
         model, last = self.config.model, self.records[-1] if self.records else None
@@ -150,11 +167,10 @@ class GPT:
         where something was held out, else the last.
         """
         folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
-        config, tokenizer = folder.config(), folder.tokenizer()
-        train = config.train.replace(device=None)  # the one it was trained on may be gone
+        config, tokenizer = _on_any_device(folder.config()), folder.tokenizer()
         if engine is not None:
-            train = train.replace(**fitting_dtype(engine, train.values(), asked=False))
-        config = config.replace(engine=engine or config.engine, train=train)
+            train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
+            config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
         model = cls(config, tokenizer, engine_from(config))
         model.engine.load(parameters)
@@ -199,7 +215,16 @@ class GPT:
         root = secrets.randbits(64) if seed is None else checked_seed(seed)
         unique, novel = flag("unique", unique), flag("novel", novel)
         known = Known(self._known_documents(data), self.tokenizer) if novel else None
-        return draw_texts(self.engine, self.tokenizer, sample, root, unique, known)
+        return self._in_turn(draw_texts(self.engine, self.tokenizer, sample, root, unique, known))
+
+    def _in_turn(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
+        """The groups, each drawn while no other thread uses the engine, which is free in between."""
+        while True:
+            with self._lock:
+                group = next(groups, None)
+            if group is None:
+                return
+            yield group
 
     def _known_documents(self, data: AnyPath | None = None) -> list[str]:
         """What the model was made from: at hand after a training, read again after loading."""
@@ -213,7 +238,9 @@ class GPT:
         Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
         with a character that the model never saw has probability zero.
         """
-        return score_texts(self.engine, self.tokenizer, strings("score", texts))
+        found = strings("score", texts)
+        with self._lock:
+            return score_texts(self.engine, self.tokenizer, found)
 
     def evaluate(self, docs: Iterable[str]) -> Evaluation:
         """The loss on documents, in nats a token and in bits a character.
@@ -225,7 +252,8 @@ class GPT:
             learned, _ = split(self._known_documents(), self.config.data, self.config.train.seed)
         except DataError:
             learned = []
-        return evaluate(self.engine, self.tokenizer, docs, learned)
+        with self._lock:
+            return evaluate(self.engine, self.tokenizer, docs, learned)
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:
         """Write a run folder that `load` and `motegpt sample` read.
@@ -239,7 +267,9 @@ class GPT:
             folder.append_metrics(record.values() for record in self.records)
             if self._trainer is not None and self._trainer.done == self._done:
                 self._trainer.save_to(folder)
-            folder.save_parameters(self.engine.export()[0], self.tokenizer)
+            with self._lock:
+                parameters = self.engine.export()[0]
+            folder.save_parameters(parameters, self.tokenizer)
         finally:
             folder.unlock()
 
@@ -282,6 +312,11 @@ class Training(Generic[Model]):
         model.records, model._documents = list(self.records), self._documents
         model._trainer, model._done = trainer, trainer.done
         return model
+
+
+def _on_any_device(config: RunConfig) -> RunConfig:
+    """The settings without their device, as the one a model was trained on may not be here."""
+    return config.replace(train=config.train.replace(device=None))
 
 
 def _check_names(given: Iterable[str], known: Collection[str], method: Callable[..., object]) -> None:
