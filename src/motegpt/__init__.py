@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RunFolderError,
         SettingError,
         TrainingDiverged,
+        TrainingInterrupted,
         TriesExhausted,
         UsageError,
     )
@@ -43,6 +44,7 @@ _HOMES = {
         "RunFolderError",
         "SettingError",
         "TrainingDiverged",
+        "TrainingInterrupted",
         "TriesExhausted",
         "UsageError",
     ),
@@ -72,6 +74,7 @@ __all__ = [
     "TrainConfig",
     "Training",
     "TrainingDiverged",
+    "TrainingInterrupted",
     "TriesExhausted",
     "UsageError",
     "make_engine",

@@ -14,12 +14,18 @@ MotegptError                    exit code 1: it ran and failed
     ├── EngineUnavailable       an engine whose library is not installed or cannot be loaded
     └── LibraryUnavailable      another library that is needed and is not installed or cannot be loaded
 
+TrainingInterrupted             no error but a KeyboardInterrupt, with the model that was trained so far
+
 Each message is one line: what was expected, what was given, and the likely fix. It names a setting as Python
 does, in backticks: `steps`, `n_embd=20`, `out='runs/b'`. The command line shows flags in their place
 (views/text.py).
 """
 
 from __future__ import annotations
+
+TYPE_CHECKING = False  # this module is imported before anything else
+if TYPE_CHECKING:
+    from typing import Any
 
 INTERRUPTED = 130  # the exit code of a command that was interrupted
 
@@ -32,6 +38,14 @@ class MotegptError(Exception):
 
 class TrainingDiverged(MotegptError):
     """The loss of a step is infinite or not a number."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a training of the Python API. model: the GPT that it has made so far."""
+
+    def __init__(self, message: str, model: object = None) -> None:
+        super().__init__(message)
+        self.model: Any = model
 
 
 class GradientMismatch(MotegptError):

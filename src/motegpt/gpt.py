@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
@@ -13,8 +13,16 @@ from motegpt.begin import AnyPath, Documents, begin
 from motegpt.checkpoint import RunFolder
 from motegpt.concise import concise
 from motegpt.config import SECTIONS, SampleConfig
-from motegpt.errors import DataError, RunFolderError, SettingError
+from motegpt.errors import (
+    DataError,
+    MotegptError,
+    RunFolderError,
+    SettingError,
+    TrainingInterrupted,
+)
 from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
+from motegpt.interrupts import Noted, default_interrupt, finishing
+from motegpt.onclass import on_class
 from motegpt.parameters import parameter_count
 from motegpt.sampling import draw_texts
 from motegpt.sampling.known import Known, known_documents
@@ -76,7 +84,7 @@ class GPT:
         values = {"parameters": parameter_count(model), **shape, "engine": self.config.engine}
         return concise(type(self).__name__, {**values, "loss": None if last is None else last.loss})
 
-    @classmethod
+    @on_class
     def train(
         cls,
         docs: Documents = None,
@@ -117,13 +125,21 @@ class GPT:
             checkpoint=checkpoint,
             **settings,
         )
-        for record in training:
-            answers = [plain(callback(record)) for callback in called]
-            if any(answer is True for answer in answers):
-                break
+        try:
+            with closing(iter(training)) as records:
+                for record in records:
+                    answers = [plain(callback(record)) for callback in called]
+                    if any(answer is True for answer in answers):
+                        break
+        except TrainingInterrupted:
+            raise
+        except KeyboardInterrupt:  # in a callback, or in the middle of a step
+            if training.is_torn:
+                raise
+            raise training.interruption() from None
         return training.model
 
-    @classmethod
+    @on_class
     def training(
         cls,
         docs: Documents = None,
@@ -159,7 +175,7 @@ class GPT:
         )
         return Training(cls, trainer, corpus.documents)
 
-    @classmethod
+    @on_class
     def load(cls, path: AnyPath, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
         """The model in a run folder; RunFolderError if there is none, or it is damaged.
 
@@ -278,13 +294,16 @@ class Training(Generic[Model]):
     """A training in progress: iterate for the records of the logged steps.
 
     Leaving the loop stops it, and saves it if it has a folder; iterating again goes on. `model` is what it
-    has made so far: the best by what was held out, or the newest. `records` are those of all steps done.
+    has made so far: the best by what was held out, or the newest. `records` are those of all steps done here.
+    Ctrl-C while a step is done lets that be finished and raises TrainingInterrupted, in the main thread and
+    where the program has no handler of its own; a second one stops at once, and is_torn is True from then on.
     """
 
     def __init__(self, kind: type[Model], trainer: Trainer, documents: list[str]) -> None:
         self._kind, self._trainer, self._documents = kind, trainer, documents
         self._trainer.by_record = True
         self.records: list[StepRecord] = []
+        self.is_torn = False  # between two steps: what the engine holds belongs to none
 
     def __repr__(self) -> str:
         trainer, last = self._trainer, self.records[-1] if self.records else None
@@ -296,15 +315,23 @@ class Training(Generic[Model]):
         """How many records there are when it is done; early stopping may leave some out."""
         return len(self.records) + self._trainer.records_to_come()
 
-    def __iter__(self) -> Iterator[StepRecord]:
-        with closing(self._trainer.run()) as chunks:
-            for chunk in chunks:
-                self.records += chunk.records
-                yield from chunk.records
+    def __iter__(self) -> Generator[StepRecord, None, None]:
+        self._check_whole()
+        noted = Noted(default_interrupt())
+        try:
+            with closing(finishing(self._trainer.run(interrupted=noted.__bool__), noted)) as chunks:
+                for chunk in chunks:
+                    self.records += chunk.records
+                    yield from chunk.records
+        finally:
+            self.is_torn = noted.is_torn
+        if noted:
+            raise self.interruption()
 
     @property
     def model(self) -> Model:
         """The model so far. It keeps its parameters if the training goes on."""
+        self._check_whole()
         trainer = self._trainer
         engine = engine_from(trainer.config)
         engine.load(trainer.best_parameters())
@@ -312,6 +339,23 @@ class Training(Generic[Model]):
         model.records, model._documents = list(self.records), self._documents
         model._trainer, model._done = trainer, trainer.done
         return model
+
+    def interruption(self) -> TrainingInterrupted:
+        """What to raise where it was interrupted and is whole."""
+        done, steps = self._trainer.done, self._trainer.config.train.steps
+        said = f"train: interrupted after step {done:,} of {steps:,}; `model` is the model so far"
+        return TrainingInterrupted("; ".join([said, *self._how_to_go_on()]), self.model)
+
+    def _check_whole(self) -> None:
+        """MotegptError if it was stopped in the middle of a step."""
+        if self.is_torn:
+            again = ", or: ".join(["begin it again", *self._how_to_go_on()])
+            raise MotegptError(f"training: it was stopped in the middle of a step; {again}")
+
+    def _how_to_go_on(self) -> list[str]:
+        """With what was saved, if anything was."""
+        folder = self._trainer.folder
+        return [] if folder is None else [f"`resume={str(folder.path)!r}` goes on"]
 
 
 def _on_any_device(config: RunConfig) -> RunConfig:

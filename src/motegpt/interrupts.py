@@ -9,7 +9,7 @@ import os
 import signal
 from contextlib import contextmanager
 
-from motegpt.errors import INTERRUPTED
+from motegpt.errors import INTERRUPTED, MotegptError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,8 @@ def default_interrupt() -> list[signal.Signals]:
 class Noted:
     """While it is entered, the first signal is noted for something to be finished; another one interrupts it.
 
-    True once a signal was noted. is_torn: whether what should have been finished was interrupted.
+    True once a signal was noted. is_torn: whether what should have been finished was broken off, by that or
+    by any other exception that is none of motegpt's own.
     """
 
     def __init__(self, numbers: Iterable[signal.Signals], tell: Callable[[], object] = lambda: None) -> None:
@@ -94,13 +95,14 @@ class Noted:
         self._previous = [signal.signal(number, self._handle) for number in self._numbers]
         return self
 
-    def __exit__(self, *ending: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *ending: object) -> None:
         for number, previous in zip(self._numbers, self._previous, strict=True):
             signal.signal(number, previous)  # type: ignore[arg-type]
+        if kind is not None and not issubclass(kind, MotegptError):
+            self.is_torn = True
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._seen:
-            self.is_torn = True
             raise KeyboardInterrupt
         self._seen = True
         self._tell()
