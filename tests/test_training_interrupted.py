@@ -39,7 +39,7 @@ def test_while_a_step_is_done(monkeypatch, tmp_path, name):
     model = stopped.value.model
     assert isinstance(stopped.value, KeyboardInterrupt)
     assert str(stopped.value) == (
-        f"train: interrupted after step 13 of 30; `model` is the model so far; "
+        f"train: interrupted after step 13 of 30; .model is the model so far; "
         f"`resume={str(tmp_path / 'run')!r}` goes on"
     )
     assert [record.step for record in model.records] == list(range(1, 14))

@@ -343,7 +343,7 @@ class Training(Generic[Model]):
     def interruption(self) -> TrainingInterrupted:
         """What to raise where it was interrupted and is whole."""
         done, steps = self._trainer.done, self._trainer.config.train.steps
-        said = f"train: interrupted after step {done:,} of {steps:,}; `model` is the model so far"
+        said = f"train: interrupted after step {done:,} of {steps:,}; .model is the model so far"
         return TrainingInterrupted("; ".join([said, *self._how_to_go_on()]), self.model)
 
     def _check_whole(self) -> None:
