@@ -38,18 +38,27 @@ def is_path(value: object) -> bool:
 
 def strings(name: str, values: Any, expected: str = "a list of strings") -> list[str]:
     """Plain strings, from an iterable of them; DataError for one alone, though it is an iterable as well."""
-    if isinstance(plain(values), str) or not isinstance(values, Iterable):
+    items = None if isinstance(plain(values), str) else _items(values)
+    if items is None:
         raise DataError(f"{name}: expected {expected}, got {shortened(values)}")
-    found = [plain(value) for value in values]
-    for index, value in enumerate(found):
-        if not isinstance(value, str):
-            raise DataError(f"{name}: expected {expected}, got {shortened(value)} at index {index}")
+    found = [plain(item) for item in items]
+    for index, item in enumerate(found):
+        if not isinstance(item, str):
+            raise DataError(f"{name}: expected {expected}, got {shortened(item)} at index {index}")
     return found
 
 
 def functions(name: str, value: Any) -> list[Callable[..., object]]:
     """One function, or several, as a list; SettingError if something is none."""
-    found = list(value) if isinstance(value, Iterable) and not callable(value) else [value]
-    if not all(map(callable, found)):
+    found = [value] if callable(value) else _items(value)
+    if found is None or not all(map(callable, found)):
         raise SettingError(f"{name}: expected a function of a record, or several, got {shortened(value)}")
-    return found
+    return list(found)
+
+
+def _items(value: Any) -> Iterable[Any] | None:
+    """What can be iterated over in a value; None if nothing can."""
+    try:
+        return list(iter(value))
+    except TypeError:
+        return None

@@ -30,10 +30,18 @@ if TYPE_CHECKING:
 INTERRUPTED = 130  # the exit code of a command that was interrupted
 
 
+# A name of a file may hold a line break, or what a terminal obeys.
+ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
+
 class MotegptError(Exception):
     """The root: catch this to catch everything motegpt says about itself."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        """The message in one line, whatever was put into it."""
+        return super().__str__().translate(ESCAPES)
 
 
 class TrainingDiverged(MotegptError):
