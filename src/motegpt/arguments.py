@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -53,11 +53,11 @@ def functions(name: str, value: Any) -> list[Callable[..., object]]:
     found = [value] if callable(value) else _items(value)
     if found is None or not all(map(callable, found)):
         raise SettingError(f"{name}: expected a function of a record, or several, got {shortened(value)}")
-    return list(found)
+    return found
 
 
-def _items(value: Any) -> Iterable[Any] | None:
-    """What can be iterated over in a value; None if nothing can."""
+def _items(value: Any) -> list[Any] | None:
+    """The items of an iterable; None if it is none."""
     try:
         return list(iter(value))
     except TypeError:

@@ -94,7 +94,7 @@ def _going_on(
 ) -> tuple[Trainer, Corpus]:
     """A saved run, its metrics to be cut back to its last checkpoint."""
     config = folder.config()
-    check_settings(engine or config.engine, given)
+    check_settings(config.engine if engine is None else engine, given)
     changes = dict(given)
     if engine is not None:
         fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)

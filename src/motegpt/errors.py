@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 INTERRUPTED = 130  # the exit code of a command that was interrupted
-
-
 # A name of a file may hold a line break, or what a terminal obeys.
 ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 

@@ -95,6 +95,8 @@ def plain(value: Any) -> Any:
     A number or a string is known by its abstract type: numbers.Integral, numbers.Real, str. NumPy scalars,
     arrays and tensors without dimensions, and members of an Enum stand for what they hold.
     """
+    if type(value) in WORDS:
+        return value
     if isinstance(value, Enum) and not isinstance(value, str | Real):
         value = value.value
     if getattr(value, "shape", None) == () and hasattr(value, "item"):

@@ -63,18 +63,19 @@ def command(
     if not summary:
         with new_file(path, overwrite) as file:
             file.write(drawer(loss, names))
-    if not as_json:
-        _print(facts, kinds)
+    drawn = None if summary else str(path)
     if as_json:
-        click.echo(json.dumps({**facts, "kinds": kinds, "drawn": None if summary else str(path)}))
-    elif not summary:
-        click.echo(f"drawn to {path}")
+        click.echo(json.dumps({**facts, "kinds": kinds, "drawn": drawn}))
+    else:
+        _print(facts, kinds, drawn)
 
 
-def _print(facts: dict[str, Any], kinds: dict[str, int]) -> None:
+def _print(facts: dict[str, Any], kinds: dict[str, int], drawn: str | None) -> None:
     click.echo(f"loss {facts['loss']:.4f} nats over {facts['targets']} targets")
     for kind, count in [*kinds.items(), ("nodes", facts["nodes"])]:
         click.echo(f"{kind:>10} {count:6d}")
+    if drawn is not None:
+        click.echo(f"drawn to {drawn}")
 
 
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:
