@@ -19,6 +19,7 @@ from motegpt.errors import (
     RunFolderError,
     SettingError,
     TrainingInterrupted,
+    UsageError,
 )
 from motegpt.evaluate import Evaluation, Score, evaluate, score_texts
 from motegpt.interrupts import Noted, default_interrupt, finishing
@@ -230,6 +231,8 @@ class GPT:
             raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
         root = secrets.randbits(64) if seed is None else checked_seed(seed)
         unique, novel = flag("unique", unique), flag("novel", novel)
+        if data is not None and not novel:
+            raise UsageError("data: the training data are for `novel`; expected both or neither")
         known = Known(self._known_documents(data), self.tokenizer) if novel else None
         return self._in_turn(draw_texts(self.engine, self.tokenizer, sample, root, unique, known))
 

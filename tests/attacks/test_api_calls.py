@@ -62,8 +62,8 @@ FIT = {  # what an argument takes; a setting takes what its kind says
     "unique": [True], "novel": [False], "data": ["list.txt"], "texts": [WORDS], "path": ["run", "new"],
     "n": [2], "name": ["lcg", "array", "microgpt"], "model": [5], "train": [5],
 }  # fmt: skip
-LARGE = {"n_layer", "n_embd", "block_size", "batch_size", "steps", "max_new_tokens", "beams", "n", "tries",
-         "min_new_tokens", "min_length", "max_length", "threads"}  # fmt: skip
+LARGE = {"n_layer", "n_embd", "block_size", "batch_size", "steps", "epochs", "max_new_tokens", "beams", "n",
+         "tries", "min_new_tokens", "min_length", "max_length", "threads"}  # fmt: skip
 
 
 def fits(name):

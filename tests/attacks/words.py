@@ -20,8 +20,8 @@ PATHS = [*FILES.split(), "", "x" * 300, "\udcff"]
 NEW = "new new.png new.svg new.dot new.jsonl run list.txt a/b full"
 OUTPUTS = [*NEW.split(), "", "x" * 300]
 WRITE = {"--out", "--output"}
-COUNTS = """--steps --n-layer --layers --n-embd --block-size --batch-size --n -n --samples --max-new-tokens
-    --min-new-tokens --min-length --max-length --beams --tries --runs --until"""
+COUNTS = """--steps --epochs --n-layer --layers --n-embd --block-size --batch-size --n -n --samples
+    --max-new-tokens --min-new-tokens --min-length --max-length --beams --tries --runs --until"""
 SMALL = ["0", "1", "1", "2", "2", "3", "-1", "9" * 30, "none", "x", "1.5"]  # what a count may be
 ENDINGS = {  # what keeps a command short, said last
     "train": "--steps 2 --n-embd 4 --n-head 1 --n-layer 1 --block-size 4 -n 1",

@@ -63,8 +63,6 @@ def command(
     given = given_settings(flags)
     if greedy and given.setdefault("temperature", 0.0) != 0.0:
         raise UsageError(f"greedy: it is temperature 0, got --temperature {given['temperature']:g} as well")
-    if data is not None and not novel:
-        raise UsageError("data: the training data are for --novel; expected both or neither")
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
     with _opened(output, overwrite) as file:
