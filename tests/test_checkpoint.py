@@ -1,6 +1,7 @@
 """The run folder: whole or not at all, and damage is noticed."""
 
 import contextlib
+import errno
 import json
 import os
 from dataclasses import replace
@@ -209,3 +210,81 @@ def test_a_failure_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(run, 
     assert outcomes[0] == old.done
     assert outcomes[-1] == new.done
     assert outcomes == sorted(outcomes, reverse=True)
+
+
+QUICK = {"engine": "array", "steps": 3, "seed": 1}
+
+
+def full_disk(monkeypatch, name):
+    """Let the disk be full when a file of the run is written: nothing of it stays."""
+    from motegpt import checkpoint
+
+    write = checkpoint.replace_file
+
+    def fail(path, temporary, data):
+        if path.name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, temporary, data)
+
+    monkeypatch.setattr(checkpoint, "replace_file", fail)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "tokenizer.json", "model.safetensors", "trainer.safetensors"]
+)
+def test_a_disk_that_fills_before_the_first_checkpoint(motegpt, monkeypatch, tmp_path, name):
+    words = ["train", "--engine", "array", "--steps", 3, "-n", 1, "--out", "run"]
+    with monkeypatch.context() as patch:
+        full_disk(patch, name)
+        ended = motegpt(*words)
+        assert (ended.code, ended.err.count("\n")) == (1, 1)
+        assert "No space left on device" in ended.err
+    if name == "model.safetensors":  # the last that is written
+        assert motegpt("sample", "run", "-n", 1).code == 0
+        assert motegpt("train", "--resume", "run").code == 0
+    else:
+        assert motegpt(*words).code == 0
+    assert motegpt("sample", "run", "-n", 1).code == 0
+
+
+def test_what_a_run_left_before_its_first_checkpoint_is_no_run(run, tmp_path):
+    for name in ("model.safetensors", "trainer.safetensors"):
+        (run / name).unlink()
+    (run / ".model.safetensors.new").write_bytes(b"half written")
+    with pytest.raises(RunFolderError, match=r"stopped before its first checkpoint: .* `out=.*run'`"):
+        GPT.load(run)
+    model = GPT.train(["anna", "bob"], out=run, **QUICK)
+    assert GPT.load(run).generate(3, seed=1) == model.generate(3, seed=1)
+    assert len(RunFolder(run).metrics()) == 2
+
+
+@pytest.mark.parametrize("names", [["tokenizer.json"], ["config.json", "tokenizer.json"], ["metrics.jsonl"]])
+def test_files_of_other_programs_are_kept(tmp_path, names):
+    (tmp_path / "other").mkdir()
+    for name in names:
+        (tmp_path / "other" / name).write_text("{}")
+    with pytest.raises(RunFolderError, match="the folder holds other files"):
+        GPT.train(["anna", "bob"], out=tmp_path / "other", **QUICK)
+    assert {path.read_text() for path in (tmp_path / "other").iterdir()} == {"{}"}
+
+
+def test_a_folder_is_its_trainings_own_before_the_first_step(tmp_path):
+    first = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
+    with pytest.raises(RunFolderError, match="another process is training in this folder"):
+        GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK)
+    list(first)
+    with pytest.raises(RunFolderError, match="a run is there already"):
+        GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK)
+    assert GPT.load(tmp_path / "run").generate(3, seed=1) == first.model.generate(3, seed=1)
+
+
+def test_a_training_that_never_began_leaves_its_folder_to_others(tmp_path):
+    GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
+    assert GPT.train(["carla", "dora"], out=tmp_path / "run", **QUICK).generate(1)
+
+
+def test_records_that_cannot_be_written_are_one_line(monkeypatch, tmp_path):
+    training = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
+    (tmp_path / "run" / "metrics.jsonl").mkdir()
+    with pytest.raises(MotegptError, match=r"metrics\.jsonl: "):
+        list(training)

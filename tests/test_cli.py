@@ -7,11 +7,10 @@ import sys
 
 import pytest
 
-from motegpt.config import SECTIONS
+from motegpt.config import FOUND_FROM_DATA, SECTIONS
 from motegpt.presets import PRESETS
 from motegpt.settings import kinds
 from motegpt.views.cli import COMMANDS
-from motegpt.views.cli.options import FOUND_FROM_DATA
 from tests.conftest import ENGINES_HERE
 
 QUICK = ("--steps", 3, "--engine", "array", "-n", 2)
@@ -262,6 +261,18 @@ def test_debug_shows_the_traceback(motegpt):
 
     with pytest.raises(DataError):
         main(["train", "none.txt", "--debug"])
+    with pytest.raises(DataError):
+        main(["--debug", "train", "none.txt"])
+
+
+def test_debug_is_a_word_like_any_other_where_it_is_no_option(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("--debug\nanna\n")
+    assert motegpt("train", "list.txt", *QUICK, "--prefix", "--debug", "--out", "run").code == 0
+    assert motegpt("score", "run", "--", "--debug").out.endswith("\t--debug\n")
+    ended = motegpt("train", "--", "--debug")
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert "--debug: no such file" in ended.err
+    assert motegpt("graph", "--out", "--debug", "--", "--debug").code == 2
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from motegpt.config import SECTIONS
+from motegpt.config import FOUND_FROM_DATA, SECTIONS
 from motegpt.settings import kinds
 from motegpt.views.cli import COMMANDS
-from motegpt.views.cli.options import FOUND_FROM_DATA
 
 BIN = Path(sys.executable).parent
 

@@ -291,3 +291,9 @@ def test_wrong_use(motegpt, words, said):
     ended = motegpt("cost", *words)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert said in ended.err
+
+
+def test_more_ranks_than_can_be_counted(motegpt):
+    ended = motegpt("cost", "--ranks", "1" * 400)
+    assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
+    assert "--ranks" in ended.err

@@ -215,3 +215,14 @@ def test_what_is_drawn_has_the_exact_probabilities(name, given):
 def test_settings_that_make_no_sense(given, said):
     with pytest.raises(SettingError, match=said):
         SampleConfig(n=1, temperature=1.0, **given)
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+def test_a_top_k_beyond_the_vocabulary_keeps_all(name):
+    """As large as a setting may be, which the core's own integers are not."""
+    engine = small_engine(name, small_settings())
+    drawn = [
+        generate_ids(engine, Request((5,), 6, 5, Filters(1.0, top_k=k)), [Lcg.stream(1, i) for i in range(3)])
+        for k in (6, 2**63, 2**64 - 1)
+    ]
+    assert drawn[0] == drawn[1] == drawn[2]

@@ -495,7 +495,7 @@ def test_nothing_of_matplotlib_is_said_even_on_a_machine_without_a_home(runs, tm
     environment = {"PATH": "", "HOME": str(tmp_path / "no_home" / "x"), "PYTHONUTF8": "1"}
     program = (
         "import sys; from motegpt.views.cli import _run\n"
-        "assert _run(['plot', 'odd', '--no-baselines'], False) == 0\n"
+        "assert _run(['plot', 'odd', '--no-baselines']) == 0\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )
     ended = subprocess.run(

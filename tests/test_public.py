@@ -13,8 +13,8 @@ from motegpt.split import split_documents
 PUBLIC = [
     "GPT", "DataConfig", "DataError", "EngineUnavailable", "Evaluation", "LibraryUnavailable", "ModelConfig",
     "MotegptError", "OutOfMemory", "PrefixError", "RunFolderError", "SampleConfig", "Score", "SettingError",
-    "StepRecord", "TrainConfig", "Training", "TrainingDiverged", "TriesExhausted", "UsageError",
-    "make_engine", "make_rng", "settings_of",
+    "StepRecord", "TrainConfig", "Training", "TrainingDiverged",
+    "TrainingInterrupted", "TriesExhausted", "UsageError", "make_engine", "make_rng", "settings_of",
 ]  # fmt: skip
 
 

@@ -190,7 +190,7 @@ def test_a_missing_run_and_a_foreign_folder(motegpt, tmp_path):
     assert "no such run folder; did you mean other?" in motegpt("show", "othr").err
     (tmp_path / "list.txt").write_text("anna\n")
     assert "list.txt: expected a run folder" in motegpt("show", "list.txt").err
-    assert "no such run folder; motegpt train --out" in motegpt("show", "lst.txt").err
+    assert "no such run folder; training with --out" in motegpt("show", "lst.txt").err
 
 
 def test_any_terminal_any_script(motegpt, tmp_path):

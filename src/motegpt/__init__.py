@@ -5,10 +5,10 @@ The public names are listed here and imported when first used, so that `import m
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # that of typing costs more than all else here
 if TYPE_CHECKING:
+    from typing import Any
+
     from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
     from motegpt.engines import make_engine
     from motegpt.errors import (
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         RunFolderError,
         SettingError,
         TrainingDiverged,
+        TrainingInterrupted,
         TriesExhausted,
         UsageError,
     )
@@ -43,6 +44,7 @@ _HOMES = {
         "RunFolderError",
         "SettingError",
         "TrainingDiverged",
+        "TrainingInterrupted",
         "TriesExhausted",
         "UsageError",
     ),
@@ -72,6 +74,7 @@ __all__ = [
     "TrainConfig",
     "Training",
     "TrainingDiverged",
+    "TrainingInterrupted",
     "TriesExhausted",
     "UsageError",
     "make_engine",
@@ -81,6 +84,8 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
     for module, names in _HOMES.items():
         if name in names:
             return getattr(import_module(module), name)

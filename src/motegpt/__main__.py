@@ -1,6 +1,29 @@
-"""python -m motegpt"""
+"""The entry point of the command line; python -m motegpt.
 
-from motegpt.views.cli import main
+It imports almost nothing before it is ready for an interrupt.
+"""
+
+
+def main() -> None:
+    """Run the command line and exit with its code."""
+    try:
+        from motegpt.interrupts import interrupt, leave, take_over
+
+        take_over(interrupt)
+        from motegpt.views.streams import complete
+
+        complete()
+        from motegpt.views.cli import main as run
+
+        try:
+            run()
+        finally:
+            take_over(leave)  # what is left to do is to end
+    except KeyboardInterrupt:
+        from motegpt.errors import INTERRUPTED
+
+        raise SystemExit(INTERRUPTED) from None
+
 
 if __name__ == "__main__":
     main()

@@ -19,7 +19,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shlex
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,7 +28,7 @@ from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.files import is_foreign, nearest_name, read_regular, replace_file
 from motegpt.losses import LossMeans
 from motegpt.parameters import parameter_table
-from motegpt.settings import LARGEST_INT, Settings, shortened
+from motegpt.settings import LARGEST_INT, Settings, plain, shortened
 from motegpt.state import FORMAT, Best, RunConfig, TrainerState
 from motegpt.tensors import read_tensors, tensor_bytes
 from motegpt.tokenizer import Tokenizer
@@ -47,6 +46,12 @@ LARGEST_JSON, LARGEST_METRICS = 2**26, 2**30  # bytes
 LOCK, TEMPORARY = ".lock", ".{}.new"
 CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
 TRAINER, MODEL, KEPT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
+# All there is of a run that ended before its config.json was written, and before its first checkpoint was.
+BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
+BEFORE_CHECKPOINT = {
+    *BEFORE_CONFIG, CONFIG, TOKENIZER, METRICS,
+    *(TEMPORARY.format(name) for name in (TOKENIZER, METRICS, TRAINER, MODEL)),
+}  # fmt: skip
 
 
 class RunFolder:
@@ -60,7 +65,7 @@ class RunFolder:
     def create(
         cls, path: str | Path, config: RunConfig, tokenizer: Tokenizer, overwrite: bool = False
     ) -> RunFolder:
-        """Begin a run; RunFolderError if the folder holds anything, unless `overwrite`."""
+        """Begin a run, locked until it is unlocked; RunFolderError if one is there, unless `overwrite`."""
         folder = cls(path)
         try:
             folder.check_free(overwrite)
@@ -71,11 +76,11 @@ class RunFolder:
             folder.write_config(config)
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
         except OSError as error:
-            raise RunFolderError(
-                f"{path}: cannot be written ({error.strerror}); choose another `out`"
-            ) from None
-        finally:
             folder.unlock()
+            raise folder._unwritable(error) from None
+        except MotegptError:
+            folder.unlock()
+            raise
         return folder
 
     def lock(self) -> None:
@@ -88,7 +93,7 @@ class RunFolder:
         if self._lock is not None:
             return
         self._check_own_files()
-        lock = FileLock(self.path / LOCK, timeout=0)
+        lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)  # another thread may go on
         try:
             lock.acquire()
         except Timeout:
@@ -117,11 +122,17 @@ class RunFolder:
             self._lock = None
 
     def check_free(self, overwrite: bool = False) -> None:
-        """Raise unless a new run may be written here. Only a run folder is ever overwritten."""
+        """RunFolderError unless a new run may be written here. Only a run folder is ever overwritten."""
+        try:
+            self._check_free(overwrite)
+        except OSError as error:
+            raise self._unwritable(error) from None
+
+    def _check_free(self, overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
-        begun = {LOCK, TEMPORARY.format(CONFIG)}  # all there is of a run that was killed at once
-        if not self.path.exists() or {path.name for path in self.path.iterdir()} <= begun:
+        names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
+        if names <= BEFORE_CONFIG or (names <= BEFORE_CHECKPOINT and self._is_run()):
             return
         if not self._is_run():
             raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for `out`")
@@ -145,8 +156,11 @@ class RunFolder:
 
     def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add a line a record to metrics.jsonl."""
-        with (self.path / METRICS).open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(record) + "\n" for record in records)
+        try:
+            with (self.path / METRICS).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            raise MotegptError(f"{self.path / METRICS}: cannot be written ({error.strerror})") from error
 
     def cut_metrics(self, step: int) -> None:
         """Forget the records after `step`: those of steps that were not saved."""
@@ -236,22 +250,28 @@ class RunFolder:
         checkpoint: BEST by the held-out data, LAST, or the step of a kept one; None takes the best where
         something was held out, else the last.
         """
+        checkpoint = plain(checkpoint)
         step = self._step_of(checkpoint, config)
         if checkpoint == LAST or step is not None:
             return self.trainer_state(config, tokenizer, step).parameters
+        if self._has(TRAINER) and not self._has(MODEL):
+            state = self.trainer_state(config, tokenizer)
+            if state.done == 0:  # nothing came after the first file of the first checkpoint
+                return state.parameters
         return self._read_tensors(MODEL, config, tokenizer, ("",))[0]
 
     def _step_of(self, checkpoint: int | str | None, config: RunConfig) -> int | None:
-        """The step that a checkpoint is named by, if it is; RunFolderError for a word that is no name."""
-        if checkpoint == BEST and not config.data.val_fraction:
-            raise RunFolderError(f"{self.path}: has no best checkpoint: nothing was held out to judge by")
-        if checkpoint in (None, BEST, LAST):
+        """The step that a checkpoint is named by, if it is; RunFolderError for what is no name."""
+        name = str(checkpoint) if type(checkpoint) is int and checkpoint <= LARGEST_INT else checkpoint
+        if name is None:
             return None
-        if not STEP.fullmatch(str(checkpoint)):
+        if not isinstance(name, str) or not (name in (BEST, LAST) or STEP.fullmatch(name)):
             raise RunFolderError(
                 f"checkpoint: expected {BEST}, {LAST} or a step, got {shortened(checkpoint)}"
             )
-        return int(str(checkpoint))
+        if name == BEST and not config.data.val_fraction:
+            raise RunFolderError(f"{self.path}: has no best checkpoint: nothing was held out to judge by")
+        return None if name in (BEST, LAST) else int(name)
 
     def trainer_state(self, config: RunConfig, tokenizer: Tokenizer, step: int | None = None) -> TrainerState:
         """The newest checkpoint, or the kept one of a step, checked against settings and tokenizer."""
@@ -290,7 +310,7 @@ class RunFolder:
     def _metrics_lines(self) -> list[str]:
         """The whole lines of metrics.jsonl; a kill may have cut the last one short."""
         path = self.path / METRICS
-        if not path.is_file():
+        if not self._has(METRICS):
             return []
         try:
             return read_regular(path, LARGEST_METRICS).decode("utf-8", "replace").split("\n")[:-1]
@@ -303,7 +323,7 @@ class RunFolder:
     def _read_json(self, name: str) -> Any:
         """The object in a JSON file, of this version of the format."""
         path = self.path / name
-        if not path.is_file():
+        if not self._has(name):
             raise self._missing(name)
         try:
             values = json.loads(read_regular(path, LARGEST_JSON))
@@ -323,7 +343,7 @@ class RunFolder:
         groups: what stands before the names of the parameters, once each.
         """
         path = self.path / name
-        if not path.is_file():
+        if not self._has(name):
             raise self._missing(name)
         shapes = {group + p.name: p.shape for group in groups for p in parameter_table(config.model)}
         tensors, metadata = read_tensors(path, shapes, lambda found: self._check_format(path, found))
@@ -361,21 +381,31 @@ class RunFolder:
                     "folder was changed"
                 )
 
+    def _has(self, name: str) -> bool:
+        """Whether a file is there; RunFolderError if that cannot be found out."""
+        try:
+            return (self.path / name).is_file()
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be read ({error.strerror})") from None
+
     def _missing(self, name: str) -> RunFolderError:
         if self.path.exists() and not self.path.is_dir():
             return RunFolderError(
-                f"{self.path}: expected a run folder, as motegpt train --out makes, got a file"
+                f"{self.path}: expected a run folder, as training with `out` makes, got a file"
             )
         if not self.path.is_dir():
-            near, quoted = nearest_name(self.path, folders=True), shlex.quote(str(self.path))
-            repair = f"did you mean {near}?" if near else f"motegpt train --out {quoted} makes one"
+            near = nearest_name(self.path, folders=True)
+            repair = f"did you mean {near}?" if near else f"training with `out={str(self.path)!r}` makes one"
             return RunFolderError(f"{self.path}: no such run folder; {repair}")
         if not (self.path / CONFIG).is_file():
             return RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
         return RunFolderError(
             f"{self.path}: has no {name}; the run stopped before its first checkpoint: start it again with "
-            "`overwrite=True`"
+            f"`out={str(self.path)!r}`"
         )
+
+    def _unwritable(self, error: OSError) -> RunFolderError:
+        return RunFolderError(f"{self.path}: cannot be written ({error.strerror}); choose another `out`")
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file so that a kill at any moment leaves the old one or the new one."""

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from motegpt.errors import SettingError
 from motegpt.parameters import parameter_count
 from motegpt.processors import MOST_THREADS
-from motegpt.settings import Settings, kinds, setting, shortened, unknown_setting
+from motegpt.settings import SEEDS, Settings, kinds, setting, shortened, unknown_setting
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
 LARGEST_MODEL = 2**31 - 1  # parameters
@@ -32,6 +32,7 @@ FORMATS_WITH = {  # which formats have what
     "header": ("csv", "tsv"),
     "delimiter": ("text", "csv"),
 }
+FOUND_FROM_DATA = {"vocab_size"}  # settings that nobody sets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -203,7 +204,7 @@ class TrainConfig(Length):
     loss_mean: Literal["documents", "tokens"] = setting(
         "Mean over documents of each one's mean loss, or over all tokens of the batch.", default="documents"
     )
-    seed: int = setting("Seed of the order, the weights and the samples.", at_least=0, below=2**64)
+    seed: int = setting("Seed of the order, the weights and the samples.", **SEEDS)
     rng: Literal["python", "lcg", "xoshiro128+"] = setting("Random number generator.")
     lr: float = setting("Learning rate at its highest.", above=0)
     schedule: Literal["linear", "linear_to_zero", "cosine", "constant"] = setting(

@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from importlib.resources import files
+from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
+from motegpt.arguments import is_path, path_of, strings
 from motegpt.config import ReadConfig
 from motegpt.decoding import Measured, text_pieces
 from motegpt.documents import Documents, documents_of, normalized
@@ -34,7 +36,8 @@ NO_TEXT = {  # what is no text whatever is in it, and what to do
 
 LONGEST_NAME = 1024  # characters of a path in a message
 
-Data = str | Path | Iterable[str | Path] | None  # files and folders; None: the built-in names
+# Files and folders; None: the built-in names.
+Data = str | PathLike[str] | list[Path] | None
 Watch = Callable[[Reader, Texts], None]
 OpenFile = Callable[[Path], AbstractContextManager[IO[bytes]]]
 
@@ -69,11 +72,15 @@ def built_in_names() -> bytes:
     return files("motegpt").joinpath("data/names.txt").read_bytes()
 
 
-def paths_of(data: Data) -> list[Path]:
-    """The files and folders that were given, as a list."""
-    if data is None:
-        return []
-    return [Path(data)] if isinstance(data, str | Path) else list(map(Path, data))
+def paths_of(data: Any) -> list[Path] | None:
+    """The files and folders that a user names: one, or a list of os.PathLike; None if it is something else.
+
+    DataError for a text that can be no name.
+    """
+    if is_path(data):
+        return [path_of("documents", data, DataError)]
+    several = isinstance(data, list | tuple) and len(data) > 0
+    return list(map(Path, data)) if several and all(isinstance(one, PathLike) for one in data) else None
 
 
 def read_corpus(data: Data, reading: ReadConfig | None = None, watch: Watch | None = None) -> Corpus:
@@ -83,9 +90,10 @@ def read_corpus(data: Data, reading: ReadConfig | None = None, watch: Watch | No
     the files, with the reader that found them. Raises DataError if there is no such file, it is not what
     `reading` says, or all of them hold no document.
     """
-    if data is None:
+    paths = paths_of(data)
+    if paths is None:
         return corpus_in({Path(BUILT_IN): built_in_names()}, reading, watch)
-    return _read(list(_files_of(paths_of(data))), reading or ReadConfig(), _open_file, watch)
+    return _read(list(_files_of(paths)), reading or ReadConfig(), _open_file, watch)
 
 
 def corpus_in(
@@ -102,14 +110,12 @@ def corpus_in(
 
 def corpus_of(texts: Iterable[str], reading: ReadConfig | None = None) -> Corpus:
     """Texts in memory; as a stream they are one text, joined by newlines."""
-    reading, texts = reading or ReadConfig(), list(texts)
-    for text in texts:
-        if not isinstance(text, str):
-            raise DataError(f"documents: expected strings, got {shortened(text)}{_missing(text)}")
+    reading = reading or ReadConfig()
+    found = strings("documents", texts, "strings, or the name of a file")
     if reading.format == "stream":
-        documents = Documents.of_stream(normalized(["\n".join(texts)], reading))
+        documents = Documents.of_stream(normalized(["\n".join(found)], reading))
     else:
-        documents = Documents.of([documents_of(texts, reading)])
+        documents = Documents.of([documents_of(found, reading)])
     if not documents:
         raise DataError("documents: expected at least one that is not empty, got none")
     digest = hashlib.sha256(documents.data[:-1].replace(b"\0", b"\n")).hexdigest()
@@ -122,26 +128,15 @@ def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
 
     DataError for everything else, tables among it, whose columns it names.
     """
-    if source is None or isinstance(source, str | Path):
+    if source is None or paths_of(source) is not None:
         return read_corpus(source, reading)
     columns = list(source) if isinstance(source, Mapping) else getattr(source, "columns", None)
     if columns is not None:
-        named = ", ".join(map(repr, columns))
         raise DataError(
-            f"documents: expected a list of strings, got a {type(source).__name__} with {named}; give one "
-            "of its columns, as table['name']"
+            f"documents: expected strings, got a {type(source).__name__} with the columns "
+            f"{shortened(list(columns))}; give one of them, as table['name']"
         )
-    if isinstance(source, bytes | bytearray) or not isinstance(source, Iterable):
-        raise DataError(f"documents: expected strings, or the name of a file, got {shortened(source)}")
-    given = list(source)
-    if given and all(isinstance(one, Path) for one in given):
-        return read_corpus(given, reading)
-    return corpus_of(given, reading)
-
-
-def _missing(text: object) -> str:
-    """What to do about a value that tables have where nothing is."""
-    return "; leave out what is missing" if text is None or text != text else ""
+    return corpus_of(source, reading)
 
 
 def _files_of(paths: Iterable[Path]) -> Iterator[Path]:

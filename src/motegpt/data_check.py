@@ -84,7 +84,7 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
     Raises DataError where training would.
     """
     reading = DataConfig.of(section_values(settings, "data"))
-    lint = Lint(reading)
+    paths, lint = paths_of(data) or [], Lint(reading)
     corpus = read_corpus(data, reading.replace(deduplicate=False), lint.look)
     repeats = repeats_in(corpus.documents)
     documents = without_repeats(corpus.documents) if reading.deduplicate else corpus.documents
@@ -94,7 +94,7 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
     cut = None if reading.format == "stream" else cut_of(sizes, model.block_size, reading.cut)
     reader = lint.readers[-1]
     return Report(
-        path=name_of(paths_of(data)) or BUILT_IN,
+        path=name_of(paths) or BUILT_IN,
         format=reader.format,
         column=reader.column,
         assumed=list(corpus.assumed),
@@ -109,7 +109,7 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
         findings=lint.findings(),
         vocab_size=tokenizer.vocab_size,
         parameters=parameter_count(model),
-        command=_command(paths_of(data), settings, cut, lint),
+        command=_command(paths, settings, cut, lint),
     )
 
 

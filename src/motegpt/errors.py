@@ -11,8 +11,10 @@ MotegptError                    exit code 1: it ran and failed
     ├── DataError               text that cannot be read or learned from
     ├── PrefixError             a prefix that the model cannot continue
     ├── RunFolderError          a run folder that is missing, foreign, damaged or in the way
-    ├── EngineUnavailable       an engine whose library is not installed
-    └── LibraryUnavailable      another library that what was asked for needs and that is not installed
+    ├── EngineUnavailable       an engine whose library is not installed or cannot be loaded
+    └── LibraryUnavailable      another library that is needed and is not installed or cannot be loaded
+
+TrainingInterrupted             no error but a KeyboardInterrupt, with the model that was trained so far
 
 Each message is one line: what was expected, what was given, and the likely fix. It names a setting as Python
 does, in backticks: `steps`, `n_embd=20`, `out='runs/b'`. The command line shows flags in their place
@@ -21,15 +23,35 @@ does, in backticks: `steps`, `n_embd=20`, `out='runs/b'`. The command line shows
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # this module is imported before anything else
+if TYPE_CHECKING:
+    from typing import Any
+
+INTERRUPTED = 130  # the exit code of a command that was interrupted
+# A name of a file may hold a line break, or what a terminal obeys.
+ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
+
 
 class MotegptError(Exception):
     """The root: catch this to catch everything motegpt says about itself."""
 
     exit_code = 1
 
+    def __str__(self) -> str:
+        """The message in one line, whatever was put into it."""
+        return super().__str__().translate(ESCAPES)
+
 
 class TrainingDiverged(MotegptError):
     """The loss of a step is infinite or not a number, or that of the last steps is far above guessing."""
+
+
+class TrainingInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a training of the Python API. model: the GPT that it has made so far."""
+
+    def __init__(self, message: str, model: object = None) -> None:
+        super().__init__(message)
+        self.model: Any = model
 
 
 class GradientMismatch(MotegptError):
@@ -71,8 +93,8 @@ class RunFolderError(UsageError):
 
 
 class EngineUnavailable(UsageError):
-    """The engine exists but cannot run here; the message says what to install."""
+    """The engine exists but cannot run here; the message says what to install, or what failed."""
 
 
 class LibraryUnavailable(UsageError):
-    """What was asked for needs a library of an extra; the message says what to install."""
+    """What was asked for needs a library of an extra; the message says what to install, or what failed."""

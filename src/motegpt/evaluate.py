@@ -15,6 +15,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.batches import Batch
+from motegpt.concise import concise
 from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.ngrams import baselines
 from motegpt.sampling import prompt_of
@@ -44,6 +45,16 @@ class Score:
     log_probability: float
     tokens: int
     characters: int
+
+    def __repr__(self) -> str:
+        return concise(
+            type(self).__name__,
+            {
+                "text": self.text,
+                "log_probability": self.log_probability,
+                "bits_per_character": self.bits_per_character,
+            },
+        )
 
     @property
     def bits_per_character(self) -> float:
@@ -213,6 +224,11 @@ class Evaluation:
     characters: int
     known: int
     left_out: list[str]
+
+    def __repr__(self) -> str:
+        losses = dict(reversed(self.losses.items()))
+        left_out = len(self.left_out) or None
+        return concise(type(self).__name__, {"documents": self.documents, "left_out": left_out, **losses})
 
     def bits_per_character(self, name: str) -> float:
         """A loss in bits a character, the end of a document counted as one."""

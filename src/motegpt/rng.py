@@ -14,8 +14,10 @@ from collections.abc import MutableSequence, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar
 
+from motegpt.concise import concise
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.precision import single
+from motegpt.settings import checked_seed, shortened
 
 MASK32 = 0xFFFF_FFFF
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
@@ -36,6 +38,9 @@ class Rng(ABC):
     """A source of random numbers. The same seed gives the same numbers on every machine."""
 
     name: ClassVar[str]
+
+    def __repr__(self) -> str:
+        return concise(type(self).__name__, {"state": self.state()})
 
     @abstractmethod
     def uniform(self) -> float:
@@ -201,10 +206,10 @@ GENERATORS: dict[str, type[PythonRandom | Lcg | Xoshiro128Plus]] = {
 
 
 def make_rng(name: str, seed: int) -> Rng:
-    """The generator called `name`, freshly seeded."""
-    if name not in GENERATORS:
-        raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {name!r}")
-    return GENERATORS[name](seed)
+    """The generator called `name`, freshly seeded; SettingError if there is none, or the seed is none."""
+    if not isinstance(name, str) or name not in GENERATORS:
+        raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {shortened(name)}")
+    return GENERATORS[name](checked_seed(seed))
 
 
 def _are_words(values: Sequence[Any], largest: int) -> bool:

@@ -8,17 +8,20 @@ would have been imported (docs/log.md has the times).
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
-from collections.abc import Iterable, Mapping
+import operator
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from enum import Enum
 from functools import cache
+from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
 from motegpt.errors import SettingError
 
 LARGEST_INT = 2**64 - 1
+SEEDS: dict[str, Any] = {"at_least": 0, "below": 2**64}  # what every seed may be
 WORDS = {
     int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts",
 }  # fmt: skip
@@ -42,18 +45,17 @@ class Kind:
     engines: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
-        """The value, an int made a float where one is wanted; SettingError if it is not of this kind."""
+        """The plain value, an int as a float where one is wanted; SettingError if it is not of this kind."""
         if value is None and self.optional:
             return None
-        if not isinstance(value, bool | int | float | str) and hasattr(value, "item"):
-            value = value.item()  # a NumPy scalar
-        if self.base is float and type(value) is int and abs(value) <= LARGEST_INT:
-            value = float(value)
-        if self.base is tuple and isinstance(value, list):
-            value = tuple(value)
-        if type(value) is not self.base or not self._is_within(value):
+        found = plain(value)
+        if self.base is float and type(found) is int and abs(found) <= LARGEST_INT:
+            found = float(found)
+        if self.base is tuple and isinstance(found, list):
+            found = tuple(found)
+        if type(found) is not self.base or not self._is_within(found):
             raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
-        return value
+        return found
 
     def _is_within(self, value: Any) -> bool:
         if self.choices:
@@ -93,6 +95,36 @@ class Kind:
         return WORDS.get(self.base, "a section") + limits + ", or none" * self.optional
 
 
+def plain(value: Any) -> Any:
+    """The int, float, bool or str that a value stands for; a value that is none of them as it is.
+
+    A number or a string is known by its abstract type: numbers.Integral, numbers.Real, str. NumPy scalars,
+    arrays and tensors without dimensions, and members of an Enum stand for what they hold.
+    """
+    if type(value) in WORDS:
+        return value
+    if isinstance(value, Enum) and not isinstance(value, str | Real):
+        value = value.value
+    if getattr(value, "shape", None) == () and hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return str.__str__(value)
+    if isinstance(value, Integral):
+        return operator.index(value)
+    try:
+        return float(value) if isinstance(value, Real) else value
+    except OverflowError:
+        return math.inf
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed as a plain int; SettingError if it is none."""
+    found: int = Kind(int, "", **SEEDS).check("seed", seed)
+    return found
+
+
 def is_surrogate(character: str) -> bool:
     """Whether it is half of a pair, which is no character and has no UTF-8."""
     return "\ud800" <= character <= "\udfff"
@@ -107,15 +139,16 @@ def has_surrogate(text: str) -> bool:
     return False
 
 
-def shortened(value: object) -> str:
-    """A value for a message, however large it is."""
+def shortened(value: object, most: int = 80) -> str:
+    """A value for a message, in one line of at most `most` characters, however large it is."""
     try:
         text = repr(value[:80] if isinstance(value, str) else value)
-    except ValueError:  # more digits than Python prints
-        return "a number of thousands of digits"
+        text = " ".join(line.strip() for line in text.splitlines())
     except RecursionError:
         return f"a {type(value).__name__} nested thousands deep"
-    return text if len(text) <= 80 else text[:77] + "..."
+    except Exception:  # an int of more digits than Python prints, or a __repr__ that fails
+        return "a number of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
+    return text if len(text) <= most else text[: most - 3] + "..."
 
 
 def setting(help: str, *, default: Any = MISSING, engines: tuple[str, ...] = (), **bounds: float) -> Any:
@@ -127,10 +160,17 @@ def setting(help: str, *, default: Any = MISSING, engines: tuple[str, ...] = (),
 class Settings:
     """The base of the sections."""
 
+    def __init_subclass__(cls) -> None:
+        cls.__repr__ = Settings.__repr__  # type: ignore[method-assign]  # which dataclass() then leaves alone
+
+    def __repr__(self) -> str:
+        from motegpt.concise import concise_repr
+
+        return concise_repr(self)
+
     def __post_init__(self) -> None:
         for name, kind in kinds(type(self)).items():
-            if not issubclass(kind.base, Settings):
-                object.__setattr__(self, name, kind.check(name, getattr(self, name)))
+            object.__setattr__(self, name, kind.check(name, getattr(self, name)))
 
     @classmethod
     def of(cls, values: Any) -> Self:
@@ -138,9 +178,7 @@ class Settings:
         if not isinstance(values, Mapping):
             raise SettingError(f"{cls.__name__}: expected settings by name, got {shortened(values)}")
         known = kinds(cls)
-        for name in values:
-            if name not in known:
-                raise unknown_setting(name, known)
+        check_names(values, known)
         for one in fields(cls):
             if one.default is MISSING and one.name not in values:
                 raise SettingError(f"{one.name}: expected {known[one.name]}, got none")
@@ -148,6 +186,7 @@ class Settings:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some settings changed, checked again."""
+        check_names(changes, kinds(type(self)))
         return dataclasses.replace(self, **changes)
 
     def values(self) -> dict[str, Any]:
@@ -166,12 +205,21 @@ def _kinds(section: Any) -> dict[str, Kind]:
     return {one.name: _kind(hints[one.name], one.metadata) for one in fields(section)}
 
 
-def unknown_setting(name: object, known: Iterable[str]) -> SettingError:
-    """The error for a name that no setting has, with the nearest that one has."""
-    others = [other for other in known if other != name]
-    nearest = difflib.get_close_matches(str(name), others, n=1)
-    hint = f"; did you mean {nearest[0]}?" if nearest else "; motegpt train --help lists the settings"
-    return SettingError(f"unknown setting {shortened(name)}{hint}")
+def check_names(given: Iterable[object], known: Collection[str]) -> None:
+    """SettingError for the first name that is none of `known`."""
+    for name in given:
+        if name not in known:
+            raise unknown_setting(name, known)
+
+
+def unknown_setting(
+    name: object, known: Iterable[str], listing: str = "motegpt.config has them all"
+) -> SettingError:
+    """The error for a name that no setting has: what it may mean, or else where all names are listed."""
+    from motegpt.synonyms import hint
+
+    said = hint(name, (other for other in known if other != name)) if isinstance(name, str) else ""
+    return SettingError(f"unknown setting {shortened(name)}; {said or listing}")
 
 
 def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:

@@ -15,6 +15,7 @@ from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any
 
+from motegpt.concise import concise_repr
 from motegpt.documents import END, Documents, flat
 from motegpt.errors import DataError, PrefixError, RunFolderError
 from motegpt.sequences import TokenSequences, packed_ids
@@ -33,6 +34,8 @@ class Tokenizer:
     characters: str
     framing: str
     kind: str = "characters"
+
+    __repr__ = concise_repr
 
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from motegpt import ranks
 from motegpt.batches import Plan, plan_of
 from motegpt.checkpoint import RunFolder
+from motegpt.concise import concise_repr
 from motegpt.config import (
     DataConfig,
     ModelConfig,
@@ -64,6 +65,8 @@ class StepRecord:
     lr: float
     tokens: int
     val_loss: float | None = None
+
+    __repr__ = concise_repr
 
     def values(self) -> dict[str, Any]:
         """What there is, by name."""
@@ -132,7 +135,7 @@ class Trainer:
         size = 1
         while self.done < last and not self.ended and not interrupted():
             count, began = min(size, self._room(last)), time.perf_counter()
-            chunk = self._advance(count)
+            chunk = self._advance(count, interrupted)
             size = next_size(count, time.perf_counter() - began)
             if self.done == last or self._is_due():
                 self._save_progress()
@@ -150,11 +153,26 @@ class Trainer:
             self.validation is not None and self.validation.exhausted
         )
 
+    def records_to_come(self) -> int:
+        """How many records the steps have that are still to be done; early stopping may leave some out."""
+        train = self.config.train
+        if self.ended:
+            return 0
+        first, last = (
+            self.done + train.count_from,
+            train.steps - 1 + train.count_from,
+        )  # as `multiples` counts
+        every = {number for number in (train.log_every, self._eval_every) if number is not None}
+        both = {math.lcm(*every)} if len(every) > 1 else set()
+        logged, twice = (sum(last // n - (first - 1) // n for n in numbers) for numbers in (every, both))
+        ends = {number for number in (train.count_from, last) if number >= first}
+        return logged - twice + sum(all(number % one for one in every) for number in ends)
+
     def _save_progress(self) -> None:
         if self.saved != self.done:
             self.save()
 
-    def _advance(self, count: int) -> Chunk:
+    def _advance(self, count: int, interrupted: Callable[[], bool]) -> Chunk:
         """Do `count` steps, and what follows the last of them."""
         start = self.done
         losses = self.engine.train(self.plan, start, count)
@@ -163,7 +181,7 @@ class Trainer:
         records = self._records(start, losses)
         if self.folder is not None:
             self.folder.append_metrics(record.values() for record in records)
-        samples = self._samples() if self._wants_samples() else None
+        samples = self._samples(interrupted) if self._wants_samples() else None
         return Chunk(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
     def _room(self, last: int) -> int:
@@ -213,19 +231,20 @@ class Trainer:
             for step, mean_loss in zip(logged, means, strict=True)
         ]
 
-    def _samples(self) -> list[str]:
+    def _samples(self, interrupted: Callable[[], bool]) -> list[str]:
         """Draw samples, at the end of the run with its best parameters.
 
         What is at its end is saved first, and not again, as drawing may take long or be interrupted.
         """
         if self.ended:
             self.save()
-            return self.samples_of_best()
-        return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng)
+            return self.samples_of_best(interrupted)
+        return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng, interrupted)
 
-    def samples_of_best(self) -> list[str]:
+    def samples_of_best(self, interrupted: Callable[[], bool] = lambda: False) -> list[str]:
         """Draw samples with the best parameters so far."""
-        return generate_in_turn(self._engine_of_best(), self.tokenizer, self.config.sample, self.rng)
+        engine = self._engine_of_best()
+        return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng, interrupted)
 
     def val_loss_of_best(self) -> float | None:
         """The loss of the best parameters on all held-out data, in nats per token, as `motegpt eval` has it;
@@ -283,16 +302,20 @@ class Trainer:
 
         The parameters to sample from are the best by the held-out data, if there are any, else the newest.
         They are written first: a kill in between leaves them ahead of the state that resuming reads, and
-        resuming comes by again.
+        resuming comes by again. Before the first step they are written last: what a kill or a full disk
+        leaves can be resumed, or is no run yet.
         """
         parameters, optimizer = self.engine.export()
         if not all_finite(parameters, optimizer.m, optimizer.v):
             raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
-            self._save_to_sample(parameters)
             state = TrainerState(self.done, parameters, optimizer, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._is_due() else 1
+            if self.done:
+                self._save_to_sample(parameters)
             self.folder.save(state, self.tokenizer, keep)
+            if not self.done:
+                self._save_to_sample(parameters)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
 
@@ -386,7 +409,7 @@ def resume(
     before, tokenizer = folder.config(), folder.tokenizer()
     changes = laid_over({}, changes)
     config = changed(before, changes, engine)
-    check_same(corpus, config.source, "give the old data as DATA, or start a new run")
+    check_same(corpus, config.source, "give the old data as `docs`, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()

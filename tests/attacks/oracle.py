@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from motegpt import GPT
@@ -27,6 +28,12 @@ def check_message(text: str) -> None:
     assert text, "no message"
     assert len(text) < LONGEST_ERROR, f"{len(text)} characters: {text[:200]!r}…"
     assert text.isprintable() or not any(c < " " or "\x7f" <= c < "\xa0" for c in text), repr(text)
+
+
+def check_python_message(text: str) -> None:
+    """A message that names arguments as Python has them, without dashes."""
+    check_message(text)
+    assert not re.search(r"(?<![\w-])--[a-z]", text), text
 
 
 def command(*words: str) -> tuple[int, str, str]:
@@ -65,12 +72,12 @@ def check_error(words: tuple[str, ...], text: str) -> None:
 
 
 @contextlib.contextmanager
-def refused_or_right() -> Iterator[None]:
+def refused_or_right(check: Callable[[str], None] = check_message) -> Iterator[None]:
     """An error of motegpt's own is fine if its message is."""
     try:
         yield
     except MotegptError as error:
-        check_message(" ".join(str(error).split()))
+        check(str(error))
 
 
 def look(path: Path) -> None:

@@ -20,9 +20,9 @@ PATHS = [*FILES.split(), "", "x" * 300, "\udcff"]
 NEW = "new new.png new.svg new.dot new.jsonl run list.txt a/b full"
 OUTPUTS = [*NEW.split(), "", "x" * 300]
 WRITE = {"--out", "--output"}
-COUNTS = """--steps --n-layer --layers --n-embd --block-size --batch-size --n -n --samples --max-new-tokens
-    --min-new-tokens --min-length --max-length --beams --tries --runs --until"""
-SMALL = ["0", "1", "2", "-1", "9" * 30, "none", "x", "1.5"]  # what a count may be
+COUNTS = """--steps --epochs --n-layer --layers --n-embd --block-size --batch-size --n -n --samples
+    --max-new-tokens --min-new-tokens --min-length --max-length --beams --tries --runs --until"""
+SMALL = ["0", "1", "1", "2", "2", "3", "-1", "9" * 30, "none", "x", "1.5"]  # what a count may be
 ENDINGS = {  # what keeps a command short, said last
     "train": "--steps 2 --n-embd 4 --n-head 1 --n-layer 1 --block-size 4 -n 1",
     "sample": "-n 2",
@@ -30,44 +30,78 @@ ENDINGS = {  # what keeps a command short, said last
     "show": "-n 1",
     "graph": "--n-embd 2 --n-layer 1",
     "gradcheck": "--engine array --n-embd 4 --n-layer 1",
+    "bench": "--engine array --runs 1",
+    "data fetch": "--url http://127.0.0.1:9/none",  # a port that nobody listens at
 }
-QUICK = {**COMMANDS, "data": "check"}  # `bench` measures for minutes, `data fetch` needs a network
+NAMED = {  # what a parameter takes whose name or metavar has the word
+    "checkpoint": ["last", "0"],
+    "run": ["run"],
+    "data": ["list.txt"],
+    "file": ["list.txt"],
+    "training": ["list.txt"],
+    "work": ["microgpt"],
+    "name": ["names"],
+}
+EVERY = [*(name for name in COMMANDS if name != "data"), "data check", "data fetch"]
+
+QUICK = [name for name in EVERY if name not in ("bench", "data fetch")]  # which measure, and need a network
 
 
-def vector(pick: Pick) -> list[str]:
-    """Some words."""
+def vector(pick: Pick, names: list[str]) -> list[str]:
+    """A command among `names`, with words for it; or nonsense."""
 
-    def one(choices: list[str]) -> str:
+    def one(choices: list[Any]) -> Any:
         return choices[pick(len(choices))]
 
-    name = one([*QUICK, "nonsense"])
+    name = one([*names, "nonsense"])
     if name == "nonsense":
         return [one(VALUES) for _ in range(pick(4))]
-    words = [name] + (["check"] if name == "data" else [])
-    if name == "bench":
-        return [*words, "--list", *(one(VALUES + PATHS) for _ in range(pick(3)))]
-    options = [option for param in params_of(name) for option in (*param.opts, *param.secondary_opts)]
-    for _ in range(pick(3)):
-        words.append(one(PATHS if pick(4) else VALUES))
-    for _ in range(pick(4)):
+    words = name.split()
+    arguments, options = params_of(name)
+    for argument in arguments:
+        words += [sensible(argument, one) if pick(8) else one(PATHS + VALUES)] * (pick(16) > 0)
+    for _ in range(pick(5)):
         words += option_and_value(one(options), one, pick)
+    if pick(16) == 0:
+        words.append(one(PATHS + VALUES))
     return words + ENDINGS.get(name, "").split()
 
 
-def option_and_value(option: str, one: Callable[[list[str]], str], pick: Pick) -> list[str]:
-    """An option, mostly with a value."""
-    if option in WRITE:
-        return [option, one(OUTPUTS)]
-    if option in COUNTS.split():
-        return [option, one(SMALL)]
-    value = one(VALUES + PATHS)
-    return [[option, value], [f"{option}={value}"], [option]][min(pick(6), 4) // 2]
+def sensible(param: click.Parameter, one: Callable[[list[Any]], Any]) -> str:
+    """A value that the parameter may well take."""
+    said = f"{param.name} {param.metavar}".lower()
+    if isinstance(param.type, click.Choice):
+        return one(list(param.type.choices))
+    if isinstance(getattr(param.type, "inner", None), click.Choice):
+        return one([*param.type.inner.choices, "none"])  # type: ignore[attr-defined]
+    if isinstance(param.type, click.types.IntParamType) or "int" in param.type.name:
+        return one(SMALL)
+    if "float" in param.type.name:
+        return one(["0", "0.5", "1", "1e-9", "1e300", "nan"])
+    for word, values in NAMED.items():
+        if word in said:
+            return one(values)
+    return one(["ab", "a", "anna"])
 
 
-def params_of(name: str) -> list[Any]:
-    """The options of a command."""
-    command = cli.get_command(click.Context(cli), name)
-    if isinstance(command, click.Group):
-        command = command.commands["check"]
-    assert command is not None
-    return [param for param in command.params if isinstance(param, click.Option)]
+def option_and_value(option: click.Option, one: Callable[[list[Any]], Any], pick: Pick) -> list[str]:
+    """An option, mostly with a value, mostly one that it takes."""
+    flag = one([*option.opts, *option.secondary_opts])
+    if option.is_flag and pick(8):
+        return [flag]
+    if flag in WRITE:
+        return [flag, one(OUTPUTS)]
+    if flag in COUNTS.split():
+        return [flag, one(SMALL)]
+    value = sensible(option, one) if pick(4) else one(VALUES + PATHS)
+    return [[flag, value], [f"{flag}={value}"], [flag]][(pick(16) + 7) // 11]
+
+
+def params_of(name: str) -> tuple[list[click.Argument], list[click.Option]]:
+    """The arguments and the options of a command; --debug aside, which shows tracebacks."""
+    command: Any = cli
+    for word in name.split():
+        command = command.get_command(click.Context(cli), word)
+    options = [param for param in command.params if isinstance(param, click.Option)]
+    arguments = [param for param in command.params if isinstance(param, click.Argument)]
+    return arguments, [option for option in options if "--debug" not in option.opts]

@@ -26,7 +26,7 @@ from motegpt.views.cli.options import read_toml
 from tests.attacks.forge import file_of, forge, make_run
 from tests.attacks.oracle import look, refused_or_right
 from tests.attacks.test_command_lines import hold, work_in
-from tests.attacks.words import vector
+from tests.attacks.words import QUICK, vector
 
 FORMATS = (None, *READERS)
 RUN_FILES = ("config.json", "tokenizer.json", "metrics.jsonl")
@@ -178,7 +178,7 @@ class CommandLine(Target):
     def __call__(self, data: bytes) -> None:
         os.chdir(self.folder)
         choices = iter(data)
-        hold(self.folder, vector(lambda n: (next(choices, 0) | next(choices, 0) << 8) % n))
+        hold(self.folder, vector(lambda n: (next(choices, 0) | next(choices, 0) << 8) % n, QUICK))
 
 
 class Planted(Target):

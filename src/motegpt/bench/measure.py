@@ -20,6 +20,7 @@ from motegpt.corpus import read_corpus
 from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine, KnowsItsPeak
 from motegpt.errors import MotegptError, UsageError
+from motegpt.interrupts import out_of_reach
 from motegpt.rng import Lcg
 from motegpt.sampling import Filters, Request, generate_ids
 
@@ -51,7 +52,9 @@ def measure(
     settings: laid over the work's own. Returns {"error": …} where the engine cannot do it.
     """
     context = multiprocessing.get_context("spawn")
-    with context.Pool(1) as pool:
+    with out_of_reach():
+        pool = context.Pool(1)
+    with pool:
         return pool.apply(_measure_here, (work, engine, dtype, data, runs, settings or {}))
 
 

@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config import REQUESTS, section_of
+from motegpt.config import REQUESTS, ModelConfig, TrainConfig, section_of
 from motegpt.errors import EngineUnavailable, SettingError
+from motegpt.libraries import needed_by
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
-from motegpt.settings import kinds
+from motegpt.settings import kinds, plain, shortened
 
 if TYPE_CHECKING:
-    from motegpt.config import ModelConfig, TrainConfig
     from motegpt.engines.base import Engine
 
 ENGINES: dict[str, str] = {
@@ -24,23 +24,16 @@ ENGINES: dict[str, str] = {
 }
 PREFERRED, FALLBACK = "native", "array"
 MANY_PROCESSES = "torch"  # the engine that trains in all the processes torchrun starts
-NEEDS: dict[str, str] = {
-    "scalar": "nothing but Python",
-    "array": "NumPy: pip install numpy",
-    "native": "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
-    "torch": "PyTorch: pip install 'motegpt[torch]'",
-}
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class of the engine called `name`; EngineUnavailable if what it needs is not installed."""
+    """The class of the engine called `name`; EngineUnavailable if what it needs cannot be imported."""
+    name = plain(name)
     if not isinstance(name, str) or name not in ENGINES:
-        raise SettingError(f"engine: expected one of {', '.join(ENGINES)}, got {name!r}")
+        raise SettingError(f"engine: expected one of {', '.join(ENGINES)}, got {shortened(name)}")
     module, _, attribute = ENGINES[name].partition(":")
-    try:
+    with needed_by(f"the {name} engine", EngineUnavailable):
         engine: type[Engine] = getattr(import_module(module), attribute)
-    except ImportError:
-        raise EngineUnavailable(f"the {name} engine needs {NEEDS[name]}") from None
     return engine
 
 
@@ -63,7 +56,7 @@ def check_settings(engine: str, given: Mapping[str, Any]) -> None:
     for name, value in given.items():
         section = REQUESTS[section_of(name)]
         kind = kinds(section)[name]
-        if kind.engines and engine not in kind.engines and value != getattr(section, name):
+        if kind.engines and engine not in kind.engines and kind.check(name, value) != getattr(section, name):
             raise SettingError(
                 f"{name}: the {engine} engine does not have it; leave it out, or try "
                 f"{' or '.join(f'`engine={other!r}`' for other in kind.engines)}"
@@ -71,7 +64,10 @@ def check_settings(engine: str, given: Mapping[str, Any]) -> None:
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
-    """A fresh engine, its parameters still to be loaded."""
+    """A fresh engine, its parameters still to be loaded; SettingError for settings that are none of these."""
+    for what, given, kind in (("model", model, ModelConfig), ("train", train, TrainConfig)):
+        if not isinstance(given, kind):
+            raise SettingError(f"{what}: expected a {kind.__name__}, got {shortened(given)}")
     return engine_class(name)(model, train)
 
 

@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
 
+from motegpt.concise import concise
 from motegpt.errors import SettingError
+from motegpt.parameters import parameter_count
 
 if TYPE_CHECKING:
     import numpy as np
@@ -69,6 +71,10 @@ class Engine(ABC):
     def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
         """An engine of this process alone, even where several train together: to draw and to evaluate."""
         return cls(model, train)
+
+    def __repr__(self) -> str:
+        parameters, dtype = parameter_count(self.model), self.settings.dtype
+        return concise(type(self).__name__, {"parameters": parameters, "dtype": dtype})
 
     @abstractmethod
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:

@@ -7,7 +7,7 @@ again. Where it begins depends on the length of the text alone (`window_start`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.engines.base import BatchGenerator
@@ -36,17 +36,27 @@ def generate(engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs:
     return texts_of(request, tokenizer, generate_ids(engine, request, rngs))
 
 
-def generate_in_turn(engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rng: Rng) -> list[str]:
+def generate_in_turn(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    settings: SampleConfig,
+    rng: Rng,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> list[str]:
     """settings.n texts, one after the other from one generator, as the reference programs draw them.
 
-    They are fewer where none that ends with the suffix came in settings.tries attempts, or settings.beams
-    is less than n.
+    They are fewer where none that ends with the suffix came in settings.tries attempts, settings.beams is
+    less than n, or `interrupted()`, which is asked before each text.
     """
     if settings.beams is not None:
         return likeliest_texts(engine, tokenizer, settings)
     texts = []
     for _ in range(settings.n):
-        attempts = (generate(engine, tokenizer, settings, [rng])[0] for _ in range(settings.tries))
+        attempts = (
+            generate(engine, tokenizer, settings, [rng])[0]
+            for _ in range(settings.tries)
+            if not interrupted()
+        )
         text = next((text for text in attempts if text.endswith(settings.suffix)), None)
         if text is None:
             break

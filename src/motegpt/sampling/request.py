@@ -6,6 +6,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from motegpt.concise import concise_repr
 from motegpt.errors import PrefixError, SettingError
 from motegpt.settings import shortened
 from motegpt.tokenizer import BYTES
@@ -25,6 +26,8 @@ class Filters:
     top_p: float | None = None
     min_p: float | None = None
 
+    __repr__ = concise_repr
+
 
 @dataclass(frozen=True)
 class Request:
@@ -43,6 +46,8 @@ class Request:
     least: int = 0
     masked: frozenset[int] = frozenset()
     stop: tuple[int, ...] = ()
+
+    __repr__ = concise_repr
 
     @property
     def prefix(self) -> tuple[int, ...]:

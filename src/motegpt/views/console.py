@@ -15,6 +15,7 @@ import click
 from motegpt.losses import Mean
 from motegpt.parameters import parameter_count
 from motegpt.presets import reference_of
+from motegpt.views.streams import unread
 from motegpt.views.text import short_number, with_flags
 from motegpt.views.utilisation import utilisation
 
@@ -31,7 +32,8 @@ INFERENCE = "--- inference (new, hallucinated names) ---"
 def remark(text: str) -> None:
     """Something beside the results: a line on standard error, unless --quiet was said."""
     if not is_quiet():
-        click.echo(harmless(with_flags(text)), err=True)
+        with unread("stderr"):
+            click.echo(harmless(with_flags(text)), err=True)
 
 
 def say(text: str) -> None:

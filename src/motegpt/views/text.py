@@ -7,6 +7,7 @@ import re
 import shlex
 from typing import Any
 
+POSITIONAL = {"docs": "DATA"}  # arguments of Python that are no flags on the command line
 IN_BACKTICKS = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
@@ -57,7 +58,7 @@ def with_flags(message: str) -> str:
 def _as_flag(match: re.Match[str]) -> str:
     name, literal = match[1].replace("_", "-"), match[2]
     if literal is None:
-        return f"--{name}"
+        return POSITIONAL.get(name, f"--{name}")
     try:
         value = ast.literal_eval(literal)
     except (ValueError, SyntaxError):

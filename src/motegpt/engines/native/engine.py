@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+import motegpt.engines.native._core as _core
 from motegpt.batches import DocumentPlan, WindowPlan
 from motegpt.engines.base import Decoder, Engine, OptimizerState
-from motegpt.engines.native import _core
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
 from motegpt.processors import available_processors
 from motegpt.schedule import adam_rates_of_chunk
@@ -110,7 +110,7 @@ class NativeEngine(Engine):
             stop=np.array(request.stop, np.int32),
             masked=mask_of(request.masked, self.model.vocab_size),
             repetition_penalty=filters.repetition_penalty,
-            top_k=filters.top_k or 0,
+            top_k=min(filters.top_k or 0, self.model.vocab_size),
             top_p=1.0 if filters.top_p is None else filters.top_p,
             min_p=filters.min_p or 0.0,
         )

@@ -6,17 +6,18 @@ traceback comes with --debug.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt import ranks
-from motegpt.errors import MotegptError, UsageError
+from motegpt.errors import UsageError
 from motegpt.views.cli.completion import complete_paths
-from motegpt.views.console import QUIET, harmless
-from motegpt.views.text import with_flags
+from motegpt.views.cli.failures import REPORTED, report_of, with_hint
+from motegpt.views.console import QUIET
+from motegpt.views.streams import flush, silence, unread
 
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
@@ -37,7 +38,22 @@ COMMANDS = {
     "completion": "Print a script that completes commands in bash, zsh or fish.",
 }
 
+DEBUG = "debug"
 
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    """Tell `_run` that it was said."""
+    if value and context.obj is not None:
+        context.obj.add(DEBUG)
+
+
+DEBUG_OPTION: dict[str, Any] = {
+    "is_flag": True,
+    "is_eager": True,  # so that an error in another option has a traceback too
+    "expose_value": False,
+    "callback": _debug,
+    "help": "Show the traceback of an error.",
+}
 QUIET_OPTION: dict[str, Any] = {
     "is_flag": True,
     "expose_value": False,
@@ -57,7 +73,7 @@ class Lazy(click.Group):
             return None
         command: click.Command = import_module(f"motegpt.views.cli.{cmd_name}").command
         for one in command.commands.values() if isinstance(command, click.Group) else [command]:
-            _add_quiet(one)
+            _add_common_options(one)
             complete_paths(one)
         return command
 
@@ -66,11 +82,7 @@ class Lazy(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         unknown = args[0] not in COMMANDS and not args[0].startswith("-")
         if unknown and not ctx.resilient_parsing:  # which completion asks for
-            from difflib import get_close_matches
-
-            nearest = get_close_matches(args[0], COMMANDS, n=1)
-            hint = f" Did you mean {nearest[0]}?" if nearest else ""
-            ctx.fail(f"No such command {args[0]!r}.{hint}")
+            ctx.fail(with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in COMMANDS}))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
@@ -86,16 +98,17 @@ class Lazy(click.Group):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-def _add_quiet(command: click.Command) -> None:
-    """Every command knows --quiet: console.remark and the reports obey it."""
-    if "quiet" not in (param.name for param in command.params):
-        command.params.append(click.Option(["--quiet"], **QUIET_OPTION))
+def _add_common_options(command: click.Command) -> None:
+    """Every command knows --quiet, which console.remark and the reports obey, and --debug."""
+    for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
+        if flag not in (known for param in command.params for known in param.opts):
+            command.params.append(click.Option([flag], **option))
 
 
 @click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="motegpt", message="motegpt %(version)s")
-@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(debug: bool) -> None:
+@click.option("--debug", **DEBUG_OPTION)
+def cli() -> None:
     """A GPT small enough to see all of, and fast enough to be of use.
 
     Try: motegpt train --steps 1000
@@ -104,64 +117,37 @@ def cli(debug: bool) -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in arguments
-    sys.exit(_run([word for word in arguments if word != "--debug"], debug))
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    flush()
+    sys.exit(code)
 
 
-def _run(arguments: list[str], debug: bool) -> int:
+def _run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code, once an error is reported."""
+    said: set[str] = set()  # DEBUG, if it was
     try:
         if any("\0" in word for word in arguments):
             raise UsageError("expected words without zero bytes, which no name of a file has")
-        result: Any = cli.main(arguments, prog_name=PROGRAM, standalone_mode=False)
-    except (
-        MotegptError,
-        click.ClickException,
-        click.Abort,
-        KeyboardInterrupt,
-        OSError,
-        MemoryError,
-        UnicodeEncodeError,
-    ) as error:
-        if debug:
+        return _invoke(arguments, said)
+    except BrokenPipeError:  # nobody reads what is printed, and nothing else was to be done
+        silence("stdout")
+        return 0
+    except REPORTED as error:
+        if DEBUG in said:
             raise
-        return _report(error)
+        line, code = report_of(error)
+        with unread("stderr"):
+            click.echo(line, err=True, nl=bool(line))
+        return code
+
+
+def _invoke(arguments: list[str], said: set[str]) -> int:
+    """As click's own main does it, which ends with exit code 1 where nobody reads what is printed."""
+    if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
+        cli.main(arguments, PROGRAM)
+    try:
+        with cli.make_context(PROGRAM, list(arguments), obj=said) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
     return result if isinstance(result, int) else 0
-
-
-def _report(error: BaseException) -> int:
-    """One line on standard error; returns the exit code."""
-    if ranks.local_rank() > 0 and isinstance(error, UsageError | click.UsageError):
-        return error.exit_code  # the first process of this machine says the same
-    if isinstance(error, click.Abort | KeyboardInterrupt):
-        click.echo("motegpt: interrupted", err=True)
-        return 130
-    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # a group without a command
-        click.echo(str(error), err=True)
-        return 2
-    if isinstance(error, click.ClickException):
-        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "motegpt"
-        click.echo(f"{where}: {_one_line(error.format_message())}; {where} --help explains", err=True)
-        return error.exit_code
-    if isinstance(error, MotegptError):
-        who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
-        click.echo(f"{who}: {_one_line(with_flags(str(error)))}", err=True)
-        return error.exit_code
-    if isinstance(error, MemoryError):
-        click.echo("motegpt: out of memory; try a smaller --n-embd, --block-size or --batch-size", err=True)
-        return 1
-    if isinstance(error, UnicodeEncodeError):
-        what = harmless(repr(error.object[error.start : error.start + 1]))
-        click.echo(
-            f"motegpt: cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1",
-            err=True,
-        )
-        return 1
-    said = getattr(error, "strerror", None) or str(error)
-    name = getattr(error, "filename", None)
-    click.echo(f"motegpt: {_one_line(said if name is None else f'{name}: {said}')}", err=True)
-    return 1
-
-
-def _one_line(message: str) -> str:
-    return harmless(" ".join(message.split())).rstrip(".")

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from motegpt.config import DataConfig, ModelConfig, TrainConfig, model_and_training, section_values
+from motegpt.config import (
+    LARGEST_SIZE,
+    DataConfig,
+    ModelConfig,
+    TrainConfig,
+    model_and_training,
+    section_values,
+)
 from motegpt.cost import (
     TAPES,
     Execution,
@@ -45,7 +52,9 @@ class Text(NamedTuple):
 @click.option("--engine", type=click.Choice(list(TAPES)), help="Memory on this one only.  [all]")
 @click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
 @click.option("--vocab-size", type=int, help="Read no data: so many token ids, all sequences full.")
-@click.option("--ranks", type=click.IntRange(min=1), default=1, show_default=True, help="Processes, torch.")
+@click.option(
+    "--ranks", type=click.IntRange(1, LARGEST_SIZE), default=1, show_default=True, help="Processes, torch."
+)
 @click.option("--speed", type=float, metavar="FLOP/S", help="Tell the time at so many operations a second.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @setting_flags(["model", "data", "train"])

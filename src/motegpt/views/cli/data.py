@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motegpt.presets import DEFAULT_PRESET
-from motegpt.views.cli.options import given_settings, merge, named_flags, preset_names
+from motegpt.views.cli.options import (
+    given_settings,
+    merge,
+    named_flags,
+    paths_given,
+    preset_names,
+)
 from motegpt.views.console import say
 from motegpt.views.text import clipped, columns, visible, with_flags
 
@@ -38,23 +44,20 @@ def command() -> None:
 
 
 @command.command(short_help="Tell what is in a file, and what looks wrong in it.")
-@click.argument("file", required=False)
+@click.argument("data", nargs=-1)
 @click.option("--preset", type=click.Choice(preset_names()), default=DEFAULT_PRESET, show_default=True)
 @named_flags(CHECKED)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(file: str | None, preset: str, as_json: bool, **flags: Any) -> None:
-    """Tell what is in FILE as training would read it, and what looks wrong in it.
+def check(data: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> None:
+    """Tell what is in DATA, files or folders, as training would read it, and what looks wrong in it.
 
     Example: motegpt data check list.csv --column name --block-size 24
     """
     from dataclasses import asdict
 
     from motegpt.data_check import check_data
-    from motegpt.errors import UsageError
 
-    if file == "":
-        raise UsageError("data check: expected a name for FILE, got an empty one")
-    report = check_data(file, merge(preset, given_settings(flags)))
+    report = check_data(paths_given(data), merge(preset, given_settings(flags)))
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
         return

@@ -10,7 +10,7 @@ import click
 
 from motegpt.errors import DataError
 from motegpt.settings import shortened
-from motegpt.views.cli.options import model_options
+from motegpt.views.cli.options import SEED, model_options
 from motegpt.views.console import remark, say
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ TRAINING = "the training data"
     show_default=True,
     help="Texts to draw and compare with the training data; 0 for none.",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Seed of these texts.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of these texts.")
 @click.option("--training", metavar="FILE", help="The training data, if they were moved.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(

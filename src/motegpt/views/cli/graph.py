@@ -19,6 +19,7 @@ from motegpt.parameters import initialise
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import make_rng
 from motegpt.tokenizer import Tokenizer
+from motegpt.views.cli.options import SEED
 from motegpt.views.output import ending_of, new_file
 
 DRAWERS = {".svg": to_svg, ".dot": to_dot}
@@ -29,7 +30,7 @@ DRAWERS = {".svg": to_svg, ".dot": to_dot}
 @click.option("--n-embd", type=int, default=2, show_default=True, help="Width of the tiny model.")
 @click.option("--n-head", type=int, default=1, show_default=True, help="Its attention heads.")
 @click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Its layers.")
-@click.option("--seed", type=int, default=42, show_default=True, help="Seed of its weights.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of its weights.")
 @click.option("--plain", is_flag=True, help="A node for every product and partial sum of a dot product.")
 @click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
 @click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
@@ -59,21 +60,22 @@ def command(
     loss, names = loss_graph(text, shape, seed, plain)
     kinds = count_kinds(loss)
     facts: dict[str, Any] = {"loss": loss.data, "targets": len(text) + 1, "nodes": sum(kinds.values())}
-    if not as_json:
-        _print(facts, kinds)
     if not summary:
         with new_file(path, overwrite) as file:
             file.write(drawer(loss, names))
+    drawn = None if summary else str(path)
     if as_json:
-        click.echo(json.dumps({**facts, "kinds": kinds, "drawn": None if summary else str(path)}))
-    elif not summary:
-        click.echo(f"drawn to {path}")
+        click.echo(json.dumps({**facts, "kinds": kinds, "drawn": drawn}))
+    else:
+        _print(facts, kinds, drawn)
 
 
-def _print(facts: dict[str, Any], kinds: dict[str, int]) -> None:
+def _print(facts: dict[str, Any], kinds: dict[str, int], drawn: str | None) -> None:
     click.echo(f"loss {facts['loss']:.4f} nats over {facts['targets']} targets")
     for kind, count in [*kinds.items(), ("nodes", facts["nodes"])]:
         click.echo(f"{kind:>10} {count:6d}")
+    if drawn is not None:
+        click.echo(f"drawn to {drawn}")
 
 
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:

@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 
 import click
 
-from motegpt.config import REQUESTS, section_of
+from motegpt.arguments import path_of
+from motegpt.config import FOUND_FROM_DATA, REQUESTS, section_of
 from motegpt.engines import ENGINES
 from motegpt.epochs import laid_over
-from motegpt.errors import SettingError
+from motegpt.errors import DataError, SettingError
 from motegpt.presets import PRESETS, settings_of
-from motegpt.settings import Kind, kinds, shortened, unknown_setting
+from motegpt.settings import Kind, checked_seed, kinds, shortened, unknown_setting
 from motegpt.views.text import setting_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
-FOUND_FROM_DATA = {"vocab_size"}
 LARGEST_TOML = 2**18  # bytes
 TOP_LEVEL = {"preset", "engine"}
 HEADINGS = {None: "Options", "model": "Model", "data": "Data", "train": "Training", "sample": "Sampling"}
@@ -49,6 +49,16 @@ class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 
         off = [CompletionItem("none")] if "none".startswith(incomplete) else []
         return [*self.inner.shell_complete(ctx, param, incomplete), *off]
+
+
+class SeedType(click.types.IntParamType):
+    """A whole number that every seed may be."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return checked_seed(super().convert(value, param, ctx))
+
+
+SEED = SeedType()
 
 
 class SettingFlag(click.Option):
@@ -107,6 +117,11 @@ def named_flags(names: Iterable[str]) -> Callable[[Command], Command]:
 def given_settings(flags: dict[str, Any]) -> dict[str, Any]:
     """The settings that were said on the command line."""
     return {name: None if value is NONE else value for name, value in flags.items() if value is not None}
+
+
+def paths_given(words: Iterable[str]) -> list[Path] | None:
+    """The files and folders named on the command line; None if there are none."""
+    return [path_of("documents", word, DataError) for word in words] or None
 
 
 def read_toml(path: str | None) -> dict[str, Any]:
@@ -172,8 +187,8 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
         raise SettingError(f"{path}: {name} is found from the data and cannot be set")
     known = [setting for section in REQUESTS.values() for setting in kinds(section)]
     if name not in known:
-        error = unknown_setting(name, [*known, *TOP_LEVEL, *REQUESTS])
-        raise SettingError(f"{path}: {error}")
+        listing = "motegpt train --help lists them"
+        raise SettingError(f"{path}: {unknown_setting(name, [*known, *TOP_LEVEL, *REQUESTS], listing)}")
     if table is not None and section_of(name) != table:
         raise SettingError(f"{path}: {name} belongs in [{section_of(name)}], not in [{table}]")
 

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, cast
 
 from motegpt.engines.base import Follower
 from motegpt.errors import RankLost
+from motegpt.interrupts import ENDINGS
 from motegpt.views.console import remark
 from motegpt.views.utilisation import speed_line
 
 if TYPE_CHECKING:
     from motegpt.train import Trainer
 
-# Ctrl-C, a request to end, and a terminal that is closed.
-ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 REPORT_SECONDS = 1.0  # a shorter training says nothing of a device's speed
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.checkpoint import RunFolder
@@ -12,39 +11,26 @@ from motegpt.errors import MotegptError
 from motegpt.views.console import remark
 
 if TYPE_CHECKING:
+    from motegpt.interrupts import Noted
     from motegpt.train import StepRecord, Trainer
     from motegpt.views.console import Report
 
 PREFIX = "motegpt-"  # of the folder's name
 
 
-def finish(
-    trainer: Trainer, report: Report, records: Sequence[StepRecord], interrupted: Sequence[int]
-) -> None:
+def finish(trainer: Trainer, report: Report, records: Sequence[StepRecord], noted: Noted) -> None:
     """End a report. A run without a folder is saved if it was interrupted, and after Ctrl-C shows samples.
 
-    records: those of the run; interrupted: the signals it got, if any. Another Ctrl-C ends the samples, and
-    the report still says where the run is.
+    records: those of the run. Another Ctrl-C ends the samples, and the report still says where the run is.
     """
-    lost = bool(interrupted) and trainer.folder is None
+    lost = bool(noted) and trainer.folder is None
     try:
         if lost:
             rescue(trainer, records)
-        if lost and interrupted[0] == signal.SIGINT and not trainer.ended:
-            with _ctrl_c_raises():
-                report.show_samples(trainer.samples_of_best())
+        if lost and noted.first == signal.SIGINT and not trainer.ended:
+            report.show_samples(trainer.samples_of_best())
     finally:
-        report.end(bool(interrupted))
-
-
-@contextmanager
-def _ctrl_c_raises() -> Iterator[None]:
-    """Let Ctrl-C raise KeyboardInterrupt, also in a process that was started to ignore it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+        report.end(bool(noted))
 
 
 def rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:

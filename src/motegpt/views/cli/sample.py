@@ -13,7 +13,7 @@ import click
 
 from motegpt.errors import UsageError
 from motegpt.gpt import GPT
-from motegpt.views.cli.options import Sectioned, given_settings, model_options, setting_flags
+from motegpt.views.cli.options import SEED, Sectioned, given_settings, model_options, setting_flags
 from motegpt.views.console import Screen, is_terminal
 from motegpt.views.output import new_file
 from motegpt.views.writers import WRITERS, Writer, format_of
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.command(cls=Sectioned)
 @click.argument("run")
 @model_options
-@click.option("--seed", type=int, help="The same seed draws the same text.  [a new one each time]")
+@click.option("--seed", type=SEED, help="The same seed draws the same text.  [a new one each time]")
 @click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
 @click.option("--unique", is_flag=True, help="No text twice.")
 @click.option("--novel", is_flag=True, help="Nothing from the training data.")
@@ -63,15 +63,10 @@ def command(
     given = given_settings(flags)
     if greedy and given.setdefault("temperature", 0.0) != 0.0:
         raise UsageError(f"greedy: it is temperature 0, got --temperature {given['temperature']:g} as well")
-    if data is not None and not novel:
-        raise UsageError("data: the training data are for --novel; expected both or neither")
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
-    try:
-        with _opened(output, overwrite) as file:
-            _write(groups, WRITERS[form or format_of(output)](file), model)
-    except BrokenPipeError:
-        _leave_quietly()
+    with _opened(output, overwrite) as file:
+        _write(groups, WRITERS[form or format_of(output)](file), model)
 
 
 def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:
@@ -93,8 +88,3 @@ def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
         return
     with new_file(Path(output or os.devnull), overwrite or output is None, "output") as file:
         yield cast("TextIO", file)
-
-
-def _leave_quietly() -> None:
-    """Whoever read standard output has seen enough; what is still to be flushed goes nowhere."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -59,6 +59,8 @@ def _lines(texts: tuple[str, ...]) -> Iterator[str]:
                 raise UsageError(f"score: expected texts in UTF-8, got {shortened(text)}")
             yield text
             continue
+        if sys.stdin is None:
+            raise UsageError("score: expected lines on standard input, which is closed")
         for number, line in enumerate(sys.stdin.buffer, 1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

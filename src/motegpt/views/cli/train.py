@@ -2,50 +2,40 @@
 
 from __future__ import annotations
 
-import shlex
-import signal
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterable
+from contextlib import closing, suppress
 from functools import partial
-from types import FrameType
 from typing import Any
 
 import click
 
 from motegpt import ranks
+from motegpt.begin import begin
 from motegpt.checkpoint import RunFolder
-from motegpt.config import DataConfig, section_values
-from motegpt.corpus import read_corpus
-from motegpt.engines import (
-    ENGINES,
-    MANY_PROCESSES,
-    PREFERRED,
-    check_settings,
-    default_engine,
-    why_unavailable,
-)
+from motegpt.engines import ENGINES, MANY_PROCESSES, PREFERRED, why_unavailable
 from motegpt.epochs import laid_over
-from motegpt.errors import TrainingDiverged, UsageError
+from motegpt.errors import INTERRUPTED, TrainingDiverged, UsageError
+from motegpt.interrupts import Noted, finishing, heeded
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.remarks import on_rise, remarks_on
-from motegpt.source import corpus_of_run
 from motegpt.state import RunConfig
-from motegpt.train import StepRecord, Trainer, fitting_dtype, prepare, resume
+from motegpt.train import StepRecord, Trainer
 from motegpt.views import console
 from motegpt.views.cli.options import (
     Sectioned,
     given_settings,
-    merge,
+    paths_given,
     preset_names,
     read_toml,
     setting_flags,
 )
-from motegpt.views.cli.processes import ENDINGS, follow, lead
+from motegpt.views.cli.processes import follow, lead
 from motegpt.views.cli.rescue import finish
+from motegpt.views.streams import unread
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
-@click.argument("data", required=False)
+@click.argument("data", nargs=-1)
 @click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
 @click.option("--engine", type=click.Choice(list(ENGINES)), help=f"What computes.  [{PREFERRED}]")
 @click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
@@ -57,7 +47,7 @@ from motegpt.views.cli.rescue import finish
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 @setting_flags(["model", "data", "train", "sample"])
 def command(
-    data: str | None,
+    data: tuple[str, ...],
     preset: str | None,
     engine: str | None,
     config: str | None,
@@ -69,33 +59,37 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Train a model on DATA: a UTF-8 file with one document a line, CSV, JSONL, or one long text (--format),
-    gzip or not; without it, on built-in names.
+    """Train a model on DATA: files or folders with one document per line, CSV, JSON, or one long text
+    (--format), gzip or not; without it, on built-in names.
 
     Example: motegpt train names.txt --steps 2000 --out runs/names
     """
-    if "" in (data, out, resumed, config):
-        raise UsageError("train: expected a name for DATA, --out, --resume and --config, got an empty one")
     if until is not None and until < 1:
         raise UsageError(f"until: expected a step of at least 1, got {until}")
     file = read_toml(config)
     in_file = file.pop("preset", None), file.pop("engine", None)
     preset, engine = preset or in_file[0], engine or in_file[1]
     given = laid_over(file, given_settings(flags))
-    if checkpoint is not None and resumed is None:
-        raise UsageError("checkpoint: expected the run to go back in, --resume RUN, got none")
     engine = _engine_for_all(engine)
-    if resumed is None:
-        trainer = _start(data, preset or DEFAULT_PRESET, engine or default_engine(), given, out, overwrite)
-    elif out or overwrite or preset:
+    trainer, corpus = begin(
+        paths_given(data),
+        given,
+        preset=preset,
+        engine=engine,
+        out=out,
+        overwrite=overwrite,
+        resumed=resumed,
+        checkpoint=checkpoint,
+    )
+    if resumed is not None:
+        _say_changes(RunFolder(resumed).config(), trainer.config, trainer.done)
+    if until is not None and until <= trainer.done:
         raise UsageError(
-            "resume: a run goes on in its own folder with its own preset; leave out --out and --preset"
+            f"until: {resumed} has done {trainer.done} steps already; expected a later step, got {until}"
         )
-    else:
-        trainer = _continue(resumed, data, given, engine, until, checkpoint)
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    _remark(remarks_on(trainer))
+    _remark([*corpus.assumed, *remarks_on(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
@@ -109,21 +103,6 @@ def _engine_for_all(engine: str | None) -> str | None:
             f"one; try --engine {MANY_PROCESSES}"
         )
     return MANY_PROCESSES
-
-
-def _start(
-    data: str | None, preset: str, engine: str, given: dict[str, Any], out: str | None, overwrite: bool
-) -> Trainer:
-    """A fresh run; everything is checked before anything is written."""
-    settings = fitting_dtype(engine, merge(preset, given), asked="dtype" in given)
-    check_settings(engine, given)
-    if out is not None:
-        RunFolder(out).check_free(overwrite)
-    corpus = read_corpus(data, DataConfig.of(section_values(settings, "data")))
-    trainer = prepare(corpus, settings, engine)
-    if out is not None and ranks.rank() == 0:
-        trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
-    return trainer
 
 
 def _remark(texts: Iterable[str | None]) -> None:
@@ -145,73 +124,31 @@ def _say_changes(before: RunConfig, after: RunConfig, done: int) -> None:
     _remark([moved, on_rise(before.train, after.train, done)])
 
 
-def _continue(
-    run: str,
-    data: str | None,
-    given: dict[str, Any],
-    engine: str | None,
-    until: int | None,
-    checkpoint: int | None,
-) -> Trainer:
-    """A saved run, its metrics cut back to its last checkpoint."""
-    folder = RunFolder(run)
-    config = folder.config()
-    check_settings(engine or config.engine, given)
-    if engine is not None:
-        fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
-        given = {"dtype": fitted["dtype"], **given}
-    corpus = corpus_of_run(config, data, f"give it as DATA: motegpt train DATA --resume {shlex.quote(run)}")
-    trainer = resume(folder, corpus, given, engine, checkpoint)
-    if trainer.done >= trainer.config.train.steps:
-        raise UsageError(
-            f"resume: {run} has done all of its {trainer.done} steps; a larger --steps makes it go on"
-        )
-    if trainer.ended:
-        raise UsageError(
-            f"resume: {run} stopped early after step {trainer.done}, its patience exhausted; a larger "
-            "--patience makes it go on"
-        )
-    if until is not None and until <= trainer.done:
-        raise UsageError(
-            f"until: {run} has done {trainer.done} steps already; expected a later step, got {until}"
-        )
-    _say_changes(config, trainer.config, trainer.done)
-    return trainer
-
-
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Run it with a report; returns the exit code."""
     report, records = console.report_for(trainer, as_json), list[StepRecord]()
-    report.begin()
-    with (
-        _interrupt_flag() as interrupted,
-        report,
-        closing(trainer.run(until, interrupted=lambda: bool(interrupted))) as chunks,
-    ):
-        for chunk in chunks:
-            report.show(chunk)
-            records += chunk.records if trainer.folder is None else ()
-    finish(trainer, report, records, interrupted)
+    noted = Noted(heeded(), _say_finishing)
+    try:
+        with unread():
+            report.begin()
+        with report, closing(finishing(trainer.run(until, noted.__bool__), noted)) as chunks:
+            for chunk in chunks:
+                records += chunk.records if trainer.folder is None else ()
+                with unread():
+                    report.show(chunk)
+    except KeyboardInterrupt:
+        if noted.is_torn:
+            raise
+        noted.note()  # it came between two chunks
+    with unread():
+        finish(trainer, report, records, noted)
     why = trainer.why_diverged()
     if why is not None:
         raise TrainingDiverged(why)
-    return 130 if interrupted else 0
+    return INTERRUPTED if noted else 0
 
 
-@contextmanager
-def _interrupt_flag() -> Iterator[list[int]]:
-    """A list that Ctrl-C or a request to end fills instead of raising; a second one raises."""
-    seen: list[int] = []
-
-    def handler(number: int, frame: FrameType | None) -> None:
-        if seen:
-            raise KeyboardInterrupt
-        seen.append(number)
+def _say_finishing() -> None:
+    """Said from within a signal handler, where nothing may be raised."""
+    with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
         console.remark("finishing this step; once more stops at once")
-
-    previous = [signal.signal(number, handler) for number in ENDINGS]
-    try:
-        yield seen
-    finally:
-        for number, old in zip(ENDINGS, previous, strict=True):
-            signal.signal(number, old)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motegpt.errors import LibraryUnavailable
+from motegpt.libraries import needed_by
 from motegpt.views.output import check_new, ending_of, new_file
 
 if TYPE_CHECKING:
@@ -65,10 +66,8 @@ def drawing() -> Iterator[None]:
 
 
 def _matplotlib() -> Any:
-    try:
+    with needed_by("plot", LibraryUnavailable):
         import matplotlib
-    except ImportError:
-        raise LibraryUnavailable("plot: pictures need matplotlib: pip install 'motegpt[plot]'") from None
     return matplotlib
 
 

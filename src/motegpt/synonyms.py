@@ -1,0 +1,99 @@
+"""What settings and commands are called elsewhere, to suggest motegpt's own name for them."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+CLOSE = 0.8  # ratio of difflib below which a name suggests another word; epochs and eps have 0.67
+# Own name -> names in PyTorch, Hugging Face, nanoGPT, scikit-learn and elsewhere.
+NAMES = {
+    "n_layer": "num_layers num_hidden_layers depth",
+    "n_embd": "hidden_size hidden_dim d_model embed_dim embedding_dim embedding_size dim width",
+    "n_head": "num_heads num_attention_heads attention_heads",
+    "block_size": "context_length context_size context_window n_ctx seq_len seq_length sequence_length "
+    "max_seq_len max_position_embeddings",
+    "activation": "nonlinearity hidden_act activation_function",
+    "tied": "weight_tying tie_word_embeddings tie_embeddings",
+    "norm_eps": "rms_norm_eps layer_norm_eps layer_norm_epsilon",
+    "init_std": "initializer_range",
+    "deduplicate": "dedup drop_duplicates",
+    "val_fraction": "validation_split validation_fraction val_split val_size test_size",
+    "epochs": "num_epochs n_epochs max_epochs num_train_epochs",
+    "steps": "epochs iterations iters max_iters max_iter n_iter num_iterations num_steps train_steps",
+    "batch_size": "batch minibatch train_batch_size per_device_train_batch_size",
+    "seed": "random_seed random_state",
+    "lr": "learning_rate max_lr",
+    "schedule": "lr_decay decay_lr lr_schedule scheduler lr_scheduler lr_scheduler_type",
+    "warmup_steps": "warmup warmup_iters num_warmup_steps",
+    "lr_min": "min_lr eta_min",
+    "beta1": "adam_beta1 momentum",
+    "beta2": "adam_beta2",
+    "eps": "epsilon adam_eps adam_epsilon",
+    "weight_decay": "wd l2",
+    "clip_norm": "grad_clip gradient_clip clip max_grad_norm gradient_clip_val clip_grad_norm",
+    "dtype": "precision torch_dtype",
+    "threads": "num_threads num_workers workers n_jobs",
+    "checkpoint_activations": "gradient_checkpointing activation_checkpointing",
+    "autocast": "amp fp16 bf16 mixed_precision",
+    "accumulate": "gradient_accumulation_steps grad_accum accumulate_grad_batches",
+    "log_every": "log_interval logging_steps log_steps",
+    "eval_every": "eval_interval eval_steps val_every",
+    "checkpoint_every": "save_every save_interval save_steps checkpoint_interval",
+    "patience": "early_stopping early_stopping_patience",
+    "n": "num_samples n_samples samples count num_return_sequences",
+    "temperature": "temp",
+    "prefix": "prompt start starts_with",
+    "repetition_penalty": "repeat_penalty frequency_penalty",
+    "top_p": "nucleus",
+    "max_new_tokens": "max_tokens n_predict num_tokens",
+    "stop": "stop_sequence stop_token eos",
+    "suffix": "ends_with",
+    "beams": "num_beams beam_size beam_width",
+    "engine": "backend framework",
+    "out": "output_dir out_dir save_dir",
+    "resume": "resume_from resume_from_checkpoint init_from",
+    "train": "fit learn resume",
+    "sample": "generate predict infer inference",
+    "score": "perplexity likelihood",
+    "eval": "evaluate test validate",
+    "show": "info inspect summary describe",
+    "plot": "chart visualize",
+    "data": "dataset fetch check download",
+    "cost": "estimate flops",
+    "bench": "benchmark",
+}
+ABSENT = {"dropout": "motegpt has no dropout; weight_decay keeps weights small"}
+
+
+def hint(name: str, known: Iterable[str], written: Callable[[str], str] = str) -> str:
+    """What to say of a name that is none of `known`: "did you mean lr?", why there is none, or nothing.
+
+    written: how a known name is written where it is said.
+    """
+    meant = meaning(name, known)
+    return f"did you mean {written(meant)}?" if meant else ABSENT.get(key(name), "")
+
+
+def meaning(name: str, known: Iterable[str]) -> str | None:
+    """The known name that another most likely stands for; None if none is near enough not to mislead."""
+    by_key = {key(one): one for one in known}
+    for one in _chain(name):
+        if key(one) in by_key:
+            return by_key[key(one)]
+    nearest = difflib.get_close_matches(key(name), by_key, n=1, cutoff=CLOSE)
+    return by_key[nearest[0]] if nearest else None
+
+
+def key(name: str) -> str:
+    """A name without what separates its words: batch_size, --batch-size and batchSize are one."""
+    return re.sub("[-_ ]", "", name).lower()
+
+
+def _chain(name: str) -> Iterator[str]:
+    """The name, the own names it stands for, and theirs: num_epochs, epochs, steps."""
+    yield name
+    for own, others in NAMES.items():
+        if key(name) in map(key, others.split()):
+            yield from _chain(own)

@@ -1,0 +1,94 @@
+"""A library that is not installed, and one that is and cannot be loaded, are two things to say."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+ABSENT = """raise ModuleNotFoundError("No module named 'numpy'", name="numpy")"""
+NO_MEMORY = """
+try:
+    raise ImportError("libblas.so: failed to map segment from shared object")
+except ImportError as error:
+    raise ImportError("IMPORTANT: PLEASE READ THIS!\\n\\nMany lines of advice.\\n") from error
+"""
+MEMORY_ERROR = "raise MemoryError"
+NO_PART = """raise ModuleNotFoundError("No module named 'torch._C'", name="torch._C")"""
+SYSTEM = """raise OSError("libtorch.so: cannot allocate memory")"""
+UNMAPPED = "libblas.so: failed to map segment from shared object"
+
+
+def run(folder, *words, **libraries):
+    """A command in a process that finds these libraries in place of the real ones."""
+    for name, program in libraries.items():
+        (folder / "fake" / name).mkdir(parents=True)
+        (folder / "fake" / name / "__init__.py").write_text(program)
+    environment = {**os.environ, "PYTHONPATH": str(folder / "fake")}
+    return subprocess.run(
+        [sys.executable, "-m", "motegpt", *words], cwd=folder, env=environment, capture_output=True, text=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("engine", "libraries", "said"),
+    [
+        ("array", {"numpy": ABSENT}, "the array engine needs NumPy: pip install numpy"),
+        ("array", {"numpy": NO_MEMORY}, f"the array engine cannot be loaded ({UNMAPPED})"),
+        ("array", {"numpy": MEMORY_ERROR}, "the array engine cannot be loaded (out of memory)"),
+        ("native", {"numpy": ABSENT}, "the native engine needs NumPy: pip install numpy"),
+        ("native", {"numpy": NO_MEMORY}, f"the native engine cannot be loaded ({UNMAPPED})"),
+        ("torch", {"torch": ABSENT.replace("numpy", "torch")}, "the torch engine needs PyTorch: pip install"),
+        ("torch", {"torch": NO_PART}, "the torch engine cannot be loaded (No module named 'torch._C')"),
+        ("torch", {"torch": SYSTEM}, "the torch engine cannot be loaded (libtorch.so: cannot allocate"),
+        ("scalar", {"numpy": ABSENT}, "this command needs NumPy: pip install numpy"),
+        (
+            "scalar",
+            {"safetensors": ABSENT.replace("numpy", "safetensors")},
+            "this command needs safetensors: pip",
+        ),
+        ("array", {"filelock": NO_MEMORY}, f"this command cannot be loaded ({UNMAPPED})"),
+    ],
+)
+def test_an_engine_that_cannot_be_had(tmp_path, engine, libraries, said):
+    ended = run(tmp_path, "train", "--engine", engine, "--steps", "1", "--out", "run", **libraries)
+    assert ended.returncode == (1 if "this command" in said else 2)
+    assert ended.stderr.count("\n") == 1, ended.stderr
+    assert said in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("library", "said"),
+    [
+        (ABSENT.replace("numpy", "matplotlib"), "plot needs matplotlib: pip install 'motegpt[plot]'"),
+        (NO_MEMORY, f"plot cannot be loaded ({UNMAPPED})"),
+    ],
+)
+def test_pictures(motegpt, tmp_path, library, said):
+    assert motegpt("train", "--engine", "array", "--steps", 2, "--out", "run").code == 0
+    ended = run(tmp_path, "plot", "run", matplotlib=library)
+    assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
+    assert said in ended.stderr
+
+
+def test_the_core_alone(monkeypatch):
+    """Its absence means a compiler is missing; any other failure is told as it is, and array takes over."""
+    program = """
+import sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "motegpt.engines.native._core":
+            raise {failure}
+sys.meta_path.insert(0, Finder())
+from motegpt.views.cli import main
+main(["train", "--steps", "1", "-n", "1"])
+"""
+    for failure, said in (
+        ("ModuleNotFoundError(f'No module named {name!r}', name=name)", "needs its compiled core: install"),
+        ("ImportError('_core.so: undefined symbol: x')", "cannot be loaded (_core.so: undefined symbol: x)"),
+    ):  # fmt: skip
+        ended = subprocess.run(
+            [sys.executable, "-c", program.format(failure=failure)], capture_output=True, text=True
+        )
+        assert ended.returncode == 0, ended.stderr
+        assert f"using the array engine: the native engine {said}" in ended.stderr

@@ -1,0 +1,105 @@
+"""A name from elsewhere, or a misspelt one, suggests motegpt's own, and nothing that misleads."""
+
+import pytest
+
+from motegpt import GPT, SettingError
+from motegpt.config import SECTIONS
+from motegpt.settings import kinds
+from motegpt.synonyms import NAMES, hint, meaning
+from motegpt.views.cli import COMMANDS
+
+SETTINGS = [name for section in SECTIONS.values() for name in kinds(section)]
+ARGUMENTS = ["engine", "out", "resume", "callbacks", "preset"]
+UNKNOWN = {  # name -> what it suggests, None for nothing
+    "learning_rate": "lr", "num_samples": "n", "hidden_size": "n_embd", "n_heads": "n_head",
+    "context_length": "block_size", "batch": "batch_size", "lr_decay": "schedule", "prompt": "prefix",
+    "num_layers": "n_layer", "d_model": "n_embd", "warmup": "warmup_steps", "grad_clip": "clip_norm",
+    "max_tokens": "max_new_tokens", "eval_interval": "eval_every", "early_stopping": "patience",
+    "stepz": "steps", "stesp": "steps", "stps": "steps", "temprature": "temperature",
+    "batchsize": "batch_size", "n-embd": "n_embd", "batchSize": "batch_size", "learning-rate": "lr",
+    "device_map": "device", "dropout": None, "colour": None, "optimizer": None, "x": None, "": None,
+    "topk": "top_k", "loss": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "meant"), UNKNOWN.items())
+def test_names_from_elsewhere(name, meant):
+    assert meaning(name, [*SETTINGS, *ARGUMENTS]) == meant
+
+
+def test_every_own_name_is_one_here():
+    known = {*SETTINGS, *ARGUMENTS, *COMMANDS, "epochs"}
+    assert NAMES.keys() <= known
+
+
+def test_every_synonym_suggests_its_own_name():
+    for own, others in NAMES.items():
+        for other in others.split():
+            assert other == "epochs" or other not in SETTINGS
+            assert meaning(other, [own]) == own
+
+
+def test_a_synonym_of_a_synonym():
+    assert meaning("num_epochs", ["epochs", "steps"]) == "epochs"
+    assert meaning("num_epochs", ["steps", "eps"]) == "steps"
+
+
+def test_why_there_is_none():
+    assert hint("dropout", SETTINGS) == "motegpt has no dropout; weight_decay keeps weights small"
+    assert hint("colour", SETTINGS) == ""
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "--learning-rate", 3], "No such option '--learning-rate'. Did you mean --lr?"),
+        (["train", "--num-samples", 3], "Did you mean --n?"),
+        (["train", "--dropout", 0.1], "No such option '--dropout'. Motegpt has no dropout"),
+        (["train", "--output-dir", "x"], "Did you mean --out?"),
+        (["sample", "--prompt", "x"], "Did you mean --prefix?"),
+        (["sample", "run", "--unqiue"], "Did you mean --unique?"),
+        (["train", "--stesp", "3"], "Did you mean --steps?"),
+        (["train", "--colour"], "No such option '--colour'; motegpt train --help"),
+        (["generate"], "No such command 'generate'. Did you mean sample?"),
+        (["trian"], "No such command 'trian'. Did you mean train?"),
+        (["paint"], "No such command 'paint'; motegpt --help"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
+)
+def test_on_the_command_line(motegpt, words, said):
+    ended = motegpt(*words)
+    assert (ended.code, ended.err.count("\n")) == (2, 1)
+    assert said in ended.err
+
+
+def test_in_a_file(motegpt, tmp_path):
+    for text, said in {
+        "max_iters = 3": "did you mean steps?",
+        "colour = 3": "motegpt train --help lists them",
+        "dropout = 0.1": "motegpt has no dropout",
+        "[trian]": "did you mean train?",
+    }.items():
+        (tmp_path / "c.toml").write_text(text)
+        ended = motegpt("train", "--config", "c.toml")
+        assert (ended.code, ended.err.count("\n")) == (2, 1)
+        assert said in ended.err
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda model: GPT.train(["ab"], max_lr=3), "unknown setting 'max_lr'; did you mean lr?"),
+        (lambda model: GPT.train(["ab"], output_dir="x"), "did you mean out?"),
+        (lambda model: GPT.training(["ab"], dropout=0.1), "motegpt has no dropout"),
+        (lambda model: GPT.train(["ab"], colour=1), "unknown setting 'colour'; motegpt.config has them all"),
+        (lambda model: model.generate(prompt="a"), "unknown setting 'prompt'; did you mean prefix?"),
+        (lambda model: model.generate(random_seed=1), "did you mean seed?"),
+        (lambda model: model.generate(uniqe=1), "did you mean unique?"),
+        (lambda model: model.config.train.replace(max_lr=1), "unknown setting 'max_lr'; did you mean lr?"),
+    ],
+)  # fmt: skip
+def test_in_python(call, said):
+    model = GPT.train(["ab"], steps=1, engine="array")
+    with pytest.raises(SettingError) as error:
+        call(model)
+    assert said in str(error.value)
