@@ -171,13 +171,15 @@ class BundledDecoder final : public Decoder<Real> {
     }
   }
 
-  void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
+  bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                 int64_t* lengths) override {
     const Index most = size_of(0);
     for (Index first = 0; first < n; first += most) {
-      generate_bundle(*bundle_[0], request, smaller(most, n - first), states + first,
-                      ids + first * request.most, lengths + first);
+      if (!generate_bundle(*bundle_[0], request, smaller(most, n - first), states + first,
+                           ids + first * request.most, lengths + first))
+        return false;
     }
+    return true;
   }
 
  private:
@@ -221,16 +223,18 @@ class BundledDecoder final : public Decoder<Real> {
     bundle.feed(w_, latest_);
   }
 
-  void generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states,
+  /// As generate, for the `count` sequences of a bundle.
+  bool generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states,
                        int32_t* ids, int64_t* lengths) {
     begin(bundle, request, count, lengths);
     Index start = window_start(request.prompt_length);
     feed_window(bundle, request, start, request.prompt_length, count, ids);
     for (Index at = 0;; ++at) {
+      if (!is_finite(bundle, count)) return false;
       choose(bundle, request, count, states, at, ids, lengths);
       bool running = take(request.end, request.most, count, at, ids, lengths);
       if (request.stop_length > 0) running = cut_stops(request, count, at + 1, ids, lengths);
-      if (!running || at + 1 == request.most) return;
+      if (!running || at + 1 == request.most) return true;
       for (Index s = 0; seen_ && s < count; ++s) seen_[latest_[s] * bundle.width() + s] = 1;
       const Index length = request.prompt_length + at + 1, moved = window_start(length);
       if (moved == start) {
@@ -309,6 +313,16 @@ class BundledDecoder final : public Decoder<Real> {
       }
       bundle.feed(w_, latest_);
     }
+  }
+
+  /// Whether the logits of every sequence that runs are finite; those of other columns do not matter.
+  bool is_finite(const Bundle<Real>& bundle, Index count) const {
+    const Index V = shape_.vocab_size, width = bundle.width();
+    if (all_finite(V * width, bundle.logits())) return true;
+    for (Index s = 0; s < count; ++s) {
+      if (running_[s] && !column_is_finite(V, bundle.logits() + s, width)) return false;
+    }
+    return true;
   }
 
   /// tokens_ (width) from the bundle's logits; only sequences that still run throw a dart.

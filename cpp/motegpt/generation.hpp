@@ -41,7 +41,8 @@ class Decoder {
 
   /// Draw n texts, sequence i with the linear congruential generator of state states[i], which goes on.
   /// -> ids (n, most) and lengths (n), what ends a sequence left out
-  virtual void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
+  /// Returns false, and nothing of use, where a token would be drawn from logits that are not finite.
+  virtual bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                         int64_t* lengths) = 0;
 };
 

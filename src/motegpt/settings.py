@@ -49,7 +49,7 @@ class Kind:
             value = float(value)
         if type(value) is not self.base or not self._is_within(value):
             raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
-        return value
+        return 0.0 if self.base is float and value == 0.0 else value  # -0.0 is 0.0
 
     def _is_within(self, value: Any) -> bool:
         if self.choices:

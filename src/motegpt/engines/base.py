@@ -124,6 +124,7 @@ class BatchGenerator(Protocol):
     def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
         """The ids after the prompt, one list for each generator, without what ends them.
 
-        The same text as sampling.generate_by_token draws; advances the generators as it does.
+        The same text as sampling.generate_by_token draws, and the same errors; advances the generators as it
+        does.
         """
         ...

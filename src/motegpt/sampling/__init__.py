@@ -29,7 +29,7 @@ row (collect.py).
 
 from motegpt.sampling.collect import Conditions, draw_texts
 from motegpt.sampling.draw import generate, generate_by_token, generate_ids, generate_in_turn
-from motegpt.sampling.filters import choose, probabilities
+from motegpt.sampling.filters import choose
 from motegpt.sampling.request import Filters, Request, check_prefix, prompt_of, request_of
 
 __all__ = [
@@ -43,7 +43,6 @@ __all__ = [
     "generate_by_token",
     "generate_ids",
     "generate_in_turn",
-    "probabilities",
     "prompt_of",
     "request_of",
 ]

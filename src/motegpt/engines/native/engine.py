@@ -13,6 +13,7 @@ from motegpt.batches import DocumentPlan, WindowPlan
 from motegpt.engines.base import Decoder, Engine, OptimizerState
 from motegpt.engines.native import _core
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
+from motegpt.sampling.filters import not_finite
 from motegpt.schedule import adam_rates_of_chunk
 
 if TYPE_CHECKING:
@@ -98,21 +99,24 @@ class NativeEngine(Engine):
         """As BatchGenerator has it: whole texts in one call."""
         states = np.array([rng.number for rng in rngs], np.uint64)
         decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), request.filters
-        ids, lengths, states = decoder.generate(
-            np.array(request.prompt, np.int32),
-            -1 if request.end is None else request.end,
-            filters.temperature,
-            states,
-            most=request.most,
-            least=request.least,
-            text=request.text,
-            stop=np.array(request.stop, np.int32),
-            masked=mask_of(request.masked, self.model.vocab_size),
-            repetition_penalty=filters.repetition_penalty,
-            top_k=filters.top_k or 0,
-            top_p=1.0 if filters.top_p is None else filters.top_p,
-            min_p=filters.min_p or 0.0,
-        )
+        try:
+            ids, lengths, states = decoder.generate(
+                np.array(request.prompt, np.int32),
+                -1 if request.end is None else request.end,
+                filters.temperature,
+                states,
+                most=request.most,
+                least=request.least,
+                text=request.text,
+                stop=np.array(request.stop, np.int32),
+                masked=mask_of(request.masked, self.model.vocab_size),
+                repetition_penalty=filters.repetition_penalty,
+                top_k=min(filters.top_k or 0, self.model.vocab_size),
+                top_p=1.0 if filters.top_p is None else filters.top_p,
+                min_p=filters.min_p or 0.0,
+            )
+        except FloatingPointError:
+            raise not_finite() from None
         for rng, state in zip(rngs, states.tolist(), strict=True):
             rng.number = state
         rows = ids[:, : lengths.max(initial=0)].tolist()
