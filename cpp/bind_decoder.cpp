@@ -46,6 +46,21 @@ class PythonDecoder {
     fed_ = 0;
   }
 
+  void reorder(const AnyArray& sources) {
+    const auto order = copied<int32_t>(sources, "reorder: sources", {n_});
+    for (const int32_t source : order) {
+      if (source < 0 || source >= n_) {
+        throw nb::value_error(("reorder: expected sources of 0 … n - 1 = " + std::to_string(n_ - 1) +
+                               ", got " + std::to_string(source))
+                                  .c_str());
+      }
+    }
+    with_decoder("reorder", [&](auto& decoder) {
+      nb::gil_scoped_release unlocked;
+      decoder.reorder(order.data());
+    });
+  }
+
   nb::object feed(const AnyArray& ids) {
     const auto tokens = copied<int32_t>(ids, "feed: ids", {n_});
     check_tokens(tokens, "feed");
@@ -161,6 +176,8 @@ void bind_decoder(nb::module_& module) {
            "n_embd"_a, "n_head"_a, "tied"_a, "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a,
            "level"_a = nb::none())
       .def("reset", &PythonDecoder::reset, "Forget everything that was fed.")
+      .def("reorder", &PythonDecoder::reorder, "sources"_a.noconvert(),
+           "Let sequence i go on from what sequence sources[i] was fed: sources (n).")
       .def("feed", &PythonDecoder::feed, "ids"_a.noconvert(),
            "Append a token to each sequence: ids (n) -> logits (n, V).")
       .def("generate", &PythonDecoder::generate, "prompt"_a.noconvert(), "end"_a, "temperature"_a,

@@ -36,6 +36,9 @@ class Decoder {
   /// Forget everything that was fed.
   virtual void reset() = 0;
 
+  /// Let sequence i go on from what sequence sources[i] was fed.   sources (n), each 0 … n - 1
+  virtual void reorder(const int32_t* sources) = 0;
+
   /// Append a token to each sequence.   ids (n) -> logits (n, V) of the token to follow
   virtual void feed(const int32_t* ids, Real* logits) = 0;
 

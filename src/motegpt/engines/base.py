@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, runtime_checkable
 
 from motegpt.errors import SettingError
+from motegpt.settings import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,8 +47,21 @@ class Decoder(ABC):
         """
 
     @abstractmethod
+    def reorder(self, sources: Sequence[int]) -> None:
+        """Let sequence i go on from what sequence sources[i] has been fed; a source may be taken twice.
+
+        Copies caches and feeds nothing. Raises ValueError unless there are n sources of 0 … n - 1.
+        """
+
+    @abstractmethod
     def reset(self) -> None:
         """Forget everything that was fed."""
+
+
+def check_sources(sources: Sequence[int], n: int) -> None:
+    """ValueError unless these are n sources of 0 … n - 1."""
+    if len(sources) != n or not all(0 <= source < n for source in sources):
+        raise ValueError(f"reorder: expected {n} sources of 0 … {n - 1}, got {shortened(list(sources))}")
 
 
 class Engine(ABC):

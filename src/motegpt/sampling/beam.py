@@ -71,10 +71,10 @@ def beam_search(
     context = SlidingContext(engine.decoder(beams), engine.model.block_size)
     live, finished = [Beam((), 0.0)], dict[Ids, Beam]()
     for left in range(request.most, 0, -1):
-        histories = [[*request.prompt, *beam.ids] for beam in live]
-        histories += [histories[0]] * (beams - len(live))
-        moved = any(beam.parent != place for place, beam in enumerate(live)) or len(live) < beams
-        going, ended = _step(live, context.logits(histories, changed=moved), request)
+        padded = [*live, *live[:1] * (beams - len(live))]
+        histories = [[*request.prompt, *beam.ids] for beam in padded]
+        logits = context.logits(histories, sources=[beam.parent for beam in padded])
+        going, ended = _step(live, logits, request)
         live = heapq.nlargest(beams, going, key=lambda beam: beam.log_probability)
         for beam in [*ended, *(live if left == 1 else [])]:
             known = finished.get(beam.ids)

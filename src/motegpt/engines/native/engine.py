@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from motegpt.batches import DocumentPlan, WindowPlan
-from motegpt.engines.base import Decoder, Engine, OptimizerState
+from motegpt.engines.base import Decoder, Engine, OptimizerState, check_sources
 from motegpt.engines.native import _core
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
 from motegpt.sampling.filters import not_finite
@@ -93,7 +93,7 @@ class NativeEngine(Engine):
         return [float(loss) for loss in losses]
 
     def decoder(self, n: int) -> NativeDecoder:
-        return NativeDecoder(self._decoder_in_core(n))
+        return NativeDecoder(self._decoder_in_core(n), n)
 
     def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
         """As BatchGenerator has it: whole texts in one call."""
@@ -144,11 +144,15 @@ class NativeEngine(Engine):
 class NativeDecoder(Decoder):
     """The contract over the core's decoder."""
 
-    def __init__(self, decoder: _core.Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: _core.Decoder, n: int) -> None:
+        self._decoder, self._n = decoder, n
 
     def feed(self, ids: Sequence[int]) -> Array:  # type: ignore[override]
         return self._decoder.feed(np.array(ids, np.int32))
+
+    def reorder(self, sources: Sequence[int]) -> None:
+        check_sources(sources, self._n)
+        self._decoder.reorder(np.array(sources, np.int32))
 
     def reset(self) -> None:
         self._decoder.reset()
