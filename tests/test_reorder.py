@@ -7,7 +7,7 @@ import pytest
 
 from motegpt.config import SampleConfig
 from motegpt.engines import engine_class
-from motegpt.sampling.beam import likeliest_texts
+from motegpt.sampling.beam import best_texts
 from motegpt.sampling.context import SlidingContext, window_start
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, VOCABULARY, small_engine, small_settings
@@ -116,6 +116,6 @@ def test_beams_are_fed_a_number_of_times_that_is_linear_in_the_length(length, bl
     """Once a token within a block; beyond it, where half a block is left of every window, twice at most."""
     engine = Counting(small_engine("array", small_settings(block_size=block, init_std=0.5)))
     given = {"beams": 5, "n": 1, "max_new_tokens": length, "min_new_tokens": length}
-    likeliest_texts(engine, TOKENIZER, SampleConfig(temperature=1.0, **given))
+    best_texts(engine, TOKENIZER, SampleConfig(temperature=1.0, **given))
     assert engine.reorders > length / 8
     assert engine.feeds == length if block > length else length < engine.feeds <= 2 * length

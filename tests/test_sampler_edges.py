@@ -7,14 +7,13 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from motegpt.config import SampleConfig, model_and_training
+from motegpt.config import SampleConfig
 from motegpt.engines import engine_class, why_unavailable
 from motegpt.errors import MotegptError
-from motegpt.parameters import parameter_table
 from motegpt.rng import Lcg
 from motegpt.sampling import Filters, Request, draw_texts, generate, generate_by_token, generate_ids
 from motegpt.tokenizer import Tokenizer
-from tests.conftest import ENGINES_HERE, small_settings
+from tests.conftest import ENGINES_HERE, engine_that_says
 
 NATIVE = pytest.mark.skipif(bool(why_unavailable("native")), reason="the native engine is not built")
 LEVELS = []
@@ -25,21 +24,6 @@ if not why_unavailable("native"):
 SEQUENCES = 70  # more than the core takes side by side
 EDGES = [0.0, -0.0, 1.0, -1.0, 5e-324, 40.0, -40.0, 708.5, 750.0, 1e306, -1e306, 1.7e308, -1.7e308]
 BROKEN = [math.nan, math.inf, -math.inf]
-
-
-def engine_that_says(logits, name="native", dtype="float64", block_size=4, **more):
-    """An engine whose logits are these numbers after whatever it was fed.
-
-    The embedding is 1, the layer adds nothing, and the head multiplies by the numbers.
-    """
-    chosen = {"n_embd": 1, "n_head": 1, "embedding_norm": False, "block_size": block_size, "dtype": dtype}
-    model, train = model_and_training(small_settings(**chosen), len(logits))
-    engine = engine_class(name)(model, train, **more)
-    values = {one.name: np.zeros(one.shape) for one in parameter_table(model)}
-    values["wte"][:] = 1.0
-    values["lm_head"][:, 0] = logits
-    engine.load(values)
-    return engine
 
 
 def outcome(draw, engine, request, n):

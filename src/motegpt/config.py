@@ -25,6 +25,7 @@ LARGEST_CACHE = 2**30  # keys of one sequence, and as many values
 LARGEST_STEPS = 2**42  # with LARGEST_SIZE of batch, what 64 bits count
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
+LARGEST_PENALTY = 10  # exponent of a length
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,7 +259,9 @@ class SampleConfig(Settings):
         at_most=LARGEST_TEXT,
     )
     min_length: int | None = setting(
-        "Fewest characters of a text, prefix included.", default=None, at_least=0
+        "Fewest characters of a text, prefix included; if none, 1 with beams and 0 without.",
+        default=None,
+        at_least=0,
     )
     max_length: int | None = setting("Most characters of a text, prefix included.", default=None, at_least=1)
     stop: str = setting("End a text where this comes up; it is left out.", default="")
@@ -272,10 +275,16 @@ class SampleConfig(Settings):
         at_most=LARGEST_SIZE,
     )
     beams: int | None = setting(
-        "Beam search: the likeliest texts that so many beams find, instead of chance.",
+        "Beam search: the best texts that so many beams find, instead of chance.",
         default=None,
         at_least=1,
         at_most=LARGEST_BEAMS,
+    )
+    length_penalty: float = setting(
+        "Beam search: rank texts by log-probability / tokens to this power.",
+        default=0.6,
+        at_least=0,
+        at_most=LARGEST_PENALTY,
     )
 
     def __post_init__(self) -> None:

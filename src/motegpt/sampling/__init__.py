@@ -22,7 +22,7 @@ row (collect.py).
     filters.py    logits -> probabilities -> id
     context.py    what the model sees of a long text
     draw.py       request -> ids -> texts, by any engine
-    beam.py       request -> the likeliest texts
+    beam.py       request -> the best texts, by beam search
     collect.py    n texts that meet conditions, group by group
     known.py      what a run was trained on
 """

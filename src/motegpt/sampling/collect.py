@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.errors import TriesExhausted
 from motegpt.rng import Lcg
-from motegpt.sampling.beam import likeliest_texts
+from motegpt.sampling.beam import best_texts
 from motegpt.sampling.draw import generate_ids, texts_of
 from motegpt.sampling.request import Request, request_of
 from motegpt.settings import shortened
@@ -66,7 +66,7 @@ def draw_texts(
     unique: bool = False,
     known: Container[str] | None = None,
 ) -> Iterator[list[str]]:
-    """settings.n texts in groups, each given out as soon as it is drawn; with beams the n likeliest, at once.
+    """settings.n texts in groups, each given out as soon as it is drawn; with beams the n best, at once.
 
     known: texts that may not come. PrefixError and SettingError are raised by the call itself, TriesExhausted
     after the last group when no more texts were found.
@@ -82,7 +82,7 @@ def _by_beams(
     engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, conditions: Conditions
 ) -> Iterator[list[str]]:
     wanted = min(settings.n, settings.beams or 1)
-    texts = likeliest_texts(engine, tokenizer, settings, conditions.admit)
+    texts = best_texts(engine, tokenizer, settings, conditions.admit)
     yield texts
     if len(texts) < wanted:
         such = f" that qualify ({conditions})" if conditions else ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.engines.base import BatchGenerator
 from motegpt.rng import Lcg
-from motegpt.sampling.beam import likeliest_texts
+from motegpt.sampling.beam import best_texts
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.filters import choose
 from motegpt.sampling.request import Request, request_of
@@ -43,7 +43,7 @@ def generate_in_turn(engine: Engine, tokenizer: Tokenizer, settings: SampleConfi
     is less than n.
     """
     if settings.beams is not None:
-        return likeliest_texts(engine, tokenizer, settings)
+        return best_texts(engine, tokenizer, settings)
     texts = []
     for _ in range(settings.n):
         attempts = (generate(engine, tokenizer, settings, [rng])[0] for _ in range(settings.tries))

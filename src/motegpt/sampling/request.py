@@ -56,7 +56,7 @@ class Request:
         masked = set(self.masked)
         if len(drawn) < self.least and self.end is not None:
             masked.add(self.end)
-        if self.stop and len(drawn) + 1 - len(self.stop) < self.least and self._is_near_stop(drawn):
+        if len(drawn) + 1 - len(self.stop) < self.least and self.is_near_stop(drawn):
             masked.add(self.stop[-1])
         return masked
 
@@ -64,10 +64,10 @@ class Request:
         """Whether what was drawn ends with the text `stop`."""
         return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
 
-    def _is_near_stop(self, drawn: Sequence[int]) -> bool:
-        """Whether one more id would complete the text `stop`."""
+    def is_near_stop(self, drawn: Sequence[int]) -> bool:
+        """Whether one more id, the last of `stop`, would complete it."""
         missing = len(self.stop) - 1
-        return len(drawn) >= missing and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
+        return 0 <= missing <= len(drawn) and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
 
 
 def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
@@ -132,7 +132,10 @@ def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
                 f"{settings.max_length}"
             )
         most = min(most, settings.max_length - prefix)
-    least = max(settings.min_new_tokens, (settings.min_length or 0) - prefix)
+    shortest = settings.min_length
+    if shortest is None:
+        shortest = 0 if settings.beams is None else 1  # chance may end a text at once; no empty one is best
+    least = max(settings.min_new_tokens, shortest - prefix)
     if least > most:
         name = "min_new_tokens" if least == settings.min_new_tokens else "min_length"
         longest = most + (prefix if name == "min_length" else 0)
@@ -180,7 +183,7 @@ def _characters(tokenizer: Tokenizer) -> dict[int, str]:
 def _check_bytes(settings: SampleConfig) -> None:
     """Where tokens are bytes, masks can only say what one byte says."""
     for name in ("min_length", "max_length"):
-        if getattr(settings, name) is not None:
+        if getattr(settings, name):
             repair = name.replace("length", "new_tokens")
             raise SettingError(f"{name}: tokens are bytes here, not characters; expected {repair} instead")
     for name in ("allow", "forbid"):
