@@ -8,7 +8,7 @@ import pytest
 from motegpt.config import SampleConfig
 from motegpt.errors import SettingError, TriesExhausted
 from motegpt.gpt import GPT
-from motegpt.sampling import draw_texts, request_of
+from motegpt.sampling import Conditions, draw_texts, request_of
 from motegpt.sampling.beam import beam_search, best_texts, log_softmax
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
@@ -23,6 +23,11 @@ def tiny(name="array", **changes):
 
 def sample(**given):
     return SampleConfig(**{"n": 8, "temperature": 1.0, **given})
+
+
+def search(engine, settings, tokenizer=TOKENIZER):
+    """The best texts that the settings ask for."""
+    return best_texts(engine, tokenizer, settings, Conditions.of(settings))
 
 
 def log_probability(engine, text, most):
@@ -61,7 +66,7 @@ def test_log_softmax():
 @pytest.mark.parametrize("name", ENGINES_HERE)
 def test_wide_enough_it_finds_the_best_of_all(name, length_penalty):
     engine, given = tiny(name), sample(beams=100, length_penalty=length_penalty)
-    assert best_texts(engine, TOKENIZER, given) == exhaustive(engine, length_penalty)[:8]
+    assert search(engine, given) == exhaustive(engine, length_penalty)[:8]
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6, 1.0, 3.0])
@@ -69,7 +74,7 @@ def test_wide_enough_it_finds_the_best_of_all(name, length_penalty):
 def test_it_does_not_end_before_the_best_is_found(seed, length_penalty):
     engine, given = tiny(seed=seed, init_std=0.9), {"beams": 100, "length_penalty": length_penalty}
     for n in (1, 3):
-        found = best_texts(engine, TOKENIZER, sample(n=n, **given))
+        found = search(engine, sample(n=n, **given))
         assert found == exhaustive(engine, length_penalty)[:n]
 
 
@@ -82,7 +87,7 @@ def test_it_ends_as_soon_as_no_beam_can_become_better(length_penalty):
     feed, decoder.feed = decoder.feed, lambda ids: fed.append(ids) or feed(ids)
     engine.decoder = lambda n: decoder
     given = sample(beams=9, n=1, length_penalty=length_penalty)
-    assert best_texts(engine, TOKENIZER, given) == ["a"]
+    assert search(engine, given) == ["a"]
     a, *_, end = log_softmax(logits)
     best = (a + end) / 2**length_penalty
     needed = next(n for n in range(2, most + 1) if n * a / most**length_penalty <= best)
@@ -103,7 +108,7 @@ def test_it_ends_as_soon_as_no_beam_can_become_better(length_penalty):
 def test_under_constraints_too(given, most, may_be, length_penalty):
     engine, chosen = tiny(), sample(beams=100, length_penalty=length_penalty, **given)
     expected = exhaustive(engine, length_penalty, most, may_be)[:8]
-    assert best_texts(engine, TOKENIZER, chosen) == expected
+    assert search(engine, chosen) == expected
 
 
 @pytest.mark.parametrize("length_penalty", [0.0, 0.6])
@@ -126,7 +131,7 @@ def test_the_empty_text_comes_if_it_is_asked_for(tokenizer):
     engine = engine_that_says(logits)
 
     def best(**given):
-        return best_texts(engine, tokenizer, sample(beams=3, n=3, length_penalty=0.0, **given))
+        return search(engine, sample(beams=3, n=3, length_penalty=0.0, **given), tokenizer)
 
     assert "" not in best()
     assert len(best()) == 3
@@ -137,32 +142,32 @@ def test_the_empty_text_comes_if_it_is_asked_for(tokenizer):
 
 def test_a_stop_text_does_not_make_an_empty_text():
     engine = engine_that_says([0.0, 9.0, 0.0, 0.0])
-    assert "" not in best_texts(engine, TOKENIZER, sample(beams=5, n=3, stop="b"))
-    assert best_texts(engine, TOKENIZER, sample(beams=5, n=1, stop="b", min_length=0)) == [""]
+    assert "" not in search(engine, sample(beams=5, n=3, stop="b"))
+    assert search(engine, sample(beams=5, n=1, stop="b", min_length=0)) == [""]
 
 
 def test_one_beam_without_an_early_end_is_greedy():
     engine = tiny()
     given = {"min_new_tokens": BLOCK, "n": 1}
     greedy = list(draw_texts(engine, TOKENIZER, sample(temperature=0.0, **given), seed=1))
-    assert best_texts(engine, TOKENIZER, sample(beams=1, **given)) == greedy[0]
+    assert search(engine, sample(beams=1, **given)) == greedy[0]
 
 
 def test_narrow_beams_give_as_many_texts_as_they_are():
-    texts = best_texts(tiny(), TOKENIZER, sample(beams=3))
+    texts = search(tiny(), sample(beams=3))
     assert len(texts) == len(set(texts)) == 3
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
 def test_beams_slide_beyond_the_block(name):
     given = sample(beams=4, n=3, max_new_tokens=11, min_new_tokens=9, prefix="ab")
-    texts = best_texts(tiny(name), TOKENIZER, given)
-    assert texts == best_texts(tiny("array"), TOKENIZER, given)
+    texts = search(tiny(name), given)
+    assert texts == search(tiny("array"), given)
     assert all(11 <= len(text) <= 13 and text.startswith("ab") for text in texts)
 
 
 def test_the_stop_text_and_the_end_lead_to_one_text():
-    texts = best_texts(tiny(), TOKENIZER, sample(beams=60, stop="c"))
+    texts = search(tiny(), sample(beams=60, stop="c"))
     assert len(set(texts)) == len(texts) == 8
     assert not any("c" in text for text in texts)
 

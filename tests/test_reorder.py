@@ -7,6 +7,7 @@ import pytest
 
 from motegpt.config import SampleConfig
 from motegpt.engines import engine_class
+from motegpt.sampling import Conditions
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.context import SlidingContext, window_start
 from motegpt.tokenizer import Tokenizer
@@ -116,6 +117,7 @@ def test_beams_are_fed_a_number_of_times_that_is_linear_in_the_length(length, bl
     """Once a token within a block; beyond it, where half a block is left of every window, twice at most."""
     engine = Counting(small_engine("array", small_settings(block_size=block, init_std=0.5)))
     given = {"beams": 5, "n": 1, "max_new_tokens": length, "min_new_tokens": length}
-    best_texts(engine, TOKENIZER, SampleConfig(temperature=1.0, **given))
+    settings = SampleConfig(temperature=1.0, **given)
+    best_texts(engine, TOKENIZER, settings, Conditions())
     assert engine.reorders > length / 8
     assert engine.feeds == length if block > length else length < engine.feeds <= 2 * length

@@ -264,6 +264,9 @@ class SampleConfig(Settings):
         at_least=0,
     )
     max_length: int | None = setting("Most characters of a text, prefix included.", default=None, at_least=1)
+    on_cut: Literal["keep", "mark", "redraw"] = setting(
+        "Texts that only the end of the block ends: keep them, mark them too, or draw others.", default="keep"
+    )
     stop: str = setting("End a text where this comes up; it is left out.", default="")
     allow: str = setting("Draw these characters only; all if empty.", default="")
     forbid: str = setting("Never draw these characters.", default="")

@@ -166,7 +166,10 @@ class GPT:
         data: str | Path | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams."""
+        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams.
+
+        With on_cut="mark" every text has an attribute `cut`: whether the end of the block cut it off.
+        """
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:

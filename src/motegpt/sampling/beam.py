@@ -21,10 +21,12 @@ from motegpt.errors import SettingError
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.filters import finite
 from motegpt.sampling.request import Request, request_of
+from motegpt.sampling.texts import texts_of
 
 if TYPE_CHECKING:
     from motegpt.config import SampleConfig
     from motegpt.engines.base import Engine
+    from motegpt.sampling.conditions import Conditions
     from motegpt.tokenizer import Tokenizer
 
 Ids = tuple[int, ...]
@@ -57,9 +59,9 @@ class Beam:
 
 
 def best_texts(
-    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, keep: Callable[[str], bool] | None = None
+    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, conditions: Conditions
 ) -> list[str]:
-    """The min(n, beams) best texts that `keep` and the suffix let through, the best first.
+    """The min(n, beams) best texts that qualify, the best first.
 
     They are fewer if the beams met no more. Needs settings.beams.
     """
@@ -72,16 +74,13 @@ def best_texts(
         )
     request = request_of(settings, tokenizer, engine.model.block_size)
 
-    def text_of(ids: Ids) -> str:
-        return tokenizer.decode([*request.prefix, *ids])
-
-    def may_stay(ids: Ids) -> bool:
-        text = text_of(ids)
-        return text.endswith(settings.suffix) and (keep is None or keep(text))
+    def qualifies(ids: Ids) -> bool:
+        (text,) = texts_of(request, tokenizer, [ids])
+        return conditions.admit(text, request.is_cut(ids))
 
     wanted = min(settings.n, settings.beams)
-    found = beam_search(engine, request, settings.beams, wanted, settings.length_penalty, may_stay)
-    return [text_of(beam.ids) for beam in found]
+    found = beam_search(engine, request, settings.beams, wanted, settings.length_penalty, qualifies)
+    return texts_of(request, tokenizer, [beam.ids for beam in found])
 
 
 def beam_search(

@@ -57,6 +57,7 @@ def command(
 
     Filters act in this order: repetition_penalty, allowed and forbidden characters and lengths,
     temperature, top_k, top_p, min_p. The log-probability is the model's own, in nats, without any of them.
+    With --on-cut mark, csv and jsonl have a field cut as well.
 
     Example: motegpt sample runs/names -n 20 --temperature 0.8 --prefix an
     """
@@ -67,9 +68,10 @@ def command(
         raise UsageError("data: the training data are for --novel; expected both or neither")
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
+    marked = given.get("on_cut", model.config.sample.on_cut) == "mark"
     try:
         with _opened(output, overwrite) as file:
-            _write(groups, WRITERS[form or format_of(output)](file), model)
+            _write(groups, WRITERS[form or format_of(output)](file, marked), model)
     except BrokenPipeError:
         _leave_quietly()
 
