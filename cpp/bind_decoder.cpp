@@ -4,6 +4,7 @@
 #include <nanobind/stl/tuple.h>
 
 #include <algorithm>
+#include <cmath>
 #include <memory>
 #include <mutex>
 #include <variant>
@@ -45,6 +46,21 @@ class PythonDecoder {
     fed_ = 0;
   }
 
+  void reorder(const AnyArray& sources) {
+    const auto order = copied<int32_t>(sources, "reorder: sources", {n_});
+    for (const int32_t source : order) {
+      if (source < 0 || source >= n_) {
+        throw nb::value_error(("reorder: expected sources of 0 … n - 1 = " + std::to_string(n_ - 1) +
+                               ", got " + std::to_string(source))
+                                  .c_str());
+      }
+    }
+    with_decoder("reorder", [&](auto& decoder) {
+      nb::gil_scoped_release unlocked;
+      decoder.reorder(order.data());
+    });
+  }
+
   nb::object feed(const AnyArray& ids) {
     const auto tokens = copied<int32_t>(ids, "feed: ids", {n_});
     check_tokens(tokens, "feed");
@@ -80,14 +96,16 @@ class PythonDecoder {
     check(end >= -1 && end < shape_.vocab_size, "an end in -1 … vocab_size - 1");
     check(most >= 1 && least >= 0 && least <= most, "0 <= least <= most, and most of at least 1");
     check(text >= 0 && text <= int64_t(begin.size()), "text of 0 … the length of the prompt");
-    check(temperature >= 0, "a temperature of at least 0");
-    check(repetition_penalty > 0 && top_k >= 0 && top_p > 0 && min_p >= 0 && min_p <= 1,
-          "repetition_penalty and top_p above 0, top_k of at least 0, min_p of 0 … 1");
+    check(temperature >= 0 && std::isfinite(temperature), "a finite temperature of at least 0");
+    check(repetition_penalty > 0 && std::isfinite(repetition_penalty), "a finite repetition_penalty above 0");
+    check(top_k >= 0 && top_p > 0 && min_p >= 0 && min_p <= 1,
+          "top_k of at least 0, top_p above 0, min_p of 0 … 1");
     auto generators = copied<uint64_t>(states, "generate: states", {-1});
     const size_t n = generators.size();
     check(n == 0 || most <= largest_result / int64_t(n), "fewer sequences or a smaller most");
     std::vector<int32_t> ids(n * size_t(most));
     std::vector<int64_t> lengths(n);
+    bool finite = false;
     with_decoder("generate", [&](auto& decoder) {
       nb::gil_scoped_release unlocked;
       const Request request{begin.data(),
@@ -100,9 +118,13 @@ class PythonDecoder {
                             int64_t(stop_ids.size()),
                             masked ? never.data() : nullptr,
                             {temperature, repetition_penalty, top_k, top_p, min_p}};
-      decoder.generate(request, int64_t(n), generators.data(), ids.data(), lengths.data());
+      finite = decoder.generate(request, int64_t(n), generators.data(), ids.data(), lengths.data());
     });
     fed_ = shape_.block_size;  // reset before feeding again
+    if (!finite) {
+      PyErr_SetString(PyExc_FloatingPointError, "generate: expected finite logits");
+      throw nb::python_error();
+    }
     return nb::make_tuple(to_numpy(std::move(ids), {n, size_t(most)}), to_numpy(std::move(lengths), {n}),
                           to_numpy(std::move(generators), {n}));
   }
@@ -154,6 +176,8 @@ void bind_decoder(nb::module_& module) {
            "n_embd"_a, "n_head"_a, "tied"_a, "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a,
            "level"_a = nb::none())
       .def("reset", &PythonDecoder::reset, "Forget everything that was fed.")
+      .def("reorder", &PythonDecoder::reorder, "sources"_a.noconvert(),
+           "Let sequence i go on from what sequence sources[i] was fed: sources (n).")
       .def("feed", &PythonDecoder::feed, "ids"_a.noconvert(),
            "Append a token to each sequence: ids (n) -> logits (n, V).")
       .def("generate", &PythonDecoder::generate, "prompt"_a.noconvert(), "end"_a, "temperature"_a,
@@ -161,7 +185,7 @@ void bind_decoder(nb::module_& module) {
            "stop"_a.noconvert() = nb::none(), "masked"_a.noconvert() = nb::none(),
            "repetition_penalty"_a = 1.0, "top_k"_a = 0, "top_p"_a = 1.0, "min_p"_a = 0.0,
            "Whole texts, one for each generator state: ids (n, most), their lengths (n), the states after "
-           "(n).");
+           "(n). FloatingPointError where logits are not finite.");
 }
 
 }  // namespace motegpt::bindings

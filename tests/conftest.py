@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +13,9 @@ import pytest
 
 from motegpt.batches import Batch
 from motegpt.config import model_and_training
-from motegpt.engines import ENGINES, fresh_engine, why_unavailable
+from motegpt.engines import ENGINES, engine_class, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
+from motegpt.parameters import parameter_table
 from motegpt.presets import settings_of
 from motegpt.views.cli import main
 
@@ -88,6 +89,25 @@ def small_settings(preset: str = "microgpt", **changes: Any) -> dict[str, Any]:
 def small_engine(name: str, settings: dict[str, Any], vocab_size: int = VOCABULARY) -> Engine:
     """An engine with fresh parameters; the same settings give the same ones on every engine."""
     return fresh_engine(name, *model_and_training(settings, vocab_size))
+
+
+def engine_that_says(
+    logits: Sequence[float], name: str = "array", dtype: str = "float64", block_size: int = 4, **more: Any
+) -> Engine:
+    """An engine whose logits are these numbers after whatever it was fed.
+
+    The embedding is 1, the layer adds nothing, and the head multiplies by the numbers.
+    """
+    import numpy as np
+
+    chosen = {"n_embd": 1, "n_head": 1, "embedding_norm": False, "block_size": block_size, "dtype": dtype}
+    model, train = model_and_training(small_settings(**chosen), len(logits))
+    engine = engine_class(name)(model, train, **more)
+    values = {one.name: np.zeros(one.shape) for one in parameter_table(model)}
+    values["wte"][:] = 1.0
+    values["lm_head"][:, 0] = logits
+    engine.load(values)
+    return engine
 
 
 def random_sequences(seed: int, count: int, longest: int, vocab_size: int = VOCABULARY) -> list[list[int]]:

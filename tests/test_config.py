@@ -71,6 +71,13 @@ def test_lr_min_is_below_the_peak():
         TrainConfig.of(section_values({**settings_of("microgpt"), "lr_min": 1.0}, "train"))
 
 
+def test_minus_zero_is_zero_in_every_setting():
+    for config in SECTIONS.values():
+        for name, kind in kinds(config).items():
+            if kind.base is float and kind.at_least == 0:
+                assert str(kind.check(name, -0.0)) == "0.0", name
+
+
 def test_every_setting_belongs_to_one_section():
     names = [name for config in SECTIONS.values() for name in kinds(config)]
     assert len(names) == len(set(names))

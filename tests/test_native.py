@@ -337,6 +337,14 @@ def test_wrong_feeding_raises(core):
     ):
         with pytest.raises(error):
             decoder.feed(ids)
+    for sources, error in (
+        (np.array([0, 2], np.int32), ValueError),
+        (np.array([0, -1], np.int32), ValueError),
+        (np.array([0], np.int32), ValueError),
+        (np.array([0, 1], np.int64), TypeError),
+    ):
+        with pytest.raises(error, match="reorder"):
+            decoder.reorder(sources)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+import re
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from motegpt.views.runs import Run, labels
 from motegpt.views.sparkline import sparkline
 
 pytest.importorskip("matplotlib")
+from motegpt.views.plots import fonts
 from motegpt.views.plots.attention import attention_figure, chosen, panel_size
 from motegpt.views.plots.canvas import drawing, printable, save, symbol
 from motegpt.views.plots.curves import MOST_DIRECT, bits_of, loss_figure, running_means, spread, y_range
@@ -324,13 +326,91 @@ def test_the_residual_stream_of_a_text(trained):
     assert figure.axes[4].get_images()[0].get_array().shape == (5, 5)
 
 
-def test_what_cannot_be_seen_or_drawn_has_a_sign():
+@pytest.fixture
+def install(monkeypatch):
+    """Say which families there are beside the usual one, whatever this machine has."""
+
+    def only(*families):
+        fonts._installed_family_of.cache_clear()
+        monkeypatch.setattr(fonts, "_installed", lambda: families)
+
+    yield only
+    fonts._installed_family_of.cache_clear()
+
+
+def test_what_cannot_be_seen_or_drawn_has_a_sign(install):
+    install()
     with drawing():
         found = [
             symbol(c) for c in ["<BOS>", "<EOS>", " ", "\t", "a", "é", "中", "🚀", "\u0301", "\u200b", "\x00"]
         ]
     assert found == ["⊢", "⊣", "␣", "⇥", "a", "é", "U+4E2D", "U+1F680", "◌\u0301", "U+200B", "U+0000"]
     assert printable("a 中") == "a U+4E2D"
+
+
+def families_of(path):
+    """Text -> the families that an SVG names for it, in quotes."""
+    nodes = ElementTree.parse(path).iter(f"{SVG}text")
+    return {"".join(node.itertext()): re.findall("'(.*?)'", node.get("style")) for node in nodes}
+
+
+@pytest.mark.parametrize("kind", ["png", "svg"])
+def test_a_font_of_the_machine_draws_what_the_usual_one_lacks(install, tmp_path, kind):
+    """⌒ is in the monospaced font that comes with matplotlib, and not in the usual one."""
+    GPT.train(["a⌒b", "ba"], steps=1, **SMALL).save(tmp_path / "⌒")
+    (run,) = read(tmp_path, "⌒")
+    install("No Such Family", "DejaVu Sans Mono")
+    maps = vocabulary_figure(run), text_figure(run, "a⌒"), attention_figure(run, "a⌒")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a glyph that is missing would be one
+        for i, figure in enumerate([*maps, loss_figure([run])]):
+            assert any("⌒" in text for text in texts_of(figure))
+            save(figure, tmp_path / f"{i}.{kind}")
+    if kind == "svg":
+        for i in range(len(maps) + 1):
+            for text, families in families_of(tmp_path / f"{i}.svg").items():
+                assert families == ["DejaVu Sans", "DejaVu Sans Mono"][: 1 + ("⌒" in text)]
+    install()
+    assert "U+2312" in texts_of(vocabulary_figure(run))
+
+
+def test_texts_that_the_usual_font_draws_ask_for_no_other(trained, tmp_path, monkeypatch):
+    def looked_for():
+        raise AssertionError("no other font is needed")
+
+    monkeypatch.setattr(fonts, "_installed", looked_for)
+    save(vocabulary_figure(read(trained, "a")[0]), tmp_path / "a.svg")
+    assert all(families == ["DejaVu Sans"] for families in families_of(tmp_path / "a.svg").values())
+
+
+def test_fonts_installed_after_matplotlib_made_its_list_are_found(tmp_path, monkeypatch):
+    """And one that is damaged is none; nor is the font of boxes that matplotlib brings."""
+    from matplotlib import font_manager
+
+    new, damaged = tmp_path / "new.ttf", tmp_path / "damaged.ttf"
+    shutil.copy(font_manager.findfont("DejaVu Sans Mono"), new)
+    damaged.write_bytes(new.read_bytes()[:3000])
+    monkeypatch.setattr(font_manager, "findSystemFonts", lambda: [str(new), str(damaged)])
+    monkeypatch.setattr(font_manager.fontManager, "ttflist", [])
+    fonts._installed.cache_clear()
+    assert fonts._installed() == ["DejaVu Sans Mono"]
+    fonts._installed.cache_clear()
+    monkeypatch.undo()
+    assert not any("last" in family.lower() for family in fonts._installed())
+
+
+def test_the_characters_of_a_font_that_is_none():
+    assert fonts._characters("No Such Family") == frozenset()
+    assert ord("a") in fonts._characters("DejaVu Sans")
+
+
+def test_long_labels_are_turned_and_signs_are_upright(install, tmp_path):
+    install()
+    GPT.train(["a中b", "ba"], steps=1, **SMALL).save(tmp_path / "run")
+    (run,) = read(tmp_path, "run")
+    for axes in (text_figure(run, "a中").axes[2], attention_figure(run, "a中").axes[0]):
+        turned = {label.get_text(): label.get_rotation() for label in axes.get_xticklabels()}
+        assert turned == {"⊢": 0, "a": 0, "U+4E2D": 90}
 
 
 def test_streams_and_bytes_have_pictures_too(tmp_path):
@@ -373,7 +453,8 @@ def test_an_svg_holds_its_labels_as_text_and_no_date(trained, tmp_path, name):
         save(vocabulary_figure(run), tmp_path / "e.svg")
         save(loss_figure([run]), tmp_path / "l.svg")
     texts = ["".join(node.itertext()) for node in ElementTree.parse(tmp_path / "e.svg").iter(f"{SVG}text")]
-    expected = list("abcdefg⊢") if name == "a" else ["U+65E5", "U+1F680", "U+200D", "◌\u0301", "$", "\\", "␣"]
+    odd = [*map(symbol, "日🚀"), "U+200D", "◌\u0301", "$", "\\", "␣"]  # 日 itself where a font has it
+    expected = list("abcdefg⊢") if name == "a" else odd
     assert set(expected) <= set(texts)
     assert "loss (nats a token)" in (tmp_path / "l.svg").read_text()
     assert "date" not in (tmp_path / "l.svg").read_text()

@@ -7,7 +7,8 @@ import pytest
 from motegpt.config import SampleConfig
 from motegpt.errors import PrefixError
 from motegpt.rng import Lcg, PythonRandom
-from motegpt.sampling import Filters, choose, generate, generate_in_turn, probabilities
+from motegpt.sampling import Filters, choose, generate, generate_in_turn
+from motegpt.sampling.filters import distribution
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
@@ -30,8 +31,9 @@ def engine(request):
 
 
 def test_probabilities():
-    assert probabilities([1.0, 2.0], 0.5) == pytest.approx([1 / (1 + math.e**2), math.e**2 / (1 + math.e**2)])
-    assert probabilities([5000.0, 0.0], 1.0) == [1.0, 0.0]
+    halved = distribution([1.0, 2.0], Filters(temperature=0.5))
+    assert halved == pytest.approx([1 / (1 + math.e**2), math.e**2 / (1 + math.e**2)])
+    assert distribution([5000.0, 0.0], Filters(temperature=1.0)) == [1.0, 0.0]
 
 
 def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals():

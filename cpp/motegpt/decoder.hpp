@@ -37,6 +37,10 @@ class Bundle {
 
   void reset() { position_ = 0; }
   Index width() const { return width_; }
+  /// Rows (width) of a layer's caches that hold something: one for each channel of each position.
+  Index cached_rows() const { return position_ * C_; }
+  Real* keys(Index layer) { return keys_ + layer * shape_.block_size * C_ * width_; }
+  Real* values(Index layer) { return values_ + layer * shape_.block_size * C_ * width_; }
   const Real* logits() const { return logits_; }  // (V, width)
 
   /// Append a token to each sequence.   w: the canonical flat array; ids (width) -> logits()
@@ -51,14 +55,13 @@ class Bundle {
  private:
   /// x (C, width) -> x (C, width), as the layers of model.hpp do it for the last position alone.
   void feed_layer(const Real* w, int layer) {
-    const Index cached = Index(layer) * shape_.block_size * C_ * width_;
-    Real *keys = keys_ + cached, *values = values_ + cached;
+    const Index at = cached_rows() * width_;
     rmsnorm(x_, h_);
     product(w, layout_.attn_qkv(layer), 0, C_, h_, q_, false);
-    product(w, layout_.attn_qkv(layer), C_, C_, h_, keys + position_ * C_ * width_, false);
-    product(w, layout_.attn_qkv(layer), 2 * C_, C_, h_, values + position_ * C_ * width_, false);
+    product(w, layout_.attn_qkv(layer), C_, C_, h_, keys(layer) + at, false);
+    product(w, layout_.attn_qkv(layer), 2 * C_, C_, h_, values(layer) + at, false);
     for (int head = 0; head < shape_.n_head; ++head) {
-      for (Index s = 0; s < width_; s += lanes<Real>) attend(head, s, keys, values);
+      for (Index s = 0; s < width_; s += lanes<Real>) attend(head, s, keys(layer), values(layer));
     }
     product(w, layout_.attn_wo(layer), 0, C_, a_, x_, true);
     rmsnorm(x_, h_);
@@ -161,6 +164,13 @@ class BundledDecoder final : public Decoder<Real> {
     for (Index i = 0; i < bundles(); ++i) bundle_[i]->reset();
   }
 
+  void reorder(const int32_t* sources) override {
+    for (int layer = 0; layer < shape_.n_layer; ++layer) {
+      reorder_rows(sources, [layer](Bundle<Real>& bundle) { return bundle.keys(layer); });
+      reorder_rows(sources, [layer](Bundle<Real>& bundle) { return bundle.values(layer); });
+    }
+  }
+
   void feed(const int32_t* ids, Real* logits) override {
     for (Index i = 0; i < bundles(); ++i) {
       feed_bundle(*bundle_[i], ids + i * widest, size_of(i));
@@ -171,13 +181,15 @@ class BundledDecoder final : public Decoder<Real> {
     }
   }
 
-  void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
+  bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                 int64_t* lengths) override {
     const Index most = size_of(0);
     for (Index first = 0; first < n; first += most) {
-      generate_bundle(*bundle_[0], request, smaller(most, n - first), states + first,
-                      ids + first * request.most, lengths + first);
+      if (!generate_bundle(*bundle_[0], request, smaller(most, n - first), states + first,
+                           ids + first * request.most, lengths + first))
+        return false;
     }
+    return true;
   }
 
  private:
@@ -200,6 +212,7 @@ class BundledDecoder final : public Decoder<Real> {
   /// Carves everything out of the arena; with one that only counts, makes no bundles.
   void lay_out(Arena& arena) {
     w_ = arena.take<Real>(layout_.flat_size());
+    row_ = arena.take<Real>(bundles() * widest);
     darts_ = arena.take<double>(widest);
     e_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);
     tokens_ = arena.take<int>(widest);
@@ -215,22 +228,39 @@ class BundledDecoder final : public Decoder<Real> {
     }
   }
 
+  /// Number i of every cached row <- number sources[i].   cache_of: a bundle -> its rows (cached_rows, width)
+  template <class CacheOf>
+  void reorder_rows(const int32_t* sources, CacheOf cache_of) {
+    for (Index row = 0; row < bundle_[0]->cached_rows(); ++row) {
+      for (Index i = 0; i < bundles(); ++i) {
+        const Real* from = cache_of(*bundle_[i]) + row * bundle_[i]->width();
+        for (Index s = 0; s < bundle_[i]->width(); ++s) row_[i * widest + s] = from[s];
+      }
+      for (Index i = 0; i < bundles(); ++i) {
+        Real* to = cache_of(*bundle_[i]) + row * bundle_[i]->width();
+        for (Index s = 0; s < size_of(i); ++s) to[s] = row_[sources[i * widest + s]];
+      }
+    }
+  }
+
   /// ids (count), fewer than the bundle is wide; what fills it up is a token like any other.
   void feed_bundle(Bundle<Real>& bundle, const int32_t* ids, Index count) {
     for (Index s = 0; s < bundle.width(); ++s) latest_[s] = s < count ? ids[s] : 0;
     bundle.feed(w_, latest_);
   }
 
-  void generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states,
+  /// As generate, for the `count` sequences of a bundle.
+  bool generate_bundle(Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states,
                        int32_t* ids, int64_t* lengths) {
     begin(bundle, request, count, lengths);
     Index start = window_start(request.prompt_length);
     feed_window(bundle, request, start, request.prompt_length, count, ids);
     for (Index at = 0;; ++at) {
+      if (!is_finite(bundle, count)) return false;
       choose(bundle, request, count, states, at, ids, lengths);
       bool running = take(request.end, request.most, count, at, ids, lengths);
       if (request.stop_length > 0) running = cut_stops(request, count, at + 1, ids, lengths);
-      if (!running || at + 1 == request.most) return;
+      if (!running || at + 1 == request.most) return true;
       for (Index s = 0; seen_ && s < count; ++s) seen_[latest_[s] * bundle.width() + s] = 1;
       const Index length = request.prompt_length + at + 1, moved = window_start(length);
       if (moved == start) {
@@ -311,6 +341,16 @@ class BundledDecoder final : public Decoder<Real> {
     }
   }
 
+  /// Whether the logits of every sequence that runs are finite; those of other columns do not matter.
+  bool is_finite(const Bundle<Real>& bundle, Index count) const {
+    const Index V = shape_.vocab_size, width = bundle.width();
+    if (all_finite(V * width, bundle.logits())) return true;
+    for (Index s = 0; s < count; ++s) {
+      if (running_[s] && !column_is_finite(V, bundle.logits() + s, width)) return false;
+    }
+    return true;
+  }
+
   /// tokens_ (width) from the bundle's logits; only sequences that still run throw a dart.
   void choose(const Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states, Index at,
               const int32_t* ids, const int64_t* lengths) {
@@ -364,7 +404,7 @@ class BundledDecoder final : public Decoder<Real> {
   Memory layout_memory_;
   Layout<Real> layout_;
   Memory memory_;
-  Real* w_ = nullptr;
+  Real *w_ = nullptr, *row_ = nullptr;  // row_: a row of all bundles
   double *darts_ = nullptr, *e_ = nullptr, *weights_ = nullptr;
   int *tokens_ = nullptr, *latest_ = nullptr, *heap_ = nullptr;
   uint8_t *seen_memory_ = nullptr, *seen_ = nullptr;  // (V, width); null where nobody asks

@@ -20,7 +20,7 @@ struct FilterScratch {
   int* heap;        // (V)
 };
 
-inline constexpr double out = -__builtin_huge_val();
+inline constexpr double out = -infinity;
 
 /// Whether token a is likelier than token b; of equals, the lower id.   x: a column of (V, drawn_together)
 inline bool is_before(const double* x, int a, int b) {
@@ -75,16 +75,22 @@ inline void keep_likeliest(Index V, const double* x, double* weights, const Filt
   for (Index i = 0; i < candidates - kept; ++i) weights[Index(heap[i]) * drawn_together] = 0;
 }
 
+/// Step 1 for one logit; what leaves the range of numbers stops at its end.
+inline double penalised(double logit, double penalty) {
+  constexpr double largest = __DBL_MAX__;
+  return logit > 0 ? smaller(logit / penalty, largest) : larger(logit * penalty, -largest);
+}
+
 /// Steps 1 and 2: the logits in double precision, penalised and masked.   -> x (V, drawn_together)
 template <class Real>
 void penalise_and_mask(Index V, const Real* logits, Index stride, double penalty, const Masks& masks,
                        double* x) {
   for (Index i = 0; i < V; ++i) {
     const bool never = masks.masked && masks.masked[i];
-    for (int lane = 0; lane < drawn_together; ++lane) {
-      double value = double(logits[i * stride + lane]);
-      if (masks.seen && masks.seen[i * stride + lane]) value = value > 0 ? value / penalty : value * penalty;
-      x[i * drawn_together + lane] = never ? out : value;
+    double* row = x + i * drawn_together;
+    store(row, never ? broadcast(out) : load_doubles(logits + i * stride));
+    for (int lane = 0; masks.seen && lane < drawn_together; ++lane) {
+      if (masks.seen[i * stride + lane] && !never) row[lane] = penalised(row[lane], penalty);
     }
   }
   for (int lane = 0; lane < drawn_together; ++lane) {
@@ -103,7 +109,7 @@ inline void heat(Index V, double temperature, double* x, double* weights) {
   for (Index i = 0; i < V; ++i) {
     const Doubles heated = (load(x + i * drawn_together) - highest) * inverse_temperature;
     store(x + i * drawn_together, heated);
-    store(weights + i * drawn_together, heated < broadcast(-708.0) ? broadcast(0.0) : exp<double>(heated));
+    store(weights + i * drawn_together, weight_of(heated));
   }
 }
 

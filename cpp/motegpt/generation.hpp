@@ -36,12 +36,16 @@ class Decoder {
   /// Forget everything that was fed.
   virtual void reset() = 0;
 
+  /// Let sequence i go on from what sequence sources[i] was fed.   sources (n), each 0 … n - 1
+  virtual void reorder(const int32_t* sources) = 0;
+
   /// Append a token to each sequence.   ids (n) -> logits (n, V) of the token to follow
   virtual void feed(const int32_t* ids, Real* logits) = 0;
 
   /// Draw n texts, sequence i with the linear congruential generator of state states[i], which goes on.
   /// -> ids (n, most) and lengths (n), what ends a sequence left out
-  virtual void generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
+  /// Returns false, and nothing of use, where a token would be drawn from logits that are not finite.
+  virtual bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                         int64_t* lengths) = 0;
 };
 

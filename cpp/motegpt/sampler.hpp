@@ -27,8 +27,39 @@ int likeliest(Index V, const Real* logits, Index stride) {
 /// Room for V rows of one vector of doubles.
 inline constexpr int drawn_together = lanes<double>;
 
-/// Whether there is any chance at this temperature: not at zero, or as good as zero.
-inline bool is_random(double temperature) { return 1 / temperature < __builtin_huge_val(); }
+inline constexpr double infinity = __builtin_huge_val();
+
+/// Whether there is any chance at this temperature: not at zero, of either sign, or as good as zero.
+inline bool is_random(double temperature) { return temperature > 0 && 1 / temperature < infinity; }
+
+/// Whether all of x (count), whole vectors, are finite: ∞ · 0 is NaN, and NaN stays.
+template <class Real>
+bool all_finite(Index count, const Real* x) {
+  Vector<Real> zero = {};
+  for (Index i = 0; i < count; i += lanes<Real>) zero += load(x + i) * Real(0);
+  return sum<Real>(zero) == 0;
+}
+
+/// Whether the logits of one sequence are finite.   logits (V, stride), its column
+template <class Real>
+bool column_is_finite(Index V, const Real* logits, Index stride) {
+  Real zero = 0;
+  for (Index i = 0; i < V; ++i) zero += logits[i * stride] * 0;
+  return zero == 0;
+}
+
+/// One number for each of a vector of doubles, whatever its precision.
+template <class Real>
+MOTEGPT_INLINE Vector<double> load_doubles(const Real* p) {
+  typedef Real Few __attribute__((vector_size(lanes<double> * sizeof(Real)), aligned(sizeof(Real))));
+  return __builtin_convertvector(*reinterpret_cast<const Few*>(p), Vector<double>);
+}
+
+/// The weight eˣ of x = (logit - highest) / temperature; zero below the normal numbers.
+MOTEGPT_INLINE Vector<double> weight_of(Vector<double> x) {
+  constexpr double lowest = detail::ExpConstants<double>::lowest;
+  return x < broadcast(lowest) ? broadcast(0.0) : exp<double>(x);
+}
 
 /// Token i is drawn where dart · Σ weights falls into its stretch; the weights need no common divisor.
 ///
@@ -53,15 +84,11 @@ void draw(Index V, const Real* logits, Index stride, double temperature, const d
           int* tokens) {
   using Doubles = Vector<double>;
   const double inverse_temperature = 1 / temperature;
-  Doubles highest = broadcast(-__builtin_huge_val());
-  for (Index i = 0; i < V; ++i) {
-    for (int lane = 0; lane < drawn_together; ++lane)
-      e[i * drawn_together + lane] = double(logits[i * stride + lane]);
-    highest = maximum(highest, load(e + i * drawn_together));
-  }
+  Doubles highest = broadcast(-infinity);
+  for (Index i = 0; i < V; ++i) highest = maximum(highest, load_doubles(logits + i * stride));
   Doubles edge = {};
   for (Index i = 0; i < V; ++i) {
-    edge += exp<double>((load(e + i * drawn_together) - highest) * inverse_temperature);
+    edge += weight_of((load_doubles(logits + i * stride) - highest) * inverse_temperature);
     store(e + i * drawn_together, edge);
   }
   throw_darts(V, e, darts, tokens);

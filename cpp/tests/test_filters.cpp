@@ -94,6 +94,38 @@ void test_greedy(int V) {
   for (int lane = 2; lane < L; ++lane) check::that(tokens[lane] == V - 1, "greedy");
 }
 
+/// No chance at zero of either sign, nor where one over the temperature is no number.
+void test_is_random() {
+  for (const double temperature : {0.0, -0.0, 5e-324, 5.5e-309, -1.0})
+    check::that(!is_random(temperature), "a temperature without chance");
+  for (const double temperature : {5.7e-309, 1e-300, 1.0, 1.7e308})
+    check::that(is_random(temperature), "a temperature with chance");
+}
+
+/// A logit that is not finite shows in its own column and in no other.
+template <class Real>
+void test_finite(int V) {
+  constexpr int L = lanes<Real>;
+  Buffer<Real> logits(V * L);
+  for (int i = 0; i < V * L; ++i) logits[i] = Real(i % 2 ? 3e38 : -1e-38);
+  check::that(all_finite(V * L, logits.get()), "all finite");
+  for (const double broken : {double(NAN), double(INFINITY), -double(INFINITY)}) {
+    logits[(V - 1) * L + L / 2] = Real(broken);
+    check::that(!all_finite(V * L, logits.get()), "not all finite");
+    for (int lane = 0; lane < L; ++lane)
+      check::that(column_is_finite(V, logits.get() + lane, L) == (lane != L / 2), "a column is finite");
+  }
+}
+
+/// Whatever is finite stays so, however large the penalty.
+void test_penalised() {
+  for (const double penalty : {5e-324, 0.001, 1.0, 1000.0, 1.7e308}) {
+    for (const double logit : {0.0, -0.0, 1.0, -1.0, 1.7e308, -1.7e308})
+      check::that(std::isfinite(penalised(logit, penalty)), "penalised");
+  }
+  check::that(penalised(3, 2) == 1.5 && penalised(-3, 2) == -6, "penalised by hand");
+}
+
 /// A dart at the very end of the line hits the last token that is in, not the last of all.
 void test_edge() {
   constexpr int V = 4, L = drawn_together;
@@ -135,6 +167,7 @@ void test_all() {
   for (const int V : sizes) {
     for (int i = 0; i < 60; ++i) test_draw_filtered<Real>(random, V, random_case(random, V), i % 3 == 0);
     if (V > 2) test_greedy<Real>(V);
+    test_finite<Real>(V);
     for (int i = 0; i < 20; ++i) test_plain<Real>(random, V);
   }
   test_draw_filtered<Real>(random, 700, random_case(random, 700), false);
@@ -148,5 +181,7 @@ int main() {
     motegpt::MOTEGPT_LEVEL::test_all<float>();
     motegpt::MOTEGPT_LEVEL::test_all<double>();
     motegpt::MOTEGPT_LEVEL::test_edge();
+    motegpt::MOTEGPT_LEVEL::test_is_random();
+    motegpt::MOTEGPT_LEVEL::test_penalised();
   });
 }

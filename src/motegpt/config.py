@@ -34,6 +34,8 @@ FORMATS_WITH = {  # which formats have what
 }
 FOUND_FROM_DATA = {"vocab_size"}  # settings that nobody sets
 
+LARGEST_PENALTY = 10  # exponent of a length
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
@@ -331,9 +333,14 @@ class SampleConfig(Settings):
         at_most=LARGEST_TEXT,
     )
     min_length: int | None = setting(
-        "Fewest characters of a text, prefix included.", default=None, at_least=0
+        "Fewest characters of a text, prefix included; if none, 1 with beams and 0 without.",
+        default=None,
+        at_least=0,
     )
     max_length: int | None = setting("Most characters of a text, prefix included.", default=None, at_least=1)
+    on_cut: Literal["keep", "mark", "redraw"] = setting(
+        "Texts that only the end of the block ends: keep them, mark them too, or draw others.", default="keep"
+    )
     stop: str = setting("End a text where this comes up; it is left out.", default="")
     allow: str = setting("Draw these characters only; all if empty.", default="")
     forbid: str = setting("Never draw these characters.", default="")
@@ -345,10 +352,16 @@ class SampleConfig(Settings):
         at_most=LARGEST_SIZE,
     )
     beams: int | None = setting(
-        "Beam search: the likeliest texts that so many beams find, instead of chance.",
+        "Beam search: the best texts that so many beams find, instead of chance.",
         default=None,
         at_least=1,
         at_most=LARGEST_BEAMS,
+    )
+    length_penalty: float = setting(
+        "Beam search: rank texts by log-probability / tokens to this power.",
+        default=0.6,
+        at_least=0,
+        at_most=LARGEST_PENALTY,
     )
 
     def __post_init__(self) -> None:

@@ -227,7 +227,10 @@ class GPT:
         data: AnyPath | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams."""
+        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams.
+
+        With on_cut="mark" every text has an attribute `cut`: whether the end of the block cut it off.
+        """
         _check_names(settings, kinds(SampleConfig), self.samples)
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})

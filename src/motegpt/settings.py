@@ -55,7 +55,7 @@ class Kind:
             found = tuple(found)
         if type(found) is not self.base or not self._is_within(found):
             raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
-        return found
+        return 0.0 if self.base is float and found == 0.0 else found  # -0.0 is 0.0
 
     def _is_within(self, value: Any) -> bool:
         if self.choices:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 from motegpt.concise import concise
 from motegpt.errors import SettingError
 from motegpt.parameters import parameter_count
+from motegpt.settings import shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,8 +49,21 @@ class Decoder(ABC):
         """
 
     @abstractmethod
+    def reorder(self, sources: Sequence[int]) -> None:
+        """Let sequence i go on from what sequence sources[i] has been fed; a source may be taken twice.
+
+        Copies caches and feeds nothing. Raises ValueError unless there are n sources of 0 … n - 1.
+        """
+
+    @abstractmethod
     def reset(self) -> None:
         """Forget everything that was fed."""
+
+
+def check_sources(sources: Sequence[int], n: int) -> None:
+    """ValueError unless these are n sources of 0 … n - 1."""
+    if len(sources) != n or not all(0 <= source < n for source in sources):
+        raise ValueError(f"reorder: expected {n} sources of 0 … {n - 1}, got {shortened(list(sources))}")
 
 
 class Engine(ABC):
@@ -135,6 +149,7 @@ class BatchGenerator(Protocol):
     def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
         """The ids after the prompt, one list for each generator, without what ends them.
 
-        The same text as sampling.generate_by_token draws; advances the generators as it does.
+        The same text as sampling.generate_by_token draws, and the same errors; advances the generators as it
+        does.
         """
         ...

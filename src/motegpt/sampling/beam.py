@@ -1,9 +1,11 @@
-"""The likeliest texts, found by beam search: no chance in it.
+"""The best texts by a beam search: no chance in it.
 
-Of all continuations of the `beams` best beginnings the `beams` best go on; every one that ends is a
-candidate. Candidates are ranked by the model's own log-probability, at temperature 1 and summed over
-the tokens drawn and the end, if one was drawn; what the masks forbid does not take part. There is no
-normalisation by length: short texts have the advantage that the model gives them.
+Of all continuations of the `beams` likeliest beginnings the `beams` likeliest go on; every one that ends
+is a candidate. A candidate's score is log p / n^length_penalty: p is the model's own probability, at
+temperature 1, of the n tokens that were drawn, the end among them if it was drawn; tokens that are
+masked do not take part. Every token makes a text less likely, so that with a length_penalty of 0 short
+texts win; with 1 the score is the mean log-probability of a token. It is the normalization of Wu et al.
+(2016) without their offset of five tokens.
 """
 
 from __future__ import annotations
@@ -12,35 +14,54 @@ import heapq
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from motegpt.config import LARGEST_CACHE
 from motegpt.errors import SettingError
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.filters import finite
 from motegpt.sampling.request import Request, request_of
+from motegpt.sampling.texts import texts_of
 
 if TYPE_CHECKING:
     from motegpt.config import SampleConfig
     from motegpt.engines.base import Engine
+    from motegpt.sampling.conditions import Conditions
     from motegpt.tokenizer import Tokenizer
 
 Ids = tuple[int, ...]
 
 
+class Continuation(NamedTuple):
+    """A beam and one more token; parent: the beam's place; log_probability: of both, in nats."""
+
+    parent: int
+    token: int
+    log_probability: float
+
+    def after(self, beam: Beam) -> Beam:
+        """The beam that this makes of its parent."""
+        return Beam((*beam.ids, self.token), self.log_probability, beam.drawn + 1, self.parent)
+
+
 @dataclass(frozen=True)
 class Beam:
-    """The beginning of a text: ids drawn so far, and their log-probability in nats."""
+    """A text, or the beginning of one.
+
+    ids: those drawn so far, without what ended them; log_probability: of the `drawn` tokens, which are the
+    ids and what ended them, in nats; parent: its place among the beams of the step before.
+    """
 
     ids: Ids
     log_probability: float
-    parent: int = 0  # its place among the beams of the step before
+    drawn: int
+    parent: int = 0
 
 
-def likeliest_texts(
-    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, keep: Callable[[str], bool] | None = None
+def best_texts(
+    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, conditions: Conditions
 ) -> list[str]:
-    """The min(n, beams) likeliest texts that `keep` and the suffix let through, the likeliest first.
+    """The min(n, beams) best texts that qualify, the best first.
 
     They are fewer if the beams met no more. Needs settings.beams.
     """
@@ -53,58 +74,73 @@ def likeliest_texts(
         )
     request = request_of(settings, tokenizer, engine.model.block_size)
 
-    def text_of(ids: Ids) -> str:
-        return tokenizer.decode([*request.prefix, *ids])
-
-    def may_stay(ids: Ids) -> bool:
-        text = text_of(ids)
-        return text.endswith(settings.suffix) and (keep is None or keep(text))
+    def qualifies(ids: Ids) -> bool:
+        (text,) = texts_of(request, tokenizer, [ids])
+        return conditions.admit(text, request.is_cut(ids))
 
     wanted = min(settings.n, settings.beams)
-    return [text_of(beam.ids) for beam in beam_search(engine, request, settings.beams, wanted, may_stay)]
+    found = beam_search(engine, request, settings.beams, wanted, settings.length_penalty, qualifies)
+    return texts_of(request, tokenizer, [beam.ids for beam in found])
 
 
 def beam_search(
-    engine: Engine, request: Request, beams: int, wanted: int, keep: Callable[[Ids], bool] = lambda ids: True
+    engine: Engine,
+    request: Request,
+    beams: int,
+    wanted: int,
+    length_penalty: float,
+    keep: Callable[[Ids], bool] = lambda ids: True,
 ) -> list[Beam]:
-    """The `wanted` likeliest finished texts among all that `beams` beams meet, the likeliest first."""
+    """The `wanted` texts with the highest scores among all that `beams` beams finish, the best first."""
+
+    def score(beam: Beam, tokens: int | None = None) -> float:
+        """Of a text, and of one as likely with so many tokens."""
+        return beam.log_probability / math.pow(tokens or beam.drawn, length_penalty)
+
     context = SlidingContext(engine.decoder(beams), engine.model.block_size)
-    live, finished = [Beam((), 0.0)], dict[Ids, Beam]()
+    live, finished = [Beam((), 0.0, 0)], dict[Ids, Beam]()
     for left in range(request.most, 0, -1):
-        histories = [[*request.prompt, *beam.ids] for beam in live]
-        histories += [histories[0]] * (beams - len(live))
-        moved = any(beam.parent != place for place, beam in enumerate(live)) or len(live) < beams
-        going, ended = _step(live, context.logits(histories, changed=moved), request)
-        live = heapq.nlargest(beams, going, key=lambda beam: beam.log_probability)
+        padded = [*live, *live[:1] * (beams - len(live))]
+        histories = [[*request.prompt, *beam.ids] for beam in padded]
+        logits = context.logits(histories, sources=[beam.parent for beam in padded])
+        going, ended = _step(live, logits, request)
+        likeliest = heapq.nlargest(beams, going, key=lambda one: one.log_probability)
+        live = [one.after(live[one.parent]) for one in likeliest]
         for beam in [*ended, *(live if left == 1 else [])]:
             known = finished.get(beam.ids)
-            if keep(beam.ids) if known is None else beam.log_probability > known.log_probability:
+            if keep(beam.ids) if known is None else score(beam) > score(known):
                 finished[beam.ids] = beam
-        best = heapq.nlargest(wanted, finished.values(), key=lambda beam: beam.log_probability)
-        if not live or (len(best) == wanted and best[-1].log_probability >= live[0].log_probability):
-            break  # what goes on can only become less likely
+        best = heapq.nlargest(wanted, finished.values(), key=score)
+        # More tokens make a text less likely; at best they cost nothing, and are as many as there may be.
+        if not live or (len(best) == wanted and score(best[-1]) >= score(live[0], request.most)):
+            break
     return best
 
 
 def _step(
     live: Sequence[Beam], logits: Sequence[Sequence[float]], request: Request
-) -> tuple[list[Beam], list[Beam]]:
+) -> tuple[list[Continuation], list[Beam]]:
     """Every continuation of the beams by a token: those that go on, and those that end with it."""
     going, ended = [], []
-    for place, beam in enumerate(live):
-        masked = request.masked_after(beam.ids)
-        for token, share in enumerate(log_softmax(logits[place])):
+    for parent, beam in enumerate(live):
+        masked, ends = request.masked_after(beam.ids), _ends(beam.ids, request)
+        for token, share in enumerate(log_softmax(logits[parent])):
             if token in masked:
                 continue
             total = beam.log_probability + share
-            ids = (*beam.ids, token)
-            if token == request.end:
-                ended.append(Beam(beam.ids, total))
-            elif request.is_stopped(ids):
-                ended.append(Beam(ids[: -len(request.stop)], total))
+            if token in ends:
+                ended.append(Beam(ends[token], total, beam.drawn + 1))
             else:
-                going.append(Beam(ids, total, place))
+                going.append(Continuation(parent, token, total))
     return going, ended
+
+
+def _ends(drawn: Ids, request: Request) -> dict[int, Ids]:
+    """The tokens that end a text now, each with what is left of it."""
+    ends = {} if request.end is None else {request.end: drawn}
+    if request.is_near_stop(drawn):
+        ends[request.stop[-1]] = drawn[: len(drawn) + 1 - len(request.stop)]
+    return ends
 
 
 def log_softmax(logits: Sequence[float]) -> list[float]:

@@ -6,16 +6,16 @@ same for the same seed, however they are grouped. Without conditions text i is c
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from motegpt.errors import TriesExhausted
 from motegpt.rng import Lcg
-from motegpt.sampling.beam import likeliest_texts
-from motegpt.sampling.draw import generate_ids, texts_of
+from motegpt.sampling.beam import best_texts
+from motegpt.sampling.conditions import Conditions
+from motegpt.sampling.draw import generate_ids
 from motegpt.sampling.request import Request, request_of
-from motegpt.settings import shortened
+from motegpt.sampling.texts import texts_of
 
 if TYPE_CHECKING:
     from motegpt.config import SampleConfig
@@ -23,39 +23,6 @@ if TYPE_CHECKING:
     from motegpt.tokenizer import Tokenizer
 
 LARGEST_GROUP = 4096  # the first group is one text, and each is twice the one before, up to this
-
-
-@dataclass
-class Conditions:
-    """What a text must be, beyond what masks can see to.
-
-    suffix: it ends with this; unique: it has not come before; known: it is none of these, if any.
-    """
-
-    suffix: str = ""
-    unique: bool = False
-    known: Container[str] | None = None
-    _before: set[str] = field(default_factory=set)
-
-    def admit(self, text: str) -> bool:
-        """Whether a text qualifies; one that does has come from now on."""
-        if not text.endswith(self.suffix) or (self.unique and text in self._before):
-            return False
-        if self.known is not None and text in self.known:
-            return False
-        if self.unique:
-            self._before.add(text)
-        return True
-
-    def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self.suffix) or self.unique or self.known is not None
-
-    def __str__(self) -> str:
-        """suffix 'a', unique and novel"""
-        named = [f"suffix {shortened(self.suffix)}"] * bool(self.suffix) + ["unique"] * self.unique
-        named += ["novel"] * (self.known is not None)
-        return " and ".join(filter(None, [", ".join(named[:-1]), *named[-1:]]))
 
 
 def draw_texts(
@@ -66,12 +33,12 @@ def draw_texts(
     unique: bool = False,
     known: Container[str] | None = None,
 ) -> Iterator[list[str]]:
-    """settings.n texts in groups, each given out as soon as it is drawn; with beams the n likeliest, at once.
+    """settings.n texts in groups, each given out as soon as it is drawn; with beams the n best, at once.
 
     known: texts that may not come. PrefixError and SettingError are raised by the call itself, TriesExhausted
     after the last group when no more texts were found.
     """
-    conditions = Conditions(settings.suffix, unique, known)
+    conditions = Conditions.of(settings, unique, known)
     request = request_of(settings, tokenizer, engine.model.block_size)
     if settings.beams is not None:
         return _by_beams(engine, tokenizer, settings, conditions)
@@ -82,7 +49,7 @@ def _by_beams(
     engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, conditions: Conditions
 ) -> Iterator[list[str]]:
     wanted = min(settings.n, settings.beams or 1)
-    texts = likeliest_texts(engine, tokenizer, settings, conditions.admit)
+    texts = best_texts(engine, tokenizer, settings, conditions)
     yield texts
     if len(texts) < wanted:
         such = f" that qualify ({conditions})" if conditions else ""
@@ -104,15 +71,11 @@ def _by_chance(
     while found < settings.n:
         count = size if conditions else min(size, settings.n - found)
         rngs = [Lcg.stream(seed, i) for i in range(candidate, candidate + count)]
-        kept: list[str] = []
-        for text in texts_of(request, tokenizer, generate_ids(engine, request, rngs)):
-            if found + len(kept) == settings.n or failed == settings.tries:
-                break
-            if conditions.admit(text):
-                kept.append(text)
-                failed = 0
-            else:
-                failed += 1
+        drawn = generate_ids(engine, request, rngs)
+        kept = texts_of(request, tokenizer, drawn)
+        if conditions:
+            candidates = zip(kept, map(request.is_cut, drawn), strict=True)
+            kept, failed = _admitted(candidates, conditions, settings.n - found, failed, settings.tries)
         candidate, found, size = candidate + count, found + len(kept), min(2 * size, LARGEST_GROUP)
         yield kept
         if failed == settings.tries:
@@ -120,3 +83,22 @@ def _by_chance(
                 f"sample: {failed} texts in a row did not qualify ({conditions}); found {found} of "
                 f"{settings.n}; a larger `tries` looks longer"
             )
+
+
+def _admitted(
+    candidates: Iterable[tuple[str, bool]], conditions: Conditions, wanted: int, failed: int, tries: int
+) -> tuple[list[str], int]:
+    """The first `wanted` of some texts that qualify, and how many have failed in a row by then.
+
+    candidates: texts, each with whether it is cut. It ends early when `tries` in a row have failed.
+    """
+    kept: list[str] = []
+    for text, cut in candidates:
+        if len(kept) == wanted or failed == tries:
+            break
+        if conditions.admit(text, cut):
+            kept.append(text)
+            failed = 0
+        else:
+            failed += 1
+    return kept, failed

@@ -22,16 +22,20 @@ class SlidingContext:
         self._decoder, self._block_size = decoder, block_size
         self._start = self._length = 0
 
-    def logits(self, histories: Sequence[Sequence[int]], changed: bool = False) -> Sequence[Sequence[float]]:
+    def logits(
+        self, histories: Sequence[Sequence[int]], sources: Sequence[int] | None = None
+    ) -> Sequence[Sequence[float]]:
         """The logits (n, V) after n texts of one length, one token longer than the last time.
 
-        changed: they are other texts than the last time, not only longer.
+        sources: text i continues the text sources[i] of the last time; None: each continues its own.
         """
         length = len(histories[0])
         start = window_start(length, self._block_size)
-        if changed or start != self._start or self._length == 0:
+        if start != self._start or self._length == 0:
             self._decoder.reset()
             self._length = start
+        elif sources is not None and any(source != i for i, source in enumerate(sources)):
+            self._decoder.reorder(sources)
         for at in range(self._length, length):
             logits = self._decoder.feed([history[at] for history in histories])
         self._start, self._length = start, length

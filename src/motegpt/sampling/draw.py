@@ -1,4 +1,4 @@
-"""A request -> the ids of texts, by any engine; and ids -> text.
+"""A request -> the ids of texts, by any engine.
 
 The model sees at most block_size tokens. A text that goes on beyond that is continued from a window of its
 end: when the window is full it moves on, so that the last half of block_size tokens are in it, and fills up
@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 
 from motegpt.engines.base import BatchGenerator
 from motegpt.rng import Lcg
-from motegpt.sampling.beam import likeliest_texts
+from motegpt.sampling.beam import best_texts
+from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.filters import choose
 from motegpt.sampling.request import Request, request_of
+from motegpt.sampling.texts import texts_of
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig, SampleConfig
@@ -45,29 +47,26 @@ def generate_in_turn(
 ) -> list[str]:
     """settings.n texts, one after the other from one generator, as the reference programs draw them.
 
-    They are fewer where none that ends with the suffix came in settings.tries attempts, settings.beams is
-    less than n, or `interrupted()`, which is asked before each text.
+    They are fewer where none that qualifies came in settings.tries attempts, beams is less than n, or
+    `interrupted()`, which is asked before each text.
     """
+    conditions = Conditions.of(settings)
     if settings.beams is not None:
-        return likeliest_texts(engine, tokenizer, settings)
-    texts = []
-    for _ in range(settings.n):
-        attempts = (
-            generate(engine, tokenizer, settings, [rng])[0]
-            for _ in range(settings.tries)
-            if not interrupted()
-        )
-        text = next((text for text in attempts if text.endswith(settings.suffix)), None)
-        if text is None:
+        return best_texts(engine, tokenizer, settings, conditions)
+    request = request_of(settings, tokenizer, engine.model.block_size)
+    texts: list[str] = []
+    while len(texts) < settings.n:
+        for _ in range(settings.tries):
+            if interrupted():
+                return texts
+            drawn = generate_ids(engine, request, [rng])
+            (text,) = texts_of(request, tokenizer, drawn)
+            if conditions.admit(text, request.is_cut(drawn[0])):
+                texts.append(text)
+                break
+        else:
             break
-        texts.append(text)
     return texts
-
-
-def texts_of(request: Request, tokenizer: Tokenizer, drawn: Sequence[Sequence[int]]) -> list[str]:
-    """The texts of the ids drawn after the prompt."""
-    prefix = request.prefix
-    return [tokenizer.decode([*prefix, *ids]) for ids in drawn]
 
 
 def generate_ids(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:

@@ -1,12 +1,14 @@
 """Logits -> probabilities -> id, in the order that the package describes.
 
 Each step takes the logits of all V tokens as a list and gives such a list back, in double precision
-whatever the engine computes in; a token that is out has -inf.
+whatever the engine computes in; a token that is out has -inf. From finite logits every step is defined,
+whatever the settings. cpp/motegpt/filters.hpp is the same, operation by operation.
 """
 
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,17 +19,14 @@ if TYPE_CHECKING:
     from motegpt.sampling.request import Filters
 
 OUT = -math.inf
-
-
-def probabilities(logits: Sequence[float], temperature: float) -> list[float]:
-    """softmax(logits / temperature)."""
-    return softmax(heated(finite(logits), temperature))
+LARGEST = sys.float_info.max
+LOWEST = -708.0  # a token whose probability is less than e to this, relative to the likeliest, is out
 
 
 def distribution(
     logits: Sequence[float], filters: Filters, seen: Collection[int] = (), masked: Collection[int] = ()
 ) -> list[float]:
-    """The probability of every token, all filters applied; temperature must be above 0.
+    """The probability of every token, all filters applied; the temperature must be one that is random.
 
     seen: ids that the text has already; masked: ids that may not come next.
     """
@@ -65,11 +64,16 @@ def is_random(temperature: float) -> bool:
 
 
 def finite(logits: Sequence[float]) -> list[float]:
-    """The logits as a list; MotegptError if they are not finite."""
+    """The logits as a list; MotegptError if some are not finite."""
     x = [float(logit) for logit in logits]
-    if not math.isfinite(sum(x)):
-        raise MotegptError("sample: expected finite logits, got others; the model has diverged or is damaged")
+    if not all(map(math.isfinite, x)):
+        raise not_finite()
     return x
+
+
+def not_finite() -> MotegptError:
+    """The error for logits that are infinite or not numbers, whoever finds them."""
+    return MotegptError("sample: expected finite logits, got others; the model has diverged or is damaged")
 
 
 def likeliest(x: Sequence[float]) -> int:
@@ -78,12 +82,15 @@ def likeliest(x: Sequence[float]) -> int:
 
 
 def penalised(x: list[float], seen: Collection[int], penalty: float) -> list[float]:
-    """Step 1: logits of `seen` ids, divided if positive and multiplied if negative (Keskar et al., 2019)."""
+    """Step 1: logits of `seen` ids, divided if positive and multiplied if negative (Keskar et al., 2019).
+
+    A logit that leaves the range of numbers stops at its end.
+    """
     if penalty == 1.0 or not seen:
         return x
     x = list(x)
     for i in seen:
-        x[i] = x[i] / penalty if x[i] > 0.0 else x[i] * penalty
+        x[i] = min(x[i] / penalty, LARGEST) if x[i] > 0.0 else max(x[i] * penalty, -LARGEST)
     return x
 
 
@@ -98,9 +105,10 @@ def without(x: list[float], masked: Collection[int]) -> list[float]:
 
 
 def heated(x: list[float], temperature: float) -> list[float]:
-    """Step 3: (x - max x) / temperature; the largest is 0 from here on."""
-    highest = max(x)
-    return [(logit - highest) / temperature for logit in x]
+    """Step 3: (x - max x) / temperature; the largest is 0 from here on, and what is below LOWEST is out."""
+    highest, inverse = max(x), 1.0 / temperature
+    y = [(logit - highest) * inverse for logit in x]
+    return [logit if logit >= LOWEST else OUT for logit in y]
 
 
 def top_k(x: list[float], k: int) -> list[float]:

@@ -35,7 +35,9 @@ class Request:
 
     prompt: what the model is fed first, of which the last `text` ids are text; end: the id that ends a
     text, or None; least, most: ids to draw, without the end; masked: ids that are never drawn; stop:
-    ids that end a text when they have been drawn, and are taken off it again.
+    ids that end a text when they have been drawn, and are taken off it again. cut_at: `most`, if it is
+    what the block has room for and no wish of the user's, else None; marks: texts are to say whether they
+    are cut.
     """
 
     prompt: tuple[int, ...]
@@ -46,6 +48,8 @@ class Request:
     least: int = 0
     masked: frozenset[int] = frozenset()
     stop: tuple[int, ...] = ()
+    cut_at: int | None = None
+    marks: bool = False
 
     __repr__ = concise_repr
 
@@ -61,18 +65,22 @@ class Request:
         masked = set(self.masked)
         if len(drawn) < self.least and self.end is not None:
             masked.add(self.end)
-        if self.stop and len(drawn) + 1 - len(self.stop) < self.least and self._is_near_stop(drawn):
+        if len(drawn) + 1 - len(self.stop) < self.least and self.is_near_stop(drawn):
             masked.add(self.stop[-1])
         return masked
+
+    def is_cut(self, drawn: Sequence[int]) -> bool:
+        """Whether the end of the block ended what was drawn; it is shorter where the end or `stop` did."""
+        return len(drawn) == self.cut_at
 
     def is_stopped(self, drawn: Sequence[int]) -> bool:
         """Whether what was drawn ends with the text `stop`."""
         return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
 
-    def _is_near_stop(self, drawn: Sequence[int]) -> bool:
-        """Whether one more id would complete the text `stop`."""
+    def is_near_stop(self, drawn: Sequence[int]) -> bool:
+        """Whether one more id, the last of `stop`, would complete it."""
         missing = len(self.stop) - 1
-        return len(drawn) >= missing and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
+        return 0 <= missing <= len(drawn) and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
 
 
 def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
@@ -84,6 +92,9 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
         check_prefix(settings.prefix, tokenizer, block_size)
     room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
     least, most = _lengths(settings, len(prefix), room)
+    cut_at = room if _is_open(settings, len(prefix), room) else None
+    if settings.on_cut == "redraw":
+        _check_redraw(settings, tokenizer, least, cut_at)
     stop, _ = tokenizer.encode(settings.stop), tokenizer.encode(settings.suffix)
     masked, drawable = _masked(settings, tokenizer)
     if stop and drawable == set(stop) and len(drawable) == 1 and least >= len(stop):
@@ -99,7 +110,16 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
         min_p=settings.min_p,
     )
     return Request(
-        tuple(prompt), most, tokenizer.stop, filters, len(prefix), least, frozenset(masked), tuple(stop)
+        prompt=tuple(prompt),
+        most=most,
+        end=tokenizer.stop,
+        filters=filters,
+        text=len(prefix),
+        least=least,
+        masked=frozenset(masked),
+        stop=tuple(stop),
+        cut_at=cut_at,
+        marks=settings.on_cut == "mark",
     )
 
 
@@ -137,7 +157,10 @@ def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
                 f"{settings.max_length}"
             )
         most = min(most, settings.max_length - prefix)
-    least = max(settings.min_new_tokens, (settings.min_length or 0) - prefix)
+    shortest = settings.min_length
+    if shortest is None:
+        shortest = 0 if settings.beams is None else 1  # chance may end a text at once; no empty one is best
+    least = max(settings.min_new_tokens, shortest - prefix)
     if least > most:
         name = "min_new_tokens" if least == settings.min_new_tokens else "min_length"
         longest = most + (prefix if name == "min_length" else 0)
@@ -147,6 +170,27 @@ def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
             f"{getattr(settings, name)}{beyond}"
         )
     return least, most
+
+
+def _is_open(settings: SampleConfig, prefix: int, room: int) -> bool:
+    """Whether nothing but the block's room limits a text: no max_new_tokens, nor a max_length within it."""
+    return settings.max_new_tokens is None and (
+        settings.max_length is None or settings.max_length > prefix + room
+    )
+
+
+def _check_redraw(settings: SampleConfig, tokenizer: Tokenizer, least: int, cut_at: int | None) -> None:
+    """SettingError where every text would be cut, and drawn again without end."""
+    if tokenizer.stop is None and not settings.stop:
+        raise SettingError(
+            "on_cut: expected keep or mark, as the texts of a stream have no ends; try `on_cut='mark'`, or "
+            "a text to `stop` at"
+        )
+    if least == cut_at:
+        raise SettingError(
+            f"on_cut: expected texts that may be shorter than the block, or all would be drawn again, got at "
+            f"least {least} tokens; `max_new_tokens` goes on beyond the block"
+        )
 
 
 def _masked(settings: SampleConfig, tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
@@ -185,7 +229,7 @@ def _characters(tokenizer: Tokenizer) -> dict[int, str]:
 def _check_bytes(settings: SampleConfig) -> None:
     """Where tokens are bytes, masks can only say what one byte says."""
     for name in ("min_length", "max_length"):
-        if getattr(settings, name) is not None:
+        if getattr(settings, name):
             repair = name.replace("length", "new_tokens")
             raise SettingError(f"{name}: tokens are bytes here, not characters; expected {repair} instead")
     for name in ("allow", "forbid"):

@@ -2,7 +2,8 @@
 
 CSV has the columns text and logprob, every text in quotes; JSON lines are objects with the same names.
 The csv and json modules read them back as they were, whatever is in the texts. A log-probability is in
-nats; where the model could not have written the text it is -inf, in JSON null.
+nats; where the model could not have written the text it is -inf, in JSON null. Of marked texts there is a
+third column, cut, which says whether the end of the block cut the text off: 1 or 0, in JSON true or false.
 """
 
 from __future__ import annotations
@@ -11,23 +12,32 @@ import csv
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, TextIO
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar, TextIO, cast
 
-NAMES = ("text", "logprob")
+from motegpt.sampling.texts import MarkedText
 
 
 class Writer(ABC):
-    """What the sample command writes with. A group comes at a time, and is flushed."""
+    """What the sample command writes with. A group comes at a time, and is flushed.
+
+    marked: every text is a MarkedText, and its mark is written if the format has columns.
+    """
 
     wants_scores: ClassVar[bool]
 
-    def __init__(self, file: TextIO) -> None:
-        self._file = file
+    def __init__(self, file: TextIO, marked: bool = False) -> None:
+        self._file, self._marked = file, marked
+        self._names = ("text", "logprob", *(["cut"] if marked else []))
 
     @abstractmethod
     def write(self, texts: Sequence[str], log_probabilities: Sequence[float] = ()) -> None:
         """Some texts, each with its log-probability if the writer wants them."""
+
+    def _rows(self, texts: Sequence[str], log_probabilities: Sequence[float]) -> Iterator[tuple[Any, ...]]:
+        """What is known of each text, in the order of the names."""
+        for text, value in zip(texts, log_probabilities, strict=True):
+            yield (text, value, cast(MarkedText, text).cut) if self._marked else (text, value)
 
 
 class TextWriter(Writer):
@@ -45,13 +55,14 @@ class CsvWriter(Writer):
 
     wants_scores = True
 
-    def __init__(self, file: TextIO) -> None:
-        super().__init__(file)
-        self._rows = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
-        file.write(",".join(NAMES) + "\n")
+    def __init__(self, file: TextIO, marked: bool = False) -> None:
+        super().__init__(file, marked)
+        self._csv = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
+        file.write(",".join(self._names) + "\n")
 
     def write(self, texts: Sequence[str], log_probabilities: Sequence[float] = ()) -> None:
-        self._rows.writerows(zip(texts, log_probabilities, strict=True))
+        for text, value, *cut in self._rows(texts, log_probabilities):
+            self._csv.writerow((text, value, *map(int, cut)))
         self._file.flush()
 
 
@@ -61,9 +72,9 @@ class JsonLinesWriter(Writer):
     wants_scores = True
 
     def write(self, texts: Sequence[str], log_probabilities: Sequence[float] = ()) -> None:
-        for text, value in zip(texts, log_probabilities, strict=True):
-            row = dict(zip(NAMES, (text, value if math.isfinite(value) else None), strict=True))
-            self._file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        for text, value, *cut in self._rows(texts, log_probabilities):
+            row = zip(self._names, (text, value if math.isfinite(value) else None, *cut), strict=True)
+            self._file.write(json.dumps(dict(row), ensure_ascii=False) + "\n")
         self._file.flush()
 
 

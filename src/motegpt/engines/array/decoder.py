@@ -10,7 +10,7 @@ import numpy as np
 from motegpt.engines.array import ops
 from motegpt.engines.array.model import Weights, head_of
 from motegpt.engines.array.ops import Array
-from motegpt.engines.base import Decoder
+from motegpt.engines.base import Decoder, check_sources
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
@@ -27,6 +27,12 @@ class ArrayDecoder(Decoder):
 
     def reset(self) -> None:
         self._position = 0
+
+    def reorder(self, sources: Sequence[int]) -> None:
+        check_sources(sources, self._n)
+        seen = slice(0, self._position)
+        for cache in (self._keys, self._values):
+            cache[:, :, :, seen] = cache[:, sources, :, seen]
 
     def feed(self, ids: Sequence[int]) -> Sequence[Sequence[float]]:
         """ids (n,) -> logits (n, V)."""

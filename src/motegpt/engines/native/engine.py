@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 import motegpt.engines.native._core as _core
 from motegpt.batches import DocumentPlan, WindowPlan
-from motegpt.engines.base import Decoder, Engine, OptimizerState
+from motegpt.engines.base import Decoder, Engine, OptimizerState, check_sources
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
 from motegpt.processors import available_processors
+from motegpt.sampling.filters import not_finite
 from motegpt.schedule import adam_rates_of_chunk
 
 if TYPE_CHECKING:
@@ -93,27 +94,30 @@ class NativeEngine(Engine):
         return [float(loss) for loss in losses]
 
     def decoder(self, n: int) -> NativeDecoder:
-        return NativeDecoder(self._decoder_in_core(n))
+        return NativeDecoder(self._decoder_in_core(n), n)
 
     def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
         """As BatchGenerator has it: whole texts in one call."""
         states = np.array([rng.number for rng in rngs], np.uint64)
         decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), request.filters
-        ids, lengths, states = decoder.generate(
-            np.array(request.prompt, np.int32),
-            -1 if request.end is None else request.end,
-            filters.temperature,
-            states,
-            most=request.most,
-            least=request.least,
-            text=request.text,
-            stop=np.array(request.stop, np.int32),
-            masked=mask_of(request.masked, self.model.vocab_size),
-            repetition_penalty=filters.repetition_penalty,
-            top_k=min(filters.top_k or 0, self.model.vocab_size),
-            top_p=1.0 if filters.top_p is None else filters.top_p,
-            min_p=filters.min_p or 0.0,
-        )
+        try:
+            ids, lengths, states = decoder.generate(
+                np.array(request.prompt, np.int32),
+                -1 if request.end is None else request.end,
+                filters.temperature,
+                states,
+                most=request.most,
+                least=request.least,
+                text=request.text,
+                stop=np.array(request.stop, np.int32),
+                masked=mask_of(request.masked, self.model.vocab_size),
+                repetition_penalty=filters.repetition_penalty,
+                top_k=min(filters.top_k or 0, self.model.vocab_size),
+                top_p=1.0 if filters.top_p is None else filters.top_p,
+                min_p=filters.min_p or 0.0,
+            )
+        except FloatingPointError:
+            raise not_finite() from None
         for rng, state in zip(rngs, states.tolist(), strict=True):
             rng.number = state
         rows = ids[:, : lengths.max(initial=0)].tolist()
@@ -141,11 +145,15 @@ class NativeEngine(Engine):
 class NativeDecoder(Decoder):
     """The contract over the core's decoder."""
 
-    def __init__(self, decoder: _core.Decoder) -> None:
-        self._decoder = decoder
+    def __init__(self, decoder: _core.Decoder, n: int) -> None:
+        self._decoder, self._n = decoder, n
 
     def feed(self, ids: Sequence[int]) -> Array:  # type: ignore[override]
         return self._decoder.feed(np.array(ids, np.int32))
+
+    def reorder(self, sources: Sequence[int]) -> None:
+        check_sources(sources, self._n)
+        self._decoder.reorder(np.array(sources, np.int32))
 
     def reset(self) -> None:
         self._decoder.reset()

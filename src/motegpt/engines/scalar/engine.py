@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from motegpt.engines.base import Decoder, Engine, OptimizerState
+from motegpt.engines.base import Decoder, Engine, OptimizerState, check_sources
 from motegpt.engines.scalar.adam import adam_step, clip_gradient
 from motegpt.engines.scalar.graph import Node, backward, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Matrix, empty_cache, loss_of, position
@@ -142,6 +142,10 @@ class ScalarDecoder(Decoder):
     def reset(self) -> None:
         self._caches: list[Cache] = [empty_cache(self._model) for _ in range(self._n)]
         self._position = 0
+
+    def reorder(self, sources: Sequence[int]) -> None:
+        check_sources(sources, self._n)
+        self._caches = [[(keys[:], values[:]) for keys, values in self._caches[source]] for source in sources]
 
     def feed(self, ids: Sequence[int]) -> list[list[float]]:
         if self._position >= self._model.block_size:

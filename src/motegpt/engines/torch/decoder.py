@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from motegpt.engines.base import Decoder
+from motegpt.engines.base import Decoder, check_sources
 from motegpt.engines.torch.model import Layer, Transformer, merge_heads
 
 if TYPE_CHECKING:
@@ -20,13 +20,20 @@ class TorchDecoder(Decoder):
     """Keys and values of n sequences: two tensors (L, n, H, block_size, D)."""
 
     def __init__(self, network: Transformer, model: ModelConfig, n: int) -> None:
-        self._network, self._model = network, model
+        self._network, self._model, self._n = network, model, n
         shape = (2, model.n_layer, n, model.n_head, model.block_size, model.head_size)
         self._keys, self._values = torch.zeros(shape, dtype=network.wte.dtype, device=network.wte.device)
         self._position = 0
 
     def reset(self) -> None:
         self._position = 0
+
+    @torch.no_grad()
+    def reorder(self, sources: Sequence[int]) -> None:
+        check_sources(sources, self._n)
+        order, seen = torch.tensor(sources, device=self._keys.device), slice(0, self._position)
+        for cache in (self._keys, self._values):
+            cache[:, :, :, seen] = cache[:, order, :, seen]
 
     @torch.no_grad()
     def feed(self, ids: Sequence[int]) -> list[list[float]]:

@@ -57,6 +57,7 @@ def command(
 
     Filters act in this order: repetition_penalty, allowed and forbidden characters and lengths,
     temperature, top_k, top_p, min_p. The log-probability is the model's own, in nats, without any of them.
+    With --on-cut mark, csv and jsonl have a field cut as well.
 
     Example: motegpt sample runs/names -n 20 --temperature 0.8 --prefix an
     """
@@ -65,8 +66,9 @@ def command(
         raise UsageError(f"greedy: it is temperature 0, got --temperature {given['temperature']:g} as well")
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
+    marked = given.get("on_cut", model.config.sample.on_cut) == "mark"
     with _opened(output, overwrite) as file:
-        _write(groups, WRITERS[form or format_of(output)](file), model)
+        _write(groups, WRITERS[form or format_of(output)](file, marked), model)
 
 
 def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from motegpt.errors import UsageError
 from motegpt.inspection import attention, ids_of
-from motegpt.views.plots.canvas import INK, PALE, drawing, head, new_figure, symbol, titled
+from motegpt.views.plots.canvas import INK, PALE, drawing, head, new_figure, symbol, titled, turn_long
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -121,9 +121,10 @@ def _ticks(axes: Axes, labels: list[str], size: float, outer: tuple[bool, bool])
     fitting = max(1, int(size / LABELLED))
     every = 1 if len(labels) <= fitting else -(-2 * len(labels) // fitting)  # numbers take twice the room
     at = range(0, len(labels), every)
-    longest = max(map(len, labels))
     font = min(9.0, 72 * size / len(labels) * every * 0.8)
     axes.tick_params(length=0, pad=2, labelsize=max(font, 5.0), labelcolor=INK if every == 1 else PALE)
     texts = [labels[i] for i in at] if every == 1 else [f"{i}" for i in at]
-    axes.set_xticks(at, texts if outer[0] else [], rotation=90 if longest > 2 and every == 1 else 0)
+    axes.set_xticks(at, texts if outer[0] else [])
+    if every == 1:
+        turn_long(axes.get_xticklabels())
     axes.set_yticks(at, texts if outer[1] else [])

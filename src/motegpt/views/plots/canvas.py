@@ -1,14 +1,15 @@
 """What all pictures share: the style, symbols for characters, and saving.
 
 matplotlib's object-oriented interface alone, its settings changed only while a picture is drawn. The same
-picture is the same bytes: no dates, no random names.
+picture is the same bytes: no dates, no random names; on every machine, unless a text needs fonts of the
+machine (fonts.py).
 """
 
 from __future__ import annotations
 
 import logging
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -17,15 +18,16 @@ from typing import TYPE_CHECKING, Any
 from motegpt.errors import LibraryUnavailable
 from motegpt.libraries import needed_by
 from motegpt.views.output import check_new, ending_of, new_file
+from motegpt.views.plots.fonts import FONT, family_of, fit_fonts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 FORMATS = {".png": {"Software": "motegpt"}, ".svg": {"Creator": "motegpt", "Date": None}}
 DPI = 150
 HEAD = 44  # points that title and remark take
 INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
-FONT = "DejaVu Sans"  # comes with matplotlib, so every machine draws the same
 STYLE: dict[str, Any] = {
     "font.family": FONT,
     "font.size": 9.5,
@@ -104,6 +106,7 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
     """Write a PNG (dpi pixels an inch) or an SVG, by the name of the file; never over another unasked."""
     check_out(path, overwrite)
     suffix, data = path.suffix.lower(), BytesIO()
+    fit_fonts(figure)
     figure.draw_without_rendering()  # the layout settles in two passes, as labels move with their axes
     figure.savefig(data, format=suffix[1:], metadata=FORMATS[suffix], dpi=dpi)
     with new_file(path, overwrite, binary=True) as file:
@@ -111,15 +114,21 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
 
 
 def symbol(character: str) -> str:
-    """What stands for a token in a picture: a sign if it is not visible, U+4E2D where the font has none."""
+    """What stands for a token in a picture: a sign if it is not visible, U+4E2D where no font here has it."""
     if character in SYMBOLS:
         return SYMBOLS[character]
     if len(character) > 1:
         return character.strip("<>")
     category = unicodedata.category(character)
-    if category[0] in "CZ" or not _has_glyph(character):
+    if category[0] in "CZ" or family_of(character) is None:
         return f"U+{ord(character):04X}"
     return f"◌{character}" if category[0] == "M" else character
+
+
+def turn_long(labels: Iterable[Text]) -> None:
+    """Turn the labels of a horizontal axis that are wider than its cells; single signs stay upright."""
+    for label in labels:
+        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
 
 
 def titled(text: str) -> str:
@@ -128,11 +137,5 @@ def titled(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """A text whose every character the font can draw; spaces stay spaces."""
+    """A text whose every character some font can draw; spaces stay spaces."""
     return "".join(character if character == " " else symbol(character) for character in text)
-
-
-def _has_glyph(character: str) -> bool:
-    from matplotlib.font_manager import findfont, get_font
-
-    return get_font(findfont(FONT)).get_char_index(ord(character)) != 0

@@ -13,7 +13,17 @@ import numpy as np
 
 from motegpt.inspection import cosines, ids_of, principal_plane, residual_stream
 from motegpt.views.plots.attention import beginning, symbols_of
-from motegpt.views.plots.canvas import GRID, INK, PALE, drawing, head, new_figure, symbol, titled
+from motegpt.views.plots.canvas import (
+    GRID,
+    INK,
+    PALE,
+    drawing,
+    head,
+    new_figure,
+    symbol,
+    titled,
+    turn_long,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -113,7 +123,8 @@ def _heat(axes: Axes, vectors: Array, names: list[str], inches: float) -> Any:
         axes.set_xticks([])
         axes.set_yticks([])
         return image
-    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+    axes.set_xticks(range(len(names)), names)
+    turn_long(axes.get_xticklabels())
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, pad=2, labelsize=font, labelcolor=INK)
     return image

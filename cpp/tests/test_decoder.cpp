@@ -1,0 +1,117 @@
+// The decoder at every level that can run here: sequences that change places, and logits that are no numbers.
+#include <cmath>
+#include <cstring>
+#include <memory>
+
+#include "check.hpp"
+#include "motegpt/generation.hpp"
+
+namespace motegpt {
+namespace {
+
+template <class Real>
+std::unique_ptr<Decoder<Real>> make(const Level& level, const Shape& shape, const std::vector<Real>& w,
+                                    int64_t n) {
+  if constexpr (sizeof(Real) == 4) {
+    return std::unique_ptr<Decoder<Real>>(level.make_float_decoder(shape, w.data(), n));
+  } else {
+    return std::unique_ptr<Decoder<Real>>(level.make_double_decoder(shape, w.data(), n));
+  }
+}
+
+template <class Real>
+std::vector<Real> random_parameters(const Shape& shape) {
+  check::Random random(5);
+  std::vector<Real> w(size_t(shape.parameters()));
+  for (Real& value : w) value = Real(0.3 * random.normal());
+  return w;
+}
+
+/// n sequences that have been fed, and what was fed to them: a step is (n) tokens.
+template <class Real>
+struct Fed {
+  std::unique_ptr<Decoder<Real>> decoder;
+  std::vector<std::vector<int32_t>> steps;
+  std::vector<Real> logits;  // (n, V)
+
+  void feed(const std::vector<int32_t>& ids) {
+    steps.push_back(ids);
+    decoder->feed(ids.data(), logits.data());
+  }
+};
+
+/// After any change of places the logits are bit by bit those of a decoder that was fed what it now holds.
+template <class Real>
+void test_reorder(const Level& level, const Shape& shape, int n) {
+  const std::vector<Real> w = random_parameters<Real>(shape);
+  const size_t size = size_t(n) * size_t(shape.vocab_size);
+  Fed<Real> one{make(level, shape, w, n), {}, std::vector<Real>(size)};
+  check::Random random{uint64_t(n)};
+  const auto below = [&](int bound) {
+    std::vector<int32_t> numbers(static_cast<size_t>(n));
+    for (int32_t& number : numbers) number = random.below(bound);
+    return numbers;
+  };
+  for (int at = 0; at < shape.block_size; ++at) {
+    const std::vector<int32_t> sources = below(n);
+    one.decoder->reorder(sources.data());
+    for (auto& step : one.steps) {
+      const auto before = step;
+      for (size_t i = 0; i < step.size(); ++i) step[i] = before[size_t(sources[i])];
+    }
+    one.feed(below(shape.vocab_size));
+    Fed<Real> anew{make(level, shape, w, n), {}, std::vector<Real>(size)};
+    for (const auto& step : one.steps) anew.feed(step);
+    check::that(std::memcmp(one.logits.data(), anew.logits.data(), size * sizeof(Real)) == 0,
+                std::string(level.name) + ": reordered is fed anew");
+  }
+}
+
+/// A broken embedding matters to the sequences that are fed it, not to the columns beside them, which are fed
+/// token 0 when the window has moved.
+template <class Real>
+void test_not_finite(const Level& level, const Shape& shape) {
+  std::vector<Real> w = random_parameters<Real>(shape);
+  w[0] = Real(NAN);  // of token 0, which is never drawn
+  std::vector<uint8_t> masked(size_t(shape.vocab_size), 0);
+  masked[0] = 1;
+  const int most = shape.block_size + 2;
+  std::vector<int32_t> ids(static_cast<size_t>(most));
+  auto decoder = make(level, shape, w, 1);
+  for (const double temperature : {0.0, 1.0}) {
+    for (const int32_t prompt : {0, 1}) {
+      const Filters filters{temperature, 1, 0, 1, 0};
+      const Request request{&prompt, 1, 0, 0, most, -1, nullptr, 0, masked.data(), filters};
+      uint64_t state = 1;
+      int64_t length;
+      const bool finite = decoder->generate(request, 1, &state, ids.data(), &length);
+      check::that(finite == (prompt == 1 && !shape.tied), std::string(level.name) + ": finite logits");
+    }
+  }
+}
+
+template <class Real>
+void test_level(const Level& level) {
+  const Shape shapes[] = {
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, squared, eps
+      {27, 16, 1, 16, 4, false, true, false, 1e-5},
+      {11, 5, 3, 6, 2, true, false, true, 1e-5},
+  };
+  for (const Shape& shape : shapes) {
+    for (const int n : {1, 2, 15, 16, 17, 65, 130}) test_reorder<Real>(level, shape, n);
+    test_not_finite<Real>(level, shape);
+  }
+}
+
+}  // namespace
+}  // namespace motegpt
+
+int main() {
+  motegpt::Level levels[4];
+  const int count = motegpt::usable_levels(levels);
+  for (int i = 0; i < count; ++i) {
+    motegpt::test_level<float>(levels[i]);
+    motegpt::test_level<double>(levels[i]);
+  }
+  return check::verdict("decoder");
+}

@@ -1,0 +1,69 @@
+"""Which font draws a character: the one that comes with matplotlib, else an installed one that has it.
+
+The first draws the same on every machine. Others are looked for only where a text has a character that it
+lacks, since the fonts of a machine must be opened one by one to see what they have.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+FONT = "DejaVu Sans"
+BOXES = "LastResort"  # fonts of boxes for every character there is
+
+
+def family_of(character: str) -> str | None:
+    """The family of fonts that draws a character; None if no font here has it."""
+    if _has(FONT, character):
+        return FONT
+    return _installed_family_of(character)
+
+
+def fit_fonts(figure: Figure) -> None:
+    """Give every text of a figure the families that its characters need, behind the usual one."""
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        families = dict.fromkeys(map(family_of, text.get_text()))
+        others = [family for family in families if family not in (FONT, None)]
+        if others:
+            text.set_fontfamily([FONT, *others])
+
+
+@cache
+def _installed_family_of(character: str) -> str | None:
+    return next((family for family in _installed() if _has(family, character)), None)
+
+
+@cache
+def _installed() -> list[str]:
+    """All families, those without serifs first, as the usual one has none."""
+    from matplotlib.font_manager import findSystemFonts, fontManager
+
+    known = {font.fname for font in fontManager.ttflist}
+    for path in set(findSystemFonts()) - known:  # matplotlib remembers those of the day it was first used
+        with suppress(Exception):  # whatever is wrong with a font, there are others
+            fontManager.addfont(path)
+    families = {font.name for font in fontManager.ttflist if BOXES not in font.name.replace(" ", "")}
+    return sorted(families, key=lambda family: ("Sans" not in family, family))
+
+
+def _has(family: str, character: str) -> bool:
+    return ord(character) in _characters(family)
+
+
+@cache
+def _characters(family: str) -> frozenset[int]:
+    """The code points that a family can draw at any size; none if its font cannot be read."""
+    from matplotlib.font_manager import FontProperties, findfont, get_font
+
+    try:
+        font = get_font(findfont(FontProperties(family=[family]), fallback_to_default=False))
+    except (OSError, RuntimeError, ValueError):
+        return frozenset()
+    return frozenset(font.get_charmap() if font.scalable else ())
