@@ -198,7 +198,7 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
         (["--engine", "abacus"], "abacus"),
         (["--stesp", "3"], "--steps"),
         (["--steps", "three"], "three"),
-        (["a", "b"], "unexpected extra argument"),
+        (["a", "b"], "a: no such file"),
         (["--config", "none.toml"], "none.toml"),
         (["--resume", "nowhere"], "no such run folder"),
         (["--resume", "nowhere", "--preset", "zeroclaw"], "leave out --out and --preset"),

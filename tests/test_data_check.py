@@ -225,7 +225,7 @@ def test_json_has_everything(motegpt, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "said"),
-    [(["none.txt"], "motegpt data fetch names"), (["--block-size", 0], "block_size"), ([""], "empty one")],
+    [(["none.txt"], "motegpt data fetch names"), (["--block-size", 0], "block_size"), ([""], "a path")],
     ids=str,
 )
 def test_wrong_use_is_one_line(motegpt, words, said):

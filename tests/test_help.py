@@ -55,7 +55,7 @@ def test_help_has_an_example_that_parses_and_fits(motegpt, monkeypatch, words):
 
 
 def test_an_example_that_is_wrong_would_be_found():
-    for words, rest in ((["train"], ["--stesp", "3"]), (["score"], []), (["data", "check"], ["a", "b"])):
+    for words, rest in ((["train"], ["--stesp", "3"]), (["score"], []), (["data", "fetch"], ["a", "b"])):
         with pytest.raises(click.UsageError):
             resolved(words).make_context("example", rest, parent=CONTEXT)
 

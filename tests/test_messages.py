@@ -9,7 +9,7 @@ import click
 import pytest
 
 from motegpt import GPT
-from motegpt.config import SECTIONS
+from motegpt.config import REQUESTS
 from motegpt.settings import kinds
 from motegpt.views.cli import COMMANDS, cli
 from motegpt.views.text import IN_BACKTICKS, POSITIONAL, with_flags
@@ -17,13 +17,13 @@ from motegpt.views.text import IN_BACKTICKS, POSITIONAL, with_flags
 SOURCE = Path(__file__).parents[1] / "src" / "motegpt"
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 OTHER_PROGRAMS = re.compile("--nproc-per-node|--always|--dirty")  # torchrun's, git's
-PRINTED_BY_A_COMMAND = {"data_check.py", "suspicious.py"}  # no errors: what `motegpt data check` advises
+PRINTED_BY_A_COMMAND = {"data_check.py", "lint.py"}  # no errors: what `motegpt data check` advises
 ARGUMENTS = {
     name
     for method in (GPT.train, GPT.training, GPT.load, GPT.generate, GPT.score, GPT.evaluate, GPT.save)
     for name in inspect.signature(method).parameters
 }
-SETTINGS = {name for section in SECTIONS.values() for name in kinds(section)}
+SETTINGS = {name for section in REQUESTS.values() for name in kinds(section)}
 
 
 def texts_of(tree):

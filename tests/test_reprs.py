@@ -37,7 +37,8 @@ def test_what_is_shown(training):
         f"Score(text='anna', log_probability={score.log_probability:.6g}, "
         f"bits_per_character={score.bits_per_character:.6g})"
     )
-    assert repr(record) == f"StepRecord(step=1, loss={record.loss:.6g}, lr=0.01, tokens=5)"
+    loss = f"{record.loss:.6g}"
+    assert repr(record) == f"StepRecord(step=1, loss={loss}, mean_loss={loss}, lr=0.01, tokens=5)"
     assert repr(model.tokenizer) == "Tokenizer(characters='ahn', framing='bos')"
     assert repr(model.config.model).startswith("ModelConfig(vocab_size=4, n_layer=1, n_embd=16, n_head=4, ")
     assert repr(model.config.sample) == "SampleConfig(n=20, temperature=0.5)"

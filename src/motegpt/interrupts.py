@@ -34,12 +34,12 @@ def take_over(handler: Callable[[int, FrameType | None], object]) -> None:
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler: raise KeyboardInterrupt; in an import, which may swallow an exception, end the process."""
+    """A handler: raise KeyboardInterrupt(number); in an import, which may swallow it, end the process."""
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             leave(number, frame)
         frame = frame.f_back
-    raise KeyboardInterrupt
+    raise KeyboardInterrupt(number)
 
 
 def leave(number: int = 0, frame: FrameType | None = None) -> None:
@@ -89,7 +89,7 @@ class Noted:
         return self.first is not None
 
     def note(self, number: int = signal.SIGINT) -> None:
-        """Count an interrupt, also one that came in another way."""
+        """Count a signal, also one that came as a KeyboardInterrupt: note(*error.args)."""
         self.first = number
 
     def __enter__(self) -> Self:

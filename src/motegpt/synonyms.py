@@ -21,7 +21,7 @@ NAMES = {
     "deduplicate": "dedup drop_duplicates",
     "val_fraction": "validation_split validation_fraction val_split val_size test_size",
     "epochs": "num_epochs n_epochs max_epochs num_train_epochs",
-    "steps": "epochs iterations iters max_iters max_iter n_iter num_iterations num_steps train_steps",
+    "steps": "iterations iters max_iters max_iter n_iter num_iterations num_steps train_steps",
     "batch_size": "batch minibatch train_batch_size per_device_train_batch_size",
     "seed": "random_seed random_state",
     "lr": "learning_rate max_lr",
@@ -92,7 +92,7 @@ def key(name: str) -> str:
 
 
 def _chain(name: str) -> Iterator[str]:
-    """The name, the own names it stands for, and theirs: num_epochs, epochs, steps."""
+    """The name, the own names it stands for, and theirs: init_from, resume, train."""
     yield name
     for own, others in NAMES.items():
         if key(name) in map(key, others.split()):

@@ -136,10 +136,10 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
                 records += chunk.records if trainer.folder is None else ()
                 with unread():
                     report.show(chunk)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         if noted.is_torn:
             raise
-        noted.note()  # it came between two chunks
+        noted.note(*interrupt.args)  # it came between two chunks
     with unread():
         finish(trainer, report, records, noted)
     why = trainer.why_diverged()
