@@ -14,12 +14,13 @@ from functools import cached_property
 from itertools import chain, compress, pairwise
 from typing import Literal, overload
 
-from motegpt.config import ReadConfig
+from motegpt.config import ReadConfig, SampleConfig
 from motegpt.errors import DataError
 from motegpt.formats.base import whole
 from motegpt.settings import has_surrogate, shortened
 
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
+FRAGMENTS = ("prefix", "suffix", "stop", "allow", "forbid")  # settings of sampling that are parts of texts
 PIECE = 2**20  # bytes that are decoded at a time
 END = "\0"  # follows each document; none contains it
 
@@ -147,6 +148,11 @@ def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
         return texts
     form = FORMS[reading.normalise]
     return (unicodedata.normalize(form, text) for text in texts)
+
+
+def sample_as_learned(sample: SampleConfig, reading: ReadConfig) -> SampleConfig:
+    """The settings of sampling with their texts by the rules of the training texts."""
+    return sample.replace(**{name: as_fragment(getattr(sample, name), reading) for name in FRAGMENTS})
 
 
 def as_fragment(text: str, reading: ReadConfig) -> str:

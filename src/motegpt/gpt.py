@@ -14,6 +14,7 @@ from motegpt.begin import AnyPath, Documents, begin
 from motegpt.checkpoint import RunFolder
 from motegpt.concise import concise
 from motegpt.config import REQUESTS, SampleConfig
+from motegpt.documents import as_document, sample_as_learned
 from motegpt.errors import (
     DataError,
     MotegptError,
@@ -234,6 +235,7 @@ class GPT:
         _check_names(settings, kinds(SampleConfig), self.samples)
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
+        sample = sample_as_learned(sample, self.config.data)
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
             raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
         root = secrets.randbits(64) if seed is None else checked_seed(seed)
@@ -259,12 +261,13 @@ class GPT:
         return known_documents(self.config) if self._documents is None else self._documents
 
     def score(self, texts: Iterable[str]) -> list[Score]:
-        """How likely the model finds each text: log-probability in nats, and bits a character.
+        """How likely the model finds each text: log-probability in nats, and bits per character.
 
         Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
-        with a character that the model never saw has probability zero.
+        with a character that the model never saw has probability zero. Texts are brought into the form of
+        the training texts first: stripped, and normalized if those were.
         """
-        found = strings("score", texts)
+        found = [as_document(text, self.config.data) for text in strings("score", texts)]
         with self._lock:
             return score_texts(self.engine, self.tokenizer, found)
 
@@ -273,7 +276,7 @@ class GPT:
 
         Beside uniform, unigram, bigram and trigram predictors, if the training data can be read again.
         """
-        docs = strings("evaluate", docs)
+        docs = [as_document(text, self.config.data) for text in strings("evaluate", docs)]
         try:
             known = self._known_documents()
             learned: Sequence[str] = split(known, self.config.data, self.config.train.seed)[0]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
+from motegpt.documents import sample_as_learned
 from motegpt.settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -42,6 +43,10 @@ class RunConfig(Settings):
     train: TrainConfig = setting("The section [train].")
     sample: SampleConfig = setting("The section [sample].")
     source: Source = setting("The data it learns from.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "sample", sample_as_learned(self.sample, self.data))
 
 
 @dataclass(frozen=True, kw_only=True)

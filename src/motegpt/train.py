@@ -384,7 +384,6 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
-    request_of(sample, tokenizer, model.block_size)
     path, *others = corpus.paths or (None,)
     source = Source(
         kind=corpus.kind,
@@ -394,6 +393,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
         documents=len(corpus.documents),
     )
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
+    request_of(config.sample, tokenizer, model.block_size)
     trainer, rng = _assemble(config, tokenizer, corpus, epochs)
     trainer.engine.load(initialise(model, rng))
     return trainer

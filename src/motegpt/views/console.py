@@ -16,7 +16,7 @@ from motegpt.losses import Mean
 from motegpt.parameters import parameter_count
 from motegpt.presets import reference_of
 from motegpt.views.streams import unread
-from motegpt.views.text import short_number, with_flags
+from motegpt.views.text import one_line, short_number, with_flags
 from motegpt.views.utilisation import utilisation
 
 if TYPE_CHECKING:
@@ -99,9 +99,11 @@ def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
     return f"step {number:4d} / {train.steps:4d} | loss {loss:.4f}{judged}"
 
 
-def sample_lines(samples: Sequence[str]) -> list[str]:
-    """The samples, numbered."""
-    return [f"sample {i:2d}: {text}" for i, text in enumerate(samples, 1)]
+def sample_lines(samples: Sequence[str], trainer: Trainer) -> list[str]:
+    """The samples, numbered, each in one line unless they are parts of a long text."""
+    is_list = trainer.config.data.format != "stream"
+    shown = map(one_line, samples) if is_list else samples
+    return [f"sample {i:2d}: {text}" for i, text in enumerate(shown, 1)]
 
 
 class Report:
@@ -126,7 +128,7 @@ class Report:
 
     def show_samples(self, samples: Sequence[str]) -> None:
         """What the model generates at the end of the training; not while the report is entered."""
-        for line in sample_lines(samples):
+        for line in sample_lines(samples, self.trainer):
             say(line)
 
     def end(self, interrupted: bool) -> None:
@@ -169,7 +171,7 @@ class PlainReport(Report):
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.samples is not None:
-            lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples)
+            lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples, self.trainer)
         return lines
 
     def show_samples(self, samples: Sequence[str]) -> None:

@@ -32,6 +32,15 @@ def visible(text: str, encoding: str = "utf-8") -> str:
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
+def one_line(text: str) -> str:
+    r"""A text with its newlines as escapes, to be one line of many.
+
+    >>> one_line("a\nb")
+    'a\\nb'
+    """
+    return text.replace("\n", r"\n")
+
+
 def columns(text: str) -> int:
     """How many columns of a terminal a text takes."""
     from rich.cells import cell_len

@@ -16,18 +16,20 @@ from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar, TextIO, cast
 
 from motegpt.sampling.texts import MarkedText
+from motegpt.views.text import one_line
 
 
 class Writer(ABC):
     """What the sample command writes with. A group comes at a time, and is flushed.
 
-    marked: every text is a MarkedText, and its mark is written if the format has columns.
+    marked: every text is a MarkedText, and its mark is written if the format has columns. in_lines: a writer
+    of lines keeps each text in one of its own.
     """
 
     wants_scores: ClassVar[bool]
 
-    def __init__(self, file: TextIO, marked: bool = False) -> None:
-        self._file, self._marked = file, marked
+    def __init__(self, file: TextIO, marked: bool = False, in_lines: bool = True) -> None:
+        self._file, self._marked, self._in_lines = file, marked, in_lines
         self._names = ("text", "logprob", *(["cut"] if marked else []))
 
     @abstractmethod
@@ -41,12 +43,13 @@ class Writer(ABC):
 
 
 class TextWriter(Writer):
-    """A line a text."""
+    """One line per text; of a stream's texts the lines that they have."""
 
     wants_scores = False
 
     def write(self, texts: Sequence[str], log_probabilities: Sequence[float] = ()) -> None:
-        self._file.writelines(f"{text}\n" for text in texts)
+        lines = map(one_line, texts) if self._in_lines else texts
+        self._file.writelines(f"{line}\n" for line in lines)
         self._file.flush()
 
 
@@ -55,8 +58,8 @@ class CsvWriter(Writer):
 
     wants_scores = True
 
-    def __init__(self, file: TextIO, marked: bool = False) -> None:
-        super().__init__(file, marked)
+    def __init__(self, file: TextIO, marked: bool = False, in_lines: bool = True) -> None:
+        super().__init__(file, marked, in_lines)
         self._csv = csv.writer(file, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
         file.write(",".join(self._names) + "\n")
 

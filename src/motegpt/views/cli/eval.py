@@ -10,7 +10,7 @@ import click
 
 from motegpt.errors import DataError
 from motegpt.settings import shortened
-from motegpt.views.cli.options import SEED, model_options
+from motegpt.views.cli.options import SEED, given_settings, model_options, named_flags, paths_given
 from motegpt.views.console import remark, say
 
 if TYPE_CHECKING:
@@ -19,13 +19,15 @@ if TYPE_CHECKING:
     from motegpt.novelty import Novelty
 
 EXAMPLES = 3
+READ_AS = ("format", "column", "header", "delimiter", "encoding")
 TRAINING = "the training data"
 
 
 @click.command()
 @click.argument("run")
-@click.argument("data", required=False)
+@click.argument("data", nargs=-1)
 @model_options
+@named_flags(READ_AS)
 @click.option(
     "--samples",
     type=click.IntRange(min=0),
@@ -38,30 +40,37 @@ TRAINING = "the training data"
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(
     run: str,
-    data: str | None,
+    data: tuple[str, ...],
     engine: str | None,
     checkpoint: str | None,
     samples: int,
     seed: int,
     training: str | None,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Judge the model in the folder RUN by DATA, beside predictors that only count.
 
-    Without DATA by what was held out when it was trained. Losses are means over all tokens of whole
-    documents; a document's end counts as one character.
+    DATA are files or folders, read as the training data were, but as UTF-8; without them it is what was held
+    out when the model was trained. Losses are means over all tokens of whole documents; a document's end
+    counts as one character.
 
     Example: motegpt eval runs/names
     """
-    from motegpt.corpus import read_corpus
+    from motegpt.corpus import name_of, read_corpus
     from motegpt.evaluate import evaluate
     from motegpt.gpt import GPT
 
     model = GPT.load(run, engine, checkpoint)
     learned, held_out = _sides(model, training)
-    if data is not None:
-        judged: Sequence[str] = read_corpus(data, model.config.data).documents
-        what = data
+    paths = paths_given(data)
+    if paths is not None:
+        reading = model.config.data.replace(**{"encoding": None, **given_settings(flags)})
+        corpus = read_corpus(paths, reading)
+        judged: Sequence[str] = corpus.documents
+        what = name_of(paths)
+        for assumed in corpus.assumed:
+            remark(assumed)
     elif held_out:
         judged, what = held_out, "the held-out data"
     elif learned:

@@ -67,8 +67,9 @@ def command(
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
     marked = given.get("on_cut", model.config.sample.on_cut) == "mark"
+    in_lines = model.config.data.format != "stream"
     with _opened(output, overwrite) as file:
-        _write(groups, WRITERS[form or format_of(output)](file, marked), model)
+        _write(groups, WRITERS[form or format_of(output)](file, marked, in_lines), model)
 
 
 def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:

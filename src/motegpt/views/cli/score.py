@@ -13,8 +13,10 @@ import click
 
 from motegpt.errors import DataError, UsageError
 from motegpt.settings import has_surrogate, shortened
+from motegpt.tokenizer import named
 from motegpt.views.cli.options import model_options
 from motegpt.views.console import remark, say
+from motegpt.views.text import one_line
 
 if TYPE_CHECKING:
     from motegpt.evaluate import Score
@@ -38,16 +40,15 @@ def command(
 
     Example: motegpt score runs/names emma - < more.txt
     """
-    from motegpt.evaluate import score_texts
     from motegpt.gpt import GPT
 
     model = GPT.load(run, engine, checkpoint)
     lines = _lines(texts)
     while some := list(islice(lines, TOGETHER)):
-        for score in score_texts(model.engine, model.tokenizer, some):
+        for score in model.score(some):
             unknown = model.tokenizer.unknown(score.text)
             if unknown:
-                remark(f"{shortened(score.text)}: the model never saw {shortened(unknown)}")
+                remark(f"{shortened(score.text)}: the model never saw {named(unknown)}")
             say(_as_json(score, unknown) if as_json else _as_line(score))
 
 
@@ -70,7 +71,7 @@ def _lines(texts: tuple[str, ...]) -> Iterator[str]:
 
 
 def _as_line(score: Score) -> str:
-    return f"{score.log_probability:.4f}\t{score.bits_per_character:.4f}\t{score.text}"
+    return f"{score.log_probability:.4f}\t{score.bits_per_character:.4f}\t{one_line(score.text)}"
 
 
 def _as_json(score: Score, unknown: str) -> str:
