@@ -26,6 +26,10 @@ LARGEST_STEPS = 2**42  # with LARGEST_SIZE of batch, what 64 bits count
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
 
+Activation = Literal["relu", "squared_relu"]
+LossMean = Literal["documents", "tokens"]
+Cut = Literal["targets", "tokens"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
@@ -38,7 +42,7 @@ class ModelConfig(Settings):
     block_size: int = setting(
         "Longest sequence of positions the model sees.", at_least=2, at_most=LARGEST_SIZE
     )
-    activation: Literal["relu", "squared_relu"] = setting("Non-linearity of the MLP.")
+    activation: Activation = setting("Non-linearity of the MLP.")
     tied: bool = setting("Use the token embedding as the output head too.")
     embedding_norm: bool = setting("Apply RMSNorm right after the embedding.")
     norm_eps: float = setting("Added to the mean square inside RMSNorm's root.", above=0)
@@ -106,9 +110,7 @@ class DataConfig(ReadConfig):
     framing: Literal["bos", "bos_eos", "none"] = setting(
         "Special tokens: one BOS at both ends, or BOS before and EOS after; a stream always has none."
     )
-    cut: Literal["targets", "tokens"] = setting(
-        "What of a long document fits block_size: its targets, or all its tokens."
-    )
+    cut: Cut = setting("What of a long document fits block_size: its targets, or all its tokens.")
     shuffle: bool = setting("Shuffle the documents once, before training.")
     val_fraction: float = setting(
         "Hold out this part of the data to be judged by; duplicates stay on one side.",
@@ -133,7 +135,7 @@ class TrainConfig(Settings):
 
     steps: int = setting("Number of optimiser steps.", at_least=1)
     batch_size: int = setting("Documents a step.", at_least=1, at_most=LARGEST_SIZE)
-    loss_mean: Literal["documents", "tokens"] = setting(
+    loss_mean: LossMean = setting(
         "Mean over documents of each one's mean loss, or over all tokens of the batch.", default="documents"
     )
     seed: int = setting("Seed of the order, the weights and the samples.", at_least=0, below=2**64)
