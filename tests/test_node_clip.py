@@ -1,7 +1,10 @@
 """The automatic differentiation of Oxidized-GPT (`clip_node`): its rules, on every engine."""
 
+import numpy as np
 import pytest
 
+from motegpt.engines.array import node_clip as array
+from motegpt.engines.array import ops
 from motegpt.engines.scalar.graph import Node, dot, dot_of_products, leaves
 from motegpt.engines.scalar.node_clip import NodeClip
 
@@ -24,3 +27,27 @@ class TestScalar:
             NodeClip(2.0).backward(product * product)
             gradients.append([node.grad for node in xs + ys])
         assert gradients[0] == gradients[1] == [-6.0, -0.5, 14.0, -2.0, 4.0, -1.0]
+
+
+class TestArray:
+    def test_where_nothing_is_clipped_it_is_the_textbook(self):
+        chance = np.random.default_rng(1)
+        logits, targets, weights = (
+            chance.standard_normal((4, 5)),
+            np.array([0, 4, 2, 2]),
+            np.array([2, 1, 0, 1.0]),
+        )
+        back = array.NodeClip(1e30)
+        loss, p = back.cross_entropy(logits, targets, weights)
+        assert loss == pytest.approx(ops.cross_entropy(logits, targets, weights)[0], rel=1e-14)
+        expected = ops.cross_entropy_backward(p, targets, weights)
+        np.testing.assert_allclose(back.cross_entropy_backward(p, targets, weights), expected, atol=1e-15)
+
+    def test_it_bounds_a_confident_mistake(self):
+        logits, targets, weights = np.array([[20.0, 0.0]]), np.array([1]), np.array([1.0])
+        back = array.NodeClip(10.0)
+        p = back.cross_entropy(logits, targets, weights)[1]
+        clipped = back.cross_entropy_backward(p, targets, weights)
+        assert np.abs(clipped).max() < 1e-6  # -1/p = -4.9e8 was cut to -10
+        textbook = ops.cross_entropy_backward(p, targets, weights)
+        assert np.abs(textbook).max() == pytest.approx(1.0)
