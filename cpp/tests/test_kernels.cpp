@@ -1,5 +1,6 @@
 // Every kernel of one processor level against its naive twin, in both precisions, at sizes on either
 // side of the vector width. Compiled once per level.
+#include "attention_case.hpp"
 #include "buffers.hpp"
 #include "motegpt/activation.hpp"
 #include "motegpt/attention.hpp"
@@ -91,11 +92,6 @@ void test_rmsnorm(Random& random, int N, int C) {
   const double allowed = C == 1 ? 1e5 * tolerance<Real> : tolerance<Real>;
   check::near_rows<Real>(dx, row, naive::rmsnorm_backward(N, C, eps, dy, x), N, C, allowed,
                          "rmsnorm_backward");
-  Buffer<Real> by_node(N * row);
-  std::fill(by_node.get(), by_node + N * row, Real(0));
-  rmsnorm_backward_by_node<Real>(N, C, doutput, y, r, by_node, true, {Real(1e30)});
-  check::near_rows<Real>(by_node, row, naive::rmsnorm_backward(N, C, eps, dy, x), N, C, allowed,
-                         "rmsnorm_backward_by_node");
 }
 
 template <class Real, bool Squared>
@@ -123,81 +119,22 @@ void test_cross_entropy(Random& random, int N, int V) {
   Buffer<Real> inverse(padded<Real>(N)), target(padded<Real>(N));
   const LossTape<Real> tape{inverse, target};
   Rowwise<Real> counts(weights, 1, N);
-  for (const bool by_node : {false, true}) {
-    Rowwise<Real> x(logits, N, V);
-    const double loss = cross_entropy<Real>(N, V, x, targets.data(), counts, tape, by_node);
-    check::near(loss, expected.loss, N, tolerance<Real>, "cross_entropy");
-    if (by_node) {
-      cross_entropy_backward_by_node<Real>(N, V, x, targets.data(), counts, tape, {Real(1e30)});
-    } else {
-      cross_entropy_backward<Real>(N, V, x, targets.data(), counts, tape);
-    }
-    check::near_rows<Real>(x, padded<Real>(V), expected.dlogits, N, V, tolerance<Real>,
-                           "cross_entropy_backward");
-  }
+  Rowwise<Real> x(logits, N, V);
+  check::near(cross_entropy<Real>(N, V, x, targets.data(), counts, tape), expected.loss, N, tolerance<Real>,
+              "cross_entropy");
+  cross_entropy_backward<Real>(N, V, x, targets.data(), counts, tape);
+  check::near_rows<Real>(x, padded<Real>(V), expected.dlogits, N, V, tolerance<Real>,
+                         "cross_entropy_backward");
 }
-
-/// q, k, v and dy of H heads of D channels, side by side as in a row of the model.
-template <class Real>
-struct AttentionCase {
-  int T, D, H;
-  std::vector<Array> q, k, v, dy;  // per head (T, D)
-
-  static AttentionCase make(Random& random, int T, int D, int H) {
-    AttentionCase made{T, D, H, {}, {}, {}, {}};
-    for (std::vector<Array>* part : {&made.q, &made.k, &made.v, &made.dy}) {
-      for (int h = 0; h < H; ++h) part->push_back(rounded<Real>(random.normals(size_t(T * D))));
-    }
-    return made;
-  }
-
-  /// Puts head h of x at channel `at` of rows of `row` numbers.
-  void place(const std::vector<Array>& x, Index at, Index row, Real* out) const {
-    for (int h = 0; h < H; ++h) {
-      for (int t = 0; t < T; ++t) {
-        for (int d = 0; d < D; ++d) out[t * row + at + h * D + d] = Real(x[size_t(h)][size_t(t * D + d)]);
-      }
-    }
-  }
-
-  void check_results(const Real* y, const Real* dqkv, Index row, Index y_row, const std::string& name) const {
-    const double allowed = 4 * tolerance<Real>;  // exp and a quotient are between the two sums
-    for (int h = 0; h < H; ++h) {
-      const size_t i = size_t(h);
-      const Array weights = naive::attention_weights(T, D, q[i], k[i]);
-      check::near_rows(y + h * D, y_row, naive::multiply(T, D, T, weights, v[i]), T, D, allowed, name);
-      const naive::AttentionGradients expected = naive::attention_backward(T, D, q[i], k[i], v[i], dy[i]);
-      const int C = H * D;
-      check::near_rows(dqkv + h * D, row, expected.dq, T, D, allowed, name + " dq");
-      check::near_rows(dqkv + C + h * D, row, expected.dk, T, D, allowed, name + " dk");
-      check::near_rows(dqkv + 2 * C + h * D, row, expected.dv, T, D, allowed, name + " dv");
-    }
-  }
-};
 
 template <class Real>
 void test_attention(Random& random, int T, int D, int H) {
-  const auto given = AttentionCase<Real>::make(random, T, D, H);
-  const int C = H * D;
-  const Index row = padded<Real>(3 * C), y_row = padded<Real>(C), p_row = padded<Real>(T);
-  Buffer<Real> qkv(T * row), dqkv(T * row), y(T * y_row), dy(T * y_row), p(T * p_row), inverse(T);
-  given.place(given.q, 0, row, qkv);
-  given.place(given.k, C, row, qkv);
-  given.place(given.v, 2 * C, row, qkv);
-  given.place(given.dy, 0, y_row, dy);
-  Arena counting;
-  AttentionScratch<Real>(counting, T, D);
-  Memory memory(counting.used());
-  Arena arena(memory.data());
-  const AttentionScratch<Real> scratch(arena, T, D);
-  for (const Real bound : {Real(INFINITY), Real(1e30)}) {  // the second takes the way of the node clip
-    for (int h = 0; h < H; ++h) {
-      const Head<Real> head{T, D, C, row, y_row, p_row, qkv + h * D};
-      attention<Real>(head, p, inverse, 1, y + h * D, scratch);
-      attention_backward<Real>(head, p, inverse, 1, dy + h * D, dqkv + h * D, scratch, {bound});
-    }
-    given.check_results(y, dqkv, row, y_row, "attention");
+  PlacedAttention<Real> given(random, T, D, H);
+  for (int h = 0; h < H; ++h) {
+    attention<Real>(given.head(h), given.p, given.y + h * D, given.scratch);
+    attention_backward<Real>(given.head(h), given.p, given.dy + h * D, given.dqkv + h * D, given.scratch);
   }
+  given.check_results("attention");
 }
 
 template <class Real, int D>

@@ -57,7 +57,7 @@ class Tape(NamedTuple):
 # saves of engines/torch/model.py; fused attention keeps no scores.
 TAPES = {
     "array": Tape(narrow=10, wide=6, scores=1, sums=0, ends=2),
-    "native": Tape(narrow=10, wide=4, scores=1, sums=1, ends=11),
+    "native": Tape(narrow=10, wide=4, scores=1, sums=0, ends=11),
     "torch": Tape(narrow=10, wide=2, scores=0, sums=1, ends=2),
 }
 SQUARED, CAST = 4, 2  # torch: the root of a squared ReLU; h is cast to 16 bits for q, k and v each
