@@ -1,4 +1,4 @@
-// The node clip: the automatic differentiation that the setting `clip_node` switches on.
+// The automatic differentiation of Oxidized-GPT, by the rules of src/motegpt/engines/node_clip.py.
 //
 // In the scalar graph every number is a node, whose gradient is clipped as it is passed on. So each backward
 // here first clips the gradient it is given, in place, and those that stand for several nodes clip in between.
@@ -21,27 +21,33 @@ struct NodeClip {
     for (Index i = 0; i < count; ++i) dx[i] = clip(dx[i]);
   }
 
-  /// Through the logarithm of p itself: infinite where p is zero.
+  static constexpr Real added_to_p = Real(1e-8), flat_log = Real(1e-6);
+
+  /// Σ weights · -log(p[target] + added_to_p), through p itself; tape.target keeps what is in the logarithm.
   double loss(Index N, Index V, Real* logits, const int* targets, const Real* weights,
               LossTape<Real> tape) const {
-    constexpr Real log_of_zero =
-        sizeof(Real) == 4 ? Real(-103.97) : Real(-745.13);  // exp rounds to zero below
-    double loss = cross_entropy(N, V, logits, targets, weights, tape);
     for (Index n = 0; n < N; ++n) {
-      const Real log_p = tape.target[n] + log<Real>(broadcast(tape.inverse[n]))[0];
-      if (log_p < log_of_zero) loss += double(weights[n]) * __builtin_huge_val();
-      loss_backward(V, logits + n * padded<Real>(V), targets[n], weights[n], tape.inverse[n]);
+      Real* e = logits + n * padded<Real>(V);
+      const Real inverse = 1 / detail::exponentiate_row(V, e, detail::largest_of_row(V, e));
+      tape.target[n] = e[targets[n]] * inverse + added_to_p;
+      loss_backward(V, e, inverse, targets[n], tape.target[n], weights[n]);
+    }
+    for (Index n = N; n < padded<Real>(N); ++n) tape.target[n] = 1;
+    double loss = 0;
+    for (Index n = 0; n < N; n += lanes<Real>) {
+      const Vector<Real> log_p = log<Real>(load(tape.target + n));
+      for (Index i = n; i < smaller(N, n + lanes<Real>); ++i)
+        loss -= double(weights[i]) * double(log_p[i - n]);
     }
     return loss;
   }
 
-  /// dlog = -weight, dp = dlog / p[target], then the softmax's dinverse = Σ dp · e, dtotal = -dinverse / (Σe)²,
+  /// dlog = -weight, dp = dlog / a at the target, then the softmax's dinverse = dp · e, dtotal = -dinverse / (Σe)²,
   /// de = dp / Σe + dtotal, dx = de · e.   e (V) of one row becomes dx
-  void loss_backward(Index V, Real* e, int target, Real weight, Real inverse) const {
-    const Real at_target = e[target];
+  void loss_backward(Index V, Real* e, Real inverse, int target, Real a, Real weight) const {
     const Real dlog = clip(-weight * clip(Real(1)));
-    const Real dp = clip(dlog / (at_target * inverse));
-    const Real dtotal = clip(-clip(dp * at_target) * inverse * inverse);
+    const Real dp = a > flat_log ? clip(dlog / a) : 0;
+    const Real dtotal = clip(-clip(dp * e[target]) * inverse * inverse);
     for (Index v = 0; v < V; ++v) e[v] = clip((v == target ? dp * inverse : 0) + dtotal) * e[v];
   }
 
@@ -56,20 +62,20 @@ struct NodeClip {
     Textbook<Real>().activation(squared, count, u, dg);
   }
 
-  /// As the textbook's but for the softmax: e = p / inverse, and inverse is the largest p, as the largest e is 1.
+  /// As the textbook's but for the softmax.
   void attention(const Head<Real>& head, const Real* p, Real* dy, Real* dqkv,
                  const AttentionScratch<Real>& scratch) const {
     for (Index t = 0; t < head.T; ++t) clip(dy + t * head.y_row, head.D);
     attention_backward(head, p, dy, dqkv, scratch, [this](auto... row) { softmax_backward(row...); });
   }
 
+  /// ds of p = e · (Σe)^-1, a node (Σe)^-1 for each p. The largest e is 1, so (Σe)^-1 is the largest p.
   void softmax_backward(Index t, Index end, Real scale, const Real* p, Real* dp) const {
-    Real inverse = p[0], dinverse = 0;
+    Real inverse = p[0], dtotal = 0;
     for (Index u = 1; u <= t; ++u) inverse = larger(inverse, p[u]);
-    for (Index u = 0; u <= t; ++u) dinverse += clip(dp[u]) * (p[u] / inverse);
-    const Real dtotal = clip(-clip(dinverse) * inverse * inverse);
+    for (Index u = 0; u <= t; ++u) dtotal -= clip(clip(dp[u]) * (p[u] / inverse)) * inverse * inverse;
     for (Index u = 0; u <= t; ++u)
-      dp[u] = clip(clip(clip(dp[u]) * inverse + dtotal) * (p[u] / inverse)) * scale;
+      dp[u] = clip(clip(clip(dp[u]) * inverse + clip(dtotal)) * (p[u] / inverse)) * scale;
     for (Index u = t + 1; u < end; ++u) dp[u] = 0;
   }
 

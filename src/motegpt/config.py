@@ -154,7 +154,7 @@ class TrainConfig(Settings):
     eps: float = setting("Adam: keeps the quotient finite.", above=0)
     weight_decay: float = setting("Decoupled weight decay, a multiple of lr.", default=0.0, at_least=0)
     clip_node: float | None = setting(
-        "Clip each activation's gradient to ± this as it flows back.", default=None, above=0
+        "Differentiate as Oxidized-GPT does, each node's gradient clipped to ± this.", default=None, above=0
     )
     clip_value: float | None = setting("Clip each parameter's gradient to ± this.", default=None, above=0)
     clip_norm: float | None = setting(

@@ -1,4 +1,4 @@
-"""The node clip over arrays: the automatic differentiation that the setting `clip_node` switches on.
+"""The automatic differentiation of Oxidized-GPT over arrays; engines/node_clip.py has its rules.
 
 In the scalar graph every number is a node, whose gradient is clipped as it is passed on. So each backward
 here first clips the gradient it is given, and those that stand for several nodes clip in between too.
@@ -12,6 +12,7 @@ import numpy as np
 
 from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
+from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
 
 if TYPE_CHECKING:
     from motegpt.config import Activation
@@ -42,22 +43,21 @@ class NodeClip:
         return np.clip(dx, -self._bound, self._bound)
 
     def cross_entropy(self, logits: Array, targets: Ids, weights: Array) -> tuple[float, Array]:
-        """Through the logarithm of p itself, infinite at p = 0."""
+        """loss = Σ weights · -log(p[target] + ADDED_TO_P), through p itself."""
         p = ops.softmax(logits)
-        counted = np.flatnonzero(weights)
-        log_p = np.log(p[counted, targets[counted]])
-        return float(-(weights[counted] * log_p).sum()), p
+        a = p[np.arange(len(targets)), targets] + ADDED_TO_P
+        return float(-(weights * np.log(a)).sum()), p
 
     def cross_entropy_backward(self, p: Array, targets: Ids, weights: Array) -> Array:
-        """dloss = 1, dlog = -weights · dloss, dp = dlog / p[target], then the softmax.
+        """dloss = 1, dlog = -weights · dloss, dp = dlog / (p[target] + ADDED_TO_P), then the softmax.
 
-        Here the clip acts on confident mistakes, whose 1 / p is large.
+        Here the clip acts on confident mistakes, where 1 / p is large.
         """
         rows = np.arange(len(targets))
+        a = p[rows, targets] + ADDED_TO_P
         dlog = self.clip(-weights * self.clip(np.ones_like(weights)))
         dp = np.zeros_like(p)
-        counted = weights != 0  # padding has no gradient, not even where its p is zero
-        dp[rows, targets] = np.divide(dlog, p[rows, targets], out=np.zeros_like(dlog), where=counted)
+        dp[rows, targets] = np.where(a <= FLAT_LOG, 0.0, dlog / a)
         return self._softmax_backward(dp, p)
 
     def linear_backward(self, dy: Array, x: Array, w: Array, dw: Array) -> Array:
@@ -89,13 +89,13 @@ class NodeClip:
         ops.embedding_backward(self.clip(dx), ids, dwte, dwpe)
 
     def _softmax_backward(self, dp: Array, p: Array) -> Array:
-        """dx of p = e · inverse, inverse = (Σe)^-1, one node after the other.
+        """dx of p = e · (Σe)^-1, one node after the other, a node (Σe)^-1 for each p.
 
-        The largest e is 1, so inverse is the largest p, and e is p / inverse.
+        The largest e is 1, so (Σe)^-1 is the largest p, and e is p over it.
         """
         inverse = p.max(axis=-1, keepdims=True)
         e, dp = p / inverse, self.clip(dp)
-        dinverse = self.clip((dp * e).sum(axis=-1, keepdims=True))
-        dtotal = self.clip(-dinverse * inverse**2)
+        dinverse = self.clip(dp * e)
+        dtotal = self.clip((-dinverse * inverse**2).sum(axis=-1, keepdims=True))
         dx: Array = self.clip(dp * inverse + dtotal) * e
         return dx

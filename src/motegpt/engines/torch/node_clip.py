@@ -1,12 +1,14 @@
-"""The node clip over tensors: the automatic differentiation that the setting `clip_node` switches on."""
+"""The automatic differentiation of Oxidized-GPT over tensors; engines/node_clip.py has its rules."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, assert_never
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
 from motegpt.engines.torch.ops import causal_scores, exp_less_largest
 
 if TYPE_CHECKING:
@@ -43,16 +45,16 @@ class NodeClip:
                 assert_never(kind)
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Through p itself, infinite at p = 0."""
-        counted = weights.nonzero()[:, 0]  # padding has no gradient, not even where its p is zero
-        logits, targets, weights = logits[counted], targets[counted], weights[counted]
-        log_p = self._node(self._softmax(logits).gather(1, targets[:, None]).log())
+        """loss = Σ weights · -log(p[target] + ADDED_TO_P), through p itself."""
+        a = self._node(self._softmax(logits).gather(1, targets[:, None]) + ADDED_TO_P)
+        log_p = self._node(torch.where(a > FLAT_LOG, a, a.detach()).log())
         return self._node((log_p[:, 0] * -weights).sum())
 
     def _softmax(self, x: Tensor) -> Tensor:
-        """p = e · inverse, inverse = (Σe)^-1, over the last axis."""
+        """p = e · (Σe)^-1 over the last axis, a node (Σe)^-1 for each p."""
         e = self._node(exp_less_largest(x))
-        inverse = self._node(self._node(e.sum(-1, keepdim=True)) ** -1.0)
+        total = self._node(e.sum(-1, keepdim=True))
+        inverse = self._node(total.expand_as(e) ** -1.0)
         return self._node(e * inverse)
 
     def _node(self, x: Tensor) -> Tensor:
