@@ -6,7 +6,7 @@ import pytest
 
 from motegpt.config import SampleConfig
 from motegpt.errors import PrefixError
-from motegpt.rng import Lcg, PythonRandom
+from motegpt.rng import PythonRandom, Stream
 from motegpt.sampling import Filters, choose, generate, generate_in_turn, probabilities
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
@@ -15,7 +15,7 @@ TOKENIZER = Tokenizer("abcde", "bos")
 
 
 def streams(seed, n):
-    return [Lcg.stream(seed, i) for i in range(n)]
+    return [Stream.of(seed, i) for i in range(n)]
 
 
 def draw(engine, n, seed=0, **settings):

@@ -39,7 +39,7 @@ from motegpt.validation import Validation
 if TYPE_CHECKING:
     from motegpt.documents import Corpus
     from motegpt.engines.base import Arrays, Engine, Values
-    from motegpt.rng import Rng
+    from motegpt.rng import RunRng
 
 CHUNK_SECONDS = 0.1
 
@@ -88,7 +88,7 @@ class Trainer:
     tokenizer: Tokenizer
     plan: Plan
     engine: Engine
-    rng: Rng
+    rng: RunRng
     validation: Validation | None = None
     folder: RunFolder | None = None
     by_record: bool = False
@@ -377,7 +377,7 @@ def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[st
     return {**settings, "dtype": dtypes[0]}
 
 
-def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Trainer, Rng]:
+def _assemble(config: RunConfig, tokenizer: Tokenizer, corpus: Corpus) -> tuple[Trainer, RunRng]:
     """A trainer before its first step, and its generator just after the shuffle."""
     rng = make_rng(config.train.rng, config.train.seed)
     training, held_out = split(corpus.documents, config.data, config.train.seed)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from motegpt.errors import TriesExhausted
-from motegpt.rng import Lcg
+from motegpt.rng import Stream
 from motegpt.sampling.beam import likeliest_texts
 from motegpt.sampling.draw import generate_ids, texts_of
 from motegpt.sampling.request import Request, request_of
@@ -103,7 +103,7 @@ def _by_chance(
     size = 1
     while found < settings.n:
         count = size if conditions else min(size, settings.n - found)
-        rngs = [Lcg.stream(seed, i) for i in range(candidate, candidate + count)]
+        rngs = [Stream.of(seed, i) for i in range(candidate, candidate + count)]
         kept: list[str] = []
         for text in texts_of(request, tokenizer, generate_ids(engine, request, rngs)):
             if found + len(kept) == settings.n or failed == settings.tries:

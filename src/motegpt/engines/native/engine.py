@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from motegpt.batches import Batch, Plan
     from motegpt.config import ModelConfig, TrainConfig
     from motegpt.engines.base import Arrays, Values
-    from motegpt.rng import Lcg
+    from motegpt.rng import Stream
     from motegpt.sampling import Request
 
     Array = NDArray[np.floating[Any]]
@@ -94,7 +94,7 @@ class NativeEngine(Engine):
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._decoder_in_core(n))
 
-    def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
+    def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """As BatchGenerator has it: whole texts in one call."""
         states = np.array([rng.number for rng in rngs], np.uint64)
         decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), request.filters
