@@ -101,7 +101,7 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  /// Make room for so many bytes, all zero; what was there is lost. Keeps a block that is large enough.
+  /// Make room for so many bytes, all zero; what was there is lost. Keeps a block that is large enough, cleared.
   void reserve(int64_t bytes);
   char* data() const { return data_; }
 

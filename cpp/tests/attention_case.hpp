@@ -70,13 +70,17 @@ struct PlacedAttention {
     given.place(given.k, H * D, row, qkv);
     given.place(given.v, 2 * H * D, row, qkv);
     given.place(given.dy, 0, y_row, dy);
+    std::fill_n(y.get(), T * y_row, Real(0));
   }
 
   Head<Real> head(int h) {
     return {given.T, given.D, given.H * given.D, row, y_row, p_row, qkv + h * given.D};
   }
 
-  void check_results(const std::string& name) { given.check_results(y.get(), dqkv.get(), row, y_row, name); }
+  void check_results(const std::string& name) {
+    given.check_results(y.get(), dqkv.get(), row, y_row, name);
+    check::zero_beyond(y.get(), y_row, given.T, given.H * given.D, name);
+  }
 
  private:
   static Index scratch_bytes(Index T, Index D) {

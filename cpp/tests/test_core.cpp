@@ -190,6 +190,20 @@ void test_side_by_side(const Level& level, const Shape& shape) {
   check::that(same_bits(alone, results[0]) && same_bits(alone, results[1]), "side by side");
 }
 
+/// A block that is kept is cleared like one that is new.
+void test_memory() {
+  Memory memory;
+  for (const int64_t bytes : {0, 1000, 1000, 10, 100000}) {
+    memory.reserve(bytes);
+    bool zero = true;
+    for (int64_t i = 0; i < bytes; ++i) {
+      zero &= memory.data()[i] == 0;
+      memory.data()[i] = 1;
+    }
+    check::that(zero, "memory is zero");
+  }
+}
+
 void test_level(const Level& level) {
   const Shape shapes[] = {
       // vocabulary, block, layers, channels, heads, tied, embedding norm, squared, eps
@@ -213,6 +227,7 @@ void test_level(const Level& level) {
 int main() {
   motegpt::Level levels[4];
   const int count = motegpt::usable_levels(levels);
+  motegpt::test_memory();
   for (int i = 0; i < count; ++i) motegpt::test_level(levels[i]);
   return check::verdict("core");
 }
