@@ -97,11 +97,7 @@ class Model {
     linear(N, tape.a + c, layout_.attn_wo(layer), w, x, true);
     rmsnorm(N, shape_.n_embd, eps(), x, tape.h_mid + c, tape.r_mid + first);
     linear(N, tape.h_mid + c, layout_.mlp_fc1(layer), w, tape.u + hidden, false);
-    if (shape_.squared) {
-      activate<Real, true>(N * hidden_, tape.u + hidden, tape.g + hidden);
-    } else {
-      activate<Real, false>(N * hidden_, tape.u + hidden, tape.g + hidden);
-    }
+    activate(shape_.activation, N * hidden_, tape.u + hidden, tape.g + hidden);
   }
 
   /// group.dx (N, C) after the layer becomes dx before it; each line mirrors one above, last first.
@@ -113,7 +109,7 @@ class Model {
     Real *dx = group.dx + c, *dh = group.dh + c, *du = group.du + hidden;
 
     back_.linear(N, dx, layout_.mlp_fc2(layer), tape.g + hidden, du, pass);
-    back_.activation(shape_.squared, N * hidden_, tape.u + hidden, du);
+    back_.activation(shape_.activation, N * hidden_, tape.u + hidden, du);
     back_.linear(N, du, layout_.mlp_fc1(layer), tape.h_mid + c, dh, pass);
     back_.rmsnorm(N, shape_.n_embd, dh, tape.h_mid + c, tape.r_mid + first, dx, true);
 
@@ -156,8 +152,9 @@ class Model {
       case 2: return f.template operator()<smaller(2, lanes<Real>)>();
       case 4: return f.template operator()<smaller(4, lanes<Real>)>();
       case 8: return f.template operator()<smaller(8, lanes<Real>)>();
-      default: return f.template operator()<smaller(16, lanes<Real>)>();
+      case 16: return f.template operator()<smaller(16, lanes<Real>)>();
     }
+    __builtin_trap();
   }
 
   NarrowHeads<Real> narrow_heads(const LayerTape<Real>& tape, Document document, Index unit) const {

@@ -57,9 +57,9 @@ struct NodeClip {
     Textbook<Real>().linear(N, dy, matrix, x, dx, pass);
   }
 
-  void activation(bool squared, Index count, const Real* u, Real* dg) const {
+  void activation(Activation kind, Index count, const Real* u, Real* dg) const {
     clip(dg, count);
-    Textbook<Real>().activation(squared, count, u, dg);
+    Textbook<Real>().activation(kind, count, u, dg);
   }
 
   /// As the textbook's but for the softmax.

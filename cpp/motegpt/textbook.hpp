@@ -41,12 +41,8 @@ struct Textbook {
     linear_backward(N, dy, matrix, pass.w, dx);
   }
 
-  void activation(bool squared, Index count, const Real* u, Real* dg) const {
-    if (squared) {
-      activate_backward<Real, true>(count, u, dg);
-    } else {
-      activate_backward<Real, false>(count, u, dg);
-    }
+  void activation(Activation kind, Index count, const Real* u, Real* dg) const {
+    activate_backward(kind, count, u, dg);
   }
 
   void attention(const Head<Real>& head, const Real* p, Real* dy, Real* dqkv,

@@ -205,11 +205,12 @@ void test_memory() {
 }
 
 void test_level(const Level& level) {
+  constexpr Activation relu = Activation::relu, squared = Activation::squared_relu;
   const Shape shapes[] = {
-      // vocabulary, block, layers, channels, heads, tied, embedding norm, squared, eps
-      {27, 16, 1, 16, 4, false, true, false, 1e-5}, {27, 8, 1, 16, 4, true, false, true, 1e-5},
-      {11, 9, 2, 12, 3, false, true, false, 1e-5},  {33, 40, 2, 64, 2, true, true, false, 1e-5},
-      {20, 70, 3, 32, 4, false, false, true, 1e-5}, {7, 5, 1, 7, 1, false, true, false, 1e-5},
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation, eps
+      {27, 16, 1, 16, 4, false, true, relu, 1e-5},     {27, 8, 1, 16, 4, true, false, squared, 1e-5},
+      {11, 9, 2, 12, 3, false, true, relu, 1e-5},      {33, 40, 2, 64, 2, true, true, relu, 1e-5},
+      {20, 70, 3, 32, 4, false, false, squared, 1e-5}, {7, 5, 1, 7, 1, false, true, relu, 1e-5},
   };
   for (const Shape& shape : shapes) {
     test_finite_differences(level, shape);

@@ -96,17 +96,18 @@ void test_rmsnorm(Random& random, int N, int C) {
   check_padded<Real>(dx, naive::rmsnorm_backward(N, C, eps, dy, x), N, C, allowed, "rmsnorm_backward");
 }
 
-template <class Real, bool Squared>
-void test_activation(Random& random, int count) {
+template <class Real>
+void test_activation(Random& random, Activation kind, int count) {
+  const bool squared = kind == Activation::squared_relu;
   const Array u = rounded<Real>(random.normals(size_t(count))),
               dg = rounded<Real>(random.normals(size_t(count)));
   Rowwise<Real> before(u, 1, count), gradient(dg, 1, count);
   Buffer<Real> after(padded<Real>(count));
-  activate<Real, Squared>(padded<Real>(count), before, after);
-  activate_backward<Real, Squared>(padded<Real>(count), before, gradient);
+  activate<Real>(kind, padded<Real>(count), before, after);
+  activate_backward<Real>(kind, padded<Real>(count), before, gradient);
   for (int i = 0; i < count; ++i) {
-    check::near(double(after[i]), naive::activate(Squared, u[size_t(i)]), 1, tolerance<Real>, "activate");
-    check::near(double(gradient[i]), naive::activate_slope(Squared, u[size_t(i)]) * dg[size_t(i)], 1,
+    check::near(double(after[i]), naive::activate(squared, u[size_t(i)]), 1, tolerance<Real>, "activate");
+    check::near(double(gradient[i]), naive::activate_slope(squared, u[size_t(i)]) * dg[size_t(i)], 1,
                 tolerance<Real>, "activate_backward");
   }
   check::zero_beyond(after.get(), padded<Real>(count), 1, count, "activate");
@@ -174,8 +175,8 @@ void test_all() {
       test_rmsnorm<Real>(random, N, C);
       test_cross_entropy<Real>(random, N, C);
     }
-    test_activation<Real, false>(random, N);
-    test_activation<Real, true>(random, N);
+    test_activation<Real>(random, Activation::relu, N);
+    test_activation<Real>(random, Activation::squared_relu, N);
   }
   for (const int T : sizes) {
     for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) test_attention<Real>(random, T, D, 1 + T % 3);

@@ -21,7 +21,7 @@ struct Model {
   Array flat;  // (P) canonical
 
   Model(Random& random, int C, int V)
-      : shape{V, block_size, 1, C, 1, false, true, false, 1e-5},
+      : shape{V, block_size, 1, C, 1, false, true, Activation::relu, 1e-5},
         memory(bytes(shape)),
         arena(memory.data()),
         layout(shape, arena),

@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.errors import DataError
 from motegpt.rng import splitmix64
 
 if TYPE_CHECKING:
-    from motegpt.config import DataConfig, TrainConfig
+    from motegpt.config import Cut, DataConfig, LossMean, TrainConfig
     from motegpt.tokenizer import Tokenizer
 
     Numbers = Any  # an int, or a NumPy array of them
@@ -36,13 +36,16 @@ class Batch:
     weights: list[float]
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], loss_mean: str) -> Batch:
+    def of(cls, sequences: Sequence[Sequence[int]], loss_mean: LossMean) -> Batch:
         """The batch of some token sequences; loss_mean as in TrainConfig."""
         lengths = [len(sequence) - 1 for sequence in sequences]
-        if loss_mean == "documents":
-            weights = [1.0 / (len(sequences) * length) for length in lengths]
-        else:
-            weights = [1.0 / sum(lengths)] * len(sequences)
+        match loss_mean:
+            case "documents":
+                weights = [1.0 / (len(sequences) * length) for length in lengths]
+            case "tokens":
+                weights = [1.0 / sum(lengths)] * len(sequences)
+            case _:
+                assert_never(loss_mean)
         inputs = [list(sequence[:-1]) for sequence in sequences]
         targets = [list(sequence[1:]) for sequence in sequences]
         return cls(inputs, targets, weights)
@@ -52,7 +55,7 @@ class Plan(ABC):
     """Which batch belongs to which step: all that an engine and the loop need to know of the data."""
 
     batch_size: int
-    loss_mean: str
+    loss_mean: LossMean
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -72,7 +75,7 @@ class DocumentPlan(Plan):
 
     sequences: list[list[int]]
     batch_size: int
-    loss_mean: str
+    loss_mean: LossMean
 
     def indices(self, step: int) -> list[int]:
         """Which sequences step `step` (counted from 0) learns from."""
@@ -106,7 +109,7 @@ class WindowPlan(Plan):
     stream: array[int]
     block_size: int
     batch_size: int
-    loss_mean: str
+    loss_mean: LossMean
     seed: int
 
     def __post_init__(self) -> None:
@@ -163,12 +166,12 @@ def sequences_to_judge(
     return cut_sequences(tokenizer.encode_all(documents), block_size, data.cut)
 
 
-def cut_sequences(sequences: Sequence[list[int]], block_size: int, cut: str) -> list[list[int]]:
+def cut_sequences(sequences: Sequence[list[int]], block_size: int, cut: Cut) -> list[list[int]]:
     """Shorten each sequence to what the model can see.
 
     cut "targets" leaves block_size targets (block_size + 1 tokens), "tokens" leaves block_size tokens.
     """
     if not sequences:
         raise DataError("plan: expected at least one document, got none")
-    longest = block_size + 1 if cut == "targets" else block_size
+    longest = {"targets": block_size + 1, "tokens": block_size}[cut]
     return [sequence[:longest] for sequence in sequences]

@@ -157,7 +157,7 @@ def tape_bytes(model: ModelConfig, train: TrainConfig, execution: Execution, pos
     c, heads = model.n_embd, model.n_head * (tape.scores * positions + tape.sums)
     narrow, product = tape.narrow, HALF if execution.half else size
     if execution.engine == "torch":
-        narrow += SQUARED * (model.activation == "squared_relu") + CAST * execution.half
+        narrow += {"relu": 0, "squared_relu": SQUARED}[model.activation] + CAST * execution.half
     layer = narrow * c * product + (tape.wide * c + heads + 2) * size
     ends = (tape.ends * c + model.vocab_size) * size
     if train.checkpoint_activations and execution.engine != "array":

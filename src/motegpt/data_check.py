@@ -134,7 +134,7 @@ def lengths_of(sizes: Sequence[int]) -> Lengths:
 
 def cut_of(sizes: Sequence[int], block_size: int, cut: str) -> Cut:
     """What batches.cut_sequences takes off documents of these sizes, each between two special tokens."""
-    kept = block_size + 1 if cut == "targets" else block_size
+    kept = {"targets": block_size + 1, "tokens": block_size}[cut]
     over = [size + 2 - kept for size in sizes if size + 2 > kept]
     return Cut(block_size, len(over), sum(over), max(sizes) + 1 + (cut != "targets"))
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from motegpt.batches import Batch
 from motegpt.errors import DataError, MotegptError
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from motegpt.config import LossMean
     from motegpt.engines.base import Engine
     from motegpt.tokenizer import Tokenizer
 
@@ -77,16 +78,20 @@ def characters_of(text: str, tokenizer: Tokenizer) -> int:
     return max(1, len(text) + (tokenizer.stop is not None))
 
 
-def mean_loss(engine: Engine, sequences: Sequence[list[int]], loss_mean: str) -> float:
+def mean_loss(engine: Engine, sequences: Sequence[list[int]], loss_mean: LossMean) -> float:
     """The loss of the engine's present parameters on some sequences, as training would count it."""
     return mean_cost(costs_of(engine, sequences), loss_mean)
 
 
-def mean_cost(costs: Costs, over: str) -> float:
+def mean_cost(costs: Costs, over: LossMean) -> float:
     """The mean over all tokens, or over documents of each one's mean."""
-    if over == "documents":
-        return math.fsum(float(cost.mean()) for cost in costs) / len(costs)
-    return math.fsum(float(cost.sum()) for cost in costs) / sum(map(len, costs))
+    match over:
+        case "documents":
+            return math.fsum(float(cost.mean()) for cost in costs) / len(costs)
+        case "tokens":
+            return math.fsum(float(cost.sum()) for cost in costs) / sum(map(len, costs))
+        case _:
+            assert_never(over)
 
 
 def costs_of(engine: Engine, sequences: Sequence[list[int]]) -> Costs:

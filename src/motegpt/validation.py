@@ -9,6 +9,7 @@ from motegpt.evaluate import mean_loss
 from motegpt.state import Best
 
 if TYPE_CHECKING:
+    from motegpt.config import LossMean
     from motegpt.engines.base import Arrays, Engine
 
 
@@ -20,7 +21,7 @@ class Validation:
     """
 
     sequences: list[list[int]]
-    loss_mean: str
+    loss_mean: LossMean
     patience: int | None = None
     best: Best | None = None
     parameters: Arrays | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -192,10 +192,15 @@ class DocumentsInCore(PlanInCore):
     def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Batch.weights for a chunk of steps: (count, B)."""
         lengths: NDArray[np.float64] = self._lengths[indices].astype(np.float64)
-        shares: NDArray[np.float64] = 1.0 / lengths / indices.shape[1]
-        if self.plan.loss_mean == "tokens":
-            shares = np.ones(lengths.shape) / lengths.sum(axis=1, keepdims=True)
-        return shares
+        counted: NDArray[np.float64]
+        match self.plan.loss_mean:
+            case "documents":
+                counted = lengths * indices.shape[1]
+            case "tokens":
+                counted = np.broadcast_to(lengths.sum(axis=1, keepdims=True), lengths.shape)
+            case unknown:
+                assert_never(unknown)
+        return 1.0 / counted
 
 
 class WindowsInCore(PlanInCore):

@@ -62,7 +62,8 @@ class TorchEngine(Engine):
             self._replica = self._replicated()
             self._adam = Adam(self._local_parameters(), train)
         self._loss: nn.Module = torch.compile(self._replica) if train.compile else self._replica  # type: ignore[assignment]
-        self._scale = LossScale(self.device) if train.autocast == "float16" else None
+        scaled = {None: False, "bfloat16": False, "float16": True}[train.autocast]
+        self._scale = LossScale(self.device) if scaled else None
         self._whole: Transformer | None = None
         self._peak: float | None = None
         self._threads = fitting_threads(model, train)
