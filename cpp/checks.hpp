@@ -92,6 +92,13 @@ nb::object to_numpy(std::vector<T>&& values, std::vector<size_t> shape) {
   return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape.size(), shape.data(), owner));
 }
 
+/// The activation of that name; raises if there is none.
+inline Activation activation_of(const std::string& name) {
+  if (name == "relu") return Activation::relu;
+  if (name == "squared_relu") return Activation::squared_relu;
+  throw nb::value_error(("Model: expected activation relu or squared_relu, got " + name).c_str());
+}
+
 /// The shape of a model; raises where there is no such model.
 inline Shape checked_shape(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
                            bool embedding_norm, const std::string& activation, double norm_eps) {
@@ -107,10 +114,8 @@ inline Shape checked_shape(int vocab_size, int block_size, int n_layer, int n_em
   const double C = n_embd, parameters = (2.0 * vocab_size + block_size) * C + 12.0 * n_layer * C * C;
   if (parameters > 2147483647.0) throw nb::value_error("Model: expected at most 2147483647 parameters");
   if (n_embd % n_head) throw nb::value_error("Model: expected n_embd to be a multiple of n_head");
-  if (activation != "relu" && activation != "squared_relu")
-    throw nb::value_error("Model: expected activation relu or squared_relu");
   if (!(norm_eps > 0)) throw nb::value_error("Model: expected norm_eps above 0");
-  return {vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation == "squared_relu",
+  return {vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation_of(activation),
           norm_eps};
 }
 

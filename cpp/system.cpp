@@ -40,7 +40,10 @@ Memory::Memory(int64_t bytes) { reserve(bytes); }
 Memory::~Memory() { release(); }
 
 void Memory::reserve(int64_t bytes) {
-  if (bytes <= bytes_) return;
+  if (bytes <= bytes_) {
+    std::fill_n(data_, bytes, char(0));
+    return;
+  }
   release();
   const int64_t alignment = bytes >= 4 * large_page ? large_page : page;
   block_ =

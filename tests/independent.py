@@ -1,11 +1,12 @@
-"""microgpt once more, independent of the package: a few numbers with a tape, Python's `random`, one loop.
+"""microgpt and Oxidized-GPT once more, independent of the package: numbers with a tape, and one loop each.
 
-It shares no line with motegpt. tests/test_reference.py shows that it reproduces the original's losses,
-and then lets it judge shapes and seeds for which there is no reference file.
+It shares no line with motegpt. tests/test_reference.py shows that it reproduces the originals' losses, and
+then lets it judge shapes and seeds for which there is no reference file.
 """
 
 import math
 import random
+import struct
 
 
 class V:
@@ -28,8 +29,8 @@ class V:
     def exp(self):
         return V(math.exp(self.x), ((self, math.exp(self.x)),))
 
-    def log(self):
-        return V(math.log(self.x), ((self, 1 / self.x),))
+    def log(self, flat=0.0):
+        return V(math.log(self.x), ((self, 1 / self.x if abs(self.x) > flat else 0.0),))
 
     def relu(self):
         return V(max(0.0, self.x), ((self, 1.0 if self.x > 0 else 0.0),))
@@ -51,13 +52,34 @@ def norm(x):
     return [v * scale for v in x]
 
 
-def soft(x):
+def exponentials(x):
     e = [(v + -max(u.x for u in x)).exp() for v in x]
-    total = add_up(e).power(-1)
-    return [v * total for v in e]
+    return e, add_up(e)
 
 
-def differentiate(root):
+def soft(x):
+    """Divides by the sum once for all."""
+    e, total = exponentials(x)
+    inverse = total.power(-1)
+    return [v * inverse for v in e]
+
+
+def soft_by_divisions(x):
+    """Divides by the sum for each anew."""
+    e, total = exponentials(x)
+    return [v * total.power(-1) for v in e]
+
+
+def microgpt_cost(logits, target):
+    return soft(logits)[target].log() * -1.0
+
+
+def oxidized_cost(logits, target):
+    return (soft_by_divisions(logits)[target] + 1e-8).log(flat=1e-6) * -1.0
+
+
+def differentiate(root, bound=math.inf):
+    """Each number passes on no more than ± bound."""
     order, seen, stack = [], set(), [(root, False)]
     while stack:
         v, done = stack.pop()
@@ -70,58 +92,111 @@ def differentiate(root):
     root.g = 1.0
     for v in reversed(order):
         for p, slope in v.back:
-            p.g += slope * v.g
+            p.g += slope * max(-bound, min(bound, v.g))
 
 
-def losses(docs, steps, count, n_layer=1, n_embd=16, n_head=4, block_size=16, seed=42, batch_size=1):
-    """The first `count` losses of a training of `steps` steps."""
-    chance, docs = random.Random(seed), list(docs)
-    chance.shuffle(docs)
-    letters = sorted(set("".join(docs)))
-    bos, head = len(letters), n_embd // n_head
+class Model:
+    """gauss: gives the weights one by one."""
 
-    def matrix(rows, columns):
-        return [[V(chance.gauss(0, 0.08)) for _ in range(columns)] for _ in range(rows)]
+    def __init__(self, docs, gauss, n_layer, n_embd, n_head, block_size):
+        def matrix(rows, columns):
+            return [[V(gauss()) for _ in range(columns)] for _ in range(rows)]
 
-    wte, wpe, out = matrix(bos + 1, n_embd), matrix(block_size, n_embd), matrix(bos + 1, n_embd)
-    shapes = [(n_embd, n_embd)] * 4 + [(4 * n_embd, n_embd), (n_embd, 4 * n_embd)]
-    layers = [[matrix(*shape) for shape in shapes] for _ in range(n_layer)]
-    every = [v for m in [wte, wpe, out, *[m for layer in layers for m in layer]] for row in m for v in row]
-    first, second, seen = [0.0] * len(every), [0.0] * len(every), []
+        self.letters, self.block_size = sorted(set("".join(docs))), block_size
+        self.bos, self.head = len(self.letters), n_embd // n_head
+        tokens = self.bos + 1
+        self.wte, self.wpe, self.out = (matrix(rows, n_embd) for rows in (tokens, block_size, tokens))
+        shapes = [(n_embd, n_embd)] * 4 + [(4 * n_embd, n_embd), (n_embd, 4 * n_embd)]
+        self.layers = [[matrix(*shape) for shape in shapes] for _ in range(n_layer)]
+        matrices = [self.wte, self.wpe, self.out, *(m for layer in self.layers for m in layer)]
+        self.weights = [v for m in matrices for row in m for v in row]
+        self.first, self.second = [0.0] * len(self.weights), [0.0] * len(self.weights)
 
-    def document_loss(doc):
-        ids = [bos, *(letters.index(c) for c in doc), bos]
-        n, past, parts = min(block_size, len(ids) - 1), [([], []) for _ in layers], []
+    def loss(self, doc, soft, cost):
+        """The mean of the costs of a document's letters and its end."""
+        ids = [self.bos, *(self.letters.index(c) for c in doc), self.bos]
+        n, past, parts = min(self.block_size, len(ids) - 1), [([], []) for _ in self.layers], []
         for t in range(n):
-            x = norm([a + b for a, b in zip(wte[ids[t]], wpe[t], strict=True)])
-            for (wq, wk, wv, wo, fc1, fc2), (ks, vs) in zip(layers, past, strict=True):
+            x = norm([a + b for a, b in zip(self.wte[ids[t]], self.wpe[t], strict=True)])
+            for (wq, wk, wv, wo, fc1, fc2), (ks, vs) in zip(self.layers, past, strict=True):
                 h = norm(x)
                 q = matvec(wq, h)
                 ks.append(matvec(wk, h))
                 vs.append(matvec(wv, h))
                 y = []
-                for at in range(0, n_embd, head):
-                    dots = [add_up([q[i] * k[i] for i in range(at, at + head)]) * head**-0.5 for k in ks]
-                    p = soft(dots)
-                    y += [
-                        add_up([a * v[i] for a, v in zip(p, vs, strict=True)]) for i in range(at, at + head)
-                    ]
+                for at in range(0, len(x), self.head):
+                    part = range(at, at + self.head)
+                    p = soft([add_up([q[i] * k[i] for i in part]) * self.head**-0.5 for k in ks])
+                    y += [add_up([a * v[i] for a, v in zip(p, vs, strict=True)]) for i in part]
                 x = [a + b for a, b in zip(x, matvec(wo, y), strict=True)]
                 g = [v.relu() for v in matvec(fc1, norm(x))]
                 x = [a + b for a, b in zip(x, matvec(fc2, g), strict=True)]
-            parts.append(soft(matvec(out, x))[ids[t + 1]].log() * -1.0)
+            parts.append(cost(matvec(self.out, x), ids[t + 1]))
         return add_up(parts) * (1 / n)
 
-    for step in range(count):
-        batch = [docs[(step * batch_size + b) % len(docs)] for b in range(batch_size)]
-        loss = add_up([document_loss(doc) for doc in batch]) * (1 / batch_size)
-        differentiate(loss)
-        seen.append(loss.x)
-        rate = 0.01 * (1 - step / steps)
-        for i, v in enumerate(every):
-            first[i] = 0.85 * first[i] + 0.15 * v.g
-            second[i] = 0.99 * second[i] + 0.01 * v.g**2
-            m, s = first[i] / (1 - 0.85 ** (step + 1)), second[i] / (1 - 0.99 ** (step + 1))
+    def adam(self, step, rate, beta1, beta2, bound=math.inf):
+        """One update; each gradient is cut to ± bound first."""
+        for i, v in enumerate(self.weights):
+            g = max(-bound, min(bound, v.g))
+            self.first[i] = beta1 * self.first[i] + (1 - beta1) * g
+            self.second[i] = beta2 * self.second[i] + (1 - beta2) * g**2
+            m, s = self.first[i] / (1 - beta1 ** (step + 1)), self.second[i] / (1 - beta2 ** (step + 1))
             v.x -= rate * m / (s**0.5 + 1e-8)
             v.g = 0.0
+
+
+def losses(docs, steps, count, n_layer=1, n_embd=16, n_head=4, block_size=16, seed=42, batch_size=1):
+    """The first `count` losses of microgpt's training of `steps` steps."""
+    chance, docs, seen = random.Random(seed), list(docs), []
+    chance.shuffle(docs)
+    model = Model(docs, lambda: chance.gauss(0, 0.08), n_layer, n_embd, n_head, block_size)
+    for step in range(count):
+        batch = [docs[(step * batch_size + b) % len(docs)] for b in range(batch_size)]
+        loss = add_up([model.loss(doc, soft, microgpt_cost) for doc in batch]) * (1 / batch_size)
+        differentiate(loss)
+        seen.append(loss.x)
+        model.adam(step, 0.01 * (1 - step / steps), 0.85, 0.99)
+    return seen
+
+
+def f32(x):
+    return struct.unpack("f", struct.pack("f", x))[0]
+
+
+class Congruential:
+    """The numbers of Oxidized-GPT, with its arithmetic in single precision."""
+
+    def __init__(self, seed):
+        self.state = seed
+
+    def draw(self):
+        self.state = (self.state * 6364136223846793005 + 1442695040888963407) % 2**64
+        return self.state
+
+    def uniform(self):
+        return f32(f32(self.draw() >> 32) / f32(2**32 - 1))
+
+    def gauss(self):
+        u1, u2 = self.uniform(), self.uniform()
+        root = f32(math.sqrt(f32(-2 * f32(math.log(u1)))))
+        return f32(f32(root * f32(math.cos(f32(f32(2 * math.pi) * u2)))) * f32(0.08))
+
+    def shuffle(self, docs):
+        for i in range(len(docs) - 1, 0, -1):
+            j = self.draw() % (i + 1)
+            docs[i], docs[j] = docs[j], docs[i]
+
+
+def oxidized_losses(
+    docs, steps, count, n_layer=1, n_embd=16, n_head=4, block_size=16, seed=42, clip_node=10.0, clip_value=5.0
+):
+    """The first `count` losses of Oxidized-GPT's training of `steps` steps, in double precision."""
+    chance, docs, seen = Congruential(seed), list(docs), []
+    chance.shuffle(docs)
+    model = Model(docs, chance.gauss, n_layer, n_embd, n_head, block_size)
+    for step in range(count):
+        loss = model.loss(docs[step % len(docs)], soft_by_divisions, oxidized_cost)
+        differentiate(loss, clip_node)
+        seen.append(loss.x)
+        model.adam(step, 0.005 * (1 - step / steps), 0.9, 0.999, clip_value)
     return seen

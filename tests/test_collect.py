@@ -7,7 +7,7 @@ import pytest
 from motegpt.config import SampleConfig
 from motegpt.errors import DataError, SettingError, TriesExhausted
 from motegpt.gpt import GPT
-from motegpt.rng import Lcg, PythonRandom
+from motegpt.rng import PythonRandom, Stream
 from motegpt.sampling import Conditions, draw_texts, generate, generate_in_turn
 from motegpt.sampling.known import Known
 from motegpt.tokenizer import Tokenizer
@@ -37,7 +37,7 @@ def drawn(engine, seed=3, unique=False, known=None, **given):
 
 
 def candidates(engine, count, seed=3, **given):
-    return generate(engine, TOKENIZER, sample(**given), [Lcg.stream(seed, i) for i in range(count)])
+    return generate(engine, TOKENIZER, sample(**given), [Stream.of(seed, i) for i in range(count)])
 
 
 def test_plain_texts_are_the_candidates_themselves(engine):

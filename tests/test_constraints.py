@@ -9,7 +9,7 @@ from motegpt.config import SampleConfig
 from motegpt.engines import why_unavailable
 from motegpt.engines.array.engine import ArrayEngine
 from motegpt.errors import PrefixError, SettingError
-from motegpt.rng import Lcg
+from motegpt.rng import Stream
 from motegpt.sampling import (
     Filters,
     Request,
@@ -33,17 +33,17 @@ def sample(**given):
 
 
 def draw(engine, n=40, tokenizer=TOKENIZER, **given):
-    return generate(engine, tokenizer, sample(**given), [Lcg.stream(7, i) for i in range(n)])
+    return generate(engine, tokenizer, sample(**given), [Stream.of(7, i) for i in range(n)])
 
 
 def loads(engine, request, n=70):
     """What an engine draws in its fastest way, and the states its generators end with."""
-    rngs = [Lcg.stream(1, i) for i in range(n)]
+    rngs = [Stream.of(1, i) for i in range(n)]
     return generate_ids(engine, request, rngs), [rng.number for rng in rngs]
 
 
 def by_token(engine, request, n=70):
-    rngs = [Lcg.stream(1, i) for i in range(n)]
+    rngs = [Stream.of(1, i) for i in range(n)]
     return generate_by_token(engine, request, rngs), [rng.number for rng in rngs]
 
 
@@ -97,7 +97,7 @@ def test_what_was_asked_of_every_text_holds(given):
     request = request_or_reject(given)
     name = "array" if why_unavailable("native") else "native"
     engine = small_engine(name, small_settings(init_std=0.4))
-    texts = generate(engine, TOKENIZER, given, [Lcg.stream(2, i) for i in range(30)])
+    texts = generate(engine, TOKENIZER, given, [Stream.of(2, i) for i in range(30)])
     longest = len(given.prefix) + (given.max_new_tokens or BLOCK - len(given.prefix))
     for text in texts:
         rest = text[len(given.prefix) :]
@@ -125,9 +125,9 @@ def test_every_engine_draws_the_same(name):
 def test_masking_renormalises_and_does_not_reject():
     """One dart a token, whatever is masked; and the frequencies are those of the masked distribution."""
     engine = small_engine(ENGINES_HERE[-1], small_settings(init_std=0.5))
-    rngs = [Lcg.stream(5, i) for i in range(4000)]
+    rngs = [Stream.of(5, i) for i in range(4000)]
     drawn = generate_ids(engine, request_of(sample(allow="ab", max_length=1), TOKENIZER, BLOCK), rngs)
-    after = Lcg.stream(5, 0)
+    after = Stream.of(5, 0)
     after.uniform()
     assert rngs[0].number == after.number
     x = np.array(engine.decoder(1).feed([TOKENIZER.bos])[0], np.float64)[[0, 1, 5]]

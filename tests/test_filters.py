@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from motegpt import sampling
 from motegpt.config import SampleConfig
 from motegpt.errors import MotegptError, SettingError
-from motegpt.rng import GENERATORS, Lcg, make_rng
+from motegpt.rng import GENERATORS, Stream, make_rng
 from motegpt.sampling import Filters, Request, choose, filters, generate_ids
 from motegpt.sampling.filters import OUT, distribution
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
@@ -118,7 +118,7 @@ def test_all_steps_in_the_order_of_the_documentation():
 
 
 def test_greedy_takes_the_likeliest_of_what_the_masks_leave():
-    rng = Lcg(1)
+    rng = Stream(1)
     assert choose(LOGITS, Filters(0.0), rng, masked={1}) == 3
     assert choose([3.0, 2.9], Filters(0.0, repetition_penalty=2.0), rng, seen={0}) == 1
     assert rng.number == 1
@@ -159,7 +159,7 @@ class Stub:
     def uniform(self):
         return self.value
 
-    categorical = Lcg.categorical
+    categorical = Stream.categorical
 
 
 @pytest.mark.parametrize("dart", [0.0, 1.0])
@@ -171,7 +171,7 @@ def test_logits_that_are_not_finite():
     for logits in ([math.nan, 0.0], [math.inf, 0.0]):
         for temperature in (0.0, 1.0):
             with pytest.raises(MotegptError, match="finite logits"):
-                choose(logits, Filters(temperature), Lcg(1))
+                choose(logits, Filters(temperature), Stream(1))
 
 
 @pytest.mark.parametrize(
@@ -191,7 +191,7 @@ def test_what_is_drawn_has_the_exact_probabilities(name, given):
     expected = distribution(logits, chosen, seen={0, 2}, masked=masked)
     n = 20_000 if name == "native" else 300
     request = Request(prompt, 1, 5, chosen, text=2, masked=masked)
-    drawn = generate_ids(engine, request, [Lcg.stream(3, i) for i in range(n)])
+    drawn = generate_ids(engine, request, [Stream.of(3, i) for i in range(n)])
     counts = [0] * 6
     for ids in drawn:
         counts[ids[0] if ids else 5] += 1
@@ -222,7 +222,7 @@ def test_a_top_k_beyond_the_vocabulary_keeps_all(name):
     """As large as a setting may be, which the core's own integers are not."""
     engine = small_engine(name, small_settings())
     drawn = [
-        generate_ids(engine, Request((5,), 6, 5, Filters(1.0, top_k=k)), [Lcg.stream(1, i) for i in range(3)])
+        generate_ids(engine, Request((5,), 6, 5, Filters(1.0, top_k=k)), [Stream.of(1, i) for i in range(3)])
         for k in (6, 2**63, 2**64 - 1)
     ]
     assert drawn[0] == drawn[1] == drawn[2]

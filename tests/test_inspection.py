@@ -1,7 +1,5 @@
 """What the model attends to, and the maps of its vectors."""
 
-import math
-
 import numpy as np
 import pytest
 
@@ -9,7 +7,7 @@ from motegpt.config import model_and_training
 from motegpt.engines import fresh_engine
 from motegpt.engines.array.engine import ArrayEngine
 from motegpt.engines.scalar.graph import Node
-from motegpt.engines.scalar.model import FUSED, Sums, empty_cache, position
+from motegpt.engines.scalar.model import Operations, empty_cache, position
 from motegpt.errors import DataError, PrefixError
 from motegpt.inspection import attention, cosines, ids_of, principal_plane, residual_stream
 from motegpt.tokenizer import Tokenizer
@@ -27,19 +25,17 @@ def weights_of_the_scalar_graph(model, parameters, ids):
     w = {name: [[Node(x) for x in row] for row in rows.tolist()] for name, rows in parameters.items()}
     caught = []
 
-    def dot(xs, ys):
-        caught.append([x.data for x in xs])
-        return FUSED.dot(xs, ys)
+    class Catching(Operations):
+        def softmax(self, x):
+            p = super().softmax(x)
+            caught.append([node.data for node in p])
+            return p
 
     cache, found = empty_cache(model), np.zeros((model.n_layer, model.n_head, len(ids), len(ids)))
     for t, token in enumerate(ids):
         caught.clear()
-        position(token, t, w, cache, model, Sums(dot, FUSED.total))
-        # Of all dot products only p · v has t + 1 numbers that sum to one.
-        rows = [c for c in caught if len(c) == t + 1 and min(c) >= 0 and math.isclose(sum(c), 1)]
-        rows = rows[:: model.head_size]
-        assert len(rows) == model.n_layer * model.n_head
-        found[:, :, t, : t + 1] = np.reshape(rows, (model.n_layer, model.n_head, t + 1))
+        position(token, t, w, cache, model, Catching())
+        found[:, :, t, : t + 1] = np.reshape(caught, (model.n_layer, model.n_head, t + 1))
     return found
 
 

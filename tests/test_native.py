@@ -10,7 +10,7 @@ import pytest
 
 from motegpt.batches import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
-from motegpt.rng import Lcg
+from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, generate_by_token
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
 from tests.tolerances import GRADIENT, LOSSES, relative_error
@@ -69,12 +69,12 @@ def test_every_level_trains_and_draws_alike(level):
     expected = small_engine("array", chosen).train(plan, 0, 30)
     engine = native(chosen, level)
     assert engine.train(plan, 0, 30) == pytest.approx(expected, abs=LOSSES["float64"])
-    rngs = [Lcg.stream(5, i) for i in range(70)]
+    rngs = [Stream.of(5, i) for i in range(70)]
     request = Request((0, 1), 5, 5, Filters(temperature=0.8))
     drawn = engine.generate(request, rngs)
-    again = [Lcg.stream(5, i) for i in range(70)]
+    again = [Stream.of(5, i) for i in range(70)]
     assert drawn == generate_by_token(small_like(engine), request, again)
-    assert [rng.state() for rng in rngs] == [rng.state() for rng in again]
+    assert [rng.number for rng in rngs] == [rng.number for rng in again]
 
 
 def small_like(engine):
@@ -92,13 +92,13 @@ def small_like(engine):
 def test_whole_texts_are_those_drawn_token_by_token(dtype, temperature, n):
     engine = native(small_settings(dtype=dtype, n_layer=2))
     request = Request((3,), 6, 5, Filters(temperature))
-    drawn = engine.generate(request, [Lcg.stream(1, i) for i in range(n)])
-    assert drawn == generate_by_token(engine, request, [Lcg.stream(1, i) for i in range(n)])
+    drawn = engine.generate(request, [Stream.of(1, i) for i in range(n)])
+    assert drawn == generate_by_token(engine, request, [Stream.of(1, i) for i in range(n)])
 
 
 def test_one_token_after_a_prompt_that_fills_the_block():
     engine = native(small_settings(block_size=3))
-    rngs = [Lcg.stream(1, i) for i in range(20)]
+    rngs = [Stream.of(1, i) for i in range(20)]
     request = Request((0, 1, 2), 1, 5, Filters(1.0))
     assert {len(ids) for ids in engine.generate(request, rngs)} <= {0, 1}
 

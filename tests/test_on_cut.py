@@ -12,7 +12,7 @@ from motegpt.config import SampleConfig, section_values
 from motegpt.errors import SettingError, TriesExhausted
 from motegpt.gpt import GPT
 from motegpt.presets import PRESETS, settings_of
-from motegpt.rng import Lcg, PythonRandom
+from motegpt.rng import PythonRandom, Stream
 from motegpt.sampling import draw_texts, generate, generate_in_turn, request_of
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
@@ -145,7 +145,7 @@ def test_texts_in_turn_obey_too(engine):
 
 def test_generate_marks_and_does_not_redraw(engine):
     """Whatever conditions a text meets as a whole, it is the text of its generator."""
-    rngs = [[Lcg.stream(3, i) for i in range(20)] for _ in range(3)]
+    rngs = [[Stream.of(3, i) for i in range(20)] for _ in range(3)]
     kept, marked, redrawn = (
         generate(engine, TOKENIZER, sample(on_cut), rng)
         for on_cut, rng in zip(("keep", "mark", "redraw"), rngs, strict=True)

@@ -5,11 +5,15 @@ from typing import Any
 import pytest
 
 from motegpt.corpus import read_corpus
+from motegpt.engines import default_engine, make_engine
+from motegpt.engines.scalar.model import FUSED, empty_cache, position
 from motegpt.presets import settings_of
+from motegpt.sampling import Filters, choose
 from motegpt.train import Trainer, prepare
 from tests import independent
-from tests.conftest import ENGINES_HERE
+from tests.conftest import ENGINES_HERE, reference_run
 
+DEFAULT = default_engine()
 FAST = [name for name in ENGINES_HERE if name != "scalar"]
 
 
@@ -57,19 +61,63 @@ def test_zeroclaw_learns_its_names(engine):
     assert trainer.config.source.documents == 98
 
 
+OXIDIZED_PRINTED = """\
+step    1 / 1000 | loss 3.3057
+step  100 / 1000 | loss 1.9333
+step  200 / 1000 | loss 2.3840
+step  300 / 1000 | loss 3.1924
+step  400 / 1000 | loss 2.0515
+step  500 / 1000 | loss 2.1795
+step  600 / 1000 | loss 2.8178
+step  700 / 1000 | loss 2.8253
+step  800 / 1000 | loss 2.6771
+step  900 / 1000 | loss 2.9577
+step 1000 / 1000 | loss 2.7220
+"""
+
+
+@pytest.mark.parametrize("engine", ENGINES_HERE)
+def test_oxidized_prints_what_its_document_prints(engine, names_txt, motegpt):
+    ended = motegpt("train", names_txt, "--preset", "oxidized", "--engine", engine)
+    assert OXIDIZED_PRINTED in ended.out
+
+
 @pytest.mark.parametrize("engine", FAST)
-def test_oxidized_is_deterministic_and_engines_agree(engine):
-    scalar, _, _ = trained(None, "scalar", "oxidized", until=20, batch_size=2)
-    once, _, _ = trained(None, engine, "oxidized", until=20, batch_size=2)
-    again, _, _ = trained(None, engine, "oxidized", until=20, batch_size=2)
-    other, _, _ = trained(None, engine, "oxidized", until=20, batch_size=2, seed=43)
-    assert once == pytest.approx(scalar, abs=1e-9)
-    assert once == again != other
+def test_oxidized_reproduces_1000_losses(engine, names_txt):
+    losses, _, _ = trained(names_txt, engine, "oxidized", dtype="float64")
+    assert losses == pytest.approx(reference_run("oxidized")["losses"], abs=1e-6)
+
+
+def test_oxidized_reproduces_20_samples_where_the_cache_is_dropped_as_its_program_does(names_txt):
+    """After positions 0, 4, 8 and 12 later tokens see only what came after; `motegpt` keeps its cache."""
+    _, _, trainer = trained(names_txt, DEFAULT, "oxidized", until=999)
+    trainer.engine.train(trainer.plan, 999, 1)  # the last step, without the samples that follow it
+    scalar = make_engine("scalar", trainer.config.model, trainer.config.train)
+    scalar.load(trainer.engine.export()[0])
+
+    def sample():
+        cache, ids = empty_cache(scalar.model), [trainer.tokenizer.bos]
+        for at in range(scalar.model.block_size):
+            logits = [node.data for node in position(ids[-1], at, scalar.w, cache, scalar.model, FUSED)]
+            ids.append(choose(logits, Filters(trainer.config.sample.temperature), trainer.rng))
+            if ids[-1] == trainer.tokenizer.stop:
+                return trainer.tokenizer.decode(ids[1:-1])
+            if at % 4 == 0:
+                cache = empty_cache(scalar.model)
+        return trainer.tokenizer.decode(ids[1:])
+
+    assert [sample() for _ in range(20)] == reference_run("oxidized")["samples"]
 
 
 def test_the_independent_microgpt_is_the_original(names_txt, microgpt_reference):
     documents = read_corpus(names_txt).documents
     assert independent.losses(documents, 1000, 8) == pytest.approx(microgpt_reference["losses"][:8], abs=1e-9)
+
+
+def test_the_independent_oxidized_is_the_original(names_txt):
+    documents = read_corpus(names_txt).documents
+    expected = reference_run("oxidized")["losses"][:8]
+    assert independent.oxidized_losses(documents, 1000, 8) == pytest.approx(expected, abs=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -87,4 +135,22 @@ def test_microgpt_of_other_shapes_and_seeds(changes):
     expected = independent.losses(read_corpus(None).documents, 1000, 4, **changes)
     for engine in ENGINES_HERE:
         losses, _, _ = trained(None, engine, "microgpt", until=4, **changes)
+        assert losses == pytest.approx(expected, abs=1e-9), engine
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 2**63 + 7},
+        {"n_layer": 3},
+        {"n_embd": 12, "n_head": 3},
+        {"n_head": 1, "block_size": 5},
+        {"clip_node": 0.02, "clip_value": 0.003, "n_head": 2},
+    ],
+    ids=str,
+)
+def test_oxidized_of_other_shapes_and_seeds(changes):
+    expected = independent.oxidized_losses(read_corpus(None).documents, 1000, 4, **changes)
+    for engine in ENGINES_HERE:
+        losses, _, _ = trained(None, engine, "oxidized", until=4, dtype="float64", **changes)
         assert losses == pytest.approx(expected, abs=1e-9), engine

@@ -8,8 +8,13 @@ import struct
 
 import pytest
 
+from motegpt.config import SampleConfig
+from motegpt.engines.base import BatchGenerator
 from motegpt.errors import RunFolderError, SettingError
-from motegpt.rng import GENERATORS, Lcg, PythonRandom, Xoshiro128Plus, make_rng
+from motegpt.rng import GENERATORS, Lcg, PythonRandom, Stream, Xoshiro128Plus, make_rng
+from motegpt.sampling import generate_in_turn
+from motegpt.tokenizer import Tokenizer
+from tests.conftest import small_engine, small_settings
 
 
 def test_xoshiro_gives_the_published_vector_for_state_1_2_3_4():
@@ -40,14 +45,26 @@ def test_xoshiro_seed_is_spread_as_zeroclaw_does():
     ]
 
 
-def test_lcg_agrees_with_its_closed_form():
-    """After n steps the state is aⁿ s + c (aⁿ - 1) / (a - 1), modulo 2^64."""
-    a, c, seed, n = Lcg.MULTIPLIER, Lcg.INCREMENT, 42, 1000
-    rng = Lcg(seed)
-    numbers = [rng.uniform() for _ in range(n)]
-    power = pow(a, n, (a - 1) << 64)
-    state = (power * seed + c * ((power - 1) // (a - 1))) % 2**64
-    assert numbers[-1] == (state >> 11) / 2**53
+A, C = 6364136223846793005, 1442695040888963407
+
+
+def state_after(seed, n):
+    """aⁿ s + c (aⁿ - 1) / (a - 1), modulo 2^64: the closed form of the linear congruential generator."""
+    power = pow(A, n, (A - 1) << 64)
+    return (power * seed + C * ((power - 1) // (A - 1))) % 2**64
+
+
+def test_linear_congruential_generators_agree_with_the_closed_form():
+    """A stream draws the high 53 bits of its numbers, the generator of a run the high 32."""
+    stream, lcg = Stream(42), Lcg(42)
+    fractions = [(stream.uniform(), lcg.uniform()) for _ in range(1000)]
+    state = state_after(42, 1000)
+    assert fractions[-1] == ((state >> 11) / 2**53, f32(f32(state >> 32) / f32(2**32 - 1)))
+    assert stream.number == lcg.state()[0] == state
+
+
+def f32(x):
+    return struct.unpack("f", struct.pack("f", x))[0]
 
 
 def test_mersenne_twister_is_pythons_own():
@@ -64,31 +81,55 @@ def test_mersenne_twister_is_pythons_own():
     assert PythonRandom(42).uniform() == 0.6394267984578837  # as published in Python's documentation
 
 
-def lcg_uniforms(seed, count):
-    """The numbers of the generator, from its recurrence alone."""
-    numbers = []
-    for _ in range(count):
-        seed = (seed * 6364136223846793005 + 1442695040888963407) % 2**64
-        numbers.append((seed >> 11) / 2**53)
-    return numbers
+def states(seed):
+    """The numbers of the recurrence."""
+    while True:
+        seed = (seed * A + C) % 2**64
+        yield seed
 
 
 def test_lcg_gauss_shuffle_and_categorical_by_hand():
-    u = lcg_uniforms(9, 10)
-    rng = Lcg(9)
-    for k in range(5):
-        expected = math.sqrt(-2 * math.log(1 - u[2 * k])) * math.cos(2 * math.pi * u[2 * k + 1])
-        assert rng.gauss(1.0, 2.0) == pytest.approx(1.0 + 2.0 * expected, rel=1e-14)
-    items, u = list("abcde"), lcg_uniforms(9, 4)
-    for last, x in zip((4, 3, 2, 1), u, strict=True):
-        chosen = int(x * (last + 1))
-        items[last], items[chosen] = items[chosen], items[last]
-    shuffled = list("abcde")
+    rng, uniforms = Lcg(9), (f32(f32(state >> 32) / 2**32) for state in states(9))
+    for _ in range(500):
+        u1, u2 = next(uniforms), next(uniforms)
+        expected = math.sqrt(-2 * math.log(u1)) * math.cos(2 * math.pi * u2)
+        assert rng.gauss(0.0, 0.08) == pytest.approx(0.08 * expected, rel=1e-6, abs=1e-7)
+    items, shuffled, numbers = list("abcde"), list("abcde"), states(9)
+    for i in (4, 3, 2, 1):
+        j = next(numbers) % (i + 1)
+        items[i], items[j] = items[j], items[i]
     Lcg(9).shuffle(shuffled)
     assert shuffled == items
-    rng, weights = Lcg(9), [0.2, 0.3, 0.5]
-    for x in lcg_uniforms(9, 10):
-        assert rng.categorical(weights) == (0 if x < 0.2 else 1 if x < 0.5 else 2)
+    rng, numbers = Lcg(9), states(9)
+    for _ in range(20):
+        u = f32(f32(next(numbers) >> 32) / 2**32)
+        assert rng.categorical([0.2, 0.3, 0.5]) == (0 if u < 0.2 else 1 if u < 0.5 else 2)
+
+
+def test_streams_draw_by_their_53_bits():
+    stream, numbers = Stream(9), states(9)
+    for _ in range(20):
+        u = (next(numbers) >> 11) / 2**53
+        assert stream.categorical([0.2, 0.3, 0.5]) == (0 if u < 0.2 else 1 if u < 0.5 else 2)
+
+
+def test_a_fraction_that_rounds_up_to_one_takes_the_last():
+    """Of 2^32 fractions the 128 highest are 1 in single precision."""
+    rng = Lcg(0)
+    before = (((2**32 - 1) << 32) - C) * pow(A, -1, 2**64) % 2**64
+    for use, expected in ((rng.uniform, 1.0), (lambda: rng.categorical([1.0, 1.0, 1.0]), 2)):
+        rng.restore([before])
+        assert use() == expected
+
+
+def test_an_engine_that_draws_whole_texts_takes_streams_alone():
+    """A run's own generator goes token by token: its numbers are not those the core would draw."""
+    tokenizer = Tokenizer("abc", "bos")
+    engine = small_engine("array", small_settings(), vocab_size=4)
+    engine.generate = lambda request, rngs: pytest.fail("a whole text of a run's generator")
+    assert isinstance(engine, BatchGenerator)
+    for generator in GENERATORS:
+        generate_in_turn(engine, tokenizer, SampleConfig(n=1, temperature=1.0), make_rng(generator, 1))
 
 
 @pytest.mark.parametrize("name", GENERATORS)
@@ -115,6 +156,7 @@ class TestEveryGenerator:
         assert 0.94 < sum(abs(x - 3.0) < 3.92 for x in numbers) / len(numbers) < 0.96
 
     def test_shuffle_permutes_and_moves_every_place(self, name):
+        """But for lcg: its program takes remainders by 2 of numbers whose lowest bit alternates."""
         rng = make_rng(name, 7)
         firsts = set()
         for _ in range(200):
@@ -122,7 +164,7 @@ class TestEveryGenerator:
             rng.shuffle(items)
             assert sorted(items) == list(range(5))
             firsts.add(items[0])
-        assert firsts == set(range(5))
+        assert firsts == ({0, 2, 4} if name == "lcg" else set(range(5)))
 
     def test_categorical_follows_the_weights(self, name):
         rng = make_rng(name, 7)
@@ -145,24 +187,25 @@ class TestEveryGenerator:
             make_rng(name, 0).restore(state)
 
 
-def test_single_precision_gauss_is_a_single_precision_number():
-    rng = Xoshiro128Plus(42)
+@pytest.mark.parametrize("generator", [Lcg, Xoshiro128Plus])
+def test_single_precision_gauss_is_a_single_precision_number(generator):
+    rng = generator(42)
     for _ in range(100):
         x = rng.gauss(0.0, 0.02)
-        assert struct.unpack("f", struct.pack("f", x))[0] == x
+        assert f32(x) == x
 
 
 def test_streams_differ_and_do_not_depend_on_each_other():
-    firsts = [Lcg.stream(5, i).uniform() for i in range(1000)]
+    firsts = [Stream.of(5, i).uniform() for i in range(1000)]
     assert len(set(firsts)) == 1000
     assert abs(statistics.mean(firsts) - 0.5) < 0.03
     # SplitMix64 from seed 1234567 begins with this number (Vigna's reference output).
-    assert Lcg.stream(1234567, 0).state() == [6457827717110365317]
+    assert Stream.of(1234567, 0).number == 6457827717110365317
 
 
 def test_box_muller_never_takes_the_logarithm_of_zero():
     rng = Lcg(0)
-    rng.uniform = lambda: 1.0 - 2.0**-53  # type: ignore[method-assign]
+    rng.uniform = lambda: 0.0  # type: ignore[method-assign]
     assert math.isfinite(rng.gauss(0.0, 1.0))
 
 

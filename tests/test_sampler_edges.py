@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from motegpt.config import SampleConfig
 from motegpt.engines import engine_class, why_unavailable
 from motegpt.errors import MotegptError
-from motegpt.rng import Lcg
+from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, draw_texts, generate, generate_by_token, generate_ids
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says
@@ -28,7 +28,7 @@ BROKEN = [math.nan, math.inf, -math.inf]
 
 def outcome(draw, engine, request, n):
     """The ids and the states of the generators after them; or the error."""
-    rngs = [Lcg.stream(1, i) for i in range(n)]
+    rngs = [Stream.of(1, i) for i in range(n)]
     try:
         return draw(engine, request, rngs), [rng.number for rng in rngs]
     except MotegptError as error:
@@ -130,7 +130,7 @@ def test_what_no_text_depends_on_may_be_broken(dtype):
 def test_minus_zero_is_temperature_zero(name):
     settings = SampleConfig(n=3, temperature=-0.0)
     assert str(settings.temperature) == "0.0"
-    engine, rng = engine_that_says([0.0, 1.0, 0.5, 0.2], name), Lcg(1)
+    engine, rng = engine_that_says([0.0, 1.0, 0.5, 0.2], name), Stream(1)
     assert generate(engine, Tokenizer("abc", "bos"), settings, [rng]) == ["bbbb"]
     assert generate_ids(engine, Request((3,), 2, None, Filters(-0.0)), [rng]) == [[1, 1]]
     assert rng.number == 1

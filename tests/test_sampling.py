@@ -6,7 +6,7 @@ import pytest
 
 from motegpt.config import SampleConfig
 from motegpt.errors import PrefixError
-from motegpt.rng import Lcg, PythonRandom
+from motegpt.rng import PythonRandom, Stream
 from motegpt.sampling import Filters, choose, generate, generate_in_turn
 from motegpt.sampling.filters import distribution
 from motegpt.tokenizer import Tokenizer
@@ -16,7 +16,7 @@ TOKENIZER = Tokenizer("abcde", "bos")
 
 
 def streams(seed, n):
-    return [Lcg.stream(seed, i) for i in range(n)]
+    return [Stream.of(seed, i) for i in range(n)]
 
 
 def draw(engine, n, seed=0, **settings):

@@ -18,7 +18,7 @@ from motegpt.config import DataConfig, SampleConfig, TrainConfig, section_values
 from motegpt.corpus import corpus_of
 from motegpt.errors import DataError
 from motegpt.presets import settings_of
-from motegpt.rng import Lcg, splitmix64
+from motegpt.rng import Stream, splitmix64
 from motegpt.sampling import generate, prompt_of
 from motegpt.tokenizer import Tokenizer
 from motegpt.train import prepare, resume
@@ -173,7 +173,7 @@ def test_engines_draw_the_same_continuation(tokenizer):
     drawn = set()
     for name in ENGINES_HERE:
         engine = small_engine(name, small_settings(), tokenizer.vocab_size)
-        streams = [Lcg.stream(1, i) for i in range(5)]
+        streams = [Stream.of(1, i) for i in range(5)]
         free = generate(engine, tokenizer, SampleConfig(n=5, temperature=1.0), streams)
         led = generate(engine, tokenizer, SampleConfig(n=5, temperature=1.0, prefix="the "), streams)
         drawn.add((*free, *led))

@@ -1,7 +1,6 @@
 // Causal attention of one head over one document, made of matrix products: any head width, any length.
 #pragma once
 
-#include "clip.hpp"
 #include "math.hpp"
 #include "product.hpp"
 
@@ -84,9 +83,9 @@ void transpose_head(Index T, Index D, const Real* x, Index row, Real* out) {
   }
 }
 
-/// Scores of query t become p = softmax(x · scale) over positions 0 … t, zero up to `end`. Returns 1 / Σe.
+/// Scores of query t become p = softmax(x · scale) over positions 0 … t, zero up to `end`.
 template <class Real>
-Real causal_softmax(Index t, Index end, Real scale, Real* x) {
+void causal_softmax(Index t, Index end, Real scale, Real* x) {
   Vector<Real> largest = broadcast(x[0]), total = {};
   const Index whole = (t + 1) / lanes<Real> * lanes<Real>;
   const auto seen = lane_numbers<Real>() <= broadcast(Real(t - whole));
@@ -106,38 +105,26 @@ Real causal_softmax(Index t, Index end, Real scale, Real* x) {
   for (Index u = whole + lanes<Real>; u < end; u += lanes<Real>) store(x + u, Vector<Real>{});
   const Real inverse = 1 / sum<Real>(total);
   for (Index u = 0; u < t + 1; u += lanes<Real>) store(x + u, load(x + u) * inverse);
-  return inverse;
-}
-
-/// ds = p · (dp - Σ p · dp) · scale.   p, dp (end); dp becomes ds
-template <class Real>
-void softmax_backward(Index end, Real scale, const Real* p, Real* dp) {
-  Vector<Real> products = {};
-  for (Index u = 0; u < end; u += lanes<Real>) products += load(p + u) * load(dp + u);
-  const Vector<Real> mean = group_sum<Real>(products);
-  for (Index u = 0; u < end; u += lanes<Real>) store(dp + u, load(p + u) * (load(dp + u) - mean) * scale);
-}
-
-/// The same node by node with e = p / inverse, each clipped; over the positions 0 … t, zero up to `end`.
-template <class Real>
-void softmax_backward_by_node(Index t, Index end, Real scale, Real inverse, const Real* p, Real* dp,
-                              NodeClip<Real> clip) {
-  Real dinverse = 0;
-  for (Index u = 0; u <= t; ++u) dinverse += clip(dp[u]) * (p[u] / inverse);
-  const Real dtotal = clip(-clip(dinverse) * inverse * inverse);
-  for (Index u = 0; u <= t; ++u)
-    dp[u] = clip(clip(clip(dp[u]) * inverse + dtotal) * (p[u] / inverse)) * scale;
-  for (Index u = t + 1; u < end; ++u) dp[u] = 0;
 }
 
 }  // namespace detail
 
+/// ds = p · (dp - Σ p · dp) · scale of query t.   p, dp (end), p zero beyond t; dp becomes ds
+template <class Real>
+struct SoftmaxBackward {
+  void operator()(Index, Index end, Real scale, const Real* p, Real* dp) const {
+    Vector<Real> products = {};
+    for (Index u = 0; u < end; u += lanes<Real>) products += load(p + u) * load(dp + u);
+    const Vector<Real> mean = group_sum<Real>(products);
+    for (Index u = 0; u < end; u += lanes<Real>) store(dp + u, load(p + u) * (load(dp + u) - mean) * scale);
+  }
+};
+
 /// y = p · v with p = softmax(q · kᵀ / √D), position t looking at 0 … t (Vaswani et al., 2017).
 ///
-///   qkv (T, 3C) -> p (T, T) lower triangle, inverse (T) = 1 / Σe at a stride of inverse_row, y (T, D)
+///   qkv (T, 3C) -> p (T, T) lower triangle, y (T, D)
 template <class Real>
-void attention(const Head<Real>& head, Real* p, Real* inverse, Index inverse_row, Real* y,
-               const AttentionScratch<Real>& scratch) {
+void attention(const Head<Real>& head, Real* p, Real* y, const AttentionScratch<Real>& scratch) {
   const auto [T, D, C, row, y_row, p_row, q] = head;
   const Real *k = q + C, *v = k + C;
   const Real scale = 1 / square_root_of(Real(D));
@@ -149,9 +136,7 @@ void attention(const Head<Real>& head, Real* p, Real* inverse, Index inverse_row
     Real* scores = p + t * p_row;
     multiply(M, end, D, rows(q + t * row, row), row_major(scratch.turned, turned_row),
              row_major(scores, p_row), false);
-    for (Index i = 0; i < M; ++i) {
-      inverse[(t + i) * inverse_row] = detail::causal_softmax(t + i, end, scale, scores + i * p_row);
-    }
+    for (Index i = 0; i < M; ++i) detail::causal_softmax(t + i, end, scale, scores + i * p_row);
     multiply(M, width, t + M, rows<Real>(scores, p_row), row_major(scratch.first, width),
              row_major(scratch.result + t * width, width), false);
   }
@@ -160,11 +145,10 @@ void attention(const Head<Real>& head, Real* p, Real* inverse, Index inverse_row
 
 /// dq, dk, dv: dp = dy · vᵀ, ds through the softmax, dq = ds · k, dk = dsᵀ · q, dv = pᵀ · dy.
 ///
-///   p, inverse of the forward, dy (T, D) -> dqkv (T, 3C), this head's channels of it
-template <class Real>
-void attention_backward(const Head<Real>& head, const Real* p, const Real* inverse, Index inverse_row,
-                        const Real* dy, Real* dqkv, const AttentionScratch<Real>& scratch,
-                        NodeClip<Real> clip) {
+///   p of the forward, dy (T, D) -> dqkv (T, 3C), this head's channels of it
+template <class Real, class Softmax = SoftmaxBackward<Real>>
+void attention_backward(const Head<Real>& head, const Real* p, const Real* dy, Real* dqkv,
+                        const AttentionScratch<Real>& scratch, const Softmax& softmax_backward = {}) {
   const auto [T, D, C, row, y_row, p_row, q] = head;
   const Real *k = q + C, *v = k + C;
   const Real scale = 1 / square_root_of(Real(D));
@@ -177,15 +161,7 @@ void attention_backward(const Head<Real>& head, const Real* p, const Real* inver
     Real* dp = scratch.dp + t * dp_row;
     multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.turned, turned_row),
              row_major(dp, dp_row), false);
-    for (Index i = 0; i < M; ++i) {
-      const Real* probabilities = p + (t + i) * p_row;
-      if (clip.active()) {
-        detail::softmax_backward_by_node(t + i, end, scale, inverse[(t + i) * inverse_row], probabilities,
-                                         dp + i * dp_row, clip);
-      } else {
-        detail::softmax_backward(end, scale, probabilities, dp + i * dp_row);
-      }
-    }
+    for (Index i = 0; i < M; ++i) softmax_backward(t + i, end, scale, p + (t + i) * p_row, dp + i * dp_row);
     multiply(M, width, t + M, rows<Real>(dp, dp_row), row_major(scratch.first, width),
              row_major(scratch.result + t * width, width), false);
   }

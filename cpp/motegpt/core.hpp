@@ -8,6 +8,9 @@
 
 namespace motegpt {
 
+/// The non-linearity of the MLP.
+enum class Activation { relu, squared_relu };
+
 /// The model: C = n_embd channels, H = n_head heads, V = vocab_size tokens.
 struct Shape {
   int vocab_size;
@@ -17,7 +20,7 @@ struct Shape {
   int n_head;
   bool tied;            // logits from the token embedding instead of a matrix of their own
   bool embedding_norm;  // RMSNorm right after the embedding
-  bool squared;         // squared ReLU instead of ReLU
+  Activation activation;
   double norm_eps;
 
   int head_size() const;
@@ -101,7 +104,7 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  /// Make room for so many bytes, all zero; what was there is lost. Keeps a block that is large enough.
+  /// Make room for so many bytes, all zero; what was there is lost. Keeps a block that is large enough, cleared.
   void reserve(int64_t bytes);
   char* data() const { return data_; }
 

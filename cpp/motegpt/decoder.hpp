@@ -67,11 +67,7 @@ class Bundle {
     rmsnorm(x_, h_);
     const Index hidden = shape_.n_hidden();
     product(w, layout_.mlp_fc1(layer), 0, hidden, h_, u_, false);
-    if (shape_.squared) {
-      activate<Real, true>(hidden * width_, u_, u_);
-    } else {
-      activate<Real, false>(hidden * width_, u_, u_);
-    }
+    activate(shape_.activation, hidden * width_, u_, u_);
     product(w, layout_.mlp_fc2(layer), 0, C_, u_, x_, true);
   }
 

@@ -1,7 +1,6 @@
 // Softmax and cross-entropy of the logits.
 #pragma once
 
-#include "clip.hpp"
 #include "math.hpp"
 #include "view.hpp"
 
@@ -55,11 +54,9 @@ MOTEGPT_INLINE Real exponentiate_row(Index V, Real* x, Real largest) {
 ///   x (N, V) becomes e, targets (N), weights (N); the arrays of `tape` hold whole vectors
 ///
 /// log p is taken as x[target] - max x - log Σe, which stays finite where p itself would round to zero.
-/// Under the node clip it is the logarithm of p itself, as in the scalar graph: infinite where p is zero.
 template <class Real>
-double cross_entropy(Index N, Index V, Real* x, const int* targets, const Real* weights, LossTape<Real> tape,
-                     bool by_node) {
-  constexpr Real log_of_zero = sizeof(Real) == 4 ? Real(-103.97) : Real(-745.13);  // exp rounds to zero below
+double cross_entropy(Index N, Index V, Real* x, const int* targets, const Real* weights,
+                     LossTape<Real> tape) {
   const Index row = padded<Real>(V);
   for (Index n = 0; n < N; ++n) {
     const Real largest = detail::largest_of_row(V, x + n * row);
@@ -70,10 +67,7 @@ double cross_entropy(Index N, Index V, Real* x, const int* targets, const Real* 
   double loss = 0;
   for (Index n = 0; n < N; n += lanes<Real>) {
     const Vector<Real> log_p = load(tape.target + n) + log<Real>(load(tape.inverse + n));
-    for (Index i = n; i < smaller(N, n + lanes<Real>); ++i) {
-      const bool vanished = by_node && log_p[i - n] < log_of_zero;
-      loss -= double(weights[i]) * (vanished ? -__builtin_huge_val() : double(log_p[i - n]));
-    }
+    for (Index i = n; i < smaller(N, n + lanes<Real>); ++i) loss -= double(weights[i]) * double(log_p[i - n]);
   }
   return loss;
 }
@@ -87,21 +81,6 @@ void cross_entropy_backward(Index N, Index V, Real* e, const int* targets, const
     const Real scale = weights[n] * tape.inverse[n];
     for (Index v = 0; v < row; v += lanes<Real>) store(e + v, load(e + v) * scale);
     e[targets[n]] -= weights[n];
-  }
-}
-
-/// The same node by node, each clipped: dlog = -weights, dp = dlog / p[target], then the softmax's
-/// dinverse = Σ dp · e, dtotal = -dinverse / (Σe)², de = dp / Σe + dtotal, dx = de · e.
-template <class Real>
-void cross_entropy_backward_by_node(Index N, Index V, Real* e, const int* targets, const Real* weights,
-                                    LossTape<Real> tape, NodeClip<Real> clip) {
-  const Index row = padded<Real>(V);
-  for (Index n = 0; n < N; ++n, e += row) {
-    const Real inverse = tape.inverse[n], at_target = e[targets[n]];
-    const Real dlog = clip(-weights[n] * clip(Real(1)));
-    const Real dp = clip(dlog / (at_target * inverse));
-    const Real dtotal = clip(-clip(dp * at_target) * inverse * inverse);
-    for (Index v = 0; v < V; ++v) e[v] = clip(clip((v == targets[n] ? dp * inverse : 0) + dtotal) * e[v]);
   }
 }
 

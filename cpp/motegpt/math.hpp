@@ -145,12 +145,11 @@ struct QuotientByRoot {
   /// Where estimates are refined, the divisor is divided by the rate beforehand and its root comes doubled.
   QuotientByRoot(double rate_, double root_, double eps_)
       : root(broadcast(Real(estimating ? root_ / 2 / nonzero(rate_) : root_))),
-        eps(broadcast(Real(estimating ? eps_ / nonzero(rate_) : eps_))),
+        eps(broadcast(Real(estimating ? normal(eps_ / nonzero(rate_)) : eps_))),
         rate(broadcast(Real(rate_))) {}
 
   MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> m, Vector<Real> v) const {
     if constexpr (estimating) {
-      constexpr float smallest = 1.17549435e-38f;  // keeps 1/√0 out
       const Vector<Real> estimate = inverse_root_estimate(v + smallest);
       const Vector<Real> once = v * estimate, twice = once * (Real(3) - once * estimate);
       const Vector<Real> divisor = twice * root + eps;
@@ -162,6 +161,8 @@ struct QuotientByRoot {
   }
 
  private:
+  static constexpr float smallest = 1.17549435e-38f;  // keeps 1/√0 and 1/0 out
+  static double normal(double x) { return x > smallest ? x : smallest; }
   static double nonzero(double x) { return x == 0 ? 1e-30 : x; }  // a step so small changes no number
 };
 

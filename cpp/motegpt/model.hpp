@@ -1,11 +1,8 @@
 // The transformer: the forward pass of a group of documents and, under it, the backward that mirrors it.
 #pragma once
 
-#include "activation.hpp"
-#include "embedding.hpp"
-#include "linear.hpp"
-#include "norm.hpp"
 #include "tape.hpp"
+#include "textbook.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -22,30 +19,17 @@ struct Share {
   }
 };
 
-/// Where a backward pass finds the parameters and leaves their gradients.
-template <class Real>
-struct BackwardPass {
-  const Parameters<Real>& w;
-  Real* dw;         // (layout.size())
-  bool accumulate;  // add to what is there
-
-  /// Through y = x · matrixᵀ.   dy (N, out), x (N, in) -> dx (N, in) and the gradient of the matrix
-  void through(Index N, const Matrix& matrix, const Real* dy, const Real* x, Real* dx) const {
-    linear_backward_weights(N, dy, matrix, x, dw, accumulate);
-    linear_backward(N, dy, matrix, w, dx);
-  }
-};
-
-template <class Real>
+/// Calculus: the backward of every operation, Textbook or what takes its place.
+template <class Real, class Calculus>
 class Model {
  public:
   Model(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan, bool checkpoint,
-        NodeClip<Real> clip)
+        Calculus calculus)
       : shape_(shape),
         layout_(layout),
         plan_(plan),
         checkpoint_(checkpoint),
-        clip_(clip),
+        back_(calculus),
         C_(padded<Real>(shape.n_embd)),
         hidden_(padded<Real>(shape.n_hidden())),
         V_(padded<Real>(shape.vocab_size)) {}
@@ -73,9 +57,9 @@ class Model {
                   const BackwardPass<Real>& pass) const {
     const Index first = share.begin(group.N), N = share.end(group.N) - first;
     Real *dx = group.dx + first * C_, *dlogits = group.logits + first * V_;
-    const double loss = loss_and_dlogits(N, group, first, scratch);
-    pass.through(N, layout_.head(), dlogits, group.x + first * C_, dx);
-    clip_.apply(dx, N * C_);
+    const double loss =
+        back_.loss(N, shape_.vocab_size, dlogits, group.targets + first, group.weights + first, scratch.loss);
+    back_.linear(N, dlogits, layout_.head(), group.x + first * C_, dx, pass);
     for (int layer = shape_.n_layer - 1; layer >= 0; --layer) {
       if (checkpoint_ && layer < shape_.n_layer - 1) {
         copy(N * C_, group.inputs[layer] + first * C_, group.x + first * C_);
@@ -83,10 +67,11 @@ class Model {
       }
       layer_backward(layer, group, scratch, share, pass);
     }
-    if (shape_.embedding_norm) norm_backward(N, dx, group.embedded + first * C_, group.r + first, dx, false);
+    if (shape_.embedding_norm)
+      back_.rmsnorm(N, shape_.n_embd, dx, group.embedded + first * C_, group.r + first, dx, false);
     if (!pass.accumulate) clear_embeddings(pass.dw);
-    embedding_backward(N, shape_.n_embd, group.ids + first, group.positions + first, dx,
-                       gradient(layout_.wte(), pass.dw), gradient(layout_.wpe(), pass.dw));
+    back_.embedding(N, shape_.n_embd, group.ids + first, group.positions + first, dx,
+                    pass.gradient(layout_.wte()), pass.gradient(layout_.wpe()));
     return loss;
   }
 
@@ -96,8 +81,6 @@ class Model {
   static void copy(Index count, const Real* from, Real* to) {
     for (Index i = 0; i < count; i += lanes<Real>) store(to + i, load(from + i));
   }
-
-  static Columns<Real> gradient(const Matrix& of, Real* dw) { return in_panels(dw + of.at, of.out); }
 
   /// A layer but for its last product: x += attn_wo · attention(norm x), g = act(mlp_fc1 · norm x).
   void layer_to_hidden(const Parameters<Real>& w, int layer, Group<Real>& group, Scratch<Real>& scratch,
@@ -114,11 +97,7 @@ class Model {
     linear(N, tape.a + c, layout_.attn_wo(layer), w, x, true);
     rmsnorm(N, shape_.n_embd, eps(), x, tape.h_mid + c, tape.r_mid + first);
     linear(N, tape.h_mid + c, layout_.mlp_fc1(layer), w, tape.u + hidden, false);
-    if (shape_.squared) {
-      activate<Real, true>(N * hidden_, tape.u + hidden, tape.g + hidden);
-    } else {
-      activate<Real, false>(N * hidden_, tape.u + hidden, tape.g + hidden);
-    }
+    activate(shape_.activation, N * hidden_, tape.u + hidden, tape.g + hidden);
   }
 
   /// group.dx (N, C) after the layer becomes dx before it; each line mirrors one above, last first.
@@ -129,51 +108,17 @@ class Model {
     const Index c = first * C_, hidden = first * hidden_, qkv = first * qkv_row();
     Real *dx = group.dx + c, *dh = group.dh + c, *du = group.du + hidden;
 
-    pass.through(N, layout_.mlp_fc2(layer), dx, tape.g + hidden, du);
-    clip_.apply(du, N * hidden_);
-    if (shape_.squared) {
-      activate_backward<Real, true>(N * hidden_, tape.u + hidden, du);
-    } else {
-      activate_backward<Real, false>(N * hidden_, tape.u + hidden, du);
-    }
-    clip_.apply(du, N * hidden_);
-    pass.through(N, layout_.mlp_fc1(layer), du, tape.h_mid + c, dh);
-    clip_.apply(dh, N * C_);
-    norm_backward(N, dh, tape.h_mid + c, tape.r_mid + first, dx, true);
+    back_.linear(N, dx, layout_.mlp_fc2(layer), tape.g + hidden, du, pass);
+    back_.activation(shape_.activation, N * hidden_, tape.u + hidden, du);
+    back_.linear(N, du, layout_.mlp_fc1(layer), tape.h_mid + c, dh, pass);
+    back_.rmsnorm(N, shape_.n_embd, dh, tape.h_mid + c, tape.r_mid + first, dx, true);
 
-    pass.through(N, layout_.attn_wo(layer), dx, tape.a + c, dh);
-    clip_.apply(dh, N * C_);
+    back_.linear(N, dx, layout_.attn_wo(layer), tape.a + c, dh, pass);
     share.meet();
     attend_backward(group, tape, scratch, share);
     share.meet();
-    clip_.apply(group.dqkv + qkv, N * qkv_row());
-    pass.through(N, layout_.attn_qkv(layer), group.dqkv + qkv, tape.h + c, dh);
-    clip_.apply(dh, N * C_);
-    norm_backward(N, dh, tape.h + c, tape.r + first, dx, true);
-  }
-
-  void norm_backward(Index N, const Real* dy, const Real* y, const Real* r, Real* dx, bool accumulate) const {
-    if (clip_.active()) {
-      rmsnorm_backward_by_node(N, shape_.n_embd, dy, y, r, dx, accumulate, clip_);
-    } else {
-      rmsnorm_backward(N, shape_.n_embd, dy, y, r, dx, accumulate);
-    }
-    clip_.apply(dx, N * C_);
-  }
-
-  double loss_and_dlogits(Index N, Group<Real>& group, Index first, Scratch<Real>& scratch) const {
-    Real* logits = group.logits + first * V_;
-    const int* targets = group.targets + first;
-    const Real* weights = group.weights + first;
-    const double loss =
-        cross_entropy(N, shape_.vocab_size, logits, targets, weights, scratch.loss, clip_.active());
-    if (clip_.active()) {
-      cross_entropy_backward_by_node(N, shape_.vocab_size, logits, targets, weights, scratch.loss, clip_);
-      clip_.apply(logits, N * V_);
-    } else {
-      cross_entropy_backward(N, shape_.vocab_size, logits, targets, weights, scratch.loss);
-    }
-    return loss;
+    back_.linear(N, group.dqkv + qkv, layout_.attn_qkv(layer), tape.h + c, dh, pass);
+    back_.rmsnorm(N, shape_.n_embd, dh, tape.h + c, tape.r + first, dx, true);
   }
 
   void clear_embeddings(Real* dw) const {
@@ -207,8 +152,9 @@ class Model {
       case 2: return f.template operator()<smaller(2, lanes<Real>)>();
       case 4: return f.template operator()<smaller(4, lanes<Real>)>();
       case 8: return f.template operator()<smaller(8, lanes<Real>)>();
-      default: return f.template operator()<smaller(16, lanes<Real>)>();
+      case 16: return f.template operator()<smaller(16, lanes<Real>)>();
     }
+    __builtin_trap();
   }
 
   NarrowHeads<Real> narrow_heads(const LayerTape<Real>& tape, Document document, Index unit) const {
@@ -247,7 +193,6 @@ class Model {
     } else {
       for_units(group, share, [&](Document document, Index unit) {
         attention(head(tape, document, unit), head_tape(tape, document, unit),
-                  tape.inverse + document.first * shape_.n_head + unit, shape_.n_head,
                   tape.a + document.first * C_ + unit * plan_.D, scratch.attention);
       });
     }
@@ -267,11 +212,9 @@ class Model {
       });
     } else {
       for_units(group, share, [&](Document document, Index unit) {
-        attention_backward(head(tape, document, unit), head_tape(tape, document, unit),
-                           tape.inverse + document.first * shape_.n_head + unit, shape_.n_head,
-                           group.dh + document.first * C_ + unit * plan_.D,
-                           group.dqkv + document.first * qkv_row() + unit * plan_.D, scratch.attention,
-                           clip_);
+        back_.attention(head(tape, document, unit), head_tape(tape, document, unit),
+                        group.dh + document.first * C_ + unit * plan_.D,
+                        group.dqkv + document.first * qkv_row() + unit * plan_.D, scratch.attention);
       });
     }
   }
@@ -280,7 +223,7 @@ class Model {
   const Layout<Real>& layout_;
   const AttentionPlan<Real>& plan_;
   bool checkpoint_;
-  NodeClip<Real> clip_;
+  Calculus back_;
   Index C_, hidden_, V_;
 };
 

@@ -101,18 +101,19 @@ struct Loss {
   Array dlogits;  // (N, V)
 };
 
-/// Σ weights · -log softmax(logits)[target], and its gradient.   logits (N, V)
+/// Σ weights · -log(softmax(logits)[target] + added), and its gradient.   logits (N, V)
 inline Loss cross_entropy(int N, int V, const Array& logits, const std::vector<int>& targets,
-                          const Array& weights) {
+                          const Array& weights, double added = 0) {
   Loss result{0, Array(logits.size())};
   for (int n = 0; n < N; ++n) {
     const double* x = &logits[n * V];
     double largest = -INFINITY, total = 0;
     for (int v = 0; v < V; ++v) largest = std::fmax(largest, x[v]);
     for (int v = 0; v < V; ++v) total += std::exp(x[v] - largest);
-    result.loss -= weights[n] * (x[targets[n]] - largest - std::log(total));
+    const double p_target = std::exp(x[targets[n]] - largest) / total, share = p_target / (p_target + added);
+    result.loss -= weights[n] * std::log(p_target + added);
     for (int v = 0; v < V; ++v) {
-      result.dlogits[n * V + v] = weights[n] * (std::exp(x[v] - largest) / total - (v == targets[n]));
+      result.dlogits[n * V + v] = weights[n] * share * (std::exp(x[v] - largest) / total - (v == targets[n]));
     }
   }
   return result;

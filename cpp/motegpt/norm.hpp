@@ -1,7 +1,6 @@
 // RMSNorm without a learned scale (Zhang and Sennrich, 2019).
 #pragma once
 
-#include "clip.hpp"
 #include "math.hpp"
 #include "view.hpp"
 
@@ -33,22 +32,6 @@ void rmsnorm_backward(Index N, Index C, const Real* dy, const Real* y, const Rea
     for (Index c = 0; c < row; c += lanes<Real>) {
       const Vector<Real> through = (load(dy + c) - load(y + c) * mean) * r[n];
       store(dx + c, accumulate ? load(dx + c) + through : through);
-    }
-  }
-}
-
-/// The same by way of the scalar graph's nodes, each clipped: dr = Σ dy · x, dmean = -½ r³ dr.
-template <class Real>
-void rmsnorm_backward_by_node(Index N, Index C, const Real* dy, const Real* y, const Real* r, Real* dx,
-                              bool accumulate, NodeClip<Real> clip) {
-  const Index row = padded<Real>(C);
-  for (Index n = 0; n < N; ++n, dy += row, y += row, dx += row) {
-    Real dr = 0;
-    for (Index c = 0; c < C; ++c) dr += dy[c] * y[c] / r[n];
-    const Real dmean = clip(Real(-0.5) * r[n] * r[n] * r[n] * clip(dr));
-    for (Index c = 0; c < C; ++c) {
-      const Real through = dy[c] * r[n] + y[c] / r[n] * (2 / Real(C) * dmean);
-      dx[c] = accumulate ? dx[c] + through : through;
     }
   }
 }

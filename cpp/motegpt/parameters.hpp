@@ -2,8 +2,7 @@
 //
 // The core keeps every matrix W (out, in) cut into panels, with rows padded to whole vectors; so are
 // its gradient and Adam's moments. Matrices that enter a product are kept a second time as Wᵀ, which
-// the forward pass reads: y = x · Wᵀ runs along rows of Wᵀ, dx = dy · W along rows of W. The
-// padding is zero and stays zero: its gradients are.
+// the forward pass reads: y = x · Wᵀ runs along rows of Wᵀ, dx = dy · W along rows of W.
 #pragma once
 
 #include "core.hpp"
@@ -85,13 +84,13 @@ MOTEGPT_INLINE void for_panels(Index rows, Index columns, F f) {
   }
 }
 
-/// Canonical (out, in) -> panels.
+/// Canonical (out, in) -> panels, padding included.
 template <class Real>
 void to_panels(const Matrix& matrix, const Real* flat, Real* out) {
   for_panels<Real>(matrix.out, matrix.in, [&](Index at, Index c, Index width) {
     for (Index o = 0; o < matrix.out; ++o) {
-      for (Index i = c; i < smaller(matrix.in, c + width); ++i)
-        out[at + o * width + i - c] = flat[o * matrix.in + i];
+      for (Index i = c; i < c + width; ++i)
+        out[at + o * width + i - c] = i < matrix.in ? flat[o * matrix.in + i] : 0;
     }
   });
 }
@@ -107,13 +106,13 @@ void from_panels(const Matrix& matrix, const Real* panels, Real* flat) {
   });
 }
 
-/// Canonical (out, in) -> the transpose (in, out) in panels.
+/// Canonical (out, in) -> the transpose (in, out) in panels, padding included.
 template <class Real>
 void to_turned_panels(const Matrix& matrix, const Real* flat, Real* out) {
   for_panels<Real>(matrix.in, matrix.out, [&](Index at, Index c, Index width) {
     for (Index i = 0; i < matrix.in; ++i) {
-      for (Index o = c; o < smaller(matrix.out, c + width); ++o)
-        out[at + i * width + o - c] = flat[o * matrix.in + i];
+      for (Index o = c; o < c + width; ++o)
+        out[at + i * width + o - c] = o < matrix.out ? flat[o * matrix.in + i] : 0;
     }
   });
 }

@@ -7,7 +7,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// The linear congruential generator of rng.py: state <- a · state + c (mod 2^64), the high 53 bits count.
+/// The generator of the streams in rng.py: state <- a · state + c (mod 2^64), the high 53 bits count.
 /// a and c are Knuth's MMIX constants (The Art of Computer Programming 2, section 3.3.4).
 inline double next_uniform(uint64_t& state) {
   state = state * 6364136223846793005u + 1442695040888963407u;

@@ -117,6 +117,10 @@ template <class Real>
 inline constexpr int lanes = vector_bytes / int(sizeof(Real));
 
 /// n rounded up to whole vectors: the stride of every row in the core, so that no kernel has a ragged end.
+///
+/// What a row holds beyond its n numbers is zero at all times, as sums run over whole vectors. Memory is zero
+/// where it is carved out, loading parameters writes zeros there, and operations make zeros of zeros, or leave
+/// them as they are.
 template <class Real>
 constexpr Index padded(Index n) {
   return (n + lanes<Real> - 1) / lanes<Real> * lanes<Real>;

@@ -14,15 +14,14 @@ struct AttentionPlan {
   /// Up to this length · D², computing exp once per channel is cheaper than moving numbers between lanes.
   static constexpr Index narrowest = 2048;
 
-  bool by_node;  // the node clip looks at every number, which only the former can
   bool narrow;
   Index units;     // pieces of work in a document: heads, or vectors of channels
   Index tape_row;  // numbers of tape for each position of a document
   Index C, D, longest;
 
-  AttentionPlan(const Shape& shape, bool node_clip)
-      : by_node(node_clip),
-        narrow(!node_clip && lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0 &&
+  /// head_by_head: never the latter.
+  AttentionPlan(const Shape& shape, bool head_by_head)
+      : narrow(!head_by_head && lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0 &&
                Index(shape.block_size) * shape.head_size() * shape.head_size() <= narrowest),
         units(narrow ? shape.n_embd / lanes<Real> : shape.n_head),
         tape_row(narrow
@@ -36,16 +35,15 @@ struct AttentionPlan {
 /// What one layer's backward needs.
 template <class Real>
 struct LayerTape {
-  Real* h;        // (N, C) after the first norm
-  Real* r;        // (N) its scales
-  Real* qkv;      // (N, 3C)
-  Real* p;        // (N, tape_row) attention's probabilities, see AttentionPlan
-  Real* inverse;  // (N, H)
-  Real* a;        // (N, C) attention's output before attn_wo
-  Real* h_mid;    // (N, C) after the second norm
-  Real* r_mid;    // (N)
-  Real* u;        // (N, 4C) before the activation
-  Real* g;        // (N, 4C) after it
+  Real* h;      // (N, C) after the first norm
+  Real* r;      // (N) its scales
+  Real* qkv;    // (N, 3C)
+  Real* p;      // (N, tape_row) attention's probabilities, see AttentionPlan
+  Real* a;      // (N, C) attention's output before attn_wo
+  Real* h_mid;  // (N, C) after the second norm
+  Real* r_mid;  // (N)
+  Real* u;      // (N, 4C) before the activation
+  Real* g;      // (N, 4C) after it
 
   void take(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, Index N) {
     const Index C = padded<Real>(shape.n_embd), hidden = padded<Real>(shape.n_hidden());
@@ -53,7 +51,6 @@ struct LayerTape {
     r = arena.take<Real>(N);
     qkv = arena.take<Real>(N * padded<Real>(3 * shape.n_embd));
     p = arena.take<Real>(N * plan.tape_row);
-    inverse = arena.take<Real>(N * shape.n_head);
     a = arena.take<Real>(N * C);
     h_mid = arena.take<Real>(N * C);
     r_mid = arena.take<Real>(N);

@@ -4,6 +4,7 @@
 #include "adam.hpp"
 #include "division.hpp"
 #include "model.hpp"
+#include "node_clip.hpp"
 #include "workers.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
@@ -62,14 +63,12 @@ class Trainer final : public Core<Real> {
   }
 
   void train(const Batches& batches, const AdamRates* rates, const Clips& clips, double* losses) override {
-    Task task{this, batches, rates, clips, losses};
-    run(task);
+    run(Task{batches, rates, clips, losses});
   }
 
   double gradients(const Batches& batches, const Clips& clips, Real* gradient) override {
     double loss = 0;
-    Task task{this, batches, nullptr, clips, &loss};
-    run(task);
+    run(Task{batches, nullptr, clips, &loss});
     const Gradients<Real> parts{workers_.gradients(), divide(batches, 0).active};
     Real* sum = workers_[0].gradient;
     for (Index i = 0; i < layout_->size(); i += lanes<Real>) motegpt::MOTEGPT_LEVEL::store(sum + i, parts(i));
@@ -80,8 +79,8 @@ class Trainer final : public Core<Real> {
   }
 
   void logits(const Batches& batches, Real* out) override {
-    reserve(batches, infinity);
-    const Model<Real> model(shape_, *layout_, workers_.plan(), checkpoint_, {infinity});
+    reserve(batches, Textbook<Real>::head_by_head);
+    const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), checkpoint_, {});
     Worker<Real>& worker = workers_[0];
     for (Index b = 0, before = 0; b < batches.batch_size;) {
       b = fill(worker.group, batches, 0, b, before, workers_.group_rows(), every);
@@ -97,7 +96,6 @@ class Trainer final : public Core<Real> {
   static constexpr Real infinity = Real(__builtin_huge_val());
 
   struct Task {
-    Trainer* trainer;
     const Batches& batches;
     const AdamRates* rates;  // (count), or null: gradients only
     const Clips& clips;
@@ -112,7 +110,7 @@ class Trainer final : public Core<Real> {
   }
 
   /// Sizes the buffers for the steps to come. Returns how many threads the busiest of them employs.
-  int reserve(const Batches& batches, double node_clip) {
+  int reserve(const Batches& batches, bool head_by_head) {
     int threads = 1;
     Index rows = 1;
     for (Index step = 0; step < batches.count; ++step) {
@@ -121,24 +119,32 @@ class Trainer final : public Core<Real> {
       const Index most = larger(workers_.group_rows(), Index(shape_.block_size));
       rows = larger(rows, division.by_rows ? division.tokens : smaller(division.tokens, most));
     }
-    workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows, node_clip < infinity);
+    workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows,
+                     AttentionPlan<Real>(shape_, head_by_head));
     return threads;
   }
 
-  void run(Task& task) {
-    const auto steps = [](void* context, int rank) {
-      const Task& given = *static_cast<Task*>(context);
-      given.trainer->run_steps(given, rank);
-    };
-    const int threads = reserve(task.batches, task.clips.node);
-    if (threads == 1) return steps(&task, 0);
-    team_.gather(threads).run(steps, &task);
+  void run(const Task& task) {
+    if (task.clips.node < infinity) {
+      run(task, NodeClip<Real>{Real(task.clips.node)});
+    } else {
+      run(task, Textbook<Real>{});
+    }
+  }
+
+  template <class Calculus>
+  void run(const Task& task, Calculus calculus) {
+    const int threads = reserve(task.batches, Calculus::head_by_head);
+    const Model<Real, Calculus> model(shape_, *layout_, workers_.plan(), checkpoint_, calculus);
+    auto steps = [&](int rank) { run_steps(task, model, rank); };
+    if (threads == 1) return steps(0);
+    const auto on_thread = [](void* context, int rank) { (*static_cast<decltype(steps)*>(context))(rank); };
+    team_.gather(threads).run(on_thread, &steps);
   }
 
   /// What each thread does.
-  void run_steps(const Task& task, int rank) {
+  void run_steps(const Task& task, const auto& model, int rank) {
     const FlushTiny flush;
-    const Model<Real> model(shape_, *layout_, workers_.plan(), checkpoint_, {Real(task.clips.node)});
     int before = 1;
     for (Index step = 0; step < task.batches.count; ++step) {
       const Division division = divide(task.batches, step);
@@ -150,7 +156,7 @@ class Trainer final : public Core<Real> {
     }
   }
 
-  void run_step(const Task& task, const Model<Real>& model, Index step, const Division& division, int rank) {
+  void run_step(const Task& task, const auto& model, Index step, const Division& division, int rank) {
     backpropagate(task.batches, step, model, division, rank);
     meet(division);
     if (rank == 0)
@@ -190,7 +196,7 @@ class Trainer final : public Core<Real> {
   }
 
   /// This thread's part of loss and gradient of a step: group after group.
-  void backpropagate(const Batches& batches, Index step, const Model<Real>& model, const Division& division,
+  void backpropagate(const Batches& batches, Index step, const auto& model, const Division& division,
                      int rank) {
     if (division.by_rows) return backpropagate_rows(batches, step, model, division, rank);
     Worker<Real>& worker = workers_[rank];
@@ -206,8 +212,8 @@ class Trainer final : public Core<Real> {
   }
 
   /// The same where all threads work on one group, that of the first of them.
-  void backpropagate_rows(const Batches& batches, Index step, const Model<Real>& model,
-                          const Division& division, int rank) {
+  void backpropagate_rows(const Batches& batches, Index step, const auto& model, const Division& division,
+                          int rank) {
     Worker<Real>& worker = workers_[rank];
     Group<Real>& group = workers_[0].group;
     const Share share{rank, division.active, &team_.team()};

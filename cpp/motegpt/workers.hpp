@@ -39,11 +39,12 @@ class Workers {
   Workers(const Shape& shape) : plan_(shape, false), group_rows_(best_group_rows(shape, plan_)) {}
 
   /// Makes room for so many threads and rows; does nothing if there is room already.
-  void reserve(const Shape& shape, bool checkpoint, Index size, int threads, Index rows, bool by_node) {
-    if (threads <= threads_ && rows <= rows_ && by_node == plan_.by_node) return;
+  void reserve(const Shape& shape, bool checkpoint, Index size, int threads, Index rows,
+               const AttentionPlan<Real>& plan) {
+    if (threads <= threads_ && rows <= rows_ && plan.narrow == plan_.narrow) return;
     threads_ = larger(threads, threads_);
     rows_ = larger(rows, rows_);
-    plan_ = AttentionPlan<Real>(shape, by_node);
+    plan_ = plan;
     Arena counting;
     place(counting, shape, checkpoint, size);
     memory_.reserve(counting.used());

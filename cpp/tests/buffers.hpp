@@ -64,6 +64,14 @@ struct Rowwise : Buffer<Real> {
   }
 };
 
+/// Rows in whole vectors: their numbers as expected, zeros behind them.
+template <class Real>
+void check_padded(const Real* got, const Array& expected, int rows, int columns, double allowed,
+                  const std::string& what) {
+  check::near_rows(got, padded<Real>(columns), expected, rows, columns, allowed, what);
+  check::zero_beyond(got, padded<Real>(columns), rows, columns, what);
+}
+
 }  // namespace
 }  // namespace motegpt::MOTEGPT_LEVEL
 

@@ -47,6 +47,14 @@ void near_rows(const Real* got, long long stride, const std::vector<double>& exp
   }
 }
 
+/// What rows of `got` hold beyond their numbers, up to `stride`, must be zero: the core's promise.
+template <class Real>
+void zero_beyond(const Real* got, long long stride, int rows, int columns, const std::string& what) {
+  for (int r = 0; r < rows; ++r) {
+    for (long long c = columns; c < stride; ++c) that(got[r * stride + c] == 0, what + ": padding");
+  }
+}
+
 /// A small generator of its own, so that a failure can be repeated.
 class Random {
  public:

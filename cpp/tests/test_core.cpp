@@ -190,12 +190,27 @@ void test_side_by_side(const Level& level, const Shape& shape) {
   check::that(same_bits(alone, results[0]) && same_bits(alone, results[1]), "side by side");
 }
 
+/// A block that is kept is cleared like one that is new.
+void test_memory() {
+  Memory memory;
+  for (const int64_t bytes : {0, 1000, 1000, 10, 100000}) {
+    memory.reserve(bytes);
+    bool zero = true;
+    for (int64_t i = 0; i < bytes; ++i) {
+      zero &= memory.data()[i] == 0;
+      memory.data()[i] = 1;
+    }
+    check::that(zero, "memory is zero");
+  }
+}
+
 void test_level(const Level& level) {
+  constexpr Activation relu = Activation::relu, squared = Activation::squared_relu;
   const Shape shapes[] = {
-      // vocabulary, block, layers, channels, heads, tied, embedding norm, squared, eps
-      {27, 16, 1, 16, 4, false, true, false, 1e-5}, {27, 8, 1, 16, 4, true, false, true, 1e-5},
-      {11, 9, 2, 12, 3, false, true, false, 1e-5},  {33, 40, 2, 64, 2, true, true, false, 1e-5},
-      {20, 70, 3, 32, 4, false, false, true, 1e-5}, {7, 5, 1, 7, 1, false, true, false, 1e-5},
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation, eps
+      {27, 16, 1, 16, 4, false, true, relu, 1e-5},     {27, 8, 1, 16, 4, true, false, squared, 1e-5},
+      {11, 9, 2, 12, 3, false, true, relu, 1e-5},      {33, 40, 2, 64, 2, true, true, relu, 1e-5},
+      {20, 70, 3, 32, 4, false, false, squared, 1e-5}, {7, 5, 1, 7, 1, false, true, relu, 1e-5},
   };
   for (const Shape& shape : shapes) {
     test_finite_differences(level, shape);
@@ -213,6 +228,7 @@ void test_level(const Level& level) {
 int main() {
   motegpt::Level levels[4];
   const int count = motegpt::usable_levels(levels);
+  motegpt::test_memory();
   for (int i = 0; i < count; ++i) motegpt::test_level(levels[i]);
   return check::verdict("core");
 }

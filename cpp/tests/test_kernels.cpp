@@ -1,5 +1,6 @@
 // Every kernel of one processor level against its naive twin, in both precisions, at sizes on either
 // side of the vector width. Compiled once per level.
+#include "attention_case.hpp"
 #include "buffers.hpp"
 #include "motegpt/activation.hpp"
 #include "motegpt/attention.hpp"
@@ -29,7 +30,7 @@ void test_lanes() {
 
 template <class Real>
 void test_functions(Random& random) {
-  const double units = sizeof(Real) == 4 ? 1.2e-7 : 2.3e-16;
+  constexpr double units = sizeof(Real) == 4 ? 1.2e-7 : 2.3e-16;
   for (int i = 0; i < 20000; ++i) {
     const Real x = Real(random.uniform() * 170 - 86), positive = Real(std::exp(random.uniform() * 160 - 80));
     const double e = std::exp(double(x)), l = std::log(double(positive));
@@ -43,10 +44,15 @@ void test_functions(Random& random) {
                 (sizeof(Real) == 4 ? 10 : 4) * units, "QuotientByRoot");
   }
   check::that(log<Real>(broadcast(Real(1)))[0] == 0, "log 1");
-  check::that(exp<Real>(broadcast(Real(0)))[0] == 1 || sizeof(Real) == 4, "exp 0");
+  const auto keeps_one = [](auto function) { return function(broadcast(Real(0)))[0] == 1; };
+  check::that(keeps_one(exp<Real>), "exp 0");
+  check::that(!keeps_one([](Vector<Real> x) { return exp<Real>(x + Real(2 * units)); }), "exp 0 is checked");
   check::that(exp<Real>(broadcast(Real(-1e30)))[0] < Real(1e-37), "exp of very little");
-  const QuotientByRoot<Real> quotient(0.01, 1, 1e-8), resting(0, 1, 1e-8);
-  check::that(quotient(Vector<Real>{}, Vector<Real>{})[0] == 0, "QuotientByRoot at 0");
+  const QuotientByRoot<Real> resting(0, 1, 1e-8);
+  for (const double eps : {1e-8, 1e-45}) {
+    const QuotientByRoot<Real> quotient(0.01, 1, eps);
+    check::that(quotient(Vector<Real>{}, Vector<Real>{})[0] == 0, "QuotientByRoot at 0");
+  }
   check::that(std::fabs(double(resting(broadcast(Real(1)), broadcast(Real(1)))[0])) < 1e-20,
               "QuotientByRoot, no rate");
 }
@@ -67,12 +73,12 @@ void test_multiply(Random& random, int M, int N, int K) {
     const Columns<Real> columns = from_panels ? in_panels<Real>(panels, K) : row_major<Real>(right, width);
     multiply<Real>(M, width, K, rows<Real>(left, padded<Real>(K)), columns, row_major<Real>(out, width),
                    false);
-    check::near_rows<Real>(out, width, expected, M, N, tolerance<Real>, "multiply");
+    check_padded<Real>(out, expected, M, N, tolerance<Real>, "multiply");
     multiply<Real>(M, width, K, transposed<Real>(turned, padded<Real>(M)), columns,
                    row_major<Real>(out, width), true);
     Array twice = expected;
     for (double& value : twice) value *= 2;
-    check::near_rows<Real>(out, width, twice, M, N, tolerance<Real>, "multiply, transposed, accumulating");
+    check_padded<Real>(out, twice, M, N, tolerance<Real>, "multiply, transposed, accumulating");
   }
 }
 
@@ -85,32 +91,29 @@ void test_rmsnorm(Random& random, int N, int C) {
   Rowwise<Real> input(x, N, C), doutput(dy, N, C);
   Buffer<Real> y(N * row), r(N), dx(N * row);
   rmsnorm<Real>(N, C, Real(eps), input, y, r);
-  check::near_rows<Real>(y, row, naive::rmsnorm(N, C, eps, x), N, C, tolerance<Real>, "rmsnorm");
+  check_padded<Real>(y, naive::rmsnorm(N, C, eps, x), N, C, tolerance<Real>, "rmsnorm");
   rmsnorm_backward<Real>(N, C, doutput, y, r, dx, false);
   // In one channel the true gradient is nearly nothing, a difference of two large numbers.
   const double allowed = C == 1 ? 1e5 * tolerance<Real> : tolerance<Real>;
-  check::near_rows<Real>(dx, row, naive::rmsnorm_backward(N, C, eps, dy, x), N, C, allowed,
-                         "rmsnorm_backward");
-  Buffer<Real> by_node(N * row);
-  std::fill(by_node.get(), by_node + N * row, Real(0));
-  rmsnorm_backward_by_node<Real>(N, C, doutput, y, r, by_node, true, {Real(1e30)});
-  check::near_rows<Real>(by_node, row, naive::rmsnorm_backward(N, C, eps, dy, x), N, C, allowed,
-                         "rmsnorm_backward_by_node");
+  check_padded<Real>(dx, naive::rmsnorm_backward(N, C, eps, dy, x), N, C, allowed, "rmsnorm_backward");
 }
 
-template <class Real, bool Squared>
-void test_activation(Random& random, int count) {
+template <class Real>
+void test_activation(Random& random, Activation kind, int count) {
+  const bool squared = kind == Activation::squared_relu;
   const Array u = rounded<Real>(random.normals(size_t(count))),
               dg = rounded<Real>(random.normals(size_t(count)));
   Rowwise<Real> before(u, 1, count), gradient(dg, 1, count);
   Buffer<Real> after(padded<Real>(count));
-  activate<Real, Squared>(padded<Real>(count), before, after);
-  activate_backward<Real, Squared>(padded<Real>(count), before, gradient);
+  activate<Real>(kind, padded<Real>(count), before, after);
+  activate_backward<Real>(kind, padded<Real>(count), before, gradient);
   for (int i = 0; i < count; ++i) {
-    check::near(double(after[i]), naive::activate(Squared, u[size_t(i)]), 1, tolerance<Real>, "activate");
-    check::near(double(gradient[i]), naive::activate_slope(Squared, u[size_t(i)]) * dg[size_t(i)], 1,
+    check::near(double(after[i]), naive::activate(squared, u[size_t(i)]), 1, tolerance<Real>, "activate");
+    check::near(double(gradient[i]), naive::activate_slope(squared, u[size_t(i)]) * dg[size_t(i)], 1,
                 tolerance<Real>, "activate_backward");
   }
+  check::zero_beyond(after.get(), padded<Real>(count), 1, count, "activate");
+  check::zero_beyond(gradient.get(), padded<Real>(count), 1, count, "activate_backward");
 }
 
 template <class Real>
@@ -123,81 +126,21 @@ void test_cross_entropy(Random& random, int N, int V) {
   Buffer<Real> inverse(padded<Real>(N)), target(padded<Real>(N));
   const LossTape<Real> tape{inverse, target};
   Rowwise<Real> counts(weights, 1, N);
-  for (const bool by_node : {false, true}) {
-    Rowwise<Real> x(logits, N, V);
-    const double loss = cross_entropy<Real>(N, V, x, targets.data(), counts, tape, by_node);
-    check::near(loss, expected.loss, N, tolerance<Real>, "cross_entropy");
-    if (by_node) {
-      cross_entropy_backward_by_node<Real>(N, V, x, targets.data(), counts, tape, {Real(1e30)});
-    } else {
-      cross_entropy_backward<Real>(N, V, x, targets.data(), counts, tape);
-    }
-    check::near_rows<Real>(x, padded<Real>(V), expected.dlogits, N, V, tolerance<Real>,
-                           "cross_entropy_backward");
-  }
+  Rowwise<Real> x(logits, N, V);
+  check::near(cross_entropy<Real>(N, V, x, targets.data(), counts, tape), expected.loss, N, tolerance<Real>,
+              "cross_entropy");
+  cross_entropy_backward<Real>(N, V, x, targets.data(), counts, tape);
+  check_padded<Real>(x, expected.dlogits, N, V, tolerance<Real>, "cross_entropy_backward");
 }
-
-/// q, k, v and dy of H heads of D channels, side by side as in a row of the model.
-template <class Real>
-struct AttentionCase {
-  int T, D, H;
-  std::vector<Array> q, k, v, dy;  // per head (T, D)
-
-  static AttentionCase make(Random& random, int T, int D, int H) {
-    AttentionCase made{T, D, H, {}, {}, {}, {}};
-    for (std::vector<Array>* part : {&made.q, &made.k, &made.v, &made.dy}) {
-      for (int h = 0; h < H; ++h) part->push_back(rounded<Real>(random.normals(size_t(T * D))));
-    }
-    return made;
-  }
-
-  /// Puts head h of x at channel `at` of rows of `row` numbers.
-  void place(const std::vector<Array>& x, Index at, Index row, Real* out) const {
-    for (int h = 0; h < H; ++h) {
-      for (int t = 0; t < T; ++t) {
-        for (int d = 0; d < D; ++d) out[t * row + at + h * D + d] = Real(x[size_t(h)][size_t(t * D + d)]);
-      }
-    }
-  }
-
-  void check_results(const Real* y, const Real* dqkv, Index row, Index y_row, const std::string& name) const {
-    const double allowed = 4 * tolerance<Real>;  // exp and a quotient are between the two sums
-    for (int h = 0; h < H; ++h) {
-      const size_t i = size_t(h);
-      const Array weights = naive::attention_weights(T, D, q[i], k[i]);
-      check::near_rows(y + h * D, y_row, naive::multiply(T, D, T, weights, v[i]), T, D, allowed, name);
-      const naive::AttentionGradients expected = naive::attention_backward(T, D, q[i], k[i], v[i], dy[i]);
-      const int C = H * D;
-      check::near_rows(dqkv + h * D, row, expected.dq, T, D, allowed, name + " dq");
-      check::near_rows(dqkv + C + h * D, row, expected.dk, T, D, allowed, name + " dk");
-      check::near_rows(dqkv + 2 * C + h * D, row, expected.dv, T, D, allowed, name + " dv");
-    }
-  }
-};
 
 template <class Real>
 void test_attention(Random& random, int T, int D, int H) {
-  const auto given = AttentionCase<Real>::make(random, T, D, H);
-  const int C = H * D;
-  const Index row = padded<Real>(3 * C), y_row = padded<Real>(C), p_row = padded<Real>(T);
-  Buffer<Real> qkv(T * row), dqkv(T * row), y(T * y_row), dy(T * y_row), p(T * p_row), inverse(T);
-  given.place(given.q, 0, row, qkv);
-  given.place(given.k, C, row, qkv);
-  given.place(given.v, 2 * C, row, qkv);
-  given.place(given.dy, 0, y_row, dy);
-  Arena counting;
-  AttentionScratch<Real>(counting, T, D);
-  Memory memory(counting.used());
-  Arena arena(memory.data());
-  const AttentionScratch<Real> scratch(arena, T, D);
-  for (const Real bound : {Real(INFINITY), Real(1e30)}) {  // the second takes the way of the node clip
-    for (int h = 0; h < H; ++h) {
-      const Head<Real> head{T, D, C, row, y_row, p_row, qkv + h * D};
-      attention<Real>(head, p, inverse, 1, y + h * D, scratch);
-      attention_backward<Real>(head, p, inverse, 1, dy + h * D, dqkv + h * D, scratch, {bound});
-    }
-    given.check_results(y, dqkv, row, y_row, "attention");
+  PlacedAttention<Real> given(random, T, D, H);
+  for (int h = 0; h < H; ++h) {
+    attention<Real>(given.head(h), given.p, given.y + h * D, given.scratch);
+    attention_backward<Real>(given.head(h), given.p, given.dy + h * D, given.dqkv + h * D, given.scratch);
   }
+  given.check_results("attention");
 }
 
 template <class Real, int D>
@@ -234,8 +177,8 @@ void test_all() {
       test_rmsnorm<Real>(random, N, C);
       test_cross_entropy<Real>(random, N, C);
     }
-    test_activation<Real, false>(random, N);
-    test_activation<Real, true>(random, N);
+    test_activation<Real>(random, Activation::relu, N);
+    test_activation<Real>(random, Activation::squared_relu, N);
   }
   for (const int T : sizes) {
     for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) test_attention<Real>(random, T, D, 1 + T % 3);

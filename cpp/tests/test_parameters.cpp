@@ -21,7 +21,7 @@ struct Model {
   Array flat;  // (P) canonical
 
   Model(Random& random, int C, int V)
-      : shape{V, block_size, 1, C, 1, false, true, false, 1e-5},
+      : shape{V, block_size, 1, C, 1, false, true, Activation::relu, 1e-5},
         memory(bytes(shape)),
         arena(memory.data()),
         layout(shape, arena),
@@ -75,10 +75,42 @@ struct Zeros : Buffer<Real> {
   }
 };
 
+/// The padding of a matrix (rows, columns) in panels.
+template <class Real>
+void check_panels(const Real* panels, Index rows, Index columns, const std::string& what) {
+  for_panels<Real>(rows, columns, [&](Index at, Index c, Index width) {
+    check::zero_beyond(panels + at, width, int(rows), int(smaller(columns - c, width)), what);
+  });
+}
+
+/// That of all matrices of an array in the core's layout.
+template <class Real>
+void check_panels(const Layout<Real>& layout, const Real* array, const std::string& what) {
+  for (Index i = 0; i < layout.count(); ++i)
+    check_panels(array + layout[i].at, layout[i].out, layout[i].in, what);
+}
+
+template <class Real>
+void check_transposes(const Layout<Real>& layout, const Real* turned, const std::string& what) {
+  for (Index i = 0; i < layout.count(); ++i) {
+    if (layout[i].turned >= 0) check_panels(turned + layout[i].turned, layout[i].in, layout[i].out, what);
+  }
+}
+
 template <class Real>
 void test_layout(const Model<Real>& model) {
-  check::that(model.layout.flat_size() == model.shape.parameters(), "layout: count of parameters");
+  const Layout<Real>& layout = model.layout;
+  check::that(layout.flat_size() == model.shape.parameters(), "layout: count of parameters");
   check::that(model.from_core(model.w.w) == model.flat, "layout: there and back");
+  Buffer<Real> flat(layout.flat_size()), panels(layout.size()), turned(layout.turned_size());
+  std::copy(model.flat.begin(), model.flat.end(), flat.get());
+  for (Index i = 0; i < layout.count(); ++i) {
+    to_panels<Real>(layout[i], flat + layout[i].flat, panels + layout[i].at);
+    if (layout[i].turned >= 0)
+      to_turned_panels<Real>(layout[i], flat + layout[i].flat, turned + layout[i].turned);
+  }
+  check_panels<Real>(layout, panels, "to_panels, over numbers that are none");
+  check_transposes<Real>(layout, turned, "to_turned_panels, over numbers that are none");
 }
 
 /// y = x · Wᵀ and its backward read W and Wᵀ.
@@ -92,12 +124,12 @@ void test_linear(Random& random, const Model<Real>& model) {
   Buffer<Real> y(N * padded<Real>(hidden)), dx(N * padded<Real>(C));
   linear<Real>(N, input, fc1, model.w, y, false);
   const Array expected = naive::multiply(N, hidden, C, x, naive::transpose(hidden, C, matrix));
-  check::near_rows<Real>(y, padded<Real>(hidden), expected, N, hidden, tolerance<Real>, "linear");
+  check_padded<Real>(y, expected, N, hidden, tolerance<Real>, "linear");
   linear_backward<Real>(N, doutput, fc1, model.w, dx);
-  check::near_rows<Real>(dx, padded<Real>(C), naive::multiply(N, C, hidden, dy, matrix), N, C,
-                         tolerance<Real>, "linear_backward");
-  Zeros<Real> gradient(model.layout);
+  check_padded<Real>(dx, naive::multiply(N, C, hidden, dy, matrix), N, C, tolerance<Real>, "linear_backward");
+  Buffer<Real> gradient(model.layout.size());
   linear_backward_weights<Real>(N, doutput, fc1, input, gradient, false);
+  check_panels<Real>(gradient + fc1.at, hidden, C, "linear_backward_weights");
   Buffer<Real> dw(hidden * C);
   from_panels<Real>(fc1, gradient + fc1.at, dw);
   check::near_rows<Real>(dw, C, naive::multiply(hidden, C, N, naive::transpose(N, hidden, dy), x), hidden, C,
@@ -124,7 +156,8 @@ void test_embedding(Random& random, const Model<Real>& model) {
       dplaces[size_t(n * C + c)] += dx[size_t(n * C + c)];
     }
   }
-  check::near_rows<Real>(x, padded<Real>(C), sums, N, C, tolerance<Real>, "embedding");
+  check_padded<Real>(x, sums, N, C, tolerance<Real>, "embedding");
+  check_panels<Real>(model.layout, dw, "embedding_backward");
   const Array collected = model.from_core(dw);
   check::near_rows(&collected[size_t(wte.flat)], C, dtokens, V, C, tolerance<Real>,
                    "embedding_backward, wte");
@@ -153,6 +186,8 @@ void test_adam(Random& random, Model<Real>& model) {
   }
   const Array updated = model.from_core(model.w.w);
   check::near_rows(updated.data(), 1, model.flat, int(g.size()), 1, tolerance<Real>, "adam");
+  for (const Real* array : {model.w.w, model.w.m, model.w.v}) check_panels(model.layout, array, "adam");
+  check_transposes<Real>(model.layout, model.w.turned, "adam");
   const double squares = squared_norm<Real>(model.layout, 0, all, {parts, 2}, {Real(INFINITY), Real(1)});
   double expected = 0;
   for (const double value : g) expected += value * value;

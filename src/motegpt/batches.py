@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.errors import DataError
 from motegpt.rng import splitmix64
@@ -20,7 +20,7 @@ from motegpt.sequences import TokenSequences
 if TYPE_CHECKING:
     from fractions import Fraction
 
-    from motegpt.config import DataConfig, TrainConfig
+    from motegpt.config import CutRule, DataConfig, LossMean, TrainConfig
     from motegpt.tokenizer import Tokenizer
 
     Numbers = Any  # an int, or a NumPy array of them
@@ -39,13 +39,16 @@ class Batch:
     weights: list[float]
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], loss_mean: str) -> Batch:
+    def of(cls, sequences: Sequence[Sequence[int]], loss_mean: LossMean) -> Batch:
         """The batch of some token sequences; loss_mean as in TrainConfig."""
         lengths = [len(sequence) - 1 for sequence in sequences]
-        if loss_mean == "documents":
-            weights = [1.0 / (len(sequences) * length) for length in lengths]
-        else:
-            weights = [1.0 / sum(lengths)] * len(sequences)
+        match loss_mean:
+            case "documents":
+                weights = [1.0 / (len(sequences) * length) for length in lengths]
+            case "tokens":
+                weights = [1.0 / sum(lengths)] * len(sequences)
+            case _:
+                assert_never(loss_mean)
         inputs = [list(sequence[:-1]) for sequence in sequences]
         targets = [list(sequence[1:]) for sequence in sequences]
         return cls(inputs, targets, weights)
@@ -55,7 +58,7 @@ class Plan(ABC):
     """Which batch belongs to which step: all that an engine and the loop need to know of the data."""
 
     batch_size: int
-    loss_mean: str
+    loss_mean: LossMean
 
     @abstractmethod
     def batch(self, step: int) -> Batch:
@@ -81,7 +84,7 @@ class DocumentPlan(Plan):
 
     sequences: Sequence[list[int]]
     batch_size: int
-    loss_mean: str
+    loss_mean: LossMean
     order: Sequence[int] | None = None
 
     def indices(self, step: int) -> list[int]:
@@ -130,7 +133,7 @@ class WindowPlan(Plan):
     stream: Sequence[int] | memoryview
     block_size: int
     batch_size: int
-    loss_mean: str
+    loss_mean: LossMean
     seed: int
 
     def __post_init__(self) -> None:
@@ -201,14 +204,15 @@ def sequences_of(
     return tokenizer.encode_documents(documents).cut_to(longest_sequence(block_size, data.cut))
 
 
-def longest_sequence(block_size: int, cut: str) -> int:
+def longest_sequence(block_size: int, cut: CutRule) -> int:
     """How many tokens of a sequence the model can see: see sequences_of."""
     match cut:
         case "targets":
             return block_size + 1
         case "tokens":
             return block_size
-    raise ValueError(f"cut: expected targets or tokens, got {cut}")
+        case _:
+            assert_never(cut)
 
 
 def sequences_to_judge(

@@ -36,6 +36,10 @@ FOUND_FROM_DATA = {"vocab_size"}  # settings that nobody sets
 
 LARGEST_PENALTY = 10  # exponent of a length
 
+Activation = Literal["relu", "squared_relu"]
+LossMean = Literal["documents", "tokens"]
+CutRule = Literal["targets", "tokens"]
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
@@ -48,7 +52,7 @@ class ModelConfig(Settings):
     block_size: int = setting(
         "Longest sequence of positions the model sees.", at_least=2, at_most=LARGEST_SIZE
     )
-    activation: Literal["relu", "squared_relu"] = setting("Non-linearity of the MLP.")
+    activation: Activation = setting("Non-linearity of the MLP.")
     tied: bool = setting("Use the token embedding as the output head too.")
     embedding_norm: bool = setting("Apply RMSNorm right after the embedding.")
     norm_eps: float = setting("Added to the mean square inside RMSNorm's root.", above=0)
@@ -158,9 +162,7 @@ class DataConfig(ReadConfig):
     framing: Literal["bos", "bos_eos", "none"] = setting(
         "Special tokens: one BOS at both ends, or BOS before and EOS after; a stream always has none."
     )
-    cut: Literal["targets", "tokens"] = setting(
-        "What of a long document fits block_size: its targets, or all its tokens."
-    )
+    cut: CutRule = setting("What of a long document fits block_size: its targets, or all its tokens.")
     shuffle: bool = setting("Shuffle the documents once, before training.")
     val_fraction: float = setting(
         "Hold out this part of the data to be judged by; duplicates stay on one side.",
@@ -203,7 +205,7 @@ class TrainConfig(Length):
     """How the model learns, and what is reported on the way."""
 
     batch_size: int = setting("Documents a step.", at_least=1, at_most=LARGEST_SIZE)
-    loss_mean: Literal["documents", "tokens"] = setting(
+    loss_mean: LossMean = setting(
         "Mean over documents of each one's mean loss, or over all tokens of the batch.", default="documents"
     )
     seed: int = setting("Seed of the order, the weights and the samples.", **SEEDS)
@@ -222,7 +224,7 @@ class TrainConfig(Length):
     eps: float = setting("Adam: keeps the quotient finite.", above=0)
     weight_decay: float = setting("Decoupled weight decay, a multiple of lr.", default=0.0, at_least=0)
     clip_node: float | None = setting(
-        "Clip each activation's gradient to ± this as it flows back.", default=None, above=0
+        "Differentiate as Oxidized-GPT does, each node's gradient clipped to ± this.", default=None, above=0
     )
     clip_value: float | None = setting("Clip each parameter's gradient to ± this.", default=None, above=0)
     clip_norm: float | None = setting(

@@ -41,12 +41,14 @@ class Tape(NamedTuple):
     """Numbers that an engine keeps of each position for the way back.
 
     narrow, wide: channels a layer, inputs of products and others; under `half` the former have 16 bits.
-    scores: of H · T a layer. ends: channels outside the layers, buffers included; the logits are beside them.
+    scores: of H · T a layer; sums: of H a layer. ends: channels outside the layers, buffers included; the
+    logits are beside them.
     """
 
     narrow: int
     wide: int
     scores: int
+    sums: int
     ends: int
 
 
@@ -54,9 +56,9 @@ class Tape(NamedTuple):
 # cpp/motegpt/tape.hpp, whose Group has room for the gradients of one layer too. torch: what its autograd
 # saves of engines/torch/model.py; fused attention keeps no scores.
 TAPES = {
-    "array": Tape(narrow=10, wide=6, scores=2, ends=2),
-    "native": Tape(narrow=10, wide=4, scores=1, ends=11),
-    "torch": Tape(narrow=10, wide=2, scores=0, ends=2),
+    "array": Tape(narrow=10, wide=6, scores=1, sums=0, ends=2),
+    "native": Tape(narrow=10, wide=4, scores=1, sums=0, ends=11),
+    "torch": Tape(narrow=10, wide=2, scores=0, sums=1, ends=2),
 }
 SQUARED, CAST = 4, 2  # torch: the root of a squared ReLU; h is cast to 16 bits for q, k and v each
 
@@ -152,11 +154,11 @@ def tape_bytes(model: ModelConfig, train: TrainConfig, execution: Execution, pos
     native engine's attention for heads narrower than a vector keeps up to C · (T + 3) / 2 for H · T.
     """
     size, tape = BYTES[train.dtype], TAPES[execution.engine]
-    c, scores = model.n_embd, model.n_head * positions
+    c, heads = model.n_embd, model.n_head * (tape.scores * positions + tape.sums)
     narrow, product = tape.narrow, HALF if execution.half else size
     if execution.engine == "torch":
-        narrow += SQUARED * (model.activation == "squared_relu") + CAST * execution.half
-    layer = narrow * c * product + (tape.wide * c + tape.scores * scores + model.n_head + 2) * size
+        narrow += {"relu": 0, "squared_relu": SQUARED}[model.activation] + CAST * execution.half
+    layer = narrow * c * product + (tape.wide * c + heads + 2) * size
     ends = (tape.ends * c + model.vocab_size) * size
     if train.checkpoint_activations and execution.engine != "array":
         return model.n_layer * c * size + layer + ends

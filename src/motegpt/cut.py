@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.config import DataConfig
+    from motegpt.config import CutRule, DataConfig
     from motegpt.documents import Documents
 
     Sizes = NDArray[np.integer[Any]]
@@ -46,7 +46,7 @@ def sizes_of(documents: Documents, data: DataConfig) -> Sizes:
     return np.asarray(documents.lengths)
 
 
-def cut_of(sizes: Sizes, block_size: int, cut: str) -> Cut:
+def cut_of(sizes: Sizes, block_size: int, cut: CutRule) -> Cut:
     """What training cuts off documents of these sizes, each between two special tokens."""
     import numpy as np
 

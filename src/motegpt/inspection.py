@@ -40,7 +40,7 @@ def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
 
 def attention(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:
     """(L, H, T, T): how much position t (row) looks at position u (column); rows sum to 1, 0 where u > t."""
-    return np.array([layer.attended[0][0] for layer in _forward(parameters, model, ids).layers])
+    return np.array([layer.p[0] for layer in _forward(parameters, model, ids).layers])
 
 
 def residual_stream(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:

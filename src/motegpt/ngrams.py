@@ -63,7 +63,7 @@ def baselines(
         model = NGram(training, order, size)
         weights: dict[Gram, float] = defaultdict(float)
         for sequence in judged:
-            weight = 1.0 / (len(sequence) - 1) / len(judged) if loss_mean == "documents" else 1.0
+            weight = {"documents": 1.0 / max(1, len(sequence) - 1) / len(judged), "tokens": 1.0}[loss_mean]
             for gram in grams(sequence, order):
                 weights[gram] += weight
         total = math.fsum(weights.values())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
-    from motegpt.rng import Rng
+    from motegpt.rng import RunRng
 
 
 class Parameter(NamedTuple):
@@ -53,7 +53,7 @@ def parameter_count(model: ModelConfig) -> int:
     return sum(parameter.size for parameter in parameter_table(model))
 
 
-def initialise(model: ModelConfig, rng: Rng) -> dict[str, array[float]]:
+def initialise(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
     """Fresh parameters, each a flat array in row-major order, drawn from normal(0, init_std)."""
     drawn = {
         parameter.name: array("d", [rng.gauss(0.0, model.init_std) for _ in range(parameter.size)])

@@ -57,15 +57,17 @@ MICROGPT: dict[str, Any] = {
     "temperature": 0.5,
 }
 
-# Source: the document of Oxidized-GPT (a later version of its program takes microgpt's Adam).
+# Source: the document of Oxidized-GPT and a run of the program that printed it, its first release; a later
+# one takes microgpt's generator and Adam. engines/node_clip.py says how it differentiates.
 OXIDIZED: dict[str, Any] = {
     **MICROGPT,
-    "rng": "lcg",
+    "rng": "lcg",  # in single precision; its shuffle takes remainders
     "lr": 0.005,
     "beta1": 0.9,
     "beta2": 0.999,
-    "clip_node": 10.0,
-    "clip_value": 5.0,
+    "clip_node": 10.0,  # of what a node passes on to its parents
+    "clip_value": 5.0,  # of a weight's gradient, summed over all its uses
+    "temperature": 1.0,
 }
 
 # Source: the document of zeroclawgpt and runs of its program.

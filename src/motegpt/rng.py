@@ -1,8 +1,10 @@
-"""Random numbers: three generators behind one interface, each with a state that can be saved.
+"""Random numbers: the generators of runs, and the one that every text drawn on its own has.
 
-`PythonRandom` is Python's own Mersenne Twister (the source of randomness of `microgpt`), `Lcg` a
-64-bit linear congruential generator (`oxidized`), `Xoshiro128Plus` a 32-bit xorshift generator whose
-derived numbers are computed in single precision (`zeroclaw`). Standard library only.
+A run has one of three, each with a state that can be saved: `PythonRandom` is Python's own Mersenne Twister
+(the source of randomness of `microgpt`), `Lcg` a 64-bit linear congruential generator (`oxidized`) and
+`Xoshiro128Plus` a 32-bit xorshift generator (`zeroclaw`), the last two with derived numbers in single
+precision. A `Stream` draws one text: neighbouring streams of a seed are unrelated, so that a text does not
+depend on how many others are drawn with it. Standard library only.
 """
 
 from __future__ import annotations
@@ -34,17 +36,58 @@ def splitmix64(seed: int, index: Any) -> Any:
     return z ^ (z >> 31)
 
 
+def lcg_step(number: int) -> int:
+    """a · number + c (mod 2^64) with Knuth's MMIX constants (TAOCP 2, section 3.3.4, table 1, line 26)."""
+    return (number * 6364136223846793005 + 1442695040888963407) & MASK64
+
+
+def box_muller(u1: float, u2: float) -> tuple[float, float]:
+    """√(-2 ln u1) and cos(2π u2), whose product is normal (Box and Muller, 1958), in single precision.
+
+    Each operation is done in double precision and rounded once, which for + - * / and square root is exactly
+    the result of single precision.
+    """
+    radius = single(math.sqrt(single(-2.0 * single(math.log(u1)))))
+    return radius, single(math.cos(single(single(2.0 * math.pi) * u2)))
+
+
 class Rng(ABC):
     """A source of random numbers. The same seed gives the same numbers on every machine."""
+
+    @abstractmethod
+    def uniform(self) -> float:
+        """A number in [0, 1), or 1 itself where single precision rounds up to it."""
+
+    def categorical(self, weights: Sequence[float]) -> int:
+        """An index, drawn with probability weights[i] / sum(weights)."""
+        cumulative = list(accumulate(weights))
+        dart = self.uniform() * cumulative[-1]
+        return next((i for i, edge in enumerate(cumulative) if dart < edge), len(weights) - 1)
+
+
+class Stream(Rng):
+    """number <- a · number + c (mod 2^64), of which the high 53 bits are drawn; `number` is all its state."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number & MASK64
+
+    @classmethod
+    def of(cls, seed: int, index: int) -> Stream:
+        """The generator of text `index`: distant, unrelated starts for neighbouring indices."""
+        return cls(splitmix64(seed, index))
+
+    def uniform(self) -> float:
+        self.number = lcg_step(self.number)
+        return (self.number >> 11) * 2.0**-53
+
+
+class RunRng(Rng):
+    """The generator of a run: it orders the documents, then makes the initial weights, then draws samples."""
 
     name: ClassVar[str]
 
     def __repr__(self) -> str:
         return concise(type(self).__name__, {"state": self.state()})
-
-    @abstractmethod
-    def uniform(self) -> float:
-        """A number in [0, 1)."""
 
     @abstractmethod
     def gauss(self, mean: float, std: float) -> float:
@@ -61,17 +104,15 @@ class Rng(ABC):
     def shuffle(self, items: MutableSequence[Any]) -> None:
         """Permute in place: Fisher-Yates, from the last item down (Knuth, TAOCP 2, algorithm 3.4.2 P)."""
         for last in range(len(items) - 1, 0, -1):
-            chosen = int(self.uniform() * (last + 1))
+            chosen = self._below(last + 1)
             items[last], items[chosen] = items[chosen], items[last]
 
-    def categorical(self, weights: Sequence[float]) -> int:
-        """An index, drawn with probability weights[i] / sum(weights)."""
-        cumulative = list(accumulate(weights))
-        dart = self.uniform() * cumulative[-1]
-        return next((i for i, edge in enumerate(cumulative) if dart < edge), len(weights) - 1)
+    def _below(self, n: int) -> int:
+        """A number in 0 … n - 1."""
+        return int(self.uniform() * n)
 
 
-class PythonRandom(Rng):
+class PythonRandom(RunRng):
     """Python's `random.Random` (MT19937), with Python's own gauss, shuffle and choices."""
 
     name = "python"
@@ -105,48 +146,45 @@ class PythonRandom(Rng):
             raise _not_a_state(self.name) from error
 
 
-class Lcg(Rng):
-    """number <- a * number + c (mod 2^64), of which the high 53 bits are drawn; `number` is all its state.
+class Lcg(RunRng):
+    """The generator of Oxidized-GPT: the recurrence of `lcg_step` from the seed itself, in its own way.
 
-    a and c are Knuth's MMIX constants (TAOCP 2, section 3.3.4, table 1, line 26).
+    Of a number the high 32 bits are drawn, as a fraction in single precision; the shuffle takes remainders.
     """
 
     name = "lcg"
-    MULTIPLIER = 6364136223846793005
-    INCREMENT = 1442695040888963407
 
     def __init__(self, seed: int) -> None:
-        self.number = seed & MASK64
+        self._number = seed & MASK64
 
-    @classmethod
-    def stream(cls, seed: int, index: int) -> Lcg:
-        """The generator of sequence `index`: distant, unrelated starts for neighbouring indices."""
-        return cls(splitmix64(seed, index))
+    def word(self) -> int:
+        """The next 64 bits."""
+        self._number = lcg_step(self._number)
+        return self._number
 
     def uniform(self) -> float:
-        self.number = (self.number * self.MULTIPLIER + self.INCREMENT) & MASK64
-        return (self.number >> 11) * 2.0**-53
+        """Its program divides by 2^32 - 1, which single precision rounds to 2^32."""
+        return single(self.word() >> 32) * 2.0**-32
 
     def gauss(self, mean: float, std: float) -> float:
-        """Box-Muller, two draws a number; 1 - u keeps the logarithm away from zero."""
-        radius = math.sqrt(-2.0 * math.log(1.0 - self.uniform()))
-        return mean + std * radius * math.cos(2.0 * math.pi * self.uniform())
+        """Two draws a number; its program would take the logarithm of 0, once in 2^32 draws."""
+        radius, cosine = box_muller(max(self.uniform(), 2.0**-32), self.uniform())
+        return single(mean + single(single(radius * cosine) * single(std)))
+
+    def _below(self, n: int) -> int:
+        return self.word() % n
 
     def state(self) -> list[Any]:
-        return [self.number]
+        return [self._number]
 
     def restore(self, state: Sequence[Any]) -> None:
         if len(state) != 1 or not _are_words(state, MASK64):
             raise _not_a_state(self.name)
-        self.number = state[0]
+        self._number = state[0]
 
 
-class Xoshiro128Plus(Rng):
-    """xoshiro128+ (Blackman and Vigna, 2018), seeded and rounded as zeroclawgpt does it.
-
-    All arithmetic on its numbers is in single precision: each operation is done in double and rounded
-    once, which for + - * / and square root is exactly the single-precision result.
-    """
+class Xoshiro128Plus(RunRng):
+    """xoshiro128+ (Blackman and Vigna, 2018), seeded and rounded as zeroclawgpt does it."""
 
     name = "xoshiro128+"
 
@@ -172,11 +210,10 @@ class Xoshiro128Plus(Rng):
         return self.word() * 2.0**-32
 
     def gauss(self, mean: float, std: float) -> float:
-        """Box-Muller in single precision, where 2^32 + 1 and 2^32 - 1 both round to 2^32."""
+        """Two draws a number; single precision rounds both 2^32 + 1 and 2^32 - 1 to 2^32."""
         u1 = single(single(single(self.word()) + 1.0) / 2.0**32)
         u2 = single(single(self.word()) / 2.0**32)
-        radius = single(math.sqrt(single(-2.0 * single(math.log(u1)))))
-        cosine = single(math.cos(single(single(2.0 * math.pi) * u2)))
+        radius, cosine = box_muller(u1, u2)
         return single(mean + single(single(single(std) * radius) * cosine))
 
     def categorical(self, weights: Sequence[float]) -> int:
@@ -205,7 +242,7 @@ GENERATORS: dict[str, type[PythonRandom | Lcg | Xoshiro128Plus]] = {
 }
 
 
-def make_rng(name: str, seed: int) -> Rng:
+def make_rng(name: str, seed: int) -> RunRng:
     """The generator called `name`, freshly seeded; SettingError if there is none, or the seed is none."""
     if not isinstance(name, str) or name not in GENERATORS:
         raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {shortened(name)}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, assert_never
 
 from motegpt.precision import single
 
@@ -28,14 +28,18 @@ def learning_rate(train: TrainConfig, step: int) -> float:
     done, remaining = step - train.warmup_steps, max(1, train.steps - train.warmup_steps)
     if done < 0:
         return train.lr * (step + 1) / train.warmup_steps
-    if train.schedule == "linear":
-        return train.lr * (1.0 - done / remaining)
-    if train.schedule == "linear_to_zero":
-        return train.lr * (1.0 - (done + 1) / remaining)
-    if train.schedule == "cosine":
-        falling = 0.5 * (1.0 + math.cos(math.pi * done / remaining))
-        return train.lr_min + (train.lr - train.lr_min) * falling
-    return train.lr
+    match train.schedule:
+        case "linear":
+            return train.lr * (1.0 - done / remaining)
+        case "linear_to_zero":
+            return train.lr * (1.0 - (done + 1) / remaining)
+        case "cosine":
+            falling = 0.5 * (1.0 + math.cos(math.pi * done / remaining))
+            return train.lr_min + (train.lr - train.lr_min) * falling
+        case "constant":
+            return train.lr
+        case unknown:
+            assert_never(unknown)
 
 
 class AdamRates(NamedTuple):
@@ -90,10 +94,14 @@ def _rates(train: TrainConfig, lr: Any, beta1_power: Any, beta2_power: Any) -> A
     """The rates from lr, β1ᵗ and β2ᵗ: numbers of one step, or arrays of many."""
     mean_correction, square_correction = 1.0 - beta1_power, 1.0 - beta2_power
     shrink = 1.0 - lr * train.weight_decay
-    if train.adam == "corrected":
-        decays = (train.beta1, 1.0 - train.beta1, train.beta2, 1.0 - train.beta2)
-        return AdamRates(*decays, shrink, lr / mean_correction, 1.0 / square_correction, train.eps)
-    beta1, beta2 = single(train.beta1), single(train.beta2)
-    decays = (beta1, single(1.0 - beta1), beta2, single(1.0 - beta2))
-    rate = lr * square_correction**0.5 / mean_correction
-    return AdamRates(*decays, shrink, rate, 1.0, train.eps)
+    match train.adam:
+        case "corrected":
+            decays = (train.beta1, 1.0 - train.beta1, train.beta2, 1.0 - train.beta2)
+            return AdamRates(*decays, shrink, lr / mean_correction, 1.0 / square_correction, train.eps)
+        case "folded":
+            beta1, beta2 = single(train.beta1), single(train.beta2)
+            decays = (beta1, single(1.0 - beta1), beta2, single(1.0 - beta2))
+            rate = lr * square_correction**0.5 / mean_correction
+            return AdamRates(*decays, shrink, rate, 1.0, train.eps)
+        case unknown:
+            assert_never(unknown)

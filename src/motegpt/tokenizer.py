@@ -83,14 +83,12 @@ class Tokenizer:
     @property
     def bos(self) -> int | None:
         """The id that begins every document; None in a stream."""
-        if self.framing == "none":
-            return None
-        return self._size if self.framing == "bos" else 0
+        return {"bos": self._size, "bos_eos": 0, "none": None}[self.framing]
 
     @property
     def stop(self) -> int | None:
         """The id that ends every document: BOS again, or EOS; None in a stream."""
-        return 1 if self.framing == "bos_eos" else self.bos
+        return {"bos": self._size, "bos_eos": 1, "none": None}[self.framing]
 
     @property
     def vocab_size(self) -> int:
@@ -99,17 +97,22 @@ class Tokenizer:
     @property
     def _size(self) -> int:
         """How many tokens are not special."""
-        return BYTES if self.kind == "bytes" else len(self.characters)
+        return {"bytes": BYTES, "characters": len(self.characters)}[self.kind]
 
     @cached_property
     def _ids(self) -> dict[Any, int]:
         """Character or byte -> id."""
-        first = 2 if self.framing == "bos_eos" else 0
+        first = {"bos": 0, "bos_eos": 2, "none": 0}[self.framing]
         return {unit: i for i, unit in enumerate(self._units(self.characters) or range(BYTES), first)}
 
     def _units(self, text: str) -> str | bytes:
         """What the text's tokens stand for, one after the other."""
-        return text.encode() if self.kind == "bytes" else text
+        match self.kind:
+            case "bytes":
+                return text.encode()
+            case "characters":
+                return text
+        raise AssertionError(f"a kind in {TOKENIZERS}, not {self.kind!r}")
 
     def unknown(self, text: str) -> str:
         """The characters of a text that have no ids, each once."""
@@ -168,10 +171,10 @@ class Tokenizer:
     @cached_property
     def _symbols(self) -> list[bytes]:
         """What each id shows as."""
-        if self.kind == "bytes":
-            symbols = [bytes([byte]) for byte in range(BYTES)]
-        else:
-            symbols = [character.encode() for character in self.characters]
+        symbols = {
+            "bytes": [bytes([byte]) for byte in range(BYTES)],
+            "characters": [character.encode() for character in self.characters],
+        }[self.kind]
         specials = {"bos": ([], [b"<BOS>"]), "bos_eos": ([b"<BOS>", b"<EOS>"], []), "none": ([], [])}
         before, after = specials[self.framing]
         return [*before, *symbols, *after]

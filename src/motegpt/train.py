@@ -46,7 +46,7 @@ from motegpt.validation import Validation
 if TYPE_CHECKING:
     from motegpt.corpus import Corpus
     from motegpt.engines.base import Arrays, Engine, Values
-    from motegpt.rng import Rng
+    from motegpt.rng import RunRng
 
 CHUNK_SECONDS = 0.1
 
@@ -100,7 +100,7 @@ class Trainer:
     tokenizer: Tokenizer
     plan: Plan
     engine: Engine
-    rng: Rng
+    rng: RunRng
     validation: Validation | None = None
     cut: Cut | None = None
     alike: bool = False
@@ -462,7 +462,7 @@ def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[st
 
 def _assemble(
     config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, epochs: float | None
-) -> tuple[Trainer, Rng]:
+) -> tuple[Trainer, RunRng]:
     """A trainer before its first step, and its generator just after the shuffle.
 
     epochs: if they are given, the run has their steps instead of those of `config`.

@@ -21,7 +21,7 @@ from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine, KnowsItsPeak
 from motegpt.errors import MotegptError, UsageError
 from motegpt.interrupts import out_of_reach
-from motegpt.rng import Lcg
+from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, generate_ids
 
 RUN_SECONDS = 0.25  # a run is at least this long, so that the clock and the call do not count
@@ -125,11 +125,11 @@ def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
 
     request = Request((stop,), problem.model.block_size, stop, Filters(temperature=1.0))
 
-    def draw(rngs: list[Lcg]) -> list[list[int]]:
+    def draw(rngs: list[Stream]) -> list[list[int]]:
         return generate_ids(engine, request, rngs)
 
-    def streams(n: int) -> list[Lcg]:
-        return [Lcg.stream(1, i) for i in range(n)]
+    def streams(n: int) -> list[Stream]:
+        return [Stream.of(1, i) for i in range(n)]
 
     count = min(10_000, fitting_count(lambda n: draw(streams(n))))
     speeds = []

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from motegpt.batches import Batch, Plan
     from motegpt.config import ModelConfig, TrainConfig
-    from motegpt.rng import Lcg
+    from motegpt.rng import Stream
     from motegpt.sampling.request import Request
 
     Arrays = dict[str, NDArray[np.floating[Any]]]
@@ -146,7 +146,7 @@ class KnowsItsPeak(Protocol):
 class BatchGenerator(Protocol):
     """What an engine has that can draw whole texts in one call."""
 
-    def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
+    def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """The ids after the prompt, one list for each generator, without what ends them.
 
         The same text as sampling.generate_by_token draws, and the same errors; advances the generators as it

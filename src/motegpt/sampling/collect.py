@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from motegpt.errors import TriesExhausted
-from motegpt.rng import Lcg
+from motegpt.rng import Stream
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.draw import generate_ids
@@ -70,7 +70,7 @@ def _by_chance(
     size = 1
     while found < settings.n:
         count = size if conditions else min(size, settings.n - found)
-        rngs = [Lcg.stream(seed, i) for i in range(candidate, candidate + count)]
+        rngs = [Stream.of(seed, i) for i in range(candidate, candidate + count)]
         drawn = generate_ids(engine, request, rngs)
         kept = texts_of(request, tokenizer, drawn)
         if conditions:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.engines.base import BatchGenerator
-from motegpt.rng import Lcg
+from motegpt.rng import Stream
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext
@@ -75,7 +75,7 @@ def generate_ids(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[
     group = group_size(engine.model, request.most)
     for start in range(0, len(rngs), group):
         some = rngs[start : start + group]
-        streams = [rng for rng in some if isinstance(rng, Lcg)]
+        streams = [rng for rng in some if isinstance(rng, Stream)]
         if isinstance(engine, BatchGenerator) and len(streams) == len(some):
             drawn += engine.generate(request, streams)
         else:

@@ -65,5 +65,5 @@ class ArrayDecoder(Decoder):
         y, _ = ops.attention(q, self._keys[i, :, :, seen], self._values[i, :, :, seen], everything)
         x = x + ops.linear(ops.merge_heads(y), w[f"{at}attn_wo"])
         h, _ = ops.rmsnorm(x, model.norm_eps)
-        g = ops.ACTIVATIONS[model.activation][0](ops.linear(h, w[f"{at}mlp_fc1"]))
+        g = ops.activation(ops.linear(h, w[f"{at}mlp_fc1"]), model.activation)
         return x + ops.linear(g, w[f"{at}mlp_fc2"])

@@ -11,6 +11,7 @@ from motegpt.engines.array import model as network
 from motegpt.engines.array import ops
 from motegpt.engines.array.adam import adam_step, clip_gradient
 from motegpt.engines.array.decoder import ArrayDecoder
+from motegpt.engines.array.node_clip import Backward, NodeClip
 from motegpt.engines.array.ops import Array
 from motegpt.engines.base import Engine, OptimizerState
 from motegpt.parameters import check_shape, matrices_of, parameter_count, same_names
@@ -33,7 +34,7 @@ class ArrayEngine(Engine):
         self._flat, self._gradient, self._m, self._v = np.zeros((4, parameter_count(model)), train.dtype)
         self._w = self._views(self._flat)
         self._dw = self._views(self._gradient)
-        self._clip = ops.node_clip(train.clip_node)
+        self._back: Backward = ops if train.clip_node is None else NodeClip(train.clip_node)
 
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
         self._fill(self._flat, parameters)
@@ -77,13 +78,9 @@ class ArrayEngine(Engine):
         targets = network.pad(batch.targets).ravel()
         weights = network.position_weights(list(map(len, batch.inputs)), batch.weights, self._flat.dtype)
         logits, tape = network.forward(self._w, network.pad(batch.inputs), self.model)
-        if self.settings.clip_node is None:
-            loss, saved = ops.cross_entropy(logits, targets, weights)
-            dlogits = ops.cross_entropy_backward(saved, targets, weights)
-        else:
-            loss, saved = ops.cross_entropy_by_node(logits, targets, weights)
-            dlogits = ops.cross_entropy_backward_by_node(saved, targets, weights, self._clip)
-        network.backward(dlogits, tape, self._w, self._dw, self.model, self._clip)
+        loss, p = self._back.cross_entropy(logits, targets, weights)
+        dlogits = self._back.cross_entropy_backward(p, targets, weights)
+        network.backward(dlogits, tape, self._w, self._dw, self.model, self._back)
         return loss
 
     def _views(self, flat: Array) -> Arrays:

@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.engines.array import ops
-from motegpt.engines.array.ops import Array, Clip, Ids
+from motegpt.engines.array.ops import Array, Ids
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
+    from motegpt.engines.array.node_clip import Backward
 
 Weights = dict[str, Array]
 
 
 @dataclass
 class LayerTape:
-    """What one layer's backward needs: inputs of its products, scales of its norms, attention's exp."""
+    """What one layer's backward needs: inputs of its products, scales of its norms, attention's p."""
 
     x: Array  # (N, C) as it came in
     r: Array  # (N, 1) scale of the first norm
@@ -31,7 +32,7 @@ class LayerTape:
     q: Array  # (B, H, T, D), as are k and v
     k: Array
     v: Array
-    attended: tuple[Array, Array, Array]
+    p: Array  # (B, H, T, T) attention's probabilities
     a: Array  # (N, C) attention's output before attn_wo
     x_mid: Array  # (N, C) after the first residual
     r_mid: Array  # (N, 1)
@@ -70,15 +71,15 @@ def forward(w: Weights, ids: Ids, model: ModelConfig) -> tuple[Array, Tape]:
     return ops.linear(x, w[head_of(w, model)]), tape
 
 
-def backward(dlogits: Array, tape: Tape, w: Weights, dw: Weights, model: ModelConfig, clip: Clip) -> None:
-    """Adds the gradient of every parameter to dw."""
+def backward(dlogits: Array, tape: Tape, w: Weights, dw: Weights, model: ModelConfig, back: Backward) -> None:
+    """Adds the gradient of every parameter to dw; `back` is the module ops, or takes its place."""
     head = head_of(w, model)
-    dx = clip(ops.linear_backward(clip(dlogits), tape.x, w[head], dw[head]))
+    dx = back.linear_backward(dlogits, tape.x, w[head], dw[head])
     for i in reversed(range(model.n_layer)):
-        dx = layer_backward(dx, tape.layers[i], w, dw, f"layer{i}.", model, clip)
+        dx = layer_backward(dx, tape.layers[i], w, dw, f"layer{i}.", model, back)
     if tape.r is not None:
-        dx = clip(ops.rmsnorm_backward(dx, tape.embedded, tape.r, clip))
-    ops.embedding_backward(dx, tape.ids, dw["wte"], dw["wpe"])
+        dx = back.rmsnorm_backward(dx, tape.embedded, tape.r)
+    back.embedding_backward(dx, tape.ids, dw["wte"], dw["wpe"])
 
 
 def layer_forward(
@@ -87,37 +88,36 @@ def layer_forward(
     """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x)."""
     h, r = ops.rmsnorm(x, model.norm_eps)
     q, k, v = (ops.split_heads(ops.linear(h, w[f"{at}attn_w{name}"]), batch, model.n_head) for name in "qkv")
-    y, attended = ops.attention(q, k, v, mask)
+    y, p = ops.attention(q, k, v, mask)
     a = ops.merge_heads(y)
-    x_mid = x + ops.linear(a, w[f"{at}attn_wo"])
+    x_mid = ops.add(x, ops.linear(a, w[f"{at}attn_wo"]))
     h_mid, r_mid = ops.rmsnorm(x_mid, model.norm_eps)
     u = ops.linear(h_mid, w[f"{at}mlp_fc1"])
-    g = ops.ACTIVATIONS[model.activation][0](u)
-    out = x_mid + ops.linear(g, w[f"{at}mlp_fc2"])
-    return out, LayerTape(x, r, h, q, k, v, attended, a, x_mid, r_mid, h_mid, u, g)
+    g = ops.activation(u, model.activation)
+    out = ops.add(x_mid, ops.linear(g, w[f"{at}mlp_fc2"]))
+    return out, LayerTape(x, r, h, q, k, v, p, a, x_mid, r_mid, h_mid, u, g)
 
 
 def layer_backward(
-    dx: Array, tape: LayerTape, w: Weights, dw: Weights, at: str, model: ModelConfig, clip: Clip
+    dx: Array, tape: LayerTape, w: Weights, dw: Weights, at: str, model: ModelConfig, back: Backward
 ) -> Array:
     """dx (N, C) after the layer -> dx (N, C) before it; each line mirrors one above, last first."""
     batch = tape.q.shape[0]
 
     def through(name: str, dy: Array, x: Array) -> Array:
-        return ops.linear_backward(dy, x, w[at + name], dw[at + name])
+        return back.linear_backward(dy, x, w[at + name], dw[at + name])
 
-    dg = clip(through("mlp_fc2", dx, tape.g))
-    du = clip(ops.ACTIVATIONS[model.activation][1](dg, tape.u, clip))
-    dh_mid = clip(through("mlp_fc1", du, tape.h_mid))
-    dx = clip(dx + ops.rmsnorm_backward(dh_mid, tape.x_mid, tape.r_mid, clip))
-    da = clip(through("attn_wo", dx, tape.a))
+    dg = through("mlp_fc2", dx, tape.g)
+    du = back.activation_backward(dg, tape.u, model.activation)
+    dh_mid = through("mlp_fc1", du, tape.h_mid)
+    dx = back.add_backward(dx) + back.rmsnorm_backward(dh_mid, tape.x_mid, tape.r_mid)
+    da = through("attn_wo", dx, tape.a)
     dy = ops.split_heads(da, batch, model.n_head)
-    dq, dk, dv = ops.attention_backward(dy, tape.q, tape.k, tape.v, tape.attended, clip)
+    dq, dk, dv = back.attention_backward(dy, tape.q, tape.k, tape.v, tape.p)
     dh_q, dh_k, dh_v = (
-        through(f"attn_w{name}", clip(ops.merge_heads(d)), tape.h)
-        for name, d in (("q", dq), ("k", dk), ("v", dv))
+        through(f"attn_w{name}", ops.merge_heads(d), tape.h) for name, d in (("q", dq), ("k", dk), ("v", dv))
     )
-    return clip(dx + ops.rmsnorm_backward(clip(dh_q + dh_k + dh_v), tape.x, tape.r, clip))
+    return back.add_backward(dx) + back.rmsnorm_backward(dh_q + dh_k + dh_v, tape.x, tape.r)
 
 
 def pad(rows: Sequence[Sequence[int]]) -> Ids:

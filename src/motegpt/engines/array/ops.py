@@ -3,35 +3,20 @@
 dx is the gradient of the loss with respect to x. Letters: B sequences, T positions, N = B·T rows, C
 channels, H heads, D = C / H, V vocabulary. A backward returns the contribution of its own path; where
 paths meet, the caller adds them.
-
-`clip` is the node clip of the `oxidized` preset: in the scalar graph the gradient of every node is
-clipped before it flows on, so it is applied here wherever the graph has a node whose gradient is not
-already within bounds. Without the preset it is `unclipped`, the identity.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from motegpt.config import Activation
+
 Array = NDArray[np.floating[Any]]
 Ids = NDArray[np.intp]
-Clip = Callable[[Array], Array]
-
-
-def unclipped(dx: Array) -> Array:
-    """The clip that does nothing."""
-    return dx
-
-
-def node_clip(bound: float | None) -> Clip:
-    """The clip to ± bound, elementwise; None clips nothing."""
-    if bound is None:
-        return unclipped
-    return lambda dx: np.clip(dx, -bound, bound)
 
 
 def embedding(ids: Ids, wte: Array, wpe: Array) -> Array:
@@ -52,12 +37,22 @@ def rmsnorm(x: Array, eps: float) -> tuple[Array, Array]:
     return x * r, r
 
 
-def rmsnorm_backward(dy: Array, x: Array, r: Array, clip: Clip) -> Array:
+def rmsnorm_backward(dy: Array, x: Array, r: Array) -> Array:
     """dx of y = x · r, with dr = Σ dy·x and dmean = -½ r³ dr."""
-    dr = clip((dy * x).sum(axis=-1, keepdims=True))
-    dmean = clip(-0.5 * r**3 * dr)
+    dr = (dy * x).sum(axis=-1, keepdims=True)
+    dmean = -0.5 * r**3 * dr
     dx: Array = dy * r + x * (2.0 / x.shape[-1] * dmean)
     return dx
+
+
+def add(x: Array, y: Array) -> Array:
+    """z = x + y, of equal shapes"""
+    return x + y
+
+
+def add_backward(dz: Array) -> Array:
+    """dx of z = x + y, and dy too."""
+    return dz
 
 
 def linear(x: Array, w: Array) -> Array:
@@ -71,19 +66,17 @@ def linear_backward(dy: Array, x: Array, w: Array, dw: Array) -> Array:
     return dy @ w
 
 
-def softmax(x: Array) -> tuple[Array, Array, Array]:
-    """p = e / Σe with e = exp(x - max x), over the last axis.   Returns p, e and 1 / Σe (…, 1)."""
+def softmax(x: Array) -> Array:
+    """p = e / Σe with e = exp(x - max x), over the last axis."""
     e = np.exp(x - x.max(axis=-1, keepdims=True))
-    inverse = 1.0 / e.sum(axis=-1, keepdims=True)
-    return e * inverse, e, inverse
+    p: Array = e * (1.0 / e.sum(axis=-1, keepdims=True))
+    return p
 
 
-def softmax_backward(dp: Array, e: Array, inverse: Array, clip: Clip) -> Array:
-    """dx of p = e · inverse, inverse = (Σe)^-1, one node after the other as the graph has them."""
-    dinverse = clip((dp * e).sum(axis=-1, keepdims=True))
-    dtotal = clip(-dinverse * inverse**2)
-    de = clip(dp * inverse + dtotal)
-    return clip(de * e)
+def softmax_backward(dp: Array, p: Array) -> Array:
+    """dx = p · (dp - Σ dp·p)"""
+    dx: Array = p * (dp - (dp * p).sum(axis=-1, keepdims=True))
+    return dx
 
 
 def split_heads(x: Array, batch: int, heads: int) -> Array:
@@ -102,89 +95,69 @@ def causal_mask(t: int, dtype: np.dtype[Any]) -> Array:
     return np.triu(np.full((t, t), -np.inf, dtype), k=1)
 
 
-def attention(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, tuple[Array, Array, Array]]:
-    """y = softmax(q · kᵀ / √D + mask) · v (Vaswani et al., 2017).   all (B, H, T, D); saves p, e, inverse."""
-    scores = q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5
-    saved = softmax(scores + mask)
-    return saved[0] @ v, saved
+def attention(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array]:
+    """y = p · v with p = softmax(q · kᵀ / √D + mask) (Vaswani et al., 2017).   q, k, v, y (B, H, T, D)"""
+    p = softmax(q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5 + mask)
+    return p @ v, p
 
 
-def attention_backward(
-    dy: Array, q: Array, k: Array, v: Array, saved: tuple[Array, Array, Array], clip: Clip
-) -> tuple[Array, Array, Array]:
-    """dq, dk, dv of y = p · v, p = softmax(q · kᵀ / √D); where e = 0, as it is if masked, dscores is 0."""
-    p, e, inverse = saved
+def attention_backward(dy: Array, q: Array, k: Array, v: Array, p: Array) -> tuple[Array, Array, Array]:
+    """dq, dk, dv of y = p · v, p = softmax(q · kᵀ / √D); where p = 0, as it is if masked, dscores is 0."""
     dv = p.swapaxes(-1, -2) @ dy
-    dp = clip(dy @ v.swapaxes(-1, -2))
-    dscores = softmax_backward(dp, e, inverse, clip) * q.shape[-1] ** -0.5
+    dp = dy @ v.swapaxes(-1, -2)
+    dscores = softmax_backward(dp, p) * q.shape[-1] ** -0.5
     return dscores @ k, dscores.swapaxes(-1, -2) @ q, dv
 
 
-def relu(x: Array) -> Array:
-    """y = max(0, x)"""
-    return np.maximum(x, 0.0)
+def relu(u: Array) -> Array:
+    """g = max(0, u)"""
+    return np.maximum(u, 0.0)
 
 
-def relu_backward(dy: Array, x: Array, clip: Clip) -> Array:
-    """dx = dy where x > 0, else 0."""
-    return dy * (x > 0.0)
+def relu_backward(dg: Array, u: Array) -> Array:
+    """du = dg where u > 0, else 0."""
+    return dg * (u > 0.0)
 
 
-def squared_relu(x: Array) -> Array:
-    """y = max(0, x)² (So et al., 2021)"""
-    return np.square(np.maximum(x, 0.0))
+def squared_relu(u: Array) -> Array:
+    """g = max(0, u)² (So et al., 2021)"""
+    return np.square(np.maximum(u, 0.0))
 
 
-def squared_relu_backward(dy: Array, x: Array, clip: Clip) -> Array:
-    """dx = 2 · max(0, x) · dy"""
-    return clip(2.0 * np.maximum(x, 0.0) * dy)
-
-
-def cross_entropy(logits: Array, targets: Ids, weights: Array) -> tuple[float, tuple[Array, Array, Array]]:
-    """loss = Σ weights · -log p[target].   logits (N, V), targets (N,), weights (N,); saves p, e, inverse.
-
-    log p is taken as x - max x - log Σe, which stays finite where p itself would round to zero.
-    """
-    saved = softmax(logits)
-    rows = np.arange(len(targets))
-    log_p = logits[rows, targets] - logits.max(axis=-1) + np.log(saved[2][:, 0])
-    return float(-(weights * log_p).sum()), saved
-
-
-def cross_entropy_backward(saved: tuple[Array, Array, Array], targets: Ids, weights: Array) -> Array:
-    """dlogits = weights · (p - onehot(target)), softmax and logarithm differentiated as one."""
-    dlogits = saved[0].copy()
-    dlogits[np.arange(len(targets)), targets] -= 1.0
-    dlogits *= weights[:, None]
-    return dlogits
-
-
-def cross_entropy_by_node(
-    logits: Array, targets: Ids, weights: Array
-) -> tuple[float, tuple[Array, Array, Array]]:
-    """The same as the graph has it under the node clip: the logarithm of p itself, infinite at p = 0."""
-    saved = softmax(logits)
-    counted = np.flatnonzero(weights)
-    with np.errstate(divide="ignore"):
-        log_p = np.log(saved[0][counted, targets[counted]])
-    return float(-(weights[counted] * log_p).sum()), saved
-
-
-def cross_entropy_backward_by_node(
-    saved: tuple[Array, Array, Array], targets: Ids, weights: Array, clip: Clip
-) -> Array:
-    """The same node by node: dloss = 1, dlog = -weights · dloss, dp = dlog / p[target], and softmax.
-
-    Here the node clip acts on confident mistakes, whose 1 / p is large.
-    """
-    p, e, inverse = saved
-    rows = np.arange(len(targets))
-    dlog = clip(-weights * clip(np.ones_like(weights)))
-    p_target = p[rows, targets]
-    counted = weights != 0  # padding has no gradient, not even where its p is zero
-    dp = np.zeros_like(p)
-    dp[rows, targets] = clip(np.divide(dlog, p_target, out=np.zeros_like(dlog), where=counted))
-    return softmax_backward(dp, e, inverse, clip)
+def squared_relu_backward(dg: Array, u: Array) -> Array:
+    """du = 2 · max(0, u) · dg"""
+    du: Array = 2.0 * np.maximum(u, 0.0) * dg
+    return du
 
 
 ACTIVATIONS = {"relu": (relu, relu_backward), "squared_relu": (squared_relu, squared_relu_backward)}
+
+
+def activation(u: Array, kind: Activation) -> Array:
+    """The non-linearity of that name."""
+    return ACTIVATIONS[kind][0](u)
+
+
+def activation_backward(dg: Array, u: Array, kind: Activation) -> Array:
+    """du of the non-linearity of that name."""
+    return ACTIVATIONS[kind][1](dg, u)
+
+
+def cross_entropy(logits: Array, targets: Ids, weights: Array) -> tuple[float, Array]:
+    """loss = Σ weights · -log p[target].   logits (N, V), targets (N,), weights (N,); p (N, V)
+
+    log p is taken as x - max x - log Σe, which stays finite where p itself would round to zero.
+    """
+    x = logits - logits.max(axis=-1, keepdims=True)
+    e = np.exp(x)
+    total = e.sum(axis=-1, keepdims=True)
+    log_p = x[np.arange(len(targets)), targets] - np.log(total[:, 0])
+    return float(-(weights * log_p).sum()), e / total
+
+
+def cross_entropy_backward(p: Array, targets: Ids, weights: Array) -> Array:
+    """dlogits = weights · (p - onehot(target)), softmax and logarithm differentiated as one."""
+    dlogits = p.copy()
+    dlogits[np.arange(len(targets)), targets] -= 1.0
+    dlogits *= weights[:, None]
+    return dlogits

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from motegpt.batches import Batch, Plan
     from motegpt.config import ModelConfig, TrainConfig
     from motegpt.engines.base import Arrays, Values
-    from motegpt.rng import Lcg
+    from motegpt.rng import Stream
     from motegpt.sampling import Request
 
     Array = NDArray[np.floating[Any]]
@@ -96,7 +96,7 @@ class NativeEngine(Engine):
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._decoder_in_core(n), n)
 
-    def generate(self, request: Request, rngs: Sequence[Lcg]) -> list[list[int]]:
+    def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """As BatchGenerator has it: whole texts in one call."""
         states = np.array([rng.number for rng in rngs], np.uint64)
         decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), request.filters
@@ -203,10 +203,15 @@ class DocumentsInCore(PlanInCore):
     def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
         """Batch.weights for a chunk of steps: (count, B)."""
         lengths: NDArray[np.float64] = self._lengths[indices].astype(np.float64)
-        shares: NDArray[np.float64] = 1.0 / lengths / indices.shape[1]
-        if self.plan.loss_mean == "tokens":
-            shares = np.ones(lengths.shape) / lengths.sum(axis=1, keepdims=True)
-        return shares
+        counted: NDArray[np.float64]
+        match self.plan.loss_mean:
+            case "documents":
+                counted = lengths * indices.shape[1]
+            case "tokens":
+                counted = np.broadcast_to(lengths.sum(axis=1, keepdims=True), lengths.shape)
+            case unknown:
+                assert_never(unknown)
+        return 1.0 / counted
 
 
 class WindowsInCore(PlanInCore):

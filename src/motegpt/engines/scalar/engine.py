@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.engines.base import Decoder, Engine, OptimizerState, check_sources
 from motegpt.engines.scalar.adam import adam_step, clip_gradient
-from motegpt.engines.scalar.graph import Node, backward, leaves
+from motegpt.engines.scalar.graph import Node, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Matrix, empty_cache, loss_of, position
+from motegpt.engines.scalar.node_clip import NodeClip
 from motegpt.parameters import parameter_table, same_names
 from motegpt.schedule import adam_rates
 
@@ -37,6 +38,7 @@ class ScalarEngine(Engine):
         self.nodes = leaves([0.0] * size)
         self.w = self._matrices(self.nodes)
         self._m, self._v = [0.0] * size, [0.0] * size
+        self._ops = FUSED if train.clip_node is None else NodeClip(train.clip_node)
 
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
         for node, value in zip(self.nodes, self._flat(parameters), strict=True):
@@ -89,9 +91,8 @@ class ScalarEngine(Engine):
 
     def _backpropagate(self, batch: Batch) -> float:
         """Loss of the batch; leaves its gradient in the nodes. The graph ends with this call."""
-        clip = self.settings.clip_node
-        loss = loss_of(batch, self.w, self.model, through_p=clip is not None)
-        backward(loss, clip)
+        loss = loss_of(batch, self.w, self.model, self._ops)
+        self._ops.backward(loss)
         return loss.data
 
     def _logits_of(self, inputs: Sequence[int]) -> list[list[float]]:

@@ -4,8 +4,8 @@ A Node holds a number, the nodes it was computed from, and the derivative with r
 them, written down when the number is made: the operation and its calculus stand on one line. The
 chain rule is `backward`, which walks the graph from its root. Standard library only.
 
-Where IEEE arithmetic would answer infinity, so do these operations, so that a training that has run
-away ends in a loss that is not finite and not in an exception.
+Where IEEE arithmetic would answer infinity or nan, so do these operations, so that a training that has
+run away ends in a loss that is not finite and not in an exception.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from operator import mul
 
 
 class Node:
-    """data; grad: d root / d this, after backward; kind; parents; slopes: d this / d parent."""
+    """data; grad: d root / d this, after root.backward(); kind; parents; slopes: d this / d parent."""
 
     __slots__ = ("data", "grad", "kind", "parents", "slopes")
 
@@ -44,10 +44,13 @@ class Node:
         other = node(other)
         return Node(self.data * other.data, "mul", (self, other), (other.data, self.data))
 
-    def __pow__(self, exponent: float) -> Node:
-        """A constant power: dx^n = n x^(n-1)."""
-        slope = exponent * power(self.data, exponent - 1.0)
-        return Node(power(self.data, exponent), "pow", (self,), (slope,))
+    def __pow__(self, other: Node | float) -> Node:
+        """x^y with d/dx = y x^(y-1); where y is a node too, d/dy = x^y log x, and 0 at 0^y for y >= 0."""
+        x, y = self.data, other.data if isinstance(other, Node) else other
+        result, slope = power(x, y), y * power(x, y - 1.0) if y else 0.0
+        if not isinstance(other, Node):
+            return Node(result, "pow", (self,), (slope,))
+        return Node(result, "pow", (self, other), (slope, result * log(x) if x or y < 0.0 else 0.0))
 
     def exp(self) -> Node:
         try:
@@ -57,13 +60,16 @@ class Node:
         return Node(result, "exp", (self,), (result,))
 
     def log(self) -> Node:
-        result = math.log(self.data) if self.data > 0.0 else -math.inf if self.data == 0.0 else math.nan
-        return Node(result, "log", (self,), (power(self.data, -1.0),))
+        return Node(log(self.data), "log", (self,), (power(self.data, -1.0),))
+
+    def tanh(self) -> Node:
+        result = math.tanh(self.data)
+        return Node(result, "tanh", (self,), (1.0 - result * result,))
 
     def relu(self) -> Node:
-        return Node(max(0.0, self.data), "relu", (self,), (float(self.data > 0.0),))
+        return Node(0.0 if self.data <= 0.0 else self.data, "relu", (self,), (float(self.data > 0.0),))
 
-    # The rest is derived from these six.
+    # The rest is derived from these seven.
 
     def squared_relu(self) -> Node:
         positive = self.relu()
@@ -90,30 +96,52 @@ class Node:
     def __rtruediv__(self, other: float) -> Node:
         return node(other) / self
 
+    def __rpow__(self, other: float) -> Node:
+        return node(other) ** self
+
+    def backward(self) -> None:
+        """Add d self / d leaf to the grad of every leaf; other nodes hold the gradient of this call alone."""
+        for current in walk_back(self):
+            current.pass_on()
+
+    def pass_on(self) -> None:
+        """The chain rule: a parent's gradient gains slope · grad."""
+        if self.grad:
+            for parent, slope in zip(self.parents, self.slopes, strict=True):
+                parent.grad += slope * self.grad
+
 
 def node(x: Node | float) -> Node:
     """x itself, or a constant made into a leaf."""
     return x if isinstance(x, Node) else Node(x, "constant")
 
 
-def power(x: float, exponent: float) -> float:
-    """x^exponent, infinite where Python would raise."""
+def power(x: float, y: float) -> float:
+    """x^y: nan for a root of a negative number, and infinities with the sign that odd powers keep."""
     try:
-        return float(x**exponent)
-    except (OverflowError, ZeroDivisionError):
-        return math.inf
+        return math.pow(x, y)
+    except OverflowError:
+        pass
+    except ValueError:
+        if x:
+            return math.nan
+    return math.copysign(math.inf, x) if y % 2.0 == 1.0 else math.inf
+
+
+def log(x: float) -> float:
+    """log x, -inf at 0 and nan below."""
+    return math.log(x) if x > 0.0 else -math.inf if x == 0.0 else math.nan
 
 
 def dot_of_products(xs: Sequence[Node], ys: Sequence[Node]) -> Node:
     """Σ xs[i] · ys[i] with a node for each product and each partial sum: the reference for `dot`."""
-    total = xs[0] * ys[0]
-    for x, y in zip(xs[1:], ys[1:], strict=True):
-        total = total + x * y
-    return total
+    return total_of_sums([x * y for x, y in zip(xs, ys, strict=True)])
 
 
 def dot(xs: Sequence[Node], ys: Sequence[Node]) -> Node:
     """Σ xs[i] · ys[i] as one node. The sums inside would all have its gradient, so nothing is lost."""
+    if len(xs) != len(ys):
+        raise ValueError(f"dot: expected as many numbers on both sides, got {len(xs)} and {len(ys)}")
     x_data, y_data = [x.data for x in xs], [y.data for y in ys]
     return Node(sum(map(mul, x_data, y_data)), "dot", (*xs, *ys), y_data + x_data)
 
@@ -152,25 +180,20 @@ def topological(root: Node) -> list[Node]:
     return order
 
 
-def backward(root: Node, clip: float | None = None) -> None:
-    """Add d root / d node to the grad of every node the root depends on.
-
-    With `clip`, the gradient of each node that has parents is clipped to ± clip before it flows on.
-    """
-    root.grad = 1.0
-    for current in reversed(topological(root)):
-        grad = current.grad
-        if clip is not None and not -clip <= grad <= clip:
-            grad = current.grad = math.copysign(clip, grad) if grad == grad else grad
-        if grad:
-            for parent, slope in zip(current.parents, current.slopes, strict=True):
-                parent.grad += slope * grad
+def walk_back(root: Node) -> Iterator[Node]:
+    """The root and all that has parents below it, children first; gradients at zero but the root's at one."""
+    order = topological(root)
+    for current in order:
+        if current.parents:
+            current.grad = 0.0
+    root.grad += 1.0
+    return reversed(order)
 
 
 def all_nodes(root: Node) -> list[Node]:
     """Every node the root depends on, leaves too, each once, parents first."""
     seen: dict[Node, None] = {}
-    for current in topological(root) or [root]:
+    for current in topological(root):
         seen.update(dict.fromkeys((*current.parents, current)))
     return list(seen)
 

@@ -142,7 +142,7 @@ def matrix_peak(device: torch.device, train: TrainConfig) -> float:
 
     From the data sheet where the device is in PEAKS, else the best of a few products that are timed.
     """
-    column = 3 if train.autocast else 0 if train.dtype == "float64" else 2 if train.tf32 else 1
+    column = 3 if train.autocast else {"float64": 0, "float32": 2 if train.tf32 else 1}[train.dtype]
     if device.type == "cuda":
         name = torch.cuda.get_device_name(device)
         for word, peaks in PEAKS.items():

@@ -27,7 +27,8 @@ from motegpt.engines.torch.device import (
     told_when_not_compiled,
 )
 from motegpt.engines.torch.model import Transformer
-from motegpt.engines.torch.ops import Fused, Written
+from motegpt.engines.torch.node_clip import NodeClip
+from motegpt.engines.torch.ops import Fused, Operations
 from motegpt.errors import RankLost, SettingError
 from motegpt.parameters import check_shape, parameter_table, same_names
 
@@ -63,7 +64,8 @@ class TorchEngine(Engine):
             self._replica = self._replicated()
             self._adam = Adam(self._local_parameters(), train)
         self._loss: nn.Module = torch.compile(self._replica) if train.compile else self._replica  # type: ignore[assignment]
-        self._scale = LossScale(self.device) if train.autocast == "float16" else None
+        scaled = {None: False, "bfloat16": False, "float16": True}[train.autocast]
+        self._scale = LossScale(self.device) if scaled else None
         self._whole: Transformer | None = None
         self._peak: float | None = None
         self._threads = fitting_threads(model, train)
@@ -223,7 +225,7 @@ class TorchEngine(Engine):
     def _make_network(self) -> Transformer:
         """The network on its device, its parameters still to be loaded."""
         train = self.settings
-        ops = Fused() if train.clip_node is None else Written(train.clip_node)
+        ops: Operations = Fused() if train.clip_node is None else NodeClip(train.clip_node)
         with torch.device("meta"):
             network = Transformer(self.model, ops, train.checkpoint_activations).to(self._dtype)
         if self._sharded and self._ranks is not None:

@@ -33,24 +33,23 @@ class Layer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
         ops, eps = self._ops, self._model.norm_eps
-        h = ops.node(ops.rmsnorm(x, eps))
-        a = ops.node(merge_heads(ops.attention(*self.heads(h))))
-        x = ops.node(x + F.linear(a, self.attn_wo))
-        return ops.node(x + self.mlp(ops.node(ops.rmsnorm(x, eps))))
+        a = merge_heads(ops.attention(*self.heads(ops.rmsnorm(x, eps))))
+        x = ops.add(x, ops.linear(a, self.attn_wo))
+        return ops.add(x, self.mlp(ops.rmsnorm(x, eps)))
 
     def heads(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(B, T, C) -> q, k and v, each (B, H, T, D)"""
         q, k, v = (
-            split_heads(self._ops.node(F.linear(h, w)), self._model.n_head)
+            split_heads(self._ops.linear(h, w), self._model.n_head)
             for w in (self.attn_wq, self.attn_wk, self.attn_wv)
         )
         return q, k, v
 
     def mlp(self, h: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        u = self._ops.node(F.linear(h, self.mlp_fc1))
+        u = self._ops.linear(h, self.mlp_fc1)
         g = self._ops.activation(u, self._model.activation)
-        return F.linear(g, self.mlp_fc2)
+        return self._ops.linear(g, self.mlp_fc2)
 
 
 class Transformer(nn.Module):
@@ -89,12 +88,12 @@ class Transformer(nn.Module):
     def embed(self, ids: Tensor, at: int) -> Tensor:
         """ids (B, T) of the positions from `at` on -> (B, T, C)"""
         ops, model = self._ops, self._model
-        x = ops.node(F.embedding(ids, self.wte) + self.wpe[at : at + ids.shape[1]])
-        return ops.node(ops.rmsnorm(x, model.norm_eps)) if model.embedding_norm else x
+        x = ops.add(F.embedding(ids, self.wte), self.wpe[at : at + ids.shape[1]])
+        return ops.rmsnorm(x, model.norm_eps) if model.embedding_norm else x
 
     def head(self, x: Tensor) -> Tensor:
         """(B, T, C) -> logits (B, T, V)"""
-        return self._ops.node(F.linear(x, self.wte if self._model.tied else self.lm_head))
+        return self._ops.linear(x, self.wte if self._model.tied else self.lm_head)
 
     def layers(self) -> list[Layer]:
         """The layers, first to last."""

@@ -1,24 +1,30 @@
 """The operations of the model over tensors, twice: as PyTorch's own fused functions, and written out.
 
-`Fused` is what trains. `Written` computes the same in the scalar graph's own intermediates: it is the
-reference the fused functions are tested against, and with a bound it is the node clip, for which every
-intermediate's gradient has to pass by. Letters are those of docs/notation.md.
+`Fused` is what trains; `Written` is the reference that its functions are tested against. Letters are those of
+docs/notation.md.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from motegpt.config import Activation
+
 
 class Operations(Protocol):
-    """What the model is made of, beside sums and linear layers."""
+    """What the model is made of, beside the lookup of embeddings."""
 
-    def node(self, x: Tensor) -> Tensor:
-        """x itself, where its gradient may be clipped on its way back."""
+    def linear(self, x: Tensor, w: Tensor) -> Tensor:
+        """y = x · wᵀ.   (…, in), w (out, in) -> (…, out)"""
+        ...
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + y"""
         ...
 
     def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
@@ -29,7 +35,7 @@ class Operations(Protocol):
         """y = softmax(q · kᵀ / √D) · v over the positions so far (Vaswani et al., 2017).   (B, H, T, D)"""
         ...
 
-    def activation(self, u: Tensor, kind: str) -> Tensor:
+    def activation(self, u: Tensor, kind: Activation) -> Tensor:
         """max(0, u), squared if kind is squared_relu (So et al., 2021)."""
         ...
 
@@ -41,8 +47,11 @@ class Operations(Protocol):
 class Fused:
     """PyTorch's own functions. The mask is causal alone: padding is at the end, where nobody looks."""
 
-    def node(self, x: Tensor) -> Tensor:
-        return x
+    def linear(self, x: Tensor, w: Tensor) -> Tensor:
+        return F.linear(x, w)
+
+    def add(self, x: Tensor, y: Tensor) -> Tensor:
+        return x + y
 
     def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
         return F.rms_norm(x, x.shape[-1:], eps=eps)
@@ -50,53 +59,44 @@ class Fused:
     def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
 
-    def activation(self, u: Tensor, kind: str) -> Tensor:
-        return F.relu(u) if kind == "relu" else F.relu(u).square()
+    def activation(self, u: Tensor, kind: Activation) -> Tensor:
+        match kind:
+            case "relu":
+                return F.relu(u)
+            case "squared_relu":
+                return F.relu(u).square()
+            case _:
+                assert_never(kind)
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         losses = F.cross_entropy(logits.to(weights.dtype), targets, reduction="none")
         return (losses * weights).sum()
 
 
-class Written:
-    """Node by node as the scalar engine has them; `bound` clips each node's gradient to ± bound."""
-
-    def __init__(self, bound: float | None = None) -> None:
-        self._bound = bound
-
-    def node(self, x: Tensor) -> Tensor:
-        bound = self._bound
-        if bound is not None and x.requires_grad:
-            x.register_hook(lambda dx: dx.clamp(-bound, bound))  # type: ignore[no-untyped-call]
-        return x
+class Written(Fused):
+    """Softmax, norm and loss from their definitions."""
 
     def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
-        mean_square = self.node(x.square().mean(-1, keepdim=True) + eps)
-        return x * self.node(mean_square**-0.5)
+        return x * (x.square().mean(-1, keepdim=True) + eps) ** -0.5
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        t = q.shape[-2]
-        mask = torch.full((t, t), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-        scores = q @ k.mT * q.shape[-1] ** -0.5
-        return self._softmax(self.node(scores + mask)) @ v
-
-    def activation(self, u: Tensor, kind: str) -> Tensor:
-        positive = self.node(F.relu(u))
-        return positive if kind == "relu" else self.node(positive * positive)
+        e = exp_less_largest(causal_scores(q, k))
+        return e / e.sum(-1, keepdim=True) @ v
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """With a bound through p itself, as the graph has it then: infinite at p = 0."""
-        counted = weights.nonzero()[:, 0]  # padding has no gradient, not even where its p is zero
-        logits, targets, weights = logits[counted], targets[counted], weights[counted]
-        if self._bound is None:
-            x = logits - logits.detach().amax(-1, keepdim=True)
-            log_p = x.gather(1, targets[:, None]) - x.exp().sum(-1, keepdim=True).log()
-        else:
-            log_p = self.node(self._softmax(logits).gather(1, targets[:, None]).log())
-        return self.node((log_p[:, 0] * -weights).sum())
+        x = logits - logits.detach().amax(-1, keepdim=True)
+        log_p = x.gather(1, targets[:, None]) - x.exp().sum(-1, keepdim=True).log()
+        return (log_p[:, 0] * -weights).sum()
 
-    def _softmax(self, x: Tensor) -> Tensor:
-        """p = e · inverse, e = exp(x - max x), inverse = (Σe)^-1, over the last axis."""
-        e = self.node((x - x.detach().amax(-1, keepdim=True)).exp())
-        inverse = self.node(self.node(e.sum(-1, keepdim=True)) ** -1.0)
-        return self.node(e * inverse)
+
+def causal_scores(q: Tensor, k: Tensor) -> Tensor:
+    """q · kᵀ / √D, -inf where position t would look ahead.   q, k (B, H, T, D) -> (B, H, T, T)"""
+    t = q.shape[-2]
+    mask = torch.full((t, t), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
+    scores: Tensor = q @ k.mT * q.shape[-1] ** -0.5 + mask
+    return scores
+
+
+def exp_less_largest(x: Tensor) -> Tensor:
+    """exp(x - max x) over the last axis, the maximum a constant."""
+    return (x - x.detach().amax(-1, keepdim=True)).exp()

@@ -12,7 +12,7 @@ from motegpt.batches import Batch
 from motegpt.config import model_and_training
 from motegpt.engines.scalar.draw import to_dot, to_svg
 from motegpt.engines.scalar.engine import ScalarEngine
-from motegpt.engines.scalar.graph import Node, backward, count_kinds
+from motegpt.engines.scalar.graph import Node, count_kinds
 from motegpt.engines.scalar.model import FUSED, PLAIN, loss_of
 from motegpt.errors import DataError
 from motegpt.parameters import initialise
@@ -87,5 +87,5 @@ def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tupl
     engine.load(initialise(model, make_rng(train.rng, train.seed)))
     batch = Batch.of(tokenizer.encode_documents([text]), train.loss_mean)
     loss = loss_of(batch, engine.w, model, PLAIN if plain else FUSED)
-    backward(loss)
+    loss.backward()
     return loss, engine.names()

@@ -1,0 +1,99 @@
+// Random heads of attention, side by side as in a row of the model, and what attention should make of them.
+#pragma once
+
+#include "buffers.hpp"
+#include "motegpt/attention.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+namespace {
+
+/// q, k, v and dy of H heads of D channels, side by side as in a row of the model.
+template <class Real>
+struct AttentionCase {
+  int T, D, H;
+  std::vector<Array> q, k, v, dy;  // per head (T, D)
+
+  static AttentionCase make(Random& random, int T, int D, int H) {
+    AttentionCase made{T, D, H, {}, {}, {}, {}};
+    for (std::vector<Array>* part : {&made.q, &made.k, &made.v, &made.dy}) {
+      for (int h = 0; h < H; ++h) part->push_back(rounded<Real>(random.normals(size_t(T * D))));
+    }
+    return made;
+  }
+
+  /// Puts head h of x at channel `at` of rows of `row` numbers.
+  void place(const std::vector<Array>& x, Index at, Index row, Real* out) const {
+    for (int h = 0; h < H; ++h) {
+      for (int t = 0; t < T; ++t) {
+        for (int d = 0; d < D; ++d) out[t * row + at + h * D + d] = Real(x[size_t(h)][size_t(t * D + d)]);
+      }
+    }
+  }
+
+  void check_results(const Real* y, const Real* dqkv, Index row, Index y_row, const std::string& name) const {
+    const double allowed = 4 * tolerance<Real>;  // exp and a quotient are between the two sums
+    for (int h = 0; h < H; ++h) {
+      const size_t i = size_t(h);
+      const Array weights = naive::attention_weights(T, D, q[i], k[i]);
+      check::near_rows(y + h * D, y_row, naive::multiply(T, D, T, weights, v[i]), T, D, allowed, name);
+      const naive::AttentionGradients expected = naive::attention_backward(T, D, q[i], k[i], v[i], dy[i]);
+      const int C = H * D;
+      check::near_rows(dqkv + h * D, row, expected.dq, T, D, allowed, name + " dq");
+      check::near_rows(dqkv + C + h * D, row, expected.dk, T, D, allowed, name + " dk");
+      check::near_rows(dqkv + 2 * C + h * D, row, expected.dv, T, D, allowed, name + " dv");
+    }
+  }
+};
+
+/// The same heads where the core keeps them, with room for results.
+template <class Real>
+struct PlacedAttention {
+  AttentionCase<Real> given;
+  Index row, y_row, p_row;
+  Buffer<Real> qkv, dqkv, y, dy, p;
+  Memory memory;
+  AttentionScratch<Real> scratch;
+
+  PlacedAttention(Random& random, int T, int D, int H)
+      : given(AttentionCase<Real>::make(random, T, D, H)),
+        row(padded<Real>(3 * H * D)),
+        y_row(padded<Real>(H * D)),
+        p_row(padded<Real>(T)),
+        qkv(T * row),
+        dqkv(T * row),
+        y(T * y_row),
+        dy(T * y_row),
+        p(T * p_row),
+        memory(scratch_bytes(T, D)),
+        scratch(make_scratch(memory, T, D)) {
+    given.place(given.q, 0, row, qkv);
+    given.place(given.k, H * D, row, qkv);
+    given.place(given.v, 2 * H * D, row, qkv);
+    given.place(given.dy, 0, y_row, dy);
+    std::fill_n(y.get(), T * y_row, Real(0));
+  }
+
+  Head<Real> head(int h) {
+    return {given.T, given.D, given.H * given.D, row, y_row, p_row, qkv + h * given.D};
+  }
+
+  void check_results(const std::string& name) {
+    given.check_results(y.get(), dqkv.get(), row, y_row, name);
+    check::zero_beyond(y.get(), y_row, given.T, given.H * given.D, name);
+  }
+
+ private:
+  static Index scratch_bytes(Index T, Index D) {
+    Arena counting;
+    AttentionScratch<Real>(counting, T, D);
+    return counting.used();
+  }
+
+  static AttentionScratch<Real> make_scratch(const Memory& memory, Index T, Index D) {
+    Arena arena(memory.data());
+    return AttentionScratch<Real>(arena, T, D);
+  }
+};
+
+}  // namespace
+}  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,0 +1,78 @@
+"""A choice that is none of those there are fails wherever it is branched on: it never computes another."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from motegpt.batches import Batch, DocumentPlan, longest_sequence
+from motegpt.cost import Execution, tape_bytes
+from motegpt.engines import why_unavailable
+from motegpt.engines.array import ops
+from motegpt.engines.scalar.graph import Node
+from motegpt.engines.scalar.model import activate
+from motegpt.ngrams import baselines
+from motegpt.schedule import adam_rates, learning_rate
+from motegpt.tokenizer import Tokenizer
+from tests.conftest import small_engine, small_settings
+
+THIRD = "a third"
+
+
+def settings(section, **changes):
+    """The settings of a small run, one of them a choice that no check let through."""
+    values = {**vars(getattr(small_engine("array", small_settings()), section)), **changes}
+    values["n_hidden"] = 4 * values.get("n_embd", 0)
+    return SimpleNamespace(**values)
+
+
+def tokenizer(**changes):
+    one = Tokenizer("ab", "bos")
+    for name, value in changes.items():
+        object.__setattr__(one, name, value)
+    return one
+
+
+def torch_activation(module, name):
+    operations = pytest.importorskip(f"motegpt.engines.torch.{module}")
+    arguments = (1.0,) if name == "NodeClip" else ()
+    torch = pytest.importorskip("torch")
+    return getattr(operations, name)(*arguments).activation(torch.ones(2), THIRD)
+
+
+def native_weights():
+    if why_unavailable("native"):
+        pytest.skip("the core was not built: no compiler was found")
+    from motegpt.engines.native.engine import DocumentsInCore
+
+    return DocumentsInCore(DocumentPlan([[0, 1]], 1, THIRD)).steps(0, 1)
+
+
+BRANCHES = {
+    "activation, scalar": lambda: activate(Node(1.0), THIRD),
+    "activation, array": lambda: ops.activation(np.ones(2), THIRD),
+    "activation, array, backward": lambda: ops.activation_backward(np.ones(2), np.ones(2), THIRD),
+    "activation, torch": lambda: torch_activation("ops", "Fused"),
+    "activation, torch, node clip": lambda: torch_activation("node_clip", "NodeClip"),
+    "activation, cost": lambda: tape_bytes(
+        settings("model", activation=THIRD), settings("settings"), Execution("torch"), 4
+    ),
+    "schedule": lambda: learning_rate(settings("settings", schedule=THIRD), 0),
+    "adam": lambda: adam_rates(settings("settings", adam=THIRD), 0),
+    "loss_mean": lambda: Batch.of([[0, 1]], THIRD),
+    "loss_mean, native": native_weights,
+    "loss_mean, baselines": lambda: baselines([[0, 1]], [[0, 1]], 2, THIRD),
+    "cut": lambda: longest_sequence(4, THIRD),
+    "framing, bos": lambda: tokenizer(framing=THIRD).bos,
+    "framing, stop": lambda: tokenizer(framing=THIRD).stop,
+    "framing, ids": lambda: tokenizer(framing=THIRD).encode("a"),
+    "tokenizer, size": lambda: tokenizer(kind=THIRD).vocab_size,
+    "tokenizer, ids": lambda: tokenizer(kind=THIRD).encode("a"),
+    "tokenizer, text": lambda: tokenizer(kind=THIRD).decode([0]),
+}
+
+
+@pytest.mark.parametrize("branch", BRANCHES)
+def test_a_third_value_fails(branch):
+    with pytest.raises((AssertionError, KeyError), match=THIRD):
+        BRANCHES[branch]()
