@@ -29,91 +29,76 @@ using motegpt::Clips;
 using motegpt::Core;
 using motegpt::Shape;
 
-/// Token sequences, checked once and kept.
-class Sequences {
+/// Call f with the token ids, in the width they come in.
+template <class F>
+void with_ids(const AnyArray& tokens, const std::string& what, F f) {
+  const std::vector<int64_t> any{-1};
+  if (tokens.dtype() == nb::dtype<uint8_t>()) return f(checked<uint8_t>(tokens, what.c_str(), any));
+  if (tokens.dtype() == nb::dtype<uint16_t>()) return f(checked<uint16_t>(tokens, what.c_str(), any));
+  if (tokens.dtype() == nb::dtype<uint32_t>()) return f(checked<uint32_t>(tokens, what.c_str(), any));
+  if (tokens.dtype() == nb::dtype<int32_t>()) return f(checked<int32_t>(tokens, what.c_str(), any));
+  throw nb::type_error((what + ": expected dtype uint8, uint16, uint32 or int32").c_str());
+}
+
+/// The sequences of some steps, checked and copied out of flat memory that may hold many more: sequence s is
+/// tokens[starts[s]], and lengths[s] tokens in all.
+class Steps {
  public:
-  Sequences(const AnyArray& tokens, const AnyArray& offsets)
-      : tokens_(copied<int32_t>(tokens, "Sequences: tokens", {-1})),
-        offsets_(copied<int64_t>(offsets, "Sequences: offsets", {-1})) {
-    if (offsets_.empty() || offsets_.front() != 0 || offsets_.back() != int64_t(tokens_.size())) {
-      throw nb::value_error(("Sequences: expected offsets to run from 0 to " +
-                             std::to_string(tokens_.size()) + ", the number of tokens")
-                                .c_str());
-    }
-    for (size_t s = 0; s + 1 < offsets_.size(); ++s) {
-      if (offsets_[s + 1] < offsets_[s]) {
-        throw nb::value_error(("Sequences: expected offsets to rise, but offsets[" + std::to_string(s + 1) +
-                               "] is below the one before it")
-                                  .c_str());
+  /// starts, lengths and weights have the shape (B) for one step, else (count, B).
+  Steps(const Shape& shape, const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
+        std::vector<double>&& weights, const std::vector<int64_t>& dimensions, const std::string& operation)
+      : weights_(std::move(weights)) {
+    const auto first = copied<int64_t>(starts, (operation + ": starts").c_str(), dimensions);
+    const auto size = copied<int64_t>(lengths, (operation + ": lengths").c_str(), dimensions);
+    with_ids(tokens, operation + ": tokens", [&]<class Id>(const Id* ids) {
+      for (size_t s = 0; s < first.size(); ++s) {
+        if (size[s] < 2 || size[s] > int64_t(shape.block_size) + 1) {
+          throw nb::value_error((operation + ": expected sequences of 2 … block_size + 1 = " +
+                                 std::to_string(shape.block_size + 1) + " tokens, got one of " +
+                                 std::to_string(size[s]))
+                                    .c_str());
+        }
+        const int64_t last_start = int64_t(tokens.size()) - size[s];
+        if (first[s] < 0 || first[s] > last_start) {
+          throw nb::index_error((operation + ": expected sequences within the " +
+                                 std::to_string(tokens.size()) + " tokens, got one of " +
+                                 std::to_string(size[s]) + " from " + std::to_string(first[s]))
+                                    .c_str());
+        }
+        copy(ids + first[s], size[s], shape.vocab_size, operation);
       }
+    });
+    batches_ = {tokens_.data(), offsets_.data(), 1, int64_t(first.size()), weights_.data()};
+    if (dimensions.size() == 2) {
+      batches_.count = dimensions[0];
+      batches_.batch_size = dimensions[1];
     }
-    for (const int32_t token : tokens_) {
-      lowest_ = std::min(lowest_, token);
-      highest_ = std::max(highest_, token);
-    }
+    if (batches_.count && !batches_.batch_size)
+      throw nb::value_error((operation + ": expected at least one sequence a step").c_str());
   }
 
-  int64_t count() const { return int64_t(offsets_.size()) - 1; }
-
-  /// Raises unless a model of this shape can learn from sequence s.
-  void check(const Shape& shape, int64_t s, const char* operation) const {
-    const std::string name = std::string(operation) + ": ";
-    if (s < 0 || s >= count()) {
-      throw nb::index_error((name + "expected sequence numbers in 0 … " + std::to_string(count() - 1) +
-                             ", got " + std::to_string(s))
-                                .c_str());
-    }
-    const int64_t inputs = offsets_[s + 1] - offsets_[s] - 1;
-    if (inputs < 1 || inputs > shape.block_size) {
-      throw nb::value_error(
-          (name + "expected sequences of 2 … block_size + 1 = " + std::to_string(shape.block_size + 1) +
-           " tokens, but sequence " + std::to_string(s) + " has " + std::to_string(inputs + 1))
-              .c_str());
-    }
-  }
-
-  void check_tokens(const Shape& shape, const char* operation) const {
-    if (!tokens_.empty() && (lowest_ < 0 || highest_ >= shape.vocab_size)) {
-      throw nb::value_error((std::string(operation) + ": expected token ids in 0 … vocab_size - 1 = " +
-                             std::to_string(shape.vocab_size - 1) + ", got ids from " +
-                             std::to_string(lowest_) + " to " + std::to_string(highest_))
-                                .c_str());
-    }
-  }
-
-  motegpt::Sequences view() const { return {tokens_.data(), offsets_.data()}; }
+  const Batches& batches() const { return batches_; }
+  /// Positions of all steps.
+  size_t positions() const { return tokens_.size() + 1 - offsets_.size(); }
 
  private:
+  template <class Id>
+  void copy(const Id* ids, int64_t length, int vocab_size, const std::string& operation) {
+    for (int64_t t = 0; t < length; ++t) {
+      if (uint32_t(ids[t]) >= uint32_t(vocab_size)) {
+        throw nb::value_error((operation + ": expected token ids in 0 … vocab_size - 1 = " +
+                               std::to_string(vocab_size - 1) + ", got " + std::to_string(ids[t]))
+                                  .c_str());
+      }
+      tokens_.push_back(int32_t(ids[t]));
+    }
+    offsets_.push_back(int64_t(tokens_.size()));
+  }
+
   std::vector<int32_t> tokens_;
-  std::vector<int64_t> offsets_;
-  int32_t lowest_ = std::numeric_limits<int32_t>::max();
-  int32_t highest_ = std::numeric_limits<int32_t>::min();
-};
-
-/// Checked copies of what describes some steps.
-struct Steps {
-  std::vector<int64_t> indices;
-  std::vector<double> weights;
-  Batches batches;
-
-  Steps(const Sequences& sequences, const Shape& shape, std::vector<int64_t>&& which,
-        std::vector<double>&& counts, int64_t count, const char* operation)
-      : indices(std::move(which)),
-        weights(std::move(counts)),
-        batches{sequences.view(), count, count ? int64_t(indices.size()) / count : 0, indices.data(),
-                weights.data()} {
-    if (count && indices.empty())
-      throw nb::value_error((std::string(operation) + ": expected at least one sequence a step").c_str());
-    sequences.check_tokens(shape, operation);
-    for (const int64_t s : indices) sequences.check(shape, s, operation);
-  }
-
-  int64_t tokens() const {
-    int64_t total = 0;
-    for (const int64_t s : indices)
-      total += batches.sequences.offsets[s + 1] - batches.sequences.offsets[s] - 1;
-    return total;
-  }
+  std::vector<int64_t> offsets_{0};
+  std::vector<double> weights_;
+  Batches batches_;
 };
 
 double bound_of(std::optional<double> clip, const char* what) {
@@ -165,13 +150,13 @@ class Model {
     return result;
   }
 
-  nb::object train(const Sequences& sequences, const AnyArray& indices, const AnyArray& weights,
-                   const AnyArray& rates, std::optional<double> clip_node, std::optional<double> clip_value,
-                   std::optional<double> clip_norm) {
-    auto which = copied<int64_t>(indices, "train: indices", {-1, -1});
-    const int64_t count = int64_t(indices.shape(0));
-    auto counts = copied<double>(weights, "train: weights", {count, int64_t(indices.shape(1))});
-    const Steps steps(sequences, shape_, std::move(which), std::move(counts), count, "train");
+  nb::object train(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
+                   const AnyArray& weights, const AnyArray& rates, std::optional<double> clip_node,
+                   std::optional<double> clip_value, std::optional<double> clip_norm) {
+    auto counts = copied<double>(weights, "train: weights", {-1, -1});
+    const int64_t count = int64_t(weights.shape(0));
+    const Steps steps(shape_, tokens, starts, lengths, std::move(counts), {count, int64_t(weights.shape(1))},
+                      "train");
     const auto numbers = copied<double>(rates, "train: rates", {count, 8});
     static_assert(sizeof(AdamRates) == 8 * sizeof(double));
     const Clips clips{bound_of(clip_node, "train: clip_node"), bound_of(clip_value, "train: clip_value"),
@@ -180,16 +165,16 @@ class Model {
     with_core("train", [&]<class Real>(Core<Real>& core) {
       nb::gil_scoped_release unlocked;
       if (count)
-        core.train(steps.batches, reinterpret_cast<const AdamRates*>(numbers.data()), clips, losses.data());
+        core.train(steps.batches(), reinterpret_cast<const AdamRates*>(numbers.data()), clips, losses.data());
     });
     return to_numpy(std::move(losses), {size_t(count)});
   }
 
-  nb::tuple gradients(const Sequences& sequences, const AnyArray& indices, const AnyArray& weights,
-                      std::optional<double> clip_node) {
-    auto which = copied<int64_t>(indices, "gradients: indices", {-1});
-    auto counts = copied<double>(weights, "gradients: weights", {int64_t(indices.shape(0))});
-    const Steps steps(sequences, shape_, std::move(which), std::move(counts), 1, "gradients");
+  nb::tuple gradients(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
+                      const AnyArray& weights, std::optional<double> clip_node) {
+    auto counts = copied<double>(weights, "gradients: weights", {-1});
+    const Steps steps(shape_, tokens, starts, lengths, std::move(counts), {int64_t(weights.shape(0))},
+                      "gradients");
     const double none = std::numeric_limits<double>::infinity();
     const Clips clips{bound_of(clip_node, "gradients: clip_node"), none, none};
     nb::tuple result;
@@ -198,7 +183,7 @@ class Model {
       double loss = 0;
       {
         nb::gil_scoped_release unlocked;
-        loss = core.gradients(steps.batches, clips, gradient.data());
+        loss = core.gradients(steps.batches(), clips, gradient.data());
       }
       const size_t size = gradient.size();
       result = nb::make_tuple(loss, to_numpy(std::move(gradient), {size}));
@@ -206,17 +191,16 @@ class Model {
     return result;
   }
 
-  nb::object logits(const Sequences& sequences, const AnyArray& indices) {
-    auto which = copied<int64_t>(indices, "logits: indices", {-1});
-    std::vector<double> counts(which.size(), 0.0);
-    const Steps steps(sequences, shape_, std::move(which), std::move(counts), 1, "logits");
+  nb::object logits(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths) {
+    const int64_t count = int64_t(starts.size());
+    const Steps steps(shape_, tokens, starts, lengths, std::vector<double>(size_t(count)), {count}, "logits");
     nb::object result;
     with_core("logits", [&]<class Real>(Core<Real>& core) {
-      const size_t N = size_t(steps.tokens()), V = size_t(shape_.vocab_size);
+      const size_t N = steps.positions(), V = size_t(shape_.vocab_size);
       std::vector<Real> out(N * V);
       {
         nb::gil_scoped_release unlocked;
-        core.logits(steps.batches, out.data());
+        core.logits(steps.batches(), out.data());
       }
       result = to_numpy(std::move(out), {N, V});
     });
@@ -263,10 +247,6 @@ NB_MODULE(_core, module) {
       "The native core of motegpt. Flat arrays are canonical: every matrix (out, in), one after the other.";
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
   module.def("compiler", &compiler, "What compiled the core.");
-  nb::class_<Sequences>(module, "Sequences",
-                        "Token sequences laid end to end: number s is tokens[offsets[s]:offsets[s + 1]].")
-      .def(nb::init<const AnyArray&, const AnyArray&>(), "tokens"_a.noconvert(), "offsets"_a.noconvert())
-      .def("__len__", &Sequences::count);
   bind_decoder(module);
   nb::class_<Model>(module, "Model", "Parameters, Adam's moments, and the buffers to train them.")
       .def(nb::init<int, int, int, int, int, bool, bool, const std::string&, double, const std::string&,
@@ -278,13 +258,14 @@ NB_MODULE(_core, module) {
       .def("load", &Model::load, "parameters"_a.noconvert(), "m"_a.noconvert(), "v"_a.noconvert(),
            "Take over flat parameters and moments.")
       .def("store", &Model::store, "Copies of the flat parameters, m and v.")
-      .def("train", &Model::train, "sequences"_a, "indices"_a.noconvert(), "weights"_a.noconvert(),
-           "rates"_a.noconvert(), "clip_node"_a = nb::none(), "clip_value"_a = nb::none(),
-           "clip_norm"_a = nb::none(),
-           "Train; indices and weights (count, B), rates (count, 8) in the order of AdamRates -> losses "
-           "(count).")
-      .def("gradients", &Model::gradients, "sequences"_a, "indices"_a.noconvert(), "weights"_a.noconvert(),
-           "clip_node"_a = nb::none(), "Loss and flat gradient of one batch; indices and weights (B).")
-      .def("logits", &Model::logits, "sequences"_a, "indices"_a.noconvert(),
+      .def("train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
+           "weights"_a.noconvert(), "rates"_a.noconvert(), "clip_node"_a = nb::none(),
+           "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(),
+           "Train on sequences of `lengths` tokens from `starts`; starts, lengths and weights (count, B), "
+           "rates (count, 8) in the order of AdamRates -> losses (count).")
+      .def("gradients", &Model::gradients, "tokens"_a.noconvert(), "starts"_a.noconvert(),
+           "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(),
+           "Loss and flat gradient of one batch; starts, lengths and weights (B).")
+      .def("logits", &Model::logits, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
            "Logits after every input of some sequences, one after the other: (Σ n, V).");
 }

@@ -29,6 +29,14 @@ inline const char* dtype_name<uint8_t>() {
   return "uint8";
 }
 template <>
+inline const char* dtype_name<uint16_t>() {
+  return "uint16";
+}
+template <>
+inline const char* dtype_name<uint32_t>() {
+  return "uint32";
+}
+template <>
 inline const char* dtype_name<int32_t>() {
   return "int32";
 }

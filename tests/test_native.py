@@ -233,7 +233,7 @@ SHAPE = {
     "embedding_norm": True, "activation": "relu", "norm_eps": 1e-5, "dtype": "float64",
 }  # fmt: skip
 SIZE = (5 + 4 + 5) * 8 + 12 * 64
-TOKENS, OFFSETS = np.array([0, 1, 2, 3, 4], np.int32), np.array([0, 3, 5], np.int64)
+TOKENS = np.array([0, 1, 2, 3, 4], np.int32)
 
 
 def flat(**changes):
@@ -277,24 +277,11 @@ def test_wrong_parameters_raise(core, arrays, error, said):
         core.Model(**SHAPE).load(*arrays)
 
 
-@pytest.mark.parametrize(
-    ("tokens", "offsets", "said"),
-    [
-        (TOKENS, OFFSETS[:0], "offsets"),
-        (TOKENS, np.array([0, 3, 99], np.int64), "offsets"),
-        (TOKENS, np.array([0, 9, 5], np.int64), "rise"),
-        (TOKENS, np.array([-3, 5], np.int64), "offsets"),
-    ],
-)
-def test_wrong_sequences_raise(core, tokens, offsets, said):
-    with pytest.raises(ValueError, match=said):
-        core.Sequences(tokens, offsets)
-
-
-def steps(core, tokens=TOKENS, offsets=OFFSETS, indices=((0, 1),), weights=((0.5, 0.5),), rates=1):
+def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=((0.5, 0.5),), rates=1):
     return (
-        core.Sequences(tokens, offsets),
-        np.array(indices, np.int64),
+        tokens,
+        np.array(starts, np.int64),
+        np.array(lengths, np.int64),
         np.array(weights, np.float64),
         np.ones((rates, 8)),
     )
@@ -303,26 +290,43 @@ def steps(core, tokens=TOKENS, offsets=OFFSETS, indices=((0, 1),), weights=((0.5
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"indices": ((0, 2),)}, IndexError, "sequence numbers"),
-        ({"indices": ((0, -1),)}, IndexError, "sequence numbers"),
-        ({"weights": ((0.5,),)}, ValueError, "weights"),
+        ({"starts": ((0, 4),)}, IndexError, "within the 5 tokens, got one of 2 from 4"),
+        ({"starts": ((0, -1),)}, IndexError, "within the 5 tokens, got one of 2 from -1"),
+        ({"starts": ((0, 2**62),)}, IndexError, "within the 5 tokens"),
+        ({"tokens": TOKENS[:1]}, IndexError, "within the 1 tokens, got one of 3 from 0"),
+        ({"starts": ((0,),)}, ValueError, "starts: expected shape"),
+        ({"lengths": ((2,),)}, ValueError, "lengths: expected shape"),
+        ({"weights": ((0.5,),)}, ValueError, "starts: expected shape"),
+        ({"weights": 0.5}, ValueError, "weights: expected shape"),
+        ({"starts": ((),), "lengths": ((),), "weights": ((),)}, ValueError, "at least one sequence"),
         ({"rates": 2}, ValueError, "rates"),
-        ({"tokens": np.array([0, 1, 2, 3, 5], np.int32)}, ValueError, "token ids"),
-        ({"tokens": np.array([0, 1, 2, 3, -1], np.int32)}, ValueError, "token ids"),
-        ({"offsets": np.array([0, 4, 5], np.int64)}, ValueError, "2 … block_size"),
-        (
-            {"tokens": np.zeros(9, np.int32), "offsets": np.array([0, 3, 9], np.int64)},
-            ValueError,
-            "2 … block_size",
-        ),
+        ({"tokens": np.array([0, 1, 2, 3, 5], np.int32)}, ValueError, "token ids in 0 … .* = 4, got 5"),
+        ({"tokens": np.array([0, 1, 2, 3, -1], np.int32)}, ValueError, "token ids in 0 … .* = 4, got -1"),
+        ({"tokens": np.array([0, 1, 2, 3, 2**32 - 1], np.uint32)}, ValueError, "token ids"),
+        ({"tokens": TOKENS.astype(np.int64)}, TypeError, "uint8, uint16, uint32 or int32"),
+        ({"tokens": np.zeros((1, 5), np.int32)}, ValueError, "tokens: expected shape"),
+        ({"lengths": ((3, 1),)}, ValueError, "2 … block_size"),
+        ({"lengths": ((3, -1),)}, ValueError, "2 … block_size"),
+        ({"tokens": np.zeros(9, np.int32), "lengths": ((3, 6),)}, ValueError, "2 … block_size"),
+        ({"tokens": np.zeros(9, np.int32), "lengths": ((3, 2**62),)}, ValueError, "2 … block_size"),
     ],
     ids=str,
 )
 def test_wrong_steps_raise_and_do_not_crash(core, change, error, said):
     model = core.Model(**SHAPE)
     with pytest.raises(error, match=said):
-        model.train(*steps(core, **change))
-    assert model.train(*steps(core)).shape == (1,)
+        model.train(*steps(**change))
+    assert model.train(*steps()).shape == (1,)
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
+def test_tokens_may_be_narrow(core, dtype):
+    def trained(tokens):
+        model = core.Model(**SHAPE)
+        model.load(np.linspace(-1, 1, SIZE), flat(), flat())
+        return model.train(*steps(tokens))
+
+    assert trained(TOKENS.astype(dtype)) == trained(TOKENS)
 
 
 def test_wrong_feeding_raises(core):
@@ -378,12 +382,12 @@ def test_wrong_requests_raise(core, wrong, said):
 
 
 def test_what_it_was_given_may_be_freed(core):
-    tokens, offsets = TOKENS.copy(), OFFSETS.copy()
-    sequences = core.Sequences(tokens, offsets)
-    tokens[:] = 99
-    del tokens, offsets
+    given = list(steps(TOKENS.copy()))
     model = core.Model(**SHAPE)
-    losses = model.train(sequences, np.array([[0]]), np.array([[0.5]]), np.ones((1, 8)))
+    losses = model.train(*given)
+    for array in given:
+        array[...] = 99
+    del given, array
     p, m, v = model.store()
     del model
     assert np.isfinite(losses).all()

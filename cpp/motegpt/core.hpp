@@ -28,19 +28,14 @@ struct Shape {
   int64_t parameters() const;  // numbers in the canonical flat array
 };
 
-/// Ragged token sequences laid end to end: sequence s is tokens[offsets[s] … offsets[s + 1]). All but its
-/// last token are inputs, all but its first are targets.
-struct Sequences {
-  const int32_t* tokens;
-  const int64_t* offsets;
-};
-
-/// Which sequences the steps learn from, and what each -log p counts in the loss of its step.
+/// The ragged token sequences of some steps, laid end to end, and what each -log p counts in the loss of its
+/// step. Sequence s is tokens[offsets[s] … offsets[s + 1]): all but its last token are inputs, all but its
+/// first are targets. Step i learns from sequences i · batch_size … (i + 1) · batch_size - 1.
 struct Batches {
-  Sequences sequences;
+  const int32_t* tokens;
+  const int64_t* offsets;  // (count · batch_size + 1)
   int64_t count;           // steps
   int64_t batch_size;      // sequences a step
-  const int64_t* indices;  // (count, batch_size)
   const double* weights;   // (count, batch_size)
 };
 

@@ -11,8 +11,8 @@ namespace motegpt::MOTEGPT_LEVEL {
 
 /// Positions of sequence b of a step.
 inline Index length_of(const Batches& batches, Index step, Index b) {
-  const int64_t sequence = batches.indices[step * batches.batch_size + b];
-  return Index(batches.sequences.offsets[sequence + 1] - batches.sequences.offsets[sequence] - 1);
+  const int64_t* offset = batches.offsets + step * batches.batch_size + b;
+  return Index(offset[1] - offset[0] - 1);
 }
 
 struct Division {

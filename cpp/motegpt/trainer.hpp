@@ -187,8 +187,7 @@ class Trainer final : public Core<Real> {
       const Index length = length_of(batches, step, b), at = step * batches.batch_size + b;
       if (takes(before, length)) {
         if (group.N > 0 && group.N + length > rows) break;
-        const int32_t* tokens = batches.sequences.tokens + batches.sequences.offsets[batches.indices[at]];
-        group.add(tokens, length, Real(batches.weights[at]));
+        group.add(batches.tokens + batches.offsets[at], length, Real(batches.weights[at]));
       }
       before += length;
     }

@@ -15,41 +15,41 @@ namespace {
 constexpr double none = std::numeric_limits<double>::infinity();
 const Clips unclipped{none, none, none};
 
-/// Random documents and batches of them.
+/// Batches of eight random documents, the longest there can be among them.
 struct Data {
-  static constexpr int documents = 8;
   std::vector<int32_t> tokens;
   std::vector<int64_t> offsets{0};
-  std::vector<int64_t> indices;
   std::vector<double> weights;
   std::vector<AdamRates> rates;
   Batches batches;
 
   Data(const Shape& shape, int64_t steps, int64_t batch_size) {
     check::Random random(11);
-    for (int s = 0; s < documents; ++s) {
-      const int length = s == 0 ? shape.block_size + 1 : 2 + random.below(shape.block_size);
-      for (int t = 0; t < length; ++t) tokens.push_back(random.below(shape.vocab_size));
-      offsets.push_back(int64_t(tokens.size()));
+    std::vector<int32_t> documents[8];
+    for (std::vector<int32_t>& document : documents) {
+      const int most = shape.block_size;
+      document.resize(size_t(&document == documents ? most + 1 : 2 + random.below(most)));
+      for (int32_t& token : document) token = random.below(shape.vocab_size);
     }
-    for (int64_t i = 0; i < steps * batch_size; ++i) {
-      indices.push_back(i * 3 % documents);
-      const int64_t s = indices.back();
-      weights.push_back(1.0 / double(batch_size * (offsets[size_t(s) + 1] - offsets[size_t(s)] - 1)));
+    for (int64_t s = 0; s < steps * batch_size; ++s) {
+      const std::vector<int32_t>& document = documents[s * 3 % 8];
+      tokens.insert(tokens.end(), document.begin(), document.end());
+      offsets.push_back(int64_t(tokens.size()));
+      weights.push_back(1.0 / double(batch_size * int64_t(document.size() - 1)));
     }
     const double eps = 0.01;  // large, lest the sign of a gradient that is nothing but rounding decide a step
     for (int64_t k = 1; k <= steps; ++k) {
       rates.push_back(
           {0.9, 0.1, 0.99, 0.01, 1, 0.02 / (1 - std::pow(0.9, k)), 1 / (1 - std::pow(0.99, k)), eps});
     }
-    batches = {{tokens.data(), offsets.data()}, steps, batch_size, indices.data(), weights.data()};
+    batches = {tokens.data(), offsets.data(), steps, batch_size, weights.data()};
   }
 
   /// Some of the steps.
   Batches cut(int64_t start, int64_t count) const {
     Batches part = batches;
     part.count = count;
-    part.indices += start * batches.batch_size;
+    part.offsets += start * batches.batch_size;
     part.weights += start * batches.batch_size;
     return part;
   }

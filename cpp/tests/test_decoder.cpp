@@ -93,9 +93,9 @@ void test_not_finite(const Level& level, const Shape& shape) {
 template <class Real>
 void test_level(const Level& level) {
   const Shape shapes[] = {
-      // vocabulary, block, layers, channels, heads, tied, embedding norm, squared, eps
-      {27, 16, 1, 16, 4, false, true, false, 1e-5},
-      {11, 5, 3, 6, 2, true, false, true, 1e-5},
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation, eps
+      {27, 16, 1, 16, 4, false, true, Activation::relu, 1e-5},
+      {11, 5, 3, 6, 2, true, false, Activation::squared_relu, 1e-5},
   };
   for (const Shape& shape : shapes) {
     for (const int n : {1, 2, 15, 16, 17, 65, 130}) test_reorder<Real>(level, shape, n);

@@ -5,14 +5,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+Ids = NDArray[np.uint8 | np.uint16 | np.uint32 | np.int32]
 Reals = NDArray[np.floating[Any]]
 
 def levels() -> list[str]: ...
 def compiler() -> str: ...
-
-class Sequences:
-    def __init__(self, tokens: NDArray[np.int32], offsets: NDArray[np.int64]) -> None: ...
-    def __len__(self) -> int: ...
 
 class Model:
     level: str
@@ -37,8 +34,9 @@ class Model:
     def store(self) -> tuple[Reals, Reals, Reals]: ...
     def train(
         self,
-        sequences: Sequences,
-        indices: NDArray[np.int64],
+        tokens: Ids,
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
         weights: NDArray[np.float64],
         rates: NDArray[np.float64],
         clip_node: float | None = None,
@@ -47,12 +45,13 @@ class Model:
     ) -> NDArray[np.float64]: ...
     def gradients(
         self,
-        sequences: Sequences,
-        indices: NDArray[np.int64],
+        tokens: Ids,
+        starts: NDArray[np.int64],
+        lengths: NDArray[np.int64],
         weights: NDArray[np.float64],
         clip_node: float | None = None,
     ) -> tuple[float, Reals]: ...
-    def logits(self, sequences: Sequences, indices: NDArray[np.int64]) -> Reals: ...
+    def logits(self, tokens: Ids, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Reals: ...
 
 class Decoder:
     def __init__(

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from motegpt.sampling import Request
 
     Array = NDArray[np.floating[Any]]
-    Steps = tuple[_core.Sequences, NDArray[np.int64], NDArray[np.float64]]
+    Longs = NDArray[np.int64]
+    Steps = tuple[_core.Ids, Longs, Longs, NDArray[np.float64]]
 
 
 BUNDLE = 64  # sequences that generate() takes side by side; as many as a product's tile has columns
@@ -71,14 +72,12 @@ class NativeEngine(Engine):
         return w, OptimizerState(m, v)
 
     def logits(self, batch: Batch) -> list[Array]:
-        every = np.arange(len(batch.inputs))
-        flat = self._core.logits(sequences_of_batch(batch), every)
+        flat = self._core.logits(*sequences_of(batch))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
 
     def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        every = np.arange(len(batch.inputs))
         weights = np.array(batch.weights, np.float64)
-        loss, flat = self._core.gradients(sequences_of_batch(batch), every, weights, self.settings.clip_node)
+        loss, flat = self._core.gradients(*sequences_of(batch), weights, self.settings.clip_node)
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
@@ -166,7 +165,9 @@ class PlanInCore(ABC):
 
     @abstractmethod
     def steps(self, start: int, count: int) -> Steps:
-        """Sequences, which of them each step learns from, and what each target counts: (count, B) both."""
+        """Flat token ids, then of each sequence of the steps where in them it starts, how many tokens it has
+        and what each of its targets counts: (count, B) all three.
+        """
 
 
 def plan_in_core(plan: Plan) -> PlanInCore:
@@ -179,43 +180,43 @@ def plan_in_core(plan: Plan) -> PlanInCore:
 
 
 class DocumentsInCore(PlanInCore):
-    """Sequences handed to the core once."""
+    """Views of the plan's flat memory."""
 
     plan: DocumentPlan
 
     def __init__(self, plan: DocumentPlan) -> None:
         self.plan = plan
-        self.sequences = sequences_of(plan.sequences)
-        self._lengths = np.fromiter(plan.flat.lengths(), np.int64) - 1
+        self._tokens, self._offsets = np.asarray(plan.flat.tokens), np.asarray(plan.flat.offsets)
         self._order = None if plan.order is None else np.asarray(plan.order)
 
     def steps(self, start: int, count: int) -> Steps:
         indices = self.indices(start, count)
-        return self.sequences, indices, self.weights(indices)
+        starts = self._offsets[indices]
+        lengths = np.minimum(self._offsets[indices + 1] - starts, self.plan.flat.longest)
+        return self._tokens, starts, lengths, self.weights(lengths - 1)
 
-    def indices(self, start: int, count: int) -> NDArray[np.int64]:
+    def indices(self, start: int, count: int) -> Longs:
         """DocumentPlan.indices for a chunk of steps: (count, B)."""
         batch = self.plan.batch_size
         steps = np.arange(start * batch, (start + count) * batch, dtype=np.int64)
-        places: NDArray[np.int64] = steps.reshape(count, batch) % len(self.plan.sequences)
+        places: Longs = steps.reshape(count, batch) % len(self.plan.sequences)
         return places if self._order is None else self._order[places].astype(np.int64)
 
-    def weights(self, indices: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Batch.weights for a chunk of steps: (count, B)."""
-        lengths: NDArray[np.float64] = self._lengths[indices].astype(np.float64)
-        counted: NDArray[np.float64]
+    def weights(self, targets: Longs) -> NDArray[np.float64]:
+        """Batch.weights for a chunk of steps: (count, B) both."""
+        counted: Longs
         match self.plan.loss_mean:
             case "documents":
-                counted = lengths * indices.shape[1]
+                counted = targets * targets.shape[1]
             case "tokens":
-                counted = np.broadcast_to(lengths.sum(axis=1, keepdims=True), lengths.shape)
+                counted = np.broadcast_to(targets.sum(axis=1, keepdims=True), targets.shape)
             case unknown:
                 assert_never(unknown)
         return 1.0 / counted
 
 
 class WindowsInCore(PlanInCore):
-    """Windows of a stream, cut out for each chunk."""
+    """Windows of a stream."""
 
     plan: WindowPlan
 
@@ -224,13 +225,12 @@ class WindowsInCore(PlanInCore):
         self._stream = np.asarray(plan.stream)
 
     def steps(self, start: int, count: int) -> Steps:
-        shape, length = (count, self.plan.batch_size), self.plan.block_size + 1
-        windows = np.arange(count * self.plan.batch_size, dtype=np.int64)
-        starts = self.plan.start((windows + start * self.plan.batch_size).astype(np.uint64)).astype(np.int64)
-        tokens = self._stream[starts[:, None] + np.arange(length)].ravel().astype(np.int32)
-        sequences = _core.Sequences(tokens, np.arange(len(windows) + 1, dtype=np.int64) * length)
-        weights = np.full(shape, 1.0 / (self.plan.batch_size * self.plan.block_size))
-        return sequences, windows.reshape(shape), weights
+        shape, targets = (count, self.plan.batch_size), self.plan.block_size
+        first = start * self.plan.batch_size
+        windows = np.arange(first, first + count * self.plan.batch_size, dtype=np.uint64).reshape(shape)
+        starts = self.plan.start(windows).astype(np.int64)
+        weights = np.full(shape, 1.0 / (self.plan.batch_size * targets))
+        return self._stream, starts, np.full(shape, targets + 1, np.int64), weights
 
 
 def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
@@ -242,15 +242,8 @@ def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
     return mask
 
 
-def sequences_of(sequences: Sequence[Sequence[int]]) -> _core.Sequences:
-    """Ragged token sequences, laid end to end for the core."""
-    offsets = np.cumsum([0, *map(len, sequences)], dtype=np.int64)
-    tokens = np.fromiter((token for sequence in sequences for token in sequence), np.int32, int(offsets[-1]))
-    return _core.Sequences(tokens, offsets)
-
-
-def sequences_of_batch(batch: Batch) -> _core.Sequences:
-    """The batch's inputs, each with its last target at the end."""
-    return sequences_of(
-        [[*row, targets[-1]] for row, targets in zip(batch.inputs, batch.targets, strict=True)]
-    )
+def sequences_of(batch: Batch) -> tuple[_core.Ids, Longs, Longs]:
+    """The sequences of a batch as the core takes them: flat ids, then the start and the length of each."""
+    rows = [[*row, targets[-1]] for row, targets in zip(batch.inputs, batch.targets, strict=True)]
+    lengths = np.array([len(row) for row in rows], np.int64)
+    return np.concatenate(rows, dtype=np.int32, casting="unsafe"), np.cumsum(lengths) - lengths, lengths
