@@ -261,6 +261,19 @@ def test_a_benchmark_ends_with_a_line_and_leaves_nobody_behind(number, whole_gro
         pytest.fail("a process of the benchmark is still there")
 
 
+def test_what_a_terminal_sends_does_not_reach_the_process_that_measures():
+    """Not even where the resource tracker of multiprocessing, which unblocks SIGINT, starts with it."""
+    program = """
+import multiprocessing, signal
+from motegpt.interrupts import out_of_reach
+with out_of_reach():
+    pool = multiprocessing.get_context("spawn").Pool(1)
+blocked = pool.apply(signal.pthread_sigmask, (signal.SIG_BLOCK, ()))
+assert {signal.SIGINT, signal.SIGHUP} <= blocked, blocked
+"""
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+
+
 def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
     """As nohup has it."""
     process = start(
