@@ -12,13 +12,18 @@ CORE := CMakeLists.txt $(wildcard cpp/*.cpp cpp/motegpt/*.hpp)
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: train test test-core check format wheel sanitize fallback bench fuzz pictures clean
+.PHONY: train test smoke test-core check format wheel sanitize fallback bench fuzz pictures clean
 
 train: $(STAMP)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
 
 test: $(STAMP) test-core   ## run every test
 	$(BIN)/pytest
+
+# The mathematics, the data and the reference runs, on all engines but the one that is slow to start.
+SMOKE := $(foreach name,graph ops rng tokenizer documents parity reference sampling,tests/test_$(name).py)
+smoke: $(STAMP)            ## run a few hundred tests in under ten seconds
+	$(BIN)/pytest -m "not slow" -k "not torch" $(SMOKE)
 
 test-core: $(STAMP)        ## run the tests of the core, which need no Python
 	$(BIN)/cmake -S . -B build/core -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \

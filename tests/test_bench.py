@@ -54,6 +54,7 @@ def test_a_peak_is_a_plausible_speed():
     assert 1e8 < matrix_peak("float64") < 1e13
 
 
+@pytest.mark.slow
 def test_json_has_every_figure(motegpt):
     ended = motegpt("bench", "--work", "zeroclaw", "--engine", "array", "--runs", 1, "--json")
     assert ended.code == 0, ended.err
@@ -66,6 +67,7 @@ def test_json_has_every_figure(motegpt):
     assert row["gradient_difference"] < 1e-3
 
 
+@pytest.mark.slow
 def test_a_table_row_fits_a_terminal(motegpt):
     ended = motegpt("bench", "--work", "zeroclaw", "--engine", "array", "--runs", 1)
     assert ended.code == 0

@@ -314,6 +314,7 @@ def test_graph_draws_and_counts(motegpt, tmp_path):
         assert said in ended.err
 
 
+@pytest.mark.slow
 def test_gradcheck_passes_on_every_preset(motegpt):
     for preset in PRESETS:
         ended = motegpt("gradcheck", "--preset", preset, "--n-embd", 4)

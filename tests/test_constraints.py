@@ -75,6 +75,7 @@ def request_or_reject(given):
         assume(False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.skipif(bool(why_unavailable("native")), reason="the native engine is not built")
 @given(given=settings_of_texts())

@@ -84,6 +84,7 @@ def texts_of(model, seed):
     return model.generate(3, seed=seed)
 
 
+@pytest.mark.slow
 def test_in_other_processes():
     model = GPT.train(WORDS, **QUICK)
     context = multiprocessing.get_context("spawn")
@@ -92,6 +93,7 @@ def test_in_other_processes():
     assert drawn == [model.generate(3, seed=seed) for seed in range(4)]
 
 
+@pytest.mark.slow
 def test_several_threads_get_what_one_gets(model):
     alone = [model.generate(20, seed=seed) for seed in range(8)]
     scores, found = model.score(WORDS), model.evaluate(WORDS)

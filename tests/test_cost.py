@@ -155,6 +155,7 @@ def grown(changes):
     return resident_bytes() - before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif("native" not in ENGINES_HERE, reason="the native engine is not here")
 @pytest.mark.skipif(not resident_bytes(), reason="this system does not tell")
 @pytest.mark.parametrize("changes", [{}, {"n_layer": 1}, {"checkpoint_activations": True}], ids=str)

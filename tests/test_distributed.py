@@ -18,7 +18,10 @@ from tests.conftest import small_engine
 from tests.tolerances import relative_error
 from tests.two_ranks import CASES, results, settings_of_case
 
-pytestmark = pytest.mark.skipif(why_unavailable("torch") is not None, reason="PyTorch is not installed")
+pytestmark = [
+    pytest.mark.skipif(why_unavailable("torch") is not None, reason="PyTorch is not installed"),
+    pytest.mark.slow,
+]
 
 ROOT = Path(__file__).parents[1]
 PATIENCE = 120  # seconds until a test gives up on its processes

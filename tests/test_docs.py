@@ -25,6 +25,7 @@ MISTAKE = re.compile(r"^\| `\$ motegpt (.*?)` \| `(.*?)` \|", re.MULTILINE)  # a
 NEEDED = pytest.mark.skipif(why_unavailable("native") is not None, reason="pages show the native engine")
 
 
+@pytest.mark.slow
 @NEEDED
 @pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.stem)
 def test_a_page_shows_what_is_so(page, request, tmp_path, monkeypatch):

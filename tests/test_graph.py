@@ -76,13 +76,13 @@ def test_fused_sum_is_the_sum_of_sums():
     assert [x.grad for x in xs] == [y.grad for y in ys] == [14.0] * 3
 
 
-def test_a_chain_of_100_000_additions():
+def test_a_chain_of_20_000_additions():
     x = Node(1.0)
     y = x
-    for _ in range(100_000):
+    for _ in range(20_000):
         y = y + 1.0
     y.backward()
-    assert (y.data, x.grad) == (100_001.0, 1.0)
+    assert (y.data, x.grad) == (20_001.0, 1.0)
 
 
 def test_topological_order_puts_parents_first():
@@ -184,7 +184,7 @@ def test_a_graph_is_freed_without_the_garbage_collector():
 
         def step():
             y = x
-            for _ in range(1000):
+            for _ in range(200):
                 y = y * 1.001 + x
             y.backward()
 

@@ -14,6 +14,7 @@ import pytest
 
 from motegpt.checkpoint import RunFolder
 
+pytestmark = pytest.mark.slow
 SLOW = ("--engine", "scalar", "--log-every", "1")
 
 

@@ -9,6 +9,8 @@ import time
 from contextlib import redirect_stderr, redirect_stdout
 from itertools import count
 
+import pytest
+
 from motegpt.checkpoint import RunFolder
 from motegpt.gpt import GPT
 from motegpt.views.cli import main
@@ -58,6 +60,7 @@ def logged_steps(folder):
     return max([0, *(record["step"] for record in RunFolder(folder).metrics())])
 
 
+@pytest.mark.slow
 def test_fifty_runs_killed_at_random_moments_reach_the_same_end(tmp_path):
     for name in ("whole", "once more"):  # the first has imports to do
         began = time.monotonic()

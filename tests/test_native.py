@@ -154,12 +154,14 @@ def measured(program: str) -> list[int]:
     return [int(word) for word in done.stdout.split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEMORY_IS_OURS, reason="needs /proc, and memory that no sanitizer pads")
 def test_a_microgpt_training_adds_less_than_5_mb():
     (added,) = measured("print(grown(n_embd=16, n_head=4, block_size=16))")
     assert added < 5_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEMORY_IS_OURS, reason="needs /proc, and memory that no sanitizer pads")
 def test_checkpointed_activations_grow_by_the_inputs_of_layers_alone():
     """From 4 to 24 layers; parameters, moments and gradients grow either way and are taken off."""
@@ -174,6 +176,7 @@ def test_checkpointed_activations_grow_by_the_inputs_of_layers_alone():
     assert recomputed < 4 * inputs
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not MEMORY_IS_OURS, reason="needs /proc, and memory that no sanitizer pads")
 def test_five_million_steps_do_not_grow():
     program = """
@@ -409,6 +412,7 @@ def test_relative_error_sees_a_corrupted_value():
     assert relative_error([1.0, 2.0], [1.0, 2.1]) > 0.04
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_child_trains_too():
     """The threads of the parent do not exist in the child; it makes its own."""

@@ -136,6 +136,7 @@ def trained_in_chunks(problem):
     return outcome(engine, losses)
 
 
+@pytest.mark.slow
 @given(problem=problems([*INITIAL, 1.0]))
 @settings(max_examples=150, deadline=None)
 def test_chunks_and_what_is_asked_in_between_change_no_byte(problem):

@@ -485,6 +485,7 @@ def test_the_users_own_style_is_left_alone_and_does_not_matter(trained, tmp_path
 # The command
 
 
+@pytest.mark.slow
 def test_plot_writes_what_it_says(motegpt, runs):
     edit_metrics(runs / "b", lambda r: r | {"val_loss": r["loss"]})
     for words, name in (
@@ -593,6 +594,7 @@ def test_sparklines():
     assert sparkline([5], [1.5], 4, x_range=(0, 10), y_range=(1, 2), levels="abc") == "  bb"
 
 
+@pytest.mark.slow
 def test_maps_of_a_checkpoint(motegpt, tmp_path):
     words = ("--steps", 6, "--engine", "array", "-n", 1, "--checkpoint-every", 2, "--keep", 3)
     assert motegpt("train", *words, "--out", "run").code == 0

@@ -15,6 +15,8 @@ from tests.conftest import ENGINES_HERE, reference_run
 
 DEFAULT = default_engine()
 FAST = [name for name in ENGINES_HERE if name != "scalar"]
+SLOW = ("scalar", "torch")
+A_RUN_OF_EACH = [pytest.param(e, marks=pytest.mark.slow) if e in SLOW else e for e in ENGINES_HERE]
 
 
 def trained(
@@ -27,12 +29,13 @@ def trained(
     return losses, [chunk.samples for chunk in chunks if chunk.samples], trainer
 
 
+@pytest.mark.slow
 def test_microgpt_scalar_reproduces_50_losses(names_txt, microgpt_reference):
     losses, _, _ = trained(names_txt, "scalar", "microgpt", until=50)
     assert losses == pytest.approx(microgpt_reference["losses"][:50], abs=1e-9)
 
 
-@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("engine", A_RUN_OF_EACH[1:])
 def test_microgpt_reproduces_1000_losses_and_20_samples(engine, names_txt, microgpt_reference):
     losses, samples, _ = trained(names_txt, engine, "microgpt", dtype="float64")
     assert losses == pytest.approx(microgpt_reference["losses"], abs=1e-9)
@@ -52,6 +55,7 @@ def test_zeroclaw_double_precision_reproduces_100_losses(engine, zeroclaw_refere
     assert losses == pytest.approx(zeroclaw_reference["losses_first_100_steps"], abs=3e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", [name for name in FAST if name != "torch"])  # its 5,000 steps take long
 def test_zeroclaw_learns_its_names(engine):
     losses, samples, trainer = trained(None, engine, "zeroclaw")
@@ -76,13 +80,13 @@ step 1000 / 1000 | loss 2.7220
 """
 
 
-@pytest.mark.parametrize("engine", ENGINES_HERE)
+@pytest.mark.parametrize("engine", A_RUN_OF_EACH)
 def test_oxidized_prints_what_its_document_prints(engine, names_txt, motegpt):
     ended = motegpt("train", names_txt, "--preset", "oxidized", "--engine", engine)
     assert OXIDIZED_PRINTED in ended.out
 
 
-@pytest.mark.parametrize("engine", FAST)
+@pytest.mark.parametrize("engine", A_RUN_OF_EACH[1:])
 def test_oxidized_reproduces_1000_losses(engine, names_txt):
     losses, _, _ = trained(names_txt, engine, "oxidized", dtype="float64")
     assert losses == pytest.approx(reference_run("oxidized")["losses"], abs=1e-6)
@@ -109,17 +113,20 @@ def test_oxidized_reproduces_20_samples_where_the_cache_is_dropped_as_its_progra
     assert [sample() for _ in range(20)] == reference_run("oxidized")["samples"]
 
 
+@pytest.mark.slow
 def test_the_independent_microgpt_is_the_original(names_txt, microgpt_reference):
     documents = read_corpus(names_txt).documents
     assert independent.losses(documents, 1000, 8) == pytest.approx(microgpt_reference["losses"][:8], abs=1e-9)
 
 
+@pytest.mark.slow
 def test_the_independent_oxidized_is_the_original(names_txt):
     documents = read_corpus(names_txt).documents
     expected = reference_run("oxidized")["losses"][:8]
     assert independent.oxidized_losses(documents, 1000, 8) == pytest.approx(expected, abs=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -138,6 +145,7 @@ def test_microgpt_of_other_shapes_and_seeds(changes):
         assert losses == pytest.approx(expected, abs=1e-9), engine
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [

@@ -78,6 +78,7 @@ def requests(draw):
     )
 
 
+@pytest.mark.slow
 @NATIVE
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("level", LEVELS)

@@ -141,6 +141,7 @@ def begin(path, engine, **changes):
     return trainer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["characters", "bytes"])
 @pytest.mark.parametrize("engine", ENGINES_HERE)
 def test_stop_and_resume_is_never_having_stopped(tmp_path, engine, tokenizer):

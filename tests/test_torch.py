@@ -174,6 +174,7 @@ def test_checkpointed_activations_are_computed_again(monkeypatch):
         assert len(calls) == expected
 
 
+@pytest.mark.slow
 def test_compiled_is_the_same(monkeypatch):
     """Traced and differentiated ahead as for any backend; the last stage, which makes code, is left out."""
     compiled = []

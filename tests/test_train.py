@@ -41,6 +41,7 @@ def everything(folder):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("engine", ENGINES_HERE)
 @pytest.mark.parametrize("preset", ["microgpt", "oxidized", "zeroclaw"])
 @pytest.mark.parametrize("stop", [1, 5, 8])

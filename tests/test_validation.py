@@ -49,6 +49,7 @@ def test_evaluations_come_when_asked_and_are_of_the_held_out_documents(engine):
 LONG = [*FEW, *(a + b for a in FEW for b in FEW)]  # beyond the block
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("changes", [{}, {"loss_mean": "tokens"}, {"format": "stream"}], ids=str)
 @pytest.mark.parametrize("engine", ENGINES_HERE)
 def test_the_last_figure_is_that_of_eval_to_the_last_digit(motegpt, tmp_path, engine, changes):

@@ -14,6 +14,8 @@ import numpy as np
 GRADIENT = {"float64": 1e-10, "float32": 2e-4}
 # A matrix whose gradients all but cancel is judged as if its largest were this part of the largest of all.
 GRADIENT_FLOOR = 1e-4
+# And 1 - p of a model that is certain has an absolute error, that of p, however small its gradients are.
+PROBABILITY = 1e-14
 # Central differences with h = 1e-5 leave h² of curvature and 1e-16 / h of rounding; with h = 1e-8, 1e-8.
 DIFFERENCE, DIFFERENCE_CLOSE = 1e-7, 1e-5
 # Logits are one product deep; float32 has seven digits, of which a residual stream keeps five.

@@ -151,6 +151,7 @@ def model(tmp_path_factory):
     os.chdir(before)
 
 
+@pytest.mark.slow
 def test_any_call(model):
     done = set()
 

@@ -79,6 +79,7 @@ def restore(folder, before):
             path.mkdir() if value is None else path.write_bytes(value)
 
 
+@pytest.mark.slow
 def test_any_words(folder, monkeypatch, tmp_path):
     """A thousand lines over every command and option; only `bench` does not measure, which takes minutes."""
     monkeypatch.chdir(folder)

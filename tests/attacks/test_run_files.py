@@ -64,6 +64,7 @@ def test_any_json(run, name):
     holds()
 
 
+@pytest.mark.slow
 def test_every_key_of_the_settings_with_every_odd_value(run):
     values = json.loads((run / "config.json").read_text())
     accepted = 0
@@ -82,6 +83,7 @@ def test_every_key_of_the_settings_with_every_odd_value(run):
     assert accepted > 100
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tokenizer.json", "metrics.jsonl"])
 def test_every_key_of_the_other_files_with_every_odd_value(run, name):
     first, *others = (run / name).read_text().splitlines() if name == "metrics.jsonl" else [

@@ -172,6 +172,7 @@ HUGE = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_sizes_in_the_settings_cost_no_memory(run):
     """They are compared with what the file has before there is a model of them."""
     import tracemalloc
@@ -212,6 +213,7 @@ def test_keys_and_values_beyond_any_memory_are_refused(run):
     assert "the keys of one text" in ended.stderr
 
 
+@pytest.mark.slow
 def test_show_is_a_glance_whatever_the_settings_of_the_samples(run):
     long_context(run, 64, 2**14)
     values = json.loads((run / "config.json").read_text())
@@ -278,6 +280,7 @@ def is_harmless(printed):
     return not any((ord(c) < 32 and c not in "\r\n\t") or 127 <= ord(c) < 160 for c in text)
 
 
+@pytest.mark.slow
 def test_what_a_run_says_does_nothing_to_a_terminal(tmp_path):
     (tmp_path / "list.txt").write_text(f"anna{ESCAPE}\n{ESCAPE}bob\n")
     model = GPT.train(tmp_path / "list.txt", engine="array", steps=2, n_embd=4, n_head=2, block_size=40,
