@@ -73,8 +73,11 @@ def test_what_is_no_text(tmp_path):
     (tmp_path / "list.XLSX").write_bytes(b"PK\3\4\0")
     with pytest.raises(DataError, match="got a spreadsheet; save it as CSV"):
         read_corpus(tmp_path / "list.XLSX")
-    with pytest.raises(DataError, match=r"download it, curl -LO https://example\.org/a\.txt, and give"):
-        read_corpus("https://example.org/a.txt")
+    with pytest.raises(
+        DataError,
+        match=r"^https://example\.org/a: no such file; .* download it, curl -LO https://example\.org/a, and",
+    ):
+        read_corpus("https://example.org/a")
     with pytest.raises(DataError, match=r"names\.txt: no such file.*motegpt data fetch names downloads it"):
         read_corpus(tmp_path / "names.txt")
     with pytest.raises(DataError, match=r"give its lines as a list, text\.splitlines\(\)") as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
 import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -238,16 +239,22 @@ def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
 
 def _named(path: Path) -> str:
     """A path in a message; what is no name of a file may be very long."""
-    return str(path) if str(path).isprintable() and len(str(path)) < LONGEST_NAME else shortened(str(path))
+    text = _as_given(path)
+    return text if text.isprintable() and len(text) < LONGEST_NAME else shortened(text)
+
+
+def _as_given(path: Path) -> str:
+    """A path, or an address with the slash that pathlib takes away."""
+    return re.sub("^(https?):/(?=[^/])", r"\1://", str(path))
 
 
 def _repair(path: Path) -> str:
     """What the user probably meant by a file that is not there."""
-    text = str(path)
+    text = _as_given(path)
     if "\n" in text:
         return "this is a text and no name of a file: give its lines as a list, text.splitlines()"
-    if text.startswith(("http:/", "https:/")):
-        return f"this is an address: download it, curl -LO {text.replace(':/', '://', 1)}, and give the file"
+    if text.startswith(("http://", "https://")):
+        return f"this is an address: download it, curl -LO {text}, and give the file"
     if text == "-":
         return "/dev/stdin is what is piped in"
     public = next((name for name, download in DOWNLOADS.items() if download.file == path.name), None)

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import os
 import signal
-from contextlib import contextmanager
 
 from motegpt.errors import INTERRUPTED, MotegptError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
     from types import FrameType
     from typing import Self, TypeVar
 
@@ -48,22 +47,6 @@ def leave(number: int = 0, frame: FrameType | None = None) -> None:
         os.write(2, b"motegpt: interrupted\n")
     finally:
         os._exit(INTERRUPTED)
-
-
-@contextmanager
-def out_of_reach() -> Iterator[None]:
-    """Start processes that neither Ctrl-C nor the end of a terminal reaches: this one ends them."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # which unblocks SIGINT if it is first started in here
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def default_interrupt() -> list[signal.Signals]:

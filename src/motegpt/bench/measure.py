@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import multiprocessing
+import json
+import os
 import shlex
 import statistics
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,7 +23,6 @@ from motegpt.corpus import read_corpus
 from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine, KnowsItsPeak
 from motegpt.errors import MotegptError, UsageError
-from motegpt.interrupts import out_of_reach
 from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, generate_ids
 
@@ -51,11 +53,32 @@ def measure(
 
     settings: laid over the work's own. Returns {"error": …} where the engine cannot do it.
     """
-    context = multiprocessing.get_context("spawn")
-    with out_of_reach():
-        pool = context.Pool(1)
-    with pool:
-        return pool.apply(_measure_here, (work, engine, dtype, data, runs, settings or {}))
+    command = [sys.executable, "-P", "-m", "motegpt.bench.measure"]
+    places = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # In a session of its own neither Ctrl-C nor the end of a terminal reaches it.
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=places, start_new_session=True
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        print(json.dumps((work, engine, dtype, data, runs, settings or {})), file=process.stdin, flush=True)
+        answer = process.stdout.read()
+        if process.wait():
+            raise MotegptError(f"bench: the process that measures ended with exit code {process.returncode}")
+    row: dict[str, Any] = json.loads(answer)
+    return row
+
+
+def answer() -> None:
+    """Read what to measure from standard input, and print the row; end when it is closed."""
+    request = sys.stdin.readline()
+
+    def end_with_the_other_process() -> None:
+        os.read(sys.stdin.fileno(), 1)
+        os._exit(1)
+
+    threading.Thread(target=end_with_the_other_process, daemon=True).start()
+    print(json.dumps(_measure_here(*json.loads(request))))
 
 
 def _measure_here(
@@ -191,3 +214,7 @@ def _command_seconds(command: str) -> float:
             raise MotegptError(f"bench: {command!r} ended with exit code {done.returncode}: {last}")
 
     return timed(run)
+
+
+if __name__ == "__main__":
+    answer()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from motegpt.rng import make_rng
 from motegpt.tokenizer import Tokenizer
 from motegpt.views.cli.options import SEED
 from motegpt.views.output import ending_of, new_file
+from motegpt.views.streams import unread
 
 DRAWERS = {".svg": to_svg, ".dot": to_dot}
 
@@ -64,10 +66,11 @@ def command(
         with new_file(path, overwrite) as file:
             file.write(drawer(loss, names))
     drawn = None if summary else str(path)
-    if as_json:
-        click.echo(json.dumps({**facts, "kinds": kinds, "drawn": drawn}))
-    else:
-        _print(facts, kinds, drawn)
+    with nullcontext() if summary else unread():
+        if as_json:
+            click.echo(json.dumps({**facts, "kinds": kinds, "drawn": drawn}))
+        else:
+            _print(facts, kinds, drawn)
 
 
 def _print(facts: dict[str, Any], kinds: dict[str, int], drawn: str | None) -> None:

@@ -10,6 +10,7 @@ import click
 from motegpt.errors import DataError, UsageError
 from motegpt.views.cli.options import checkpoint_option
 from motegpt.views.console import remark
+from motegpt.views.streams import unread
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +74,8 @@ def command(
         else:
             figure = _inside(found[0], read, layers, heads, embedded)
         save(figure, path, overwrite, dpi)
-    click.echo(path)
+    with unread():
+        click.echo(path)
 
 
 def default_name(names: list[str], kind: str, text: str) -> str:
