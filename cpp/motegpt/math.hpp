@@ -66,7 +66,9 @@ MOTEGPT_INLINE Vector<Real> exp(Vector<Real> x) {
   const Vector<Real> n = shifted - Constants::rounder;
   const Vector<Real> r = (x - n * Constants::ln2_high) - n * Constants::ln2_low;
   const Vector<Real> y = detail::evaluate<Real>(Constants::polynomial, r);
-  return of_bits<Real>(bits_of<Real>(y) + (bits_of<Real>(shifted) << Constants::mantissa_bits));
+  using Words = typename detail::VectorOf<Real>::words;  // unsigned: beyond its domain the sum runs over
+  const Words exponent = __builtin_bit_cast(Words, shifted) << Constants::mantissa_bits;
+  return __builtin_bit_cast(Vector<Real>, __builtin_bit_cast(Words, y) + exponent);
 }
 
 /// log x for x > 0 and normal: x = 2ⁿ · y with y in [√½, √2), and the series of 2 artanh((y - 1) / (y + 1)).

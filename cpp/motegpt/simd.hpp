@@ -44,6 +44,7 @@ struct VectorOf<float> {
   using Bits = int;
   typedef float type __attribute__((vector_size(vector_bytes)));
   typedef int bits __attribute__((vector_size(vector_bytes)));
+  typedef unsigned words __attribute__((vector_size(vector_bytes)));
   typedef float loose __attribute__((vector_size(vector_bytes), aligned(4)));
 };
 
@@ -52,6 +53,7 @@ struct VectorOf<double> {
   using Bits = long long;
   typedef double type __attribute__((vector_size(vector_bytes)));
   typedef long long bits __attribute__((vector_size(vector_bytes)));
+  typedef unsigned long long words __attribute__((vector_size(vector_bytes)));
   typedef double loose __attribute__((vector_size(vector_bytes), aligned(8)));
 };
 
