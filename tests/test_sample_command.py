@@ -173,11 +173,11 @@ def test_a_closed_pipe_is_silent_and_quick(folder):
         assert (done.returncode, len(done.stdout.splitlines()), done.stderr) == (0, 3, "")
 
 
-@pytest.mark.parametrize(("where", "code", "lines"), [(">&-", 0, 0), (">/dev/full", 1, 1)])
-def test_standard_output_that_is_closed_or_full(folder, where, code, lines):
+@pytest.mark.parametrize("where", [">&-", ">/dev/full"])
+def test_standard_output_that_is_closed_or_full(folder, where):
     command = f"{sys.executable} -m motegpt sample {folder / 'run'} -n 2 {where}"
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True)
-    assert (done.returncode, done.stderr.count("\n")) == (code, lines), done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1), done.stderr
 
 
 def test_words_that_mean_nothing_else_in_a_toml_file(motegpt, tmp_path):
