@@ -34,6 +34,15 @@ class Place:
         return str(self.path)
 
 
+class Table:
+    """What a DataFrame is: it iterates over the names of its columns."""
+
+    columns = ("name", "sex")
+
+    def __iter__(self):
+        return iter(self.columns)
+
+
 @pytest.fixture(scope="module")
 def model():
     return GPT.train(WORDS, **QUICK)
@@ -99,6 +108,8 @@ REFUSED = [
     (lambda model, run: model.generate(True), "n: expected a whole number"),
     (lambda model, run: model.score(None), "score: expected a list of strings, got None"),
     (lambda model, run: model.score(5), "score: expected a list of strings, got 5"),
+    (lambda model, run: model.score({"a": 1}), "score: expected a list of strings, got {'a': 1}"),
+    (lambda model, run: model.evaluate(Table()), "evaluate: expected a list of strings, got "),
     (lambda model, run: model.score(["a", 5]), "score: expected a list of strings, got 5 at index 1"),
     (lambda model, run: model.score(b"ab"), "score: expected a list of strings, got 97 at index 0"),
     (lambda model, run: model.evaluate(None), "evaluate: expected a list of strings, got None"),

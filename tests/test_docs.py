@@ -154,9 +154,14 @@ def test_a_true_page_passes(folder):
 )
 def test_a_false_page_fails(folder, true, false):
     assert true in TRUE_PAGE
-    with pytest.raises(Exception, match=r".") as caught:
+    with pytest.raises(PageError):
         list(checked(TRUE_PAGE.replace(true, false), folder))
-    assert not isinstance(caught.value, SystemExit)
+
+
+def test_a_checker_that_crashes_has_found_nothing(folder, monkeypatch):
+    monkeypatch.setattr("tests.transcripts.fits", lambda shown, printed: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(checked(TRUE_PAGE, folder))
 
 
 def test_the_error_says_where(folder):

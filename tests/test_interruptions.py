@@ -203,9 +203,9 @@ def answered(process, number):
 
 
 @pytest.mark.parametrize("number", SIGNALS)
-def test_one_signal_ends_the_last_samples(motegpt, tmp_path, number):
-    words = ("train", "--steps", "1", "-n", "2000000", "--temperature", "1", "--out", "run")
-    process = start(*words, cwd=tmp_path)
+@pytest.mark.parametrize("more", [("--temperature", "1"), ("--beams", "60000")], ids=" ".join)
+def test_one_signal_ends_the_last_samples(motegpt, tmp_path, number, more):
+    process = start("train", "--steps", "1", "-n", "2000000", *more, "--out", "run", cwd=tmp_path)
     metrics = tmp_path / "run" / "metrics.jsonl"
     while not (metrics.exists() and metrics.read_text()):
         time.sleep(0.01)

@@ -1,9 +1,11 @@
 """What is said before a training: documents that are cut, one text, an endless warm-up, a rate that jumps."""
 
 import json
+from pathlib import Path
 
 import pytest
 
+from motegpt import GPT
 from motegpt.config import DataConfig, TrainConfig, section_values
 from motegpt.cut import cut_of, sizes_of
 from motegpt.documents import flat
@@ -135,3 +137,29 @@ def test_resuming_a_finished_run_says_that_the_rate_jumps(motegpt):
     assert (
         "rises from 5e-05 at step 200 to 0.005 at step 201; --lr 0.0001 would go on from there" in ended.err
     )
+
+
+@pytest.mark.parametrize(
+    ("docs", "settings", "said"),
+    [
+        (["anna"], {}, "all documents are the same"),
+        (["anna", "bob"], {"warmup_steps": 500}, "warm-up is all there is"),
+        (["anna" * 20, "bob"], {}, "1 document loses its end at block_size 16; `block_size=81` keeps all"),
+        (["anna", "bob"], {"patience": 3}, "patience has nothing to go by"),
+    ],
+)
+@pytest.mark.parametrize("method", [GPT.train, GPT.training])
+def test_what_is_said_in_python(docs, settings, said, method):
+    with pytest.warns(UserWarning, match=said) as caught:
+        method(docs, steps=3, engine="array", **settings)
+    assert [Path(one.filename) for one in caught] == [
+        Path(__file__)
+    ]  # the line of the program, not of motegpt
+
+
+def test_a_rate_that_jumps_is_said_in_python(tmp_path):
+    GPT.train(["anna", "bob"], steps=20, engine="array", out=tmp_path / "run")
+    with pytest.warns(
+        UserWarning, match="the learning rate rises from 0.0005 at step 20 to 0.005 at step 21"
+    ):
+        GPT.train(["anna", "bob"], resume=tmp_path / "run", steps=40)

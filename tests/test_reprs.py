@@ -28,7 +28,7 @@ def training():
 
 def test_what_is_shown(training):
     model = training.model
-    loss = f"{model.records[-1].loss:.6g}"
+    loss = f"{model.records[-1].mean_loss:.6g}"
     score, record = model.score(["anna"])[0], model.records[0]
     shape = "parameters=3456, n_layer=1, n_embd=16, block_size=16"
     assert repr(model) == f"GPT({shape}, engine='array', loss={loss})"

@@ -18,7 +18,8 @@ UNKNOWN = {  # name -> what it suggests, None for nothing
     "stepz": "steps", "stesp": "steps", "stps": "steps", "temprature": "temperature",
     "batchsize": "batch_size", "n-embd": "n_embd", "batchSize": "batch_size", "learning-rate": "lr",
     "device_map": "device", "dropout": None, "colour": None, "optimizer": None, "x": None, "": None,
-    "topk": "top_k", "loss": None,
+    "topk": "top_k", "loss": None, "heads": "n_head", "max_steps": "steps", "output": "out",
+    "length": "max_length",
 }  # fmt: skip
 
 
@@ -54,6 +55,7 @@ def test_why_there_is_none():
     [
         (["train", "--learning-rate", 3], "No such option '--learning-rate'. Did you mean --lr?"),
         (["train", "--num-samples", 3], "Did you mean --n?"),
+        (["train", "--data", "x"], "No such option '--data'; motegpt train --help"),
         (["train", "--dropout", 0.1], "No such option '--dropout'. Motegpt has no dropout"),
         (["train", "--output-dir", "x"], "Did you mean --out?"),
         (["sample", "--prompt", "x"], "Did you mean --prefix?"),

@@ -151,7 +151,10 @@ class Session:
 
     def _python(self, block: Block) -> None:
         if ">>>" not in block.text:
-            exec(compile("\n" * (block.line - 1) + block.text, "page", "exec"), self.names)
+            try:
+                exec(compile("\n" * (block.line - 1) + block.text, "page", "exec"), self.names)
+            except Exception as error:
+                raise PageError(f"line {block.line}: the script ended with {error!r}") from error
             return
         test = doctest.DocTestParser().get_doctest(block.text, self.names, "page", None, block.line - 1)
         said: list[str] = []

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,9 @@ def is_path(value: object) -> bool:
 
 
 def strings(name: str, values: Any, expected: str = "a list of strings") -> list[str]:
-    """Plain strings, from an iterable of them; DataError for one alone, though it is an iterable as well."""
-    items = None if isinstance(plain(values), str) else _items(values)
+    """Plain strings, from an iterable of them; DataError for one alone or a table, though iterable too."""
+    is_other = isinstance(plain(values), str | Mapping) or hasattr(values, "columns")
+    items = None if is_other else _items(values)
     if items is None:
         raise DataError(f"{name}: expected {expected}, got {shortened(values)}")
     found = [plain(item) for item in items]

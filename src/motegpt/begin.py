@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from motegpt import ranks
 from motegpt.arguments import flag, path_of
@@ -19,6 +19,7 @@ from motegpt.engines import check_settings, default_engine
 from motegpt.epochs import laid_over
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.presets import DEFAULT_PRESET, settings_of
+from motegpt.remarks import remarks_on
 from motegpt.settings import plain
 from motegpt.source import corpus_of_run
 from motegpt.train import Trainer, fitting_dtype, prepare, resume
@@ -26,6 +27,14 @@ from motegpt.train import Trainer, fitting_dtype, prepare, resume
 AnyPath = str | PathLike[str]
 # Strings; the file or folder that they are in; several of these, as paths; or None for the usual ones.
 Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None
+
+
+class Begun(NamedTuple):
+    """A run, its data, and what its user should know of them, a line each."""
+
+    trainer: Trainer
+    corpus: Corpus
+    remarks: list[str]
 
 
 def begin(
@@ -38,9 +47,10 @@ def begin(
     overwrite: bool = False,
     resumed: AnyPath | None = None,
     checkpoint: int | None = None,
-) -> tuple[Trainer, Corpus]:
-    """The run and its data. given: settings by name, over the preset, or over those of the run that goes on.
+) -> Begun:
+    """The run that is asked for.
 
+    given: settings by name, over the preset, or over those of the run that goes on.
     resumed: the folder of that run, whose data are read again unless they are given as `docs`; checkpoint: go
     back to the kept one of this step. Raises UsageError for what cannot be done.
     """
@@ -71,7 +81,7 @@ def _fresh(
     engine: str | None,
     out: Path | None,
     overwrite: bool,
-) -> tuple[Trainer, Corpus]:
+) -> Begun:
     """A run before its first step, its folder written if it has one."""
     for name in FOUND_FROM_DATA & given.keys():
         raise SettingError(f"{name} is found from the data and cannot be set")
@@ -84,7 +94,7 @@ def _fresh(
     trainer = prepare(corpus, settings, engine)
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
-    return trainer, corpus
+    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
 
 
 def _going_on(
@@ -93,7 +103,7 @@ def _going_on(
     given: Mapping[str, Any],
     engine: str | None,
     checkpoint: int | None,
-) -> tuple[Trainer, Corpus]:
+) -> Begun:
     """A saved run, its metrics to be cut back to its last checkpoint."""
     config = folder.config()
     check_settings(config.engine if engine is None else engine, given)
@@ -109,7 +119,7 @@ def _going_on(
         corpus = corpus_from(docs, config.data)
     trainer = resume(folder, corpus, changes, engine, checkpoint)
     _check_unfinished(trainer, folder)
-    return trainer, corpus
+    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
 
 
 def _check_unfinished(trainer: Trainer, folder: RunFolder) -> None:

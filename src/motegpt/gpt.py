@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import sys
 import warnings
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -85,7 +86,7 @@ class GPT:
         model, last = self.config.model, self.records[-1] if self.records else None
         shape = {name: getattr(model, name) for name in ("n_layer", "n_embd", "block_size")}
         values = {"parameters": parameter_count(model), **shape, "engine": self.config.engine}
-        return concise(type(self).__name__, {**values, "loss": None if last is None else last.loss})
+        return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
 
     @on_class
     def train(
@@ -115,8 +116,8 @@ class GPT:
         ends the training there.
 
         Raises SettingError, DataError, EngineUnavailable, RunFolderError, TrainingDiverged or, on a device
-        that is too small, OutOfMemory. A training whose last losses are far above guessing gives its model
-        with a RuntimeWarning.
+        that is too small, OutOfMemory. What should be known beforehand, as that documents are cut, is a
+        UserWarning; that its last losses are far above guessing, a RuntimeWarning.
         """
         called = functions("callbacks", callbacks)
         training = cls.training(
@@ -167,7 +168,7 @@ class GPT:
         >>> model = training.model
         """
         _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
-        trainer, corpus = begin(
+        trainer, corpus, remarks = begin(
             docs,
             settings,
             preset=preset,
@@ -177,8 +178,8 @@ class GPT:
             resumed=resume,
             checkpoint=checkpoint,
         )
-        for assumed in corpus.assumed:
-            warnings.warn(assumed, UserWarning, stacklevel=3)
+        for remark in remarks:
+            _warn(remark, UserWarning)
         return Training(cls, trainer, corpus.documents)
 
     @on_class
@@ -323,7 +324,7 @@ class Training(Generic[Model]):
         trainer, last = self._trainer, self.records[-1] if self.records else None
         values = {"step": trainer.done, "steps": trainer.config.train.steps, "engine": trainer.config.engine}
         values["out"] = None if trainer.folder is None else str(trainer.folder.path)
-        return concise(type(self).__name__, {**values, "loss": None if last is None else last.loss})
+        return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
 
     def __len__(self) -> int:
         """How many records there are when it is done; early stopping may leave some out."""
@@ -343,7 +344,7 @@ class Training(Generic[Model]):
             raise self.interruption()
         diverged = self._trainer.why_diverged()
         if diverged is not None:
-            warnings.warn(diverged, RuntimeWarning, stacklevel=2)
+            _warn(diverged, RuntimeWarning)
 
     @property
     def model(self) -> Model:
@@ -373,6 +374,14 @@ class Training(Generic[Model]):
         """With what was saved, if anything was."""
         folder = self._trainer.folder
         return [] if folder is None else [f"`resume={str(folder.path)!r}` goes on"]
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    """Warn at the line of the program that called, however deep in here it led."""
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals is globals():
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=depth)
 
 
 def _on_any_device(config: RunConfig) -> RunConfig:

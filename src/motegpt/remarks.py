@@ -9,6 +9,7 @@ from motegpt.schedule import learning_rate
 
 if TYPE_CHECKING:
     from motegpt.config import TrainConfig
+    from motegpt.state import RunConfig
     from motegpt.train import Trainer
 
 RISE = 2.0  # a learning rate that resuming raises by no more than this is not worth a remark
@@ -20,11 +21,23 @@ def all_alike(documents: Sequence[str]) -> bool:
     return all(document == first for document in documents)
 
 
-def remarks_on(trainer: Trainer) -> list[str]:
-    """All there is to remark on a training; of its data when it begins, as they stay the same."""
-    data = [on_cut(trainer), on_one_document(trainer)] if trainer.done == 0 else []
-    rest = [on_warmup(trainer.config.train), on_sample(trainer), on_patience(trainer)]
-    return [remark for remark in [*data, *rest] if remark is not None]
+def remarks_on(trainer: Trainer, before: RunConfig | None = None) -> list[str]:
+    """All there is to remark on a training; of its data when it begins, as they stay the same.
+
+    before: what a run that goes on was until now.
+    """
+    after = trainer.config
+    first = [on_cut(trainer), on_one_document(trainer)]
+    if before is not None:
+        first = [on_move(before, after), on_rise(before.train, after.train, trainer.done)]
+    rest = [on_warmup(after.train), on_patience(trainer)]
+    return [remark for remark in [*first, *rest] if remark is not None]
+
+
+def on_move(before: RunConfig, after: RunConfig) -> str | None:
+    """That a run goes on with an engine or a precision that it has not had."""
+    was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
+    return None if was == now else f"going on with {now}, after {was}: last digits will differ"
 
 
 def on_cut(trainer: Trainer) -> str | None:

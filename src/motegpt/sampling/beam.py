@@ -59,11 +59,15 @@ class Beam:
 
 
 def best_texts(
-    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, conditions: Conditions
+    engine: Engine,
+    tokenizer: Tokenizer,
+    settings: SampleConfig,
+    conditions: Conditions,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """The min(n, beams) best texts that qualify, the best first.
 
-    They are fewer if the beams met no more. Needs settings.beams.
+    They are fewer if the beams met no more, or `interrupted()`. Needs settings.beams.
     """
     assert settings.beams is not None
     model = engine.model
@@ -79,7 +83,9 @@ def best_texts(
         return conditions.admit(text, request.is_cut(ids))
 
     wanted = min(settings.n, settings.beams)
-    found = beam_search(engine, request, settings.beams, wanted, settings.length_penalty, qualifies)
+    found = beam_search(
+        engine, request, settings.beams, wanted, settings.length_penalty, qualifies, interrupted
+    )
     return texts_of(request, tokenizer, [beam.ids for beam in found])
 
 
@@ -90,20 +96,26 @@ def beam_search(
     wanted: int,
     length_penalty: float,
     keep: Callable[[Ids], bool] = lambda ids: True,
+    interrupted: Callable[[], bool] = lambda: False,
 ) -> list[Beam]:
-    """The `wanted` texts with the highest scores among all that `beams` beams finish, the best first."""
+    """The `wanted` texts with the highest scores among all that `beams` beams finish, the best first.
+
+    Once `interrupted()`, which is asked before the continuations of each beam, those found until then.
+    """
 
     def score(beam: Beam, tokens: int | None = None) -> float:
         """Of a text, and of one as likely with so many tokens."""
         return beam.log_probability / math.pow(tokens or beam.drawn, length_penalty)
 
     context = SlidingContext(engine.decoder(beams), engine.model.block_size)
-    live, finished = [Beam((), 0.0, 0)], dict[Ids, Beam]()
+    live, finished, best = [Beam((), 0.0, 0)], dict[Ids, Beam](), list[Beam]()
     for left in range(request.most, 0, -1):
         padded = [*live, *live[:1] * (beams - len(live))]
         histories = [[*request.prompt, *beam.ids] for beam in padded]
         logits = context.logits(histories, sources=[beam.parent for beam in padded])
-        going, ended = _step(live, logits, request)
+        going, ended = _step(live, logits, request, interrupted)
+        if interrupted():
+            break
         likeliest = heapq.nlargest(beams, going, key=lambda one: one.log_probability)
         live = [one.after(live[one.parent]) for one in likeliest]
         for beam in [*ended, *(live if left == 1 else [])]:
@@ -118,11 +130,16 @@ def beam_search(
 
 
 def _step(
-    live: Sequence[Beam], logits: Sequence[Sequence[float]], request: Request
+    live: Sequence[Beam],
+    logits: Sequence[Sequence[float]],
+    request: Request,
+    interrupted: Callable[[], bool],
 ) -> tuple[list[Continuation], list[Beam]]:
     """Every continuation of the beams by a token: those that go on, and those that end with it."""
     going, ended = [], []
     for parent, beam in enumerate(live):
+        if interrupted():
+            break
         masked, ends = request.masked_after(beam.ids), _ends(beam.ids, request)
         for token, share in enumerate(log_softmax(logits[parent])):
             if token in masked:

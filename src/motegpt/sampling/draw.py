@@ -48,11 +48,11 @@ def generate_in_turn(
     """settings.n texts, one after the other from one generator, as the reference programs draw them.
 
     They are fewer where none that qualifies came in settings.tries attempts, beams is less than n, or
-    `interrupted()`, which is asked before each text.
+    `interrupted()`, which is asked before each text, or each beam's step.
     """
     conditions = Conditions.of(settings)
     if settings.beams is not None:
-        return best_texts(engine, tokenizer, settings, conditions)
+        return best_texts(engine, tokenizer, settings, conditions, interrupted)
     request = request_of(settings, tokenizer, engine.model.block_size)
     texts: list[str] = []
     while len(texts) < settings.n:

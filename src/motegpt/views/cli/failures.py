@@ -54,7 +54,10 @@ def _message(error: click.ClickException) -> str:
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return error.format_message()
     options = {
-        option.strip("-"): option for param in error.ctx.command.params for option in reversed(param.opts)
+        option.strip("-"): option
+        for param in error.ctx.command.params
+        if isinstance(param, click.Option)
+        for option in reversed(param.opts)
     }
     return with_hint(f"No such option {error.option_name!r}.", error.option_name, options)
 

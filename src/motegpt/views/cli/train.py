@@ -11,14 +11,12 @@ import click
 
 from motegpt import ranks
 from motegpt.begin import begin
-from motegpt.checkpoint import RunFolder
 from motegpt.engines import ENGINES, MANY_PROCESSES, PREFERRED, why_unavailable
 from motegpt.epochs import laid_over
 from motegpt.errors import INTERRUPTED, TrainingDiverged, UsageError
 from motegpt.interrupts import Noted, finishing, heeded
 from motegpt.presets import DEFAULT_PRESET
-from motegpt.remarks import on_rise, remarks_on
-from motegpt.state import RunConfig
+from motegpt.remarks import on_sample
 from motegpt.train import StepRecord, Trainer
 from motegpt.views import console
 from motegpt.views.cli.options import (
@@ -71,7 +69,7 @@ def command(
     preset, engine = preset or in_file[0], engine or in_file[1]
     given = laid_over(file, given_settings(flags))
     engine = _engine_for_all(engine)
-    trainer, corpus = begin(
+    trainer, _, remarks = begin(
         paths_given(data),
         given,
         preset=preset,
@@ -81,15 +79,13 @@ def command(
         resumed=resumed,
         checkpoint=checkpoint,
     )
-    if resumed is not None:
-        _say_changes(RunFolder(resumed).config(), trainer.config, trainer.done)
     if until is not None and until <= trainer.done:
         raise UsageError(
             f"until: {resumed} has done {trainer.done} steps already; expected a later step, got {until}"
         )
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    _remark([*corpus.assumed, *remarks_on(trainer)])
+    _remark([*remarks, on_sample(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
@@ -115,13 +111,6 @@ def _say_fallback(engine: str) -> None:
     """Tell of an engine that nobody asked for and that is not the usual one."""
     if engine != PREFERRED:
         _remark([f"using the {engine} engine: {why_unavailable(PREFERRED)}"])
-
-
-def _say_changes(before: RunConfig, after: RunConfig, done: int) -> None:
-    """Tell of an engine or a precision that the run has not had, and of a learning rate that jumps."""
-    was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
-    moved = None if was == now else f"going on with {now}, after {was}: last digits will differ"
-    _remark([moved, on_rise(before.train, after.train, done)])
 
 
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
