@@ -123,7 +123,7 @@ def test_what_only_looks_odd_is_left_alone():
     [
         ("a.txt", "emma \nava\n", "spaces at the ends", 1),
         ("a.txt", "id,name\n" + "1,a\n" * 9, "lines that look like CSV", 1),
-        ("a.txt", '{"name": "a"}\n' * 3 + "b\n", "lines that look like JSON", 1),
+        ("a.txt", "b\n" + '{"name": "a"}\n' * 3, "lines that look like JSON", 1),
         ("a.txt", "Tom &amp; Jerry\n" * 3 + "Bill &amp; Ben\n", "HTML entities", 1),
         ("a.txt", "It was a dark and stormy night.\n\nThe rain fell, all day.\n", "running text", 1),
         ("a.txt", "a long line of many words" * 20 + "\nanna\n", "running text", 1),

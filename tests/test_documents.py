@@ -78,6 +78,9 @@ def test_what_is_no_text(tmp_path):
         match=r"^https://example\.org/a: no such file; .* download it, curl -LO https://example\.org/a, and",
     ):
         read_corpus("https://example.org/a")
+    for address in ("s3://bucket/list.txt", "gs://list.txt"):
+        with pytest.raises(DataError, match=f"{address}: no such file; .* download it, and give the file"):
+            read_corpus(address)
     with pytest.raises(DataError, match=r"names\.txt: no such file.*motegpt data fetch names downloads it"):
         read_corpus(tmp_path / "names.txt")
     with pytest.raises(DataError, match=r"give its lines as a list, text\.splitlines\(\)") as error:

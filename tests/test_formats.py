@@ -121,7 +121,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 @given(documents=st.lists(lines), packed=st.booleans())
 def test_any_lines_come_back_from_text(documents, packed):
     data = as_text(documents).encode()
-    content = content_of(gzip.compress(data) if packed else data, "x.txt", ReadConfig())
+    content = content_of(gzip.compress(data) if packed else data, "x.txt", ReadConfig(format="text"))
     assert (content.texts, content.lines) == (documents, list(range(1, len(documents) + 1)))
     assert documents_of(content.texts, ReadConfig()) == [d.strip() for d in documents if d.strip()]
 
@@ -215,12 +215,18 @@ WRONG = {
     "no text": ("a.jsonl", b'{"a": 5}\n', {}, "line 1: expected a text, got 5"),
     "a list": ("a.jsonl", b"[1, 2]\n", {"column": "a"}, "line 1: expected an object"),
     "half a pair": ("a.jsonl", b'{"a": "\\ud800"}\n', {}, "line 1: expected Unicode characters"),
-    "deep": ("a.jsonl", b"[" * 100_000, {}, "line 1: expected a JSON value"),
+    "deep": ("a.jsonl", b'{"a":' * 100_000, {}, "line 1: expected a JSON value"),
     "digits": ("a.jsonl", b"9" * 5000, {}, "line 1: expected a JSON value"),
     "two values": ("a.jsonl", b'"a" "b"\n', {}, "line 1: expected one JSON value on a line and no more"),
     "no array": ("a.json", b'{"a": ["b"]}', {}, "expected a JSON array of strings or objects, got '{\"a\""),
     "two arrays": ("a.json", b'["a"]\n["b"]', {}, "line 2: expected one JSON array and no more, got"),
     "open array": ("a.json", b'["a",\n"b"', {}, "line 2: expected one JSON array"),
+    "objects as text": ("a.txt", b'{\n "a": "aa"\n}\n{\n "a": "b"\n}\n', {}, "got JSON; `format='json'`"),
+    "lines of objects as text": ("a.txt", b'{"a": "aa"}\n{"a": "b"}\n', {}, "`format='jsonl'` a value on"),
+    "broken JSON as text": ("a.txt", b'\n[\n "aa",\n "b",\n]\n', {}, "got JSON; `format='json'` reads"),
+    "cut JSON as text": ("a.txt", b'[\n "aa",\n "b"', {}, "got JSON; `format='json'` reads an array"),
+    "JSON as a table": ("a.tsv", b'[\n  {\n    "a": "aa"\n  }\n]\n', {}, "got JSON; `format='json'` reads"),
+    "an array as lines": ("a.jsonl", b'[\n "aa"\n]\n', {}, "got one that goes on; `format='json'` reads"),
     "JSON as text": ("a.txt", b'[\n "anna",\n "bob"\n]\n', {}, "got JSON; `format='json'` reads an array"),
     "zero character": ("a.jsonl", b'"a\\u0000b"', {}, "got a zero character in"),
     "empty JSONL": ("a.jsonl", b"\n", {}, "an empty file"),
@@ -307,30 +313,32 @@ def test_a_tsv_has_no_quotes():
 
 
 POLISH = "Łódź\nKraków\nŻory\nŚwiebodzin\nBiałystok\nGdańsk\n"
-ENCODED = {
-    "cp1250": POLISH,
-    "cp1253": "Αθήνα\nΘεσσαλονίκη\nΠάτρα\nΗράκλειο\nΛάρισα\n",
-    "cp1256": "القاهرة\nالإسكندرية\nالجيزة\nشبرا الخيمة\n",
-    "gb18030": "北京\n上海\n广州\n深圳\n天津\n武汉\n",
-    "cp1251": "Москва\nСанкт-Петербург\nНовосибирск\n",
-    "big5": "台北\n高雄\n臺中\n",
-}
+SHORT_POLISH = "Świętosława\nŚcibor\nBożena\nWładysław\nRóża\nŻaneta\n"
+ENCODED = [
+    ("cp1250", POLISH), ("cp1250", SHORT_POLISH), ("iso8859_2", SHORT_POLISH),
+    ("cp1253", "Αθήνα\nΘεσσαλονίκη\nΠάτρα\nΗράκλειο\nΛάρισα\n"),
+    ("cp1254", "İstanbul\nIğdır\nŞanlıurfa\nÇağrı\nMuğla\n"),
+    ("cp1256", "القاهرة\nالإسكندرية\nالجيزة\nشبرا الخيمة\n"),
+    ("iso8859_6", "محمد\nأحمد\nعلي\nفاطمة\nخديجة\n"),
+    ("gb18030", "北京\n上海\n广州\n深圳\n天津\n武汉\n"),
+    ("cp1251", "Москва\nСанкт-Петербург\nНовосибирск\n"),
+    ("cp866", "Анна\nИван\nМария\nСергей\n"),
+    ("big5", "台北\n高雄\n臺中\n"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("encoding", ENCODED)
-def test_an_encoding_is_named_and_not_taken(tmp_path, encoding):
+@pytest.mark.parametrize(("encoding", "text"), ENCODED)
+def test_an_encoding_is_named_and_not_taken(tmp_path, encoding, text):
     """Among those that are named is the right one, with its first two lines as they should be."""
-    lines = ENCODED[encoding].split()
+    lines = text.splitlines()
     path = tmp_path / "list.txt"
-    path.write_bytes(("first in ASCII\n" + ENCODED[encoding]).encode(encoding))
+    path.write_bytes(("first in ASCII\n" + text).encode(encoding))
     with pytest.raises(
         DataError, match=r"expected UTF-8, got byte 0x\w\w in line 2, byte \d+ of the line"
     ) as error:
         read_corpus(path)
     assert f"`encoding={encoding!r}` reads {lines[0]!r}, {lines[1]!r}" in str(error.value)
-    assert read_corpus(path, ReadConfig(encoding=encoding)).documents[1:] == ENCODED[encoding].strip().split(
-        "\n"
-    )
+    assert read_corpus(path, ReadConfig(encoding=encoding)).documents[1:] == lines
 
 
 @pytest.mark.parametrize(
@@ -339,6 +347,12 @@ def test_an_encoding_is_named_and_not_taken(tmp_path, encoding):
 def test_an_encoding_that_is_said_is_used(encoding):
     data = "zoë\r\nemma".encode(encoding)
     assert content_of(data, "x.txt", ReadConfig(encoding=encoding)).texts == ["zoë", "emma"]
+
+
+def test_a_byte_order_mark_within_a_file_is_none(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"%PDF-1.4\n\xff\xfe")
+    with pytest.raises(DataError, match=r"expected UTF-8, .*; (convert it to UTF-8|`enc.* reads '.+)"):
+        read_corpus(tmp_path / "a.txt")
 
 
 def test_encodings_that_are_none():

@@ -144,6 +144,20 @@ def test_what_else_documents_may_be(tmp_path):
     assert corpus_from([tmp_path / "a.txt", tmp_path], ReadConfig()).documents == ["anna", "anna"]
 
 
+@pytest.mark.parametrize("settings", [{}, {"format": "stream"}])
+def test_line_ends_are_newlines_wherever_a_text_comes_from(tmp_path, settings):
+    words = ["ab\rcd", "efg\r\nhij", "x" * 20]
+    model = GPT.train(words, **QUICK, **settings)
+    assert "\r" not in model.tokenizer.characters
+    assert all(math.isfinite(score.log_probability) for score in model.score(words))
+    assert model.generate(n=1, prefix="ab\rc")[0].startswith("ab\nc")
+
+
+def test_line_ends_in_json_are_newlines(tmp_path):
+    (tmp_path / "a.jsonl").write_text('"ab\\rcd"\n"efg"\n')
+    assert GPT.train(tmp_path / "a.jsonl", **QUICK).tokenizer.characters == "\nabcdefg"
+
+
 def test_what_is_assumed_is_said_in_python_too(tmp_path):
     (tmp_path / "list.csv").write_text("emma\nolivia\n")
     with pytest.warns(UserWarning, match="its first row, 'emma', is no header; `header=True` if it is one"):

@@ -35,6 +35,7 @@ NO_TEXT = {  # what is no text whatever is in it, and what to do
     **dict.fromkeys((".parquet", ".feather", ".arrow", ".sqlite", ".db"), "a database; export it as CSV"),
 }
 
+ADDRESS = re.compile("^([a-z][a-z0-9]+):/+(?=[^/])")  # pathlib takes a slash from it
 LONGEST_NAME = 1024  # characters of a path in a message
 
 # Files and folders; None: the built-in names.
@@ -245,7 +246,7 @@ def _named(path: Path) -> str:
 
 def _as_given(path: Path) -> str:
     """A path, or an address with the slash that pathlib takes away."""
-    return re.sub("^(https?):/(?=[^/])", r"\1://", str(path))
+    return ADDRESS.sub(r"\1://", str(path))
 
 
 def _repair(path: Path) -> str:
@@ -253,8 +254,9 @@ def _repair(path: Path) -> str:
     text = _as_given(path)
     if "\n" in text:
         return "this is a text and no name of a file: give its lines as a list, text.splitlines()"
-    if text.startswith(("http://", "https://")):
-        return f"this is an address: download it, curl -LO {text}, and give the file"
+    if ADDRESS.match(str(path)):
+        how = f", curl -LO {text}" if text.startswith(("http", "ftp")) else ""
+        return f"this is an address: download it{how}, and give the file"
     if text == "-":
         return "/dev/stdin is what is piped in"
     public = next((name for name, download in DOWNLOADS.items() if download.file == path.name), None)

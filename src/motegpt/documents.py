@@ -143,7 +143,8 @@ def documents_of(texts: Iterable[str], reading: ReadConfig) -> list[str]:
 
 
 def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
-    """The texts in the Unicode form that was asked for, if one was."""
+    """The texts with newlines for all line ends, and in the Unicode form that was asked for, if one was."""
+    texts = map(with_newlines, texts)
     if reading.normalise is None:
         return texts
     form = FORMS[reading.normalise]
@@ -157,7 +158,7 @@ def sample_as_learned(sample: SampleConfig, reading: ReadConfig) -> SampleConfig
 
 def as_fragment(text: str, reading: ReadConfig) -> str:
     """A part of a text, such as a prefix, by the rules of the training texts; it is not stripped."""
-    (fragment,) = normalized([with_newlines(text)], reading)
+    (fragment,) = normalized([text], reading)
     return fragment
 
 

@@ -6,13 +6,15 @@ import codecs
 from itertools import islice
 
 SAMPLE = 2**14  # bytes that are looked at
-MOST = 3  # encodings that are named
+MOST = 5  # encodings that are named
+MESS = 0.4  # what charset-normalizer lets pass, twice its default, as lists of names are short
 SHOWN, LONGEST = 2, 30  # lines of each that are shown, and so many of their characters
 
 # What text files in the wild are in; of several that read a file alike, the first is named.
 IN_USE = (
     "cp1252", "cp1250", "cp1251", "gb18030", "cp932", "cp949", "big5", "euc_jp", "cp1253", "cp1254", "cp1255",
-    "cp1256", "cp1257", "cp1258", "cp874", "koi8_r", "mac_roman", "cp437", "cp850",
+    "cp1256", "cp1257", "cp1258", "cp874", "iso8859_2", "iso8859_5", "iso8859_6", "iso8859_7", "iso8859_9",
+    "koi8_r", "mac_roman", "cp437", "cp850", "cp866",
 )  # fmt: skip
 BYTE_ORDER_MARKS = (  # the longer ones first, as they begin with the others
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -31,9 +33,9 @@ def advice(data: bytes) -> str:
     """The end of an error's message: encodings that the data may be in, the likeliest first, and two of its
     lines as each would read.
     """
-    sample = data[:SAMPLE] if _is_wide(data) else _telling_lines(data)
+    sample, likely = (data[:SAMPLE], _wide) if _is_wide(data) else (_telling_lines(data), _narrow)
     encodings: dict[str, str] = {}  # by what they make of the sample, as some do not differ in it
-    for encoding in _likely(sample):
+    for encoding in likely(sample):
         encodings.setdefault(_reading(sample, encoding), encoding)
     named = [f"`encoding={encoding!r}` reads {lines}" for lines, encoding in encodings.items()]
     return "; ".join(named) or "convert it to UTF-8, if it is text"
@@ -50,14 +52,16 @@ def _is_wide(data: bytes) -> bool:
     return marked_encoding(data) is not None or b"\0" in data
 
 
-def _likely(sample: bytes) -> list[str]:
+def _wide(sample: bytes) -> list[str]:
     if marked := marked_encoding(sample):
         return [marked]
-    if _is_wide(sample):
-        return [encoding for encoding in ("utf-16-le", "utf-16-be") if _is_text(sample, encoding)]
+    return [encoding for encoding in ("utf-16-le", "utf-16-be") if _is_text(sample, encoding)]
+
+
+def _narrow(sample: bytes) -> list[str]:
     from charset_normalizer import from_bytes
 
-    matches = list(from_bytes(sample, cp_isolation=list(IN_USE)))[:MOST]
+    matches = list(from_bytes(sample, threshold=MESS, cp_isolation=list(IN_USE)))[:MOST]
     return [min(set(match.could_be_from_charset) & set(IN_USE), key=IN_USE.index) for match in matches]
 
 

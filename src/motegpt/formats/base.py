@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar, NamedTuple
+from itertools import chain
+from typing import Any, ClassVar, NamedTuple
 
 from motegpt.config import ReadConfig
 from motegpt.errors import DataError
 from motegpt.settings import shortened
 
 GROUP = 2**14  # texts that are yielded together, where they are found one by one
+OPENINGS = ("[", "{", "[{", "[[")  # alone on its first line: indented JSON
 
 
 class Texts(NamedTuple):
@@ -45,6 +48,36 @@ class Reader(ABC):
 
     def _where(self, line: int) -> str:
         return f"{self._name}: line {line}"
+
+    def _lines_of_text(self) -> Iterable[str]:
+        """The pieces; unless the format was asked for, DataError if they are JSON.
+
+        Nobody means to learn that as lines: neither one value, nor one that is indented, also where it is not
+        whole, nor an object on each line.
+        """
+        if self._reading.format:
+            return self._pieces
+        pieces = iter(self._pieces)
+        first = next(pieces, "")
+        opening, _, rest = (part.strip() for part in first.lstrip().partition("\n"))
+        if not opening.startswith(("[", "{")):
+            return chain([first], pieces)
+        every = [first, *pieces]
+        is_indented = opening in OPENINGS and rest.startswith(('"', "[", "{"))
+        if is_indented or isinstance(_json(opening), dict) or _json("".join(every)) is not None:
+            raise DataError(
+                f"{self._name}: expected one document per line, got JSON; `format='json'` reads an array, "
+                "`format='jsonl'` a value on each line, `format='text'` the lines as they are"
+            )
+        return every
+
+
+def _json(text: str) -> Any:
+    """What a text is in JSON; None if it is none."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def in_groups(found: Iterable[tuple[int, str]]) -> Iterator[Texts]:

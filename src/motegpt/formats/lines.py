@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, chain
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
 
-from motegpt.errors import DataError
 from motegpt.formats.base import Reader, Texts, whole
 
 
@@ -16,9 +14,8 @@ class TextReader(Reader):
     format = "text"
 
     def __iter__(self) -> Iterator[Texts]:
-        pieces = self._pieces if self._reading.format else self._not_json(iter(self._pieces))
         delimiter = self._reading.delimiter or "\n"
-        for piece in whole(pieces, delimiter):
+        for piece in whole(self._lines_of_text(), delimiter):
             texts = piece.removesuffix(delimiter).split(delimiter)
             starts = self._starts(texts, delimiter)
             yield Texts(texts, starts[:-1])
@@ -30,21 +27,6 @@ class TextReader(Reader):
         if delimiter == "\n":
             return range(first, first + len(texts) + 1)
         return list(accumulate(((text + delimiter).count("\n") for text in texts), initial=first))
-
-    def _not_json(self, pieces: Iterator[str]) -> Iterable[str]:
-        """The pieces; DataError if all of them are one JSON value, which nobody means to learn as lines."""
-        first = next(pieces, "")
-        if not first.lstrip().startswith(("[", "{")):
-            return chain([first], pieces)
-        every = [first, *pieces]
-        try:
-            json.loads("".join(every))
-        except (ValueError, RecursionError):
-            return every
-        raise DataError(
-            f"{self._name}: expected one document per line, got JSON; `format='json'` reads an array, "
-            "`format='text'` the lines as they are"
-        )
 
 
 class StreamReader(Reader):

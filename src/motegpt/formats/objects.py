@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from motegpt.errors import DataError
-from motegpt.formats.base import Reader, Texts, in_groups, place_of, whole
+from motegpt.formats.base import OPENINGS, Reader, Texts, in_groups, place_of, whole
 from motegpt.settings import has_surrogate, shortened
 
 DECODER, SPACE = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
@@ -30,6 +30,11 @@ class JsonLinesReader(Reader):
             for line in map(str.strip, io.StringIO(piece, "\n")):
                 self.lines += 1
                 if line:
+                    if line in OPENINGS:
+                        raise DataError(
+                            f"{self._where(self.lines)}: expected a JSON value on each line, got one that "
+                            "goes on; `format='json'` reads an array"
+                        )
                     value, end = _value_at(0, line, self._where(self.lines))
                     if end < len(line):
                         raise _not_one(line[end:], "JSON value on a line", self._where(self.lines))
@@ -68,7 +73,7 @@ class JsonReader(JsonLinesReader):
         if text[at] != "[":
             raise DataError(
                 f"{self._name}: expected a JSON array of strings or objects, got "
-                f"{shortened(text[at : at + SHOWN])}; `format='jsonl'` reads a value per line"
+                f"{shortened(text[at : at + SHOWN])}; `format='jsonl'` reads a value on each line"
             )
         line, counted, at = 1, 0, _after_space(text, at + 1)
         is_open = not text.startswith("]", at)

@@ -58,7 +58,7 @@ class TableReader(Reader):
 
     def _numbered_rows(self) -> Iterator[tuple[int, list[str]]]:
         """Where each row begins, and its cells."""
-        lines = (line for piece in whole(self._pieces, "\n") for line in io.StringIO(piece, "\n"))
+        lines = (line for piece in whole(self._lines_of_text(), "\n") for line in io.StringIO(piece, "\n"))
         rows = self._rows(lines)
         try:
             for row in rows:

@@ -50,7 +50,7 @@ class Node:
         result, slope = power(x, y), y * power(x, y - 1.0) if y else 0.0
         if not isinstance(other, Node):
             return Node(result, "pow", (self,), (slope,))
-        return Node(result, "pow", (self, other), (slope, result * log(x) if x or y < 0.0 else 0.0))
+        return Node(result, "pow", (self, other), (slope, 0.0 if x == 0.0 and y >= 0.0 else result * log(x)))
 
     def exp(self) -> Node:
         try:
