@@ -126,6 +126,19 @@ def test_what_only_looks_odd_is_left_alone():
         ("a.txt", "b\n" + '{"name": "a"}\n' * 3, "lines that look like JSON", 1),
         ("a.txt", "Tom &amp; Jerry\n" * 3 + "Bill &amp; Ben\n", "HTML entities", 1),
         ("a.txt", "It was a dark and stormy night.\n\nThe rain fell, all day.\n", "running text", 1),
+        (
+            "a.txt",
+            "All:\nSpeak, speak.\n\nFirst:\nYou are all resolved rather to die than famish?\n",
+            "running text",
+            1,
+        ),
+        (
+            "a.txt",
+            "It was the best of times, it was\nthe worst of times, it was the age\nof wisdom.",
+            "running",
+            1,
+        ),
+        ("a.txt", "他走到门口，看见外面下着雨。\n\n她没有说话，只是看着窗外。\n", "running text", 1),
         ("a.txt", "a long line of many words" * 20 + "\nanna\n", "running text", 1),
         ("a.csv", 'name\nb\n"c\nd"\n', "line breaks inside a document", 3),
         ("a.jsonl", '{"n": "b"}\n\n{"n": "c\\u200bd"}\n', "invisible characters", 3),
@@ -135,6 +148,19 @@ def test_oddities_of_a_whole_file(tmp_path, name, text, said, line):
     (finding,) = check(tmp_path, text, name).findings
     assert said in finding.what
     assert finding.line == line
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Anna Maria Weiss\n\nBob de Vries\n\nCarl von Moor\n\n",
+        "to be or not to be\nthe quick brown fox jumps\nall is well that ends well\n",
+        "Alice in Wonderland\nThe Wonderful Wizard of Oz\nOf Mice and Men\nGone with the Wind Again\n",
+        "张伟\n王芳\n李娜\n",
+    ],
+)
+def test_a_list_is_no_running_text(tmp_path, text):
+    assert check(tmp_path, text).findings == []
 
 
 def test_a_repaired_oddity_is_gone(tmp_path):

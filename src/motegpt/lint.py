@@ -32,8 +32,11 @@ NAMED = 3  # characters that a finding names
 SAMPLE = 1000  # texts that a format is guessed from
 LONG_LINE = 256  # characters: longer than the blocks of small models
 # Running text: so many words per line, and so large a part of the lines blank, or of the characters in long
-# lines.
-PROSE_WORDS, PARAGRAPHS, IN_LONG_LINES = 5, 0.05, 0.5
+# lines, or of the lines in the middle of a sentence, but not all.
+PROSE_WORDS, PARAGRAPHS, IN_LONG_LINES, WRAPPED = 5, 0.05, 0.5, (0.3, 0.95)
+# Dialogues and verse have shorter lines, and more blank ones, but not one between any two.
+SHORT_WORDS, SHORT_PARAGRAPHS = 3, (0.1, 0.4)
+WORD = re.compile(r"[\u2e80-\uffef]{1,2}|[^\s\u2e80-\uffef]+")  # Chinese and Japanese have no spaces
 
 
 @dataclass(frozen=True)
@@ -260,13 +263,16 @@ class Lint:
 
     @property
     def is_running_text(self) -> bool:
-        """Whether it is a text and no list: most of it in long lines, or blank lines between paragraphs."""
+        """Whether it is a text and no list, by long or wrapped lines or blank lines between paragraphs."""
         if not self._is_text or not self._sample:
             return False
-        words = fmean(len(text.split()) for _, text in self._sample)
+        words = fmean(len(WORD.findall(text)) for _, text in self._sample)
         blank = 1 - self._filled / self._texts
         long = self._in_long_lines / self._characters
-        return words >= PROSE_WORDS and (blank >= PARAGRAPHS or long >= IN_LONG_LINES)
+        wrapped = fmean(text[0].islower() for _, text in self._sample)
+        if words >= PROSE_WORDS:
+            return blank >= PARAGRAPHS or long >= IN_LONG_LINES or WRAPPED[0] <= wrapped <= WRAPPED[1]
+        return words >= SHORT_WORDS and SHORT_PARAGRAPHS[0] <= blank <= SHORT_PARAGRAPHS[1]
 
     def _other_formats(self) -> Iterator[Finding]:
         """What lines of text may be instead."""
