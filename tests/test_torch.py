@@ -26,7 +26,7 @@ GRADIENT_HALF = {"bfloat16": 0.1, "float16": 0.02}
 
 
 def adam():
-    from motegpt.engines.torch import adam
+    from motegpt.engines.torch import optimizers as adam
 
     return adam
 

@@ -1,7 +1,7 @@
 // The core itself: steps, one after the other, shared out among threads.
 #pragma once
 
-#include "adam.hpp"
+#include "optimizer.hpp"
 #include "division.hpp"
 #include "model.hpp"
 #include "node_clip.hpp"

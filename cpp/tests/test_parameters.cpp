@@ -1,7 +1,7 @@
 // What reads and writes the parameters, in the layout the core keeps them in, against its naive twin: the
 // layout itself, linear layers, embedding, Adam. Compiled once per level.
 #include "buffers.hpp"
-#include "motegpt/adam.hpp"
+#include "motegpt/optimizer.hpp"
 #include "motegpt/embedding.hpp"
 #include "motegpt/linear.hpp"
 

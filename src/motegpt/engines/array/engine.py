@@ -9,10 +9,10 @@ import numpy as np
 
 from motegpt.engines.array import model as network
 from motegpt.engines.array import ops
-from motegpt.engines.array.adam import adam_step, clip_gradient
 from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.node_clip import Backward, NodeClip
 from motegpt.engines.array.ops import Array
+from motegpt.engines.array.optimizers import adam_step, clip_gradient
 from motegpt.engines.base import Engine, OptimizerState
 from motegpt.parameters import check_shape, matrices_of, parameter_count, same_names
 from motegpt.schedule import adam_rates

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from motegpt.engines.base import Decoder, Engine, OptimizerState, check_sources
-from motegpt.engines.scalar.adam import adam_step, clip_gradient
 from motegpt.engines.scalar.graph import Node, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Matrix, empty_cache, loss_of, position
 from motegpt.engines.scalar.node_clip import NodeClip
+from motegpt.engines.scalar.optimizers import adam_step, clip_gradient
 from motegpt.parameters import parameter_table, same_names
 from motegpt.schedule import adam_rates
 

@@ -14,7 +14,6 @@ from torch.nn.parallel import DistributedDataParallel
 from motegpt import ranks
 from motegpt.engines.base import Engine, OptimizerState
 from motegpt.engines.torch import distributed
-from motegpt.engines.torch.adam import Adam, LossScale, clip_gradient
 from motegpt.engines.torch.batches import Part, check_division, made_ahead, part_of, parts_of
 from motegpt.engines.torch.decoder import TorchDecoder
 from motegpt.engines.torch.device import (
@@ -29,6 +28,7 @@ from motegpt.engines.torch.device import (
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Fused, Operations
+from motegpt.engines.torch.optimizers import Adam, LossScale, clip_gradient
 from motegpt.errors import RankLost, SettingError
 from motegpt.parameters import check_shape, parameter_table, same_names
 

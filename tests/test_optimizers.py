@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from motegpt.config import TrainConfig, section_values
-from motegpt.engines.array.adam import adam_step, clip_gradient
-from motegpt.engines.scalar import adam as scalar_adam
+from motegpt.engines.array.optimizers import adam_step, clip_gradient
+from motegpt.engines.scalar import optimizers as scalar_adam
 from motegpt.engines.scalar.graph import Node
 from motegpt.presets import settings_of
 from motegpt.schedule import adam_rates, adam_rates_of_chunk, learning_rate
