@@ -1,8 +1,10 @@
-// Adam (Kingma and Ba, 2015) over all parameters in one pass, which also writes Wᵀ.
+// One step of an optimizer over all parameters in one pass, which also writes Wᵀ. The optimizer itself is a rule
+// for one vector of parameters, as in adam.hpp and sgd.hpp.
 #pragma once
 
-#include "math.hpp"
+#include "adam.hpp"
 #include "parameters.hpp"
+#include "sgd.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -19,7 +21,8 @@ struct Gradients {
   }
 };
 
-/// What happens to a gradient before Adam sees it: first each number to ± bound, then the whole by a factor.
+/// What happens to a gradient before the optimizer sees it: first each number to ± bound, then the whole by a
+/// factor.
 template <class Real>
 struct GradientClip {
   Real bound, factor;
@@ -33,32 +36,19 @@ struct GradientClip {
 
 namespace detail {
 
-/// The rates of a step, in vectors.
-template <class Real>
-struct VectorRates {
-  Vector<Real> keep_m, take_m, keep_v, take_v, shrink;
-  QuotientByRoot<Real> step;
-
-  explicit VectorRates(const AdamRates& rates)
-      : keep_m(broadcast(Real(rates.keep_m))),
-        take_m(broadcast(Real(rates.take_m))),
-        keep_v(broadcast(Real(rates.keep_v))),
-        take_v(broadcast(Real(rates.take_v))),
-        shrink(broadcast(Real(rates.shrink))),
-        step(rates.rate, __builtin_sqrt(rates.square), rates.eps) {}
-};
-
-/// Updates the numbers first … last - 1 of w, m and v, whole vectors; gradient(i) is that of the vector at i.
-template <class Real, bool Decay, class F>
-MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, VectorRates<Real> rates,
+/// Updates the numbers first … last - 1 of w and the slots, whole vectors; gradient(i) is that of the vector at i.
+template <class Real, bool Decay, class Rule, class F>
+MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, Rule rule, Vector<Real> decay,
                            F gradient) {
   for (Index i = first; i < last; i += lanes<Real>) {
     const Vector<Real> g = gradient(i), before = load(all.w + i);
-    const Vector<Real> m = load(all.m + i) * rates.keep_m + g * rates.take_m;
-    const Vector<Real> v = load(all.v + i) * rates.keep_v + (g * rates.take_v) * g;
-    store(all.m + i, m);
-    store(all.v + i, v);
-    store(all.w + i, (Decay ? before * rates.shrink : before) - rates.step(m, v));
+    Vector<Real> slot[Rule::slots];
+    MOTEGPT_UNROLL
+    for (int s = 0; s < Rule::slots; ++s) slot[s] = load(all.slots[s] + i);
+    const Vector<Real> change = rule(g, slot);
+    MOTEGPT_UNROLL
+    for (int s = 0; s < Rule::slots; ++s) store(all.slots[s] + i, slot[s]);
+    store(all.w + i, (Decay ? before * decay : before) - change);
   }
 }
 
@@ -135,23 +125,21 @@ MOTEGPT_INLINE void for_strips(const Layout<Real>& layout, Index first, Index la
   }
 }
 
-/// One step of Adam:
-///
-///   m <- keep_m · m + take_m · g,   v <- keep_v · v + take_v · g²,
-///   w <- shrink · w - rate · m / (√(square · v) + eps)
-template <class Real>
-class Adam {
+/// One step of the optimizer with this rule: w <- decay · w - rule(g, slots).
+template <class Real, class Rule>
+class Update {
  public:
-  Adam(const Parameters<Real>& parameters, const Gradients<Real>& gradients, const GradientClip<Real>& clip,
-       const AdamRates& rates)
+  Update(const Parameters<Real>& parameters, const Gradients<Real>& gradients, const GradientClip<Real>& clip,
+         const typename Rule::Scalars& scalars)
       : parameters_(parameters),
         gradients_(gradients),
         clip_(clip),
-        rates_(rates),
-        plain_(gradients.count == 1 && clip.changes_nothing() && rates.shrink == 1) {}
+        rule_(scalars),
+        decay_(broadcast(Real(scalars.decay))),
+        plain_(gradients.count == 1 && clip.changes_nothing() && scalars.decay == 1) {}
 
   /// The strips first … last - 1 of all matrices.
-  void update(const Layout<Real>& layout, Index first, Index last) const {
+  void operator()(const Layout<Real>& layout, Index first, Index last) const {
     for_strips(layout, first, last, [this](const auto&... strip) { update_strip(strip...); });
   }
 
@@ -159,10 +147,10 @@ class Adam {
   void update_strip(const Matrix& matrix, Index o, Index c, Index begin, Index height, Index width) const {
     const Index end = begin + height * width;
     if (plain_) {
-      detail::update<Real, false>(begin, end, parameters_, rates_,
+      detail::update<Real, false>(begin, end, parameters_, rule_, decay_,
                                   [only = gradients_.parts[0]](Index i) { return load(only + i); });
     } else {
-      detail::update<Real, true>(begin, end, parameters_, rates_,
+      detail::update<Real, true>(begin, end, parameters_, rule_, decay_,
                                  [clip = clip_, all = gradients_](Index i) { return clip(all(i)); });
     }
     if (matrix.turned >= 0) detail::turn_strip(parameters_, matrix, o, c, height, width);
@@ -171,9 +159,20 @@ class Adam {
   const Parameters<Real>& parameters_;
   Gradients<Real> gradients_;
   GradientClip<Real> clip_;
-  detail::VectorRates<Real> rates_;
+  Rule rule_;
+  Vector<Real> decay_;
   bool plain_;  // one gradient, no clip, no decay
 };
+
+/// Call f.operator()<Rule>() with the rule of an optimizer.
+template <class Real, class F>
+auto with_rule(Optimizer optimizer, F f) {
+  switch (optimizer) {
+    case Optimizer::adam: return f.template operator()<Adam<Real>>();
+    case Optimizer::sgd: return f.template operator()<SGD<Real>>();
+  }
+  __builtin_unreachable();
+}
 
 /// Σ g² over the strips first … last - 1, after the clip of each number.
 template <class Real>

@@ -1,14 +1,19 @@
-"""Adam over a list of nodes, and the clips that come before it. Standard library only."""
+"""One step of each optimizer over a list of nodes, and the clips that come before it.
+
+Standard library only.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from motegpt.config import TrainConfig
     from motegpt.engines.scalar.graph import Node
-    from motegpt.schedule import AdamRates
+    from motegpt.optim.adam import AdamScalars
+    from motegpt.optim.sgd import SGDScalars
 
 
 def clip_gradient(nodes: list[Node], train: TrainConfig) -> None:
@@ -23,12 +28,25 @@ def clip_gradient(nodes: list[Node], train: TrainConfig) -> None:
                 node.grad *= train.clip_norm / norm
 
 
-def adam_step(nodes: list[Node], m: list[float], v: list[float], rates: AdamRates) -> None:
-    """One update in place; AdamRates has the equations. Leaves every gradient at zero."""
-    keep_m, take_m, keep_v, take_v, shrink, rate, square, eps = rates
+def adam_step(nodes: list[Node], m: list[float], v: list[float], scalars: AdamScalars) -> None:
+    """One update in place; AdamScalars has the equations. Leaves every gradient at zero."""
+    beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, v_scale, eps = scalars
     for i, node in enumerate(nodes):
         grad = node.grad
-        m[i] = mean = keep_m * m[i] + take_m * grad
-        v[i] = mean_square = keep_v * v[i] + take_v * grad * grad
-        node.data = shrink * node.data - rate * mean / (math.sqrt(square * mean_square) + eps)
+        m[i] = beta1 * m[i] + one_minus_beta1 * grad
+        v[i] = beta2 * v[i] + one_minus_beta2 * grad * grad
+        node.data = decay * node.data - step_size * m[i] / (math.sqrt(v_scale * v[i]) + eps)
         node.grad = 0.0
+
+
+def sgd_step(nodes: list[Node], velocity: list[float], scalars: SGDScalars) -> None:
+    """One update in place; SGDScalars has the equations. Leaves every gradient at zero."""
+    momentum, decay, lr = scalars
+    for i, node in enumerate(nodes):
+        velocity[i] = momentum * velocity[i] + node.grad
+        node.data = decay * node.data - lr * velocity[i]
+        node.grad = 0.0
+
+
+# step(nodes, *slots, scalars)
+STEPS: dict[str, Callable[..., None]] = {"adam": adam_step, "sgd": sgd_step}
