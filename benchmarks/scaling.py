@@ -143,7 +143,7 @@ def config_facts(name: str, vocabulary: int) -> Iterator[tuple[str, str]]:
     half = Execution("torch", accumulate=40 if name == "gpt2-small" else 1, half=True)
     eight, shards = Execution("torch", ranks=8), Execution("torch", ranks=8, shard=True)
     yield "parameters", f"{parameter_count(model):,}"
-    yield "parameters, gradients and moments, MB", f"{(state.total - state.activations) / 1e6:,.0f}"
+    yield "parameters, gradients and optimizer, MB", f"{(state.total - state.activations) / 1e6:,.0f}"
     yield "the same on each of 8 ranks, sharded, MB", f"{_state(memory(model, train, shards, T)):,.0f}"
     yield "activations of a step, MB", f"{held(Execution('torch')):,.0f}"
     yield "with `checkpoint_activations`", f"{held(Execution('torch'), checkpoint_activations=True):,.0f}"

@@ -23,7 +23,6 @@ using namespace nb::literals;
 namespace {
 
 using namespace motegpt::bindings;
-using motegpt::AdamRates;
 using motegpt::Batches;
 using motegpt::Clips;
 using motegpt::Core;
@@ -111,7 +110,8 @@ class Model {
  public:
   Model(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied, bool embedding_norm,
         const std::string& activation, double norm_eps, const std::string& dtype,
-        std::optional<std::string> level, int threads, bool checkpoint_activations)
+        const std::string& optimizer, std::optional<std::string> level, int threads,
+        bool checkpoint_activations)
       : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm,
                              activation, norm_eps)) {
     if (threads < 0 || threads > 256)
@@ -120,9 +120,9 @@ class Model {
     level_ = chosen.name;
     const motegpt::Execution execution{threads, checkpoint_activations};
     if (dtype == "float32") {
-      core_ = std::unique_ptr<Core<float>>(chosen.make_float(shape_, execution));
+      core_ = std::unique_ptr<Core<float>>(chosen.make_float(shape_, optimizer_of(optimizer), execution));
     } else if (dtype == "float64") {
-      core_ = std::unique_ptr<Core<double>>(chosen.make_double(shape_, execution));
+      core_ = std::unique_ptr<Core<double>>(chosen.make_double(shape_, optimizer_of(optimizer), execution));
     } else {
       throw nb::value_error(("Model: expected dtype float32 or float64, got " + dtype).c_str());
     }
@@ -130,42 +130,39 @@ class Model {
 
   std::string level() const { return level_; }
 
-  void load(const AnyArray& parameters, const AnyArray& m, const AnyArray& v) {
+  void load(const AnyArray& parameters, const AnyArray& slots) {
     with_core("load", [&]<class Real>(Core<Real>& core) {
-      const std::vector<int64_t> size{shape_.parameters()};
-      const Real* p = checked<Real>(parameters, "load: parameters", size);
-      core.load(p, checked<Real>(m, "load: m", size), checked<Real>(v, "load: v", size));
+      const int64_t size = shape_.parameters();
+      const Real* p = checked<Real>(parameters, "load: parameters", {size});
+      core.load(p, checked<Real>(slots, "load: slots", {core.slot_count(), size}));
     });
   }
 
   nb::tuple store() {
     nb::tuple result;
     with_core("store", [&]<class Real>(Core<Real>& core) {
-      const size_t size = size_t(shape_.parameters());
-      std::vector<Real> p(size), m(size), v(size);
-      core.store(p.data(), m.data(), v.data());
-      result = nb::make_tuple(to_numpy(std::move(p), {size}), to_numpy(std::move(m), {size}),
-                              to_numpy(std::move(v), {size}));
+      const size_t size = size_t(shape_.parameters()), count = size_t(core.slot_count());
+      std::vector<Real> p(size), slots(count * size);
+      core.store(p.data(), slots.data());
+      result = nb::make_tuple(to_numpy(std::move(p), {size}), to_numpy(std::move(slots), {count, size}));
     });
     return result;
   }
 
   nb::object train(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
-                   const AnyArray& weights, const AnyArray& rates, std::optional<double> clip_node,
+                   const AnyArray& weights, const AnyArray& scalars, std::optional<double> clip_node,
                    std::optional<double> clip_value, std::optional<double> clip_norm) {
     auto counts = copied<double>(weights, "train: weights", {-1, -1});
     const int64_t count = int64_t(weights.shape(0));
     const Steps steps(shape_, tokens, starts, lengths, std::move(counts), {count, int64_t(weights.shape(1))},
                       "train");
-    const auto numbers = copied<double>(rates, "train: rates", {count, 8});
-    static_assert(sizeof(AdamRates) == 8 * sizeof(double));
     const Clips clips{bound_of(clip_node, "train: clip_node"), bound_of(clip_value, "train: clip_value"),
                       bound_of(clip_norm, "train: clip_norm")};
     std::vector<double> losses(size_t(count), 0.0);
     with_core("train", [&]<class Real>(Core<Real>& core) {
+      const auto numbers = copied<double>(scalars, "train: scalars", {count, core.scalar_count()});
       nb::gil_scoped_release unlocked;
-      if (count)
-        core.train(steps.batches(), reinterpret_cast<const AdamRates*>(numbers.data()), clips, losses.data());
+      if (count) core.train(steps.batches(), numbers.data(), clips, losses.data());
     });
     return to_numpy(std::move(losses), {size_t(count)});
   }
@@ -248,21 +245,21 @@ NB_MODULE(_core, module) {
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
   module.def("compiler", &compiler, "What compiled the core.");
   bind_decoder(module);
-  nb::class_<Model>(module, "Model", "Parameters, Adam's moments, and the buffers to train them.")
+  nb::class_<Model>(module, "Model", "Parameters, slots of their optimizer, and the buffers to train them.")
       .def(nb::init<int, int, int, int, int, bool, bool, const std::string&, double, const std::string&,
-                    std::optional<std::string>, int, bool>(),
+                    const std::string&, std::optional<std::string>, int, bool>(),
            nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a, "n_embd"_a, "n_head"_a, "tied"_a,
-           "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a, "level"_a = nb::none(),
-           "threads"_a = 0, "checkpoint_activations"_a = false)
+           "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a, "optimizer"_a = "adam",
+           "level"_a = nb::none(), "threads"_a = 0, "checkpoint_activations"_a = false)
       .def_prop_ro("level", &Model::level)
-      .def("load", &Model::load, "parameters"_a.noconvert(), "m"_a.noconvert(), "v"_a.noconvert(),
-           "Take over flat parameters and moments.")
-      .def("store", &Model::store, "Copies of the flat parameters, m and v.")
+      .def("load", &Model::load, "parameters"_a.noconvert(), "slots"_a.noconvert(),
+           "Load flat parameters (P) and slots (n, P).")
+      .def("store", &Model::store, "Copies of the flat parameters (P) and slots (n, P).")
       .def("train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
-           "weights"_a.noconvert(), "rates"_a.noconvert(), "clip_node"_a = nb::none(),
+           "weights"_a.noconvert(), "scalars"_a.noconvert(), "clip_node"_a = nb::none(),
            "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(),
            "Train on sequences of `lengths` tokens from `starts`; starts, lengths and weights (count, B), "
-           "rates (count, 8) in the order of AdamRates -> losses (count).")
+           "scalars (count, n) as Optimizer.chunk gives them -> losses (count).")
       .def("gradients", &Model::gradients, "tokens"_a.noconvert(), "starts"_a.noconvert(),
            "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(),
            "Loss and flat gradient of one batch; starts, lengths and weights (B).")

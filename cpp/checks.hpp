@@ -107,6 +107,13 @@ inline Activation activation_of(const std::string& name) {
   throw nb::value_error(("Model: expected activation relu or squared_relu, got " + name).c_str());
 }
 
+/// The optimizer of that name; raises if there is none.
+inline Optimizer optimizer_of(const std::string& name) {
+  if (name == "adam") return Optimizer::adam;
+  if (name == "sgd") return Optimizer::sgd;
+  throw nb::value_error(("Model: expected optimizer adam or sgd, got " + name).c_str());
+}
+
 /// The shape of a model; raises where there is no such model.
 inline Shape checked_shape(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
                            bool embedding_norm, const std::string& activation, double norm_eps) {

@@ -8,8 +8,8 @@
 namespace motegpt {
 
 #define MOTEGPT_DECLARE(level)                                                     \
-  Core<float>* make_float_##level(const Shape&, const Execution&);                 \
-  Core<double>* make_double_##level(const Shape&, const Execution&);               \
+  Core<float>* make_float_##level(const Shape&, Optimizer, const Execution&);      \
+  Core<double>* make_double_##level(const Shape&, Optimizer, const Execution&);    \
   Decoder<float>* make_float_decoder_##level(const Shape&, const float*, int64_t); \
   Decoder<double>* make_double_decoder_##level(const Shape&, const double*, int64_t);
 

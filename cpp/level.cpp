@@ -8,12 +8,14 @@ namespace motegpt {
 #define MOTEGPT_JOIN(a, b) a##_##b
 #define MOTEGPT_NAME(a, b) MOTEGPT_JOIN(a, b)
 
-Core<float>* MOTEGPT_NAME(make_float, MOTEGPT_LEVEL)(const Shape& shape, const Execution& execution) {
-  return new MOTEGPT_LEVEL::Trainer<float>(shape, execution);
+Core<float>* MOTEGPT_NAME(make_float, MOTEGPT_LEVEL)(const Shape& shape, Optimizer optimizer,
+                                                     const Execution& execution) {
+  return new MOTEGPT_LEVEL::Trainer<float>(shape, optimizer, execution);
 }
 
-Core<double>* MOTEGPT_NAME(make_double, MOTEGPT_LEVEL)(const Shape& shape, const Execution& execution) {
-  return new MOTEGPT_LEVEL::Trainer<double>(shape, execution);
+Core<double>* MOTEGPT_NAME(make_double, MOTEGPT_LEVEL)(const Shape& shape, Optimizer optimizer,
+                                                       const Execution& execution) {
+  return new MOTEGPT_LEVEL::Trainer<double>(shape, optimizer, execution);
 }
 
 Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& shape, const float* w,

@@ -42,8 +42,8 @@ def test_save_and_load_round_trip(tmp_path):
     model.save(tmp_path / "run")
     loaded = GPT.load(tmp_path / "run")
     assert loaded.config == model.config
-    for name, array in model.engine.export()[0].items():
-        np.testing.assert_array_equal(loaded.engine.export()[0][name], array)
+    for name, array in model.engine.export().parameters.items():
+        np.testing.assert_array_equal(loaded.engine.export().parameters[name], array)
     assert loaded.generate(5, seed=1) == model.generate(5, seed=1)
     loaded.save(tmp_path / "copy")
     assert GPT.load(tmp_path / "copy", engine="scalar").generate(5, seed=1) == model.generate(5, seed=1)
@@ -72,10 +72,13 @@ def foreign(path):
 DAMAGE = {
     "no config": (lambda run: (run / "config.json").unlink(), "is not a run folder"),
     "no model": (lambda run: (run / "model.safetensors").unlink(), "before its first checkpoint"),
-    "another version": (lambda run: edit_json(run / "config.json", format=9), "expected run format 2, got 9"),
+    "another version": (
+        lambda run: edit_json(run / "config.json", format=9),
+        "expected run format 2 or 3, got 9",
+    ),
     "not json": (lambda run: (run / "config.json").write_text("{"), "expected JSON"),
     "deep json": (lambda run: (run / "config.json").write_text("[" * 10**6), "expected JSON"),
-    "a list": (lambda run: (run / "config.json").write_text("[]"), "expected run format 2"),
+    "a list": (lambda run: (run / "config.json").write_text("[]"), "expected run format 2 or 3"),
     "unknown key": (lambda run: edit_json(run / "config.json", extra=1), "unknown setting 'extra'"),
     "no key": (
         lambda run: edit_json(run / "config.json", model={}),
@@ -88,7 +91,7 @@ DAMAGE = {
     "no characters": (lambda run: edit_json(run / "tokenizer.json", characters=None), "expected characters"),
     "truncated": (lambda run: cut(run / "model.safetensors"), "not a whole safetensors file"),
     "one bit": (lambda run: flip(run / "model.safetensors"), "do not match its digest"),
-    "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 2, got None"),
+    "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 2 or 3, got None"),
     "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
     "absurd header": (
         lambda run: (run / "model.safetensors").write_bytes(b"\xff" * 64),
@@ -159,7 +162,7 @@ def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch):
     monkeypatch.setattr(os, "fsync", no_space)
     model = GPT.load(run)
     with pytest.raises(MotegptError, match=r"model.safetensors: cannot be written .No space"):
-        RunFolder(run).save_parameters(model.engine.export()[0], model.tokenizer)
+        RunFolder(run).save_parameters(model.engine.export().parameters, model.tokenizer)
     assert (run / "model.safetensors").read_bytes() == before
 
 
@@ -185,7 +188,8 @@ def test_a_failure_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(run, 
     folder = RunFolder(run)
     config, tokenizer = folder.config(), folder.tokenizer()
     old = folder.trainer_state(config, tokenizer)
-    new = replace(old, done=old.done - 1, parameters={k: v + 1 for k, v in old.parameters.items()})
+    moved = {k: v + 1 for k, v in old.snapshot.parameters.items()}
+    new = replace(old, done=old.done - 1, snapshot=replace(old.snapshot, parameters=moved))
     outcomes = []
     for survivors in range(10):
         calls = iter(range(survivors))
@@ -203,7 +207,7 @@ def test_a_failure_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(run, 
         monkeypatch.undo()
         left = folder.trainer_state(config, tokenizer)
         expected = {old.done: old, new.done: new}[left.done]
-        np.testing.assert_array_equal(left.parameters["wte"], expected.parameters["wte"])
+        np.testing.assert_array_equal(left.snapshot.parameters["wte"], expected.snapshot.parameters["wte"])
         assert np.isfinite(folder.parameters(config, tokenizer)["wte"]).all()
         outcomes.append(left.done)
         folder.save(old, tokenizer)

@@ -12,7 +12,8 @@ from motegpt.engines.array import ops
 from motegpt.engines.scalar.graph import Node
 from motegpt.engines.scalar.model import activate
 from motegpt.ngrams import baselines
-from motegpt.schedule import adam_rates, learning_rate
+from motegpt.optim import OPTIMIZERS
+from motegpt.schedule import learning_rate
 from motegpt.tokenizer import Tokenizer
 from tests.conftest import small_engine, small_settings
 
@@ -58,7 +59,7 @@ BRANCHES = {
         settings("model", activation=THIRD), settings("settings"), Execution("torch"), 4
     ),
     "schedule": lambda: learning_rate(settings("settings", schedule=THIRD), 0),
-    "adam": lambda: adam_rates(settings("settings", adam=THIRD), 0),
+    "adam": lambda: OPTIMIZERS["adam"].scalars(settings("settings", adam=THIRD), 0),
     "loss_mean": lambda: Batch.of([[0, 1]], THIRD),
     "loss_mean, native": native_weights,
     "loss_mean, baselines": lambda: baselines([[0, 1]], [[0, 1]], 2, THIRD),

@@ -7,11 +7,12 @@ import pytest
 from motegpt.config import SECTIONS, ModelConfig, TrainConfig, section_of, section_values
 from motegpt.engines.array.ops import ACTIVATIONS
 from motegpt.errors import SettingError
+from motegpt.optim import OPTIMIZERS
 from motegpt.parameters import parameter_count
 from motegpt.presets import PRESETS, settings_of
 from motegpt.rng import GENERATORS
 from motegpt.settings import kinds
-from motegpt.state import FORMAT, RunConfig
+from motegpt.state import FORMATS, RunConfig
 from motegpt.tokenizer import FRAMINGS, TOKENIZERS
 
 
@@ -63,7 +64,9 @@ def test_lists_that_stand_twice_agree():
     assert kinds(SECTIONS["data"])["framing"].choices == FRAMINGS
     assert kinds(SECTIONS["data"])["tokenizer"].choices == TOKENIZERS
     assert kinds(ModelConfig)["activation"].choices == tuple(ACTIVATIONS)
-    assert kinds(RunConfig)["format"].choices == (FORMAT,)
+    assert kinds(RunConfig)["format"].choices == FORMATS
+    assert kinds(TrainConfig)["optimizer"].choices == tuple(OPTIMIZERS)
+    assert {owner for kind in kinds(TrainConfig).values() for owner in kind.optimizers} == set(OPTIMIZERS)
 
 
 def test_lr_min_is_below_the_peak():

@@ -88,7 +88,7 @@ def test_the_core_draws_the_texts_and_states_of_the_reference(dtype, given):
     assert drawn == by_token(engine, request)
     if dtype == "float64":
         array = ArrayEngine(engine.model, engine.settings)
-        array.load(engine.export()[0])
+        array.load(engine.export().parameters)
         assert drawn == by_token(array, request)
 
 

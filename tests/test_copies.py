@@ -28,8 +28,8 @@ def check_same(other, model):
     assert other.records == model.records
     assert other.generate(5, seed=1) == model.generate(5, seed=1)
     assert other.score(WORDS) == model.score(WORDS)
-    for name, array in model.engine.export()[0].items():
-        np.testing.assert_array_equal(other.engine.export()[0][name], array)
+    for name, array in model.engine.export().parameters.items():
+        np.testing.assert_array_equal(other.engine.export().parameters[name], array)
 
 
 @pytest.mark.parametrize("copied", [
@@ -43,7 +43,7 @@ def test_a_copy_is_the_model(model, copied):
 
 def test_a_copy_goes_its_own_way(model):
     other = copy.deepcopy(model)
-    other.engine.load({name: array * 0 for name, array in other.engine.export()[0].items()})
+    other.engine.load({name: array * 0 for name, array in other.engine.export().parameters.items()})
     assert other.generate(9, seed=1) != model.generate(9, seed=1)
 
 

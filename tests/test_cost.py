@@ -60,7 +60,7 @@ class Counted(np.ndarray):
 def test_operations_are_those_of_the_products_that_the_array_engine_does(changes):
     """Forward, by counting. The array engine does attention in full, the formula counts the causal half."""
     model, train = small(**changes)
-    w = {name: x.view(Counted) for name, x in fresh_engine("array", model, train).export()[0].items()}
+    w = {name: x.view(Counted) for name, x in fresh_engine("array", model, train).export().parameters.items()}
     Counted.operations = 0
     forward(w, np.zeros((2, T), np.intp), model)
     full = operations_per_token(model, 2 * T) / 3
@@ -77,7 +77,7 @@ def test_operations_with_a_checkpoint_are_a_forward_of_the_layers_more():
 def array_tape_bytes(model, train):
     """What the array engine really keeps of two full sequences, its logits included."""
     engine = fresh_engine("array", model, train)
-    logits, tape = forward(engine.export()[0], np.zeros((2, T), np.intp), model)
+    logits, tape = forward(engine.export().parameters, np.zeros((2, T), np.intp), model)
     found = {}
 
     def note(x):
@@ -180,7 +180,7 @@ def test_the_native_group_is_the_one_of_the_core():
 
 def test_the_decoder_caches_what_is_computed():
     model, train = small(n_layer=2)
-    decoder = ArrayDecoder(fresh_engine("array", model, train).export()[0], model, 1)
+    decoder = ArrayDecoder(fresh_engine("array", model, train).export().parameters, model, 1)
     arrays = [x for x in vars(decoder).values() if isinstance(x, np.ndarray) and x.ndim > 2]
     lists = [y for x in vars(decoder).values() if isinstance(x, list) for y in x if isinstance(y, np.ndarray)]
     assert sum(x.nbytes for x in arrays + lists) == cache_bytes(model, "float64")
@@ -226,9 +226,9 @@ def test_shards_are_parts_of_what_a_replica_holds():
         memory(model, train, Execution("torch", ranks=ranks, shard=shard), T)
         for ranks, shard in ((1, False), (8, False), (8, True))
     )
-    assert one.moments == replica.moments == 2 * one.parameters
+    assert one.optimizer == replica.optimizer == 2 * one.parameters
     assert replica.gradients == 2 * one.gradients
-    assert shard.moments == one.moments // 8
+    assert shard.optimizer == one.optimizer // 8
     assert one.parameters / 8 < shard.parameters < one.parameters / 2
 
 

@@ -17,7 +17,7 @@ from tests.conftest import ENGINES_HERE, random_sequences, small_settings
 def fresh(preset="microgpt", **changes):
     """A model with random weights: its shape and its parameters."""
     model, train = model_and_training(small_settings(preset, n_layer=2, **changes), 6)
-    return model, fresh_engine("array", model, train).export()[0]
+    return model, fresh_engine("array", model, train).export().parameters
 
 
 def weights_of_the_scalar_graph(model, parameters, ids):
@@ -79,9 +79,9 @@ def test_the_residual_stream_ends_in_the_logits():
 
 def test_any_engines_parameters_can_be_inspected():
     model, train = model_and_training(small_settings(), 6)
-    expected = attention(fresh_engine("array", model, train).export()[0], model, [5, 1, 2])
+    expected = attention(fresh_engine("array", model, train).export().parameters, model, [5, 1, 2])
     for name in ENGINES_HERE:
-        parameters = fresh_engine(name, model, train).export()[0]
+        parameters = fresh_engine(name, model, train).export().parameters
         np.testing.assert_allclose(attention(parameters, model, [5, 1, 2]), expected, atol=1e-14)
 
 

@@ -44,7 +44,7 @@ def native(settings, level=None, **changes):
 
     like = small_engine("array", settings)
     engine = NativeEngine(like.model, like.settings.replace(**changes), level=level)
-    engine.load(*like.export())
+    engine.load(like.export())
     return engine
 
 
@@ -82,7 +82,7 @@ def small_like(engine):
     from motegpt.engines.array.engine import ArrayEngine
 
     array = ArrayEngine(engine.model, engine.settings)
-    array.load(engine.export()[0])
+    array.load(engine.export().parameters)
     return array
 
 
@@ -112,7 +112,7 @@ def test_the_same_thread_count_gives_the_same_bits(threads, shape):
     losses = once.train(plan, 0, 12)
     assert losses == again.train(plan, 0, 5) + again.train(plan, 5, 7)
     assert losses == pytest.approx(other.train(plan, 0, 12), abs=1e-3)
-    for one, two in zip(once.export()[0].values(), again.export()[0].values(), strict=True):
+    for one, two in zip(once.export().parameters.values(), again.export().parameters.values(), strict=True):
         np.testing.assert_array_equal(one, two)
 
 
@@ -164,7 +164,7 @@ def test_a_microgpt_training_adds_less_than_5_mb():
 @pytest.mark.slow
 @pytest.mark.skipif(not MEMORY_IS_OURS, reason="needs /proc, and memory that no sanitizer pads")
 def test_checkpointed_activations_grow_by_the_inputs_of_layers_alone():
-    """From 4 to 24 layers; parameters, moments and gradients grow either way and are taken off."""
+    """From 4 to 24 layers; parameters, slots and gradients grow either way and are taken off."""
     shape = "n_embd=32, n_head=2, block_size=256, batch_size=8, threads=1"
     (kept, recomputed) = measured(
         f"print(grown({shape}, n_layer=24) - grown({shape}, n_layer=4))"
@@ -243,6 +243,10 @@ def flat(**changes):
     return np.zeros(**{"shape": SIZE, "dtype": np.float64, **changes})
 
 
+def slots(**changes):
+    return flat(shape=(2, SIZE), **changes)
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -266,12 +270,12 @@ def test_no_such_model(core, change, said):
 @pytest.mark.parametrize(
     ("arrays", "error", "said"),
     [
-        ((flat(shape=3), flat(), flat()), ValueError, "parameters: expected shape"),
-        ((flat(), flat(shape=(SIZE, 1)), flat()), ValueError, "m: expected shape"),
-        ((flat(), flat(), flat(dtype=np.float32)), TypeError, "v: expected dtype float64"),
-        ((flat(shape=2 * SIZE)[::2], flat(), flat()), ValueError, "C-contiguous"),
-        ((None, flat(), flat()), TypeError, "incompatible"),
-        (([0.0] * SIZE, flat(), flat()), TypeError, "incompatible"),
+        ((flat(shape=3), slots()), ValueError, "parameters: expected shape"),
+        ((flat(), flat(shape=(1, SIZE))), ValueError, r"slots: expected shape \(2, "),
+        ((flat(), slots(dtype=np.float32)), TypeError, "slots: expected dtype float64"),
+        ((flat(shape=2 * SIZE)[::2], slots()), ValueError, "C-contiguous"),
+        ((None, slots()), TypeError, "incompatible"),
+        (([0.0] * SIZE, slots()), TypeError, "incompatible"),
     ],
     ids=range(6),
 )
@@ -280,13 +284,13 @@ def test_wrong_parameters_raise(core, arrays, error, said):
         core.Model(**SHAPE).load(*arrays)
 
 
-def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=((0.5, 0.5),), rates=1):
+def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=((0.5, 0.5),), scalars=1):
     return (
         tokens,
         np.array(starts, np.int64),
         np.array(lengths, np.int64),
         np.array(weights, np.float64),
-        np.ones((rates, 8)),
+        np.ones((scalars, 8)),
     )
 
 
@@ -302,7 +306,7 @@ def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=((0.5, 0.5
         ({"weights": ((0.5,),)}, ValueError, "starts: expected shape"),
         ({"weights": 0.5}, ValueError, "weights: expected shape"),
         ({"starts": ((),), "lengths": ((),), "weights": ((),)}, ValueError, "at least one sequence"),
-        ({"rates": 2}, ValueError, "rates"),
+        ({"scalars": 2}, ValueError, "scalars"),
         ({"tokens": np.array([0, 1, 2, 3, 5], np.int32)}, ValueError, "token ids in 0 … .* = 4, got 5"),
         ({"tokens": np.array([0, 1, 2, 3, -1], np.int32)}, ValueError, "token ids in 0 … .* = 4, got -1"),
         ({"tokens": np.array([0, 1, 2, 3, 2**32 - 1], np.uint32)}, ValueError, "token ids"),
@@ -326,7 +330,7 @@ def test_wrong_steps_raise_and_do_not_crash(core, change, error, said):
 def test_tokens_may_be_narrow(core, dtype):
     def trained(tokens):
         model = core.Model(**SHAPE)
-        model.load(np.linspace(-1, 1, SIZE), flat(), flat())
+        model.load(np.linspace(-1, 1, SIZE), slots())
         return model.train(*steps(tokens))
 
     assert trained(TOKENS.astype(dtype)) == trained(TOKENS)
@@ -391,10 +395,10 @@ def test_what_it_was_given_may_be_freed(core):
     for array in given:
         array[...] = 99
     del given, array
-    p, m, v = model.store()
+    parameters, slots = model.store()
     del model
     assert np.isfinite(losses).all()
-    assert np.isfinite([p.sum(), m.sum(), v.sum()]).all()
+    assert np.isfinite([parameters.sum(), slots.sum()]).all()
 
 
 def test_training_does_not_slow_down_on_vanished_gradients():
@@ -402,9 +406,8 @@ def test_training_does_not_slow_down_on_vanished_gradients():
     chosen = small_settings(dtype="float32", steps=10**6)
     engine = native(chosen)
     engine.train(DocumentPlan(random_sequences(1, 1, 2), 1, "documents"), 0, 6000)
-    _, state = engine.export()
-    for moments in (state.m, state.v):
-        tiny = [np.abs(a[a != 0]).min() for a in moments.values() if (a != 0).any()]
+    for slot in engine.export().slots.values():
+        tiny = [np.abs(a[a != 0]).min() for a in slot.values() if (a != 0).any()]
         assert min(tiny) >= np.finfo(np.float32).tiny
 
 

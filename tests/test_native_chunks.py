@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from motegpt.batches import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
+from motegpt.optim import OPTIMIZERS
 from tests.conftest import random_sequences, small_engine, small_settings
 from tests.test_native import level_names, native
 
@@ -75,6 +76,7 @@ def problems(draw, initial):
         "clip_value": draw(st.sampled_from([None, None, 0.02])),
         "clip_node": draw(st.sampled_from([None, None, 0.05])),
         "weight_decay": draw(st.sampled_from([0.0, 0.1])),
+        "optimizer": draw(st.sampled_from(list(OPTIMIZERS))),
         "checkpoint_activations": draw(st.booleans()),
         "steps": STEPS,
         "eps": 1e-3,  # large, lest a gradient that is nothing but rounding decide a step
@@ -103,16 +105,16 @@ def draw_tokens(engine, problem):
 def ruin_and_load(engine, problem):
     """Numbers that are not finite everywhere, then all as it was."""
     before = engine.export()
-    engine.load({name: np.full_like(w, np.nan) for name, w in before[0].items()})
+    engine.load({name: np.full_like(w, np.nan) for name, w in before.parameters.items()})
     engine.train(problem.plan, 0, 2)
-    engine.load(*before)
+    engine.load(before)
 
 
 BETWEEN = {
     "nothing": lambda engine, problem: None,
     "logits": lambda engine, problem: engine.logits(a_batch(problem)),
     "gradients": lambda engine, problem: engine.gradients(a_batch(problem)),
-    "export and load": lambda engine, problem: engine.load(*engine.export()),
+    "export and load": lambda engine, problem: engine.load(engine.export()),
     "draw": draw_tokens,
     "ruin and load": ruin_and_load,
 }
@@ -120,8 +122,8 @@ BETWEEN = {
 
 def outcome(engine, losses):
     """All that can be seen of a training, as bytes."""
-    w, state = engine.export()
-    parts = (w, state.m, state.v)
+    seen = engine.export()
+    parts = (seen.parameters, *seen.slots.values())
     return losses, {f"{i} {name}": a.tobytes() for i, part in enumerate(parts) for name, a in part.items()}
 
 
@@ -173,7 +175,7 @@ def nudged(w, seed):
 def losses_of_the_array_engine(problem, nudge=None):
     engine = small_engine("array", problem.chosen)
     if nudge is not None:
-        engine.load(nudged(engine.export()[0], nudge))
+        engine.load(nudged(engine.export().parameters, nudge))
     return np.array(engine.train(problem.plan, 0, STEPS))
 
 

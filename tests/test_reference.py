@@ -97,7 +97,7 @@ def test_oxidized_reproduces_20_samples_where_the_cache_is_dropped_as_its_progra
     _, _, trainer = trained(names_txt, DEFAULT, "oxidized", until=999)
     trainer.engine.train(trainer.plan, 999, 1)  # the last step, without the samples that follow it
     scalar = make_engine("scalar", trainer.config.model, trainer.config.train)
-    scalar.load(trainer.engine.export()[0])
+    scalar.load(trainer.engine.export().parameters)
 
     def sample():
         cache, ids = empty_cache(scalar.model), [trainer.tokenizer.bos]

@@ -117,7 +117,7 @@ def test_logits_that_are_not_finite_raise_on_every_engine(name, asked, broken):
 def test_what_no_text_depends_on_may_be_broken(dtype):
     """Token 0, broken here, is fed to texts that have ended and to what fills up the core's last vector."""
     engine = engine_that_says([0.0, 1.0, 0.5, 0.2], dtype=dtype)
-    values = engine.export()[0]
+    values = engine.export().parameters
     values["wte"][0] = math.nan
     engine.load(values)
     request = Request((3,), 9, 2, Filters(1.0), masked=frozenset({0}))

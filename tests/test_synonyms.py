@@ -17,7 +17,7 @@ UNKNOWN = {  # name -> what it suggests, None for nothing
     "max_tokens": "max_new_tokens", "eval_interval": "eval_every", "early_stopping": "patience",
     "stepz": "steps", "stesp": "steps", "stps": "steps", "temprature": "temperature",
     "batchsize": "batch_size", "n-embd": "n_embd", "batchSize": "batch_size", "learning-rate": "lr",
-    "device_map": "device", "dropout": None, "colour": None, "optimizer": None, "x": None, "": None,
+    "device_map": "device", "dropout": None, "colour": None, "optimiser": "optimizer", "x": None, "": None,
     "topk": "top_k", "loss": None, "heads": "n_head", "max_steps": "steps", "output": "out",
     "length": "max_length",
 }  # fmt: skip

@@ -25,10 +25,10 @@ SINGLE = small_settings(dtype="float32", n_layer=2, batch_size=4)
 GRADIENT_HALF = {"bfloat16": 0.1, "float16": 0.02}
 
 
-def adam():
-    from motegpt.engines.torch import adam
+def optimizers():
+    from motegpt.engines.torch import optimizers
 
-    return adam
+    return optimizers
 
 
 def device():
@@ -87,12 +87,12 @@ def test_the_fused_adam_is_the_written_one():
     train = small_engine("torch", small_settings(weight_decay=0.1, steps=2000)).settings
     torch.manual_seed(1)
     first = [torch.randn(5, 3, dtype=torch.float64), torch.randn(2, dtype=torch.float64)]
-    pairs = [([w.clone() for w in first], adam().Adam(first, train)) for _ in range(2)]
+    pairs = [([w.clone() for w in first], optimizers().TorchAdam(first, train)) for _ in range(2)]
     pairs[1][1]._fused = False
     for step in (0, 1, 2, 1000, 1001):
         dw = [torch.randn_like(w) for w in first]
-        for w, optimiser in pairs:
-            optimiser.step(w, [one.clone() for one in dw], step)
+        for w, optimizer in pairs:
+            optimizer.step(w, [one.clone() for one in dw], step)
     for one, other in zip(pairs[0][0], pairs[1][0], strict=True):
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
 
@@ -109,29 +109,30 @@ def test_mixed_precision(kind):
     assert GRADIENT["float32"] < max(errors) < GRADIENT_HALF[kind], "16 bits were used, and well"
     losses = engine.train(plan_of(), 0, 60)
     assert losses[-1] < losses[0] - 0.2
-    assert {array.dtype.name for array in engine.export()[0].values()} == {"float32"}
+    assert {array.dtype.name for array in engine.export().parameters.values()} == {"float32"}
 
 
-def test_an_overflow_skips_the_update_and_lowers_the_scale():
-    engine = small_engine("torch", {**SINGLE, "autocast": "float16"})
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_an_overflow_skips_the_update_and_lowers_the_scale(optimizer):
+    engine = small_engine("torch", {**SINGLE, "autocast": "float16", "optimizer": optimizer})
     before = engine.export()
     engine._scale.factor = torch.tensor(2.0**40)  # any gradient times this is more than float16 holds
     (loss,) = engine.train(plan_of(), 0, 1)
     after = engine.export()
     assert np.isfinite(loss)
-    for name in before[0]:
-        np.testing.assert_array_equal(after[0][name], before[0][name])
-        assert not after[1].m[name].any()
+    for name in before.parameters:
+        np.testing.assert_array_equal(after.parameters[name], before.parameters[name])
+        assert not any(slot[name].any() for slot in after.slots.values())
     assert engine._scale.factor.item() == 2.0**39
     engine.train(plan_of(), 1, 40)
-    assert relative_error(engine.export()[0]["wte"], before[0]["wte"]) > 1e-3, "it goes on"
+    assert relative_error(engine.export().parameters["wte"], before.parameters["wte"]) > 1e-3, "it goes on"
 
 
 def test_the_scale_rises_after_a_while():
-    scale = adam().LossScale(torch.device("cpu"))
-    for _ in range(adam().GROW_AFTER):
+    scale = optimizers().LossScale(torch.device("cpu"))
+    for _ in range(optimizers().GROW_AFTER):
         scale.unscale([torch.ones(2)], sharded=False)
-    assert scale.factor.item() == 2 * adam().FIRST_SCALE
+    assert scale.factor.item() == 2 * optimizers().FIRST_SCALE
 
 
 @pytest.mark.parametrize("loss_mean", ["documents", "tokens"])
@@ -156,7 +157,9 @@ def test_checkpointed_activations_change_no_bit(changes):
         small_engine("torch", {**chosen, "checkpoint_activations": again}) for again in (False, True)
     )
     assert kept.train(plan_of(), 0, 5) == recomputed.train(plan_of(), 0, 5)
-    for one, other in zip(kept.export()[0].values(), recomputed.export()[0].values(), strict=True):
+    for one, other in zip(
+        kept.export().parameters.values(), recomputed.export().parameters.values(), strict=True
+    ):
         np.testing.assert_array_equal(one, other)
 
 
@@ -420,7 +423,7 @@ def test_the_plain_loop_is_the_same_model():
     from benchmarks.plain_torch import Plain
 
     engine = small_engine("torch", {**settings_of("microgpt"), "dtype": "float64"})
-    w, _ = engine.export()
+    w = engine.export().parameters
     plain = Plain(6, 16, 1, 16, 4).double()
     names = {"wte.weight": "wte", "wpe.weight": "wpe", "head.weight": "lm_head"}
     inner = {

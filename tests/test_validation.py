@@ -149,13 +149,14 @@ def test_early_stopping_and_the_best_parameters(tmp_path):
 def test_the_last_samples_are_those_of_the_best_parameters(tmp_path, monkeypatch):
     drawn_with = []
     monkeypatch.setattr(
-        "motegpt.train.generate_in_turn", lambda engine, *rest: drawn_with.append(engine.export()[0]) or ["x"]
+        "motegpt.train.generate_in_turn",
+        lambda engine, *rest: drawn_with.append(engine.export().parameters) or ["x"],
     )
     trainer = begin(tmp_path, patience=3)
     records_of(trainer)
     (drawn,) = drawn_with
     np.testing.assert_array_equal(drawn["wte"], trainer.best_parameters()["wte"])
-    assert not np.array_equal(drawn["wte"], trainer.engine.export()[0]["wte"])
+    assert not np.array_equal(drawn["wte"], trainer.engine.export().parameters["wte"])
 
 
 @pytest.mark.parametrize("stop", [15, 95, 110])

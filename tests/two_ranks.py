@@ -10,13 +10,17 @@ from tests.conftest import random_sequences, small_engine, small_settings
 
 BATCH = 4
 SETTINGS = {"n_layer": 2, "batch_size": BATCH, "clip_norm": 0.5, "clip_value": 0.2, "steps": 5, "n_head": 4}
-CASES = [("documents", "corrected", 10.0), ("tokens", "folded", None)]
+CASES = [  # loss_mean, and settings
+    ("documents", {"adam": "corrected", "clip_node": 10.0}),
+    ("tokens", {"adam": "folded"}),
+    ("documents", {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.1}),
+]
 
 
 def settings_of_case(case, **changes):
-    """The settings of one of CASES: loss_mean, adam, clip_node."""
-    loss_mean, adam, clip_node = case
-    return small_settings(**SETTINGS, loss_mean=loss_mean, adam=adam, clip_node=clip_node, **changes)
+    """The settings of one of CASES."""
+    loss_mean, own = case
+    return small_settings(**SETTINGS, loss_mean=loss_mean, **own, **changes)
 
 
 def results(engine, loss_mean):
@@ -25,9 +29,9 @@ def results(engine, loss_mean):
     batch = Batch.of(sequences[:BATCH], loss_mean)
     loss, gradients = engine.gradients(batch)
     losses = engine.train(DocumentPlan(sequences, BATCH, loss_mean), 0, 5)
-    w, state = engine.export()
+    state = engine.export()
     fed = engine.decoder(1).feed([2])
-    groups = {"g": gradients, "w": w, "m": state.m, "v": state.v}
+    groups = {"g": gradients, "w": state.parameters, **state.slots}
     arrays = {f"{group}.{name}": array for group, named in groups.items() for name, array in named.items()}
     logits = engine.logits(batch)[0]
     return {"loss": loss, "losses": losses, "fed": fed, "logits": logits, **arrays}

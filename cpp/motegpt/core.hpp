@@ -39,10 +39,17 @@ struct Batches {
   const double* weights;   // (count, batch_size)
 };
 
-/// Adam at one step: m <- keep_m · m + take_m · g, v <- keep_v · v + take_v · g²,
-/// w <- shrink · w - rate · m / (√(square · v) + eps).
-struct AdamRates {
-  double keep_m, take_m, keep_v, take_v, shrink, rate, square, eps;
+/// How a gradient changes the parameters; a core has the slots of one of these.
+enum class Optimizer { adam, sgd };
+
+/// The scalars of one step of Adam; adam.hpp has the equations.
+struct AdamScalars {
+  double beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, v_scale, eps;
+};
+
+/// The scalars of one step of SGD; sgd.hpp has the equations.
+struct SGDScalars {
+  double momentum, decay, lr;
 };
 
 /// Bounds of the three clips; infinite where there is none.
@@ -65,12 +72,17 @@ class Core {
  public:
   virtual ~Core();
 
-  /// Take over parameters and Adam's moments, each (P).
-  virtual void load(const Real* parameters, const Real* m, const Real* v) = 0;
-  virtual void store(Real* parameters, Real* m, Real* v) const = 0;
+  /// Slots of the optimizer, and scalars that it takes per step.
+  virtual int slot_count() const = 0;
+  virtual int scalar_count() const = 0;
 
-  /// Train for batches.count steps.   rates (count) -> losses (count), each in nats and before its update
-  virtual void train(const Batches& batches, const AdamRates* rates, const Clips& clips, double* losses) = 0;
+  /// Load parameters (P) and slots (slot_count, P).
+  virtual void load(const Real* parameters, const Real* slots) = 0;
+  virtual void store(Real* parameters, Real* slots) const = 0;
+
+  /// Train for batches.count steps.   scalars (count, scalar_count) -> losses (count), each in nats and before
+  /// its update
+  virtual void train(const Batches& batches, const double* scalars, const Clips& clips, double* losses) = 0;
 
   /// Loss of the one step in `batches`, and its gradient (P), clipped by node only.
   virtual double gradients(const Batches& batches, const Clips& clips, Real* gradient) = 0;
@@ -137,8 +149,8 @@ class Decoder;  // generation.hpp
 /// A processor level that this build contains and this processor can run.
 struct Level {
   const char* name;
-  Core<float>* (*make_float)(const Shape&, const Execution&);
-  Core<double>* (*make_double)(const Shape&, const Execution&);
+  Core<float>* (*make_float)(const Shape&, Optimizer, const Execution&);
+  Core<double>* (*make_double)(const Shape&, Optimizer, const Execution&);
   /// parameters (P) are copied; n sequences
   Decoder<float>* (*make_float_decoder)(const Shape&, const float* parameters, int64_t n);
   Decoder<double>* (*make_double_decoder)(const Shape&, const double* parameters, int64_t n);

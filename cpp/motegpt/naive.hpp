@@ -8,6 +8,8 @@
 #include <numeric>
 #include <vector>
 
+#include "core.hpp"
+
 namespace motegpt::naive {
 
 using Array = std::vector<double>;
@@ -119,12 +121,19 @@ inline Loss cross_entropy(int N, int V, const Array& logits, const std::vector<i
   return result;
 }
 
-/// One number's step of Adam; m and v are updated. Returns the new parameter.
-template <class Rates>
-double adam(double w, double g, double& m, double& v, const Rates& rates) {
-  m = rates.keep_m * m + rates.take_m * g;
-  v = rates.keep_v * v + rates.take_v * g * g;
-  return rates.shrink * w - rates.rate * m / (std::sqrt(rates.square * v) + rates.eps);
+/// One number's step of Adam; its slots m and v are updated. Returns the new parameter.
+inline double step(double w, double g, double* slot, const AdamScalars& s) {
+  double &m = slot[0], &v = slot[1];
+  m = s.beta1 * m + s.one_minus_beta1 * g;
+  v = s.beta2 * v + s.one_minus_beta2 * g * g;
+  return s.decay * w - s.step_size * m / (std::sqrt(s.v_scale * v) + s.eps);
+}
+
+/// One number's step of SGD; its slot is updated. Returns the new parameter.
+inline double step(double w, double g, double* slot, const SGDScalars& s) {
+  double& velocity = slot[0];
+  velocity = s.momentum * velocity + g;
+  return s.decay * w - s.lr * velocity;
 }
 
 /// The probability of every token with filters and masks, as sampling/filters.py has it.   x (V)

@@ -1,7 +1,7 @@
 // Where each matrix lies: in the canonical flat array, and in the core's own arrays.
 //
 // The core keeps every matrix W (out, in) cut into panels, with rows padded to whole vectors; so are
-// its gradient and Adam's moments. Matrices that enter a product are kept a second time as Wᵀ, which
+// its gradient and the optimizer's slots. Matrices that enter a product are kept a second time as Wᵀ, which
 // the forward pass reads: y = x · Wᵀ runs along rows of Wᵀ, dx = dy · W along rows of W.
 #pragma once
 
@@ -12,7 +12,7 @@ namespace motegpt::MOTEGPT_LEVEL {
 
 struct Matrix {
   Index out, in;
-  Index at;      // in the arrays of w, dw, m, v
+  Index at;      // in the arrays of w, dw and the slots
   Index turned;  // in the array of wᵀ; -1 if there is none
   Index flat;    // in the canonical array
 };
@@ -117,17 +117,21 @@ void to_turned_panels(const Matrix& matrix, const Real* flat, Real* out) {
   });
 }
 
-/// The parameters, and Adam's moments.
+/// The most slots that an optimizer has.
+inline constexpr int max_slots = 2;
+
+/// The parameters, and the slots of their optimizer.
 template <class Real>
 struct Parameters {
-  Real *w, *m, *v;  // (layout.size())
-  Real* turned;     // (layout.turned_size())
+  Real* w;                 // (layout.size())
+  Real* slots[max_slots];  // (layout.size()) each; null where the optimizer has fewer
+  Real* turned;            // (layout.turned_size())
 
-  Parameters(const Layout<Real>& layout, Arena& arena)
-      : w(arena.take_apart<Real>(0, layout.size())),
-        m(arena.take_apart<Real>(1, layout.size())),
-        v(arena.take_apart<Real>(2, layout.size())),
-        turned(arena.take<Real>(layout.turned_size())) {}
+  Parameters(const Layout<Real>& layout, int slot_count, Arena& arena)
+      : w(arena.take_apart<Real>(0, layout.size())), slots{} {
+    for (int s = 0; s < slot_count; ++s) slots[s] = arena.take_apart<Real>(s + 1, layout.size());
+    turned = arena.take<Real>(layout.turned_size());
+  }
 
   /// W (out, in), as the right side of a product over its rows.
   Columns<Real> matrix(const Matrix& of) const { return in_panels(w + of.at, of.out); }

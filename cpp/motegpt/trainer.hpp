@@ -1,10 +1,10 @@
 // The core itself: steps, one after the other, shared out among threads.
 #pragma once
 
-#include "adam.hpp"
 #include "division.hpp"
 #include "model.hpp"
 #include "node_clip.hpp"
+#include "optimizer.hpp"
 #include "workers.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
@@ -35,35 +35,45 @@ class Placed {
 template <class Real>
 class Trainer final : public Core<Real> {
  public:
-  Trainer(const Shape& shape, const Execution& execution)
+  Trainer(const Shape& shape, Optimizer optimizer, const Execution& execution)
       : shape_(shape),
+        optimizer_(optimizer),
         checkpoint_(execution.checkpoint_activations),
         team_(execution.threads),
         layout_(shape),
-        w_(*layout_),
+        w_(*layout_, slot_count()),
         workers_(shape) {}
 
-  void load(const Real* parameters, const Real* m, const Real* v) override {
+  int slot_count() const override {
+    return with_rule<Real>(optimizer_, []<class Rule> { return Rule::slots; });
+  }
+
+  int scalar_count() const override {
+    return with_rule<Real>(optimizer_,
+                           []<class Rule> { return int(sizeof(typename Rule::Scalars) / sizeof(double)); });
+  }
+
+  void load(const Real* parameters, const Real* slots) override {
     for (Index i = 0; i < layout_->count(); ++i) {
       const Matrix& matrix = (*layout_)[i];
       to_panels(matrix, parameters + matrix.flat, w_->w + matrix.at);
-      to_panels(matrix, m + matrix.flat, w_->m + matrix.at);
-      to_panels(matrix, v + matrix.flat, w_->v + matrix.at);
+      for (int s = 0; s < slot_count(); ++s)
+        to_panels(matrix, slots + s * layout_->flat_size() + matrix.flat, w_->slots[s] + matrix.at);
       if (matrix.turned >= 0) to_turned_panels(matrix, parameters + matrix.flat, w_->turned + matrix.turned);
     }
   }
 
-  void store(Real* parameters, Real* m, Real* v) const override {
+  void store(Real* parameters, Real* slots) const override {
     for (Index i = 0; i < layout_->count(); ++i) {
       const Matrix& matrix = (*layout_)[i];
       from_panels(matrix, w_->w + matrix.at, parameters + matrix.flat);
-      from_panels(matrix, w_->m + matrix.at, m + matrix.flat);
-      from_panels(matrix, w_->v + matrix.at, v + matrix.flat);
+      for (int s = 0; s < slot_count(); ++s)
+        from_panels(matrix, w_->slots[s] + matrix.at, slots + s * layout_->flat_size() + matrix.flat);
     }
   }
 
-  void train(const Batches& batches, const AdamRates* rates, const Clips& clips, double* losses) override {
-    run(Task{batches, rates, clips, losses});
+  void train(const Batches& batches, const double* scalars, const Clips& clips, double* losses) override {
+    run(Task{batches, scalars, clips, losses});
   }
 
   double gradients(const Batches& batches, const Clips& clips, Real* gradient) override {
@@ -97,7 +107,7 @@ class Trainer final : public Core<Real> {
 
   struct Task {
     const Batches& batches;
-    const AdamRates* rates;  // (count), or null: gradients only
+    const double* scalars;  // (count, scalar_count), or null: gradients only
     const Clips& clips;
     double* losses;  // (count)
   };
@@ -161,8 +171,8 @@ class Trainer final : public Core<Real> {
     meet(division);
     if (rank == 0)
       task.losses[step] = sum_of(division, [](const Worker<Real>& worker) { return worker.loss; });
-    if (!task.rates) return;
-    update(task.clips, task.rates[step], division, rank);
+    if (!task.scalars) return;
+    with_rule<Real>(optimizer_, [&]<class Rule> { update<Rule>(task, step, division, rank); });
     meet(division);
   }
 
@@ -224,7 +234,11 @@ class Trainer final : public Core<Real> {
   }
 
   /// This thread's strips of the parameters.
-  void update(const Clips& clips, const AdamRates& rates, const Division& division, int rank) {
+  template <class Rule>
+  void update(const Task& task, Index step, const Division& division, int rank) {
+    const Clips& clips = task.clips;
+    typename Rule::Scalars scalars;
+    __builtin_memcpy(&scalars, task.scalars + step * Index(sizeof scalars / sizeof(double)), sizeof scalars);
     const Share share{rank, division.active, nullptr};
     const Index all = strips(*layout_), first = share.begin(all), last = share.end(all);
     const Gradients<Real> gradients{workers_.gradients(), division.active};
@@ -236,10 +250,11 @@ class Trainer final : public Core<Real> {
           __builtin_sqrt(sum_of(division, [](const Worker<Real>& worker) { return worker.squared_norm; }));
       if (norm > clips.norm) clip.factor = Real(clips.norm / norm);
     }
-    Adam<Real>(*w_, gradients, clip, rates).update(*layout_, first, last);
+    Update<Real, Rule>(*w_, gradients, clip, scalars)(*layout_, first, last);
   }
 
   Shape shape_;
+  Optimizer optimizer_;
   bool checkpoint_;
   LazyTeam team_;
   Placed<Layout<Real>> layout_;

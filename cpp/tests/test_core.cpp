@@ -13,17 +13,17 @@ namespace motegpt {
 namespace {
 
 constexpr double none = std::numeric_limits<double>::infinity();
-const Clips unclipped{none, none, none};
+const Clips unclipped{none, none, none}, clipped{0.05, 0.1, 0.5};
 
 /// Batches of eight random documents, the longest there can be among them.
 struct Data {
   std::vector<int32_t> tokens;
   std::vector<int64_t> offsets{0};
   std::vector<double> weights;
-  std::vector<AdamRates> rates;
+  std::vector<double> scalars;
   Batches batches;
 
-  Data(const Shape& shape, int64_t steps, int64_t batch_size) {
+  Data(const Shape& shape, int64_t steps, int64_t batch_size, Optimizer optimizer = Optimizer::adam) {
     check::Random random(11);
     std::vector<int32_t> documents[8];
     for (std::vector<int32_t>& document : documents) {
@@ -39,8 +39,12 @@ struct Data {
     }
     const double eps = 0.01;  // large, lest the sign of a gradient that is nothing but rounding decide a step
     for (int64_t k = 1; k <= steps; ++k) {
-      rates.push_back(
-          {0.9, 0.1, 0.99, 0.01, 1, 0.02 / (1 - std::pow(0.9, k)), 1 / (1 - std::pow(0.99, k)), eps});
+      if (optimizer == Optimizer::adam) {
+        const double step_size = 0.02 / (1 - std::pow(0.9, k)), v_scale = 1 / (1 - std::pow(0.99, k));
+        scalars.insert(scalars.end(), {0.9, 0.1, 0.99, 0.01, 1, step_size, v_scale, eps});
+      } else {
+        scalars.insert(scalars.end(), {0.9, 1, 0.02});
+      }
     }
     batches = {tokens.data(), offsets.data(), steps, batch_size, weights.data()};
   }
@@ -56,11 +60,12 @@ struct Data {
 };
 
 template <class Real>
-std::unique_ptr<Core<Real>> make(const Level& level, const Shape& shape, const Execution& execution) {
+std::unique_ptr<Core<Real>> make(const Level& level, const Shape& shape, const Execution& execution,
+                                 Optimizer optimizer = Optimizer::adam) {
   if constexpr (sizeof(Real) == 4) {
-    return std::unique_ptr<Core<Real>>(level.make_float(shape, execution));
+    return std::unique_ptr<Core<Real>>(level.make_float(shape, optimizer, execution));
   } else {
-    return std::unique_ptr<Core<Real>>(level.make_double(shape, execution));
+    return std::unique_ptr<Core<Real>>(level.make_double(shape, optimizer, execution));
   }
 }
 
@@ -74,16 +79,16 @@ std::vector<Real> initial(const Shape& shape) {
 
 template <class Real>
 void load(Core<Real>& core, const std::vector<Real>& w) {
-  const std::vector<Real> zeros(w.size());
-  core.load(w.data(), zeros.data(), zeros.data());
+  const std::vector<Real> zeros(w.size() * size_t(core.slot_count()));
+  core.load(w.data(), zeros.data());
 }
 
-/// Parameters, m and v, one after the other.
+/// Parameters and slots, one after the other.
 template <class Real>
 std::vector<Real> everything(const Core<Real>& core, const Shape& shape) {
   const size_t count = size_t(shape.parameters());
-  std::vector<Real> all(3 * count);
-  core.store(all.data(), all.data() + count, all.data() + 2 * count);
+  std::vector<Real> all((1 + size_t(core.slot_count())) * count);
+  core.store(all.data(), all.data() + count);
   return all;
 }
 
@@ -113,18 +118,19 @@ void test_finite_differences(const Level& level, const Shape& shape) {
 
 /// Trains as told and returns all that can be seen of it.
 template <class Real>
-std::vector<Real> outcome(const Level& level, const Shape& shape, const Execution& execution,
-                          const Clips& clips, const std::vector<int64_t>& chunks,
+std::vector<Real> outcome(const Level& level, const Shape& shape, Optimizer optimizer,
+                          const Execution& execution, const Clips& clips, const std::vector<int64_t>& chunks,
                           std::vector<double>* losses = nullptr) {
   int64_t steps = 0;
   for (const int64_t chunk : chunks) steps += chunk;
-  const Data data(shape, steps, 4);
-  auto core = make<Real>(level, shape, execution);
+  const Data data(shape, steps, 4, optimizer);
+  auto core = make<Real>(level, shape, execution, optimizer);
   load(*core, initial<Real>(shape));
   std::vector<double> seen(size_t(steps), 0.0);
   int64_t start = 0;
   for (const int64_t chunk : chunks) {
-    core->train(data.cut(start, chunk), data.rates.data() + start, clips, seen.data() + start);
+    core->train(data.cut(start, chunk), data.scalars.data() + start * core->scalar_count(), clips,
+                seen.data() + start);
     start += chunk;
   }
   if (losses) *losses = seen;
@@ -137,23 +143,21 @@ bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
 }
 
 template <class Real>
-void test_invariance(const Level& level, const Shape& shape) {
+void test_invariance(const Level& level, const Shape& shape, Optimizer optimizer, const Clips& clips) {
   const std::string where = std::string(level.name) + (sizeof(Real) == 4 ? ", float: " : ", double: ");
-  for (const Clips& clips : {unclipped, Clips{0.05, 0.1, 0.5}}) {
-    std::vector<double> losses;
-    const auto plain = outcome<Real>(level, shape, {1, false}, clips, {12}, &losses);
-    check::that(losses.back() < losses.front() || clips.norm < none, where + "the loss falls");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {12})),
-                where + "the same twice");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, true}, clips, {12})),
-                where + "checkpointing");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {1, 6, 5})),
-                where + "cut into chunks");
-    for (const int threads : {2, 3}) {
-      const auto shared = outcome<Real>(level, shape, {threads, false}, clips, {12});
-      check::that(same_bits(shared, outcome<Real>(level, shape, {threads, true}, clips, {5, 7})),
-                  where + "the same with as many threads");
-    }
+  const auto train = [&](const Execution& execution, const std::vector<int64_t>& chunks,
+                         std::vector<double>* losses = nullptr) {
+    return outcome<Real>(level, shape, optimizer, execution, clips, chunks, losses);
+  };
+  std::vector<double> losses;
+  const auto plain = train({1, false}, {12}, &losses);
+  check::that(losses.back() < losses.front() || clips.norm < none, where + "the loss falls");
+  check::that(same_bits(plain, train({1, false}, {12})), where + "the same twice");
+  check::that(same_bits(plain, train({1, true}, {12})), where + "checkpointing");
+  check::that(same_bits(plain, train({1, false}, {1, 6, 5})), where + "cut into chunks");
+  for (const int threads : {2, 3}) {
+    check::that(same_bits(train({threads, false}, {12}), train({threads, true}, {5, 7})),
+                where + "the same with as many threads");
   }
 }
 
@@ -182,10 +186,11 @@ void test_threads(const Level& level, const Shape& shape) {
 
 /// Two models in training at the same time do not disturb each other.
 void test_side_by_side(const Level& level, const Shape& shape) {
-  const auto alone = outcome<float>(level, shape, {2, false}, unclipped, {30});
+  const auto alone = outcome<float>(level, shape, Optimizer::adam, {2, false}, unclipped, {30});
   std::vector<float> results[2];
-  std::thread other([&] { results[0] = outcome<float>(level, shape, {2, false}, unclipped, {30}); });
-  results[1] = outcome<float>(level, shape, {2, false}, unclipped, {30});
+  std::thread other(
+      [&] { results[0] = outcome<float>(level, shape, Optimizer::adam, {2, false}, unclipped, {30}); });
+  results[1] = outcome<float>(level, shape, Optimizer::adam, {2, false}, unclipped, {30});
   other.join();
   check::that(same_bits(alone, results[0]) && same_bits(alone, results[1]), "side by side");
 }
@@ -214,11 +219,15 @@ void test_level(const Level& level) {
   };
   for (const Shape& shape : shapes) {
     test_finite_differences(level, shape);
-    test_invariance<float>(level, shape);
-    test_invariance<double>(level, shape);
+    for (const Clips& clips : {unclipped, clipped}) {
+      test_invariance<float>(level, shape, Optimizer::adam, clips);
+      test_invariance<double>(level, shape, Optimizer::adam, clips);
+    }
     test_threads<float>(level, shape);
     test_threads<double>(level, shape);
   }
+  test_invariance<float>(level, shapes[2], Optimizer::sgd, unclipped);
+  test_invariance<double>(level, shapes[2], Optimizer::sgd, clipped);
   test_side_by_side(level, shapes[3]);
 }
 

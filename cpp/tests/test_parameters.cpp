@@ -1,9 +1,9 @@
 // What reads and writes the parameters, in the layout the core keeps them in, against its naive twin: the
-// layout itself, linear layers, embedding, Adam. Compiled once per level.
+// layout itself, linear layers, embedding, optimizers. Compiled once per level.
 #include "buffers.hpp"
-#include "motegpt/adam.hpp"
 #include "motegpt/embedding.hpp"
 #include "motegpt/linear.hpp"
+#include "motegpt/optimizer.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 namespace {
@@ -25,7 +25,7 @@ struct Model {
         memory(bytes(shape)),
         arena(memory.data()),
         layout(shape, arena),
-        w(layout, arena),
+        w(layout, max_slots, arena),
         flat(rounded<Real>(random.normals(size_t(shape.parameters())))) {
     to_core(flat, w.w);
     Buffer<Real> given{shape.parameters()};
@@ -39,7 +39,7 @@ struct Model {
   static Index bytes(const Shape& shape) {
     Arena counting;
     const Layout<Real> unplaced(shape, counting);
-    Parameters<Real>(unplaced, counting);
+    Parameters<Real>(unplaced, max_slots, counting);
     return counting.used();
   }
 
@@ -166,28 +166,36 @@ void test_embedding(Random& random, const Model<Real>& model) {
 }
 
 /// A few steps in two parts, as two threads do them, with every clip; then W and Wᵀ must agree.
-template <class Real>
-void test_adam(Random& random, Model<Real>& model) {
+template <class Real, class Rule>
+void test_optimizer(Random& random, int C, int V, const typename Rule::Scalars& scalars,
+                    const std::string& name) {
+  Model<Real> model(random, C, V);
   const Array g = rounded<Real>(random.normals(model.flat.size()));
   Zeros<Real> first_half(model.layout), second_half(model.layout);
   model.to_core(g, first_half);
   Real* const parts[] = {first_half, second_half};
-  const AdamRates rates{0.9, 0.1, 0.99, 0.01, 0.999, 0.01, 3.0, 1e-8};
   const Index all = strips(model.layout), middle = all / 3;
-  Array m(g.size()), v(g.size());
+  Array slots(g.size() * Rule::slots);
   for (const auto& [bound, factor] : {std::pair{Real(0.5), Real(1)}, {Real(INFINITY), Real(0.25)}}) {
-    const Adam<Real> adam(model.w, {parts, 2}, {bound, factor}, rates);
-    adam.update(model.layout, 0, middle);
-    adam.update(model.layout, middle, all);
+    const Update<Real, Rule> update(model.w, {parts, 2}, {bound, factor}, scalars);
+    update(model.layout, 0, middle);
+    update(model.layout, middle, all);
     for (size_t i = 0; i < g.size(); ++i) {
       const double clipped = std::clamp(g[i], -double(bound), double(bound)) * double(factor);
-      model.flat[i] = naive::adam(model.flat[i], clipped, m[i], v[i], rates);
+      model.flat[i] = naive::step(model.flat[i], clipped, &slots[i * Rule::slots], scalars);
     }
   }
   const Array updated = model.from_core(model.w.w);
-  check::near_rows(updated.data(), 1, model.flat, int(g.size()), 1, tolerance<Real>, "adam");
-  for (const Real* array : {model.w.w, model.w.m, model.w.v}) check_panels(model.layout, array, "adam");
-  check_transposes<Real>(model.layout, model.w.turned, "adam");
+  check::near_rows(updated.data(), 1, model.flat, int(g.size()), 1, tolerance<Real>, name);
+  check_panels(model.layout, static_cast<const Real*>(model.w.w), name);
+  for (int s = 0; s < Rule::slots; ++s) {
+    const Array got = model.from_core(model.w.slots[s]);
+    Array expected(g.size());
+    for (size_t i = 0; i < g.size(); ++i) expected[i] = slots[i * Rule::slots + size_t(s)];
+    check::near_rows(got.data(), 1, expected, int(g.size()), 1, tolerance<Real>, name + ", a slot");
+    check_panels(model.layout, static_cast<const Real*>(model.w.slots[s]), name);
+  }
+  check_transposes<Real>(model.layout, model.w.turned, name);
   const double squares = squared_norm<Real>(model.layout, 0, all, {parts, 2}, {Real(INFINITY), Real(1)});
   double expected = 0;
   for (const double value : g) expected += value * value;
@@ -204,7 +212,8 @@ void test_all() {
       test_layout(model);
       test_linear(random, model);
       test_embedding(random, model);
-      test_adam(random, model);
+      test_optimizer<Real, Adam<Real>>(random, C, V, {0.9, 0.1, 0.99, 0.01, 0.999, 0.01, 3.0, 1e-8}, "adam");
+      test_optimizer<Real, SGD<Real>>(random, C, V, {0.9, 0.999, 0.01}, "sgd");
     }
   }
 }

@@ -86,7 +86,7 @@ def _fresh(
     for name in FOUND_FROM_DATA & given.keys():
         raise SettingError(f"{name} is found from the data and cannot be set")
     engine = default_engine() if engine is None else engine
-    check_settings(engine, given)
+    check_settings(engine, given, settings_of(preset))
     settings = fitting_dtype(engine, laid_over(settings_of(preset), given), asked="dtype" in given)
     if out is not None:
         RunFolder(out).check_free(overwrite)
@@ -106,7 +106,7 @@ def _going_on(
 ) -> Begun:
     """A saved run, its metrics to be cut back to its last checkpoint."""
     config = folder.config()
-    check_settings(config.engine if engine is None else engine, given)
+    check_settings(config.engine if engine is None else engine, given, config.train.values())
     changes = dict(given)
     if engine is not None:
         fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)

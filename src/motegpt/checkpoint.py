@@ -3,7 +3,7 @@
     config.json          every setting, and which data they were used on      (replaced on resuming)
     tokenizer.json       the alphabet and the framing                          (written once)
     metrics.jsonl        one JSON object a logged step                         (appended)
-    trainer.safetensors  parameters, Adam's moments, step, generator, losses   (replaced whole)
+    trainer.safetensors  parameters, optimizer's slots, step, generator, losses (replaced whole)
     model.safetensors    the parameters to sample from: the best, or the last  (replaced whole)
     checkpoint-*         earlier states of the trainer, if some are to be kept (named by their step)
     .lock                held by the process that trains here
@@ -23,13 +23,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from motegpt.engines.base import OptimizerState
+from motegpt.engines.base import Snapshot
 from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.files import is_foreign, nearest_name, read_regular, replace_file
 from motegpt.losses import LossMeans
+from motegpt.optim import OPTIMIZERS
 from motegpt.parameters import parameter_table
 from motegpt.settings import LARGEST_INT, Settings, plain, shortened
-from motegpt.state import FORMAT, Best, RunConfig, TrainerState
+from motegpt.state import FORMAT, FORMATS, Best, RunConfig, TrainerState
 from motegpt.tensors import read_tensors, tensor_bytes
 from motegpt.tokenizer import Tokenizer
 
@@ -46,6 +47,7 @@ LARGEST_JSON, LARGEST_METRICS = 2**26, 2**30  # bytes
 LOCK, TEMPORARY = ".lock", ".{}.new"
 CONFIG, TOKENIZER, METRICS = "config.json", "tokenizer.json", "metrics.jsonl"
 TRAINER, MODEL, KEPT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
+PARAMETERS = "w"  # in a checkpoint tensors are called w.name, and slot.name for each slot of the optimizer
 # All there is of a run that ended before its config.json was written, and before its first checkpoint was.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
 BEFORE_CHECKPOINT = {
@@ -151,8 +153,8 @@ class RunFolder:
         return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
 
     def write_config(self, config: RunConfig) -> None:
-        """Replace config.json."""
-        self._write_json(CONFIG, config.values())
+        """Replace config.json, in today's format whatever `config` was read from."""
+        self._write_json(CONFIG, {**config.values(), "format": FORMAT})
 
     def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
         """Add a line a record to metrics.jsonl."""
@@ -188,14 +190,9 @@ class RunFolder:
         keep: with more than one, the state is kept under its step's name too, the newest `keep` of those.
         The file that resuming reads comes last: after a kill before it, resuming comes by here again.
         """
+        groups = {PARAMETERS: state.snapshot.parameters, **state.snapshot.slots}
         tensors = {
-            f"{group}.{name}": array
-            for group, arrays in (
-                ("w", state.parameters),
-                ("m", state.optimizer.m),
-                ("v", state.optimizer.v),
-            )
-            for name, array in arrays.items()
+            f"{group}.{name}": array for group, named in groups.items() for name, array in named.items()
         }
         parts = {"best": state.best, "losses": state.losses}
         metadata = {
@@ -253,11 +250,11 @@ class RunFolder:
         checkpoint = plain(checkpoint)
         step = self._step_of(checkpoint, config)
         if checkpoint == LAST or step is not None:
-            return self.trainer_state(config, tokenizer, step).parameters
+            return self.trainer_state(config, tokenizer, step).snapshot.parameters
         if self._has(TRAINER) and not self._has(MODEL):
             state = self.trainer_state(config, tokenizer)
             if state.done == 0:  # nothing came after the first file of the first checkpoint
-                return state.parameters
+                return state.snapshot.parameters
         return self._read_tensors(MODEL, config, tokenizer, ("",))[0]
 
     def _step_of(self, checkpoint: int | str | None, config: RunConfig) -> int | None:
@@ -281,8 +278,9 @@ class RunFolder:
             none = "none was; `checkpoint_every=100` with `keep=5` keeps five"
             there = f"there are: {there}" if there else none
             raise RunFolderError(f"{self.path}: no checkpoint of step {step} was kept; {there}")
-        tensors, metadata = self._read_tensors(name, config, tokenizer, ("w.", "m.", "v."))
-        groups: dict[str, Arrays] = {"w": {}, "m": {}, "v": {}}
+        names = (PARAMETERS, *OPTIMIZERS[config.train.optimizer].slots)
+        tensors, metadata = self._read_tensors(name, config, tokenizer, [f"{group}." for group in names])
+        groups: dict[str, Arrays] = {group: {} for group in names}
         for tensor, array in tensors.items():
             group, _, parameter = tensor.partition(".")
             groups[group][parameter] = array
@@ -293,8 +291,7 @@ class RunFolder:
             )
         return TrainerState(
             done=done,
-            parameters=groups["w"],
-            optimizer=OptimizerState(groups["m"], groups["v"]),
+            snapshot=Snapshot(groups.pop(PARAMETERS), groups),
             rng=rng,
             best=self._part(name, Best, metadata.get("best")),
             losses=self._part(name, LossMeans, metadata.get("losses")),
@@ -321,7 +318,7 @@ class RunFolder:
         self._write(name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
 
     def _read_json(self, name: str) -> Any:
-        """The object in a JSON file, of this version of the format."""
+        """The object in a JSON file, of a version of the format that can be read."""
         path = self.path / name
         if not self._has(name):
             raise self._missing(name)
@@ -336,7 +333,7 @@ class RunFolder:
         self._write(name, tensor_bytes(tensors, {"format": FORMAT, **metadata}))
 
     def _read_tensors(
-        self, name: str, config: RunConfig, tokenizer: Tokenizer, groups: tuple[str, ...]
+        self, name: str, config: RunConfig, tokenizer: Tokenizer, groups: Iterable[str]
     ) -> tuple[Arrays, dict[str, Any]]:
         """The tensors and metadata of a file that belongs to these settings and this tokenizer.
 
@@ -352,12 +349,12 @@ class RunFolder:
 
     @staticmethod
     def _check_format(path: Path, values: Any) -> None:
-        """RunFolderError unless `values` is an object of this version of the format."""
+        """RunFolderError unless `values` is an object of a version of the format that can be read."""
         found = values.get("format") if isinstance(values, dict) else None
-        if found != FORMAT or isinstance(found, bool):
+        if found not in FORMATS:
             raise RunFolderError(
-                f"{path}: expected run format {FORMAT}, got {shortened(found)}; it was written by another "
-                "version of motegpt or by another program"
+                f"{path}: expected run format {' or '.join(map(str, FORMATS))}, got "
+                f"{shortened(found)}; it was written by another version of motegpt or by another program"
             )
 
     def _check_tokenizer(

@@ -216,12 +216,22 @@ class TrainConfig(Length):
     )
     warmup_steps: int = setting("Steps of linear warm-up before the decay.", default=0, at_least=0)
     lr_min: float = setting("Learning rate at which the cosine ends.", default=0.0, at_least=0)
+    optimizer: Literal["adam", "sgd"] = setting("How gradients change the parameters.", default="adam")
     adam: Literal["corrected", "folded"] = setting(
-        "Adam's eps beside the bias-corrected root, or beside the uncorrected one."
+        "Adam's eps beside the bias-corrected root, or beside the uncorrected one.", optimizers=("adam",)
     )
-    beta1: float = setting("Adam: decay of the mean of the gradients.", at_least=0, below=1)
-    beta2: float = setting("Adam: decay of the mean of their squares.", at_least=0, below=1)
-    eps: float = setting("Adam: keeps the quotient finite.", above=0)
+    beta1: float = setting(
+        "Adam: decay of the mean of the gradients.", at_least=0, below=1, optimizers=("adam",)
+    )
+    beta2: float = setting(
+        "Adam: decay of the mean of their squares.", at_least=0, below=1, optimizers=("adam",)
+    )
+    eps: float = setting(
+        "Adam: added to the denominator for numerical stability.", above=0, optimizers=("adam",)
+    )
+    momentum: float = setting(
+        "SGD: decay of the sum of the gradients.", default=0.9, at_least=0, below=1, optimizers=("sgd",)
+    )
     weight_decay: float = setting("Decoupled weight decay, a multiple of lr.", default=0.0, at_least=0)
     clip_node: float | None = setting(
         "Differentiate as Oxidized-GPT does, each node's gradient clipped to ± this.", default=None, above=0

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from motegpt.optim import OPTIMIZERS
 from motegpt.parameters import parameter_count, parameter_table
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Execution:
 
     engine: one of TAPES; threads: of the native engine; ranks: processes that share a step, each with a
     device; accumulate: parts that a rank does one after the other; half: matrix products in 16 bits;
-    shard: each rank holds only its part of parameters, gradients and moments (torch alone has the last four).
+    shard: each rank holds only its part of parameters, gradients and slots (torch alone has the last four).
     """
 
     engine: str = "native"
@@ -65,16 +66,16 @@ SQUARED, CAST = 4, 2  # torch: the root of a squared ReLU; h is cast to 16 bits 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes on each device while a model learns; parameters with all their copies."""
+    """Bytes on each device while a model learns; parameters with all their copies, optimizer: its slots."""
 
     parameters: int
     gradients: int
-    moments: int
+    optimizer: int
     activations: int
 
     @property
     def total(self) -> int:
-        return self.parameters + self.gradients + self.moments + self.activations
+        return self.parameters + self.gradients + self.optimizer + self.activations
 
 
 def product_count(model: ModelConfig) -> int:
@@ -84,7 +85,7 @@ def product_count(model: ModelConfig) -> int:
 
 
 def operations_per_token(model: ModelConfig, positions: float) -> float:
-    """Operations a token learned from, in sequences of so many positions, without the optimiser.
+    """Operations a token learned from, in sequences of so many positions, without the optimizer.
 
     Each weight of a matrix product costs a multiply and an add forward and twice that backward: 6 a
     token (Kaplan et al., 2020, section 2.1). Attention's two products over T positions, causal and so
@@ -103,9 +104,10 @@ def recomputed_per_token(model: ModelConfig, positions: float) -> float:
 def memory(model: ModelConfig, train: TrainConfig, execution: Execution, positions: float) -> Memory:
     """The largest that a device holds, in sequences of so many positions; padding and code not counted.
 
-    Parameters P, gradients P, Adam's moments 2P. The native engine keeps a gradient for each thread, and the
-    matrices of products a second time, transposed. torch copies those in 16 bits where it multiplies in 16,
-    and with several ranks has the gradients twice, the second time in DistributedDataParallel's buckets.
+    Parameters P, gradients P, each slot of the optimizer P. The native engine keeps a gradient for each
+    thread, and the matrices of products a second time, transposed. torch copies those in 16 bits where it
+    multiplies in 16, and with several ranks has the gradients twice, the second time in
+    DistributedDataParallel's buckets.
     Sharded, a rank keeps 1 / ranks of all (Rajbhandari et al., 2020); whole are one layer at a time, and what
     is outside the layers.
     """
@@ -124,7 +126,7 @@ def memory(model: ModelConfig, train: TrainConfig, execution: Execution, positio
     return Memory(
         parameters=size * count // parts + whole + copies,
         gradients=size * count * gradients // parts + whole,
-        moments=2 * size * count // parts,
+        optimizer=len(OPTIMIZERS[train.optimizer].slots) * size * count // parts,
         activations=round(held * tape_bytes(model, train, execution, positions)),
     )
 

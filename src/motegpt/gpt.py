@@ -71,7 +71,7 @@ class GPT:
     def __getstate__(self) -> dict[str, Any]:
         """What a copy or a pickle holds: what `save` writes, and not the documents or the training."""
         with self._lock:
-            parameters = self.engine.export()[0]
+            parameters = self.engine.export().parameters
         kept = {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
         return {**kept, "parameters": parameters}
 
@@ -299,7 +299,7 @@ class GPT:
             if self._trainer is not None and self._trainer.done == self._done:
                 self._trainer.save_to(folder)
             with self._lock:
-                parameters = self.engine.export()[0]
+                parameters = self.engine.export().parameters
             folder.save_parameters(parameters, self.tokenizer)
         finally:
             folder.unlock()

@@ -52,7 +52,9 @@ def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> It
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
     engine = fresh_engine(name, *model_and_training(settings, VOCABULARY))
     chance = random.Random(seed)
-    yield from judge(engine, engine.export()[0], random_batch(chance, engine.model.block_size), chance)
+    yield from judge(
+        engine, engine.export().parameters, random_batch(chance, engine.model.block_size), chance
+    )
 
 
 def judge(engine: Engine, w: Arrays, batch: Batch, chance: random.Random) -> Iterator[Judgement]:

@@ -31,7 +31,7 @@ WORDS = {
 class Kind:
     """What one setting may be. base: int, float, bool, str or a section; choices: all there are, if few.
 
-    engines: those that have the setting, if not all do.
+    engines, optimizers: those that have the setting, if not all do.
     """
 
     base: type
@@ -43,6 +43,7 @@ class Kind:
     at_most: float | None = None
     below: float | None = None
     engines: tuple[str, ...] = ()
+    optimizers: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
         """The plain value, an int as a float where one is wanted; SettingError if it is not of this kind."""
@@ -151,9 +152,17 @@ def shortened(value: object, most: int = 80) -> str:
     return text if len(text) <= most else text[: most - 3] + "..."
 
 
-def setting(help: str, *, default: Any = MISSING, engines: tuple[str, ...] = (), **bounds: float) -> Any:
-    """A field of a section; bounds: at_least, above, at_most, below; engines: who has it, if not all."""
-    return field(default=default, metadata={"help": help, "engines": engines, **bounds})
+def setting(
+    help: str,
+    *,
+    default: Any = MISSING,
+    engines: tuple[str, ...] = (),
+    optimizers: tuple[str, ...] = (),
+    **bounds: float,
+) -> Any:
+    """A field of a section; bounds: at_least, above, at_most, below; engines, optimizers: as in Kind."""
+    metadata = {"help": help, "engines": engines, "optimizers": optimizers, **bounds}
+    return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)

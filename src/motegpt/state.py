@@ -10,10 +10,11 @@ from motegpt.documents import sample_as_learned
 from motegpt.settings import Settings, setting
 
 if TYPE_CHECKING:
-    from motegpt.engines.base import Arrays, OptimizerState
+    from motegpt.engines.base import Snapshot
     from motegpt.losses import LossMeans
 
-FORMAT = 2  # of the run folder
+FORMAT = 3  # of the run folder; 2 had no setting `optimizer`, and Adam's slots
+FORMATS = (2, FORMAT)  # that can be read
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,7 @@ class Source(Settings):
 class RunConfig(Settings):
     """Everything that decides a run."""
 
-    format: Literal[2] = setting("Version of the run folder.", default=FORMAT)
+    format: Literal[2, 3] = setting("Version of the run folder.", default=FORMAT)
     engine: str = setting("The engine that computes.")
     model: ModelConfig = setting("The section [model].")
     data: DataConfig = setting("The section [data].")
@@ -71,8 +72,7 @@ class TrainerState:
     """
 
     done: int
-    parameters: Arrays
-    optimizer: OptimizerState
+    snapshot: Snapshot
     rng: list[Any]
     best: Best | None = None
     losses: LossMeans | None = None

@@ -305,17 +305,17 @@ class Trainer:
         resuming comes by again. Before the first step they are written last: what a kill or a full disk
         leaves can be resumed, or is no run yet.
         """
-        parameters, optimizer = self.engine.export()
-        if not all_finite(parameters, optimizer.m, optimizer.v):
+        snapshot = self.engine.export()
+        if not all_finite(snapshot.parameters, *snapshot.slots.values()):
             raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
-            state = TrainerState(self.done, parameters, optimizer, self.rng.state(), self.best, self.losses)
+            state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._is_due() else 1
             if self.done:
-                self._save_to_sample(parameters)
+                self._save_to_sample(snapshot.parameters)
             self.folder.save(state, self.tokenizer, keep)
             if not self.done:
-                self._save_to_sample(parameters)
+                self._save_to_sample(snapshot.parameters)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
 
@@ -341,7 +341,7 @@ class Trainer:
     def best_parameters(self) -> Arrays:
         """Those of the best evaluation; of now, if nothing was held out."""
         if self.validation is None or self.best is None:
-            return self.engine.export()[0]
+            return self.engine.export().parameters
         if self.validation.parameters is not None:
             return self.validation.parameters
         assert self.folder is not None, "an evaluation of an earlier process is in the run's folder"
@@ -423,7 +423,7 @@ def resume(
             f"{config.train.steps}"
         )
     rng.restore(state.rng)
-    trainer.engine.load(state.parameters, state.optimizer)
+    trainer.engine.load(state.snapshot)
     trainer.folder, trainer.done, trainer.saved_at = folder, state.done, time.monotonic()
     trainer.losses = state.losses or LossMeans()
     if step is None:
@@ -438,7 +438,7 @@ def resume(
 def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> RunConfig:
     """The settings of a run with some replaced; UsageError for one that a run keeps for life."""
     for name in changes:
-        if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size"):
+        if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size", "optimizer"):
             raise UsageError(f"resume: {name} cannot change within a run; start a new one with `out`")
     return config.replace(
         engine=engine or config.engine,

@@ -67,7 +67,7 @@ class Validation:
         """Take note of the loss after `step` steps; keeps the parameters if it is the best so far."""
         if self.best is None or loss < self.best.loss:
             self.best = Best(step=step, loss=loss, waited=0)
-            self.parameters, self.unsaved = engine.export()[0], True
+            self.parameters, self.unsaved = engine.export().parameters, True
         else:
             self.best = self.best.replace(waited=self.best.waited + 1)
 

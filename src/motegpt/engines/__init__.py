@@ -51,16 +51,25 @@ def default_engine() -> str:
     return FALLBACK if why_unavailable(PREFERRED) else PREFERRED
 
 
-def check_settings(engine: str, given: Mapping[str, Any]) -> None:
-    """SettingError for a setting that was given and that the engine does not have; defaults may be given."""
+def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any] = {}) -> None:
+    """SettingError for a setting that was given and that the engine or the optimizer does not have.
+
+    A setting's default may be given to all. over: the settings of the preset or run that `given` changes.
+    """
+    default = over.get("optimizer", TrainConfig.optimizer)
+    optimizer = kinds(TrainConfig)["optimizer"].check("optimizer", given.get("optimizer", default))
     for name, value in given.items():
         section = REQUESTS[section_of(name)]
         kind = kinds(section)[name]
-        if kind.engines and engine not in kind.engines and kind.check(name, value) != getattr(section, name):
-            raise SettingError(
-                f"{name}: the {engine} engine does not have it; leave it out, or try "
-                f"{' or '.join(f'`engine={other!r}`' for other in kind.engines)}"
-            )
+        for what, chosen, owners in (
+            ("engine", engine, kind.engines),
+            ("optimizer", optimizer, kind.optimizers),
+        ):
+            if owners and chosen not in owners and kind.check(name, value) != getattr(section, name, None):
+                raise SettingError(
+                    f"{name}: the {chosen} {what} does not have it; leave it out, or try "
+                    f"{' or '.join(f'`{what}={other!r}`' for other in owners)}"
+                )
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkab
 
 from motegpt.concise import concise
 from motegpt.errors import SettingError
+from motegpt.optim import OPTIMIZERS
 from motegpt.parameters import parameter_count
 from motegpt.settings import shortened
 
@@ -31,11 +32,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class OptimizerState:
-    """Adam's moments under the names and shapes of the parameters: m of the gradients, v of their squares."""
+class Snapshot:
+    """All that an engine learns: the parameters, and the optimizer's slots, each like the parameters."""
 
-    m: Values
-    v: Values
+    parameters: Arrays
+    slots: dict[str, Arrays]
 
 
 class Decoder(ABC):
@@ -67,7 +68,7 @@ def check_sources(sources: Sequence[int], n: int) -> None:
 
 
 class Engine(ABC):
-    """One model with its optimiser, computed one way."""
+    """One model with its optimizer, computed one way."""
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
@@ -80,6 +81,7 @@ class Engine(ABC):
             )
         self.model = model
         self.settings = train
+        self.optimizer = OPTIMIZERS[train.optimizer]
 
     @classmethod
     def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
@@ -90,16 +92,31 @@ class Engine(ABC):
         parameters, dtype = parameter_count(self.model), self.settings.dtype
         return concise(type(self).__name__, {"parameters": parameters, "dtype": dtype})
 
-    @abstractmethod
-    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
-        """Take over parameters, and Adam's moments (zero if None). Copies.
+    def load(self, state: Snapshot | Values) -> None:
+        """Load a snapshot, or parameters alone, with every slot of the optimizer at zero. Copies.
 
-        Raises ValueError if a name or a size is not of this model.
+        Raises ValueError if a name or a size is not of this model, or a slot not of its optimizer.
         """
+        if not isinstance(state, Snapshot):
+            return self._load(state, None)
+        if state.slots.keys() != set(self.optimizer.slots):
+            raise ValueError(
+                f"load: {self.optimizer.name} expected slots {', '.join(self.optimizer.slots)}, got "
+                f"{', '.join(state.slots) or 'none'}; load the parameters alone to begin with slots at zero"
+            )
+        return self._load(state.parameters, [state.slots[name] for name in self.optimizer.slots])
 
     @abstractmethod
-    def export(self) -> tuple[Arrays, OptimizerState]:
-        """Copies of the parameters and of Adam's moments."""
+    def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
+        """What `load` promises; slots: in the optimizer's order, or None for zeros."""
+
+    @abstractmethod
+    def export(self) -> Snapshot:
+        """Copies of the parameters and of the optimizer's slots."""
+
+    def _snapshot(self, parameters: Arrays, slots: Sequence[Arrays]) -> Snapshot:
+        """slots: in the optimizer's order."""
+        return Snapshot(parameters, dict(zip(self.optimizer.slots, slots, strict=True)))
 
     @abstractmethod
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:

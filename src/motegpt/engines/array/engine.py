@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from motegpt.engines.array import model as network
 from motegpt.engines.array import ops
-from motegpt.engines.array.adam import adam_step, clip_gradient
 from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.node_clip import Backward, NodeClip
 from motegpt.engines.array.ops import Array
-from motegpt.engines.base import Engine, OptimizerState
+from motegpt.engines.array.optimizers import STEPS, clip_gradient
+from motegpt.engines.base import Engine, Snapshot
 from motegpt.parameters import check_shape, matrices_of, parameter_count, same_names
-from motegpt.schedule import adam_rates
 
 if TYPE_CHECKING:
     from motegpt.batches import Batch, Plan
@@ -24,28 +23,32 @@ if TYPE_CHECKING:
 
 
 class ArrayEngine(Engine):
-    """Parameters, gradient and moments are four flat arrays (P,); the matrices are views into them."""
+    """Parameters, gradient and each slot are flat arrays (P,); the matrices are views into them."""
 
     name = "array"
     dtypes = ("float64", "float32")
 
     def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
         super().__init__(model, train)
-        self._flat, self._gradient, self._m, self._v = np.zeros((4, parameter_count(model)), train.dtype)
+        n_slots = len(self.optimizer.slots)
+        self._flat, self._gradient, *self._slots = np.zeros(
+            (2 + n_slots, parameter_count(model)), train.dtype
+        )
         self._w = self._views(self._flat)
         self._dw = self._views(self._gradient)
         self._back: Backward = ops if train.clip_node is None else NodeClip(train.clip_node)
 
-    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
+    def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         self._fill(self._flat, parameters)
-        self._m[:] = self._v[:] = 0.0
-        if optimizer_state is not None:
-            self._fill(self._m, optimizer_state.m)
-            self._fill(self._v, optimizer_state.v)
+        for i, slot in enumerate(self._slots):
+            if slots is None:
+                slot[:] = 0.0
+            else:
+                self._fill(slot, slots[i])
 
-    def export(self) -> tuple[Arrays, OptimizerState]:
-        m, v = self._views(self._m.copy()), self._views(self._v.copy())
-        return self._views(self._flat.copy()), OptimizerState(m, v)
+    def export(self) -> Snapshot:
+        w, *slots = (self._views(flat.copy()) for flat in (self._flat, *self._slots))
+        return self._snapshot(w, slots)
 
     def logits(self, batch: Batch) -> list[Array]:
         ids = network.pad(batch.inputs)
@@ -69,7 +72,8 @@ class ArrayEngine(Engine):
     def _step(self, batch: Batch, step: int) -> float:
         loss = self._backpropagate(batch)
         clip_gradient(self._gradient, self.settings)
-        adam_step(self._flat, self._gradient, self._m, self._v, adam_rates(self.settings, step))
+        scalars = self.optimizer.scalars(self.settings, step)
+        STEPS[self.optimizer.name](self._flat, self._gradient, *self._slots, scalars)
         return loss
 
     def _backpropagate(self, batch: Batch) -> float:

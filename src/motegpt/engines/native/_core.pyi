@@ -26,19 +26,20 @@ class Model:
         activation: str,
         norm_eps: float,
         dtype: str,
+        optimizer: str = "adam",
         level: str | None = None,
         threads: int = 0,
         checkpoint_activations: bool = False,
     ) -> None: ...
-    def load(self, parameters: Reals, m: Reals, v: Reals) -> None: ...
-    def store(self) -> tuple[Reals, Reals, Reals]: ...
+    def load(self, parameters: Reals, slots: Reals) -> None: ...
+    def store(self) -> tuple[Reals, Reals]: ...
     def train(
         self,
         tokens: Ids,
         starts: NDArray[np.int64],
         lengths: NDArray[np.int64],
         weights: NDArray[np.float64],
-        rates: NDArray[np.float64],
+        scalars: NDArray[np.float64],
         clip_node: float | None = None,
         clip_value: float | None = None,
         clip_norm: float | None = None,

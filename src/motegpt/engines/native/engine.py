@@ -11,11 +11,10 @@ from numpy.typing import NDArray
 
 import motegpt.engines.native._core as _core
 from motegpt.batches import DocumentPlan, WindowPlan
-from motegpt.engines.base import Decoder, Engine, OptimizerState, check_sources
+from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
 from motegpt.processors import available_processors
 from motegpt.sampling.filters import not_finite
-from motegpt.schedule import adam_rates_of_chunk
 
 if TYPE_CHECKING:
     from motegpt.batches import Batch, Plan
@@ -33,7 +32,7 @@ BUNDLE = 64  # sequences that generate() takes side by side; as many as a produc
 
 
 class NativeEngine(Engine):
-    """Parameters and moments live in the core; flat arrays (P,) in canonical order cross the border."""
+    """Parameters and slots live in the core; flat arrays (P,) in canonical order cross the border."""
 
     name = "native"
     dtypes = ("float32", "float64")
@@ -56,20 +55,21 @@ class NativeEngine(Engine):
         }
         self._core = _core.Model(
             **self._shape,
+            optimizer=train.optimizer,
             threads=train.threads or available_processors(),
             checkpoint_activations=train.checkpoint_activations,
         )
         self._plan: PlanInCore | None = None
 
-    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
-        zeros = np.zeros(parameter_count(self.model), self.settings.dtype)
-        m = zeros if optimizer_state is None else self._flat(optimizer_state.m)
-        v = zeros if optimizer_state is None else self._flat(optimizer_state.v)
-        self._core.load(self._flat(parameters), m, v)
+    def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
+        flat = np.zeros((len(self.optimizer.slots), parameter_count(self.model)), self.settings.dtype)
+        for i, values in enumerate(slots or ()):
+            flat[i] = self._flat(values)
+        self._core.load(self._flat(parameters), flat)
 
-    def export(self) -> tuple[Arrays, OptimizerState]:
-        w, m, v = map(self._named, self._core.store())
-        return w, OptimizerState(m, v)
+    def export(self) -> Snapshot:
+        parameters, slots = self._core.store()
+        return self._snapshot(self._named(parameters), list(map(self._named, slots)))
 
     def logits(self, batch: Batch) -> list[Array]:
         flat = self._core.logits(*sequences_of(batch))
@@ -85,7 +85,7 @@ class NativeEngine(Engine):
             self._plan = plan_in_core(plan)
         losses = self._core.train(
             *self._plan.steps(start, count),
-            adam_rates_of_chunk(self.settings, start, count),
+            self.optimizer.chunk(self.settings, start, count),
             clip_node=self.settings.clip_node,
             clip_value=self.settings.clip_value,
             clip_norm=self.settings.clip_norm,

@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from motegpt.engines.base import Decoder, Engine, OptimizerState, check_sources
-from motegpt.engines.scalar.adam import adam_step, clip_gradient
+from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.engines.scalar.graph import Node, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Matrix, empty_cache, loss_of, position
 from motegpt.engines.scalar.node_clip import NodeClip
+from motegpt.engines.scalar.optimizers import STEPS, clip_gradient
 from motegpt.parameters import parameter_table, same_names
-from motegpt.schedule import adam_rates
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,16 +36,16 @@ class ScalarEngine(Engine):
         size = sum(parameter.size for parameter in parameter_table(model))
         self.nodes = leaves([0.0] * size)
         self.w = self._matrices(self.nodes)
-        self._m, self._v = [0.0] * size, [0.0] * size
+        self._slots = [[0.0] * size for _ in self.optimizer.slots]
         self._ops = FUSED if train.clip_node is None else NodeClip(train.clip_node)
 
-    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
+    def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         for node, value in zip(self.nodes, self._flat(parameters), strict=True):
             node.data = value
-        if optimizer_state is None:
-            self._m, self._v = [0.0] * len(self.nodes), [0.0] * len(self.nodes)
+        if slots is None:
+            self._slots = [[0.0] * len(self.nodes) for _ in self._slots]
         else:
-            self._m, self._v = self._flat(optimizer_state.m), self._flat(optimizer_state.v)
+            self._slots = list(map(self._flat, slots))
 
     def values(self) -> dict[str, list[list[float]]]:
         """The parameters as lists of rows, without NumPy."""
@@ -61,9 +60,9 @@ class ScalarEngine(Engine):
             for i, node in enumerate(row)
         }
 
-    def export(self) -> tuple[Arrays, OptimizerState]:
-        m, v = self._arrays(self._m), self._arrays(self._v)
-        return self._arrays([node.data for node in self.nodes]), OptimizerState(m, v)
+    def export(self) -> Snapshot:
+        parameters = self._arrays([node.data for node in self.nodes])
+        return self._snapshot(parameters, list(map(self._arrays, self._slots)))
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
         import numpy as np
@@ -86,7 +85,8 @@ class ScalarEngine(Engine):
     def _step(self, batch: Batch, step: int) -> float:
         loss = self._backpropagate(batch)
         clip_gradient(self.nodes, self.settings)
-        adam_step(self.nodes, self._m, self._v, adam_rates(self.settings, step))
+        scalars = self.optimizer.scalars(self.settings, step)
+        STEPS[self.optimizer.name](self.nodes, *self._slots, scalars)
         return loss
 
     def _backpropagate(self, batch: Batch) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from motegpt import ranks
-from motegpt.engines.base import Engine, OptimizerState
+from motegpt.engines.base import Engine, Snapshot
 from motegpt.engines.torch import distributed
-from motegpt.engines.torch.adam import Adam, LossScale, clip_gradient
 from motegpt.engines.torch.batches import Part, check_division, made_ahead, part_of, parts_of
 from motegpt.engines.torch.decoder import TorchDecoder
 from motegpt.engines.torch.device import (
@@ -29,6 +28,7 @@ from motegpt.engines.torch.device import (
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Fused, Operations
+from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
 from motegpt.errors import RankLost, SettingError
 from motegpt.parameters import check_shape, parameter_table, same_names
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class TorchEngine(Engine):
-    """Parameters live in a Transformer, Adam's moments in lists beside them, all on one device.
+    """Parameters live in a Transformer, the optimizer's slots in lists beside them, all on one device.
 
     Where torchrun started several processes, each has an engine: rank 0's leads, the others' `follow`.
     """
@@ -62,7 +62,7 @@ class TorchEngine(Engine):
         with told_when_full(self.device, train):
             self._network = self._make_network()
             self._replica = self._replicated()
-            self._adam = Adam(self._local_parameters(), train)
+            self._update = TORCH_OPTIMIZERS[train.optimizer](self._local_parameters(), train)
         self._loss: nn.Module = torch.compile(self._replica) if train.compile else self._replica  # type: ignore[assignment]
         scaled = {None: False, "bfloat16": False, "float16": True}[train.autocast]
         self._scale = LossScale(self.device) if scaled else None
@@ -75,19 +75,17 @@ class TorchEngine(Engine):
         """As the contract has it; beside the processor where a device holds only a part of the model."""
         return cls(model, train.replace(device="cpu") if train.shard else train, alone=True)
 
-    def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
-        groups = [(parameters, self._local_parameters())]
-        if optimizer_state is not None:
-            groups += [(optimizer_state.m, self._adam.m), (optimizer_state.v, self._adam.v)]
-        for values, _ in groups:
+    def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
+        given = [parameters, *(slots or ())]
+        for values in given:
             self._check(values)
-        if optimizer_state is None:
-            torch._foreach_zero_([*self._adam.m, *self._adam.v])
-        for values, tensors in groups:
+        if slots is None:
+            torch._foreach_zero_([tensor for slot in self._update.slots for tensor in slot])
+        for values, tensors in zip(given, [self._local_parameters(), *self._update.slots], strict=False):
             self._fill(tensors, values)
         self._whole = None
 
-    def export(self) -> tuple[Arrays, OptimizerState]:
+    def export(self) -> Snapshot:
         if self._sharded:
             self._tell("export")
         return self._export()
@@ -174,7 +172,7 @@ class TorchEngine(Engine):
             w, dw = self._local_parameters(), self._local_gradients()
             skip = self._scale.unscale(dw, self._sharded) if self._scale else None
             clip_gradient(dw, self.settings, self._sharded)
-            self._adam.step(w, dw, step, skip)
+            self._update.step(w, dw, step, skip)
         return loss
 
     def _backpropagate(self, parts: list[Part]) -> Tensor:
@@ -203,10 +201,10 @@ class TorchEngine(Engine):
         self._network.zero_grad(set_to_none=True)
         return loss.item(), arrays
 
-    def _export(self) -> tuple[Arrays, OptimizerState]:
+    def _export(self) -> Snapshot:
         with self._careful():
-            w, m, v = map(self._named, (self._local_parameters(), self._adam.m, self._adam.v))
-        return w, OptimizerState(m, v)
+            w, *slots = map(self._named, (self._local_parameters(), *self._update.slots))
+        return self._snapshot(w, slots)
 
     def _whole_network(self) -> Transformer:
         """The network with all its parameters: itself, or where it is sharded a copy beside the processor."""

@@ -129,9 +129,9 @@ def lines_of(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     yield "operations", f"{count(operations['token'])} a token, {a_step} a step, {total} in all"
     if operations["recomputed"]:
         yield "recomputed", f"{count(operations['recomputed'])} a token besides"
-    yield "", f"{'parameters':>12} {'gradients':>10} {'moments':>10} {'activations':>12} {'sum':>10}"
+    yield "", f"{'parameters':>12} {'gradients':>10} {'optimizer':>10} {'activations':>12} {'sum':>10}"
     for row in facts["memory"]:
-        parts = [size(row[name]) for name in ("parameters", "gradients", "moments", "activations", "total")]
+        parts = [size(row[name]) for name in ("parameters", "gradients", "optimizer", "activations", "total")]
         yield f"MB, {row['engine']}", "{:>12} {:>10} {:>10} {:>12} {:>10}".format(*parts)
         if row["sent"]:
             yield "", f"each of {row['ranks']} ranks sends {size(row['sent'])} MB a step"

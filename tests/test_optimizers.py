@@ -1,4 +1,4 @@
-"""Learning rates, Adam in both forms, and the clips."""
+"""Learning rates, Adam in both forms, SGD, and the clips."""
 
 import math
 
@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from motegpt.config import TrainConfig, section_values
-from motegpt.engines.array.adam import adam_step, clip_gradient
-from motegpt.engines.scalar import adam as scalar_adam
+from motegpt.engines.array.optimizers import adam_step, clip_gradient, sgd_step
+from motegpt.engines.scalar import optimizers as scalar_optimizers
 from motegpt.engines.scalar.graph import Node
+from motegpt.optim import OPTIMIZERS
 from motegpt.presets import settings_of
-from motegpt.schedule import adam_rates, adam_rates_of_chunk, learning_rate
+from motegpt.schedule import learning_rate
+
+ADAM, SGD = OPTIMIZERS["adam"], OPTIMIZERS["sgd"]
 
 
 def train_settings(**changes):
@@ -41,14 +44,15 @@ def test_warm_up_rises_to_the_peak_and_hands_over():
     assert rates[4:] == sorted(rates[4:], reverse=True)
 
 
-@pytest.mark.parametrize("adam", ["corrected", "folded"])
+@pytest.mark.parametrize(("name", "adam"), [("adam", "corrected"), ("adam", "folded"), ("sgd", "corrected")])
 @pytest.mark.parametrize("schedule", ["linear", "linear_to_zero", "cosine", "constant"])
-def test_the_rates_of_a_chunk_are_those_of_its_steps(adam, schedule):
+def test_the_scalars_of_a_chunk_are_those_of_its_steps(name, adam, schedule):
     train = train_settings(adam=adam, schedule=schedule, steps=50, warmup_steps=7, weight_decay=0.1)
-    one_by_one = np.array([adam_rates(train, step) for step in range(50)])
-    np.testing.assert_allclose(adam_rates_of_chunk(train, 0, 50), one_by_one, rtol=1e-15)
-    parts = [adam_rates_of_chunk(train, 0, 13), adam_rates_of_chunk(train, 13, 37)]
-    np.testing.assert_array_equal(np.concatenate(parts), adam_rates_of_chunk(train, 0, 50))
+    optimizer = OPTIMIZERS[name]
+    one_by_one = np.array([optimizer.scalars(train, step) for step in range(50)])
+    np.testing.assert_allclose(optimizer.chunk(train, 0, 50), one_by_one, rtol=1e-15)
+    parts = [optimizer.chunk(train, 0, 13), optimizer.chunk(train, 13, 37)]
+    np.testing.assert_array_equal(np.concatenate(parts), optimizer.chunk(train, 0, 50))
 
 
 def test_corrected_adam_is_the_paper():
@@ -57,7 +61,7 @@ def test_corrected_adam_is_the_paper():
     w, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
     theta, first, second = 1.0, 0.0, 0.0
     for t, g in enumerate([0.3, -0.2, 0.5], start=1):
-        adam_step(w, np.array([g]), m, v, adam_rates(train, t - 1))
+        adam_step(w, np.array([g]), m, v, ADAM.scalars(train, t - 1))
         first, second = 0.9 * first + 0.1 * g, 0.99 * second + 0.01 * g * g
         theta -= 0.1 * (first / (1 - 0.9**t)) / (math.sqrt(second / (1 - 0.99**t)) + 1e-8)
         assert w[0] == pytest.approx(theta, rel=1e-14)
@@ -66,15 +70,52 @@ def test_corrected_adam_is_the_paper():
 def test_folded_adam_puts_eps_beside_the_uncorrected_root():
     train = train_settings(lr=0.1, beta1=0.9, beta2=0.99, eps=0.5, adam="folded", schedule="constant")
     w, m, v = np.array([1.0]), np.zeros(1), np.zeros(1)
-    adam_step(w, np.array([0.3]), m, v, adam_rates(train, 0))
+    adam_step(w, np.array([0.3]), m, v, ADAM.scalars(train, 0))
     expected = 1.0 - 0.1 * math.sqrt(0.01) / 0.1 * 0.03 / (math.sqrt(0.01 * 0.09) + 0.5)
     assert w[0] == pytest.approx(expected, rel=1e-6)  # β in single precision
+
+
+def independent_sgd(w, gradients, lr, momentum, weight_decay=0.0):
+    """Stochastic gradient descent written out a second time."""
+    velocity = np.zeros_like(w)
+    for g in gradients:
+        velocity = momentum * velocity + g
+        w = w * (1 - lr * weight_decay) - lr * velocity
+    return w
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_sgd_is_that_of_five_lines(momentum, weight_decay):
+    chosen = {"lr": 0.1, "momentum": momentum, "weight_decay": weight_decay, "schedule": "constant"}
+    train = train_settings(optimizer="sgd", **chosen)
+    gradients = np.random.default_rng(1).normal(size=(9, 4))
+    w, velocity = np.ones(4), np.zeros(4)
+    for step, g in enumerate(gradients):
+        sgd_step(w, g, velocity, SGD.scalars(train, step))
+    expected = independent_sgd(np.ones(4), gradients, 0.1, momentum, weight_decay)
+    np.testing.assert_allclose(w, expected, rtol=1e-14)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_is_that_of_torch(momentum):
+    torch = pytest.importorskip("torch")
+    train = train_settings(optimizer="sgd", lr=0.1, momentum=momentum, schedule="linear", steps=9)
+    gradients = np.random.default_rng(1).normal(size=(9, 4))
+    w, velocity, theirs = np.ones(4), np.zeros(4), torch.ones(4, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.SGD([theirs], momentum=momentum, lr=0.1)
+    for step, g in enumerate(gradients):
+        sgd_step(w, g, velocity, SGD.scalars(train, step))
+        optimizer.param_groups[0]["lr"] = learning_rate(train, step)
+        theirs.grad = torch.tensor(g)
+        optimizer.step()
+    np.testing.assert_allclose(w, theirs.detach().numpy(), rtol=1e-13)
 
 
 def test_weight_decay_is_decoupled():
     train = train_settings(lr=0.1, weight_decay=0.5, schedule="constant")
     w = np.array([2.0])
-    adam_step(w, np.zeros(1), np.zeros(1), np.zeros(1), adam_rates(train, 0))
+    adam_step(w, np.zeros(1), np.zeros(1), np.zeros(1), ADAM.scalars(train, 0))
     assert w[0] == pytest.approx(2.0 * (1 - 0.1 * 0.5))
 
 
@@ -99,5 +140,5 @@ def test_clips_by_value_and_then_by_norm(clips, expected):
     nodes = [Node(0.0) for _ in GRADIENT]
     for node, gradient in zip(nodes, GRADIENT, strict=True):
         node.grad = gradient
-    scalar_adam.clip_gradient(nodes, train_settings(**clips))
+    scalar_optimizers.clip_gradient(nodes, train_settings(**clips))
     assert [node.grad for node in nodes] == pytest.approx(expected)

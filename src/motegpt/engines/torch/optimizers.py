@@ -1,18 +1,22 @@
-"""Adam over lists of tensors, the clips that come before it, and the loss scale of half precision."""
+"""The optimizers over lists of tensors, the clips before them, and the loss scale of half precision."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from motegpt.schedule import AdamRates, adam_rates, learning_rate
+from motegpt.optim import OPTIMIZERS
+from motegpt.schedule import learning_rate
 
 if TYPE_CHECKING:
     from motegpt.config import TrainConfig
+    from motegpt.optim.adam import AdamScalars
+    from motegpt.optim.sgd import SGDScalars
 
 FUSED_ON = ("cpu", "cuda")  # device types that have PyTorch's one-kernel AdamW
 FIRST_SCALE, GROW_AFTER, LARGEST_SCALE = 2.0**16, 2000, 2.0**24
@@ -38,23 +42,39 @@ def norm_of(gradients: list[Tensor], sharded: bool) -> Tensor:
     return square.sqrt()
 
 
-class Adam:
-    """m and v of a list of parameters."""
+class TorchOptimizer(ABC):
+    """One optimizer over a list of parameters. slots: in the optimizer's order, each like the parameters."""
 
     def __init__(self, parameters: list[Tensor], train: TrainConfig) -> None:
-        self._train = train
-        self.m, self.v = ([torch.zeros_like(w) for w in parameters] for _ in range(2))
+        self._train, self._optimizer = train, OPTIMIZERS[train.optimizer]
+        self.slots = [[torch.zeros_like(w) for w in parameters] for _ in self._optimizer.slots]
+
+    def step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None = None) -> None:
+        """The update of step `step` (from 0), in place; skip: a tensor, 1 where there is to be none."""
+        if skip is None or not skip.item():
+            self._update(w, dw, *self.slots, self._optimizer.scalars(self._train, step))
+
+    @staticmethod
+    @abstractmethod
+    def _update(w: list[Tensor], dw: list[Tensor], *slots_and_scalars: Any) -> None:
+        """The update by the equations of the optimizer's scalars."""
+
+
+class TorchAdam(TorchOptimizer):
+    """In one kernel where PyTorch has one."""
+
+    def __init__(self, parameters: list[Tensor], train: TrainConfig) -> None:
+        super().__init__(parameters, train)
         device = parameters[0].device
         self._fused = train.adam == "corrected" and device.type in FUSED_ON
         self._counts = [torch.zeros((), device=device) for _ in parameters] if self._fused else []
         self._next = 0
 
     def step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None = None) -> None:
-        """The update of step `step` (from 0), in place; skip: a tensor, 1 where there is to be none."""
         if self._fused:
             self._fused_step(w, dw, step, skip)
-        elif skip is None or not skip.item():
-            self._written_step(w, dw, adam_rates(self._train, step))
+        else:
+            super().step(w, dw, step, skip)
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
         """Adam with bias correction and decoupled weight decay, all tensors in one kernel."""
@@ -62,12 +82,12 @@ class Adam:
             torch._foreach_zero_(self._counts)
             torch._foreach_add_(self._counts, float(step))
         self._next = step + 1
-        train = self._train
+        train, (m, v) = self._train, self.slots
         adamw(
             w,
             dw,
-            self.m,
-            self.v,
+            m,
+            v,
             [],
             self._counts,
             fused=True,
@@ -81,17 +101,33 @@ class Adam:
             eps=train.eps,
         )
 
-    def _written_step(self, w: list[Tensor], dw: list[Tensor], rates: AdamRates) -> None:
-        """AdamRates has the equations; the reference for the fused kernel."""
-        torch._foreach_mul_(self.m, rates.keep_m)
-        torch._foreach_add_(self.m, dw, alpha=rates.take_m)
-        torch._foreach_mul_(self.v, rates.keep_v)
-        torch._foreach_addcmul_(self.v, dw, dw, rates.take_v)
-        roots = torch._foreach_mul(self.v, rates.square)
+    @staticmethod
+    def _update(w: list[Tensor], dw: list[Tensor], m: list[Tensor], v: list[Tensor], s: AdamScalars) -> None:
+        """AdamScalars has the equations; the reference for the fused kernel."""
+        torch._foreach_mul_(m, s.beta1)
+        torch._foreach_add_(m, dw, alpha=s.one_minus_beta1)
+        torch._foreach_mul_(v, s.beta2)
+        torch._foreach_addcmul_(v, dw, dw, s.one_minus_beta2)
+        roots = torch._foreach_mul(v, s.v_scale)
         torch._foreach_sqrt_(roots)
-        torch._foreach_add_(roots, rates.eps)
-        torch._foreach_mul_(w, rates.shrink)
-        torch._foreach_addcdiv_(w, self.m, roots, -rates.rate)
+        torch._foreach_add_(roots, s.eps)
+        torch._foreach_mul_(w, s.decay)
+        torch._foreach_addcdiv_(w, m, roots, -s.step_size)
+
+
+class TorchSGD(TorchOptimizer):
+    """SGD with momentum."""
+
+    @staticmethod
+    def _update(w: list[Tensor], dw: list[Tensor], velocity: list[Tensor], s: SGDScalars) -> None:
+        """SGDScalars has the equations."""
+        torch._foreach_mul_(velocity, s.momentum)
+        torch._foreach_add_(velocity, dw)
+        torch._foreach_mul_(w, s.decay)
+        torch._foreach_add_(w, velocity, alpha=-s.lr)
+
+
+TORCH_OPTIMIZERS: dict[str, type[TorchOptimizer]] = {"adam": TorchAdam, "sgd": TorchSGD}
 
 
 class LossScale:

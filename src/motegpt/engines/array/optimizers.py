@@ -1,0 +1,53 @@
+"""One step of each optimizer over one flat array of parameters, and the clips that come before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from motegpt.engines.array.ops import Array
+
+if TYPE_CHECKING:
+    from motegpt.config import TrainConfig
+    from motegpt.optim.adam import AdamScalars
+    from motegpt.optim.sgd import SGDScalars
+
+
+def clip_gradient(dw: Array, train: TrainConfig) -> None:
+    """In place: first each element to ± clip_value, then the whole to a norm of at most clip_norm."""
+    if train.clip_value is not None:
+        np.clip(dw, -train.clip_value, train.clip_value, out=dw)
+    if train.clip_norm is not None:
+        norm = float(np.sqrt(np.square(dw, dtype=np.float64).sum()))
+        if norm > train.clip_norm:
+            dw *= train.clip_norm / norm
+
+
+def adam_step(w: Array, dw: Array, m: Array, v: Array, s: AdamScalars) -> None:
+    """One update in place of w (P,), m (P,) and v (P,); AdamScalars has the equations."""
+    m *= s.beta1
+    m += s.one_minus_beta1 * dw
+    v *= s.beta2
+    v += s.one_minus_beta2 * np.square(dw)
+    decay_weights(w, s.decay)
+    w -= s.step_size * m / (np.sqrt(s.v_scale * v) + s.eps)
+
+
+def sgd_step(w: Array, dw: Array, velocity: Array, s: SGDScalars) -> None:
+    """One update in place of w (P,) and velocity (P,); SGDScalars has the equations."""
+    velocity *= s.momentum
+    velocity += dw
+    decay_weights(w, s.decay)
+    w -= s.lr * velocity
+
+
+def decay_weights(w: Array, decay: float) -> None:
+    """In place; most runs have no weight decay, and save the pass over w."""
+    if decay != 1.0:
+        w *= decay
+
+
+# step(w, dw, *slots, scalars)
+STEPS: dict[str, Callable[..., None]] = {"adam": adam_step, "sgd": sgd_step}

@@ -1,0 +1,42 @@
+"""Stochastic gradient descent with momentum, as torch.optim.SGD has it, but with decoupled weight decay."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from motegpt.optim.base import Optimizer, weight_decay_factor
+from motegpt.schedule import learning_rate
+
+if TYPE_CHECKING:
+    from motegpt.config import TrainConfig
+
+
+class SGDScalars(NamedTuple):
+    """SGD at one step: with g the gradient,
+
+    velocity <- momentum · velocity + g,   w <- decay · w - lr · velocity
+    """
+
+    momentum: float
+    decay: float
+    lr: float
+
+
+class SGD(Optimizer):
+    """velocity: the sum of all gradients so far, each faded by momentum at every step since.
+
+    Sutskever et al., 2013, have lr · g in the velocity; here, as in PyTorch, lr multiplies the velocity, so
+    that a schedule acts on past gradients too. PyTorch adds weight_decay · w to g, which differs from `decay`
+    where momentum is not 0.
+    """
+
+    name = "sgd"
+    slots = ("velocity",)
+
+    def _varying(self, train: TrainConfig, steps: Sequence[int]) -> tuple[list[float], ...]:
+        return ([learning_rate(train, step) for step in steps],)
+
+    def _scalars(self, train: TrainConfig, *varying: Any) -> SGDScalars:
+        (lr,) = varying
+        return SGDScalars(train.momentum, weight_decay_factor(train, lr), lr)
