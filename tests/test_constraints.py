@@ -109,7 +109,7 @@ def test_what_was_asked_of_every_text_holds(given):
         assert not given.allow or set(rest) <= set(given.allow)
         assert not set(rest) & set(given.forbid)
         assert not given.stop or given.stop not in rest
-    assert request.most + len(given.prefix) == min(longest, given.max_length or longest)
+    assert request.max_new_tokens + len(given.prefix) == min(longest, given.max_length or longest)
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
@@ -277,7 +277,9 @@ def test_a_stop_text_of_the_only_character_that_can_still_be_left_out():
 
 
 def test_a_request_alone():
-    request = Request((5, 0, 1), 4, 5, Filters(1.0), text=2, least=2, masked=frozenset({3}), stop=(0, 1))
+    request = Request(
+        (5, 0, 1), 4, 5, Filters(1.0), n_prefix_tokens=2, min_new_tokens=2, masked=frozenset({3}), stop=(0, 1)
+    )
     assert request.prefix == (0, 1)
     assert request.masked_after([]) == {3, 5}
     assert request.masked_after([0]) == {3, 5, 1}

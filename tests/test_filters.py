@@ -11,7 +11,7 @@ from motegpt.config import SampleConfig
 from motegpt.errors import MotegptError, SettingError
 from motegpt.rng import GENERATORS, Stream, make_rng
 from motegpt.sampling import Filters, Request, choose, filters, generate_ids
-from motegpt.sampling.filters import OUT, distribution
+from motegpt.sampling.filters import MASKED, distribution
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 
@@ -20,7 +20,7 @@ def shares(*weights):
 
 
 def logs(*weights):
-    return [math.log(weight) if weight else OUT for weight in weights]
+    return [math.log(weight) if weight else MASKED for weight in weights]
 
 
 LOGITS = logs(1, 8, 2, 4)
@@ -53,8 +53,8 @@ def test_each_filter_by_hand(given, expected):
 
 
 def test_the_repetition_penalty_divides_positive_and_multiplies_negative_logits():
-    assert filters.penalised([3.0, -3.0, 3.0, -3.0], {0, 1}, 2.0) == [1.5, -6.0, 3.0, -3.0]
-    assert filters.penalised([3.0, -3.0], {0, 1}, 0.5) == [6.0, -1.5]
+    assert filters.apply_repetition_penalty([3.0, -3.0, 3.0, -3.0], {0, 1}, 2.0) == [1.5, -6.0, 3.0, -3.0]
+    assert filters.apply_repetition_penalty([3.0, -3.0], {0, 1}, 0.5) == [6.0, -1.5]
     p = distribution([2.0, -2.0, 0.0], Filters(1.0, repetition_penalty=2.0), seen={0, 1})
     assert p == pytest.approx(shares(math.e, math.exp(-4), 1))
 
@@ -66,17 +66,17 @@ def test_masked_ids_have_no_probability_and_the_rest_shares_it():
 
 def test_of_equals_top_k_and_top_p_keep_the_lower_ids():
     equal = [0.0, 1.0, 1.0, 1.0]
-    assert filters.top_k(equal, 2) == [OUT, 1.0, 1.0, OUT]
-    assert filters.top_p([0.0] * 4, 0.5) == [0.0, 0.0, OUT, OUT]
+    assert filters.top_k(equal, 2) == [MASKED, 1.0, 1.0, MASKED]
+    assert filters.top_p([0.0] * 4, 0.5) == [0.0, 0.0, MASKED, MASKED]
 
 
 STEPS = {
-    "repetition_penalty": lambda x: filters.penalised(x, {1}, 3.0),
-    "masks": lambda x: filters.without(x, {1}),
-    "temperature": lambda x: filters.heated(x, 2.0),
+    "repetition_penalty": lambda x: filters.apply_repetition_penalty(x, {1}, 3.0),
+    "masks": lambda x: filters.apply_mask(x, {1}),
+    "temperature": lambda x: filters.apply_temperature(x, 2.0),
     "top_k": lambda x: filters.top_k(x, 3),
     "top_p": lambda x: filters.top_p(x, 0.75),
-    "min_p": lambda x: filters.min_p(filters.heated(x, 1.0), 0.5),
+    "min_p": lambda x: filters.min_p(filters.apply_temperature(x, 1.0), 0.5),
 }
 ALL = Filters(2.0, repetition_penalty=3.0, top_k=3, top_p=0.75, min_p=0.5)
 
@@ -85,7 +85,7 @@ def in_order(names, x):
     """softmax after the steps of these names."""
     for name in names:
         x = STEPS[name](x)
-    return pytest.approx(filters.softmax(filters.heated(x, 1.0)), abs=1e-12)
+    return pytest.approx(filters.softmax(filters.apply_temperature(x, 1.0)), abs=1e-12)
 
 
 SHOWS_A_SWAP = {
@@ -190,7 +190,7 @@ def test_what_is_drawn_has_the_exact_probabilities(name, given):
         logits = decoder.feed([token])[0]
     expected = distribution(logits, chosen, seen={0, 2}, masked=masked)
     n = 20_000 if name == "native" else 300
-    request = Request(prompt, 1, 5, chosen, text=2, masked=masked)
+    request = Request(prompt, 1, 5, chosen, n_prefix_tokens=2, masked=masked)
     drawn = generate_ids(engine, request, [Stream.of(3, i) for i in range(n)])
     counts = [0] * 6
     for ids in drawn:

@@ -64,8 +64,8 @@ def test_only_the_block_cuts(given, tokenizer, cut_at):
     """A text that is as long as max_new_tokens or max_length is as long as the user wanted it."""
     request = request_of(sample(**given), tokenizer, BLOCK)
     assert request.cut_at == cut_at
-    assert request.is_cut([0] * request.most) == (cut_at is not None)
-    assert not request.is_cut([0] * (request.most - 1))
+    assert request.is_cut([0] * request.max_new_tokens) == (cut_at is not None)
+    assert not request.is_cut([0] * (request.max_new_tokens - 1))
 
 
 def test_marked_texts_are_the_same_texts(engine):

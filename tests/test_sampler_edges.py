@@ -62,7 +62,7 @@ def requests(draw):
     assume(set(range(v)) - masked - {end, *stop})  # as request_of sees to
     return logits, Request(
         (0,),
-        most=draw(st.integers(1, 6)),
+        max_new_tokens=draw(st.integers(1, 6)),
         end=end,
         filters=Filters(
             draw(st.sampled_from([0.0, -0.0, 5e-324, 5.5e-309, 5.7e-309, 1e-300, 0.5, 1.0, 3.0, 1.7e308])),
@@ -71,8 +71,8 @@ def requests(draw):
             top_p=draw(st.sampled_from([None, 5e-324, 0.5, 1 - 2**-53, 1.0])),
             min_p=draw(st.sampled_from([None, 0.0, 5e-324, 0.5, 1.0])),
         ),
-        text=draw(st.integers(0, 1)),
-        least=draw(st.integers(0, 1)),
+        n_prefix_tokens=draw(st.integers(0, 1)),
+        min_new_tokens=draw(st.integers(0, 1)),
         masked=masked,
         stop=stop,
     )

@@ -99,7 +99,7 @@ def beam_search(
 
     context = SlidingContext(engine.decoder(beams), engine.model.block_size)
     live, finished = [Beam((), 0.0, 0)], dict[Ids, Beam]()
-    for left in range(request.most, 0, -1):
+    for left in range(request.max_new_tokens, 0, -1):
         padded = [*live, *live[:1] * (beams - len(live))]
         histories = [[*request.prompt, *beam.ids] for beam in padded]
         logits = context.logits(histories, sources=[beam.parent for beam in padded])
@@ -112,7 +112,7 @@ def beam_search(
                 finished[beam.ids] = beam
         best = heapq.nlargest(wanted, finished.values(), key=score)
         # More tokens make a text less likely; at best they cost nothing, and are as many as there may be.
-        if not live or (len(best) == wanted and score(best[-1]) >= score(live[0], request.most)):
+        if not live or (len(best) == wanted and score(best[-1]) >= score(live[0], request.max_new_tokens)):
             break
     return best
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from motegpt.rng import Rng
     from motegpt.sampling.request import Filters
 
-OUT = -math.inf
+MASKED = -math.inf
 LARGEST = sys.float_info.max
 LOWEST = -708.0  # a token whose probability is less than e to this, relative to the likeliest, is out
 
@@ -30,8 +30,8 @@ def distribution(
 
     seen: ids that the text has already; masked: ids that may not come next.
     """
-    x = without(penalised(finite(logits), seen, filters.repetition_penalty), masked)
-    x = heated(x, filters.temperature)
+    x = apply_mask(apply_repetition_penalty(finite(logits), seen, filters.repetition_penalty), masked)
+    x = apply_temperature(x, filters.temperature)
     if filters.top_k is not None:
         x = top_k(x, filters.top_k)
     if filters.top_p is not None:
@@ -50,7 +50,9 @@ def choose(
 ) -> int:
     """The next id: drawn, or at temperature 0 the likeliest of what the masks leave (the first, if tied)."""
     if not is_random(filters.temperature):
-        return likeliest(without(penalised(finite(logits), seen, filters.repetition_penalty), masked))
+        return argmax(
+            apply_mask(apply_repetition_penalty(finite(logits), seen, filters.repetition_penalty), masked)
+        )
     p = distribution(logits, filters, seen, masked)
     if 0.0 not in p:
         return rng.categorical(p)
@@ -76,12 +78,12 @@ def not_finite() -> MotegptError:
     return MotegptError("sample: expected finite logits, got others; the model has diverged or is damaged")
 
 
-def likeliest(x: Sequence[float]) -> int:
+def argmax(x: Sequence[float]) -> int:
     """The first of the largest."""
     return max(range(len(x)), key=lambda i: x[i])
 
 
-def penalised(x: list[float], seen: Collection[int], penalty: float) -> list[float]:
+def apply_repetition_penalty(x: list[float], seen: Collection[int], penalty: float) -> list[float]:
     """Step 1: logits of `seen` ids, divided if positive and multiplied if negative (Keskar et al., 2019).
 
     A logit that leaves the range of numbers stops at its end.
@@ -94,21 +96,21 @@ def penalised(x: list[float], seen: Collection[int], penalty: float) -> list[flo
     return x
 
 
-def without(x: list[float], masked: Collection[int]) -> list[float]:
+def apply_mask(x: list[float], masked: Collection[int]) -> list[float]:
     """Step 2: the masked ids out."""
     if not masked:
         return x
     x = list(x)
     for i in masked:
-        x[i] = OUT
+        x[i] = MASKED
     return x
 
 
-def heated(x: list[float], temperature: float) -> list[float]:
+def apply_temperature(x: list[float], temperature: float) -> list[float]:
     """Step 3: (x - max x) / temperature; the largest is 0 from here on, and what is below LOWEST is out."""
     highest, inverse = max(x), 1.0 / temperature
     y = [(logit - highest) * inverse for logit in x]
-    return [logit if logit >= LOWEST else OUT for logit in y]
+    return [logit if logit >= LOWEST else MASKED for logit in y]
 
 
 def top_k(x: list[float], k: int) -> list[float]:
@@ -132,7 +134,7 @@ def top_p(x: list[float], p: float) -> list[float]:
 
 def min_p(x: list[float], p: float) -> list[float]:
     """Step 6: those at least p times as likely as the likeliest (Nguyen et al., 2024)."""
-    return [logit if math.exp(logit) >= p else OUT for logit in x]
+    return [logit if math.exp(logit) >= p else MASKED for logit in x]
 
 
 def softmax(x: list[float]) -> list[float]:
@@ -144,12 +146,12 @@ def softmax(x: list[float]) -> list[float]:
 
 def by_likelihood(x: list[float]) -> list[int]:
     """The ids that are in, the largest first; of equals, the lower id."""
-    return sorted((i for i, logit in enumerate(x) if logit > OUT), key=lambda i: (-x[i], i))
+    return sorted((i for i, logit in enumerate(x) if logit > MASKED), key=lambda i: (-x[i], i))
 
 
 def _only(x: list[float], kept: Sequence[int]) -> list[float]:
     """x with nothing but the ids `kept`."""
-    y = [OUT] * len(x)
+    y = [MASKED] * len(x)
     for i in kept:
         y[i] = x[i]
     return y

@@ -33,19 +33,18 @@ class Filters:
 class Request:
     """How texts begin, go on and end, in token ids.
 
-    prompt: what the model is fed first, of which the last `text` ids are text; end: the id that ends a
-    text, or None; least, most: ids to draw, without the end; masked: ids that are never drawn; stop:
-    ids that end a text when they have been drawn, and are taken off it again. cut_at: `most`, if it is
-    what the block has room for and no wish of the user's, else None; marks: texts are to say whether they
-    are cut.
+    prompt: fed to the model first, the last n_prefix_tokens of it are the prefix; end: the id that ends a
+    text, or None; min_new_tokens, max_new_tokens: ids to draw, without the end; masked: ids that are never
+    drawn; stop: ids that end a text once drawn, and are removed from it. cut_at: max_new_tokens if it is the
+    room in the block rather than the user's choice, else None; marks: texts record whether they are cut.
     """
 
     prompt: tuple[int, ...]
-    most: int
+    max_new_tokens: int
     end: int | None
     filters: Filters
-    text: int = 0
-    least: int = 0
+    n_prefix_tokens: int = 0
+    min_new_tokens: int = 0
     masked: frozenset[int] = frozenset()
     stop: tuple[int, ...] = ()
     cut_at: int | None = None
@@ -56,16 +55,16 @@ class Request:
     @property
     def prefix(self) -> tuple[int, ...]:
         """The ids of the prompt that belong to the text."""
-        return self.prompt[len(self.prompt) - self.text :]
+        return self.prompt[len(self.prompt) - self.n_prefix_tokens :]
 
     def masked_after(self, drawn: Sequence[int]) -> Set[int]:
         """The ids that may not follow what was drawn."""
-        if len(drawn) >= self.least + len(self.stop):
+        if len(drawn) >= self.min_new_tokens + len(self.stop):
             return self.masked
         masked = set(self.masked)
-        if len(drawn) < self.least and self.end is not None:
+        if len(drawn) < self.min_new_tokens and self.end is not None:
             masked.add(self.end)
-        if len(drawn) + 1 - len(self.stop) < self.least and self.is_near_stop(drawn):
+        if len(drawn) + 1 - len(self.stop) < self.min_new_tokens and self.is_near_stop(drawn):
             masked.add(self.stop[-1])
         return masked
 
@@ -111,11 +110,11 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
     )
     return Request(
         prompt=tuple(prompt),
-        most=most,
+        max_new_tokens=most,
         end=tokenizer.stop,
         filters=filters,
-        text=len(prefix),
-        least=least,
+        n_prefix_tokens=len(prefix),
+        min_new_tokens=least,
         masked=frozenset(masked),
         stop=tuple(stop),
         cut_at=cut_at,
