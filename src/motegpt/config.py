@@ -372,13 +372,6 @@ class SampleConfig(Settings):
             low, high = getattr(self, least), getattr(self, most)
             if low is not None and high is not None and low > high:
                 raise SettingError(f"{least}: expected at most {most} = {high}, got {low}")
-        reshaping = {"repetition_penalty": 1.0, "top_k": None, "top_p": None, "min_p": None}
-        for name, off in reshaping.items():
-            if self.beams is not None and getattr(self, name) != off:
-                raise SettingError(
-                    f"beams: a beam search ranks by the model's own probabilities; expected {name} "
-                    f"{'none' if off is None else off}, got {getattr(self, name)}"
-                )
 
 
 SECTIONS: dict[str, type[Settings]] = {  # as a run records them

@@ -76,7 +76,8 @@ def generate_ids(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[
     for start in range(0, len(rngs), group):
         some = rngs[start : start + group]
         streams = [rng for rng in some if isinstance(rng, Stream)]
-        if isinstance(engine, BatchGenerator) and len(streams) == len(some):
+        all_streams = len(streams) == len(some)
+        if all_streams and isinstance(engine, BatchGenerator) and engine.why_not(request) is None:
             drawn += engine.generate(request, streams)
         else:
             drawn += generate_by_token(engine, request, some)

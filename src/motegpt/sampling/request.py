@@ -8,25 +8,13 @@ from typing import TYPE_CHECKING
 
 from motegpt.concise import concise_repr
 from motegpt.errors import PrefixError, SettingError
+from motegpt.sampling.filters import Filters, reshaping
 from motegpt.settings import shortened
 from motegpt.tokenizer import BYTES
 
 if TYPE_CHECKING:
     from motegpt.config import SampleConfig
     from motegpt.tokenizer import Tokenizer
-
-
-@dataclass(frozen=True)
-class Filters:
-    """What happens to the probabilities of every token, as SampleConfig has it; None is off."""
-
-    temperature: float
-    repetition_penalty: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-
-    __repr__ = concise_repr
 
 
 @dataclass(frozen=True)
@@ -101,18 +89,11 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
             f"stop: expected a text that can be left out of {least} characters or more, got "
             f"{shortened(settings.stop)} where nothing else may be drawn"
         )
-    filters = Filters(
-        temperature=settings.temperature,
-        repetition_penalty=settings.repetition_penalty,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-        min_p=settings.min_p,
-    )
     return Request(
         prompt=tuple(prompt),
         max_new_tokens=most,
         end=tokenizer.stop,
-        filters=filters,
+        filters=filters_of(settings),
         n_prefix_tokens=len(prefix),
         min_new_tokens=least,
         masked=frozenset(masked),
@@ -120,6 +101,19 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
         cut_at=cut_at,
         marks=settings.on_cut == "mark",
     )
+
+
+def filters_of(settings: SampleConfig) -> Filters:
+    """The temperature and the filters that are on; SettingError if a beam search is to do without them."""
+    rows = reshaping()
+    filters = Filters(settings.temperature, **{row.setting: getattr(settings, row.setting) for row in rows})
+    for name, off in ((row.setting, row.off) for row in rows if row.setting in filters.on):
+        if settings.beams is not None:
+            raise SettingError(
+                f"beams: a beam search ranks by the model's own probabilities; expected {name} "
+                f"{'none' if off is None else off}, got {filters.on[name]}"
+            )
+    return filters
 
 
 def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
