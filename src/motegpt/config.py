@@ -327,6 +327,12 @@ class SampleConfig(Settings):
         at_least=0,
         at_most=1,
     )
+    typical_p: float | None = setting(
+        "Keep the most typical tokens with this probability together; native: slower.",
+        default=None,
+        above=0,
+        at_most=1,
+    )
     min_new_tokens: int = setting("Draw at least so many tokens.", default=0, at_least=0)
     max_new_tokens: int | None = setting(
         "Draw at most so many tokens, beyond the block if need be.",

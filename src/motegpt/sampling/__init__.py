@@ -11,7 +11,8 @@ PENALTIES and FILTERS in filters.py. An engine that does not know a filter draws
 4. top_k;
 5. top_p, of the probability that top_k has left;
 6. min_p;
-7. the draw.
+7. typical_p, of the probability that is left;
+8. the draw.
 
 A text ends at the stop token, at the text `stop` (which is left out), or at its most tokens: the fewest of
 max_new_tokens, max_length and, without max_new_tokens, what lets the model see no more than block_size.

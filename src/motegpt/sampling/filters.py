@@ -70,6 +70,16 @@ def min_p(x: list[float], p: float) -> list[float]:
     return [logit if math.exp(logit) >= p else MASKED for logit in x]
 
 
+def typical_p(x: list[float], p: float) -> list[float]:
+    """The fewest, -log p nearest to the entropy first, that have the probability p together.
+
+    Locally typical sampling (Meister et al., 2023); of equals, those with the lower ids first.
+    """
+    information = {i: -math.log(share) for i, share in enumerate(softmax(x)) if share > 0.0}
+    entropy = sum(math.exp(-nats) * nats for nats in information.values())
+    return _fewest(x, sorted(information, key=lambda i: (abs(information[i] - entropy), i)), p)
+
+
 class Penalty(NamedTuple):
     """A setting that changes the logits of tokens which the text already has, before masks and temperature.
 
@@ -97,6 +107,7 @@ FILTERS = (
     Filter("top_k", off=None, apply=top_k),
     Filter("top_p", off=None, apply=top_p),
     Filter("min_p", off=None, apply=min_p),
+    Filter("typical_p", off=None, apply=typical_p),
 )
 
 
