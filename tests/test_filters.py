@@ -28,7 +28,7 @@ from motegpt.sampling.filters import MASKED, distribution
 from motegpt.sampling.request import filters_of
 from motegpt.sampling.texts import texts_of
 from motegpt.settings import kinds, setting
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from motegpt.views.cli.sample import command
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
@@ -42,7 +42,7 @@ def logs(*weights):
 
 
 LOGITS = logs(1, 8, 2, 4)
-TOKENIZER = Tokenizer("abcde", "bos")
+TOKENIZER = CharacterTokenizer("abcde", "bos")
 NATIVE = pytest.mark.skipif(bool(why_unavailable("native")), reason="the native engine is not built")
 
 

@@ -24,6 +24,7 @@ not ask for that length. `on_cut` says what becomes of such texts. Beyond the bl
     request.py    settings -> the same in token ids, all that cannot be done refused
     filters.py    logits -> probabilities -> id
     context.py    what the model sees of a long text
+    stop_text.py  `stop` where tokens are more than characters or bytes
     texts.py      ids -> texts, marked if they are cut
     draw.py       request -> ids -> texts, by any engine
     beam.py       request -> the best texts, by beam search

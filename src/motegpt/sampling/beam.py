@@ -123,7 +123,7 @@ def _step(
     """Every continuation of the beams by a token: those that go on, and those that end with it."""
     going, ended = [], []
     for parent, beam in enumerate(live):
-        masked, ends = request.masked_after(beam.ids), _ends(beam.ids, request)
+        masked, ends = request.masked_after(beam.ids), request.ends_after(beam.ids)
         for token, share in enumerate(log_softmax(logits[parent])):
             if token in masked:
                 continue
@@ -133,14 +133,6 @@ def _step(
             else:
                 going.append(Continuation(parent, token, total))
     return going, ended
-
-
-def _ends(drawn: Ids, request: Request) -> dict[int, Ids]:
-    """The tokens that end a text now, each with what is left of it."""
-    ends = {} if request.end is None else {request.end: drawn}
-    if request.is_near_stop(drawn):
-        ends[request.stop[-1]] = drawn[: len(drawn) + 1 - len(request.stop)]
-    return ends
 
 
 def log_softmax(logits: Sequence[float]) -> list[float]:

@@ -118,8 +118,8 @@ class _Growing:
             return
         self.ids.append(token)
         self.seen.add(token)
-        if self._stop and self._request.is_stopped(self.ids):
-            del self.ids[-self._stop :]
+        if self._request.is_stopped(self.ids):
+            del self.ids[len(self.ids) - self._stop :]
             self.is_running = False
 
 

@@ -100,6 +100,8 @@ class NativeEngine(Engine):
         """Why whole texts cannot be drawn in one call; None if they can."""
         if unknown := request.filters.on.keys() - FILTERS:
             return f"the native core has no {', '.join(sorted(unknown))}"
+        if request.stop_text is not None:
+            return "the native core finds `stop` among ids, which needs tokens that are characters or bytes"
         return None
 
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
