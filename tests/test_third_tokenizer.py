@@ -28,9 +28,7 @@ from motegpt.rng import Stream
 from motegpt.sampling import draw_texts, generate_by_token, request_of
 from motegpt.sampling.texts import texts_of
 from motegpt.settings import kinds
-from motegpt.tokenizer import TOKENIZERS, Tokenizer
-from motegpt.views.plots.attention import symbols_of
-from motegpt.views.plots.curves import bits_of
+from motegpt.tokenizer import TOKENIZERS, ByteTokenizer, Tokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says
 
 NAMES = ["anna", "hanna", "johanna", "marianne", "nana", "ann", "jo", "maria", "ahmed", "zoë", "noë", "joan"]
@@ -137,9 +135,19 @@ def test_what_is_said_of_data_and_texts(tmp_path):
     assert "--tokenizer pairs" in report.command
     with pytest.raises(DataError, match="at most 1 tokens"):
         ids_of("johanna", tokenizer, 2)
-    run = SimpleNamespace(tokenizer=tokenizer)
-    assert symbols_of(run, [tokenizer.bos, *tokenizer.encode("anna")]) == ["<BOS>", "an", "na"]
-    assert bits_of([run]) == "bits per token"
+
+
+def test_pictures_label_tokens_as_they_are():
+    pytest.importorskip("matplotlib")
+    from motegpt.views.plots.attention import symbols_of
+    from motegpt.views.plots.curves import bits_of
+
+    pairs = SimpleNamespace(tokenizer=Tokenizer.of(NAMES, "bos", "pairs"))
+    ids = [pairs.tokenizer.bos, *pairs.tokenizer.encode("anna")]
+    assert symbols_of(pairs, ids) == ["<BOS>", "an", "na"]
+    in_bytes = SimpleNamespace(tokenizer=ByteTokenizer("bos_eos"))
+    assert symbols_of(in_bytes, in_bytes.tokenizer.encode("é")) == ["<C3>", "<A9>"]
+    assert [bits_of([pairs]), bits_of([in_bytes])] == ["bits per token", "bits per byte"]
 
 
 def test_the_engines_agree():
