@@ -82,10 +82,10 @@ class PythonDecoder {
     return result;
   }
 
-  nb::tuple generate(const AnyArray& prompt, int end, double temperature, const AnyArray& states, int64_t most,
-                     int64_t least, int64_t text, const std::optional<AnyArray>& stop,
-                     const std::optional<AnyArray>& masked, double repetition_penalty, int64_t top_k,
-                     double top_p, double min_p) {
+  nb::tuple generate(const AnyArray& prompt, int end, double temperature, const AnyArray& states,
+                     int64_t max_new_tokens, int64_t min_new_tokens, int64_t n_prefix_tokens,
+                     const std::optional<AnyArray>& stop, const std::optional<AnyArray>& masked,
+                     double repetition_penalty, int64_t top_k, double top_p, double min_p) {
     const auto begin = copied<int32_t>(prompt, "generate: prompt", {-1});
     const auto stop_ids = stop ? copied<int32_t>(*stop, "generate: stop", {-1}) : std::vector<int32_t>();
     const auto never =
@@ -94,25 +94,28 @@ class PythonDecoder {
     check_tokens(stop_ids, "generate");
     check(!begin.empty(), "a prompt of at least 1 token");
     check(end >= -1 && end < shape_.vocab_size, "an end in -1 … vocab_size - 1");
-    check(most >= 1 && least >= 0 && least <= most, "0 <= least <= most, and most of at least 1");
-    check(text >= 0 && text <= int64_t(begin.size()), "text of 0 … the length of the prompt");
+    check(max_new_tokens >= 1 && min_new_tokens >= 0 && min_new_tokens <= max_new_tokens,
+          "min_new_tokens in 0 … max_new_tokens, and max_new_tokens of at least 1");
+    check(n_prefix_tokens >= 0 && n_prefix_tokens <= int64_t(begin.size()),
+          "n_prefix_tokens of 0 … the length of the prompt");
     check(temperature >= 0 && std::isfinite(temperature), "a finite temperature of at least 0");
     check(repetition_penalty > 0 && std::isfinite(repetition_penalty), "a finite repetition_penalty above 0");
     check(top_k >= 0 && top_p > 0 && min_p >= 0 && min_p <= 1,
           "top_k of at least 0, top_p above 0, min_p of 0 … 1");
     auto generators = copied<uint64_t>(states, "generate: states", {-1});
     const size_t n = generators.size();
-    check(n == 0 || most <= largest_result / int64_t(n), "fewer sequences or a smaller most");
-    std::vector<int32_t> ids(n * size_t(most));
+    check(n == 0 || max_new_tokens <= largest_result / int64_t(n),
+          "fewer sequences or a smaller max_new_tokens");
+    std::vector<int32_t> ids(n * size_t(max_new_tokens));
     std::vector<int64_t> lengths(n);
     bool finite = false;
     with_decoder("generate", [&](auto& decoder) {
       nb::gil_scoped_release unlocked;
       const Request request{begin.data(),
                             int64_t(begin.size()),
-                            text,
-                            least,
-                            most,
+                            n_prefix_tokens,
+                            min_new_tokens,
+                            max_new_tokens,
                             end,
                             stop_ids.data(),
                             int64_t(stop_ids.size()),
@@ -125,8 +128,8 @@ class PythonDecoder {
       PyErr_SetString(PyExc_FloatingPointError, "generate: expected finite logits");
       throw nb::python_error();
     }
-    return nb::make_tuple(to_numpy(std::move(ids), {n, size_t(most)}), to_numpy(std::move(lengths), {n}),
-                          to_numpy(std::move(generators), {n}));
+    return nb::make_tuple(to_numpy(std::move(ids), {n, size_t(max_new_tokens)}),
+                          to_numpy(std::move(lengths), {n}), to_numpy(std::move(generators), {n}));
   }
 
  private:
@@ -181,11 +184,11 @@ void bind_decoder(nb::module_& module) {
       .def("feed", &PythonDecoder::feed, "ids"_a.noconvert(),
            "Append a token to each sequence: ids (n) -> logits (n, V).")
       .def("generate", &PythonDecoder::generate, "prompt"_a.noconvert(), "end"_a, "temperature"_a,
-           "states"_a.noconvert(), nb::kw_only(), "most"_a, "least"_a = 0, "text"_a = 0,
-           "stop"_a.noconvert() = nb::none(), "masked"_a.noconvert() = nb::none(),
+           "states"_a.noconvert(), nb::kw_only(), "max_new_tokens"_a, "min_new_tokens"_a = 0,
+           "n_prefix_tokens"_a = 0, "stop"_a.noconvert() = nb::none(), "masked"_a.noconvert() = nb::none(),
            "repetition_penalty"_a = 1.0, "top_k"_a = 0, "top_p"_a = 1.0, "min_p"_a = 0.0,
-           "Whole texts, one for each generator state: ids (n, most), their lengths (n), the states after "
-           "(n). FloatingPointError where logits are not finite.");
+           "Whole texts, one for each generator state: ids (n, max_new_tokens), their lengths (n), the "
+           "states after (n). FloatingPointError where logits are not finite.");
 }
 
 }  // namespace motegpt::bindings

@@ -10,10 +10,10 @@ from motegpt.errors import SettingError, TriesExhausted
 from motegpt.gpt import GPT
 from motegpt.sampling import Conditions, draw_texts, request_of
 from motegpt.sampling.beam import beam_search, best_texts, log_softmax
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import ByteTokenizer, CharacterTokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
 
-TOKENIZER = Tokenizer("abc", "bos")
+TOKENIZER = CharacterTokenizer("abc", "bos")
 BLOCK = 4
 
 
@@ -123,7 +123,7 @@ def test_the_numbers_are_log_probabilities_in_the_order_of_their_scores(length_p
     assert scores == sorted(scores, reverse=True)
 
 
-@pytest.mark.parametrize("tokenizer", [TOKENIZER, Tokenizer("ab", "bos_eos"), Tokenizer("", "bos", "bytes")])
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, CharacterTokenizer("ab", "bos_eos"), ByteTokenizer("bos")])
 def test_the_empty_text_comes_if_it_is_asked_for(tokenizer):
     """By min_length 0. A text that is nothing but its prefix is not empty."""
     logits = [0.0] * tokenizer.vocab_size

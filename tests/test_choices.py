@@ -14,7 +14,7 @@ from motegpt.engines.scalar.model import activate
 from motegpt.ngrams import baselines
 from motegpt.optim import OPTIMIZERS
 from motegpt.schedule import learning_rate
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer, Tokenizer
 from tests.conftest import small_engine, small_settings
 
 THIRD = "a third"
@@ -28,7 +28,7 @@ def settings(section, **changes):
 
 
 def tokenizer(**changes):
-    one = Tokenizer("ab", "bos")
+    one = CharacterTokenizer("ab", "bos")
     for name, value in changes.items():
         object.__setattr__(one, name, value)
     return one
@@ -67,9 +67,7 @@ BRANCHES = {
     "framing, bos": lambda: tokenizer(framing=THIRD).bos,
     "framing, stop": lambda: tokenizer(framing=THIRD).stop,
     "framing, ids": lambda: tokenizer(framing=THIRD).encode("a"),
-    "tokenizer, size": lambda: tokenizer(kind=THIRD).vocab_size,
-    "tokenizer, ids": lambda: tokenizer(kind=THIRD).encode("a"),
-    "tokenizer, text": lambda: tokenizer(kind=THIRD).decode([0]),
+    "tokenizer": lambda: Tokenizer.of(["ab"], "bos", THIRD),
 }
 
 

@@ -10,10 +10,10 @@ from motegpt.gpt import GPT
 from motegpt.rng import PythonRandom, Stream
 from motegpt.sampling import Conditions, draw_texts, generate, generate_in_turn
 from motegpt.sampling.known import Known
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import small_engine, small_settings
 
-TOKENIZER = Tokenizer("abcde", "bos")
+TOKENIZER = CharacterTokenizer("abcde", "bos")
 DOCUMENTS = ["anna", "hanna", "nan"]
 
 
@@ -143,7 +143,7 @@ def test_novel_with_the_built_in_names(tmp_path):
 
 
 def test_every_part_of_a_stream_is_known():
-    known = Known(["a long text"], Tokenizer("abc", "none"))
+    known = Known(["a long text"], CharacterTokenizer("abc", "none"))
     assert "long" in known
     assert "text long" not in known
     assert "long" not in Known(["a long text"], TOKENIZER)

@@ -61,8 +61,8 @@ def test_settings_are_frozen():
 
 def test_lists_that_stand_twice_agree():
     assert kinds(TrainConfig)["rng"].choices == tuple(GENERATORS)
-    assert kinds(SECTIONS["data"])["framing"].choices == FRAMINGS
-    assert kinds(SECTIONS["data"])["tokenizer"].choices == TOKENIZERS
+    assert kinds(SECTIONS["data"])["framing"].choices == tuple(FRAMINGS)
+    assert kinds(SECTIONS["data"])["tokenizer"].choices == tuple(TOKENIZERS)
     assert kinds(ModelConfig)["activation"].choices == tuple(ACTIVATIONS)
     assert kinds(RunConfig)["format"].choices == FORMATS
     assert kinds(TrainConfig)["optimizer"].choices == tuple(OPTIMIZERS)

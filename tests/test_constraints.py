@@ -20,11 +20,11 @@ from motegpt.sampling import (
     request_of,
 )
 from motegpt.sampling.context import SlidingContext, window_start
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import ByteTokenizer, CharacterTokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
-TOKENIZER = Tokenizer("abcde", "bos")
-BYTES = Tokenizer("", "bos", "bytes")
+TOKENIZER = CharacterTokenizer("abcde", "bos")
+BYTES = ByteTokenizer("bos")
 BLOCK = 6
 
 
@@ -109,7 +109,7 @@ def test_what_was_asked_of_every_text_holds(given):
         assert not given.allow or set(rest) <= set(given.allow)
         assert not set(rest) & set(given.forbid)
         assert not given.stop or given.stop not in rest
-    assert request.most + len(given.prefix) == min(longest, given.max_length or longest)
+    assert request.max_new_tokens + len(given.prefix) == min(longest, given.max_length or longest)
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
@@ -159,7 +159,7 @@ def test_the_stop_text_is_looked_for_in_what_was_drawn_alone():
 
 
 def test_special_tokens_are_no_text():
-    tokenizer = Tokenizer("abcd", "bos_eos")
+    tokenizer = CharacterTokenizer("abcd", "bos_eos")
     engine = small_engine("array", small_settings(init_std=0.01))
     for settings_given in ({"forbid": "a"}, {"min_length": 1}, {"max_length": 5}, {"stop": "dd"}):
         assert not any("<" in text for text in draw(engine, 99, tokenizer, **settings_given))
@@ -220,17 +220,17 @@ def test_a_group_of_long_texts_fits_into_memory(monkeypatch):
 
 def test_prompts():
     assert prompt_of("ba", TOKENIZER) == [5, 1, 0]
-    assert prompt_of("ba", Tokenizer("abc", "none")) == [1, 0]
-    assert prompt_of("", Tokenizer("\nabc", "none")) == [0]
-    assert prompt_of("", Tokenizer("a bc", "none")) == [1]
-    assert prompt_of("", Tokenizer("xyz", "none")) == [0]
+    assert prompt_of("ba", CharacterTokenizer("abc", "none")) == [1, 0]
+    assert prompt_of("", CharacterTokenizer("\nabc", "none")) == [0]
+    assert prompt_of("", CharacterTokenizer("a bc", "none")) == [1]
+    assert prompt_of("", CharacterTokenizer("xyz", "none")) == [0]
     assert prompt_of("", BYTES) == [256]
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
 def test_a_stream_has_no_end_and_slides(name):
     engine = small_engine(name, small_settings())
-    tokenizer = Tokenizer("abcde\n", "none")
+    tokenizer = CharacterTokenizer("abcde\n", "none")
     assert {len(text) for text in draw(engine, 5, tokenizer)} == {BLOCK}
     assert {len(text) for text in draw(engine, 5, tokenizer, prefix="a", max_new_tokens=25)} == {26}
     lines = draw(engine, 5, tokenizer, prefix="ab", stop="\n", max_new_tokens=25)
@@ -244,7 +244,7 @@ def test_bytes():
     assert request.stop == (0xD0, 0xB6)
     assert len(request_of(sample(forbid="ab"), BYTES, BLOCK).masked) == 2
     for refused in ({"min_length": 1}, {"max_length": 5}, {"allow": "aж"}, {"forbid": "ж"}):
-        with pytest.raises(SettingError, match="tokens are bytes"):
+        with pytest.raises(SettingError, match=r"not single characters|a part of others"):
             request_of(sample(**refused), BYTES, BLOCK)
 
 
@@ -258,7 +258,7 @@ def test_bytes():
         ({"min_new_tokens": 5, "prefix": "ab"}, SettingError, "min_new_tokens: expected at most 4"),
         ({"min_new_tokens": 5, "max_length": 4}, SettingError, "min_new_tokens: expected at most 4"),
         ({"max_length": 2, "prefix": "ab"}, SettingError, "max_length: expected more than the 2 characters"),
-        ({"stop": "aa", "allow": "a", "min_length": 2}, SettingError, "can be left out of 2 characters"),
+        ({"stop": "aa", "allow": "a", "min_length": 2}, SettingError, "can be left out of 2 tokens"),
         ({"stop": "z"}, PrefixError, "'z'"),
         ({"suffix": "z"}, PrefixError, "'z'"),
         ({"prefix": "abcdea"}, PrefixError, "at most 5 characters .* `max_new_tokens` goes on"),
@@ -277,7 +277,9 @@ def test_a_stop_text_of_the_only_character_that_can_still_be_left_out():
 
 
 def test_a_request_alone():
-    request = Request((5, 0, 1), 4, 5, Filters(1.0), text=2, least=2, masked=frozenset({3}), stop=(0, 1))
+    request = Request(
+        (5, 0, 1), 4, 5, Filters(1.0), n_prefix_tokens=2, min_new_tokens=2, masked=frozenset({3}), stop=(0, 1)
+    )
     assert request.prefix == (0, 1)
     assert request.masked_after([]) == {3, 5}
     assert request.masked_after([0]) == {3, 5, 1}

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 
 from motegpt.batches import Batch
 from motegpt.evaluate import costs_of, evaluate, mean_loss, score_texts, windows_in, windows_of
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
-TOKENIZER = Tokenizer("abcde", "bos")
+TOKENIZER = CharacterTokenizer("abcde", "bos")
 
 
 @pytest.fixture(params=ENGINES_HERE)
@@ -62,8 +62,8 @@ def test_an_unknown_character_has_probability_zero():
 
 
 def test_each_text_is_encoded_once(monkeypatch):
-    encoded, encode = [], Tokenizer.encode
-    monkeypatch.setattr(Tokenizer, "encode", lambda self, text: encoded.append(text) or encode(self, text))
+    kind, encoded, encode = CharacterTokenizer, [], CharacterTokenizer.encode
+    monkeypatch.setattr(kind, "encode", lambda self, text: encoded.append(text) or encode(self, text))
     engine, texts = small_engine("array", small_settings()), ["ab", "aXb", "abc"]
     score_texts(engine, TOKENIZER, texts)
     evaluate(engine, TOKENIZER, texts, ["cab"])

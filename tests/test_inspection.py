@@ -10,7 +10,7 @@ from motegpt.engines.scalar.graph import Node
 from motegpt.engines.scalar.model import Operations, empty_cache, position
 from motegpt.errors import DataError, PrefixError
 from motegpt.inspection import attention, cosines, ids_of, principal_plane, residual_stream
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, random_sequences, small_settings
 
 
@@ -95,7 +95,7 @@ def test_ids_that_the_model_cannot_read(ids):
 
 
 def test_what_the_model_reads_of_a_text():
-    tokenizer = Tokenizer("abc", "bos_eos")
+    tokenizer = CharacterTokenizer("abc", "bos_eos")
     assert ids_of("cab", tokenizer, 4) == [0, 4, 2, 3]
     for text, error, said in (
         ("", DataError, "got none"),

@@ -367,21 +367,21 @@ def test_wrong_feeding_raises(core):
         ({"end": 5}, "end"),
         ({"end": -2}, "end"),
         ({"temperature": float("nan")}, "temperature"),
-        ({"most": 0}, "most"),
-        ({"least": 4}, "least"),
-        ({"text": 2}, "text"),
+        ({"max_new_tokens": 0}, "max_new_tokens"),
+        ({"min_new_tokens": 4}, "min_new_tokens"),
+        ({"n_prefix_tokens": 2}, "n_prefix_tokens"),
         ({"masked": np.zeros(4, np.uint8)}, "masked"),
         ({"repetition_penalty": 0.0}, "repetition_penalty"),
         ({"top_k": -1}, "top_k"),
         ({"top_p": 0.0}, "top_p"),
         ({"min_p": 1.5}, "min_p"),
-        ({"most": 2**50}, "smaller most"),
+        ({"max_new_tokens": 2**50}, "smaller max_new_tokens"),
     ],
     ids=str,
 )
 def test_wrong_requests_raise(core, wrong, said):
     decoder = core.Decoder(flat(), 2, **SHAPE)
-    right = {"prompt": np.zeros(1, np.int32), "end": 4, "temperature": 1.0, "most": 3}
+    right = {"prompt": np.zeros(1, np.int32), "end": 4, "temperature": 1.0, "max_new_tokens": 3}
     states = np.zeros(2, np.uint64)
     assert len(decoder.generate(states=states, **right)[1]) == 2
     with pytest.raises(ValueError, match=said):

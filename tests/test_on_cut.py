@@ -14,11 +14,11 @@ from motegpt.gpt import GPT
 from motegpt.presets import PRESETS, settings_of
 from motegpt.rng import PythonRandom, Stream
 from motegpt.sampling import draw_texts, generate, generate_in_turn, request_of
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
 
-TOKENIZER = Tokenizer("abcde", "bos")
-STREAM = Tokenizer("abcde\n", "none")
+TOKENIZER = CharacterTokenizer("abcde", "bos")
+STREAM = CharacterTokenizer("abcde\n", "none")
 BLOCK = 6
 
 
@@ -47,7 +47,7 @@ def test_the_presets_keep():
     [
         ({}, TOKENIZER, 6),
         ({"prefix": "ab"}, TOKENIZER, 4),
-        ({}, Tokenizer("abcd", "bos_eos"), 6),
+        ({}, CharacterTokenizer("abcd", "bos_eos"), 6),
         ({"max_new_tokens": 3}, TOKENIZER, None),
         ({"max_new_tokens": 6}, TOKENIZER, None),
         ({"max_new_tokens": 60}, TOKENIZER, None),
@@ -64,8 +64,8 @@ def test_only_the_block_cuts(given, tokenizer, cut_at):
     """A text that is as long as max_new_tokens or max_length is as long as the user wanted it."""
     request = request_of(sample(**given), tokenizer, BLOCK)
     assert request.cut_at == cut_at
-    assert request.is_cut([0] * request.most) == (cut_at is not None)
-    assert not request.is_cut([0] * (request.most - 1))
+    assert request.is_cut([0] * request.max_new_tokens) == (cut_at is not None)
+    assert not request.is_cut([0] * (request.max_new_tokens - 1))
 
 
 def test_marked_texts_are_the_same_texts(engine):
@@ -95,7 +95,7 @@ def test_redrawn_texts_are_the_candidates_that_are_whole(engine):
 def test_a_text_that_ends_at_its_last_chance_is_whole():
     """Drawn from the last position but one: a letter more would have been cut."""
     engine = engine_that_says([3.0, 0.0, 0.0, 1.0])
-    texts = drawn(engine, "mark", Tokenizer("abc", "bos"), n=200)
+    texts = drawn(engine, "mark", CharacterTokenizer("abc", "bos"), n=200)
     assert {text.cut for text in texts if len(text) == 3} == {False}
     assert {text.cut for text in texts if len(text) == 4} == {True}
 
@@ -103,9 +103,9 @@ def test_a_text_that_ends_at_its_last_chance_is_whole():
 def test_tries_that_run_out():
     engine = engine_that_says([0.0, 0.0, 0.0, -99.0])
     with pytest.raises(TriesExhausted, match=r"7 texts in a row did not qualify \(not cut\); found 0 of 30"):
-        drawn(engine, "redraw", Tokenizer("abc", "bos"), tries=7)
+        drawn(engine, "redraw", CharacterTokenizer("abc", "bos"), tries=7)
     with pytest.raises(TriesExhausted, match=r"\(suffix 'a' and not cut\)"):
-        drawn(engine, "redraw", Tokenizer("abc", "bos"), tries=7, suffix="a")
+        drawn(engine, "redraw", CharacterTokenizer("abc", "bos"), tries=7, suffix="a")
 
 
 def test_beams(engine):
@@ -122,7 +122,7 @@ def test_beams(engine):
 
 def test_beams_that_are_all_cut():
     engine = engine_that_says([0.0, 0.0, 0.0, -9.0])
-    tokenizer, given = Tokenizer("abc", "bos"), {"beams": 2, "n": 2, "length_penalty": 1.0}
+    tokenizer, given = CharacterTokenizer("abc", "bos"), {"beams": 2, "n": 2, "length_penalty": 1.0}
     assert all(text.cut for text in drawn(engine, "mark", tokenizer, **given))
     assert not any(len(text) == 4 for text in drawn(engine, "redraw", tokenizer, **given))
     with pytest.raises(TriesExhausted, match=r"met 0 texts that qualify \(suffix 'aaaa' and not cut\)"):

@@ -12,6 +12,7 @@ from motegpt.documents import flat
 from motegpt.presets import settings_of
 from motegpt.remarks import on_rise, on_warmup
 from motegpt.schedule import learning_rate
+from motegpt.tokenizer import Tokenizer
 
 QUICK = ("--engine", "array", "--steps", 3, "-n", 1)
 MIXED = ["a" * 8 + "b" * 8, "ab", "ba" * 12, "b" * 15]  # 16, 2, 24 and 15 characters
@@ -26,7 +27,9 @@ def train_config(**changes):
 
 
 def cut_in(documents, data, block_size):
-    found = cut_of(sizes_of(flat(documents), data), block_size, data.cut)
+    found = cut_of(
+        sizes_of(flat(documents), Tokenizer.of(documents, data.framing, data.tokenizer)), block_size, data.cut
+    )
     return found.block_size, found.documents, found.fitting
 
 

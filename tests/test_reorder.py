@@ -10,12 +10,12 @@ from motegpt.engines import engine_class
 from motegpt.sampling import Conditions
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.context import SlidingContext, window_start
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, VOCABULARY, small_engine, small_settings
 from tests.tolerances import LOGITS, relative_error
 
 BLOCK = 6
-TOKENIZER = Tokenizer("abcde", "bos")
+TOKENIZER = CharacterTokenizer("abcde", "bos")
 
 
 def engines():

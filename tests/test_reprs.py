@@ -13,7 +13,7 @@ from motegpt.presets import PRESETS, settings_of
 from motegpt.rng import GENERATORS
 from motegpt.sampling import Filters, request_of
 from motegpt.state import Best
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 
 WORDS = ["anna", "hanna", "nan", "hana"]
 QUICK = {"steps": 12, "engine": "array", "log_every": 5, "seed": 3}
@@ -39,7 +39,7 @@ def test_what_is_shown(training):
     )
     loss = f"{record.loss:.6g}"
     assert repr(record) == f"StepRecord(step=1, loss={loss}, mean_loss={loss}, lr=0.01, tokens=5)"
-    assert repr(model.tokenizer) == "Tokenizer(characters='ahn', framing='bos')"
+    assert repr(model.tokenizer) == "CharacterTokenizer(characters='ahn', framing='bos')"
     assert repr(model.config.model).startswith("ModelConfig(vocab_size=4, n_layer=1, n_embd=16, n_head=4, ")
     assert repr(model.config.sample) == "SampleConfig(n=20, temperature=0.5)"
     assert repr(model.engine) == "ArrayEngine(parameters=3456, dtype='float64')"
@@ -57,9 +57,9 @@ def everything(model):
     yield from (config.source, *model.records)
     yield from model.score(["a" * 500, "\n\t\x1b", "名前" * 50])
     yield model.evaluate(["anna" * 100])
-    yield Tokenizer("".join(map(chr, range(0x4E00, 0x5200))), "bos")
+    yield CharacterTokenizer("".join(map(chr, range(0x4E00, 0x5200))), "bos")
     yield request_of(model.config.sample.replace(stop="anna", forbid="h", top_k=2), model.tokenizer, 16)
-    yield Filters(0.123456789, 1.5, 3, 0.5, 0.25)
+    yield Filters(0.123456789, repetition_penalty=1.5, top_k=3, top_p=0.5, min_p=0.25)
     yield Best(step=3, loss=1.23456789, waited=2)
     for preset in PRESETS:
         for section in ("data", "train", "sample"):

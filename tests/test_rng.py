@@ -13,7 +13,7 @@ from motegpt.engines.base import BatchGenerator
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.rng import GENERATORS, Lcg, PythonRandom, Stream, Xoshiro128Plus, make_rng
 from motegpt.sampling import generate_in_turn
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import small_engine, small_settings
 
 
@@ -124,9 +124,10 @@ def test_a_fraction_that_rounds_up_to_one_takes_the_last():
 
 def test_an_engine_that_draws_whole_texts_takes_streams_alone():
     """A run's own generator goes token by token: its numbers are not those the core would draw."""
-    tokenizer = Tokenizer("abc", "bos")
+    tokenizer = CharacterTokenizer("abc", "bos")
     engine = small_engine("array", small_settings(), vocab_size=4)
     engine.generate = lambda request, rngs: pytest.fail("a whole text of a run's generator")
+    engine.why_not = lambda request: None
     assert isinstance(engine, BatchGenerator)
     for generator in GENERATORS:
         generate_in_turn(engine, tokenizer, SampleConfig(n=1, temperature=1.0), make_rng(generator, 1))

@@ -12,6 +12,7 @@ import pytest
 from motegpt.evaluate import score_texts
 from motegpt.gpt import GPT
 from motegpt.views.writers import WRITERS, format_of
+from tests.conftest import ENGINES_HERE
 
 AWKWARD = ['an"na', "b,ob", "c;d'e", "ж анна", "łódź,x", "naïve"]
 
@@ -42,6 +43,17 @@ def test_settings_arrive(motegpt, folder):
     given = {"top_k": 5, "top_p": 0.9, "min_p": 0.01, "repetition_penalty": 1.3, "min_length": 3,
              "max_length": 8, "forbid": "ж", "prefix": "an"}  # fmt: skip
     assert out.splitlines() == GPT.load(folder / "run").generate(9, seed=1, **given)
+
+
+def test_a_filter_that_the_core_lacks_is_drawn_token_by_token(motegpt, folder):
+    drawn = {
+        engine: ended_well(
+            motegpt("sample", folder / "run", "--engine", engine, "--seed", 1, "--typical-p", 0.4)
+        )
+        for engine in ENGINES_HERE
+    }
+    assert set(drawn.values()) == {drawn["scalar"]}
+    assert drawn["scalar"] != ended_well(motegpt("sample", folder / "run", "--seed", 1))
 
 
 def test_greedy_is_temperature_zero(motegpt, folder):

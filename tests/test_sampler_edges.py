@@ -12,7 +12,7 @@ from motegpt.engines import engine_class, why_unavailable
 from motegpt.errors import MotegptError
 from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, draw_texts, generate, generate_by_token, generate_ids
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says
 
 NATIVE = pytest.mark.skipif(bool(why_unavailable("native")), reason="the native engine is not built")
@@ -62,7 +62,7 @@ def requests(draw):
     assume(set(range(v)) - masked - {end, *stop})  # as request_of sees to
     return logits, Request(
         (0,),
-        most=draw(st.integers(1, 6)),
+        max_new_tokens=draw(st.integers(1, 6)),
         end=end,
         filters=Filters(
             draw(st.sampled_from([0.0, -0.0, 5e-324, 5.5e-309, 5.7e-309, 1e-300, 0.5, 1.0, 3.0, 1.7e308])),
@@ -71,8 +71,8 @@ def requests(draw):
             top_p=draw(st.sampled_from([None, 5e-324, 0.5, 1 - 2**-53, 1.0])),
             min_p=draw(st.sampled_from([None, 0.0, 5e-324, 0.5, 1.0])),
         ),
-        text=draw(st.integers(0, 1)),
-        least=draw(st.integers(0, 1)),
+        n_prefix_tokens=draw(st.integers(0, 1)),
+        min_new_tokens=draw(st.integers(0, 1)),
         masked=masked,
         stop=stop,
     )
@@ -107,7 +107,7 @@ ASKED = [
 def test_logits_that_are_not_finite_raise_on_every_engine(name, asked, broken):
     """Also where the broken logit is that of a masked character, c."""
     engine = engine_that_says([0.0, 1.0, broken, 0.5], name)
-    groups = draw_texts(engine, Tokenizer("abc", "bos"), SampleConfig(**{**SAMPLE, **asked}), seed=1)
+    groups = draw_texts(engine, CharacterTokenizer("abc", "bos"), SampleConfig(**{**SAMPLE, **asked}), seed=1)
     with pytest.raises(MotegptError, match=r"^sample: expected finite logits, got others; the model has div"):
         list(groups)
 
@@ -132,6 +132,6 @@ def test_minus_zero_is_temperature_zero(name):
     settings = SampleConfig(n=3, temperature=-0.0)
     assert str(settings.temperature) == "0.0"
     engine, rng = engine_that_says([0.0, 1.0, 0.5, 0.2], name), Stream(1)
-    assert generate(engine, Tokenizer("abc", "bos"), settings, [rng]) == ["bbbb"]
+    assert generate(engine, CharacterTokenizer("abc", "bos"), settings, [rng]) == ["bbbb"]
     assert generate_ids(engine, Request((3,), 2, None, Filters(-0.0)), [rng]) == [[1, 1]]
     assert rng.number == 1

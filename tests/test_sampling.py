@@ -9,10 +9,10 @@ from motegpt.errors import PrefixError
 from motegpt.rng import PythonRandom, Stream
 from motegpt.sampling import Filters, choose, generate, generate_in_turn
 from motegpt.sampling.filters import distribution
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
-TOKENIZER = Tokenizer("abcde", "bos")
+TOKENIZER = CharacterTokenizer("abcde", "bos")
 
 
 def streams(seed, n):
@@ -95,7 +95,7 @@ def test_in_turn_uses_one_generator(engine):
 
 
 def test_bos_eos_framing_stops_at_eos_alone():
-    tokenizer = Tokenizer("abcd", "bos_eos")
+    tokenizer = CharacterTokenizer("abcd", "bos_eos")
     engine = small_engine("array", small_settings(init_std=0.01))
     texts = generate(engine, tokenizer, SampleConfig(n=200, temperature=1.0), streams(0, 200))
     assert any("<BOS>" in text for text in texts)

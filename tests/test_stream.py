@@ -20,7 +20,7 @@ from motegpt.errors import DataError
 from motegpt.presets import settings_of
 from motegpt.rng import Stream, splitmix64
 from motegpt.sampling import generate, prompt_of
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import ByteTokenizer, CharacterTokenizer, Tokenizer
 from motegpt.train import prepare, resume
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 from tests.tolerances import LOSSES
@@ -157,19 +157,17 @@ def test_stop_and_resume_is_never_having_stopped(tmp_path, engine, tokenizer):
 
 
 def test_a_prompt_is_what_there_is_to_continue():
-    assert prompt_of("d", Tokenizer("abcd", "bos")) == [4, 3]
-    assert prompt_of("", Tokenizer("abcd", "bos_eos")) == [0]
-    assert prompt_of("db", Tokenizer("abcd", "none")) == [3, 1]
-    assert prompt_of("", Tokenizer("a b\n", "none")) == [3]
-    assert prompt_of("", Tokenizer("a b", "none")) == [1]
-    assert prompt_of("", Tokenizer("ab", "none")) == [0]
-    assert prompt_of("", Tokenizer("", "none", "bytes")) == [10]
-    assert prompt_of("é", Tokenizer("", "bos", "bytes")) == [256, 195, 169]
+    assert prompt_of("d", CharacterTokenizer("abcd", "bos")) == [4, 3]
+    assert prompt_of("", CharacterTokenizer("abcd", "bos_eos")) == [0]
+    assert prompt_of("db", CharacterTokenizer("abcd", "none")) == [3, 1]
+    assert prompt_of("", CharacterTokenizer("a b\n", "none")) == [3]
+    assert prompt_of("", CharacterTokenizer("a b", "none")) == [1]
+    assert prompt_of("", CharacterTokenizer("ab", "none")) == [0]
+    assert prompt_of("", ByteTokenizer("none")) == [10]
+    assert prompt_of("é", ByteTokenizer("bos")) == [256, 195, 169]
 
 
-@pytest.mark.parametrize(
-    "tokenizer", [TOKENIZER, Tokenizer("", "none", "bytes")], ids=["characters", "bytes"]
-)
+@pytest.mark.parametrize("tokenizer", [TOKENIZER, ByteTokenizer("none")], ids=["characters", "bytes"])
 def test_engines_draw_the_same_continuation(tokenizer):
     drawn = set()
     for name in ENGINES_HERE:

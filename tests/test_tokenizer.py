@@ -1,11 +1,12 @@
-"""Characters to ids and back, in both framings."""
+"""Text to ids and back, in every framing."""
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motegpt.documents import flat
 from motegpt.errors import DataError, PrefixError, RunFolderError
-from motegpt.tokenizer import FRAMINGS, TOKENIZERS, Tokenizer
+from motegpt.tokenizer import FRAMINGS, TOKENIZERS, ByteTokenizer, CharacterTokenizer, Tokenizer
 
 
 def test_microgpt_framing_puts_bos_last_and_at_both_ends():
@@ -41,7 +42,7 @@ def test_bytes_are_tokens_of_any_text(framing, framed, vocab_size):
 
 
 def test_half_a_surrogate_pair_is_no_text():
-    for tokenizer in (Tokenizer("", "bos", "bytes"), Tokenizer("ab", "bos")):
+    for tokenizer in (ByteTokenizer("bos"), CharacterTokenizer("ab", "bos")):
         with pytest.raises(PrefixError, match="ud800"):
             tokenizer.encode("a\ud800")
 
@@ -56,7 +57,7 @@ class LookUpsOnly(dict):
 
 
 def test_a_text_costs_look_ups_of_its_own_characters_whatever_the_alphabet():
-    tokenizer = Tokenizer("abc", "bos")
+    tokenizer = CharacterTokenizer("abc", "bos")
     tokenizer.__dict__["_ids"] = LookUpsOnly(tokenizer._ids)
     assert tokenizer.unknown("abxya") == "xy"
     assert tokenizer.encode("cab") == [2, 0, 1]
@@ -70,8 +71,8 @@ def any_text(**bounds):
 
 @given(
     documents=st.lists(any_text(min_size=1), min_size=1),
-    framing=st.sampled_from(FRAMINGS),
-    kind=st.sampled_from(TOKENIZERS),
+    framing=st.sampled_from(sorted(FRAMINGS)),
+    kind=st.sampled_from(sorted(TOKENIZERS)),
 )
 def test_decode_inverts_encode_for_any_unicode(documents, framing, kind):
     if len(set("".join(documents))) < 2:
@@ -84,6 +85,8 @@ def test_decode_inverts_encode_for_any_unicode(documents, framing, kind):
     assert {i for row in encoded for i in row} <= set(range(tokenizer.vocab_size))
     begin, end = ([] if one is None else [one] for one in (tokenizer.bos, tokenizer.stop))
     assert encoded == [[*begin, *tokenizer.encode(document), *end] for document in documents]
+    assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(documents[0]))).decode() == documents[0]
+    assert list(tokenizer.lengths(flat(documents))) == [len(tokenizer.encode(one)) for one in documents]
     assert Tokenizer.from_values(tokenizer.values()) == tokenizer
 
 
@@ -99,15 +102,16 @@ def test_unknown_characters_are_named():
 
 def test_a_tampered_alphabet_is_refused():
     with pytest.raises(RunFolderError, match="different"):
-        Tokenizer("aa", "bos")
+        CharacterTokenizer("aa", "bos")
     with pytest.raises(RunFolderError, match="framing"):
-        Tokenizer("ab", "both")
-    with pytest.raises(RunFolderError, match="kind"):
-        Tokenizer("ab", "bos", "words")
-    with pytest.raises(RunFolderError, match="no characters"):
-        Tokenizer("ab", "bos", "bytes")
+        CharacterTokenizer("ab", "both")
+    for kind in ("words", ["bytes"]):
+        with pytest.raises(RunFolderError, match="kind"):
+            Tokenizer.from_values({"kind": kind, "framing": "bos"})
+    with pytest.raises(RunFolderError, match="expected a framing"):
+        Tokenizer.from_values({"kind": "bytes", "framing": ["bos"]})
     with pytest.raises(RunFolderError, match="surrogate"):
-        Tokenizer("a\ud800", "bos")
-    for values in ({}, {"characters": 5, "framing": "bos"}, {"characters": "ab"}, {"kind": ["bytes"]}):
+        CharacterTokenizer("a\ud800", "bos")
+    for values in ({}, {"characters": 5, "framing": "bos"}, {"characters": "ab"}):
         with pytest.raises(RunFolderError, match="expected characters and framing"):
             Tokenizer.from_values(values)

@@ -182,7 +182,7 @@ class BundledDecoder final : public Decoder<Real> {
     const Index most = size_of(0);
     for (Index first = 0; first < n; first += most) {
       if (!generate_bundle(*bundle_[0], request, smaller(most, n - first), states + first,
-                           ids + first * request.most, lengths + first))
+                           ids + first * request.max_new_tokens, lengths + first))
         return false;
     }
     return true;
@@ -254,9 +254,9 @@ class BundledDecoder final : public Decoder<Real> {
     for (Index at = 0;; ++at) {
       if (!is_finite(bundle, count)) return false;
       choose(bundle, request, count, states, at, ids, lengths);
-      bool running = take(request.end, request.most, count, at, ids, lengths);
+      bool running = take(request.end, request.max_new_tokens, count, at, ids, lengths);
       if (request.stop_length > 0) running = cut_stops(request, count, at + 1, ids, lengths);
-      if (!running || at + 1 == request.most) return true;
+      if (!running || at + 1 == request.max_new_tokens) return true;
       for (Index s = 0; seen_ && s < count; ++s) seen_[latest_[s] * bundle.width() + s] = 1;
       const Index length = request.prompt_length + at + 1, moved = window_start(length);
       if (moved == start) {
@@ -277,7 +277,7 @@ class BundledDecoder final : public Decoder<Real> {
     seen_ = request.filters.repetition_penalty == 1 ? nullptr : seen_memory_;
     if (!seen_) return;
     for (Index i = 0; i < shape_.vocab_size * width; ++i) seen_[i] = 0;
-    for (Index i = request.prompt_length - request.text; i < request.prompt_length; ++i) {
+    for (Index i = request.prompt_length - request.n_prefix_tokens; i < request.prompt_length; ++i) {
       for (Index s = 0; s < width; ++s) seen_[request.prompt[i] * width + s] = 1;
     }
   }
@@ -302,7 +302,7 @@ class BundledDecoder final : public Decoder<Real> {
     bool any = false;
     for (Index s = 0; s < count; ++s) {
       if (!running_[s]) continue;
-      running_[s] = !ends_with(ids + s * request.most, length, request.stop, request.stop_length);
+      running_[s] = !ends_with(ids + s * request.max_new_tokens, length, request.stop, request.stop_length);
       if (!running_[s]) lengths[s] = length - request.stop_length;
       any |= running_[s];
     }
@@ -331,7 +331,7 @@ class BundledDecoder final : public Decoder<Real> {
       const Index drawn = i - request.prompt_length;
       for (Index s = 0; s < bundle.width(); ++s) {
         const bool is_text = s < count && running_[s];
-        latest_[s] = drawn < 0 ? request.prompt[i] : is_text ? ids[s * request.most + drawn] : 0;
+        latest_[s] = drawn < 0 ? request.prompt[i] : is_text ? ids[s * request.max_new_tokens + drawn] : 0;
       }
       bundle.feed(w_, latest_);
     }
@@ -362,14 +362,14 @@ class BundledDecoder final : public Decoder<Real> {
       for (Index s = 0; s < count; s += drawn_together)
         draw(V, bundle.logits() + s, width, temperature, darts_ + s, e_, tokens_ + s);
     } else {
-      for (Index s = 0; s < count; ++s) tokens_[s] = likeliest(V, bundle.logits() + s, width);
+      for (Index s = 0; s < count; ++s) tokens_[s] = argmax(V, bundle.logits() + s, width);
     }
   }
 
   static bool is_filtered(const Request& request) {
     const Filters& filters = request.filters;
-    return request.masked || request.least > 0 || filters.repetition_penalty != 1 || filters.top_k > 0 ||
-           filters.top_p < 1 || filters.min_p > 0;
+    return request.masked || request.min_new_tokens > 0 || filters.repetition_penalty != 1 ||
+           filters.top_k > 0 || filters.top_p < 1 || filters.min_p > 0;
   }
 
   void choose_filtered(const Bundle<Real>& bundle, const Request& request, Index count, Index at,
@@ -379,8 +379,9 @@ class BundledDecoder final : public Decoder<Real> {
       int barred[drawn_together][2];
       for (Index lane = 0; lane < drawn_together; ++lane) {
         const bool runs = s + lane < count && running_[s + lane];
-        barred[lane][0] = at < request.least ? request.end : -1;
-        barred[lane][1] = runs ? barred_stop(request, ids + (s + lane) * request.most, lengths[s + lane]) : -1;
+        barred[lane][0] = at < request.min_new_tokens ? request.end : -1;
+        barred[lane][1] =
+            runs ? barred_stop(request, ids + (s + lane) * request.max_new_tokens, lengths[s + lane]) : -1;
       }
       const Masks masks{request.masked, seen_ ? seen_ + s : nullptr, barred};
       draw_filtered(shape_.vocab_size, bundle.logits() + s, bundle.width(), request.filters, masks,
@@ -391,7 +392,7 @@ class BundledDecoder final : public Decoder<Real> {
   /// The last token of request.stop where it would end a sequence that is too short; -1 elsewhere.
   static int barred_stop(const Request& request, const int32_t* ids, Index length) {
     const Index missing = request.stop_length - 1;
-    if (missing < 0 || length - missing >= request.least) return -1;
+    if (missing < 0 || length - missing >= request.min_new_tokens) return -1;
     return ends_with(ids, length, request.stop, missing) ? request.stop[missing] : -1;
   }
 

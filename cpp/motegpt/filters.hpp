@@ -76,21 +76,21 @@ inline void keep_likeliest(Index V, const double* x, double* weights, const Filt
 }
 
 /// Step 1 for one logit; what leaves the range of numbers stops at its end.
-inline double penalised(double logit, double penalty) {
+inline double apply_repetition_penalty(double logit, double penalty) {
   constexpr double largest = __DBL_MAX__;
   return logit > 0 ? smaller(logit / penalty, largest) : larger(logit * penalty, -largest);
 }
 
-/// Steps 1 and 2: the logits in double precision, penalised and masked.   -> x (V, drawn_together)
+/// Steps 1 and 2: the logits in double precision, penalized and masked.   -> x (V, drawn_together)
 template <class Real>
-void penalise_and_mask(Index V, const Real* logits, Index stride, double penalty, const Masks& masks,
-                       double* x) {
+void apply_penalty_and_masks(Index V, const Real* logits, Index stride, double penalty, const Masks& masks,
+                             double* x) {
   for (Index i = 0; i < V; ++i) {
     const bool never = masks.masked && masks.masked[i];
     double* row = x + i * drawn_together;
     store(row, never ? broadcast(out) : load_doubles(logits + i * stride));
     for (int lane = 0; masks.seen && lane < drawn_together; ++lane) {
-      if (masks.seen[i * stride + lane] && !never) row[lane] = penalised(row[lane], penalty);
+      if (masks.seen[i * stride + lane] && !never) row[lane] = apply_repetition_penalty(row[lane], penalty);
     }
   }
   for (int lane = 0; lane < drawn_together; ++lane) {
@@ -101,15 +101,15 @@ void penalise_and_mask(Index V, const Real* logits, Index stride, double penalty
 }
 
 /// Step 3: x <- (x - max x) / temperature, and the weights eˣ, zero where x is out.   both (V, drawn_together)
-inline void heat(Index V, double temperature, double* x, double* weights) {
+inline void apply_temperature(Index V, double temperature, double* x, double* weights) {
   using Doubles = Vector<double>;
   const double inverse_temperature = 1 / temperature;
   Doubles highest = broadcast(out);
   for (Index i = 0; i < V; ++i) highest = maximum(highest, load(x + i * drawn_together));
   for (Index i = 0; i < V; ++i) {
-    const Doubles heated = (load(x + i * drawn_together) - highest) * inverse_temperature;
-    store(x + i * drawn_together, heated);
-    store(weights + i * drawn_together, weight_of(heated));
+    const Doubles scaled = (load(x + i * drawn_together) - highest) * inverse_temperature;
+    store(x + i * drawn_together, scaled);
+    store(weights + i * drawn_together, weight_of(scaled));
   }
 }
 
@@ -122,12 +122,12 @@ void draw_filtered(Index V, const Real* logits, Index stride, const Filters& fil
                    const double* darts, const FilterScratch& scratch, int* tokens) {
   using Doubles = Vector<double>;
   double *x = scratch.x, *weights = scratch.weights;
-  penalise_and_mask(V, logits, stride, filters.repetition_penalty, masks, x);
+  apply_penalty_and_masks(V, logits, stride, filters.repetition_penalty, masks, x);
   if (!is_random(filters.temperature)) {
-    for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = likeliest(V, x + lane, drawn_together);
+    for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = argmax(V, x + lane, drawn_together);
     return;
   }
-  heat(V, filters.temperature, x, weights);
+  apply_temperature(V, filters.temperature, x, weights);
   if (filters.top_k > 0 || filters.top_p < 1) {
     for (int lane = 0; lane < drawn_together; ++lane)
       keep_likeliest(V, x + lane, weights + lane, filters, scratch.heap);

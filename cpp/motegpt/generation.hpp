@@ -7,7 +7,7 @@ namespace motegpt {
 
 /// What happens to the probabilities of a token before it is drawn. The order is that of sampling/filters.py.
 struct Filters {
-  double temperature;         // 0: always the likeliest token
+  double temperature;         // 0: always the most likely token
   double repetition_penalty;  // 1: none
   int64_t top_k;              // 0: off
   double top_p;               // 1: off
@@ -18,8 +18,8 @@ struct Filters {
 struct Request {
   const int32_t* prompt;
   int64_t prompt_length;  // at least 1
-  int64_t text;           // how many of its last tokens are text, and so count as seen
-  int64_t least, most;    // tokens to draw, the end not counted; most is at least 1
+  int64_t n_prefix_tokens;                 // how many of its last tokens are text, and so count as seen
+  int64_t min_new_tokens, max_new_tokens;  // tokens to draw, the end not counted; max_new_tokens >= 1
   int end;                // the token that ends a sequence; -1: none
   const int32_t* stop;    // tokens that end a sequence when they have been drawn, and are taken off again
   int64_t stop_length;
@@ -43,7 +43,7 @@ class Decoder {
   virtual void feed(const int32_t* ids, Real* logits) = 0;
 
   /// Draw n texts, sequence i with the linear congruential generator of state states[i], which goes on.
-  /// -> ids (n, most) and lengths (n), what ends a sequence left out
+  /// -> ids (n, max_new_tokens) and lengths (n), what ends a sequence left out
   /// Returns false, and nothing of use, where a token would be drawn from logits that are not finite.
   virtual bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                         int64_t* lengths) = 0;

@@ -16,7 +16,7 @@ inline double next_uniform(uint64_t& state) {
 
 /// The first of the largest logits of one sequence.   logits (V, stride), its column -> token
 template <class Real>
-int likeliest(Index V, const Real* logits, Index stride) {
+int argmax(Index V, const Real* logits, Index stride) {
   int best = 0;
   for (Index i = 1; i < V; ++i) {
     if (logits[i * stride] > logits[best * stride]) best = int(i);

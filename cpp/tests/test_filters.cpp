@@ -90,7 +90,7 @@ void test_greedy(int V) {
   draw_filtered<Real>(V, logits, L, {0.0, 2.0, 1, 0.5, 1.0}, {masked.data(), seen.data(), barred}, darts,
                       {x, weights, heap.data()}, tokens);
   check::that(tokens[0] == 0, "greedy: barred");
-  check::that(L < 2 || tokens[1] == 0, "greedy: penalised");
+  check::that(L < 2 || tokens[1] == 0, "greedy: repetition penalty");
   for (int lane = 2; lane < L; ++lane) check::that(tokens[lane] == V - 1, "greedy");
 }
 
@@ -118,12 +118,13 @@ void test_finite(int V) {
 }
 
 /// Whatever is finite stays so, however large the penalty.
-void test_penalised() {
+void test_repetition_penalty() {
   for (const double penalty : {5e-324, 0.001, 1.0, 1000.0, 1.7e308}) {
     for (const double logit : {0.0, -0.0, 1.0, -1.0, 1.7e308, -1.7e308})
-      check::that(std::isfinite(penalised(logit, penalty)), "penalised");
+      check::that(std::isfinite(apply_repetition_penalty(logit, penalty)), "repetition penalty");
   }
-  check::that(penalised(3, 2) == 1.5 && penalised(-3, 2) == -6, "penalised by hand");
+  check::that(apply_repetition_penalty(3, 2) == 1.5 && apply_repetition_penalty(-3, 2) == -6,
+              "repetition penalty by hand");
 }
 
 /// A dart at the very end of the line hits the last token that is in, not the last of all.
@@ -182,6 +183,6 @@ int main() {
     motegpt::MOTEGPT_LEVEL::test_all<double>();
     motegpt::MOTEGPT_LEVEL::test_edge();
     motegpt::MOTEGPT_LEVEL::test_is_random();
-    motegpt::MOTEGPT_LEVEL::test_penalised();
+    motegpt::MOTEGPT_LEVEL::test_repetition_penalty();
   });
 }

@@ -337,6 +337,12 @@ class SampleConfig(Settings):
         at_least=0,
         at_most=1,
     )
+    typical_p: float | None = setting(
+        "Keep the most typical tokens with this probability together; native: slower.",
+        default=None,
+        above=0,
+        at_most=1,
+    )
     min_new_tokens: int = setting("Draw at least so many tokens.", default=0, at_least=0)
     max_new_tokens: int | None = setting(
         "Draw at most so many tokens, beyond the block if need be.",
@@ -382,13 +388,6 @@ class SampleConfig(Settings):
             low, high = getattr(self, least), getattr(self, most)
             if low is not None and high is not None and low > high:
                 raise SettingError(f"{least}: expected at most {most} = {high}, got {low}")
-        reshaping = {"repetition_penalty": 1.0, "top_k": None, "top_p": None, "min_p": None}
-        for name, off in reshaping.items():
-            if self.beams is not None and getattr(self, name) != off:
-                raise SettingError(
-                    f"beams: a beam search ranks by the model's own probabilities; expected {name} "
-                    f"{'none' if off is None else off}, got {getattr(self, name)}"
-                )
 
 
 SECTIONS: dict[str, type[Settings]] = {  # as a run records them

@@ -11,8 +11,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.config import CutRule, DataConfig
+    from motegpt.config import CutRule
     from motegpt.documents import Documents
+    from motegpt.tokenizer import Tokenizer
 
     Sizes = NDArray[np.integer[Any]]
 
@@ -37,13 +38,11 @@ class Cut:
     advised_documents: int
 
 
-def sizes_of(documents: Documents, data: DataConfig) -> Sizes:
+def sizes_of(documents: Documents, tokenizer: Tokenizer) -> Sizes:
     """Tokens of each document, special ones not counted."""
     import numpy as np
 
-    if data.tokenizer == "bytes":
-        return np.fromiter(documents.byte_lengths(), np.int64, len(documents))
-    return np.asarray(documents.lengths)
+    return np.asarray(tokenizer.lengths(documents))
 
 
 def cut_of(sizes: Sizes, block_size: int, cut: CutRule) -> Cut:

@@ -90,7 +90,7 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
     documents = without_repeats(corpus.documents) if reading.deduplicate else corpus.documents
     tokenizer = Tokenizer.of(documents, reading.framing, reading.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
-    sizes = sizes_of(documents, reading)
+    sizes = sizes_of(documents, tokenizer)
     cut = None if reading.format == "stream" else cut_of(sizes, model.block_size, reading.cut)
     reader = lint.readers[-1]
     return Report(

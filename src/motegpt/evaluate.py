@@ -248,7 +248,7 @@ def evaluate(
     if not texts:
         raise DataError(
             "evaluate: expected documents of characters the model knows, got none; it knows "
-            f"{shortened(tokenizer.characters)}"
+            f"{shortened(tokenizer.alphabet)}"
         )
     losses: dict[str, float] = {}
     if training:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
-    """What the model reads of a text: BOS, if there is one, and its characters or bytes.
+    """What the model reads of a text: BOS, if there is one, and its tokens.
 
     Raises DataError for an empty text and one that does not fit, PrefixError for a character it never saw.
     """
@@ -32,7 +32,7 @@ def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
     ids = [*begin, *tokenizer.encode(text)]
     if len(ids) > block_size:
         raise DataError(
-            f"text: expected at most {block_size - len(begin)} {tokenizer.kind} (the model sees block_size "
+            f"text: expected at most {block_size - len(begin)} {tokenizer.unit}s (the model sees block_size "
             f"{block_size} positions{', BOS is one' * len(begin)}), got {len(ids) - len(begin)}"
         )
     return ids

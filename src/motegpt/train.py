@@ -470,7 +470,7 @@ def _assemble(
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
     is_list = config.data.format != "stream"
-    cut = cut_of(sizes_of(training, config.data), block_size, config.data.cut) if is_list else None
+    cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
     alike = is_list and all_alike(training)
     order = array("I", range(len(training)))
     if config.data.shuffle:

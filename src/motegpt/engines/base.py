@@ -163,6 +163,10 @@ class KnowsItsPeak(Protocol):
 class BatchGenerator(Protocol):
     """What an engine has that can draw whole texts in one call."""
 
+    def why_not(self, request: Request) -> str | None:
+        """Why it cannot draw those of a request, which are then drawn token by token; None if it can."""
+        ...
+
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """The ids after the prompt, one list for each generator, without what ends them.
 

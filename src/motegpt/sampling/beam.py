@@ -109,7 +109,7 @@ def beam_search(
 
     context = SlidingContext(engine.decoder(beams), engine.model.block_size)
     live, finished, best = [Beam((), 0.0, 0)], dict[Ids, Beam](), list[Beam]()
-    for left in range(request.most, 0, -1):
+    for left in range(request.max_new_tokens, 0, -1):
         padded = [*live, *live[:1] * (beams - len(live))]
         histories = [[*request.prompt, *beam.ids] for beam in padded]
         logits = context.logits(histories, sources=[beam.parent for beam in padded])
@@ -124,7 +124,7 @@ def beam_search(
                 finished[beam.ids] = beam
         best = heapq.nlargest(wanted, finished.values(), key=score)
         # More tokens make a text less likely; at best they cost nothing, and are as many as there may be.
-        if not live or (len(best) == wanted and score(best[-1]) >= score(live[0], request.most)):
+        if not live or (len(best) == wanted and score(best[-1]) >= score(live[0], request.max_new_tokens)):
             break
     return best
 
@@ -140,7 +140,7 @@ def _step(
     for parent, beam in enumerate(live):
         if interrupted():
             break
-        masked, ends = request.masked_after(beam.ids), _ends(beam.ids, request)
+        masked, ends = request.masked_after(beam.ids), request.ends_after(beam.ids)
         for token, share in enumerate(log_softmax(logits[parent])):
             if token in masked:
                 continue
@@ -150,14 +150,6 @@ def _step(
             else:
                 going.append(Continuation(parent, token, total))
     return going, ended
-
-
-def _ends(drawn: Ids, request: Request) -> dict[int, Ids]:
-    """The tokens that end a text now, each with what is left of it."""
-    ends = {} if request.end is None else {request.end: drawn}
-    if request.is_near_stop(drawn):
-        ends[request.stop[-1]] = drawn[: len(drawn) + 1 - len(request.stop)]
-    return ends
 
 
 def log_softmax(logits: Sequence[float]) -> list[float]:

@@ -72,11 +72,12 @@ def generate_in_turn(
 def generate_ids(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
     """The ids after the prompt, one list for each generator, by the fastest way the engine has."""
     drawn: list[list[int]] = []
-    group = group_size(engine.model, request.most)
+    group = group_size(engine.model, request.max_new_tokens)
     for start in range(0, len(rngs), group):
         some = rngs[start : start + group]
         streams = [rng for rng in some if isinstance(rng, Stream)]
-        if isinstance(engine, BatchGenerator) and len(streams) == len(some):
+        all_streams = len(streams) == len(some)
+        if all_streams and isinstance(engine, BatchGenerator) and engine.why_not(request) is None:
             drawn += engine.generate(request, streams)
         else:
             drawn += generate_by_token(engine, request, some)
@@ -87,7 +88,7 @@ def generate_by_token(engine: Engine, request: Request, rngs: Sequence[Rng]) -> 
     """The ids after the prompt, one list for each generator: the reference for every BatchGenerator."""
     context = SlidingContext(engine.decoder(len(rngs)), engine.model.block_size)
     texts = [_Growing(request) for _ in rngs]
-    for _ in range(request.most):
+    for _ in range(request.max_new_tokens):
         logits = context.logits([text.history for text in texts])
         for i, text in enumerate(texts):
             if text.is_running:
@@ -117,12 +118,12 @@ class _Growing:
             return
         self.ids.append(token)
         self.seen.add(token)
-        if self._stop and self._request.is_stopped(self.ids):
-            del self.ids[-self._stop :]
+        if self._request.is_stopped(self.ids):
+            del self.ids[len(self.ids) - self._stop :]
             self.is_running = False
 
 
-def group_size(model: ModelConfig, most: int) -> int:
+def group_size(model: ModelConfig, max_new_tokens: int) -> int:
     """How many sequences' keys, values and ids fit into CACHE_BYTES, at least one."""
-    numbers = 2 * model.n_layer * model.block_size * model.n_embd + most
+    numbers = 2 * model.n_layer * model.block_size * model.n_embd + max_new_tokens
     return max(1, CACHE_BYTES // (8 * numbers))

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 from motegpt.concise import concise_repr
 from motegpt.errors import PrefixError, SettingError
+from motegpt.sampling.filters import Filters, reshaping
+from motegpt.sampling.stop_text import StopText
 from motegpt.settings import shortened
-from motegpt.tokenizer import BYTES
 
 if TYPE_CHECKING:
     from motegpt.config import SampleConfig
@@ -17,37 +18,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Filters:
-    """What happens to the probabilities of every token, as SampleConfig has it; None is off."""
-
-    temperature: float
-    repetition_penalty: float = 1.0
-    top_k: int | None = None
-    top_p: float | None = None
-    min_p: float | None = None
-
-    __repr__ = concise_repr
-
-
-@dataclass(frozen=True)
 class Request:
     """How texts begin, go on and end, in token ids.
 
-    prompt: what the model is fed first, of which the last `text` ids are text; end: the id that ends a
-    text, or None; least, most: ids to draw, without the end; masked: ids that are never drawn; stop:
-    ids that end a text when they have been drawn, and are taken off it again. cut_at: `most`, if it is
-    what the block has room for and no wish of the user's, else None; marks: texts are to say whether they
-    are cut.
+    prompt: fed to the model first, the last n_prefix_tokens of it are the prefix; end: the id that ends a
+    text, or None; min_new_tokens, max_new_tokens: ids to draw, without the end; masked: ids that are never
+    drawn; stop: ids that end a text once drawn, and are removed from it; stop_text: the same where a stop
+    text is not always the same ids, which then stay, and are removed from the decoded text. cut_at:
+    max_new_tokens if it is the room in the block rather than the user's choice, else None; marks: texts
+    record whether they are cut.
     """
 
     prompt: tuple[int, ...]
-    most: int
+    max_new_tokens: int
     end: int | None
     filters: Filters
-    text: int = 0
-    least: int = 0
+    n_prefix_tokens: int = 0
+    min_new_tokens: int = 0
     masked: frozenset[int] = frozenset()
     stop: tuple[int, ...] = ()
+    stop_text: StopText | None = None
     cut_at: int | None = None
     marks: bool = False
 
@@ -56,25 +46,40 @@ class Request:
     @property
     def prefix(self) -> tuple[int, ...]:
         """The ids of the prompt that belong to the text."""
-        return self.prompt[len(self.prompt) - self.text :]
+        return self.prompt[len(self.prompt) - self.n_prefix_tokens :]
 
     def masked_after(self, drawn: Sequence[int]) -> Set[int]:
         """The ids that may not follow what was drawn."""
-        if len(drawn) >= self.least + len(self.stop):
+        longest_stop = len(self.stop) if self.stop_text is None else len(self.stop_text.stop)
+        if len(drawn) >= self.min_new_tokens + longest_stop:
             return self.masked
         masked = set(self.masked)
-        if len(drawn) < self.least and self.end is not None:
+        if len(drawn) < self.min_new_tokens and self.end is not None:
             masked.add(self.end)
-        if len(drawn) + 1 - len(self.stop) < self.least and self.is_near_stop(drawn):
+        if len(drawn) + 1 - len(self.stop) < self.min_new_tokens and self.is_near_stop(drawn):
             masked.add(self.stop[-1])
+        if self.stop_text is not None:
+            masked |= self.stop_text.too_early(drawn, self.min_new_tokens)
         return masked
+
+    def ends_after(self, drawn: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
+        """The ids that end a text after what was drawn, each with the ids that the text then has."""
+        ends = {} if self.end is None else {self.end: drawn}
+        if self.is_near_stop(drawn):
+            ends[self.stop[-1]] = drawn[: len(drawn) + 1 - len(self.stop)]
+        if self.stop_text is not None:
+            ends |= {token: (*drawn, token) for token in self.stop_text.completing(drawn)}
+        return ends
 
     def is_cut(self, drawn: Sequence[int]) -> bool:
         """Whether the end of the block ended what was drawn; it is shorter where the end or `stop` did."""
-        return len(drawn) == self.cut_at
+        stops = self.stop_text is not None and self.stop_text.is_in(drawn)
+        return len(drawn) == self.cut_at and not stops
 
     def is_stopped(self, drawn: Sequence[int]) -> bool:
         """Whether what was drawn ends with the text `stop`."""
+        if self.stop_text is not None:
+            return self.stop_text.is_in(drawn)
         return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
 
     def is_near_stop(self, drawn: Sequence[int]) -> bool:
@@ -86,54 +91,58 @@ class Request:
 def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
     """The settings in token ids; PrefixError or SettingError if no text can be like that."""
     prompt, prefix = prompt_of(settings.prefix, tokenizer), tokenizer.encode(settings.prefix)
-    if not tokenizer.characters:
-        _check_bytes(settings)
+    texts = [text_of(tokenizer.token_bytes(token)) for token in tokenizer.text_ids]
+    _check_units(settings, tokenizer, texts)
     if tokenizer.stop is not None and settings.max_new_tokens is None:
         check_prefix(settings.prefix, tokenizer, block_size)
     room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
-    least, most = _lengths(settings, len(prefix), room)
-    cut_at = room if _is_open(settings, len(prefix), room) else None
+    least, most = _lengths(settings, len(settings.prefix), room)
+    cut_at = room if _is_open(settings, len(settings.prefix), room) else None
     if settings.on_cut == "redraw":
         _check_redraw(settings, tokenizer, least, cut_at)
-    stop, _ = tokenizer.encode(settings.stop), tokenizer.encode(settings.suffix)
-    masked, drawable = _masked(settings, tokenizer)
-    if stop and drawable == set(stop) and len(drawable) == 1 and least >= len(stop):
-        raise SettingError(
-            f"stop: expected a text that can be left out of {least} characters or more, got "
-            f"{shortened(settings.stop)} where nothing else may be drawn"
-        )
-    filters = Filters(
-        temperature=settings.temperature,
-        repetition_penalty=settings.repetition_penalty,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-        min_p=settings.min_p,
-    )
+    tokenizer.encode(settings.suffix)  # refused here if no text can end with it
+    masked, drawable = _masked(settings, tokenizer, texts)
+    stop, stop_text = _stop(settings.stop, tokenizer, texts)
+    _check_stop(settings.stop, stop, stop_text, drawable, least)
     return Request(
         prompt=tuple(prompt),
-        most=most,
+        max_new_tokens=most,
         end=tokenizer.stop,
-        filters=filters,
-        text=len(prefix),
-        least=least,
+        filters=filters_of(settings),
+        n_prefix_tokens=len(prefix),
+        min_new_tokens=least,
         masked=frozenset(masked),
         stop=tuple(stop),
+        stop_text=stop_text,
         cut_at=cut_at,
         marks=settings.on_cut == "mark",
     )
+
+
+def filters_of(settings: SampleConfig) -> Filters:
+    """The temperature and the filters that are on; SettingError if a beam search is to do without them."""
+    rows = reshaping()
+    filters = Filters(settings.temperature, **{row.setting: getattr(settings, row.setting) for row in rows})
+    for name, off in ((row.setting, row.off) for row in rows if row.setting in filters.on):
+        if settings.beams is not None:
+            raise SettingError(
+                f"beams: a beam search ranks by the model's own probabilities; expected {name} "
+                f"{'none' if off is None else off}, got {filters.on[name]}"
+            )
+    return filters
 
 
 def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
     """What the model is fed before it draws: BOS and the prefix.
 
     Where nothing begins (framing "none") it is the prefix alone, or, as something must be, a newline, or a
-    space, or the first character, whichever the model knows; that is no part of the text.
+    space, or the first token, whichever the model knows; that is no part of the text.
     """
     text = tokenizer.encode(prefix)
     if tokenizer.bos is not None:
         return [tokenizer.bos, *text]
-    known = tokenizer.characters or "\n"
-    return text or tokenizer.encode(next((c for c in "\n " if c in known), known[0]))
+    known = next((c for c in "\n " if not tokenizer.unknown(c)), "")
+    return text or tokenizer.encode(known) or [tokenizer.text_ids[0]]
 
 
 def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
@@ -141,8 +150,8 @@ def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int
     ids = tokenizer.encode(prefix)
     if len(ids) >= block_size:
         raise PrefixError(
-            f"prefix: expected at most {block_size - 1} characters (block_size {block_size} leaves one to "
-            f"draw), got {len(ids)}; `max_new_tokens` goes on beyond the block"
+            f"prefix: expected at most {block_size - 1} {tokenizer.unit}s (block_size {block_size} leaves "
+            f"one to draw), got {len(ids)}; `max_new_tokens` goes on beyond the block"
         )
     return ids
 
@@ -193,48 +202,79 @@ def _check_redraw(settings: SampleConfig, tokenizer: Tokenizer, least: int, cut_
         )
 
 
-def _masked(settings: SampleConfig, tokenizer: Tokenizer) -> tuple[set[int], set[int]]:
-    """The ids that are never drawn, and those of characters that may be.
+def text_of(spelled: bytes) -> str:
+    """The characters of a token; none if some of them are not whole."""
+    try:
+        return spelled.decode()
+    except UnicodeDecodeError:
+        return ""
 
-    BOS where it is not the end is a token like any other, unless a setting speaks of the text's
-    characters, of which it is none.
+
+def _stop(stop: str, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[list[int], StopText | None]:
+    """A stop text as ids where it always is the same ids, else as text. texts: those of the text ids.
+
+    It always is where every token is one character, or every token is one byte.
     """
-    characters = _characters(tokenizer)
+    ids = tokenizer.encode(stop)
+    if not stop or all(len(text) == 1 for text in texts) or all(len(one) == 1 for one in tokenizer.symbols):
+        return ids, None
+    return [], StopText(stop.encode(), tuple(map(tokenizer.token_bytes, range(tokenizer.vocab_size))))
+
+
+def _check_stop(
+    stop: str, ids: Sequence[int], stop_text: StopText | None, drawable: set[int], least: int
+) -> None:
+    """SettingError if a text would have to stop before it has its fewest tokens."""
+    if stop_text is None:
+        goes_on = len(drawable) > 1 or drawable != {*ids} or least < len(ids)
+    else:
+        goes_on = least == 0 or any(map(stop_text.never_completes, drawable))
+    if not goes_on:
+        raise SettingError(
+            f"stop: expected a text that can be left out of {least} tokens or more, got "
+            f"{shortened(stop)} where nothing else may be drawn"
+        )
+
+
+def _masked(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[set[int], set[int]]:
+    """The ids that are never drawn, and those of text that may be. texts: those of the text ids.
+
+    BOS where it is not the end is a token like any other, unless a setting is about the text's characters,
+    of which it is none.
+    """
+    allow, forbid = set(settings.allow), set(settings.forbid)
     masked = {
-        i
-        for i, c in characters.items()
-        if (settings.allow and (not c or c not in settings.allow)) or (c and c in settings.forbid)
+        token
+        for token, text in zip(tokenizer.text_ids, texts, strict=True)
+        if (allow and not (text and allow.issuperset(text))) or not forbid.isdisjoint(text)
     }
-    drawable = characters.keys() - masked
+    drawable = set(tokenizer.text_ids) - masked
     if not drawable:
         raise SettingError(
-            f"allow, forbid: expected to leave one character to draw at least, got none; the model knows "
-            f"{shortened(tokenizer.characters)}"
+            f"allow, forbid: expected to leave one {tokenizer.unit} to draw at least, got none; the model "
+            f"knows {shortened(tokenizer.alphabet)}"
         )
     lengths = (settings.min_length, settings.max_length)
-    speaks_of_text = settings.allow or settings.forbid or settings.stop or settings.suffix
-    if (speaks_of_text or any(length is not None for length in lengths)) and tokenizer.bos is not None:
+    about_text = settings.allow or settings.forbid or settings.stop or settings.suffix
+    if (about_text or any(length is not None for length in lengths)) and tokenizer.bos is not None:
         masked |= {tokenizer.bos} - {tokenizer.stop}
     return masked, drawable
 
 
-def _characters(tokenizer: Tokenizer) -> dict[int, str]:
-    """Id -> the character it stands for; a byte that is none by itself stands for the empty text."""
-    if tokenizer.characters:
-        return dict(zip(tokenizer.encode(tokenizer.characters), tokenizer.characters, strict=True))
-    first = tokenizer.encode("\0")[0]
-    return {first + byte: chr(byte) if byte < 128 else "" for byte in range(BYTES)}
-
-
-def _check_bytes(settings: SampleConfig) -> None:
-    """Where tokens are bytes, masks can only say what one byte says."""
-    for name in ("min_length", "max_length"):
-        if getattr(settings, name):
-            repair = name.replace("length", "new_tokens")
-            raise SettingError(f"{name}: tokens are bytes here, not characters; expected {repair} instead")
-    for name in ("allow", "forbid"):
-        given = getattr(settings, name)
-        if not given.isascii():
-            raise SettingError(
-                f"{name}: tokens are bytes here; expected ASCII characters, got {shortened(given)}"
-            )
+def _check_units(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
+    """SettingError for what masks of single tokens cannot do where tokens are not characters."""
+    if any(len(text) != 1 for text in texts):
+        for name in ("min_length", "max_length"):
+            if getattr(settings, name):
+                repair = name.replace("length", "new_tokens")
+                raise SettingError(
+                    f"{name}: expected none, as tokens are not single characters here; try `{repair}`"
+                )
+    if not all(texts):
+        for name in ("allow", "forbid"):
+            given = getattr(settings, name)
+            if not given.isascii():
+                raise SettingError(
+                    f"{name}: expected ASCII characters, as a token may be a part of others here, got "
+                    f"{shortened(given)}"
+                )

@@ -26,8 +26,15 @@ class MarkedText(str):
 
 def texts_of(request: Request, tokenizer: Tokenizer, drawn: Sequence[Sequence[int]]) -> list[str]:
     """The texts of the ids drawn after the prompt; a MarkedText each if the request says so."""
-    prefix = request.prefix
-    texts = [tokenizer.decode([*prefix, *ids]) for ids in drawn]
+    texts = [_text(request, tokenizer, ids) for ids in drawn]
     if not request.marks:
         return texts
     return [MarkedText(text, request.is_cut(ids)) for text, ids in zip(texts, drawn, strict=True)]
+
+
+def _text(request: Request, tokenizer: Tokenizer, drawn: Sequence[int]) -> str:
+    """The prefix and what was drawn, up to a stop text that is found in the text."""
+    if request.stop_text is None:
+        return tokenizer.decode([*request.prefix, *drawn])
+    stop = request.stop_text.stop.decode()
+    return tokenizer.decode(request.prefix) + tokenizer.decode(drawn).partition(stop)[0]

@@ -15,7 +15,6 @@ from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
-    from motegpt.state import RunConfig
     from motegpt.views.runs import Run
 
 SAMPLES, SEED = 5, 0
@@ -39,7 +38,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "parameters": {"total": sum(sizes(run.config.model).values()), "groups": sizes(run.config.model)},
         "vocabulary": {
             "size": run.tokenizer.vocab_size,
-            "characters": run.tokenizer.characters,
+            "characters": run.tokenizer.alphabet,
             "kind": run.tokenizer.kind,
             "framing": run.tokenizer.framing,
         },
@@ -110,16 +109,16 @@ def draw(run: Run, count: int) -> tuple[list[str], str | None]:
     if not count:
         return [], None
     try:
-        return model.generate(count, seed=SEED, **_glance(run.config)), None
+        return model.generate(count, seed=SEED, **_glance(run)), None
     except MotegptError as error:
         return [], with_flags(str(error))
 
 
-def _glance(config: RunConfig) -> dict[str, Any]:
+def _glance(run: Run) -> dict[str, Any]:
     """The settings that keep drawing short; a text of block_size tokens is left as it is if that is short."""
-    model, sample = config.model, config.sample
+    model, sample = run.config.model, run.config.sample
     most = max(1, min(LONGEST, WORK // (model.n_layer + model.vocab_size // 32)))
-    if len(sample.prefix) > most:
+    if len(run.tokenizer.encode(sample.prefix)) > most:
         raise SettingError(f"the prefix is longer than the {most} tokens of a glance")
     wanted = sample.max_new_tokens or model.block_size
     return {

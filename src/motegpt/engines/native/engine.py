@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     Steps = tuple[_core.Ids, Longs, Longs, NDArray[np.float64]]
 
 
+FILTERS = frozenset({"repetition_penalty", "top_k", "top_p", "min_p"})  # settings that the core has too
 BUNDLE = 64  # sequences that generate() takes side by side; as many as a product's tile has columns
 
 
@@ -95,25 +96,32 @@ class NativeEngine(Engine):
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._decoder_in_core(n), n)
 
+    def why_not(self, request: Request) -> str | None:
+        """Why whole texts cannot be drawn in one call; None if they can."""
+        if unknown := request.filters.on.keys() - FILTERS:
+            return f"the native core has no {', '.join(sorted(unknown))}"
+        if request.stop_text is not None:
+            return "the native core finds `stop` among ids, which needs tokens that are characters or bytes"
+        return None
+
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """As BatchGenerator has it: whole texts in one call."""
         states = np.array([rng.number for rng in rngs], np.uint64)
-        decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), request.filters
+        decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), dict(request.filters.on)
+        if "top_k" in filters:
+            filters["top_k"] = min(filters["top_k"], self.model.vocab_size)  # larger ones overflow 64 bits
         try:
             ids, lengths, states = decoder.generate(
                 np.array(request.prompt, np.int32),
                 -1 if request.end is None else request.end,
-                filters.temperature,
+                request.filters.temperature,
                 states,
-                most=request.most,
-                least=request.least,
-                text=request.text,
+                max_new_tokens=request.max_new_tokens,
+                min_new_tokens=request.min_new_tokens,
+                n_prefix_tokens=request.n_prefix_tokens,
                 stop=np.array(request.stop, np.int32),
                 masked=mask_of(request.masked, self.model.vocab_size),
-                repetition_penalty=filters.repetition_penalty,
-                top_k=min(filters.top_k or 0, self.model.vocab_size),
-                top_p=1.0 if filters.top_p is None else filters.top_p,
-                min_p=filters.min_p or 0.0,
+                **filters,
             )
         except FloatingPointError:
             raise not_finite() from None

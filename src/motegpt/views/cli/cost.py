@@ -30,7 +30,7 @@ from motegpt.errors import UsageError
 from motegpt.parameters import parameter_count
 from motegpt.presets import DEFAULT_PRESET
 from motegpt.processors import available_processors
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import TOKENIZERS, Tokenizer
 from motegpt.views.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
 
 if TYPE_CHECKING:
@@ -182,11 +182,11 @@ def _execution(engine: str, ranks: int, train: TrainConfig, settings: dict[str, 
 
 
 def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) -> Text:
-    """What the data bring; with a vocabulary given, or bytes and no data, full sequences are assumed."""
+    """What the data bring; with a vocabulary that is given or fixed, full sequences are assumed."""
     if vocab_size is not None and data is not None:
         raise UsageError("vocab_size: expected DATA to count, or --vocab-size, got both")
     options = DataConfig.of(section_values(settings, "data"))
-    if vocab_size is None and data is None and options.tokenizer == "bytes":
+    if vocab_size is None and data is None and TOKENIZERS[options.tokenizer].is_fixed:
         vocab_size = Tokenizer.of((), options.framing, options.tokenizer).vocab_size
     if vocab_size is not None:
         return Text(vocab_size, float(settings["block_size"]))

@@ -19,7 +19,7 @@ from motegpt.errors import DataError
 from motegpt.parameters import initialise
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import make_rng
-from motegpt.tokenizer import Tokenizer
+from motegpt.tokenizer import CharacterTokenizer
 from motegpt.views.cli.options import SEED
 from motegpt.views.output import ending_of, new_file
 from motegpt.views.streams import unread
@@ -83,7 +83,7 @@ def _print(facts: dict[str, Any], kinds: dict[str, int], drawn: str | None) -> N
 
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:
     """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
-    tokenizer = Tokenizer("".join(sorted(set(text))), "bos")
+    tokenizer = CharacterTokenizer("".join(sorted(set(text))), "bos")
     settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
     model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)
     engine = ScalarEngine(model, train)

@@ -56,8 +56,8 @@ def command(
     """Draw text from the model in the folder RUN, one text a line.
 
     Filters act in this order: repetition_penalty, allowed and forbidden characters and lengths,
-    temperature, top_k, top_p, min_p. The log-probability is the model's own, in nats, without any of them.
-    With --on-cut mark, csv and jsonl have a field cut as well.
+    temperature, top_k, top_p, min_p, typical_p. The log-probability is the model's own, in nats, without
+    any of them. With --on-cut mark, csv and jsonl have a field cut as well.
 
     Example: motegpt sample runs/names -n 20 --temperature 0.8 --prefix an
     """

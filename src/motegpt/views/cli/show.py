@@ -72,7 +72,7 @@ def _facts(facts: dict[str, Any], room: int, encoding: str) -> Iterator[tuple[st
     characters = clipped(visible(vocabulary["characters"], encoding), room - 20).replace(" ", NO_BREAK)
     yield (
         "vocabulary",
-        f"{vocabulary['size']:,} ids, framing {vocabulary['framing']}, {characters or 'bytes'}",
+        f"{vocabulary['size']:,} ids, framing {vocabulary['framing']}, {characters or vocabulary['kind']}",
     )
     listed = [f"{name} {_bytes(size)}" for name, size in files.items()]
     rest = [f"{len(files) - MOST_FILES} more"] if len(files) > MOST_FILES else []

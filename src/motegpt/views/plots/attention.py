@@ -48,9 +48,12 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
 
 
 def symbols_of(run: Run, ids: Sequence[int]) -> list[str]:
-    """Each id as the tokenizer shows it; a byte that is no character by itself as <C3>."""
+    """Each id as the tokenizer shows it; bytes that are no text by themselves as <C3>."""
     names = [run.tokenizer.decode([token]) for token in ids]
-    return [f"<{i:02X}>" if name == "\ufffd" else name for i, name in zip(ids, names, strict=True)]
+    return [
+        f"<{run.tokenizer.token_bytes(token).hex().upper()}>" if "\ufffd" in name else name
+        for token, name in zip(ids, names, strict=True)
+    ]
 
 
 def beginning(run: Run) -> str:

@@ -210,10 +210,8 @@ def _baseline(axes: Axes, name: str, y: float, first: float, last: float) -> Lab
 
 def bits_of(runs: Sequence[Run]) -> str:
     """What a loss over ln 2 counts: a document's end is a character, or a byte, like any other."""
-    kinds = {run.tokenizer.kind for run in runs}
-    if len(kinds) > 1:
-        return "bits per token"
-    return {"characters": "bits per character", "bytes": "bits per byte"}[kinds.pop()]
+    units = {run.tokenizer.unit for run in runs}
+    return f"bits per {units.pop() if len(units) == 1 else 'token'}"
 
 
 def _frame(axes: Axes, along: str, low: float, high: float, unit: str) -> None:
