@@ -35,7 +35,7 @@ from motegpt.parameters import check_shape, parameter_table, same_names
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from motegpt.batches import Batch, Plan
+    from motegpt.batches import Batch, Chunk, Plan
     from motegpt.config import ModelConfig, TrainConfig
     from motegpt.engines.base import Arrays, Values
 
@@ -149,21 +149,22 @@ class TorchEngine(Engine):
         with self._careful():
             losses = [
                 self._step(parts, step)
-                for step, parts in enumerate(self._batches(plan, range(start, start + count)), start)
+                for step, parts in enumerate(self._batches(plan.chunk(start, count)), start)
             ]
             return self._summed(torch.stack(losses)).tolist()  # the one place that waits for the device
 
-    def _batches(self, plan: Plan, steps: range) -> Iterator[list[Part]]:
+    def _batches(self, chunk: Chunk) -> Iterator[list[Part]]:
         """This rank's parts of each step's batch, on the device; for a GPU they are made ahead."""
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
 
-        def make(step: int) -> list[Part]:
-            parts = parts_of(plan.batch(step), size, rank, self.settings.accumulate, self._dtype)
+        def make(i: int) -> list[Part]:
+            parts = parts_of(chunk.batch(i), size, rank, self.settings.accumulate, self._dtype)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)  # each thread has its own; pinning would wake up GPU 0
                 parts = [part.pinned() for part in parts]
             return parts
 
+        steps = range(len(chunk.starts))
         made = map(make, steps) if self.device.type == "cpu" else made_ahead(make, steps)
         return ([part.to(self.device) for part in parts] for parts in made)
 
