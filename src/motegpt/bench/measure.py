@@ -21,7 +21,7 @@ from motegpt.batches import Batch
 from motegpt.bench.work import WORKS, Problem, operations, problem_of
 from motegpt.corpus import read_corpus
 from motegpt.engines import fresh_engine
-from motegpt.engines.base import Engine, KnowsItsPeak
+from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError
 from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, generate_ids
@@ -100,7 +100,7 @@ def _measure_here(
         "documents": problem.plan.batch_size,
         "tokens": problem.tokens,
         "operations": operations(problem),
-        "peak": engine.peak() if isinstance(engine, KnowsItsPeak) else None,
+        "peak": engine.peak(),
         "generated_per_second": asdict(speed),
         "added_bytes": memory,
         "gradient_difference": difference,

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config import REQUESTS, ModelConfig, TrainConfig, section_of
+from motegpt.config import ModelConfig, TrainConfig
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.libraries import needed_by
 from motegpt.parameters import initialise
 from motegpt.rng import make_rng
-from motegpt.settings import kinds, plain, shortened
+from motegpt.settings import plain, shortened
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Engine
@@ -53,14 +53,9 @@ def default_engine() -> str:
 
 def check_settings(engine: str, given: Mapping[str, Any]) -> None:
     """SettingError for a setting that was given and that the engine does not have; defaults may be given."""
-    for name, value in given.items():
-        section = REQUESTS[section_of(name)]
-        kind = kinds(section)[name]
-        if kind.engines and engine not in kind.engines and kind.check(name, value) != getattr(section, name):
-            raise SettingError(
-                f"{name}: the {engine} engine does not have it; leave it out, or try "
-                f"{' or '.join(f'`engine={other!r}`' for other in kind.engines)}"
-            )
+    reason = engine_class(engine).why_not(given=given)
+    if reason is not None:
+        raise SettingError(reason)
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:

@@ -57,6 +57,11 @@ class NativeEngine(Engine):
             checkpoint_activations=train.checkpoint_activations,
         )
 
+    @classmethod
+    def why_not(cls, *, request: Request | None = None, **asked: Any) -> str | None:
+        """As the contract has it. The core takes every request."""
+        return super().why_not(**asked)
+
     def load(self, parameters: Values, optimizer_state: OptimizerState | None = None) -> None:
         zeros = np.zeros(parameter_count(self.model), self.settings.dtype)
         m = zeros if optimizer_state is None else self._flat(optimizer_state.m)
@@ -89,7 +94,7 @@ class NativeEngine(Engine):
         return NativeDecoder(self._decoder_in_core(n), n)
 
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
-        """As BatchGenerator has it: whole texts in one call."""
+        """As the contract has it: BUNDLE texts side by side, all of it in the core."""
         states = np.array([rng.number for rng in rngs], np.uint64)
         decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), request.filters
         try:
