@@ -7,6 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config import ModelConfig, TrainConfig
+from motegpt.engines.base import refuse
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.libraries import needed_by
 from motegpt.parameters import initialise
@@ -53,9 +54,7 @@ def default_engine() -> str:
 
 def check_settings(engine: str, given: Mapping[str, Any]) -> None:
     """SettingError for a setting that was given and that the engine does not have; defaults may be given."""
-    reason = engine_class(engine).why_not(given=given)
-    if reason is not None:
-        raise SettingError(reason)
+    refuse(engine_class(engine).why_not(given=given))
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:

@@ -178,7 +178,7 @@ class Engine(ABC):
 
         UsageError for an engine that trains in one process.
         """
-        raise UsageError(self.why_not(processes=ranks.world_size()))
+        raise UsageError(self.why_not(processes=max(2, ranks.world_size())))
 
     def peak(self) -> float | None:
         """Operations per second in matrix products that its devices can do at best; None if not known."""
