@@ -75,11 +75,10 @@ def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[
     def steps(start: int, count: int) -> None:
         losses = []
         for step in range(start, start + count):
-            rows = torch.tensor(
-                [problem.plan.sequences[i] for i in problem.plan.indices(step)], device=device
-            )
+            batch = problem.plan.batch(step)
+            inputs, targets = (torch.tensor(rows, device=device) for rows in (batch.inputs, batch.targets))
             with torch.autocast(device, kind, enabled=autocast is not None):
-                loss = net(rows[:, :-1], rows[:, 1:])
+                loss = net(inputs, targets)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()

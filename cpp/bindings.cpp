@@ -7,6 +7,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include <cmath>
 #include <limits>
 #include <memory>
 #include <mutex>
@@ -43,12 +44,15 @@ void with_ids(const AnyArray& tokens, const std::string& what, F f) {
 /// tokens[starts[s]], and lengths[s] tokens in all.
 class Steps {
  public:
-  /// starts, lengths and weights have the shape (B) for one step, else (count, B).
+  /// starts and lengths (count, B); weights (Σ lengths - 1), those of each sequence's targets in turn. count:
+  /// how many steps are expected, -1 for any number.
   Steps(const Shape& shape, const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
-        std::vector<double>&& weights, const std::vector<int64_t>& dimensions, const std::string& operation)
-      : weights_(std::move(weights)) {
-    const auto first = copied<int64_t>(starts, (operation + ": starts").c_str(), dimensions);
-    const auto size = copied<int64_t>(lengths, (operation + ": lengths").c_str(), dimensions);
+        const AnyArray& weights, int64_t count, const std::string& operation) {
+    const auto first = copied<int64_t>(starts, (operation + ": starts").c_str(), {count, -1});
+    batches_.count = int64_t(starts.shape(0));
+    batches_.batch_size = int64_t(starts.shape(1));
+    const auto size = copied<int64_t>(lengths, (operation + ": lengths").c_str(),
+                                      {batches_.count, batches_.batch_size});
     with_ids(tokens, operation + ": tokens", [&]<class Id>(const Id* ids) {
       for (size_t s = 0; s < first.size(); ++s) {
         if (size[s] < 2 || size[s] > int64_t(shape.block_size) + 1) {
@@ -67,13 +71,12 @@ class Steps {
         copy(ids + first[s], size[s], shape.vocab_size, operation);
       }
     });
-    batches_ = {tokens_.data(), offsets_.data(), 1, int64_t(first.size()), weights_.data()};
-    if (dimensions.size() == 2) {
-      batches_.count = dimensions[0];
-      batches_.batch_size = dimensions[1];
-    }
     if (batches_.count && !batches_.batch_size)
-      throw nb::value_error((operation + ": expected at least one sequence a step").c_str());
+      throw nb::value_error((operation + ": expected at least one sequence per step").c_str());
+    copy_weights(weights, operation);
+    batches_.tokens = tokens_.data();
+    batches_.offsets = offsets_.data();
+    batches_.weights = weights_.data();
   }
 
   const Batches& batches() const { return batches_; }
@@ -94,10 +97,23 @@ class Steps {
     offsets_.push_back(int64_t(tokens_.size()));
   }
 
+  /// The weight of each target beside its input. An infinite one would leave no finite gradient.
+  void copy_weights(const AnyArray& weights, const std::string& operation) {
+    const double* next = checked<double>(weights, (operation + ": weights").c_str(), {int64_t(positions())});
+    weights_.resize(tokens_.size());
+    for (size_t s = 0; s + 1 < offsets_.size(); ++s) {
+      for (int64_t i = offsets_[s]; i < offsets_[s + 1] - 1; ++i, ++next) {
+        if (!std::isfinite(*next))
+          throw nb::value_error((operation + ": expected finite weights, got " + std::to_string(*next)).c_str());
+        weights_[size_t(i)] = *next;
+      }
+    }
+  }
+
   std::vector<int32_t> tokens_;
   std::vector<int64_t> offsets_{0};
   std::vector<double> weights_;
-  Batches batches_;
+  Batches batches_{};
 };
 
 double bound_of(std::optional<double> clip, const char* what) {
@@ -152,10 +168,8 @@ class Model {
   nb::object train(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
                    const AnyArray& weights, const AnyArray& scalars, std::optional<double> clip_node,
                    std::optional<double> clip_value, std::optional<double> clip_norm) {
-    auto counts = copied<double>(weights, "train: weights", {-1, -1});
-    const int64_t count = int64_t(weights.shape(0));
-    const Steps steps(shape_, tokens, starts, lengths, std::move(counts), {count, int64_t(weights.shape(1))},
-                      "train");
+    const Steps steps(shape_, tokens, starts, lengths, weights, -1, "train");
+    const int64_t count = steps.batches().count;
     const Clips clips{bound_of(clip_node, "train: clip_node"), bound_of(clip_value, "train: clip_value"),
                       bound_of(clip_norm, "train: clip_norm")};
     std::vector<double> losses(size_t(count), 0.0);
@@ -169,9 +183,7 @@ class Model {
 
   nb::tuple gradients(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
                       const AnyArray& weights, std::optional<double> clip_node) {
-    auto counts = copied<double>(weights, "gradients: weights", {-1});
-    const Steps steps(shape_, tokens, starts, lengths, std::move(counts), {int64_t(weights.shape(0))},
-                      "gradients");
+    const Steps steps(shape_, tokens, starts, lengths, weights, 1, "gradients");
     const double none = std::numeric_limits<double>::infinity();
     const Clips clips{bound_of(clip_node, "gradients: clip_node"), none, none};
     nb::tuple result;
@@ -188,9 +200,9 @@ class Model {
     return result;
   }
 
-  nb::object logits(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths) {
-    const int64_t count = int64_t(starts.size());
-    const Steps steps(shape_, tokens, starts, lengths, std::vector<double>(size_t(count)), {count}, "logits");
+  nb::object logits(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
+                    const AnyArray& weights) {
+    const Steps steps(shape_, tokens, starts, lengths, weights, 1, "logits");
     nb::object result;
     with_core("logits", [&]<class Real>(Core<Real>& core) {
       const size_t N = steps.positions(), V = size_t(shape_.vocab_size);
@@ -258,11 +270,12 @@ NB_MODULE(_core, module) {
       .def("train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
            "weights"_a.noconvert(), "scalars"_a.noconvert(), "clip_node"_a = nb::none(),
            "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(),
-           "Train on sequences of `lengths` tokens from `starts`; starts, lengths and weights (count, B), "
-           "scalars (count, n) as Optimizer.chunk gives them -> losses (count).")
+           "Train on sequences of `lengths` tokens from `starts`, both (count, B); weights (Σ lengths - 1) of "
+           "their targets, scalars (count, n) as Optimizer.chunk gives them -> losses (count).")
       .def("gradients", &Model::gradients, "tokens"_a.noconvert(), "starts"_a.noconvert(),
            "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(),
-           "Loss and flat gradient of one batch; starts, lengths and weights (B).")
+           "Loss and flat gradient of one step; starts and lengths (1, B), weights (Σ lengths - 1).")
       .def("logits", &Model::logits, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
-           "Logits after every input of some sequences, one after the other: (Σ n, V).");
+           "weights"_a.noconvert(),
+           "Logits after every input of one step, its sequences one after the other: (Σ lengths - 1, V).");
 }

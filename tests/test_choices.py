@@ -7,7 +7,6 @@ import pytest
 
 from motegpt.batches import Batch, DocumentPlan, longest_sequence
 from motegpt.cost import Execution, tape_bytes
-from motegpt.engines import why_unavailable
 from motegpt.engines.array import ops
 from motegpt.engines.scalar.graph import Node
 from motegpt.engines.scalar.model import activate
@@ -41,14 +40,6 @@ def torch_activation(module, name):
     return getattr(operations, name)(*arguments).activation(torch.ones(2), THIRD)
 
 
-def native_weights():
-    if why_unavailable("native"):
-        pytest.skip("the core was not built: no compiler was found")
-    from motegpt.engines.native.engine import DocumentsInCore
-
-    return DocumentsInCore(DocumentPlan([[0, 1]], 1, THIRD)).steps(0, 1)
-
-
 BRANCHES = {
     "activation, scalar": lambda: activate(Node(1.0), THIRD),
     "activation, array": lambda: ops.activation(np.ones(2), THIRD),
@@ -61,7 +52,7 @@ BRANCHES = {
     "schedule": lambda: learning_rate(settings("settings", schedule=THIRD), 0),
     "adam": lambda: OPTIMIZERS["adam"].scalars(settings("settings", adam=THIRD), 0),
     "loss_mean": lambda: Batch.of([[0, 1]], THIRD),
-    "loss_mean, native": native_weights,
+    "loss_mean, chunk": lambda: DocumentPlan([[0, 1]], 1, THIRD).chunk(0, 1),
     "loss_mean, baselines": lambda: baselines([[0, 1]], [[0, 1]], 2, THIRD),
     "cut": lambda: longest_sequence(4, THIRD),
     "framing, bos": lambda: tokenizer(framing=THIRD).bos,

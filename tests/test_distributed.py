@@ -13,7 +13,6 @@ import pytest
 
 from motegpt.checkpoint import RunFolder
 from motegpt.engines import why_unavailable
-from motegpt.engines.base import Follower
 from tests.conftest import small_engine
 from tests.tolerances import relative_error
 from tests.two_ranks import CASES, results, settings_of_case
@@ -166,5 +165,5 @@ def test_wrong_use_is_one_line_of_one_process(motegpt, monkeypatch, words, said)
         assert said in ended.err or rank == "1"
 
 
-def test_the_engine_can_follow():
-    assert isinstance(small_engine("torch", settings_of_case(CASES[0])), Follower)
+def test_the_engine_trains_in_any_number_of_processes():
+    assert small_engine("torch", settings_of_case(CASES[0])).why_not(processes=2) is None

@@ -284,7 +284,7 @@ def test_wrong_parameters_raise(core, arrays, error, said):
         core.Model(**SHAPE).load(*arrays)
 
 
-def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=((0.5, 0.5),), scalars=1):
+def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=(0.5, 0.5, 0.5), scalars=1):
     return (
         tokens,
         np.array(starts, np.int64),
@@ -301,11 +301,15 @@ def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=((0.5, 0.5
         ({"starts": ((0, -1),)}, IndexError, "within the 5 tokens, got one of 2 from -1"),
         ({"starts": ((0, 2**62),)}, IndexError, "within the 5 tokens"),
         ({"tokens": TOKENS[:1]}, IndexError, "within the 1 tokens, got one of 3 from 0"),
-        ({"starts": ((0,),)}, ValueError, "starts: expected shape"),
+        ({"starts": ((0,),)}, ValueError, "lengths: expected shape"),
         ({"lengths": ((2,),)}, ValueError, "lengths: expected shape"),
-        ({"weights": ((0.5,),)}, ValueError, "starts: expected shape"),
+        ({"starts": (0, 3)}, ValueError, "starts: expected shape"),
+        ({"weights": (0.5, 0.5)}, ValueError, r"weights: expected shape \(3\), got \(2\)"),
+        ({"weights": (0.5,) * 4}, ValueError, r"weights: expected shape \(3\), got \(4\)"),
         ({"weights": 0.5}, ValueError, "weights: expected shape"),
-        ({"starts": ((),), "lengths": ((),), "weights": ((),)}, ValueError, "at least one sequence"),
+        ({"weights": (0.5, np.nan, 0.5)}, ValueError, "expected finite weights, got nan"),
+        ({"weights": (0.5, 0.5, -np.inf)}, ValueError, "expected finite weights, got -inf"),
+        ({"starts": ((),), "lengths": ((),), "weights": ()}, ValueError, "at least one sequence"),
         ({"scalars": 2}, ValueError, "scalars"),
         ({"tokens": np.array([0, 1, 2, 3, 5], np.int32)}, ValueError, "token ids in 0 … .* = 4, got 5"),
         ({"tokens": np.array([0, 1, 2, 3, -1], np.int32)}, ValueError, "token ids in 0 … .* = 4, got -1"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from motegpt.engines.array import ops
-from motegpt.engines.array.model import pad, position_weights
+from motegpt.engines.array.model import pad
 
 H = 1e-6
 SEED = 3
@@ -113,5 +113,5 @@ def test_cross_entropy_stays_finite_where_p_underflows():
 
 
 def test_padding_weighs_nothing():
-    weights = position_weights([3, 1], [0.2, 0.4], np.dtype("float64"))
-    np.testing.assert_array_equal(weights, [0.2, 0.2, 0.2, 0.4, 0.0, 0.0])
+    weights = pad([[0.2, 0.1, 0.3], [0.4]], np.float64)
+    np.testing.assert_array_equal(weights, [[0.2, 0.1, 0.3], [0.4, 0.0, 0.0]])

@@ -1,5 +1,6 @@
 """Every engine against the scalar one, which is the definition; and what all of them promise."""
 
+import random
 import tracemalloc
 from itertools import pairwise
 
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt.batches import Batch, DocumentPlan
+from motegpt.batches import Batch, Chunk, DocumentPlan, Plan
 from motegpt.engines.array import model as network
 from motegpt.engines.base import Snapshot
 from motegpt.errors import SettingError
@@ -63,7 +64,11 @@ def problems(draw):
 @given(problem=problems())
 @settings(max_examples=40, deadline=None)
 def test_gradients_agree_with_the_scalar_engine(name, problem):
-    chosen, batch = problem
+    assert_gradients_agree(name, *problem)
+
+
+def assert_gradients_agree(name, chosen, batch):
+    """Loss and gradients of a batch are the scalar engine's, to what rounding leaves."""
     expected_loss, expected = small_engine("scalar", chosen).gradients(batch)
     loss, got = small_engine(name, chosen).gradients(batch)
     assert loss == pytest.approx(expected_loss, rel=1e-12)
@@ -98,6 +103,59 @@ def is_the_derivative(engine, w, parameter, place, batch, slope, scale):
     closer = finite_difference(engine, w, parameter, place, batch, CLOSE)
     crossed = crosses_a_corner(engine, w, parameter, place, batch, STEPS[-1])
     return crossed and abs(slope - closer) <= DIFFERENCE_CLOSE * scale
+
+
+def masked(batch, seed):
+    """The batch with random weights, about half of them zero."""
+    chance = random.Random(seed)
+    weights = [[chance.choice([0.0, chance.random()]) for _ in row] for row in batch.weights]
+    return Batch(batch.inputs, batch.targets, weights)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@given(problem=problems())
+@settings(max_examples=20, deadline=None)
+def test_every_target_has_a_weight_of_its_own(name, problem):
+    chosen, batch = problem
+    assert_gradients_agree(name, chosen, masked(batch, chosen["seed"]))
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+@pytest.mark.parametrize("clip_node", [None, 0.05])
+def test_a_target_of_weight_zero_leaves_no_trace(name, clip_node):
+    """The last targets of a sequence, and a whole sequence, masked or not there at all."""
+    engine = small_engine(name, small_settings(n_layer=2, clip_node=clip_node))
+    there = Batch([[1, 2, 3, 4], [5, 0]], [[2, 3, 4, 5], [0, 1]], [[0.25, 0.5, 0.0, 0.0], [0.0, 0.0]])
+    absent = Batch([[1, 2]], [[2, 3]], [[0.25, 0.5]])
+    (loss, gradients), (expected_loss, expected) = engine.gradients(there), engine.gradients(absent)
+    assert loss == pytest.approx(expected_loss, rel=1e-14)
+    for parameter in expected:
+        assert relative_error(gradients[parameter], expected[parameter]) < 1e-14, parameter
+
+
+class Listed(Plan):
+    """A plan of given batches, round and round."""
+
+    def __init__(self, batches):
+        self.batches, self.batch_size = batches, len(batches[0].inputs)
+        self.loss_mean = None
+
+    def batch(self, step):
+        return self.batches[step % len(self.batches)]
+
+    def chunk(self, start, count):
+        return Chunk.of([self.batch(step) for step in range(start, start + count)])
+
+    memory = span = targets = tokens = epoch = None
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_trainings_with_masked_targets_agree(name):
+    plan = Listed([masked(random_batch(seed), seed) for seed in range(5)])
+    expected = small_engine("scalar", small_settings()).train(plan, 0, 20)
+    assert small_engine(name, small_settings()).train(plan, 0, 20) == pytest.approx(
+        expected, abs=LOSSES["float64"]
+    )
 
 
 @pytest.mark.slow

@@ -9,7 +9,6 @@ import struct
 import pytest
 
 from motegpt.config import SampleConfig
-from motegpt.engines.base import BatchGenerator
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.rng import GENERATORS, Lcg, PythonRandom, Stream, Xoshiro128Plus, make_rng
 from motegpt.sampling import generate_in_turn
@@ -128,7 +127,6 @@ def test_an_engine_that_draws_whole_texts_takes_streams_alone():
     engine = small_engine("array", small_settings(), vocab_size=4)
     engine.generate = lambda request, rngs: pytest.fail("a whole text of a run's generator")
     engine.why_not = lambda request: None
-    assert isinstance(engine, BatchGenerator)
     for generator in GENERATORS:
         generate_in_turn(engine, tokenizer, SampleConfig(n=1, temperature=1.0), make_rng(generator, 1))
 

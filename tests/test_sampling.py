@@ -7,8 +7,9 @@ import pytest
 from motegpt.config import SampleConfig
 from motegpt.errors import PrefixError
 from motegpt.rng import PythonRandom, Stream
-from motegpt.sampling import Filters, choose, generate, generate_in_turn
+from motegpt.sampling import Filters, choose, generate, generate_by_token, generate_in_turn, request_of
 from motegpt.sampling.filters import distribution
+from motegpt.sampling.texts import texts_of
 from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
@@ -90,8 +91,9 @@ def test_in_turn_uses_one_generator(engine):
     rng = PythonRandom(1)
     settings = SampleConfig(n=4, temperature=1.0)
     texts = generate_in_turn(engine, TOKENIZER, settings, rng)
-    rng = PythonRandom(1)
-    assert texts == [generate(engine, TOKENIZER, settings, [rng])[0] for _ in range(4)]
+    rng, request = PythonRandom(1), request_of(settings, TOKENIZER, engine.model.block_size)
+    drawn = [ids for _ in range(4) for ids in generate_by_token(engine, request, [rng])]
+    assert texts == texts_of(request, TOKENIZER, drawn)
 
 
 def test_bos_eos_framing_stops_at_eos_alone():

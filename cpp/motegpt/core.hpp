@@ -30,13 +30,14 @@ struct Shape {
 
 /// The ragged token sequences of some steps, laid end to end, and what each -log p counts in the loss of its
 /// step. Sequence s is tokens[offsets[s] … offsets[s + 1]): all but its last token are inputs, all but its
-/// first are targets. Step i learns from sequences i · batch_size … (i + 1) · batch_size - 1.
+/// first are targets. Step i learns from sequences i · batch_size … (i + 1) · batch_size - 1. The target of
+/// tokens[i], which is tokens[i + 1], counts weights[i]; that of a sequence's last token is not read.
 struct Batches {
   const int32_t* tokens;
   const int64_t* offsets;  // (count · batch_size + 1)
   int64_t count;           // steps
   int64_t batch_size;      // sequences a step
-  const double* weights;   // (count, batch_size)
+  const double* weights;   // as many as tokens
 };
 
 /// How a gradient changes the parameters; a core has the slots of one of these.

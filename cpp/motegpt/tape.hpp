@@ -112,14 +112,14 @@ struct Group {
 
   void clear() { N = documents = 0; }
 
-  /// Adds a document of n rows that counts `weight`: tokens (n + 1).
-  void add(const int* tokens, Index n, Real weight) {
+  /// Adds a document of n rows: tokens (n + 1), weights of its targets (n).
+  void add(const int* tokens, const double* weights_of_targets, Index n) {
     document[documents++] = {N, n};
     for (Index t = 0; t < n; ++t, ++N) {
       ids[N] = tokens[t];
       positions[N] = int(t);
       targets[N] = tokens[t + 1];
-      weights[N] = weight;
+      weights[N] = Real(weights_of_targets[t]);
     }
   }
 };

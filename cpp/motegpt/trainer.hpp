@@ -194,10 +194,11 @@ class Trainer final : public Core<Real> {
              F takes) const {
     group.clear();
     for (; b < batches.batch_size; ++b) {
-      const Index length = length_of(batches, step, b), at = step * batches.batch_size + b;
+      const Index length = length_of(batches, step, b);
       if (takes(before, length)) {
         if (group.N > 0 && group.N + length > rows) break;
-        group.add(batches.tokens + batches.offsets[at], length, Real(batches.weights[at]));
+        const int64_t at = batches.offsets[step * batches.batch_size + b];
+        group.add(batches.tokens + at, batches.weights + at, length);
       }
       before += length;
     }

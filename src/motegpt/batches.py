@@ -7,18 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import accumulate
+from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.errors import DataError
 from motegpt.rng import splitmix64
-from motegpt.sequences import TokenSequences
+from motegpt.sequences import TokenSequences, take
 
 if TYPE_CHECKING:
     from fractions import Fraction
+
+    import numpy as np
+    from numpy.typing import NDArray
 
     from motegpt.config import CutRule, DataConfig, LossMean, TrainConfig
     from motegpt.tokenizer import Tokenizer
@@ -30,39 +33,139 @@ if TYPE_CHECKING:
 class Batch:
     """B ragged sequences: inputs[b][t] is the token at position t, targets[b][t] the one after it.
 
-    weights[b] is what each -log p of sequence b counts in the loss, so that
-    loss = Σ_b Σ_t weights[b] · -log p(targets[b][t]), in nats.
+    weights[b][t] is what the target's -log p counts in the loss, 0 for a target that is not learned:
+    loss = Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats.
     """
 
     inputs: list[list[int]]
     targets: list[list[int]]
-    weights: list[float]
+    weights: list[list[float]]
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int]], loss_mean: LossMean) -> Batch:
         """The batch of some token sequences; loss_mean as in TrainConfig."""
         lengths = [len(sequence) - 1 for sequence in sequences]
-        match loss_mean:
-            case "documents":
-                weights = [1.0 / (len(sequences) * length) for length in lengths]
-            case "tokens":
-                weights = [1.0 / sum(lengths)] * len(sequences)
-            case _:
-                assert_never(loss_mean)
+        of_batch = len(lengths), sum(lengths)
         inputs = [list(sequence[:-1]) for sequence in sequences]
         targets = [list(sequence[1:]) for sequence in sequences]
-        return cls(inputs, targets, weights)
+        return cls(inputs, targets, [[weight_in_mean(loss_mean, n, *of_batch)] * n for n in lengths])
+
+
+def weight_in_mean(loss_mean: LossMean, targets: Numbers, sequences: int, all_targets: Numbers) -> Numbers:
+    """What each target of a sequence counts in the mean over a batch; loss_mean as in TrainConfig.
+
+    targets: of the sequence; sequences, all_targets: of the batch. Numbers, or NumPy arrays of them.
+    """
+    match loss_mean:
+        case "documents":
+            return 1.0 / (sequences * targets)
+        case "tokens":
+            return 1.0 / all_targets
+        case _:
+            assert_never(loss_mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """The batches of some steps in a row, as flat arrays.
+
+    tokens: flat ids, which may hold many more than these steps learn from; starts, lengths (count, B): where
+    in them each sequence of each step begins, and how many tokens it has; weights (Σ (lengths - 1)): those of
+    the batches, one sequence after the other.
+    """
+
+    tokens: NDArray[Any]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch]) -> Chunk:
+        """Batches of the same number of sequences, a step each."""
+        import numpy as np
+
+        rows = [
+            [*inputs, targets[-1]]
+            for batch in batches
+            for inputs, targets in zip(batch.inputs, batch.targets, strict=True)
+        ]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        shape = (len(batches), -1)
+        return cls(
+            np.concatenate(rows, dtype=np.int32, casting="unsafe"),
+            (np.cumsum(lengths) - lengths).reshape(shape),
+            lengths.reshape(shape),
+            np.fromiter(chain.from_iterable(row for batch in batches for row in batch.weights), np.float64),
+        )
+
+    def batch(self, i: int) -> Batch:
+        """The batch of step i of the chunk."""
+        lengths = self.lengths[i].tolist()
+        rows = [
+            self.tokens[start : start + length].tolist()
+            for start, length in zip(self.starts[i].tolist(), lengths, strict=True)
+        ]
+        weights = iter(self.weights[self._targets_before[i] : self._targets_before[i + 1]].tolist())
+        return Batch(
+            [row[:-1] for row in rows],
+            [row[1:] for row in rows],
+            [list(islice(weights, length - 1)) for length in lengths],
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """The batch of each step."""
+        return map(self.batch, range(len(self.starts)))
+
+    @cached_property
+    def _targets_before(self) -> list[int]:
+        """Targets of the first 0, 1, 2, … steps."""
+        return list(accumulate((self.lengths - 1).sum(axis=1).tolist(), initial=0))
 
 
 class Plan(ABC):
-    """Which batch belongs to which step: all that an engine and the loop need to know of the data."""
+    """Which batch belongs to which step: all that an engine and the loop need to know of the data.
+
+    The sequences of all steps are numbered in the order in which they are learned: step s learns from
+    sequences s · batch_size … (s + 1) · batch_size - 1.
+    """
 
     batch_size: int
     loss_mean: LossMean
 
+    @property
     @abstractmethod
+    def memory(self) -> Sequence[int] | memoryview:
+        """Flat token ids, of which every sequence is a part."""
+
+    @abstractmethod
+    def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
+        """Where in `memory` a sequence starts, and how many tokens it has; at least two.
+
+        number: an int or a NumPy array of int64, which gives the same numbers.
+        """
+
     def batch(self, step: int) -> Batch:
-        """The batch of one step, counted from 0."""
+        """The batch of one step, counted from 0, by the standard library alone; the reference of `chunk`."""
+        first = step * self.batch_size
+        spans = map(self.span, range(first, first + self.batch_size))
+        return Batch.of([self.memory[start : start + length] for start, length in spans], self.loss_mean)
+
+    def chunk(self, start: int, count: int) -> Chunk:
+        """The batches of the steps start … start + count - 1, in views of the plan's memory."""
+        import numpy as np
+
+        first, zeros = start * self.batch_size, np.zeros((count, self.batch_size), np.int64)
+        numbers = np.arange(first, first + zeros.size, dtype=np.int64).reshape(zeros.shape)
+        starts, lengths = (zeros + part for part in self.span(numbers))
+        targets = lengths - 1
+        of_steps = targets.sum(axis=1, keepdims=True)
+        weights = zeros + weight_in_mean(self.loss_mean, targets, self.batch_size, of_steps)
+        return Chunk(np.asarray(self.memory), starts, lengths, np.repeat(weights.ravel(), targets.ravel()))
+
+    @property
+    @abstractmethod
+    def targets(self) -> int:
+        """How many different targets there are to learn from."""
 
     @abstractmethod
     def tokens(self, start: int, count: int) -> int:
@@ -87,14 +190,17 @@ class DocumentPlan(Plan):
     loss_mean: LossMean
     order: Sequence[int] | None = None
 
-    def indices(self, step: int) -> list[int]:
-        """Which sequences step `step` (counted from 0) learns from."""
-        first, count = step * self.batch_size, len(self.sequences)
-        places = [(first + b) % count for b in range(self.batch_size)]
-        return places if self.order is None else [self.order[place] for place in places]
+    @property
+    def memory(self) -> memoryview:
+        return self.flat.tokens
 
-    def batch(self, step: int) -> Batch:
-        return Batch.of([self.sequences[i] for i in self.indices(step)], self.loss_mean)
+    def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
+        place = number % len(self.sequences)
+        return self.flat.span(place if self.order is None else take(self.order, place))
+
+    @property
+    def targets(self) -> int:
+        return self._running_tokens[-1]
 
     def tokens(self, start: int, count: int) -> int:
         return self._tokens_before(start + count) - self._tokens_before(start)
@@ -157,10 +263,18 @@ class WindowPlan(Plan):
         """
         return splitmix64(self.seed, window) % self.starts
 
-    def batch(self, step: int) -> Batch:
-        first = step * self.batch_size
-        starts = [self.start(first + b) for b in range(self.batch_size)]
-        return Batch.of([self.stream[i : i + self.block_size + 1] for i in starts], self.loss_mean)
+    @property
+    def memory(self) -> Sequence[int] | memoryview:
+        return self.stream
+
+    def span(self, number: Numbers) -> tuple[Numbers, int]:
+        if isinstance(number, int):
+            return self.start(number), self.block_size + 1
+        return self.start(number.astype("uint64")).astype("int64"), self.block_size + 1
+
+    @property
+    def targets(self) -> int:
+        return len(self.stream) - 1
 
     def tokens(self, start: int, count: int) -> int:
         return count * self.batch_size * self.block_size
@@ -169,7 +283,7 @@ class WindowPlan(Plan):
     def epoch(self) -> Fraction:
         from fractions import Fraction
 
-        return Fraction(len(self.stream) - 1, self.batch_size * self.block_size)
+        return Fraction(self.targets, self.batch_size * self.block_size)
 
 
 def plan_of(

@@ -6,7 +6,10 @@ import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, chain, pairwise
-from typing import Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
+
+if TYPE_CHECKING:
+    Numbers = Any  # an int, or a NumPy array of them
 
 NATIVE = "le" if sys.byteorder == "little" else "be"
 # Ids are made as code points, which Python encodes at once: in one byte each if they fit, in two, or in four.
@@ -54,14 +57,18 @@ class TokenSequences(Sequence[list[int]]):
         for start, end in pairwise(self.offsets):
             yield self.tokens[start : min(end, start + self.longest)].tolist()
 
+    def span(self, at: Numbers) -> tuple[Numbers, Numbers]:
+        """Where in `tokens` a sequence starts, and how many ids it has.
+
+        at: an int of 0 … n - 1, or a NumPy array of them.
+        """
+        start = take(self.offsets, at)
+        return start, at_most(take(self.offsets, at + 1) - start, self.longest)
+
     def length(self, at: int) -> int:
         """How many ids a sequence has."""
-        at = range(len(self))[at]
-        return min(self.offsets[at + 1] - self.offsets[at], self.longest)
-
-    def lengths(self) -> Iterator[int]:
-        """How many ids each sequence has."""
-        return (min(end - start, self.longest) for start, end in pairwise(self.offsets))
+        length: int = self.span(range(len(self))[at])[1]
+        return length
 
     def cut_to(self, longest: int) -> TokenSequences:
         """The same sequences, each cut to its first `longest` ids."""
@@ -71,6 +78,24 @@ class TokenSequences(Sequence[list[int]]):
         return isinstance(other, Sequence) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # compares equal to lists
+
+
+def take(values: Sequence[int], at: Numbers) -> Numbers:
+    """values[at], for an int or a NumPy array of them."""
+    if isinstance(at, int):
+        return values[at]
+    import numpy as np
+
+    return np.asarray(values)[at]
+
+
+def at_most(x: Numbers, bound: int) -> Numbers:
+    """The smaller of x and the bound, for an int or a NumPy array of them."""
+    if isinstance(x, int):
+        return min(x, bound)
+    import numpy as np
+
+    return np.minimum(x, bound)
 
 
 def packed_ids(texts: Iterable[str], count: int) -> memoryview[int]:

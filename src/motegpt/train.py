@@ -1,7 +1,7 @@
 """The training loop. It knows only the contract of an engine.
 
-`prepare` and `resume` make a Trainer; `Trainer.run` yields a Chunk of steps at a time. A chunk ends
-where something is to be done (samples, a checkpoint, the last step) and otherwise after about
+`prepare` and `resume` make a Trainer; `Trainer.run` yields its Progress after each chunk of steps. A chunk
+ends where something is to be done (samples, a checkpoint, the last step) and otherwise after about
 CHUNK_SECONDS, so that a fast engine is left alone and an interrupt is answered soon.
 """
 
@@ -74,8 +74,8 @@ class StepRecord:
 
 
 @dataclass(frozen=True)
-class Chunk:
-    """Some steps in a row.
+class Progress:
+    """What a chunk of steps has brought.
 
     done: steps of the run so far; samples: drawn after the last of them; ended: nothing follows it.
     """
@@ -113,7 +113,7 @@ class Trainer:
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
-    ) -> Generator[Chunk, None, None]:
+    ) -> Generator[Progress, None, None]:
         """Train up to step `until` (the last if None), or until `interrupted()`; saves where it stops.
 
         Closing the iterator saves too. Raises TrainingDiverged at a loss that is not finite.
@@ -128,7 +128,7 @@ class Trainer:
         finally:
             self.folder.unlock()
 
-    def _run(self, until: int | None, interrupted: Callable[[], bool]) -> Generator[Chunk, None, None]:
+    def _run(self, until: int | None, interrupted: Callable[[], bool]) -> Generator[Progress, None, None]:
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
         if self.saved is None:
             self.save()
@@ -172,7 +172,7 @@ class Trainer:
         if self.saved != self.done:
             self.save()
 
-    def _advance(self, count: int, interrupted: Callable[[], bool]) -> Chunk:
+    def _advance(self, count: int, interrupted: Callable[[], bool]) -> Progress:
         """Do `count` steps, and what follows the last of them."""
         start = self.done
         losses = self.engine.train(self.plan, start, count)
@@ -182,7 +182,7 @@ class Trainer:
         if self.folder is not None:
             self.folder.append_metrics(record.values() for record in records)
         samples = self._samples(interrupted) if self._wants_samples() else None
-        return Chunk(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
+        return Progress(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
     def _room(self, last: int) -> int:
         """How many steps may go by before something has to be done."""

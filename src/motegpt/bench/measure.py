@@ -21,7 +21,7 @@ from motegpt.batches import Batch
 from motegpt.bench.work import WORKS, Problem, operations, problem_of
 from motegpt.corpus import read_corpus
 from motegpt.engines import fresh_engine
-from motegpt.engines.base import Engine, KnowsItsPeak
+from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError
 from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, generate_ids
@@ -100,7 +100,7 @@ def _measure_here(
         "documents": problem.plan.batch_size,
         "tokens": problem.tokens,
         "operations": operations(problem),
-        "peak": engine.peak() if isinstance(engine, KnowsItsPeak) else None,
+        "peak": engine.peak(),
         "generated_per_second": asdict(speed),
         "added_bytes": memory,
         "gradient_difference": difference,
@@ -113,8 +113,9 @@ def verify(engine: Engine, problem: Problem) -> float:
     The judge is the array engine, whose own judge is the scalar one, on one sequence as that is slow.
     Raises MotegptError if the difference is too large to be rounding.
     """
-    judge, indices = ("array", problem.plan.indices(0)) if engine.name != "array" else ("scalar", [0])
-    batch = Batch.of([problem.plan.sequences[i] for i in indices], problem.train.loss_mean)
+    judge, batch = "array", problem.plan.batch(0)
+    if engine.name == "array":
+        judge, batch = "scalar", Batch.of(problem.plan.sequences[:1], problem.train.loss_mean)
     if judge == "scalar" and operations(problem) > SCALAR_LIMIT:
         return float("nan")  # it would take minutes; the test suite holds the two together on small models
     double = problem.train.replace(dtype="float64", autocast=None)

@@ -67,8 +67,7 @@ class Problem:
     @property
     def tokens(self) -> float:
         """Targets a step, on average over the plan."""
-        lengths = [len(sequence) - 1 for sequence in self.plan.sequences]
-        return self.plan.batch_size * sum(lengths) / len(lengths)
+        return float(self.plan.targets / self.plan.epoch)
 
 
 def problem_of(

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config import REQUESTS, ModelConfig, TrainConfig, section_of
+from motegpt.config import ModelConfig, TrainConfig
+from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.libraries import needed_by
 from motegpt.parameters import initialise
@@ -56,20 +57,11 @@ def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any
 
     A setting's default may be given to all. over: the settings of the preset or run that `given` changes.
     """
+    refuse(engine_class(engine).why_not(given=given))
     default = over.get("optimizer", TrainConfig.optimizer)
     optimizer = kinds(TrainConfig)["optimizer"].check("optimizer", given.get("optimizer", default))
     for name, value in given.items():
-        section = REQUESTS[section_of(name)]
-        kind = kinds(section)[name]
-        for what, chosen, owners in (
-            ("engine", engine, kind.engines),
-            ("optimizer", optimizer, kind.optimizers),
-        ):
-            if owners and chosen not in owners and kind.check(name, value) != getattr(section, name, None):
-                raise SettingError(
-                    f"{name}: the {chosen} {what} does not have it; leave it out, or try "
-                    f"{' or '.join(f'`{what}={other!r}`' for other in owners)}"
-                )
+        refuse(why_not_setting("optimizer", optimizer, name, value))
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:

@@ -9,13 +9,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, runtime_checkable
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
+from motegpt import ranks
 from motegpt.concise import concise
-from motegpt.errors import SettingError
+from motegpt.config import REQUESTS, section_of
+from motegpt.errors import SettingError, UsageError
 from motegpt.optim import OPTIMIZERS
 from motegpt.parameters import parameter_count
-from motegpt.settings import shortened
+from motegpt.settings import kinds, shortened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +70,23 @@ def check_sources(sources: Sequence[int], n: int) -> None:
         raise ValueError(f"reorder: expected {n} sources of 0 … {n - 1}, got {shortened(list(sources))}")
 
 
+def refuse(reason: str | None) -> None:
+    """SettingError with a reason of Engine.why_not, if there is one."""
+    if reason is not None:
+        raise SettingError(reason)
+
+
+def why_not_setting(what: str, chosen: str, name: str, value: Any) -> str | None:
+    """Why the chosen engine or optimizer (`what`) does not take a setting of another; its default it does."""
+    section = REQUESTS[section_of(name)]
+    kind = kinds(section)[name]
+    owners = {"engine": kind.engines, "optimizer": kind.optimizers}[what]
+    if not owners or chosen in owners or kind.check(name, value) == getattr(section, name, None):
+        return None
+    others = " or ".join(f"`{what}={owner!r}`" for owner in owners)
+    return f"{name}: the {chosen} {what} does not have it; leave it out, or try {others}"
+
+
 class Engine(ABC):
     """One model with its optimizer, computed one way."""
 
@@ -74,14 +94,41 @@ class Engine(ABC):
     dtypes: ClassVar[tuple[str, ...]]
 
     def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
-        if train.dtype not in self.dtypes:
-            raise SettingError(
-                f"dtype: the {self.name} engine expected {' or '.join(self.dtypes)}, got {train.dtype}; "
-                f"try `dtype={self.dtypes[0]!r}`"
-            )
+        refuse(self.why_not(model=model, train=train))
         self.model = model
         self.settings = train
         self.optimizer = OPTIMIZERS[train.optimizer]
+
+    @classmethod
+    def why_not(
+        cls,
+        *,
+        model: ModelConfig | None = None,
+        train: TrainConfig | None = None,
+        given: Mapping[str, Any] = MappingProxyType({}),
+        request: Request | None = None,
+        processes: int = 1,
+    ) -> str | None:
+        """Why the engine cannot do what is asked, in one line for the user; None if it can, at full speed.
+
+        model, train: train such a model so; given: take these settings, which a user named (defaults may be);
+        request: draw its texts by `generate`, in one call; processes: train in so many that `follow` rank 0.
+        What is left out is not asked.
+        """
+        if train is not None and train.dtype not in cls.dtypes:
+            return (
+                f"dtype: the {cls.name} engine expected {' or '.join(cls.dtypes)}, got {train.dtype}; "
+                f"try `dtype={cls.dtypes[0]!r}`"
+            )
+        if request is not None:
+            return f"generate: the {cls.name} engine draws token by token; try `engine='native'`"
+        if processes > 1:
+            return (
+                f"engine: torchrun started {processes} processes, but the {cls.name} engine trains in one; "
+                "try `engine='torch'`"
+            )
+        reasons = (why_not_setting("engine", cls.name, name, value) for name, value in given.items())
+        return next(filter(None, reasons), None)
 
     @classmethod
     def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
@@ -137,40 +184,24 @@ class Engine(ABC):
     def decoder(self, n: int) -> Decoder:
         """A fresh KV cache for n sequences."""
 
-    def close(self) -> None:  # noqa: B027  # most engines hold nothing outside this process
-        """Let go of what is held outside this process; the engine is not used again."""
-
-
-@runtime_checkable
-class Follower(Protocol):
-    """What an engine has that trains in several processes: on every rank but the first it follows."""
-
-    def follow(self, plan: Plan) -> None:
-        """Do what rank 0 does until it stops; RankLost if it is gone."""
-        ...
-
-
-@runtime_checkable
-class KnowsItsPeak(Protocol):
-    """What an engine has that can tell how fast its devices are at best."""
-
-    def peak(self) -> float:
-        """Operations a second in matrix products."""
-        ...
-
-
-@runtime_checkable
-class BatchGenerator(Protocol):
-    """What an engine has that can draw whole texts in one call."""
-
-    def why_not(self, request: Request) -> str | None:
-        """Why it cannot draw those of a request, which are then drawn token by token; None if it can."""
-        ...
-
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
-        """The ids after the prompt, one list for each generator, without what ends them.
+        """The ids after the prompt in one call, one list for each generator, without what ends them.
 
         The same text as sampling.generate_by_token draws, and the same errors; advances the generators as it
-        does.
+        does. UsageError where `why_not` has a reason.
         """
-        ...
+        raise UsageError(self.why_not(request=request))
+
+    def follow(self, plan: Plan) -> None:
+        """On every rank but the first: do what rank 0 does until it stops. RankLost if it is gone.
+
+        UsageError for an engine that trains in one process.
+        """
+        raise UsageError(self.why_not(processes=max(2, ranks.world_size())))
+
+    def peak(self) -> float | None:
+        """Operations per second in matrix products that its devices can do at best; None if not known."""
+        return None
+
+    def close(self) -> None:  # noqa: B027  # most engines hold nothing outside this process
+        """Let go of what is held outside this process; the engine is not used again."""

@@ -10,8 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.engines.base import BatchGenerator
-from motegpt.rng import Stream
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext
@@ -22,13 +20,15 @@ from motegpt.sampling.texts import texts_of
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig, SampleConfig
     from motegpt.engines.base import Engine
-    from motegpt.rng import Rng
+    from motegpt.rng import Rng, Stream
     from motegpt.tokenizer import Tokenizer
 
 CACHE_BYTES = 2**28  # of keys, values and ids held at a time; more sequences than fit are drawn in groups
 
 
-def generate(engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs: Sequence[Rng]) -> list[str]:
+def generate(
+    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs: Sequence[Stream]
+) -> list[str]:
     """One text for each generator, whatever conditions it meets as a whole.
 
     Each sequence draws from its own generator alone, so its text does not depend on how many others are
@@ -59,7 +59,7 @@ def generate_in_turn(
         for _ in range(settings.tries):
             if interrupted():
                 return texts
-            drawn = generate_ids(engine, request, [rng])
+            drawn = generate_by_token(engine, request, [rng])
             (text,) = texts_of(request, tokenizer, drawn)
             if conditions.admit(text, request.is_cut(drawn[0])):
                 texts.append(text)
@@ -69,23 +69,19 @@ def generate_in_turn(
     return texts
 
 
-def generate_ids(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
+def generate_ids(engine: Engine, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
     """The ids after the prompt, one list for each generator, by the fastest way the engine has."""
     drawn: list[list[int]] = []
+    in_one_call = engine.why_not(request=request) is None
     group = group_size(engine.model, request.max_new_tokens)
     for start in range(0, len(rngs), group):
         some = rngs[start : start + group]
-        streams = [rng for rng in some if isinstance(rng, Stream)]
-        all_streams = len(streams) == len(some)
-        if all_streams and isinstance(engine, BatchGenerator) and engine.why_not(request) is None:
-            drawn += engine.generate(request, streams)
-        else:
-            drawn += generate_by_token(engine, request, some)
+        drawn += engine.generate(request, some) if in_one_call else generate_by_token(engine, request, some)
     return drawn
 
 
 def generate_by_token(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
-    """The ids after the prompt, one list for each generator: the reference for every BatchGenerator."""
+    """The ids after the prompt, one list for each generator: the reference of Engine.generate."""
     context = SlidingContext(engine.decoder(len(rngs)), engine.model.block_size)
     texts = [_Growing(request) for _ in rngs]
     for _ in range(request.max_new_tokens):

@@ -22,7 +22,7 @@ from motegpt.views.utilisation import utilisation
 if TYPE_CHECKING:
     from motegpt.config import TrainConfig
     from motegpt.state import Best
-    from motegpt.train import Chunk, StepRecord, Trainer
+    from motegpt.train import Progress, StepRecord, Trainer
 
 QUIET = "motegpt.quiet"
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
@@ -121,7 +121,7 @@ class Report:
     def begin(self) -> None:
         """What is trained on what; said before the report is entered."""
 
-    def show(self, chunk: Chunk) -> None:
+    def show(self, chunk: Progress) -> None:
         """Some steps were done."""
         if chunk.ended and chunk.samples is not None:
             self.show_samples(chunk.samples)
@@ -162,11 +162,11 @@ class PlainReport(Report):
         if self.trainer.done:
             click.echo(f"resumed after step {self.trainer.done}")
 
-    def show(self, chunk: Chunk) -> None:
+    def show(self, chunk: Progress) -> None:
         for line in self.lines(chunk):
             click.echo(line)
 
-    def lines(self, chunk: Chunk) -> list[str]:
+    def lines(self, chunk: Progress) -> list[str]:
         """Everything there is to say of a chunk."""
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
@@ -225,7 +225,7 @@ class LiveReport(PlainReport):
     def __exit__(self, *ending: object) -> None:
         self._progress.__exit__(*ending)
 
-    def show(self, chunk: Chunk) -> None:
+    def show(self, chunk: Progress) -> None:
         self._tokens += chunk.tokens
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
@@ -254,7 +254,7 @@ class JsonReport(Report):
             validation=self._validation(),
         )
 
-    def show(self, chunk: Chunk) -> None:
+    def show(self, chunk: Progress) -> None:
         for record in chunk.records:
             self._say("step", **record.values())
         if chunk.samples is not None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from motegpt.engines.base import KnowsItsPeak
-
 if TYPE_CHECKING:
     from motegpt.train import Trainer
 
@@ -16,12 +14,13 @@ def utilisation(trainer: Trainer, tokens_per_second: float) -> float | None:
     """
     from motegpt.cost import operations_per_token
 
-    if not isinstance(trainer.engine, KnowsItsPeak):
+    peak = trainer.engine.peak()
+    if peak is None:
         return None
     train = trainer.config.train
     positions = trainer.plan.tokens(0, train.steps) / (train.steps * train.batch_size)  # of a sequence
     needed = tokens_per_second * operations_per_token(trainer.config.model, positions)
-    return needed / trainer.engine.peak()
+    return needed / peak
 
 
 def speed_line(trainer: Trainer, tokens_per_second: float) -> str | None:

@@ -64,7 +64,8 @@ class ArrayEngine(Engine):
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
         with np.errstate(all="ignore"):  # a training that has run away shows in its losses
-            return [self._step(plan.batch(step), step) for step in range(start, start + count)]
+            batches = plan.chunk(start, count).batches()
+            return [self._step(batch, step) for step, batch in enumerate(batches, start)]
 
     def decoder(self, n: int) -> ArrayDecoder:
         return ArrayDecoder(self._w, self.model, n)
@@ -80,7 +81,7 @@ class ArrayEngine(Engine):
         """Loss of the batch; leaves its gradient in self._gradient."""
         self._gradient[:] = 0.0
         targets = network.pad(batch.targets).ravel()
-        weights = network.position_weights(list(map(len, batch.inputs)), batch.weights, self._flat.dtype)
+        weights = network.pad(batch.weights, self._flat.dtype).ravel()
         logits, tape = network.forward(self._w, network.pad(batch.inputs), self.model)
         loss, p = self._back.cross_entropy(logits, targets, weights)
         dlogits = self._back.cross_entropy_backward(p, targets, weights)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
@@ -120,13 +121,7 @@ def layer_backward(
     return back.add_backward(dx) + back.rmsnorm_backward(dh_q + dh_k + dh_v, tape.x, tape.r)
 
 
-def pad(rows: Sequence[Sequence[int]]) -> Ids:
-    """Ragged token ids -> (B, T), filled with zeros on the right."""
+def pad(rows: Sequence[Sequence[Any]], dtype: np.dtype[Any] | type = np.intp) -> NDArray[Any]:
+    """Ragged token ids, or weights of targets -> (B, T), filled with zeros on the right."""
     longest = max(map(len, rows))
-    return np.array([[*row, *[0] * (longest - len(row))] for row in rows], dtype=np.intp)
-
-
-def position_weights(lengths: Sequence[int], weights: Sequence[float], dtype: np.dtype[Any]) -> Array:
-    """(B·T,): each sequence's weight at its own positions, zero on the padding."""
-    inside = np.arange(max(lengths)) < np.array(lengths)[:, None]
-    return np.where(inside, np.array(weights, dtype)[:, None], 0).ravel()
+    return np.array([[*row, *[0] * (longest - len(row))] for row in rows], dtype=dtype)

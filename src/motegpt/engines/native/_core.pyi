@@ -7,6 +7,8 @@ from numpy.typing import NDArray
 
 Ids = NDArray[np.uint8 | np.uint16 | np.uint32 | np.int32]
 Reals = NDArray[np.floating[Any]]
+Longs = NDArray[np.int64]
+Steps = tuple[Ids, Longs, Longs, NDArray[np.float64]]  # tokens, starts, lengths, weights, as in batches.Chunk
 
 def levels() -> list[str]: ...
 def compiler() -> str: ...
@@ -36,8 +38,8 @@ class Model:
     def train(
         self,
         tokens: Ids,
-        starts: NDArray[np.int64],
-        lengths: NDArray[np.int64],
+        starts: Longs,
+        lengths: Longs,
         weights: NDArray[np.float64],
         scalars: NDArray[np.float64],
         clip_node: float | None = None,
@@ -47,12 +49,12 @@ class Model:
     def gradients(
         self,
         tokens: Ids,
-        starts: NDArray[np.int64],
-        lengths: NDArray[np.int64],
+        starts: Longs,
+        lengths: Longs,
         weights: NDArray[np.float64],
         clip_node: float | None = None,
     ) -> tuple[float, Reals]: ...
-    def logits(self, tokens: Ids, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Reals: ...
+    def logits(self, tokens: Ids, starts: Longs, lengths: Longs, weights: NDArray[np.float64]) -> Reals: ...
 
 class Decoder:
     def __init__(

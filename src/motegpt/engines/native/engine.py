@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 import motegpt.engines.native._core as _core
-from motegpt.batches import DocumentPlan, WindowPlan
+from motegpt.batches import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
 from motegpt.processors import available_processors
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from motegpt.sampling import Request
 
     Array = NDArray[np.floating[Any]]
-    Longs = NDArray[np.int64]
-    Steps = tuple[_core.Ids, Longs, Longs, NDArray[np.float64]]
 
 
 FILTERS = frozenset({"repetition_penalty", "top_k", "top_p", "min_p"})  # settings that the core has too
@@ -60,7 +57,15 @@ class NativeEngine(Engine):
             threads=train.threads or available_processors(),
             checkpoint_activations=train.checkpoint_activations,
         )
-        self._plan: PlanInCore | None = None
+
+    @classmethod
+    def why_not(cls, *, request: Request | None = None, **asked: Any) -> str | None:
+        """As the contract has it."""
+        if request is not None and (unknown := request.filters.on.keys() - FILTERS):
+            return f"generate: the native core has no {', '.join(sorted(unknown))}; it draws by token"
+        if request is not None and request.stop_text is not None:
+            return "generate: the native core finds `stop` among ids, which needs tokens of one character"
+        return super().why_not(**asked)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         flat = np.zeros((len(self.optimizer.slots), parameter_count(self.model)), self.settings.dtype)
@@ -73,19 +78,16 @@ class NativeEngine(Engine):
         return self._snapshot(self._named(parameters), list(map(self._named, slots)))
 
     def logits(self, batch: Batch) -> list[Array]:
-        flat = self._core.logits(*sequences_of(batch))
+        flat = self._core.logits(*in_core(Chunk.of([batch])))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
 
     def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        weights = np.array(batch.weights, np.float64)
-        loss, flat = self._core.gradients(*sequences_of(batch), weights, self.settings.clip_node)
+        loss, flat = self._core.gradients(*in_core(Chunk.of([batch])), self.settings.clip_node)
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
-        if self._plan is None or self._plan.plan is not plan:
-            self._plan = plan_in_core(plan)
         losses = self._core.train(
-            *self._plan.steps(start, count),
+            *in_core(plan.chunk(start, count)),
             self.optimizer.chunk(self.settings, start, count),
             clip_node=self.settings.clip_node,
             clip_value=self.settings.clip_value,
@@ -96,16 +98,8 @@ class NativeEngine(Engine):
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._decoder_in_core(n), n)
 
-    def why_not(self, request: Request) -> str | None:
-        """Why whole texts cannot be drawn in one call; None if they can."""
-        if unknown := request.filters.on.keys() - FILTERS:
-            return f"the native core has no {', '.join(sorted(unknown))}"
-        if request.stop_text is not None:
-            return "the native core finds `stop` among ids, which needs tokens that are characters or bytes"
-        return None
-
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
-        """As BatchGenerator has it: whole texts in one call."""
+        """As the contract has it: BUNDLE texts side by side, all of it in the core."""
         states = np.array([rng.number for rng in rngs], np.uint64)
         decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), dict(request.filters.on)
         if "top_k" in filters:
@@ -166,81 +160,6 @@ class NativeDecoder(Decoder):
         self._decoder.reset()
 
 
-class PlanInCore(ABC):
-    """A plan as the core takes it: the batches of many steps at a time."""
-
-    plan: Plan
-
-    @abstractmethod
-    def steps(self, start: int, count: int) -> Steps:
-        """Flat token ids, then of each sequence of the steps where in them it starts, how many tokens it has
-        and what each of its targets counts: (count, B) all three.
-        """
-
-
-def plan_in_core(plan: Plan) -> PlanInCore:
-    """The plan, in the core's own form if it has one."""
-    if isinstance(plan, DocumentPlan):
-        return DocumentsInCore(plan)
-    if isinstance(plan, WindowPlan):
-        return WindowsInCore(plan)
-    raise TypeError(f"train: expected a plan of documents or of windows, got a {type(plan).__name__}")
-
-
-class DocumentsInCore(PlanInCore):
-    """Views of the plan's flat memory."""
-
-    plan: DocumentPlan
-
-    def __init__(self, plan: DocumentPlan) -> None:
-        self.plan = plan
-        self._tokens, self._offsets = np.asarray(plan.flat.tokens), np.asarray(plan.flat.offsets)
-        self._order = None if plan.order is None else np.asarray(plan.order)
-
-    def steps(self, start: int, count: int) -> Steps:
-        indices = self.indices(start, count)
-        starts = self._offsets[indices]
-        lengths = np.minimum(self._offsets[indices + 1] - starts, self.plan.flat.longest)
-        return self._tokens, starts, lengths, self.weights(lengths - 1)
-
-    def indices(self, start: int, count: int) -> Longs:
-        """DocumentPlan.indices for a chunk of steps: (count, B)."""
-        batch = self.plan.batch_size
-        steps = np.arange(start * batch, (start + count) * batch, dtype=np.int64)
-        places: Longs = steps.reshape(count, batch) % len(self.plan.sequences)
-        return places if self._order is None else self._order[places].astype(np.int64)
-
-    def weights(self, targets: Longs) -> NDArray[np.float64]:
-        """Batch.weights for a chunk of steps: (count, B) both."""
-        counted: Longs
-        match self.plan.loss_mean:
-            case "documents":
-                counted = targets * targets.shape[1]
-            case "tokens":
-                counted = np.broadcast_to(targets.sum(axis=1, keepdims=True), targets.shape)
-            case unknown:
-                assert_never(unknown)
-        return 1.0 / counted
-
-
-class WindowsInCore(PlanInCore):
-    """Windows of a stream."""
-
-    plan: WindowPlan
-
-    def __init__(self, plan: WindowPlan) -> None:
-        self.plan = plan
-        self._stream = np.asarray(plan.stream)
-
-    def steps(self, start: int, count: int) -> Steps:
-        shape, targets = (count, self.plan.batch_size), self.plan.block_size
-        first = start * self.plan.batch_size
-        windows = np.arange(first, first + count * self.plan.batch_size, dtype=np.uint64).reshape(shape)
-        starts = self.plan.start(windows).astype(np.int64)
-        weights = np.full(shape, 1.0 / (self.plan.batch_size * targets))
-        return self._stream, starts, np.full(shape, targets + 1, np.int64), weights
-
-
 def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
     """(V,) with 1 at some ids; None where there are none."""
     if not ids:
@@ -250,8 +169,6 @@ def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
     return mask
 
 
-def sequences_of(batch: Batch) -> tuple[_core.Ids, Longs, Longs]:
-    """The sequences of a batch as the core takes them: flat ids, then the start and the length of each."""
-    rows = [[*row, targets[-1]] for row, targets in zip(batch.inputs, batch.targets, strict=True)]
-    lengths = np.array([len(row) for row in rows], np.int64)
-    return np.concatenate(rows, dtype=np.int32, casting="unsafe"), np.cumsum(lengths) - lengths, lengths
+def in_core(chunk: Chunk) -> _core.Steps:
+    """The steps of a chunk in the order of the core's arguments."""
+    return chunk.tokens, chunk.starts, chunk.lengths, chunk.weights

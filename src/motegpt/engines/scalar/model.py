@@ -119,11 +119,11 @@ def empty_cache(model: ModelConfig) -> Cache:
 
 
 def loss_of(batch: Batch, w: dict[str, Matrix], model: ModelConfig, ops: Operations = FUSED) -> Node:
-    """Σ_b Σ_t weights[b] · -log p(targets[b][t]), in nats."""
+    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats."""
     losses: Vector = []
-    for inputs, targets, weight in zip(batch.inputs, batch.targets, batch.weights, strict=True):
+    for sequence in zip(batch.inputs, batch.targets, batch.weights, strict=True):
         cache = empty_cache(model)
-        for at, (token, target) in enumerate(zip(inputs, targets, strict=True)):
+        for at, (token, target, weight) in enumerate(zip(*sequence, strict=True)):
             x = position(token, at, w, cache, model, ops)
             losses.append(ops.log_p(x, target) * -weight)
     return ops.total(losses)

@@ -40,15 +40,14 @@ def part_of(batch: Batch, dtype: torch.dtype) -> Part:
     """The sequences of a batch as one part."""
     lengths = np.array([len(row) for row in batch.inputs])
     inside = np.arange(lengths.max()) < lengths[:, None]
-    ids, targets = (_padded(rows, inside) for rows in (batch.inputs, batch.targets))
-    weights = np.where(inside, np.array(batch.weights)[:, None], 0.0)
-    return Part(torch.from_numpy(ids), torch.from_numpy(targets), torch.from_numpy(weights).to(dtype))
+    ids, targets = (_padded(rows, inside, torch.int64) for rows in (batch.inputs, batch.targets))
+    return Part(ids, targets, _padded(batch.weights, inside, dtype))
 
 
-def _padded(rows: Sequence[Sequence[int]], inside: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Ragged token ids at the places that are inside (B, T), zeros elsewhere."""
-    padded = np.zeros(inside.shape, np.int64)
-    padded[inside] = list(chain.from_iterable(rows))
+def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
+    """Ragged numbers at the places that are inside (B, T), zeros elsewhere."""
+    padded = torch.zeros(inside.shape, dtype=dtype)
+    padded[torch.from_numpy(inside)] = torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)
     return padded
 
 

@@ -29,13 +29,13 @@ from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Fused, Operations
 from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
-from motegpt.errors import RankLost, SettingError
+from motegpt.errors import RankLost
 from motegpt.parameters import check_shape, parameter_table, same_names
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from motegpt.batches import Batch, Plan
+    from motegpt.batches import Batch, Chunk, Plan
     from motegpt.config import ModelConfig, TrainConfig
     from motegpt.engines.base import Arrays, Values
 
@@ -53,7 +53,6 @@ class TorchEngine(Engine):
         """alone: as if torchrun had started no other process."""
         super().__init__(model, train)
         size = 1 if alone else ranks.world_size()
-        check_combination(train)
         check_division(train.batch_size, size, train.accumulate)
         self.device = choose_device(train, ranks.local_rank())
         self._dtype: torch.dtype = getattr(torch, train.dtype)
@@ -69,6 +68,12 @@ class TorchEngine(Engine):
         self._whole: Transformer | None = None
         self._peak: float | None = None
         self._threads = fitting_threads(model, train)
+
+    @classmethod
+    def why_not(cls, *, train: TrainConfig | None = None, processes: int = 1, **asked: Any) -> str | None:
+        """As the contract has it. It trains in any number of processes."""
+        together = None if train is None else why_not_together(train)
+        return super().why_not(train=train, **asked) or together
 
     @classmethod
     def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
@@ -118,7 +123,6 @@ class TorchEngine(Engine):
         return self._peak
 
     def follow(self, plan: Plan) -> None:
-        """On every rank but the first: do what rank 0 does, until it stops. RankLost if it is gone."""
         assert self._ranks is not None
         actions: dict[str, Callable[..., object]] = {
             "train": lambda start, count: self._train(plan, start, count),
@@ -147,21 +151,22 @@ class TorchEngine(Engine):
         with self._careful():
             losses = [
                 self._step(parts, step)
-                for step, parts in enumerate(self._batches(plan, range(start, start + count)), start)
+                for step, parts in enumerate(self._batches(plan.chunk(start, count)), start)
             ]
             return self._summed(torch.stack(losses)).tolist()  # the one place that waits for the device
 
-    def _batches(self, plan: Plan, steps: range) -> Iterator[list[Part]]:
+    def _batches(self, chunk: Chunk) -> Iterator[list[Part]]:
         """This rank's parts of each step's batch, on the device; for a GPU they are made ahead."""
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
 
-        def make(step: int) -> list[Part]:
-            parts = parts_of(plan.batch(step), size, rank, self.settings.accumulate, self._dtype)
+        def make(i: int) -> list[Part]:
+            parts = parts_of(chunk.batch(i), size, rank, self.settings.accumulate, self._dtype)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)  # each thread has its own; pinning would wake up GPU 0
                 parts = [part.pinned() for part in parts]
             return parts
 
+        steps = range(len(chunk.starts))
         made = map(make, steps) if self.device.type == "cpu" else made_ahead(make, steps)
         return ([part.to(self.device) for part in parts] for parts in made)
 
@@ -297,15 +302,12 @@ class TorchEngine(Engine):
         )
 
 
-def check_combination(train: TrainConfig) -> None:
-    """SettingError for settings that cannot go together."""
+def why_not_together(train: TrainConfig) -> str | None:
+    """Why some settings cannot go together; None if they can."""
     if train.autocast is not None and train.dtype != "float32":
-        raise SettingError(
-            f"autocast: expected parameters in float32, got {train.dtype}; add `dtype='float32'`"
-        )
+        return f"autocast: expected parameters in float32, got {train.dtype}; add `dtype='float32'`"
     if train.autocast == "float16" and train.clip_node is not None:
-        raise SettingError(
-            "clip_node: cannot go with `autocast='float16'`, whose gradients are scaled; try bfloat16"
-        )
+        return "clip_node: cannot go with `autocast='float16'`, whose gradients are scaled; try bfloat16"
     if train.compile and train.clip_node is not None:
-        raise SettingError("clip_node: cannot go with `compile=True`, which has no nodes; leave one out")
+        return "clip_node: cannot go with `compile=True`, which has no nodes; leave one out"
+    return None

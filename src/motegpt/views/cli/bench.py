@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from motegpt.engines import ENGINES, check_settings
+from motegpt.engines import ENGINES, check_settings, why_unavailable
 from motegpt.errors import UsageError
 from motegpt.views.cli.options import given_settings, named_flags
 from motegpt.views.text import short_number
@@ -60,7 +60,7 @@ def command(
             click.echo(f"{name:10} {work.name}")
         return 0
     settings = given_settings(flags)
-    for engine in engines or ENGINES:
+    for engine in engines or tuple(name for name in ENGINES if why_unavailable(name) is None):
         check_settings(engine, settings)
     read_corpus(data)  # says what is wrong with it before anything is measured
     result: dict[str, Any] = {"machine": describe()}

@@ -194,7 +194,7 @@ def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) ->
 
 
 def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) -> Text:
-    from motegpt.batches import DocumentPlan, WindowPlan, plan_of
+    from motegpt.batches import plan_of
     from motegpt.corpus import read_corpus
     from motegpt.split import split
 
@@ -203,8 +203,5 @@ def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) ->
     model, train = model_and_training({**settings, "steps": 1}, tokenizer.vocab_size)
     learned, _ = split(documents, options, train.seed)
     plan = plan_of(learned, tokenizer, options, train, model.block_size)
-    if isinstance(plan, WindowPlan):
-        return Text(tokenizer.vocab_size, float(model.block_size), len(plan.stream) - 1, plan.epoch)
-    assert isinstance(plan, DocumentPlan)
-    tokens = sum(plan.flat.lengths()) - len(plan.flat)
-    return Text(tokenizer.vocab_size, tokens / len(plan.sequences), tokens, plan.epoch)
+    of_a_sequence = float(plan.targets / (plan.epoch * plan.batch_size))
+    return Text(tokenizer.vocab_size, of_a_sequence, plan.targets, plan.epoch)

@@ -6,9 +6,8 @@ import shlex
 import signal
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-from motegpt.engines.base import Follower
 from motegpt.errors import RankLost
 from motegpt.interrupts import ENDINGS
 from motegpt.views.console import remark
@@ -53,7 +52,7 @@ def follow(trainer: Trainer) -> int:
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
     try:
-        cast(Follower, trainer.engine).follow(trainer.plan)
+        trainer.engine.follow(trainer.plan)
     finally:
         trainer.engine.close()
     return 0

@@ -11,7 +11,7 @@ import click
 
 from motegpt import ranks
 from motegpt.begin import begin
-from motegpt.engines import ENGINES, MANY_PROCESSES, PREFERRED, why_unavailable
+from motegpt.engines import ENGINES, MANY_PROCESSES, PREFERRED, engine_class, why_unavailable
 from motegpt.epochs import laid_over
 from motegpt.errors import INTERRUPTED, TrainingDiverged, UsageError
 from motegpt.interrupts import Noted, finishing, heeded
@@ -93,12 +93,11 @@ def _engine_for_all(engine: str | None) -> str | None:
     """The engine that was asked for; where torchrun started several processes, one that all can share."""
     if ranks.world_size() == 1:
         return engine
-    if engine not in (None, MANY_PROCESSES):
-        raise UsageError(
-            f"engine: torchrun started {ranks.world_size()} processes, but the {engine} engine trains in "
-            f"one; try --engine {MANY_PROCESSES}"
-        )
-    return MANY_PROCESSES
+    engine = MANY_PROCESSES if engine is None else engine
+    reason = engine_class(engine).why_not(processes=ranks.world_size())
+    if reason is not None:
+        raise UsageError(reason)
+    return engine
 
 
 def _remark(texts: Iterable[str | None]) -> None:
