@@ -1,6 +1,6 @@
 """The parameters of a model: one table of names, shapes and initial spreads, in canonical order.
 
-The order is that of the initialisation draws, of the flat array the native core works on, and of
+The order is that of the initialization draws, of the flat array the native core works on, and of
 every export. Matrices are (out, in). Standard library only.
 """
 
@@ -53,7 +53,7 @@ def parameter_count(model: ModelConfig) -> int:
     return sum(parameter.size for parameter in parameter_table(model))
 
 
-def initialise(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
+def initialize(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
     """Fresh parameters, each a flat array in row-major order, drawn from normal(0, init_std)."""
     drawn = {
         parameter.name: array("d", [rng.gauss(0.0, model.init_std) for _ in range(parameter.size)])
