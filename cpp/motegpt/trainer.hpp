@@ -9,29 +9,6 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// One block of memory and the object that was carved out of it.
-template <class T>
-class Placed {
- public:
-  template <class... Arguments>
-  explicit Placed(const Arguments&... arguments) : object_(place(memory_, arguments...)) {}
-  const T* operator->() const { return &object_; }
-  const T& operator*() const { return object_; }
-
- private:
-  template <class... Arguments>
-  static T place(Memory& memory, const Arguments&... arguments) {
-    Arena counting;
-    const T unplaced(arguments..., counting);
-    memory.reserve(counting.used());
-    Arena arena(memory.data());
-    return T(arguments..., arena);
-  }
-
-  Memory memory_;
-  T object_;
-};
-
 template <class Real>
 class Trainer final : public Core<Real> {
  public:
