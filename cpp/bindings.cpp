@@ -28,6 +28,7 @@ using motegpt::Batches;
 using motegpt::Clips;
 using motegpt::Core;
 using motegpt::Shape;
+using motegpt::Specification;
 
 /// Call f with the token ids, in the width they come in.
 template <class F>
@@ -109,20 +110,18 @@ double bound_of(std::optional<double> clip, const char* what) {
 
 class Model {
  public:
-  Model(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied, bool embedding_norm,
-        const std::string& activation, double norm_eps, const std::string& dtype,
-        std::optional<std::string> level, int threads, bool checkpoint_activations)
-      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm,
-                             activation, norm_eps)) {
+  Model(const Specification& specification, const std::string& dtype, std::optional<std::string> level,
+        int threads, bool checkpoint_activations)
+      : shape_(specification.shape()) {
     if (threads < 0 || threads > 256)
       throw nb::value_error("Model: expected threads in 1 … 256, or 0 for every core");
     const motegpt::Level& chosen = find_level(level);
     level_ = chosen.name;
     const motegpt::Execution execution{threads, checkpoint_activations};
     if (dtype == "float32") {
-      core_ = std::unique_ptr<Core<float>>(chosen.make_float(shape_, execution));
+      core_ = std::unique_ptr<Core<float>>(chosen.make_float(shape_, specification.places(), execution));
     } else if (dtype == "float64") {
-      core_ = std::unique_ptr<Core<double>>(chosen.make_double(shape_, execution));
+      core_ = std::unique_ptr<Core<double>>(chosen.make_double(shape_, specification.places(), execution));
     } else {
       throw nb::value_error(("Model: expected dtype float32 or float64, got " + dtype).c_str());
     }
@@ -132,7 +131,7 @@ class Model {
 
   void load(const AnyArray& parameters, const AnyArray& m, const AnyArray& v) {
     with_core("load", [&]<class Real>(Core<Real>& core) {
-      const std::vector<int64_t> size{shape_.parameters()};
+      const std::vector<int64_t> size{shape_.parameters};
       const Real* p = checked<Real>(parameters, "load: parameters", size);
       core.load(p, checked<Real>(m, "load: m", size), checked<Real>(v, "load: v", size));
     });
@@ -141,7 +140,7 @@ class Model {
   nb::tuple store() {
     nb::tuple result;
     with_core("store", [&]<class Real>(Core<Real>& core) {
-      const size_t size = size_t(shape_.parameters());
+      const size_t size = size_t(shape_.parameters);
       std::vector<Real> p(size), m(size), v(size);
       core.store(p.data(), m.data(), v.data());
       result = nb::make_tuple(to_numpy(std::move(p), {size}), to_numpy(std::move(m), {size}),
@@ -179,7 +178,7 @@ class Model {
     const Clips clips{bound_of(clip_node, "gradients: clip_node"), none, none};
     nb::tuple result;
     with_core("gradients", [&]<class Real>(Core<Real>& core) {
-      std::vector<Real> gradient(size_t(shape_.parameters()));
+      std::vector<Real> gradient(size_t(shape_.parameters));
       double loss = 0;
       {
         nb::gil_scoped_release unlocked;
@@ -244,16 +243,15 @@ std::vector<std::string> levels() {
 
 NB_MODULE(_core, module) {
   module.doc() =
-      "The native core of motegpt. Flat arrays are canonical: every matrix (out, in), one after the other.";
+      "The native core of motegpt. Flat arrays hold every tensor of the specification, one after the other.";
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
   module.def("compiler", &compiler, "What compiled the core.");
+  bind_specification(module);
   bind_decoder(module);
   nb::class_<Model>(module, "Model", "Parameters, Adam's moments, and the buffers to train them.")
-      .def(nb::init<int, int, int, int, int, bool, bool, const std::string&, double, const std::string&,
-                    std::optional<std::string>, int, bool>(),
-           nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a, "n_embd"_a, "n_head"_a, "tied"_a,
-           "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a, "level"_a = nb::none(),
-           "threads"_a = 0, "checkpoint_activations"_a = false)
+      .def(nb::init<const Specification&, const std::string&, std::optional<std::string>, int, bool>(),
+           "specification"_a, nb::kw_only(), "dtype"_a, "level"_a = nb::none(), "threads"_a = 0,
+           "checkpoint_activations"_a = false)
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "m"_a.noconvert(), "v"_a.noconvert(),
            "Take over flat parameters and moments.")

@@ -147,7 +147,7 @@ class Adam {
       : parameters_(parameters),
         gradients_(gradients),
         clip_(clip),
-        rates_(rates),
+        rates_{detail::VectorRates<Real>(without_decay(rates)), detail::VectorRates<Real>(rates)},
         plain_(gradients.count == 1 && clip.changes_nothing() && rates.shrink == 1) {}
 
   /// The strips first … last - 1 of all matrices.
@@ -156,13 +156,19 @@ class Adam {
   }
 
  private:
+  static AdamRates without_decay(AdamRates rates) {
+    rates.shrink = 1;
+    return rates;
+  }
+
   void update_strip(const Matrix& matrix, Index o, Index c, Index begin, Index height, Index width) const {
     const Index end = begin + height * width;
+    const detail::VectorRates<Real>& rates = rates_[matrix.decayed];
     if (plain_) {
-      detail::update<Real, false>(begin, end, parameters_, rates_,
+      detail::update<Real, false>(begin, end, parameters_, rates,
                                   [only = gradients_.parts[0]](Index i) { return load(only + i); });
     } else {
-      detail::update<Real, true>(begin, end, parameters_, rates_,
+      detail::update<Real, true>(begin, end, parameters_, rates,
                                  [clip = clip_, all = gradients_](Index i) { return clip(all(i)); });
     }
     if (matrix.turned >= 0) detail::turn_strip(parameters_, matrix, o, c, height, width);
@@ -171,7 +177,7 @@ class Adam {
   const Parameters<Real>& parameters_;
   Gradients<Real> gradients_;
   GradientClip<Real> clip_;
-  detail::VectorRates<Real> rates_;
+  detail::VectorRates<Real> rates_[2];  // of matrices that do not decay, and of those that do
   bool plain_;  // one gradient, no clip, no decay
 };
 

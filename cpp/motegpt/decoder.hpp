@@ -30,7 +30,7 @@ class Bundle {
     h_ = arena.take<Real>(C_ * width);
     q_ = arena.take<Real>(C_ * width);
     a_ = arena.take<Real>(C_ * width);
-    u_ = arena.take<Real>(shape.n_hidden() * width);
+    u_ = arena.take<Real>(shape.n_hidden * width);
     logits_ = arena.take<Real>(shape.vocab_size * width);
     scores_ = arena.take<Real>(shape.block_size * lanes<Real>);
   }
@@ -65,7 +65,7 @@ class Bundle {
     }
     product(w, layout_.attn_wo(layer), 0, C_, a_, x_, true);
     rmsnorm(x_, h_);
-    const Index hidden = shape_.n_hidden();
+    const Index hidden = shape_.n_hidden;
     product(w, layout_.mlp_fc1(layer), 0, hidden, h_, u_, false);
     activate(shape_.activation, hidden * width_, u_, u_);
     product(w, layout_.mlp_fc2(layer), 0, C_, u_, x_, true);
@@ -138,10 +138,10 @@ class Bundle {
 template <class Real>
 class BundledDecoder final : public Decoder<Real> {
  public:
-  BundledDecoder(const Shape& shape, const Real* parameters, int64_t n)
-      : shape_(shape), n_(n), layout_(shape_) {
+  BundledDecoder(const Shape& shape, const Places& places, const Real* parameters, int64_t n)
+      : shape_(shape), n_(n), layout_(shape, places) {
     carve(memory_, [this](Arena& arena) { lay_out(arena); });
-    for (Index i = 0; i < layout_->flat_size(); ++i) w_[i] = parameters[i];
+    for (Index i = 0; i < shape_.parameters; ++i) w_[i] = parameters[i];
   }
 
   ~BundledDecoder() override {
@@ -189,7 +189,7 @@ class BundledDecoder final : public Decoder<Real> {
 
   /// Carves everything out of the arena; with one that only counts, makes no bundles.
   void lay_out(Arena& arena) {
-    w_ = arena.take<Real>(layout_->flat_size());
+    w_ = arena.take<Real>(shape_.parameters);
     row_ = arena.take<Real>(bundles() * widest);
     darts_ = arena.take<double>(widest);
     e_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);

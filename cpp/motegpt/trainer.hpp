@@ -12,11 +12,11 @@ namespace motegpt::MOTEGPT_LEVEL {
 template <class Real>
 class Trainer final : public Core<Real> {
  public:
-  Trainer(const Shape& shape, const Execution& execution)
+  Trainer(const Shape& shape, const Places& places, const Execution& execution)
       : shape_(shape),
         checkpoint_(execution.checkpoint_activations),
         team_(execution.threads),
-        layout_(shape),
+        layout_(shape, places),
         w_(*layout_),
         workers_(shape) {}
 

@@ -8,6 +8,7 @@
 
 #include "check.hpp"
 #include "motegpt/core.hpp"
+#include "specify.hpp"
 
 namespace motegpt {
 namespace {
@@ -56,18 +57,18 @@ struct Data {
 };
 
 template <class Real>
-std::unique_ptr<Core<Real>> make(const Level& level, const Shape& shape, const Execution& execution) {
+std::unique_ptr<Core<Real>> make(const Level& level, const Specification& model, const Execution& execution) {
   if constexpr (sizeof(Real) == 4) {
-    return std::unique_ptr<Core<Real>>(level.make_float(shape, execution));
+    return std::unique_ptr<Core<Real>>(level.make_float(model.shape(), model.places(), execution));
   } else {
-    return std::unique_ptr<Core<Real>>(level.make_double(shape, execution));
+    return std::unique_ptr<Core<Real>>(level.make_double(model.shape(), model.places(), execution));
   }
 }
 
 template <class Real>
 std::vector<Real> initial(const Shape& shape) {
   check::Random random(5);
-  std::vector<Real> w(size_t(shape.parameters()));
+  std::vector<Real> w(size_t(shape.parameters));
   for (Real& value : w) value = Real(0.2 * random.normal());
   return w;
 }
@@ -81,16 +82,16 @@ void load(Core<Real>& core, const std::vector<Real>& w) {
 /// Parameters, m and v, one after the other.
 template <class Real>
 std::vector<Real> everything(const Core<Real>& core, const Shape& shape) {
-  const size_t count = size_t(shape.parameters());
+  const size_t count = size_t(shape.parameters);
   std::vector<Real> all(3 * count);
   core.store(all.data(), all.data() + count, all.data() + 2 * count);
   return all;
 }
 
-void test_finite_differences(const Level& level, const Shape& shape) {
-  const Data data(shape, 1, 3);
-  auto core = make<double>(level, shape, {1, false});
-  std::vector<double> w = initial<double>(shape), gradient(w.size());
+void test_finite_differences(const Level& level, const Specification& model) {
+  const Data data(model.shape(), 1, 3);
+  auto core = make<double>(level, model, {1, false});
+  std::vector<double> w = initial<double>(model.shape()), gradient(w.size());
   load(*core, w);
   core->gradients(data.batches, unclipped, gradient.data());
   const double h = 1e-5;
@@ -113,14 +114,14 @@ void test_finite_differences(const Level& level, const Shape& shape) {
 
 /// Trains as told and returns all that can be seen of it.
 template <class Real>
-std::vector<Real> outcome(const Level& level, const Shape& shape, const Execution& execution,
+std::vector<Real> outcome(const Level& level, const Specification& model, const Execution& execution,
                           const Clips& clips, const std::vector<int64_t>& chunks,
                           std::vector<double>* losses = nullptr) {
   int64_t steps = 0;
   for (const int64_t chunk : chunks) steps += chunk;
-  const Data data(shape, steps, 4);
-  auto core = make<Real>(level, shape, execution);
-  load(*core, initial<Real>(shape));
+  const Data data(model.shape(), steps, 4);
+  auto core = make<Real>(level, model, execution);
+  load(*core, initial<Real>(model.shape()));
   std::vector<double> seen(size_t(steps), 0.0);
   int64_t start = 0;
   for (const int64_t chunk : chunks) {
@@ -128,7 +129,7 @@ std::vector<Real> outcome(const Level& level, const Shape& shape, const Executio
     start += chunk;
   }
   if (losses) *losses = seen;
-  return everything(*core, shape);
+  return everything(*core, model.shape());
 }
 
 template <class Real>
@@ -137,21 +138,21 @@ bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
 }
 
 template <class Real>
-void test_invariance(const Level& level, const Shape& shape) {
+void test_invariance(const Level& level, const Specification& model) {
   const std::string where = std::string(level.name) + (sizeof(Real) == 4 ? ", float: " : ", double: ");
   for (const Clips& clips : {unclipped, Clips{0.05, 0.1, 0.5}}) {
     std::vector<double> losses;
-    const auto plain = outcome<Real>(level, shape, {1, false}, clips, {12}, &losses);
+    const auto plain = outcome<Real>(level, model, {1, false}, clips, {12}, &losses);
     check::that(losses.back() < losses.front() || clips.norm < none, where + "the loss falls");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {12})),
+    check::that(same_bits(plain, outcome<Real>(level, model, {1, false}, clips, {12})),
                 where + "the same twice");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, true}, clips, {12})),
+    check::that(same_bits(plain, outcome<Real>(level, model, {1, true}, clips, {12})),
                 where + "checkpointing");
-    check::that(same_bits(plain, outcome<Real>(level, shape, {1, false}, clips, {1, 6, 5})),
+    check::that(same_bits(plain, outcome<Real>(level, model, {1, false}, clips, {1, 6, 5})),
                 where + "cut into chunks");
     for (const int threads : {2, 3}) {
-      const auto shared = outcome<Real>(level, shape, {threads, false}, clips, {12});
-      check::that(same_bits(shared, outcome<Real>(level, shape, {threads, true}, clips, {5, 7})),
+      const auto shared = outcome<Real>(level, model, {threads, false}, clips, {12});
+      check::that(same_bits(shared, outcome<Real>(level, model, {threads, true}, clips, {5, 7})),
                   where + "the same with as many threads");
     }
   }
@@ -159,33 +160,34 @@ void test_invariance(const Level& level, const Shape& shape) {
 
 /// The gradient of one step, as so many threads find it.
 template <class Real>
-std::vector<double> gradient_with(const Level& level, const Shape& shape, int threads, int64_t batch_size) {
-  const Data data(shape, 1, batch_size);
-  auto core = make<Real>(level, shape, {threads, false});
-  load(*core, initial<Real>(shape));
-  std::vector<Real> gradient(size_t(shape.parameters()));
+std::vector<double> gradient_with(const Level& level, const Specification& model, int threads,
+                                  int64_t batch_size) {
+  const Data data(model.shape(), 1, batch_size);
+  auto core = make<Real>(level, model, {threads, false});
+  load(*core, initial<Real>(model.shape()));
+  std::vector<Real> gradient(size_t(model.shape().parameters));
   core->gradients(data.batches, unclipped, gradient.data());
   return {gradient.begin(), gradient.end()};
 }
 
 /// Sums are taken in another order with another number of threads; nothing else may differ.
 template <class Real>
-void test_threads(const Level& level, const Shape& shape) {
+void test_threads(const Level& level, const Specification& model) {
   for (const int64_t batch_size : {1, 4, 9}) {  // parts of documents, and whole ones
-    const std::vector<double> one = gradient_with<Real>(level, shape, 1, batch_size);
+    const std::vector<double> one = gradient_with<Real>(level, model, 1, batch_size);
     for (const int threads : {2, 3}) {
-      check::near_rows(gradient_with<Real>(level, shape, threads, batch_size).data(), 1, one, int(one.size()),
+      check::near_rows(gradient_with<Real>(level, model, threads, batch_size).data(), 1, one, int(one.size()),
                        1, sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
     }
   }
 }
 
 /// Two models in training at the same time do not disturb each other.
-void test_side_by_side(const Level& level, const Shape& shape) {
-  const auto alone = outcome<float>(level, shape, {2, false}, unclipped, {30});
+void test_side_by_side(const Level& level, const Specification& model) {
+  const auto alone = outcome<float>(level, model, {2, false}, unclipped, {30});
   std::vector<float> results[2];
-  std::thread other([&] { results[0] = outcome<float>(level, shape, {2, false}, unclipped, {30}); });
-  results[1] = outcome<float>(level, shape, {2, false}, unclipped, {30});
+  std::thread other([&] { results[0] = outcome<float>(level, model, {2, false}, unclipped, {30}); });
+  results[1] = outcome<float>(level, model, {2, false}, unclipped, {30});
   other.join();
   check::that(same_bits(alone, results[0]) && same_bits(alone, results[1]), "side by side");
 }
@@ -206,20 +208,20 @@ void test_memory() {
 
 void test_level(const Level& level) {
   constexpr Activation relu = Activation::relu, squared = Activation::squared_relu;
-  const Shape shapes[] = {
-      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation, eps
-      {27, 16, 1, 16, 4, false, true, relu, 1e-5},     {27, 8, 1, 16, 4, true, false, squared, 1e-5},
-      {11, 9, 2, 12, 3, false, true, relu, 1e-5},      {33, 40, 2, 64, 2, true, true, relu, 1e-5},
-      {20, 70, 3, 32, 4, false, false, squared, 1e-5}, {7, 5, 1, 7, 1, false, true, relu, 1e-5},
+  const Specification models[] = {
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation
+      specify(27, 16, 1, 16, 4, false, true, relu),     specify(27, 8, 1, 16, 4, true, false, squared),
+      specify(11, 9, 2, 12, 3, false, true, relu),      specify(33, 40, 2, 64, 2, true, true, relu),
+      specify(20, 70, 3, 32, 4, false, false, squared), specify(7, 5, 1, 7, 1, false, true, relu),
   };
-  for (const Shape& shape : shapes) {
-    test_finite_differences(level, shape);
-    test_invariance<float>(level, shape);
-    test_invariance<double>(level, shape);
-    test_threads<float>(level, shape);
-    test_threads<double>(level, shape);
+  for (const Specification& model : models) {
+    test_finite_differences(level, model);
+    test_invariance<float>(level, model);
+    test_invariance<double>(level, model);
+    test_threads<float>(level, model);
+    test_threads<double>(level, model);
   }
-  test_side_by_side(level, shapes[3]);
+  test_side_by_side(level, models[3]);
 }
 
 }  // namespace

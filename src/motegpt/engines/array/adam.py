@@ -9,6 +9,8 @@ import numpy as np
 from motegpt.engines.array.ops import Array
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from motegpt.config import TrainConfig
     from motegpt.schedule import AdamRates
 
@@ -23,12 +25,17 @@ def clip_gradient(dw: Array, train: TrainConfig) -> None:
             dw *= train.clip_norm / norm
 
 
-def adam_step(w: Array, dw: Array, m: Array, v: Array, rates: AdamRates) -> None:
-    """One update in place of w (P,), m (P,) and v (P,); AdamRates has the equations."""
+def adam_step(
+    w: Array, dw: Array, m: Array, v: Array, rates: AdamRates, decayed: NDArray[np.bool_] | bool = True
+) -> None:
+    """One update in place of w (P,), m (P,) and v (P,); AdamRates has the equations.
+
+    decayed: (P,), where weight decay acts; True for everywhere.
+    """
     m *= rates.keep_m
     m += rates.take_m * dw
     v *= rates.keep_v
     v += rates.take_v * np.square(dw)
     if rates.shrink != 1.0:
-        w *= rates.shrink
+        np.multiply(w, rates.shrink, out=w, where=decayed)
     w -= rates.rate * m / (np.sqrt(rates.square * v) + rates.eps)

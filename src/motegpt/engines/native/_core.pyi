@@ -1,9 +1,13 @@
-"""The compiled core, cpp/bindings.cpp and cpp/bind_decoder.cpp. Flat arrays are in canonical order."""
+"""The compiled core, cpp/bind*.cpp. Flat arrays are in canonical order."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from motegpt.config import ModelConfig
+from motegpt.parameters import Tensor
 
 Ids = NDArray[np.uint8 | np.uint16 | np.uint32 | np.int32]
 Reals = NDArray[np.floating[Any]]
@@ -11,20 +15,15 @@ Reals = NDArray[np.floating[Any]]
 def levels() -> list[str]: ...
 def compiler() -> str: ...
 
+class Specification:
+    def __init__(self, model: ModelConfig, tensors: Iterable[Tensor]) -> None: ...
+
 class Model:
     level: str
     def __init__(
         self,
+        specification: Specification,
         *,
-        vocab_size: int,
-        block_size: int,
-        n_layer: int,
-        n_embd: int,
-        n_head: int,
-        tied: bool,
-        embedding_norm: bool,
-        activation: str,
-        norm_eps: float,
         dtype: str,
         level: str | None = None,
         threads: int = 0,
@@ -56,18 +55,10 @@ class Model:
 class Decoder:
     def __init__(
         self,
+        specification: Specification,
         parameters: Reals,
         n: int,
         *,
-        vocab_size: int,
-        block_size: int,
-        n_layer: int,
-        n_embd: int,
-        n_head: int,
-        tied: bool,
-        embedding_norm: bool,
-        activation: str,
-        norm_eps: float,
         dtype: str,
         level: str | None = None,
     ) -> None: ...

@@ -23,12 +23,18 @@ def clip_gradient(nodes: list[Node], train: TrainConfig) -> None:
                 node.grad *= train.clip_norm / norm
 
 
-def adam_step(nodes: list[Node], m: list[float], v: list[float], rates: AdamRates) -> None:
-    """One update in place; AdamRates has the equations. Leaves every gradient at zero."""
+def adam_step(
+    nodes: list[Node], m: list[float], v: list[float], rates: AdamRates, decayed: list[bool]
+) -> None:
+    """One update in place; AdamRates has the equations. Leaves every gradient at zero.
+
+    decayed: for each node whether weight decay acts on it.
+    """
     keep_m, take_m, keep_v, take_v, shrink, rate, square, eps = rates
     for i, node in enumerate(nodes):
         grad = node.grad
         m[i] = mean = keep_m * m[i] + take_m * grad
         v[i] = mean_square = keep_v * v[i] + take_v * grad * grad
-        node.data = shrink * node.data - rate * mean / (math.sqrt(square * mean_square) + eps)
+        kept = shrink * node.data if decayed[i] else node.data
+        node.data = kept - rate * mean / (math.sqrt(square * mean_square) + eps)
         node.grad = 0.0

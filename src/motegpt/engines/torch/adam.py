@@ -41,8 +41,9 @@ def norm_of(gradients: list[Tensor], sharded: bool) -> Tensor:
 class Adam:
     """m and v of a list of parameters."""
 
-    def __init__(self, parameters: list[Tensor], train: TrainConfig) -> None:
-        self._train = train
+    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool]) -> None:
+        """decayed: for each parameter whether weight decay acts on it."""
+        self._train, self._decayed = train, decayed
         self.m, self.v = ([torch.zeros_like(w) for w in parameters] for _ in range(2))
         device = parameters[0].device
         self._fused = train.adam == "corrected" and device.type in FUSED_ON
@@ -57,29 +58,34 @@ class Adam:
             self._written_step(w, dw, adam_rates(self._train, step))
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
-        """Adam with bias correction and decoupled weight decay, all tensors in one kernel."""
+        """Adam with bias correction and decoupled weight decay, tensors of equal decay in one kernel."""
         if step != self._next or skip is not None:  # it counts up by itself, but not over a skipped step
             torch._foreach_zero_(self._counts)
             torch._foreach_add_(self._counts, float(step))
         self._next = step + 1
         train = self._train
-        adamw(
-            w,
-            dw,
-            self.m,
-            self.v,
-            [],
-            self._counts,
-            fused=True,
-            found_inf=skip,
-            amsgrad=False,
-            maximize=False,
-            beta1=train.beta1,
-            beta2=train.beta2,
-            lr=learning_rate(train, step),
-            weight_decay=train.weight_decay,
-            eps=train.eps,
-        )
+        for decayed in set(self._decayed):
+            adamw(
+                self._those(decayed, w),
+                self._those(decayed, dw),
+                self._those(decayed, self.m),
+                self._those(decayed, self.v),
+                [],
+                self._those(decayed, self._counts),
+                fused=True,
+                found_inf=skip,
+                amsgrad=False,
+                maximize=False,
+                beta1=train.beta1,
+                beta2=train.beta2,
+                lr=learning_rate(train, step),
+                weight_decay=train.weight_decay if decayed else 0.0,
+                eps=train.eps,
+            )
+
+    def _those(self, decayed: bool, tensors: list[Tensor]) -> list[Tensor]:
+        """The tensors of the parameters on which weight decay acts, or of the others."""
+        return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one == decayed]
 
     def _written_step(self, w: list[Tensor], dw: list[Tensor], rates: AdamRates) -> None:
         """AdamRates has the equations; the reference for the fused kernel."""
@@ -90,7 +96,8 @@ class Adam:
         roots = torch._foreach_mul(self.v, rates.square)
         torch._foreach_sqrt_(roots)
         torch._foreach_add_(roots, rates.eps)
-        torch._foreach_mul_(w, rates.shrink)
+        if any(self._decayed):
+            torch._foreach_mul_(self._those(True, w), rates.shrink)
         torch._foreach_addcdiv_(w, self.m, roots, -rates.rate)
 
 

@@ -9,25 +9,34 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from motegpt.parameters import tensors
+
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
     from motegpt.engines.torch.ops import Operations
 
 
-def matrix(rows: int, columns: int) -> nn.Parameter:
-    """A parameter (rows, columns), its numbers still to be loaded."""
-    return nn.Parameter(torch.empty(rows, columns))
+def add_parameters(module: nn.Module, model: ModelConfig, name: str) -> None:
+    """Register the tensors that the specification has for the module `name`, their values to be loaded."""
+    for tensor in tensors(model):
+        if tensor.module == name:
+            module.register_parameter(tensor.attribute, nn.Parameter(torch.empty(tensor.shape)))
 
 
 class Layer(nn.Module):
     """x + attention(norm x), then x + mlp(norm x)."""
 
-    def __init__(self, model: ModelConfig, ops: Operations) -> None:
+    attn_wq: nn.Parameter
+    attn_wk: nn.Parameter
+    attn_wv: nn.Parameter
+    attn_wo: nn.Parameter
+    mlp_fc1: nn.Parameter
+    mlp_fc2: nn.Parameter
+
+    def __init__(self, model: ModelConfig, ops: Operations, name: str) -> None:
+        """name: of the module in the specification."""
         super().__init__()
-        c, hidden = model.n_embd, model.n_hidden
-        self.attn_wq, self.attn_wk = matrix(c, c), matrix(c, c)
-        self.attn_wv, self.attn_wo = matrix(c, c), matrix(c, c)
-        self.mlp_fc1, self.mlp_fc2 = matrix(hidden, c), matrix(c, hidden)
+        add_parameters(self, model, name)
         self._model, self._ops = model, ops
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,15 +68,16 @@ class Transformer(nn.Module):
     it, and its weight in the loss is zero.
     """
 
+    wte: nn.Parameter
+    wpe: nn.Parameter
+    lm_head: nn.Parameter  # unless tied
+
     def __init__(self, model: ModelConfig, ops: Operations, recompute: bool = False) -> None:
         """recompute: keep only the inputs of layers for the way back, and compute the rest again."""
         super().__init__()
-        self.wte = matrix(model.vocab_size, model.n_embd)
-        self.wpe = matrix(model.block_size, model.n_embd)
-        if not model.tied:
-            self.lm_head = matrix(model.vocab_size, model.n_embd)
+        add_parameters(self, model, "")
         for i in range(model.n_layer):
-            self.add_module(f"layer{i}", Layer(model, ops))
+            self.add_module(f"layer{i}", Layer(model, ops, f"layer{i}"))
         self._model, self._ops, self._recompute = model, ops, recompute
 
     def forward(self, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
