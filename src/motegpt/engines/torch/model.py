@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -9,18 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from motegpt.parameters import tensors
+from motegpt import parameters
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
     from motegpt.engines.torch.ops import Operations
 
 
-def add_parameters(module: nn.Module, model: ModelConfig, name: str) -> None:
-    """Register the tensors that the specification has for the module `name`, their values to be loaded."""
-    for tensor in tensors(model):
-        if tensor.module == name:
-            module.register_parameter(tensor.attribute, nn.Parameter(torch.empty(tensor.shape)))
+def add_parameters(module: nn.Module, specified: Iterable[parameters.Tensor]) -> None:
+    """Register a parameter for each tensor of the specification, its values to be loaded."""
+    for tensor in specified:
+        module.register_parameter(tensor.attribute, nn.Parameter(torch.empty(tensor.shape)))
 
 
 class Layer(nn.Module):
@@ -33,10 +34,10 @@ class Layer(nn.Module):
     mlp_fc1: nn.Parameter
     mlp_fc2: nn.Parameter
 
-    def __init__(self, model: ModelConfig, ops: Operations, name: str) -> None:
-        """name: of the module in the specification."""
+    def __init__(self, model: ModelConfig, ops: Operations, specified: Iterable[parameters.Tensor]) -> None:
+        """specified: the tensors that the specification has for this layer."""
         super().__init__()
-        add_parameters(self, model, name)
+        add_parameters(self, specified)
         self._model, self._ops = model, ops
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,9 +76,12 @@ class Transformer(nn.Module):
     def __init__(self, model: ModelConfig, ops: Operations, recompute: bool = False) -> None:
         """recompute: keep only the inputs of layers for the way back, and compute the rest again."""
         super().__init__()
-        add_parameters(self, model, "")
-        for i in range(model.n_layer):
-            self.add_module(f"layer{i}", Layer(model, ops, f"layer{i}"))
+        specified: defaultdict[str, list[parameters.Tensor]] = defaultdict(list)
+        for tensor in parameters.tensors(model):
+            specified[tensor.module].append(tensor)
+        add_parameters(self, specified.pop(""))
+        for name, layer in specified.items():
+            self.add_module(name, Layer(model, ops, layer))
         self._model, self._ops, self._recompute = model, ops, recompute
 
     def forward(self, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
