@@ -20,22 +20,20 @@ namespace {
 
 class PythonDecoder {
  public:
-  PythonDecoder(const AnyArray& parameters, int64_t n, int vocab_size, int block_size, int n_layer,
-                int n_embd, int n_head, bool tied, bool embedding_norm, const std::string& activation,
-                double norm_eps, const std::string& dtype, std::optional<std::string> level)
-      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm,
-                             activation, norm_eps)),
-        n_(n) {
+  PythonDecoder(const Specification& specification, const AnyArray& parameters, int64_t n,
+                const std::string& dtype, std::optional<std::string> level)
+      : shape_(specification.shape()), n_(n) {
     if (n < 1)
       throw nb::value_error(("Decoder: expected at least 1 sequence, got " + std::to_string(n)).c_str());
     const Level chosen = find_level(level);
-    const std::vector<int64_t> size{shape_.parameters()};
+    const std::vector<int64_t> size{shape_.parameters};
+    const Places places = specification.places();
     if (dtype == "float32") {
-      decoder_ =
-          made(chosen.make_float_decoder(shape_, checked<float>(parameters, "Decoder: parameters", size), n));
+      const float* w = checked<float>(parameters, "Decoder: parameters", size);
+      decoder_ = made(chosen.make_float_decoder(shape_, places, w, n));
     } else if (dtype == "float64") {
-      decoder_ = made(
-          chosen.make_double_decoder(shape_, checked<double>(parameters, "Decoder: parameters", size), n));
+      const double* w = checked<double>(parameters, "Decoder: parameters", size);
+      decoder_ = made(chosen.make_double_decoder(shape_, places, w, n));
     } else {
       throw nb::value_error(("Decoder: expected dtype float32 or float64, got " + dtype).c_str());
     }
@@ -173,10 +171,9 @@ class PythonDecoder {
 
 void bind_decoder(nb::module_& module) {
   nb::class_<PythonDecoder>(module, "Decoder", "Keys and values of n sequences that advance together.")
-      .def(nb::init<const AnyArray&, int64_t, int, int, int, int, int, bool, bool, const std::string&, double,
-                    const std::string&, std::optional<std::string>>(),
-           "parameters"_a.noconvert(), "n"_a, nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a,
-           "n_embd"_a, "n_head"_a, "tied"_a, "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a,
+      .def(nb::init<const Specification&, const AnyArray&, int64_t, const std::string&,
+                    std::optional<std::string>>(),
+           "specification"_a, "parameters"_a.noconvert(), "n"_a, nb::kw_only(), "dtype"_a,
            "level"_a = nb::none())
       .def("reset", &PythonDecoder::reset, "Forget everything that was fed.")
       .def("reorder", &PythonDecoder::reorder, "sources"_a.noconvert(),

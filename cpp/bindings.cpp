@@ -28,6 +28,7 @@ using motegpt::Batches;
 using motegpt::Clips;
 using motegpt::Core;
 using motegpt::Shape;
+using motegpt::Specification;
 
 /// Call f with the token ids, in the width they come in.
 template <class F>
@@ -124,21 +125,20 @@ double bound_of(std::optional<double> clip, const char* what) {
 
 class Model {
  public:
-  Model(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied, bool embedding_norm,
-        const std::string& activation, double norm_eps, const std::string& dtype,
-        const std::string& optimizer, std::optional<std::string> level, int threads,
-        bool checkpoint_activations)
-      : shape_(checked_shape(vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm,
-                             activation, norm_eps)) {
+  Model(const Specification& specification, const std::string& dtype, const std::string& optimizer,
+        std::optional<std::string> level, int threads, bool checkpoint_activations)
+      : shape_(specification.shape()) {
     if (threads < 0 || threads > 256)
       throw nb::value_error("Model: expected threads in 1 … 256, or 0 for every core");
     const motegpt::Level& chosen = find_level(level);
     level_ = chosen.name;
     const motegpt::Execution execution{threads, checkpoint_activations};
     if (dtype == "float32") {
-      core_ = std::unique_ptr<Core<float>>(chosen.make_float(shape_, optimizer_of(optimizer), execution));
+      core_ = std::unique_ptr<Core<float>>(
+          chosen.make_float(shape_, specification.places(), optimizer_of(optimizer), execution));
     } else if (dtype == "float64") {
-      core_ = std::unique_ptr<Core<double>>(chosen.make_double(shape_, optimizer_of(optimizer), execution));
+      core_ = std::unique_ptr<Core<double>>(
+          chosen.make_double(shape_, specification.places(), optimizer_of(optimizer), execution));
     } else {
       throw nb::value_error(("Model: expected dtype float32 or float64, got " + dtype).c_str());
     }
@@ -148,7 +148,7 @@ class Model {
 
   void load(const AnyArray& parameters, const AnyArray& slots) {
     with_core("load", [&]<class Real>(Core<Real>& core) {
-      const int64_t size = shape_.parameters();
+      const int64_t size = shape_.parameters;
       const Real* p = checked<Real>(parameters, "load: parameters", {size});
       core.load(p, checked<Real>(slots, "load: slots", {core.slot_count(), size}));
     });
@@ -157,7 +157,7 @@ class Model {
   nb::tuple store() {
     nb::tuple result;
     with_core("store", [&]<class Real>(Core<Real>& core) {
-      const size_t size = size_t(shape_.parameters()), count = size_t(core.slot_count());
+      const size_t size = size_t(shape_.parameters), count = size_t(core.slot_count());
       std::vector<Real> p(size), slots(count * size);
       core.store(p.data(), slots.data());
       result = nb::make_tuple(to_numpy(std::move(p), {size}), to_numpy(std::move(slots), {count, size}));
@@ -188,7 +188,7 @@ class Model {
     const Clips clips{bound_of(clip_node, "gradients: clip_node"), none, none};
     nb::tuple result;
     with_core("gradients", [&]<class Real>(Core<Real>& core) {
-      std::vector<Real> gradient(size_t(shape_.parameters()));
+      std::vector<Real> gradient(size_t(shape_.parameters));
       double loss = 0;
       {
         nb::gil_scoped_release unlocked;
@@ -253,16 +253,16 @@ std::vector<std::string> levels() {
 
 NB_MODULE(_core, module) {
   module.doc() =
-      "The native core of motegpt. Flat arrays are canonical: every matrix (out, in), one after the other.";
+      "The native core of motegpt. Flat arrays hold every tensor of the specification, one after the other.";
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
   module.def("compiler", &compiler, "What compiled the core.");
+  bind_specification(module);
   bind_decoder(module);
   nb::class_<Model>(module, "Model", "Parameters, slots of their optimizer, and the buffers to train them.")
-      .def(nb::init<int, int, int, int, int, bool, bool, const std::string&, double, const std::string&,
-                    const std::string&, std::optional<std::string>, int, bool>(),
-           nb::kw_only(), "vocab_size"_a, "block_size"_a, "n_layer"_a, "n_embd"_a, "n_head"_a, "tied"_a,
-           "embedding_norm"_a, "activation"_a, "norm_eps"_a, "dtype"_a, "optimizer"_a = "adam",
-           "level"_a = nb::none(), "threads"_a = 0, "checkpoint_activations"_a = false)
+      .def(nb::init<const Specification&, const std::string&, const std::string&, std::optional<std::string>,
+                    int, bool>(),
+           "specification"_a, nb::kw_only(), "dtype"_a, "optimizer"_a, "level"_a = nb::none(), "threads"_a = 0,
+           "checkpoint_activations"_a = false)
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "slots"_a.noconvert(),
            "Load flat parameters (P) and slots (n, P).")

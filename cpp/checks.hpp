@@ -1,4 +1,4 @@
-// What every binding checks: dtype, shape and contiguity of arrays, the shape of a model, the level.
+// What every binding checks: dtype, shape and contiguity of arrays, the level.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "motegpt/core.hpp"
+#include "motegpt/specification.hpp"
 
 namespace motegpt::bindings {
 
@@ -100,38 +101,11 @@ nb::object to_numpy(std::vector<T>&& values, std::vector<size_t> shape) {
   return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape.size(), shape.data(), owner));
 }
 
-/// The activation of that name; raises if there is none.
-inline Activation activation_of(const std::string& name) {
-  if (name == "relu") return Activation::relu;
-  if (name == "squared_relu") return Activation::squared_relu;
-  throw nb::value_error(("Model: expected activation relu or squared_relu, got " + name).c_str());
-}
-
 /// The optimizer of that name; raises if there is none.
 inline Optimizer optimizer_of(const std::string& name) {
   if (name == "adam") return Optimizer::adam;
   if (name == "sgd") return Optimizer::sgd;
   throw nb::value_error(("Model: expected optimizer adam or sgd, got " + name).c_str());
-}
-
-/// The shape of a model; raises where there is no such model.
-inline Shape checked_shape(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
-                           bool embedding_norm, const std::string& activation, double norm_eps) {
-  for (const auto& [name, value] : {std::pair{"vocab_size", vocab_size},
-                                    {"block_size", block_size},
-                                    {"n_layer", n_layer},
-                                    {"n_embd", n_embd},
-                                    {"n_head", n_head}}) {
-    if (value < 1)
-      throw nb::value_error(
-          (std::string("Model: expected ") + name + " of at least 1, got " + std::to_string(value)).c_str());
-  }
-  const double C = n_embd, parameters = (2.0 * vocab_size + block_size) * C + 12.0 * n_layer * C * C;
-  if (parameters > 2147483647.0) throw nb::value_error("Model: expected at most 2147483647 parameters");
-  if (n_embd % n_head) throw nb::value_error("Model: expected n_embd to be a multiple of n_head");
-  if (!(norm_eps > 0)) throw nb::value_error("Model: expected norm_eps above 0");
-  return {vocab_size, block_size, n_layer, n_embd, n_head, tied, embedding_norm, activation_of(activation),
-          norm_eps};
 }
 
 /// The level of that name, the fastest if there is none; raises if it cannot run here.
@@ -149,5 +123,8 @@ inline Level find_level(const std::optional<std::string>& name) {
 
 /// Adds the class Decoder to the module.
 void bind_decoder(nb::module_& module);
+
+/// Adds the class Specification to the module.
+void bind_specification(nb::module_& module);
 
 }  // namespace motegpt::bindings

@@ -7,11 +7,11 @@
 
 namespace motegpt {
 
-#define MOTEGPT_DECLARE(level)                                                     \
-  Core<float>* make_float_##level(const Shape&, Optimizer, const Execution&);      \
-  Core<double>* make_double_##level(const Shape&, Optimizer, const Execution&);    \
-  Decoder<float>* make_float_decoder_##level(const Shape&, const float*, int64_t); \
-  Decoder<double>* make_double_decoder_##level(const Shape&, const double*, int64_t);
+#define MOTEGPT_DECLARE(level)                                                                    \
+  Core<float>* make_float_##level(const Shape&, const Places&, Optimizer, const Execution&);      \
+  Core<double>* make_double_##level(const Shape&, const Places&, Optimizer, const Execution&);    \
+  Decoder<float>* make_float_decoder_##level(const Shape&, const Places&, const float*, int64_t); \
+  Decoder<double>* make_double_decoder_##level(const Shape&, const Places&, const double*, int64_t);
 
 #define MOTEGPT_LEVEL_NAMED(level) \
   {#level, make_float_##level, make_double_##level, make_float_decoder_##level, make_double_decoder_##level}
@@ -66,13 +66,6 @@ int usable_levels(Level* levels) {
 }
 
 int Shape::head_size() const { return n_embd / n_head; }
-
-int Shape::n_hidden() const { return 4 * n_embd; }
-
-int64_t Shape::parameters() const {
-  const int64_t C = n_embd, rows = int64_t(vocab_size) * (tied ? 1 : 2) + block_size;
-  return rows * C + n_layer * (4 * C * C + 2 * C * n_hidden());
-}
 
 template <class Real>
 Core<Real>::~Core() = default;

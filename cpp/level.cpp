@@ -8,24 +8,24 @@ namespace motegpt {
 #define MOTEGPT_JOIN(a, b) a##_##b
 #define MOTEGPT_NAME(a, b) MOTEGPT_JOIN(a, b)
 
-Core<float>* MOTEGPT_NAME(make_float, MOTEGPT_LEVEL)(const Shape& shape, Optimizer optimizer,
-                                                     const Execution& execution) {
-  return new MOTEGPT_LEVEL::Trainer<float>(shape, optimizer, execution);
+Core<float>* MOTEGPT_NAME(make_float, MOTEGPT_LEVEL)(const Shape& shape, const Places& places,
+                                                     Optimizer optimizer, const Execution& execution) {
+  return new MOTEGPT_LEVEL::Trainer<float>(shape, places, optimizer, execution);
 }
 
-Core<double>* MOTEGPT_NAME(make_double, MOTEGPT_LEVEL)(const Shape& shape, Optimizer optimizer,
-                                                       const Execution& execution) {
-  return new MOTEGPT_LEVEL::Trainer<double>(shape, optimizer, execution);
+Core<double>* MOTEGPT_NAME(make_double, MOTEGPT_LEVEL)(const Shape& shape, const Places& places,
+                                                       Optimizer optimizer, const Execution& execution) {
+  return new MOTEGPT_LEVEL::Trainer<double>(shape, places, optimizer, execution);
 }
 
-Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& shape, const float* w,
-                                                                int64_t n) {
-  return new MOTEGPT_LEVEL::BundledDecoder<float>(shape, w, n);
+Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& shape, const Places& places,
+                                                                const float* w, int64_t n) {
+  return new MOTEGPT_LEVEL::BundledDecoder<float>(shape, places, w, n);
 }
 
-Decoder<double>* MOTEGPT_NAME(make_double_decoder, MOTEGPT_LEVEL)(const Shape& shape, const double* w,
-                                                                  int64_t n) {
-  return new MOTEGPT_LEVEL::BundledDecoder<double>(shape, w, n);
+Decoder<double>* MOTEGPT_NAME(make_double_decoder, MOTEGPT_LEVEL)(const Shape& shape, const Places& places,
+                                                                  const double* w, int64_t n) {
+  return new MOTEGPT_LEVEL::BundledDecoder<double>(shape, places, w, n);
 }
 
 }  // namespace motegpt

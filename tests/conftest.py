@@ -15,7 +15,7 @@ from motegpt.batches import Batch
 from motegpt.config import model_and_training
 from motegpt.engines import ENGINES, engine_class, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
-from motegpt.parameters import parameter_table
+from motegpt.parameters import tensors
 from motegpt.presets import settings_of
 from motegpt.views.cli import main
 
@@ -103,7 +103,7 @@ def engine_that_says(
     chosen = {"n_embd": 1, "n_head": 1, "embedding_norm": False, "block_size": block_size, "dtype": dtype}
     model, train = model_and_training(small_settings(**chosen), len(logits))
     engine = engine_class(name)(model, train, **more)
-    values = {one.name: np.zeros(one.shape) for one in parameter_table(model)}
+    values = {one.name: np.zeros(one.shape) for one in tensors(model)}
     values["wte"][:] = 1.0
     values["lm_head"][:, 0] = logits
     engine.load(values)

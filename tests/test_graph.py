@@ -206,7 +206,7 @@ sys.modules["numpy"] = sys.modules["safetensors"] = sys.modules["click"] = None
 from motegpt.batches import Batch, DocumentPlan
 from motegpt.config import ModelConfig, SampleConfig, TrainConfig, section_values
 from motegpt.engines import make_engine
-from motegpt.parameters import initialise
+from motegpt.parameters import initialize
 from motegpt.presets import settings_of
 from motegpt.rng import make_rng
 from motegpt.sampling import generate_in_turn
@@ -216,7 +216,7 @@ tokenizer = Tokenizer.of(["anna", "bob"], "bos")
 model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
 train = TrainConfig.of(section_values(settings, "train"))
 engine, rng = make_engine("scalar", model, train), make_rng("python", 42)
-engine.load(initialise(model, rng))
+engine.load(initialize(model, rng))
 losses = engine.train(DocumentPlan(tokenizer.encode_documents(["anna", "bob"]), 1, "documents"), 0, 30)
 assert losses[-1] < losses[0] / 2, losses
 print(generate_in_turn(engine, tokenizer, SampleConfig(n=2, temperature=0.5), rng))

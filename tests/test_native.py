@@ -4,12 +4,15 @@ import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from motegpt.batches import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
+from motegpt.parameters import tensors
 from motegpt.rng import Stream
 from motegpt.sampling import Filters, Request, generate_by_token
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
@@ -233,7 +236,7 @@ def test_one_model_is_used_by_one_thread_at_a_time():
 
 SHAPE = {
     "vocab_size": 5, "block_size": 4, "n_layer": 1, "n_embd": 8, "n_head": 2, "tied": False,
-    "embedding_norm": True, "activation": "relu", "norm_eps": 1e-5, "dtype": "float64",
+    "embedding_norm": True, "activation": "relu", "norm_eps": 1e-5, "init_std": 0.1, "zero_init": False,
 }  # fmt: skip
 SIZE = (5 + 4 + 5) * 8 + 12 * 64
 TOKENS = np.array([0, 1, 2, 3, 4], np.int32)
@@ -247,6 +250,21 @@ def slots(**changes):
     return flat(shape=(2, SIZE), **changes)
 
 
+def specification(core, change=lambda listed: listed, **changes):
+    """What is asked of the core, unchecked by any settings; change: of the list of tensors."""
+    sizes = {**SHAPE, **changes}
+    model = SimpleNamespace(**sizes, n_hidden=4 * sizes["n_embd"])
+    return core.Specification(model, change(list(tensors(model))))
+
+
+def small_core(core, **changes):
+    return core.Model(specification(core), **{"dtype": "float64", "optimizer": "adam", **changes})
+
+
+def small_decoder(core, n=2):
+    return core.Decoder(specification(core), flat(), n, dtype="float64")
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -255,16 +273,47 @@ def slots(**changes):
         ({"n_head": 3}, "multiple of n_head"),
         ({"activation": "gelu"}, "activation"),
         ({"norm_eps": float("nan")}, "norm_eps"),
-        ({"dtype": "float16"}, "dtype"),
-        ({"level": "mmx"}, "level"),
-        ({"threads": -1}, "threads"),
-        ({"n_embd": 2**30, "n_layer": 2**30}, "parameters"),
+        ({"n_embd": 2**20}, "at most 2147483647 parameters"),
     ],
     ids=str,
 )
 def test_no_such_model(core, change, said):
     with pytest.raises(ValueError, match=said):
-        core.Model(**{**SHAPE, **change})
+        specification(core, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [({"dtype": "float16"}, "dtype"), ({"level": "mmx"}, "level"), ({"threads": -1}, "threads")],
+)
+def test_no_such_core(core, change, said):
+    with pytest.raises(ValueError, match=said):
+        small_core(core, **change)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda listed: listed[1:], "expected a tensor wte"),
+        (lambda listed: listed[:-1], "expected a tensor layer0.mlp_fc2"),
+        (lambda listed: [replace(listed[0], shape=(8, 5)), *listed[1:]], r"shape \(5, 8\), got \(8, 5\)"),
+        (lambda listed: [replace(listed[0], shape=(40,)), *listed[1:]], r"shape \(5, 8\), got \(40\)"),
+        (lambda listed: [replace(listed[0], shape=(2**62, 2**62)), *listed[1:]], "parameters"),
+        (lambda listed: [replace(listed[0], shape=(-5, -8)), *listed[1:]], "sizes of at least 1"),
+        (lambda listed: [*listed, replace(listed[0], name="gain")], "does not compute with gain; .*array"),
+        (lambda listed: [*listed, listed[0]], "two tensors wte"),
+        (lambda listed: [*listed[:3], listed[4], listed[3], *listed[5:]], "attn_wk to follow layer0.attn_wq"),
+    ],
+)  # fmt: skip
+def test_no_such_tensors(core, change, said):
+    with pytest.raises(ValueError, match=said):
+        specification(core, change)
+
+
+@pytest.mark.parametrize("change", [{"n_layer": "1"}, {"n_layer": 2**40}, {"norm_eps": None}], ids=str)
+def test_settings_of_another_type(core, change):
+    with pytest.raises(TypeError, match=next(iter(change))):
+        core.Specification(SimpleNamespace(**{**SHAPE, "n_hidden": 32, **change}), ())
 
 
 @pytest.mark.parametrize(
@@ -281,7 +330,7 @@ def test_no_such_model(core, change, said):
 )
 def test_wrong_parameters_raise(core, arrays, error, said):
     with pytest.raises(error, match=said):
-        core.Model(**SHAPE).load(*arrays)
+        small_core(core).load(*arrays)
 
 
 def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=(0.5, 0.5, 0.5), scalars=1):
@@ -324,7 +373,7 @@ def steps(tokens=TOKENS, starts=((0, 3),), lengths=((3, 2),), weights=(0.5, 0.5,
     ids=str,
 )
 def test_wrong_steps_raise_and_do_not_crash(core, change, error, said):
-    model = core.Model(**SHAPE)
+    model = small_core(core)
     with pytest.raises(error, match=said):
         model.train(*steps(**change))
     assert model.train(*steps()).shape == (1,)
@@ -333,7 +382,7 @@ def test_wrong_steps_raise_and_do_not_crash(core, change, error, said):
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
 def test_tokens_may_be_narrow(core, dtype):
     def trained(tokens):
-        model = core.Model(**SHAPE)
+        model = small_core(core)
         model.load(np.linspace(-1, 1, SIZE), slots())
         return model.train(*steps(tokens))
 
@@ -342,8 +391,8 @@ def test_tokens_may_be_narrow(core, dtype):
 
 def test_wrong_feeding_raises(core):
     with pytest.raises(ValueError, match="at least 1 sequence"):
-        core.Decoder(flat(), 0, **SHAPE)
-    decoder = core.Decoder(flat(), 2, **SHAPE)
+        small_decoder(core, 0)
+    decoder = small_decoder(core)
     for ids, error in (
         (np.array([0, 5], np.int32), ValueError),
         (np.array([0, -1], np.int32), ValueError),
@@ -384,7 +433,7 @@ def test_wrong_feeding_raises(core):
     ids=str,
 )
 def test_wrong_requests_raise(core, wrong, said):
-    decoder = core.Decoder(flat(), 2, **SHAPE)
+    decoder = small_decoder(core)
     right = {"prompt": np.zeros(1, np.int32), "end": 4, "temperature": 1.0, "max_new_tokens": 3}
     states = np.zeros(2, np.uint64)
     assert len(decoder.generate(states=states, **right)[1]) == 2
@@ -394,7 +443,7 @@ def test_wrong_requests_raise(core, wrong, said):
 
 def test_what_it_was_given_may_be_freed(core):
     given = list(steps(TOKENS.copy()))
-    model = core.Model(**SHAPE)
+    model = small_core(core)
     losses = model.train(*given)
     for array in given:
         array[...] = 99

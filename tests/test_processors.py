@@ -110,7 +110,9 @@ def test_the_core_is_told_how_many_threads(monkeypatch, asked, given):
     from motegpt.engines.native import _core
 
     told, model = [], _core.Model
-    monkeypatch.setattr(_core, "Model", lambda **all: told.append(all["threads"]) or model(**all))
+    monkeypatch.setattr(
+        _core, "Model", lambda *given, **named: told.append(named["threads"]) or model(*given, **named)
+    )
     monkeypatch.setattr("motegpt.engines.native.engine.available_processors", lambda: 3)
     small_engine("native", small_settings(threads=asked))
     assert told == [given]

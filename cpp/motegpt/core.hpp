@@ -18,14 +18,27 @@ struct Shape {
   int n_layer;
   int n_embd;
   int n_head;
-  bool tied;            // logits from the token embedding instead of a matrix of their own
+  int n_hidden;         // channels of the MLP's hidden layer
   bool embedding_norm;  // RMSNorm right after the embedding
   Activation activation;
   double norm_eps;
+  bool tied;           // logits from the token embedding instead of a matrix of their own
+  int64_t parameters;  // numbers in the canonical flat array
 
   int head_size() const;
-  int n_hidden() const;
-  int64_t parameters() const;  // numbers in the canonical flat array
+};
+
+/// Where a matrix (out, in) begins in the canonical flat array, and what it is used for.
+struct Place {
+  int64_t out, in, flat;
+  bool product;  // a factor of matrix products
+  bool decayed;  // weight decay shrinks it
+};
+
+/// The matrices of a model in the order of Layout's accessors (parameters.hpp); specification.hpp finds them.
+struct Places {
+  const Place* list;
+  int64_t count;
 };
 
 /// The ragged token sequences of some steps, laid end to end, and what each -log p counts in the loss of its
@@ -65,9 +78,8 @@ struct Execution {
   bool checkpoint_activations;  // keep only the inputs of the layers and compute the rest again
 };
 
-/// A model in training. One thread at a time may use it. All flat arrays are canonical: the matrices
-/// wte, wpe, lm_head unless tied, then of each layer attn_wq, attn_wk, attn_wv, attn_wo, mlp_fc1 and
-/// mlp_fc2, each (out, in) in row-major order.
+/// A model in training. One thread at a time may use it. All flat arrays are canonical: the tensors of the
+/// specification (src/motegpt/parameters.py), one after the other, in row-major order.
 template <class Real>
 class Core {
  public:
@@ -150,11 +162,11 @@ class Decoder;  // generation.hpp
 /// A processor level that this build contains and this processor can run.
 struct Level {
   const char* name;
-  Core<float>* (*make_float)(const Shape&, Optimizer, const Execution&);
-  Core<double>* (*make_double)(const Shape&, Optimizer, const Execution&);
+  Core<float>* (*make_float)(const Shape&, const Places&, Optimizer, const Execution&);
+  Core<double>* (*make_double)(const Shape&, const Places&, Optimizer, const Execution&);
   /// parameters (P) are copied; n sequences
-  Decoder<float>* (*make_float_decoder)(const Shape&, const float* parameters, int64_t n);
-  Decoder<double>* (*make_double_decoder)(const Shape&, const double* parameters, int64_t n);
+  Decoder<float>* (*make_float_decoder)(const Shape&, const Places&, const float* parameters, int64_t n);
+  Decoder<double>* (*make_double_decoder)(const Shape&, const Places&, const double* parameters, int64_t n);
 };
 
 /// The levels that can run here, the fastest first.   Returns how many; levels (at most 4)

@@ -30,7 +30,7 @@ class Bundle {
     h_ = arena.take<Real>(C_ * width);
     q_ = arena.take<Real>(C_ * width);
     a_ = arena.take<Real>(C_ * width);
-    u_ = arena.take<Real>(shape.n_hidden() * width);
+    u_ = arena.take<Real>(shape.n_hidden * width);
     logits_ = arena.take<Real>(shape.vocab_size * width);
     scores_ = arena.take<Real>(shape.block_size * lanes<Real>);
   }
@@ -65,7 +65,7 @@ class Bundle {
     }
     product(w, layout_.attn_wo(layer), 0, C_, a_, x_, true);
     rmsnorm(x_, h_);
-    const Index hidden = shape_.n_hidden();
+    const Index hidden = shape_.n_hidden;
     product(w, layout_.mlp_fc1(layer), 0, hidden, h_, u_, false);
     activate(shape_.activation, hidden * width_, u_, u_);
     product(w, layout_.mlp_fc2(layer), 0, C_, u_, x_, true);
@@ -138,17 +138,10 @@ class Bundle {
 template <class Real>
 class BundledDecoder final : public Decoder<Real> {
  public:
-  BundledDecoder(const Shape& shape, const Real* parameters, int64_t n)
-      : shape_(shape),
-        n_(n),
-        layout_memory_(layout_bytes(shape)),
-        layout_(make_layout(shape_, layout_memory_)) {
-    Arena counting;
-    lay_out(counting);
-    memory_.reserve(counting.used());
-    Arena arena(memory_.data());
-    lay_out(arena);
-    for (Index i = 0; i < layout_.flat_size(); ++i) w_[i] = parameters[i];
+  BundledDecoder(const Shape& shape, const Places& places, const Real* parameters, int64_t n)
+      : shape_(shape), n_(n), layout_(shape, places) {
+    carve(memory_, [this](Arena& arena) { lay_out(arena); });
+    for (Index i = 0; i < shape_.parameters; ++i) w_[i] = parameters[i];
   }
 
   ~BundledDecoder() override {
@@ -194,20 +187,9 @@ class BundledDecoder final : public Decoder<Real> {
   Index bundles() const { return (n_ + widest - 1) / widest; }
   Index size_of(Index i) const { return smaller(widest, n_ - i * widest); }
 
-  static int64_t layout_bytes(const Shape& shape) {
-    Arena counting;
-    Layout<Real>(shape, counting);
-    return counting.used();
-  }
-
-  static Layout<Real> make_layout(const Shape& shape, Memory& memory) {
-    Arena arena(memory.data());
-    return Layout<Real>(shape, arena);
-  }
-
   /// Carves everything out of the arena; with one that only counts, makes no bundles.
   void lay_out(Arena& arena) {
-    w_ = arena.take<Real>(layout_.flat_size());
+    w_ = arena.take<Real>(shape_.parameters);
     row_ = arena.take<Real>(bundles() * widest);
     darts_ = arena.take<double>(widest);
     e_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);
@@ -219,7 +201,7 @@ class BundledDecoder final : public Decoder<Real> {
     const bool counting = w_ == nullptr;
     if (!counting) bundle_ = new Bundle<Real>*[bundles()];
     for (Index i = 0; i < bundles(); ++i) {
-      Bundle<Real> made(shape_, layout_, padded<Real>(size_of(i)), arena);
+      Bundle<Real> made(shape_, *layout_, padded<Real>(size_of(i)), arena);
       if (!counting) bundle_[i] = new Bundle<Real>(made);
     }
   }
@@ -398,8 +380,7 @@ class BundledDecoder final : public Decoder<Real> {
 
   Shape shape_;
   Index n_;
-  Memory layout_memory_;
-  Layout<Real> layout_;
+  Placed<Layout<Real>> layout_;
   Memory memory_;
   Real *w_ = nullptr, *row_ = nullptr;  // row_: a row of all bundles
   double *darts_ = nullptr, *e_ = nullptr, *weights_ = nullptr;

@@ -31,7 +31,7 @@ class Model {
         checkpoint_(checkpoint),
         back_(calculus),
         C_(padded<Real>(shape.n_embd)),
-        hidden_(padded<Real>(shape.n_hidden())),
+        hidden_(padded<Real>(shape.n_hidden)),
         V_(padded<Real>(shape.vocab_size)) {}
 
   /// ids -> logits (N, V), in group.logits.

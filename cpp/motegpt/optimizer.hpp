@@ -135,7 +135,7 @@ class Update {
         gradients_(gradients),
         clip_(clip),
         rule_(scalars),
-        decay_(broadcast(Real(scalars.decay))),
+        decay_{broadcast(Real(1)), broadcast(Real(scalars.decay))},
         plain_(gradients.count == 1 && clip.changes_nothing() && scalars.decay == 1) {}
 
   /// The strips first … last - 1 of all matrices.
@@ -146,11 +146,12 @@ class Update {
  private:
   void update_strip(const Matrix& matrix, Index o, Index c, Index begin, Index height, Index width) const {
     const Index end = begin + height * width;
+    const Vector<Real> decay = decay_[matrix.decayed];
     if (plain_) {
-      detail::update<Real, false>(begin, end, parameters_, rule_, decay_,
+      detail::update<Real, false>(begin, end, parameters_, rule_, decay,
                                   [only = gradients_.parts[0]](Index i) { return load(only + i); });
     } else {
-      detail::update<Real, true>(begin, end, parameters_, rule_, decay_,
+      detail::update<Real, true>(begin, end, parameters_, rule_, decay,
                                  [clip = clip_, all = gradients_](Index i) { return clip(all(i)); });
     }
     if (matrix.turned >= 0) detail::turn_strip(parameters_, matrix, o, c, height, width);
@@ -160,7 +161,7 @@ class Update {
   Gradients<Real> gradients_;
   GradientClip<Real> clip_;
   Rule rule_;
-  Vector<Real> decay_;
+  Vector<Real> decay_[2];  // of matrices that do not decay, and of those that do
   bool plain_;  // one gradient, no clip, no decay
 };
 

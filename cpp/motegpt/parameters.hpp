@@ -15,6 +15,7 @@ struct Matrix {
   Index at;      // in the arrays of w, dw and the slots
   Index turned;  // in the array of wᵀ; -1 if there is none
   Index flat;    // in the canonical array
+  bool decayed;  // weight decay shrinks it
 };
 
 /// Numbers a panelled matrix of so many rows takes up.
@@ -28,27 +29,15 @@ constexpr Index panelled_size(Index rows, Index columns) {
 template <class Real>
 class Layout {
  public:
-  static constexpr Index per_layer = 4;
-  static Index matrices(const Shape& shape) { return 3 + per_layer * shape.n_layer; }
-
-  Layout(const Shape& shape, Arena& arena) : list_(arena.take<Matrix>(matrices(shape))), tied_(shape.tied) {
-    const Index C = shape.n_embd, hidden = shape.n_hidden();
-    add(shape.vocab_size, C, shape.tied);
-    add(shape.block_size, C, false);
-    if (!shape.tied) add(shape.vocab_size, C, true);
-    for (int layer = 0; layer < shape.n_layer; ++layer) {
-      add(3 * C, C, true);
-      add(C, C, true);
-      add(hidden, C, true);
-      add(C, hidden, true);
-    }
+  Layout(const Shape& shape, const Places& places, Arena& arena)
+      : list_(arena.take<Matrix>(places.count)), tied_(shape.tied) {
+    for (Index i = 0; i < places.count; ++i) add(places.list[i]);
   }
 
   Index count() const { return count_; }
   const Matrix& operator[](Index i) const { return list_[i]; }
   Index size() const { return size_; }
   Index turned_size() const { return turned_size_; }
-  Index flat_size() const { return flat_size_; }
 
   const Matrix& wte() const { return list_[0]; }
   const Matrix& wpe() const { return list_[1]; }
@@ -63,17 +52,18 @@ class Layout {
     return list_[(tied_ ? 2 : 3) + per_layer * layer + i];
   }
 
-  void add(Index out, Index in, bool turned) {
-    if (list_) list_[count_] = {out, in, size_, turned ? turned_size_ : -1, flat_size_};
+  void add(const Place& place) {
+    const Index turned = place.product ? turned_size_ : -1;
+    if (list_) list_[count_] = {place.out, place.in, size_, turned, place.flat, place.decayed};
     ++count_;
-    size_ += panelled_size<Real>(out, in);
-    if (turned) turned_size_ += panelled_size<Real>(in, out);
-    flat_size_ += out * in;
+    size_ += panelled_size<Real>(place.out, place.in);
+    if (place.product) turned_size_ += panelled_size<Real>(place.in, place.out);
   }
 
+  static constexpr Index per_layer = 4;
   Matrix* list_;
   bool tied_;
-  Index count_ = 0, size_ = 0, turned_size_ = 0, flat_size_ = 0;
+  Index count_ = 0, size_ = 0, turned_size_ = 0;
 };
 
 /// Call f(panelled position, column position, width) for each panel of a row of `columns` numbers.

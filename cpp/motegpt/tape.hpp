@@ -46,7 +46,7 @@ struct LayerTape {
   Real* g;      // (N, 4C) after it
 
   void take(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, Index N) {
-    const Index C = padded<Real>(shape.n_embd), hidden = padded<Real>(shape.n_hidden());
+    const Index C = padded<Real>(shape.n_embd), hidden = padded<Real>(shape.n_hidden);
     h = arena.take<Real>(N * C);
     r = arena.take<Real>(N);
     qkv = arena.take<Real>(N * padded<Real>(3 * shape.n_embd));
@@ -96,7 +96,7 @@ struct Group {
     logits = arena.take<Real>(rows * padded<Real>(shape.vocab_size));
     dx = arena.take<Real>(rows * C);
     dh = arena.take<Real>(rows * C);
-    du = arena.take<Real>(rows * padded<Real>(shape.n_hidden()));
+    du = arena.take<Real>(rows * padded<Real>(shape.n_hidden));
     dqkv = arena.take<Real>(rows * padded<Real>(3 * shape.n_embd));
     layers = arena.take<LayerTape<Real>>(shape.n_layer);
     inputs = arena.take<Real*>(shape.n_layer);

@@ -9,38 +9,15 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// One block of memory and the object that was carved out of it.
-template <class T>
-class Placed {
- public:
-  template <class... Arguments>
-  explicit Placed(const Arguments&... arguments) : object_(place(memory_, arguments...)) {}
-  const T* operator->() const { return &object_; }
-  const T& operator*() const { return object_; }
-
- private:
-  template <class... Arguments>
-  static T place(Memory& memory, const Arguments&... arguments) {
-    Arena counting;
-    const T unplaced(arguments..., counting);
-    memory.reserve(counting.used());
-    Arena arena(memory.data());
-    return T(arguments..., arena);
-  }
-
-  Memory memory_;
-  T object_;
-};
-
 template <class Real>
 class Trainer final : public Core<Real> {
  public:
-  Trainer(const Shape& shape, Optimizer optimizer, const Execution& execution)
+  Trainer(const Shape& shape, const Places& places, Optimizer optimizer, const Execution& execution)
       : shape_(shape),
         optimizer_(optimizer),
         checkpoint_(execution.checkpoint_activations),
         team_(execution.threads),
-        layout_(shape),
+        layout_(shape, places),
         w_(*layout_, slot_count()),
         workers_(shape) {}
 
@@ -58,7 +35,7 @@ class Trainer final : public Core<Real> {
       const Matrix& matrix = (*layout_)[i];
       to_panels(matrix, parameters + matrix.flat, w_->w + matrix.at);
       for (int s = 0; s < slot_count(); ++s)
-        to_panels(matrix, slots + s * layout_->flat_size() + matrix.flat, w_->slots[s] + matrix.at);
+        to_panels(matrix, slots + s * shape_.parameters + matrix.flat, w_->slots[s] + matrix.at);
       if (matrix.turned >= 0) to_turned_panels(matrix, parameters + matrix.flat, w_->turned + matrix.turned);
     }
   }
@@ -68,7 +45,7 @@ class Trainer final : public Core<Real> {
       const Matrix& matrix = (*layout_)[i];
       from_panels(matrix, w_->w + matrix.at, parameters + matrix.flat);
       for (int s = 0; s < slot_count(); ++s)
-        from_panels(matrix, w_->slots[s] + matrix.at, slots + s * layout_->flat_size() + matrix.flat);
+        from_panels(matrix, w_->slots[s] + matrix.at, slots + s * shape_.parameters + matrix.flat);
     }
   }
 

@@ -1,6 +1,7 @@
 // How matrices lie in memory, and where memory comes from.
 #pragma once
 
+#include "core.hpp"
 #include "simd.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
@@ -99,6 +100,32 @@ class Arena {
  private:
   char* block_;
   Index used_ = 0;
+};
+
+/// Calls f(arena) twice: with an arena that only counts, then with one over `memory`, which was made large
+/// enough in between. Returns what the second call returns.
+template <class F>
+auto carve(Memory& memory, F f) {
+  Arena counting;
+  f(counting);
+  memory.reserve(counting.used());
+  Arena arena(memory.data());
+  return f(arena);
+}
+
+/// One block of memory and the object that was carved out of it.
+template <class T>
+class Placed {
+ public:
+  template <class... Arguments>
+  explicit Placed(const Arguments&... arguments)
+      : object_(carve(memory_, [&](Arena& arena) { return T(arguments..., arena); })) {}
+  const T* operator->() const { return &object_; }
+  const T& operator*() const { return object_; }
+
+ private:
+  Memory memory_;
+  T object_;
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

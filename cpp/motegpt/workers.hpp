@@ -45,11 +45,7 @@ class Workers {
     threads_ = larger(threads, threads_);
     rows_ = larger(rows, rows_);
     plan_ = plan;
-    Arena counting;
-    place(counting, shape, checkpoint, size);
-    memory_.reserve(counting.used());
-    Arena arena(memory_.data());
-    place(arena, shape, checkpoint, size);
+    carve(memory_, [&](Arena& arena) { place(arena, shape, checkpoint, size); });
   }
 
   Worker<Real>& operator[](int rank) const { return workers_[rank]; }

@@ -8,6 +8,7 @@
 
 #include "check.hpp"
 #include "motegpt/core.hpp"
+#include "specify.hpp"
 
 namespace motegpt {
 namespace {
@@ -60,19 +61,22 @@ struct Data {
 };
 
 template <class Real>
-std::unique_ptr<Core<Real>> make(const Level& level, const Shape& shape, const Execution& execution,
+std::unique_ptr<Core<Real>> make(const Level& level, const Specification& model, const Execution& execution,
                                  Optimizer optimizer = Optimizer::adam) {
+  const auto make_core = [&](auto make) {
+    return make(model.shape(), model.places(), optimizer, execution);
+  };
   if constexpr (sizeof(Real) == 4) {
-    return std::unique_ptr<Core<Real>>(level.make_float(shape, optimizer, execution));
+    return std::unique_ptr<Core<Real>>(make_core(level.make_float));
   } else {
-    return std::unique_ptr<Core<Real>>(level.make_double(shape, optimizer, execution));
+    return std::unique_ptr<Core<Real>>(make_core(level.make_double));
   }
 }
 
 template <class Real>
 std::vector<Real> initial(const Shape& shape) {
   check::Random random(5);
-  std::vector<Real> w(size_t(shape.parameters()));
+  std::vector<Real> w(size_t(shape.parameters));
   for (Real& value : w) value = Real(0.2 * random.normal());
   return w;
 }
@@ -86,16 +90,16 @@ void load(Core<Real>& core, const std::vector<Real>& w) {
 /// Parameters and slots, one after the other.
 template <class Real>
 std::vector<Real> everything(const Core<Real>& core, const Shape& shape) {
-  const size_t count = size_t(shape.parameters());
+  const size_t count = size_t(shape.parameters);
   std::vector<Real> all((1 + size_t(core.slot_count())) * count);
   core.store(all.data(), all.data() + count);
   return all;
 }
 
-void test_finite_differences(const Level& level, const Shape& shape) {
-  const Data data(shape, 1, 3);
-  auto core = make<double>(level, shape, {1, false});
-  std::vector<double> w = initial<double>(shape), gradient(w.size());
+void test_finite_differences(const Level& level, const Specification& model) {
+  const Data data(model.shape(), 1, 3);
+  auto core = make<double>(level, model, {1, false});
+  std::vector<double> w = initial<double>(model.shape()), gradient(w.size());
   load(*core, w);
   core->gradients(data.batches, unclipped, gradient.data());
   const double h = 1e-5;
@@ -118,14 +122,14 @@ void test_finite_differences(const Level& level, const Shape& shape) {
 
 /// Trains as told and returns all that can be seen of it.
 template <class Real>
-std::vector<Real> outcome(const Level& level, const Shape& shape, Optimizer optimizer,
+std::vector<Real> outcome(const Level& level, const Specification& model, Optimizer optimizer,
                           const Execution& execution, const Clips& clips, const std::vector<int64_t>& chunks,
                           std::vector<double>* losses = nullptr) {
   int64_t steps = 0;
   for (const int64_t chunk : chunks) steps += chunk;
-  const Data data(shape, steps, 4, optimizer);
-  auto core = make<Real>(level, shape, execution, optimizer);
-  load(*core, initial<Real>(shape));
+  const Data data(model.shape(), steps, 4, optimizer);
+  auto core = make<Real>(level, model, execution, optimizer);
+  load(*core, initial<Real>(model.shape()));
   std::vector<double> seen(size_t(steps), 0.0);
   int64_t start = 0;
   for (const int64_t chunk : chunks) {
@@ -134,7 +138,7 @@ std::vector<Real> outcome(const Level& level, const Shape& shape, Optimizer opti
     start += chunk;
   }
   if (losses) *losses = seen;
-  return everything(*core, shape);
+  return everything(*core, model.shape());
 }
 
 template <class Real>
@@ -143,11 +147,11 @@ bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
 }
 
 template <class Real>
-void test_invariance(const Level& level, const Shape& shape, Optimizer optimizer, const Clips& clips) {
+void test_invariance(const Level& level, const Specification& model, Optimizer optimizer, const Clips& clips) {
   const std::string where = std::string(level.name) + (sizeof(Real) == 4 ? ", float: " : ", double: ");
   const auto train = [&](const Execution& execution, const std::vector<int64_t>& chunks,
                          std::vector<double>* losses = nullptr) {
-    return outcome<Real>(level, shape, optimizer, execution, clips, chunks, losses);
+    return outcome<Real>(level, model, optimizer, execution, clips, chunks, losses);
   };
   std::vector<double> losses;
   const auto plain = train({1, false}, {12}, &losses);
@@ -163,34 +167,37 @@ void test_invariance(const Level& level, const Shape& shape, Optimizer optimizer
 
 /// The gradient of one step, as so many threads find it.
 template <class Real>
-std::vector<double> gradient_with(const Level& level, const Shape& shape, int threads, int64_t batch_size) {
-  const Data data(shape, 1, batch_size);
-  auto core = make<Real>(level, shape, {threads, false});
-  load(*core, initial<Real>(shape));
-  std::vector<Real> gradient(size_t(shape.parameters()));
+std::vector<double> gradient_with(const Level& level, const Specification& model, int threads,
+                                  int64_t batch_size) {
+  const Data data(model.shape(), 1, batch_size);
+  auto core = make<Real>(level, model, {threads, false});
+  load(*core, initial<Real>(model.shape()));
+  std::vector<Real> gradient(size_t(model.shape().parameters));
   core->gradients(data.batches, unclipped, gradient.data());
   return {gradient.begin(), gradient.end()};
 }
 
 /// Sums are taken in another order with another number of threads; nothing else may differ.
 template <class Real>
-void test_threads(const Level& level, const Shape& shape) {
+void test_threads(const Level& level, const Specification& model) {
   for (const int64_t batch_size : {1, 4, 9}) {  // parts of documents, and whole ones
-    const std::vector<double> one = gradient_with<Real>(level, shape, 1, batch_size);
+    const std::vector<double> one = gradient_with<Real>(level, model, 1, batch_size);
     for (const int threads : {2, 3}) {
-      check::near_rows(gradient_with<Real>(level, shape, threads, batch_size).data(), 1, one, int(one.size()),
+      check::near_rows(gradient_with<Real>(level, model, threads, batch_size).data(), 1, one, int(one.size()),
                        1, sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
     }
   }
 }
 
 /// Two models in training at the same time do not disturb each other.
-void test_side_by_side(const Level& level, const Shape& shape) {
-  const auto alone = outcome<float>(level, shape, Optimizer::adam, {2, false}, unclipped, {30});
+void test_side_by_side(const Level& level, const Specification& model) {
+  const auto train = [&] {
+    return outcome<float>(level, model, Optimizer::adam, {2, false}, unclipped, {30});
+  };
+  const auto alone = train();
   std::vector<float> results[2];
-  std::thread other(
-      [&] { results[0] = outcome<float>(level, shape, Optimizer::adam, {2, false}, unclipped, {30}); });
-  results[1] = outcome<float>(level, shape, Optimizer::adam, {2, false}, unclipped, {30});
+  std::thread other([&] { results[0] = train(); });
+  results[1] = train();
   other.join();
   check::that(same_bits(alone, results[0]) && same_bits(alone, results[1]), "side by side");
 }
@@ -211,24 +218,24 @@ void test_memory() {
 
 void test_level(const Level& level) {
   constexpr Activation relu = Activation::relu, squared = Activation::squared_relu;
-  const Shape shapes[] = {
-      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation, eps
-      {27, 16, 1, 16, 4, false, true, relu, 1e-5},     {27, 8, 1, 16, 4, true, false, squared, 1e-5},
-      {11, 9, 2, 12, 3, false, true, relu, 1e-5},      {33, 40, 2, 64, 2, true, true, relu, 1e-5},
-      {20, 70, 3, 32, 4, false, false, squared, 1e-5}, {7, 5, 1, 7, 1, false, true, relu, 1e-5},
+  const Specification models[] = {
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation
+      specify(27, 16, 1, 16, 4, false, true, relu),     specify(27, 8, 1, 16, 4, true, false, squared),
+      specify(11, 9, 2, 12, 3, false, true, relu),      specify(33, 40, 2, 64, 2, true, true, relu),
+      specify(20, 70, 3, 32, 4, false, false, squared), specify(7, 5, 1, 7, 1, false, true, relu),
   };
-  for (const Shape& shape : shapes) {
-    test_finite_differences(level, shape);
+  for (const Specification& model : models) {
+    test_finite_differences(level, model);
     for (const Clips& clips : {unclipped, clipped}) {
-      test_invariance<float>(level, shape, Optimizer::adam, clips);
-      test_invariance<double>(level, shape, Optimizer::adam, clips);
+      test_invariance<float>(level, model, Optimizer::adam, clips);
+      test_invariance<double>(level, model, Optimizer::adam, clips);
     }
-    test_threads<float>(level, shape);
-    test_threads<double>(level, shape);
+    test_threads<float>(level, model);
+    test_threads<double>(level, model);
   }
-  test_invariance<float>(level, shapes[2], Optimizer::sgd, unclipped);
-  test_invariance<double>(level, shapes[2], Optimizer::sgd, clipped);
-  test_side_by_side(level, shapes[3]);
+  test_invariance<float>(level, models[2], Optimizer::sgd, unclipped);
+  test_invariance<double>(level, models[2], Optimizer::sgd, clipped);
+  test_side_by_side(level, models[3]);
 }
 
 }  // namespace

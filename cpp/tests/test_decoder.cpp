@@ -5,24 +5,27 @@
 
 #include "check.hpp"
 #include "motegpt/generation.hpp"
+#include "specify.hpp"
 
 namespace motegpt {
 namespace {
 
 template <class Real>
-std::unique_ptr<Decoder<Real>> make(const Level& level, const Shape& shape, const std::vector<Real>& w,
-                                    int64_t n) {
+std::unique_ptr<Decoder<Real>> make(const Level& level, const Specification& model,
+                                    const std::vector<Real>& w, int64_t n) {
+  Decoder<Real>* made;
   if constexpr (sizeof(Real) == 4) {
-    return std::unique_ptr<Decoder<Real>>(level.make_float_decoder(shape, w.data(), n));
+    made = level.make_float_decoder(model.shape(), model.places(), w.data(), n);
   } else {
-    return std::unique_ptr<Decoder<Real>>(level.make_double_decoder(shape, w.data(), n));
+    made = level.make_double_decoder(model.shape(), model.places(), w.data(), n);
   }
+  return std::unique_ptr<Decoder<Real>>(made);
 }
 
 template <class Real>
 std::vector<Real> random_parameters(const Shape& shape) {
   check::Random random(5);
-  std::vector<Real> w(size_t(shape.parameters()));
+  std::vector<Real> w(size_t(shape.parameters));
   for (Real& value : w) value = Real(0.3 * random.normal());
   return w;
 }
@@ -42,10 +45,11 @@ struct Fed {
 
 /// After any change of places the logits are bit by bit those of a decoder that was fed what it now holds.
 template <class Real>
-void test_reorder(const Level& level, const Shape& shape, int n) {
+void test_reorder(const Level& level, const Specification& model, int n) {
+  const Shape& shape = model.shape();
   const std::vector<Real> w = random_parameters<Real>(shape);
   const size_t size = size_t(n) * size_t(shape.vocab_size);
-  Fed<Real> one{make(level, shape, w, n), {}, std::vector<Real>(size)};
+  Fed<Real> one{make(level, model, w, n), {}, std::vector<Real>(size)};
   check::Random random{uint64_t(n)};
   const auto below = [&](int bound) {
     std::vector<int32_t> numbers(static_cast<size_t>(n));
@@ -60,7 +64,7 @@ void test_reorder(const Level& level, const Shape& shape, int n) {
       for (size_t i = 0; i < step.size(); ++i) step[i] = before[size_t(sources[i])];
     }
     one.feed(below(shape.vocab_size));
-    Fed<Real> anew{make(level, shape, w, n), {}, std::vector<Real>(size)};
+    Fed<Real> anew{make(level, model, w, n), {}, std::vector<Real>(size)};
     for (const auto& step : one.steps) anew.feed(step);
     check::that(std::memcmp(one.logits.data(), anew.logits.data(), size * sizeof(Real)) == 0,
                 std::string(level.name) + ": reordered is fed anew");
@@ -70,14 +74,15 @@ void test_reorder(const Level& level, const Shape& shape, int n) {
 /// A broken embedding matters to the sequences that are fed it, not to the columns beside them, which are fed
 /// token 0 when the window has moved.
 template <class Real>
-void test_not_finite(const Level& level, const Shape& shape) {
+void test_not_finite(const Level& level, const Specification& model) {
+  const Shape& shape = model.shape();
   std::vector<Real> w = random_parameters<Real>(shape);
   w[0] = Real(NAN);  // of token 0, which is never drawn
   std::vector<uint8_t> masked(size_t(shape.vocab_size), 0);
   masked[0] = 1;
   const int most = shape.block_size + 2;
   std::vector<int32_t> ids(static_cast<size_t>(most));
-  auto decoder = make(level, shape, w, 1);
+  auto decoder = make(level, model, w, 1);
   for (const double temperature : {0.0, 1.0}) {
     for (const int32_t prompt : {0, 1}) {
       const Filters filters{temperature, 1, 0, 1, 0};
@@ -92,14 +97,14 @@ void test_not_finite(const Level& level, const Shape& shape) {
 
 template <class Real>
 void test_level(const Level& level) {
-  const Shape shapes[] = {
-      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation, eps
-      {27, 16, 1, 16, 4, false, true, Activation::relu, 1e-5},
-      {11, 5, 3, 6, 2, true, false, Activation::squared_relu, 1e-5},
+  const Specification models[] = {
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation
+      specify(27, 16, 1, 16, 4, false, true, Activation::relu),
+      specify(11, 5, 3, 6, 2, true, false, Activation::squared_relu),
   };
-  for (const Shape& shape : shapes) {
-    for (const int n : {1, 2, 15, 16, 17, 65, 130}) test_reorder<Real>(level, shape, n);
-    test_not_finite<Real>(level, shape);
+  for (const Specification& model : models) {
+    for (const int n : {1, 2, 15, 16, 17, 65, 130}) test_reorder<Real>(level, model, n);
+    test_not_finite<Real>(level, model);
   }
 }
 

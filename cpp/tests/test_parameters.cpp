@@ -4,6 +4,7 @@
 #include "motegpt/embedding.hpp"
 #include "motegpt/linear.hpp"
 #include "motegpt/optimizer.hpp"
+#include "specify.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 namespace {
@@ -13,22 +14,24 @@ constexpr int block_size = 5;
 /// The parameters of a model of one layer, in the core's layout and as plain numbers.
 template <class Real>
 struct Model {
+  Specification specification;
   Shape shape;
-  Memory memory;
-  Arena arena;
-  Layout<Real> layout;
-  Parameters<Real> w;
+  Placed<Layout<Real>> placed_layout;
+  const Layout<Real>& layout;
+  Placed<Parameters<Real>> placed_w;
+  const Parameters<Real>& w;
   Array flat;  // (P) canonical
 
   Model(Random& random, int C, int V)
-      : shape{V, block_size, 1, C, 1, false, true, Activation::relu, 1e-5},
-        memory(bytes(shape)),
-        arena(memory.data()),
-        layout(shape, arena),
-        w(layout, max_slots, arena),
-        flat(rounded<Real>(random.normals(size_t(shape.parameters())))) {
+      : specification(specify(V, block_size, 1, C, 1, false, true, Activation::relu)),
+        shape(specification.shape()),
+        placed_layout(shape, specification.places()),
+        layout(*placed_layout),
+        placed_w(layout, max_slots),
+        w(*placed_w),
+        flat(rounded<Real>(random.normals(size_t(shape.parameters)))) {
     to_core(flat, w.w);
-    Buffer<Real> given{shape.parameters()};
+    Buffer<Real> given{shape.parameters};
     std::copy(flat.begin(), flat.end(), given.get());
     for (Index i = 0; i < layout.count(); ++i) {
       const Matrix& matrix = layout[i];
@@ -36,16 +39,9 @@ struct Model {
     }
   }
 
-  static Index bytes(const Shape& shape) {
-    Arena counting;
-    const Layout<Real> unplaced(shape, counting);
-    Parameters<Real>(unplaced, max_slots, counting);
-    return counting.used();
-  }
-
   /// Canonical numbers (P) -> an array in the core's layout.
   void to_core(const Array& from, Real* to) const {
-    Buffer<Real> given{shape.parameters()};
+    Buffer<Real> given{shape.parameters};
     std::copy(from.begin(), from.end(), given.get());
     for (Index i = 0; i < layout.count(); ++i) {
       to_panels<Real>(layout[i], given + layout[i].flat, to + layout[i].at);
@@ -54,11 +50,11 @@ struct Model {
 
   /// The way back.
   Array from_core(const Real* from) const {
-    Buffer<Real> numbers{shape.parameters()};
+    Buffer<Real> numbers{shape.parameters};
     for (Index i = 0; i < layout.count(); ++i) {
       from_panels<Real>(layout[i], from + layout[i].at, numbers + layout[i].flat);
     }
-    return Array(numbers.get(), numbers + shape.parameters());
+    return Array(numbers.get(), numbers + shape.parameters);
   }
 
   /// The canonical numbers of one matrix (out, in).
@@ -100,9 +96,8 @@ void check_transposes(const Layout<Real>& layout, const Real* turned, const std:
 template <class Real>
 void test_layout(const Model<Real>& model) {
   const Layout<Real>& layout = model.layout;
-  check::that(layout.flat_size() == model.shape.parameters(), "layout: count of parameters");
   check::that(model.from_core(model.w.w) == model.flat, "layout: there and back");
-  Buffer<Real> flat(layout.flat_size()), panels(layout.size()), turned(layout.turned_size());
+  Buffer<Real> flat(model.shape.parameters), panels(layout.size()), turned(layout.turned_size());
   std::copy(model.flat.begin(), model.flat.end(), flat.get());
   for (Index i = 0; i < layout.count(); ++i) {
     to_panels<Real>(layout[i], flat + layout[i].flat, panels + layout[i].at);

@@ -28,7 +28,7 @@ from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.files import is_foreign, nearest_name, read_regular, replace_file
 from motegpt.losses import LossMeans
 from motegpt.optim import OPTIMIZERS
-from motegpt.parameters import parameter_table
+from motegpt.parameters import tensors
 from motegpt.settings import LARGEST_INT, Settings, plain, shortened
 from motegpt.state import FORMAT, FORMATS, Best, RunConfig, TrainerState
 from motegpt.tensors import read_tensors, tensor_bytes
@@ -342,10 +342,10 @@ class RunFolder:
         path = self.path / name
         if not self._has(name):
             raise self._missing(name)
-        shapes = {group + p.name: p.shape for group in groups for p in parameter_table(config.model)}
-        tensors, metadata = read_tensors(path, shapes, lambda found: self._check_format(path, found))
+        shapes = {group + one.name: one.shape for group in groups for one in tensors(config.model)}
+        arrays, metadata = read_tensors(path, shapes, lambda found: self._check_format(path, found))
         self._check_tokenizer(name, metadata, config, tokenizer)
-        return tensors, metadata
+        return arrays, metadata
 
     @staticmethod
     def _check_format(path: Path, values: Any) -> None:

@@ -7,17 +7,19 @@ bytes, and operations are floating-point operations, a multiply and an add count
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from motegpt.optim import OPTIMIZERS
-from motegpt.parameters import parameter_count, parameter_table
+from motegpt.parameters import parameter_count, tensors
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig, TrainConfig
 
 BYTES = {"float64": 8, "float32": 4}
 HALF = 2  # bytes of a number in 16 bits
+ONE_LAYER = "layer0"  # module that stands for every layer
 GROUP_CACHE, GROUP_ROWS, GROUP_NUMBERS = 1792 * 1024, 512, 18  # best_group_rows of cpp/motegpt/workers.hpp
 
 
@@ -78,10 +80,13 @@ class Memory:
         return self.parameters + self.gradients + self.optimizer + self.activations
 
 
-def product_count(model: ModelConfig) -> int:
-    """Parameters that enter a matrix product: all but the embeddings; a tied head is one too."""
-    products = sum(p.size for p in parameter_table(model) if p.name not in ("wte", "wpe"))
-    return products + (model.vocab_size * model.n_embd if model.tied else 0)
+def product_count(model: ModelConfig, modules: Collection[str] | None = None) -> int:
+    """Parameters that are factors of matrix products, each once per product; of some modules, else of all."""
+    return sum(
+        tensor.size * tensor.products
+        for tensor in tensors(model)
+        if modules is None or tensor.module in modules
+    )
 
 
 def operations_per_token(model: ModelConfig, positions: float) -> float:
@@ -97,7 +102,7 @@ def operations_per_token(model: ModelConfig, positions: float) -> float:
 
 def recomputed_per_token(model: ModelConfig, positions: float) -> float:
     """What checkpoint_activations adds to that: the forward pass of the layers once more."""
-    per_layer = 4 * model.n_embd**2 + 2 * model.n_embd * model.n_hidden
+    per_layer = product_count(model, modules=(ONE_LAYER,))
     return 2.0 * model.n_layer * (per_layer + model.n_embd * positions)
 
 
@@ -133,8 +138,7 @@ def memory(model: ModelConfig, train: TrainConfig, execution: Execution, positio
 
 def gathered_count(model: ModelConfig) -> int:
     """Parameters of one layer and of what is outside the layers."""
-    names = ("wte", "wpe", "lm_head")
-    return sum(p.size for p in parameter_table(model) if p.name in names or p.name.startswith("layer0."))
+    return sum(tensor.size for tensor in tensors(model) if tensor.module in ("", ONE_LAYER))
 
 
 def positions_at_once(

@@ -1,86 +1,158 @@
-"""The parameters of a model: one table of names, shapes and initial spreads, in canonical order.
+"""The specification of a model: the one list of its tensors, from which everything else is derived.
 
-The order is that of the initialisation draws, of the flat array the native core works on, and of
-every export. Matrices are (out, in). Standard library only.
+The order is canonical: that of the initial draws, of the flat array (P,) of every engine, and of every
+export. Shapes depend on ModelConfig alone; a size that is found from the data, as that of the vocabulary,
+is a field there. Standard library only.
 """
 
 from __future__ import annotations
 
 from array import array
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
     from motegpt.rng import RunRng
 
 
-class Parameter(NamedTuple):
-    """name; shape (out, in); zero: the matrix starts at zero, its draws thrown away."""
+class Role(Enum):
+    """What the numbers of a tensor do.
+
+    EMBEDDING: rows looked up by id, so that a batch's gradient is zero but for the rows it reads, unless the
+    tensor is also a factor of a product. WEIGHT: multiplies activations. GAIN: scales a channel. BIAS: is
+    added to one.
+    """
+
+    EMBEDDING = "embedding"
+    WEIGHT = "weight"
+    GAIN = "gain"
+    BIAS = "bias"
+
+
+DECAYED = frozenset(Role)  # roles that `weight_decay` shrinks
+
+
+@dataclass(frozen=True)
+class Init:
+    """Initial values: draws from normal(mean, std), the constant `mean` if std is 0."""
+
+    mean: float
+    std: float
+
+
+def normal(std: float) -> Init:
+    """Draws around 0."""
+    return Init(0.0, std)
+
+
+ZEROS, ONES = Init(0.0, 0.0), Init(1.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One tensor of a model.
+
+    name: unique; "layer0.attn_wq" belongs to module "layer0". shape: of any rank; matrices are (out, in).
+    group: what a summary counts it under. products: how many matrix products it is a factor of at each
+    position; none for gains, biases and the kernels of depthwise convolutions.
+    """
 
     name: str
-    shape: tuple[int, int]
-    zero: bool = False
+    shape: tuple[int, ...]
+    role: Role
+    init: Init
+    group: str
+    products: int = 0
 
     @property
     def size(self) -> int:
+        """How many numbers it holds."""
         return prod(self.shape)
 
+    @property
+    def module(self) -> str:
+        """The part of the name before the last dot; empty outside the layers."""
+        return self.name.rpartition(".")[0]
 
-def parameter_table(model: ModelConfig) -> tuple[Parameter, ...]:
-    """Every parameter of the model in canonical order."""
-    return tuple(_parameters(model))
+    @property
+    def attribute(self) -> str:
+        """The part of the name after the last dot."""
+        return self.name.rpartition(".")[2]
+
+    @property
+    def decayed(self) -> bool:
+        """Whether `weight_decay` shrinks it."""
+        return self.role in DECAYED
 
 
-def _parameters(model: ModelConfig) -> Iterator[Parameter]:
-    c, hidden, vocabulary = model.n_embd, model.n_hidden, model.vocab_size
-    yield Parameter("wte", (vocabulary, c))
-    yield Parameter("wpe", (model.block_size, c))
+def tensors(model: ModelConfig) -> tuple[Tensor, ...]:
+    """Every tensor of the model in canonical order."""
+    return tuple(_tensors(model))
+
+
+def _tensors(model: ModelConfig) -> Iterator[Tensor]:
+    drawn = normal(model.init_std)
+    token_rows, position_rows = (model.vocab_size, model.n_embd), (model.block_size, model.n_embd)
+    yield Tensor("wte", token_rows, Role.EMBEDDING, drawn, "token embedding", products=int(model.tied))
+    yield Tensor("wpe", position_rows, Role.EMBEDDING, drawn, "position embedding")
     if not model.tied:
-        yield Parameter("lm_head", (vocabulary, c))
+        yield Tensor("lm_head", token_rows, Role.WEIGHT, drawn, "head", products=1)
     for i in range(model.n_layer):
-        yield Parameter(f"layer{i}.attn_wq", (c, c))
-        yield Parameter(f"layer{i}.attn_wk", (c, c))
-        yield Parameter(f"layer{i}.attn_wv", (c, c))
-        yield Parameter(f"layer{i}.attn_wo", (c, c), zero=model.zero_init)
-        yield Parameter(f"layer{i}.mlp_fc1", (hidden, c))
-        yield Parameter(f"layer{i}.mlp_fc2", (c, hidden), zero=model.zero_init)
+        yield from _layer(model, f"layer{i}")
+
+
+def _layer(model: ModelConfig, module: str) -> Iterator[Tensor]:
+    c, hidden, drawn = model.n_embd, model.n_hidden, normal(model.init_std)
+    to_residual = ZEROS if model.zero_init else drawn
+    for name, shape, init, group in (
+        ("attn_wq", (c, c), drawn, "attention"),
+        ("attn_wk", (c, c), drawn, "attention"),
+        ("attn_wv", (c, c), drawn, "attention"),
+        ("attn_wo", (c, c), to_residual, "attention"),
+        ("mlp_fc1", (hidden, c), drawn, "MLP"),
+        ("mlp_fc2", (c, hidden), to_residual, "MLP"),
+    ):
+        yield Tensor(f"{module}.{name}", shape, Role.WEIGHT, init, group, products=1)
 
 
 def parameter_count(model: ModelConfig) -> int:
     """How many numbers the model learns."""
-    return sum(parameter.size for parameter in parameter_table(model))
+    return sum(tensor.size for tensor in tensors(model))
 
 
-def initialise(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
-    """Fresh parameters, each a flat array in row-major order, drawn from normal(0, init_std)."""
-    drawn = {
-        parameter.name: array("d", [rng.gauss(0.0, model.init_std) for _ in range(parameter.size)])
-        for parameter in parameter_table(model)
+def initialize(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
+    """Initial values by name, each a flat array in row-major order.
+
+    Constant tensors use up as many draws as others, so that no tensor's values depend on another's `init`.
+    """
+    return {
+        tensor.name: array("d", [rng.gauss(tensor.init.mean, tensor.init.std) for _ in range(tensor.size)])
+        for tensor in tensors(model)
     }
-    zeros = {p.name: array("d", bytes(8 * p.size)) for p in parameter_table(model) if p.zero}
-    return {**drawn, **zeros}
 
 
-def matrices_of(flat: Any, model: ModelConfig) -> dict[str, Any]:
-    """The matrices of a flat array (P,) in canonical order, as views, by name."""
-    views, at = {}, 0
-    for parameter in parameter_table(model):
-        views[parameter.name] = flat[at : at + parameter.size].reshape(parameter.shape)
-        at += parameter.size
+def named_views(flat: Any, model: ModelConfig) -> dict[str, Any]:
+    """Views into a flat array (P,) in canonical order, by name, each in its tensor's shape."""
+    views, start = {}, 0
+    for tensor in tensors(model):
+        views[tensor.name] = flat[start : start + tensor.size].reshape(tensor.shape)
+        start += tensor.size
     return views
 
 
-def check_shape(name: str, expected: tuple[int, int], got: tuple[int, ...], what: str) -> None:
-    """ValueError unless there are as many numbers as the parameter has, in whatever shape."""
-    if prod(got) != prod(expected):
-        raise ValueError(f"{what}: {name} expected shape {expected}, got {got}")
+def check_shape(tensor: Tensor, got: tuple[int, ...], what: str) -> None:
+    """ValueError unless there are as many numbers as the tensor holds, in whatever shape."""
+    if prod(got) != tensor.size:
+        raise ValueError(f"{what}: {tensor.name} expected shape {tensor.shape}, got {got}")
 
 
 def same_names(got: Mapping[str, object], model: ModelConfig, what: str) -> None:
-    """Raise ValueError unless `got` has exactly the parameters of the model."""
-    expected = [parameter.name for parameter in parameter_table(model)]
+    """Raise ValueError unless `got` has exactly the tensors of the model."""
+    expected = [tensor.name for tensor in tensors(model)]
     missing, foreign = sorted(set(expected) - set(got)), sorted(set(got) - set(expected))
     if missing or foreign:
         raise ValueError(f"{what}: missing {missing or 'none'}, not of this model {foreign or 'none'}")

@@ -32,7 +32,7 @@ from motegpt.epochs import epochs_of, in_steps, laid_over
 from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.evaluate import whole_sequences
 from motegpt.losses import LossMeans
-from motegpt.parameters import initialise
+from motegpt.parameters import initialize
 from motegpt.remarks import all_alike
 from motegpt.rng import make_rng
 from motegpt.sampling import generate_in_turn, request_of
@@ -374,7 +374,7 @@ def next_size(count: int, seconds: float) -> int:
 def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     """A fresh run: flat settings by name, as presets.settings_of gives them; epochs, if any, win over steps.
 
-    The generator is used in the order of the reference programs: shuffle, initialisation, samples.
+    The generator is used in the order of the reference programs: shuffle, initialization, samples.
     """
     for name in settings:
         section_of(name)
@@ -395,7 +395,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     request_of(config.sample, tokenizer, model.block_size)
     trainer, rng = _assemble(config, tokenizer, corpus, epochs)
-    trainer.engine.load(initialise(model, rng))
+    trainer.engine.load(initialize(model, rng))
     return trainer
 
 

@@ -10,7 +10,7 @@ from motegpt.config import ModelConfig, TrainConfig
 from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.libraries import needed_by
-from motegpt.parameters import initialise
+from motegpt.parameters import initialize
 from motegpt.rng import make_rng
 from motegpt.settings import kinds, plain, shortened
 
@@ -75,5 +75,5 @@ def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
 def fresh_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
     """An engine with newly drawn parameters, by the generator and the seed of the settings."""
     engine = make_engine(name, model, train)
-    engine.load(initialise(model, make_rng(train.rng, train.seed)))
+    engine.load(initialize(model, make_rng(train.rng, train.seed)))
     return engine

@@ -9,7 +9,7 @@ from motegpt.checkpoint import TRAINER
 from motegpt.config import SECTIONS
 from motegpt.errors import MotegptError, SettingError
 from motegpt.gpt import GPT
-from motegpt.parameters import parameter_table
+from motegpt.parameters import tensors
 from motegpt.views.runs import nearest_preset
 from motegpt.views.text import with_flags
 
@@ -21,7 +21,6 @@ SAMPLES, SEED = 5, 0
 LONGEST, WORK = 256, 2**16  # tokens of a sample; layers passed on its way, 32 logits counted as one
 TRIES, BEAMS = 100, 16
 ENGINE = "array"  # what draws the samples: it is always there, and the same everywhere
-GROUPS = {"wte": "token embedding", "wpe": "position embedding", "lm_head": "head"}
 
 
 def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
@@ -53,12 +52,10 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
 
 
 def sizes(model: ModelConfig) -> dict[str, int]:
-    """How many numbers each group of matrices holds: embeddings, head, attention and MLP of all layers."""
+    """How many numbers each group of tensors holds: embeddings, head, attention and MLP of all layers."""
     groups: dict[str, int] = {}
-    for parameter in parameter_table(model):
-        attention = "attention" if ".attn" in parameter.name else "MLP"
-        group = GROUPS.get(parameter.name, attention)
-        groups[group] = groups.get(group, 0) + parameter.size
+    for tensor in tensors(model):
+        groups[tensor.group] = groups.get(tensor.group, 0) + tensor.size
     return groups
 
 

@@ -14,7 +14,7 @@ from motegpt.engines.array.node_clip import Backward, NodeClip
 from motegpt.engines.array.ops import Array
 from motegpt.engines.array.optimizers import STEPS, clip_gradient
 from motegpt.engines.base import Engine, Snapshot
-from motegpt.parameters import check_shape, matrices_of, parameter_count, same_names
+from motegpt.parameters import check_shape, named_views, parameter_count, same_names, tensors
 
 if TYPE_CHECKING:
     from motegpt.batches import Batch, Plan
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class ArrayEngine(Engine):
-    """Parameters, gradient and each slot are flat arrays (P,); the matrices are views into them."""
+    """Parameters, gradient and each slot are flat arrays (P,); the tensors are views into them."""
 
     name = "array"
     dtypes = ("float64", "float32")
@@ -36,6 +36,7 @@ class ArrayEngine(Engine):
         )
         self._w = self._views(self._flat)
         self._dw = self._views(self._gradient)
+        self._decayed = np.concatenate([np.full(one.size, one.decayed) for one in tensors(model)])
         self._back: Backward = ops if train.clip_node is None else NodeClip(train.clip_node)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
@@ -74,7 +75,7 @@ class ArrayEngine(Engine):
         loss = self._backpropagate(batch)
         clip_gradient(self._gradient, self.settings)
         scalars = self.optimizer.scalars(self.settings, step)
-        STEPS[self.optimizer.name](self._flat, self._gradient, *self._slots, scalars)
+        STEPS[self.optimizer.name](self._flat, self._gradient, *self._slots, scalars, self._decayed)
         return loss
 
     def _backpropagate(self, batch: Batch) -> float:
@@ -89,14 +90,15 @@ class ArrayEngine(Engine):
         return loss
 
     def _views(self, flat: Array) -> Arrays:
-        """The matrices of a flat array (P,), without a copy."""
-        return matrices_of(flat, self.model)
+        """The tensors of a flat array (P,), without a copy."""
+        return named_views(flat, self.model)
 
     def _fill(self, flat: Array, values: Mapping[str, Any]) -> None:
         """Copy named values into a flat array."""
         same_names(values, self.model, "load")
-        for name, view in self._views(flat).items():
-            given = np.asarray(values[name])
-            check_shape(name, view.shape, given.shape, "load")
+        views = self._views(flat)
+        for tensor in tensors(self.model):
+            given = np.asarray(values[tensor.name])
+            check_shape(tensor, given.shape, "load")
             with np.errstate(over="ignore"):
-                view[:] = given.reshape(view.shape)
+                views[tensor.name][:] = given.reshape(tensor.shape)

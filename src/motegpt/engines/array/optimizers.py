@@ -10,9 +10,13 @@ import numpy as np
 from motegpt.engines.array.ops import Array
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from motegpt.config import TrainConfig
     from motegpt.optim.adam import AdamScalars
     from motegpt.optim.sgd import SGDScalars
+
+    Places = NDArray[np.bool_] | bool  # (P,), where weight decay acts; True for everywhere
 
 
 def clip_gradient(dw: Array, train: TrainConfig) -> None:
@@ -25,29 +29,29 @@ def clip_gradient(dw: Array, train: TrainConfig) -> None:
             dw *= train.clip_norm / norm
 
 
-def adam_step(w: Array, dw: Array, m: Array, v: Array, s: AdamScalars) -> None:
+def adam_step(w: Array, dw: Array, m: Array, v: Array, s: AdamScalars, decayed: Places = True) -> None:
     """One update in place of w (P,), m (P,) and v (P,); AdamScalars has the equations."""
     m *= s.beta1
     m += s.one_minus_beta1 * dw
     v *= s.beta2
     v += s.one_minus_beta2 * np.square(dw)
-    decay_weights(w, s.decay)
+    decay_weights(w, s.decay, decayed)
     w -= s.step_size * m / (np.sqrt(s.v_scale * v) + s.eps)
 
 
-def sgd_step(w: Array, dw: Array, velocity: Array, s: SGDScalars) -> None:
+def sgd_step(w: Array, dw: Array, velocity: Array, s: SGDScalars, decayed: Places = True) -> None:
     """One update in place of w (P,) and velocity (P,); SGDScalars has the equations."""
     velocity *= s.momentum
     velocity += dw
-    decay_weights(w, s.decay)
+    decay_weights(w, s.decay, decayed)
     w -= s.lr * velocity
 
 
-def decay_weights(w: Array, decay: float) -> None:
+def decay_weights(w: Array, decay: float, decayed: Places) -> None:
     """In place; most runs have no weight decay, and save the pass over w."""
     if decay != 1.0:
-        w *= decay
+        np.multiply(w, decay, out=w, where=decayed)
 
 
-# step(w, dw, *slots, scalars)
+# step(w, dw, *slots, scalars, decayed)
 STEPS: dict[str, Callable[..., None]] = {"adam": adam_step, "sgd": sgd_step}

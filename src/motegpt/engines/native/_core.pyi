@@ -1,9 +1,13 @@
-"""The compiled core, cpp/bindings.cpp and cpp/bind_decoder.cpp. Flat arrays are in canonical order."""
+"""The compiled core, cpp/bind*.cpp. Flat arrays are in canonical order."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from motegpt.config import ModelConfig
+from motegpt.parameters import Tensor
 
 Ids = NDArray[np.uint8 | np.uint16 | np.uint32 | np.int32]
 Reals = NDArray[np.floating[Any]]
@@ -13,20 +17,15 @@ Steps = tuple[Ids, Longs, Longs, NDArray[np.float64]]  # tokens, starts, lengths
 def levels() -> list[str]: ...
 def compiler() -> str: ...
 
+class Specification:
+    def __init__(self, model: ModelConfig, tensors: Iterable[Tensor]) -> None: ...
+
 class Model:
     level: str
     def __init__(
         self,
+        specification: Specification,
         *,
-        vocab_size: int,
-        block_size: int,
-        n_layer: int,
-        n_embd: int,
-        n_head: int,
-        tied: bool,
-        embedding_norm: bool,
-        activation: str,
-        norm_eps: float,
         dtype: str,
         optimizer: str = "adam",
         level: str | None = None,
@@ -59,18 +58,10 @@ class Model:
 class Decoder:
     def __init__(
         self,
+        specification: Specification,
         parameters: Reals,
         n: int,
         *,
-        vocab_size: int,
-        block_size: int,
-        n_layer: int,
-        n_embd: int,
-        n_head: int,
-        tied: bool,
-        embedding_norm: bool,
-        activation: str,
-        norm_eps: float,
         dtype: str,
         level: str | None = None,
     ) -> None: ...

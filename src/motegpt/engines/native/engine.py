@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 import motegpt.engines.native._core as _core
 from motegpt.batches import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
-from motegpt.parameters import check_shape, matrices_of, parameter_count, parameter_table, same_names
+from motegpt.errors import SettingError
+from motegpt.parameters import check_shape, named_views, parameter_count, same_names, tensors
 from motegpt.processors import available_processors
 from motegpt.sampling.filters import not_finite
 
@@ -38,22 +39,13 @@ class NativeEngine(Engine):
     def __init__(self, model: ModelConfig, train: TrainConfig, level: str | None = None) -> None:
         """level: one of _core.levels(), the instructions to use; the fastest that can run here if None."""
         super().__init__(model, train)
-        self._shape: dict[str, Any] = {
-            "vocab_size": model.vocab_size,
-            "block_size": model.block_size,
-            "n_layer": model.n_layer,
-            "n_embd": model.n_embd,
-            "n_head": model.n_head,
-            "tied": model.tied,
-            "embedding_norm": model.embedding_norm,
-            "activation": model.activation,
-            "norm_eps": model.norm_eps,
-            "dtype": train.dtype,
-            "level": level,
-        }
+        self._specification = specification_of(model)
+        self._level = level
         self._core = _core.Model(
-            **self._shape,
+            self._specification,
+            dtype=train.dtype,
             optimizer=train.optimizer,
+            level=level,
             threads=train.threads or available_processors(),
             checkpoint_activations=train.checkpoint_activations,
         )
@@ -125,22 +117,31 @@ class NativeEngine(Engine):
         return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
     def _decoder_in_core(self, n: int) -> _core.Decoder:
-        return _core.Decoder(self._core.store()[0], n, **self._shape)
+        w, dtype = self._core.store()[0], self.settings.dtype
+        return _core.Decoder(self._specification, w, n, dtype=dtype, level=self._level)
 
     def _flat(self, values: Mapping[str, Any]) -> Array:
         """Named values -> one flat array in canonical order."""
         same_names(values, self.model, "load")
         parts = []
-        for parameter in parameter_table(self.model):
+        for tensor in tensors(self.model):
             with np.errstate(over="ignore"):
-                given = np.asarray(values[parameter.name], self.settings.dtype)
-            check_shape(parameter.name, parameter.shape, given.shape, "load")
+                given = np.asarray(values[tensor.name], self.settings.dtype)
+            check_shape(tensor, given.shape, "load")
             parts.append(given.ravel())
         return np.concatenate(parts)
 
     def _named(self, flat: Array) -> Arrays:
-        """A flat array -> its matrices by name, without a copy."""
-        return matrices_of(flat, self.model)
+        """A flat array -> its tensors by name, without a copy."""
+        return named_views(flat, self.model)
+
+
+def specification_of(model: ModelConfig) -> _core.Specification:
+    """The model as the core takes it; SettingError if it has a tensor that the core does not compute with."""
+    try:
+        return _core.Specification(model, tensors(model))
+    except ValueError as error:
+        raise SettingError(str(error)) from None
 
 
 class NativeDecoder(Decoder):

@@ -6,15 +6,16 @@ NumPy appears only where the contract hands out arrays, and is imported there; t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.engines.scalar.graph import Node, leaves
-from motegpt.engines.scalar.model import FUSED, Cache, Matrix, empty_cache, loss_of, position
+from motegpt.engines.scalar.model import FUSED, Cache, Tensors, empty_cache, loss_of, position
 from motegpt.engines.scalar.node_clip import NodeClip
 from motegpt.engines.scalar.optimizers import STEPS, clip_gradient
-from motegpt.parameters import parameter_table, same_names
+from motegpt.parameters import check_shape, named_views, parameter_count, same_names, tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,17 +27,18 @@ if TYPE_CHECKING:
 
 
 class ScalarEngine(Engine):
-    """nodes: every parameter in canonical order; w: the same nodes as matrices."""
+    """nodes: every parameter in canonical order; w: the same nodes as nested lists, by tensor."""
 
     name = "scalar"
     dtypes = ("float64",)
 
     def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
         super().__init__(model, train)
-        size = sum(parameter.size for parameter in parameter_table(model))
+        size = parameter_count(model)
         self.nodes = leaves([0.0] * size)
-        self.w = self._matrices(self.nodes)
+        self.w: Tensors = self._nested(self.nodes)
         self._slots = [[0.0] * size for _ in self.optimizer.slots]
+        self._decayed = [one.decayed for one in tensors(model) for _ in range(one.size)]
         self._ops = FUSED if train.clip_node is None else NodeClip(train.clip_node)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
@@ -47,18 +49,18 @@ class ScalarEngine(Engine):
         else:
             self._slots = list(map(self._flat, slots))
 
-    def values(self) -> dict[str, list[list[float]]]:
-        """The parameters as lists of rows, without NumPy."""
-        return {name: [[node.data for node in row] for row in rows] for name, rows in self.w.items()}
+    def values(self) -> dict[str, Any]:
+        """The parameters as nested lists, matrices as lists of rows, without NumPy."""
+        return self._nested([node.data for node in self.nodes])
 
     def names(self) -> dict[Node, str]:
         """What each parameter node is called, for drawings: wte[3,0]."""
-        return {
-            node: f"{name}[{o},{i}]"
-            for name, rows in self.w.items()
-            for o, row in enumerate(rows)
-            for i, node in enumerate(row)
-        }
+        places = (
+            f"{tensor.name}[{','.join(map(str, place))}]"
+            for tensor in tensors(self.model)
+            for place in product(*map(range, tensor.shape))
+        )
+        return dict(zip(self.nodes, places, strict=True))
 
     def export(self) -> Snapshot:
         parameters = self._arrays([node.data for node in self.nodes])
@@ -86,7 +88,7 @@ class ScalarEngine(Engine):
         loss = self._backpropagate(batch)
         clip_gradient(self.nodes, self.settings)
         scalars = self.optimizer.scalars(self.settings, step)
-        STEPS[self.optimizer.name](self.nodes, *self._slots, scalars)
+        STEPS[self.optimizer.name](self.nodes, *self._slots, scalars, self._decayed)
         return loss
 
     def _backpropagate(self, batch: Batch) -> float:
@@ -102,41 +104,31 @@ class ScalarEngine(Engine):
             for at, token in enumerate(inputs)
         ]
 
-    def _matrices(self, nodes: list[Node]) -> dict[str, Matrix]:
-        """The nodes of a flat list as matrices, row by row."""
-        matrices, rest = {}, iter(nodes)
-        for name, (rows, columns), _ in parameter_table(self.model):
-            matrices[name] = [[next(rest) for _ in range(columns)] for _ in range(rows)]
-        return matrices
+    def _nested(self, flat: Iterable[Any]) -> dict[str, Any]:
+        """A flat list in canonical order as nested lists, by tensor."""
+        rest = iter(flat)
+        return {tensor.name: nested(rest, tensor.shape) for tensor in tensors(self.model)}
 
     def _flat(self, values: Values) -> list[float]:
-        """Named values, each flat or (out, in), as one list."""
+        """Named values, each flat or in its tensor's shape, as one list."""
         same_names(values, self.model, "load")
         flat: list[float] = []
-        for parameter in parameter_table(self.model):
-            numbers = numbers_of(values[parameter.name])
-            if len(numbers) != parameter.size:
-                raise ValueError(
-                    f"load: {parameter.name} expected {parameter.size} numbers, got {len(numbers)}"
-                )
+        for tensor in tensors(self.model):
+            numbers = flattened(values[tensor.name])
+            check_shape(tensor, (len(numbers),), "load")
             flat += numbers
         return flat
 
     def _arrays(self, flat: list[float]) -> Arrays:
         import numpy as np
 
-        arrays, at = {}, 0
-        for name, shape, _ in parameter_table(self.model):
-            size = shape[0] * shape[1]
-            arrays[name] = np.array(flat[at : at + size]).reshape(shape)
-            at += size
-        return arrays
+        return named_views(np.array(flat), self.model)
 
 
 class ScalarDecoder(Decoder):
     """A cache for each sequence; after a token only the numbers are kept, so no graph grows."""
 
-    def __init__(self, w: dict[str, Matrix], model: ModelConfig, n: int) -> None:
+    def __init__(self, w: Tensors, model: ModelConfig, n: int) -> None:
         self._w, self._model, self._n = w, model, n
         self.reset()
 
@@ -162,7 +154,12 @@ class ScalarDecoder(Decoder):
         return [node.data for node in logits]
 
 
-def numbers_of(values: Any) -> list[float]:
-    """The numbers of a flat or two-dimensional array, or of a list of either form."""
-    plain = values.tolist() if hasattr(values, "tolist") else list(values)
-    return [float(x) for row in plain for x in row] if plain and isinstance(plain[0], list) else plain
+def nested(flat: Iterator[Any], shape: tuple[int, ...]) -> Any:
+    """The next numbers or nodes as nested lists of this shape; a single one for the shape ()."""
+    return [nested(flat, shape[1:]) for _ in range(shape[0])] if shape else next(flat)
+
+
+def flattened(values: Any) -> list[float]:
+    """The numbers of an array, or of nested lists, in row-major order."""
+    plain = values.tolist() if hasattr(values, "tolist") else values
+    return [x for row in plain for x in flattened(row)] if isinstance(plain, list) else [float(plain)]

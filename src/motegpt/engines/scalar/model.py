@@ -6,7 +6,7 @@ and returns the logits of the token to follow. Standard library only.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.engines.scalar.graph import Node, dot, dot_of_products, total, total_of_sums
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 Vector = list[Node]
 Matrix = list[Vector]  # (out, in), a list of rows
+Tensors = dict[str, Any]  # by name, nested lists of nodes: matrices for all that this file reads
 Cache = list[tuple[Matrix, Matrix]]  # for each layer the keys and the values of the positions so far
 
 
@@ -87,9 +88,7 @@ def attention(q: Vector, keys: Matrix, values: Matrix, n_head: int, ops: Operati
     return y
 
 
-def position(
-    token: int, at: int, w: dict[str, Matrix], cache: Cache, model: ModelConfig, ops: Operations
-) -> Vector:
+def position(token: int, at: int, w: Tensors, cache: Cache, model: ModelConfig, ops: Operations) -> Vector:
     """Logits (V) after feeding `token` at position `at`."""
     x = [t + p for t, p in zip(w["wte"][token], w["wpe"][at], strict=True)]
     if model.embedding_norm:
@@ -118,7 +117,7 @@ def empty_cache(model: ModelConfig) -> Cache:
     return [([], []) for _ in range(model.n_layer)]
 
 
-def loss_of(batch: Batch, w: dict[str, Matrix], model: ModelConfig, ops: Operations = FUSED) -> Node:
+def loss_of(batch: Batch, w: Tensors, model: ModelConfig, ops: Operations = FUSED) -> Node:
     """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats."""
     losses: Vector = []
     for sequence in zip(batch.inputs, batch.targets, batch.weights, strict=True):

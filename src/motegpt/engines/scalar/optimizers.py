@@ -28,25 +28,29 @@ def clip_gradient(nodes: list[Node], train: TrainConfig) -> None:
                 node.grad *= train.clip_norm / norm
 
 
-def adam_step(nodes: list[Node], m: list[float], v: list[float], scalars: AdamScalars) -> None:
+def adam_step(
+    nodes: list[Node], m: list[float], v: list[float], scalars: AdamScalars, decayed: list[bool]
+) -> None:
     """One update in place; AdamScalars has the equations. Leaves every gradient at zero."""
     beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, v_scale, eps = scalars
     for i, node in enumerate(nodes):
         grad = node.grad
         m[i] = beta1 * m[i] + one_minus_beta1 * grad
         v[i] = beta2 * v[i] + one_minus_beta2 * grad * grad
-        node.data = decay * node.data - step_size * m[i] / (math.sqrt(v_scale * v[i]) + eps)
+        kept = decay * node.data if decayed[i] else node.data
+        node.data = kept - step_size * m[i] / (math.sqrt(v_scale * v[i]) + eps)
         node.grad = 0.0
 
 
-def sgd_step(nodes: list[Node], velocity: list[float], scalars: SGDScalars) -> None:
+def sgd_step(nodes: list[Node], velocity: list[float], scalars: SGDScalars, decayed: list[bool]) -> None:
     """One update in place; SGDScalars has the equations. Leaves every gradient at zero."""
     momentum, decay, lr = scalars
     for i, node in enumerate(nodes):
         velocity[i] = momentum * velocity[i] + node.grad
-        node.data = decay * node.data - lr * velocity[i]
+        kept = decay * node.data if decayed[i] else node.data
+        node.data = kept - lr * velocity[i]
         node.grad = 0.0
 
 
-# step(nodes, *slots, scalars)
+# step(nodes, *slots, scalars, decayed); decayed: for each node whether weight decay acts on it
 STEPS: dict[str, Callable[..., None]] = {"adam": adam_step, "sgd": sgd_step}

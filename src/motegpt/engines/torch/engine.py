@@ -30,7 +30,7 @@ from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Fused, Operations
 from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
 from motegpt.errors import RankLost
-from motegpt.parameters import check_shape, parameter_table, same_names
+from motegpt.parameters import check_shape, same_names, tensors
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -61,7 +61,8 @@ class TorchEngine(Engine):
         with told_when_full(self.device, train):
             self._network = self._make_network()
             self._replica = self._replicated()
-            self._update = TORCH_OPTIMIZERS[train.optimizer](self._local_parameters(), train)
+            parts = self._local_parameters()
+            self._update = TORCH_OPTIMIZERS[train.optimizer](parts, train, self._decayed())
         self._loss: nn.Module = torch.compile(self._replica) if train.compile else self._replica  # type: ignore[assignment]
         scaled = {None: False, "bfloat16": False, "float16": True}[train.autocast]
         self._scale = LossScale(self.device) if scaled else None
@@ -86,8 +87,8 @@ class TorchEngine(Engine):
             self._check(values)
         if slots is None:
             torch._foreach_zero_([tensor for slot in self._update.slots for tensor in slot])
-        for values, tensors in zip(given, [self._local_parameters(), *self._update.slots], strict=False):
-            self._fill(tensors, values)
+        for values, parts in zip(given, [self._local_parameters(), *self._update.slots], strict=False):
+            self._fill(parts, values)
         self._whole = None
 
     def export(self) -> Snapshot:
@@ -244,8 +245,15 @@ class TorchEngine(Engine):
     def _local_parameters(self) -> list[Tensor]:
         return [distributed.local(w.detach()) for w in self._network.parameters()]
 
+    def _decayed(self) -> list[bool]:
+        """Whether weight decay acts, in the order of the parameters."""
+        decayed = {tensor.name: tensor.decayed for tensor in tensors(self.model)}
+        return [decayed[name] for name, _ in self._network.named_parameters()]
+
     def _local_gradients(self) -> list[Tensor]:
-        return [distributed.local(w.grad) for w in self._network.parameters() if w.grad is not None]
+        """In the order of the parameters; zero for one that the loss does not depend on."""
+        gradients = (torch.zeros_like(w) if w.grad is None else w.grad for w in self._network.parameters())
+        return [distributed.local(gradient) for gradient in gradients]
 
     def _named(self, parts: list[Tensor]) -> Arrays:
         """What this rank holds of some tensors like the parameters -> the whole of each, by name."""
@@ -256,8 +264,8 @@ class TorchEngine(Engine):
 
     def _check(self, values: Mapping[str, Any]) -> None:
         same_names(values, self.model, "load")
-        for name, shape, _ in parameter_table(self.model):
-            check_shape(name, shape, np.shape(values[name]), "load")
+        for tensor in tensors(self.model):
+            check_shape(tensor, np.shape(values[tensor.name]), "load")
 
     def _fill(self, tensors: list[Tensor], values: Mapping[str, Any]) -> None:
         """Copy named values into what this rank holds of them."""

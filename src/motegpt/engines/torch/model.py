@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -9,25 +11,33 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from motegpt import parameters
+
 if TYPE_CHECKING:
     from motegpt.config import ModelConfig
     from motegpt.engines.torch.ops import Operations
 
 
-def matrix(rows: int, columns: int) -> nn.Parameter:
-    """A parameter (rows, columns), its numbers still to be loaded."""
-    return nn.Parameter(torch.empty(rows, columns))
+def add_parameters(module: nn.Module, specified: Iterable[parameters.Tensor]) -> None:
+    """Register a parameter for each tensor of the specification, its values to be loaded."""
+    for tensor in specified:
+        module.register_parameter(tensor.attribute, nn.Parameter(torch.empty(tensor.shape)))
 
 
 class Layer(nn.Module):
     """x + attention(norm x), then x + mlp(norm x)."""
 
-    def __init__(self, model: ModelConfig, ops: Operations) -> None:
+    attn_wq: nn.Parameter
+    attn_wk: nn.Parameter
+    attn_wv: nn.Parameter
+    attn_wo: nn.Parameter
+    mlp_fc1: nn.Parameter
+    mlp_fc2: nn.Parameter
+
+    def __init__(self, model: ModelConfig, ops: Operations, specified: Iterable[parameters.Tensor]) -> None:
+        """specified: the tensors that the specification has for this layer."""
         super().__init__()
-        c, hidden = model.n_embd, model.n_hidden
-        self.attn_wq, self.attn_wk = matrix(c, c), matrix(c, c)
-        self.attn_wv, self.attn_wo = matrix(c, c), matrix(c, c)
-        self.mlp_fc1, self.mlp_fc2 = matrix(hidden, c), matrix(c, hidden)
+        add_parameters(self, specified)
         self._model, self._ops = model, ops
 
     def forward(self, x: Tensor) -> Tensor:
@@ -59,15 +69,19 @@ class Transformer(nn.Module):
     it, and its weight in the loss is zero.
     """
 
+    wte: nn.Parameter
+    wpe: nn.Parameter
+    lm_head: nn.Parameter  # unless tied
+
     def __init__(self, model: ModelConfig, ops: Operations, recompute: bool = False) -> None:
         """recompute: keep only the inputs of layers for the way back, and compute the rest again."""
         super().__init__()
-        self.wte = matrix(model.vocab_size, model.n_embd)
-        self.wpe = matrix(model.block_size, model.n_embd)
-        if not model.tied:
-            self.lm_head = matrix(model.vocab_size, model.n_embd)
-        for i in range(model.n_layer):
-            self.add_module(f"layer{i}", Layer(model, ops))
+        specified: defaultdict[str, list[parameters.Tensor]] = defaultdict(list)
+        for tensor in parameters.tensors(model):
+            specified[tensor.module].append(tensor)
+        add_parameters(self, specified.pop(""))
+        for name, layer in specified.items():
+            self.add_module(name, Layer(model, ops, layer))
         self._model, self._ops, self._recompute = model, ops, recompute
 
     def forward(self, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

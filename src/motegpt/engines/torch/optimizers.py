@@ -45,26 +45,34 @@ def norm_of(gradients: list[Tensor], sharded: bool) -> Tensor:
 class TorchOptimizer(ABC):
     """One optimizer over a list of parameters. slots: in the optimizer's order, each like the parameters."""
 
-    def __init__(self, parameters: list[Tensor], train: TrainConfig) -> None:
-        self._train, self._optimizer = train, OPTIMIZERS[train.optimizer]
+    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool]) -> None:
+        """decayed: for each parameter whether weight decay acts on it."""
+        self._train, self._optimizer, self._decayed = train, OPTIMIZERS[train.optimizer], decayed
         self.slots = [[torch.zeros_like(w) for w in parameters] for _ in self._optimizer.slots]
 
     def step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None = None) -> None:
         """The update of step `step` (from 0), in place; skip: a tensor, 1 where there is to be none."""
         if skip is None or not skip.item():
-            self._update(w, dw, *self.slots, self._optimizer.scalars(self._train, step))
+            scalars = self._optimizer.scalars(self._train, step)
+            if scalars.decay != 1.0 and any(self._decayed):
+                torch._foreach_mul_(self._those(True, w), scalars.decay)
+            self._update(w, dw, *self.slots, scalars)
 
     @staticmethod
     @abstractmethod
     def _update(w: list[Tensor], dw: list[Tensor], *slots_and_scalars: Any) -> None:
-        """The update by the equations of the optimizer's scalars."""
+        """The update by the equations of the optimizer's scalars, the decay of w aside."""
+
+    def _those(self, decayed: bool, tensors: list[Tensor]) -> list[Tensor]:
+        """The tensors of the parameters on which weight decay acts, or of the others."""
+        return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one == decayed]
 
 
 class TorchAdam(TorchOptimizer):
     """In one kernel where PyTorch has one."""
 
-    def __init__(self, parameters: list[Tensor], train: TrainConfig) -> None:
-        super().__init__(parameters, train)
+    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool]) -> None:
+        super().__init__(parameters, train, decayed)
         device = parameters[0].device
         self._fused = train.adam == "corrected" and device.type in FUSED_ON
         self._counts = [torch.zeros((), device=device) for _ in parameters] if self._fused else []
@@ -77,29 +85,30 @@ class TorchAdam(TorchOptimizer):
             super().step(w, dw, step, skip)
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
-        """Adam with bias correction and decoupled weight decay, all tensors in one kernel."""
+        """Adam with bias correction and decoupled weight decay, tensors of equal decay in one kernel."""
         if step != self._next or skip is not None:  # it counts up by itself, but not over a skipped step
             torch._foreach_zero_(self._counts)
             torch._foreach_add_(self._counts, float(step))
         self._next = step + 1
         train, (m, v) = self._train, self.slots
-        adamw(
-            w,
-            dw,
-            m,
-            v,
-            [],
-            self._counts,
-            fused=True,
-            found_inf=skip,
-            amsgrad=False,
-            maximize=False,
-            beta1=train.beta1,
-            beta2=train.beta2,
-            lr=learning_rate(train, step),
-            weight_decay=train.weight_decay,
-            eps=train.eps,
-        )
+        for decayed in set(self._decayed):
+            adamw(
+                self._those(decayed, w),
+                self._those(decayed, dw),
+                self._those(decayed, m),
+                self._those(decayed, v),
+                [],
+                self._those(decayed, self._counts),
+                fused=True,
+                found_inf=skip,
+                amsgrad=False,
+                maximize=False,
+                beta1=train.beta1,
+                beta2=train.beta2,
+                lr=learning_rate(train, step),
+                weight_decay=train.weight_decay if decayed else 0.0,
+                eps=train.eps,
+            )
 
     @staticmethod
     def _update(w: list[Tensor], dw: list[Tensor], m: list[Tensor], v: list[Tensor], s: AdamScalars) -> None:
@@ -111,7 +120,6 @@ class TorchAdam(TorchOptimizer):
         roots = torch._foreach_mul(v, s.v_scale)
         torch._foreach_sqrt_(roots)
         torch._foreach_add_(roots, s.eps)
-        torch._foreach_mul_(w, s.decay)
         torch._foreach_addcdiv_(w, m, roots, -s.step_size)
 
 
@@ -123,7 +131,6 @@ class TorchSGD(TorchOptimizer):
         """SGDScalars has the equations."""
         torch._foreach_mul_(velocity, s.momentum)
         torch._foreach_add_(velocity, dw)
-        torch._foreach_mul_(w, s.decay)
         torch._foreach_add_(w, velocity, alpha=-s.lr)
 
 

@@ -16,7 +16,7 @@ from motegpt.engines.scalar.engine import ScalarEngine
 from motegpt.engines.scalar.graph import Node, count_kinds
 from motegpt.engines.scalar.model import FUSED, PLAIN, loss_of
 from motegpt.errors import DataError
-from motegpt.parameters import initialise
+from motegpt.parameters import initialize
 from motegpt.presets import DEFAULT_PRESET, settings_of
 from motegpt.rng import make_rng
 from motegpt.tokenizer import CharacterTokenizer
@@ -87,7 +87,7 @@ def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tupl
     settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
     model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)
     engine = ScalarEngine(model, train)
-    engine.load(initialise(model, make_rng(train.rng, train.seed)))
+    engine.load(initialize(model, make_rng(train.rng, train.seed)))
     batch = Batch.of(tokenizer.encode_documents([text]), train.loss_mean)
     loss = loss_of(batch, engine.w, model, PLAIN if plain else FUSED)
     loss.backward()

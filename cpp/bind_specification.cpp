@@ -1,0 +1,70 @@
+// The Python class Specification: a model's settings and its table of tensors, read once.
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include "checks.hpp"
+
+namespace motegpt::bindings {
+
+using namespace nb::literals;
+
+namespace {
+
+/// An attribute of a Python object, as a T; raises where it is none.
+template <class T>
+T attribute(nb::handle object, const char* name) {
+  T value;
+  if (!nb::try_cast<T>(object.attr(name), value)) {
+    throw nb::type_error(
+        (std::string("Specification: expected another type of ") + name + ", got " +
+         nb::cast<std::string>(nb::repr(object.attr(name))))
+            .c_str());
+  }
+  return value;
+}
+
+/// The activation of that name; raises if there is none.
+Activation activation_of(const std::string& name) {
+  if (name == "relu") return Activation::relu;
+  if (name == "squared_relu") return Activation::squared_relu;
+  throw nb::value_error(("Specification: expected activation relu or squared_relu, got " + name).c_str());
+}
+
+Shape shape_of(nb::handle model) {
+  Shape shape{};
+  shape.vocab_size = attribute<int>(model, "vocab_size");
+  shape.block_size = attribute<int>(model, "block_size");
+  shape.n_layer = attribute<int>(model, "n_layer");
+  shape.n_embd = attribute<int>(model, "n_embd");
+  shape.n_head = attribute<int>(model, "n_head");
+  shape.n_hidden = attribute<int>(model, "n_hidden");
+  shape.embedding_norm = attribute<bool>(model, "embedding_norm");
+  shape.activation = activation_of(attribute<std::string>(model, "activation"));
+  shape.norm_eps = attribute<double>(model, "norm_eps");
+  return shape;
+}
+
+std::vector<Tensor> tensors_of(nb::handle table) {
+  std::vector<Tensor> tensors;
+  for (const nb::handle tensor : table) {
+    tensors.push_back({attribute<std::string>(tensor, "name"),
+                       attribute<std::vector<int64_t>>(tensor, "shape"),
+                       attribute<int>(tensor, "products") > 0, attribute<bool>(tensor, "decayed")});
+  }
+  return tensors;
+}
+
+}  // namespace
+
+void bind_specification(nb::module_& module) {
+  nb::class_<Specification>(module, "Specification",
+                            "A model that the core can compute: its settings and its tensors.")
+      .def(
+          "__init__",
+          [](Specification* made, nb::handle model, nb::handle tensors) {
+            new (made) Specification(shape_of(model), tensors_of(tensors));
+          },
+          "model"_a, "tensors"_a, "A ModelConfig and its tensors; ValueError for what the core cannot compute.");
+}
+
+}  // namespace motegpt::bindings

@@ -1,0 +1,35 @@
+// The model as Python specifies it, and where the core finds its matrices. No part of the kernels: compiled
+// once, for all processor levels.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "core.hpp"
+
+namespace motegpt {
+
+/// A tensor as src/motegpt/parameters.py lists it.
+struct Tensor {
+  std::string name;
+  std::vector<int64_t> shape;
+  bool product;  // a factor of matrix products
+  bool decayed;  // weight decay shrinks it
+};
+
+/// The sizes of a model, and its matrices, looked up by name.
+class Specification {
+ public:
+  /// tensors: all of them, in the order of the canonical flat array; shape.tied and shape.parameters are
+  /// found from them. std::invalid_argument for a model that the core cannot compute.
+  Specification(const Shape& shape, const std::vector<Tensor>& tensors);
+
+  const Shape& shape() const { return shape_; }
+  Places places() const { return {places_.data(), int64_t(places_.size())}; }
+
+ private:
+  Shape shape_;
+  std::vector<Place> places_;
+};
+
+}  // namespace motegpt

@@ -1,0 +1,113 @@
+#include "motegpt/specification.hpp"
+
+#include <map>
+#include <stdexcept>
+
+namespace motegpt {
+namespace {
+
+constexpr int64_t most_parameters = 2147483647;
+
+[[noreturn]] void refuse(const std::string& reason) {
+  throw std::invalid_argument("Specification: " + reason);
+}
+
+void check_sizes(const Shape& shape) {
+  for (const auto& [name, size] : {std::pair{"vocab_size", shape.vocab_size},
+                                   {"block_size", shape.block_size},
+                                   {"n_layer", shape.n_layer},
+                                   {"n_embd", shape.n_embd},
+                                   {"n_head", shape.n_head},
+                                   {"n_hidden", shape.n_hidden}}) {
+    if (size < 1) refuse(std::string("expected ") + name + " of at least 1, got " + std::to_string(size));
+  }
+  if (shape.n_embd % shape.n_head) refuse("expected n_embd to be a multiple of n_head");
+  if (!(shape.norm_eps > 0)) refuse("expected norm_eps above 0");
+}
+
+std::string shape_text(const std::vector<int64_t>& shape) {
+  std::string text;
+  for (const int64_t size : shape) text += (text.empty() ? "" : ", ") + std::to_string(size);
+  return "(" + text + ")";
+}
+
+/// Tensors by name, each with the place of its numbers in the flat array.
+class Table {
+ public:
+  explicit Table(const std::vector<Tensor>& tensors) {
+    for (const Tensor& tensor : tensors) {
+      if (!tensors_.emplace(tensor.name, std::pair{tensor, parameters_}).second)
+        refuse("got two tensors " + tensor.name);
+      int64_t size = 1;
+      for (const int64_t length : tensor.shape) {
+        if (length < 1) refuse("expected sizes of at least 1, got " + tensor.name + shape_text(tensor.shape));
+        if (size > most_parameters / length) size = most_parameters + 1;
+        if (size <= most_parameters) size *= length;
+      }
+      parameters_ += size;
+      if (parameters_ > most_parameters)
+        refuse("expected at most " + std::to_string(most_parameters) + " parameters");
+    }
+  }
+
+  int64_t parameters() const { return parameters_; }
+  bool has(const std::string& name) const { return tensors_.count(name) > 0; }
+
+  /// The matrix of that name, which the core expects to be (out, in).
+  Place take(const std::string& name, int64_t out, int64_t in) {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) refuse("expected a tensor " + name);
+    const auto [tensor, flat] = found->second;
+    if (const std::vector<int64_t> expected{out, in}; tensor.shape != expected)
+      refuse(name + " expected shape " + shape_text(expected) + ", got " + shape_text(tensor.shape));
+    tensors_.erase(found);
+    return {out, in, flat, tensor.product, tensor.decayed};
+  }
+
+  /// Several matrices of one width that follow each other, as one.
+  Place take_stacked(const std::vector<std::string>& names, int64_t out, int64_t in) {
+    Place all = take(names[0], out, in);
+    for (size_t i = 1; i < names.size(); ++i) {
+      const Place next = take(names[i], out, in);
+      if (next.flat != all.flat + all.out * in || next.product != all.product || next.decayed != all.decayed)
+        refuse("expected " + names[i] + " to follow " + names[i - 1] + ", and to be used like it");
+      all.out += out;
+    }
+    return all;
+  }
+
+  /// Raises if a tensor was not taken.
+  void check_all_taken() const {
+    if (!tensors_.empty()) {
+      refuse("the native engine does not compute with " + tensors_.begin()->first +
+             "; try another engine, such as `engine='array'`");
+    }
+  }
+
+ private:
+  std::map<std::string, std::pair<Tensor, int64_t>> tensors_;
+  int64_t parameters_ = 0;
+};
+
+}  // namespace
+
+Specification::Specification(const Shape& shape, const std::vector<Tensor>& tensors) : shape_(shape) {
+  check_sizes(shape);
+  Table table(tensors);
+  const int64_t C = shape.n_embd, hidden = shape.n_hidden;
+  shape_.tied = !table.has("lm_head");
+  shape_.parameters = table.parameters();
+  places_.push_back(table.take("wte", shape.vocab_size, C));
+  places_.push_back(table.take("wpe", shape.block_size, C));
+  if (!shape_.tied) places_.push_back(table.take("lm_head", shape.vocab_size, C));
+  for (int i = 0; i < shape.n_layer; ++i) {
+    const std::string layer = "layer" + std::to_string(i) + ".";
+    places_.push_back(table.take_stacked({layer + "attn_wq", layer + "attn_wk", layer + "attn_wv"}, C, C));
+    places_.push_back(table.take(layer + "attn_wo", C, C));
+    places_.push_back(table.take(layer + "mlp_fc1", hidden, C));
+    places_.push_back(table.take(layer + "mlp_fc2", C, hidden));
+  }
+  table.check_all_taken();
+}
+
+}  // namespace motegpt

@@ -1,0 +1,33 @@
+// The specification of a model, as Python would pass it.
+#pragma once
+
+#include "motegpt/specification.hpp"
+
+namespace motegpt {
+
+inline Specification specify(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
+                             bool embedding_norm, Activation activation) {
+  Shape shape{};
+  shape.vocab_size = vocab_size;
+  shape.block_size = block_size;
+  shape.n_layer = n_layer;
+  shape.n_embd = n_embd;
+  shape.n_head = n_head;
+  shape.n_hidden = 4 * n_embd;
+  shape.embedding_norm = embedding_norm;
+  shape.activation = activation;
+  shape.norm_eps = 1e-5;
+  const int64_t C = n_embd, hidden = shape.n_hidden;
+  std::vector<Tensor> tensors{{"wte", {vocab_size, C}, tied, true}, {"wpe", {block_size, C}, false, true}};
+  if (!tied) tensors.push_back({"lm_head", {vocab_size, C}, true, true});
+  for (int i = 0; i < n_layer; ++i) {
+    const std::string layer = "layer" + std::to_string(i) + ".";
+    for (const char* name : {"attn_wq", "attn_wk", "attn_wv", "attn_wo"})
+      tensors.push_back({layer + name, {C, C}, true, true});
+    tensors.push_back({layer + "mlp_fc1", {hidden, C}, true, true});
+    tensors.push_back({layer + "mlp_fc2", {C, hidden}, true, true});
+  }
+  return Specification(shape, tensors);
+}
+
+}  // namespace motegpt
