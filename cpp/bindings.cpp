@@ -1,5 +1,5 @@
 // The Python module: checks what it is given, releases the interpreter lock, calls the core. No
-// mathematics here. Whatever Python may change while the lock is released is copied first.
+// mathematics here. What decides where the core reads is copied before the lock is released.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -42,7 +42,8 @@ void with_ids(const AnyArray& tokens, const std::string& what, F f) {
 }
 
 /// The sequences of some steps, checked and copied out of flat memory that may hold many more: sequence s is
-/// tokens[starts[s]], and lengths[s] tokens in all.
+/// lengths[s] tokens from tokens[starts[s]] on. Weights are checked and stay where they are: no number there can
+/// lead outside an array.
 class Steps {
  public:
   /// starts and lengths (count, B); weights (Σ lengths - 1), those of each sequence's targets in turn. count:
@@ -54,30 +55,17 @@ class Steps {
     batches_.batch_size = int64_t(starts.shape(1));
     const auto size = copied<int64_t>(lengths, (operation + ": lengths").c_str(),
                                       {batches_.count, batches_.batch_size});
-    with_ids(tokens, operation + ": tokens", [&]<class Id>(const Id* ids) {
-      for (size_t s = 0; s < first.size(); ++s) {
-        if (size[s] < 2 || size[s] > int64_t(shape.block_size) + 1) {
-          throw nb::value_error((operation + ": expected sequences of 2 … block_size + 1 = " +
-                                 std::to_string(shape.block_size + 1) + " tokens, got one of " +
-                                 std::to_string(size[s]))
-                                    .c_str());
-        }
-        const int64_t last_start = int64_t(tokens.size()) - size[s];
-        if (first[s] < 0 || first[s] > last_start) {
-          throw nb::index_error((operation + ": expected sequences within the " +
-                                 std::to_string(tokens.size()) + " tokens, got one of " +
-                                 std::to_string(size[s]) + " from " + std::to_string(first[s]))
-                                    .c_str());
-        }
-        copy(ids + first[s], size[s], shape.vocab_size, operation);
-      }
-    });
     if (batches_.count && !batches_.batch_size)
       throw nb::value_error((operation + ": expected at least one sequence per step").c_str());
-    copy_weights(weights, operation);
+    lay_out(shape, int64_t(tokens.size()), first, size, operation);
+    with_ids(tokens, operation + ": tokens", [&]<class Id>(const Id* ids) {
+      for (size_t s = 0; s < first.size(); ++s)
+        copy(ids + first[s], size[s], shape.vocab_size, tokens_.data() + offsets_[s], operation);
+    });
     batches_.tokens = tokens_.data();
     batches_.offsets = offsets_.data();
-    batches_.weights = weights_.data();
+    batches_.weights = checked<double>(weights, (operation + ": weights").c_str(), {int64_t(positions())});
+    check_finite(batches_.weights, positions(), operation);
   }
 
   const Batches& batches() const { return batches_; }
@@ -85,35 +73,55 @@ class Steps {
   size_t positions() const { return tokens_.size() + 1 - offsets_.size(); }
 
  private:
-  template <class Id>
-  void copy(const Id* ids, int64_t length, int vocab_size, const std::string& operation) {
-    for (int64_t t = 0; t < length; ++t) {
-      if (uint32_t(ids[t]) >= uint32_t(vocab_size)) {
-        throw nb::value_error((operation + ": expected token ids in 0 … vocab_size - 1 = " +
-                               std::to_string(vocab_size - 1) + ", got " + std::to_string(ids[t]))
+  /// Checks where the sequences lie and how long they are, and makes room for them.
+  void lay_out(const Shape& shape, int64_t available, const std::vector<int64_t>& first,
+               const std::vector<int64_t>& size, const std::string& operation) {
+    offsets_.resize(first.size() + 1);
+    for (size_t s = 0; s < first.size(); ++s) {
+      if (size[s] < 2 || size[s] > int64_t(shape.block_size) + 1) {
+        throw nb::value_error((operation + ": expected sequences of 2 … block_size + 1 = " +
+                               std::to_string(shape.block_size + 1) + " tokens, got one of " +
+                               std::to_string(size[s]))
                                   .c_str());
       }
-      tokens_.push_back(int32_t(ids[t]));
+      if (first[s] < 0 || first[s] > available - size[s]) {
+        throw nb::index_error((operation + ": expected sequences within the " + std::to_string(available) +
+                               " tokens, got one of " + std::to_string(size[s]) + " from " +
+                               std::to_string(first[s]))
+                                  .c_str());
+      }
+      offsets_[s + 1] = offsets_[s] + size[s];
     }
-    offsets_.push_back(int64_t(tokens_.size()));
+    tokens_.resize(size_t(offsets_.back()));
   }
 
-  /// The weight of each target beside its input. An infinite one would leave no finite gradient.
-  void copy_weights(const AnyArray& weights, const std::string& operation) {
-    const double* next = checked<double>(weights, (operation + ": weights").c_str(), {int64_t(positions())});
-    weights_.resize(tokens_.size());
-    for (size_t s = 0; s + 1 < offsets_.size(); ++s) {
-      for (int64_t i = offsets_[s]; i < offsets_[s + 1] - 1; ++i, ++next) {
-        if (!std::isfinite(*next))
-          throw nb::value_error((operation + ": expected finite weights, got " + std::to_string(*next)).c_str());
-        weights_[size_t(i)] = *next;
+  template <class Id>
+  static void copy(const Id* ids, int64_t length, int vocab_size, int32_t* out,
+                   const std::string& operation) {
+    uint32_t highest = 0;
+    for (int64_t t = 0; t < length; ++t) {
+      highest = std::max(highest, uint32_t(ids[t]));
+      out[t] = int32_t(ids[t]);
+    }
+    if (highest >= uint32_t(vocab_size)) {
+      throw nb::value_error((operation + ": expected token ids in 0 … vocab_size - 1 = " +
+                             std::to_string(vocab_size - 1) + ", got " + std::to_string(int64_t(Id(highest))))
+                                .c_str());
+    }
+  }
+
+  /// An infinite weight would leave no finite gradient.
+  static void check_finite(const double* weights, size_t count, const std::string& operation) {
+    for (size_t i = 0; i < count; ++i) {
+      if (!std::isfinite(weights[i])) {
+        throw nb::value_error(
+            (operation + ": expected finite weights, got " + std::to_string(weights[i])).c_str());
       }
     }
   }
 
   std::vector<int32_t> tokens_;
-  std::vector<int64_t> offsets_{0};
-  std::vector<double> weights_;
+  std::vector<int64_t> offsets_;
   Batches batches_{};
 };
 

@@ -214,8 +214,11 @@ def test_the_native_engine_says_which_filter_its_core_lacks(monkeypatch):
         filters, "FILTERS", (*filters.FILTERS, filters.Filter("top_a", off=None, apply=top_a))
     )
     engine = small_engine("native", small_settings())
-    assert engine.why_not(Request((5,), 1, 5, Filters(1.0, top_k=2, min_p=0.1))) is None
-    assert engine.why_not(Request((5,), 1, 5, Filters(1.0, top_a=0.3))) == "the native core has no top_a"
+    assert engine.why_not(request=Request((5,), 1, 5, Filters(1.0, top_k=2, min_p=0.1))) is None
+    assert (
+        engine.why_not(request=Request((5,), 1, 5, Filters(1.0, top_a=0.3)))
+        == "generate: the native core has no top_a; it draws by token"
+    )
 
 
 def test_greedy_takes_the_likeliest_of_what_the_masks_leave():
@@ -292,7 +295,7 @@ def test_what_is_drawn_has_the_exact_probabilities(name, given):
         logits = decoder.feed([token])[0]
     expected = distribution(logits, chosen, seen={0, 2}, masked=masked)
     request = Request(prompt, 1, 5, chosen, n_prefix_tokens=2, masked=masked)
-    n = 20_000 if name == "native" and engine.why_not(request) is None else 300
+    n = 20_000 if name == "native" and engine.why_not(request=request) is None else 300
     drawn = generate_ids(engine, request, [Stream.of(3, i) for i in range(n)])
     counts = [0] * 6
     for ids in drawn:

@@ -43,14 +43,17 @@ struct Places {
 
 /// The ragged token sequences of some steps, laid end to end, and what each -log p counts in the loss of its
 /// step. Sequence s is tokens[offsets[s] … offsets[s + 1]): all but its last token are inputs, all but its
-/// first are targets. Step i learns from sequences i · batch_size … (i + 1) · batch_size - 1. The target of
-/// tokens[i], which is tokens[i + 1], counts weights[i]; that of a sequence's last token is not read.
+/// first are targets. Step i learns from sequences i · batch_size … (i + 1) · batch_size - 1. The weights are
+/// those of the targets alone, one sequence after the other.
 struct Batches {
   const int32_t* tokens;
   const int64_t* offsets;  // (count · batch_size + 1)
   int64_t count;           // steps
   int64_t batch_size;      // sequences a step
-  const double* weights;   // as many as tokens
+  const double* weights;   // (targets of all sequences)
+
+  /// Where the weights of sequence s begin: each sequence before it has a token more than targets.
+  const double* weights_of(int64_t s) const { return weights + (offsets[s] - offsets[0] - s); }
 };
 
 /// How a gradient changes the parameters; a core has the slots of one of these.

@@ -174,8 +174,8 @@ class Trainer final : public Core<Real> {
       const Index length = length_of(batches, step, b);
       if (takes(before, length)) {
         if (group.N > 0 && group.N + length > rows) break;
-        const int64_t at = batches.offsets[step * batches.batch_size + b];
-        group.add(batches.tokens + at, batches.weights + at, length);
+        const Index s = step * batches.batch_size + b;
+        group.add(batches.tokens + batches.offsets[s], batches.weights_of(s), length);
       }
       before += length;
     }

@@ -36,7 +36,7 @@ struct Data {
       const std::vector<int32_t>& document = documents[s * 3 % 8];
       tokens.insert(tokens.end(), document.begin(), document.end());
       offsets.push_back(int64_t(tokens.size()));
-      for (size_t t = 0; t < document.size(); ++t)  // every third target is masked
+      for (size_t t = 1; t < document.size(); ++t)  // every third target is masked
         weights.push_back(t % 3 ? 1.0 / double(batch_size * int64_t(document.size())) : 0.0);
     }
     const double eps = 0.01;  // large, lest the sign of a gradient that is nothing but rounding decide a step
@@ -56,6 +56,7 @@ struct Data {
     Batches part = batches;
     part.count = count;
     part.offsets += start * batches.batch_size;
+    part.weights = batches.weights_of(start * batches.batch_size);
     return part;
   }
 };
