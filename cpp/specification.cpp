@@ -53,15 +53,17 @@ class Table {
   int64_t parameters() const { return parameters_; }
   bool has(const std::string& name) const { return tensors_.count(name) > 0; }
 
-  /// The matrix of that name, which the core expects to be (out, in).
-  Place take(const std::string& name, int64_t out, int64_t in) {
+  /// The matrix of that name, which the core expects to be (out, in); multiplied: it multiplies by it.
+  Place take(const std::string& name, int64_t out, int64_t in, bool multiplied = true) {
     const auto found = tensors_.find(name);
     if (found == tensors_.end()) refuse("expected a tensor " + name);
-    const auto [tensor, flat] = found->second;
+    const auto& [tensor, flat] = found->second;
     if (const std::vector<int64_t> expected{out, in}; tensor.shape != expected)
       refuse(name + " expected shape " + shape_text(expected) + ", got " + shape_text(tensor.shape));
+    if (multiplied && !tensor.product) refuse("expected " + name + " to be a factor of a product");
+    const Place place{out, in, flat, tensor.product, tensor.decayed};
     tensors_.erase(found);
-    return {out, in, flat, tensor.product, tensor.decayed};
+    return place;
   }
 
   /// Several matrices of one width that follow each other, as one.
@@ -97,8 +99,8 @@ Specification::Specification(const Shape& shape, const std::vector<Tensor>& tens
   const int64_t C = shape.n_embd, hidden = shape.n_hidden;
   shape_.tied = !table.has("lm_head");
   shape_.parameters = table.parameters();
-  places_.push_back(table.take("wte", shape.vocab_size, C));
-  places_.push_back(table.take("wpe", shape.block_size, C));
+  places_.push_back(table.take("wte", shape.vocab_size, C, shape_.tied));
+  places_.push_back(table.take("wpe", shape.block_size, C, false));
   if (!shape_.tied) places_.push_back(table.take("lm_head", shape.vocab_size, C));
   for (int i = 0; i < shape.n_layer; ++i) {
     const std::string layer = "layer" + std::to_string(i) + ".";

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from motegpt import sampling
 from motegpt.config import SampleConfig
 from motegpt.engines import why_unavailable
-from motegpt.errors import MotegptError, SettingError
+from motegpt.errors import MotegptError, SettingError, UsageError
 from motegpt.rng import GENERATORS, Stream, make_rng
 from motegpt.sampling import (
     Filters,
@@ -215,10 +215,10 @@ def test_the_native_engine_says_which_filter_its_core_lacks(monkeypatch):
     )
     engine = small_engine("native", small_settings())
     assert engine.why_not(request=Request((5,), 1, 5, Filters(1.0, top_k=2, min_p=0.1))) is None
-    assert (
-        engine.why_not(request=Request((5,), 1, 5, Filters(1.0, top_a=0.3)))
-        == "generate: the native core has no top_a; it draws by token"
-    )
+    request, reason = Request((5,), 1, 5, Filters(1.0, top_a=0.3)), "generate: the native core has no top_a"
+    assert engine.why_not(request=request) == f"{reason}; it draws by token"
+    with pytest.raises(UsageError, match=reason):
+        engine.generate(request, [Stream.of(1, 0)])
 
 
 def test_greedy_takes_the_likeliest_of_what_the_masks_leave():

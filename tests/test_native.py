@@ -302,6 +302,8 @@ def test_no_such_core(core, change, said):
         (lambda listed: [replace(listed[0], shape=(-5, -8)), *listed[1:]], "sizes of at least 1"),
         (lambda listed: [*listed, replace(listed[0], name="gain")], "does not compute with gain; .*array"),
         (lambda listed: [*listed, listed[0]], "two tensors wte"),
+        (lambda listed: [*listed[:-1], replace(listed[-1], products=0)], "mlp_fc2 to be a factor"),
+        (lambda listed: [*listed[:2], replace(listed[2], products=0), *listed[3:]], "lm_head to be a factor"),
         (lambda listed: [*listed[:3], listed[4], listed[3], *listed[5:]], "attn_wk to follow layer0.attn_wq"),
     ],
 )  # fmt: skip

@@ -13,6 +13,7 @@ from motegpt import GPT
 from motegpt.batches import DocumentPlan
 from motegpt.begin import begin
 from motegpt.checkpoint import RunFolder
+from motegpt.config import DataConfig, TrainConfig
 from motegpt.cost import Execution, memory
 from motegpt.engines.array import optimizers as array_optimizers
 from motegpt.engines.base import Snapshot
@@ -20,7 +21,9 @@ from motegpt.errors import SettingError, UsageError
 from motegpt.optim import OPTIMIZERS
 from motegpt.optim.base import Optimizer
 from motegpt.schedule import learning_rate
+from motegpt.settings import kinds
 from motegpt.state import FORMAT
+from motegpt.tokenizer import FRAMINGS, TOKENIZERS
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
 FORMAT_2 = Path(__file__).parent / "format2"  # a run on WORDS, stopped after 4 of 6 steps by motegpt 0.9
@@ -224,3 +227,9 @@ def test_a_run_of_format_2_goes_on_as_if_never_stopped(tmp_path):
     ):
         np.testing.assert_allclose(one, other, rtol=1e-12)
     assert GPT.load(tmp_path / "run").config.format == FORMAT
+
+
+def test_the_settings_offer_what_is_registered():
+    assert kinds(TrainConfig)["optimizer"].choices == tuple(OPTIMIZERS)
+    assert kinds(DataConfig)["tokenizer"].choices == tuple(TOKENIZERS)
+    assert kinds(DataConfig)["framing"].choices == tuple(FRAMINGS)

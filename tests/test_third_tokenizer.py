@@ -17,7 +17,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from motegpt.config import DataConfig, SampleConfig
+from motegpt.config import DataConfig, SampleConfig, section_values
 from motegpt.data_check import check_data
 from motegpt.documents import flat
 from motegpt.errors import DataError, PrefixError, SettingError
@@ -26,6 +26,7 @@ from motegpt.inspection import ids_of
 from motegpt.presets import settings_of
 from motegpt.rng import Stream
 from motegpt.sampling import draw_texts, generate_by_token, request_of
+from motegpt.sampling.request import _masked, text_of
 from motegpt.sampling.texts import texts_of
 from motegpt.settings import kinds
 from motegpt.tokenizer import TOKENIZERS, ByteTokenizer, Tokenizer
@@ -211,3 +212,12 @@ def test_a_beam_search_stops_in_the_text_too():
 def test_lengths_in_characters_need_tokens_that_are_characters(given):
     with pytest.raises(SettingError, match=r"not single characters here; try `m(in|ax)_new_tokens`"):
         request_of(SampleConfig(n=1, temperature=1.0, **given), TOKENS, 6)
+
+
+def test_forbidden_characters_are_found_beside_a_part_of_another():
+    """A token that ends within a character has no text; its bytes tell."""
+    symbols = [b"a", b"a\xc3", b"b\xc3", b"\xab", b"b"]
+    pieces = SimpleNamespace(text_ids=range(5), token_bytes=symbols.__getitem__, bos=5, stop=5, unit="token")
+    texts = [text_of(symbol) for symbol in symbols]
+    settings = SampleConfig.of({**section_values(settings_of("microgpt"), "sample"), "forbid": "a"})
+    assert _masked(settings, pieces, texts) == ({0, 1}, {2, 3, 4})

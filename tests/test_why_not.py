@@ -81,7 +81,7 @@ def test_who_draws_token_by_token_says_so(name):
     if name == "native":
         assert reason is None
         return
-    assert reason == f"generate: the {name} engine draws token by token; try `engine='native'`"
+    assert reason == f"generate: the {name} engine draws token by token"
     with pytest.raises(UsageError, match="token by token"):
         engine.generate(REQUEST, [])
 

@@ -128,6 +128,8 @@ MOTEGPT_INLINE void for_strips(const Layout<Real>& layout, Index first, Index la
 /// One step of the optimizer with this rule: w <- decay · w - rule(g, slots).
 template <class Real, class Rule>
 class Update {
+  static_assert(Rule::slots <= max_slots);
+
  public:
   Update(const Parameters<Real>& parameters, const Gradients<Real>& gradients, const GradientClip<Real>& clip,
          const typename Rule::Scalars& scalars)

@@ -43,7 +43,7 @@ CutRule = Literal["targets", "tokens"]
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig(Settings):
-    """The shape of the network and how it is initialised."""
+    """The shape of the network and how it is initialized."""
 
     vocab_size: int = setting("Number of token ids; found from the data.", at_least=2, at_most=LARGEST_SIZE)
     n_layer: int = setting("Number of transformer layers.", at_least=1, at_most=LARGEST_DEPTH)
@@ -185,7 +185,7 @@ class DataConfig(ReadConfig):
 class Length(Settings):
     """How long a training is."""
 
-    steps: int = setting("Number of optimiser steps.", at_least=1)
+    steps: int = setting("Number of optimizer steps.", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,6 +90,6 @@ def problem_of(
 
 
 def operations(problem: Problem) -> float:
-    """Floating-point operations a step, forward and backward, without the optimiser."""
+    """Floating-point operations a step, forward and backward, without the optimizer."""
     positions = problem.tokens / problem.plan.batch_size
     return operations_per_token(problem.model, positions) * problem.tokens

@@ -121,7 +121,7 @@ class Engine(ABC):
                 f"try `dtype={cls.dtypes[0]!r}`"
             )
         if request is not None:
-            return f"generate: the {cls.name} engine draws token by token; try `engine='native'`"
+            return f"generate: the {cls.name} engine draws token by token"
         if processes > 1:
             return (
                 f"engine: torchrun started {processes} processes, but the {cls.name} engine trains in one; "

@@ -1,4 +1,8 @@
-"""Name -> optimizer. A new one is a module here and a step function in each engine. Standard library only."""
+"""Name -> optimizer. Standard library only.
+
+A new one is a module here, a choice of the setting `optimizer`, and a step function in each engine that has
+it; in the core that is a header, and the structure of its scalars in core.hpp.
+"""
 
 from __future__ import annotations
 

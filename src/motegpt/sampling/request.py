@@ -243,10 +243,16 @@ def _masked(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) 
     of which it is none.
     """
     allow, forbid = set(settings.allow), set(settings.forbid)
+
+    def is_forbidden(token: int, text: str) -> bool:
+        """By its characters; by its bytes where some are a part of a character, as `forbid` is ASCII then."""
+        spelled = tokenizer.token_bytes(token)
+        return not (forbid.isdisjoint(text) if text else set(settings.forbid.encode()).isdisjoint(spelled))
+
     masked = {
         token
         for token, text in zip(tokenizer.text_ids, texts, strict=True)
-        if (allow and not (text and allow.issuperset(text))) or not forbid.isdisjoint(text)
+        if (allow and not (text and allow.issuperset(text))) or is_forbidden(token, text)
     }
     drawable = set(tokenizer.text_ids) - masked
     if not drawable:

@@ -36,7 +36,7 @@ class StopText:
         return {i for i in self.completing(drawn) if self._kept([*drawn, i]) < min_new_tokens}
 
     def never_completes(self, token: int) -> bool:
-        """Whether an id completes `stop` after no text at all."""
+        """Whether there is no text after which this id would complete `stop`."""
         spelled = self.tokens[token]
         ends = (self.stop[-size:] for size in range(1, len(self.stop) + 1))
         return self.stop not in spelled and not any(map(spelled.startswith, ends))

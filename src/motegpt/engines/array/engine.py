@@ -36,7 +36,8 @@ class ArrayEngine(Engine):
         )
         self._w = self._views(self._flat)
         self._dw = self._views(self._gradient)
-        self._decayed = np.concatenate([np.full(one.size, one.decayed) for one in tensors(model)])
+        decayed = np.concatenate([np.full(one.size, one.decayed) for one in tensors(model)])
+        self._decayed = True if decayed.all() else decayed
         self._back: Backward = ops if train.clip_node is None else NodeClip(train.clip_node)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:

@@ -27,7 +27,7 @@ class Model:
         specification: Specification,
         *,
         dtype: str,
-        optimizer: str = "adam",
+        optimizer: str,
         level: str | None = None,
         threads: int = 0,
         checkpoint_activations: bool = False,

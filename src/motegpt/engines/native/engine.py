@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 import motegpt.engines.native._core as _core
 from motegpt.batches import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
-from motegpt.errors import SettingError
+from motegpt.errors import SettingError, UsageError
 from motegpt.parameters import check_shape, named_views, parameter_count, same_names, tensors
 from motegpt.processors import available_processors
 from motegpt.sampling.filters import not_finite
@@ -92,6 +92,8 @@ class NativeEngine(Engine):
 
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """As the contract has it: BUNDLE texts side by side, all of it in the core."""
+        if reason := self.why_not(request=request):
+            raise UsageError(reason)
         states = np.array([rng.number for rng in rngs], np.uint64)
         decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), dict(request.filters.on)
         if "top_k" in filters:

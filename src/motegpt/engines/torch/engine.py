@@ -154,7 +154,7 @@ class TorchEngine(Engine):
                 self._step(parts, step)
                 for step, parts in enumerate(self._batches(plan.chunk(start, count)), start)
             ]
-            return self._summed(torch.stack(losses)).tolist()  # the one place that waits for the device
+            return self._summed(torch.stack(losses)).tolist()  # waits for the device
 
     def _batches(self, chunk: Chunk) -> Iterator[list[Part]]:
         """This rank's parts of each step's batch, on the device; for a GPU they are made ahead."""

@@ -141,7 +141,8 @@ class LossScale:
     """The factor of the loss that lifts half-precision gradients above the smallest number they have.
 
     It halves where a gradient overflowed, whose update is skipped, and doubles after GROW_AFTER steps
-    without (Micikevicius et al., 2018, section 3.2). All of it stays on the device: nothing waits.
+    without (Micikevicius et al., 2018, section 3.2). All of it stays on the device; a step function
+    that is no fused kernel waits for it, to know whether to act.
     """
 
     def __init__(self, device: torch.device) -> None:
