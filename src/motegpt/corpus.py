@@ -23,6 +23,7 @@ from motegpt.errors import DataError
 from motegpt.fetch import DOWNLOADS
 from motegpt.files import nearest_name
 from motegpt.formats import Reader, Texts, reader_of
+from motegpt.formats.base import with_newlines
 from motegpt.formats.tables import TableReader
 from motegpt.repeats import without_repeats
 from motegpt.settings import shortened
@@ -113,7 +114,7 @@ def corpus_in(
 def corpus_of(texts: Iterable[str], reading: ReadConfig | None = None) -> Corpus:
     """Texts in memory; as a stream they are one text, joined by newlines."""
     reading = reading or ReadConfig()
-    found = strings("documents", texts, "strings, or the name of a file")
+    found = list(map(with_newlines, strings("documents", texts, "strings, or the name of a file")))
     if reading.format == "stream":
         documents = Documents.of_stream(normalized(["\n".join(found)], reading))
     else:

@@ -14,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import BinaryIO, Protocol
 
-from motegpt.documents import with_newlines
 from motegpt.encodings import advice, marked_encoding
 from motegpt.errors import DataError
+from motegpt.formats.base import with_newlines
 
 PIECE = 2**20  # bytes read at a time
 LARGEST_FILE = 2**32  # bytes, 4 GiB

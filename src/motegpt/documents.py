@@ -16,7 +16,7 @@ from typing import Literal, overload
 
 from motegpt.config import ReadConfig, SampleConfig
 from motegpt.errors import DataError
-from motegpt.formats.base import whole
+from motegpt.formats.base import whole, with_newlines
 from motegpt.settings import has_surrogate, shortened
 
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
@@ -143,8 +143,7 @@ def documents_of(texts: Iterable[str], reading: ReadConfig) -> list[str]:
 
 
 def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
-    """The texts with newlines for all line ends, and in the Unicode form that was asked for, if one was."""
-    texts = map(with_newlines, texts)
+    """The texts in the Unicode form that was asked for, if one was."""
     if reading.normalise is None:
         return texts
     form = FORMS[reading.normalise]
@@ -158,7 +157,7 @@ def sample_as_learned(sample: SampleConfig, reading: ReadConfig) -> SampleConfig
 
 def as_fragment(text: str, reading: ReadConfig) -> str:
     """A part of a text, such as a prefix, by the rules of the training texts; it is not stripped."""
-    (fragment,) = normalized([text], reading)
+    (fragment,) = normalized([with_newlines(text)], reading)
     return fragment
 
 
@@ -166,11 +165,6 @@ def as_document(text: str, reading: ReadConfig) -> str:
     """A whole text by the rules of the training texts; a stream's is not stripped."""
     fragment = as_fragment(text, reading)
     return fragment if reading.format == "stream" else fragment.strip()
-
-
-def with_newlines(text: str) -> str:
-    """The line ends of every system as newlines."""
-    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _encoded(texts: Sequence[str]) -> bytes:

@@ -110,6 +110,11 @@ def whole(pieces: Iterable[str], separator: str) -> Iterator[str]:
         yield "".join(held)
 
 
+def with_newlines(text: str) -> str:
+    """The line ends of every system as newlines. The text of a decoded file has no others already."""
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
+
+
 def _after_last(separator: str, text: str) -> str | None:
     """What follows the last separator, found from the left as str.split does; None if there is none."""
     if separator not in text:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from motegpt.errors import DataError
-from motegpt.formats.base import OPENINGS, Reader, Texts, in_groups, place_of, whole
+from motegpt.formats.base import OPENINGS, Reader, Texts, in_groups, place_of, whole, with_newlines
 from motegpt.settings import has_surrogate, shortened
 
 DECODER, SPACE = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
@@ -55,7 +55,7 @@ class JsonLinesReader(Reader):
         if has_surrogate(value) or "\0" in value:
             what = "a zero character" if "\0" in value else "half of a surrogate pair"
             raise DataError(f"{where}: expected Unicode characters, got {what} in {shortened(value)}")
-        return value
+        return with_newlines(value)
 
 
 class JsonReader(JsonLinesReader):
