@@ -6,6 +6,7 @@
 
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "motegpt/core.hpp"
@@ -23,39 +24,11 @@ inline std::string shape_text(const AnyArray& array) {
   return text + ")";
 }
 
+/// NumPy's name of T: uint8, int64, float32.
 template <class T>
-const char* dtype_name();
-template <>
-inline const char* dtype_name<uint8_t>() {
-  return "uint8";
-}
-template <>
-inline const char* dtype_name<uint16_t>() {
-  return "uint16";
-}
-template <>
-inline const char* dtype_name<uint32_t>() {
-  return "uint32";
-}
-template <>
-inline const char* dtype_name<int32_t>() {
-  return "int32";
-}
-template <>
-inline const char* dtype_name<int64_t>() {
-  return "int64";
-}
-template <>
-inline const char* dtype_name<uint64_t>() {
-  return "uint64";
-}
-template <>
-inline const char* dtype_name<float>() {
-  return "float32";
-}
-template <>
-inline const char* dtype_name<double>() {
-  return "float64";
+std::string dtype_name() {
+  const char* kind = std::is_floating_point_v<T> ? "float" : std::is_signed_v<T> ? "int" : "uint";
+  return kind + std::to_string(8 * sizeof(T));
 }
 
 /// The numbers of a C-contiguous array of dtype T and the given shape, -1 standing for any length.

@@ -1,6 +1,7 @@
 // The specification of a model, as Python would pass it.
 #pragma once
 
+#include "check.hpp"
 #include "motegpt/specification.hpp"
 
 namespace motegpt {
@@ -28,6 +29,15 @@ inline Specification specify(int vocab_size, int block_size, int n_layer, int n_
     tensors.push_back({layer + "mlp_fc2", {C, hidden}, true, true});
   }
   return Specification(shape, tensors);
+}
+
+/// Normal numbers for all parameters.
+template <class Real>
+std::vector<Real> random_parameters(const Shape& shape, double std) {
+  check::Random random(5);
+  std::vector<Real> w(size_t(shape.parameters));
+  for (Real& value : w) value = Real(std * random.normal());
+  return w;
 }
 
 }  // namespace motegpt

@@ -76,10 +76,7 @@ std::unique_ptr<Core<Real>> make(const Level& level, const Specification& model,
 
 template <class Real>
 std::vector<Real> initial(const Shape& shape) {
-  check::Random random(5);
-  std::vector<Real> w(size_t(shape.parameters));
-  for (Real& value : w) value = Real(0.2 * random.normal());
-  return w;
+  return random_parameters<Real>(shape, 0.2);
 }
 
 template <class Real>

@@ -22,14 +22,6 @@ std::unique_ptr<Decoder<Real>> make(const Level& level, const Specification& mod
   return std::unique_ptr<Decoder<Real>>(made);
 }
 
-template <class Real>
-std::vector<Real> random_parameters(const Shape& shape) {
-  check::Random random(5);
-  std::vector<Real> w(size_t(shape.parameters));
-  for (Real& value : w) value = Real(0.3 * random.normal());
-  return w;
-}
-
 /// n sequences that have been fed, and what was fed to them: a step is (n) tokens.
 template <class Real>
 struct Fed {
@@ -47,7 +39,7 @@ struct Fed {
 template <class Real>
 void test_reorder(const Level& level, const Specification& model, int n) {
   const Shape& shape = model.shape();
-  const std::vector<Real> w = random_parameters<Real>(shape);
+  const std::vector<Real> w = random_parameters<Real>(shape, 0.3);
   const size_t size = size_t(n) * size_t(shape.vocab_size);
   Fed<Real> one{make(level, model, w, n), {}, std::vector<Real>(size)};
   check::Random random{uint64_t(n)};
@@ -76,7 +68,7 @@ void test_reorder(const Level& level, const Specification& model, int n) {
 template <class Real>
 void test_not_finite(const Level& level, const Specification& model) {
   const Shape& shape = model.shape();
-  std::vector<Real> w = random_parameters<Real>(shape);
+  std::vector<Real> w = random_parameters<Real>(shape, 0.3);
   w[0] = Real(NAN);  // of token 0, which is never drawn
   std::vector<uint8_t> masked(size_t(shape.vocab_size), 0);
   masked[0] = 1;

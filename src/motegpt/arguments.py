@@ -38,7 +38,7 @@ def is_path(value: object) -> bool:
 
 def strings(name: str, values: Any, expected: str = "a list of strings") -> list[str]:
     """Plain strings, from an iterable of them; DataError for one alone or a table, though iterable too."""
-    is_other = isinstance(plain(values), str | Mapping) or hasattr(values, "columns")
+    is_other = isinstance(plain(values), str) or columns_of(values) is not None
     items = None if is_other else _items(values)
     if items is None:
         raise DataError(f"{name}: expected {expected}, got {shortened(values)}")
@@ -47,6 +47,12 @@ def strings(name: str, values: Any, expected: str = "a list of strings") -> list
         if not isinstance(item, str):
             raise DataError(f"{name}: expected {expected}, got {shortened(item)} at index {index}")
     return found
+
+
+def columns_of(value: Any) -> list[Any] | None:
+    """The columns of a table, a mapping or a DataFrame, over which it iterates; None if it is none."""
+    columns = value if isinstance(value, Mapping) else getattr(value, "columns", None)
+    return None if columns is None else list(columns)
 
 
 def functions(name: str, value: Any) -> list[Callable[..., object]]:

@@ -191,7 +191,7 @@ class RunFolder:
         The file that resuming reads comes last: after a kill before it, resuming comes by here again.
         """
         groups = {PARAMETERS: state.snapshot.parameters, **state.snapshot.slots}
-        tensors = {
+        arrays = {
             f"{group}.{name}": array for group, named in groups.items() for name, array in named.items()
         }
         parts = {"best": state.best, "losses": state.losses}
@@ -202,9 +202,9 @@ class RunFolder:
             "tokenizer": digest_of(tokenizer),
         }
         if keep > 1:
-            self._write_tensors(kept_name(state.done), tensors, metadata)
+            self._write_tensors(kept_name(state.done), arrays, metadata)
             self._forget(state.done, keep)
-        self._write_tensors(TRAINER, tensors, metadata)
+        self._write_tensors(TRAINER, arrays, metadata)
 
     def kept(self) -> list[int]:
         """The steps after which a checkpoint was kept, in order."""
@@ -279,9 +279,9 @@ class RunFolder:
             there = f"there are: {there}" if there else none
             raise RunFolderError(f"{self.path}: no checkpoint of step {step} was kept; {there}")
         names = (PARAMETERS, *OPTIMIZERS[config.train.optimizer].slots)
-        tensors, metadata = self._read_tensors(name, config, tokenizer, [f"{group}." for group in names])
+        arrays, metadata = self._read_tensors(name, config, tokenizer, [f"{group}." for group in names])
         groups: dict[str, Arrays] = {group: {} for group in names}
-        for tensor, array in tensors.items():
+        for tensor, array in arrays.items():
             group, _, parameter = tensor.partition(".")
             groups[group][parameter] = array
         done, rng = metadata.get("done"), metadata.get("rng")
@@ -329,8 +329,8 @@ class RunFolder:
         self._check_format(path, values)
         return values
 
-    def _write_tensors(self, name: str, tensors: Arrays, metadata: dict[str, Any]) -> None:
-        self._write(name, tensor_bytes(tensors, {"format": FORMAT, **metadata}))
+    def _write_tensors(self, name: str, arrays: Arrays, metadata: dict[str, Any]) -> None:
+        self._write(name, tensor_bytes(arrays, {"format": FORMAT, **metadata}))
 
     def _read_tensors(
         self, name: str, config: RunConfig, tokenizer: Tokenizer, groups: Iterable[str]

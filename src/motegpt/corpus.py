@@ -15,7 +15,7 @@ from os import PathLike
 from pathlib import Path
 from typing import IO, Any
 
-from motegpt.arguments import is_path, path_of, strings
+from motegpt.arguments import columns_of, is_path, path_of, strings
 from motegpt.config import ReadConfig
 from motegpt.decoding import Measured, text_pieces
 from motegpt.documents import Documents, documents_of, normalized
@@ -133,11 +133,11 @@ def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
     """
     if source is None or paths_of(source) is not None:
         return read_corpus(source, reading)
-    columns = list(source) if isinstance(source, Mapping) else getattr(source, "columns", None)
+    columns = columns_of(source)
     if columns is not None:
         raise DataError(
             f"documents: expected strings, got a {type(source).__name__} with the columns "
-            f"{shortened(list(columns))}; give one of them, as table['name']"
+            f"{shortened(columns)}; give one of them, as table['name']"
         )
     return corpus_of(source, reading)
 

@@ -267,11 +267,11 @@ class TorchEngine(Engine):
         for tensor in tensors(self.model):
             check_shape(tensor, np.shape(values[tensor.name]), "load")
 
-    def _fill(self, tensors: list[Tensor], values: Mapping[str, Any]) -> None:
+    def _fill(self, parts: list[Tensor], values: Mapping[str, Any]) -> None:
         """Copy named values into what this rank holds of them."""
-        for (name, w), tensor in zip(self._network.named_parameters(), tensors, strict=True):
+        for (name, w), part in zip(self._network.named_parameters(), parts, strict=True):
             given = np.asarray(values[name], self.settings.dtype).reshape(w.shape)
-            tensor.copy_(distributed.share_of(w, torch.tensor(given, device=self.device)))
+            part.copy_(distributed.share_of(w, torch.tensor(given, device=self.device)))
 
     def _tell(self, *words: Any) -> None:
         if self._ranks is not None:
