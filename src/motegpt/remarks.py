@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.schedule import learning_rate
@@ -13,12 +12,6 @@ if TYPE_CHECKING:
     from motegpt.train import Trainer
 
 RISE = 2.0  # a learning rate that resuming raises by no more than this is not worth a remark
-
-
-def all_alike(documents: Sequence[str]) -> bool:
-    """Whether each is the same as the first."""
-    first = documents[0]
-    return all(document == first for document in documents)
 
 
 def remarks_on(trainer: Trainer, before: RunConfig | None = None) -> list[str]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from motegpt.documents import Documents
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -58,3 +60,9 @@ def without_repeats(documents: Documents) -> Documents:
     is_first = np.zeros(len(documents), bool)
     is_first[repeats_in(documents).firsts] = True
     return documents.where(is_first)
+
+
+def all_alike(documents: Sequence[str]) -> bool:
+    """Whether each is the same as the first."""
+    first = documents[0]
+    return all(document == first for document in documents)

@@ -33,7 +33,7 @@ from motegpt.errors import TrainingDiverged, UsageError
 from motegpt.evaluate import whole_sequences
 from motegpt.losses import LossMeans
 from motegpt.parameters import initialize
-from motegpt.remarks import all_alike
+from motegpt.repeats import all_alike
 from motegpt.rng import make_rng
 from motegpt.sampling import generate_in_turn, request_of
 from motegpt.schedule import learning_rate
