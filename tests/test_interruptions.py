@@ -214,7 +214,7 @@ def test_one_signal_ends_the_last_samples(motegpt, tmp_path, number, more):
     assert (code, seconds < SOON) == (130, True)
     assert "saved run after step 1" in err
     assert "Traceback" not in err
-    assert motegpt("sample", "run", "-n", 1).code == 0
+    assert motegpt("sample", "run", "-n", 1, "--beams", 1).code == 0
 
 
 def test_one_signal_ends_the_printing_of_the_last_samples(tmp_path):
