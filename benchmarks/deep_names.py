@@ -15,10 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from motegpt.corpus import Corpus, read_corpus
+from motegpt.cli.options import merge, read_toml
+from motegpt.data.corpus import Corpus, read_corpus
 from motegpt.engines import default_engine
-from motegpt.train import Trainer, prepare
-from motegpt.views.cli.options import merge, read_toml
+from motegpt.training.loop import Trainer, prepare
 
 CONFIG = Path(__file__).parents[1] / "configs" / "names-200k.toml"
 TIMED_STEPS = 300

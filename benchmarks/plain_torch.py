@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from motegpt.bench.work import WORKS, Problem, problem_of
-from motegpt.corpus import read_corpus
+from motegpt.data.corpus import read_corpus
 from motegpt.engines import fresh_engine
 
 

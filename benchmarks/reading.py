@@ -25,7 +25,8 @@ from pathlib import Path
 LATIN, CYRILLIC = "aeinorstlmdkuyhc", "аеинорстлмдкуыхц"
 CJK = "".join(map(chr, range(0x4E00, 0x5600)))
 TRAIN = ("train", "--steps", "100", "--log-every", "100", "-n", "1")
-READ = "import sys; from motegpt.corpus import read_corpus; from motegpt.config import ReadConfig; "
+READ = "import sys; from motegpt.data.corpus import read_corpus; "
+READ += "from motegpt.config.sections import ReadConfig; "
 READ += "read_corpus(sys.argv[1], ReadConfig(format=sys.argv[2]))"
 
 

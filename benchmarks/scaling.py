@@ -1,4 +1,4 @@
-"""Memory and time of training steps against what motegpt.cost computes, and the tables of docs/scale.md.
+"""Memory and time of training steps against motegpt.bench.cost, and the tables of docs/scale.md.
 
     python benchmarks/scaling.py             # all, in about a minute; needs PyTorch for the last two
     python benchmarks/scaling.py --computed  # only what is computed
@@ -25,14 +25,14 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from motegpt.batches import Batch, DocumentPlan
+from motegpt.bench.cost import Execution, all_reduce, communication, memory, operations_per_token
 from motegpt.bench.measure import resident_bytes
-from motegpt.config import ModelConfig, TrainConfig, model_and_training
-from motegpt.cost import Execution, all_reduce, communication, memory, operations_per_token
+from motegpt.cli.options import merge, read_toml
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
+from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import fresh_engine
-from motegpt.parameters import parameter_count
-from motegpt.presets import settings_of
-from motegpt.views.cli.options import merge, read_toml
+from motegpt.model.spec import parameter_count
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
 CONFIGS = {"names-200k": 27, "shakespeare": 65, "gpt2-small": 256}  # and their vocabularies

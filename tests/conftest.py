@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from motegpt.batches import Batch
-from motegpt.config import model_and_training
+from motegpt.cli import main
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import model_and_training
+from motegpt.data.plan import Batch
 from motegpt.engines import ENGINES, engine_class, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
-from motegpt.parameters import tensors
-from motegpt.presets import settings_of
-from motegpt.views.cli import main
+from motegpt.model.spec import tensors
 
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
 REFERENCE = Path(__file__).parent / "reference"

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.batches import Batch, Chunk, DocumentPlan, WindowPlan, longest_sequence
-from motegpt.sequences import TokenSequences
+from motegpt.data.plan import Batch, Chunk, DocumentPlan, WindowPlan, longest_sequence
+from motegpt.data.sequences import TokenSequences
 from tests.conftest import random_sequences
 
 

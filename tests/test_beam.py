@@ -5,12 +5,14 @@ import math
 
 import pytest
 
-from motegpt.config import SampleConfig
+from motegpt.api.gpt import GPT
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer
 from motegpt.errors import SettingError, TriesExhausted
-from motegpt.gpt import GPT
-from motegpt.sampling import Conditions, draw_texts, request_of
+from motegpt.generation.request import request_of
 from motegpt.sampling.beam import beam_search, best_texts, log_softmax
-from motegpt.tokenizer import ByteTokenizer, CharacterTokenizer
+from motegpt.sampling.collect import draw_texts
+from motegpt.sampling.conditions import Conditions
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abc", "bos")

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from motegpt import GPT, DataError, RunFolderError, SettingError, UsageError
-from motegpt.checkpoint import RunFolder
+from motegpt.training.run_folder import RunFolder
 
 WORDS = ["anna", "hanna", "nan", "hana"]
 QUICK = {"steps": 12, "engine": "array", "log_every": 2, "seed": 3}

@@ -8,7 +8,7 @@ import pytest
 from motegpt.bench.machine import matrix_peak
 from motegpt.bench.measure import Figure, verify
 from motegpt.bench.work import WORKS, operations, problem_of
-from motegpt.corpus import read_corpus
+from motegpt.data.corpus import read_corpus
 from motegpt.engines import fresh_engine
 from motegpt.errors import MotegptError
 

@@ -11,8 +11,8 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from motegpt import GPT
-from motegpt.checkpoint import RunFolder
 from motegpt.errors import MotegptError, RunFolderError
+from motegpt.training.run_folder import RunFolder
 
 
 @pytest.fixture
@@ -221,7 +221,7 @@ QUICK = {"engine": "array", "steps": 3, "seed": 1}
 
 def full_disk(monkeypatch, name):
     """Let the disk be full when a file of the run is written: nothing of it stays."""
-    from motegpt import checkpoint
+    from motegpt.training import run_folder as checkpoint
 
     write = checkpoint.replace_file
 

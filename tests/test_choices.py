@@ -5,15 +5,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from motegpt.batches import Batch, DocumentPlan, longest_sequence
-from motegpt.cost import Execution, tape_bytes
+from motegpt.bench.cost import Execution, tape_bytes
+from motegpt.data.plan import Batch, DocumentPlan, longest_sequence
+from motegpt.data.tokenizers import CharacterTokenizer, Tokenizer
 from motegpt.engines.array import ops
 from motegpt.engines.scalar.graph import Node
 from motegpt.engines.scalar.model import activate
-from motegpt.ngrams import baselines
+from motegpt.model.schedule import learning_rate
+from motegpt.ngrams.counts import baselines
 from motegpt.optim import OPTIMIZERS
-from motegpt.schedule import learning_rate
-from motegpt.tokenizer import CharacterTokenizer, Tokenizer
 from tests.conftest import small_engine, small_settings
 
 THIRD = "a third"

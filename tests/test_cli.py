@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
-from motegpt.config import FOUND_FROM_DATA, SECTIONS
-from motegpt.presets import PRESETS
-from motegpt.settings import kinds
-from motegpt.views.cli import COMMANDS
+from motegpt.cli import COMMANDS
+from motegpt.config.fields import kinds
+from motegpt.config.presets import PRESETS
+from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS
 from tests.conftest import ENGINES_HERE
 
 QUICK = ("--steps", 3, "--engine", "array", "-n", 2)
@@ -258,8 +258,8 @@ def test_an_existing_run_is_kept_unless_told(motegpt):
 
 
 def test_debug_shows_the_traceback(motegpt):
+    from motegpt.cli import main
     from motegpt.errors import DataError
-    from motegpt.views.cli import main
 
     with pytest.raises(DataError):
         main(["train", "none.txt", "--debug"])
@@ -288,9 +288,7 @@ def test_help_has_an_example(motegpt, command):
 
 def test_help_imports_no_numpy():
     program = (
-        "import sys; sys.modules['numpy'] = None\n"
-        "from motegpt.views.cli import main\n"
-        "main(['train', '--help'])"
+        "import sys; sys.modules['numpy'] = None\nfrom motegpt.cli import main\nmain(['train', '--help'])"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True).returncode == 0
 

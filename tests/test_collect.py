@@ -4,13 +4,15 @@ import hashlib
 
 import pytest
 
-from motegpt.config import SampleConfig
+from motegpt.api.gpt import GPT
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.errors import DataError, SettingError, TriesExhausted
-from motegpt.gpt import GPT
-from motegpt.rng import PythonRandom, Stream
-from motegpt.sampling import Conditions, draw_texts, generate, generate_in_turn
-from motegpt.sampling.known import Known
-from motegpt.tokenizer import CharacterTokenizer
+from motegpt.model.rng import PythonRandom, Stream
+from motegpt.sampling.collect import draw_texts
+from motegpt.sampling.conditions import Conditions
+from motegpt.sampling.generate import generate, generate_in_turn
+from motegpt.sampling.training_texts import Known
 from tests.conftest import small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from motegpt.config import FOUND_FROM_DATA, SECTIONS
-from motegpt.settings import kinds
-from motegpt.views.cli import COMMANDS
+from motegpt.cli import COMMANDS
+from motegpt.config.fields import kinds
+from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS
 
 BIN = Path(sys.executable).parent
 
@@ -20,7 +20,7 @@ def completed(line, *before):
     words = line.split(" ")
     environment = {**os.environ, "_MOTEGPT_COMPLETE": "bash_complete", "COMP_WORDS": line,
                    "COMP_CWORD": str(len(words) - 1)}  # fmt: skip
-    program = "\n".join([*before, "from motegpt.views.cli import main", "main([])"])
+    program = "\n".join([*before, "from motegpt.cli import main", "main([])"])
     ended = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
     return [tuple(line.split(",", 1)) for line in ended.stdout.splitlines() if line]
@@ -72,7 +72,7 @@ def test_completing_imports_nothing_heavy():
     for command in COMMANDS:
         assert ("plain", "--help") in completed(f"motegpt {command} --h", blocked)
     commands_blocked = (
-        "import sys; sys.modules.update({f'motegpt.views.cli.{n}': None for n in ('train', 'bench')})"
+        "import sys; sys.modules.update({f'motegpt.cli.{n}': None for n in ('train', 'bench')})"
     )
     assert completed("motegpt ", commands_blocked) == plain(*COMMANDS)
 

@@ -4,16 +4,16 @@ from dataclasses import FrozenInstanceError
 
 import pytest
 
-from motegpt.config import SECTIONS, ModelConfig, TrainConfig, section_of, section_values
+from motegpt.config.fields import kinds
+from motegpt.config.presets import PRESETS, settings_of
+from motegpt.config.sections import SECTIONS, ModelConfig, TrainConfig, section_of, section_values
+from motegpt.data.tokenizers import FRAMINGS, TOKENIZERS
 from motegpt.engines.array.ops import ACTIVATIONS
 from motegpt.errors import SettingError
+from motegpt.model.rng import GENERATORS
+from motegpt.model.spec import parameter_count
 from motegpt.optim import OPTIMIZERS
-from motegpt.parameters import parameter_count
-from motegpt.presets import PRESETS, settings_of
-from motegpt.rng import GENERATORS
-from motegpt.settings import kinds
-from motegpt.state import FORMATS, RunConfig
-from motegpt.tokenizer import FRAMINGS, TOKENIZERS
+from motegpt.training.state import FORMATS, RunConfig
 
 
 def model(preset="microgpt", **changes):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from motegpt.config import section_of
-from motegpt.views.cli.options import read_toml
+from motegpt.cli.options import read_toml
+from motegpt.config.sections import section_of
 
 from .conftest import ENGINES_HERE
 

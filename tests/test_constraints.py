@@ -5,22 +5,16 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from motegpt.config import SampleConfig
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer
 from motegpt.engines import why_unavailable
 from motegpt.engines.array.engine import ArrayEngine
 from motegpt.errors import PrefixError, SettingError
-from motegpt.rng import Stream
-from motegpt.sampling import (
-    Filters,
-    Request,
-    generate,
-    generate_by_token,
-    generate_ids,
-    prompt_of,
-    request_of,
-)
+from motegpt.generation.filters import Filters
+from motegpt.generation.request import Request, prompt_of, request_of
+from motegpt.model.rng import Stream
 from motegpt.sampling.context import SlidingContext, window_start
-from motegpt.tokenizer import ByteTokenizer, CharacterTokenizer
+from motegpt.sampling.generate import generate, generate_by_token, generate_ids
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
@@ -214,7 +208,7 @@ def test_a_long_text_and_a_long_prefix(name):
 def test_a_group_of_long_texts_fits_into_memory(monkeypatch):
     engine = small_engine("array", small_settings())
     whole = draw(engine, 6, max_new_tokens=30)
-    monkeypatch.setattr("motegpt.sampling.draw.CACHE_BYTES", 2000)
+    monkeypatch.setattr("motegpt.sampling.generate.CACHE_BYTES", 2000)
     assert draw(engine, 6, max_new_tokens=30) == whole
 
 

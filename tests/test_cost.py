@@ -9,10 +9,7 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from motegpt.batches import DocumentPlan
-from motegpt.bench.measure import resident_bytes
-from motegpt.config import model_and_training
-from motegpt.cost import (
+from motegpt.bench.cost import (
     TAPES,
     Execution,
     all_reduce,
@@ -25,11 +22,14 @@ from motegpt.cost import (
     recomputed_per_token,
     tape_bytes,
 )
+from motegpt.bench.measure import resident_bytes
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import model_and_training
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import fresh_engine
 from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.model import forward
-from motegpt.parameters import parameter_count
-from motegpt.presets import settings_of
+from motegpt.model.spec import parameter_count
 
 from .conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_settings
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.batches import longest_sequence
-from motegpt.config import ReadConfig
-from motegpt.data_check import BARS, check_data, cut_of, lengths_of
+from motegpt.cli.commands.data import fitted, report_lines
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import ReadConfig
+from motegpt.data.check import BARS, check_data, cut_of, lengths_of
+from motegpt.data.formats import Texts
+from motegpt.data.formats.lines import TextReader
+from motegpt.data.lint import Lint
+from motegpt.data.plan import longest_sequence
+from motegpt.data.tokenizers import Tokenizer
 from motegpt.errors import DataError
-from motegpt.formats import Texts
-from motegpt.formats.lines import TextReader
-from motegpt.lint import Lint
-from motegpt.presets import settings_of
-from motegpt.tokenizer import Tokenizer
-from motegpt.views.cli.data import fitted, report_lines
 from motegpt.views.text import columns
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motegpt.checkpoint import RunFolder
 from motegpt.engines import why_unavailable
+from motegpt.training.run_folder import RunFolder
 from tests.conftest import small_engine
 from tests.tolerances import relative_error
 from tests.two_ranks import CASES, results, settings_of_case

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from motegpt.cli import COMMANDS
 from motegpt.engines import why_unavailable
-from motegpt.views.cli import COMMANDS
 from tests.transcripts import Block, PageError, Session, blocks, checked, commands, fits, in_process
 
 ROOT = Path(__file__).parents[1]

@@ -2,8 +2,8 @@
 
 import pytest
 
-from motegpt.config import ReadConfig
-from motegpt.corpus import corpus_of, read_corpus
+from motegpt.config.sections import ReadConfig
+from motegpt.data.corpus import corpus_of, read_corpus
 from motegpt.errors import DataError
 
 

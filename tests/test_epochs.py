@@ -5,14 +5,14 @@ from fractions import Fraction
 
 import pytest
 
-from motegpt.batches import DocumentPlan, WindowPlan
-from motegpt.corpus import corpus_of
-from motegpt.epochs import in_steps, laid_over
+from motegpt.api.gpt import GPT
+from motegpt.config.epochs import in_steps, laid_over
+from motegpt.config.presets import settings_of
+from motegpt.data.corpus import corpus_of
+from motegpt.data.plan import DocumentPlan, WindowPlan
+from motegpt.data.split import split_documents
 from motegpt.errors import SettingError
-from motegpt.gpt import GPT
-from motegpt.presets import settings_of
-from motegpt.split import split_documents
-from motegpt.train import prepare
+from motegpt.training.loop import prepare
 
 QUICK = ("--engine", "array", "-n", 1)
 NAMES = [f"{a}{b}" for a in "abcdef" for b in ("nna", "lex", "ob", "ria", "m")]  # 30 of them

@@ -7,10 +7,10 @@ import sys
 
 import pytest
 
+from motegpt.api.gpt import GPT
 from motegpt.errors import DataError
-from motegpt.evaluate import MODEL, evaluate
-from motegpt.gpt import GPT
-from motegpt.ngrams import NAMES, baselines
+from motegpt.evaluation.nll import MODEL, evaluate
+from motegpt.ngrams.counts import NAMES, baselines
 from tests.conftest import ENGINES_HERE
 
 QUICK = ("--steps", 30, "--engine", "array", "-n", 2)

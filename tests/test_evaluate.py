@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.batches import Batch
-from motegpt.evaluate import costs_of, evaluate, mean_loss, score_texts, windows_in, windows_of
-from motegpt.tokenizer import CharacterTokenizer
+from motegpt.data.plan import Batch
+from motegpt.data.tokenizers import CharacterTokenizer
+from motegpt.evaluation.nll import costs_of, evaluate, mean_loss, score_texts, windows_in, windows_of
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
@@ -73,8 +73,8 @@ def test_each_text_is_encoded_once(monkeypatch):
 def test_groups_do_not_change_the_costs(engine, monkeypatch):
     sequences = random_sequences(2, 9, 20)
     whole = costs_of(engine, sequences)
-    monkeypatch.setattr("motegpt.evaluate.JUDGED_TOGETHER", 1)
-    monkeypatch.setattr("motegpt.evaluate.NORMALIZED_TOGETHER", 1)
+    monkeypatch.setattr("motegpt.evaluation.nll.JUDGED_TOGETHER", 1)
+    monkeypatch.setattr("motegpt.evaluation.nll.NORMALIZED_TOGETHER", 1)
     for one, other in zip(whole, costs_of(engine, sequences), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 

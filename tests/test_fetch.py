@@ -7,10 +7,10 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from motegpt import fetch as module
-from motegpt.corpus import built_in_names
+from motegpt.data import fetch as module
+from motegpt.data.corpus import built_in_names
+from motegpt.data.fetch import DOWNLOADS, fetch
 from motegpt.errors import MotegptError, UsageError
-from motegpt.fetch import DOWNLOADS, fetch
 
 CONTENT = built_in_names()
 

@@ -10,26 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motegpt import sampling
-from motegpt.config import SampleConfig
+from motegpt.cli.commands.sample import command
+from motegpt.config.fields import kinds, setting
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import why_unavailable
 from motegpt.errors import MotegptError, SettingError, UsageError
-from motegpt.rng import GENERATORS, Stream, make_rng
-from motegpt.sampling import (
-    Filters,
-    Request,
-    choose,
-    draw_texts,
-    filters,
-    generate_by_token,
-    generate_ids,
-    request_of,
-)
-from motegpt.sampling.filters import MASKED, distribution
-from motegpt.sampling.request import filters_of
+from motegpt.generation import filters
+from motegpt.generation.filters import MASKED, Filters, choose, distribution
+from motegpt.generation.request import Request, filters_of, request_of
+from motegpt.model.rng import GENERATORS, Stream, make_rng
+from motegpt.sampling.collect import draw_texts
+from motegpt.sampling.generate import generate_by_token, generate_ids
 from motegpt.sampling.texts import texts_of
-from motegpt.settings import kinds, setting
-from motegpt.tokenizer import CharacterTokenizer
-from motegpt.views.cli.sample import command
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 

@@ -12,14 +12,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt import decoding
-from motegpt.config import DataConfig, ReadConfig
-from motegpt.corpus import corpus_of, read_corpus
-from motegpt.decoding import Measured, text_pieces
-from motegpt.documents import documents_of
+from motegpt.config.sections import DataConfig, ReadConfig
+from motegpt.data import decoding
+from motegpt.data.corpus import corpus_of, read_corpus
+from motegpt.data.decoding import Measured, text_pieces
+from motegpt.data.documents import documents_of
+from motegpt.data.formats import READERS, Reader, format_by_name, reader_of
+from motegpt.data.formats.base import whole
 from motegpt.errors import DataError, SettingError
-from motegpt.formats import READERS, Reader, format_by_name, reader_of
-from motegpt.formats.base import whole
 
 DOCUMENTS = ["emma", "Жанна", "क्षत्रिय", "👩‍👩‍👧", "שלום עולם", "日本語", 'a "b", c; d', "emma"]
 

@@ -203,14 +203,14 @@ def test_trains_and_samples_with_numpy_absent():
     program = """
 import sys
 sys.modules["numpy"] = sys.modules["safetensors"] = sys.modules["click"] = None
-from motegpt.batches import Batch, DocumentPlan
-from motegpt.config import ModelConfig, SampleConfig, TrainConfig, section_values
+from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.config.sections import ModelConfig, SampleConfig, TrainConfig, section_values
 from motegpt.engines import make_engine
-from motegpt.parameters import initialize
-from motegpt.presets import settings_of
-from motegpt.rng import make_rng
-from motegpt.sampling import generate_in_turn
-from motegpt.tokenizer import Tokenizer
+from motegpt.model.spec import initialize
+from motegpt.config.presets import settings_of
+from motegpt.model.rng import make_rng
+from motegpt.sampling.generate import generate_in_turn
+from motegpt.data.tokenizers import Tokenizer
 settings = settings_of("microgpt")
 tokenizer = Tokenizer.of(["anna", "bob"], "bos")
 model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})

@@ -9,7 +9,7 @@ import sys
 import click
 import pytest
 
-from motegpt.views.cli import COMMANDS, cli
+from motegpt.cli import COMMANDS, cli
 
 SUBCOMMANDS = {"data": ("check", "fetch")}
 ALL = [words for name in COMMANDS for words in [[name], *([name, one] for one in SUBCOMMANDS.get(name, ()))]]
@@ -70,7 +70,7 @@ def test_every_command_knows_quiet_and_json(words):
 def test_help_imports_nothing_heavy():
     program = f"""
 import io, contextlib, sys
-from motegpt.views.cli import main
+from motegpt.cli import main
 for words in {ALL!r}:
     with contextlib.redirect_stdout(io.StringIO()) as out, contextlib.suppress(SystemExit):
         main([*words, "--help"])

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 
-from motegpt.config import model_and_training
+from motegpt.config.sections import model_and_training
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import fresh_engine
 from motegpt.engines.array.engine import ArrayEngine
 from motegpt.engines.scalar.graph import Node
 from motegpt.engines.scalar.model import Operations, empty_cache, position
 from motegpt.errors import DataError, PrefixError
-from motegpt.inspection import attention, cosines, ids_of, principal_plane, residual_stream
-from motegpt.tokenizer import CharacterTokenizer
+from motegpt.evaluation.inspect import attention, cosines, ids_of, principal_plane, residual_stream
 from tests.conftest import ENGINES_HERE, random_sequences, small_settings
 
 

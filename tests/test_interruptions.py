@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from motegpt.checkpoint import RunFolder
+from motegpt.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 SLOW = ("--engine", "scalar", "--log-every", "1")
@@ -105,7 +105,7 @@ def test_an_interruption_as_json(tmp_path):
 @pytest.fixture
 def ctrl_c(monkeypatch, tmp_path):
     """Ctrl-C as soon as a training in this process reports; its folder for temporary files."""
-    from motegpt.views import console
+    from motegpt.cli import console
 
     for kind in (console.Report, console.PlainReport):
         monkeypatch.setattr(kind, "show", lambda *_: os.kill(os.getpid(), signal.SIGINT))
@@ -309,7 +309,7 @@ class Interrupter:
             os.kill(os.getpid(), signal.{name})
 
 sys.argv = ["motegpt", "train", "--engine", "array", "--steps", "1"]
-import motegpt.interrupts
+import motegpt.system.interrupts
 sys.meta_path.insert(0, Interrupter())
 __main__.main()
 """

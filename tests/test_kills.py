@@ -11,9 +11,9 @@ from itertools import count
 
 import pytest
 
-from motegpt.checkpoint import RunFolder
-from motegpt.gpt import GPT
-from motegpt.views.cli import main
+from motegpt.api.gpt import GPT
+from motegpt.cli import main
+from motegpt.training.run_folder import RunFolder
 
 KILLS = 50
 EVERY = 20

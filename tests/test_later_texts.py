@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.config import ReadConfig
-from motegpt.corpus import corpus_from
-from motegpt.documents import as_document, as_fragment
+from motegpt.config.sections import ReadConfig
+from motegpt.data.corpus import corpus_from
+from motegpt.data.documents import as_document, as_fragment
 from motegpt.errors import DataError, PrefixError
 
 APART, WHOLE = "zoe\u0308", "zoë"

@@ -80,7 +80,7 @@ class Finder:
         if name == "motegpt.engines.native._core":
             raise {failure}
 sys.meta_path.insert(0, Finder())
-from motegpt.views.cli import main
+from motegpt.cli import main
 main(["train", "--steps", "1", "-n", "1"])
 """
     for failure, said in (

@@ -10,11 +10,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from motegpt.batches import Batch, DocumentPlan
+from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
-from motegpt.parameters import tensors
-from motegpt.rng import Stream
-from motegpt.sampling import Filters, Request, generate_by_token
+from motegpt.generation.filters import Filters
+from motegpt.generation.request import Request
+from motegpt.model.rng import Stream
+from motegpt.model.spec import tensors
+from motegpt.sampling.generate import generate_by_token
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
 from tests.tolerances import GRADIENT, LOSSES, relative_error
 
@@ -136,7 +138,7 @@ def test_checkpointed_activations_change_no_bit(dtype, threads):
 MEASURE = """
 import sys
 from motegpt.bench.measure import resident_bytes
-from motegpt.batches import DocumentPlan
+from motegpt.data.plan import DocumentPlan
 from tests.conftest import random_sequences, small_engine, small_settings
 import numpy as np
 def grown(**changes):

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt.batches import Batch, DocumentPlan
+from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import random_sequences, small_engine, small_settings

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.ngrams import NAMES, NGram, baselines
+from motegpt.ngrams.counts import NAMES, NGram, baselines
 
 A, B, END = 0, 1, 2
 

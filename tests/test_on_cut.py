@@ -8,13 +8,15 @@ from copy import copy
 
 import pytest
 
-from motegpt.config import SampleConfig, section_values
+from motegpt.api.gpt import GPT
+from motegpt.config.presets import PRESETS, settings_of
+from motegpt.config.sections import SampleConfig, section_values
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.errors import SettingError, TriesExhausted
-from motegpt.gpt import GPT
-from motegpt.presets import PRESETS, settings_of
-from motegpt.rng import PythonRandom, Stream
-from motegpt.sampling import draw_texts, generate, generate_in_turn, request_of
-from motegpt.tokenizer import CharacterTokenizer
+from motegpt.generation.request import request_of
+from motegpt.model.rng import PythonRandom, Stream
+from motegpt.sampling.collect import draw_texts
+from motegpt.sampling.generate import generate, generate_in_turn
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")

@@ -5,13 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from motegpt.config import TrainConfig, section_values
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import TrainConfig, section_values
 from motegpt.engines.array.optimizers import adam_step, clip_gradient, sgd_step
 from motegpt.engines.scalar import optimizers as scalar_optimizers
 from motegpt.engines.scalar.graph import Node
+from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
-from motegpt.presets import settings_of
-from motegpt.schedule import learning_rate
 
 ADAM, SGD = OPTIMIZERS["adam"], OPTIMIZERS["sgd"]
 

@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt.batches import Batch, Chunk, DocumentPlan, Plan
+from motegpt.data.plan import Batch, Chunk, DocumentPlan, Plan
 from motegpt.engines.array import model as network
 from motegpt.engines.base import Snapshot
 from motegpt.errors import SettingError
-from motegpt.gradcheck import H, finite_difference
+from motegpt.evaluation.gradcheck import H, finite_difference
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import (
     ENGINES_HERE,

@@ -18,18 +18,18 @@ from hypothesis import strategies as st
 
 from motegpt import GPT
 from motegpt.errors import DataError, LibraryUnavailable, RunFolderError, UsageError
-from motegpt.inspection import attention, ids_of
-from motegpt.ngrams import baselines
+from motegpt.evaluation.inspect import attention, ids_of
+from motegpt.ngrams.counts import baselines
 from motegpt.views.baselines import baselines_of, common_baselines
 from motegpt.views.runs import Run, labels
 from motegpt.views.sparkline import sparkline
 
 pytest.importorskip("matplotlib")
-from motegpt.views.plots import fonts
-from motegpt.views.plots.attention import attention_figure, chosen, panel_size
-from motegpt.views.plots.canvas import drawing, printable, save, symbol
-from motegpt.views.plots.curves import MOST_DIRECT, bits_of, loss_figure, running_means, spread, y_range
-from motegpt.views.plots.embeddings import mapped, text_figure, vocabulary_figure
+from motegpt.plots import fonts
+from motegpt.plots.attention import attention_figure, chosen, panel_size
+from motegpt.plots.canvas import drawing, printable, save, symbol
+from motegpt.plots.curves import MOST_DIRECT, bits_of, loss_figure, running_means, spread, y_range
+from motegpt.plots.embeddings import mapped, text_figure, vocabulary_figure
 
 SMALL = {"engine": "array", "n_embd": 8, "n_head": 2, "block_size": 8, "log_every": 1}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -133,7 +133,7 @@ def test_baselines_are_lines_with_names_or_arrows(trained):
 
 def test_the_baselines_of_a_run_are_those_of_its_data(trained):
     (run,) = read(trained, "a")
-    from motegpt.corpus import read_corpus
+    from motegpt.data.corpus import read_corpus
 
     ids = [sequence[:9] for sequence in run.tokenizer.encode_documents(read_corpus(None).documents)]
     assert max(map(len, ids)) == 9
@@ -145,8 +145,8 @@ def test_the_baselines_of_a_run_are_those_of_its_data(trained):
 
 
 def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_path):
-    from motegpt.corpus import read_corpus
-    from motegpt.split import split_documents
+    from motegpt.data.corpus import read_corpus
+    from motegpt.data.split import split_documents
 
     for seed in (1, 2):
         GPT.train(steps=10, **SMALL, val_fraction=0.2, seed=seed).save(tmp_path / str(seed))
@@ -512,7 +512,7 @@ def test_a_picture_is_not_overwritten_unless_told(motegpt, runs):
 
 
 def test_a_file_that_appears_while_a_picture_is_drawn_is_kept(trained, tmp_path, monkeypatch):
-    from motegpt.views.plots import canvas
+    from motegpt.plots import canvas
 
     monkeypatch.setattr(canvas, "check_out", lambda path, overwrite: None)
     (tmp_path / "a.png").write_text("precious")
@@ -576,7 +576,7 @@ def test_nothing_of_matplotlib_is_said_even_on_a_machine_without_a_home(runs, tm
     (tmp_path / "no_home").write_text("")
     environment = {"PATH": "", "HOME": str(tmp_path / "no_home" / "x"), "PYTHONUTF8": "1"}
     program = (
-        "import sys; from motegpt.views.cli import _run\n"
+        "import sys; from motegpt.cli import _run\n"
         "assert _run(['plot', 'odd', '--no-baselines']) == 0\n"
         "assert 'matplotlib' in sys.modules and 'matplotlib.pyplot' not in sys.modules"
     )

@@ -4,9 +4,9 @@ import os
 
 import pytest
 
-from motegpt import processors
 from motegpt.engines import why_unavailable
-from motegpt.processors import MOST_THREADS, available_processors, cpu_quota
+from motegpt.system import processors
+from motegpt.system.processors import MOST_THREADS, available_processors, cpu_quota
 from tests.conftest import small_engine, small_settings
 
 
@@ -126,7 +126,7 @@ def test_the_core_is_told_how_many_threads(monkeypatch, asked, given):
 def test_torch_takes_no_more_threads_than_there_are(monkeypatch, asked, own, width, given):
     import torch
 
-    from motegpt.config import model_and_training
+    from motegpt.config.sections import model_and_training
     from motegpt.engines.torch.device import fitting_threads
 
     monkeypatch.setattr("motegpt.engines.torch.device.available_processors", lambda: 3)
@@ -136,6 +136,6 @@ def test_torch_takes_no_more_threads_than_there_are(monkeypatch, asked, own, wid
 
 
 def test_cost_counts_the_gradients_of_the_threads_there_are(motegpt, monkeypatch):
-    monkeypatch.setattr("motegpt.views.cli.cost.available_processors", lambda: 3)
+    monkeypatch.setattr("motegpt.cli.commands.cost.available_processors", lambda: 3)
     words = ("cost", "--vocab-size", 27, "--engine", "native")
     assert motegpt(*words).out == motegpt(*words, "--threads", 3).out != motegpt(*words, "--threads", 2).out

@@ -7,8 +7,8 @@ import pytest
 
 import motegpt
 from motegpt import GPT, DataError, PrefixError, RunFolderError, SettingError
-from motegpt.evaluate import mean_loss
-from motegpt.split import split_documents
+from motegpt.data.split import split_documents
+from motegpt.evaluation.nll import mean_loss
 
 PUBLIC = [
     "GPT", "DataConfig", "DataError", "EngineUnavailable", "Evaluation", "LibraryUnavailable", "ModelConfig",

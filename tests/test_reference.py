@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from motegpt.corpus import read_corpus
+from motegpt.config.presets import settings_of
+from motegpt.data.corpus import read_corpus
 from motegpt.engines import default_engine, make_engine
 from motegpt.engines.scalar.model import FUSED, empty_cache, position
-from motegpt.presets import settings_of
-from motegpt.sampling import Filters, choose
-from motegpt.train import Trainer, prepare
+from motegpt.generation.filters import Filters, choose
+from motegpt.training.loop import Trainer, prepare
 from tests import independent
 from tests.conftest import ENGINES_HERE, reference_run
 

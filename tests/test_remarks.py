@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from motegpt import GPT
-from motegpt.config import DataConfig, TrainConfig, section_values
-from motegpt.cut import cut_of, sizes_of
-from motegpt.documents import flat
-from motegpt.presets import settings_of
-from motegpt.remarks import on_rise, on_warmup
-from motegpt.schedule import learning_rate
-from motegpt.tokenizer import Tokenizer
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig, TrainConfig, section_values
+from motegpt.data.cut import cut_of, sizes_of
+from motegpt.data.documents import flat
+from motegpt.data.tokenizers import Tokenizer
+from motegpt.model.schedule import learning_rate
+from motegpt.training.remarks import on_rise, on_warmup
 
 QUICK = ("--engine", "array", "--steps", 3, "-n", 1)
 MIXED = ["a" * 8 + "b" * 8, "ab", "ba" * 12, "b" * 15]  # 16, 2, 24 and 15 characters

@@ -5,12 +5,12 @@ import random
 import numpy as np
 import pytest
 
-from motegpt.config import SampleConfig
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import engine_class
-from motegpt.sampling import Conditions
 from motegpt.sampling.beam import best_texts
+from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext, window_start
-from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, VOCABULARY, small_engine, small_settings
 from tests.tolerances import LOGITS, relative_error
 

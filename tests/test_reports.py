@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from motegpt.checkpoint import RunFolder
+from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE
 
 QUICK = ("--steps", 6, "--engine", "array", "-n", 2, "--log-every", 3)

@@ -7,13 +7,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motegpt import GPT, make_engine, make_rng
-from motegpt.concise import WIDTH, concise
-from motegpt.config import SECTIONS, model_and_training, section_values
-from motegpt.presets import PRESETS, settings_of
-from motegpt.rng import GENERATORS
-from motegpt.sampling import Filters, request_of
-from motegpt.state import Best
-from motegpt.tokenizer import CharacterTokenizer
+from motegpt.config.concise import WIDTH, concise
+from motegpt.config.presets import PRESETS, settings_of
+from motegpt.config.sections import SECTIONS, model_and_training, section_values
+from motegpt.data.tokenizers import CharacterTokenizer
+from motegpt.generation.filters import Filters
+from motegpt.generation.request import request_of
+from motegpt.model.rng import GENERATORS
+from motegpt.training.state import Best
 
 WORDS = ["anna", "hanna", "nan", "hana"]
 QUICK = {"steps": 12, "engine": "array", "log_every": 5, "seed": 3}

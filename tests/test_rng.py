@@ -8,11 +8,11 @@ import struct
 
 import pytest
 
-from motegpt.config import SampleConfig
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.errors import RunFolderError, SettingError
-from motegpt.rng import GENERATORS, Lcg, PythonRandom, Stream, Xoshiro128Plus, make_rng
-from motegpt.sampling import generate_in_turn
-from motegpt.tokenizer import CharacterTokenizer
+from motegpt.model.rng import GENERATORS, Lcg, PythonRandom, Stream, Xoshiro128Plus, make_rng
+from motegpt.sampling.generate import generate_in_turn
 from tests.conftest import small_engine, small_settings
 
 

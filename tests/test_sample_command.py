@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from motegpt.evaluate import score_texts
-from motegpt.gpt import GPT
+from motegpt.api.gpt import GPT
+from motegpt.evaluation.nll import score_texts
 from motegpt.views.writers import WRITERS, format_of
 from tests.conftest import ENGINES_HERE
 

@@ -7,12 +7,15 @@ import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from motegpt.config import SampleConfig
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import engine_class, why_unavailable
 from motegpt.errors import MotegptError
-from motegpt.rng import Stream
-from motegpt.sampling import Filters, Request, draw_texts, generate, generate_by_token, generate_ids
-from motegpt.tokenizer import CharacterTokenizer
+from motegpt.generation.filters import Filters
+from motegpt.generation.request import Request
+from motegpt.model.rng import Stream
+from motegpt.sampling.collect import draw_texts
+from motegpt.sampling.generate import generate, generate_by_token, generate_ids
 from tests.conftest import ENGINES_HERE, engine_that_says
 
 NATIVE = pytest.mark.skipif(bool(why_unavailable("native")), reason="the native engine is not built")

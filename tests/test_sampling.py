@@ -4,13 +4,14 @@ import math
 
 import pytest
 
-from motegpt.config import SampleConfig
+from motegpt.config.sections import SampleConfig
+from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.errors import PrefixError
-from motegpt.rng import PythonRandom, Stream
-from motegpt.sampling import Filters, choose, generate, generate_by_token, generate_in_turn, request_of
-from motegpt.sampling.filters import distribution
+from motegpt.generation.filters import Filters, choose, distribution
+from motegpt.generation.request import request_of
+from motegpt.model.rng import PythonRandom, Stream
+from motegpt.sampling.generate import generate, generate_by_token, generate_in_turn
 from motegpt.sampling.texts import texts_of
-from motegpt.tokenizer import CharacterTokenizer
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
@@ -83,7 +84,7 @@ def test_a_prefix_that_cannot_be_continued(engine, prefix, said):
 
 def test_groups_do_not_change_the_texts(engine, monkeypatch):
     whole = draw(engine, 9, seed=8)
-    monkeypatch.setattr("motegpt.sampling.draw.CACHE_BYTES", 1)
+    monkeypatch.setattr("motegpt.sampling.generate.CACHE_BYTES", 1)
     assert draw(engine, 9, seed=8) == whole
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from motegpt.cost import Execution, memory, operations_per_token
+from motegpt.bench.cost import Execution, memory, operations_per_token
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")

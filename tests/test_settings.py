@@ -8,9 +8,9 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from motegpt.config import DataConfig, SampleConfig, TrainConfig, section_values
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig, SampleConfig, TrainConfig, section_values
 from motegpt.errors import SettingError
-from motegpt.presets import settings_of
 from tests.conftest import ENGINES_HERE
 
 

@@ -10,20 +10,20 @@ import pytest
 
 import motegpt
 from motegpt import GPT
-from motegpt.batches import DocumentPlan
-from motegpt.begin import begin
-from motegpt.checkpoint import RunFolder
-from motegpt.config import DataConfig, TrainConfig
-from motegpt.cost import Execution, memory
+from motegpt.bench.cost import Execution, memory
+from motegpt.config.fields import kinds
+from motegpt.config.sections import DataConfig, TrainConfig
+from motegpt.data.plan import DocumentPlan
+from motegpt.data.tokenizers import FRAMINGS, TOKENIZERS
 from motegpt.engines.array import optimizers as array_optimizers
 from motegpt.engines.base import Snapshot
 from motegpt.errors import SettingError, UsageError
+from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
 from motegpt.optim.base import Optimizer
-from motegpt.schedule import learning_rate
-from motegpt.settings import kinds
-from motegpt.state import FORMAT
-from motegpt.tokenizer import FRAMINGS, TOKENIZERS
+from motegpt.training.begin import begin
+from motegpt.training.run_folder import RunFolder
+from motegpt.training.state import FORMAT
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
 FORMAT_2 = Path(__file__).parent / "format2"  # a run on WORDS, stopped after 4 of 6 steps by motegpt 0.9

@@ -7,15 +7,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from motegpt import GPT, cost, parameters
-from motegpt.batches import DocumentPlan
-from motegpt.config import ModelConfig, model_and_training
+from motegpt import GPT
+from motegpt.bench import cost
+from motegpt.config.sections import ModelConfig, model_and_training
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import make_engine, why_unavailable
 from motegpt.engines.base import Snapshot
 from motegpt.errors import RunFolderError, SettingError
-from motegpt.gradcheck import check_engine
-from motegpt.parameters import ONES, ZEROS, Role, Tensor, initialize, named_views, normal, tensors
-from motegpt.rng import make_rng
+from motegpt.evaluation.gradcheck import check_engine
+from motegpt.model import spec as parameters
+from motegpt.model.rng import make_rng
+from motegpt.model.spec import ONES, ZEROS, Role, Tensor, initialize, named_views, normal, tensors
 from motegpt.views.summary import sizes
 from tests.conftest import (
     ENGINES_HERE,

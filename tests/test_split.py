@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motegpt.data.split import split_documents, split_text
 from motegpt.errors import DataError
-from motegpt.split import split_documents, split_text
 
 LISTS = st.lists(st.text("abc", min_size=1, max_size=3), min_size=2, max_size=40).filter(
     lambda documents: len(set(documents)) > 1

@@ -12,16 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motegpt import GPT
-from motegpt.batches import DocumentPlan, WindowPlan, plan_of
-from motegpt.checkpoint import RunFolder
-from motegpt.config import DataConfig, SampleConfig, TrainConfig, section_values
-from motegpt.corpus import corpus_of
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig, SampleConfig, TrainConfig, section_values
+from motegpt.data.corpus import corpus_of
+from motegpt.data.plan import DocumentPlan, WindowPlan, plan_of
+from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
 from motegpt.errors import DataError
-from motegpt.presets import settings_of
-from motegpt.rng import Stream, splitmix64
-from motegpt.sampling import generate, prompt_of
-from motegpt.tokenizer import ByteTokenizer, CharacterTokenizer, Tokenizer
-from motegpt.train import prepare, resume
+from motegpt.generation.request import prompt_of
+from motegpt.model.rng import Stream, splitmix64
+from motegpt.sampling.generate import generate
+from motegpt.training.loop import prepare, resume
+from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 from tests.tolerances import LOSSES
 
@@ -234,8 +235,8 @@ def test_the_command_line_trains_on_a_stream(motegpt, tmp_path):
 def test_windows_need_no_numpy():
     program = (
         "import sys; sys.modules['numpy'] = None\n"
-        "from motegpt.batches import WindowPlan\n"
-        "from motegpt.tokenizer import Tokenizer\n"
+        "from motegpt.data.plan import WindowPlan\n"
+        "from motegpt.data.tokenizers import Tokenizer\n"
         "t = Tokenizer.of(['abc' * 9], 'none')\n"
         "print(WindowPlan(t.encode_stream(['abc' * 9]), 4, 2, 'documents', 1).batch(0))"
     )

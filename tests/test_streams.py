@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from motegpt.checkpoint import RunFolder
+from motegpt.training.run_folder import RunFolder
 
 MOTEGPT = [sys.executable, "-m", "motegpt"]
 TRAIN = ["train", "--engine", "array", "--steps", "40", "--log-every", "1", "--out", "new"]
@@ -83,7 +83,7 @@ def test_a_verdict_does_not_depend_on_a_reader(folder):
     program = """
 import os, sys
 from motegpt.engines.array import ops
-from motegpt.views.cli import main
+from motegpt.cli import main
 ops.rmsnorm_backward = lambda dy, x, r: dy * r
 reader, writer = os.pipe()
 os.close(reader)
@@ -126,7 +126,8 @@ def test_a_file_never_takes_the_place_of_a_closed_stream(folder):
     """What a library writes to a closed standard error must not land in a file of the run."""
     program = """
 import os, sys
-from motegpt import __main__, train
+from motegpt import __main__
+from motegpt.training import loop as train
 save = train.Trainer.save
 def shout(trainer):
     os.write(1, b"shouted"), os.write(2, b"shouted")

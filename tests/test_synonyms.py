@@ -3,10 +3,10 @@
 import pytest
 
 from motegpt import GPT, SettingError
-from motegpt.config import SECTIONS
-from motegpt.settings import kinds
-from motegpt.synonyms import NAMES, hint, meaning
-from motegpt.views.cli import COMMANDS
+from motegpt.cli import COMMANDS
+from motegpt.config.fields import kinds
+from motegpt.config.sections import SECTIONS
+from motegpt.config.synonyms import NAMES, hint, meaning
 
 SETTINGS = [name for section in SECTIONS.values() for name in kinds(section)]
 ARGUMENTS = ["engine", "out", "resume", "callbacks", "preset"]

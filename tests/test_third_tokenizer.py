@@ -17,19 +17,20 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
-from motegpt.config import DataConfig, SampleConfig, section_values
-from motegpt.data_check import check_data
-from motegpt.documents import flat
+from motegpt.api.gpt import GPT
+from motegpt.config.fields import kinds
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig, SampleConfig, section_values
+from motegpt.data.check import check_data
+from motegpt.data.documents import flat
+from motegpt.data.tokenizers import TOKENIZERS, ByteTokenizer, Tokenizer
 from motegpt.errors import DataError, PrefixError, SettingError
-from motegpt.gpt import GPT
-from motegpt.inspection import ids_of
-from motegpt.presets import settings_of
-from motegpt.rng import Stream
-from motegpt.sampling import draw_texts, generate_by_token, request_of
-from motegpt.sampling.request import _masked, text_of
+from motegpt.evaluation.inspect import ids_of
+from motegpt.generation.request import _masked, request_of, text_of
+from motegpt.model.rng import Stream
+from motegpt.sampling.collect import draw_texts
+from motegpt.sampling.generate import generate_by_token
 from motegpt.sampling.texts import texts_of
-from motegpt.settings import kinds
-from motegpt.tokenizer import TOKENIZERS, ByteTokenizer, Tokenizer
 from tests.conftest import ENGINES_HERE, engine_that_says
 
 NAMES = ["anna", "hanna", "johanna", "marianne", "nana", "ann", "jo", "maria", "ahmed", "zoë", "noë", "joan"]
@@ -140,8 +141,8 @@ def test_what_is_said_of_data_and_texts(tmp_path):
 
 def test_pictures_label_tokens_as_they_are():
     pytest.importorskip("matplotlib")
-    from motegpt.views.plots.attention import symbols_of
-    from motegpt.views.plots.curves import bits_of
+    from motegpt.plots.attention import symbols_of
+    from motegpt.plots.curves import bits_of
 
     pairs = SimpleNamespace(tokenizer=Tokenizer.of(NAMES, "bos", "pairs"))
     ids = [pairs.tokenizer.bos, *pairs.tokenizer.encode("anna")]

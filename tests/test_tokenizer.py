@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.documents import flat
+from motegpt.data.documents import flat
+from motegpt.data.tokenizers import FRAMINGS, TOKENIZERS, ByteTokenizer, CharacterTokenizer, Tokenizer
 from motegpt.errors import DataError, PrefixError, RunFolderError
-from motegpt.tokenizer import FRAMINGS, TOKENIZERS, ByteTokenizer, CharacterTokenizer, Tokenizer
 
 
 def test_microgpt_framing_puts_bos_last_and_at_both_ends():

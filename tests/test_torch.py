@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.batches import Batch, DocumentPlan
+from motegpt.config.presets import settings_of
+from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import check_settings, why_unavailable
 from motegpt.errors import OutOfMemory, RankLost, SettingError, UsageError
-from motegpt.presets import settings_of
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
 from tests.tolerances import GRADIENT, relative_error
 
@@ -395,7 +395,7 @@ def test_a_run_from_a_gpu_can_be_sampled_without_one(motegpt, tmp_path):
 
 
 def test_nothing_else_imports_torch(tmp_path):
-    program = "import sys; sys.modules['torch'] = None\nfrom motegpt.views.cli import main\nmain({words!r})"
+    program = "import sys; sys.modules['torch'] = None\nfrom motegpt.cli import main\nmain({words!r})"
     for words, code in (
         (["train", "--help"], 0),
         (["bench", "--help"], 0),
@@ -410,7 +410,7 @@ def test_nothing_else_imports_torch(tmp_path):
 
 
 def test_the_utilisation_stands_beside_the_speed(motegpt, monkeypatch):
-    from motegpt.views.cli import processes
+    from motegpt.cli import processes
 
     monkeypatch.setattr(processes, "REPORT_SECONDS", 0.0)
     ended = motegpt("train", "--engine", "torch", "--steps", 20, "-n", 1)

@@ -9,13 +9,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from motegpt.checkpoint import RunFolder
-from motegpt.corpus import read_corpus
+from motegpt.api.gpt import GPT
+from motegpt.config.presets import settings_of
+from motegpt.data.corpus import read_corpus
 from motegpt.errors import DataError, TrainingDiverged, UsageError
-from motegpt.gpt import GPT
-from motegpt.losses import LossMeans, Mean, tail_start
-from motegpt.presets import settings_of
-from motegpt.train import CHUNK_SECONDS, next_size, prepare, resume
+from motegpt.training.loop import CHUNK_SECONDS, next_size, prepare, resume
+from motegpt.training.losses import LossMeans, Mean, tail_start
+from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE
 
 SHORT = {"steps": 12, "batch_size": 2, "log_every": 3, "sample_every": 4, "n": 3}

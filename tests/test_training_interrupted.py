@@ -7,8 +7,8 @@ import threading
 import pytest
 
 from motegpt import GPT, MotegptError, TrainingInterrupted
-from motegpt.checkpoint import RunFolder
 from motegpt.engines import engine_class
+from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE
 
 WORDS = ["anna", "hanna", "nan", "hana"]
@@ -166,7 +166,7 @@ def test_in_another_thread_nothing_is_handled():
 
 
 def test_during_the_last_samples(monkeypatch):
-    from motegpt import train
+    from motegpt.training import loop as train
 
     def draw(engine, tokenizer, settings, rng, interrupted):
         signal.raise_signal(signal.SIGINT)

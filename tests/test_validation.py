@@ -6,15 +6,15 @@ import re
 import numpy as np
 import pytest
 
-from motegpt.checkpoint import RunFolder
-from motegpt.corpus import corpus_of, read_corpus
+from motegpt.api.gpt import GPT
+from motegpt.config.presets import settings_of
+from motegpt.data.corpus import corpus_of, read_corpus
+from motegpt.data.split import split_documents
 from motegpt.errors import RunFolderError
-from motegpt.evaluate import mean_loss
-from motegpt.gpt import GPT
-from motegpt.presets import settings_of
-from motegpt.split import split_documents
-from motegpt.train import prepare, resume
-from motegpt.validation import sample_of
+from motegpt.evaluation.nll import mean_loss
+from motegpt.training.loop import prepare, resume
+from motegpt.training.run_folder import RunFolder
+from motegpt.training.validation import sample_of
 from tests.conftest import ENGINES_HERE
 
 FEW = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
@@ -68,7 +68,7 @@ def test_the_last_figure_is_that_of_eval_to_the_last_digit(motegpt, tmp_path, en
 
 @pytest.mark.parametrize("changes", [{}, {"format": "stream"}], ids=str)
 def test_evaluations_on_the_way_look_at_a_sample_of_fixed_size(monkeypatch, changes):
-    monkeypatch.setattr("motegpt.validation.SAMPLE", 50)
+    monkeypatch.setattr("motegpt.training.validation.SAMPLE", 50)
     documents = [" ".join(LONG)] if changes else LONG
     trainers = [begin(documents=documents, block_size=8, steps=30, **changes) for _ in range(2)]
     sample = trainers[0].validation.sample
@@ -83,7 +83,7 @@ def test_evaluations_on_the_way_look_at_a_sample_of_fixed_size(monkeypatch, chan
 
 def test_a_sample_meets_every_kind_of_window(monkeypatch):
     """Of documents in two windows each it takes first and second ones."""
-    monkeypatch.setattr("motegpt.validation.SAMPLE", 300)
+    monkeypatch.setattr("motegpt.training.validation.SAMPLE", 300)
     sample = sample_of([[0] * 13] * 100, 8)
     assert {window.start for window in sample} == {0, 4}
     assert sum(window.targets for window in sample) <= 300
@@ -91,12 +91,12 @@ def test_a_sample_meets_every_kind_of_window(monkeypatch):
 
 
 def test_a_window_longer_than_the_sample_is_evaluated_all_the_same(monkeypatch):
-    monkeypatch.setattr("motegpt.validation.SAMPLE", 3)
+    monkeypatch.setattr("motegpt.training.validation.SAMPLE", 3)
     assert len(sample_of([[0] * 13] * 5, 8)) == 1
 
 
 def test_a_sample_is_told_once_and_the_end_uses_all(motegpt, tmp_path, monkeypatch):
-    monkeypatch.setattr("motegpt.validation.SAMPLE", 50)
+    monkeypatch.setattr("motegpt.training.validation.SAMPLE", 50)
     (tmp_path / "long.txt").write_text("\n".join(LONG))
     words = ("train", "long.txt", "--steps", 60, "--val-fraction", 0.3, "--engine", "array", "-n", 1)
     ended = motegpt(*words, "--out", "run")
@@ -149,7 +149,7 @@ def test_early_stopping_and_the_best_parameters(tmp_path):
 def test_the_last_samples_are_those_of_the_best_parameters(tmp_path, monkeypatch):
     drawn_with = []
     monkeypatch.setattr(
-        "motegpt.train.generate_in_turn",
+        "motegpt.training.loop.generate_in_turn",
         lambda engine, *rest: drawn_with.append(engine.export().parameters) or ["x"],
     )
     trainer = begin(tmp_path, patience=3)
@@ -230,7 +230,7 @@ def test_metrics_and_console_show_the_validation_loss(motegpt, tmp_path):
 def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
     from motegpt.errors import TrainingDiverged
 
-    monkeypatch.setattr("motegpt.validation.mean_loss", lambda *_: float("nan"))
+    monkeypatch.setattr("motegpt.training.validation.mean_loss", lambda *_: float("nan"))
     with pytest.raises(TrainingDiverged, match="the validation loss of step 1 is nan"):
         records_of(begin(steps=5))
 

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 import motegpt
-from motegpt.config import model_and_training
+from motegpt.config.sections import model_and_training
 from motegpt.engines import check_settings, engine_class, fresh_engine
 from motegpt.errors import SettingError, UsageError
-from motegpt.sampling import Filters, Request
+from motegpt.generation.filters import Filters
+from motegpt.generation.request import Request
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 REQUEST = Request((0,), 4, None, Filters(1.0))

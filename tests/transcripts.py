@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from motegpt.views.cli import main
+from motegpt.cli import main
 
 FENCE = re.compile(r"^```(\S+)(?: +(\S+))?\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SHELL = re.compile(r"[|<>;&$`*?#(]|^\w+=")

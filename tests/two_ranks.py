@@ -4,8 +4,8 @@ import sys
 
 import numpy as np
 
-from motegpt import ranks
-from motegpt.batches import Batch, DocumentPlan
+from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.system import ranks
 from tests.conftest import random_sequences, small_engine, small_settings
 
 BATCH = 4

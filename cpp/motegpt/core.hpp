@@ -82,7 +82,7 @@ struct Execution {
 };
 
 /// A model in training. One thread at a time may use it. All flat arrays are canonical: the tensors of the
-/// specification (src/motegpt/parameters.py), one after the other, in row-major order.
+/// specification (src/motegpt/model/spec.py), one after the other, in row-major order.
 template <class Real>
 class Core {
  public:

@@ -9,7 +9,7 @@
 
 namespace motegpt {
 
-/// A tensor as src/motegpt/parameters.py lists it.
+/// A tensor as src/motegpt/model/spec.py lists it.
 struct Tensor {
   std::string name;
   std::vector<int64_t> shape;

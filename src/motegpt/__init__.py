@@ -9,7 +9,9 @@ TYPE_CHECKING = False  # that of typing costs more than all else here
 if TYPE_CHECKING:
     from typing import Any
 
-    from motegpt.config import DataConfig, ModelConfig, SampleConfig, TrainConfig
+    from motegpt.api.gpt import GPT, Training
+    from motegpt.config.presets import settings_of
+    from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
     from motegpt.engines import make_engine
     from motegpt.errors import (
         DataError,
@@ -25,14 +27,12 @@ if TYPE_CHECKING:
         TriesExhausted,
         UsageError,
     )
-    from motegpt.evaluate import Evaluation, Score
-    from motegpt.gpt import GPT, Training
-    from motegpt.presets import settings_of
-    from motegpt.rng import make_rng
-    from motegpt.train import StepRecord
+    from motegpt.evaluation.nll import Evaluation, Score
+    from motegpt.model.rng import make_rng
+    from motegpt.training.loop import StepRecord
 
 _HOMES = {
-    "motegpt.config": ("DataConfig", "ModelConfig", "SampleConfig", "TrainConfig"),
+    "motegpt.config.sections": ("DataConfig", "ModelConfig", "SampleConfig", "TrainConfig"),
     "motegpt.engines": ("make_engine",),
     "motegpt.errors": (
         "DataError",
@@ -48,11 +48,11 @@ _HOMES = {
         "TriesExhausted",
         "UsageError",
     ),
-    "motegpt.evaluate": ("Evaluation", "Score"),
-    "motegpt.gpt": ("GPT", "Training"),
-    "motegpt.presets": ("settings_of",),
-    "motegpt.rng": ("make_rng",),
-    "motegpt.train": ("StepRecord",),
+    "motegpt.evaluation.nll": ("Evaluation", "Score"),
+    "motegpt.api.gpt": ("GPT", "Training"),
+    "motegpt.config.presets": ("settings_of",),
+    "motegpt.model.rng": ("make_rng",),
+    "motegpt.training.loop": ("StepRecord",),
 }
 
 __all__ = [

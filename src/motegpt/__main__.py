@@ -7,13 +7,13 @@ It imports almost nothing before it is ready for an interrupt.
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        from motegpt.interrupts import interrupt, leave, take_over
+        from motegpt.system.interrupts import interrupt, leave, take_over
 
         take_over(interrupt)
-        from motegpt.views.streams import complete
+        from motegpt.cli.streams import complete
 
         complete()
-        from motegpt.views.cli import main as run
+        from motegpt.cli import main as run
 
         try:
             run()

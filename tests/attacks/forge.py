@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from motegpt import GPT
-from motegpt.tensors import ENTRY, digest
+from motegpt.training.tensor_files import ENTRY, digest
 
 DOCUMENTS = ["anna", "bob", "carla", "hanna"]
 SMALL = {"n_embd": 4, "n_head": 2, "block_size": 6, "engine": "array", "n": 2, "val_fraction": 0.3}

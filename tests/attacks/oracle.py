@@ -11,11 +11,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from motegpt import GPT
-from motegpt.checkpoint import RunFolder
+from motegpt.cli import main
+from motegpt.data.source import corpus_of_run
 from motegpt.errors import MotegptError
-from motegpt.source import corpus_of_run
-from motegpt.train import resume
-from motegpt.views.cli import main
+from motegpt.training.loop import resume
+from motegpt.training.run_folder import RunFolder
 from motegpt.views.runs import Run
 from motegpt.views.summary import summary
 

@@ -21,8 +21,8 @@ from motegpt import (
     make_rng,
     settings_of,
 )
-from motegpt.config import SECTIONS, section_values
-from motegpt.settings import kinds
+from motegpt.config.fields import kinds
+from motegpt.config.sections import SECTIONS, section_values
 from tests.attacks.oracle import check_python_message, refused_or_right
 
 PROFILE = settings(max_examples=1000, deadline=None, derandomize=True, database=None)

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from motegpt.views.cli import COMMANDS
+from motegpt.cli import COMMANDS
 from tests.attacks.forge import DOCUMENTS, copied, make_run
 from tests.attacks.oracle import command, snapshot
 from tests.attacks.words import EVERY, OUTPUTS, VALUES, params_of, vector
@@ -128,7 +128,7 @@ def test_the_oracle_goes_red(folder, monkeypatch):
     """A command that crashes, one that ends otherwise, and one that writes where nobody asked."""
     import click
 
-    from motegpt.views.cli import show
+    from motegpt.cli.commands import show
 
     monkeypatch.chdir(folder)
 

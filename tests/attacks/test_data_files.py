@@ -9,15 +9,15 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from motegpt.config import SECTIONS, DataConfig
-from motegpt.corpus import corpus_in
-from motegpt.data_check import check_data
+from motegpt.cli.commands.data import report_lines
+from motegpt.cli.options import TOP_LEVEL, read_toml
+from motegpt.config.fields import has_surrogate, kinds
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import SECTIONS, DataConfig
+from motegpt.data.check import check_data
+from motegpt.data.corpus import corpus_in
+from motegpt.data.formats import READERS
 from motegpt.errors import DataError
-from motegpt.formats import READERS
-from motegpt.presets import settings_of
-from motegpt.settings import has_surrogate, kinds
-from motegpt.views.cli.data import report_lines
-from motegpt.views.cli.options import TOP_LEVEL, read_toml
 from tests.attacks.oracle import check_message, command, refused_or_right
 
 PROFILE = settings(max_examples=100, deadline=None, derandomize=True, database=None)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt.checkpoint import RunFolder
+from motegpt.training.run_folder import RunFolder
 from tests.attacks.forge import ODD, changed, copied, edit_json, leaves, make_run
 from tests.attacks.oracle import command, look, refused_or_right
 

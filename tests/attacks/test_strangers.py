@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.checkpoint import RunFolder
+from motegpt.cli.console import harmless
 from motegpt.errors import RunFolderError
-from motegpt.views.console import harmless
+from motegpt.training.run_folder import RunFolder
 from tests.attacks.forge import copied, edit_json, file_of, forge, make_run
 from tests.attacks.oracle import command, snapshot
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt.checkpoint import RunFolder
 from motegpt.errors import RunFolderError
+from motegpt.training.run_folder import RunFolder
 from tests.attacks.forge import ODD, copied, file_of, forge, make_run
 from tests.attacks.oracle import command, look, refused_or_right
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from motegpt.views.cli import COMMANDS, cli
+from motegpt.cli import COMMANDS, cli
 
 Pick = Callable[[int], int]  # a number below n, by whoever chooses
 

@@ -15,14 +15,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from motegpt.checkpoint import RunFolder
-from motegpt.config import DataConfig
-from motegpt.corpus import corpus_in
-from motegpt.data_check import check_data
-from motegpt.formats import READERS
-from motegpt.presets import settings_of
-from motegpt.views.cli.data import report_lines
-from motegpt.views.cli.options import read_toml
+from motegpt.cli.commands.data import report_lines
+from motegpt.cli.options import read_toml
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig
+from motegpt.data.check import check_data
+from motegpt.data.corpus import corpus_in
+from motegpt.data.formats import READERS
+from motegpt.training.run_folder import RunFolder
 from tests.attacks.forge import file_of, forge, make_run
 from tests.attacks.oracle import look, refused_or_right
 from tests.attacks.test_command_lines import hold, work_in

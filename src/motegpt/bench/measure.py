@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 
-from motegpt.batches import Batch
 from motegpt.bench.work import WORKS, Problem, operations, problem_of
-from motegpt.corpus import read_corpus
+from motegpt.data.corpus import read_corpus
+from motegpt.data.plan import Batch
 from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError
-from motegpt.rng import Stream
-from motegpt.sampling import Filters, Request, generate_ids
+from motegpt.generation.filters import Filters
+from motegpt.generation.request import Request
+from motegpt.model.rng import Stream
+from motegpt.sampling.generate import generate_ids
 
 RUN_SECONDS = 0.25  # a run is at least this long, so that the clock and the call do not count
 # Of the largest number: what rounding leaves.

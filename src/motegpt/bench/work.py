@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from motegpt.batches import DocumentPlan, longest_sequence
-from motegpt.config import ModelConfig, TrainConfig, model_and_training
-from motegpt.corpus import Corpus
-from motegpt.cost import operations_per_token
-from motegpt.presets import settings_of
-from motegpt.sequences import TokenSequences
-from motegpt.tokenizer import Tokenizer
+from motegpt.bench.cost import operations_per_token
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
+from motegpt.data.corpus import Corpus
+from motegpt.data.plan import DocumentPlan, longest_sequence
+from motegpt.data.sequences import TokenSequences
+from motegpt.data.tokenizers import Tokenizer
 
 RANDOM_VOCABULARY = 65  # characters of the usual Shakespeare file, for the shapes that need long text
 RANDOM_SEQUENCES = 64

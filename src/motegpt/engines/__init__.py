@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config import ModelConfig, TrainConfig
+from motegpt.config.fields import kinds, plain, shortened
+from motegpt.config.sections import ModelConfig, TrainConfig
 from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
-from motegpt.libraries import needed_by
-from motegpt.parameters import initialize
-from motegpt.rng import make_rng
-from motegpt.settings import kinds, plain, shortened
+from motegpt.model.rng import make_rng
+from motegpt.model.spec import initialize
+from motegpt.system.libraries import needed_by
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Engine

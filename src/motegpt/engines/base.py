@@ -1,6 +1,6 @@
 """The contract: what the loop, the sampler and the tests may ask of any engine.
 
-Arrays cross it as NumPy arrays under the canonical names of parameters.py, matrices (out, in).
+Arrays cross it as NumPy arrays under the canonical names of model/spec.py, matrices (out, in).
 Nothing heavy is imported here; an engine's own libraries come with the engine.
 """
 
@@ -12,22 +12,22 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from motegpt import ranks
-from motegpt.concise import concise
-from motegpt.config import REQUESTS, section_of
+from motegpt.config.concise import concise
+from motegpt.config.fields import kinds, shortened
+from motegpt.config.sections import REQUESTS, section_of
 from motegpt.errors import SettingError, UsageError
+from motegpt.model.spec import parameter_count
 from motegpt.optim import OPTIMIZERS
-from motegpt.parameters import parameter_count
-from motegpt.settings import kinds, shortened
+from motegpt.system import ranks
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.batches import Batch, Plan
-    from motegpt.config import ModelConfig, TrainConfig
-    from motegpt.rng import Stream
-    from motegpt.sampling.request import Request
+    from motegpt.config.sections import ModelConfig, TrainConfig
+    from motegpt.data.plan import Batch, Plan
+    from motegpt.generation.request import Request
+    from motegpt.model.rng import Stream
 
     Arrays = dict[str, NDArray[np.floating[Any]]]
     # Flat in row-major order or already (out, in): a NumPy array, array.array or list of numbers.

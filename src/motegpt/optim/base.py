@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.config import TrainConfig
+    from motegpt.config.sections import TrainConfig
 
 
 class Optimizer(ABC):

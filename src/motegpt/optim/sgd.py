@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from motegpt.model.schedule import learning_rate
 from motegpt.optim.base import Optimizer, weight_decay_factor
-from motegpt.schedule import learning_rate
 
 if TYPE_CHECKING:
-    from motegpt.config import TrainConfig
+    from motegpt.config.sections import TrainConfig
 
 
 class SGDScalars(NamedTuple):

@@ -18,7 +18,7 @@ A text ends at the stop token, at the text `stop` (which is left out), or at its
 max_new_tokens, max_length and, without max_new_tokens, what lets the model see no more than block_size.
 Where it was the block that had no more room, the text is cut: the model did not end it, and the user did
 not ask for that length. `on_cut` says what becomes of such texts. Beyond the block the context slides
-(draw.py). All of this holds exactly, by masking and not by rejection. What a text as a whole must be
+(generate.py). All of this holds exactly, by masking and not by rejection. What a text as a whole must be
 (`suffix`, unique, novel, not cut) is tried for, up to `tries` times in a row (collect.py).
 
     request.py    settings -> the same in token ids, all that cannot be done refused
@@ -26,30 +26,9 @@ not ask for that length. `on_cut` says what becomes of such texts. Beyond the bl
     context.py    what the model sees of a long text
     stop_text.py  `stop` where tokens are more than characters or bytes
     texts.py      ids -> texts, marked if they are cut
-    draw.py       request -> ids -> texts, by any engine
+    generate.py   request -> ids -> texts, by any engine
     beam.py       request -> the best texts, by beam search
     conditions.py what a text must be as a whole
     collect.py    n texts that meet conditions, group by group
-    known.py      what a run was trained on
+    training_texts.py  what a run was trained on
 """
-
-from motegpt.sampling.collect import draw_texts
-from motegpt.sampling.conditions import Conditions
-from motegpt.sampling.draw import generate, generate_by_token, generate_ids, generate_in_turn
-from motegpt.sampling.filters import Filters, choose
-from motegpt.sampling.request import Request, check_prefix, prompt_of, request_of
-
-__all__ = [
-    "Conditions",
-    "Filters",
-    "Request",
-    "check_prefix",
-    "choose",
-    "draw_texts",
-    "generate",
-    "generate_by_token",
-    "generate_ids",
-    "generate_in_turn",
-    "prompt_of",
-    "request_of",
-]

@@ -16,18 +16,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-from motegpt.config import LARGEST_CACHE
+from motegpt.config.sections import LARGEST_CACHE
 from motegpt.errors import SettingError
+from motegpt.generation.filters import finite
+from motegpt.generation.request import Request, request_of
 from motegpt.sampling.context import SlidingContext
-from motegpt.sampling.filters import finite
-from motegpt.sampling.request import Request, request_of
 from motegpt.sampling.texts import texts_of
 
 if TYPE_CHECKING:
-    from motegpt.config import SampleConfig
+    from motegpt.config.sections import SampleConfig
+    from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine
     from motegpt.sampling.conditions import Conditions
-    from motegpt.tokenizer import Tokenizer
 
 Ids = tuple[int, ...]
 

@@ -10,17 +10,17 @@ from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from motegpt.errors import TriesExhausted
-from motegpt.rng import Stream
+from motegpt.generation.request import Request, request_of
+from motegpt.model.rng import Stream
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
-from motegpt.sampling.draw import generate_ids
-from motegpt.sampling.request import Request, request_of
+from motegpt.sampling.generate import generate_ids
 from motegpt.sampling.texts import texts_of
 
 if TYPE_CHECKING:
-    from motegpt.config import SampleConfig
+    from motegpt.config.sections import SampleConfig
+    from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine
-    from motegpt.tokenizer import Tokenizer
 
 LARGEST_GROUP = 4096  # the first group is one text, and each is twice the one before, up to this
 

@@ -6,10 +6,10 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from motegpt.settings import shortened
+from motegpt.config.fields import shortened
 
 if TYPE_CHECKING:
-    from motegpt.config import SampleConfig
+    from motegpt.config.sections import SampleConfig
 
 
 @dataclass

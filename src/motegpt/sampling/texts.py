@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
-    from motegpt.sampling.request import Request
-    from motegpt.tokenizer import Tokenizer
+    from motegpt.data.tokenizers import Tokenizer
+    from motegpt.generation.request import Request
 
 
 class MarkedText(str):

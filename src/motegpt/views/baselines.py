@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.batches import sequences_to_judge
+from motegpt.data.plan import sequences_to_judge
+from motegpt.data.source import sides_of_run
 from motegpt.errors import DataError
-from motegpt.evaluate import targets_of, whole_sequences
-from motegpt.ngrams import baselines
-from motegpt.source import sides_of_run
+from motegpt.evaluation.nll import targets_of, whole_sequences
+from motegpt.ngrams.counts import baselines
 
 if TYPE_CHECKING:
     from motegpt.views.runs import Run

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motegpt.checkpoint import METRICS, RunFolder
+from motegpt.config.fields import LARGEST_INT, shortened
+from motegpt.config.presets import PRESETS, expected_settings, flat_settings, learning_settings
 from motegpt.errors import RunFolderError
-from motegpt.presets import PRESETS, expected_settings, flat_settings, learning_settings
-from motegpt.settings import LARGEST_INT, shortened
+from motegpt.training.run_folder import METRICS, RunFolder
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
+    from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Arrays
-    from motegpt.state import RunConfig
-    from motegpt.tokenizer import Tokenizer
+    from motegpt.training.state import RunConfig
 
 LARGEST = 1e100  # a loss above this is none
 MOST_NAMED = 3  # settings in the label of a run; runs that differ in more go by the names of their folders

@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from motegpt.checkpoint import TRAINER
-from motegpt.config import SECTIONS
+from motegpt.api.gpt import GPT
+from motegpt.config.sections import SECTIONS
 from motegpt.errors import MotegptError, SettingError
-from motegpt.gpt import GPT
-from motegpt.parameters import tensors
+from motegpt.model.spec import tensors
+from motegpt.training.run_folder import TRAINER
 from motegpt.views.runs import nearest_preset
 from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
-    from motegpt.config import ModelConfig
+    from motegpt.config.sections import ModelConfig
     from motegpt.views.runs import Run
 
 SAMPLES, SEED = 5, 0

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from motegpt.train import Trainer
+    from motegpt.training.loop import Trainer
 
 
 def utilisation(trainer: Trainer, tokens_per_second: float) -> float | None:
     """Model FLOPs utilisation (Chowdhery et al., 2022, appendix B): operations a second that the model's
     products need, of those the device could do; None where the engine does not know its device.
     """
-    from motegpt.cost import operations_per_token
+    from motegpt.bench.cost import operations_per_token
 
     peak = trainer.engine.peak()
     if peak is None:

@@ -13,7 +13,7 @@ from motegpt.engines.array.ops import Array
 from motegpt.engines.base import Decoder, check_sources
 
 if TYPE_CHECKING:
-    from motegpt.config import ModelConfig
+    from motegpt.config.sections import ModelConfig
 
 
 class ArrayDecoder(Decoder):

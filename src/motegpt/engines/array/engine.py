@@ -14,11 +14,11 @@ from motegpt.engines.array.node_clip import Backward, NodeClip
 from motegpt.engines.array.ops import Array
 from motegpt.engines.array.optimizers import STEPS, clip_gradient
 from motegpt.engines.base import Engine, Snapshot
-from motegpt.parameters import check_shape, named_views, parameter_count, same_names, tensors
+from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
 
 if TYPE_CHECKING:
-    from motegpt.batches import Batch, Plan
-    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.config.sections import ModelConfig, TrainConfig
+    from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values
 
 

@@ -17,7 +17,7 @@ from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 
 if TYPE_CHECKING:
-    from motegpt.config import ModelConfig
+    from motegpt.config.sections import ModelConfig
     from motegpt.engines.array.node_clip import Backward
 
 Weights = dict[str, Array]

@@ -15,7 +15,7 @@ from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
 
 if TYPE_CHECKING:
-    from motegpt.config import Activation
+    from motegpt.config.sections import Activation
 
 
 class Backward(Protocol):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from motegpt.config import Activation
+    from motegpt.config.sections import Activation
 
 Array = NDArray[np.floating[Any]]
 Ids = NDArray[np.intp]

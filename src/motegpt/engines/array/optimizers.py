@@ -12,7 +12,7 @@ from motegpt.engines.array.ops import Array
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from motegpt.config import TrainConfig
+    from motegpt.config.sections import TrainConfig
     from motegpt.optim.adam import AdamScalars
     from motegpt.optim.sgd import SGDScalars
 

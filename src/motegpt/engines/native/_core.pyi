@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from motegpt.config import ModelConfig
-from motegpt.parameters import Tensor
+from motegpt.config.sections import ModelConfig
+from motegpt.model.spec import Tensor
 
 Ids = NDArray[np.uint8 | np.uint16 | np.uint32 | np.int32]
 Reals = NDArray[np.floating[Any]]

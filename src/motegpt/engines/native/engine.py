@@ -9,19 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 import motegpt.engines.native._core as _core
-from motegpt.batches import Chunk
+from motegpt.data.plan import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.errors import SettingError, UsageError
-from motegpt.parameters import check_shape, named_views, parameter_count, same_names, tensors
-from motegpt.processors import available_processors
-from motegpt.sampling.filters import not_finite
+from motegpt.generation.filters import not_finite
+from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
+from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
-    from motegpt.batches import Batch, Plan
-    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.config.sections import ModelConfig, TrainConfig
+    from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values
-    from motegpt.rng import Stream
-    from motegpt.sampling import Request
+    from motegpt.generation.request import Request
+    from motegpt.model.rng import Stream
 
     Array = NDArray[np.floating[Any]]
 

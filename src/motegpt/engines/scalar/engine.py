@@ -15,14 +15,14 @@ from motegpt.engines.scalar.graph import Node, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Tensors, empty_cache, loss_of, position
 from motegpt.engines.scalar.node_clip import NodeClip
 from motegpt.engines.scalar.optimizers import STEPS, clip_gradient
-from motegpt.parameters import check_shape, named_views, parameter_count, same_names, tensors
+from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.batches import Batch, Plan
-    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.config.sections import ModelConfig, TrainConfig
+    from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values
 
 

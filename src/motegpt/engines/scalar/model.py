@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, assert_never
 from motegpt.engines.scalar.graph import Node, dot, dot_of_products, total, total_of_sums
 
 if TYPE_CHECKING:
-    from motegpt.batches import Batch
-    from motegpt.config import Activation, ModelConfig
+    from motegpt.config.sections import Activation, ModelConfig
+    from motegpt.data.plan import Batch
 
 Vector = list[Node]
 Matrix = list[Vector]  # (out, in), a list of rows

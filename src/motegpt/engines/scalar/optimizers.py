@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from motegpt.config import TrainConfig
+    from motegpt.config.sections import TrainConfig
     from motegpt.engines.scalar.graph import Node
     from motegpt.optim.adam import AdamScalars
     from motegpt.optim.sgd import SGDScalars

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motegpt.batches import Batch
+from motegpt.data.plan import Batch
 from motegpt.errors import SettingError
 
 T = TypeVar("T")

@@ -13,7 +13,7 @@ from motegpt.engines.base import Decoder, check_sources
 from motegpt.engines.torch.model import Layer, Transformer, merge_heads
 
 if TYPE_CHECKING:
-    from motegpt.config import ModelConfig
+    from motegpt.config.sections import ModelConfig
 
 
 class TorchDecoder(Decoder):

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 
 from motegpt.errors import OutOfMemory, SettingError
-from motegpt.parameters import parameter_count
-from motegpt.processors import available_processors
+from motegpt.model.spec import parameter_count
+from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
-    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.config.sections import ModelConfig, TrainConfig
 
 # Dense matrix products, in 10¹² operations a second, by what the device's name contains: float64, float32,
 # TF32 (float32 where there is none), and 16 bits summed in 32. The first that fits counts.

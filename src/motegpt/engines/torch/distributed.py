@@ -20,9 +20,9 @@ from torch.distributed.fsdp import FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from motegpt import ranks
 from motegpt.engines.torch.model import Transformer
 from motegpt.errors import RankLost, UsageError
+from motegpt.system import ranks
 
 STEP_TIMEOUT = timedelta(minutes=10)  # how long a rank waits for the others within a step
 WAIT_TIMEOUT = timedelta(days=7)  # and for rank 0 between chunks, while that samples or saves

@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from motegpt import ranks
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.engines.torch import distributed
 from motegpt.engines.torch.batches import Part, check_division, made_ahead, part_of, parts_of
@@ -30,13 +29,14 @@ from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Fused, Operations
 from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
 from motegpt.errors import RankLost
-from motegpt.parameters import check_shape, same_names, tensors
+from motegpt.model.spec import check_shape, same_names, tensors
+from motegpt.system import ranks
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from motegpt.batches import Batch, Chunk, Plan
-    from motegpt.config import ModelConfig, TrainConfig
+    from motegpt.config.sections import ModelConfig, TrainConfig
+    from motegpt.data.plan import Batch, Chunk, Plan
     from motegpt.engines.base import Arrays, Values
 
 

@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from motegpt import parameters
+from motegpt.model import spec as parameters
 
 if TYPE_CHECKING:
-    from motegpt.config import ModelConfig
+    from motegpt.config.sections import ModelConfig
     from motegpt.engines.torch.ops import Operations
 
 

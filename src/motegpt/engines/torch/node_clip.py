@@ -12,7 +12,7 @@ from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
 from motegpt.engines.torch.ops import causal_scores, exp_less_largest
 
 if TYPE_CHECKING:
-    from motegpt.config import Activation
+    from motegpt.config.sections import Activation
 
 
 class NodeClip:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from motegpt.config import Activation
+    from motegpt.config.sections import Activation
 
 
 class Operations(Protocol):

@@ -10,11 +10,11 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
-from motegpt.schedule import learning_rate
 
 if TYPE_CHECKING:
-    from motegpt.config import TrainConfig
+    from motegpt.config.sections import TrainConfig
     from motegpt.optim.adam import AdamScalars
     from motegpt.optim.sgd import SGDScalars
 

@@ -1,0 +1,399 @@
+"""The Python API: train, generate, save and load, a line each."""
+
+from __future__ import annotations
+
+import secrets
+import sys
+import warnings
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+
+from motegpt.api.onclass import on_class
+from motegpt.config.arguments import flag, functions, path_of, strings
+from motegpt.config.concise import concise
+from motegpt.config.fields import checked_seed, kinds, plain, unknown_setting
+from motegpt.config.sections import REQUESTS, SampleConfig
+from motegpt.data.documents import as_document, sample_as_learned
+from motegpt.data.split import split
+from motegpt.errors import (
+    DataError,
+    MotegptError,
+    RunFolderError,
+    SettingError,
+    TrainingInterrupted,
+    UsageError,
+)
+from motegpt.evaluation.nll import Evaluation, Score, evaluate, score_texts
+from motegpt.model.spec import parameter_count
+from motegpt.sampling.collect import draw_texts
+from motegpt.sampling.training_texts import Known, known_documents
+from motegpt.system.interrupts import Noted, default_interrupt, finishing
+from motegpt.training.begin import AnyPath, Documents, begin
+from motegpt.training.loop import StepRecord, Trainer, engine_from, fitting_dtype
+from motegpt.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from motegpt.data.tokenizers import Tokenizer
+    from motegpt.engines.base import Engine
+    from motegpt.training.state import RunConfig
+
+Callback = Callable[[StepRecord], object]
+Model = TypeVar("Model", bound="GPT")
+NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes of a model
+
+
+class GPT:
+    """A trained model. Several threads may use it; copies and pickles of it hold what `save` writes.
+
+    >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array")
+    >>> model.generate(n=3, seed=7)
+    ['nan', 'nan', 'nanna']
+    >>> model.generate(n=2, seed=7, prefix="ha", unique=True)
+    ['hanna', 'han']
+    >>> [score.text for score in model.score(["hanna", "nnh"]) if score.bits_per_character < 2]
+    ['hanna']
+    >>> model.save("runs/anna")                                                 # doctest: +SKIP
+    >>> model = GPT.load("runs/anna")                                           # doctest: +SKIP
+
+    records: the logged steps, if it was trained here.
+    """
+
+    def __init__(self, config: RunConfig, tokenizer: Tokenizer, engine: Engine) -> None:
+        self.config, self.tokenizer, self.engine = config, tokenizer, engine
+        self.records: list[StepRecord] = []
+        self._trainer: Trainer | None = None
+        self._done = 0  # how far that was when it made this model
+        self._documents: Sequence[str] | None = None
+        self._lock = Lock()  # held by the thread that uses the engine
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy or a pickle holds: what `save` writes, and not the documents or the training."""
+        with self._lock:
+            parameters = self.engine.export().parameters
+        kept = {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
+        return {**kept, "parameters": parameters}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        kept = dict(state)
+        parameters, config = kept.pop("parameters"), _on_any_device(kept.pop("config"))
+        GPT.__init__(self, config, kept.pop("tokenizer"), engine_from(config))
+        self.engine.load(parameters)
+        vars(self).update(kept)
+
+    def __repr__(self) -> str:
+        model, last = self.config.model, self.records[-1] if self.records else None
+        shape = {name: getattr(model, name) for name in ("n_layer", "n_embd", "block_size")}
+        values = {"parameters": parameter_count(model), **shape, "engine": self.config.engine}
+        return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
+
+    @on_class
+    def train(
+        cls,
+        docs: Documents = None,
+        *,
+        preset: str | None = None,
+        engine: str | None = None,
+        out: AnyPath | None = None,
+        overwrite: bool = False,
+        resume: AnyPath | None = None,
+        checkpoint: int | None = None,
+        callbacks: Callback | Iterable[Callback] = (),
+        **settings: Any,
+    ) -> Self:
+        """Train on documents, on a file of them (text, CSV, JSONL), or on the built-in names.
+
+        With format="stream" the file, or the documents joined by newlines, are one text to be continued.
+        Where something is held out (val_fraction), the model is the best by it.
+
+        settings: those of motegpt.config by name, laid over the preset, or over those of a run that goes on.
+        engine: the fastest that is installed, if None.
+        out: a run folder to save to on the way; with `overwrite` it may replace a run.
+        resume: the folder of a run to go on with; its data are read again unless they are given. checkpoint:
+        the step of one that was kept, to go back to.
+        callbacks: a function, or several, called with the record of every logged step; one that returns True
+        ends the training there.
+
+        Raises SettingError, DataError, EngineUnavailable, RunFolderError, TrainingDiverged or, on a device
+        that is too small, OutOfMemory. What should be known beforehand, as that documents are cut, is a
+        UserWarning; that its last losses are far above guessing, a RuntimeWarning.
+        """
+        called = functions("callbacks", callbacks)
+        training = cls.training(
+            docs,
+            preset=preset,
+            engine=engine,
+            out=out,
+            overwrite=overwrite,
+            resume=resume,
+            checkpoint=checkpoint,
+            **settings,
+        )
+        try:
+            with closing(iter(training)) as records:
+                for record in records:
+                    answers = [plain(callback(record)) for callback in called]
+                    if any(answer is True for answer in answers):
+                        break
+        except TrainingInterrupted:
+            raise
+        except KeyboardInterrupt:  # in a callback, or in the middle of a step
+            if training.is_torn:
+                raise
+            raise training.interruption() from None
+        return training.model
+
+    @on_class
+    def training(
+        cls,
+        docs: Documents = None,
+        *,
+        preset: str | None = None,
+        engine: str | None = None,
+        out: AnyPath | None = None,
+        overwrite: bool = False,
+        resume: AnyPath | None = None,
+        checkpoint: int | None = None,
+        **settings: Any,
+    ) -> Training[Self]:
+        """The same, step by step: iterate over it for the records, and take its `model` when you like.
+
+        >>> training = GPT.training(["anna", "hanna"], steps=40, log_every=20, engine="array")
+        >>> for record in training:
+        ...     print(record.step, f"{record.loss:.1f}")
+        1 1.5
+        20 0.3
+        40 0.1
+        >>> model = training.model
+        """
+        _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
+        trainer, corpus, remarks = begin(
+            docs,
+            settings,
+            preset=preset,
+            engine=engine,
+            out=out,
+            overwrite=overwrite,
+            resumed=resume,
+            checkpoint=checkpoint,
+        )
+        for remark in remarks:
+            _warn(remark, UserWarning)
+        return Training(cls, trainer, corpus.documents)
+
+    @on_class
+    def load(cls, path: AnyPath, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
+        """The model in a run folder; RunFolderError if there is none, or it is damaged.
+
+        checkpoint: "best" by the held-out data, "last", or the step of a kept one; None takes the best
+        where something was held out, else the last.
+        """
+        folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
+        config, tokenizer = _on_any_device(folder.config()), folder.tokenizer()
+        if engine is not None:
+            train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
+            config = config.replace(engine=engine, train=train)
+        parameters = folder.parameters(config, tokenizer, checkpoint)
+        model = cls(config, tokenizer, engine_from(config))
+        model.engine.load(parameters)
+        return model
+
+    def generate(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        unique: bool = False,
+        novel: bool = False,
+        data: AnyPath | None = None,
+        **settings: Any,
+    ) -> list[str]:
+        """n texts. The same seed gives the same texts; None draws a new one.
+
+        `settings` are those of SampleConfig; what is not given is as the model was trained. unique: no text
+        twice; novel: none from the training data, which are read again, or from the file `data`. Candidate i
+        depends on the seed and on i alone, and the texts are the first n that may be kept. Raises
+        SettingError, PrefixError, DataError or, after `tries` texts in a row that could not, TriesExhausted.
+        """
+        groups = self.samples(n, seed=seed, unique=unique, novel=novel, data=data, **settings)
+        return [text for group in groups for text in group]
+
+    def samples(
+        self,
+        n: int | None = None,
+        *,
+        seed: int | None = None,
+        unique: bool = False,
+        novel: bool = False,
+        data: AnyPath | None = None,
+        **settings: Any,
+    ) -> Iterator[list[str]]:
+        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams.
+
+        With on_cut="mark" every text has an attribute `cut`: whether the end of the block cut it off.
+        """
+        _check_names(settings, kinds(SampleConfig), self.samples)
+        given = {**settings, **({} if n is None else {"n": n})}
+        sample = SampleConfig.of({**self.config.sample.values(), **given})
+        sample = sample_as_learned(sample, self.config.data)
+        if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
+            raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
+        root = secrets.randbits(64) if seed is None else checked_seed(seed)
+        unique, novel = flag("unique", unique), flag("novel", novel)
+        if data is not None and not novel:
+            raise UsageError("data: the training data are for `novel`; expected both or neither")
+        known = Known(self._known_documents(data), self.tokenizer) if novel else None
+        return self._in_turn(draw_texts(self.engine, self.tokenizer, sample, root, unique, known))
+
+    def _in_turn(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
+        """The groups, each drawn while no other thread uses the engine, which is free in between."""
+        while True:
+            with self._lock:
+                group = next(groups, None)
+            if group is None:
+                return
+            yield group
+
+    def _known_documents(self, data: AnyPath | None = None) -> Sequence[str]:
+        """What the model was made from: at hand after a training, read again after loading."""
+        if data is not None:
+            return known_documents(self.config, path_of("data", data, DataError))
+        return known_documents(self.config) if self._documents is None else self._documents
+
+    def score(self, texts: Iterable[str]) -> list[Score]:
+        """How likely the model finds each text: log-probability in nats, and bits per character.
+
+        Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
+        with a character that the model never saw has probability zero. Texts are brought into the form of
+        the training texts first: stripped, and normalized if those were.
+        """
+        found = [as_document(text, self.config.data) for text in strings("score", texts)]
+        with self._lock:
+            return score_texts(self.engine, self.tokenizer, found)
+
+    def evaluate(self, docs: Iterable[str]) -> Evaluation:
+        """The loss on documents, in nats a token and in bits a character.
+
+        Beside uniform, unigram, bigram and trigram predictors, if the training data can be read again.
+        """
+        docs = [as_document(text, self.config.data) for text in strings("evaluate", docs)]
+        try:
+            known = self._known_documents()
+            learned: Sequence[str] = split(known, self.config.data, self.config.train.seed)[0]
+        except DataError:
+            learned = []
+        with self._lock:
+            return evaluate(self.engine, self.tokenizer, docs, learned)
+
+    def save(self, path: AnyPath, overwrite: bool = False) -> None:
+        """Write a run folder that `load` and `motegpt sample` read.
+
+        A model trained here can be resumed, unless its training has gone on since. Raises RunFolderError if
+        a run is there already, unless `overwrite`.
+        """
+        place, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
+        folder = RunFolder.create(place, self.config, self.tokenizer, overwrite)
+        try:
+            folder.append_metrics(record.values() for record in self.records)
+            if self._trainer is not None and self._trainer.done == self._done:
+                self._trainer.save_to(folder)
+            with self._lock:
+                parameters = self.engine.export().parameters
+            folder.save_parameters(parameters, self.tokenizer)
+        finally:
+            folder.unlock()
+
+
+class Training(Generic[Model]):
+    """A training in progress: iterate for the records of the logged steps.
+
+    Leaving the loop stops it, and saves it if it has a folder; iterating again goes on. `model` is what it
+    has made so far: the best by what was held out, or the newest. `records` are those of all steps done here.
+    Ctrl-C while a step is done lets that be finished and raises TrainingInterrupted, in the main thread and
+    where the program has no handler of its own; a second one stops at once, and is_torn is True from then on.
+    """
+
+    def __init__(self, kind: type[Model], trainer: Trainer, documents: Sequence[str]) -> None:
+        self._kind, self._trainer, self._documents = kind, trainer, documents
+        self._trainer.by_record = True
+        self.records: list[StepRecord] = []
+        self.is_torn = False  # between two steps: what the engine holds belongs to none
+
+    def __repr__(self) -> str:
+        trainer, last = self._trainer, self.records[-1] if self.records else None
+        values = {"step": trainer.done, "steps": trainer.config.train.steps, "engine": trainer.config.engine}
+        values["out"] = None if trainer.folder is None else str(trainer.folder.path)
+        return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
+
+    def __len__(self) -> int:
+        """How many records there are when it is done; early stopping may leave some out."""
+        return len(self.records) + self._trainer.records_to_come()
+
+    def __iter__(self) -> Generator[StepRecord, None, None]:
+        self._check_whole()
+        noted = Noted(default_interrupt())
+        try:
+            with closing(finishing(self._trainer.run(interrupted=noted.__bool__), noted)) as chunks:
+                for chunk in chunks:
+                    self.records += chunk.records
+                    yield from chunk.records
+        finally:
+            self.is_torn = noted.is_torn
+        if noted:
+            raise self.interruption()
+        diverged = self._trainer.why_diverged()
+        if diverged is not None:
+            _warn(diverged, RuntimeWarning)
+
+    @property
+    def model(self) -> Model:
+        """The model so far. It keeps its parameters if the training goes on."""
+        self._check_whole()
+        trainer = self._trainer
+        engine = engine_from(trainer.config)
+        engine.load(trainer.best_parameters())
+        model = self._kind(trainer.config, trainer.tokenizer, engine)
+        model.records, model._documents = list(self.records), self._documents
+        model._trainer, model._done = trainer, trainer.done
+        return model
+
+    def interruption(self) -> TrainingInterrupted:
+        """What to raise where it was interrupted and is whole."""
+        done, steps = self._trainer.done, self._trainer.config.train.steps
+        said = f"train: interrupted after step {done:,} of {steps:,}; .model is the model so far"
+        return TrainingInterrupted("; ".join([said, *self._how_to_go_on()]), self.model)
+
+    def _check_whole(self) -> None:
+        """MotegptError if it was stopped in the middle of a step."""
+        if self.is_torn:
+            again = ", or: ".join(["begin it again", *self._how_to_go_on()])
+            raise MotegptError(f"training: it was stopped in the middle of a step; {again}")
+
+    def _how_to_go_on(self) -> list[str]:
+        """With what was saved, if anything was."""
+        folder = self._trainer.folder
+        return [] if folder is None else [f"`resume={str(folder.path)!r}` goes on"]
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    """Warn at the line of the program that called, however deep in here it led."""
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals is globals():
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=depth)
+
+
+def _on_any_device(config: RunConfig) -> RunConfig:
+    """The settings without their device, as the one a model was trained on may not be here."""
+    return config.replace(train=config.train.replace(device=None))
+
+
+def _check_names(given: Iterable[str], known: Collection[str], method: Callable[..., object]) -> None:
+    """SettingError for a keyword that is no setting; it may have been meant for an argument of the method."""
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        from inspect import signature
+
+        arguments = [one.name for one in signature(method).parameters.values() if one.kind != one.VAR_KEYWORD]
+        raise unknown_setting(unknown[0], [*known, *arguments])

@@ -1,0 +1,153 @@
+"""The command line: a thin user of the public pieces.
+
+Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. An error is one line on standard error; the
+traceback comes with --debug.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motegpt.cli.commands.completion import complete_paths
+from motegpt.cli.console import QUIET
+from motegpt.cli.failures import REPORTED, report_of, with_hint
+from motegpt.cli.streams import flush, silence, unread
+from motegpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+PROGRAM = "motegpt"
+COMMANDS = {
+    "train": "Train a model on a list of your own, or on the built-in names.",
+    "sample": "Invent new text with a trained model.",
+    "score": "Tell how likely a model finds texts.",
+    "eval": "Judge a model by data it never saw, and its inventions by those it did.",
+    "show": "Tell what a run is: settings, sizes, progress, losses, samples.",
+    "plot": "Draw loss curves, attention maps or embedding maps of runs.",
+    "data": "Look at a data file before training; fetch public ones.",
+    "cost": "Compute what a training costs: tokens, operations, memory, time.",
+    "graph": "Draw the graph of scalars that a loss is made of.",
+    "gradcheck": "Compare every engine's gradients with finite differences.",
+    "bench": "Measure how fast every engine is, and that it is right.",
+    "completion": "Print a script that completes commands in bash, zsh or fish.",
+}
+
+DEBUG = "debug"
+
+
+def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
+    """Tell `_run` that it was said."""
+    if value and context.obj is not None:
+        context.obj.add(DEBUG)
+
+
+DEBUG_OPTION: dict[str, Any] = {
+    "is_flag": True,
+    "is_eager": True,  # so that an error in another option has a traceback too
+    "expose_value": False,
+    "callback": _debug,
+    "help": "Show the traceback of an error.",
+}
+QUIET_OPTION: dict[str, Any] = {
+    "is_flag": True,
+    "expose_value": False,
+    "callback": lambda context, _, value: context.meta.update({QUIET: value}),
+    "help": "Print results and errors alone.",
+}
+
+
+class Lazy(click.Group):
+    """A group that imports a command's module only when the command is used."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = import_module(f"motegpt.cli.commands.{cmd_name}").command
+        for one in command.commands.values() if isinstance(command, click.Group) else [command]:
+            _add_common_options(one)
+            complete_paths(one)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        unknown = args[0] not in COMMANDS and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # which completion asks for
+            ctx.fail(with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in COMMANDS}))
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands, none of them imported, and the options of motegpt itself."""
+        from click.shell_completion import CompletionItem
+
+        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items()]
+        options = click.Command.shell_complete(self, ctx, incomplete)
+        return [item for item in found if item.value.startswith(incomplete)] + options
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+def _add_common_options(command: click.Command) -> None:
+    """Every command knows --quiet, which console.remark and the reports obey, and --debug."""
+    for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
+        if flag not in (known for param in command.params for known in param.opts):
+            command.params.append(click.Option([flag], **option))
+
+
+@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="motegpt", message="motegpt %(version)s")
+@click.option("--debug", **DEBUG_OPTION)
+def cli() -> None:
+    """A GPT small enough to see all of, and fast enough to be of use.
+
+    Try: motegpt train --steps 1000
+    """
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    code = _run(sys.argv[1:] if arguments is None else arguments)
+    flush()
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code, once an error is reported."""
+    said: set[str] = set()  # DEBUG, if it was
+    try:
+        if any("\0" in word for word in arguments):
+            raise UsageError("expected words without zero bytes, which no name of a file has")
+        return _invoke(arguments, said)
+    except BrokenPipeError:  # nobody reads what is printed, and nothing else was to be done
+        silence("stdout")
+        return 0
+    except REPORTED as error:
+        if DEBUG in said:
+            raise
+        line, code = report_of(error)
+        with unread("stderr"):
+            click.echo(line, err=True, nl=bool(line))
+        return code
+
+
+def _invoke(arguments: list[str], said: set[str]) -> int:
+    """As click's own main does it, which ends with exit code 1 where nobody reads what is printed."""
+    if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
+        cli.main(arguments, PROGRAM)
+    try:
+        with cli.make_context(PROGRAM, list(arguments), obj=said) as context:
+            result = cli.invoke(context)
+    except click.exceptions.Exit as ending:
+        return ending.exit_code
+    return result if isinstance(result, int) else 0

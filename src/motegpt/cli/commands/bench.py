@@ -1,0 +1,161 @@
+"""motegpt bench"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+import click
+
+from motegpt.cli.options import given_settings, named_flags
+from motegpt.engines import ENGINES, check_settings, why_unavailable
+from motegpt.errors import UsageError
+from motegpt.views.text import short_number
+
+TORCH_SETTINGS = ("device", "autocast", "tf32", "compile", "accumulate", "checkpoint_activations")
+OURS = f"{sys.executable} -m motegpt train"
+
+
+@click.command()
+@click.option(
+    "--engine", "engines", type=click.Choice(list(ENGINES)), multiple=True, help="Only this one.  [all]"
+)
+@click.option(
+    "--work", "works", metavar="WORK", multiple=True, help="Only this one; --list names them.  [all]"
+)
+@click.option("--list", "listing", is_flag=True, help="Name the works and stop.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
+@named_flags(TORCH_SETTINGS)
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each figure.")
+@click.option("--data", metavar="FILE", help="Names to learn from.  [the built-in ones]")
+@click.option("--peer", metavar="NAME=COMMAND", help="Time this command in turn with ours instead.")
+@click.option("--ours", metavar="COMMAND", default=OURS, help="Our side of --peer.  [motegpt train]")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    engines: tuple[str, ...],
+    works: tuple[str, ...],
+    listing: bool,
+    dtype: str,
+    runs: int,
+    data: str | None,
+    peer: str | None,
+    ours: str,
+    as_json: bool,
+    **flags: Any,
+) -> int:
+    """Measure every installed engine, after checking its results against the array engine.
+
+    Example: motegpt bench --engine native --work microgpt
+    """
+    from motegpt.bench.machine import describe
+    from motegpt.bench.work import WORKS
+    from motegpt.data.corpus import read_corpus
+
+    unknown = set(works) - set(WORKS)
+    if unknown:
+        raise UsageError(f"work: expected one of {', '.join(WORKS)}, got {', '.join(sorted(unknown))}")
+    if listing:
+        for name, work in WORKS.items():
+            click.echo(f"{name:10} {work.name}")
+        return 0
+    settings = given_settings(flags)
+    for engine in engines or tuple(name for name in ENGINES if why_unavailable(name) is None):
+        check_settings(engine, settings)
+    read_corpus(data)  # says what is wrong with it before anything is measured
+    result: dict[str, Any] = {"machine": describe()}
+    show = _Silent() if as_json else _Table()
+    show.machine(result["machine"])
+    if peer is not None:
+        result["peer"] = _versus(peer, ours, runs, show)
+    else:
+        result |= _measure_all(engines, works or tuple(WORKS), dtype, data, runs, settings, show)
+    if as_json:
+        click.echo(json.dumps(result, indent=2))
+    return int(any("error" in row for row in result.get("rows", [])))
+
+
+def _measure_all(
+    engines: tuple[str, ...],
+    works: tuple[str, ...],
+    dtype: str,
+    data: str | None,
+    runs: int,
+    settings: dict[str, Any],
+    show: _Silent,
+) -> dict[str, Any]:
+    """Every row of the table."""
+    from motegpt.bench.machine import matrix_peak
+    from motegpt.bench.measure import measure
+    from motegpt.bench.work import WORKS
+
+    peak = matrix_peak(dtype)
+    show.head(dtype, peak)
+    rows = []
+    for work in works:
+        for engine in engines or tuple(ENGINES):
+            if engine == "scalar" and (WORKS[work].settings and not engines):
+                continue  # minutes a step; asked for by name it is measured all the same
+            precision = "float64" if engine == "scalar" else dtype
+            row = measure(work, engine, precision, data, runs, settings)
+            rows.append({"work": work, "engine": engine, "dtype": precision, **row})
+            show.row(WORKS[work].name, engine, row, peak)
+    return {"dtype": dtype, "matrix_peak": peak, "rows": rows}
+
+
+def _versus(peer: str, ours: str, runs: int, show: _Silent) -> dict[str, Any]:
+    """Two commands in turn."""
+    from dataclasses import asdict
+
+    from motegpt.bench.measure import versus
+
+    name, equals, theirs = peer.partition("=")
+    if not equals or not theirs:
+        raise UsageError(f"peer: expected NAME=COMMAND, got {peer!r}")
+    mine, other, ratio = versus(ours, theirs, runs)
+    show.versus(name, mine, other, ratio)
+    return {"name": name, "ours": asdict(mine), "theirs": asdict(other), "ratio": asdict(ratio)}
+
+
+class _Silent:
+    """Says nothing: the figures go to JSON."""
+
+    def machine(self, machine: dict[str, str]) -> None: ...
+
+    def head(self, dtype: str, peak: float) -> None: ...
+
+    def row(self, work: str, engine: str, row: dict[str, Any], peak: float) -> None: ...
+
+    def versus(self, name: str, ours: Any, theirs: Any, ratio: Any) -> None: ...
+
+
+class _Table(_Silent):
+    """Rows as they come."""
+
+    def machine(self, machine: dict[str, str]) -> None:
+        for key, value in machine.items():
+            click.echo(f"{key:>10}: {value}")
+
+    def head(self, dtype: str, peak: float) -> None:
+        click.echo(f"{'peak':>10}: {peak / 1e9:.0f} GFLOP/s in a {dtype} matrix product on one core\n")
+        click.echo(f"{'work':28} {'engine':7} {'µs/step (low-high)':>24} {'µs/doc':>7} {'peak':>5}")
+        click.echo(f"{'':28} {'':7} {'tokens/s trained':>17} {'generated':>10} {'added MB':>9}")
+
+    def row(self, work: str, engine: str, row: dict[str, Any], peak: float) -> None:
+        if "error" in row:
+            click.echo(f"{work:28} {engine:7} {row['error']}")
+            return
+        step, drawn = row["step_seconds"], row["generated_per_second"]["median"]
+        median = step["median"]
+        low, middle, high = (short_number(step[name] * 1e6) for name in ("low", "median", "high"))
+        spread = f"{middle} ({low}-{high})"
+        share = row["operations"] / median / (row["peak"] or peak)
+        a_document = short_number(median * 1e6 / row["documents"])
+        click.echo(f"{work:28} {engine:7} {spread:>24} {a_document:>7} {share:5.0%}")
+        trained, added = short_number(row["tokens"] / median), row["added_bytes"] / 1e6
+        click.echo(f"{'':28} {'':7} {trained:>17} {short_number(drawn):>10} {added:9.1f}")
+
+    def versus(self, name: str, ours: Any, theirs: Any, ratio: Any) -> None:
+        for label, figure in (("ours", ours), (name, theirs)):
+            click.echo(f"{label:>10}: {figure.median:.3f} s ({figure.low:.3f}-{figure.high:.3f})")
+        click.echo(f"{'ratio':>10}: {ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}), theirs / ours")

@@ -1,0 +1,178 @@
+"""motegpt data check, motegpt data fetch"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motegpt.cli.console import say
+from motegpt.cli.options import (
+    given_settings,
+    merge,
+    named_flags,
+    paths_given,
+    preset_names,
+)
+from motegpt.config.presets import DEFAULT_PRESET
+from motegpt.views.text import clipped, columns, visible, with_flags
+
+if TYPE_CHECKING:
+    from motegpt.data.check import Report
+
+WIDTH = 80
+LABEL = 13  # columns before the figures
+BAR = 40  # columns of the longest bar
+SHOWN = 60  # characters of an alphabet
+CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
+RARE, RARE_SHOWN = 3, 8  # a character is rare up to RARE times; so many rare ones are named
+CHECKED = (
+    "format", "column", "header", "delimiter", "encoding", "normalise", "deduplicate", "tokenizer", "framing",
+    "cut", "block_size",
+)  # fmt: skip
+
+
+@click.group()
+def command() -> None:
+    """Look at a data file before training; fetch public ones.
+
+    Example: motegpt data check names.txt
+    """
+
+
+@command.command(short_help="Tell what is in a file, and what looks wrong in it.")
+@click.argument("data", nargs=-1)
+@click.option("--preset", type=click.Choice(preset_names()), default=DEFAULT_PRESET, show_default=True)
+@named_flags(CHECKED)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def check(data: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> None:
+    """Tell what is in DATA, files or folders, as training would read it, and what looks wrong in it.
+
+    Example: motegpt data check list.csv --column name --block-size 24
+    """
+    from dataclasses import asdict
+
+    from motegpt.data.check import check_data
+
+    report = check_data(paths_given(data), merge(preset, given_settings(flags)))
+    if as_json:
+        click.echo(json.dumps(asdict(report), indent=2))
+        return
+    for line in report_lines(report):
+        say(line)
+
+
+@command.command(short_help="Download a public file and print its path.")
+@click.argument("name")
+@click.option("--url", metavar="URL", help="Take it from another place; its checksum must be the same.")
+def fetch(name: str, url: str | None) -> None:
+    """Download NAME ("names": 32,033 names) into the cache and print its path.
+
+    What is there already is not downloaded again.
+
+    Example: motegpt data fetch names
+
+    Then: motegpt train "$(motegpt data fetch names)"
+    """
+    from motegpt.data.fetch import fetch as fetched
+
+    click.echo(fetched(name, url=url))
+
+
+def report_lines(report: Report) -> Iterator[str]:
+    """The report for a terminal of WIDTH columns."""
+    what = report.format + (f", column {report.column}" if report.column else "")
+    yield f"{'file':{LABEL}}{fitted(report.path, WIDTH - LABEL)}"
+    yield f"{'read as':{LABEL}}{fitted(what, WIDTH - LABEL)}"
+    for assumed in report.assumed:
+        words = [fitted(word, WIDTH - LABEL) for word in with_flags(assumed).split()]
+        first, *rest = wrapped(words, gap=" ")
+        yield from (f"{'assumed':{LABEL}}{first.strip()}", *rest)
+    yield f"{'lines':{LABEL}}{report.lines:,}, {report.empty:,} empty"
+    if report.cut is not None:
+        yield f"{'documents':{LABEL}}{report.documents:,}"
+        yield f"{'duplicates':{LABEL}}{report.duplicates:,}"
+        for document, times in report.repeated.items():
+            yield f"{'':{LABEL}}{times:>6,} x {fitted(document, WIDTH - LABEL - 9)}"
+    yield from alphabet_lines(report.alphabet)
+    yield from length_lines(report)
+    yield f"{'model':{LABEL}}vocab_size {report.vocab_size:,}, {report.parameters:,} parameters"
+    yield from finding_lines(report)
+    yield f"{'try':{LABEL}}{report.command}"
+
+
+def alphabet_lines(alphabet: dict[str, int]) -> Iterator[str]:
+    """The characters with their counts, the commonest first, and the names of the rare ones."""
+    yield f"{'alphabet':{LABEL}}{len(alphabet):,} characters"
+    words = [f"{shown(character)} {count:,}" for character, count in list(alphabet.items())[:SHOWN]]
+    if len(alphabet) > SHOWN:
+        words.append(f"… and {len(alphabet) - SHOWN:,} more")
+    yield from wrapped(words)
+    rare = [character for character, count in alphabet.items() if count <= RARE]
+    if rare:
+        stand = "character stands" if len(rare) == 1 else "characters stand"
+        yield f"{'rare':{LABEL}}{len(rare):,} {stand} there at most {RARE} times"
+    for character in rare[-RARE_SHOWN:]:
+        called = CONTROLS.get(character) or unicodedata.name(character, "has no name")
+        name = fitted(f"U+{ord(character):04X} {called}", WIDTH - LABEL - 4)
+        yield f"{'':{LABEL}}{alphabet[character]} x {name}"
+    if len(rare) > RARE_SHOWN:
+        yield f"{'':{LABEL}}… and {len(rare) - RARE_SHOWN:,} more"
+
+
+def length_lines(report: Report) -> Iterator[str]:
+    """Shortest, median and longest, a histogram, and what block_size cuts off."""
+    lengths, cut = report.lengths, report.cut
+    if cut is None:
+        yield f"{'length':{LABEL}}{lengths.longest:,} tokens in one text"
+        return
+    yield f"{'lengths':{LABEL}}{lengths.shortest:,} to {lengths.longest:,} tokens, median {lengths.median:,}"
+    most = max(bar.count for bar in lengths.bars)
+    for bar in lengths.bars:
+        length = f"{bar.low:,}-{bar.high:,}" if bar.high > bar.low else f"{bar.low:,}"
+        yield f"{length:>{LABEL + 8}} {bar.count:>9,} {'#' * -(-BAR * bar.count // most)}".rstrip()
+    if not cut.documents:
+        yield f"{'cut':{LABEL}}nothing at block_size {cut.block_size:,}"
+        return
+    whole = f"{cut.documents:,} of {report.documents:,} documents at block_size {cut.block_size:,}"
+    yield f"{'cut':{LABEL}}{whole}, {cut.tokens:,} tokens in all"
+    if cut.advised_documents:
+        rest = "1 document" if cut.advised_documents == 1 else f"{cut.advised_documents:,} documents"
+        yield f"{'':{LABEL}}--block-size {cut.advised} keeps all but {rest}"
+    yield f"{'':{LABEL}}--block-size {cut.fitting} keeps everything"
+
+
+def finding_lines(report: Report) -> Iterator[str]:
+    """What looks wrong, with its place and its repair."""
+    if not report.findings:
+        yield f"{'suspicious':{LABEL}}nothing"
+    for finding in report.findings:
+        lines = "1 line" if finding.count == 1 else f"{finding.count:,} lines"
+        yield f"{'suspicious':{LABEL}}{fitted(f'{lines}: {finding.what}', WIDTH - LABEL)}"
+        yield f"{'':{LABEL}}{fitted(f'line {finding.line:,}: {finding.example!r}', WIDTH - LABEL)}"
+        yield f"{'':{LABEL}}{finding.repair}"
+
+
+def shown(character: str) -> str:
+    """The character, or its code point if it cannot be seen alone."""
+    seen = character.isprintable() and not character.isspace() and not unicodedata.combining(character)
+    return character if seen else f"U+{ord(character):04X}"
+
+
+def fitted(text: str, width: int) -> str:
+    """One line of at most `width` columns."""
+    return clipped(visible(text), width)
+
+
+def wrapped(words: Iterable[str], gap: str = "  ") -> Iterator[str]:
+    """The words in lines of at most WIDTH columns, behind the label's."""
+    line = ""
+    for word in words:
+        if line and LABEL + columns(line) + len(gap) + columns(word) > WIDTH:
+            yield " " * LABEL + line
+            line = ""
+        line += gap * bool(line) + word
+    yield " " * LABEL + line

@@ -1,0 +1,157 @@
+"""motegpt eval"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motegpt.cli.console import remark, say
+from motegpt.cli.options import SEED, given_settings, model_options, named_flags, paths_given
+from motegpt.config.fields import shortened
+from motegpt.errors import DataError
+
+if TYPE_CHECKING:
+    from motegpt.api.gpt import GPT
+    from motegpt.evaluation.nll import Evaluation
+    from motegpt.evaluation.novelty import Novelty
+
+EXAMPLES = 3
+READ_AS = ("format", "column", "header", "delimiter", "encoding")
+TRAINING = "the training data"
+
+
+@click.command()
+@click.argument("run")
+@click.argument("data", nargs=-1)
+@model_options
+@named_flags(READ_AS)
+@click.option(
+    "--samples",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Texts to draw and compare with the training data; 0 for none.",
+)
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of these texts.")
+@click.option("--training", metavar="FILE", help="The training data, if they were moved.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    run: str,
+    data: tuple[str, ...],
+    engine: str | None,
+    checkpoint: str | None,
+    samples: int,
+    seed: int,
+    training: str | None,
+    as_json: bool,
+    **flags: Any,
+) -> None:
+    """Judge the model in the folder RUN by DATA, beside predictors that only count.
+
+    DATA are files or folders, read as the training data were, but as UTF-8; without them it is what was held
+    out when the model was trained. Losses are means over all tokens of whole documents; a document's end
+    counts as one character.
+
+    Example: motegpt eval runs/names
+    """
+    from motegpt.api.gpt import GPT
+    from motegpt.data.corpus import name_of, read_corpus
+    from motegpt.evaluation.nll import evaluate
+
+    model = GPT.load(run, engine, checkpoint)
+    learned, held_out = _sides(model, training)
+    paths = paths_given(data)
+    if paths is not None:
+        reading = model.config.data.replace(**{"encoding": None, **given_settings(flags)})
+        corpus = read_corpus(paths, reading)
+        judged: Sequence[str] = corpus.documents
+        what = name_of(paths)
+        for assumed in corpus.assumed:
+            remark(assumed)
+    elif held_out:
+        judged, what = held_out, "the held-out data"
+    elif learned:
+        judged, what = learned, TRAINING
+        remark("nothing was held out: judged by what it learned from; train with --val-fraction 0.1")
+    else:
+        raise DataError("eval: expected DATA to judge by, as what it learned from is gone; got none")
+    found = evaluate(model.engine, model.tokenizer, judged, learned)
+    if found.left_out:
+        first = shortened(found.left_out[0])
+        remark(f"left out {len(found.left_out):,} with characters the model never saw, the first {first}")
+    novel = None
+    if samples and learned and model.tokenizer.stop is not None:
+        from motegpt.evaluation.novelty import novelty
+
+        novel = novelty(model.generate(samples, seed=seed), learned, held_out)
+    if as_json:
+        click.echo(json.dumps(_values(found, novel, what), indent=2))
+        return
+    _print(found, what)
+    if novel is not None:
+        _print_novelty(novel, model.config.sample.temperature, bool(held_out))
+
+
+def _sides(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
+    """What was learned and what was held out; nothing of either, with a remark, if that is gone."""
+    from motegpt.data.source import sides_of_run
+
+    repair = "give it with --training FILE"
+    if training is not None:
+        return sides_of_run(model.config, training, repair)
+    try:
+        return sides_of_run(model.config, repair=repair)
+    except DataError as error:
+        remark(f"no baselines and no novelty: {error}")
+        return [], []
+
+
+def _print(found: Evaluation, what: str) -> None:
+    say(f"{found.documents:,} document{'s' * (found.documents != 1)} of {what}")
+    if found.known and what != TRAINING:
+        remark(f"{found.known:,} of them are in the training data")
+    click.echo(f"\n{'':10} {'nats a token':>14} {'bits a character':>18}")
+    for name, loss in found.losses.items():
+        click.echo(f"{name:10} {loss:14.4f} {found.bits_per_character(name):18.4f}")
+
+
+def _print_novelty(found: Novelty, temperature: float, held_out: bool) -> None:
+    click.echo(f"\nof {found.texts:,} texts drawn at temperature {temperature:g}")
+    rows = [("were learned", found.in_training), ("are new", found.new), ("are different", found.distinct)]
+    if held_out:
+        rows.insert(1, ("were held out", found.in_validation))
+    for name, count in rows:
+        click.echo(f"  {name:14} {count / found.texts:7.1%}")
+    if found.mean_distance is None:
+        return
+    click.echo(f"those not learned are {found.mean_distance:.1f} edits from the nearest one, for instance")
+    for one in found.nearest[:EXAMPLES]:
+        say(f"  {one.text} ({one.document}, {one.distance})")
+
+
+def _values(found: Evaluation, novel: Novelty | None, what: str) -> dict[str, Any]:
+    """The same for a machine."""
+    values: dict[str, Any] = {
+        "data": what,
+        "documents": found.documents,
+        "tokens": found.tokens,
+        "characters": found.characters,
+        "in_training": found.known,
+        "left_out": found.left_out,
+        "nats_per_token": found.losses,
+        "bits_per_character": {name: found.bits_per_character(name) for name in found.losses},
+    }
+    if novel is not None:
+        values["samples"] = {
+            "texts": novel.texts,
+            "distinct": novel.distinct,
+            "in_training": novel.in_training,
+            "in_validation": novel.in_validation,
+            "new": novel.new,
+            "mean_distance": novel.mean_distance,
+            "nearest": [vars(one) for one in novel.nearest],
+        }
+    return values

@@ -1,0 +1,107 @@
+"""motegpt gradcheck"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motegpt.cli.options import SEED, preset_names
+from motegpt.cli.streams import unread
+from motegpt.config.presets import DEFAULT_PRESET
+from motegpt.engines import ENGINES
+from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
+from motegpt.views.text import with_flags
+
+if TYPE_CHECKING:
+    from motegpt.evaluation.gradcheck import Judgement
+
+
+@click.command()
+@click.option(
+    "--engine", "engines", type=click.Choice(list(ENGINES)), multiple=True, help="Only this one.  [all]"
+)
+@click.option("--preset", type=click.Choice(preset_names()), default=DEFAULT_PRESET, show_default=True)
+@click.option(
+    "--n-layer", "--layers", type=int, default=2, show_default=True, help="Layers of the small model."
+)
+@click.option("--n-embd", type=int, default=8, show_default=True, help="Its width.")
+@click.option("--n-head", type=int, default=2, show_default=True, help="Its attention heads.")
+@click.option("--block-size", type=int, default=5, show_default=True, help="Its longest sequence.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of weights and text.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    engines: tuple[str, ...],
+    preset: str,
+    n_layer: int,
+    n_embd: int,
+    n_head: int,
+    block_size: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare gradients with finite differences in double precision; exit code 1 if any disagrees.
+
+    Example: motegpt gradcheck --preset zeroclaw --layers 3
+    """
+    from motegpt.evaluation.gradcheck import LONGEST, TOLERANCE, check_engine
+
+    shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
+    if block_size < LONGEST:
+        raise UsageError(
+            f"block_size: expected at least {LONGEST}, the longest test sequence, got {block_size}"
+        )
+    say = (lambda line: None) if as_json else _say
+    judgements: list[Judgement] = []
+    unchecked: dict[str, str] = {}
+    say(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
+    for name in engines or ENGINES:
+        try:
+            for judgement in check_engine(name, preset, shape, seed):
+                judgements.append(judgement)
+                say(line_of(judgement))
+        except EngineUnavailable as error:
+            if engines:
+                raise
+            unchecked[name] = with_flags(str(error))
+            say(f"{name:8} not checked: {unchecked[name]}")
+    if as_json:
+        _say(json.dumps(values_of(judgements, unchecked)))
+    failed = [j for j in judgements if not j.passed]
+    if failed:
+        raise GradientMismatch(
+            f"gradcheck: expected every error below {TOLERANCE:g}, got {len(failed)} of {len(judgements)} "
+            f"above, first {failed[0].engine} {failed[0].parameter} with {failed[0].error:.1e}"
+        )
+    say(f"{len(judgements)} matrices agree with finite differences to {TOLERANCE:g}")
+
+
+def _say(line: str) -> None:
+    """Print a line; where nobody reads it, the exit code still tells how it went."""
+    with unread():
+        click.echo(line)
+
+
+def values_of(judgements: list[Judgement], unchecked: dict[str, str]) -> dict[str, Any]:
+    """The same for a machine."""
+    from motegpt.evaluation.gradcheck import TOLERANCE
+
+    matrices = [
+        {"engine": j.engine, "parameter": j.parameter, "error": _number(j.error), "passed": j.passed}
+        for j in judgements
+    ]
+    passed = all(j.passed for j in judgements)
+    return {"passed": passed, "tolerance": TOLERANCE, "matrices": matrices, "not_checked": unchecked}
+
+
+def _number(error: float) -> float | None:
+    """JSON knows no infinity."""
+    return error if math.isfinite(error) else None
+
+
+def line_of(judgement: Judgement) -> str:
+    """A row of the table."""
+    verdict = "ok" if judgement.passed else "WRONG"
+    return f"{judgement.engine:8} {judgement.parameter:18} {judgement.error:22.1e} {verdict}"

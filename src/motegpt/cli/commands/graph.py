@@ -1,0 +1,94 @@
+"""motegpt graph"""
+
+from __future__ import annotations
+
+import json
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import click
+
+from motegpt.cli.options import SEED
+from motegpt.cli.streams import unread
+from motegpt.config.presets import DEFAULT_PRESET, settings_of
+from motegpt.config.sections import model_and_training
+from motegpt.data.plan import Batch
+from motegpt.data.tokenizers import CharacterTokenizer
+from motegpt.engines.scalar.draw import to_dot, to_svg
+from motegpt.engines.scalar.engine import ScalarEngine
+from motegpt.engines.scalar.graph import Node, count_kinds
+from motegpt.engines.scalar.model import FUSED, PLAIN, loss_of
+from motegpt.errors import DataError
+from motegpt.model.rng import make_rng
+from motegpt.model.spec import initialize
+from motegpt.views.output import ending_of, new_file
+
+DRAWERS = {".svg": to_svg, ".dot": to_dot}
+
+
+@click.command()
+@click.argument("text")
+@click.option("--n-embd", type=int, default=2, show_default=True, help="Width of the tiny model.")
+@click.option("--n-head", type=int, default=1, show_default=True, help="Its attention heads.")
+@click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Its layers.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of its weights.")
+@click.option("--plain", is_flag=True, help="A node for every product and partial sum of a dot product.")
+@click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
+@click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
+@click.option("--summary", is_flag=True, help="Count the nodes only; draw nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(
+    text: str,
+    n_embd: int,
+    n_head: int,
+    n_layer: int,
+    seed: int,
+    plain: bool,
+    out: str | None,
+    overwrite: bool,
+    summary: bool,
+    as_json: bool,
+) -> None:
+    """Draw the graph of scalars behind the loss of a tiny model on TEXT, every node with its gradient.
+
+    Example: motegpt graph emma --out emma.svg
+    """
+    if not text:
+        raise DataError("graph: expected a text of at least one character, got an empty one")
+    path = Path(out or f"{''.join(c if c.isalnum() else '_' for c in text)}.svg")
+    drawer = DRAWERS[ending_of(path, DRAWERS)]
+    shape = {"n_embd": n_embd, "n_head": n_head, "n_layer": n_layer}
+    loss, names = loss_graph(text, shape, seed, plain)
+    kinds = count_kinds(loss)
+    facts: dict[str, Any] = {"loss": loss.data, "targets": len(text) + 1, "nodes": sum(kinds.values())}
+    if not summary:
+        with new_file(path, overwrite) as file:
+            file.write(drawer(loss, names))
+    drawn = None if summary else str(path)
+    with nullcontext() if summary else unread():
+        if as_json:
+            click.echo(json.dumps({**facts, "kinds": kinds, "drawn": drawn}))
+        else:
+            _print(facts, kinds, drawn)
+
+
+def _print(facts: dict[str, Any], kinds: dict[str, int], drawn: str | None) -> None:
+    click.echo(f"loss {facts['loss']:.4f} nats over {facts['targets']} targets")
+    for kind, count in [*kinds.items(), ("nodes", facts["nodes"])]:
+        click.echo(f"{kind:>10} {count:6d}")
+    if drawn is not None:
+        click.echo(f"drawn to {drawn}")
+
+
+def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:
+    """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
+    tokenizer = CharacterTokenizer("".join(sorted(set(text))), "bos")
+    settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
+    model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)
+    engine = ScalarEngine(model, train)
+    engine.load(initialize(model, make_rng(train.rng, train.seed)))
+    batch = Batch.of(tokenizer.encode_documents([text]), train.loss_mean)
+    loss = loss_of(batch, engine.w, model, PLAIN if plain else FUSED)
+    loss.backward()
+    return loss, engine.names()

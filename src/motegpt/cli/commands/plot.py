@@ -1,0 +1,130 @@
+"""motegpt plot"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from motegpt.cli.console import remark
+from motegpt.cli.options import checkpoint_option
+from motegpt.cli.streams import unread
+from motegpt.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from motegpt.views.runs import Run
+
+VOCABULARY = "\0"  # what --embeddings without a text stands for
+LONGEST_SLUG = 24  # characters of a text in the name of its picture
+
+
+@click.command()
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
+@click.option("--out", metavar="FILE", help="A *.png or *.svg.  [RUN-loss.png and the like]")
+@click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
+@click.option("--smooth", type=click.IntRange(min=1), metavar="N", help="Draw means of N records.  [a 10th]")
+@click.option("--x", "along", type=click.Choice(["step", "tokens"]), default="step", show_default=True)
+@click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines in.  [yes]")
+@click.option("--attention", "read", metavar="TEXT", help="Attention maps of a text instead.")
+@click.option("--layer", "layers", type=int, multiple=True, help="Of this layer only, from 0.  [all]")
+@click.option("--head", "heads", type=int, multiple=True, help="Of this head only, from 0.  [all]")
+@click.option(
+    "--embeddings", "embedded", metavar="[TEXT]", is_flag=False, flag_value=VOCABULARY, default=None,
+    help="Embedding maps instead: of all tokens, or of a text, layer by layer.",
+)  # fmt: skip
+@checkpoint_option
+@click.option("--dpi", type=click.IntRange(40, 600), default=150, show_default=True, help="Pixels an inch.")
+def command(
+    runs: tuple[str, ...],
+    out: str | None,
+    overwrite: bool,
+    smooth: int | None,
+    along: Literal["step", "tokens"],
+    baselines: bool,
+    read: str | None,
+    layers: tuple[int, ...],
+    heads: tuple[int, ...],
+    embedded: str | None,
+    checkpoint: str | None,
+    dpi: int,
+) -> None:
+    """Draw the loss curves of the runs in some folders, or look inside the model of one.
+
+    \b
+    Example: motegpt plot runs/a runs/b --out losses.svg
+             motegpt plot runs/a --attention emma
+             motegpt plot runs/a --embeddings
+    """
+    from motegpt.plots.canvas import check_out, drawing, save
+    from motegpt.views.runs import Run
+
+    kind = "loss" if (read, embedded) == (None, None) else "attention" if embedded is None else "embeddings"
+    _check(kind, runs, read, layers, heads, smooth, along)
+    if kind == "loss" and checkpoint is not None:
+        raise UsageError("plot: --checkpoint belongs to --attention and --embeddings")
+    found = [Run.read(path, checkpoint) for path in runs]
+    path = Path(out or default_name([run.name for run in found], kind, read or embedded or ""))
+    check_out(path, overwrite)
+    with drawing():  # says what is missing before anything is computed
+        if kind == "loss":
+            figure = _losses(found, smooth, along, baselines)
+        else:
+            figure = _inside(found[0], read, layers, heads, embedded)
+        save(figure, path, overwrite, dpi)
+    with unread():
+        click.echo(path)
+
+
+def default_name(names: list[str], kind: str, text: str) -> str:
+    """names-loss.png, names-attention-emma.png"""
+    words = [names[0], *(["and-others"] if len(names) > 1 else []), kind]
+    slug = "".join(c if c.isalnum() else "_" for c in text.removeprefix(VOCABULARY))[:LONGEST_SLUG]
+    return "-".join([*words, slug] if slug else words) + ".png"
+
+
+def _check(
+    kind: str,
+    runs: tuple[str, ...],
+    read: str | None,
+    layers: tuple[int, ...],
+    heads: tuple[int, ...],
+    smooth: int | None,
+    along: str,
+) -> None:
+    """UsageError for words that do not go together."""
+    if read is not None and kind != "attention":
+        raise UsageError("plot: expected --attention or --embeddings, got both")
+    if kind != "loss" and len(runs) > 1:
+        raise UsageError(f"plot: expected one run for --{kind}, got {len(runs)}")
+    if kind != "loss" and (smooth is not None or along != "step"):
+        raise UsageError(f"plot: --smooth and --x belong to loss curves, not to --{kind}")
+    if kind != "attention" and (layers or heads):
+        raise UsageError("plot: --layer and --head belong to --attention")
+
+
+def _losses(runs: list[Run], smooth: int | None, along: Literal["step", "tokens"], wanted: bool) -> Figure:
+    from motegpt.plots.curves import loss_figure
+    from motegpt.views.baselines import common_baselines
+
+    baselines = {}
+    if wanted:
+        try:
+            baselines = common_baselines(runs)
+        except DataError as error:
+            remark(f"drawn without baselines: {error}")
+    return loss_figure(runs, baselines=baselines, window=smooth, along=along)
+
+
+def _inside(
+    run: Run, read: str | None, layers: tuple[int, ...], heads: tuple[int, ...], embedded: str | None
+) -> Figure:
+    if read is not None:
+        from motegpt.plots.attention import attention_figure
+
+        return attention_figure(run, read, layers, heads)
+    from motegpt.plots.embeddings import text_figure, vocabulary_figure
+
+    return vocabulary_figure(run) if embedded in (None, VOCABULARY) else text_figure(run, embedded)

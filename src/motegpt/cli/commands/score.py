@@ -1,0 +1,86 @@
+"""motegpt score"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Iterator
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import click
+
+from motegpt.cli.console import remark, say
+from motegpt.cli.options import model_options
+from motegpt.config.fields import has_surrogate, shortened
+from motegpt.data.tokenizers import named
+from motegpt.errors import DataError, UsageError
+from motegpt.views.text import one_line
+
+if TYPE_CHECKING:
+    from motegpt.evaluation.nll import Score
+
+TOGETHER = 1024  # lines judged at a time
+
+
+@click.command()
+@click.argument("run")
+@click.argument("texts", nargs=-1, required=True)
+@model_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
+def command(
+    run: str, texts: tuple[str, ...], engine: str | None, checkpoint: str | None, as_json: bool
+) -> None:
+    """Say how likely the model in the folder RUN finds each of TEXTS; - reads lines from standard input.
+
+    Prints the log-probability in nats, the bits a character, and the text, with tabs between. The end of
+    a text belongs to it, and counts as one character. A text with a character that the model never saw
+    has probability zero: -inf, and null in JSON.
+
+    Example: motegpt score runs/names emma - < more.txt
+    """
+    from motegpt.api.gpt import GPT
+
+    model = GPT.load(run, engine, checkpoint)
+    lines = _lines(texts)
+    while some := list(islice(lines, TOGETHER)):
+        for score in model.score(some):
+            unknown = model.tokenizer.unknown(score.text)
+            if unknown:
+                remark(f"{shortened(score.text)}: the model never saw {named(unknown)}")
+            say(_as_json(score, unknown) if as_json else _as_line(score))
+
+
+def _lines(texts: tuple[str, ...]) -> Iterator[str]:
+    """The texts, with the lines of standard input where a text is -."""
+    for text in texts:
+        if text != "-":
+            if has_surrogate(text):  # a byte that is no UTF-8
+                raise UsageError(f"score: expected texts in UTF-8, got {shortened(text)}")
+            yield text
+            continue
+        if sys.stdin is None:
+            raise UsageError("score: expected lines on standard input, which is closed")
+        for number, line in enumerate(sys.stdin.buffer, 1):
+            try:
+                yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+            except UnicodeDecodeError as error:
+                byte = f"byte 0x{line[error.start]:02x} in line {number}"
+                raise DataError(f"standard input: expected UTF-8, got {byte}") from None
+
+
+def _as_line(score: Score) -> str:
+    return f"{score.log_probability:.4f}\t{score.bits_per_character:.4f}\t{one_line(score.text)}"
+
+
+def _as_json(score: Score, unknown: str) -> str:
+    possible = math.isfinite(score.log_probability)
+    values = {
+        "text": score.text,
+        "log_probability": score.log_probability if possible else None,
+        "bits_per_character": score.bits_per_character if possible else None,
+        "tokens": score.tokens,
+        **({"unknown": unknown} if unknown else {}),
+    }
+    return json.dumps(values)

@@ -1,0 +1,154 @@
+"""motegpt show"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from motegpt.cli.console import harmless
+from motegpt.views.text import clipped, setting_text, visible
+
+if TYPE_CHECKING:
+    from motegpt.views.runs import Run
+
+INDENT = 14  # columns that the names at the left take
+NARROW, WIDE = 40, 120
+NUMBERS = 18  # columns of the two losses beside a curve
+MOST_FILES = 8
+NO_BREAK = "\xa0"
+
+
+@click.command()
+@click.argument("run")
+@click.option("-n", "samples", type=click.IntRange(0, 1000), default=5, show_default=True, help="Samples.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(run: str, samples: int, as_json: bool) -> None:
+    """Tell what the run in the folder RUN is: settings, sizes, progress, losses, samples.
+
+    Example: motegpt show runs/names
+    """
+    from motegpt.views.runs import Run
+    from motegpt.views.summary import summary
+
+    found = Run.read(run)
+    facts = summary(found, samples)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+        return
+    width = min(WIDE, max(NARROW, shutil.get_terminal_size().columns))
+    encoding = sys.stdout.encoding or "ascii"
+    for line in lines_of(found, facts, width, encoding):
+        click.echo(line.encode(encoding, "backslashreplace").decode(encoding))
+
+
+def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
+    """Everything, in lines of at most `width` columns."""
+    yield harmless(facts["run"])
+    for name, text in _facts(facts, 2 * (width - INDENT), encoding):
+        yield from _paragraph(name, text, width)
+    yield from _losses(run, facts, width, encoding)
+    nearest, differing = facts["preset"]["nearest"], facts["preset"]["differing"]
+    heading = "as in preset" if not differing else "* where they differ from preset"
+    yield f"settings, {heading} {nearest}"
+    for section, values in facts["settings"].items():
+        named = [_setting(name, value, differing) for name, value in values.items()]
+        yield from _paragraph(section, _list(sorted(named, key=lambda text: text[0] != "*")), width)
+    yield from _samples(facts, width, encoding)
+
+
+def _facts(facts: dict[str, Any], room: int, encoding: str) -> Iterator[tuple[str, str]]:
+    """Name and text of what is said first; room: columns of the longest list of characters."""
+    source, vocabulary, files = facts["source"], facts["vocabulary"], facts["files"]
+    yield "data", f"{source['path'] or source['kind']}, {source['documents']:,} documents"
+    yield "progress", _progress(facts["progress"])
+    groups = _list(f"{name} {size:,}" for name, size in facts["parameters"]["groups"].items())
+    yield "parameters", f"{facts['parameters']['total']:,}: {groups}"
+    characters = clipped(visible(vocabulary["characters"], encoding), room - 20).replace(" ", NO_BREAK)
+    yield (
+        "vocabulary",
+        f"{vocabulary['size']:,} ids, framing {vocabulary['framing']}, {characters or vocabulary['kind']}",
+    )
+    listed = [f"{name} {_bytes(size)}" for name, size in files.items()]
+    rest = [f"{len(files) - MOST_FILES} more"] if len(files) > MOST_FILES else []
+    yield "on disk", f"{_bytes(sum(files.values()))}: {_list(listed[:MOST_FILES] + rest)}"
+    yield "engine", f"{facts['engine']}, {facts['settings']['train']['dtype']}"
+
+
+def _progress(done: dict[str, Any]) -> str:
+    """step 1,234 of 3,000, 8,901 tokens; stopped early"""
+    if done["step"] is None:
+        return f"the parameters alone of a run of {done['steps']:,} steps; it cannot be resumed"
+    tokens = "" if done["tokens"] is None else f", {done['tokens']:,} tokens"
+    state = "finished" if done["finished"] else "stopped early, motegpt train --resume goes on"
+    state = "ended by early stopping" if done["exhausted"] and not done["finished"] else state
+    state = state if done["resumable"] else "the parameters alone, it cannot be resumed"
+    kept = _list(f"{step}" for step in done["kept"])
+    return f"step {done['step']:,} of {done['steps']:,}{tokens}; {state}" + (
+        f"; kept: {kept}" if kept else ""
+    )
+
+
+def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
+    """The curves, to one scale of steps, and their last and lowest losses."""
+    from motegpt.views.sparkline import levels_for, sparkline
+
+    found = {"training": run.losses(), "validation": run.series("val_loss")}
+    found = {name: series for name, series in found.items() if series[0]}
+    yield "loss, nats a token" if found else "loss: none recorded"
+    steps = [step for series in found.values() for step in series[0]]
+    for name, series in found.items():
+        room = min(width - INDENT - NUMBERS, max(len(x) for x, _ in found.values()))
+        curve = sparkline(*series, room, x_range=(min(steps), max(steps)), levels=levels_for(encoding))
+        ends = facts["loss" if name == "training" else "val_loss"]
+        first, last, best = (ends[which]["loss"] for which in ("first", "last", "best"))
+        yield f"  {name:{INDENT - 2}}{first:.4f} {curve:{room}} {last:.4f}"
+        steps_of = [f"{ends[which]['step']:,}" for which in ("last", "best")]
+        yield from _paragraph(
+            "", f"last {last:.4f} at step {steps_of[0]}, best {best:.4f} at step {steps_of[1]}", width
+        )
+
+
+def _samples(facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
+    samples, sample = facts["samples"], facts["settings"]["sample"]
+    if samples["why_none"] is not None:
+        yield from textwrap.wrap(harmless(f"samples: none, {samples['why_none']}"), width)
+    elif samples["texts"]:
+        best = facts["progress"]["best"]
+        of = f" of the best, step {best['step']:,}" if best else ""
+        yield f"samples{of}, seed {samples['seed']}, temperature {sample['temperature']:g}"
+        yield from ("  " + clipped(visible(text, encoding), width - 2) for text in samples["texts"])
+
+
+def _setting(name: str, value: Any, differing: dict[str, Any]) -> str:
+    """n_layer 1, or *n_embd 32 (16) where the preset has 16."""
+    text = f"{name} {setting_text(value)}"
+    return f"*{text} ({setting_text(differing[name])})" if name in differing else text
+
+
+def _list(items: Iterable[str]) -> str:
+    """Items that a line's end does not split."""
+    return ", ".join(item.replace(" ", NO_BREAK) for item in items)
+
+
+def _paragraph(name: str, text: str, width: int) -> list[str]:
+    """A name and its text beside it; the run's own words in it do nothing to a terminal."""
+    text = harmless(text.replace("\n", " "))
+    lines = textwrap.wrap(
+        text, width, initial_indent=f"  {name:{INDENT - 2}}", subsequent_indent=" " * INDENT,
+        break_on_hyphens=False,
+    )  # fmt: skip
+    return [line.replace(NO_BREAK, " ") for line in lines]
+
+
+def _bytes(count: int) -> str:
+    """1,234,567 -> 1.2 MB"""
+    for size, unit in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} B"

@@ -1,0 +1,74 @@
+"""What the command line says of an error: one line, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from motegpt.cli.console import harmless
+from motegpt.errors import INTERRUPTED, MotegptError, UsageError
+from motegpt.system import ranks
+from motegpt.system.libraries import why_not
+from motegpt.views.text import with_flags
+
+REPORTED = (
+    MotegptError, click.ClickException, click.Abort, KeyboardInterrupt, ImportError, OSError, MemoryError,
+    UnicodeEncodeError,
+)  # fmt: skip
+
+
+def report_of(error: BaseException) -> tuple[str, int]:
+    """The line, or the help page of a group without a command, and the exit code; no line if it is said."""
+    if ranks.local_rank() > 0 and isinstance(error, UsageError | click.UsageError):
+        return "", error.exit_code  # the first process of this machine says the same
+    if isinstance(error, click.Abort | KeyboardInterrupt):
+        return "motegpt: interrupted", INTERRUPTED
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+        return str(error), 2
+    if isinstance(error, click.ClickException):
+        where = error.ctx.command_path if isinstance(error, click.UsageError) and error.ctx else "motegpt"
+        return f"{where}: {_one_line(_message(error))}; {where} --help explains", error.exit_code
+    if isinstance(error, MotegptError):
+        who = f"motegpt, rank {ranks.rank()}" if ranks.rank() else "motegpt"
+        return f"{who}: {_one_line(with_flags(str(error)))}", error.exit_code
+    return f"motegpt: {_one_line(_of_the_system(error))}", 1
+
+
+def _of_the_system(error: BaseException) -> str:
+    """What happened, where it is none of motegpt's own errors."""
+    if isinstance(error, ImportError):
+        return f"this command {why_not(error)}"
+    if isinstance(error, MemoryError):
+        return "out of memory; try a smaller --n-embd, --block-size or --batch-size"
+    if isinstance(error, UnicodeEncodeError):
+        what = harmless(repr(error.object[error.start : error.start + 1]))
+        return f"cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1"
+    said = getattr(error, "strerror", None) or str(error)
+    name = getattr(error, "filename", None)
+    return said if name is None else f"{name}: {said}"
+
+
+def _message(error: click.ClickException) -> str:
+    """What click says, with a suggestion of ours for an option that there is not."""
+    if not isinstance(error, click.NoSuchOption) or error.ctx is None:
+        return error.format_message()
+    options = {
+        option.strip("-"): option
+        for param in error.ctx.command.params
+        if isinstance(param, click.Option)
+        for option in reversed(param.opts)
+    }
+    return with_hint(f"No such option {error.option_name!r}.", error.option_name, options)
+
+
+def with_hint(message: str, name: str, known: Mapping[str, str]) -> str:
+    """The message, and what the unknown name may mean; known: name -> how it is written here."""
+    from motegpt.config.synonyms import hint
+
+    said = hint(name, known, known.__getitem__)
+    return f"{message} {said[:1].upper()}{said[1:]}".strip()
+
+
+def _one_line(message: str) -> str:
+    return harmless(" ".join(message.split())).rstrip(".")

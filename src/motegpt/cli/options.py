@@ -1,0 +1,210 @@
+"""Flags and TOML keys, derived from the settings: their names, types and help stand in config/sections.py alone."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable
+from functools import reduce
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from motegpt.config.arguments import path_of
+from motegpt.config.epochs import laid_over
+from motegpt.config.fields import Kind, checked_seed, kinds, shortened, unknown_setting
+from motegpt.config.presets import PRESETS, settings_of
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
+from motegpt.engines import ENGINES
+from motegpt.errors import DataError, SettingError
+from motegpt.views.text import setting_text
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
+LARGEST_TOML = 2**18  # bytes
+TOP_LEVEL = {"preset", "engine"}
+HEADINGS = {None: "Options", "model": "Model", "data": "Data", "train": "Training", "sample": "Sampling"}
+
+
+class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
+    """A value, or the word none, which switches the setting off."""
+
+    def __init__(self, inner: click.ParamType[Any]) -> None:
+        self.inner = inner
+        self.name = inner.name
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return NONE if value == "none" else self.inner.convert(value, param, ctx)
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context | None = None) -> str:
+        if isinstance(self.inner, click.Choice):
+            return f"[{'|'.join([*self.inner.choices, 'none'])}]"
+        return f"{self.name.upper()}|none"
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        off = [CompletionItem("none")] if "none".startswith(incomplete) else []
+        return [*self.inner.shell_complete(ctx, param, incomplete), *off]
+
+
+class SeedType(click.types.IntParamType):
+    """A whole number that every seed may be."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        return checked_seed(super().convert(value, param, ctx))
+
+
+SEED = SeedType()
+
+
+class SettingFlag(click.Option):
+    """The option of a setting."""
+
+
+class Sectioned(click.Command):
+    """A command whose help page lists each section of settings under a heading of its own.
+
+    preset: whose values stand behind the help texts as what holds unless something else is said.
+    """
+
+    def __init__(self, *args: Any, preset: str | None = None, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self.defaults = {} if preset is None else settings_of(preset)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS.values()}
+        for param in self.get_params(ctx):
+            record = param.get_help_record(ctx) if isinstance(param, click.Option) else None
+            if record is not None:
+                section = section_of(param.name or "") if isinstance(param, SettingFlag) else None
+                groups[HEADINGS[section]].append((record[0], record[1] + self._default_of(param)))
+        for heading, records in groups.items():
+            if records:
+                with formatter.section(heading):
+                    formatter.write_dl(records)
+
+    def _default_of(self, param: click.Parameter) -> str:
+        default = self.defaults.get(param.name or "") if isinstance(param, SettingFlag) else None
+        if default in (None, ""):
+            return ""
+        return f"  [{setting_text(default)}]"
+
+
+NONE = object()  # said on the command line; None there means not said
+
+
+def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
+    """Decorate a command with a flag for every setting of some sections."""
+    names = [name for section in sections for name in kinds(REQUESTS[section])]
+    return named_flags(name for name in names if name not in FOUND_FROM_DATA)
+
+
+def named_flags(names: Iterable[str]) -> Callable[[Command], Command]:
+    """Decorate a command with a flag for each of some settings."""
+
+    def decorate(command: Command) -> Command:
+        for name in reversed(list(names)):
+            command = _flag(name, kinds(REQUESTS[section_of(name)])[name])(command)
+        return command
+
+    return decorate
+
+
+def given_settings(flags: dict[str, Any]) -> dict[str, Any]:
+    """The settings that were said on the command line."""
+    return {name: None if value is NONE else value for name, value in flags.items() if value is not None}
+
+
+def paths_given(words: Iterable[str]) -> list[Path] | None:
+    """The files and folders named on the command line; None if there are none."""
+    return [path_of("documents", word, DataError) for word in words] or None
+
+
+def read_toml(path: str | None) -> dict[str, Any]:
+    """The settings of a TOML file, flat; [model], [data], [train] and [sample] tables are welcome."""
+    if path is None:
+        return {}
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(LARGEST_TOML + 1)
+        if len(data) > LARGEST_TOML:
+            raise ValueError(f"more than {LARGEST_TOML:,} bytes")
+        values = tomllib.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f"{path}: expected a TOML file, got {error}") from None
+    except OSError as error:
+        raise SettingError(f"{path}: expected a TOML file to read, got {error.strerror}") from None
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if key in REQUESTS and not isinstance(value, dict):
+            raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {shortened(value)}")
+        entries = value.items() if key in REQUESTS else [(key, value)]
+        for name, setting in entries:
+            _check_toml_name(path, key if name != key else None, name)
+            flat[name] = None if setting == "none" and _can_be_off(name) else setting
+    return flat
+
+
+def model_options(command: Command) -> Command:
+    """What computes a run's model, and which of its parameters are taken."""
+    engine = click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
+    return engine(checkpoint_option(command))
+
+
+def checkpoint_option(command: Command) -> Command:
+    """Which parameters of a run are taken."""
+    words = "Best by the held-out data, last, or the step of a kept one.  [best, where data were held out]"
+    return click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
+
+
+def _can_be_off(name: str) -> bool:
+    """Whether the word none switches a setting off, where a text could as well be that word."""
+    if name in TOP_LEVEL:
+        return False
+    kind = kinds(REQUESTS[section_of(name)])[name]
+    return kind.optional or kind.base is not str
+
+
+def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:
+    """The preset's settings with the layers laid over it, the last on top."""
+    return reduce(laid_over, layers, settings_of(preset))
+
+
+def preset_names() -> list[str]:
+    """The presets, for a choice."""
+    return list(PRESETS)
+
+
+def _check_toml_name(path: str, table: str | None, name: str) -> None:
+    """SettingError unless `name` is a setting, and stands in its own table if it stands in one."""
+    if table is None and name in TOP_LEVEL:
+        return
+    if name in FOUND_FROM_DATA:
+        raise SettingError(f"{path}: {name} is found from the data and cannot be set")
+    known = [setting for section in REQUESTS.values() for setting in kinds(section)]
+    if name not in known:
+        listing = "motegpt train --help lists them"
+        raise SettingError(f"{path}: {unknown_setting(name, [*known, *TOP_LEVEL, *REQUESTS], listing)}")
+    if table is not None and section_of(name) != table:
+        raise SettingError(f"{path}: {name} belongs in [{section_of(name)}], not in [{table}]")
+
+
+def _flag(name: str, kind: Kind) -> Callable[[Command], Command]:
+    """The click option of one setting; its bounds are checked with all others, not here."""
+    kebab = name.replace("_", "-")
+    if kind.base is bool:
+        names = [f"--{kebab}/--no-{kebab}", name]
+        return click.option(*names, cls=SettingFlag, default=None, help=kind.help)
+    names = [f"--{kebab}", *ALIASES.get(name, ()), name]
+    return click.option(*names, cls=SettingFlag, type=_click_type(kind), default=None, help=kind.help)
+
+
+def _click_type(kind: Kind) -> click.ParamType[Any]:
+    plain: click.ParamType[Any] = click.types.convert_type(kind.base)
+    if kind.choices and kind.base is str:
+        plain = click.Choice([str(choice) for choice in kind.choices])
+    return OrNone(plain) if kind.optional else plain

@@ -1,0 +1,58 @@
+"""One training in several processes, as the command line sees it: the first leads, the others follow."""
+
+from __future__ import annotations
+
+import shlex
+import signal
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from motegpt.cli.console import remark
+from motegpt.errors import RankLost
+from motegpt.system.interrupts import ENDINGS
+from motegpt.views.utilisation import speed_line
+
+if TYPE_CHECKING:
+    from motegpt.training.loop import Trainer
+
+REPORT_SECONDS = 1.0  # a shorter training says nothing of a device's speed
+
+
+def lead(trainer: Trainer, train: Callable[[], int]) -> int:
+    """Train, tell how fast it was where the engine knows what is possible, and let the others go."""
+    first, began = trainer.done, time.perf_counter()
+    try:
+        code = train()
+        seconds = time.perf_counter() - began
+        if seconds > REPORT_SECONDS:
+            tokens = trainer.plan.tokens(first, trainer.done - first)
+            line = speed_line(trainer, tokens / seconds)
+            if line is not None:
+                remark(line)
+        return code
+    except RankLost as error:
+        raise RankLost(f"train: {error}; {what_is_left(trainer)}") from error
+    finally:
+        trainer.engine.close()
+
+
+def what_is_left(trainer: Trainer) -> str:
+    """Where a training that lost a process can go on."""
+    if trainer.folder is None or trainer.saved is None:
+        return "nothing was saved; --out RUN would have"
+    return (
+        f"last good checkpoint: after step {trainer.saved} in {trainer.folder.path}; go on with "
+        f"--resume {shlex.quote(str(trainer.folder.path))}, in as many processes as you like"
+    )
+
+
+def follow(trainer: Trainer) -> int:
+    """Do what rank 0 does. A request to end is for rank 0 alone: it finishes its step, and says when."""
+    for number in ENDINGS:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        trainer.engine.follow(trainer.plan)
+    finally:
+        trainer.engine.close()
+    return 0

@@ -1,0 +1,1 @@
+"""Settings: fields that validate themselves, the sections made of them, and the presets."""

@@ -1,0 +1,1 @@
+"""From files to batches: formats, documents, tokenizers, the split, and the plan of a training."""

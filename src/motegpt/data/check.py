@@ -1,0 +1,167 @@
+"""What data files hold, read as training reads them: sizes, alphabet, what is cut, what looks wrong."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from motegpt.config.presets import DEFAULT_PRESET, settings_of
+from motegpt.config.sections import DataConfig, ModelConfig, section_values
+from motegpt.data.corpus import BUILT_IN, name_of, paths_of, read_corpus
+from motegpt.data.cut import LARGEST_BLOCK, Cut, cut_of, quantile, sizes_of
+from motegpt.data.documents import END, Documents
+from motegpt.data.lint import NOT_NFC, Finding, Lint
+from motegpt.data.repeats import Repeats, repeats_in, without_repeats
+from motegpt.data.tokenizers import Tokenizer
+from motegpt.model.spec import parameter_count
+
+if TYPE_CHECKING:
+    from motegpt.data.corpus import Data
+    from motegpt.data.cut import Sizes
+
+BARS = 10  # of a histogram, at most
+EXAMPLES = 5  # of repeated documents
+STREAM_BLOCK = 64  # the block_size that is recommended for running text
+REPEATED = (  # settings that the recommended command repeats
+    "format", "column", "header", "delimiter", "encoding", "normalise", "deduplicate", "tokenizer",
+    "block_size",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Bar:
+    """How many documents have low … high tokens."""
+
+    low: int
+    high: int
+    count: int
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Tokens of a document, special ones not counted."""
+
+    shortest: int
+    median: int
+    longest: int
+    bars: list[Bar]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything `motegpt data check` says; duplicates counts documents beyond the first of their kind.
+
+    assumed: what was taken for granted about the files because no setting says it.
+    """
+
+    path: str
+    format: str
+    column: str | None
+    assumed: list[str]
+    lines: int
+    empty: int
+    documents: int
+    duplicates: int
+    repeated: dict[str, int]
+    alphabet: dict[str, int]
+    lengths: Lengths
+    cut: Cut | None
+    findings: list[Finding]
+    vocab_size: int
+    parameters: int
+    command: str
+
+
+def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
+    """Look at files, or at the built-in names, as a training with these flat settings would read them.
+
+    Raises DataError where training would.
+    """
+    reading = DataConfig.of(section_values(settings, "data"))
+    paths, lint = paths_of(data) or [], Lint(reading)
+    corpus = read_corpus(data, reading.replace(deduplicate=False), lint.look)
+    repeats = repeats_in(corpus.documents)
+    documents = without_repeats(corpus.documents) if reading.deduplicate else corpus.documents
+    tokenizer = Tokenizer.of(documents, reading.framing, reading.tokenizer)
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
+    sizes = sizes_of(documents, tokenizer)
+    cut = None if reading.format == "stream" else cut_of(sizes, model.block_size, reading.cut)
+    reader = lint.readers[-1]
+    return Report(
+        path=name_of(paths) or BUILT_IN,
+        format=reader.format,
+        column=reader.column,
+        assumed=list(corpus.assumed),
+        lines=lint.lines,
+        empty=lint.empty,
+        documents=len(documents),
+        duplicates=len(corpus.documents) - len(repeats.firsts),
+        repeated=_most_repeated(corpus.documents, repeats),
+        alphabet=_alphabet(documents),
+        lengths=lengths_of(sizes),
+        cut=cut,
+        findings=lint.findings(),
+        vocab_size=tokenizer.vocab_size,
+        parameters=parameter_count(model),
+        command=_command(paths, settings, cut, lint),
+    )
+
+
+def lengths_of(sizes: Sizes) -> Lengths:
+    """Shortest, median, longest and a histogram of at most BARS bars."""
+    low, high = int(sizes.min()), int(sizes.max())
+    width = -(-(high - low + 1) // BARS)
+    counts = np.bincount((sizes - low) // width).tolist()
+    starts = range(low, high + 1, width)
+    bars = [
+        Bar(start, min(start + width - 1, high), count) for start, count in zip(starts, counts, strict=True)
+    ]
+    return Lengths(low, quantile(sizes, 0.5), high, bars)
+
+
+def _alphabet(documents: Documents) -> dict[str, int]:
+    """How often each character is there, the commonest first."""
+    counts = np.zeros(sys.maxunicode + 1, np.int64)
+    for piece in documents.pieces():
+        found = np.bincount(np.frombuffer(piece.encode("utf-32-le"), "<u4"))
+        counts[: len(found)] += found
+    counts[ord(END)] = 0
+    points = np.flatnonzero(counts)
+    order = points[np.argsort(-counts[points], kind="stable")].tolist()
+    return {chr(point): int(counts[point]) for point in order}
+
+
+def _most_repeated(documents: Documents, repeats: Repeats) -> dict[str, int]:
+    """The commonest documents and how often they are there; of equals, the first."""
+    order = np.lexsort((repeats.firsts, -repeats.counts))[:EXAMPLES].tolist()
+    some = [(documents[int(repeats.firsts[i])], int(repeats.counts[i])) for i in order]
+    return {document: count for document, count in some if count > 1}
+
+
+def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut | None, lint: Lint) -> str:
+    """The training to begin with: the settings given, and what the files ask for beyond them."""
+    defaults = settings_of(DEFAULT_PRESET)
+    given = {name: settings[name] for name in REPEATED if settings.get(name) != defaults.get(name)}
+    if lint.is_running_text and not given:
+        given = {"format": "stream", "block_size": STREAM_BLOCK}
+    elif cut is not None and cut.documents and cut.advised <= LARGEST_BLOCK:
+        given["block_size"] = cut.advised
+    if lint.has(NOT_NFC):
+        given["normalise"] = "nfc"
+    flags = [word for name, value in given.items() for word in _flag(name, value)]
+    name = Path(paths[0]).name.partition(".")[0] or "mine" if paths else "names"
+    return shlex.join(["motegpt", "train", *map(str, paths), *flags, "--out", f"runs/{name}"])
+
+
+def _flag(name: str, value: Any) -> list[str]:
+    """The words that give a setting on the command line."""
+    words = name.replace("_", "-")
+    if isinstance(value, bool):
+        return [f"--{words}" if value else f"--no-{words}"]
+    return [f"--{words}", str(value)]

@@ -1,0 +1,112 @@
+"""JSON: one document per value of a line, or per element of an array."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from motegpt.config.fields import has_surrogate, shortened
+from motegpt.data.formats.base import OPENINGS, Reader, Texts, in_groups, place_of, whole, with_newlines
+from motegpt.errors import DataError
+
+DECODER, SPACE = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
+SHOWN = 100  # characters of what is no JSON
+
+
+class JsonLinesReader(Reader):
+    """The text under a key of the object on each line, or the string that a line is."""
+
+    format = "jsonl"
+
+    def __iter__(self) -> Iterator[Texts]:
+        return in_groups((line, self._text_of(value, line)) for line, value in self._values())
+
+    def _values(self) -> Iterator[tuple[int, Any]]:
+        """Line and value of each line that is not blank."""
+        for piece in whole(self._pieces, "\n"):
+            for line in map(str.strip, io.StringIO(piece, "\n")):
+                self.lines += 1
+                if line:
+                    if line in OPENINGS:
+                        raise DataError(
+                            f"{self._where(self.lines)}: expected a JSON value on each line, got one that "
+                            "goes on; `format='json'` reads an array"
+                        )
+                    value, end = _value_at(0, line, self._where(self.lines))
+                    if end < len(line):
+                        raise _not_one(line[end:], "JSON value on a line", self._where(self.lines))
+                    yield self.lines, value
+
+    def _text_of(self, value: Any, line: int) -> str:
+        """The text of a value: itself, or under the key that the setting names, or the only one there is."""
+        where = self._where(line)
+        if isinstance(value, dict):
+            keys = list(value)
+            self.column = keys[place_of(self._reading.column or self.column, keys, where, "key")]
+            value = "" if value[self.column] is None else value[self.column]
+        elif self._reading.column is not None:
+            wanted = shortened(self._reading.column)
+            raise DataError(f"{where}: expected an object with the key {wanted}, got {shortened(value)}")
+        if not isinstance(value, str):
+            raise DataError(f"{where}: expected a text, got {shortened(value)}; `column` names another key")
+        if has_surrogate(value) or "\0" in value:
+            what = "a zero character" if "\0" in value else "half of a surrogate pair"
+            raise DataError(f"{where}: expected Unicode characters, got {what} in {shortened(value)}")
+        return with_newlines(value)
+
+
+class JsonReader(JsonLinesReader):
+    """The elements of one array: strings, or objects with the text under a key."""
+
+    format = "json"
+
+    def _values(self) -> Iterator[tuple[int, Any]]:
+        """Line and value of each element, decoded one by one, so that never all of them are held."""
+        text = "".join(self._pieces)
+        self.lines = len(text.removesuffix("\n").split("\n")) if text else 0
+        at = _after_space(text, 0)
+        if at == len(text):
+            return
+        if text[at] != "[":
+            raise DataError(
+                f"{self._name}: expected a JSON array of strings or objects, got "
+                f"{shortened(text[at : at + SHOWN])}; `format='jsonl'` reads a value on each line"
+            )
+        line, counted, at = 1, 0, _after_space(text, at + 1)
+        is_open = not text.startswith("]", at)
+        while is_open:
+            line, counted = line + text.count("\n", counted, at), at
+            value, end = _value_at(at, text, self._where(line))
+            yield line, value
+            at = _after_space(text, end)
+            is_open = text.startswith(",", at)
+            at = _after_space(text, at + 1) if is_open else at
+        is_closed = text.startswith("]", at)
+        at = _after_space(text, at + 1) if is_closed else at
+        if not is_closed or at < len(text):
+            line += text.count("\n", counted, at)
+            raise _not_one(text[at : at + SHOWN], "JSON array", self._where(line))
+
+
+def _value_at(at: int, text: str, where: str) -> tuple[Any, int]:
+    """The JSON value that begins at a place of the text, and where it ends."""
+    try:
+        return DECODER.raw_decode(text, at)
+    except json.JSONDecodeError as error:
+        why = f" ({error.msg})"
+    except (ValueError, RecursionError):  # thousands of digits, or of brackets
+        why = ""
+    raise DataError(f"{where}: expected a JSON value, got {shortened(text[at : at + SHOWN])}{why}")
+
+
+def _not_one(rest: str, what: str, where: str) -> DataError:
+    return DataError(f"{where}: expected one {what} and no more, got {shortened(rest[:SHOWN])} after it")
+
+
+def _after_space(text: str, at: int) -> int:
+    """The first place from `at` on that is no white space."""
+    found = SPACE.match(text, at)
+    return found.end() if found else at

@@ -1,0 +1,146 @@
+"""Tables: one document per row, the cell in one of the columns."""
+
+from __future__ import annotations
+
+import csv
+import io
+from abc import abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from typing import Any, ClassVar
+
+from motegpt.config.fields import shortened
+from motegpt.data.formats.base import Reader, Texts, in_groups, place_of, whole
+from motegpt.errors import DataError
+
+LARGEST_CELL = 2**31 - 1  # characters: no bound of its own
+CELL_DELIMITERS = ",;\t"  # spreadsheets write semicolons where the comma is in numbers
+# A first row with one of these in it is a header, where no setting says whether there is one.
+HEADER_WORDS = {
+    "name", "names", "text", "texts", "word", "words", "title", "titles", "label", "labels",
+    "document", "documents", "sentence", "sentences", "sequence", "smiles",
+}  # fmt: skip
+
+
+class TableReader(Reader):
+    """A table with or without a header.
+
+    Where the setting `header` does not say it, the first row is a header if the column is asked for by
+    a name in it, if one of its cells is one of HEADER_WORDS, or if there are several columns and none is
+    asked for by its number.
+    """
+
+    repair: ClassVar[str]  # of a row with too many or too few cells
+
+    @abstractmethod
+    def _rows(self, lines: Iterator[str]) -> Any:
+        """csv.reader of the lines."""
+
+    def __iter__(self) -> Iterator[Texts]:
+        with _unlimited_cells():
+            yield from in_groups(self._cells())
+
+    def _cells(self) -> Iterator[tuple[int, str]]:
+        """Line and cell of each row but the header; empty rows are left out."""
+        rows = self._numbered_rows()
+        first = next(rows, None)
+        if first is None:
+            return
+        at, is_header = self._begin([cell.strip() for cell in first[1]], self._where(first[0]))
+        for line, row in rows if is_header else chain([first], rows):
+            if len(row) != len(first[1]):
+                raise DataError(
+                    f"{self._where(line)}: expected {len(first[1])} cells as in the first row, got "
+                    f"{len(row)}; {self.repair}"
+                )
+            yield line, row[at]
+
+    def _numbered_rows(self) -> Iterator[tuple[int, list[str]]]:
+        """Where each row begins, and its cells."""
+        lines = (line for piece in whole(self._lines_of_text(), "\n") for line in io.StringIO(piece, "\n"))
+        rows = self._rows(lines)
+        try:
+            for row in rows:
+                line, self.lines = self.lines + 1, rows.line_num
+                if row:
+                    yield line, row
+        except csv.Error as error:
+            raise DataError(
+                f"{self._where(self.lines + 1)}: expected {self.format.upper()}, got {error}; "
+                "`format='text'` reads lines as they are"
+            ) from None
+
+    def _begin(self, cells: list[str], where: str) -> tuple[int, bool]:
+        """Which column is read, and whether the first row, of these cells, is a header."""
+        column, is_header = self._reading.column, self._reading.header
+        by_number = column is not None and column.isdecimal() and column not in cells
+        if is_header is None:
+            is_header = self._is_header(cells, by_number)
+        if by_number:
+            at = int(column or 0) - 1
+            if not 0 <= at < len(cells):
+                raise DataError(f"{where}: expected a column of 1 to {len(cells)}, got number {column}")
+        elif is_header:
+            at = place_of(column, cells, where, "column")
+        else:
+            numbers = [str(number + 1) for number in range(len(cells))]
+            at = place_of(column, numbers, f"{where}, no header", "column")
+        if is_header or len(cells) > 1:
+            self.column = cells[at] if is_header else str(at + 1)
+        return at, is_header
+
+    def _is_header(self, cells: list[str], by_number: bool) -> bool:
+        """Whether the first row is one, where no setting says it."""
+        if self._reading.column in cells:
+            return True
+        is_header = (len(cells) > 1 and not by_number) or any(cell.lower() in HEADER_WORDS for cell in cells)
+        first = shortened(", ".join(cells))
+        if is_header:
+            self.assumed = f"its first row, {first}, is a header; `header=False` if it is not"
+        else:
+            self.assumed = f"its first row, {first}, is no header; `header=True` if it is one"
+        return is_header
+
+
+class CsvReader(TableReader):
+    """Cells between commas, or between semicolons or tabs if the first line has more of those.
+
+    A cell may be in double quotes, and then hold newlines, which stay characters of the document.
+    """
+
+    format = "csv"
+    repair = "a cell with the delimiter in it must be in double quotes"
+
+    def _rows(self, lines: Iterator[str]) -> Any:
+        head: list[str] = []  # up to the first line that is not blank
+        while (not head or head[-1].isspace()) and (line := next(lines, None)):
+            head.append(line)
+        delimiter = self._reading.delimiter or max(CELL_DELIMITERS, key="".join(head).count)
+        try:
+            return csv.reader(chain(head, lines), delimiter=delimiter, strict=True)
+        except (TypeError, ValueError):
+            raise DataError(
+                f"{self._name}: expected a delimiter of one character between the cells of a CSV, got "
+                f"{shortened(delimiter)}"
+            ) from None
+
+
+class TsvReader(TableReader):
+    """Cells between tabs; a quote is a character like any other."""
+
+    format = "tsv"
+    repair = "`format='csv'` reads cells in double quotes"
+
+    def _rows(self, lines: Iterator[str]) -> Any:
+        return csv.reader(lines, delimiter="\t", quoting=csv.QUOTE_NONE)
+
+
+@contextmanager
+def _unlimited_cells() -> Iterator[None]:
+    """The csv module without its bound on the length of a cell."""
+    before = csv.field_size_limit(LARGEST_CELL)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)

@@ -1,0 +1,339 @@
+"""The plan: which token sequences make up the batch of which step.
+
+A plan is a pure function of the step, so it can be entered at any step without replaying those before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import accumulate, chain, islice
+from typing import TYPE_CHECKING, Any, assert_never
+
+from motegpt.data.sequences import TokenSequences, take
+from motegpt.errors import DataError
+from motegpt.model.rng import splitmix64
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from motegpt.config.sections import CutRule, DataConfig, LossMean, TrainConfig
+    from motegpt.data.tokenizers import Tokenizer
+
+    Numbers = Any  # an int, or a NumPy array of them
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B ragged sequences: inputs[b][t] is the token at position t, targets[b][t] the one after it.
+
+    weights[b][t] is what the target's -log p counts in the loss, 0 for a target that is not learned:
+    loss = Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats.
+    """
+
+    inputs: list[list[int]]
+    targets: list[list[int]]
+    weights: list[list[float]]
+
+    @classmethod
+    def of(cls, sequences: Sequence[Sequence[int]], loss_mean: LossMean) -> Batch:
+        """The batch of some token sequences; loss_mean as in TrainConfig."""
+        lengths = [len(sequence) - 1 for sequence in sequences]
+        of_batch = len(lengths), sum(lengths)
+        inputs = [list(sequence[:-1]) for sequence in sequences]
+        targets = [list(sequence[1:]) for sequence in sequences]
+        return cls(inputs, targets, [[weight_in_mean(loss_mean, n, *of_batch)] * n for n in lengths])
+
+
+def weight_in_mean(loss_mean: LossMean, targets: Numbers, sequences: int, all_targets: Numbers) -> Numbers:
+    """What each target of a sequence counts in the mean over a batch; loss_mean as in TrainConfig.
+
+    targets: of the sequence; sequences, all_targets: of the batch. Numbers, or NumPy arrays of them.
+    """
+    match loss_mean:
+        case "documents":
+            return 1.0 / (sequences * targets)
+        case "tokens":
+            return 1.0 / all_targets
+        case _:
+            assert_never(loss_mean)
+
+
+@dataclass(frozen=True, eq=False)
+class Chunk:
+    """The batches of some steps in a row, as flat arrays.
+
+    tokens: flat ids, which may hold many more than these steps learn from; starts, lengths (count, B): where
+    in them each sequence of each step begins, and how many tokens it has; weights (Σ (lengths - 1)): those of
+    the batches, one sequence after the other.
+    """
+
+    tokens: NDArray[Any]
+    starts: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, batches: Sequence[Batch]) -> Chunk:
+        """Batches of the same number of sequences, a step each."""
+        import numpy as np
+
+        rows = [
+            [*inputs, targets[-1]]
+            for batch in batches
+            for inputs, targets in zip(batch.inputs, batch.targets, strict=True)
+        ]
+        lengths = np.array([len(row) for row in rows], np.int64)
+        shape = (len(batches), -1)
+        return cls(
+            np.concatenate(rows, dtype=np.int32, casting="unsafe"),
+            (np.cumsum(lengths) - lengths).reshape(shape),
+            lengths.reshape(shape),
+            np.fromiter(chain.from_iterable(row for batch in batches for row in batch.weights), np.float64),
+        )
+
+    def batch(self, i: int) -> Batch:
+        """The batch of step i of the chunk."""
+        lengths = self.lengths[i].tolist()
+        rows = [
+            self.tokens[start : start + length].tolist()
+            for start, length in zip(self.starts[i].tolist(), lengths, strict=True)
+        ]
+        weights = iter(self.weights[self._targets_before[i] : self._targets_before[i + 1]].tolist())
+        return Batch(
+            [row[:-1] for row in rows],
+            [row[1:] for row in rows],
+            [list(islice(weights, length - 1)) for length in lengths],
+        )
+
+    def batches(self) -> Iterator[Batch]:
+        """The batch of each step."""
+        return map(self.batch, range(len(self.starts)))
+
+    @cached_property
+    def _targets_before(self) -> list[int]:
+        """Targets of the first 0, 1, 2, … steps."""
+        return list(accumulate((self.lengths - 1).sum(axis=1).tolist(), initial=0))
+
+
+class Plan(ABC):
+    """Which batch belongs to which step: all that an engine and the loop need to know of the data.
+
+    The sequences of all steps are numbered in the order in which they are learned: step s learns from
+    sequences s · batch_size … (s + 1) · batch_size - 1.
+    """
+
+    batch_size: int
+    loss_mean: LossMean
+
+    @property
+    @abstractmethod
+    def memory(self) -> Sequence[int] | memoryview:
+        """Flat token ids, of which every sequence is a part."""
+
+    @abstractmethod
+    def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
+        """Where in `memory` a sequence starts, and how many tokens it has; at least two.
+
+        number: an int or a NumPy array of int64, which gives the same numbers.
+        """
+
+    def batch(self, step: int) -> Batch:
+        """The batch of one step, counted from 0, by the standard library alone; the reference of `chunk`."""
+        first = step * self.batch_size
+        spans = map(self.span, range(first, first + self.batch_size))
+        return Batch.of([self.memory[start : start + length] for start, length in spans], self.loss_mean)
+
+    def chunk(self, start: int, count: int) -> Chunk:
+        """The batches of the steps start … start + count - 1, in views of the plan's memory."""
+        import numpy as np
+
+        first, zeros = start * self.batch_size, np.zeros((count, self.batch_size), np.int64)
+        numbers = np.arange(first, first + zeros.size, dtype=np.int64).reshape(zeros.shape)
+        starts, lengths = (zeros + part for part in self.span(numbers))
+        targets = lengths - 1
+        of_steps = targets.sum(axis=1, keepdims=True)
+        weights = zeros + weight_in_mean(self.loss_mean, targets, self.batch_size, of_steps)
+        return Chunk(np.asarray(self.memory), starts, lengths, np.repeat(weights.ravel(), targets.ravel()))
+
+    @property
+    @abstractmethod
+    def targets(self) -> int:
+        """How many different targets there are to learn from."""
+
+    @abstractmethod
+    def tokens(self, start: int, count: int) -> int:
+        """How many targets the steps start … start + count - 1 learn from."""
+
+    @property
+    @abstractmethod
+    def epoch(self) -> Fraction:
+        """How many steps learn from as much as there is."""
+
+
+@dataclass(frozen=True)
+class DocumentPlan(Plan):
+    """Sequences taken batch_size at a time, round and round, in an order of their own.
+
+    Each sequence holds at least two tokens: all but the last are inputs, all but the first are targets.
+    order: their indices as they are learned; as they are if None.
+    """
+
+    sequences: Sequence[list[int]]
+    batch_size: int
+    loss_mean: LossMean
+    order: Sequence[int] | None = None
+
+    @property
+    def memory(self) -> memoryview:
+        return self.flat.tokens
+
+    def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
+        place = number % len(self.sequences)
+        return self.flat.span(place if self.order is None else take(self.order, place))
+
+    @property
+    def targets(self) -> int:
+        return self._running_tokens[-1]
+
+    def tokens(self, start: int, count: int) -> int:
+        return self._tokens_before(start + count) - self._tokens_before(start)
+
+    @property
+    def epoch(self) -> Fraction:
+        from fractions import Fraction
+
+        return Fraction(len(self.sequences), self.batch_size)
+
+    def _tokens_before(self, step: int) -> int:
+        rounds, rest = divmod(step * self.batch_size, len(self.sequences))
+        return rounds * self._running_tokens[-1] + self._running_tokens[rest]
+
+    @cached_property
+    def flat(self) -> TokenSequences:
+        """The sequences one after the other."""
+        known = self.sequences
+        return known if isinstance(known, TokenSequences) else TokenSequences.of(known)
+
+    @cached_property
+    def _running_tokens(self) -> array[int]:
+        """Targets of the first 0, 1, 2, … sequences."""
+        order = range(len(self.sequences)) if self.order is None else self.order
+        return array("q", accumulate((self.flat.length(i) - 1 for i in order), initial=0))
+
+
+@dataclass(frozen=True)
+class WindowPlan(Plan):
+    """Random windows of one long text: block_size targets each, every start equally likely.
+
+    stream: the text's token ids. Window b of step s starts at a hash of (seed, s, b), so
+    the windows of any step are known without those before.
+    """
+
+    stream: Sequence[int] | memoryview
+    block_size: int
+    batch_size: int
+    loss_mean: LossMean
+    seed: int
+
+    def __post_init__(self) -> None:
+        if self.starts < 1:
+            fitting = len(self.stream) - 1
+            repair = f"try `block_size={fitting}`, or a longer text" if fitting > 1 else "give a longer text"
+            raise DataError(
+                f"stream: expected a text of at least block_size + 1 = {self.block_size + 1} tokens, got "
+                f"{len(self.stream)}; {repair}"
+            )
+
+    @property
+    def starts(self) -> int:
+        """How many places a window can start at."""
+        return len(self.stream) - self.block_size
+
+    def start(self, window: Numbers) -> Numbers:
+        """Where a window starts; `window` is step · batch_size + b, a number or a NumPy array of uint64.
+
+        The remainder favours the first starts over the last by less than starts / 2^64.
+        """
+        return splitmix64(self.seed, window) % self.starts
+
+    @property
+    def memory(self) -> Sequence[int] | memoryview:
+        return self.stream
+
+    def span(self, number: Numbers) -> tuple[Numbers, int]:
+        if isinstance(number, int):
+            return self.start(number), self.block_size + 1
+        return self.start(number.astype("uint64")).astype("int64"), self.block_size + 1
+
+    @property
+    def targets(self) -> int:
+        return len(self.stream) - 1
+
+    def tokens(self, start: int, count: int) -> int:
+        return count * self.batch_size * self.block_size
+
+    @property
+    def epoch(self) -> Fraction:
+        from fractions import Fraction
+
+        return Fraction(self.targets, self.batch_size * self.block_size)
+
+
+def plan_of(
+    documents: Sequence[str],
+    tokenizer: Tokenizer,
+    data: DataConfig,
+    train: TrainConfig,
+    block_size: int,
+    order: Sequence[int] | None = None,
+) -> Plan:
+    """The plan of some documents, learned in that order; or of a stream, whose one text they are.
+
+    Raises DataError if there is nothing to learn from.
+    """
+    if data.format == "stream":
+        stream = tokenizer.encode_stream(documents)
+        return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed)
+    sequences = sequences_of(documents, tokenizer, data, block_size)
+    return DocumentPlan(sequences, train.batch_size, train.loss_mean, order)
+
+
+def sequences_of(
+    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
+) -> TokenSequences:
+    """The token sequences of documents, cut to what the model can see.
+
+    The setting cut "targets" leaves block_size targets (block_size + 1 tokens), "tokens" leaves block_size
+    tokens. Raises DataError if there are no documents.
+    """
+    if not documents:
+        raise DataError("plan: expected at least one document, got none")
+    return tokenizer.encode_documents(documents).cut_to(longest_sequence(block_size, data.cut))
+
+
+def longest_sequence(block_size: int, cut: CutRule) -> int:
+    """How many tokens of a sequence the model can see: see sequences_of."""
+    match cut:
+        case "targets":
+            return block_size + 1
+        case "tokens":
+            return block_size
+        case _:
+            assert_never(cut)
+
+
+def sequences_to_judge(
+    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
+) -> Sequence[list[int]]:
+    """Documents as training counts their loss: cut to the block; a stream in blocks, one after the other."""
+    if data.format == "stream":
+        stream = tokenizer.encode_stream(documents)
+        return [stream[i : i + block_size + 1].tolist() for i in range(0, len(stream) - 1, block_size)]
+    return sequences_of(documents, tokenizer, data, block_size)

@@ -1,0 +1,90 @@
+"""What goes on inside a trained model: attention, the residual stream, and maps of vectors.
+
+Values come from the array engine's forward pass in double precision, whatever engine the parameters were
+trained on. T positions, L layers, H heads, C channels, N vectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from motegpt.engines.array import model as network
+from motegpt.errors import DataError
+from motegpt.model.spec import same_names
+
+if TYPE_CHECKING:
+    from motegpt.config.sections import ModelConfig
+    from motegpt.data.tokenizers import Tokenizer
+    from motegpt.engines.array.ops import Array
+
+
+def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
+    """What the model reads of a text: BOS, if there is one, and its tokens.
+
+    Raises DataError for an empty text and one that does not fit, PrefixError for a character it never saw.
+    """
+    if not text:
+        raise DataError("text: expected at least one character, got none")
+    begin = [] if tokenizer.bos is None else [tokenizer.bos]
+    ids = [*begin, *tokenizer.encode(text)]
+    if len(ids) > block_size:
+        raise DataError(
+            f"text: expected at most {block_size - len(begin)} {tokenizer.unit}s (the model sees block_size "
+            f"{block_size} positions{', BOS is one' * len(begin)}), got {len(ids) - len(begin)}"
+        )
+    return ids
+
+
+def attention(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:
+    """(L, H, T, T): how much position t (row) looks at position u (column); rows sum to 1, 0 where u > t."""
+    return np.array([layer.p[0] for layer in _forward(parameters, model, ids).layers])
+
+
+def residual_stream(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:
+    """(L + 1, T, C): the residual stream as it enters the first layer, and as it leaves each layer."""
+    tape = _forward(parameters, model, ids)
+    return np.array([*(layer.x for layer in tape.layers), tape.x])
+
+
+def _forward(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> network.Tape:
+    """The tape of one sequence, in double precision; ValueError for ids the model cannot read."""
+    same_names(parameters, model, "inspection")
+    if not 1 <= len(ids) <= model.block_size:
+        raise ValueError(f"inspection: expected 1 to block_size = {model.block_size} tokens, got {len(ids)}")
+    if not all(0 <= token < model.vocab_size for token in ids):
+        raise ValueError(f"inspection: expected token ids below vocab_size = {model.vocab_size}, got {ids}")
+    w: network.Weights = {name: np.asarray(array, np.float64) for name, array in parameters.items()}
+    return network.forward(w, np.array([ids], np.intp), model)[1]
+
+
+class Plane(NamedTuple):
+    """points (N, 2): the vectors on their first two principal components; shares (2,) of their variance."""
+
+    points: Array
+    shares: Array
+
+
+def principal_plane(vectors: Array) -> Plane:
+    """Principal component analysis by singular value decomposition: X - mean X = U S Vᵀ, points = U S.
+
+    vectors (N, C). A component's sign is chosen so that its largest coordinate is positive.
+    """
+    centred = vectors - vectors.mean(axis=0)
+    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    points, power = np.zeros((len(vectors), 2)), np.zeros(2)
+    found = min(2, len(s))
+    points[:, :found], power[:found] = u[:, :found] * s[:found], s[:found] ** 2
+    largest = points[np.abs(points).argmax(axis=0), [0, 1]]
+    total = float((s**2).sum())
+    return Plane(points * np.where(largest < 0, -1.0, 1.0), power / total if total else power)
+
+
+def cosines(vectors: Array) -> Array:
+    """(N, C) -> (N, N): the cosine of the angle between each two; 0 with a vector of zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    unit = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
+    cosine: Array = np.clip(unit @ unit.T, -1.0, 1.0)
+    return cosine

@@ -1,0 +1,1 @@
+"""The model as a value: its tensors, the random numbers they start from, the learning rate."""

@@ -1,0 +1,257 @@
+"""Random numbers: the generators of runs, and the one that every text drawn on its own has.
+
+A run has one of three, each with a state that can be saved: `PythonRandom` is Python's own Mersenne Twister
+(the source of randomness of `microgpt`), `Lcg` a 64-bit linear congruential generator (`oxidized`) and
+`Xoshiro128Plus` a 32-bit xorshift generator (`zeroclaw`), the last two with derived numbers in single
+precision. A `Stream` draws one text: neighbouring streams of a seed are unrelated, so that a text does not
+depend on how many others are drawn with it. Standard library only.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from abc import ABC, abstractmethod
+from collections.abc import MutableSequence, Sequence
+from itertools import accumulate
+from typing import Any, ClassVar
+
+from motegpt.config.concise import concise
+from motegpt.config.fields import checked_seed, shortened
+from motegpt.errors import RunFolderError, SettingError
+from motegpt.model.precision import single
+
+MASK32 = 0xFFFF_FFFF
+MASK64 = 0xFFFF_FFFF_FFFF_FFFF
+
+
+def splitmix64(seed: int, index: Any) -> Any:
+    """Output index + 1 of SplitMix64 (Steele, Lea and Flood, 2014) seeded with `seed`: 64 mixed bits.
+
+    `index` is a number, or a NumPy array of uint64, which gives the same numbers.
+    """
+    z = ((seed & MASK64) + (index + 1) * 0x9E37_79B9_7F4A_7C15) & MASK64
+    z = ((z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK64
+    z = ((z ^ (z >> 27)) * 0x94D0_49BB_1331_11EB) & MASK64
+    return z ^ (z >> 31)
+
+
+def lcg_step(number: int) -> int:
+    """a · number + c (mod 2^64) with Knuth's MMIX constants (TAOCP 2, section 3.3.4, table 1, line 26)."""
+    return (number * 6364136223846793005 + 1442695040888963407) & MASK64
+
+
+def box_muller(u1: float, u2: float) -> tuple[float, float]:
+    """√(-2 ln u1) and cos(2π u2), whose product is normal (Box and Muller, 1958), in single precision.
+
+    Each operation is done in double precision and rounded once, which for + - * / and square root is exactly
+    the result of single precision.
+    """
+    radius = single(math.sqrt(single(-2.0 * single(math.log(u1)))))
+    return radius, single(math.cos(single(single(2.0 * math.pi) * u2)))
+
+
+class Rng(ABC):
+    """A source of random numbers. The same seed gives the same numbers on every machine."""
+
+    @abstractmethod
+    def uniform(self) -> float:
+        """A number in [0, 1), or 1 itself where single precision rounds up to it."""
+
+    def categorical(self, weights: Sequence[float]) -> int:
+        """An index, drawn with probability weights[i] / sum(weights)."""
+        cumulative = list(accumulate(weights))
+        dart = self.uniform() * cumulative[-1]
+        return next((i for i, edge in enumerate(cumulative) if dart < edge), len(weights) - 1)
+
+
+class Stream(Rng):
+    """number <- a · number + c (mod 2^64), of which the high 53 bits are drawn; `number` is all its state."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number & MASK64
+
+    @classmethod
+    def of(cls, seed: int, index: int) -> Stream:
+        """The generator of text `index`: distant, unrelated starts for neighbouring indices."""
+        return cls(splitmix64(seed, index))
+
+    def uniform(self) -> float:
+        self.number = lcg_step(self.number)
+        return (self.number >> 11) * 2.0**-53
+
+
+class RunRng(Rng):
+    """The generator of a run: it orders the documents, then makes the initial weights, then draws samples."""
+
+    name: ClassVar[str]
+
+    def __repr__(self) -> str:
+        return concise(type(self).__name__, {"state": self.state()})
+
+    @abstractmethod
+    def gauss(self, mean: float, std: float) -> float:
+        """A number from the normal distribution."""
+
+    @abstractmethod
+    def state(self) -> list[Any]:
+        """Everything that decides the numbers to come, as JSON values."""
+
+    @abstractmethod
+    def restore(self, state: Sequence[Any]) -> None:
+        """Go back to a state that `state()` gave; RunFolderError if it is none of this generator's."""
+
+    def shuffle(self, items: MutableSequence[Any]) -> None:
+        """Permute in place: Fisher-Yates, from the last item down (Knuth, TAOCP 2, algorithm 3.4.2 P)."""
+        for last in range(len(items) - 1, 0, -1):
+            chosen = self._below(last + 1)
+            items[last], items[chosen] = items[chosen], items[last]
+
+    def _below(self, n: int) -> int:
+        """A number in 0 … n - 1."""
+        return int(self.uniform() * n)
+
+
+class PythonRandom(RunRng):
+    """Python's `random.Random` (MT19937), with Python's own gauss, shuffle and choices."""
+
+    name = "python"
+
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def uniform(self) -> float:
+        return self._random.random()
+
+    def gauss(self, mean: float, std: float) -> float:
+        return self._random.gauss(mean, std)
+
+    def shuffle(self, items: MutableSequence[Any]) -> None:
+        self._random.shuffle(items)
+
+    def categorical(self, weights: Sequence[float]) -> int:
+        return self._random.choices(range(len(weights)), weights)[0]
+
+    def state(self) -> list[Any]:
+        version, words, gauss_next = self._random.getstate()
+        return [version, list(words), gauss_next]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        try:
+            version, words, gauss_next = state
+            if gauss_next is not None:
+                gauss_next = float(gauss_next)
+            self._random.setstate((version, tuple(words), gauss_next))
+        except (TypeError, ValueError, OverflowError) as error:
+            raise _not_a_state(self.name) from error
+
+
+class Lcg(RunRng):
+    """The generator of Oxidized-GPT: the recurrence of `lcg_step` from the seed itself, in its own way.
+
+    Of a number the high 32 bits are drawn, as a fraction in single precision; the shuffle takes remainders.
+    """
+
+    name = "lcg"
+
+    def __init__(self, seed: int) -> None:
+        self._number = seed & MASK64
+
+    def word(self) -> int:
+        """The next 64 bits."""
+        self._number = lcg_step(self._number)
+        return self._number
+
+    def uniform(self) -> float:
+        """Its program divides by 2^32 - 1, which single precision rounds to 2^32."""
+        return single(self.word() >> 32) * 2.0**-32
+
+    def gauss(self, mean: float, std: float) -> float:
+        """Two draws a number; its program would take the logarithm of 0, once in 2^32 draws."""
+        radius, cosine = box_muller(max(self.uniform(), 2.0**-32), self.uniform())
+        return single(mean + single(single(radius * cosine) * single(std)))
+
+    def _below(self, n: int) -> int:
+        return self.word() % n
+
+    def state(self) -> list[Any]:
+        return [self._number]
+
+    def restore(self, state: Sequence[Any]) -> None:
+        if len(state) != 1 or not _are_words(state, MASK64):
+            raise _not_a_state(self.name)
+        self._number = state[0]
+
+
+class Xoshiro128Plus(RunRng):
+    """xoshiro128+ (Blackman and Vigna, 2018), seeded and rounded as zeroclawgpt does it."""
+
+    name = "xoshiro128+"
+
+    def __init__(self, seed: int) -> None:
+        low, high = seed & MASK32, (seed >> 32) & MASK32
+        self._words = [low ^ 0xDEAD_BEEF, high ^ 0xCAFE_BABE, (low + 1) & MASK32, (high + 1) & MASK32]
+
+    def word(self) -> int:
+        """The next 32 bits."""
+        s0, s1, s2, s3 = self._words
+        result = (s0 + s3) & MASK32
+        t = s1 << 9 & MASK32
+        s2 ^= s0
+        s3 ^= s1
+        s1 ^= s2
+        s0 ^= s3
+        s2 ^= t
+        s3 = (s3 << 11 | s3 >> 21) & MASK32
+        self._words = [s0, s1, s2, s3]
+        return result
+
+    def uniform(self) -> float:
+        return self.word() * 2.0**-32
+
+    def gauss(self, mean: float, std: float) -> float:
+        """Two draws a number; single precision rounds both 2^32 + 1 and 2^32 - 1 to 2^32."""
+        u1 = single(single(single(self.word()) + 1.0) / 2.0**32)
+        u2 = single(single(self.word()) / 2.0**32)
+        radius, cosine = box_muller(u1, u2)
+        return single(mean + single(single(single(std) * radius) * cosine))
+
+    def categorical(self, weights: Sequence[float]) -> int:
+        """Throw a dart at the total and walk down: the first index at which it is used up."""
+        total = 0.0
+        for weight in weights:
+            total = single(total + single(weight))
+        dart = single(single(single(self.word()) / 2.0**32) * total)
+        for index, weight in enumerate(weights):
+            dart = single(dart - single(weight))
+            if dart <= 0.0:
+                return index
+        return len(weights) - 1
+
+    def state(self) -> list[Any]:
+        return list(self._words)
+
+    def restore(self, state: Sequence[Any]) -> None:
+        if len(state) != 4 or not _are_words(state, MASK32) or not any(state):
+            raise _not_a_state(self.name)
+        self._words = list(state)
+
+
+GENERATORS: dict[str, type[PythonRandom | Lcg | Xoshiro128Plus]] = {
+    generator.name: generator for generator in (PythonRandom, Lcg, Xoshiro128Plus)
+}
+
+
+def make_rng(name: str, seed: int) -> RunRng:
+    """The generator called `name`, freshly seeded; SettingError if there is none, or the seed is none."""
+    if not isinstance(name, str) or name not in GENERATORS:
+        raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {shortened(name)}")
+    return GENERATORS[name](checked_seed(seed))
+
+
+def _are_words(values: Sequence[Any], largest: int) -> bool:
+    return all(type(value) is int and 0 <= value <= largest for value in values)
+
+
+def _not_a_state(name: str) -> RunFolderError:
+    return RunFolderError(f"rng: the saved state is not one of the generator {name!r}; the file was changed")

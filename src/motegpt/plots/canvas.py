@@ -1,0 +1,141 @@
+"""What all pictures share: the style, symbols for characters, and saving.
+
+matplotlib's object-oriented interface alone, its settings changed only while a picture is drawn. The same
+picture is the same bytes: no dates, no random names; on every machine, unless a text needs fonts of the
+machine (fonts.py).
+"""
+
+from __future__ import annotations
+
+import logging
+import unicodedata
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motegpt.errors import LibraryUnavailable
+from motegpt.plots.fonts import FONT, family_of, fit_fonts
+from motegpt.system.libraries import needed_by
+from motegpt.views.output import check_new, ending_of, new_file
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from matplotlib.text import Text
+
+FORMATS = {".png": {"Software": "motegpt"}, ".svg": {"Creator": "motegpt", "Date": None}}
+DPI = 150
+HEAD = 44  # points that title and remark take
+INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
+STYLE: dict[str, Any] = {
+    "font.family": FONT,
+    "font.size": 9.5,
+    "text.color": INK,
+    "text.parse_math": False,  # a dollar sign is a dollar sign
+    "axes.labelcolor": INK,
+    "axes.edgecolor": PALE,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10.5,
+    "axes.unicode_minus": False,
+    "xtick.color": PALE,
+    "ytick.color": PALE,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "figure.titlesize": 12,
+    "svg.fonttype": "none",  # text stays text: it can be searched and selected
+    "svg.hashsalt": "motegpt",
+}
+SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """matplotlib with the style of motegpt, whatever the user's own; LibraryUnavailable without it."""
+    log = logging.getLogger("matplotlib")
+    level = log.level
+    log.setLevel(logging.ERROR)  # what it says of its caches is no remark on the picture
+    try:
+        matplotlib = _matplotlib()
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            matplotlib.rcParams.update(STYLE)
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def _matplotlib() -> Any:
+    with needed_by("plot", LibraryUnavailable):
+        import matplotlib
+    return matplotlib
+
+
+def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
+    """An empty figure; width and height in inches; compressed: its axes have an aspect and stand together."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="compressed" if compressed else "constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def head(figure: Figure, title: str, remark: str) -> None:
+    """A title, left, and a paler line under it."""
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+    height = 72 * figure.get_figheight()
+    figure.text(0.012, 1 - 8 / height, printable(title), va="top", size=12, weight="bold")
+    figure.text(0.012, 1 - 27 / height, printable(remark), va="top", color=PALE, size=9)
+    engine = figure.get_layout_engine()
+    assert isinstance(engine, ConstrainedLayoutEngine)
+    engine.set(rect=(0, 0, 1, 1 - HEAD / height), h_pad=0.07, w_pad=0.06)
+
+
+def check_out(path: Path, overwrite: bool) -> None:
+    """UsageError unless a picture may be written to `path`."""
+    ending_of(path, FORMATS)
+    check_new(path, overwrite)
+
+
+@drawing()
+def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) -> None:
+    """Write a PNG (dpi pixels an inch) or an SVG, by the name of the file; never over another unasked."""
+    check_out(path, overwrite)
+    suffix, data = path.suffix.lower(), BytesIO()
+    fit_fonts(figure)
+    figure.draw_without_rendering()  # the layout settles in two passes, as labels move with their axes
+    figure.savefig(data, format=suffix[1:], metadata=FORMATS[suffix], dpi=dpi)
+    with new_file(path, overwrite, binary=True) as file:
+        file.write(data.getvalue())
+
+
+def symbol(character: str) -> str:
+    """What stands for a token in a picture: a sign if it is not visible, U+4E2D where no font here has it."""
+    if character in SYMBOLS:
+        return SYMBOLS[character]
+    if len(character) > 1:
+        return character.strip("<>")
+    category = unicodedata.category(character)
+    if category[0] in "CZ" or family_of(character) is None:
+        return f"U+{ord(character):04X}"
+    return f"◌{character}" if category[0] == "M" else character
+
+
+def turn_long(labels: Iterable[Text]) -> None:
+    """Turn the labels of a horizontal axis that are wider than its cells; single signs stay upright."""
+    for label in labels:
+        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
+
+
+def titled(text: str) -> str:
+    """A text in a title, shortened if it is long."""
+    return f"“{text if len(text) <= 24 else text[:23] + '…'}”"
+
+
+def printable(text: str) -> str:
+    """A text whose every character some font can draw; spaces stay spaces."""
+    return "".join(character if character == " " else symbol(character) for character in text)

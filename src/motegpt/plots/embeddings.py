@@ -1,0 +1,136 @@
+"""Embedding maps: which characters, or which positions of a text, a model holds to be alike.
+
+Above, vectors on their first two principal components; below or beside, the cosine of the angle between
+each two. Of the vocabulary these are the rows of wte; of a text, the residual stream at each of its
+positions, as it enters the first layer and as it leaves each one.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from motegpt.evaluation.inspect import cosines, ids_of, principal_plane, residual_stream
+from motegpt.plots.attention import beginning, symbols_of
+from motegpt.plots.canvas import (
+    GRID,
+    INK,
+    PALE,
+    drawing,
+    head,
+    new_figure,
+    symbol,
+    titled,
+    turn_long,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from motegpt.engines.array.ops import Array
+    from motegpt.views.runs import Run
+
+COLOURS = "RdBu"
+MOST_LETTERS = 600  # in all names of a map together
+MOST_STAGES = 5
+SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, letters, what is neither
+
+
+@drawing()
+def vocabulary_figure(run: Run) -> Figure:
+    """The token embeddings wte: every token at its place, and how alike each two are."""
+    vectors = np.asarray(run.parameters()["wte"], np.float64)
+    shown = mapped(vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))])
+    names = symbols_of(run, shown)
+    figure = new_figure(11.4, 5.9, compressed=True)
+    plane, heat = figure.subplots(1, 2, width_ratios=(1, 1.06))
+    points, shares = principal_plane(vectors[shown])
+    _scatter(plane, points, shares, [symbol(name) for name in names], [colour_of(name) for name in names])
+    order = np.argsort(points[:, 0], kind="stable")
+    image = _heat(heat, vectors[shown][order], [symbol(names[i]) for i in order], 5.0)
+    heat.set_title("cosine; tokens from left to right as in the map", loc="left", fontsize=9, color=PALE)
+    _bar(figure, image, heat)
+    every = len(shown) == len(vectors)
+    drawn = "all" if every else f"those {len(shown)} with the longest vectors of all"
+    head(figure, f"{run.name}: token embeddings", f"{drawn} {len(vectors)} tokens, {vectors.shape[1]} wide")
+    return figure
+
+
+def mapped(vectors: Array, names: list[str]) -> list[int]:
+    """Which tokens are shown: those with the longest vectors, as many as there is room for their names."""
+    longest = np.argsort(-np.linalg.norm(vectors, axis=1), kind="stable")
+    room = np.cumsum([len(names[i]) for i in longest]) <= MOST_LETTERS
+    return sorted(int(i) for i in longest[room])
+
+
+@drawing()
+def text_figure(run: Run, text: str) -> Figure:
+    """The residual stream of a text, a column a stage: every position at its place, and how alike they are.
+
+    Raises DataError or PrefixError for a text that the model cannot read.
+    """
+    model = run.config.model
+    ids = ids_of(text, run.tokenizer, model.block_size)
+    stream, names = residual_stream(run.parameters(), model, ids), symbols_of(run, ids)
+    stages = sorted({round(i) for i in np.linspace(0, model.n_layer, min(model.n_layer + 1, MOST_STAGES))})
+    figure = new_figure(3.2 * len(stages) + 0.9, 7.2, compressed=True)
+    grid = figure.subplots(2, len(stages), squeeze=False)
+    signs = [symbol(name) for name in names]
+    for stage, above, below in zip(stages, grid[0], grid[1], strict=True):
+        points, shares = principal_plane(stream[stage])
+        above.plot(*points.T, color=GRID, linewidth=1, zorder=1)
+        _scatter(above, points, shares, signs, [colour_of(name) for name in names])
+        above.set_title("embedded" if stage == 0 else f"after layer {stage - 1}", loc="left", fontsize=10)
+        image = _heat(below, stream[stage], signs, 2.6)
+    _bar(figure, image, grid[1])
+    head(
+        figure,
+        f"{run.name}: residual stream of {titled(text)}",
+        f"lines join the positions in their order{beginning(run)}",
+    )
+    return figure
+
+
+def colour_of(name: str) -> str:
+    """Special tokens, letters, and what is neither."""
+    return SPECIAL if name in ("<BOS>", "<EOS>") else LETTER if name.isalpha() else OTHER
+
+
+def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colours: list[str]) -> None:
+    """Each name as text at its point; both axes to the same scale."""
+    size = min(13.0, max(6.0, 90 / len(names) ** 0.5))
+    for (x, y), name, colour in zip(points, names, colours, strict=True):
+        axes.text(
+            x, y, name, ha="center", va="center", fontsize=size if len(name) < 3 else 0.6 * size, color=colour
+        )
+    reach = 1.12 * float(np.abs(points).max()) or 1.0
+    axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    axes.grid(color=GRID, linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.tick_params(labelsize=7.5, length=2)
+    axes.set_xlabel(f"1st component ({shares[0]:.0%} of variance)", fontsize=8.5)
+    axes.set_ylabel(f"2nd component ({shares[1]:.0%} of variance)", fontsize=8.5)
+
+
+def _heat(axes: Axes, vectors: Array, names: list[str], inches: float) -> Any:
+    """The cosines of each two vectors, with names where they fit."""
+    image = axes.imshow(cosines(vectors), cmap=COLOURS, vmin=-1, vmax=1, interpolation="nearest")
+    axes.spines[:].set_visible(False)
+    font = min(9.0, 72 * inches / len(names) * 0.85)
+    if font < 4.0:
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return image
+    axes.set_xticks(range(len(names)), names)
+    turn_long(axes.get_xticklabels())
+    axes.set_yticks(range(len(names)), names)
+    axes.tick_params(length=0, pad=2, labelsize=font, labelcolor=INK)
+    return image
+
+
+def _bar(figure: Figure, image: Any, axes: Any) -> None:
+    bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02, ticks=[-1, -0.5, 0, 0.5, 1])
+    bar.outline.set_visible(False)
+    bar.set_label("cosine")

@@ -1,0 +1,135 @@
+"""A run as it is asked for: a fresh one, or one that goes on. The command line and the Python API begin here.
+
+Everything is checked before anything is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from motegpt.config.arguments import flag, path_of
+from motegpt.config.epochs import laid_over
+from motegpt.config.fields import plain
+from motegpt.config.presets import DEFAULT_PRESET, settings_of
+from motegpt.config.sections import FOUND_FROM_DATA, DataConfig, section_values
+from motegpt.data.corpus import Corpus, corpus_from, paths_of
+from motegpt.data.source import corpus_of_run
+from motegpt.engines import check_settings, default_engine
+from motegpt.errors import RunFolderError, SettingError, UsageError
+from motegpt.system import ranks
+from motegpt.training.loop import Trainer, fitting_dtype, prepare, resume
+from motegpt.training.remarks import remarks_on
+from motegpt.training.run_folder import RunFolder
+
+AnyPath = str | PathLike[str]
+# Strings; the file or folder that they are in; several of these, as paths; or None for the usual ones.
+Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None
+
+
+class Begun(NamedTuple):
+    """A run, its data, and what its user should know of them, a line each."""
+
+    trainer: Trainer
+    corpus: Corpus
+    remarks: list[str]
+
+
+def begin(
+    docs: Documents,
+    given: Mapping[str, Any],
+    *,
+    preset: str | None = None,
+    engine: str | None = None,
+    out: AnyPath | None = None,
+    overwrite: bool = False,
+    resumed: AnyPath | None = None,
+    checkpoint: int | None = None,
+) -> Begun:
+    """The run that is asked for.
+
+    given: settings by name, over the preset, or over those of the run that goes on.
+    resumed: the folder of that run, whose data are read again unless they are given as `docs`; checkpoint: go
+    back to the kept one of this step. Raises UsageError for what cannot be done.
+    """
+    engine, preset, checkpoint = plain(engine), plain(preset), plain(checkpoint)
+    overwrite = flag("overwrite", overwrite)
+    if resumed is None:
+        if checkpoint is not None:
+            raise UsageError("checkpoint: expected a run to go back in, `resume`, got none")
+        place = None if out is None else path_of("out", out, RunFolderError)
+        preset = DEFAULT_PRESET if preset is None else preset
+        return _fresh(docs, given, preset, engine, place, overwrite)
+    if preset is not None or out is not None or overwrite:
+        raise UsageError(
+            "resume: a run goes on in its own folder with its own preset; leave out `out` and `preset`"
+        )
+    folder = RunFolder(path_of("resume", resumed, RunFolderError))
+    try:
+        return _going_on(folder, docs, given, engine, checkpoint)
+    except BaseException:
+        folder.unlock()
+        raise
+
+
+def _fresh(
+    docs: Documents,
+    given: Mapping[str, Any],
+    preset: str,
+    engine: str | None,
+    out: Path | None,
+    overwrite: bool,
+) -> Begun:
+    """A run before its first step, its folder written if it has one."""
+    for name in FOUND_FROM_DATA & given.keys():
+        raise SettingError(f"{name} is found from the data and cannot be set")
+    engine = default_engine() if engine is None else engine
+    check_settings(engine, given, settings_of(preset))
+    settings = fitting_dtype(engine, laid_over(settings_of(preset), given), asked="dtype" in given)
+    if out is not None:
+        RunFolder(out).check_free(overwrite)
+    corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
+    trainer = prepare(corpus, settings, engine)
+    if out is not None and ranks.rank() == 0:
+        trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
+    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
+
+
+def _going_on(
+    folder: RunFolder,
+    docs: Documents,
+    given: Mapping[str, Any],
+    engine: str | None,
+    checkpoint: int | None,
+) -> Begun:
+    """A saved run, its metrics to be cut back to its last checkpoint."""
+    config = folder.config()
+    check_settings(config.engine if engine is None else engine, given, config.train.values())
+    changes = dict(given)
+    if engine is not None:
+        fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
+        changes = {"dtype": fitted["dtype"], **given}
+    paths = None if docs is None else paths_of(docs)
+    if docs is None or paths is not None:
+        repair = f"give it as `docs`, with `resume={str(folder.path)!r}`"
+        corpus = corpus_of_run(config, paths, repair)
+    else:
+        corpus = corpus_from(docs, config.data)
+    trainer = resume(folder, corpus, changes, engine, checkpoint)
+    _check_unfinished(trainer, folder)
+    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
+
+
+def _check_unfinished(trainer: Trainer, folder: RunFolder) -> None:
+    """UsageError if the run has come to its end."""
+    if trainer.done >= trainer.config.train.steps:
+        raise UsageError(
+            f"resume: {folder.path} has done all of its {trainer.done} steps; a larger `steps` makes it go on"
+        )
+    if trainer.ended:
+        raise UsageError(
+            f"resume: {folder.path} stopped early after step {trainer.done}, its patience exhausted; a "
+            "larger `patience` makes it go on"
+        )

@@ -1,0 +1,78 @@
+"""What a run is and where it stands, as values; run_folder.py writes and reads them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from motegpt.config.fields import Settings, setting
+from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
+from motegpt.data.documents import sample_as_learned
+
+if TYPE_CHECKING:
+    from motegpt.engines.base import Snapshot
+    from motegpt.training.losses import LossMeans
+
+FORMAT = 3  # of the run folder; 2 had no setting `optimizer`, and Adam's slots
+FORMATS = (2, FORMAT)  # that can be read
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source(Settings):
+    """The data a run learns from."""
+
+    kind: str = setting("Where it came from: corpus.py names the kinds.")
+    path: str | None = setting("The file, if it was one.", default=None)
+    others: tuple[str, ...] = setting("Further files, read after it.", default=())
+    sha256: str = setting("Digest of its bytes.")
+    documents: int = setting("Number of documents.", at_least=1)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, in their order."""
+        return () if self.path is None else (self.path, *self.others)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Settings):
+    """Everything that decides a run."""
+
+    format: Literal[2, 3] = setting("Version of the run folder.", default=FORMAT)
+    engine: str = setting("The engine that computes.")
+    model: ModelConfig = setting("The section [model].")
+    data: DataConfig = setting("The section [data].")
+    train: TrainConfig = setting("The section [train].")
+    sample: SampleConfig = setting("The section [sample].")
+    source: Source = setting("The data it learns from.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "sample", sample_as_learned(self.sample, self.data))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Best(Settings):
+    """The lowest validation loss so far, as a checkpoint remembers it."""
+
+    step: int = setting("The step after which it was.", at_least=1)
+    loss: float = setting("The loss, in nats.")
+    waited: int = setting("Evaluations since.", at_least=0)
+
+    def exhausts(self, patience: int | None) -> bool:
+        """Whether so many evaluations went by without a better one; never if there is no such bound."""
+        return patience is not None and self.waited >= patience
+
+
+@dataclass(frozen=True)
+class TrainerState:
+    """All that resuming needs.
+
+    done: how many steps of the run are done; best: of the validation loss; losses: None in a checkpoint of
+    a motegpt that took no means.
+    """
+
+    done: int
+    snapshot: Snapshot
+    rng: list[Any]
+    best: Best | None = None
+    losses: LossMeans | None = None
