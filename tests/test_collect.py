@@ -12,7 +12,7 @@ from motegpt.model.rng import PythonRandom, Stream
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.generate import generate, generate_in_turn
-from motegpt.sampling.training_texts import Known
+from motegpt.sampling.training_texts import TrainingTexts
 from tests.conftest import small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
@@ -145,10 +145,10 @@ def test_novel_with_the_built_in_names(tmp_path):
 
 
 def test_every_part_of_a_stream_is_known():
-    known = Known(["a long text"], CharacterTokenizer("abc", "none"))
+    known = TrainingTexts(["a long text"], CharacterTokenizer("abc", "none"))
     assert "long" in known
     assert "text long" not in known
-    assert "long" not in Known(["a long text"], TOKENIZER)
+    assert "long" not in TrainingTexts(["a long text"], TOKENIZER)
 
 
 def test_in_turn_with_a_suffix_and_with_beams(engine):

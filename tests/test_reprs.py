@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motegpt import GPT, make_engine, make_rng
-from motegpt.config.concise import WIDTH, concise
 from motegpt.config.presets import PRESETS, settings_of
 from motegpt.config.sections import SECTIONS, model_and_training, section_values
+from motegpt.config.text import WIDTH, concise
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import request_of

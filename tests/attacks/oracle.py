@@ -12,7 +12,7 @@ from pathlib import Path
 
 from motegpt import GPT
 from motegpt.cli import main
-from motegpt.data.source import corpus_of_run
+from motegpt.data.source import reload_corpus
 from motegpt.errors import MotegptError
 from motegpt.training.loop import resume
 from motegpt.training.run_folder import RunFolder
@@ -92,7 +92,7 @@ def look(path: Path) -> None:
         folder = RunFolder(path)
         config = folder.config()
         try:
-            resume(folder, corpus_of_run(config), {}, "array")
+            resume(folder, reload_corpus(config.source, config.data), {}, "array")
         finally:
             folder.unlock()
 

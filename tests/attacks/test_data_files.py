@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from motegpt.cli.commands.data import report_lines
 from motegpt.cli.options import TOP_LEVEL, read_toml
-from motegpt.config.fields import has_surrogate, kinds
+from motegpt.config.fields import kinds
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import SECTIONS, DataConfig
+from motegpt.config.text import has_surrogate
 from motegpt.data.check import check_data
 from motegpt.data.corpus import corpus_in
 from motegpt.data.formats import READERS

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 
 from motegpt.api.onclass import on_class
 from motegpt.config.arguments import flag, functions, path_of, strings
-from motegpt.config.concise import concise
 from motegpt.config.fields import checked_seed, kinds, plain, unknown_setting
 from motegpt.config.sections import REQUESTS, SampleConfig
+from motegpt.config.text import concise
 from motegpt.data.documents import as_document, sample_as_learned
+from motegpt.data.source import training_documents
 from motegpt.data.split import split
 from motegpt.errors import (
     DataError,
@@ -28,7 +29,7 @@ from motegpt.errors import (
 from motegpt.evaluation.nll import Evaluation, Score, evaluate, score_texts
 from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
-from motegpt.sampling.training_texts import Known, known_documents
+from motegpt.sampling.training_texts import TrainingTexts
 from motegpt.system.interrupts import Noted, default_interrupt, finishing
 from motegpt.training.begin import AnyPath, Documents, begin
 from motegpt.training.loop import StepRecord, Trainer, engine_from, fitting_dtype
@@ -243,7 +244,7 @@ class GPT:
         unique, novel = flag("unique", unique), flag("novel", novel)
         if data is not None and not novel:
             raise UsageError("data: the training data are for `novel`; expected both or neither")
-        known = Known(self._known_documents(data), self.tokenizer) if novel else None
+        known = TrainingTexts(self._training_documents(data), self.tokenizer) if novel else None
         return self._in_turn(draw_texts(self.engine, self.tokenizer, sample, root, unique, known))
 
     def _in_turn(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
@@ -255,11 +256,12 @@ class GPT:
                 return
             yield group
 
-    def _known_documents(self, data: AnyPath | None = None) -> Sequence[str]:
-        """What the model was made from: at hand after a training, read again after loading."""
-        if data is not None:
-            return known_documents(self.config, path_of("data", data, DataError))
-        return known_documents(self.config) if self._documents is None else self._documents
+    def _training_documents(self, data: AnyPath | None = None) -> Sequence[str]:
+        """The documents of the run: in memory after a training, read again after loading."""
+        if data is None and self._documents is not None:
+            return self._documents
+        path = None if data is None else path_of("data", data, DataError)
+        return training_documents(self.config.source, self.config.data, path)
 
     def score(self, texts: Iterable[str]) -> list[Score]:
         """How likely the model finds each text: log-probability in nats, and bits per character.
@@ -279,7 +281,7 @@ class GPT:
         """
         docs = [as_document(text, self.config.data) for text in strings("evaluate", docs)]
         try:
-            known = self._known_documents()
+            known = self._training_documents()
             learned: Sequence[str] = split(known, self.config.data, self.config.train.seed)[0]
         except DataError:
             learned = []

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 
 from motegpt.cli.streams import unread
-from motegpt.config.presets import reference_of
 from motegpt.model.spec import parameter_count
 from motegpt.training.losses import Mean
+from motegpt.training.reference import reference_of
 from motegpt.views.text import one_line, short_number, with_flags
 from motegpt.views.utilisation import utilisation
 

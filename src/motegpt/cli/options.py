@@ -1,4 +1,4 @@
-"""Flags and TOML keys, derived from the settings: their names, types and help stand in config/sections.py alone."""
+"""Flags and TOML keys, derived from the settings in config/sections.py: names, types and help texts."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import click
 
 from motegpt.config.arguments import path_of
 from motegpt.config.epochs import laid_over
-from motegpt.config.fields import Kind, checked_seed, kinds, shortened, unknown_setting
+from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
 from motegpt.config.presets import PRESETS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
+from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
 from motegpt.errors import DataError, SettingError
 from motegpt.views.text import setting_text

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from motegpt.config.fields import Kind, plain, shortened
+from motegpt.config.fields import Kind, plain
+from motegpt.config.text import shortened
 from motegpt.errors import DataError, SettingError, UsageError
 
 FLAG = Kind(bool, "")

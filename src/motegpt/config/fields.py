@@ -18,6 +18,8 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
+from motegpt.config.synonyms import hint
+from motegpt.config.text import concise_repr, has_surrogate, shortened
 from motegpt.errors import SettingError
 
 LARGEST_INT = 2**64 - 1
@@ -126,32 +128,6 @@ def checked_seed(seed: Any) -> int:
     return found
 
 
-def is_surrogate(character: str) -> bool:
-    """Whether it is half of a pair, which is no character and has no UTF-8."""
-    return "\ud800" <= character <= "\udfff"
-
-
-def has_surrogate(text: str) -> bool:
-    """Whether some of it is no Unicode character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False
-
-
-def shortened(value: object, most: int = 80) -> str:
-    """A value for a message, in one line of at most `most` characters, however large it is."""
-    try:
-        text = repr(value[:80] if isinstance(value, str) else value)
-        text = " ".join(line.strip() for line in text.splitlines())
-    except RecursionError:
-        return f"a {type(value).__name__} nested thousands deep"
-    except Exception:  # an int of more digits than Python prints, or a __repr__ that fails
-        return "a number of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
-    return text if len(text) <= most else text[: most - 3] + "..."
-
-
 def setting(
     help: str,
     *,
@@ -173,8 +149,6 @@ class Settings:
         cls.__repr__ = Settings.__repr__  # type: ignore[method-assign]  # which dataclass() then leaves alone
 
     def __repr__(self) -> str:
-        from motegpt.config.concise import concise_repr
-
         return concise_repr(self)
 
     def __post_init__(self) -> None:
@@ -225,8 +199,6 @@ def unknown_setting(
     name: object, known: Iterable[str], listing: str = "motegpt.config has them all"
 ) -> SettingError:
     """The error for a name that no setting has: what it may mean, or else where all names are listed."""
-    from motegpt.config.synonyms import hint
-
     said = hint(name, (other for other in known if other != name)) if isinstance(name, str) else ""
     return SettingError(f"unknown setting {shortened(name)}; {said or listing}")
 

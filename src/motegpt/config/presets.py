@@ -1,4 +1,4 @@
-"""The three reference systems, each number with its source, and whether a run is one of theirs.
+"""The three reference systems, each number with its source.
 
 A preset is a flat table of settings; `settings_of(name)` gives a copy to change. What all three have
 in common stands in COMMON once, so that reading a preset is reading what is special about it.
@@ -6,21 +6,12 @@ in common stands in COMMON once, so that reading a preset is reading what is spe
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import MISSING, fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from motegpt.config.fields import shortened
 from motegpt.config.sections import SECTIONS
+from motegpt.config.text import shortened
 from motegpt.errors import SettingError
-
-if TYPE_CHECKING:
-    from motegpt.training.state import RunConfig
-
-LEARNING = ("model", "data", "train")  # the sections that decide how a model learns
-REPORTING = {  # and those of it that do not, beside all that end in _every
-    "vocab_size", "threads", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
-}  # fmt: skip
 
 COMMON: dict[str, Any] = {
     "n_layer": 1,
@@ -108,18 +99,6 @@ def settings_of(preset: str) -> dict[str, Any]:
     return dict(PRESETS[preset])
 
 
-def flat_settings(config: RunConfig, sections: Sequence[str] = tuple(SECTIONS)) -> dict[str, Any]:
-    """The settings of some sections by name."""
-    values = config.values()
-    return {name: value for section in sections for name, value in values[section].items()}
-
-
-def learning_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings of a run that decide how its model learns, by name."""
-    settings = flat_settings(config, LEARNING)
-    return {k: v for k, v in settings.items() if k not in REPORTING and not k.endswith("_every")}
-
-
 def expected_settings(preset: str) -> dict[str, Any]:
     """Every setting as it is with a preset alone; what is found from the data is not in it."""
     defaults = {
@@ -129,17 +108,3 @@ def expected_settings(preset: str) -> dict[str, Any]:
         if one.default is not MISSING
     }
     return {**defaults, **PRESETS[preset]}
-
-
-def reference_of(config: RunConfig) -> str | None:
-    """The preset whose program learns as this run does, on whatever data; None if none does.
-
-    In whatever precision: an engine may not have that of the preset.
-    """
-    found = learning_settings(config)
-    del found["dtype"]
-    for preset in PRESETS:
-        expected = expected_settings(preset)
-        if all(expected[name] == value for name, value in found.items()):
-            return preset
-    return None

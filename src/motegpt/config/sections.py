@@ -14,13 +14,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from motegpt.config.fields import SEEDS, Settings, kinds, setting, shortened, unknown_setting
+from motegpt.config.fields import SEEDS, Settings, kinds, setting, unknown_setting
+from motegpt.config.text import shortened
 from motegpt.errors import SettingError
-from motegpt.model.spec import parameter_count
 from motegpt.system.processors import MOST_THREADS
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
-LARGEST_MODEL = 2**31 - 1  # parameters
 LARGEST_SIZE = 2**20  # of vocabulary, width, block, batch and tries
 LARGEST_DEPTH = 2**12
 LARGEST_CACHE = 2**30  # keys of one sequence, and as many values
@@ -66,11 +65,6 @@ class ModelConfig(Settings):
             raise SettingError(
                 f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}; "
                 f"try `n_embd={fitting}`"
-            )
-        count = parameter_count(self)
-        if count > LARGEST_MODEL:
-            raise SettingError(
-                f"n_layer, n_embd: expected at most {LARGEST_MODEL:,} parameters, got {count:,}"
             )
         keys = self.n_layer * self.block_size * self.n_embd
         if keys > LARGEST_CACHE:

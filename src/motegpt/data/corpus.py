@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO, Any
 
 from motegpt.config.arguments import columns_of, is_path, path_of, strings
-from motegpt.config.fields import shortened
 from motegpt.config.sections import ReadConfig
+from motegpt.config.text import shortened
 from motegpt.data.decoding import Measured, text_pieces
 from motegpt.data.documents import Documents, documents_of, normalized
 from motegpt.data.fetch import DOWNLOADS

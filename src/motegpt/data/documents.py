@@ -14,8 +14,8 @@ from functools import cached_property
 from itertools import chain, compress, pairwise
 from typing import Literal, overload
 
-from motegpt.config.fields import has_surrogate, shortened
 from motegpt.config.sections import ReadConfig, SampleConfig
+from motegpt.config.text import has_surrogate, shortened
 from motegpt.data.formats.base import whole, with_newlines
 from motegpt.errors import DataError
 

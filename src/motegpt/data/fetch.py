@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from motegpt.config.fields import shortened
+from motegpt.config.text import shortened
 from motegpt.errors import MotegptError, UsageError
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from motegpt.config.fields import shortened
+from motegpt.config.fields import Settings, setting
+from motegpt.config.sections import DataConfig
+from motegpt.config.text import shortened
 from motegpt.data.corpus import (
     IN_MEMORY,
     LONGEST_NAME,
@@ -23,27 +25,39 @@ from motegpt.data.split import split
 from motegpt.errors import DataError
 from motegpt.system.files import read_regular
 
-if TYPE_CHECKING:
-    from motegpt.training.state import RunConfig, Source
-
 REPAIR = "give the data again"
 
 
-def corpus_of_run(config: RunConfig, data: Data = None, repair: str = REPAIR) -> Corpus:
-    """What a run was made from: where it was, or in the files `data`.
+@dataclass(frozen=True, kw_only=True)
+class Source(Settings):
+    """The data of a run."""
 
-    Raises DataError if it is gone or not the same; `repair` ends its message.
+    kind: str = setting("Where the data came from: corpus.py has the kinds.")
+    path: str | None = setting("The file, if it was one.", default=None)
+    others: tuple[str, ...] = setting("Further files, read after it.", default=())
+    sha256: str = setting("Digest of the bytes.")
+    documents: int = setting("Number of documents.", at_least=1)
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """The files, in their order."""
+        return () if self.path is None else (self.path, *self.others)
+
+
+def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair: str = REPAIR) -> Corpus:
+    """The data of a run, read from the recorded files, or from the files `data`.
+
+    Raises DataError if they are gone or have changed; `repair` ends its message.
     """
-    source = config.source
     if data is None and source.kind == IN_MEMORY:
         raise DataError(f"data: the run learned from documents in memory; {repair}")
     if data is None and source.path is not None:
-        corpus = corpus_in(_recorded(source, repair), config.data)
+        corpus = corpus_in(_recorded(source, repair), config)
     else:
-        corpus = read_corpus(data, config.data)
+        corpus = read_corpus(data, config)
     if source.kind == IN_MEMORY:
-        corpus = corpus_of(corpus.documents, config.data)
-    check_same(corpus, source, repair)
+        corpus = corpus_of(corpus.documents, config)
+    check_unchanged(corpus, source, repair)
     return corpus
 
 
@@ -74,13 +88,25 @@ def _shown(path: str) -> str:
     return path if path.isprintable() and len(path) < LONGEST_NAME else shortened(path)
 
 
-def sides_of_run(config: RunConfig, data: Data = None, repair: str = REPAIR) -> tuple[Documents, Documents]:
-    """(training, validation): what a run learned from, and what was held out."""
-    return split(corpus_of_run(config, data, repair).documents, config.data, config.train.seed)
+def reload_split(
+    source: Source, config: DataConfig, seed: int, data: Data = None, repair: str = REPAIR
+) -> tuple[Documents, Documents]:
+    """(training, validation) documents of a run, read again; seed: that of its training."""
+    return split(reload_corpus(source, config, data, repair).documents, config, seed)
 
 
-def check_same(corpus: Corpus, source: Source, repair: str) -> None:
-    """DataError unless the corpus is what a run began with."""
+def training_documents(source: Source, config: DataConfig, data: Data = None) -> Documents:
+    """The documents of a run, held-out ones included, read again; or those of the file `data`, unchecked.
+
+    DataError if they are gone or have changed.
+    """
+    if data is not None:
+        return read_corpus(data, config).documents
+    return reload_corpus(source, config, repair="give it as `data`").documents
+
+
+def check_unchanged(corpus: Corpus, source: Source, repair: str) -> None:
+    """DataError unless the corpus matches the recorded training data."""
     if corpus.sha256 != source.sha256:
         raise _not_the_same(corpus.name, repair)
     if len(corpus.documents) != source.documents:

@@ -15,8 +15,7 @@ from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any, ClassVar, NamedTuple, Self
 
-from motegpt.config.concise import concise_repr
-from motegpt.config.fields import has_surrogate, is_surrogate, shortened
+from motegpt.config.text import concise_repr, has_surrogate, is_surrogate, shortened
 from motegpt.data.documents import END, Documents, flat
 from motegpt.data.sequences import TokenSequences, packed_ids
 from motegpt.errors import DataError, PrefixError, RunFolderError

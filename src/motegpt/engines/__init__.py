@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.fields import kinds, plain, shortened
+from motegpt.config.fields import kinds, plain
 from motegpt.config.sections import ModelConfig, TrainConfig
+from motegpt.config.text import shortened
 from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.model.rng import make_rng

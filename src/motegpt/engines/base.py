@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from motegpt.config.concise import concise
-from motegpt.config.fields import kinds, shortened
+from motegpt.config.fields import kinds
 from motegpt.config.sections import REQUESTS, section_of
+from motegpt.config.text import concise, shortened
 from motegpt.errors import SettingError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.optim import OPTIMIZERS

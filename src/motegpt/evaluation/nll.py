@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from motegpt.config.concise import concise
-from motegpt.config.fields import shortened
+from motegpt.config.text import concise, shortened
 from motegpt.data.plan import Batch
 from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.generation.request import prompt_of

@@ -16,7 +16,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from motegpt.config.concise import concise
+from motegpt.config.text import concise
 from motegpt.errors import MotegptError
 
 if TYPE_CHECKING:

@@ -6,8 +6,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from motegpt.config.concise import concise_repr
-from motegpt.config.fields import shortened
+from motegpt.config.text import concise_repr, shortened
 from motegpt.errors import PrefixError, SettingError
 from motegpt.generation.filters import Filters, reshaping
 from motegpt.generation.stop_text import StopText

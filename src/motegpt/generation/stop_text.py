@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from motegpt.config.concise import concise_repr
+from motegpt.config.text import concise_repr
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ from collections.abc import MutableSequence, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar
 
-from motegpt.config.concise import concise
-from motegpt.config.fields import checked_seed, shortened
+from motegpt.config.fields import checked_seed
+from motegpt.config.text import concise, shortened
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.model.precision import single
 

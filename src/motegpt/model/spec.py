@@ -14,9 +14,13 @@ from enum import Enum
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from motegpt.errors import SettingError
+
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
     from motegpt.model.rng import RunRng
+
+LARGEST_MODEL = 2**31 - 1  # parameters
 
 
 class Role(Enum):
@@ -90,8 +94,12 @@ class Tensor:
 
 
 def tensors(model: ModelConfig) -> tuple[Tensor, ...]:
-    """Every tensor of the model in canonical order."""
-    return tuple(_tensors(model))
+    """Every tensor of the model in canonical order; SettingError for more than LARGEST_MODEL parameters."""
+    found = tuple(_tensors(model))
+    count = sum(tensor.size for tensor in found)
+    if count > LARGEST_MODEL:
+        raise SettingError(f"n_layer, n_embd: expected at most {LARGEST_MODEL:,} parameters, got {count:,}")
+    return found
 
 
 def _tensors(model: ModelConfig) -> Iterator[Tensor]:

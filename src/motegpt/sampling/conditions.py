@@ -6,7 +6,7 @@ from collections.abc import Container
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Self
 
-from motegpt.config.fields import shortened
+from motegpt.config.text import shortened
 
 if TYPE_CHECKING:
     from motegpt.config.sections import SampleConfig

@@ -1,23 +1,18 @@
-"""What a run was made from, to draw nothing from it again."""
+"""The training texts, to reject generated texts that repeat one."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
-
-from motegpt.data.corpus import read_corpus
-from motegpt.data.source import corpus_of_run
 
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
-    from motegpt.training.state import RunConfig
 
 
-class Known:
-    """The texts of the data: `text in known`.
+class TrainingTexts:
+    """The texts of the data: `text in training_texts`.
 
-    Where the data are one long text (framing "none"), every part of it is known.
+    Where the data are one long text (framing "none"), it contains every part of that.
     """
 
     def __init__(self, documents: Iterable[str], tokenizer: Tokenizer) -> None:
@@ -28,13 +23,3 @@ class Known:
         if self._in_parts and isinstance(text, str):
             return any(text in document for document in self._documents)
         return text in self._documents
-
-
-def known_documents(config: RunConfig, data: str | Path | None = None) -> Sequence[str]:
-    """What a run was made from, read again from where it was; or the file `data`, whatever it holds.
-
-    The documents that were held out to judge by are among them. DataError if they are gone, or changed.
-    """
-    if data is not None:
-        return read_corpus(data, config.data).documents
-    return corpus_of_run(config, repair="give it as `data`").documents

@@ -16,7 +16,7 @@ from motegpt.config.fields import plain
 from motegpt.config.presets import DEFAULT_PRESET, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, DataConfig, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
-from motegpt.data.source import corpus_of_run
+from motegpt.data.source import reload_corpus
 from motegpt.engines import check_settings, default_engine
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
@@ -114,7 +114,7 @@ def _going_on(
     paths = None if docs is None else paths_of(docs)
     if docs is None or paths is not None:
         repair = f"give it as `docs`, with `resume={str(folder.path)!r}`"
-        corpus = corpus_of_run(config, paths, repair)
+        corpus = reload_corpus(config.source, config.data, paths, repair)
     else:
         corpus = corpus_from(docs, config.data)
     trainer = resume(folder, corpus, changes, engine, checkpoint)

@@ -14,7 +14,6 @@ from collections.abc import Callable, Generator
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.concise import concise_repr
 from motegpt.config.epochs import epochs_of, in_steps, laid_over
 from motegpt.config.sections import (
     DataConfig,
@@ -24,10 +23,11 @@ from motegpt.config.sections import (
     section_of,
     section_values,
 )
+from motegpt.config.text import concise_repr
 from motegpt.data.cut import Cut, cut_of, sizes_of
 from motegpt.data.plan import Plan, plan_of
 from motegpt.data.repeats import all_alike
-from motegpt.data.source import check_same
+from motegpt.data.source import Source, check_unchanged
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class, make_engine
@@ -41,7 +41,7 @@ from motegpt.sampling.generate import generate_in_turn
 from motegpt.system import ranks
 from motegpt.training.losses import LossMeans
 from motegpt.training.run_folder import RunFolder
-from motegpt.training.state import Best, RunConfig, Source, TrainerState
+from motegpt.training.state import Best, RunConfig, TrainerState
 from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
@@ -410,7 +410,7 @@ def resume(
     before, tokenizer = folder.config(), folder.tokenizer()
     changes = laid_over({}, changes)
     config = changed(before, changes, engine)
-    check_same(corpus, config.source, "give the old data as `docs`, or start a new run")
+    check_unchanged(corpus, config.source, "give the old data as `docs`, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()

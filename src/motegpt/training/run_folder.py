@@ -8,8 +8,8 @@
     checkpoint-*         earlier states of the trainer, if some are to be kept (named by their step)
     .lock                held by the process that trains here
 
-JSON and safetensors only: reading a folder executes nothing, and a folder may be a stranger's: files.py and
-tensor_files.py say what that takes. A file is written under a temporary name, synced and renamed, so a kill at
+JSON and safetensors only: reading a folder executes nothing. Run folders are untrusted input, checked by
+system/files.py and tensor_files.py. A file is written under a temporary name, synced and renamed, so a kill at
 any moment leaves the old file or the new one; and since all that resuming needs is one file, the old state
 or the new one. Each safetensors file carries a digest of its contents, so damage is noticed.
 """
@@ -23,7 +23,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from motegpt.config.fields import LARGEST_INT, Settings, plain, shortened
+from motegpt.config.fields import LARGEST_INT, Settings, plain
+from motegpt.config.text import shortened
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines.base import Snapshot
 from motegpt.errors import MotegptError, RunFolderError, SettingError

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
 from motegpt.data.documents import sample_as_learned
+from motegpt.data.source import Source
+from motegpt.model.spec import tensors
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Snapshot
@@ -15,22 +17,6 @@ if TYPE_CHECKING:
 
 FORMAT = 3  # of the run folder; 2 had no setting `optimizer`, and Adam's slots
 FORMATS = (2, FORMAT)  # that can be read
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source(Settings):
-    """The data a run learns from."""
-
-    kind: str = setting("Where it came from: corpus.py names the kinds.")
-    path: str | None = setting("The file, if it was one.", default=None)
-    others: tuple[str, ...] = setting("Further files, read after it.", default=())
-    sha256: str = setting("Digest of its bytes.")
-    documents: int = setting("Number of documents.", at_least=1)
-
-    @property
-    def paths(self) -> tuple[str, ...]:
-        """The files, in their order."""
-        return () if self.path is None else (self.path, *self.others)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +33,7 @@ class RunConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        tensors(self.model)  # which refuses a model that is too large
         object.__setattr__(self, "sample", sample_as_learned(self.sample, self.data))
 
 

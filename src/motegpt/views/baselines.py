@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.data.plan import sequences_to_judge
-from motegpt.data.source import sides_of_run
+from motegpt.data.source import reload_split
 from motegpt.errors import DataError
 from motegpt.evaluation.nll import targets_of, whole_sequences
 from motegpt.ngrams.counts import baselines
@@ -22,7 +22,9 @@ def baselines_of(run: Run) -> dict[str, float]:
     themselves, as training counts it. DataError if the data the run began with cannot be read any more.
     """
     config, tokenizer = run.config, run.tokenizer
-    training, held_out = sides_of_run(config, repair="--no-baselines leaves them out")
+    training, held_out = reload_split(
+        config.source, config.data, config.train.seed, repair="--no-baselines leaves them out"
+    )
     size = targets_of(tokenizer)
     if held_out:
         learned = whole_sequences(training, tokenizer)

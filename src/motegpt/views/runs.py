@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.fields import LARGEST_INT, shortened
-from motegpt.config.presets import PRESETS, expected_settings, flat_settings, learning_settings
+from motegpt.config.fields import LARGEST_INT
+from motegpt.config.presets import PRESETS, expected_settings
+from motegpt.config.text import shortened
 from motegpt.errors import RunFolderError
+from motegpt.training.reference import flat_settings, learning_settings
 from motegpt.training.run_folder import METRICS, RunFolder
 from motegpt.views.text import setting_text
 

@@ -31,11 +31,11 @@ def command(shell: str) -> None:
     """
     from click.shell_completion import get_completion_class
 
-    from motegpt.cli import PROGRAM, cli
-
+    root = click.get_current_context().find_root()
+    program = str(root.info_name)
     complete = get_completion_class(shell)
     assert complete is not None, shell  # SHELLS are click's own
-    script = complete(cli, {}, PROGRAM, f"_{PROGRAM.upper()}_COMPLETE")
+    script = complete(root.command, {}, program, f"_{program.upper()}_COMPLETE")
     click.echo(script.source_template % script.source_vars())
 
 

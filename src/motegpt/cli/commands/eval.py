@@ -10,7 +10,7 @@ import click
 
 from motegpt.cli.console import remark, say
 from motegpt.cli.options import SEED, given_settings, model_options, named_flags, paths_given
-from motegpt.config.fields import shortened
+from motegpt.config.text import shortened
 from motegpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -97,13 +97,13 @@ def command(
 
 def _sides(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
     """What was learned and what was held out; nothing of either, with a remark, if that is gone."""
-    from motegpt.data.source import sides_of_run
+    from motegpt.data.source import reload_split
 
-    repair = "give it with --training FILE"
+    config, repair = model.config, "give it with --training FILE"
     if training is not None:
-        return sides_of_run(model.config, training, repair)
+        return reload_split(config.source, config.data, config.train.seed, training, repair)
     try:
-        return sides_of_run(model.config, repair=repair)
+        return reload_split(config.source, config.data, config.train.seed, repair=repair)
     except DataError as error:
         remark(f"no baselines and no novelty: {error}")
         return [], []

@@ -13,7 +13,7 @@ import click
 
 from motegpt.cli.console import remark, say
 from motegpt.cli.options import model_options
-from motegpt.config.fields import has_surrogate, shortened
+from motegpt.config.text import has_surrogate, shortened
 from motegpt.data.tokenizers import named
 from motegpt.errors import DataError, UsageError
 from motegpt.views.text import one_line

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from typing import Any, ClassVar, NamedTuple
 
-from motegpt.config.fields import shortened
 from motegpt.config.sections import ReadConfig
+from motegpt.config.text import shortened
 from motegpt.errors import DataError
 
 GROUP = 2**14  # texts that are yielded together, where they are found one by one

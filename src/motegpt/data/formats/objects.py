@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from motegpt.config.fields import has_surrogate, shortened
+from motegpt.config.text import has_surrogate, shortened
 from motegpt.data.formats.base import OPENINGS, Reader, Texts, in_groups, place_of, whole, with_newlines
 from motegpt.errors import DataError
 

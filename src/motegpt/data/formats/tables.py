@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from itertools import chain
 from typing import Any, ClassVar
 
-from motegpt.config.fields import shortened
+from motegpt.config.text import shortened
 from motegpt.data.formats.base import Reader, Texts, in_groups, place_of, whole
 from motegpt.errors import DataError
 
