@@ -18,7 +18,8 @@ from typing import Any
 from motegpt.cli.options import merge, read_toml
 from motegpt.data.corpus import Corpus, read_corpus
 from motegpt.engines import default_engine
-from motegpt.training.loop import Trainer, prepare
+from motegpt.training.build import prepare
+from motegpt.training.loop import Trainer
 
 CONFIG = Path(__file__).parents[1] / "configs" / "names-200k.toml"
 TIMED_STEPS = 300

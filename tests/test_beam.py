@@ -29,7 +29,8 @@ def sample(**given):
 
 def search(engine, settings, tokenizer=TOKENIZER):
     """The best texts that the settings ask for."""
-    return best_texts(engine, tokenizer, settings, Conditions.of(settings))
+    request = request_of(settings, tokenizer, engine.model.block_size)
+    return best_texts(engine, tokenizer, request, settings, Conditions.of(settings))
 
 
 def log_probability(engine, text, most):

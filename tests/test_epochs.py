@@ -12,7 +12,7 @@ from motegpt.data.corpus import corpus_of
 from motegpt.data.plan import DocumentPlan, WindowPlan
 from motegpt.data.split import split_documents
 from motegpt.errors import SettingError
-from motegpt.training.loop import prepare
+from motegpt.training.build import prepare
 
 QUICK = ("--engine", "array", "-n", 1)
 NAMES = [f"{a}{b}" for a in "abcdef" for b in ("nna", "lex", "ob", "ria", "m")]  # 30 of them

@@ -9,7 +9,8 @@ from motegpt.data.corpus import read_corpus
 from motegpt.engines import default_engine, make_engine
 from motegpt.engines.scalar.model import FUSED, empty_cache, position
 from motegpt.generation.filters import Filters, choose
-from motegpt.training.loop import Trainer, prepare
+from motegpt.training.build import prepare
+from motegpt.training.loop import Trainer
 from tests import independent
 from tests.conftest import ENGINES_HERE, reference_run
 

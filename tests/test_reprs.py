@@ -61,7 +61,7 @@ def everything(model):
     yield CharacterTokenizer("".join(map(chr, range(0x4E00, 0x5200))), "bos")
     yield request_of(model.config.sample.replace(stop="anna", forbid="h", top_k=2), model.tokenizer, 16)
     yield Filters(0.123456789, repetition_penalty=1.5, top_k=3, top_p=0.5, min_p=0.25)
-    yield Best(step=3, loss=1.23456789, waited=2)
+    yield Best(step=3, loss=1.23456789, evaluations_since_best=2)
     for preset in PRESETS:
         for section in ("data", "train", "sample"):
             yield SECTIONS[section].of(section_values(settings_of(preset), section))

@@ -23,7 +23,7 @@ from motegpt.optim import OPTIMIZERS
 from motegpt.optim.base import Optimizer
 from motegpt.training.begin import begin
 from motegpt.training.run_folder import RunFolder
-from motegpt.training.state import FORMAT
+from motegpt.training.state import FORMAT, Best
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
 FORMAT_2 = Path(__file__).parent / "format2"  # a run on WORDS, stopped after 4 of 6 steps by motegpt 0.9
@@ -233,3 +233,10 @@ def test_the_settings_offer_what_is_registered():
     assert kinds(TrainConfig)["optimizer"].choices == tuple(OPTIMIZERS)
     assert kinds(DataConfig)["tokenizer"].choices == tuple(TOKENIZERS)
     assert kinds(DataConfig)["framing"].choices == tuple(FRAMINGS)
+
+
+def test_an_older_name_in_a_checkpoint():
+    """Checkpoints of format 2 called the evaluations since the best one "waited"."""
+    older = {"step": 3, "loss": 2.5, "waited": 4}
+    assert Best.of(older) == Best(step=3, loss=2.5, evaluations_since_best=4)
+    assert older == {"step": 3, "loss": 2.5, "waited": 4}

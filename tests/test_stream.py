@@ -21,7 +21,7 @@ from motegpt.errors import DataError
 from motegpt.generation.request import prompt_of
 from motegpt.model.rng import Stream, splitmix64
 from motegpt.sampling.generate import generate
-from motegpt.training.loop import prepare, resume
+from motegpt.training.build import prepare, resume
 from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 from tests.tolerances import LOSSES

@@ -13,7 +13,8 @@ from motegpt.api.gpt import GPT
 from motegpt.config.presets import settings_of
 from motegpt.data.corpus import read_corpus
 from motegpt.errors import DataError, TrainingDiverged, UsageError
-from motegpt.training.loop import CHUNK_SECONDS, next_size, prepare, resume
+from motegpt.training.build import prepare, resume
+from motegpt.training.events import CHUNK_SECONDS, next_chunk_size
 from motegpt.training.losses import LossMeans, Mean, tail_start
 from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE
@@ -271,7 +272,7 @@ def test_a_run_may_go_on_with_another_engine_and_other_steps(tmp_path):
 
 
 def test_chunks_grow_to_their_time_and_no_further():
-    assert next_size(1, CHUNK_SECONDS / 100) == 8
-    assert next_size(8, CHUNK_SECONDS / 2) == 16
-    assert next_size(8, CHUNK_SECONDS * 4) == 2
-    assert next_size(1, CHUNK_SECONDS * 4) == 1
+    assert next_chunk_size(1, CHUNK_SECONDS / 100) == 8
+    assert next_chunk_size(8, CHUNK_SECONDS / 2) == 16
+    assert next_chunk_size(8, CHUNK_SECONDS * 4) == 2
+    assert next_chunk_size(1, CHUNK_SECONDS * 4) == 1

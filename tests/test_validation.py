@@ -12,7 +12,7 @@ from motegpt.data.corpus import corpus_of, read_corpus
 from motegpt.data.split import split_documents
 from motegpt.errors import RunFolderError
 from motegpt.evaluation.nll import mean_loss
-from motegpt.training.loop import prepare, resume
+from motegpt.training.build import prepare, resume
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.validation import sample_of
 from tests.conftest import ENGINES_HERE

@@ -9,7 +9,8 @@ TYPE_CHECKING = False  # that of typing costs more than all else here
 if TYPE_CHECKING:
     from typing import Any
 
-    from motegpt.api.gpt import GPT, Training
+    from motegpt.api.gpt import GPT
+    from motegpt.api.training import Training
     from motegpt.config.presets import settings_of
     from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
     from motegpt.engines import make_engine
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     )
     from motegpt.evaluation.nll import Evaluation, Score
     from motegpt.model.rng import make_rng
-    from motegpt.training.loop import StepRecord
+    from motegpt.training.records import StepRecord
 
 _HOMES = {
     "motegpt.config.sections": ("DataConfig", "ModelConfig", "SampleConfig", "TrainConfig"),
@@ -49,10 +50,11 @@ _HOMES = {
         "UsageError",
     ),
     "motegpt.evaluation.nll": ("Evaluation", "Score"),
-    "motegpt.api.gpt": ("GPT", "Training"),
+    "motegpt.api.gpt": ("GPT",),
+    "motegpt.api.training": ("Training",),
     "motegpt.config.presets": ("settings_of",),
     "motegpt.model.rng": ("make_rng",),
-    "motegpt.training.loop": ("StepRecord",),
+    "motegpt.training.records": ("StepRecord",),
 }
 
 __all__ = [

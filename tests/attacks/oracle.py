@@ -14,7 +14,7 @@ from motegpt import GPT
 from motegpt.cli import main
 from motegpt.data.source import reload_corpus
 from motegpt.errors import MotegptError
-from motegpt.training.loop import resume
+from motegpt.training.build import resume
 from motegpt.training.run_folder import RunFolder
 from motegpt.views.runs import Run
 from motegpt.views.summary import summary

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import secrets
-import sys
-import warnings
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import closing
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.onclass import on_class
+from motegpt.api.training import Training
+from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
 from motegpt.config.fields import checked_seed, kinds, plain, unknown_setting
 from motegpt.config.sections import REQUESTS, SampleConfig
@@ -20,7 +20,6 @@ from motegpt.data.source import training_documents
 from motegpt.data.split import split
 from motegpt.errors import (
     DataError,
-    MotegptError,
     RunFolderError,
     SettingError,
     TrainingInterrupted,
@@ -30,9 +29,10 @@ from motegpt.evaluation.nll import Evaluation, Score, evaluate, score_texts
 from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.training_texts import TrainingTexts
-from motegpt.system.interrupts import Noted, default_interrupt, finishing
 from motegpt.training.begin import AnyPath, Documents, begin
-from motegpt.training.loop import StepRecord, Trainer, engine_from, fitting_dtype
+from motegpt.training.build import build_engine, default_dtype
+from motegpt.training.loop import Trainer
+from motegpt.training.records import StepRecord
 from motegpt.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
 
 Callback = Callable[[StepRecord], object]
-Model = TypeVar("Model", bound="GPT")
 NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes of a model
 
 
@@ -61,12 +60,21 @@ class GPT:
     records: the logged steps, if it was trained here.
     """
 
-    def __init__(self, config: RunConfig, tokenizer: Tokenizer, engine: Engine) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        tokenizer: Tokenizer,
+        engine: Engine,
+        *,
+        records: Iterable[StepRecord] = (),
+        trainer: Trainer | None = None,
+        documents: Sequence[str] | None = None,
+    ) -> None:
+        """trainer, documents: of the training that made the model, if it was made here."""
         self.config, self.tokenizer, self.engine = config, tokenizer, engine
-        self.records: list[StepRecord] = []
-        self._trainer: Trainer | None = None
-        self._done = 0  # how far that was when it made this model
-        self._documents: Sequence[str] | None = None
+        self.records = list(records)
+        self._trainer, self._documents = trainer, documents
+        self._done = 0 if trainer is None else trainer.done  # whether that has gone on since
         self._lock = Lock()  # held by the thread that uses the engine
 
     def __getstate__(self) -> dict[str, Any]:
@@ -79,7 +87,7 @@ class GPT:
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state)
         parameters, config = kept.pop("parameters"), _on_any_device(kept.pop("config"))
-        GPT.__init__(self, config, kept.pop("tokenizer"), engine_from(config))
+        GPT.__init__(self, config, kept.pop("tokenizer"), build_engine(config))
         self.engine.load(parameters)
         vars(self).update(kept)
 
@@ -180,7 +188,7 @@ class GPT:
             checkpoint=checkpoint,
         )
         for remark in remarks:
-            _warn(remark, UserWarning)
+            warn(remark, UserWarning)
         return Training(cls, trainer, corpus.documents)
 
     @on_class
@@ -193,10 +201,10 @@ class GPT:
         folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
         config, tokenizer = _on_any_device(folder.config()), folder.tokenizer()
         if engine is not None:
-            train = config.train.replace(**fitting_dtype(engine, config.train.values(), asked=False))
+            train = config.train.replace(**default_dtype(engine, config.train.values(), asked=False))
             config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
-        model = cls(config, tokenizer, engine_from(config))
+        model = cls(config, tokenizer, build_engine(config))
         model.engine.load(parameters)
         return model
 
@@ -305,85 +313,6 @@ class GPT:
             folder.save_parameters(parameters, self.tokenizer)
         finally:
             folder.unlock()
-
-
-class Training(Generic[Model]):
-    """A training in progress: iterate for the records of the logged steps.
-
-    Leaving the loop stops it, and saves it if it has a folder; iterating again goes on. `model` is what it
-    has made so far: the best by what was held out, or the newest. `records` are those of all steps done here.
-    Ctrl-C while a step is done lets that be finished and raises TrainingInterrupted, in the main thread and
-    where the program has no handler of its own; a second one stops at once, and is_torn is True from then on.
-    """
-
-    def __init__(self, kind: type[Model], trainer: Trainer, documents: Sequence[str]) -> None:
-        self._kind, self._trainer, self._documents = kind, trainer, documents
-        self._trainer.by_record = True
-        self.records: list[StepRecord] = []
-        self.is_torn = False  # between two steps: what the engine holds belongs to none
-
-    def __repr__(self) -> str:
-        trainer, last = self._trainer, self.records[-1] if self.records else None
-        values = {"step": trainer.done, "steps": trainer.config.train.steps, "engine": trainer.config.engine}
-        values["out"] = None if trainer.folder is None else str(trainer.folder.path)
-        return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
-
-    def __len__(self) -> int:
-        """How many records there are when it is done; early stopping may leave some out."""
-        return len(self.records) + self._trainer.records_to_come()
-
-    def __iter__(self) -> Generator[StepRecord, None, None]:
-        self._check_whole()
-        noted = Noted(default_interrupt())
-        try:
-            with closing(finishing(self._trainer.run(interrupted=noted.__bool__), noted)) as chunks:
-                for chunk in chunks:
-                    self.records += chunk.records
-                    yield from chunk.records
-        finally:
-            self.is_torn = noted.is_torn
-        if noted:
-            raise self.interruption()
-        diverged = self._trainer.why_diverged()
-        if diverged is not None:
-            _warn(diverged, RuntimeWarning)
-
-    @property
-    def model(self) -> Model:
-        """The model so far. It keeps its parameters if the training goes on."""
-        self._check_whole()
-        trainer = self._trainer
-        engine = engine_from(trainer.config)
-        engine.load(trainer.best_parameters())
-        model = self._kind(trainer.config, trainer.tokenizer, engine)
-        model.records, model._documents = list(self.records), self._documents
-        model._trainer, model._done = trainer, trainer.done
-        return model
-
-    def interruption(self) -> TrainingInterrupted:
-        """What to raise where it was interrupted and is whole."""
-        done, steps = self._trainer.done, self._trainer.config.train.steps
-        said = f"train: interrupted after step {done:,} of {steps:,}; .model is the model so far"
-        return TrainingInterrupted("; ".join([said, *self._how_to_go_on()]), self.model)
-
-    def _check_whole(self) -> None:
-        """MotegptError if it was stopped in the middle of a step."""
-        if self.is_torn:
-            again = ", or: ".join(["begin it again", *self._how_to_go_on()])
-            raise MotegptError(f"training: it was stopped in the middle of a step; {again}")
-
-    def _how_to_go_on(self) -> list[str]:
-        """With what was saved, if anything was."""
-        folder = self._trainer.folder
-        return [] if folder is None else [f"`resume={str(folder.path)!r}` goes on"]
-
-
-def _warn(text: str, category: type[Warning]) -> None:
-    """Warn at the line of the program that called, however deep in here it led."""
-    depth, frame = 1, sys._getframe()
-    while frame.f_back is not None and frame.f_globals is globals():
-        depth, frame = depth + 1, frame.f_back
-    warnings.warn(text, category, stacklevel=depth)
 
 
 def _on_any_device(config: RunConfig) -> RunConfig:

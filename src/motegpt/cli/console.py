@@ -21,7 +21,8 @@ from motegpt.views.utilisation import utilisation
 
 if TYPE_CHECKING:
     from motegpt.config.sections import TrainConfig
-    from motegpt.training.loop import Progress, StepRecord, Trainer
+    from motegpt.training.loop import Trainer
+    from motegpt.training.records import Progress, StepRecord
     from motegpt.training.state import Best
 
 QUIET = "motegpt.quiet"
@@ -183,11 +184,12 @@ class PlainReport(Report):
         if folder is not None:
             remark(f"saved {folder.path} after step {done}")
         if best is not None:
-            if best.exhausts(self.trainer.config.train.patience):
-                remark(f"stopped early after step {done}: {best.waited} evaluations without a better one")
+            if best.is_out_of_patience(self.trainer.config.train.patience):
+                since = best.evaluations_since_best
+                remark(f"stopped early after step {done}: {since} evaluations without a better one")
             remark(f"best after step {best.step}: {self._loss_of_best(best, interrupted)}")
             train = self.trainer.config.train
-            if best.step == 1 and best.waited and (train.eval_every or train.log_every) > 1:
+            if best.step == 1 and best.evaluations_since_best and (train.eval_every or train.log_every) > 1:
                 remark("that model has hardly begun: a smaller --eval-every may find a better one")
         super().end(interrupted)
 

@@ -13,7 +13,8 @@ from motegpt.training.run_folder import RunFolder
 if TYPE_CHECKING:
     from motegpt.cli.console import Report
     from motegpt.system.interrupts import Noted
-    from motegpt.training.loop import StepRecord, Trainer
+    from motegpt.training.loop import Trainer
+    from motegpt.training.records import StepRecord
 
 PREFIX = "motegpt-"  # of the folder's name
 

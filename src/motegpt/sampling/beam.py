@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from motegpt.config.sections import LARGEST_CACHE
 from motegpt.errors import SettingError
 from motegpt.generation.filters import finite
-from motegpt.generation.request import Request, request_of
+from motegpt.generation.request import Request
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.texts import texts_of
 
@@ -61,13 +61,15 @@ class Beam:
 def best_texts(
     engine: Engine,
     tokenizer: Tokenizer,
+    request: Request,
     settings: SampleConfig,
     conditions: Conditions,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """The min(n, beams) best texts that qualify, the best first.
 
-    They are fewer if the beams met no more, or `interrupted()`. Needs settings.beams.
+    They are fewer if the beams found no more, or `interrupted()`. request: `settings` in token ids; needs
+    settings.beams.
     """
     assert settings.beams is not None
     model = engine.model
@@ -76,7 +78,6 @@ def best_texts(
         raise SettingError(
             f"beams: expected at most {most}, as the keys of all are kept, got {settings.beams}"
         )
-    request = request_of(settings, tokenizer, engine.model.block_size)
 
     def qualifies(ids: Ids) -> bool:
         (text,) = texts_of(request, tokenizer, [ids])

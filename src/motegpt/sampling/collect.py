@@ -41,15 +41,15 @@ def draw_texts(
     conditions = Conditions.of(settings, unique, known)
     request = request_of(settings, tokenizer, engine.model.block_size)
     if settings.beams is not None:
-        return _by_beams(engine, tokenizer, settings, conditions)
+        return _by_beams(engine, tokenizer, request, settings, conditions)
     return _by_chance(engine, tokenizer, settings, request, seed, conditions)
 
 
 def _by_beams(
-    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, conditions: Conditions
+    engine: Engine, tokenizer: Tokenizer, request: Request, settings: SampleConfig, conditions: Conditions
 ) -> Iterator[list[str]]:
     wanted = min(settings.n, settings.beams or 1)
-    texts = best_texts(engine, tokenizer, settings, conditions)
+    texts = best_texts(engine, tokenizer, request, settings, conditions)
     yield texts
     if len(texts) < wanted:
         such = f" that qualify ({conditions})" if conditions else ""

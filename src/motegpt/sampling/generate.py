@@ -51,9 +51,9 @@ def generate_in_turn(
     `interrupted()`, which is asked before each text, or each beam's step.
     """
     conditions = Conditions.of(settings)
-    if settings.beams is not None:
-        return best_texts(engine, tokenizer, settings, conditions, interrupted)
     request = request_of(settings, tokenizer, engine.model.block_size)
+    if settings.beams is not None:
+        return best_texts(engine, tokenizer, request, settings, conditions, interrupted)
     texts: list[str] = []
     while len(texts) < settings.n:
         for _ in range(settings.tries):

@@ -20,7 +20,8 @@ from motegpt.data.source import reload_corpus
 from motegpt.engines import check_settings, default_engine
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
-from motegpt.training.loop import Trainer, fitting_dtype, prepare, resume
+from motegpt.training.build import default_dtype, prepare, resume
+from motegpt.training.loop import Trainer
 from motegpt.training.remarks import remarks_on
 from motegpt.training.run_folder import RunFolder
 
@@ -87,7 +88,7 @@ def _fresh(
         raise SettingError(f"{name} is found from the data and cannot be set")
     engine = default_engine() if engine is None else engine
     check_settings(engine, given, settings_of(preset))
-    settings = fitting_dtype(engine, laid_over(settings_of(preset), given), asked="dtype" in given)
+    settings = default_dtype(engine, laid_over(settings_of(preset), given), asked="dtype" in given)
     if out is not None:
         RunFolder(out).check_free(overwrite)
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
@@ -109,7 +110,7 @@ def _going_on(
     check_settings(config.engine if engine is None else engine, given, config.train.values())
     changes = dict(given)
     if engine is not None:
-        fitted = fitting_dtype(engine, config.train.values(), asked="dtype" in given)
+        fitted = default_dtype(engine, config.train.values(), asked="dtype" in given)
         changes = {"dtype": fitted["dtype"], **given}
     paths = None if docs is None else paths_of(docs)
     if docs is None or paths is not None:

@@ -1,92 +1,37 @@
-"""The training loop. It knows only the contract of an engine.
+"""The training loop: it knows engines by their contract alone.
 
-`prepare` and `resume` make a Trainer; `Trainer.run` yields its Progress after each chunk of steps. A chunk
-ends where something is to be done (samples, a checkpoint, the last step) and otherwise after about
-CHUNK_SECONDS, so that a fast engine is left alone and an interrupt is answered soon.
+build.py makes a Trainer; `Trainer.run` yields its Progress after each chunk of steps. A chunk ends at an
+event (samples, an evaluation, a checkpoint, the last step), else after about CHUNK_SECONDS: long enough that
+a fast engine is not slowed down, short enough that an interrupt is answered soon.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from array import array
 from collections.abc import Callable, Generator
-from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
-from motegpt.config.epochs import epochs_of, in_steps, laid_over
-from motegpt.config.sections import (
-    DataConfig,
-    ModelConfig,
-    SampleConfig,
-    TrainConfig,
-    section_of,
-    section_values,
-)
-from motegpt.config.text import concise_repr
-from motegpt.data.cut import Cut, cut_of, sizes_of
-from motegpt.data.plan import Plan, plan_of
-from motegpt.data.repeats import all_alike
-from motegpt.data.source import Source, check_unchanged
-from motegpt.data.split import split
+from motegpt.data.cut import Cut
+from motegpt.data.plan import Plan
 from motegpt.data.tokenizers import Tokenizer
-from motegpt.engines import engine_class, make_engine
-from motegpt.errors import TrainingDiverged, UsageError
-from motegpt.evaluation.nll import whole_sequences
-from motegpt.generation.request import request_of
-from motegpt.model.rng import make_rng
+from motegpt.engines import engine_class
+from motegpt.errors import TrainingDiverged
 from motegpt.model.schedule import learning_rate
-from motegpt.model.spec import initialize
 from motegpt.sampling.generate import generate_in_turn
-from motegpt.system import ranks
+from motegpt.training.events import Events, next_chunk_size
 from motegpt.training.losses import LossMeans
+from motegpt.training.records import Progress, StepRecord
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import Best, RunConfig, TrainerState
 from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
-    from motegpt.data.corpus import Corpus
     from motegpt.engines.base import Arrays, Engine, Values
     from motegpt.model.rng import RunRng
 
 CHUNK_SECONDS = 0.1
-
-
-@dataclass(frozen=True, slots=True)
-class StepRecord:
-    """One logged step: counted from 1; loss in nats before its update; tokens learned from so far.
-
-    mean_loss: the mean of the losses of all steps since the last record; val_loss: the loss on the held-out
-    data, or on a sample of them, after the step's update, if it was evaluated then.
-    """
-
-    step: int
-    loss: float
-    mean_loss: float
-    lr: float
-    tokens: int
-    val_loss: float | None = None
-
-    __repr__ = concise_repr
-
-    def values(self) -> dict[str, Any]:
-        """What there is, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a chunk of steps has brought.
-
-    done: steps of the run so far; samples: drawn after the last of them; ended: nothing follows it.
-    """
-
-    done: int
-    losses: list[float]
-    tokens: int
-    records: list[StepRecord]
-    samples: list[str] | None
-    ended: bool
 
 
 @dataclass
@@ -135,9 +80,10 @@ class Trainer:
             self.save()
         size = 1
         while self.done < last and not self.ended and not interrupted():
-            count, began = min(size, self._room(last)), time.perf_counter()
+            count = min(size, self.events.steps_until_event(self.done, last))
+            began = time.perf_counter()
             chunk = self._advance(count, interrupted)
-            size = next_size(count, time.perf_counter() - began)
+            size = next_chunk_size(count, time.perf_counter() - began)
             if self.done == last or self._is_due():
                 self._save_progress()
             try:
@@ -148,26 +94,20 @@ class Trainer:
         self._save_progress()
 
     @property
+    def events(self) -> Events:
+        """When something happens besides a step."""
+        return Events(self.config.train, self.validation is not None, self.by_record)
+
+    @property
     def ended(self) -> bool:
         """Whether the last step is done, or early stopping has ended the run."""
         return self.done == self.config.train.steps or (
-            self.validation is not None and self.validation.exhausted
+            self.validation is not None and self.validation.out_of_patience
         )
 
     def records_to_come(self) -> int:
-        """How many records the steps have that are still to be done; early stopping may leave some out."""
-        train = self.config.train
-        if self.ended:
-            return 0
-        first, last = (
-            self.done + train.count_from,
-            train.steps - 1 + train.count_from,
-        )  # as `multiples` counts
-        every = {number for number in (train.log_every, self._eval_every) if number is not None}
-        both = {math.lcm(*every)} if len(every) > 1 else set()
-        logged, twice = (sum(last // n - (first - 1) // n for n in numbers) for numbers in (every, both))
-        ends = {number for number in (train.count_from, last) if number >= first}
-        return logged - twice + sum(all(number % one for one in every) for number in ends)
+        """How many records are still to come, unless early stopping leaves some out."""
+        return 0 if self.ended else self.events.records_to_come(self.done)
 
     def _save_progress(self) -> None:
         if self.saved != self.done:
@@ -185,39 +125,18 @@ class Trainer:
         samples = self._samples(interrupted) if self._wants_samples() else None
         return Progress(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
-    def _room(self, last: int) -> int:
-        """How many steps may go by before something has to be done."""
-        train = self.config.train
-        ends = [last]
-        if train.checkpoint_every is not None:
-            ends.append((self.done // train.checkpoint_every + 1) * train.checkpoint_every)
-        for every in (train.sample_every, self._eval_every, train.log_every if self.by_record else None):
-            if every is not None:
-                ends += [step + 1 for step in multiples(every, self.done, every, train)[:1]]
-        return min(ends) - self.done
-
-    @property
-    def _eval_every(self) -> int | None:
-        """How often the held-out data judge; None if there are none."""
-        train = self.config.train
-        return None if self.validation is None else train.eval_every or train.log_every
-
-    def _follows(self, every: int | None) -> bool:
-        """Whether what is done every so many steps follows the step just done."""
-        return every is not None and bool(multiples(every, self.done - 1, 1, self.config.train))
-
     def _wants_samples(self) -> bool:
-        return self.ended or self._follows(self.config.train.sample_every)
+        return self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
 
     def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
         """The records of the steps that are logged, and of the last if the held-out data judge it."""
-        train = self.config.train
-        logged = multiples(train.log_every, start, len(losses), train)
+        train, events = self.config.train, self.events
+        logged = events.logged_steps(train.log_every, start, len(losses))
         val_loss = None
-        if self.validation is not None and self._follows(self._eval_every):
+        if self.validation is not None and events.is_due_after(events.eval_every, self.done):
             val_loss = self.validation.loss(self.engine)
             self._check_finite(self.done - 1, [val_loss], "validation loss")
-            self.validation.remember(val_loss, self.engine, self.done)
+            self.validation.update(val_loss, self.engine, self.done)
             logged = sorted({*logged, self.done - 1})
         self.losses, means = self.losses.after(start, losses, logged, train.steps)
         return [
@@ -349,137 +268,8 @@ class Trainer:
         return self.folder.parameters(self.config, self.tokenizer)
 
 
-def multiples(every: int, start: int, count: int, train: TrainConfig) -> list[int]:
-    """Those of `count` steps from `start` on (from 0) whose number is a multiple of `every`.
-
-    A step's number is what the console gives it; the first and the last step of the run always count.
-    """
-    offset = -(start + train.count_from) % every
-    ends = {step for step in (0, train.steps - 1) if start <= step < start + count}
-    return sorted({*range(start + offset, start + count, every)} | ends)
-
-
 def all_finite(*groups: Values) -> bool:
     """Whether every number of some named arrays is finite."""
     import numpy as np
 
     return all(bool(np.isfinite(array).all()) for group in groups for array in group.values())
-
-
-def next_size(count: int, seconds: float) -> int:
-    """How many steps the next chunk may have, after one of `count` steps that took `seconds`."""
-    fitting = int(count * CHUNK_SECONDS / max(seconds, 1e-9))
-    return max(1, min(fitting, 8 * count))
-
-
-def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
-    """A fresh run: flat settings by name, as presets.settings_of gives them; epochs, if any, win over steps.
-
-    The generator is used in the order of the reference programs: shuffle, initialization, samples.
-    """
-    for name in settings:
-        section_of(name)
-    data = DataConfig.of(section_values(settings, "data"))
-    epochs, train_values = epochs_of(settings), section_values(settings, "train")
-    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})  # for now
-    sample = SampleConfig.of(section_values(settings, "sample"))
-    tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
-    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
-    path, *others = corpus.paths or (None,)
-    source = Source(
-        kind=corpus.kind,
-        path=path,
-        others=tuple(others),
-        sha256=corpus.sha256,
-        documents=len(corpus.documents),
-    )
-    config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
-    request_of(config.sample, tokenizer, model.block_size)
-    trainer, rng = _assemble(config, tokenizer, corpus, epochs)
-    trainer.engine.load(initialize(model, rng))
-    return trainer
-
-
-def resume(
-    folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: str | None, step: int | None = None
-) -> Trainer:
-    """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on.
-
-    step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
-    """
-    before, tokenizer = folder.config(), folder.tokenizer()
-    changes = laid_over({}, changes)
-    config = changed(before, changes, engine)
-    check_unchanged(corpus, config.source, "give the old data as `docs`, or start a new run")
-    request_of(config.sample, tokenizer, config.model.block_size)
-    if ranks.rank() == 0:
-        folder.lock()
-    trainer, rng = _assemble(config, tokenizer, corpus, epochs_of(changes))
-    config = trainer.config
-    longer = max(before, config, key=lambda one: one.train.steps)
-    state = folder.trainer_state(longer, tokenizer, step)
-    if state.done > config.train.steps:
-        raise UsageError(
-            f"steps: {folder.path} has done {state.done} already; expected at least as many, got "
-            f"{config.train.steps}"
-        )
-    rng.restore(state.rng)
-    trainer.engine.load(state.snapshot)
-    trainer.folder, trainer.done, trainer.saved_at = folder, state.done, time.monotonic()
-    trainer.losses = state.losses or LossMeans()
-    if step is None:
-        trainer.saved = state.done
-        if trainer.validation is not None and state.best is not None:
-            trainer.validation.best = state.best
-            if state.losses is None:
-                trainer.evaluate_best_again()
-    return trainer
-
-
-def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> RunConfig:
-    """The settings of a run with some replaced; UsageError for one that a run keeps for life."""
-    for name in changes:
-        if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size", "optimizer"):
-            raise UsageError(f"resume: {name} cannot change within a run; start a new one with `out`")
-    return config.replace(
-        engine=engine or config.engine,
-        train=config.train.replace(**section_values(changes, "train")),
-        sample=config.sample.replace(**section_values(changes, "sample")),
-    )
-
-
-def engine_from(config: RunConfig) -> Engine:
-    """The engine a run's settings name, its parameters still to be loaded."""
-    return make_engine(config.engine, config.model, config.train)
-
-
-def fitting_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[str, Any]:
-    """The settings with a dtype the engine has, unless one was asked for."""
-    dtypes = engine_class(engine).dtypes
-    if asked or settings["dtype"] in dtypes:
-        return settings
-    return {**settings, "dtype": dtypes[0]}
-
-
-def _assemble(
-    config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, epochs: float | None
-) -> tuple[Trainer, RunRng]:
-    """A trainer before its first step, and its generator just after the shuffle.
-
-    epochs: if they are given, the run has their steps instead of those of `config`.
-    """
-    rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
-    training, held_out = split(corpus.documents, config.data, config.train.seed)
-    is_list = config.data.format != "stream"
-    cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
-    alike = is_list and all_alike(training)
-    order = array("I", range(len(training)))
-    if config.data.shuffle:
-        rng.shuffle(order)
-    plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
-    if epochs is not None:
-        config = config.replace(train=config.train.replace(steps=in_steps(epochs, plan.epoch)))
-    validation = None
-    if held_out:
-        validation = Validation(whole_sequences(held_out, tokenizer), block_size, config.train.patience)
-    return Trainer(config, tokenizer, plan, engine_from(config), rng, validation, cut, alike), rng

@@ -9,8 +9,8 @@
     .lock                held by the process that trains here
 
 JSON and safetensors only: reading a folder executes nothing. Run folders are untrusted input, checked by
-system/files.py and tensor_files.py. A file is written under a temporary name, synced and renamed, so a kill at
-any moment leaves the old file or the new one; and since all that resuming needs is one file, the old state
+system/files.py and tensor_files.py. A file is written under a temporary name, synced and renamed, so a kill
+at any moment leaves the old file or the new one; and since all that resuming needs is one file, the old state
 or the new one. Each safetensors file carries a digest of its contents, so damage is noticed.
 """
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
@@ -43,11 +44,19 @@ class Best(Settings):
 
     step: int = setting("The step after which it was.", at_least=1)
     loss: float = setting("The loss, in nats.")
-    waited: int = setting("Evaluations since.", at_least=0)
+    evaluations_since_best: int = setting("Evaluations since.", at_least=0)
 
-    def exhausts(self, patience: int | None) -> bool:
+    @classmethod
+    def of(cls, values: Any) -> Self:
+        """As in Settings; checkpoints written before the first release say "waited"."""
+        if isinstance(values, Mapping) and "waited" in values:
+            values = {**values, "evaluations_since_best": values["waited"]}
+            del values["waited"]
+        return super().of(values)
+
+    def is_out_of_patience(self, patience: int | None) -> bool:
         """Whether so many evaluations went by without a better one; never if there is no such bound."""
-        return patience is not None and self.waited >= patience
+        return patience is not None and self.evaluations_since_best >= patience
 
 
 @dataclass(frozen=True)

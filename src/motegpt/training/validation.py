@@ -63,18 +63,18 @@ class Validation:
         """Whether the sample is not all there is."""
         return self.sampled_targets < self.targets
 
-    def remember(self, loss: float, engine: Engine, step: int) -> None:
-        """Take note of the loss after `step` steps; keeps the parameters if it is the best so far."""
+    def update(self, loss: float, engine: Engine, step: int) -> None:
+        """Record the loss after `step` steps, and the parameters if it is the lowest so far."""
         if self.best is None or loss < self.best.loss:
-            self.best = Best(step=step, loss=loss, waited=0)
+            self.best = Best(step=step, loss=loss, evaluations_since_best=0)
             self.parameters, self.unsaved = engine.export().parameters, True
         else:
-            self.best = self.best.replace(waited=self.best.waited + 1)
+            self.best = self.best.replace(evaluations_since_best=self.best.evaluations_since_best + 1)
 
     @property
-    def exhausted(self) -> bool:
-        """Whether as many evaluations went by without a better loss as patience allows."""
-        return self.best is not None and self.best.exhausts(self.patience)
+    def out_of_patience(self) -> bool:
+        """Whether `patience` evaluations in a row brought no improvement."""
+        return self.best is not None and self.best.is_out_of_patience(self.patience)
 
 
 def sample_of(sequences: Sequence[Sequence[int]], block_size: int) -> list[Window]:

@@ -81,7 +81,7 @@ def progress(run: Run) -> dict[str, Any]:
         "steps": train.steps,
         "tokens": None if step is None else tokens.get(step),
         "finished": step == train.steps,
-        "exhausted": best is not None and best.exhausts(train.patience),
+        "exhausted": best is not None and best.is_out_of_patience(train.patience),
         "resumable": resumable,
         "best": None if best is None else {"step": best.step, "loss": best.loss},
         "kept": run.folder.kept(),

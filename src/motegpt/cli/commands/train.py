@@ -28,7 +28,8 @@ from motegpt.errors import INTERRUPTED, TrainingDiverged, UsageError
 from motegpt.system import ranks
 from motegpt.system.interrupts import Noted, finishing, heeded
 from motegpt.training.begin import begin
-from motegpt.training.loop import StepRecord, Trainer
+from motegpt.training.loop import Trainer
+from motegpt.training.records import StepRecord
 from motegpt.training.remarks import on_sample
 
 

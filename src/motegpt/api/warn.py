@@ -1,0 +1,14 @@
+"""Warnings that point at the program that called."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn at the line of the program that called motegpt."""
+    depth, frame = 1, sys._getframe()
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("motegpt."):
+        depth, frame = depth + 1, frame.f_back
+    warnings.warn(text, category, stacklevel=depth)

@@ -1,0 +1,153 @@
+"""A Trainer for a new run (`prepare`) or for one that goes on (`resume`)."""
+
+from __future__ import annotations
+
+import time
+from array import array
+from typing import TYPE_CHECKING, Any
+
+from motegpt.config.epochs import epochs_of, in_steps, laid_over
+from motegpt.config.sections import (
+    DataConfig,
+    ModelConfig,
+    SampleConfig,
+    TrainConfig,
+    section_of,
+    section_values,
+)
+from motegpt.data.cut import cut_of, sizes_of
+from motegpt.data.plan import plan_of
+from motegpt.data.repeats import all_alike
+from motegpt.data.source import Source, check_unchanged
+from motegpt.data.split import split
+from motegpt.data.tokenizers import Tokenizer
+from motegpt.engines import engine_class, make_engine
+from motegpt.errors import UsageError
+from motegpt.evaluation.nll import whole_sequences
+from motegpt.generation.request import request_of
+from motegpt.model.rng import make_rng
+from motegpt.model.spec import initialize
+from motegpt.system import ranks
+from motegpt.training.loop import Trainer
+from motegpt.training.losses import LossMeans
+from motegpt.training.run_folder import RunFolder
+from motegpt.training.state import RunConfig
+from motegpt.training.validation import Validation
+
+if TYPE_CHECKING:
+    from motegpt.data.corpus import Corpus
+    from motegpt.engines.base import Engine
+    from motegpt.model.rng import RunRng
+
+
+def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
+    """A fresh run: flat settings by name, as presets.settings_of gives them; epochs, if any, win over steps.
+
+    The generator is used in the order of the reference programs: shuffle, initialization, samples.
+    """
+    for name in settings:
+        section_of(name)
+    data = DataConfig.of(section_values(settings, "data"))
+    epochs, train_values = epochs_of(settings), section_values(settings, "train")
+    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})  # for now
+    sample = SampleConfig.of(section_values(settings, "sample"))
+    tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
+    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
+    path, *others = corpus.paths or (None,)
+    source = Source(
+        kind=corpus.kind,
+        path=path,
+        others=tuple(others),
+        sha256=corpus.sha256,
+        documents=len(corpus.documents),
+    )
+    config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
+    request_of(config.sample, tokenizer, model.block_size)
+    trainer, rng = _assemble(config, tokenizer, corpus, epochs)
+    trainer.engine.load(initialize(model, rng))
+    return trainer
+
+
+def resume(
+    folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: str | None, step: int | None = None
+) -> Trainer:
+    """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on.
+
+    step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
+    """
+    before, tokenizer = folder.config(), folder.tokenizer()
+    changes = laid_over({}, changes)
+    config = changed(before, changes, engine)
+    check_unchanged(corpus, config.source, "give the old data as `docs`, or start a new run")
+    request_of(config.sample, tokenizer, config.model.block_size)
+    if ranks.rank() == 0:
+        folder.lock()
+    trainer, rng = _assemble(config, tokenizer, corpus, epochs_of(changes))
+    config = trainer.config
+    longer = max(before, config, key=lambda one: one.train.steps)
+    state = folder.trainer_state(longer, tokenizer, step)
+    if state.done > config.train.steps:
+        raise UsageError(
+            f"steps: {folder.path} has done {state.done} already; expected at least as many, got "
+            f"{config.train.steps}"
+        )
+    rng.restore(state.rng)
+    trainer.engine.load(state.snapshot)
+    trainer.folder, trainer.done, trainer.saved_at = folder, state.done, time.monotonic()
+    trainer.losses = state.losses or LossMeans()
+    if step is None:
+        trainer.saved = state.done
+        if trainer.validation is not None and state.best is not None:
+            trainer.validation.best = state.best
+            if state.losses is None:
+                trainer.evaluate_best_again()
+    return trainer
+
+
+def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> RunConfig:
+    """The settings of a run with some replaced; UsageError for one that a run keeps for life."""
+    for name in changes:
+        if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size", "optimizer"):
+            raise UsageError(f"resume: {name} cannot change within a run; start a new one with `out`")
+    return config.replace(
+        engine=engine or config.engine,
+        train=config.train.replace(**section_values(changes, "train")),
+        sample=config.sample.replace(**section_values(changes, "sample")),
+    )
+
+
+def build_engine(config: RunConfig) -> Engine:
+    """The engine a run's settings name, its parameters still to be loaded."""
+    return make_engine(config.engine, config.model, config.train)
+
+
+def default_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[str, Any]:
+    """The settings with a dtype the engine has, unless one was asked for."""
+    dtypes = engine_class(engine).dtypes
+    if asked or settings["dtype"] in dtypes:
+        return settings
+    return {**settings, "dtype": dtypes[0]}
+
+
+def _assemble(
+    config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, epochs: float | None
+) -> tuple[Trainer, RunRng]:
+    """A trainer before its first step, and its generator just after the shuffle.
+
+    epochs: if they are given, the run has their steps instead of those of `config`.
+    """
+    rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
+    training, held_out = split(corpus.documents, config.data, config.train.seed)
+    is_list = config.data.format != "stream"
+    cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
+    alike = is_list and all_alike(training)
+    order = array("I", range(len(training)))
+    if config.data.shuffle:
+        rng.shuffle(order)
+    plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
+    if epochs is not None:
+        config = config.replace(train=config.train.replace(steps=in_steps(epochs, plan.epoch)))
+    validation = None
+    if held_out:
+        validation = Validation(whole_sequences(held_out, tokenizer), block_size, config.train.patience)
+    return Trainer(config, tokenizer, plan, build_engine(config), rng, validation, cut, alike), rng

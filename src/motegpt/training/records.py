@@ -1,0 +1,47 @@
+"""What a training reports: a record per logged step, and the progress of each chunk of steps."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from motegpt.config.text import concise_repr
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """One logged step.
+
+    step: counted from 1; loss: in nats, before the update of the step; mean_loss: mean of the losses of all
+    steps since the last record; tokens: seen so far; val_loss: loss on the validation set, or on a sample of
+    it, after the update, if it was evaluated.
+    """
+
+    step: int
+    loss: float
+    mean_loss: float
+    lr: float
+    tokens: int
+    val_loss: float | None = None
+
+    __repr__ = concise_repr
+
+    def values(self) -> dict[str, Any]:
+        """The fields that are not None, by name."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Results of a chunk of steps.
+
+    done: steps of the run so far; losses: one per step of the chunk; tokens: of the chunk; samples: generated
+    after its last step, if any were; ended: whether the run is complete.
+    """
+
+    done: int
+    losses: list[float]
+    tokens: int
+    records: list[StepRecord]
+    samples: list[str] | None
+    ended: bool
