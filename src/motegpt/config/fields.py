@@ -188,6 +188,12 @@ def _kinds(section: Any) -> dict[str, Kind]:
     return {one.name: _kind(hints[one.name], one.metadata) for one in fields(section)}
 
 
+def add_choice(section: type[Settings], name: str, choice: str) -> None:
+    """Let the setting `name` of a section have one more value, such as an optimizer that is registered."""
+    known = kinds(section)
+    known[name] = dataclasses.replace(known[name], choices=(*known[name].choices, choice))
+
+
 def check_names(given: Iterable[object], known: Collection[str]) -> None:
     """SettingError for the first name that is none of `known`."""
     for name in given:
