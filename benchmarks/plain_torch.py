@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from motegpt.bench.work import WORKS, Problem, problem_of
+from motegpt.bench.work import WORKLOADS, Problem, problem_of
 from motegpt.data.corpus import read_corpus
 from motegpt.engines import fresh_engine
 
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["plain", "motegpt"])
     arguments = parser.parse_args()
     changes: dict[str, Any] = {"device": arguments.device, "autocast": arguments.autocast}
-    problem = problem_of(WORKS["wide"], read_corpus(None), "float32", changes)
+    problem = problem_of(WORKLOADS["wide"], read_corpus(None), "float32", changes)
     loops = {
         "plain": lambda: plain_loop(problem, arguments.device, arguments.autocast),
         "motegpt": lambda: engine_loop(problem),

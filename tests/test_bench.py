@@ -7,14 +7,14 @@ import pytest
 
 from motegpt.bench.machine import matrix_peak
 from motegpt.bench.measure import Figure, verify
-from motegpt.bench.work import WORKS, operations, problem_of
+from motegpt.bench.work import WORKLOADS, operations, problem_of
 from motegpt.data.corpus import read_corpus
 from motegpt.engines import fresh_engine
 from motegpt.errors import MotegptError
 
 
 def microgpt(dtype="float64"):
-    return problem_of(WORKS["microgpt"], read_corpus(None), dtype)
+    return problem_of(WORKLOADS["microgpt"], read_corpus(None), dtype)
 
 
 @pytest.mark.parametrize("engine", ["array", "scalar"])

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.cli.console import harmless
+from motegpt.cli.console import escape_control_characters
 from motegpt.errors import RunFolderError
 from motegpt.training.run_folder import RunFolder
 from tests.attacks.forge import copied, edit_json, file_of, forge, make_run
@@ -309,8 +309,8 @@ def test_in_a_pipe_samples_are_as_the_model_writes_them(tmp_path):
 
 def test_harmless_leaves_every_script_as_it_is():
     text = "жанна\tنام\u200cها 👩\u200d💻 é\n"
-    assert harmless(text) == text
-    assert harmless(ESCAPE) == "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m"
+    assert escape_control_characters(text) == text
+    assert escape_control_characters(ESCAPE) == "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m"
 
 
 def test_names_that_the_encoding_does_not_have_are_one_line(run, tmp_path):

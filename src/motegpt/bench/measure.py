@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from motegpt.bench.work import WORKS, Problem, operations, problem_of
+from motegpt.bench.work import WORKLOADS, Problem, operations, problem_of
 from motegpt.data.corpus import read_corpus
 from motegpt.data.plan import Batch
 from motegpt.engines import fresh_engine
@@ -87,7 +87,7 @@ def _measure_here(
     work: str, name: str, dtype: str, data: str | None, runs: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
     try:
-        problem = problem_of(WORKS[work], read_corpus(data), dtype, settings)
+        problem = problem_of(WORKLOADS[work], read_corpus(data), dtype, settings)
         before = resident_bytes()
         engine = fresh_engine(name, problem.model, problem.train)
         difference = verify(engine, problem)
@@ -192,7 +192,7 @@ def resident_bytes() -> int:
     return pages * 4096
 
 
-def versus(ours: str, theirs: str, runs: int) -> tuple[Figure, Figure, Figure]:
+def compare_commands(ours: str, theirs: str, runs: int) -> tuple[Figure, Figure, Figure]:
     """Seconds of two whole commands, run in turn, and their ratio theirs / ours pair by pair."""
     pairs = [(_command_seconds(ours), _command_seconds(theirs)) for _ in range(runs + 1)][1:]
     mine, other = [a for a, _ in pairs], [b for _, b in pairs]

@@ -21,7 +21,7 @@ RANDOM_SEQUENCES = 64
 
 
 @dataclass(frozen=True)
-class Work:
+class Workload:
     """One line of the benchmark. settings: laid over the preset; whole: full-length random sequences."""
 
     name: str
@@ -30,24 +30,24 @@ class Work:
     whole: bool = False
 
 
-def _names(width: int) -> Work:
-    return Work(f"names, 16 docs, {width} wide", "microgpt", {"batch_size": 16, "n_embd": width})
+def _names(width: int) -> Workload:
+    return Workload(f"names, 16 docs, {width} wide", "microgpt", {"batch_size": 16, "n_embd": width})
 
 
-WORKS: dict[str, Work] = {
-    "microgpt": Work("microgpt, 1 doc", "microgpt"),
-    "zeroclaw": Work("zeroclaw, 1 doc", "zeroclaw"),
+WORKLOADS: dict[str, Workload] = {
+    "microgpt": Workload("microgpt, 1 doc", "microgpt"),
+    "zeroclaw": Workload("zeroclaw, 1 doc", "zeroclaw"),
     "names16": _names(16),
     "names32": _names(32),
     "names64": _names(64),
     "names128": _names(128),
-    "deep": Work(
+    "deep": Workload(
         "4 layers, 128 wide, 12 x 64",
         "microgpt",
         {"n_layer": 4, "n_embd": 128, "block_size": 64, "batch_size": 12},
         whole=True,
     ),
-    "wide": Work(
+    "wide": Workload(
         "6 layers, 384 wide, 8 x 256",
         "microgpt",
         {"n_layer": 6, "n_embd": 384, "n_head": 6, "block_size": 256, "batch_size": 8},
@@ -58,7 +58,7 @@ WORKS: dict[str, Work] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A work made concrete: what an engine needs to run it."""
+    """A workload made concrete: what an engine needs to run it."""
 
     model: ModelConfig
     train: TrainConfig
@@ -71,11 +71,17 @@ class Problem:
 
 
 def problem_of(
-    work: Work, corpus: Corpus, dtype: str, changes: Mapping[str, Any] = MappingProxyType({})
+    workload: Workload, corpus: Corpus, dtype: str, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Problem:
-    """The model, the training and the batches of a work, with some settings changed."""
-    settings = {**settings_of(work.preset), **work.settings, "dtype": dtype, "steps": 10**6, **changes}
-    if work.whole:
+    """The model, the training and the batches of a workload, with some settings changed."""
+    settings = {
+        **settings_of(workload.preset),
+        **workload.settings,
+        "dtype": dtype,
+        "steps": 10**6,
+        **changes,
+    }
+    if workload.whole:
         chance, length = random.Random(0), settings["block_size"] + 1
         vocabulary = RANDOM_VOCABULARY
         rows = [[chance.randrange(vocabulary) for _ in range(length)] for _ in range(RANDOM_SEQUENCES)]

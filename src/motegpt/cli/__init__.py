@@ -99,7 +99,7 @@ class Lazy(click.Group):
 
 
 def _add_common_options(command: click.Command) -> None:
-    """Every command knows --quiet, which console.remark and the reports obey, and --debug."""
+    """Every command knows --quiet, which console.log and the reports obey, and --debug."""
     for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
         if flag not in (known for param in command.params for known in param.opts):
             command.params.append(click.Option([flag], **option))

@@ -30,24 +30,24 @@ CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if
 INFERENCE = "--- inference (new, hallucinated names) ---"
 
 
-def remark(text: str) -> None:
+def log(text: str) -> None:
     """Something beside the results: a line on standard error, unless --quiet was said."""
     if not is_quiet():
         with unread("stderr"):
-            click.echo(harmless(with_flags(text)), err=True)
+            click.echo(escape_control_characters(with_flags(text)), err=True)
 
 
-def say(text: str) -> None:
-    """A result: as it is in a pipe or a file, harmless on a terminal."""
-    click.echo(harmless(text) if is_terminal() else text)
+def print_result(text: str) -> None:
+    """A result: as it is in a pipe or a file, escaped on a terminal."""
+    click.echo(escape_control_characters(text) if is_terminal() else text)
 
 
-def harmless(text: str) -> str:
+def escape_control_characters(text: str) -> str:
     r"""A text with its control characters as escapes, newlines and tabs aside.
 
     A model writes what it was taught, and a terminal obeys what it reads: colours, titles, keys to press.
 
-    >>> harmless("anna \x1b[31m")
+    >>> escape_control_characters("anna \x1b[31m")
     'anna \\x1b[31m'
     """
     return text.translate(CONTROLS)
@@ -71,10 +71,10 @@ class Screen:
         self._terminal = terminal
 
     def write(self, text: str) -> int:
-        return self._terminal.write(harmless(text))
+        return self._terminal.write(escape_control_characters(text))
 
     def writelines(self, lines: Iterable[str]) -> None:
-        self._terminal.writelines(map(harmless, lines))
+        self._terminal.writelines(map(escape_control_characters, lines))
 
     def flush(self) -> None:
         self._terminal.flush()
@@ -130,12 +130,15 @@ class Report:
     def show_samples(self, samples: Sequence[str]) -> None:
         """What the model generates at the end of the training; not while the report is entered."""
         for line in sample_lines(samples, self.trainer):
-            say(line)
+            print_result(line)
 
     def end(self, interrupted: bool) -> None:
         """The run has stopped, and is saved if it has a folder; said after the report was left."""
         if interrupted:
-            click.echo(harmless(f"interrupted after step {self.trainer.done}; {self._next()}"), err=True)
+            click.echo(
+                escape_control_characters(f"interrupted after step {self.trainer.done}; {self._next()}"),
+                err=True,
+            )
 
     def _next(self) -> str:
         """What to type to go on."""
@@ -176,21 +179,21 @@ class PlainReport(Report):
         return lines
 
     def show_samples(self, samples: Sequence[str]) -> None:
-        say(INFERENCE)
+        print_result(INFERENCE)
         super().show_samples(samples)
 
     def end(self, interrupted: bool) -> None:
         folder, best, done = self.trainer.folder, self.trainer.best, self.trainer.done
         if folder is not None:
-            remark(f"saved {folder.path} after step {done}")
+            log(f"saved {folder.path} after step {done}")
         if best is not None:
             if best.is_out_of_patience(self.trainer.config.train.patience):
                 since = best.evaluations_since_best
-                remark(f"stopped early after step {done}: {since} evaluations without a better one")
-            remark(f"best after step {best.step}: {self._loss_of_best(best, interrupted)}")
+                log(f"stopped early after step {done}: {since} evaluations without a better one")
+            log(f"best after step {best.step}: {self._loss_of_best(best, interrupted)}")
             train = self.trainer.config.train
             if best.step == 1 and best.evaluations_since_best and (train.eval_every or train.log_every) > 1:
-                remark("that model has hardly begun: a smaller --eval-every may find a better one")
+                log("that model has hardly begun: a smaller --eval-every may find a better one")
         super().end(interrupted)
 
     def _loss_of_best(self, best: Best, interrupted: bool) -> str:
@@ -236,7 +239,9 @@ class LiveReport(PlainReport):
         words += [f"{short_number(tokens)} tokens/s", *([] if share is None else [f"{share:.0%} MFU"])]
         self._progress.update(self._task, completed=chunk.done, status=" · ".join(words))
         for line in self.lines(chunk):
-            self._progress.console.print(harmless(line), markup=False, highlight=False, soft_wrap=True)
+            self._progress.console.print(
+                escape_control_characters(line), markup=False, highlight=False, soft_wrap=True
+            )
 
 
 class JsonReport(Report):

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import click
 
-from motegpt.cli.console import harmless
+from motegpt.cli.console import escape_control_characters
 from motegpt.errors import INTERRUPTED, MotegptError, UsageError
 from motegpt.system import ranks
 from motegpt.system.libraries import why_not
@@ -42,7 +42,7 @@ def _of_the_system(error: BaseException) -> str:
     if isinstance(error, MemoryError):
         return "out of memory; try a smaller --n-embd, --block-size or --batch-size"
     if isinstance(error, UnicodeEncodeError):
-        what = harmless(repr(error.object[error.start : error.start + 1]))
+        what = escape_control_characters(repr(error.object[error.start : error.start + 1]))
         return f"cannot print {what} in the encoding {error.encoding}; try PYTHONUTF8=1"
     said = getattr(error, "strerror", None) or str(error)
     name = getattr(error, "filename", None)
@@ -71,4 +71,4 @@ def with_hint(message: str, name: str, known: Mapping[str, str]) -> str:
 
 
 def _one_line(message: str) -> str:
-    return harmless(" ".join(message.split())).rstrip(".")
+    return escape_control_characters(" ".join(message.split())).rstrip(".")

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from motegpt.cli.console import remark
+from motegpt.cli.console import log
 from motegpt.errors import RankLost
 from motegpt.system.interrupts import ENDINGS
 from motegpt.views.utilisation import speed_line
@@ -29,7 +29,7 @@ def lead(trainer: Trainer, train: Callable[[], int]) -> int:
             tokens = trainer.plan.tokens(first, trainer.done - first)
             line = speed_line(trainer, tokens / seconds)
             if line is not None:
-                remark(line)
+                log(line)
         return code
     except RankLost as error:
         raise RankLost(f"train: {error}; {what_is_left(trainer)}") from error

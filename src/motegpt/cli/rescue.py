@@ -6,7 +6,7 @@ import signal
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.cli.console import remark
+from motegpt.cli.console import log
 from motegpt.errors import MotegptError
 from motegpt.training.run_folder import RunFolder
 
@@ -43,6 +43,6 @@ def rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
         folder.append_metrics(record.values() for record in records)
         trainer.save_to(folder)
     except (OSError, MotegptError) as error:
-        remark(f"the run could not be saved: {error}")
+        log(f"the run could not be saved: {error}")
         return
     trainer.folder = folder

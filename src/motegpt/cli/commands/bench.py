@@ -49,14 +49,14 @@ def command(
     Example: motegpt bench --engine native --work microgpt
     """
     from motegpt.bench.machine import describe
-    from motegpt.bench.work import WORKS
+    from motegpt.bench.work import WORKLOADS
     from motegpt.data.corpus import read_corpus
 
-    unknown = set(works) - set(WORKS)
+    unknown = set(works) - set(WORKLOADS)
     if unknown:
-        raise UsageError(f"work: expected one of {', '.join(WORKS)}, got {', '.join(sorted(unknown))}")
+        raise UsageError(f"work: expected one of {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
     if listing:
-        for name, work in WORKS.items():
+        for name, work in WORKLOADS.items():
             click.echo(f"{name:10} {work.name}")
         return 0
     settings = given_settings(flags)
@@ -69,7 +69,7 @@ def command(
     if peer is not None:
         result["peer"] = _versus(peer, ours, runs, show)
     else:
-        result |= _measure_all(engines, works or tuple(WORKS), dtype, data, runs, settings, show)
+        result |= _measure_all(engines, works or tuple(WORKLOADS), dtype, data, runs, settings, show)
     if as_json:
         click.echo(json.dumps(result, indent=2))
     return int(any("error" in row for row in result.get("rows", [])))
@@ -87,19 +87,19 @@ def _measure_all(
     """Every row of the table."""
     from motegpt.bench.machine import matrix_peak
     from motegpt.bench.measure import measure
-    from motegpt.bench.work import WORKS
+    from motegpt.bench.work import WORKLOADS
 
     peak = matrix_peak(dtype)
     show.head(dtype, peak)
     rows = []
     for work in works:
         for engine in engines or tuple(ENGINES):
-            if engine == "scalar" and (WORKS[work].settings and not engines):
+            if engine == "scalar" and (WORKLOADS[work].settings and not engines):
                 continue  # minutes a step; asked for by name it is measured all the same
             precision = "float64" if engine == "scalar" else dtype
             row = measure(work, engine, precision, data, runs, settings)
             rows.append({"work": work, "engine": engine, "dtype": precision, **row})
-            show.row(WORKS[work].name, engine, row, peak)
+            show.row(WORKLOADS[work].name, engine, row, peak)
     return {"dtype": dtype, "matrix_peak": peak, "rows": rows}
 
 
@@ -107,12 +107,12 @@ def _versus(peer: str, ours: str, runs: int, show: _Silent) -> dict[str, Any]:
     """Two commands in turn."""
     from dataclasses import asdict
 
-    from motegpt.bench.measure import versus
+    from motegpt.bench.measure import compare_commands
 
     name, equals, theirs = peer.partition("=")
     if not equals or not theirs:
         raise UsageError(f"peer: expected NAME=COMMAND, got {peer!r}")
-    mine, other, ratio = versus(ours, theirs, runs)
+    mine, other, ratio = compare_commands(ours, theirs, runs)
     show.versus(name, mine, other, ratio)
     return {"name": name, "ours": asdict(mine), "theirs": asdict(other), "ratio": asdict(ratio)}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.cli.console import say
+from motegpt.cli.console import print_result
 from motegpt.cli.options import (
     given_settings,
     merge,
@@ -62,7 +62,7 @@ def check(data: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> No
         click.echo(json.dumps(asdict(report), indent=2))
         return
     for line in report_lines(report):
-        say(line)
+        print_result(line)
 
 
 @command.command(short_help="Download a public file and print its path.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.cli.console import remark, say
+from motegpt.cli.console import log, print_result
 from motegpt.cli.options import SEED, given_settings, model_options, named_flags, paths_given
 from motegpt.config.text import shortened
 from motegpt.errors import DataError
@@ -70,18 +70,18 @@ def command(
         judged: Sequence[str] = corpus.documents
         what = name_of(paths)
         for assumed in corpus.assumed:
-            remark(assumed)
+            log(assumed)
     elif held_out:
         judged, what = held_out, "the held-out data"
     elif learned:
         judged, what = learned, TRAINING
-        remark("nothing was held out: judged by what it learned from; train with --val-fraction 0.1")
+        log("nothing was held out: judged by what it learned from; train with --val-fraction 0.1")
     else:
         raise DataError("eval: expected DATA to judge by, as what it learned from is gone; got none")
     found = evaluate(model.engine, model.tokenizer, judged, learned)
     if found.left_out:
         first = shortened(found.left_out[0])
-        remark(f"left out {len(found.left_out):,} with characters the model never saw, the first {first}")
+        log(f"left out {len(found.left_out):,} with characters the model never saw, the first {first}")
     novel = None
     if samples and learned and model.tokenizer.stop is not None:
         from motegpt.evaluation.novelty import novelty
@@ -105,14 +105,14 @@ def _sides(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[st
     try:
         return reload_split(config.source, config.data, config.train.seed, repair=repair)
     except DataError as error:
-        remark(f"no baselines and no novelty: {error}")
+        log(f"no baselines and no novelty: {error}")
         return [], []
 
 
 def _print(found: Evaluation, what: str) -> None:
-    say(f"{found.documents:,} document{'s' * (found.documents != 1)} of {what}")
+    print_result(f"{found.documents:,} document{'s' * (found.documents != 1)} of {what}")
     if found.known and what != TRAINING:
-        remark(f"{found.known:,} of them are in the training data")
+        log(f"{found.known:,} of them are in the training data")
     click.echo(f"\n{'':10} {'nats a token':>14} {'bits a character':>18}")
     for name, loss in found.losses.items():
         click.echo(f"{name:10} {loss:14.4f} {found.bits_per_character(name):18.4f}")
@@ -129,7 +129,7 @@ def _print_novelty(found: Novelty, temperature: float, held_out: bool) -> None:
         return
     click.echo(f"those not learned are {found.mean_distance:.1f} edits from the nearest one, for instance")
     for one in found.nearest[:EXAMPLES]:
-        say(f"  {one.text} ({one.document}, {one.distance})")
+        print_result(f"  {one.text} ({one.document}, {one.distance})")
 
 
 def _values(found: Evaluation, novel: Novelty | None, what: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from motegpt.cli.console import remark
+from motegpt.cli.console import log
 from motegpt.cli.options import checkpoint_option
 from motegpt.cli.streams import unread
 from motegpt.errors import DataError, UsageError
@@ -114,7 +114,7 @@ def _losses(runs: list[Run], smooth: int | None, along: Literal["step", "tokens"
         try:
             baselines = common_baselines(runs)
         except DataError as error:
-            remark(f"drawn without baselines: {error}")
+            log(f"drawn without baselines: {error}")
     return loss_figure(runs, baselines=baselines, window=smooth, along=along)
 
 

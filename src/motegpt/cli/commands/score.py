@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from motegpt.cli.console import remark, say
+from motegpt.cli.console import log, print_result
 from motegpt.cli.options import model_options
 from motegpt.config.text import has_surrogate, shortened
 from motegpt.data.tokenizers import named
@@ -48,8 +48,8 @@ def command(
         for score in model.score(some):
             unknown = model.tokenizer.unknown(score.text)
             if unknown:
-                remark(f"{shortened(score.text)}: the model never saw {named(unknown)}")
-            say(_as_json(score, unknown) if as_json else _as_line(score))
+                log(f"{shortened(score.text)}: the model never saw {named(unknown)}")
+            print_result(_as_json(score, unknown) if as_json else _as_line(score))
 
 
 def _lines(texts: tuple[str, ...]) -> Iterator[str]:

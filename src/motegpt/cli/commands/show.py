@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.cli.console import harmless
+from motegpt.cli.console import escape_control_characters
 from motegpt.views.text import clipped, setting_text, visible
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def command(run: str, samples: int, as_json: bool) -> None:
 
 def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     """Everything, in lines of at most `width` columns."""
-    yield harmless(facts["run"])
+    yield escape_control_characters(facts["run"])
     for name, text in _facts(facts, 2 * (width - INDENT), encoding):
         yield from _paragraph(name, text, width)
     yield from _losses(run, facts, width, encoding)
@@ -117,7 +117,7 @@ def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Itera
 def _samples(facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     samples, sample = facts["samples"], facts["settings"]["sample"]
     if samples["why_none"] is not None:
-        yield from textwrap.wrap(harmless(f"samples: none, {samples['why_none']}"), width)
+        yield from textwrap.wrap(escape_control_characters(f"samples: none, {samples['why_none']}"), width)
     elif samples["texts"]:
         best = facts["progress"]["best"]
         of = f" of the best, step {best['step']:,}" if best else ""
@@ -138,7 +138,7 @@ def _list(items: Iterable[str]) -> str:
 
 def _paragraph(name: str, text: str, width: int) -> list[str]:
     """A name and its text beside it; the run's own words in it do nothing to a terminal."""
-    text = harmless(text.replace("\n", " "))
+    text = escape_control_characters(text.replace("\n", " "))
     lines = textwrap.wrap(
         text, width, initial_indent=f"  {name:{INDENT - 2}}", subsequent_indent=" " * INDENT,
         break_on_hyphens=False,

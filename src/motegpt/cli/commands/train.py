@@ -104,7 +104,7 @@ def _engine_for_all(engine: str | None) -> str | None:
 def _remark(texts: Iterable[str | None]) -> None:
     """Say it once, however many processes train."""
     for text in filter(None, texts if ranks.rank() == 0 else ()):
-        console.remark(text)
+        console.log(text)
 
 
 def _say_fallback(engine: str) -> None:
@@ -140,4 +140,4 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
 def _say_finishing() -> None:
     """Said from within a signal handler, where nothing may be raised."""
     with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
-        console.remark("finishing this step; once more stops at once")
+        console.log("finishing this step; once more stops at once")
