@@ -11,6 +11,7 @@ import pytest
 from motegpt.cli import COMMANDS
 from motegpt.config.fields import kinds
 from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS
+from motegpt.config.synonyms import flag_of
 
 BIN = Path(sys.executable).parent
 
@@ -41,7 +42,7 @@ def plain(*words):
         ("motegpt train --n-e", plain("--n-embd")),
         ("motegpt train --no-ti", plain("--no-tied")),
         ("motegpt train --schedule c", plain("cosine", "constant")),
-        ("motegpt train --normalise n", plain("nfc", "nfkc", "none")),
+        ("motegpt train --normalize n", plain("nfc", "nfkc", "none")),
         ("motegpt train --preset z", plain("zeroclaw")),
         ("motegpt train li", [("file", "li")]),
         ("motegpt train --config ", [("file", "")]),
@@ -64,7 +65,7 @@ def test_words(line, expected):
 def test_every_setting_completes():
     flags = {word for _, word in completed("motegpt train --")}
     settings = {name for config in SECTIONS.values() for name in kinds(config)} - FOUND_FROM_DATA - {"n"}
-    assert {f"--{name.replace('_', '-')}" for name in settings} <= flags
+    assert set(map(flag_of, settings)) <= flags
 
 
 def test_completing_imports_nothing_heavy():

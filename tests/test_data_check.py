@@ -197,7 +197,7 @@ def test_what_training_refuses_is_refused(tmp_path, data, said):
         ("ab" * 20 + "\n", {}, "--block-size 41"),
         ("ab\n", {"tokenizer": "bytes", "block_size": 9}, "--tokenizer bytes --block-size 9"),
         ("ab\n", {"deduplicate": True}, "--deduplicate"),
-        ("ae\u0308\n", {}, "--normalise nfc"),
+        ("ae\u0308\n", {}, "--normalize nfc"),
         ("ab " * 200 + "\n", {}, "--format stream --block-size 64"),
     ],
 )  # fmt: skip

@@ -74,6 +74,19 @@ def test_on_the_command_line(motegpt, words, said):
     assert said in ended.err
 
 
+def test_a_british_spelling_goes_on_working_and_is_not_shown(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("Zoe\u0308\nanna\n")
+    for name in ("normalise", "normalize"):
+        (tmp_path / "c.toml").write_text(f"{name} = 'nfc'\n")
+        quick = ("--engine", "array", "--steps", 1, "-n", 1, "--out", name, "--overwrite")
+        for words in (["--config", "c.toml"], [f"--{name}", "nfc"]):
+            assert motegpt("train", "list.txt", *words, *quick).code == 0
+            assert GPT.load(tmp_path / name).config.data.normalise == "nfc"
+    page = motegpt("train", "--help").out
+    assert "--normalize" in page
+    assert "normalise" not in page
+
+
 def test_in_a_file(motegpt, tmp_path):
     for text, said in {
         "max_iters = 3": "did you mean steps?",

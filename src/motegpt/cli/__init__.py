@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.cli.commands.completion import complete_paths
 from motegpt.cli.console import QUIET
 from motegpt.cli.failures import REPORTED, report_of, with_hint
 from motegpt.cli.streams import flush, silence, unread
+from motegpt.config.synonyms import AMERICAN
 from motegpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -25,31 +25,31 @@ if TYPE_CHECKING:
 PROGRAM = "motegpt"
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
-    "sample": "Invent new text with a trained model.",
-    "score": "Tell how likely a model finds texts.",
-    "eval": "Judge a model by data it never saw, and its inventions by those it did.",
-    "show": "Tell what a run is: settings, sizes, progress, losses, samples.",
+    "sample": "Generate text with a trained model.",
+    "score": "Score texts under a model.",
+    "eval": "Evaluate on unseen data; measure the novelty of samples.",
+    "show": "Describe a run: settings, sizes, progress, losses, samples.",
     "plot": "Draw loss curves, attention maps or embedding maps of runs.",
-    "data": "Look at a data file before training; fetch public ones.",
-    "cost": "Compute what a training costs: tokens, operations, memory, time.",
-    "graph": "Draw the graph of scalars that a loss is made of.",
+    "data": "Check a data file before training; download public ones.",
+    "cost": "Compute the cost of a training: tokens, operations, memory, time.",
+    "graph": "Draw the computation graph of a loss.",
     "gradcheck": "Compare every engine's gradients with finite differences.",
-    "bench": "Measure how fast every engine is, and that it is right.",
-    "completion": "Print a script that completes commands in bash, zsh or fish.",
+    "bench": "Verify and time every engine.",
+    "completion": "Print a completion script for bash, zsh or fish.",
 }
 
 DEBUG = "debug"
 
 
 def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    """Tell `_run` that it was said."""
+    """Tell `_run` that --debug was given."""
     if value and context.obj is not None:
         context.obj.add(DEBUG)
 
 
 DEBUG_OPTION: dict[str, Any] = {
     "is_flag": True,
-    "is_eager": True,  # so that an error in another option has a traceback too
+    "is_eager": True,  # so that errors in other options have a traceback too
     "expose_value": False,
     "callback": _debug,
     "help": "Show the traceback of an error.",
@@ -58,7 +58,7 @@ QUIET_OPTION: dict[str, Any] = {
     "is_flag": True,
     "expose_value": False,
     "callback": lambda context, _, value: context.meta.update({QUIET: value}),
-    "help": "Print results and errors alone.",
+    "help": "Print results and errors only.",
 }
 
 
@@ -74,7 +74,6 @@ class Lazy(click.Group):
         command: click.Command = import_module(f"motegpt.cli.commands.{cmd_name}").command
         for one in command.commands.values() if isinstance(command, click.Group) else [command]:
             _add_common_options(one)
-            complete_paths(one)
         return command
 
     def resolve_command(
@@ -105,7 +104,15 @@ def _add_common_options(command: click.Command) -> None:
             command.params.append(click.Option([flag], **option))
 
 
-@click.command(cls=Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+def _american(word: str) -> str:
+    """An option as it is spelled today."""
+    return AMERICAN.get(word, word)
+
+
+@click.command(
+    cls=Lazy,
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _american},
+)
 @click.version_option(package_name="motegpt", message="motegpt %(version)s")
 @click.option("--debug", **DEBUG_OPTION)
 def cli() -> None:

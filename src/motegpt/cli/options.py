@@ -1,4 +1,4 @@
-"""Flags and TOML keys, derived from the settings in config/sections.py: names, types and help texts."""
+"""The options that commands share, and the flags and TOML keys derived from the settings in config/sections.py."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ import click
 from motegpt.config.arguments import path_of
 from motegpt.config.epochs import laid_over
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
-from motegpt.config.presets import PRESETS, settings_of
+from motegpt.config.presets import DEFAULT_PRESET, PRESETS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
+from motegpt.config.synonyms import BRITISH, flag_of
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
 from motegpt.errors import DataError, SettingError
@@ -62,14 +63,57 @@ class SeedType(click.types.IntParamType):
 SEED = SeedType()
 
 
+class RunPath(click.Path):
+    """A run folder; the shell completes folders only."""
+
+    def shell_complete(
+        self, ctx: click.Context, param: click.Parameter, incomplete: str
+    ) -> list[click.shell_completion.CompletionItem]:
+        from click.shell_completion import CompletionItem
+
+        return [CompletionItem(incomplete, type="dir")]
+
+
+FILE = click.Path(readable=False)  # not checked here, so that all commands report errors alike
+RUN = RunPath(readable=False)
+
+run_argument = click.argument("run", type=RUN)
+data_argument = click.argument("data", nargs=-1, type=FILE)
+preset_option = click.option(
+    "--preset", type=click.Choice(list(PRESETS)), help=f"Reference system.  [{DEFAULT_PRESET}]"
+)
+config_option = click.option(
+    "--config", type=FILE, metavar="FILE.toml", help="Settings file; flags take precedence."
+)
+checkpoint_option = click.option(
+    "--checkpoint", metavar="best|last|STEP", help="Checkpoint to load.  [best if validated, else last]"
+)
+overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what already exists.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+def engine_option(default: str, multiple: bool = False) -> Callable[[Command], Command]:
+    """Decorate a command with --engine, as `engine`, or with `multiple` as `engines`."""
+    name = "engines" if multiple else "engine"
+    choice = click.Choice(list(ENGINES))
+    return click.option(
+        "--engine", name, type=choice, multiple=multiple, help=f"Compute engine.  [{default}]"
+    )
+
+
+def model_options(command: Command) -> Command:
+    """Decorate a command with the engine that computes a run's model, and the checkpoint."""
+    return engine_option("the run's")(checkpoint_option(command))
+
+
 class SettingFlag(click.Option):
     """The option of a setting."""
 
 
 class Sectioned(click.Command):
-    """A command whose help page lists each section of settings under a heading of its own.
+    """A command whose help page lists each section of settings under its own heading.
 
-    preset: whose values stand behind the help texts as what holds unless something else is said.
+    preset: the one whose values the help page shows as defaults.
     """
 
     def __init__(self, *args: Any, preset: str | None = None, **more: Any) -> None:
@@ -95,7 +139,7 @@ class Sectioned(click.Command):
         return f"  [{setting_text(default)}]"
 
 
-NONE = object()  # said on the command line; None there means not said
+NONE = object()  # the word none on the command line, where None means that the flag is absent
 
 
 def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
@@ -116,7 +160,7 @@ def named_flags(names: Iterable[str]) -> Callable[[Command], Command]:
 
 
 def given_settings(flags: dict[str, Any]) -> dict[str, Any]:
-    """The settings that were said on the command line."""
+    """The settings given on the command line."""
     return {name: None if value is NONE else value for name, value in flags.items() if value is not None}
 
 
@@ -145,21 +189,10 @@ def read_toml(path: str | None) -> dict[str, Any]:
             raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {shortened(value)}")
         entries = value.items() if key in REQUESTS else [(key, value)]
         for name, setting in entries:
-            _check_toml_name(path, key if name != key else None, name)
+            table, name = key if name != key else None, BRITISH.get(name, name)
+            _check_toml_name(path, table, name)
             flat[name] = None if setting == "none" and _can_be_off(name) else setting
     return flat
-
-
-def model_options(command: Command) -> Command:
-    """What computes a run's model, and which of its parameters are taken."""
-    engine = click.option("--engine", type=click.Choice(list(ENGINES)), help="What computes.  [the run's]")
-    return engine(checkpoint_option(command))
-
-
-def checkpoint_option(command: Command) -> Command:
-    """Which parameters of a run are taken."""
-    words = "Best by the held-out data, last, or the step of a kept one.  [best, where data were held out]"
-    return click.option("--checkpoint", metavar="best|last|STEP", help=words)(command)
 
 
 def _can_be_off(name: str) -> bool:
@@ -170,9 +203,18 @@ def _can_be_off(name: str) -> bool:
     return kind.optional or kind.base is not str
 
 
-def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:
-    """The preset's settings with the layers laid over it, the last on top."""
-    return reduce(laid_over, layers, settings_of(preset))
+def settings_and_choices(
+    config: str | None, flags: dict[str, Any], preset: str | None, engine: str | None
+) -> tuple[dict[str, Any], str | None, str | None]:
+    """The settings of a TOML file with the flags over them, the preset and the engine."""
+    file = read_toml(config)
+    in_file = file.pop("preset", None), file.pop("engine", None)
+    return laid_over(file, given_settings(flags)), preset or in_file[0], engine or in_file[1]
+
+
+def merge(preset: str | None, *layers: dict[str, Any]) -> dict[str, Any]:
+    """The settings of a preset, the default one if None, with the layers over them, the last on top."""
+    return reduce(laid_over, layers, settings_of(preset or DEFAULT_PRESET))
 
 
 def preset_names() -> list[str]:
@@ -195,12 +237,12 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
 
 
 def _flag(name: str, kind: Kind) -> Callable[[Command], Command]:
-    """The click option of one setting; its bounds are checked with all others, not here."""
-    kebab = name.replace("_", "-")
+    """The click option of one setting; bounds are checked by the settings, not here."""
+    written = flag_of(name)
     if kind.base is bool:
-        names = [f"--{kebab}/--no-{kebab}", name]
+        names = [f"{written}/{flag_of(name, on=False)}", name]
         return click.option(*names, cls=SettingFlag, default=None, help=kind.help)
-    names = [f"--{kebab}", *ALIASES.get(name, ()), name]
+    names = [written, *ALIASES.get(name, ()), name]
     return click.option(*names, cls=SettingFlag, type=_click_type(kind), default=None, help=kind.help)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator
 
@@ -67,7 +66,14 @@ NAMES = {
     "cost": "estimate flops",
     "bench": "benchmark",
 }
+AMERICAN = {"normalise": "normalize"}  # setting -> how its flag is spelled; the old spelling works as well
+BRITISH = {american: british for british, american in AMERICAN.items()}
 ABSENT = {"dropout": "motegpt has no dropout; weight_decay keeps weights small"}
+
+
+def flag_of(name: str, on: bool = True) -> str:
+    """How the command line writes a setting: --batch-size, or --no-tied for one that is switched off."""
+    return f"--{'' if on else 'no-'}{AMERICAN.get(name, name).replace('_', '-')}"
 
 
 def hint(name: str, known: Iterable[str], written: Callable[[str], str] = str) -> str:
@@ -85,6 +91,8 @@ def meaning(name: str, known: Iterable[str]) -> str | None:
     for one in _chain(name):
         if key(one) in by_key:
             return by_key[key(one)]
+    import difflib
+
     nearest = difflib.get_close_matches(key(name), by_key, n=1, cutoff=CLOSE)
     return by_key[nearest[0]] if nearest else None
 

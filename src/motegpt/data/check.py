@@ -13,6 +13,7 @@ import numpy as np
 
 from motegpt.config.presets import DEFAULT_PRESET, settings_of
 from motegpt.config.sections import DataConfig, ModelConfig, section_values
+from motegpt.config.synonyms import flag_of
 from motegpt.data.corpus import BUILT_IN, name_of, paths_of, read_corpus
 from motegpt.data.cut import LARGEST_BLOCK, Cut, cut_of, quantile, sizes_of
 from motegpt.data.documents import END, Documents
@@ -161,7 +162,4 @@ def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut 
 
 def _flag(name: str, value: Any) -> list[str]:
     """The words that give a setting on the command line."""
-    words = name.replace("_", "-")
-    if isinstance(value, bool):
-        return [f"--{words}" if value else f"--no-{words}"]
-    return [f"--{words}", str(value)]
+    return [flag_of(name, on=value)] if isinstance(value, bool) else [flag_of(name), str(value)]

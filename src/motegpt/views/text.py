@@ -7,6 +7,8 @@ import re
 import shlex
 from typing import Any
 
+from motegpt.config.synonyms import flag_of
+
 POSITIONAL = {"docs": "DATA"}  # arguments of Python that are no flags on the command line
 IN_BACKTICKS = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
@@ -65,13 +67,13 @@ def with_flags(message: str) -> str:
 
 
 def _as_flag(match: re.Match[str]) -> str:
-    name, literal = match[1].replace("_", "-"), match[2]
+    name, literal = match[1], match[2]
     if literal is None:
-        return POSITIONAL.get(name, f"--{name}")
+        return POSITIONAL.get(name, flag_of(name))
     try:
         value = ast.literal_eval(literal)
     except (ValueError, SyntaxError):
         return match[0]
     if isinstance(value, bool):
-        return f"--{name}" if value else f"--no-{name}"
-    return f"--{name} {'none' if value is None else shlex.quote(str(value))}"
+        return flag_of(name, on=value)
+    return f"{flag_of(name)} {'none' if value is None else shlex.quote(str(value))}"

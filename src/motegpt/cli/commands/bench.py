@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from motegpt.cli.options import given_settings, named_flags
+from motegpt.cli.options import FILE, engine_option, given_settings, json_option, named_flags
 from motegpt.engines import ENGINES, check_settings, why_unavailable
 from motegpt.errors import UsageError
 from motegpt.views.text import short_number
@@ -18,20 +18,22 @@ OURS = f"{sys.executable} -m motegpt train"
 
 
 @click.command()
+@engine_option("all", multiple=True)
+@click.option("--work", "works", metavar="WORK", multiple=True, help="Workload to time.  [all]")
+@click.option("--list", "listing", is_flag=True, help="List the workloads.")
 @click.option(
-    "--engine", "engines", type=click.Choice(list(ENGINES)), multiple=True, help="Only this one.  [all]"
+    "--dtype",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Precision of the arithmetic.",
 )
-@click.option(
-    "--work", "works", metavar="WORK", multiple=True, help="Only this one; --list names them.  [all]"
-)
-@click.option("--list", "listing", is_flag=True, help="Name the works and stop.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32", show_default=True)
 @named_flags(TORCH_SETTINGS)
-@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Runs of each figure.")
-@click.option("--data", metavar="FILE", help="Names to learn from.  [the built-in ones]")
-@click.option("--peer", metavar="NAME=COMMAND", help="Time this command in turn with ours instead.")
-@click.option("--ours", metavar="COMMAND", default=OURS, help="Our side of --peer.  [motegpt train]")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Repetitions.")
+@click.option("--data", type=FILE, metavar="FILE", help="Training data.  [built-in names]")
+@click.option("--peer", metavar="NAME=COMMAND", help="Command to compare with instead.")
+@click.option("--ours", metavar="COMMAND", default=OURS, help="Command on our side.  [motegpt train]")
+@json_option
 def command(
     engines: tuple[str, ...],
     works: tuple[str, ...],

@@ -11,13 +11,14 @@ import click
 
 from motegpt.cli.console import print_result
 from motegpt.cli.options import (
+    data_argument,
     given_settings,
+    json_option,
     merge,
     named_flags,
     paths_given,
-    preset_names,
+    preset_option,
 )
-from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.views.text import clipped, columns, visible, with_flags
 
 if TYPE_CHECKING:
@@ -37,19 +38,19 @@ CHECKED = (
 
 @click.group()
 def command() -> None:
-    """Look at a data file before training; fetch public ones.
+    """Check a data file before training; download public ones.
 
     Example: motegpt data check names.txt
     """
 
 
-@command.command(short_help="Tell what is in a file, and what looks wrong in it.")
-@click.argument("data", nargs=-1)
-@click.option("--preset", type=click.Choice(preset_names()), default=DEFAULT_PRESET, show_default=True)
+@command.command(short_help="Describe a data file and what looks wrong in it.")
+@data_argument
+@preset_option
 @named_flags(CHECKED)
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def check(data: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> None:
-    """Tell what is in DATA, files or folders, as training would read it, and what looks wrong in it.
+@json_option
+def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any) -> None:
+    """Describe DATA, files or folders, as training would read them, and what looks wrong in them.
 
     Example: motegpt data check list.csv --column name --block-size 24
     """
@@ -65,13 +66,11 @@ def check(data: tuple[str, ...], preset: str, as_json: bool, **flags: Any) -> No
         print_result(line)
 
 
-@command.command(short_help="Download a public file and print its path.")
+@command.command(short_help="Download a public data file and print its path.")
 @click.argument("name")
-@click.option("--url", metavar="URL", help="Take it from another place; its checksum must be the same.")
+@click.option("--url", metavar="URL", help="Mirror to download from; the checksum must match.")
 def fetch(name: str, url: str | None) -> None:
-    """Download NAME ("names": 32,033 names) into the cache and print its path.
-
-    What is there already is not downloaded again.
+    """Download NAME ("names": 32,033 names) into the cache, unless already there, and print its path.
 
     Example: motegpt data fetch names
 

@@ -9,7 +9,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motegpt.cli.console import log, print_result
-from motegpt.cli.options import SEED, given_settings, model_options, named_flags, paths_given
+from motegpt.cli.options import (
+    FILE,
+    SEED,
+    data_argument,
+    given_settings,
+    json_option,
+    model_options,
+    named_flags,
+    paths_given,
+    run_argument,
+)
 from motegpt.config.text import shortened
 from motegpt.errors import DataError
 
@@ -24,8 +34,8 @@ TRAINING = "the training data"
 
 
 @click.command()
-@click.argument("run")
-@click.argument("data", nargs=-1)
+@run_argument
+@data_argument
 @model_options
 @named_flags(READ_AS)
 @click.option(
@@ -33,11 +43,11 @@ TRAINING = "the training data"
     type=click.IntRange(min=0),
     default=1000,
     show_default=True,
-    help="Texts to draw and compare with the training data; 0 for none.",
+    help="Samples to compare with the training data.",
 )
-@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of these texts.")
-@click.option("--training", metavar="FILE", help="The training data, if they were moved.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the samples.")
+@click.option("--training", type=FILE, metavar="FILE", help="Training data.  [as recorded]")
+@json_option
 def command(
     run: str,
     data: tuple[str, ...],
@@ -49,11 +59,11 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Judge the model in the folder RUN by DATA, beside predictors that only count.
+    """Evaluate the model in the folder RUN on DATA, beside n-gram baselines.
 
-    DATA are files or folders, read as the training data were, but as UTF-8; without them it is what was held
-    out when the model was trained. Losses are means over all tokens of whole documents; a document's end
-    counts as one character.
+    DATA are files or folders, read as the training data were, but as UTF-8; by default, the validation set
+    of the run. Losses are means over all tokens of whole documents; a document's end counts as one
+    character.
 
     Example: motegpt eval runs/names
     """
@@ -96,7 +106,7 @@ def command(
 
 
 def _sides(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
-    """What was learned and what was held out; nothing of either, with a remark, if that is gone."""
+    """The training and the validation documents; none of either, logged, if the data cannot be read."""
     from motegpt.data.source import reload_split
 
     config, repair = model.config, "give it with --training FILE"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.cli.options import SEED, preset_names
+from motegpt.cli.options import SEED, engine_option, json_option, preset_option
 from motegpt.cli.streams import unread
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.engines import ENGINES
@@ -20,21 +20,17 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option(
-    "--engine", "engines", type=click.Choice(list(ENGINES)), multiple=True, help="Only this one.  [all]"
-)
-@click.option("--preset", type=click.Choice(preset_names()), default=DEFAULT_PRESET, show_default=True)
-@click.option(
-    "--n-layer", "--layers", type=int, default=2, show_default=True, help="Layers of the small model."
-)
-@click.option("--n-embd", type=int, default=8, show_default=True, help="Its width.")
-@click.option("--n-head", type=int, default=2, show_default=True, help="Its attention heads.")
-@click.option("--block-size", type=int, default=5, show_default=True, help="Its longest sequence.")
-@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of weights and text.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@engine_option("all", multiple=True)
+@preset_option
+@click.option("--n-layer", "--layers", type=int, default=2, show_default=True, help="Layers of the model.")
+@click.option("--n-embd", type=int, default=8, show_default=True, help="Width of the model.")
+@click.option("--n-head", type=int, default=2, show_default=True, help="Attention heads.")
+@click.option("--block-size", type=int, default=5, show_default=True, help="Longest sequence.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
+@json_option
 def command(
     engines: tuple[str, ...],
-    preset: str,
+    preset: str | None,
     n_layer: int,
     n_embd: int,
     n_head: int,
@@ -42,7 +38,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare gradients with finite differences in double precision; exit code 1 if any disagrees.
+    """Compare gradients with finite differences in double precision; exit code 1 on a mismatch.
 
     Example: motegpt gradcheck --preset zeroclaw --layers 3
     """
@@ -59,7 +55,7 @@ def command(
     say(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
-            for judgement in check_engine(name, preset, shape, seed):
+            for judgement in check_engine(name, preset or DEFAULT_PRESET, shape, seed):
                 judgements.append(judgement)
                 say(line_of(judgement))
         except EngineUnavailable as error:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from motegpt.cli.console import log
-from motegpt.cli.options import checkpoint_option
+from motegpt.cli.options import FILE, RUN, checkpoint_option, overwrite_option
 from motegpt.cli.streams import unread
 from motegpt.errors import DataError, UsageError
 
@@ -22,21 +22,28 @@ LONGEST_SLUG = 24  # characters of a text in the name of its picture
 
 
 @click.command()
-@click.argument("runs", metavar="RUN...", nargs=-1, required=True)
-@click.option("--out", metavar="FILE", help="A *.png or *.svg.  [RUN-loss.png and the like]")
-@click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
-@click.option("--smooth", type=click.IntRange(min=1), metavar="N", help="Draw means of N records.  [a 10th]")
-@click.option("--x", "along", type=click.Choice(["step", "tokens"]), default="step", show_default=True)
-@click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines in.  [yes]")
-@click.option("--attention", "read", metavar="TEXT", help="Attention maps of a text instead.")
-@click.option("--layer", "layers", type=int, multiple=True, help="Of this layer only, from 0.  [all]")
-@click.option("--head", "heads", type=int, multiple=True, help="Of this head only, from 0.  [all]")
+@click.argument("runs", metavar="RUN...", nargs=-1, required=True, type=RUN)
+@click.option("--out", type=FILE, metavar="FILE", help="A *.png or *.svg to write.  [RUN-loss.png etc.]")
+@overwrite_option
+@click.option("--smooth", type=click.IntRange(min=1), metavar="N", help="Average over N records.  [a 10th]")
+@click.option(
+    "--x",
+    "along",
+    type=click.Choice(["step", "tokens"]),
+    default="step",
+    show_default=True,
+    help="Horizontal axis.",
+)
+@click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines.  [yes]")
+@click.option("--attention", "read", metavar="TEXT", help="Draw attention maps of a text instead.")
+@click.option("--layer", "layers", type=int, multiple=True, help="Layer to draw, from 0.  [all]")
+@click.option("--head", "heads", type=int, multiple=True, help="Head to draw, from 0.  [all]")
 @click.option(
     "--embeddings", "embedded", metavar="[TEXT]", is_flag=False, flag_value=VOCABULARY, default=None,
-    help="Embedding maps instead: of all tokens, or of a text, layer by layer.",
+    help="Draw embedding maps instead: of all tokens, or of a text by layer.",
 )  # fmt: skip
 @checkpoint_option
-@click.option("--dpi", type=click.IntRange(40, 600), default=150, show_default=True, help="Pixels an inch.")
+@click.option("--dpi", type=click.IntRange(40, 600), default=150, show_default=True, help="Pixels per inch.")
 def command(
     runs: tuple[str, ...],
     out: str | None,

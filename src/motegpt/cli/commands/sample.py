@@ -13,7 +13,16 @@ import click
 
 from motegpt.api.gpt import GPT
 from motegpt.cli.console import Screen, is_terminal
-from motegpt.cli.options import SEED, Sectioned, given_settings, model_options, setting_flags
+from motegpt.cli.options import (
+    FILE,
+    SEED,
+    Sectioned,
+    given_settings,
+    model_options,
+    overwrite_option,
+    run_argument,
+    setting_flags,
+)
 from motegpt.errors import UsageError
 from motegpt.views.output import new_file
 from motegpt.views.writers import WRITERS, Writer, format_of
@@ -23,21 +32,21 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=Sectioned)
-@click.argument("run")
+@run_argument
 @model_options
-@click.option("--seed", type=SEED, help="The same seed draws the same text.  [a new one each time]")
-@click.option("--greedy", is_flag=True, help="The same as --temperature 0.")
-@click.option("--unique", is_flag=True, help="No text twice.")
-@click.option("--novel", is_flag=True, help="Nothing from the training data.")
-@click.option("--data", metavar="FILE", help="The training data for --novel.  [where they were]")
+@click.option("--seed", type=SEED, help="Random seed.  [a new one each time]")
+@click.option("--greedy", is_flag=True, help="Same as --temperature 0.")
+@click.option("--unique", is_flag=True, help="Drop repeated samples.")
+@click.option("--novel", is_flag=True, help="Drop samples found in the training data.")
+@click.option("--data", type=FILE, metavar="FILE", help="Training data for --novel.  [as recorded]")
 @click.option(
     "--format",
     "form",
     type=click.Choice(list(WRITERS)),
-    help="How to write; csv and jsonl have the log-probability too.  [by the name of FILE, or text]",
+    help="Output format; csv and jsonl add log-probabilities.  [by file name, else text]",
 )
-@click.option("--output", metavar="FILE", help="Write to this file.")
-@click.option("--overwrite", is_flag=True, help="Let --output replace a file.")
+@click.option("--output", type=FILE, metavar="FILE", help="File to write.")
+@overwrite_option
 @setting_flags(["sample"])
 def command(
     run: str,
@@ -53,11 +62,11 @@ def command(
     overwrite: bool,
     **flags: Any,
 ) -> None:
-    """Draw text from the model in the folder RUN, one text a line.
+    """Generate text with the model in the folder RUN, one sample per line.
 
     Filters act in this order: repetition_penalty, allowed and forbidden characters and lengths,
-    temperature, top_k, top_p, min_p, typical_p. The log-probability is the model's own, in nats, without
-    any of them. With --on-cut mark, csv and jsonl have a field cut as well.
+    temperature, top_k, top_p, min_p, typical_p. Log-probabilities are the model's own, in nats, before any
+    filter. With --on-cut mark, csv and jsonl have the field cut as well.
 
     Example: motegpt sample runs/names -n 20 --temperature 0.8 --prefix an
     """

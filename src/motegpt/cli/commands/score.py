@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from motegpt.cli.console import log, print_result
-from motegpt.cli.options import model_options
+from motegpt.cli.options import json_option, model_options, run_argument
 from motegpt.config.text import has_surrogate, shortened
 from motegpt.data.tokenizers import named
 from motegpt.errors import DataError, UsageError
@@ -21,22 +21,22 @@ from motegpt.views.text import one_line
 if TYPE_CHECKING:
     from motegpt.evaluation.nll import Score
 
-TOGETHER = 1024  # lines judged at a time
+TOGETHER = 1024  # lines scored at a time
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @click.argument("texts", nargs=-1, required=True)
 @model_options
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a text.")
+@json_option
 def command(
     run: str, texts: tuple[str, ...], engine: str | None, checkpoint: str | None, as_json: bool
 ) -> None:
-    """Say how likely the model in the folder RUN finds each of TEXTS; - reads lines from standard input.
+    """Score each of TEXTS under the model in the folder RUN; - reads lines from standard input.
 
-    Prints the log-probability in nats, the bits a character, and the text, with tabs between. The end of
-    a text belongs to it, and counts as one character. A text with a character that the model never saw
-    has probability zero: -inf, and null in JSON.
+    Prints the log-probability in nats, the bits per character and the text, separated by tabs. The end of
+    a text counts as one character. A text with a character unknown to the model has probability zero:
+    -inf, or null in JSON.
 
     Example: motegpt score runs/names emma - < more.txt
     """

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motegpt.cli.console import escape_control_characters
+from motegpt.cli.options import json_option, run_argument
 from motegpt.views.text import clipped, setting_text, visible
 
 if TYPE_CHECKING:
@@ -25,11 +26,11 @@ NO_BREAK = "\xa0"
 
 
 @click.command()
-@click.argument("run")
+@run_argument
 @click.option("-n", "samples", type=click.IntRange(0, 1000), default=5, show_default=True, help="Samples.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@json_option
 def command(run: str, samples: int, as_json: bool) -> None:
-    """Tell what the run in the folder RUN is: settings, sizes, progress, losses, samples.
+    """Describe the run in the folder RUN: settings, sizes, progress, losses, samples.
 
     Example: motegpt show runs/names
     """

@@ -11,19 +11,23 @@ import click
 
 from motegpt.cli import console
 from motegpt.cli.options import (
+    RUN,
     Sectioned,
-    given_settings,
+    config_option,
+    data_argument,
+    engine_option,
+    json_option,
+    overwrite_option,
     paths_given,
-    preset_names,
-    read_toml,
+    preset_option,
     setting_flags,
+    settings_and_choices,
 )
 from motegpt.cli.processes import follow, lead
 from motegpt.cli.rescue import finish
 from motegpt.cli.streams import unread
-from motegpt.config.epochs import laid_over
 from motegpt.config.presets import DEFAULT_PRESET
-from motegpt.engines import ENGINES, MANY_PROCESSES, PREFERRED, engine_class, why_unavailable
+from motegpt.engines import MANY_PROCESSES, PREFERRED, engine_class, why_unavailable
 from motegpt.errors import INTERRUPTED, TrainingDiverged, UsageError
 from motegpt.system import ranks
 from motegpt.system.interrupts import Noted, finishing, heeded
@@ -34,16 +38,16 @@ from motegpt.training.remarks import on_sample
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
-@click.argument("data", nargs=-1)
-@click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
-@click.option("--engine", type=click.Choice(list(ENGINES)), help=f"What computes.  [{PREFERRED}]")
-@click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
-@click.option("--out", metavar="RUN", help="Folder to write the run to.")
-@click.option("--overwrite", is_flag=True, help="Let --out replace a run.")
-@click.option("--resume", "resumed", metavar="RUN", help="Go on with a run where it was left.")
-@click.option("--until", type=int, metavar="STEP", help="Stop after this step, saved, to be resumed.")
-@click.option("--checkpoint", type=int, metavar="STEP", help="With --resume: go back to this kept one.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
+@data_argument
+@preset_option
+@engine_option(PREFERRED)
+@config_option
+@click.option("--out", type=RUN, metavar="RUN", help="Run folder to write.")
+@overwrite_option
+@click.option("--resume", "resumed", type=RUN, metavar="RUN", help="Run folder to continue.")
+@click.option("--until", type=int, metavar="STEP", help="Save and stop after this step.")
+@click.option("--checkpoint", type=int, metavar="STEP", help="With --resume: step to continue from.")
+@json_option
 @setting_flags(["model", "data", "train", "sample"])
 def command(
     data: tuple[str, ...],
@@ -65,10 +69,7 @@ def command(
     """
     if until is not None and until < 1:
         raise UsageError(f"until: expected a step of at least 1, got {until}")
-    file = read_toml(config)
-    in_file = file.pop("preset", None), file.pop("engine", None)
-    preset, engine = preset or in_file[0], engine or in_file[1]
-    given = laid_over(file, given_settings(flags))
+    given, preset, engine = settings_and_choices(config, flags, preset, engine)
     engine = _engine_for_all(engine)
     trainer, _, remarks = begin(
         paths_given(data),
@@ -85,13 +86,13 @@ def command(
             f"until: {resumed} has done {trainer.done} steps already; expected a later step, got {until}"
         )
     if engine is None and resumed is None:
-        _say_fallback(trainer.engine.name)
-    _remark([*remarks, on_sample(trainer)])
+        _log_fallback(trainer.engine.name)
+    _log_once([*remarks, on_sample(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
 def _engine_for_all(engine: str | None) -> str | None:
-    """The engine that was asked for; where torchrun started several processes, one that all can share."""
+    """The requested engine; under torchrun with several processes, the one that supports them."""
     if ranks.world_size() == 1:
         return engine
     engine = MANY_PROCESSES if engine is None else engine
@@ -101,22 +102,22 @@ def _engine_for_all(engine: str | None) -> str | None:
     return engine
 
 
-def _remark(texts: Iterable[str | None]) -> None:
-    """Say it once, however many processes train."""
+def _log_once(texts: Iterable[str | None]) -> None:
+    """Log each text once, however many processes train."""
     for text in filter(None, texts if ranks.rank() == 0 else ()):
         console.log(text)
 
 
-def _say_fallback(engine: str) -> None:
-    """Tell of an engine that nobody asked for and that is not the usual one."""
+def _log_fallback(engine: str) -> None:
+    """Log why the usual engine is not used, where none was requested."""
     if engine != PREFERRED:
-        _remark([f"using the {engine} engine: {why_unavailable(PREFERRED)}"])
+        _log_once([f"using the {engine} engine: {why_unavailable(PREFERRED)}"])
 
 
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
-    """Run it with a report; returns the exit code."""
+    """Train and report; returns the exit code."""
     report, records = console.report_for(trainer, as_json), list[StepRecord]()
-    noted = Noted(heeded(), _say_finishing)
+    noted = Noted(heeded(), _log_finishing)
     try:
         with unread():
             report.begin()
@@ -137,7 +138,7 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     return INTERRUPTED if noted else 0
 
 
-def _say_finishing() -> None:
-    """Said from within a signal handler, where nothing may be raised."""
+def _log_finishing() -> None:
+    """Log from within a signal handler, where nothing may be raised."""
     with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
         console.log("finishing this step; once more stops at once")
