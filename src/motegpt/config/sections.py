@@ -47,16 +47,14 @@ class ModelConfig(Settings):
     vocab_size: int = setting("Number of token ids; found from the data.", at_least=2, at_most=LARGEST_SIZE)
     n_layer: int = setting("Number of transformer layers.", at_least=1, at_most=LARGEST_DEPTH)
     n_embd: int = setting("Width of the residual stream.", at_least=1, at_most=LARGEST_SIZE)
-    n_head: int = setting("Attention heads a layer; must divide n_embd.", at_least=1)
-    block_size: int = setting(
-        "Longest sequence of positions the model sees.", at_least=2, at_most=LARGEST_SIZE
-    )
-    activation: Activation = setting("Non-linearity of the MLP.")
-    tied: bool = setting("Use the token embedding as the output head too.")
-    embedding_norm: bool = setting("Apply RMSNorm right after the embedding.")
-    norm_eps: float = setting("Added to the mean square inside RMSNorm's root.", above=0)
+    n_head: int = setting("Attention heads per layer; must divide n_embd.", at_least=1)
+    block_size: int = setting("Longest sequence the model sees.", at_least=2, at_most=LARGEST_SIZE)
+    activation: Activation = setting("Nonlinearity of the MLP.")
+    tied: bool = setting("Share the token embedding with the output head.")
+    embedding_norm: bool = setting("Apply RMSNorm after the embedding.")
+    norm_eps: float = setting("RMSNorm: added to the mean square for numerical stability.", above=0)
     init_std: float = setting("Standard deviation of the initial weights.", above=0)
-    zero_init: bool = setting("Start the matrices that write to the residual stream at zero.")
+    zero_init: bool = setting("Initialize the matrices that write to the residual stream to zero.")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,23 +87,22 @@ class ReadConfig(Settings):
     """How a file becomes documents: the part of DataConfig that the formats and documents.py need."""
 
     format: Literal["text", "csv", "tsv", "json", "jsonl", "stream"] | None = setting(
-        "What the file holds: one document per line, row, element or object, or one long text (stream); "
-        "default: by its name.",
+        "File format, or one long text (stream).  [by file name]",
         default=None,
     )
     column: str | None = setting(
-        "Column of a table, by name or number (from 1), or key of JSON objects, where there are several.",
+        "Column of a table, by name or number from 1, or key of JSON objects.",
         default=None,
     )
     header: bool | None = setting(
-        "Whether the first row of a table is a header; default: by what is in it.", default=None
+        "Whether the first row of a table is a header.  [by its contents]", default=None
     )
     delimiter: str | None = setting(
-        "What separates documents that have several lines, as \\n\\n, or the cells of a CSV.", default=None
+        "Separator of documents, such as \\n\\n, or of the cells of a CSV.", default=None
     )
-    encoding: str | None = setting("Encoding of the file, as Python names it; default: UTF-8.", default=None)
+    encoding: str | None = setting("Encoding of the file, as Python names it.  [UTF-8]", default=None)
     normalise: Literal["nfc", "nfkc"] | None = setting(
-        "Unicode form that every document is put into.", default=None
+        "Unicode normalization form of the documents.", default=None
     )
     deduplicate: bool = setting("Drop repeated documents.", default=False)
 
@@ -151,15 +148,15 @@ class DataConfig(ReadConfig):
     """How a file becomes sequences of token ids."""
 
     tokenizer: Literal["characters", "bytes"] = setting(
-        "What a token is: a character of the data, or a byte of its UTF-8.", default="characters"
+        "A token per character, or per byte of UTF-8.", default="characters"
     )
     framing: Literal["bos", "bos_eos", "none"] = setting(
-        "Special tokens: one BOS at both ends, or BOS before and EOS after; a stream always has none."
+        "Special tokens: BOS at both ends, or BOS before and EOS after."
     )
-    cut: CutRule = setting("What of a long document fits block_size: its targets, or all its tokens.")
+    cut: CutRule = setting("Part of a document that must fit block_size.")
     shuffle: bool = setting("Shuffle the documents once, before training.")
     val_fraction: float = setting(
-        "Hold out this part of the data to be judged by; duplicates stay on one side.",
+        "Fraction held out for validation; duplicates stay together.",
         default=0.0,
         at_least=0,
         below=1,
@@ -187,7 +184,7 @@ class LengthRequest(Length):
     """The same, as it may be asked for."""
 
     epochs: float | None = setting(
-        "Instead of steps: how many times to go through the training data.",
+        "Passes through the training data, instead of steps.",
         default=None,
         above=0,
         at_most=LARGEST_STEPS,
@@ -198,99 +195,87 @@ class LengthRequest(Length):
 class TrainConfig(Length):
     """How the model learns, and what is reported on the way."""
 
-    batch_size: int = setting("Documents a step.", at_least=1, at_most=LARGEST_SIZE)
-    loss_mean: LossMean = setting(
-        "Mean over documents of each one's mean loss, or over all tokens of the batch.", default="documents"
-    )
-    seed: int = setting("Seed of the order, the weights and the samples.", **SEEDS)
+    batch_size: int = setting("Documents per step.", at_least=1, at_most=LARGEST_SIZE)
+    loss_mean: LossMean = setting("Average the loss over documents or over tokens.", default="documents")
+    seed: int = setting("Random seed of order, weights and samples.", **SEEDS)
     rng: Literal["python", "lcg", "xoshiro128+"] = setting("Random number generator.")
-    lr: float = setting("Learning rate at its highest.", above=0)
+    lr: float = setting("Peak learning rate.", above=0)
     schedule: Literal["linear", "linear_to_zero", "cosine", "constant"] = setting(
-        "Decay of the learning rate; linear_to_zero is spent at the last step itself."
+        "Learning-rate schedule; linear_to_zero reaches zero at the last step."
     )
-    warmup_steps: int = setting("Steps of linear warm-up before the decay.", default=0, at_least=0)
-    lr_min: float = setting("Learning rate at which the cosine ends.", default=0.0, at_least=0)
-    optimizer: Literal["adam", "sgd"] = setting("How gradients change the parameters.", default="adam")
+    warmup_steps: int = setting("Steps of linear warmup.", default=0, at_least=0)
+    lr_min: float = setting("Final learning rate of the cosine.", default=0.0, at_least=0)
+    optimizer: Literal["adam", "sgd"] = setting("Optimizer.", default="adam")
     adam: Literal["corrected", "folded"] = setting(
-        "Adam's eps beside the bias-corrected root, or beside the uncorrected one.", optimizers=("adam",)
+        "Adam: add eps after bias correction, or before it.", optimizers=("adam",)
     )
-    beta1: float = setting(
-        "Adam: decay of the mean of the gradients.", at_least=0, below=1, optimizers=("adam",)
-    )
+    beta1: float = setting("Adam: decay rate of the first moment.", at_least=0, below=1, optimizers=("adam",))
     beta2: float = setting(
-        "Adam: decay of the mean of their squares.", at_least=0, below=1, optimizers=("adam",)
+        "Adam: decay rate of the second moment.", at_least=0, below=1, optimizers=("adam",)
     )
     eps: float = setting(
         "Adam: added to the denominator for numerical stability.", above=0, optimizers=("adam",)
     )
-    momentum: float = setting(
-        "SGD: decay of the sum of the gradients.", default=0.9, at_least=0, below=1, optimizers=("sgd",)
-    )
-    weight_decay: float = setting("Decoupled weight decay, a multiple of lr.", default=0.0, at_least=0)
+    momentum: float = setting("SGD: momentum.", default=0.9, at_least=0, below=1, optimizers=("sgd",))
+    weight_decay: float = setting("Decoupled weight decay, multiplied by lr.", default=0.0, at_least=0)
     clip_node: float | None = setting(
-        "Differentiate as Oxidized-GPT does, each node's gradient clipped to ± this.", default=None, above=0
+        "Clip the gradient of every graph node to ± this, as Oxidized-GPT.", default=None, above=0
     )
     clip_value: float | None = setting("Clip each parameter's gradient to ± this.", default=None, above=0)
-    clip_norm: float | None = setting(
-        "Scale the whole gradient down to this norm if it is longer.", default=None, above=0
-    )
+    clip_norm: float | None = setting("Clip the norm of the whole gradient to this.", default=None, above=0)
     dtype: Literal["float64", "float32"] = setting("Precision of the arithmetic.")
     threads: int | None = setting(
-        "Native and torch: most threads of the processor; as many as help and are allowed if none.",
+        "Most threads (native, torch).  [as many as help]",
         default=None,
         at_least=1,
         at_most=MOST_THREADS,
         engines=("native", "torch"),
     )
     checkpoint_activations: bool = setting(
-        "Native and torch: keep only the inputs of layers, compute the rest again.",
+        "Recompute activations in the backward pass (native, torch).",
         default=False,
         engines=("native", "torch"),
     )
     device: Literal["cpu", "cuda", "mps"] | None = setting(
-        "Torch: where it computes; the best there is if none.", default=None, engines=("torch",)
+        "Device (torch).  [best available]", default=None, engines=("torch",)
     )
     autocast: Literal["bfloat16", "float16"] | None = setting(
-        "Torch: multiply matrices in 16 bits, keep parameters in float32.", default=None, engines=("torch",)
+        "Multiply matrices in 16 bits (torch).", default=None, engines=("torch",)
     )
     tf32: bool = setting(
-        "Torch: a CUDA GPU may round the factors of float32 products to 10 bits.",
+        "Allow TF32 matrix products on CUDA GPUs (torch).",
         default=False,
         engines=("torch",),
     )
-    compile: bool = setting(
-        "Torch: compile the model before its first step.", default=False, engines=("torch",)
-    )
+    compile: bool = setting("Compile the model (torch).", default=False, engines=("torch",))
     accumulate: int = setting(
-        "Torch: do a batch in so many parts, one after the other.",
+        "Gradient accumulation steps (torch).",
         default=1,
         at_least=1,
         at_most=LARGEST_SIZE,
         engines=("torch",),
     )
     shard: bool = setting(
-        "Torch: each process of torchrun holds only its part of the parameters.",
+        "Shard the parameters over the processes of torchrun (torch).",
         default=False,
         engines=("torch",),
     )
-    log_every: int = setting("Report the loss every so many steps.", at_least=1)
+    log_every: int = setting("Log the loss every N steps.", at_least=1)
     sample_every: int | None = setting(
-        "Draw samples every so many steps; always after the last.", default=None, at_least=1
+        "Generate samples every N steps, and after the last.", default=None, at_least=1
     )
     eval_every: int | None = setting(
-        "Judge by the held-out data every so many steps; as often as the loss is logged if none.",
+        "Evaluate on the validation set every N steps.  [log_every]",
         default=None,
         at_least=1,
     )
-    patience: int | None = setting(
-        "Stop after so many evaluations in a row without a better one.", default=None, at_least=1
-    )
+    patience: int | None = setting("Stop after N evaluations without improvement.", default=None, at_least=1)
     checkpoint_every: int | None = setting(
-        "Save the run every so many steps; always after the last.", default=None, at_least=1
+        "Save a checkpoint every N steps, and after the last.", default=None, at_least=1
     )
-    checkpoint_minutes: float = setting("Save the run at least this often.", default=1.0, above=0)
-    keep: int = setting("How many periodic checkpoints to keep, to go back to.", default=1, at_least=1)
-    count_from: Literal[0, 1] = setting("Number the console gives the first step.", default=1)
+    checkpoint_minutes: float = setting("Save a checkpoint at least every N minutes.", default=1.0, above=0)
+    keep: int = setting("Periodic checkpoints to keep.", default=1, at_least=1)
+    count_from: Literal[0, 1] = setting("Number of the first step on the console.", default=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -310,67 +295,69 @@ class SampleConfig(Settings):
     """How text is drawn from the model. sampling/__init__.py has the order in which the settings act."""
 
     n: int = setting("Number of samples.", at_least=1)
-    temperature: float = setting("Divides the logits; 0 always takes the likeliest token.", at_least=0)
+    temperature: float = setting("Sampling temperature; 0 takes the most likely token.", at_least=0)
     prefix: str = setting("Text that every sample begins with.", default="")
     repetition_penalty: float = setting(
-        "Divides positive and multiplies negative logits of what the text has already.",
+        "Penalty on the logits of tokens already in the text.",
         default=1.0,
         at_least=0.001,
         at_most=1000,
     )
-    top_k: int | None = setting("Draw from so many of the likeliest tokens.", default=None, at_least=1)
+    top_k: int | None = setting("Keep the k most likely tokens.", default=None, at_least=1)
     top_p: float | None = setting(
-        "Draw from the fewest likeliest tokens with this probability together.",
+        "Nucleus sampling: keep the most likely tokens up to this total probability.",
         default=None,
         above=0,
         at_most=1,
     )
     min_p: float | None = setting(
-        "Draw from tokens with at least this part of the highest probability.",
+        "Keep tokens with at least this fraction of the highest probability.",
         default=None,
         at_least=0,
         at_most=1,
     )
     typical_p: float | None = setting(
-        "Keep the most typical tokens with this probability together; native: slower.",
+        "Keep the most typical tokens up to this total probability.",
         default=None,
         above=0,
         at_most=1,
     )
-    min_new_tokens: int = setting("Draw at least so many tokens.", default=0, at_least=0)
+    min_new_tokens: int = setting("Minimum number of new tokens.", default=0, at_least=0)
     max_new_tokens: int | None = setting(
-        "Draw at most so many tokens, beyond the block if need be.",
+        "Maximum number of new tokens, also beyond block_size.",
         default=None,
         at_least=1,
         at_most=LARGEST_TEXT,
     )
     min_length: int | None = setting(
-        "Fewest characters of a text, prefix included; if none, 1 with beams and 0 without.",
+        "Minimum length in characters, prefix included.",
         default=None,
         at_least=0,
     )
-    max_length: int | None = setting("Most characters of a text, prefix included.", default=None, at_least=1)
-    on_cut: Literal["keep", "mark", "redraw"] = setting(
-        "Texts that only the end of the block ends: keep them, mark them too, or draw others.", default="keep"
+    max_length: int | None = setting(
+        "Maximum length in characters, prefix included.", default=None, at_least=1
     )
-    stop: str = setting("End a text where this comes up; it is left out.", default="")
-    allow: str = setting("Draw these characters only; all if empty.", default="")
-    forbid: str = setting("Never draw these characters.", default="")
+    on_cut: Literal["keep", "mark", "redraw"] = setting(
+        "Texts cut off by the end of the block: keep, mark or redraw them.", default="keep"
+    )
+    stop: str = setting("End a text at this string, which is left out.", default="")
+    allow: str = setting("Generate only these characters.  [all]", default="")
+    forbid: str = setting("Never generate these characters.", default="")
     suffix: str = setting("Keep only texts that end with this.", default="")
     tries: int = setting(
-        "Give up when so many texts in a row could not be kept.",
+        "Give up after N rejected texts in a row.",
         default=1000,
         at_least=1,
         at_most=LARGEST_SIZE,
     )
     beams: int | None = setting(
-        "Beam search: the best texts that so many beams find, instead of chance.",
+        "Beam search with N beams, instead of sampling.",
         default=None,
         at_least=1,
         at_most=LARGEST_BEAMS,
     )
     length_penalty: float = setting(
-        "Beam search: rank texts by log-probability / tokens to this power.",
+        "Beam search: rank by log-probability / length to this power.",
         default=0.6,
         at_least=0,
         at_most=LARGEST_PENALTY,
