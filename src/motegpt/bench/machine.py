@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
+import subprocess  # noqa: TID251  # a command the user gave, or our own
 import sys
 from pathlib import Path
 
