@@ -1,0 +1,25 @@
+# The public names: the one list of them, which type checkers read and __init__.py imports from.
+from motegpt.api.gpt import GPT as GPT
+from motegpt.api.training import Training as Training
+from motegpt.config.presets import settings_of as settings_of
+from motegpt.config.sections import DataConfig as DataConfig
+from motegpt.config.sections import ModelConfig as ModelConfig
+from motegpt.config.sections import SampleConfig as SampleConfig
+from motegpt.config.sections import TrainConfig as TrainConfig
+from motegpt.engines import make_engine as make_engine
+from motegpt.errors import DataError as DataError
+from motegpt.errors import EngineUnavailable as EngineUnavailable
+from motegpt.errors import LibraryUnavailable as LibraryUnavailable
+from motegpt.errors import MotegptError as MotegptError
+from motegpt.errors import OutOfMemory as OutOfMemory
+from motegpt.errors import PrefixError as PrefixError
+from motegpt.errors import RunFolderError as RunFolderError
+from motegpt.errors import SettingError as SettingError
+from motegpt.errors import TrainingDiverged as TrainingDiverged
+from motegpt.errors import TrainingInterrupted as TrainingInterrupted
+from motegpt.errors import TriesExhausted as TriesExhausted
+from motegpt.errors import UsageError as UsageError
+from motegpt.evaluation.nll import Evaluation as Evaluation
+from motegpt.evaluation.nll import Score as Score
+from motegpt.model.rng import make_rng as make_rng
+from motegpt.training.records import StepRecord as StepRecord
