@@ -1,1 +1,1 @@
-"""Measuring: what is timed (work), how (measure), and on what (machine)."""
+"""Benchmarks: what is timed (work), how (measure), and on which machine (machine)."""

@@ -1,4 +1,4 @@
-"""Timing: verify first, then time; a figure is a median of several runs with its spread."""
+"""Timing: verify first, then time; a figure is the median of several runs with its spread."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil  # type: ignore[import-untyped]
 
 from motegpt.bench.work import WORKLOADS, Problem, operations, problem_of
 from motegpt.data.corpus import read_corpus
@@ -28,10 +28,10 @@ from motegpt.generation.request import Request
 from motegpt.model.rng import Stream
 from motegpt.sampling.generate import generate_ids
 
-RUN_SECONDS = 0.25  # a run is at least this long, so that the clock and the call do not count
-# Of the largest number: what rounding leaves.
+RUN_SECONDS = 0.25  # of a run at least, so that the overhead of the clock and the call is negligible
+# Rounding errors, relative to the largest element.
 GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
-SCALAR_LIMIT = 1e7  # operations a step above which the scalar engine judges nobody
+SCALAR_LIMIT = 1e7  # operations per step above which the scalar engine is too slow as a reference
 
 
 @dataclass(frozen=True)
@@ -51,13 +51,13 @@ class Figure:
 def measure(
     work: str, engine: str, dtype: str, data: str | None, runs: int, settings: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """One row of the table, measured in a fresh process, so that memory is that of this row alone.
+    """One row of the table, measured in a fresh process, so that its memory is that of this row alone.
 
-    settings: laid over the work's own. Returns {"error": …} where the engine cannot do it.
+    settings: take precedence over the workload's. Returns {"error": …} where the engine cannot do it.
     """
     command = [sys.executable, "-P", "-m", "motegpt.bench.measure"]
     places = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # In a session of its own neither Ctrl-C nor the end of a terminal reaches it.
+    # In a session of its own, so that neither Ctrl-C nor the end of a terminal reaches it.
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=places, start_new_session=True
     ) as process:
@@ -72,7 +72,7 @@ def measure(
 
 
 def answer() -> None:
-    """Read what to measure from standard input, and print the row; end when it is closed."""
+    """Read what to measure from standard input and print the row; exit when it is closed."""
     request = sys.stdin.readline()
 
     def end_with_the_other_process() -> None:
@@ -110,30 +110,31 @@ def _measure_here(
 
 
 def verify(engine: Engine, problem: Problem) -> float:
-    """The largest difference to the judge's first gradient, relative to its largest number.
+    """The largest difference to the reference's first gradient, relative to its largest element.
 
-    The judge is the array engine, whose own judge is the scalar one, on one sequence as that is slow.
-    Raises MotegptError if the difference is too large to be rounding.
+    The reference is the array engine; its own reference is the scalar engine, on one sequence as that is
+    slow. Raises MotegptError if the difference is too large to be rounding.
     """
-    judge, batch = "array", problem.plan.batch(0)
+    reference, batch = "array", problem.plan.batch(0)
     if engine.name == "array":
-        judge, batch = "scalar", Batch.of(problem.plan.sequences[:1], problem.train.loss_mean)
-    if judge == "scalar" and operations(problem) > SCALAR_LIMIT:
-        return float("nan")  # it would take minutes; the test suite holds the two together on small models
+        reference, batch = "scalar", Batch.of(problem.plan.sequences[:1], problem.train.loss_mean)
+    if reference == "scalar" and operations(problem) > SCALAR_LIMIT:
+        return float("nan")  # it would take minutes; the test suite compares the two on small models
     double = problem.train.replace(dtype="float64", autocast=None)
-    _, expected = fresh_engine(judge, problem.model, double).gradients(batch)
+    _, expected = fresh_engine(reference, problem.model, double).gradients(batch)
     _, got = engine.gradients(batch)
     largest = max(float(np.abs(gradient).max()) for gradient in expected.values())
     difference = max(float(np.abs(got[name] - expected[name]).max()) for name in expected) / largest
     if not difference <= GRADIENT_TOLERANCE[problem.train.autocast or problem.train.dtype]:
         raise MotegptError(
-            f"bench: {engine.name} left the {judge} engine's gradient by {difference:.1e}; not timed"
+            f"bench: {engine.name} differs from the gradient of the {reference} engine by {difference:.1e}; "
+            "not timed"
         )
     return difference
 
 
 def time_steps(engine: Engine, problem: Problem, runs: int) -> list[float]:
-    """Seconds a step, one value a run."""
+    """Seconds per step, one value per run."""
     done = 0
 
     def advance(count: int) -> None:
@@ -146,7 +147,7 @@ def time_steps(engine: Engine, problem: Problem, runs: int) -> list[float]:
 
 
 def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
-    """Tokens a second, the stop tokens among them, while drawing up to 10,000 texts; one value a run."""
+    """Tokens/s, end tokens included, while generating up to 10,000 texts; one value per run."""
     stop = problem.model.vocab_size - 1
 
     request = Request((stop,), problem.model.block_size, stop, Filters(temperature=1.0))
@@ -169,7 +170,7 @@ def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
 
 
 def fitting_count(action: Callable[[int], object]) -> int:
-    """How often `action` fits into RUN_SECONDS, found by doubling; warms up on the way."""
+    """How often `action` fits into RUN_SECONDS, found by doubling, which also warms up."""
     count = 1
     while (seconds := timed(action, count)) < RUN_SECONDS / 2:
         count *= 2
@@ -177,23 +178,19 @@ def fitting_count(action: Callable[[int], object]) -> int:
 
 
 def timed(action: Callable[..., object], *arguments: Any) -> float:
-    """Seconds an action takes."""
+    """Seconds that an action takes."""
     began = time.perf_counter()
     action(*arguments)
     return time.perf_counter() - began
 
 
 def resident_bytes() -> int:
-    """The resident set of this process; 0 where the system does not tell."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    except OSError:
-        return 0
-    return pages * 4096
+    """The resident set of this process."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def compare_commands(ours: str, theirs: str, runs: int) -> tuple[Figure, Figure, Figure]:
-    """Seconds of two whole commands, run in turn, and their ratio theirs / ours pair by pair."""
+    """Seconds of two commands that are run in turn, and their ratio theirs / ours pair by pair."""
     pairs = [(_command_seconds(ours), _command_seconds(theirs)) for _ in range(runs + 1)][1:]
     mine, other = [a for a, _ in pairs], [b for _, b in pairs]
     return Figure.of(mine), Figure.of(other), Figure.of([b / a for a, b in pairs])

@@ -1,4 +1,4 @@
-"""The shapes a benchmark runs over, and how many operations a step of each takes."""
+"""The workloads of the benchmark, and how many operations a step of each takes."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from motegpt.data.plan import DocumentPlan, longest_sequence
 from motegpt.data.sequences import TokenSequences
 from motegpt.data.tokenizers import Tokenizer
 
-RANDOM_VOCABULARY = 65  # characters of the usual Shakespeare file, for the shapes that need long text
+RANDOM_VOCABULARY = 65  # characters of the tiny Shakespeare file, for workloads that need long text
 RANDOM_SEQUENCES = 64
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One line of the benchmark. settings: laid over the preset; whole: full-length random sequences."""
+    """One line of the benchmark. settings: over those of the preset; whole: full-length random sequences."""
 
     name: str
     preset: str
@@ -58,7 +58,7 @@ WORKLOADS: dict[str, Workload] = {
 
 @dataclass(frozen=True)
 class Problem:
-    """A workload made concrete: what an engine needs to run it."""
+    """What an engine needs to run a workload."""
 
     model: ModelConfig
     train: TrainConfig
@@ -66,7 +66,7 @@ class Problem:
 
     @property
     def tokens(self) -> float:
-        """Targets a step, on average over the plan."""
+        """Targets per step, on average over the plan."""
         return float(self.plan.targets / self.plan.epoch)
 
 
@@ -96,6 +96,6 @@ def problem_of(
 
 
 def operations(problem: Problem) -> float:
-    """Floating-point operations a step, forward and backward, without the optimizer."""
+    """Floating-point operations per step, forward and backward, without the optimizer."""
     positions = problem.tokens / problem.plan.batch_size
     return operations_per_token(problem.model, positions) * problem.tokens

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import click
@@ -14,6 +15,7 @@ from motegpt.errors import UsageError
 from motegpt.views.text import short_number
 
 TORCH_SETTINGS = ("device", "autocast", "tf32", "compile", "accumulate", "checkpoint_activations")
+Show = Callable[[str], object]  # prints a line, or with --json discards it
 OURS = f"{sys.executable} -m motegpt train"
 
 
@@ -46,7 +48,7 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> int:
-    """Measure every installed engine, after checking its results against the array engine.
+    """Time every installed engine, after verifying its gradients against the array engine.
 
     Example: motegpt bench --engine native --work microgpt
     """
@@ -58,22 +60,23 @@ def command(
     if unknown:
         raise UsageError(f"work: expected one of {', '.join(WORKLOADS)}, got {', '.join(sorted(unknown))}")
     if listing:
-        for name, work in WORKLOADS.items():
-            click.echo(f"{name:10} {work.name}")
+        for name, workload in WORKLOADS.items():
+            click.echo(f"{name:10} {workload.name}")
         return 0
     settings = given_settings(flags)
     for engine in engines or tuple(name for name in ENGINES if why_unavailable(name) is None):
         check_settings(engine, settings)
-    read_corpus(data)  # says what is wrong with it before anything is measured
-    result: dict[str, Any] = {"machine": describe()}
-    show = _Silent() if as_json else _Table()
-    show.machine(result["machine"])
+    read_corpus(data)  # reports what is wrong with it before anything is measured
+    show: Show = (lambda line: None) if as_json else click.echo
+    machine = describe()
+    for key, value in machine.items():
+        show(f"{key:>10}: {value}")
     if peer is not None:
-        result["peer"] = _versus(peer, ours, runs, show)
+        result = {"peer": _compare(peer, ours, runs, show)}
     else:
-        result |= _measure_all(engines, works or tuple(WORKLOADS), dtype, data, runs, settings, show)
+        result = _measure_all(engines, works or tuple(WORKLOADS), dtype, data, runs, settings, show)
     if as_json:
-        click.echo(json.dumps(result, indent=2))
+        click.echo(json.dumps({"machine": machine, **result}, indent=2))
     return int(any("error" in row for row in result.get("rows", [])))
 
 
@@ -84,7 +87,7 @@ def _measure_all(
     data: str | None,
     runs: int,
     settings: dict[str, Any],
-    show: _Silent,
+    show: Show,
 ) -> dict[str, Any]:
     """Every row of the table."""
     from motegpt.bench.machine import matrix_peak
@@ -92,21 +95,39 @@ def _measure_all(
     from motegpt.bench.work import WORKLOADS
 
     peak = matrix_peak(dtype)
-    show.head(dtype, peak)
+    show(f"{'peak':>10}: {peak / 1e9:.0f} GFLOP/s in a {dtype} matrix product on one core\n")
+    show(f"{'work':28} {'engine':7} {'µs/step (low-high)':>24} {'µs/doc':>7} {'peak':>5}")
+    show(f"{'':28} {'':7} {'tokens/s trained':>17} {'generated':>10} {'added MB':>9}")
     rows = []
     for work in works:
         for engine in engines or tuple(ENGINES):
             if engine == "scalar" and (WORKLOADS[work].settings and not engines):
-                continue  # minutes a step; asked for by name it is measured all the same
+                continue  # takes minutes per step; measured if asked for by name
             precision = "float64" if engine == "scalar" else dtype
             row = measure(work, engine, precision, data, runs, settings)
             rows.append({"work": work, "engine": engine, "dtype": precision, **row})
-            show.row(WORKLOADS[work].name, engine, row, peak)
+            for line in _row_lines(WORKLOADS[work].name, engine, row, peak):
+                show(line)
     return {"dtype": dtype, "matrix_peak": peak, "rows": rows}
 
 
-def _versus(peer: str, ours: str, runs: int, show: _Silent) -> dict[str, Any]:
-    """Two commands in turn."""
+def _row_lines(work: str, engine: str, row: dict[str, Any], peak: float) -> Iterator[str]:
+    """A row of the table; peak: operations/s of one core, for engines that know none of their own."""
+    if "error" in row:
+        yield f"{work:28} {engine:7} {row['error']}"
+        return
+    step, generated = row["step_seconds"], row["generated_per_second"]["median"]
+    median = step["median"]
+    low, middle, high = (short_number(step[name] * 1e6) for name in ("low", "median", "high"))
+    share = row["operations"] / median / (row["peak"] or peak)
+    per_document = short_number(median * 1e6 / row["documents"])
+    yield f"{work:28} {engine:7} {f'{middle} ({low}-{high})':>24} {per_document:>7} {share:5.0%}"
+    trained, added = short_number(row["tokens"] / median), row["added_bytes"] / 1e6
+    yield f"{'':28} {'':7} {trained:>17} {short_number(generated):>10} {added:9.1f}"
+
+
+def _compare(peer: str, ours: str, runs: int, show: Show) -> dict[str, Any]:
+    """Times of two commands that are run in turn, and their ratio."""
     from dataclasses import asdict
 
     from motegpt.bench.measure import compare_commands
@@ -115,49 +136,7 @@ def _versus(peer: str, ours: str, runs: int, show: _Silent) -> dict[str, Any]:
     if not equals or not theirs:
         raise UsageError(f"peer: expected NAME=COMMAND, got {peer!r}")
     mine, other, ratio = compare_commands(ours, theirs, runs)
-    show.versus(name, mine, other, ratio)
+    for label, figure in (("ours", mine), (name, other)):
+        show(f"{label:>10}: {figure.median:.3f} s ({figure.low:.3f}-{figure.high:.3f})")
+    show(f"{'ratio':>10}: {ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}), theirs / ours")
     return {"name": name, "ours": asdict(mine), "theirs": asdict(other), "ratio": asdict(ratio)}
-
-
-class _Silent:
-    """Says nothing: the figures go to JSON."""
-
-    def machine(self, machine: dict[str, str]) -> None: ...
-
-    def head(self, dtype: str, peak: float) -> None: ...
-
-    def row(self, work: str, engine: str, row: dict[str, Any], peak: float) -> None: ...
-
-    def versus(self, name: str, ours: Any, theirs: Any, ratio: Any) -> None: ...
-
-
-class _Table(_Silent):
-    """Rows as they come."""
-
-    def machine(self, machine: dict[str, str]) -> None:
-        for key, value in machine.items():
-            click.echo(f"{key:>10}: {value}")
-
-    def head(self, dtype: str, peak: float) -> None:
-        click.echo(f"{'peak':>10}: {peak / 1e9:.0f} GFLOP/s in a {dtype} matrix product on one core\n")
-        click.echo(f"{'work':28} {'engine':7} {'µs/step (low-high)':>24} {'µs/doc':>7} {'peak':>5}")
-        click.echo(f"{'':28} {'':7} {'tokens/s trained':>17} {'generated':>10} {'added MB':>9}")
-
-    def row(self, work: str, engine: str, row: dict[str, Any], peak: float) -> None:
-        if "error" in row:
-            click.echo(f"{work:28} {engine:7} {row['error']}")
-            return
-        step, drawn = row["step_seconds"], row["generated_per_second"]["median"]
-        median = step["median"]
-        low, middle, high = (short_number(step[name] * 1e6) for name in ("low", "median", "high"))
-        spread = f"{middle} ({low}-{high})"
-        share = row["operations"] / median / (row["peak"] or peak)
-        a_document = short_number(median * 1e6 / row["documents"])
-        click.echo(f"{work:28} {engine:7} {spread:>24} {a_document:>7} {share:5.0%}")
-        trained, added = short_number(row["tokens"] / median), row["added_bytes"] / 1e6
-        click.echo(f"{'':28} {'':7} {trained:>17} {short_number(drawn):>10} {added:9.1f}")
-
-    def versus(self, name: str, ours: Any, theirs: Any, ratio: Any) -> None:
-        for label, figure in (("ours", ours), (name, theirs)):
-            click.echo(f"{label:>10}: {figure.median:.3f} s ({figure.low:.3f}-{figure.high:.3f})")
-        click.echo(f"{'ratio':>10}: {ratio.median:.2f} ({ratio.low:.2f}-{ratio.high:.2f}), theirs / ours")
