@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from itertools import cycle
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
@@ -18,38 +19,33 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 8.4, 5.0  # inches
 LABEL_SIZE = 8.5  # points
-LABEL_LINE = 1.3 * LABEL_SIZE
-LEGEND_LINE = 0.2  # inches
-AXES = 0.74  # about how much of the height of a picture its axes have
+LETTER, LABEL_LINE = 0.62 * LABEL_SIZE, 1.3 * LABEL_SIZE  # points: about the width of a letter, and a line
+AXES = 0.74  # of the height of a figure, about what its axes take; of the width a little more
+LEGEND_LINE, COLUMNS = 0.2, 4  # inches; entries of the legend side by side
 # Okabe and Ito's palette, ordered so that neighbours differ in lightness; beyond it the dashes change.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
+COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (2, 1)))
-BASELINE_DASH = (0, (1, 1.6))
-MOST_DIRECT = 8  # runs whose labels stand at the ends of their curves; more go into a legend
-MOST_RUNS = len(COLOURS) * len(DASHES)
-WINDOWS = 10  # without --smooth a mean covers one part in so many of the records
-START = 0.05  # this part of the records does not decide how high the picture reaches
-NOISE = 0.1  # nor does so large a part of the single losses at either end
-SPARSE = 30  # fewer records than this are marked, one by one
+BASELINES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (1, 2.5)), (0, (3, 1.5)), (0, (6, 2)))
+MOST_DIRECT = 3  # runs that are labelled at the ends of their curves; more are named in the legend
+MOST_RUNS = len(COLORS) * len(DASHES)
+WINDOWS = 10  # without --smooth a mean covers 1 / WINDOWS of the records
+START = 0.05  # fraction of the first records that the vertical range ignores
+NOISE = 0.1  # fraction of the single losses that it ignores at either end
+SPARSE = 30  # curves of fewer records have markers
 
 
-@dataclass(frozen=True)
-class Label:
-    """A text at the right edge for a line that ends at x and y (nats).
-
-    outside: the line itself is above or below the picture.
-    """
+class End(NamedTuple):
+    """Where a curve ends, its last loss in nats, and its label."""
 
     x: float
     y: float
     text: str
-    colour: str
-    outside: bool = False
+    color: str
 
 
 @dataclass(frozen=True)
 class Curve:
-    """What is drawn of a run: its losses, their running means, and its validation losses, in nats a token."""
+    """The losses of a run, their running means, and its validation losses, in nats per token."""
 
     run: Run
     label: str
@@ -61,7 +57,7 @@ class Curve:
 
 
 def default_window(count: int) -> int:
-    """How many records a running mean covers if nobody says."""
+    """How many records a running mean covers by default."""
     return max(1, round(count / WINDOWS))
 
 
@@ -110,26 +106,30 @@ def loss_figure(
     window: int | None = None,
     along: Literal["step", "tokens"] = "step",
 ) -> Figure:
-    """Losses along steps or tokens. baselines: nats a token by name; window: records a mean covers."""
+    """Losses along steps or tokens. baselines: nats per token by name; window: records that a mean covers."""
     curves, known = curves_of(runs, window, along), dict(baselines or {})
     direct = len(runs) <= MOST_DIRECT
-    figure = new_figure(WIDTH, HEIGHT + (0 if direct else LEGEND_LINE * math.ceil(len(runs) / 3)))
+    entries = len(known) + (0 if direct else len(runs))
+    figure = new_figure(WIDTH, HEIGHT + LEGEND_LINE * math.ceil(entries / COLUMNS))
     axes = figure.add_subplot()
-    judged = all(curve.val_x for curve in curves)
-    ends = [label for i, curve in enumerate(curves) for label in _draw(axes, curve, i, len(runs), judged)]
-    low, high = y_range(curves, known)
-    first, last = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
-    _frame(axes, along, low, high, bits_of(runs))
-    lines = [_baseline(axes, name, y, first, last) for name, y in known.items()]
-    _label_ends(axes, lines + (ends if direct else []), first, last)
-    if not direct:
-        figure.legend(loc="outside lower left", ncols=3, frameon=False, fontsize=LABEL_SIZE, handlelength=3)
-    head(figure, _title(runs), _remark(curves, window))
+    validated = all(curve.val_x for curve in curves)
+    ends = [end for i, curve in enumerate(curves) for end in _draw(axes, curve, i, len(runs), validated)]
+    span = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
+    _frame(axes, along, *y_range(curves, known), bits_of(runs))
+    for dash, (name, loss) in zip(cycle(BASELINES), known.items(), strict=False):
+        _draw_baseline(axes, name, loss, dash, span)
+    if direct:
+        _label_ends(axes, ends, *span)
+    if entries:
+        figure.legend(
+            loc="outside lower left", ncols=COLUMNS, frameon=False, fontsize=LABEL_SIZE, handlelength=3
+        )
+    head(figure, _title(runs), _subtitle(curves, window))
     return figure
 
 
 def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[float, float]:
-    """From the lowest to the highest loss after the first steps; baselines near it count too."""
+    """The lowest and the highest loss after the first steps, with a margin; baselines near them count too."""
     settled = []
     for curve in curves:
         for values in (curve.means, curve.val_losses):
@@ -141,86 +141,66 @@ def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[fl
     reach = max(0.3 * (high - low), 0.2)
     near = [y for y in baselines.values() if low - reach <= y <= high + reach]
     low, high = min([low, *near]), max([high, *near])
-    line = LABEL_LINE / (AXES * HEIGHT * 72) * (high - low)  # nats that a label takes
-    above, below = (sum(y > high for y in baselines.values()), sum(y < low for y in baselines.values()))
     margin = 0.05 * (high - low) or 0.1
-    low, bottom = low - margin - below * line, 0.0 if low >= 0 else -math.inf
-    return max(low, bottom), high + margin + above * line
+    return max(low - margin, 0.0 if low >= 0 else -math.inf), high + margin
 
 
-def spread(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Heights at least `gap` apart from low to high, in the same order, as near to the wanted as can be.
+def _draw(axes: Axes, curve: Curve, i: int, count: int, validated: bool) -> list[End]:
+    """Draw the lines of run i of `count`; returns their labelled ends.
 
-    wanted: ascending. Where two are too near, their block shares the mean of what its members want; that is
-    the least sum of squared moves.
-
-    >>> spread([1.0, 1.0, 5.0], 1.0, 0.0, 10.0)
-    [0.5, 1.5, 5.0]
-    """
-    blocks: list[tuple[float, int]] = []  # sum of wanted - i * gap, and how many
-    for i, y in enumerate(wanted):
-        total, count = y - i * gap, 1
-        while blocks and blocks[-1][0] / blocks[-1][1] >= total / count:
-            total, count = total + blocks[-1][0], count + blocks[-1][1]
-            blocks.pop()
-        blocks.append((total, count))
-    flat = [total / count for total, count in blocks for _ in range(count)]
-    highest = high - gap * (len(wanted) - 1)
-    return [min(max(y, low), highest) + i * gap for i, y in enumerate(flat)]
-
-
-def _draw(axes: Axes, curve: Curve, i: int, count: int, judged: bool) -> list[Label]:
-    """The lines of run i of `count`; returns the labels of their ends.
-
-    Of several runs each has one label: at its validation loss if all are judged, else at its training loss.
+    One run is labelled at both curves; of several each has one label, at the validation loss if all have
+    one, else at the training loss.
     """
     alone, direct = count == 1, count <= MOST_DIRECT
-    colour = COLOURS[i % len(COLOURS)]
-    dash = DASHES[i // len(COLOURS) if direct else i % len(DASHES)]
-    name = printable(curve.label)
+    style: dict[str, Any] = {
+        "color": COLORS[i % len(COLORS)],
+        "linestyle": "-" if direct else DASHES[i % len(DASHES)],
+    }
+    name, color = printable(curve.label), style["color"]
     ends = []
     if curve.x:
         if direct and curve.means != curve.losses:
-            axes.plot(curve.x, curve.losses, color=colour, alpha=0.3 / count**0.5, linewidth=0.6, zorder=1.5)
+            axes.plot(curve.x, curve.losses, color=color, alpha=0.3 / count**0.5, linewidth=0.6, zorder=1.5)
         axes.plot(
-            curve.x, curve.means, color=colour, linestyle=dash, linewidth=1.9, zorder=3, label=name,
+            curve.x, curve.means, **style, linewidth=1.9, zorder=3, label=None if direct else name,
             marker="o" if len(curve.x) < SPARSE else None, markersize=3.5,
         )  # fmt: skip
-        if alone or not judged:
-            ends.append(Label(curve.x[-1], curve.means[-1], "training" if alone else name, colour))
+        if alone or not validated:
+            ends.append(End(curve.x[-1], curve.means[-1], "training" if alone else name, color))
     if curve.val_x:
         axes.plot(
-            curve.val_x, curve.val_losses, color=colour, linestyle=dash, linewidth=0.9, zorder=4, marker="o",
-            markersize=4.5, markerfacecolor="white", markeredgewidth=1.2, label=None if curve.x else name,
+            curve.val_x, curve.val_losses, **style, linewidth=0.9, zorder=4, marker="o", markersize=4.5,
+            markerfacecolor="white", markeredgewidth=1.2, label=None if direct or curve.x else name,
         )  # fmt: skip
-        if alone or judged or not curve.x:
-            end = "validation" if alone else name
-            ends.append(Label(curve.val_x[-1], curve.val_losses[-1], end, colour))
+        if alone or validated or not curve.x:
+            text = "validation" if alone else name
+            ends.append(End(curve.val_x[-1], curve.val_losses[-1], text, color))
     return ends
 
 
-def _baseline(axes: Axes, name: str, y: float, first: float, last: float) -> Label:
-    """A dotted line, if it lies in the picture; returns its label."""
+def _draw_baseline(axes: Axes, name: str, loss: float, dash: Any, span: tuple[float, float]) -> None:
+    """A dashed line with an entry in the legend; outside the axes only that, with an arrow."""
     low, high = axes.get_ylim()
-    if low <= y <= high:
-        axes.plot([first, last], [y, y], linestyle=BASELINE_DASH, color=INK, linewidth=1, zorder=2)
-        return Label(last, y, name, INK)
-    return Label(last, y, f"{'↑' if y > high else '↓'} {name}", INK, outside=True)
+    arrow = "↑ " if loss > high else "↓ " if loss < low else ""
+    axes.plot(
+        span, [loss, loss], label=f"{arrow}{name} {loss:.2f}", linestyle="" if arrow else dash, color=INK,
+        linewidth=1, zorder=2,
+    )  # fmt: skip
 
 
 def bits_of(runs: Sequence[Run]) -> str:
-    """What a loss over ln 2 counts: a document's end is a character, or a byte, like any other."""
+    """The unit of a loss / ln 2; the end of a document counts as one character, or byte."""
     units = {run.tokenizer.unit for run in runs}
     return f"bits per {units.pop() if len(units) == 1 else 'token'}"
 
 
 def _frame(axes: Axes, along: str, low: float, high: float, unit: str) -> None:
-    """Limits, titles with units, and the same loss in bits, `unit`, on the right."""
+    """Limits, labels with units, and the same loss in bits, `unit`, on the right."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_ylim(low, high)
     axes.set_xlabel("step" if along == "step" else "tokens learned from")
-    axes.set_ylabel("loss (nats a token)")
+    axes.set_ylabel("loss (nats per token)")
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
     axes.xaxis.set_major_locator(MaxNLocator(nbins=7, integer=True, steps=[1, 2, 2.5, 5, 10]))
@@ -238,35 +218,21 @@ def _nats(bits: Any) -> Any:
     return bits * math.log(2)
 
 
-def _label_ends(axes: Axes, marks: list[Label], first: float, last: float) -> None:
-    """Texts right of the last step, each at its height or as near as the others leave room."""
-    width, height = 72 * WIDTH * 0.8, 72 * HEIGHT * AXES  # of the axes, points; about
-    longest = max((len(mark.text) + 5 for mark in marks), default=0)
-    strip = min(0.45, (0.62 * LABEL_SIZE * longest + 22) / width) if marks else 0.02
+def _label_ends(axes: Axes, ends: list[End], first: float, last: float) -> None:
+    """A label with its loss at the right of each curve, moved up where it would cover another."""
     span = (last - first) or max(abs(last), 1.0)
+    longest = max(len(end.text) for end in ends) + len(" 0.00")
+    strip = min(0.45, LETTER * longest / (72 * WIDTH * AXES))  # fraction of the axes that labels take
     axes.set_xlim(first - 0.015 * span, last + span * strip / (1 - strip))
     axes.set_xticks([x for x in axes.get_xticks() if first - 0.015 * span <= x <= last + 0.001 * span])
     low, high = axes.get_ylim()
-    gap = LABEL_LINE / height * (high - low)
-    marks = sorted(marks, key=lambda mark: mark.y)
-    heights = spread([mark.y for mark in marks], gap, low + gap / 2, high - gap / 2)
-    for mark, y in zip(marks, heights, strict=True):
-        text = f"{mark.text} {mark.y:.2f}"
-        bold = "normal" if mark.colour == INK else "bold"
-        style: dict[str, Any] = {"fontsize": LABEL_SIZE, "color": mark.colour, "va": "center", "weight": bold}
-        x = last + span * 0.03
-        if mark.outside:
-            axes.text(x, y, text, **style)
-            continue
-        leader: dict[str, Any] = {
-            "arrowstyle": "-",
-            "color": mark.colour,
-            "linewidth": 0.8,
-            "linestyle": (0, (1, 3)),  # no curve goes there
-            "shrinkA": 0,
-            "shrinkB": 2,
-        }
-        axes.annotate(text, (mark.x, mark.y), (x, y), annotation_clip=False, arrowprops=leader, **style)
+    y, line = -math.inf, LABEL_LINE / (72 * HEIGHT * AXES) * (high - low)
+    for end in sorted(ends, key=lambda end: end.y):
+        y = max(end.y, y + line)
+        axes.annotate(
+            f"{end.text} {end.y:.2f}", (end.x, y), (6, 0), textcoords="offset points", va="center",
+            fontsize=LABEL_SIZE, color=end.color, weight="bold", annotation_clip=False,
+        )  # fmt: skip
 
 
 def shortened_list(names: Sequence[str]) -> str:
@@ -289,8 +255,8 @@ def _title(runs: Sequence[Run]) -> str:
     return f"Loss of {len(runs)} runs that differ in {shortened_list(differing)}"
 
 
-def _remark(curves: Sequence[Curve], window: int | None) -> str:
-    """What was trained on what, and what the lines are."""
+def _subtitle(curves: Sequence[Curve], window: int | None) -> str:
+    """The model, the data, and the meaning of the lines."""
     run, parts = curves[0].run, []
     if len(curves) == 1:
         model = run.config.model
