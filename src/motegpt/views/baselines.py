@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def baselines_of(run: Run) -> dict[str, float]:
-    """Name -> loss in nats a token, of what learned from the run's training data.
+    """Name -> loss in nats per token, of what learned from the run's training data.
 
     On its validation data, if it has any: the loss that `motegpt eval` tells. Else on the training data
     themselves, as training counts it. DataError if the data the run began with cannot be read any more.

@@ -1,4 +1,4 @@
-"""What there is to say of a run, as plain values: `motegpt show` lays them out, its --json is just them."""
+"""The facts of a run as plain values, which `motegpt show` lays out or prints as JSON."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.api.gpt import GPT
 from motegpt.config.sections import SECTIONS
-from motegpt.errors import MotegptError, SettingError
+from motegpt.errors import MotegptError
 from motegpt.model.spec import tensors
 from motegpt.training.run_folder import TRAINER
 from motegpt.views.runs import nearest_preset
@@ -18,13 +18,12 @@ if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
 SAMPLES, SEED = 5, 0
-LONGEST, WORK = 256, 2**16  # tokens of a sample; layers passed on its way, 32 logits counted as one
-TRIES, BEAMS = 100, 16
-ENGINE = "array"  # what draws the samples: it is always there, and the same everywhere
+LONGEST, TRIES, BEAMS = 256, 100, 16  # at most, for samples; LONGEST: tokens
+ENGINE = "array"  # for the samples: available and the same everywhere
 
 
 def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
-    """Everything `motegpt show` knows; RunFolderError if a file of the run is damaged."""
+    """The facts of a run; RunFolderError if one of its files is damaged."""
     preset, differing = nearest_preset(run.config)
     values = run.config.values()
     drawn, why_none = draw(run, samples)
@@ -52,7 +51,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
 
 
 def sizes(model: ModelConfig) -> dict[str, int]:
-    """How many numbers each group of tensors holds: embeddings, head, attention and MLP of all layers."""
+    """Parameters of each group of tensors: embeddings, head, attention and MLP of all layers."""
     groups: dict[str, int] = {}
     for tensor in tensors(model):
         groups[tensor.group] = groups.get(tensor.group, 0) + tensor.size
@@ -60,16 +59,16 @@ def sizes(model: ModelConfig) -> dict[str, int]:
 
 
 def files(run: Run) -> dict[str, int]:
-    """Bytes of each file of the run, hidden ones aside."""
+    """Bytes of each file of the run except hidden ones."""
     paths = [path for path in sorted(run.folder.path.iterdir()) if path.is_file() and path.name[0] != "."]
     return {path.name: path.stat().st_size for path in paths}
 
 
 def progress(run: Run) -> dict[str, Any]:
-    """step: done so far, as far as is known; exhausted: whether early stopping ended the run.
+    """step: steps done, if known; exhausted: whether early stopping ended the run.
 
-    resumable: whether the trainer's state is there; best: where the held-out data judged best; kept: the
-    steps of the checkpoints that were kept.
+    resumable: whether the trainer's state exists; best: step and loss of the best evaluation; kept: the steps
+    of the checkpoints.
     """
     train, resumable = run.config.train, (run.folder.path / TRAINER).is_file()
     state = run.folder.trainer_state(run.config, run.tokenizer) if resumable else None
@@ -89,7 +88,7 @@ def progress(run: Run) -> dict[str, Any]:
 
 
 def extremes(steps: Sequence[float], losses: Sequence[float]) -> dict[str, Any] | None:
-    """The first, last and lowest of some losses, each with its step; None if none was recorded."""
+    """The first, last and lowest loss, each with its step; None if there are none."""
     if not losses:
         return None
     at: dict[str, int] = {"first": 0, "last": -1, "best": min(range(len(losses)), key=losses.__getitem__)}
@@ -97,29 +96,22 @@ def extremes(steps: Sequence[float], losses: Sequence[float]) -> dict[str, Any] 
 
 
 def draw(run: Run, count: int) -> tuple[list[str], str | None]:
-    """Texts drawn with the run's own settings and a fixed seed; without any, why there are none.
+    """Samples with the run's own settings and a fixed seed, and why there are none.
 
-    They are a glance at a run that anyone may have made: no longer, and no harder to find, than LONGEST,
-    WORK, TRIES and BEAMS allow.
+    Run folders are untrusted input, so the settings that decide how long sampling takes are limited.
     """
-    model = GPT.load(run.folder.path, ENGINE)
+    model, sample = GPT.load(run.folder.path, ENGINE), run.config.sample
     if not count:
         return [], None
-    try:
-        return model.generate(count, seed=SEED, **_glance(run)), None
-    except MotegptError as error:
-        return [], with_flags(str(error))
-
-
-def _glance(run: Run) -> dict[str, Any]:
-    """The settings that keep drawing short; a text of block_size tokens is left as it is if that is short."""
-    model, sample = run.config.model, run.config.sample
-    most = max(1, min(LONGEST, WORK // (model.n_layer + model.vocab_size // 32)))
-    if len(run.tokenizer.encode(sample.prefix)) > most:
-        raise SettingError(f"the prefix is longer than the {most} tokens of a glance")
-    wanted = sample.max_new_tokens or model.block_size
-    return {
+    if len(run.tokenizer.encode(sample.prefix)) > LONGEST:
+        return [], f"the prefix is longer than the {LONGEST} tokens of a glance"
+    limits: dict[str, Any] = {
         "tries": min(sample.tries, TRIES),
         "beams": sample.beams and min(sample.beams, BEAMS),
-        "max_new_tokens": sample.max_new_tokens if wanted <= most else most,
     }
+    if (sample.max_new_tokens or run.config.model.block_size) > LONGEST:
+        limits["max_new_tokens"] = LONGEST
+    try:
+        return model.generate(count, seed=SEED, **limits), None
+    except MotegptError as error:
+        return [], with_flags(str(error))

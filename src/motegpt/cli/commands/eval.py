@@ -123,7 +123,7 @@ def _print(found: Evaluation, what: str) -> None:
     print_result(f"{found.documents:,} document{'s' * (found.documents != 1)} of {what}")
     if found.known and what != TRAINING:
         log(f"{found.known:,} of them are in the training data")
-    click.echo(f"\n{'':10} {'nats a token':>14} {'bits a character':>18}")
+    click.echo(f"\n{'':10} {'nats per token':>14} {'bits per character':>18}")
     for name, loss in found.losses.items():
         click.echo(f"{name:10} {loss:14.4f} {found.bits_per_character(name):18.4f}")
 

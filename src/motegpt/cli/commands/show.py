@@ -101,7 +101,7 @@ def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Itera
 
     found = {"training": run.losses(), "validation": run.series("val_loss")}
     found = {name: series for name, series in found.items() if series[0]}
-    yield "loss, nats a token" if found else "loss: none recorded"
+    yield "loss, nats per token" if found else "loss: none recorded"
     steps = [step for series in found.values() for step in series[0]]
     for name, series in found.items():
         room = min(width - INDENT - NUMBERS, max(len(x) for x, _ in found.values()))
