@@ -1,4 +1,4 @@
-"""Text that is probably not as its owner thinks: invisible characters, wrong encodings, other formats.
+"""Data that are probably not as intended: invisible characters, wrong encodings, other file formats.
 
 Nothing here changes a text. A Lint is shown a file group by group and keeps counts, not texts.
 """
@@ -11,7 +11,6 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
 from statistics import fmean
 from typing import NamedTuple
 
@@ -19,29 +18,26 @@ from motegpt.config.sections import ReadConfig
 from motegpt.data.documents import normalized
 from motegpt.data.formats import Reader, Texts
 
-BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
-INVISIBLE = frozenset("\u00ad\u180e\u200b\u2060\ufeff")
-JOINER = re.compile("[\u200c\u200d]")  # at home in emoji and in the scripts of India and Persia
-LOOK_ALIKE = {"LATIN", "CYRILLIC", "GREEK", "ARMENIAN", "CHEROKEE", "COPTIC"}  # alphabets that share shapes
-WORD = re.compile(r"[^\W\d_]+")
+LATIN = "A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff"
+# Greek, Cyrillic, Armenian, Cherokee and Coptic, whose letters look like Latin ones.
+LIKE_LATIN = "\u0370-\u058f\u13a0-\u13ff\u1f00-\u1fff\u2c80-\u2cff"
 JSON_LINE = re.compile(r'\s*(\{\s*"|\[\s*[{"])')
 BROKEN_PAIR = re.compile("[\u00c2-\u00f4\u0420\u0421][^\x00-\x7f]")  # UTF-8 decoded byte by byte
 ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z]\w*);")
 DELIMITERS = ",;\t"
 NAMED = 3  # characters that a finding names
-SAMPLE = 1000  # texts that a format is guessed from
+SAMPLE = 1000  # texts from which a format is guessed
 LONG_LINE = 256  # characters: longer than the blocks of small models
-# Running text: so many words per line, and so large a part of the lines blank, or of the characters in long
-# lines, or of the lines in the middle of a sentence, but not all.
+# Running text: words per line, and as fractions of all: blank lines, characters in long lines, and lines that
+# begin in the middle of a sentence.
 PROSE_WORDS, PARAGRAPHS, IN_LONG_LINES, WRAPPED = 5, 0.05, 0.5, (0.3, 0.95)
-# Dialogues and verse have shorter lines, and more blank ones, but not one between any two.
-SHORT_WORDS, SHORT_PARAGRAPHS = 3, (0.1, 0.4)
+SHORT_WORDS, SHORT_PARAGRAPHS = 3, (0.1, 0.4)  # dialogues and verse: shorter lines, more blank ones
 WORD = re.compile(r"[\u2e80-\uffef]{1,2}|[^\s\u2e80-\uffef]+")  # Chinese and Japanese have no spaces
 
 
 @dataclass(frozen=True)
 class Finding:
-    """what is odd, in how many lines, the first of them with an excerpt, and what to do about it."""
+    """what is odd, in how many lines, the first of them with an excerpt, and the likely repair."""
 
     what: str
     count: int
@@ -53,55 +49,27 @@ class Finding:
 class Check(NamedTuple):
     """Something that can be odd in a text.
 
-    may_be: whether any text of these characters can be so, asked first as it is quick. raw: it is looked
-    for in the text as it is in the file, not as it is learned. of_documents: a stream does not have it.
+    find: the odd characters of a text, to be named, or whether it is odd. may_be: whether a text of these
+    characters can be odd, which is asked first because it is fast. raw: applies to the text as it is in the
+    file, not as it is learned. of_documents: does not apply to a stream.
     """
 
     what: str
     repair: str
-    is_odd: Callable[[str], object]
-    may_be: Callable[[frozenset[str]], object]
+    find: Callable[[str], object]
+    may_be: Callable[[str], object]
     raw: bool = False
     of_documents: bool = False
 
 
-@cache
-def alphabet_of(character: str) -> str:
-    """LATIN of é, CYRILLIC of ж; the first word of the name."""
-    return unicodedata.name(character, "").partition(" ")[0] if character.isalpha() else ""
+def odd_characters(what: str, repair: str, pattern: str) -> Check:
+    """A check for characters that are odd wherever they are."""
+    find = re.compile(pattern).findall
+    return Check(what, repair, find, find)
 
 
-def odd_characters(what: str, repair: str, is_odd: Callable[[str], bool]) -> Check:
-    """A check for characters that are odd wherever they are; they are named."""
-    known = cache(is_odd)
-
-    def find(text: str) -> list[str]:
-        return list(filter(known, text))
-
-    return Check(what, repair, find, lambda alphabet: any(map(known, alphabet)))
-
-
-def _is_control(character: str) -> bool:
-    return unicodedata.category(character) == "Cc" and character != "\n"
-
-
-def _is_odd_space(character: str) -> bool:
-    return unicodedata.category(character) in ("Zs", "Zl", "Zp") and character != " "
-
-
-def _is_unassigned(character: str) -> bool:
-    return unicodedata.category(character) in ("Cn", "Co")
-
-
-def _is_joined_alone(text: str) -> bool:
-    """Whether a joiner is behind a letter of an alphabet that does not join."""
-    before = (text[found.start() - 1 : found.start()] for found in JOINER.finditer(text))
-    return any(not character or alphabet_of(character) in LOOK_ALIKE for character in before)
-
-
-def _mixes_alphabets(text: str) -> bool:
-    """Whether a word has letters of two alphabets that look alike, as a Cyrillic а in a Latin word."""
-    return any(len(set(map(alphabet_of, word)) & LOOK_ALIKE) > 1 for word in WORD.findall(text))
+def _unassigned(text: str) -> list[str]:
+    return [character for character in text if unicodedata.category(character) in ("Cn", "Co")]
 
 
 def _is_broken(text: str) -> bool:
@@ -113,74 +81,66 @@ def _is_broken(text: str) -> bool:
     return fix_encoding(text) != text
 
 
+def _not_ascii(alphabet: str) -> bool:
+    return not alphabet.isascii()
+
+
 NOT_NFC = Check(
-    "letters and accents apart (not NFC)",
-    "--normalize nfc makes one character of them",
-    lambda text: not unicodedata.is_normalized("NFC", text),
-    lambda alphabet: not "".join(alphabet).isascii(),
-)
+    "letters and accents apart (not NFC)", "--normalize nfc makes one character of them",
+    lambda text: not unicodedata.is_normalized("NFC", text), _not_ascii,
+)  # fmt: skip
 CHECKS = (
     odd_characters(
-        "control characters, tabs among them", "take them out, or put spaces in their place", _is_control
+        "control characters, tabs among them", "remove them, or replace them with spaces",
+        r"[\x00-\x09\x0b-\x1f\x7f-\x9f]",
     ),
-    odd_characters("invisible characters", "take them out", INVISIBLE.__contains__),
-    odd_characters("marks of text direction", "take them out", BIDI.__contains__),
+    odd_characters("invisible characters", "remove them", "[\u00ad\u180e\u200b\u2060\ufeff]"),
     odd_characters(
-        "spaces that are not the usual one", "--normalize nfkc turns most into spaces", _is_odd_space
-    ),
-    odd_characters(
-        "replacement characters", "the text was damaged before: convert it again", "\ufffd".__eq__
+        "marks of text direction", "remove them",
+        "[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]",
     ),
     odd_characters(
-        "characters of private or no meaning", "take them out, if they are not meant", _is_unassigned
+        "spaces that are not the usual one", "--normalize nfkc turns most into spaces",
+        "[\u00a0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]",
+    ),
+    odd_characters("replacement characters", "the text was damaged before: convert it again", "\ufffd"),
+    Check(
+        "characters of private or no meaning", "remove them, if they are not intended",
+        _unassigned, _unassigned,
     ),
     Check(
-        "joiners where nothing joins",
-        "take them out",
-        _is_joined_alone,
-        lambda alphabet: JOINER.search("".join(alphabet)),
+        "joiners where nothing joins", "remove them",  # they join emoji, and letters of India and Persia
+        re.compile(f"(?:^|(?<=[{LATIN}{LIKE_LATIN}]))[\u200c\u200d]").search,
+        re.compile("[\u200c\u200d]").search,
     ),
     NOT_NFC,
     Check(
-        "words that mix look-alike alphabets",
-        "type those letters again",
-        _mixes_alphabets,
-        lambda alphabet: len(set(map(alphabet_of, alphabet)) & LOOK_ALIKE) > 1,
+        "words that mix look-alike alphabets", "type those letters again",
+        re.compile(f"[{LATIN}][{LIKE_LATIN}]|[{LIKE_LATIN}][{LATIN}]").search,
+        lambda alphabet: re.search(f"[{LATIN}]", alphabet) and re.search(f"[{LIKE_LATIN}]", alphabet),
     ),
     Check(
         "UTF-8 that was read in another encoding",
-        "convert it again from the original, or mend it with ftfy",
-        _is_broken,
-        lambda alphabet: not "".join(alphabet).isascii(),
+        "convert it again from the original, or repair it with ftfy", _is_broken, _not_ascii,
     ),
     Check(
-        "HTML entities",
-        "html.unescape of Python makes characters of them",
-        lambda text: ENTITY.search(text) and html.unescape(text) != text,
-        lambda alphabet: "&" in alphabet,
+        "HTML entities", "html.unescape of Python makes characters of them",
+        lambda text: ENTITY.search(text) and html.unescape(text) != text, lambda alphabet: "&" in alphabet,
     ),
     Check(
-        "line breaks inside a document",
-        "the model will learn and generate them",
-        lambda text: "\n" in text.strip(),
-        lambda alphabet: "\n" in alphabet,
-        raw=True,
-        of_documents=True,
+        "line breaks inside a document", "the model will learn and generate them",
+        lambda text: "\n" in text.strip(), lambda alphabet: "\n" in alphabet, raw=True, of_documents=True,
     ),
     Check(
-        "spaces at the ends",
-        "nothing to do: training leaves them out",
-        lambda text: bool(text.strip()) and text != text.strip(),
-        lambda alphabet: True,
-        raw=True,
-        of_documents=True,
+        "spaces at the ends", "nothing to do: training leaves them out",
+        lambda text: text != text.strip() != "", lambda alphabet: True, raw=True, of_documents=True,
     ),
-)
+)  # fmt: skip
 
 
 @dataclass
 class _Tally:
-    """How many texts a check found, the first of them, and the characters it is about."""
+    """How many texts a check found, the first of them, and the odd characters."""
 
     line: int
     example: str
@@ -189,7 +149,7 @@ class _Tally:
 
 
 class Lint:
-    """What is odd in the texts of some files. readers: those of the files, in their order."""
+    """What is odd in the texts of some files. readers: of the files, in order."""
 
     def __init__(self, reading: ReadConfig) -> None:
         self._reading = reading
@@ -199,16 +159,15 @@ class Lint:
         self._texts = self._filled = self._characters = self._in_long_lines = 0
 
     def look(self, reader: Reader, group: Texts) -> None:
-        """The next texts of a file: what `read_corpus` is to be watched by."""
+        """Check the next texts of a file; a callback of `read_corpus`."""
         if reader not in self.readers:
             self.readers.append(reader)
         is_stream = reader.format == "stream"
         lines, texts = _line_by_line(group) if is_stream else (group.lines, group.texts)
         learned = [text.strip() for text in normalized(texts, self._reading)]
         self._measure(lines, learned)
-        alphabet = frozenset("".join(texts))
-        if self._reading.normalise is not None:
-            alphabet |= frozenset("".join(learned))
+        changed = learned if self._reading.normalise else []
+        alphabet = "".join(set("".join([*texts, *changed])))
         for check in CHECKS:
             if not (is_stream and check.of_documents) and check.may_be(alphabet):
                 self._count(check, lines, texts if check.raw else learned)
@@ -226,7 +185,7 @@ class Lint:
 
     def _count(self, check: Check, lines: Sequence[int], texts: Sequence[str]) -> None:
         for line, text in zip(lines, texts, strict=True):
-            odd = check.is_odd(text)
+            odd = check.find(text)
             if odd:
                 tally = self._found.setdefault(check, _Tally(line, text))
                 tally.count += 1
@@ -234,7 +193,7 @@ class Lint:
                     tally.characters.update(odd)
 
     def findings(self) -> list[Finding]:
-        """All that was found, in the order of CHECKS; what the file as a whole may be comes last."""
+        """In the order of CHECKS; the likely format of the whole file comes last."""
         found = []
         for check in CHECKS:
             if tally := self._found.get(check):
@@ -253,7 +212,7 @@ class Lint:
 
     @property
     def empty(self) -> int:
-        """Lines without text, and rows and objects without it."""
+        """Lines, rows and objects without text."""
         skipped = sum(reader.lines for reader in self.readers if reader.format == "jsonl")
         return self._texts - self._filled + max(0, skipped - self._texts)
 
@@ -263,7 +222,7 @@ class Lint:
 
     @property
     def is_running_text(self) -> bool:
-        """Whether it is a text and no list, by long or wrapped lines or blank lines between paragraphs."""
+        """Whether it is prose, not a list: long or wrapped lines, or blank lines between paragraphs."""
         if not self._is_text or not self._sample:
             return False
         words = fmean(len(WORD.findall(text)) for _, text in self._sample)
@@ -275,7 +234,7 @@ class Lint:
         return words >= SHORT_WORDS and SHORT_PARAGRAPHS[0] <= blank <= SHORT_PARAGRAPHS[1]
 
     def _other_formats(self) -> Iterator[Finding]:
-        """What lines of text may be instead."""
+        """Other formats that lines of text look like."""
         if not self._is_text or len(self._sample) < 2:
             return
         texts = [text for _, text in self._sample]
@@ -307,7 +266,7 @@ def _is_table(texts: Iterable[str], delimiter: str) -> bool:
 
 
 def _named(characters: Iterable[str]) -> str:
-    """The first characters of a finding, in parentheses; nothing if it names none."""
+    """The first of some characters, in parentheses; empty if there are none."""
     known = sorted(characters)
     names = ", ".join(map(name_of, known[:NAMED])) + ", …" * (len(known) > NAMED)
     return f" ({names})" if names else ""
