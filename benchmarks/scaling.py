@@ -1,13 +1,12 @@
-"""Memory and time of training steps against motegpt.bench.cost, and the tables of docs/scale.md.
+"""The tables of docs/scale.md: memory and time of training steps, computed by motegpt.bench.cost and measured.
 
-    python benchmarks/scaling.py             # all, in about a minute; needs PyTorch for the last two
-    python benchmarks/scaling.py --computed  # only what is computed
-    python benchmarks/scaling.py --write     # put the tables into the page, too
+    python benchmarks/scaling.py             # all, in about a minute
+    python benchmarks/scaling.py --computed  # without the measured table
+    python benchmarks/scaling.py --write     # also put the tables into the page
 
 One of layers, width, batch and block changes at a time. Each row is measured in a process of its own:
-memory is what its resident set grew by, time is the best of several steps on one thread of the native
-engine, in single precision. At the end two processes with a thread each sum their gradients
-through gloo, after they have computed them and not meanwhile.
+memory is the growth of its resident set, time is the best of several steps on one thread of the native
+engine, in single precision.
 """
 
 from __future__ import annotations
@@ -16,21 +15,19 @@ import argparse
 import ctypes
 import math
 import multiprocessing
-import os
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from functools import cache, partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from motegpt.bench.cost import Execution, all_reduce, communication, memory, operations_per_token
 from motegpt.bench.measure import resident_bytes
 from motegpt.cli.options import merge, read_toml
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import fresh_engine
 from motegpt.model.spec import parameter_count
 
@@ -45,9 +42,6 @@ LADDERS = {
 }
 NAMES = {"n_layer": "layers", "n_embd": "width", "batch_size": "batch", "block_size": "block"}
 VOCABULARY, STEPS = 65, 7
-REDUCED = (1_000_000, 10_000_000)  # numbers that two processes sum
-SHARED = {"n_layer": 4, "n_embd": 256, "block_size": 16}  # what two processes learn together
-BATCHES = (1, 2, 4, 16, 64)
 LINKS = {"NVLink of an A100": 300e9, "InfiniBand HDR": 25e9, "10 Gbit Ethernet": 1.25e9}  # bytes/s one way
 A100 = 163e12  # operations a second that Narayanan et al., 2021, reached
 
@@ -188,74 +182,6 @@ def pipeline_size(operations: float, link: float, stages: int) -> float:
     return 2 * 2 / link / (6 * 12 / stages / operations)
 
 
-def gloo_table() -> Iterator[str]:
-    """Two processes sum numbers."""
-    yield "| numbers summed by 2 processes | bytes each sends | ms | bytes/s |"
-    yield "|---|---|---|---|"
-    for count, seconds in zip(REDUCED, work_together().sums, strict=True):
-        sent = 4 * all_reduce(count, 2)
-        yield f"| {count:,} | {sent:,.0f} | {seconds * 1e3:.2f} | {sent / seconds:.2g} |"
-
-
-def together_table() -> Iterator[str]:
-    """Two processes compute a gradient each, and sum it."""
-    yield "| tokens a rank and step | ms to compute the gradient | ms to sum it | together, relative |"
-    yield "|---|---|---|---|"
-    for batch, (computing, summing) in zip(BATCHES, work_together().gradients, strict=True):
-        tokens, ratio = batch * SHARED["block_size"], (computing + summing) / computing
-        yield f"| {tokens} | {computing * 1e3:.2f} | {summing * 1e3:.2f} | {ratio:.2f} |"
-
-
-class Together(NamedTuple):
-    """Seconds of each sum of REDUCED; of computing, and of summing, the gradient of each of BATCHES."""
-
-    sums: list[float]
-    gradients: list[tuple[float, float]]
-
-
-@cache
-def work_together() -> Together:
-    """What two processes measured; it needs PyTorch."""
-    import torch.multiprocessing as processes
-
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533", "OMP_NUM_THREADS": "1"}
-    queue = processes.get_context("spawn").SimpleQueue()
-    processes.spawn(_work_together, (queue,), nprocs=2)
-    return Together(*queue.get())
-
-
-def _work_together(rank: int, queue: Any) -> None:
-    """One of two processes: sums of numbers alone, then gradients and their sums."""
-    import torch
-    import torch.distributed as dist
-
-    torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=2)
-    sums, gradients = [], []
-    for count in REDUCED:
-        sums.append(best(partial(dist.all_reduce, torch.ones(count)), dist.barrier))
-    model, train = problem(SHARED)
-    engine, gradient = fresh_engine("native", model, train), torch.zeros(parameter_count(model))
-    for size in BATCHES:
-        batch = Batch.of([[1] * (model.block_size + 1)] * size, "tokens")
-        computing = best(partial(engine.gradients, batch), dist.barrier)
-        gradients.append((computing, best(partial(dist.all_reduce, gradient), dist.barrier)))
-    if rank == 0:
-        queue.put((sums, gradients))
-    dist.destroy_process_group()
-
-
-def best(action: Callable[[], object], meet: Callable[[], object]) -> float:
-    """Seconds an action takes, the best of 20, everybody beginning together."""
-    seconds = []
-    for _ in range(21):
-        meet()
-        began = time.perf_counter()
-        action()
-        seconds.append(time.perf_counter() - began)
-    return min(seconds[1:])
-
-
 def placed(page: str, name: str, lines: list[str]) -> str:
     """The page with the table of that name, between its two comments, replaced by some lines."""
     head, _, rest = page.partition(f"<!-- {name} -->\n")
@@ -268,7 +194,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--computed", action="store_true", help="only what is computed")
+    parser.add_argument("--computed", action="store_true", help="without the measured table")
     parser.add_argument("--write", action="store_true", help="put the tables into docs/scale.md")
     arguments = parser.parse_args()
     for name, table in (COMPUTED if arguments.computed else COMPUTED | MEASURED).items():
@@ -280,7 +206,7 @@ def main() -> None:
 
 
 COMPUTED = {"configs": config_tables, "links": link_tables}
-MEASURED = {"ladder": ladder_tables, "gloo": gloo_table, "together": together_table}
+MEASURED = {"ladder": ladder_tables}
 
 if __name__ == "__main__":
     main()
