@@ -67,7 +67,7 @@ def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[
     """steps(start, count) of the plain loop."""
     model, train = problem.model, problem.train
     net = Plain(model.vocab_size, model.block_size, model.n_layer, model.n_embd, model.n_head).to(device)
-    optimiser = torch.optim.AdamW(
+    optimizer = torch.optim.AdamW(
         net.parameters(), lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=0.0, fused=True
     )
     kind = getattr(torch, autocast or "bfloat16")
@@ -79,9 +79,9 @@ def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[
             inputs, targets = (torch.tensor(rows, device=device) for rows in (batch.inputs, batch.targets))
             with torch.autocast(device, kind, enabled=autocast is not None):
                 loss = net(inputs, targets)
-            optimiser.zero_grad(set_to_none=True)
+            optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             losses.append(loss.detach())
         torch.stack(losses).tolist()
 

@@ -25,9 +25,7 @@ from pathlib import Path
 LATIN, CYRILLIC = "aeinorstlmdkuyhc", "аеинорстлмдкуыхц"
 CJK = "".join(map(chr, range(0x4E00, 0x5600)))
 TRAIN = ("train", "--steps", "100", "--log-every", "100", "-n", "1")
-READ = "import sys; from motegpt.data.corpus import read_corpus; "
-READ += "from motegpt.config.sections import ReadConfig; "
-READ += "read_corpus(sys.argv[1], ReadConfig(format=sys.argv[2]))"
+READ = (__file__, "--read")  # this program, to read alone
 
 
 def lines(alphabet: str, longest: int, spaces: bool) -> Iterator[bytes]:
@@ -63,11 +61,24 @@ def measure(*words: str) -> tuple[float, float]:
     return time.perf_counter() - began, usage.ru_maxrss * 1024
 
 
+def read(path: str, form: str) -> None:
+    """Read a file as training does."""
+    from motegpt.config.sections import ReadConfig
+    from motegpt.data.corpus import read_corpus
+
+    read_corpus(path, ReadConfig(format=form))
+
+
 def main() -> None:
     """Measure and print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--mb", type=int, default=100, help="size of the files")
-    size = options.parse_args().mb * 10**6
+    options.add_argument("--read", nargs=2, metavar=("FILE", "FORMAT"), help="read this file and exit")
+    arguments = options.parse_args()
+    if arguments.read:
+        read(*arguments.read)
+        return
+    size = arguments.mb * 10**6
     folder = Path(tempfile.mkdtemp(prefix="motegpt-reading-"))
     print(f"{'':34} {'seconds':>8} {'MB/s':>7} {'peak MB':>8} {'x file':>7}")
     try:
@@ -79,7 +90,7 @@ def main() -> None:
         }
         for name, path in files.items():
             form = "stream" if name == "text" else "text"
-            report(f"read a {name}", path, "-c", READ, str(path), form)
+            report(f"read a {name}", path, *READ, str(path), form)
             flags = ("--format", "stream") if form == "stream" else ("--block-size", "16")
             report(f"train on a {name}", path, "-m", "motegpt", *TRAIN, str(path), *flags)
         path = files["list"]
@@ -87,7 +98,7 @@ def main() -> None:
         packed = folder / "list.txt.gz"
         with path.open("rb") as plain, gzip.open(packed, "wb", compresslevel=1) as file:
             shutil.copyfileobj(plain, file)
-        report("read a packed list", path, "-c", READ, str(packed), "text")
+        report("read a packed list", path, *READ, str(packed), "text")
     finally:
         shutil.rmtree(folder)
 
