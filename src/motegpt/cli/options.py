@@ -1,4 +1,4 @@
-"""The options that commands share, and the flags and TOML keys derived from the settings in config/sections.py."""
+"""The options that commands share, and the flags and TOML keys derived from config/sections.py."""
 
 from __future__ import annotations
 
