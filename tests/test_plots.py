@@ -507,7 +507,7 @@ def test_a_picture_is_not_overwritten_unless_told(motegpt, runs):
     (runs / "a-loss.png").write_text("precious")
     ended = motegpt("plot", "a")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "a-loss.png is there already; choose another, or --overwrite" in ended.err
+    assert "a-loss.png already exists; choose another, or --overwrite" in ended.err
     assert (runs / "a-loss.png").read_text() == "precious"
     assert motegpt("plot", "a", "--overwrite").code == 0
     assert (runs / "a-loss.png").read_bytes().startswith(b"\x89PNG")
@@ -518,7 +518,7 @@ def test_a_file_that_appears_while_a_picture_is_drawn_is_kept(trained, tmp_path,
 
     monkeypatch.setattr(canvas, "check_out", lambda path, overwrite: None)
     (tmp_path / "a.png").write_text("precious")
-    with pytest.raises(UsageError, match="is there already"):
+    with pytest.raises(UsageError, match="already exists"):
         save(loss_figure(read(trained, "a")), tmp_path / "a.png")
     assert (tmp_path / "a.png").read_text() == "precious"
 

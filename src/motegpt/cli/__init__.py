@@ -98,7 +98,7 @@ class Lazy(click.Group):
 
 
 def _add_common_options(command: click.Command) -> None:
-    """Every command knows --quiet, which console.log and the reports obey, and --debug."""
+    """Add --quiet, which console.log and the reports obey, and --debug to a command."""
     for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
         if flag not in (known for param in command.params for known in param.opts):
             command.params.append(click.Option([flag], **option))
@@ -130,13 +130,13 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _run(arguments: list[str]) -> int:
-    """Run the command line; returns the exit code, once an error is reported."""
-    said: set[str] = set()  # DEBUG, if it was
+    """Run the command line and report errors; returns the exit code."""
+    said: set[str] = set()  # DEBUG, if it was given
     try:
         if any("\0" in word for word in arguments):
             raise UsageError("expected words without zero bytes, which no name of a file has")
         return _invoke(arguments, said)
-    except BrokenPipeError:  # nobody reads what is printed, and nothing else was to be done
+    except BrokenPipeError:  # the reader has exited, and there is no other work
         silence("stdout")
         return 0
     except REPORTED as error:
@@ -149,7 +149,7 @@ def _run(arguments: list[str]) -> int:
 
 
 def _invoke(arguments: list[str], said: set[str]) -> int:
-    """As click's own main does it, which ends with exit code 1 where nobody reads what is printed."""
+    """As click's own main, but without its exit code 1 for a closed pipe."""
     if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
         cli.main(arguments, PROGRAM)
     try:

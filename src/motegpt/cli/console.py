@@ -1,4 +1,4 @@
-"""How a training shows itself: plain lines in a pipe, a live bar on a terminal, JSON for a machine."""
+"""Progress reports of a training: plain lines in a pipe, a live bar on a terminal, or JSON."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ INFERENCE = "--- inference (new, hallucinated names) ---"
 
 
 def log(text: str) -> None:
-    """Something beside the results: a line on standard error, unless --quiet was said."""
+    """Print a line to standard error, unless --quiet was given."""
     if not is_quiet():
         with unread("stderr"):
             click.echo(escape_control_characters(with_flags(text)), err=True)
 
 
 def print_result(text: str) -> None:
-    """A result: as it is in a pipe or a file, escaped on a terminal."""
+    """Print to standard output; on a terminal, control characters are escaped."""
     click.echo(escape_control_characters(text) if is_terminal() else text)
 
 
 def escape_control_characters(text: str) -> str:
-    r"""A text with its control characters as escapes, newlines and tabs aside.
+    r"""A text with its control characters as escapes, except newlines and tabs.
 
-    A model writes what it was taught, and a terminal obeys what it reads: colours, titles, keys to press.
+    A model generates what its data contained, and a terminal obeys control sequences.
 
     >>> escape_control_characters("anna \x1b[31m")
     'anna \\x1b[31m'
@@ -54,18 +54,18 @@ def escape_control_characters(text: str) -> str:
 
 
 def is_quiet() -> bool:
-    """Whether --quiet was said."""
+    """Whether --quiet was given."""
     context = click.get_current_context(silent=True)
     return context is not None and bool(context.meta.get(QUIET))
 
 
 def is_terminal() -> bool:
-    """Whether standard output is one; it may be closed altogether."""
+    """Whether standard output is a terminal; it may be closed."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 class Screen:
-    """A terminal to write to, harmlessly."""
+    """A terminal; control characters in what is written to it are escaped."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
@@ -81,7 +81,7 @@ class Screen:
 
 
 def report_for(trainer: Trainer, as_json: bool) -> Report:
-    """The report that fits who is reading."""
+    """The report for --json, --quiet, a terminal or a pipe."""
     if as_json:
         return JsonReport(trainer)
     if is_quiet():
@@ -92,23 +92,23 @@ def report_for(trainer: Trainer, as_json: bool) -> Report:
 def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
     """step    1 / 1000 | loss 3.3660
 
-    The loss is the mean since the line before, or with `one_step` that of the step.
+    The loss is the mean since the previous line, or with `one_step` that of the step.
     """
     number = record.step - 1 + train.count_from
     loss = record.loss if one_step else record.mean_loss
-    judged = "" if record.val_loss is None else f" | val {record.val_loss:.4f}"
-    return f"step {number:4d} / {train.steps:4d} | loss {loss:.4f}{judged}"
+    validation = "" if record.val_loss is None else f" | val {record.val_loss:.4f}"
+    return f"step {number:4d} / {train.steps:4d} | loss {loss:.4f}{validation}"
 
 
 def sample_lines(samples: Sequence[str], trainer: Trainer) -> list[str]:
-    """The samples, numbered, each in one line unless they are parts of a long text."""
+    """The samples, numbered, one per line unless the data are one long text."""
     is_list = trainer.config.data.format != "stream"
     shown = map(one_line, samples) if is_list else samples
     return [f"sample {i:2d}: {text}" for i, text in enumerate(shown, 1)]
 
 
 class Report:
-    """What the train command tells of its progress; this one results and errors alone, for --quiet."""
+    """Reports of the train command; this one prints results and errors only, for --quiet."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -120,20 +120,20 @@ class Report:
         pass
 
     def begin(self) -> None:
-        """What is trained on what; said before the report is entered."""
+        """Report the data and the model, before the report is entered."""
 
     def show(self, chunk: Progress) -> None:
-        """Some steps were done."""
+        """Report some steps."""
         if chunk.ended and chunk.samples is not None:
             self.show_samples(chunk.samples)
 
     def show_samples(self, samples: Sequence[str]) -> None:
-        """What the model generates at the end of the training; not while the report is entered."""
+        """Print the samples at the end of the training; not while the report is entered."""
         for line in sample_lines(samples, self.trainer):
             print_result(line)
 
     def end(self, interrupted: bool) -> None:
-        """The run has stopped, and is saved if it has a folder; said after the report was left."""
+        """Report that the run has stopped and, if it has a folder, is saved; after the report is left."""
         if interrupted:
             click.echo(
                 escape_control_characters(f"interrupted after step {self.trainer.done}; {self._next()}"),
@@ -141,7 +141,7 @@ class Report:
             )
 
     def _next(self) -> str:
-        """What to type to go on."""
+        """The command that continues the run."""
         if self.trainer.folder is None:
             return "nothing was saved"
         path = shlex.quote(str(self.trainer.folder.path))
@@ -149,9 +149,9 @@ class Report:
 
 
 class PlainReport(Report):
-    """One line a logged step; the last samples under their heading; remarks on standard error.
+    """One line per logged step, then the samples under their heading; log messages go to standard error.
 
-    A run that is one of a reference program prints its lines: the losses of single steps.
+    A run with the settings of a reference program prints the lines of that program: losses of single steps.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -171,7 +171,7 @@ class PlainReport(Report):
             click.echo(line)
 
     def lines(self, chunk: Progress) -> list[str]:
-        """Everything there is to say of a chunk."""
+        """The lines for some steps."""
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.samples is not None:
@@ -197,7 +197,7 @@ class PlainReport(Report):
         super().end(interrupted)
 
     def _loss_of_best(self, best: Best, interrupted: bool) -> str:
-        """validation loss 2.0006: on all held-out data, unless the user is waiting for the end."""
+        """validation loss 2.0006, over the whole validation set unless the user interrupted the run."""
         validation = self.trainer.validation
         loss = best.loss if interrupted else self.trainer.val_loss_of_best()
         of = ""
@@ -208,7 +208,7 @@ class PlainReport(Report):
 
 
 class LiveReport(PlainReport):
-    """The same lines, above a bar with loss, speed and time left."""
+    """The same lines, above a progress bar with loss, speed and remaining time."""
 
     def __enter__(self) -> Self:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -245,7 +245,7 @@ class LiveReport(PlainReport):
 
 
 class JsonReport(Report):
-    """One JSON object a line: the event begin, then step and samples as they come, then end."""
+    """One JSON object per line: the events begin, step, samples and end."""
 
     def begin(self) -> None:
         config = self.trainer.config
@@ -283,7 +283,7 @@ class JsonReport(Report):
         )
 
     def _validation(self) -> dict[str, int] | None:
-        """How many tokens were held out, and how many of them are evaluated on the way."""
+        """Tokens of the validation set, and how many of them are evaluated during training."""
         validation = self.trainer.validation
         if validation is None:
             return None

@@ -1,4 +1,4 @@
-"""What the command line says of an error: one line, and the exit code."""
+"""Error messages of the command line: one line, and the exit code."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REPORTED = (
 
 
 def report_of(error: BaseException) -> tuple[str, int]:
-    """The line, or the help page of a group without a command, and the exit code; no line if it is said."""
+    """The message and the exit code; an empty message if another process prints it."""
     if ranks.local_rank() > 0 and isinstance(error, UsageError | click.UsageError):
         return "", error.exit_code  # the first process of this machine says the same
     if isinstance(error, click.Abort | KeyboardInterrupt):
@@ -36,7 +36,7 @@ def report_of(error: BaseException) -> tuple[str, int]:
 
 
 def _of_the_system(error: BaseException) -> str:
-    """What happened, where it is none of motegpt's own errors."""
+    """The message of an error that is not motegpt's own."""
     if isinstance(error, ImportError):
         return f"this command {why_not(error)}"
     if isinstance(error, MemoryError):
@@ -50,7 +50,7 @@ def _of_the_system(error: BaseException) -> str:
 
 
 def _message(error: click.ClickException) -> str:
-    """What click says, with a suggestion of ours for an option that there is not."""
+    """The message of click, with our suggestion for an unknown option."""
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return error.format_message()
     options = {
@@ -63,7 +63,7 @@ def _message(error: click.ClickException) -> str:
 
 
 def with_hint(message: str, name: str, known: Mapping[str, str]) -> str:
-    """The message, and what the unknown name may mean; known: name -> how it is written here."""
+    """The message, with a suggestion for an unknown name; known: name -> how to write it."""
     from motegpt.config.synonyms import hint
 
     said = hint(name, known, known.__getitem__)

@@ -1,4 +1,4 @@
-"""One training in several processes, as the command line sees it: the first leads, the others follow."""
+"""Training in several processes from the command line: rank 0 leads, the others follow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from motegpt.views.utilisation import speed_line
 if TYPE_CHECKING:
     from motegpt.training.loop import Trainer
 
-REPORT_SECONDS = 1.0  # a shorter training says nothing of a device's speed
+REPORT_SECONDS = 1.0  # a shorter training does not show the speed of a device
 
 
 def lead(trainer: Trainer, train: Callable[[], int]) -> int:
-    """Train, tell how fast it was where the engine knows what is possible, and let the others go."""
+    """Train, log the utilization if the engine knows its peak, and release the other processes."""
     first, began = trainer.done, time.perf_counter()
     try:
         code = train()
@@ -38,7 +38,7 @@ def lead(trainer: Trainer, train: Callable[[], int]) -> int:
 
 
 def what_is_left(trainer: Trainer) -> str:
-    """Where a training that lost a process can go on."""
+    """How to continue a training that lost a process."""
     if trainer.folder is None or trainer.saved is None:
         return "nothing was saved; --out RUN would have"
     return (
@@ -48,7 +48,7 @@ def what_is_left(trainer: Trainer) -> str:
 
 
 def follow(trainer: Trainer) -> int:
-    """Do what rank 0 does. A request to end is for rank 0 alone: it finishes its step, and says when."""
+    """Do what rank 0 does, ignoring signals: rank 0 finishes its step and ends the others."""
     for number in ENDINGS:
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -1,4 +1,4 @@
-"""How a training ends that was interrupted and has no folder: saved all the same, and with its samples."""
+"""Saves an interrupted training that has no folder, and prints its samples."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ PREFIX = "motegpt-"  # of the folder's name
 
 
 def finish(trainer: Trainer, report: Report, records: Sequence[StepRecord], noted: Noted) -> None:
-    """End a report. A run without a folder is saved if it was interrupted, and after Ctrl-C shows samples.
+    """End a report. An interrupted run without a folder is saved and, after Ctrl-C, prints samples.
 
-    records: those of the run. Another Ctrl-C ends the samples, and the report still says where the run is.
+    records: of the whole run. Another Ctrl-C ends the samples; the report still prints where the run is.
     """
     lost = bool(noted) and trainer.folder is None
     try:
@@ -35,7 +35,7 @@ def finish(trainer: Trainer, report: Report, records: Sequence[StepRecord], note
 
 
 def rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
-    """Save a run into a fresh folder under the system's folder for temporary files."""
+    """Save a run to a new temporary folder."""
     import tempfile
 
     try:

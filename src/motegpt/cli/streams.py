@@ -1,8 +1,7 @@
-"""The standard streams of a command: one that is closed, and one whose reader has gone.
+"""Standard streams that are closed, and pipes whose reader has exited.
 
-A command that does nothing but print ends quietly, with exit code 0, when nobody reads it any more, and fails
-where there is no standard output to begin with. One that has something else to do goes on and prints nowhere:
-it prints within `unread`.
+A command that only prints exits quietly with code 0 when its reader has exited, and fails if standard output
+is closed from the start. One that has other work goes on and discards its output: it prints within `unread`.
 """
 
 from __future__ import annotations
@@ -14,11 +13,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # the reader of a pipe, a terminal, the stream itself
+GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # no reader of the pipe, no terminal, stream closed
 
 
 class Closed(io.TextIOBase):
-    """Stands for a standard output that is closed: whoever prints to it is told."""
+    """A standard output that is closed; writing to it raises OSError."""
 
     encoding = "utf-8"
 
@@ -27,9 +26,9 @@ class Closed(io.TextIOBase):
 
 
 def complete() -> None:
-    """Give each standard stream that is closed the null device, so that no file takes its number.
+    """Open the null device for each standard stream that is closed, so that no file gets its number.
 
-    Standard input stays None in Python: a command that reads it can tell.
+    sys.stdin stays None, so that a command that reads it can report an error.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
@@ -42,7 +41,7 @@ def complete() -> None:
 
 @contextmanager
 def unread(name: str = "stdout") -> Iterator[None]:
-    """Print to a stream if somebody reads it; from the moment that nobody does, nowhere."""
+    """Print to a stream; once its reader has exited, discard the output."""
     try:
         yield
     except OSError as error:
@@ -52,7 +51,7 @@ def unread(name: str = "stdout") -> Iterator[None]:
 
 
 def silence(name: str) -> None:
-    """Send what is still to be written to a stream nowhere."""
+    """Discard what is still to be written to a stream."""
     if isinstance(getattr(sys, name), Closed):
         sys.stdout = _writer(1)  # the null device
     else:
@@ -60,7 +59,7 @@ def silence(name: str) -> None:
 
 
 def flush() -> None:
-    """Write out what is left in the buffers, or drop it where that cannot be done."""
+    """Flush the standard streams; discard what cannot be written."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()
@@ -74,7 +73,7 @@ def _writer(number: int) -> io.TextIOWrapper:
 
 
 def _to_null(number: int) -> None:
-    """Let a file number mean the null device."""
+    """Point a file descriptor at the null device."""
     null = os.open(os.devnull, os.O_RDWR)
     if null != number:
         os.dup2(null, number)

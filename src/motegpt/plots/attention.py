@@ -1,4 +1,4 @@
-"""Attention maps of a text: for each layer and head, which position looks at which."""
+"""Attention maps of a text: one panel per layer and head."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from motegpt.engines.array.ops import Array
     from motegpt.views.runs import Run
 
-COLOURS, EDGE = "Blues", "#9aa7b5"
+COLORS, EDGE = "Blues", "#9aa7b5"
 MOST = 8  # rows and columns of panels
 SMALLEST, LARGEST = 1.25, 3.6  # inches of a panel
 WIDEST, NARROWEST = 12.0, 4.6  # inches of the picture
@@ -27,9 +27,10 @@ CELL, LABELLED = 0.31, 0.11  # inches a cell needs to hold its number, and a lin
 
 @drawing()
 def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Sequence[int] = ()) -> Figure:
-    """A panel a layer and head of the run's model reading `text`: those named, or all, at most MOST of each.
+    """Attention on `text`, one panel per layer and head: those given, or all, at most MOST of each.
 
-    Raises DataError or PrefixError for a text it cannot read, UsageError for a layer or head it has not.
+    Raises DataError or PrefixError for a text that the model cannot read, UsageError for an unknown layer or
+    head.
     """
     model = run.config.model
     layers = chosen("layer", layers, model.n_layer)
@@ -48,7 +49,7 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
 
 
 def symbols_of(run: Run, ids: Sequence[int]) -> list[str]:
-    """Each id as the tokenizer shows it; bytes that are no text by themselves as <C3>."""
+    """Each id decoded; bytes that are not text by themselves as <C3>."""
     names = [run.tokenizer.decode([token]) for token in ids]
     return [
         f"<{run.tokenizer.token_bytes(token).hex().upper()}>" if "\ufffd" in name else name
@@ -57,12 +58,12 @@ def symbols_of(run: Run, ids: Sequence[int]) -> list[str]:
 
 
 def beginning(run: Run) -> str:
-    """What the first sign means, if there is one."""
+    """An explanation of the first symbol, if there is a BOS."""
     return "" if run.tokenizer.bos is None else " · ⊢ begins the text"
 
 
 def chosen(what: str, named: Sequence[int], count: int) -> list[int]:
-    """The named ones; if none are, all, or as many as fit, evenly chosen."""
+    """The given ones, or all, or as many as fit, evenly spaced."""
     for one in named:
         if not 0 <= one < count:
             raise UsageError(f"{what}: expected 0 to {count - 1}, got {one}")
@@ -74,7 +75,7 @@ def chosen(what: str, named: Sequence[int], count: int) -> list[int]:
 
 
 def _figure(maps: Array, labels: list[str], layers: list[int], heads: list[int]) -> Figure:
-    """The panels and their common scale."""
+    """The panels and their common color scale."""
     size = panel_size(len(labels), max(len(layers), len(heads)))
     width = max(size * len(heads) + 1.3, NARROWEST)
     figure = new_figure(width, size * len(layers) + 1.35, compressed=True)
@@ -87,30 +88,30 @@ def _figure(maps: Array, labels: list[str], layers: list[int], heads: list[int])
     bar = figure.colorbar(image, ax=grid, shrink=min(1.0, 3.0 / (size * len(layers))), pad=0.02)
     bar.outline.set_visible(False)
     bar.set_label("attention")
-    grid[-1, 0].set_xlabel("looked at", fontsize=8.5)
-    grid[-1, 0].set_ylabel("position that looks", fontsize=8.5)
+    grid[-1, 0].set_xlabel("key position", fontsize=8.5)
+    grid[-1, 0].set_ylabel("query position", fontsize=8.5)
     return figure
 
 
 def panel_size(positions: int, panels: int) -> float:
-    """Inches of a panel: large enough for labels and numbers where that leaves the picture bounded."""
+    """Inches of a panel: large enough for labels and numbers, within the bounds of the figure."""
     wanted = max(min(max(CELL * positions, 1.6), LARGEST), (NARROWEST - 1.3) / panels)
     return max(SMALLEST, min(wanted, WIDEST / panels))
 
 
 def _panel(axes: Axes, weights: Array, cell: float) -> Any:
-    """One map; the future stays empty. cell: inches."""
+    """One map; future positions stay empty. cell: inches."""
     future = np.triu(np.ones_like(weights, dtype=bool), k=1)
     shown = np.ma.masked_array(weights, future)
-    image = axes.imshow(shown, cmap=COLOURS, vmin=0, vmax=1, interpolation="nearest")
+    image = axes.imshow(shown, cmap=COLORS, vmin=0, vmax=1, interpolation="nearest")
     axes.spines[:].set_visible(False)
     edge = np.repeat(np.arange(len(weights) + 1), 2) - 0.5  # the stairs between the past and the future
     axes.plot(edge[1:], edge[:-1], color=EDGE, linewidth=0.5)
     if cell >= CELL:
         for (t, u), p in np.ndenumerate(weights):
             if u <= t:
-                colour = "white" if p > 0.6 else INK
-                axes.text(u, t, _two_digits(float(p)), ha="center", va="center", fontsize=7, color=colour)
+                color = "white" if p > 0.6 else INK
+                axes.text(u, t, _two_digits(float(p)), ha="center", va="center", fontsize=7, color=color)
     return image
 
 
@@ -120,7 +121,7 @@ def _two_digits(p: float) -> str:
 
 
 def _ticks(axes: Axes, labels: list[str], size: float, outer: tuple[bool, bool]) -> None:
-    """Characters at the outer panels, as many as fit; thin lines at every position would be noise."""
+    """Characters at the outer panels, or numbers if they do not all fit."""
     fitting = max(1, int(size / LABELLED))
     every = 1 if len(labels) <= fitting else -(-2 * len(labels) // fitting)  # numbers take twice the room
     at = range(0, len(labels), every)

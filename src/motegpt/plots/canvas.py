@@ -1,8 +1,8 @@
-"""What all pictures share: the style, symbols for characters, and saving.
+"""Shared by all figures: style, symbols for characters, saving.
 
-matplotlib's object-oriented interface alone, its settings changed only while a picture is drawn. The same
-picture is the same bytes: no dates, no random names; on every machine, unless a text needs fonts of the
-machine (fonts.py).
+Only matplotlib's object-oriented interface is used, and its settings change only while a figure is drawn.
+Files are reproducible byte by byte: no dates, no random names; on every machine, unless a text needs fonts
+of the machine (fonts.py).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 FORMATS = {".png": {"Software": "motegpt"}, ".svg": {"Creator": "motegpt", "Date": None}}
 DPI = 150
-HEAD = 44  # points that title and remark take
+HEAD = 44  # points of the title and the subtitle
 INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
 STYLE: dict[str, Any] = {
     "font.family": FONT,
@@ -53,10 +53,10 @@ SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """matplotlib with the style of motegpt, whatever the user's own; LibraryUnavailable without it."""
+    """matplotlib with the style of motegpt, not the user's; LibraryUnavailable if it is missing."""
     log = logging.getLogger("matplotlib")
     level = log.level
-    log.setLevel(logging.ERROR)  # what it says of its caches is no remark on the picture
+    log.setLevel(logging.ERROR)  # without its messages about caches
     try:
         matplotlib = _matplotlib()
         with matplotlib.rc_context():
@@ -74,7 +74,7 @@ def _matplotlib() -> Any:
 
 
 def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
-    """An empty figure; width and height in inches; compressed: its axes have an aspect and stand together."""
+    """An empty figure; width and height in inches; compressed: for axes of fixed aspect."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -83,27 +83,27 @@ def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
     return figure
 
 
-def head(figure: Figure, title: str, remark: str) -> None:
-    """A title, left, and a paler line under it."""
+def head(figure: Figure, title: str, subtitle: str) -> None:
+    """A title and a subtitle at the left."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     height = 72 * figure.get_figheight()
     figure.text(0.012, 1 - 8 / height, printable(title), va="top", size=12, weight="bold")
-    figure.text(0.012, 1 - 27 / height, printable(remark), va="top", color=PALE, size=9)
+    figure.text(0.012, 1 - 27 / height, printable(subtitle), va="top", color=PALE, size=9)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
     engine.set(rect=(0, 0, 1, 1 - HEAD / height), h_pad=0.07, w_pad=0.06)
 
 
 def check_out(path: Path, overwrite: bool) -> None:
-    """UsageError unless a picture may be written to `path`."""
+    """UsageError unless a figure may be written to `path`."""
     ending_of(path, FORMATS)
     check_new(path, overwrite)
 
 
 @drawing()
 def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) -> None:
-    """Write a PNG (dpi pixels an inch) or an SVG, by the name of the file; never over another unasked."""
+    """Write a PNG (dpi: pixels per inch) or an SVG, by the file name; over another only with `overwrite`."""
     check_out(path, overwrite)
     suffix, data = path.suffix.lower(), BytesIO()
     fit_fonts(figure)
@@ -114,7 +114,7 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
 
 
 def symbol(character: str) -> str:
-    """What stands for a token in a picture: a sign if it is not visible, U+4E2D where no font here has it."""
+    """A token as drawn: a symbol if it is not visible, U+4E2D if no font here has it."""
     if character in SYMBOLS:
         return SYMBOLS[character]
     if len(character) > 1:
@@ -126,16 +126,16 @@ def symbol(character: str) -> str:
 
 
 def turn_long(labels: Iterable[Text]) -> None:
-    """Turn the labels of a horizontal axis that are wider than its cells; single signs stay upright."""
+    """Rotate the labels of a horizontal axis that are longer than two characters."""
     for label in labels:
         label.set_rotation(90 if len(label.get_text()) > 2 else 0)
 
 
 def titled(text: str) -> str:
-    """A text in a title, shortened if it is long."""
+    """A text in quotes for a title, shortened if it is long."""
     return f"“{text if len(text) <= 24 else text[:23] + '…'}”"
 
 
 def printable(text: str) -> str:
-    """A text whose every character some font can draw; spaces stay spaces."""
+    """A text in which characters without a font are replaced; spaces stay."""
     return "".join(character if character == " " else symbol(character) for character in text)

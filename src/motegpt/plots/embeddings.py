@@ -1,8 +1,8 @@
-"""Embedding maps: which characters, or which positions of a text, a model holds to be alike.
+"""Embedding maps: the similarity of tokens, or of the positions of a text, to a model.
 
-Above, vectors on their first two principal components; below or beside, the cosine of the angle between
-each two. Of the vocabulary these are the rows of wte; of a text, the residual stream at each of its
-positions, as it enters the first layer and as it leaves each one.
+Vectors are projected onto their first two principal components; beside or below, a heat map has the cosine
+of each pair. Of the vocabulary these are the rows of wte; of a text, the residual stream at each position,
+before the first layer and after each layer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from motegpt.engines.array.ops import Array
     from motegpt.views.runs import Run
 
-COLOURS = "RdBu"
+COLORS = "RdBu"
 MOST_LETTERS = 600  # in all names of a map together
 MOST_STAGES = 5
 SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, letters, what is neither
@@ -40,14 +40,14 @@ SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, lett
 
 @drawing()
 def vocabulary_figure(run: Run) -> Figure:
-    """The token embeddings wte: every token at its place, and how alike each two are."""
+    """The token embeddings wte: their projection, and the cosine of each pair."""
     vectors = np.asarray(run.parameters()["wte"], np.float64)
     shown = mapped(vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))])
     names = symbols_of(run, shown)
     figure = new_figure(11.4, 5.9, compressed=True)
     plane, heat = figure.subplots(1, 2, width_ratios=(1, 1.06))
     points, shares = principal_plane(vectors[shown])
-    _scatter(plane, points, shares, [symbol(name) for name in names], [colour_of(name) for name in names])
+    _scatter(plane, points, shares, [symbol(name) for name in names], [color_of(name) for name in names])
     order = np.argsort(points[:, 0], kind="stable")
     image = _heat(heat, vectors[shown][order], [symbol(names[i]) for i in order], 5.0)
     heat.set_title("cosine; tokens from left to right as in the map", loc="left", fontsize=9, color=PALE)
@@ -59,7 +59,7 @@ def vocabulary_figure(run: Run) -> Figure:
 
 
 def mapped(vectors: Array, names: list[str]) -> list[int]:
-    """Which tokens are shown: those with the longest vectors, as many as there is room for their names."""
+    """The tokens that are drawn: those with the longest vectors, up to MOST_LETTERS in their names."""
     longest = np.argsort(-np.linalg.norm(vectors, axis=1), kind="stable")
     room = np.cumsum([len(names[i]) for i in longest]) <= MOST_LETTERS
     return sorted(int(i) for i in longest[room])
@@ -67,7 +67,7 @@ def mapped(vectors: Array, names: list[str]) -> list[int]:
 
 @drawing()
 def text_figure(run: Run, text: str) -> Figure:
-    """The residual stream of a text, a column a stage: every position at its place, and how alike they are.
+    """The residual stream of a text, one column per stage: projection, and the cosine of each pair.
 
     Raises DataError or PrefixError for a text that the model cannot read.
     """
@@ -81,7 +81,7 @@ def text_figure(run: Run, text: str) -> Figure:
     for stage, above, below in zip(stages, grid[0], grid[1], strict=True):
         points, shares = principal_plane(stream[stage])
         above.plot(*points.T, color=GRID, linewidth=1, zorder=1)
-        _scatter(above, points, shares, signs, [colour_of(name) for name in names])
+        _scatter(above, points, shares, signs, [color_of(name) for name in names])
         above.set_title("embedded" if stage == 0 else f"after layer {stage - 1}", loc="left", fontsize=10)
         image = _heat(below, stream[stage], signs, 2.6)
     _bar(figure, image, grid[1])
@@ -93,17 +93,17 @@ def text_figure(run: Run, text: str) -> Figure:
     return figure
 
 
-def colour_of(name: str) -> str:
-    """Special tokens, letters, and what is neither."""
+def color_of(name: str) -> str:
+    """The color of a special token, a letter, or any other token."""
     return SPECIAL if name in ("<BOS>", "<EOS>") else LETTER if name.isalpha() else OTHER
 
 
-def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colours: list[str]) -> None:
-    """Each name as text at its point; both axes to the same scale."""
+def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colors: list[str]) -> None:
+    """Each name as text at its point; both axes on the same scale."""
     size = min(13.0, max(6.0, 90 / len(names) ** 0.5))
-    for (x, y), name, colour in zip(points, names, colours, strict=True):
+    for (x, y), name, color in zip(points, names, colors, strict=True):
         axes.text(
-            x, y, name, ha="center", va="center", fontsize=size if len(name) < 3 else 0.6 * size, color=colour
+            x, y, name, ha="center", va="center", fontsize=size if len(name) < 3 else 0.6 * size, color=color
         )
     reach = 1.12 * float(np.abs(points).max()) or 1.0
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
@@ -115,8 +115,8 @@ def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colours
 
 
 def _heat(axes: Axes, vectors: Array, names: list[str], inches: float) -> Any:
-    """The cosines of each two vectors, with names where they fit."""
-    image = axes.imshow(cosines(vectors), cmap=COLOURS, vmin=-1, vmax=1, interpolation="nearest")
+    """The cosines of all pairs of vectors, with names if they fit."""
+    image = axes.imshow(cosines(vectors), cmap=COLORS, vmin=-1, vmax=1, interpolation="nearest")
     axes.spines[:].set_visible(False)
     font = min(9.0, 72 * inches / len(names) * 0.85)
     if font < 4.0:

@@ -1,7 +1,7 @@
-"""Which font draws a character: the one that comes with matplotlib, else an installed one that has it.
+"""The font of a character: the one that comes with matplotlib, else an installed one that has it.
 
-The first draws the same on every machine. Others are looked for only where a text has a character that it
-lacks, since the fonts of a machine must be opened one by one to see what they have.
+The first is the same on every machine. Others are searched only for characters that it lacks, since each
+font must be opened to list its characters.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ BOXES = "LastResort"  # fonts of boxes for every character there is
 
 
 def family_of(character: str) -> str | None:
-    """The family of fonts that draws a character; None if no font here has it."""
+    """The font family that has a character; None if no installed font has it."""
     if _has(FONT, character):
         return FONT
     return _installed_family_of(character)
 
 
 def fit_fonts(figure: Figure) -> None:
-    """Give every text of a figure the families that its characters need, behind the usual one."""
+    """Add the families that its characters need to every text of a figure."""
     from matplotlib.text import Text
 
     for text in figure.findobj(Text):
@@ -42,7 +42,7 @@ def _installed_family_of(character: str) -> str | None:
 
 @cache
 def _installed() -> list[str]:
-    """All families, those without serifs first, as the usual one has none."""
+    """All families, sans-serif first, as the default is."""
     from matplotlib.font_manager import findSystemFonts, fontManager
 
     known = {font.fname for font in fontManager.ttflist}
@@ -59,7 +59,7 @@ def _has(family: str, character: str) -> bool:
 
 @cache
 def _characters(family: str) -> frozenset[int]:
-    """The code points that a family can draw at any size; none if its font cannot be read."""
+    """The code points of a scalable font family; empty if the font cannot be read."""
     from matplotlib.font_manager import FontProperties, findfont, get_font
 
     try:

@@ -1,4 +1,4 @@
-"""The baselines of a run: what predictors that only count would have reached on the same data."""
+"""The losses of n-gram baselines on the data of a run."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def baselines_of(run: Run) -> dict[str, float]:
-    """Name -> loss in nats per token, of what learned from the run's training data.
+    """Name -> loss in nats per token, of baselines that are trained on the run's training data.
 
-    On its validation data, if it has any: the loss that `motegpt eval` tells. Else on the training data
-    themselves, as training counts it. DataError if the data the run began with cannot be read any more.
+    On the validation set, if there is one, as `motegpt eval` prints it; else on the training data, averaged
+    as in training. DataError if the recorded data cannot be read.
     """
     config, tokenizer = run.config, run.tokenizer
     training, held_out = reload_split(
@@ -36,14 +36,14 @@ def baselines_of(run: Run) -> dict[str, float]:
 
 
 def common_baselines(runs: Sequence[Run]) -> dict[str, float]:
-    """The baselines of runs that share their data; DataError if they do not."""
+    """The baselines of runs with the same data; DataError if they differ."""
     if len({_what_decides(run) for run in runs}) > 1:
-        raise DataError("the runs learned from different data, or cut or judge them differently")
+        raise DataError("the runs learned from different data, or cut or evaluate them differently")
     return baselines_of(runs[0])
 
 
 def _what_decides(run: Run) -> tuple[object, ...]:
-    """All that the baselines of a run depend on."""
+    """Everything that the baselines of a run depend on."""
     config = run.config
     held_out = config.train.seed if config.data.val_fraction else None
     data = config.data.replace(shuffle=False)

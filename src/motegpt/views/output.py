@@ -1,4 +1,4 @@
-"""Files that a command writes where its user says: of the right kind, and never over another unasked."""
+"""Output files of a command: of the right type, and never over an existing file unless asked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from motegpt.errors import UsageError
 
 
 def ending_of(path: Path, endings: Iterable[str]) -> str:
-    """The ending of the name, in small letters; UsageError unless it is one of `endings`."""
+    """The suffix of the name in lower case; UsageError unless it is one of `endings`."""
     ending = path.suffix.lower()
     if ending not in endings:
         raise UsageError(f"out: expected a file named {' or '.join('*' + s for s in endings)}, got {path}")
@@ -19,23 +19,23 @@ def ending_of(path: Path, endings: Iterable[str]) -> str:
 
 
 def check_new(path: Path, overwrite: bool, option: str = "out") -> None:
-    """UsageError if something is there that may not be overwritten."""
+    """UsageError if the file exists and may not be overwritten."""
     if path.exists() and not overwrite:
-        raise _there_already(path, option)
+        raise _already_exists(path, option)
 
 
 @contextmanager
 def new_file(path: Path, overwrite: bool, option: str = "out", binary: bool = False) -> Iterator[IO[Any]]:
-    """A file to write to, in UTF-8 unless `binary`; UsageError if one is there already, or none can be."""
+    """A file to write to, in UTF-8 unless `binary`; UsageError if it exists or cannot be written."""
     kind: dict[str, Any] = {} if binary else {"encoding": "utf-8", "newline": ""}
     try:
         with path.open(("w" if overwrite else "x") + "b" * binary, **kind) as file:
             yield file
     except FileExistsError:
-        raise _there_already(path, option) from None
+        raise _already_exists(path, option) from None
     except OSError as error:
         raise UsageError(f"{option}: {path} cannot be written ({error.strerror}); choose another") from None
 
 
-def _there_already(path: Path, option: str) -> UsageError:
-    return UsageError(f"{option}: {path} is there already; choose another, or --overwrite")
+def _already_exists(path: Path, option: str) -> UsageError:
+    return UsageError(f"{option}: {path} already exists; choose another, or --overwrite")

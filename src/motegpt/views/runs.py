@@ -1,4 +1,4 @@
-"""A run folder as something to look at: its records, what it differs in, how far it got."""
+"""Run folders to look at: records, losses, and the settings in which runs differ."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
     from motegpt.training.state import RunConfig
 
-LARGEST = 1e100  # a loss above this is none
-MOST_NAMED = 3  # settings in the label of a run; runs that differ in more go by the names of their folders
+LARGEST = 1e100  # losses above this are dropped
+MOST_NAMED = 3  # settings in the label of a run; runs that differ in more are labelled by their folders
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk: path as the user gave it, records in their order; checkpoint: as RunFolder takes it."""
+    """A run on disk: the path as given, the records in order, and the checkpoint as RunFolder takes it."""
 
     path: str
     folder: RunFolder
@@ -37,7 +37,7 @@ class Run:
 
     @classmethod
     def read(cls, path: str, checkpoint: str | None = None) -> Run:
-        """RunFolderError if there is none, or it is damaged; a run without metrics has no records."""
+        """RunFolderError if the folder is missing or damaged; a run without metrics has no records."""
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
         folder.check_vocabulary(config, tokenizer)
@@ -50,20 +50,20 @@ class Run:
 
     @property
     def data(self) -> str:
-        """names.txt, or what kind of data it was."""
+        """The file name of the data, or their kind."""
         source = self.config.source
         return Path(source.path).name if source.path else source.kind
 
     def parameters(self) -> Arrays:
-        """Those of the checkpoint, or what it would sample with; RunFolderError if missing or damaged."""
+        """The parameters of the checkpoint, or those used for sampling; RunFolderError if damaged."""
         return self.folder.parameters(self.config, self.tokenizer, self.checkpoint)
 
     def losses(self, along: str = "step") -> tuple[list[float], list[float]]:
-        """Where, and the mean loss since the record before; the loss of one step in runs without means."""
+        """Steps or tokens, and the mean loss since the previous record, or else the loss of one step."""
         return self.series("mean_loss", "loss", along=along)
 
     def series(self, *keys: str, along: str = "step") -> tuple[list[float], list[float]]:
-        """Where (`along`: step or tokens) and how large the first of `keys` was that a record has."""
+        """Steps or tokens (`along`), and the value of the first of `keys` that each record has."""
         pairs = []
         for record in self.records:
             key = next((key for key in keys if key in record), keys[0])
@@ -73,7 +73,7 @@ class Run:
         return [x for x, _ in pairs], [y for _, y in pairs]
 
     def _number(self, record: dict[str, Any], key: str) -> float | None:
-        """A number of a record; None if it has none, or none that can be drawn (infinite, not a number)."""
+        """A number of a record; None if it is missing or not finite."""
         value = record.get(key)
         if value is not None and type(value) not in (int, float):
             raise RunFolderError(
@@ -85,7 +85,7 @@ class Run:
 
 
 def nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
-    """The preset a run differs least from, and by name what that preset has where they differ."""
+    """The preset with the fewest differing settings, and its values of these."""
     found = flat_settings(config)
     differing = {
         preset: {name: value for name, value in expected_settings(preset).items() if found[name] != value}
@@ -96,7 +96,7 @@ def nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
 
 
 def differing_settings(runs: Sequence[Run]) -> list[str]:
-    """The settings that are not the same in all runs, as far as they matter to learning."""
+    """The settings that affect learning and differ between runs."""
     tables = [_identity(run) for run in runs]
     return [name for name in tables[0] if len({str(table[name]) for table in tables}) > 1]
 
@@ -107,7 +107,7 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """A label each: what its settings differ in, or its folder where that would be long or ambiguous."""
+    """A label per run: the differing settings, or its folder where that is too long or ambiguous."""
     names, differing = folder_names(runs), differing_settings(runs)
     if not 1 <= len(differing) <= MOST_NAMED:
         return names
@@ -119,7 +119,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def folder_names(runs: Sequence[Run]) -> list[str]:
-    """The names of the folders, or their paths as they were given where two names are the same."""
+    """The names of the folders, or their paths as given where two names are the same."""
     names = [run.name for run in runs]
     return [run.name if names.count(run.name) == 1 else run.path for run in runs]
 

@@ -1,4 +1,4 @@
-"""A curve in one line of text."""
+"""A curve as one line of text."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ def sparkline(
     y_range: tuple[float, float] | None = None,
     levels: str = BLOCKS,
 ) -> str:
-    """A character for each of `width` equal parts of x: how high the mean of its y is.
+    """One character for each of `width` equal intervals of x, by the mean of its y.
 
-    A part without any is as the one before; the first are spaces then.
-
-    The ranges are those of the values unless given, so that several lines can share them.
+    An interval without values repeats the previous one, or is a space at the start. The ranges default to
+    those of the values; several lines can share them.
 
     >>> sparkline([0, 1, 2, 3], [3.0, 2.0, 1.0, 1.0], 4)
     '█▅▁▁'
@@ -41,7 +40,7 @@ def sparkline(
 
 
 def levels_for(encoding: str | None) -> str:
-    """The blocks where an encoding has them, else plain characters."""
+    """Block characters if the encoding has them, else ASCII."""
     try:
         BLOCKS.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

@@ -1,4 +1,4 @@
-"""How numbers, settings and texts stand in a line of a terminal."""
+"""Numbers, settings and texts as one line of a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from motegpt.config.synonyms import flag_of
 
-POSITIONAL = {"docs": "DATA"}  # arguments of Python that are no flags on the command line
+POSITIONAL = {"docs": "DATA"}  # arguments of the Python API that are not flags
 IN_BACKTICKS = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
@@ -22,20 +22,20 @@ def short_number(x: float) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """none, yes, no, 0.01, '' for the empty text, and every other text as it is."""
+    """none, yes, no, 0.01, '' for the empty string, and any other string as it is."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return repr(value) if value == "" else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:
-    """A text in one line that a terminal of this encoding can print: the rest as escapes."""
+    """A text as one line that a terminal of this encoding can print, with escapes for the rest."""
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def one_line(text: str) -> str:
-    r"""A text with its newlines as escapes, to be one line of many.
+    r"""A text with its newlines as escapes.
 
     >>> one_line("a\nb")
     'a\\nb'
@@ -44,21 +44,21 @@ def one_line(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """How many columns of a terminal a text takes."""
+    """The width of a text, in columns of a terminal."""
     from rich.cells import cell_len
 
     return cell_len(text)
 
 
 def clipped(text: str, width: int) -> str:
-    """A text that takes at most so many columns, its end cut off if it is longer."""
+    """A text shortened to at most `width` columns."""
     from rich.cells import set_cell_size
 
     return text if columns(text) <= width else set_cell_size(text, width - 3).rstrip() + "..."
 
 
 def with_flags(message: str) -> str:
-    """An error's message, its settings in backticks as the command line has them.
+    """An error message, its settings in backticks written as flags.
 
     >>> with_flags("try `n_embd=20`, `out='my runs'` or `deduplicate=True`, or leave out `min_p`")
     "try --n-embd 20, --out 'my runs' or --deduplicate, or leave out --min-p"

@@ -1,9 +1,9 @@
 """Samples as lines of text, as CSV or as JSON lines.
 
 CSV has the columns text and logprob, every text in quotes; JSON lines are objects with the same names.
-The csv and json modules read them back as they were, whatever is in the texts. A log-probability is in
-nats; where the model could not have written the text it is -inf, in JSON null. Of marked texts there is a
-third column, cut, which says whether the end of the block cut the text off: 1 or 0, in JSON true or false.
+The csv and json modules read any text back unchanged. A log-probability is in nats; of a text that the
+model cannot generate it is -inf, in JSON null. Marked texts have a third column, cut: whether the end of the
+block cut the text off, as 1 or 0, in JSON true or false.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from motegpt.views.text import one_line
 
 
 class Writer(ABC):
-    """What the sample command writes with. A group comes at a time, and is flushed.
+    """Writes samples, group by group, flushing each.
 
-    marked: every text is a MarkedText, and its mark is written if the format has columns. in_lines: a writer
-    of lines keeps each text in one of its own.
+    marked: the texts are of class MarkedText, and formats with columns write the mark. in_lines: the plain
+    format escapes newlines, so that each text is one line.
     """
 
     wants_scores: ClassVar[bool]
@@ -34,16 +34,16 @@ class Writer(ABC):
 
     @abstractmethod
     def write(self, texts: Sequence[str], log_probabilities: Sequence[float] = ()) -> None:
-        """Some texts, each with its log-probability if the writer wants them."""
+        """Write some texts, with their log-probabilities if `wants_scores`."""
 
     def _rows(self, texts: Sequence[str], log_probabilities: Sequence[float]) -> Iterator[tuple[Any, ...]]:
-        """What is known of each text, in the order of the names."""
+        """The values of each text, in the order of the columns."""
         for text, value in zip(texts, log_probabilities, strict=True):
             yield (text, value, cast(MarkedText, text).cut) if self._marked else (text, value)
 
 
 class TextWriter(Writer):
-    """One line per text; of a stream's texts the lines that they have."""
+    """One line per text; texts of a stream keep their own lines."""
 
     wants_scores = False
 
@@ -54,7 +54,7 @@ class TextWriter(Writer):
 
 
 class CsvWriter(Writer):
-    """A header and a row a text."""
+    """A header and one row per text."""
 
     wants_scores = True
 
@@ -70,7 +70,7 @@ class CsvWriter(Writer):
 
 
 class JsonLinesWriter(Writer):
-    """An object a text."""
+    """One object per text."""
 
     wants_scores = True
 
@@ -85,6 +85,6 @@ WRITERS: dict[str, type[Writer]] = {"text": TextWriter, "csv": CsvWriter, "jsonl
 
 
 def format_of(path: str | None) -> str:
-    """The format that a file's name asks for; text if none."""
+    """The format for a file name; text by default."""
     ending = "" if path is None else path.rpartition(".")[2].lower()
     return ending if ending in WRITERS else "text"

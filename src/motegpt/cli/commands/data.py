@@ -29,7 +29,7 @@ LABEL = 13  # columns before the figures
 BAR = 40  # columns of the longest bar
 SHOWN = 60  # characters of an alphabet
 CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
-RARE, RARE_SHOWN = 3, 8  # a character is rare up to RARE times; so many rare ones are named
+RARE, RARE_SHOWN = 3, 8  # occurrences up to which a character is rare; how many of these are named
 CHECKED = (
     "format", "column", "header", "delimiter", "encoding", "normalise", "deduplicate", "tokenizer", "framing",
     "cut", "block_size",
@@ -104,7 +104,7 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def alphabet_lines(alphabet: dict[str, int]) -> Iterator[str]:
-    """The characters with their counts, the commonest first, and the names of the rare ones."""
+    """The characters with their counts, most common first, and the names of the rare ones."""
     yield f"{'alphabet':{LABEL}}{len(alphabet):,} characters"
     words = [f"{shown(character)} {count:,}" for character, count in list(alphabet.items())[:SHOWN]]
     if len(alphabet) > SHOWN:
@@ -123,7 +123,7 @@ def alphabet_lines(alphabet: dict[str, int]) -> Iterator[str]:
 
 
 def length_lines(report: Report) -> Iterator[str]:
-    """Shortest, median and longest, a histogram, and what block_size cuts off."""
+    """Shortest, median and longest document, a histogram, and what block_size cuts off."""
     lengths, cut = report.lengths, report.cut
     if cut is None:
         yield f"{'length':{LABEL}}{lengths.longest:,} tokens in one text"
@@ -145,7 +145,7 @@ def length_lines(report: Report) -> Iterator[str]:
 
 
 def finding_lines(report: Report) -> Iterator[str]:
-    """What looks wrong, with its place and its repair."""
+    """What looks wrong, with its line and its repair."""
     if not report.findings:
         yield f"{'suspicious':{LABEL}}nothing"
     for finding in report.findings:
@@ -156,7 +156,7 @@ def finding_lines(report: Report) -> Iterator[str]:
 
 
 def shown(character: str) -> str:
-    """The character, or its code point if it cannot be seen alone."""
+    """The character, or its code point if it is not visible by itself."""
     seen = character.isprintable() and not character.isspace() and not unicodedata.combining(character)
     return character if seen else f"U+{ord(character):04X}"
 
@@ -167,7 +167,7 @@ def fitted(text: str, width: int) -> str:
 
 
 def wrapped(words: Iterable[str], gap: str = "  ") -> Iterator[str]:
-    """The words in lines of at most WIDTH columns, behind the label's."""
+    """The words in lines of at most WIDTH columns, indented by LABEL."""
     line = ""
     for word in words:
         if line and LABEL + columns(line) + len(gap) + columns(word) > WIDTH:

@@ -75,7 +75,7 @@ def command(
 
 
 def _say(line: str) -> None:
-    """Print a line; where nobody reads it, the exit code still tells how it went."""
+    """Print a line; without a reader, the exit code still has the result."""
     with unread():
         click.echo(line)
 

@@ -18,7 +18,7 @@ from motegpt.views.text import clipped, setting_text, visible
 if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
-INDENT = 14  # columns that the names at the left take
+INDENT = 14  # columns of the names at the left
 NARROW, WIDE = 40, 120
 NUMBERS = 18  # columns of the two losses beside a curve
 MOST_FILES = 8
@@ -49,7 +49,7 @@ def command(run: str, samples: int, as_json: bool) -> None:
 
 
 def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
-    """Everything, in lines of at most `width` columns."""
+    """The facts in lines of at most `width` columns."""
     yield escape_control_characters(facts["run"])
     for name, text in _facts(facts, 2 * (width - INDENT), encoding):
         yield from _paragraph(name, text, width)
@@ -64,7 +64,7 @@ def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iter
 
 
 def _facts(facts: dict[str, Any], room: int, encoding: str) -> Iterator[tuple[str, str]]:
-    """Name and text of what is said first; room: columns of the longest list of characters."""
+    """Name and text of the first facts; room: columns of the list of characters."""
     source, vocabulary, files = facts["source"], facts["vocabulary"], facts["files"]
     yield "data", f"{source['path'] or source['kind']}, {source['documents']:,} documents"
     yield "progress", _progress(facts["progress"])
@@ -96,7 +96,7 @@ def _progress(done: dict[str, Any]) -> str:
 
 
 def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
-    """The curves, to one scale of steps, and their last and lowest losses."""
+    """The curves on a common scale of steps, and their last and lowest losses."""
     from motegpt.views.sparkline import levels_for, sparkline
 
     found = {"training": run.losses(), "validation": run.series("val_loss")}
@@ -133,12 +133,12 @@ def _setting(name: str, value: Any, differing: dict[str, Any]) -> str:
 
 
 def _list(items: Iterable[str]) -> str:
-    """Items that a line's end does not split."""
+    """Items, none of which is split over two lines."""
     return ", ".join(item.replace(" ", NO_BREAK) for item in items)
 
 
 def _paragraph(name: str, text: str, width: int) -> list[str]:
-    """A name and its text beside it; the run's own words in it do nothing to a terminal."""
+    """A name and its text beside it, with control characters escaped."""
     text = escape_control_characters(text.replace("\n", " "))
     lines = textwrap.wrap(
         text, width, initial_indent=f"  {name:{INDENT - 2}}", subsequent_indent=" " * INDENT,
