@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import signal
+from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from typing import Any
@@ -24,17 +25,19 @@ from motegpt.cli.options import (
     settings_and_choices,
 )
 from motegpt.cli.processes import follow, lead
-from motegpt.cli.rescue import finish
 from motegpt.cli.streams import unread
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.engines import MANY_PROCESSES, PREFERRED, engine_class, why_unavailable
-from motegpt.errors import INTERRUPTED, TrainingDiverged, UsageError
+from motegpt.errors import INTERRUPTED, MotegptError, TrainingDiverged, UsageError
 from motegpt.system import ranks
 from motegpt.system.interrupts import Noted, finishing, heeded
 from motegpt.training.begin import begin
 from motegpt.training.loop import Trainer
 from motegpt.training.records import StepRecord
 from motegpt.training.remarks import on_sample
+from motegpt.training.run_folder import RunFolder
+
+RESCUED = "motegpt-"  # prefix of the folder of an interrupted run
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -131,7 +134,7 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
             raise
         noted.note(*interrupt.args)  # it came between two chunks
     with unread():
-        finish(trainer, report, records, noted)
+        _finish(trainer, report, records, noted)
     why = trainer.why_diverged()
     if why is not None:
         raise TrainingDiverged(why)
@@ -142,3 +145,32 @@ def _log_finishing() -> None:
     """Log from within a signal handler, where nothing may be raised."""
     with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
         console.log("finishing this step; once more stops at once")
+
+
+def _finish(trainer: Trainer, report: console.Report, records: Sequence[StepRecord], noted: Noted) -> None:
+    """End a report. An interrupted run without a folder is saved and, after Ctrl-C, prints samples.
+
+    records: of the whole run. Another Ctrl-C ends the samples; the report still prints where the run is.
+    """
+    lost = bool(noted) and trainer.folder is None
+    try:
+        if lost:
+            _rescue(trainer, records)
+        if lost and noted.first == signal.SIGINT and not trainer.ended:
+            report.show_samples(trainer.samples_of_best())
+    finally:
+        report.end(bool(noted))
+
+
+def _rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
+    """Save a run to a new temporary folder."""
+    import tempfile
+
+    try:
+        folder = RunFolder.create(tempfile.mkdtemp(prefix=RESCUED), trainer.config, trainer.tokenizer)
+        folder.append_metrics(record.values() for record in records)
+        trainer.save_to(folder)
+    except (OSError, MotegptError) as error:
+        console.log(f"the run could not be saved: {error}")
+        return
+    trainer.folder = folder
