@@ -14,13 +14,12 @@ def sparkline(
     width: int,
     *,
     x_range: tuple[float, float] | None = None,
-    y_range: tuple[float, float] | None = None,
     levels: str = BLOCKS,
 ) -> str:
     """One character for each of `width` equal intervals of x, by the mean of its y.
 
-    An interval without values repeats the previous one, or is a space at the start. The ranges default to
-    those of the values; several lines can share them.
+    An interval without values repeats the previous one, or is a space at the start. x_range: several lines
+    can share one; default: that of x.
 
     >>> sparkline([0, 1, 2, 3], [3.0, 2.0, 1.0, 1.0], 4)
     '█▅▁▁'
@@ -35,7 +34,8 @@ def sparkline(
     means: list[float | None] = []
     for part in parts:
         means.append(sum(part) / len(part) if part else means[-1] if means else None)
-    low, high = y_range or _range([mean for mean in means if mean is not None])
+    known = [mean for mean in means if mean is not None]
+    low, high = min(known), max(known)
     return "".join(" " if mean is None else _level(mean, low, high, levels) for mean in means)
 
 
@@ -46,10 +46,6 @@ def levels_for(encoding: str | None) -> str:
     except (UnicodeEncodeError, LookupError):
         return PLAIN
     return BLOCKS
-
-
-def _range(values: Sequence[float]) -> tuple[float, float]:
-    return min(values), max(values)
 
 
 def _level(value: float, low: float, high: float, levels: str) -> str:
