@@ -44,7 +44,7 @@ BRANCHES = {
     "activation, scalar": lambda: activate(Node(1.0), THIRD),
     "activation, array": lambda: ops.activation(np.ones(2), THIRD),
     "activation, array, backward": lambda: ops.activation_backward(np.ones(2), np.ones(2), THIRD),
-    "activation, torch": lambda: torch_activation("ops", "Fused"),
+    "activation, torch": lambda: torch_activation("ops", "Operations"),
     "activation, torch, node clip": lambda: torch_activation("node_clip", "NodeClip"),
     "activation, cost": lambda: tape_bytes(
         settings("model", activation=THIRD), settings("settings"), Execution("torch"), 4

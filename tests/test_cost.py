@@ -110,7 +110,7 @@ def test_the_torch_engine_keeps_what_is_computed(activation, half):
 
     def saved(layers):
         model, _ = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64)
-        network = modules.Transformer(model, ops.Fused())
+        network = modules.Transformer(model, ops.Operations())
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}

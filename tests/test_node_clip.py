@@ -109,7 +109,9 @@ class TestAttention:
         clipped = pytest.importorskip("motegpt.engines.torch.node_clip").NodeClip(1.0)
         *qkv, dy = (torch.tensor(x)[None, None] for x in problem[:4])
         qkv = [x.requires_grad_() for x in qkv]
-        for got, x in zip(torch.autograd.grad(clipped.attention(*qkv), qkv, dy), problem[4], strict=True):
+        for got, x in zip(
+            torch.autograd.grad(clipped.attention(*qkv, causal=True), qkv, dy), problem[4], strict=True
+        ):
             np.testing.assert_allclose(got[0, 0], x, rtol=1e-12, atol=1e-13)
 
 

@@ -42,32 +42,34 @@ def plan_of(batch_size=4, loss_mean="documents"):
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 4), (3, 2, 33, 7)], ids=str)
-class TestTheFusedOperationsAndTheWrittenOnes:
+class TestOperationsAgainstTheirReference:
     """B, H, T and D of awkward sizes, in double precision: values and gradients."""
 
     @staticmethod
     def both(operation, *inputs):
-        from motegpt.engines.torch.ops import Fused, Written
+        from motegpt.engines.torch.ops import Operations, Reference
 
         outcomes = []
-        for ops in (Fused(), Written()):
+        for ops in (Operations(), Reference()):
             leaves = [x.clone().requires_grad_() for x in inputs]
             y = operation(ops, *leaves)
             weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape)
             outcomes.append([y, *torch.autograd.grad((y * weights).sum(), leaves)])
         return zip(*outcomes, strict=True)
 
-    def test_attention(self, shape):
+    @pytest.mark.parametrize("causal", [True, False])
+    def test_attention(self, shape, causal):
         torch.manual_seed(1)
         q, k, v = torch.randn((3, *shape), dtype=torch.float64)
-        for fused, written in self.both(lambda ops, *qkv: ops.attention(*qkv), q, k, v):
-            torch.testing.assert_close(fused, written, rtol=1e-10, atol=1e-12)
+        q = q if causal else q[:, :, -1:]
+        for fused, reference in self.both(lambda ops, *qkv: ops.attention(*qkv, causal=causal), q, k, v):
+            torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
 
     def test_rmsnorm(self, shape):
         torch.manual_seed(1)
         x = torch.randn(shape, dtype=torch.float64)
-        for fused, written in self.both(lambda ops, x: ops.rmsnorm(x, 1e-5), x):
-            torch.testing.assert_close(fused, written, rtol=1e-10, atol=1e-12)
+        for fused, reference in self.both(lambda ops, x: ops.rmsnorm(x, 1e-5), x):
+            torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
 
     def test_cross_entropy_beside_padding(self, shape):
         torch.manual_seed(1)
@@ -78,8 +80,8 @@ class TestTheFusedOperationsAndTheWrittenOnes:
         def loss(ops, logits):
             return ops.cross_entropy(logits, targets, weights)
 
-        for fused, written in self.both(loss, logits):
-            torch.testing.assert_close(fused, written, rtol=1e-10, atol=1e-12)
+        for fused, reference in self.both(loss, logits):
+            torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
 
 
 def test_the_fused_adam_is_the_written_one():

@@ -26,7 +26,7 @@ from motegpt.engines.torch.device import (
 )
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.node_clip import NodeClip
-from motegpt.engines.torch.ops import Fused, Operations
+from motegpt.engines.torch.ops import Operations
 from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
 from motegpt.errors import RankLost
 from motegpt.model.spec import check_shape, same_names, tensors
@@ -218,7 +218,7 @@ class TorchEngine(Engine):
             return self._network
         if self._whole is None:
             self._tell("gather")
-            self._whole = Transformer(self.model, Fused()).to(self._dtype)
+            self._whole = Transformer(self.model, Operations()).to(self._dtype)
             self._whole.load_state_dict({name: torch.from_numpy(w) for name, w in self._gather().items()})
         return self._whole
 
@@ -229,7 +229,7 @@ class TorchEngine(Engine):
     def _make_network(self) -> Transformer:
         """The network on its device, its parameters still to be loaded."""
         train = self.settings
-        ops: Operations = Fused() if train.clip_node is None else NodeClip(train.clip_node)
+        ops = Operations() if train.clip_node is None else NodeClip(train.clip_node)
         with torch.device("meta"):
             network = Transformer(self.model, ops, train.checkpoint_activations).to(self._dtype)
         if self._sharded and self._ranks is not None:

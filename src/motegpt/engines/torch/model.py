@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -24,6 +24,26 @@ def add_parameters(module: nn.Module, specified: Iterable[parameters.Tensor]) ->
         module.register_parameter(tensor.attribute, nn.Parameter(torch.empty(tensor.shape)))
 
 
+class LayerCache:
+    """Keys and values (n, H, block_size, D) of one layer, of which the first `length` positions are known."""
+
+    def __init__(self, shape: Sequence[int], like: Tensor) -> None:
+        """like: a tensor of the precision and on the device to use."""
+        self.keys, self.values = torch.zeros((2, *shape), dtype=like.dtype, device=like.device)
+        self.length = 0
+
+    def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """k, v (n, H, 1, D) of the next position -> keys and values so far, (n, H, length, D)"""
+        at, self.length = self.length, self.length + 1
+        self.keys[:, :, at], self.values[:, :, at] = k[:, :, 0], v[:, :, 0]
+        return self.keys[:, :, : self.length], self.values[:, :, : self.length]
+
+    def reorder(self, order: Tensor) -> None:
+        """Let sequence i continue from sequence order[i]."""
+        for x in (self.keys, self.values):
+            x[:, :, : self.length] = x[order, :, : self.length]
+
+
 class Layer(nn.Module):
     """x + attention(norm x), then x + mlp(norm x)."""
 
@@ -40,20 +60,19 @@ class Layer(nn.Module):
         add_parameters(self, specified)
         self._model, self._ops = model, ops
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, T, C) -> (B, T, C)"""
+    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C). With a cache, T = 1: the position after those that it holds."""
         ops, eps = self._ops, self._model.norm_eps
-        a = merge_heads(ops.attention(*self.heads(ops.rmsnorm(x, eps))))
-        x = ops.add(x, ops.linear(a, self.attn_wo))
+        x = ops.add(x, self.attention(ops.rmsnorm(x, eps), cache))
         return ops.add(x, self.mlp(ops.rmsnorm(x, eps)))
 
-    def heads(self, h: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """(B, T, C) -> q, k and v, each (B, H, T, D)"""
-        q, k, v = (
-            split_heads(self._ops.linear(h, w), self._model.n_head)
-            for w in (self.attn_wq, self.attn_wk, self.attn_wv)
-        )
-        return q, k, v
+    def attention(self, h: Tensor, cache: LayerCache | None) -> Tensor:
+        """(B, T, C) -> (B, T, C). The one position fed to a cache comes last, so it sees all of them."""
+        ops, heads = self._ops, self._model.n_head
+        q, k, v = (split_heads(ops.linear(h, w), heads) for w in (self.attn_wq, self.attn_wk, self.attn_wv))
+        if cache is not None:
+            k, v = cache.append(k, v)
+        return ops.linear(merge_heads(ops.attention(q, k, v, causal=cache is None)), self.attn_wo)
 
     def mlp(self, h: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
@@ -89,14 +108,14 @@ class Transformer(nn.Module):
         logits = self.logits(ids).flatten(0, 1)
         return self._ops.cross_entropy(logits, targets.flatten(), weights.flatten())
 
-    def logits(self, ids: Tensor) -> Tensor:
-        """ids (B, T) -> logits (B, T, V)"""
-        x = self.embed(ids, 0)
-        for layer in self.layers():
+    def logits(self, ids: Tensor, caches: Sequence[LayerCache] | None = None) -> Tensor:
+        """ids (B, T) -> logits (B, T, V). With caches, one for each layer, T = 1: the position after theirs."""
+        x = self.embed(ids, caches[0].length if caches else 0)
+        for i, layer in enumerate(self.layers()):
             if self._recompute and torch.is_grad_enabled():
                 x = cast(Tensor, checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False))
             else:
-                x = layer(x)
+                x = layer(x, caches[i] if caches else None)
         return self.head(x)
 
     def embed(self, ids: Tensor, at: int) -> Tensor:

@@ -9,14 +9,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
-from motegpt.engines.torch.ops import causal_scores, exp_less_largest
+from motegpt.engines.torch.ops import Operations, attention_scores, exp_shifted
 
 if TYPE_CHECKING:
     from motegpt.config.sections import Activation
 
 
-class NodeClip:
-    """The operations of the model as the scalar graph has them, each node's gradient clipped to ± bound."""
+class NodeClip(Operations):
+    """The operations as the scalar graph computes them, each node's gradient clipped to ± bound."""
 
     def __init__(self, bound: float) -> None:
         self._bound = bound
@@ -31,8 +31,8 @@ class NodeClip:
         mean_square = self._node(x.square().mean(-1, keepdim=True) + eps)
         return self._node(x * self._node(mean_square**-0.5))
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return self._node(self._softmax(self._node(causal_scores(q, k))) @ v)
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+        return self._node(self._softmax(self._node(attention_scores(q, k, causal))) @ v)
 
     def activation(self, u: Tensor, kind: Activation) -> Tensor:
         positive = self._node(F.relu(u))
@@ -52,7 +52,7 @@ class NodeClip:
 
     def _softmax(self, x: Tensor) -> Tensor:
         """p = e · (Σe)^-1 over the last axis, a node (Σe)^-1 for each p."""
-        e = self._node(exp_less_largest(x))
+        e = self._node(exp_shifted(x))
         total = self._node(e.sum(-1, keepdim=True))
         inverse = self._node(total.expand_as(e) ** -1.0)
         return self._node(e * inverse)

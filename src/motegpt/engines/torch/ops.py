@@ -1,12 +1,12 @@
-"""The operations of the model over tensors, twice: as PyTorch's own fused functions, and written out.
+"""The operations of the model over tensors.
 
-`Fused` is what trains; `Written` is the reference that its functions are tested against. Letters are those of
-docs/notation.md.
+`Operations` calls PyTorch's own functions and is what trains; `Reference` computes the same from the definitions,
+and tests compare the two. Letters are those of docs/notation.md.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, assert_never
+from typing import TYPE_CHECKING, assert_never
 
 import torch
 import torch.nn.functional as F
@@ -16,50 +16,30 @@ if TYPE_CHECKING:
     from motegpt.config.sections import Activation
 
 
-class Operations(Protocol):
-    """What the model is made of, beside the lookup of embeddings."""
+class Operations:
+    """PyTorch's own functions."""
 
     def linear(self, x: Tensor, w: Tensor) -> Tensor:
         """y = x · wᵀ.   (…, in), w (out, in) -> (…, out)"""
-        ...
-
-    def add(self, x: Tensor, y: Tensor) -> Tensor:
-        """x + y"""
-        ...
-
-    def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
-        """y = x · (mean(x²) + eps)^-½ (Zhang and Sennrich, 2019).   (…, C) -> (…, C)"""
-        ...
-
-    def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """y = softmax(q · kᵀ / √D) · v over the positions so far (Vaswani et al., 2017).   (B, H, T, D)"""
-        ...
-
-    def activation(self, u: Tensor, kind: Activation) -> Tensor:
-        """max(0, u), squared if kind is squared_relu (So et al., 2021)."""
-        ...
-
-    def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """loss = Σ weights · -log p[target].   logits (N, V), targets (N,), weights (N,) -> ()"""
-        ...
-
-
-class Fused:
-    """PyTorch's own functions. The mask is causal alone: padding is at the end, where nobody looks."""
-
-    def linear(self, x: Tensor, w: Tensor) -> Tensor:
         return F.linear(x, w)
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
+        """x + y"""
         return x + y
 
     def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
+        """y = x · (mean(x²) + eps)^-½ (Zhang and Sennrich, 2019).   (…, C) -> (…, C)"""
         return F.rms_norm(x, x.shape[-1:], eps=eps)
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+        """y = softmax(q · kᵀ / √D) · v (Vaswani et al., 2017).   q (B, H, T, D), k, v (B, H, S, D) -> q's shape
+
+        causal: query t sees the keys 0 … t alone, and S = T; otherwise every query sees every key.
+        """
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal)
 
     def activation(self, u: Tensor, kind: Activation) -> Tensor:
+        """max(0, u), squared if kind is squared_relu (So et al., 2021)."""
         match kind:
             case "relu":
                 return F.relu(u)
@@ -69,18 +49,19 @@ class Fused:
                 assert_never(kind)
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+        """loss = Σ weights · -log p[target].   logits (N, V), targets (N,), weights (N,) -> ()"""
         losses = F.cross_entropy(logits.to(weights.dtype), targets, reduction="none")
         return (losses * weights).sum()
 
 
-class Written(Fused):
-    """Softmax, norm and loss from their definitions."""
+class Reference(Operations):
+    """Attention, norm and loss from their definitions."""
 
     def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
         return x * (x.square().mean(-1, keepdim=True) + eps) ** -0.5
 
-    def attention(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        e = exp_less_largest(causal_scores(q, k))
+    def attention(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
+        e = exp_shifted(attention_scores(q, k, causal))
         return e / e.sum(-1, keepdim=True) @ v
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
@@ -89,14 +70,14 @@ class Written(Fused):
         return (log_p[:, 0] * -weights).sum()
 
 
-def causal_scores(q: Tensor, k: Tensor) -> Tensor:
-    """q · kᵀ / √D, -inf where position t would look ahead.   q, k (B, H, T, D) -> (B, H, T, T)"""
-    t = q.shape[-2]
-    mask = torch.full((t, t), -torch.inf, dtype=q.dtype, device=q.device).triu(1)
-    scores: Tensor = q @ k.mT * q.shape[-1] ** -0.5 + mask
-    return scores
+def attention_scores(q: Tensor, k: Tensor, causal: bool) -> Tensor:
+    """q · kᵀ / √D; if causal, -inf where key s > query t.   q (B, H, T, D), k (B, H, S, D) -> (B, H, T, S)"""
+    scores: Tensor = q @ k.mT * q.shape[-1] ** -0.5
+    if not causal:
+        return scores
+    return scores + torch.full(scores.shape[-2:], -torch.inf, dtype=q.dtype, device=q.device).triu(1)
 
 
-def exp_less_largest(x: Tensor) -> Tensor:
+def exp_shifted(x: Tensor) -> Tensor:
     """exp(x - max x) over the last axis, the maximum a constant."""
     return (x - x.detach().amax(-1, keepdim=True)).exp()
