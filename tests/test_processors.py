@@ -127,12 +127,12 @@ def test_torch_takes_no_more_threads_than_there_are(monkeypatch, asked, own, wid
     import torch
 
     from motegpt.config.sections import model_and_training
-    from motegpt.engines.torch.device import fitting_threads
+    from motegpt.engines.torch.device import default_threads
 
     monkeypatch.setattr("motegpt.engines.torch.device.available_processors", lambda: 3)
     monkeypatch.setattr(torch, "get_num_threads", lambda: own)
     settings = small_settings(threads=asked, n_embd=width, batch_size=64)
-    assert fitting_threads(*model_and_training(settings, 26)) == given
+    assert default_threads(*model_and_training(settings, 26)) == given
 
 
 def test_cost_counts_the_gradients_of_the_threads_there_are(motegpt, monkeypatch):

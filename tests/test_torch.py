@@ -171,7 +171,7 @@ def test_checkpointed_activations_are_computed_again(monkeypatch):
 
     calls = []
     forward = Layer.forward
-    monkeypatch.setattr(Layer, "forward", lambda self, x: calls.append(1) or forward(self, x))
+    monkeypatch.setattr(Layer, "forward", lambda *given: calls.append(1) or forward(*given))
     for again, expected in ((False, 3), (True, 6)):
         calls.clear()
         small_engine("torch", small_settings(n_layer=3, checkpoint_activations=again)).gradients(
@@ -223,7 +223,7 @@ def test_a_rank_that_follows_cannot_lead():
     ranks = Ranks.__new__(Ranks)
     ranks.rank, ranks.size = 1, 2
     with pytest.raises(UsageError, match="rank 1 of 2 only follows rank 0"):
-        ranks.tell("train", 0, 1)
+        ranks.broadcast("train", 0, 1)
 
 
 def test_small_steps_take_one_thread_and_the_setting_wins(monkeypatch):
@@ -244,23 +244,23 @@ def test_small_steps_take_one_thread_and_the_setting_wins(monkeypatch):
 
 
 def test_batches_are_made_ahead_and_in_order():
-    from motegpt.engines.torch.batches import AHEAD, made_ahead
+    from motegpt.engines.torch.batches import PREFETCHED, prefetch
 
     made = []
-    steps = made_ahead(lambda step: made.append(step) or -step, range(9))
+    steps = prefetch(lambda step: made.append(step) or -step, range(9))
     assert next(steps) == 0
     deadline = time.monotonic() + 10
-    while len(made) <= AHEAD and time.monotonic() < deadline:
+    while len(made) <= PREFETCHED and time.monotonic() < deadline:
         time.sleep(0.001)
-    assert made == list(range(AHEAD + 1)), "as many as fit wait for their step, and no more"
+    assert made == list(range(PREFETCHED + 1)), "as many as fit wait for their step, and no more"
     assert list(steps) == [-step for step in range(1, 9)]
 
 
 def test_an_error_while_batches_are_made_is_raised_where_they_are_used():
-    from motegpt.engines.torch.batches import made_ahead
+    from motegpt.engines.torch.batches import prefetch
 
     with pytest.raises(ZeroDivisionError):
-        list(made_ahead(lambda step: 1 // (3 - step), range(9)))
+        list(prefetch(lambda step: 1 // (3 - step), range(9)))
 
 
 @pytest.mark.parametrize(
@@ -309,7 +309,7 @@ def test_the_best_device_there_is(monkeypatch):
 def test_peaks_by_name(monkeypatch, name, settings, peak):
     train = small_engine("torch", SINGLE).settings.replace(**settings)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
-    assert device().matrix_peak(torch.device("cuda", 0), train) == peak
+    assert device().matmul_peak(torch.device("cuda", 0), train) == peak
 
 
 def test_a_peak_is_measured_where_none_is_written():
@@ -321,7 +321,7 @@ def test_a_peak_is_measured_where_none_is_written():
     [torch.OutOfMemoryError("CUDA out of memory. Tried"), partial(torch.empty, 2**55)],
     ids=["gpu", "processor"],
 )
-def test_out_of_memory_says_what_needs_less(monkeypatch, full):
+def test_out_of_memory_says_what_saves_memory(monkeypatch, full):
     from motegpt.engines.torch.model import Transformer
 
     def forward(*_):
@@ -342,9 +342,9 @@ def test_an_error_that_is_not_a_lost_rank_stays_what_it_is():
 
     ranks = Ranks.__new__(Ranks)
     ranks.size = 2
-    with pytest.raises(RankLost, match="another of the 2 processes has ended"), ranks.together():
+    with pytest.raises(RankLost, match="another of the 2 processes has ended"), ranks.detect_lost_rank():
         raise RuntimeError("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer [127.0.0.1]:1")
-    with pytest.raises(RuntimeError, match="shapes"), ranks.together():
+    with pytest.raises(RuntimeError, match="shapes"), ranks.detect_lost_rank():
         raise RuntimeError("shapes cannot be multiplied")
 
 

@@ -17,7 +17,7 @@ from motegpt.data.plan import Batch
 from motegpt.errors import SettingError
 
 T = TypeVar("T")
-AHEAD = 2  # batches that are ready, or being made, while a step is computed
+PREFETCHED = 2  # batches that are ready, or being made, while a step is computed
 
 
 class Part(NamedTuple):
@@ -36,7 +36,7 @@ class Part(NamedTuple):
         return Part(*(tensor.pin_memory() for tensor in self))
 
 
-def part_of(batch: Batch, dtype: torch.dtype) -> Part:
+def to_part(batch: Batch, dtype: torch.dtype) -> Part:
     """The sequences of a batch as one part."""
     lengths = np.array([len(row) for row in batch.inputs])
     inside = np.arange(lengths.max()) < lengths[:, None]
@@ -51,7 +51,7 @@ def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: t
     return padded
 
 
-def parts_of(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype) -> list[Part]:
+def split_batch(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype) -> list[Part]:
     """What one rank computes of a batch, in `accumulate` parts.
 
     The weights stay those of the whole batch, so losses and gradients of all parts of all ranks add up to
@@ -59,7 +59,7 @@ def parts_of(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.
     """
     size = len(batch.inputs) // (ranks * accumulate)
     starts = range(rank * accumulate * size, (rank + 1) * accumulate * size, size)
-    return [part_of(slice_of(batch, slice(start, start + size)), dtype) for start in starts]
+    return [to_part(slice_of(batch, slice(start, start + size)), dtype) for start in starts]
 
 
 def slice_of(batch: Batch, which: slice) -> Batch:
@@ -77,14 +77,14 @@ def check_division(batch_size: int, ranks: int, accumulate: int) -> None:
         )
 
 
-def made_ahead(make: Callable[[int], T], steps: Iterable[int]) -> Iterator[T]:
+def prefetch(make: Callable[[int], T], steps: Iterable[int]) -> Iterator[T]:
     """make(step) for each step, made by another thread while the caller is busy with those before."""
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[Future[T]] = deque()
         try:
             for step in steps:
                 waiting.append(pool.submit(make, step))
-                if len(waiting) > AHEAD:
+                if len(waiting) > PREFETCHED:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -94,7 +94,7 @@ def processor_threads(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fitting_threads(model: ModelConfig, train: TrainConfig) -> int:
+def default_threads(model: ModelConfig, train: TrainConfig) -> int:
     """The setting; without one a single thread where a step is so small that a second brings nothing, else as
     many as PyTorch takes, but no more than there are processors for this process.
     """
@@ -105,18 +105,18 @@ def fitting_threads(model: ModelConfig, train: TrainConfig) -> int:
 
 
 @contextmanager
-def told_when_full(device: torch.device, train: TrainConfig) -> Iterator[None]:
+def report_out_of_memory(device: torch.device, train: TrainConfig) -> Iterator[None]:
     """Turn a device's being out of memory into one line that says what would need less."""
     try:
         yield
     except RuntimeError as error:
         if not isinstance(error, torch.OutOfMemoryError) and "can't allocate memory" not in str(error):
             raise
-        raise OutOfMemory(f"{device}: out of memory; try {', '.join(what_needs_less(train))}") from None
+        raise OutOfMemory(f"{device}: out of memory; try {', '.join(memory_hints(train))}") from None
 
 
 @contextmanager
-def told_when_not_compiled() -> Iterator[None]:
+def report_failed_compilation() -> Iterator[None]:
     """Turn torch.compile's own errors into one line."""
     try:
         yield
@@ -129,7 +129,7 @@ def told_when_not_compiled() -> Iterator[None]:
         ) from error
 
 
-def what_needs_less(train: TrainConfig) -> list[str]:
+def memory_hints(train: TrainConfig) -> list[str]:
     """Settings that save memory and are not in use yet."""
     flags = [f"`accumulate={2 * train.accumulate}`"] if train.batch_size >= 2 * train.accumulate else []
     flags += [] if train.checkpoint_activations else ["`checkpoint_activations=True`"]
@@ -137,7 +137,7 @@ def what_needs_less(train: TrainConfig) -> list[str]:
     return [*flags, "a smaller `batch_size`"]
 
 
-def matrix_peak(device: torch.device, train: TrainConfig) -> float:
+def matmul_peak(device: torch.device, train: TrainConfig) -> float:
     """Operations a second of one device in matrix products, at the precision the training multiplies in.
 
     From the data sheet where the device is in PEAKS, else the best of a few products that are timed.

@@ -1,7 +1,7 @@
 """Many processes, one training: rank 0 leads, the others follow.
 
 Rank 0 runs the loop, writes and speaks. Before it does what needs everybody it tells the others, who wait
-in `Ranks.heard`; so no clock, signal or chunk of theirs can differ from its. Each computes its part of a
+in `Ranks.receive`; so no clock, signal or chunk of theirs can differ from its. Each computes its part of a
 batch; weights of sequences are those of the whole batch, so losses and gradients are summed, not averaged.
 """
 
@@ -28,7 +28,7 @@ STEP_TIMEOUT = timedelta(minutes=10)  # how long a rank waits for the others wit
 WAIT_TIMEOUT = timedelta(days=7)  # and for rank 0 between chunks, while that samples or saves
 
 # What the messages of gloo's and NCCL's errors contain where a peer is gone.
-SIGNS_OF_LOSS = (
+LOST_RANK_MESSAGES = (
     "Connection closed",
     "Connection reset",
     "Connection refused",
@@ -47,7 +47,7 @@ class Ranks:
     def __init__(self, device: torch.device) -> None:
         self.rank, self.size = ranks.rank(), ranks.world_size()
         self.device = device
-        with self.together():
+        with self.detect_lost_rank():
             if not dist.is_initialized():
                 backend = "gloo"
                 if device.type == "cuda":
@@ -56,20 +56,20 @@ class Ranks:
                 dist.init_process_group(backend, timeout=STEP_TIMEOUT)
             self._words = dist.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
 
-    def tell(self, *words: Any) -> None:
+    def broadcast(self, *words: Any) -> None:
         """Rank 0: say to the others what is done next."""
         if self.rank != 0:
             raise UsageError(
                 f"train: rank {self.rank} of {self.size} only follows rank 0; under torchrun use "
                 "python -m motegpt train, not the Python API"
             )
-        with self.together():
+        with self.detect_lost_rank():
             dist.broadcast_object_list([words], src=0, group=self._words)
 
-    def heard(self) -> tuple[Any, ...]:
+    def receive(self) -> tuple[Any, ...]:
         """The others: what rank 0 says next; waits for it."""
         words: list[Any] = [None]
-        with self.together():
+        with self.detect_lost_rank():
             dist.broadcast_object_list(words, src=0, group=self._words)
         return tuple(words[0])
 
@@ -84,22 +84,22 @@ class Ranks:
             dist.destroy_process_group()
 
     @contextmanager
-    def together(self) -> Iterator[None]:
+    def detect_lost_rank(self) -> Iterator[None]:
         """RankLost where another rank does not answer within this."""
         try:
             yield
         except torch.OutOfMemoryError:
             raise
         except (RuntimeError, dist.DistError) as error:
-            if not is_about_others(error):
+            if not is_lost_rank(error):
                 raise
             reason = str(error).splitlines()[0][:120]
             raise RankLost(f"another of the {self.size} processes has ended ({reason})") from error
 
 
-def is_about_others(error: BaseException) -> bool:
+def is_lost_rank(error: BaseException) -> bool:
     """Whether an error of a collective operation says that a peer is gone, and not that it was misused."""
-    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in SIGNS_OF_LOSS)
+    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in LOST_RANK_MESSAGES)
 
 
 def replicated(network: Transformer, device: torch.device) -> DistributedDataParallel:
@@ -131,7 +131,7 @@ def local(x: Tensor) -> Tensor:
     return x.to_local() if isinstance(x, DTensor) else x
 
 
-def sum_now(network: Transformer, now: bool) -> None:
+def set_gradient_sync(network: Transformer, now: bool) -> None:
     """Whether the next backward of a sharded network sums over the ranks, or keeps what is to be summed."""
     assert isinstance(network, FSDPModule)
     network.set_requires_gradient_sync(now)

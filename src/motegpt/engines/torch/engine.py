@@ -13,16 +13,16 @@ from torch.nn.parallel import DistributedDataParallel
 
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.engines.torch import distributed
-from motegpt.engines.torch.batches import Part, check_division, made_ahead, part_of, parts_of
+from motegpt.engines.torch.batches import Part, check_division, prefetch, split_batch, to_part
 from motegpt.engines.torch.decoder import TorchDecoder
 from motegpt.engines.torch.device import (
     choose_device,
-    fitting_threads,
+    default_threads,
     float32_products,
-    matrix_peak,
+    matmul_peak,
     processor_threads,
-    told_when_full,
-    told_when_not_compiled,
+    report_failed_compilation,
+    report_out_of_memory,
 )
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.node_clip import NodeClip
@@ -58,7 +58,7 @@ class TorchEngine(Engine):
         self._dtype: torch.dtype = getattr(torch, train.dtype)
         self._ranks = distributed.Ranks(self.device) if size > 1 else None
         self._sharded = train.shard and self._ranks is not None
-        with told_when_full(self.device, train):
+        with report_out_of_memory(self.device, train):
             self._network = self._make_network()
             self._replica = self._replicated()
             parts = self._local_parameters()
@@ -68,12 +68,12 @@ class TorchEngine(Engine):
         self._scale = LossScale(self.device) if scaled else None
         self._whole: Transformer | None = None
         self._peak: float | None = None
-        self._threads = fitting_threads(model, train)
+        self._threads = default_threads(model, train)
 
     @classmethod
     def why_not(cls, *, train: TrainConfig | None = None, processes: int = 1, **asked: Any) -> str | None:
         """As the contract has it. It trains in any number of processes."""
-        together = None if train is None else why_not_together(train)
+        together = None if train is None else why_incompatible(train)
         return super().why_not(train=train, **asked) or together
 
     @classmethod
@@ -93,34 +93,34 @@ class TorchEngine(Engine):
 
     def export(self) -> Snapshot:
         if self._sharded:
-            self._tell("export")
+            self._broadcast("export")
         return self._export()
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
-        part = part_of(batch, self._dtype)
+        part = to_part(batch, self._dtype)
         network = self._whole_network()
-        with told_when_full(self.device, self.settings), torch.no_grad():
+        with report_out_of_memory(self.device, self.settings), torch.no_grad():
             padded = network.logits(part.ids.to(network.wte.device)).cpu().numpy()
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
     def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        self._tell("gradients", batch)
+        self._broadcast("gradients", batch)
         return self._gradients(batch)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
         """As the contract has it. An update whose float16 gradients overflow is left out."""
-        self._tell("train", start, count)
+        self._broadcast("train", start, count)
         return self._train(plan, start, count)
 
     def decoder(self, n: int) -> TorchDecoder:
         network = self._whole_network()
-        with told_when_full(self.device, self.settings):
+        with report_out_of_memory(self.device, self.settings):
             return TorchDecoder(network, self.model, n)
 
     def peak(self) -> float:
         """Operations a second of all devices in matrix products, at best; found out once."""
         if self._peak is None:
-            self._peak = matrix_peak(self.device, self.settings) * ranks.world_size()
+            self._peak = matmul_peak(self.device, self.settings) * ranks.world_size()
         return self._peak
 
     def follow(self, plan: Plan) -> None:
@@ -131,12 +131,12 @@ class TorchEngine(Engine):
             "export": self._export,
             "gather": self._gather,
         }
-        while (words := self._ranks.heard())[0] != "stop":
+        while (words := self._ranks.receive())[0] != "stop":
             actions[words[0]](*words[1:])
 
     def dismiss(self) -> None:
         """On rank 0: end what the others do in `follow`."""
-        self._tell("stop")
+        self._broadcast("stop")
 
     def close(self) -> None:
         """Leave the other ranks; rank 0 lets go first those that are still there."""
@@ -149,7 +149,7 @@ class TorchEngine(Engine):
 
     def _train(self, plan: Plan, start: int, count: int) -> list[float]:
         self._whole = None
-        with self._careful():
+        with self._device_context():
             losses = [
                 self._step(parts, step)
                 for step, parts in enumerate(self._batches(plan.chunk(start, count)), start)
@@ -161,14 +161,14 @@ class TorchEngine(Engine):
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
 
         def make(i: int) -> list[Part]:
-            parts = parts_of(chunk.batch(i), size, rank, self.settings.accumulate, self._dtype)
+            parts = split_batch(chunk.batch(i), size, rank, self.settings.accumulate, self._dtype)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)  # each thread has its own; pinning would wake up GPU 0
                 parts = [part.pinned() for part in parts]
             return parts
 
         steps = range(len(chunk.starts))
-        made = map(make, steps) if self.device.type == "cpu" else made_ahead(make, steps)
+        made = map(make, steps) if self.device.type == "cpu" else prefetch(make, steps)
         return ([part.to(self.device) for part in parts] for parts in made)
 
     def _step(self, parts: list[Part], step: int) -> Tensor:
@@ -186,7 +186,7 @@ class TorchEngine(Engine):
         self._network.zero_grad(set_to_none=True)
         losses = []
         for part in parts:
-            with self._summing(last=part is parts[-1]):
+            with self._gradient_sync(last=part is parts[-1]):
                 with self._autocast():
                     loss = self._loss(*part)
                 losses.append(loss.detach())
@@ -196,8 +196,8 @@ class TorchEngine(Engine):
     def _gradients(self, batch: Batch) -> tuple[float, Arrays]:
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
         check_division(len(batch.inputs), size, self.settings.accumulate)
-        parts = parts_of(batch, size, rank, self.settings.accumulate, self._dtype)
-        with self._careful():
+        parts = split_batch(batch, size, rank, self.settings.accumulate, self._dtype)
+        with self._device_context():
             loss = self._summed(self._backpropagate([part.to(self.device) for part in parts]))
             with torch.no_grad():
                 dw = self._local_gradients()
@@ -208,7 +208,7 @@ class TorchEngine(Engine):
         return loss.item(), arrays
 
     def _export(self) -> Snapshot:
-        with self._careful():
+        with self._device_context():
             w, *slots = map(self._named, (self._local_parameters(), *self._update.slots))
         return self._snapshot(w, slots)
 
@@ -217,13 +217,13 @@ class TorchEngine(Engine):
         if not self._sharded:
             return self._network
         if self._whole is None:
-            self._tell("gather")
+            self._broadcast("gather")
             self._whole = Transformer(self.model, Operations()).to(self._dtype)
             self._whole.load_state_dict({name: torch.from_numpy(w) for name, w in self._gather().items()})
         return self._whole
 
     def _gather(self) -> Arrays:
-        with self._careful():
+        with self._device_context():
             return self._named(self._local_parameters())
 
     def _make_network(self) -> Transformer:
@@ -273,34 +273,34 @@ class TorchEngine(Engine):
             given = np.asarray(values[name], self.settings.dtype).reshape(w.shape)
             part.copy_(distributed.share_of(w, torch.tensor(given, device=self.device)))
 
-    def _tell(self, *words: Any) -> None:
+    def _broadcast(self, *words: Any) -> None:
         if self._ranks is not None:
-            self._ranks.tell(*words)
+            self._ranks.broadcast(*words)
 
     def _summed(self, x: Tensor) -> Tensor:
         return x if self._ranks is None else self._ranks.sum(x)
 
     @contextmanager
-    def _careful(self) -> Iterator[None]:
+    def _device_context(self) -> Iterator[None]:
         """What surrounds all work on the device: its precision, and clear words where it fails."""
         with ExitStack() as stack:
-            stack.enter_context(told_when_full(self.device, self.settings))
-            stack.enter_context(told_when_not_compiled())
+            stack.enter_context(report_out_of_memory(self.device, self.settings))
+            stack.enter_context(report_failed_compilation())
             if self._ranks is not None:
-                stack.enter_context(self._ranks.together())
+                stack.enter_context(self._ranks.detect_lost_rank())
             stack.enter_context(float32_products(self.device, self.settings.tf32))
             stack.enter_context(processor_threads(self._threads))
             yield
 
     @contextmanager
-    def _summing(self, last: bool) -> Iterator[None]:
+    def _gradient_sync(self, last: bool) -> Iterator[None]:
         """Gradients are summed over the ranks with the last part of a batch, all at once."""
         if isinstance(self._replica, DistributedDataParallel):
             with nullcontext() if last else self._replica.no_sync():
                 yield
             return
         if self._sharded:
-            distributed.sum_now(self._network, last)
+            distributed.set_gradient_sync(self._network, last)
         yield
 
     def _autocast(self) -> torch.autocast:
@@ -310,7 +310,7 @@ class TorchEngine(Engine):
         )
 
 
-def why_not_together(train: TrainConfig) -> str | None:
+def why_incompatible(train: TrainConfig) -> str | None:
     """Why some settings cannot go together; None if they can."""
     if train.autocast is not None and train.dtype != "float32":
         return f"autocast: expected parameters in float32, got {train.dtype}; add `dtype='float32'`"

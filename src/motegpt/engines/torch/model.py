@@ -109,7 +109,7 @@ class Transformer(nn.Module):
         return self._ops.cross_entropy(logits, targets.flatten(), weights.flatten())
 
     def logits(self, ids: Tensor, caches: Sequence[LayerCache] | None = None) -> Tensor:
-        """ids (B, T) -> logits (B, T, V). With caches, one for each layer, T = 1: the position after theirs."""
+        """ids (B, T) -> logits (B, T, V). With a cache per layer, T = 1: the position after theirs."""
         x = self.embed(ids, caches[0].length if caches else 0)
         for i, layer in enumerate(self.layers()):
             if self._recompute and torch.is_grad_enabled():

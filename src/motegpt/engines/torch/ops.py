@@ -1,7 +1,7 @@
 """The operations of the model over tensors.
 
-`Operations` calls PyTorch's own functions and is what trains; `Reference` computes the same from the definitions,
-and tests compare the two. Letters are those of docs/notation.md.
+`Operations` calls PyTorch's own functions and is what trains; `Reference` computes the same from the
+definitions, and tests compare the two. Letters are those of docs/notation.md.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Operations:
         return F.rms_norm(x, x.shape[-1:], eps=eps)
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
-        """y = softmax(q · kᵀ / √D) · v (Vaswani et al., 2017).   q (B, H, T, D), k, v (B, H, S, D) -> q's shape
+        """y = softmax(q · kᵀ / √D) · v (Vaswani et al., 2017).   q (B, H, T, D), k and v (B, H, S, D) -> as q
 
         causal: query t sees the keys 0 … t alone, and S = T; otherwise every query sees every key.
         """

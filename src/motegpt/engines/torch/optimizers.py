@@ -28,12 +28,12 @@ def clip_gradient(gradients: list[Tensor], train: TrainConfig, sharded: bool) ->
         torch._foreach_clamp_min_(gradients, -train.clip_value)
         torch._foreach_clamp_max_(gradients, train.clip_value)
     if train.clip_norm is not None:
-        norm = norm_of(gradients, sharded)
+        norm = global_norm(gradients, sharded)
         shrink = torch.where(norm > train.clip_norm, train.clip_norm / norm, 1.0)
         torch._foreach_mul_(gradients, shrink.to(gradients[0].dtype))
 
 
-def norm_of(gradients: list[Tensor], sharded: bool) -> Tensor:
+def global_norm(gradients: list[Tensor], sharded: bool) -> Tensor:
     """√Σ g², summed in double precision where the device has it; over all ranks if they hold shards."""
     widest = torch.float32 if gradients[0].device.type == "mps" else torch.float64
     square = torch.stack(torch._foreach_norm(gradients, 2, dtype=widest)).square().sum()
