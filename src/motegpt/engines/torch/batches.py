@@ -1,4 +1,4 @@
-"""From the plan to tensors: padded batches, in equal parts, made ahead of the step that needs them."""
+"""Batches as padded tensors: split into equal parts, and prefetched by another thread."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from motegpt.data.plan import Batch
 from motegpt.errors import SettingError
 
 T = TypeVar("T")
-PREFETCHED = 2  # batches that are ready, or being made, while a step is computed
+PREFETCHED = 2  # batches that are ready or in progress while a step is computed
 
 
 class Part(NamedTuple):
-    """Some sequences of a batch. ids and targets (B, T), padded with zeros; weights (B, T), zero there."""
+    """Some sequences of a batch: ids, targets and weights, each (B, T) and padded with zeros."""
 
     ids: Tensor
     targets: Tensor
     weights: Tensor
 
     def to(self, device: torch.device) -> Part:
-        """The same on a device; from pinned memory the copy does not wait."""
+        """A copy on a device; asynchronous from pinned memory."""
         return Part(*(tensor.to(device, non_blocking=True) for tensor in self))
 
     def pinned(self) -> Part:
-        """The same in memory that a GPU reads by itself."""
+        """A copy in page-locked memory, which a GPU reads without the processor."""
         return Part(*(tensor.pin_memory() for tensor in self))
 
 
@@ -45,17 +45,17 @@ def to_part(batch: Batch, dtype: torch.dtype) -> Part:
 
 
 def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
-    """Ragged numbers at the places that are inside (B, T), zeros elsewhere."""
+    """Ragged rows as one tensor: their numbers where `inside` (B, T) is true, zeros elsewhere."""
     padded = torch.zeros(inside.shape, dtype=dtype)
     padded[torch.from_numpy(inside)] = torch.tensor(list(chain.from_iterable(rows)), dtype=dtype)
     return padded
 
 
 def split_batch(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype) -> list[Part]:
-    """What one rank computes of a batch, in `accumulate` parts.
+    """One rank's share of a batch, in `accumulate` parts.
 
-    The weights stay those of the whole batch, so losses and gradients of all parts of all ranks add up to
-    those of the batch, however long their sequences are.
+    Weights are those of the whole batch, so losses and gradients of all parts of all ranks add up to those
+    of the batch, whatever the lengths of the sequences.
     """
     size = len(batch.inputs) // (ranks * accumulate)
     starts = range(rank * accumulate * size, (rank + 1) * accumulate * size, size)
@@ -63,12 +63,12 @@ def split_batch(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: tor
 
 
 def slice_of(batch: Batch, which: slice) -> Batch:
-    """Some sequences of a batch, with their weights in the whole of it."""
+    """Some sequences of a batch, their weights unchanged."""
     return Batch(batch.inputs[which], batch.targets[which], batch.weights[which])
 
 
 def check_division(batch_size: int, ranks: int, accumulate: int) -> None:
-    """SettingError unless a batch falls into equal parts."""
+    """SettingError unless a batch divides into equal parts."""
     if batch_size % (ranks * accumulate):
         fitting = -(-batch_size // (ranks * accumulate)) * ranks * accumulate
         raise SettingError(
@@ -78,7 +78,7 @@ def check_division(batch_size: int, ranks: int, accumulate: int) -> None:
 
 
 def prefetch(make: Callable[[int], T], steps: Iterable[int]) -> Iterator[T]:
-    """make(step) for each step, made by another thread while the caller is busy with those before."""
+    """make(step) for each step, called in another thread while the caller works on earlier ones."""
     with ThreadPoolExecutor(1) as pool:
         waiting: deque[Future[T]] = deque()
         try:

@@ -1,4 +1,4 @@
-"""Where the tensors live: which device, how fast it is at best, and what to say when it is full."""
+"""The device: its choice, number of threads, peak speed, and errors when it is out of memory."""
 
 from __future__ import annotations
 
@@ -34,29 +34,29 @@ PEAKS: dict[str, tuple[float, float, float, float]] = {
     "RTX 4090": (1.29, 82.6, 82.6, 165.2),
     "RTX 3090": (0.56, 35.6, 35.6, 71.0),
 }
-# Operations of a step. Below it a second thread gains nothing where the processor is idle, and costs
-# threefold where another program holds its core (docs/log.md has the times).
+# Operations per step. Below it a second thread gains nothing on an idle processor, and triples the time
+# where another program uses its core (docs/log.md has the measurements).
 ONE_THREAD_BELOW = 1e8
 PEAK_SIZE, PEAK_RUNS = 768, 4  # of the product that is timed where the table has no figure
 
 
 def choose_device(train: TrainConfig, local_rank: int) -> torch.device:
-    """The device of the setting; without one a CUDA GPU, Apple's, or the processor, the first there is.
+    """The device of the setting; by default the first available of a CUDA GPU, an Apple GPU and the CPU.
 
-    Raises SettingError where the one asked for is not there, or does not have the precision.
+    Raises SettingError if the requested one is not available or lacks the precision.
     """
-    here = {
+    available = {
         "cuda": torch.cuda.is_available(),
         "mps": torch.backends.mps.is_available() and train.dtype != "float64",
         "cpu": True,
     }
-    kind: str = train.device or next(name for name, there in here.items() if there)
+    kind: str = train.device or next(name for name, found in available.items() if found)
     if kind == "mps" and train.dtype == "float64":
         raise SettingError("device: mps has no float64; try `dtype='float32'` or `device='cpu'`")
-    if not here[kind]:
+    if not available[kind]:
         raise SettingError(
             f"device: expected one that PyTorch {torch.__version__} finds here "
-            f"({', '.join(name for name, there in here.items() if there)}), got {kind}; "
+            f"({', '.join(name for name, found in available.items() if found)}), got {kind}; "
             f"try `device='cpu'`, or install a driver and a PyTorch for {kind}"
         )
     if kind != "cuda":
@@ -71,7 +71,7 @@ def choose_device(train: TrainConfig, local_rank: int) -> torch.device:
 
 @contextmanager
 def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
-    """Let float32 products on a CUDA GPU round their factors to TF32's 10 bits, for as long as this lasts."""
+    """Within this context float32 products on a CUDA GPU use TF32 (10 bits of mantissa) if `tf32`."""
     if device.type != "cuda":
         yield
         return
@@ -85,7 +85,7 @@ def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
 
 @contextmanager
 def processor_threads(threads: int) -> Iterator[None]:
-    """Let PyTorch use at most so many threads of the processor, while this lasts."""
+    """Within this context PyTorch uses at most so many threads of the processor."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
@@ -95,8 +95,8 @@ def processor_threads(threads: int) -> Iterator[None]:
 
 
 def default_threads(model: ModelConfig, train: TrainConfig) -> int:
-    """The setting; without one a single thread where a step is so small that a second brings nothing, else as
-    many as PyTorch takes, but no more than there are processors for this process.
+    """The setting; by default one thread for steps too small to gain from a second, else PyTorch's own
+    number, at most the processors available to this process.
     """
     operations = 6.0 * parameter_count(model) * train.batch_size * model.block_size
     if train.threads is not None:
@@ -106,7 +106,7 @@ def default_threads(model: ModelConfig, train: TrainConfig) -> int:
 
 @contextmanager
 def report_out_of_memory(device: torch.device, train: TrainConfig) -> Iterator[None]:
-    """Turn a device's being out of memory into one line that says what would need less."""
+    """Report that a device is out of memory in one line that names settings which need less."""
     try:
         yield
     except RuntimeError as error:
@@ -117,7 +117,7 @@ def report_out_of_memory(device: torch.device, train: TrainConfig) -> Iterator[N
 
 @contextmanager
 def report_failed_compilation() -> Iterator[None]:
-    """Turn torch.compile's own errors into one line."""
+    """Report an error of torch.compile in one line."""
     try:
         yield
     except RuntimeError as error:
@@ -130,7 +130,7 @@ def report_failed_compilation() -> Iterator[None]:
 
 
 def memory_hints(train: TrainConfig) -> list[str]:
-    """Settings that save memory and are not in use yet."""
+    """Settings that save memory and are not yet in use."""
     flags = [f"`accumulate={2 * train.accumulate}`"] if train.batch_size >= 2 * train.accumulate else []
     flags += [] if train.checkpoint_activations else ["`checkpoint_activations=True`"]
     flags += [] if train.autocast else ["`autocast='bfloat16'`"]

@@ -1,8 +1,9 @@
-"""Many processes, one training: rank 0 leads, the others follow.
+"""Training in several processes: rank 0 leads, the others follow.
 
-Rank 0 runs the loop, writes and speaks. Before it does what needs everybody it tells the others, who wait
-in `Ranks.receive`; so no clock, signal or chunk of theirs can differ from its. Each computes its part of a
-batch; weights of sequences are those of the whole batch, so losses and gradients are summed, not averaged.
+Rank 0 runs the loop, writes files and prints. Before each collective action it broadcasts a command to the
+others, which wait in `Ranks.receive`; so their clocks, signals and chunks cannot differ from its own. Each
+rank computes its part of a batch; weights are those of the whole batch, so losses and gradients are summed,
+not averaged.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ from motegpt.engines.torch.model import Transformer
 from motegpt.errors import RankLost, UsageError
 from motegpt.system import ranks
 
-STEP_TIMEOUT = timedelta(minutes=10)  # how long a rank waits for the others within a step
-WAIT_TIMEOUT = timedelta(days=7)  # and for rank 0 between chunks, while that samples or saves
+STEP_TIMEOUT = timedelta(minutes=10)  # for the other ranks within a step
+WAIT_TIMEOUT = timedelta(days=7)  # for rank 0 between chunks, while it samples or saves
 
-# What the messages of gloo's and NCCL's errors contain where a peer is gone.
+# Parts of the messages of gloo and NCCL when a peer is gone.
 LOST_RANK_MESSAGES = (
     "Connection closed",
     "Connection reset",
@@ -42,7 +43,7 @@ LOST_RANK_MESSAGES = (
 
 
 class Ranks:
-    """This process among those that torchrun started. It joins them when made, and needs torchrun."""
+    """This process among those that torchrun started; creating it joins their process group."""
 
     def __init__(self, device: torch.device) -> None:
         self.rank, self.size = ranks.rank(), ranks.world_size()
@@ -54,24 +55,24 @@ class Ranks:
                     torch.cuda.set_device(device)
                     backend = "cpu:gloo,cuda:nccl"
                 dist.init_process_group(backend, timeout=STEP_TIMEOUT)
-            self._words = dist.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
+            self._commands = dist.new_group(backend="gloo", timeout=WAIT_TIMEOUT)
 
-    def broadcast(self, *words: Any) -> None:
-        """Rank 0: say to the others what is done next."""
+    def broadcast(self, *command: Any) -> None:
+        """Rank 0: send the next command to all others."""
         if self.rank != 0:
             raise UsageError(
                 f"train: rank {self.rank} of {self.size} only follows rank 0; under torchrun use "
                 "python -m motegpt train, not the Python API"
             )
         with self.detect_lost_rank():
-            dist.broadcast_object_list([words], src=0, group=self._words)
+            dist.broadcast_object_list([command], src=0, group=self._commands)
 
     def receive(self) -> tuple[Any, ...]:
-        """The others: what rank 0 says next; waits for it."""
-        words: list[Any] = [None]
+        """Other ranks: wait for the next command of rank 0."""
+        received: list[Any] = [None]
         with self.detect_lost_rank():
-            dist.broadcast_object_list(words, src=0, group=self._words)
-        return tuple(words[0])
+            dist.broadcast_object_list(received, src=0, group=self._commands)
+        return tuple(received[0])
 
     def sum(self, x: Tensor) -> Tensor:
         """x summed over all ranks, in place."""
@@ -79,13 +80,13 @@ class Ranks:
         return x
 
     def leave(self) -> None:
-        """End what was joined."""
+        """Leave the process group."""
         if dist.is_initialized():
             dist.destroy_process_group()
 
     @contextmanager
     def detect_lost_rank(self) -> Iterator[None]:
-        """RankLost where another rank does not answer within this."""
+        """Raise RankLost if another rank does not respond within this context."""
         try:
             yield
         except torch.OutOfMemoryError:
@@ -98,26 +99,26 @@ class Ranks:
 
 
 def is_lost_rank(error: BaseException) -> bool:
-    """Whether an error of a collective operation says that a peer is gone, and not that it was misused."""
-    return isinstance(error, dist.DistError) or any(sign in str(error) for sign in LOST_RANK_MESSAGES)
+    """Whether an error of a collective operation means that a peer is gone, rather than wrong use."""
+    return isinstance(error, dist.DistError) or any(part in str(error) for part in LOST_RANK_MESSAGES)
 
 
 def replicated(network: Transformer, device: torch.device) -> DistributedDataParallel:
-    """The network with every rank's gradients summed on the way back, while the rest is still computed."""
+    """The network in DistributedDataParallel, which sums gradients over ranks during the backward pass."""
     replica = DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
     replica.register_comm_hook(None, lambda _, bucket: _summed(bucket.buffer()))
     return replica
 
 
 def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:
-    """The sum over ranks, where DistributedDataParallel of itself takes the mean."""
+    """The sum over ranks, where DistributedDataParallel by default takes the mean."""
     work = dist.all_reduce(gradients, async_op=True)
     future: torch.futures.Future[Tensor] = work.get_future().then(lambda done: done.value()[0])
     return future
 
 
 def sharded(network: Transformer, ranks: Ranks) -> Transformer:
-    """The network, each rank holding a part of the rows of every matrix; whole layer by layer as needed."""
+    """The network under FSDP: each rank holds some rows of every tensor; layers are gathered when used."""
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for module in (*network.layers(), network):
         fully_shard(module, mesh=mesh)
@@ -127,25 +128,25 @@ def sharded(network: Transformer, ranks: Ranks) -> Transformer:
 
 
 def local(x: Tensor) -> Tensor:
-    """What this rank holds of a tensor."""
+    """This rank's shard of a tensor, or the tensor itself."""
     return x.to_local() if isinstance(x, DTensor) else x
 
 
-def set_gradient_sync(network: Transformer, now: bool) -> None:
-    """Whether the next backward of a sharded network sums over the ranks, or keeps what is to be summed."""
+def set_gradient_sync(network: Transformer, sync: bool) -> None:
+    """Whether the next backward pass of a sharded network sums over ranks, or only accumulates."""
     assert isinstance(network, FSDPModule)
-    network.set_requires_gradient_sync(now)
+    network.set_requires_gradient_sync(sync)
 
 
 def share_of(w: nn.Parameter, whole: Tensor) -> Tensor:
-    """What this rank holds of `whole`, if it is shared out as w is."""
+    """This rank's shard of `whole`, distributed like w."""
     if not isinstance(w, DTensor):
         return whole
     return distribute_tensor(whole, w.device_mesh, w.placements, src_data_rank=None).to_local()
 
 
 def whole(like: nn.Parameter, part: Tensor) -> Tensor:
-    """The whole of a tensor of which every rank holds a part, as it does of `like`. Asks all ranks."""
+    """A tensor gathered from the shards of all ranks, distributed like `like`. A collective operation."""
     if not isinstance(like, DTensor):
         return part
     shape, stride = like.shape, like.stride()

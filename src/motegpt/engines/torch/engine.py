@@ -1,4 +1,4 @@
-"""The torch engine: the contract over PyTorch modules, on one device or shared out among many."""
+"""The torch engine: the contract with PyTorch modules, on one device or many."""
 
 from __future__ import annotations
 
@@ -41,16 +41,16 @@ if TYPE_CHECKING:
 
 
 class TorchEngine(Engine):
-    """Parameters live in a Transformer, the optimizer's slots in lists beside them, all on one device.
+    """Parameters are in a Transformer, the optimizer's slots in lists of the same order, all on one device.
 
-    Where torchrun started several processes, each has an engine: rank 0's leads, the others' `follow`.
+    If torchrun started several processes, each has an engine: that of rank 0 leads, the others `follow`.
     """
 
     name = "torch"
     dtypes = ("float32", "float64")
 
     def __init__(self, model: ModelConfig, train: TrainConfig, alone: bool = False) -> None:
-        """alone: as if torchrun had started no other process."""
+        """alone: ignore other processes that torchrun started."""
         super().__init__(model, train)
         size = 1 if alone else ranks.world_size()
         check_division(train.batch_size, size, train.accumulate)
@@ -72,13 +72,13 @@ class TorchEngine(Engine):
 
     @classmethod
     def why_not(cls, *, train: TrainConfig | None = None, processes: int = 1, **asked: Any) -> str | None:
-        """As the contract has it. It trains in any number of processes."""
-        together = None if train is None else why_incompatible(train)
-        return super().why_not(train=train, **asked) or together
+        """See Engine. Trains in any number of processes."""
+        incompatible = None if train is None else why_incompatible(train)
+        return super().why_not(train=train, **asked) or incompatible
 
     @classmethod
     def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
-        """As the contract has it; beside the processor where a device holds only a part of the model."""
+        """See Engine; on the CPU if each device holds only a shard of the model."""
         return cls(model, train.replace(device="cpu") if train.shard else train, alone=True)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
@@ -108,7 +108,7 @@ class TorchEngine(Engine):
         return self._gradients(batch)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
-        """As the contract has it. An update whose float16 gradients overflow is left out."""
+        """See Engine. An update whose float16 gradients overflow is skipped."""
         self._broadcast("train", start, count)
         return self._train(plan, start, count)
 
@@ -131,15 +131,15 @@ class TorchEngine(Engine):
             "export": self._export,
             "gather": self._gather,
         }
-        while (words := self._ranks.receive())[0] != "stop":
-            actions[words[0]](*words[1:])
+        while (command := self._ranks.receive())[0] != "stop":
+            actions[command[0]](*command[1:])
 
     def dismiss(self) -> None:
-        """On rank 0: end what the others do in `follow`."""
+        """On rank 0: end `follow` on the other ranks."""
         self._broadcast("stop")
 
     def close(self) -> None:
-        """Leave the other ranks; rank 0 lets go first those that are still there."""
+        """Leave the process group; rank 0 first ends `follow` on the others."""
         if self._ranks is None:
             return
         if self._ranks.rank == 0:
@@ -157,13 +157,13 @@ class TorchEngine(Engine):
             return self._summed(torch.stack(losses)).tolist()  # waits for the device
 
     def _batches(self, chunk: Chunk) -> Iterator[list[Part]]:
-        """This rank's parts of each step's batch, on the device; for a GPU they are made ahead."""
+        """This rank's parts of each step's batch, on the device; prefetched for a GPU."""
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
 
         def make(i: int) -> list[Part]:
             parts = split_batch(chunk.batch(i), size, rank, self.settings.accumulate, self._dtype)
             if self.device.type == "cuda":
-                torch.cuda.set_device(self.device)  # each thread has its own; pinning would wake up GPU 0
+                torch.cuda.set_device(self.device)  # per thread; pinning would otherwise use GPU 0
                 parts = [part.pinned() for part in parts]
             return parts
 
@@ -172,7 +172,7 @@ class TorchEngine(Engine):
         return ([part.to(self.device) for part in parts] for parts in made)
 
     def _step(self, parts: list[Part], step: int) -> Tensor:
-        """One step; returns this rank's part of its loss, still on the device."""
+        """One step; returns this rank's part of the loss, still on the device."""
         loss = self._backpropagate(parts)
         with torch.no_grad():
             w, dw = self._local_parameters(), self._local_gradients()
@@ -182,7 +182,7 @@ class TorchEngine(Engine):
         return loss
 
     def _backpropagate(self, parts: list[Part]) -> Tensor:
-        """The sum of the parts' losses; leaves their gradients, summed over parts and ranks."""
+        """Returns the sum of the parts' losses; gradients are summed over parts and ranks."""
         self._network.zero_grad(set_to_none=True)
         losses = []
         for part in parts:
@@ -213,7 +213,7 @@ class TorchEngine(Engine):
         return self._snapshot(w, slots)
 
     def _whole_network(self) -> Transformer:
-        """The network with all its parameters: itself, or where it is sharded a copy beside the processor."""
+        """The network with all its parameters; if it is sharded, a copy gathered on the CPU."""
         if not self._sharded:
             return self._network
         if self._whole is None:
@@ -227,7 +227,7 @@ class TorchEngine(Engine):
             return self._named(self._local_parameters())
 
     def _make_network(self) -> Transformer:
-        """The network on its device, its parameters still to be loaded."""
+        """The network on its device, its parameters not yet loaded."""
         train = self.settings
         ops = Operations() if train.clip_node is None else NodeClip(train.clip_node)
         with torch.device("meta"):
@@ -237,7 +237,7 @@ class TorchEngine(Engine):
         return network.to_empty(device=self.device)
 
     def _replicated(self) -> Transformer | DistributedDataParallel:
-        """The network; where several ranks hold the whole of it, in what sums their gradients."""
+        """The network; if several ranks each hold the whole of it, in DistributedDataParallel."""
         if self._ranks is None or self._sharded:
             return self._network
         return distributed.replicated(self._network, self.device)
@@ -246,17 +246,17 @@ class TorchEngine(Engine):
         return [distributed.local(w.detach()) for w in self._network.parameters()]
 
     def _decayed(self) -> list[bool]:
-        """Whether weight decay acts, in the order of the parameters."""
+        """Whether weight decay applies, in the order of the parameters."""
         decayed = {tensor.name: tensor.decayed for tensor in tensors(self.model)}
         return [decayed[name] for name, _ in self._network.named_parameters()]
 
     def _local_gradients(self) -> list[Tensor]:
-        """In the order of the parameters; zero for one that the loss does not depend on."""
+        """In the order of the parameters; zeros for those that the loss does not depend on."""
         gradients = (torch.zeros_like(w) if w.grad is None else w.grad for w in self._network.parameters())
         return [distributed.local(gradient) for gradient in gradients]
 
     def _named(self, parts: list[Tensor]) -> Arrays:
-        """What this rank holds of some tensors like the parameters -> the whole of each, by name."""
+        """This rank's shards of tensors like the parameters -> the whole tensors by name."""
         return {
             name: distributed.whole(w, part.detach()).to("cpu", copy=True).numpy()
             for (name, w), part in zip(self._network.named_parameters(), parts, strict=True)
@@ -268,21 +268,21 @@ class TorchEngine(Engine):
             check_shape(tensor, np.shape(values[tensor.name]), "load")
 
     def _fill(self, parts: list[Tensor], values: Mapping[str, Any]) -> None:
-        """Copy named values into what this rank holds of them."""
+        """Copy named values into this rank's shards."""
         for (name, w), part in zip(self._network.named_parameters(), parts, strict=True):
             given = np.asarray(values[name], self.settings.dtype).reshape(w.shape)
             part.copy_(distributed.share_of(w, torch.tensor(given, device=self.device)))
 
-    def _broadcast(self, *words: Any) -> None:
+    def _broadcast(self, *command: Any) -> None:
         if self._ranks is not None:
-            self._ranks.broadcast(*words)
+            self._ranks.broadcast(*command)
 
     def _summed(self, x: Tensor) -> Tensor:
         return x if self._ranks is None else self._ranks.sum(x)
 
     @contextmanager
     def _device_context(self) -> Iterator[None]:
-        """What surrounds all work on the device: its precision, and clear words where it fails."""
+        """The context of all work on the device: precision, number of threads, and readable errors."""
         with ExitStack() as stack:
             stack.enter_context(report_out_of_memory(self.device, self.settings))
             stack.enter_context(report_failed_compilation())
@@ -294,7 +294,7 @@ class TorchEngine(Engine):
 
     @contextmanager
     def _gradient_sync(self, last: bool) -> Iterator[None]:
-        """Gradients are summed over the ranks with the last part of a batch, all at once."""
+        """Gradients are summed over ranks once per batch, with its last part."""
         if isinstance(self._replica, DistributedDataParallel):
             with nullcontext() if last else self._replica.no_sync():
                 yield
@@ -311,7 +311,7 @@ class TorchEngine(Engine):
 
 
 def why_incompatible(train: TrainConfig) -> str | None:
-    """Why some settings cannot go together; None if they can."""
+    """Why some settings exclude each other; None if they do not."""
     if train.autocast is not None and train.dtype != "float32":
         return f"autocast: expected parameters in float32, got {train.dtype}; add `dtype='float32'`"
     if train.autocast == "float16" and train.clip_node is not None:

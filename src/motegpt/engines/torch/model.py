@@ -1,4 +1,4 @@
-"""The transformer as PyTorch modules whose parameters bear the canonical names."""
+"""The transformer as PyTorch modules whose parameters have the canonical names."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def add_parameters(module: nn.Module, specified: Iterable[parameters.Tensor]) -> None:
-    """Register a parameter for each tensor of the specification, its values to be loaded."""
+    """Register an uninitialized parameter for each tensor of the specification."""
     for tensor in specified:
         module.register_parameter(tensor.attribute, nn.Parameter(torch.empty(tensor.shape)))
 
@@ -55,7 +55,7 @@ class Layer(nn.Module):
     mlp_fc2: nn.Parameter
 
     def __init__(self, model: ModelConfig, ops: Operations, specified: Iterable[parameters.Tensor]) -> None:
-        """specified: the tensors that the specification has for this layer."""
+        """specified: the tensors of this layer."""
         super().__init__()
         add_parameters(self, specified)
         self._model, self._ops = model, ops
@@ -82,7 +82,7 @@ class Layer(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The whole model; calling it gives the loss.
+    """The whole model; calling it returns the loss.
 
     Rows are padded on the right. The padding needs no mask: causality keeps it from the positions before
     it, and its weight in the loss is zero.
@@ -93,7 +93,7 @@ class Transformer(nn.Module):
     lm_head: nn.Parameter  # unless tied
 
     def __init__(self, model: ModelConfig, ops: Operations, recompute: bool = False) -> None:
-        """recompute: keep only the inputs of layers for the way back, and compute the rest again."""
+        """recompute: save only the inputs of layers, and compute the rest again in the backward pass."""
         super().__init__()
         specified: defaultdict[str, list[parameters.Tensor]] = defaultdict(list)
         for tensor in parameters.tensors(model):
@@ -119,7 +119,7 @@ class Transformer(nn.Module):
         return self.head(x)
 
     def embed(self, ids: Tensor, at: int) -> Tensor:
-        """ids (B, T) of the positions from `at` on -> (B, T, C)"""
+        """ids (B, T), the first at position `at` -> (B, T, C)"""
         ops, model = self._ops, self._model
         x = ops.add(F.embedding(ids, self.wte), self.wpe[at : at + ids.shape[1]])
         return ops.rmsnorm(x, model.norm_eps) if model.embedding_norm else x

@@ -1,4 +1,4 @@
-"""The automatic differentiation of Oxidized-GPT over tensors; engines/node_clip.py has its rules."""
+"""The automatic differentiation of Oxidized-GPT with tensors; engines/node_clip.py has its rules."""
 
 from __future__ import annotations
 
@@ -51,14 +51,14 @@ class NodeClip(Operations):
         return self._node((log_p[:, 0] * -weights).sum())
 
     def _softmax(self, x: Tensor) -> Tensor:
-        """p = e · (Σe)^-1 over the last axis, a node (Σe)^-1 for each p."""
+        """p = e · (Σe)^-1 over the last axis, with a node (Σe)^-1 for each p."""
         e = self._node(exp_shifted(x))
         total = self._node(e.sum(-1, keepdim=True))
         inverse = self._node(total.expand_as(e) ** -1.0)
         return self._node(e * inverse)
 
     def _node(self, x: Tensor) -> Tensor:
-        """x itself, its gradient clipped before it is passed on."""
+        """x itself, its gradient clipped before it is propagated."""
         bound = self._bound
         if x.requires_grad:
             x.register_hook(lambda dx: dx.clamp(-bound, bound))  # type: ignore[no-untyped-call]

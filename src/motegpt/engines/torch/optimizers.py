@@ -1,4 +1,4 @@
-"""The optimizers over lists of tensors, the clips before them, and the loss scale of half precision."""
+"""Optimizers over lists of tensors, gradient clipping, and the loss scale of half precision."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ if TYPE_CHECKING:
     from motegpt.optim.adam import AdamScalars
     from motegpt.optim.sgd import SGDScalars
 
-FUSED_ON = ("cpu", "cuda")  # device types that have PyTorch's one-kernel AdamW
+FUSED_ON = ("cpu", "cuda")  # device types with PyTorch's fused AdamW
 FIRST_SCALE, GROW_AFTER, LARGEST_SCALE = 2.0**16, 2000, 2.0**24
 
 
 def clip_gradient(gradients: list[Tensor], train: TrainConfig, sharded: bool) -> None:
-    """In place: first each element to ± clip_value, then the whole to a norm of at most clip_norm."""
+    """In place: each element to ± clip_value, then all together to a norm of at most clip_norm."""
     if train.clip_value is not None:
         torch._foreach_clamp_min_(gradients, -train.clip_value)
         torch._foreach_clamp_max_(gradients, train.clip_value)
     if train.clip_norm is not None:
         norm = global_norm(gradients, sharded)
-        shrink = torch.where(norm > train.clip_norm, train.clip_norm / norm, 1.0)
-        torch._foreach_mul_(gradients, shrink.to(gradients[0].dtype))
+        factor = torch.where(norm > train.clip_norm, train.clip_norm / norm, 1.0)
+        torch._foreach_mul_(gradients, factor.to(gradients[0].dtype))
 
 
 def global_norm(gradients: list[Tensor], sharded: bool) -> Tensor:
-    """√Σ g², summed in double precision where the device has it; over all ranks if they hold shards."""
+    """√Σ g² over all tensors, in double precision if the device has it; over all ranks if sharded."""
     widest = torch.float32 if gradients[0].device.type == "mps" else torch.float64
     square = torch.stack(torch._foreach_norm(gradients, 2, dtype=widest)).square().sum()
     if sharded:
@@ -43,15 +43,15 @@ def global_norm(gradients: list[Tensor], sharded: bool) -> Tensor:
 
 
 class TorchOptimizer(ABC):
-    """One optimizer over a list of parameters. slots: in the optimizer's order, each like the parameters."""
+    """An optimizer of a list of parameters. slots: in the optimizer's order, each like the parameters."""
 
     def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool]) -> None:
-        """decayed: for each parameter whether weight decay acts on it."""
+        """decayed: for each parameter, whether weight decay applies to it."""
         self._train, self._optimizer, self._decayed = train, OPTIMIZERS[train.optimizer], decayed
         self.slots = [[torch.zeros_like(w) for w in parameters] for _ in self._optimizer.slots]
 
     def step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None = None) -> None:
-        """The update of step `step` (from 0), in place; skip: a tensor, 1 where there is to be none."""
+        """The update of step `step` (from 0), in place. skip: a tensor, 1 to leave the update out."""
         if skip is None or not skip.item():
             scalars = self._optimizer.scalars(self._train, step)
             if scalars.decay != 1.0 and any(self._decayed):
@@ -61,15 +61,15 @@ class TorchOptimizer(ABC):
     @staticmethod
     @abstractmethod
     def _update(w: list[Tensor], dw: list[Tensor], *slots_and_scalars: Any) -> None:
-        """The update by the equations of the optimizer's scalars, the decay of w aside."""
+        """The update by the equations of the optimizer's scalars, after the decay of w."""
 
     def _those(self, decayed: bool, tensors: list[Tensor]) -> list[Tensor]:
-        """The tensors of the parameters on which weight decay acts, or of the others."""
+        """Those of the parameters with weight decay, or of the others."""
         return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one == decayed]
 
 
 class TorchAdam(TorchOptimizer):
-    """In one kernel where PyTorch has one."""
+    """Adam, in a fused kernel if PyTorch has one for the device."""
 
     def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool]) -> None:
         super().__init__(parameters, train, decayed)
@@ -85,8 +85,8 @@ class TorchAdam(TorchOptimizer):
             super().step(w, dw, step, skip)
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
-        """Adam with bias correction and decoupled weight decay, tensors of equal decay in one kernel."""
-        if step != self._next or skip is not None:  # it counts up by itself, but not over a skipped step
+        """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each decay."""
+        if step != self._next or skip is not None:  # the kernel counts steps, but not skipped ones
             torch._foreach_zero_(self._counts)
             torch._foreach_add_(self._counts, float(step))
         self._next = step + 1
@@ -138,11 +138,11 @@ TORCH_OPTIMIZERS: dict[str, type[TorchOptimizer]] = {"adam": TorchAdam, "sgd": T
 
 
 class LossScale:
-    """The factor of the loss that lifts half-precision gradients above the smallest number they have.
+    """A factor of the loss that keeps half-precision gradients from underflowing.
 
-    It halves where a gradient overflowed, whose update is skipped, and doubles after GROW_AFTER steps
-    without (Micikevicius et al., 2018, section 3.2). All of it stays on the device; a step function
-    that is no fused kernel waits for it, to know whether to act.
+    It halves when a gradient overflows, and that update is skipped; it doubles after GROW_AFTER steps
+    without overflow (Micikevicius et al., 2018, section 3.2). It stays on the device; only optimizers
+    without a fused kernel wait for the overflow flag.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -150,7 +150,7 @@ class LossScale:
         self._good = torch.zeros((), device=device)
 
     def unscale(self, gradients: list[Tensor], sharded: bool) -> Tensor:
-        """Divides in place; returns 1 if a number is not finite, else 0, and sets the scale to come."""
+        """Divide in place; returns 1 if any number is not finite, else 0, and adapts the scale."""
         torch._foreach_mul_(gradients, 1.0 / self.factor)
         largest = torch.stack(torch._foreach_norm(gradients, torch.inf)).sum()
         overflow = (~largest.isfinite()).float()
