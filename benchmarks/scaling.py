@@ -22,13 +22,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from motegpt.bench.cost import Execution, all_reduce, communication, memory, operations_per_token
+from motegpt.bench.cost import Memory, all_reduce, communication, operations_per_token
 from motegpt.bench.measure import resident_bytes
 from motegpt.cli.options import merge, read_toml
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
 from motegpt.data.plan import DocumentPlan
-from motegpt.engines import fresh_engine
+from motegpt.engines import fresh_engine, training_memory
 from motegpt.model.spec import parameter_count
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"
@@ -94,7 +94,7 @@ def ladder_tables() -> Iterator[str]:
             settings = {**BASE, name: value}
             model, train = problem(settings)
             count = operations_per_token(model, model.block_size) * train.batch_size * model.block_size
-            expected = memory(model, train, Execution(), model.block_size).total
+            expected = training_memory("native", model, train, model.block_size).total
             seconds, grown = measured(settings)
             counts.append(count)
             times.append(seconds)
@@ -129,30 +129,37 @@ def config_facts(name: str, vocabulary: int) -> Iterator[tuple[str, str]]:
     model, train = model_and_training(merge(file.pop("preset"), file), vocabulary)
     T = model.block_size
 
-    def held(execution: Execution, **changes: Any) -> float:
-        return memory(model, train.replace(**changes), execution, T).activations / 1e6
+    def needed(ranks: int = 1, **changes: Any) -> Memory:
+        return training_memory("torch", model, train.replace(**changes), T, ranks)
+
+    def held(**changes: Any) -> str:
+        return f"{needed(**changes).activations / 1e6:,.0f}"
+
+    def sent(shard: bool) -> str:
+        return f"{communication(model, train.replace(shard=shard), ranks=8) / 1e6:,.1f}"
 
     tokens, a_token = train.batch_size * T, operations_per_token(model, T)
-    state = memory(model, train, Execution("torch"), T)
-    half = Execution("torch", accumulate=40 if name == "gpt2-small" else 1, half=True)
-    eight, shards = Execution("torch", ranks=8), Execution("torch", ranks=8, shard=True)
+    parts = 40 if name == "gpt2-small" else 1
     yield "parameters", f"{parameter_count(model):,}"
-    yield "parameters, gradients and optimizer, MB", f"{(state.total - state.activations) / 1e6:,.0f}"
-    yield "the same on each of 8 ranks, sharded, MB", f"{_state(memory(model, train, shards, T)):,.0f}"
-    yield "activations of a step, MB", f"{held(Execution('torch')):,.0f}"
-    yield "with `checkpoint_activations`", f"{held(Execution('torch'), checkpoint_activations=True):,.0f}"
-    parts = f", in {half.accumulate} parts" if half.accumulate > 1 else ""
-    yield "in 16 bits", f"{held(half):,.0f}{parts}"
+    yield "parameters, gradients and optimizer, MB", _state(needed())
+    yield "the same on each of 8 ranks, sharded, MB", _state(needed(8, shard=True))
+    yield "activations of a step, MB", held()
+    yield "with `checkpoint_activations`", held(checkpoint_activations=True)
+    in_parts = f", in {parts} parts" if parts > 1 else ""
+    yield "in 16 bits", held(autocast="bfloat16", accumulate=parts) + in_parts
     yield "operations a token", f"{a_token:.3g}"
     yield "attention's part of it", f"{6 * model.n_layer * model.n_embd * T / a_token:.0%}"
     yield "operations a step", f"{a_token * tokens:.3g}"
     yield "operations of the whole run", f"{a_token * tokens * train.steps:.3g}"
-    yield "sent a step by each of 8 ranks, MB", f"{communication(model, train, eight) / 1e6:,.1f}"
-    yield "sharded", f"{communication(model, train, shards) / 1e6:,.1f}"
+    yield (
+        "sent a step by each of 8 ranks, MB",
+        sent(shard=False),
+    )
+    yield "sharded", sent(shard=True)
 
 
-def _state(needed: Any) -> float:
-    return (needed.total - needed.activations) / 1e6
+def _state(needed: Memory) -> str:
+    return f"{(needed.total - needed.activations) / 1e6:,.0f}"
 
 
 def link_tables() -> Iterator[str]:

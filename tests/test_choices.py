@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from motegpt.bench.cost import Execution, tape_bytes
 from motegpt.data.plan import Batch, DocumentPlan, longest_sequence
 from motegpt.data.tokenizers import CharacterTokenizer, Tokenizer
+from motegpt.engines import training_memory
 from motegpt.engines.array import ops
 from motegpt.engines.scalar.graph import Node
 from motegpt.engines.scalar.model import activate
@@ -46,8 +46,8 @@ BRANCHES = {
     "activation, array, backward": lambda: ops.activation_backward(np.ones(2), np.ones(2), THIRD),
     "activation, torch": lambda: torch_activation("ops", "Operations"),
     "activation, torch, node clip": lambda: torch_activation("node_clip", "NodeClip"),
-    "activation, cost": lambda: tape_bytes(
-        settings("model", activation=THIRD), settings("settings"), Execution("torch"), 4
+    "activation, cost": lambda: training_memory(
+        "torch", settings("model", activation=THIRD), settings("settings"), 4
     ),
     "schedule": lambda: learning_rate(settings("settings", schedule=THIRD), 0),
     "adam": lambda: OPTIMIZERS["adam"].scalars(settings("settings", adam=THIRD), 0),

@@ -10,25 +10,20 @@ import numpy as np
 import pytest
 
 from motegpt.bench.cost import (
-    TAPES,
-    Execution,
     all_reduce,
     cache_bytes,
     communication,
-    memory,
     operations_per_token,
-    positions_at_once,
-    product_count,
     recomputed_per_token,
-    tape_bytes,
 )
 from motegpt.bench.measure import resident_bytes
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import DocumentPlan
-from motegpt.engines import fresh_engine
+from motegpt.engines import WITH_KNOWN_MEMORY, fresh_engine, training_memory
 from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.model import forward
+from motegpt.engines.native.memory import group_rows
 from motegpt.model.spec import parameter_count
 
 from .conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_settings
@@ -94,8 +89,8 @@ def array_tape_bytes(model, train):
 
 @pytest.mark.parametrize("changes", [{}, {"n_layer": 3}, {"n_embd": 16, "n_head": 4}], ids=str)
 def test_the_array_engine_keeps_what_is_computed(changes):
-    model, train = small(**changes)
-    expected = 2 * T * tape_bytes(model, train, Execution("array"), T)
+    model, train = small(batch_size=2, **changes)
+    expected = training_memory("array", model, train, T).activations
     embedding_scales = 2 * T * 8
     assert array_tape_bytes(model, train) == expected + embedding_scales
 
@@ -129,14 +124,13 @@ def test_the_torch_engine_keeps_what_is_computed(activation, half):
             network(ids, ids, torch.ones(2, T))
         return sum(x.untyped_storage().nbytes() for x in kept.values())
 
-    models = [small(n_layer=layers, activation=activation, dtype="float32", n_embd=64) for layers in (2, 3)]
-    execution = Execution("torch", half=half)
-    expected = [2 * T * tape_bytes(model, train, execution, T) for model, train in models]
-    expected = [
-        bytes + (2 * product_count(model) if half else 0)
-        for bytes, (model, _) in zip(expected, models, strict=True)
-    ]
-    assert saved(3) - saved(2) == expected[1] - expected[0]
+    def computed(layers):
+        model, train = small(n_layer=layers, batch_size=2, dtype="float32", **changes)
+        needed = training_memory("torch", model, train, T)
+        return needed.activations + needed.parameters - 4 * parameter_count(model)
+
+    changes = {"activation": activation, "n_embd": 64, "autocast": "bfloat16" if half else None}
+    assert saved(3) - saved(2) == computed(3) - computed(2) > 0
 
 
 WIDE = {"n_layer": 3, "n_embd": 256, "block_size": 128, "batch_size": 4, "dtype": "float32", "threads": 1}
@@ -162,7 +156,7 @@ def grown(changes):
 def test_the_native_engine_takes_what_is_computed(changes):
     """A tenth and 8 MiB beyond are the process's own: code, Python, pages of 2 MiB."""
     model, train = model_and_training({**settings_of("microgpt"), **WIDE, **changes}, 65)
-    expected = memory(model, train, Execution(), model.block_size).total
+    expected = training_memory("native", model, train, model.block_size).total
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         got = pool.apply(grown, (changes,))
     assert 0.9 * expected < got < 1.1 * expected + 8 * MEBIBYTE
@@ -173,9 +167,16 @@ def test_the_native_group_is_the_one_of_the_core():
         pytest.importorskip("pathlib").Path(__file__).parents[1] / "cpp/motegpt/workers.hpp"
     ).read_text()
     assert "cache = 1792 * 1024, many = 512, activations = 18" in source
-    model, train = small(n_embd=512, block_size=64, batch_size=64)
-    assert positions_at_once(model, train, Execution(threads=2), 64) == 2 * 512
-    assert positions_at_once(model, train, Execution("torch", ranks=2, accumulate=4), 64) == 512
+    model, train = small(n_embd=512, block_size=64, batch_size=64, threads=1)
+    assert group_rows(model, train) == 512
+    one, two = (training_memory("native", model, train.replace(threads=n), 64) for n in (1, 2))
+    assert (two.activations, two.gradients) == (2 * one.activations, 2 * one.gradients)
+
+
+def test_ranks_and_parts_divide_the_activations_of_torch():
+    model, train = small(batch_size=64)
+    whole = training_memory("torch", model, train, T).activations
+    assert training_memory("torch", model, train.replace(accumulate=4), T, 2).activations == whole / 8
 
 
 def test_the_decoder_caches_what_is_computed():
@@ -213,17 +214,17 @@ def test_a_ring_sends_what_is_computed(ranks):
 def test_communication_of_replicas_and_of_shards():
     model, train = small(dtype="float32")
     count = 4 * parameter_count(model)
-    assert communication(model, train, Execution("torch")) == 0
-    assert communication(model, train, Execution("torch", ranks=4)) == 2 * count * 3 / 4
-    assert communication(model, train, Execution("torch", ranks=4, shard=True)) == 3 * count * 3 / 4
-    twice = Execution("torch", ranks=4, shard=True, accumulate=2)
-    assert communication(model, train, twice) == 5 * count * 3 / 4
+    shard = train.replace(shard=True)
+    assert communication(model, train, 1) == communication(model, shard, 1) == 0
+    assert communication(model, train, 4) == 2 * count * 3 / 4
+    assert communication(model, shard, 4) == 3 * count * 3 / 4
+    assert communication(model, shard.replace(accumulate=2), 4) == 5 * count * 3 / 4
 
 
 def test_shards_are_parts_of_what_a_replica_holds():
     model, train = small(n_layer=8, dtype="float32")
     one, replica, shard = (
-        memory(model, train, Execution("torch", ranks=ranks, shard=shard), T)
+        training_memory("torch", model, train.replace(shard=shard), T, ranks)
         for ranks, shard in ((1, False), (8, False), (8, True))
     )
     assert one.optimizer == replica.optimizer == 2 * one.parameters
@@ -232,11 +233,11 @@ def test_shards_are_parts_of_what_a_replica_holds():
     assert one.parameters / 8 < shard.parameters < one.parameters / 2
 
 
-@pytest.mark.parametrize("engine", TAPES)
+@pytest.mark.parametrize("engine", WITH_KNOWN_MEMORY)
 def test_checkpointing_keeps_less(engine):
     model, train = small(n_layer=4)
     less = train.replace(checkpoint_activations=True)
-    kept, whole = (tape_bytes(model, t, Execution(engine), T) for t in (less, train))
+    kept, whole = (training_memory(engine, model, t, T).activations for t in (less, train))
     assert kept == whole if engine == "array" else kept < whole / 2
 
 
@@ -251,7 +252,7 @@ def test_the_command_says_what_the_functions_compute(motegpt):
     assert facts["operations"]["total"] == operations_per_token(model, 16) * 64_000
     assert facts["seconds"] == facts["operations"]["total"] / 1e9
     rows = {row["engine"]: row for row in facts["memory"]}
-    assert rows["torch"]["total"] == memory(model, train, Execution("torch", ranks=2), 16).total
+    assert rows["torch"]["total"] == training_memory("torch", model, train, 16, ranks=2).total
     assert (rows["native"]["sent"], rows["torch"]["sent"]) == (0, 4 * 2 * parameter_count(model))
     printed = motegpt("cost", *words, "--speed", 1e9).out.splitlines()
     assert printed[0] == f"parameters     {parameter_count(model):,}"
@@ -273,7 +274,7 @@ def test_a_file_may_name_preset_and_engine(motegpt, tmp_path):
     facts = json.loads(motegpt("cost", "--config", "c.toml", "--vocab-size", 28, "--json").out)
     model, _ = model_and_training({**settings_of("zeroclaw"), "n_layer": 2}, 28)
     assert facts["parameters"] == parameter_count(model)
-    assert [row["engine"] for row in facts["memory"]] == list(TAPES)
+    assert [row["engine"] for row in facts["memory"]] == list(WITH_KNOWN_MEMORY)
 
 
 @pytest.mark.parametrize(

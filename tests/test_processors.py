@@ -136,6 +136,6 @@ def test_torch_takes_no_more_threads_than_there_are(monkeypatch, asked, own, wid
 
 
 def test_cost_counts_the_gradients_of_the_threads_there_are(motegpt, monkeypatch):
-    monkeypatch.setattr("motegpt.cli.commands.cost.available_processors", lambda: 3)
+    monkeypatch.setattr("motegpt.engines.native.memory.available_processors", lambda: 3)
     words = ("cost", "--vocab-size", 27, "--engine", "native")
     assert motegpt(*words).out == motegpt(*words, "--threads", 3).out != motegpt(*words, "--threads", 2).out

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from motegpt.bench.cost import Execution, memory, operations_per_token
+from motegpt.bench.cost import operations_per_token
+from motegpt.engines import training_memory
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")
@@ -45,7 +46,7 @@ def test_the_measured_shapes_stand_beside_what_is_computed_of_them(scaling):
         model, train = scaling.problem({**scaling.BASE, settings[shown]: int(value)})
         tokens = train.batch_size * model.block_size
         count = operations_per_token(model, model.block_size) * tokens
-        expected = memory(model, train, Execution(), model.block_size).total / 1e6
+        expected = training_memory("native", model, train, model.block_size).total / 1e6
         assert operations == f"{count / 1e9:.3g} · 10⁹"
         assert computed == f"{expected:.1f}"
         assert expected < float(measured) < 1.05 * expected + 8

@@ -10,11 +10,11 @@ import pytest
 
 import motegpt
 from motegpt import GPT
-from motegpt.bench.cost import Execution, memory
 from motegpt.config.fields import kinds
 from motegpt.config.sections import DataConfig, TrainConfig
 from motegpt.data.plan import DocumentPlan
 from motegpt.data.tokenizers import FRAMINGS, TOKENIZERS
+from motegpt.engines import training_memory
 from motegpt.engines.array import optimizers as array_optimizers
 from motegpt.engines.base import Snapshot
 from motegpt.errors import SettingError, UsageError
@@ -82,7 +82,7 @@ def test_an_optimizer_of_three_slots_trains_saves_and_resumes_as_if_never_stoppe
 
 def test_the_cost_of_three_slots(third):
     engine = small_engine("array", small_settings(optimizer="sgd"))
-    found = memory(engine.model, engine.settings, Execution("array"), 4.0)
+    found = training_memory("array", engine.model, engine.settings, 4.0)
     assert found.optimizer == 3 * found.parameters
 
 

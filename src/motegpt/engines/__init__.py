@@ -16,6 +16,7 @@ from motegpt.model.spec import initialize
 from motegpt.system.libraries import needed_by
 
 if TYPE_CHECKING:
+    from motegpt.bench.cost import Memory
     from motegpt.engines.base import Engine
 
 ENGINES: dict[str, str] = {
@@ -25,6 +26,7 @@ ENGINES: dict[str, str] = {
     "torch": "motegpt.engines.torch.engine:TorchEngine",
 }
 PREFERRED, FALLBACK = "native", "array"
+WITH_KNOWN_MEMORY = ("array", "native", "torch")  # those that have a module `memory`
 MANY_PROCESSES = "torch"  # the engine that trains in all the processes torchrun starts
 
 
@@ -78,3 +80,16 @@ def fresh_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
     engine = make_engine(name, model, train)
     engine.load(initialize(model, make_rng(train.rng, train.seed)))
     return engine
+
+
+def training_memory(
+    engine: str, model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1
+) -> Memory:
+    """The most that each device holds while training on sequences of so many positions, padding not counted.
+
+    ranks: processes that share a step. It needs no library of the engine, which is one of WITH_KNOWN_MEMORY.
+    """
+    memory: Memory = import_module(f"motegpt.engines.{engine}.memory").training_memory(
+        model, train, positions, ranks
+    )
+    return memory

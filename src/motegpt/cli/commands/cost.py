@@ -3,20 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from motegpt.bench.cost import (
-    TAPES,
-    Execution,
-    cache_bytes,
-    communication,
-    memory,
-    operations_per_token,
-    recomputed_per_token,
-)
+from motegpt.bench.cost import cache_bytes, communication, operations_per_token, recomputed_per_token
 from motegpt.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
 from motegpt.config.epochs import epochs_of, in_steps, laid_over
 from motegpt.config.presets import DEFAULT_PRESET
@@ -29,9 +21,9 @@ from motegpt.config.sections import (
     section_values,
 )
 from motegpt.data.tokenizers import TOKENIZERS, Tokenizer
+from motegpt.engines import MANY_PROCESSES, WITH_KNOWN_MEMORY, training_memory
 from motegpt.errors import UsageError
 from motegpt.model.spec import parameter_count
-from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -49,7 +41,7 @@ class Text(NamedTuple):
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
 @click.argument("data", required=False)
 @click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
-@click.option("--engine", type=click.Choice(list(TAPES)), help="Memory on this one only.  [all]")
+@click.option("--engine", type=click.Choice(WITH_KNOWN_MEMORY), help="Memory on this one only.  [all]")
 @click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
 @click.option("--vocab-size", type=int, help="Read no data: so many token ids, all sequences full.")
 @click.option(
@@ -80,8 +72,8 @@ def command(
     settings = merge(preset or in_file[0] or DEFAULT_PRESET, file, given_settings(flags))
     text = _text(data, vocab_size, settings)
     model, train = model_and_training(_with_steps(settings, text.epoch), text.vocab_size)
-    executions = [_execution(name, ranks, train, settings) for name in ([engine] if engine else TAPES)]
-    facts = facts_of(model, train, text, executions, speed)
+    engines = [engine] if engine else WITH_KNOWN_MEMORY
+    facts = facts_of(model, train, text, engines, ranks, speed)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
@@ -100,7 +92,12 @@ def _with_steps(settings: dict[str, Any], epoch: Fraction | None) -> dict[str, A
 
 
 def facts_of(
-    model: ModelConfig, train: TrainConfig, text: Text, executions: list[Execution], speed: float | None
+    model: ModelConfig,
+    train: TrainConfig,
+    text: Text,
+    engines: Iterable[str],
+    ranks: int,
+    speed: float | None,
 ) -> dict[str, Any]:
     """Everything the command knows, as plain values."""
     tokens = train.batch_size * text.positions
@@ -112,7 +109,7 @@ def facts_of(
         "tokens": {"step": tokens, "total": tokens * train.steps, "data": text.tokens},
         "steps": train.steps,
         "operations": {"token": a_token, "recomputed": again, "step": a_token * tokens, "total": total},
-        "memory": [_memory(model, train, execution, text.positions) for execution in executions],
+        "memory": [_memory(name, model, train, text.positions, ranks) for name in engines],
         "cache": cache_bytes(model, train.dtype),
         "seconds": None if speed is None else (total + again * tokens * train.steps) / speed,
     }
@@ -159,26 +156,12 @@ def duration(seconds: float) -> str:
     return f"{seconds:.3g} s"
 
 
-def _memory(model: ModelConfig, train: TrainConfig, execution: Execution, positions: float) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    needed = memory(model, train, execution, positions)
-    sent = communication(model, train, execution)
-    return {**asdict(execution), **asdict(needed), "total": needed.total, "sent": sent}
-
-
-def _execution(engine: str, ranks: int, train: TrainConfig, settings: dict[str, Any]) -> Execution:
-    """How an engine carries the settings out; only torch has ranks, and settings for parts and precision."""
-    threads = train.threads or available_processors()
-    if engine != "torch":
-        return Execution(engine, threads if engine == "native" else 1)
-    return Execution(
-        engine,
-        ranks=ranks,
-        accumulate=settings.get("accumulate", 1),
-        half=settings.get("autocast") is not None,
-        shard=settings.get("shard", False),
-    )
+def _memory(
+    engine: str, model: ModelConfig, train: TrainConfig, positions: float, ranks: int
+) -> dict[str, Any]:
+    ranks = ranks if engine == MANY_PROCESSES else 1
+    needed, sent = training_memory(engine, model, train, positions, ranks), communication(model, train, ranks)
+    return {"engine": engine, "ranks": ranks, **needed._asdict(), "total": needed.total, "sent": sent}
 
 
 def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) -> Text:

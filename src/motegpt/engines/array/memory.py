@@ -1,0 +1,17 @@
+"""The memory that training on the array engine takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from motegpt.bench.cost import Memory
+
+if TYPE_CHECKING:
+    from motegpt.config.sections import ModelConfig, TrainConfig
+
+
+def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
+    """See motegpt.engines. The tapes of model.py, per position, and the logits."""
+    layer = 16 * model.n_embd + model.n_head * positions + 2
+    numbers = model.n_layer * layer + 2 * model.n_embd + model.vocab_size
+    return Memory.of(model, train, numbers * train.batch_size * positions)

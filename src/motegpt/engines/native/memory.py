@@ -1,0 +1,35 @@
+"""The memory that training on the native engine takes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from motegpt.bench.cost import BYTES, Memory, product_count
+from motegpt.system.processors import available_processors
+
+if TYPE_CHECKING:
+    from motegpt.config.sections import ModelConfig, TrainConfig
+
+
+def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
+    """See motegpt.engines. Each thread has a gradient, and the LayerTape and Group of cpp/motegpt/tape.hpp.
+
+    The matrices of products are there a second time, transposed. The attention of heads narrower than a
+    vector keeps up to C · (T + 3) / 2 numbers per position for the H · T counted here.
+    """
+    c, threads = model.n_embd, train.threads or available_processors()
+    layer = 14 * c + model.n_head * positions + 2
+    layers = model.n_layer * c + layer if train.checkpoint_activations else model.n_layer * layer
+    rows = threads * min(train.batch_size * positions, max(group_rows(model, train), model.block_size))
+    memory = Memory.of(model, train, rows * (layers + 11 * c + model.vocab_size))
+    return memory._replace(
+        parameters=memory.parameters + BYTES[train.dtype] * product_count(model),
+        gradients=memory.gradients * threads,
+    )
+
+
+def group_rows(model: ModelConfig, train: TrainConfig) -> int:
+    """Positions that a thread computes together: best_group_rows of cpp/motegpt/workers.hpp."""
+    cache, many, activations = 1792 * 1024, 512, 18
+    row = (activations * model.n_embd + model.n_head * model.block_size) * BYTES[train.dtype]
+    return cache // row if cache // row > model.n_embd else many

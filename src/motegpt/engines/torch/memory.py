@@ -1,0 +1,45 @@
+"""The memory that training on the torch engine takes; computed without PyTorch."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from motegpt.bench.cost import BYTES, Memory, gathered_count, product_count
+
+if TYPE_CHECKING:
+    from motegpt.config.sections import ModelConfig, TrainConfig
+
+HALF = 2  # bytes of a number in 16 bits
+
+
+def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
+    """See motegpt.engines.
+
+    Products in 16 bits need copies of their matrices. With several ranks DistributedDataParallel has the
+    gradients a second time, in buckets. Sharded, a rank has 1 / ranks of everything (Rajbhandari et al.,
+    2020) and, gathered, one layer at a time and all tensors outside the layers.
+    """
+    held = train.batch_size * positions / ranks / train.accumulate
+    memory = Memory.of(model, train, held * saved_bytes(model, train) / BYTES[train.dtype])
+    parameters, gradients, optimizer, products = *memory[:3], product_count(model)
+    if train.shard and ranks > 1:
+        whole = BYTES[train.dtype] * gathered_count(model)
+        parameters, gradients = parameters // ranks + whole, gradients // ranks + whole
+        optimizer, products = optimizer // ranks, min(products, gathered_count(model))
+    elif ranks > 1:
+        gradients *= 2
+    copies = HALF * products if train.autocast else 0
+    return Memory(parameters + copies, gradients, optimizer, memory.activations)
+
+
+def saved_bytes(model: ModelConfig, train: TrainConfig) -> float:
+    """Bytes per position that autograd saves in model.py; fused attention saves no scores.
+
+    A layer saves 10 · C inputs of products, and 4 · C to square a ReLU; with autocast these have 16 bits,
+    and q, k and v each save a copy of h.
+    """
+    c, size, half = model.n_embd, BYTES[train.dtype], train.autocast is not None
+    inputs = 10 + {"relu": 0, "squared_relu": 4}[model.activation] + 2 * half
+    layer = inputs * c * (HALF if half else size) + (2 * c + model.n_head + 2) * size
+    layers = model.n_layer * c * size + layer if train.checkpoint_activations else model.n_layer * layer
+    return layers + (2 * c + model.vocab_size) * size
