@@ -411,13 +411,13 @@ def test_nothing_else_imports_torch(tmp_path):
         assert "pip install 'motegpt[torch]'" in done.stderr or code == 0
 
 
-def test_the_utilisation_stands_beside_the_speed(motegpt, monkeypatch):
+def test_the_utilization_stands_beside_the_speed(motegpt, monkeypatch):
     from motegpt.cli import processes
 
     monkeypatch.setattr(processes, "REPORT_SECONDS", 0.0)
     ended = motegpt("train", "--engine", "torch", "--steps", 20, "-n", 1)
     assert "tokens/s, 0." in ended.err
-    assert ended.err.endswith("% model FLOPs utilisation\n")
+    assert ended.err.endswith("% model FLOPs utilization\n")
     assert motegpt("train", "--engine", "array", "--steps", 20, "-n", 1).err == ""
 
 

@@ -17,7 +17,7 @@ from motegpt.model.spec import parameter_count
 from motegpt.training.losses import Mean
 from motegpt.training.reference import reference_of
 from motegpt.views.text import one_line, short_number, with_flags
-from motegpt.views.utilisation import utilisation
+from motegpt.views.utilization import utilization
 
 if TYPE_CHECKING:
     from motegpt.config.sections import TrainConfig
@@ -234,7 +234,7 @@ class LiveReport(PlainReport):
         self._tokens += chunk.tokens
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
-        share = utilisation(self.trainer, tokens)
+        share = utilization(self.trainer, tokens)
         words = [f"loss {Mean().of_more(chunk.losses).value:.3f}", f"{short_number(steps)} steps/s"]
         words += [f"{short_number(tokens)} tokens/s", *([] if share is None else [f"{share:.0%} MFU"])]
         self._progress.update(self._task, completed=chunk.done, status=" · ".join(words))

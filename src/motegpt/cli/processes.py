@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from motegpt.cli.console import log
 from motegpt.errors import RankLost
 from motegpt.system.interrupts import ENDINGS
-from motegpt.views.utilisation import speed_line
+from motegpt.views.utilization import speed_line
 
 if TYPE_CHECKING:
     from motegpt.training.loop import Trainer

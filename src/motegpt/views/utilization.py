@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from motegpt.training.loop import Trainer
 
 
-def utilisation(trainer: Trainer, tokens_per_second: float) -> float | None:
-    """Model FLOPs utilisation (Chowdhery et al., 2022, appendix B): operations a second that the model's
+def utilization(trainer: Trainer, tokens_per_second: float) -> float | None:
+    """Model FLOPs utilization (Chowdhery et al., 2022, appendix B): operations a second that the model's
     products need, of those the device could do; None where the engine does not know its device.
     """
     from motegpt.bench.cost import operations_per_token
@@ -24,8 +24,8 @@ def utilisation(trainer: Trainer, tokens_per_second: float) -> float | None:
 
 
 def speed_line(trainer: Trainer, tokens_per_second: float) -> str | None:
-    """12,345 tokens/s, 41.2 % model FLOPs utilisation; None where that is not known."""
-    share = utilisation(trainer, tokens_per_second)
+    """12,345 tokens/s, 41.2 % model FLOPs utilization; None where that is not known."""
+    share = utilization(trainer, tokens_per_second)
     if share is None:
         return None
-    return f"{tokens_per_second:,.0f} tokens/s, {share:.1%} model FLOPs utilisation"
+    return f"{tokens_per_second:,.0f} tokens/s, {share:.1%} model FLOPs utilization"
