@@ -200,7 +200,7 @@ class Engine(ABC):
         raise UsageError(self.why_not(processes=max(2, ranks.world_size())))
 
     def peak(self) -> float | None:
-        """Operations per second in matrix products that its devices can do at best; None if not known."""
+        """Operations per second that its devices reach in a large matrix product; None if not known."""
         return None
 
     def close(self) -> None:  # noqa: B027  # most engines hold nothing outside this process

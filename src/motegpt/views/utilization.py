@@ -1,4 +1,4 @@
-"""How much of what a device can do a training gets out of it."""
+"""The share of a device's peak speed that training reaches."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ if TYPE_CHECKING:
 
 
 def utilization(trainer: Trainer, tokens_per_second: float) -> float | None:
-    """Model FLOPs utilization (Chowdhery et al., 2022, appendix B): operations a second that the model's
-    products need, of those the device could do; None where the engine does not know its device.
+    """Model FLOPs utilization (Chowdhery et al., 2022, appendix B): operations per second of the model's
+    products over Engine.peak, measured where they divide by the data sheet; None if the peak is not known.
     """
     from motegpt.bench.cost import operations_per_token
 
@@ -24,7 +24,7 @@ def utilization(trainer: Trainer, tokens_per_second: float) -> float | None:
 
 
 def speed_line(trainer: Trainer, tokens_per_second: float) -> str | None:
-    """12,345 tokens/s, 41.2 % model FLOPs utilization; None where that is not known."""
+    """12,345 tokens/s, 41.2 % model FLOPs utilization; None if that is not known."""
     share = utilization(trainer, tokens_per_second)
     if share is None:
         return None

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,27 +17,9 @@ from motegpt.system.processors import available_processors
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
 
-# Dense matrix products, in 10¹² operations a second, by what the device's name contains: float64, float32,
-# TF32 (float32 where there is none), and 16 bits summed in 32. The first that fits counts.
-# Source: the data sheets of NVIDIA's GPUs, their figures for sparse matrices halved.
-PEAKS: dict[str, tuple[float, float, float, float]] = {
-    "B200": (37.0, 75.0, 1100.0, 2250.0),
-    "H200": (67.0, 67.0, 494.0, 989.0),
-    "H100 PCIe": (51.0, 51.0, 378.0, 756.0),
-    "H100": (67.0, 67.0, 494.0, 989.0),
-    "A100": (19.5, 19.5, 156.0, 312.0),
-    "A10": (0.49, 31.2, 62.5, 125.0),
-    "L40S": (1.43, 91.6, 183.0, 362.0),
-    "L4": (0.47, 30.3, 60.0, 121.0),
-    "V100": (7.8, 15.7, 15.7, 125.0),
-    "T4": (0.25, 8.1, 8.1, 65.0),
-    "RTX 4090": (1.29, 82.6, 82.6, 165.2),
-    "RTX 3090": (0.56, 35.6, 35.6, 71.0),
-}
 # Operations per step. Below it a second thread gains nothing on an idle processor, and triples the time
 # where another program uses its core (docs/log.md has the measurements).
 ONE_THREAD_BELOW = 1e8
-PEAK_SIZE, PEAK_RUNS = 768, 4  # of the product that is timed where the table has no figure
 
 
 def choose_device(train: TrainConfig, local_rank: int) -> torch.device:
@@ -137,26 +119,23 @@ def memory_hints(train: TrainConfig) -> list[str]:
     return [*flags, "a smaller `batch_size`"]
 
 
-def matmul_peak(device: torch.device, train: TrainConfig) -> float:
-    """Operations a second of one device in matrix products, at the precision the training multiplies in.
+@cache
+def matmul_peak(device: torch.device, dtype: torch.dtype, tf32: bool) -> float | None:
+    """Operations per second in a large matrix product, the best of several runs; None if memory is short.
 
-    From the data sheet where the device is in PEAKS, else the best of a few products that are timed.
+    On a GPU products are timed in groups, so that their launch does not count.
     """
-    column = 3 if train.autocast else {"float64": 0, "float32": 2 if train.tf32 else 1}[train.dtype]
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-        for word, peaks in PEAKS.items():
-            if re.search(rf"\b{word}\b", name):
-                return peaks[column] * 1e12
-    return _timed_peak(device, getattr(torch, train.autocast or train.dtype), train.tf32)
-
-
-def _timed_peak(device: torch.device, dtype: torch.dtype, tf32: bool) -> float:
-    a = torch.ones((PEAK_SIZE, PEAK_SIZE), dtype=dtype, device=device)
+    size, products, runs = (768, 1, 4) if device.type == "cpu" else (4096, 4, 3)
     times = []
-    with float32_products(device, tf32):
-        for _ in range(PEAK_RUNS):
-            began = time.perf_counter()
-            (a @ a)[0, 0].item()
-            times.append(time.perf_counter() - began)
-    return 2.0 * PEAK_SIZE**3 / min(times)
+    try:
+        a, b = torch.ones((2, size, size), dtype=dtype, device=device)
+        with float32_products(device, tf32), torch.no_grad():
+            for _ in range(runs):
+                began = time.perf_counter()
+                for _ in range(products):
+                    torch.mm(a, a, out=b)
+                b[0, 0].item()  # waits for the device
+                times.append(time.perf_counter() - began)
+    except torch.OutOfMemoryError:
+        return None
+    return 2.0 * size**3 * products / min(times)

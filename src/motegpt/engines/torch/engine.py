@@ -67,7 +67,6 @@ class TorchEngine(Engine):
         scaled = {None: False, "bfloat16": False, "float16": True}[train.autocast]
         self._scale = LossScale(self.device) if scaled else None
         self._whole: Transformer | None = None
-        self._peak: float | None = None
         self._threads = default_threads(model, train)
 
     @classmethod
@@ -117,11 +116,11 @@ class TorchEngine(Engine):
         with report_out_of_memory(self.device, self.settings):
             return TorchDecoder(network, self.model, n)
 
-    def peak(self) -> float:
-        """Operations a second of all devices in matrix products, at best; found out once."""
-        if self._peak is None:
-            self._peak = matmul_peak(self.device, self.settings) * ranks.world_size()
-        return self._peak
+    def peak(self) -> float | None:
+        """See Engine. Timed once per process, in the precision of the products."""
+        train = self.settings
+        peak = matmul_peak(self.device, getattr(torch, train.autocast or train.dtype), train.tf32)
+        return None if peak is None else peak * ranks.world_size()
 
     def follow(self, plan: Plan) -> None:
         assert self._ranks is not None
