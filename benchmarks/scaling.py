@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md: memory and time of training steps, computed (motegpt.bench.cost) and measured.
+"""The tables of docs/scale.md: memory and time of training steps, computed (motegpt.engines.cost) and measured.
 
     python benchmarks/scaling.py             # all, in about a minute
     python benchmarks/scaling.py --computed  # without the measured table
@@ -22,13 +22,13 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from motegpt.bench.cost import Memory, all_reduce, communication, operations_per_token
 from motegpt.bench.measure import resident_bytes
 from motegpt.cli.options import merge, read_toml
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
 from motegpt.data.plan import DocumentPlan
 from motegpt.engines import fresh_engine, training_memory
+from motegpt.engines.cost import Memory, all_reduce, communication, operations_per_token
 from motegpt.model.spec import parameter_count
 
 PAGE = Path(__file__).parents[1] / "docs" / "scale.md"

@@ -9,13 +9,6 @@ from contextlib import suppress
 import numpy as np
 import pytest
 
-from motegpt.bench.cost import (
-    all_reduce,
-    cache_bytes,
-    communication,
-    operations_per_token,
-    recomputed_per_token,
-)
 from motegpt.bench.measure import resident_bytes
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
@@ -23,6 +16,13 @@ from motegpt.data.plan import DocumentPlan
 from motegpt.engines import WITH_KNOWN_MEMORY, fresh_engine, training_memory
 from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.model import forward
+from motegpt.engines.cost import (
+    all_reduce,
+    cache_bytes,
+    communication,
+    operations_per_token,
+    recomputed_per_token,
+)
 from motegpt.engines.native.memory import group_rows
 from motegpt.model.spec import parameter_count
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from motegpt.bench.cost import operations_per_token
 from motegpt.engines import training_memory
+from motegpt.engines.cost import operations_per_token
 
 ROOT = Path(__file__).parents[1]
 PAGE = (ROOT / "docs" / "scale.md").read_text(encoding="utf-8")

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.bench import cost
 from motegpt.config.sections import ModelConfig, model_and_training
 from motegpt.data.plan import DocumentPlan
-from motegpt.engines import make_engine, why_unavailable
+from motegpt.engines import cost, make_engine, why_unavailable
 from motegpt.engines.base import Snapshot
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.evaluation.gradcheck import check_engine

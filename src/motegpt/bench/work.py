@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from motegpt.bench.cost import operations_per_token
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
 from motegpt.data.corpus import Corpus
 from motegpt.data.plan import DocumentPlan, longest_sequence
 from motegpt.data.sequences import TokenSequences
 from motegpt.data.tokenizers import Tokenizer
+from motegpt.engines.cost import operations_per_token
 
 RANDOM_VOCABULARY = 65  # characters of the tiny Shakespeare file, for workloads that need long text
 RANDOM_SEQUENCES = 64

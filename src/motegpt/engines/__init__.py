@@ -16,8 +16,8 @@ from motegpt.model.spec import initialize
 from motegpt.system.libraries import needed_by
 
 if TYPE_CHECKING:
-    from motegpt.bench.cost import Memory
     from motegpt.engines.base import Engine
+    from motegpt.engines.cost import Memory
 
 ENGINES: dict[str, str] = {
     "scalar": "motegpt.engines.scalar.engine:ScalarEngine",

@@ -12,7 +12,7 @@ def utilization(trainer: Trainer, tokens_per_second: float) -> float | None:
     """Model FLOPs utilization (Chowdhery et al., 2022, appendix B): operations per second of the model's
     products over Engine.peak, measured where they divide by the data sheet; None if the peak is not known.
     """
-    from motegpt.bench.cost import operations_per_token
+    from motegpt.engines.cost import operations_per_token
 
     peak = trainer.engine.peak()
     if peak is None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from motegpt.bench.cost import cache_bytes, communication, operations_per_token, recomputed_per_token
 from motegpt.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
 from motegpt.config.epochs import epochs_of, in_steps, laid_over
 from motegpt.config.presets import DEFAULT_PRESET
@@ -22,6 +21,7 @@ from motegpt.config.sections import (
 )
 from motegpt.data.tokenizers import TOKENIZERS, Tokenizer
 from motegpt.engines import MANY_PROCESSES, WITH_KNOWN_MEMORY, training_memory
+from motegpt.engines.cost import cache_bytes, communication, operations_per_token, recomputed_per_token
 from motegpt.errors import UsageError
 from motegpt.model.spec import parameter_count
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from motegpt.bench.cost import Memory
+from motegpt.engines.cost import Memory
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig

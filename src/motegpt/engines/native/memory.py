@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from motegpt.bench.cost import BYTES, Memory, product_count
+from motegpt.engines.cost import BYTES, Memory, product_count
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from motegpt.bench.cost import BYTES, Memory, gathered_count, product_count
+from motegpt.engines.cost import BYTES, Memory, gathered_count, product_count
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
