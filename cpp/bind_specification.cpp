@@ -15,10 +15,9 @@ template <class T>
 T attribute(nb::handle object, const char* name) {
   T value;
   if (!nb::try_cast<T>(object.attr(name), value)) {
-    throw nb::type_error(
-        (std::string("Specification: expected another type of ") + name + ", got " +
-         nb::cast<std::string>(nb::repr(object.attr(name))))
-            .c_str());
+    throw nb::type_error((std::string("Specification: expected another type of ") + name + ", got " +
+                          nb::cast<std::string>(nb::repr(object.attr(name))))
+                             .c_str());
   }
   return value;
 }
@@ -64,7 +63,8 @@ void bind_specification(nb::module_& module) {
           [](Specification* made, nb::handle model, nb::handle tensors) {
             new (made) Specification(shape_of(model), tensors_of(tensors));
           },
-          "model"_a, "tensors"_a, "A ModelConfig and its tensors; ValueError for what the core cannot compute.");
+          "model"_a, "tensors"_a,
+          "A ModelConfig and its tensors; ValueError for what the core cannot compute.");
 }
 
 }  // namespace motegpt::bindings

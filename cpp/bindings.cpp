@@ -53,8 +53,8 @@ class Steps {
     const auto first = copied<int64_t>(starts, (operation + ": starts").c_str(), {count, -1});
     batches_.count = int64_t(starts.shape(0));
     batches_.batch_size = int64_t(starts.shape(1));
-    const auto size = copied<int64_t>(lengths, (operation + ": lengths").c_str(),
-                                      {batches_.count, batches_.batch_size});
+    const auto size =
+        copied<int64_t>(lengths, (operation + ": lengths").c_str(), {batches_.count, batches_.batch_size});
     if (batches_.count && !batches_.batch_size)
       throw nb::value_error((operation + ": expected at least one sequence per step").c_str());
     lay_out(shape, int64_t(tokens.size()), first, size, operation);
@@ -269,17 +269,18 @@ NB_MODULE(_core, module) {
   nb::class_<Model>(module, "Model", "Parameters, slots of their optimizer, and the buffers to train them.")
       .def(nb::init<const Specification&, const std::string&, const std::string&, std::optional<std::string>,
                     int, bool>(),
-           "specification"_a, nb::kw_only(), "dtype"_a, "optimizer"_a, "level"_a = nb::none(), "threads"_a = 0,
-           "checkpoint_activations"_a = false)
+           "specification"_a, nb::kw_only(), "dtype"_a, "optimizer"_a, "level"_a = nb::none(),
+           "threads"_a = 0, "checkpoint_activations"_a = false)
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "slots"_a.noconvert(),
            "Load flat parameters (P) and slots (n, P).")
       .def("store", &Model::store, "Copies of the flat parameters (P) and slots (n, P).")
-      .def("train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
-           "weights"_a.noconvert(), "scalars"_a.noconvert(), "clip_node"_a = nb::none(),
-           "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(),
-           "Train on sequences of `lengths` tokens from `starts`, both (count, B); weights (Σ lengths - 1) of "
-           "their targets, scalars (count, n) as Optimizer.chunk gives them -> losses (count).")
+      .def(
+          "train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
+          "weights"_a.noconvert(), "scalars"_a.noconvert(), "clip_node"_a = nb::none(),
+          "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(),
+          "Train on sequences of `lengths` tokens from `starts`, both (count, B); weights (Σ lengths - 1) of "
+          "their targets, scalars (count, n) as Optimizer.chunk gives them -> losses (count).")
       .def("gradients", &Model::gradients, "tokens"_a.noconvert(), "starts"_a.noconvert(),
            "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(),
            "Loss and flat gradient of one step; starts and lengths (1, B), weights (Σ lengths - 1).")

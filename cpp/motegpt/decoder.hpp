@@ -335,8 +335,7 @@ class BundledDecoder final : public Decoder<Real> {
     const Index V = shape_.vocab_size, width = bundle.width();
     const double temperature = request.filters.temperature;
     if (is_random(temperature)) {
-      for (Index s = 0; s < width; ++s)
-        darts_[s] = s < count && running_[s] ? next_uniform(states[s]) : 0;
+      for (Index s = 0; s < width; ++s) darts_[s] = s < count && running_[s] ? next_uniform(states[s]) : 0;
     }
     if (is_filtered(request)) {
       choose_filtered(bundle, request, count, at, ids, lengths);

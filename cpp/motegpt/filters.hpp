@@ -8,8 +8,8 @@ namespace motegpt::MOTEGPT_LEVEL {
 
 /// What may not come next, and what came before, of `drawn_together` neighbouring sequences.
 struct Masks {
-  const uint8_t* masked;  // (V), the same for all; null: nothing
-  const uint8_t* seen;    // (V, stride of the logits), the first of their columns; null: no matter
+  const uint8_t* masked;   // (V), the same for all; null: nothing
+  const uint8_t* seen;     // (V, stride of the logits), the first of their columns; null: no matter
   const int (*barred)[2];  // (drawn_together): tokens that this one sequence may not have; -1: none
 };
 

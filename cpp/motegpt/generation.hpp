@@ -17,11 +17,11 @@ struct Filters {
 /// How sequences begin, go on and end: the twin of sampling/request.py.
 struct Request {
   const int32_t* prompt;
-  int64_t prompt_length;  // at least 1
+  int64_t prompt_length;                   // at least 1
   int64_t n_prefix_tokens;                 // how many of its last tokens are text, and so count as seen
   int64_t min_new_tokens, max_new_tokens;  // tokens to draw, the end not counted; max_new_tokens >= 1
-  int end;                // the token that ends a sequence; -1: none
-  const int32_t* stop;    // tokens that end a sequence when they have been drawn, and are taken off again
+  int end;                                 // the token that ends a sequence; -1: none
+  const int32_t* stop;  // tokens that end a sequence when they have been drawn, and are taken off again
   int64_t stop_length;
   const uint8_t* masked;  // (V): not 0 where a token is never drawn; null: none is
   Filters filters;

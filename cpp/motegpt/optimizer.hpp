@@ -164,7 +164,7 @@ class Update {
   GradientClip<Real> clip_;
   Rule rule_;
   Vector<Real> decay_[2];  // of matrices that do not decay, and of those that do
-  bool plain_;  // one gradient, no clip, no decay
+  bool plain_;             // one gradient, no clip, no decay
 };
 
 /// Call f.operator()<Rule>() with the rule of an optimizer.

@@ -64,9 +64,7 @@ struct Data {
 template <class Real>
 std::unique_ptr<Core<Real>> make(const Level& level, const Specification& model, const Execution& execution,
                                  Optimizer optimizer = Optimizer::adam) {
-  const auto make_core = [&](auto make) {
-    return make(model.shape(), model.places(), optimizer, execution);
-  };
+  const auto make_core = [&](auto make) { return make(model.shape(), model.places(), optimizer, execution); };
   if constexpr (sizeof(Real) == 4) {
     return std::unique_ptr<Core<Real>>(make_core(level.make_float));
   } else {
@@ -145,7 +143,8 @@ bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
 }
 
 template <class Real>
-void test_invariance(const Level& level, const Specification& model, Optimizer optimizer, const Clips& clips) {
+void test_invariance(const Level& level, const Specification& model, Optimizer optimizer,
+                     const Clips& clips) {
   const std::string where = std::string(level.name) + (sizeof(Real) == 4 ? ", float: " : ", double: ");
   const auto train = [&](const Execution& execution, const std::vector<int64_t>& chunks,
                          std::vector<double>* losses = nullptr) {
