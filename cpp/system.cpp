@@ -68,13 +68,13 @@ Team::~Team() = default;
 
 namespace {
 
-/// Waiting threads look for a while, in which a step's next part has usually begun, and then sleep.
+/// Waiting threads spin for about as long as a part of a step takes, and then sleep.
 class SpinningTeam final : public Team {
  public:
   explicit SpinningTeam(int size)
       : size_(size),
-        looks_(size > int(std::thread::hardware_concurrency()) ? 0 : patience),
-        places_(size_t(size) + 1) {
+        spins_(size > int(std::thread::hardware_concurrency()) ? 0 : max_spins),
+        barriers_(size_t(size) + 1) {
     try {
       for (int rank = 1; rank < size; ++rank) threads_.emplace_back([this, rank] { serve(rank); });
     } catch (...) {
@@ -87,7 +87,7 @@ class SpinningTeam final : public Team {
 
   ~SpinningTeam() override {
     task_ = nullptr;
-    meet(size_);
+    barrier(size_);
     join();
   }
 
@@ -96,33 +96,32 @@ class SpinningTeam final : public Team {
   void run(void (*task)(void*, int), void* context) override {
     task_ = task;
     context_ = context;
-    meet(size_);
+    barrier(size_);
     task(context, 0);
-    meet(size_);
+    barrier(size_);
   }
 
-  void meet(int count) override {
-    Place& place = places_[size_t(count)];
-    const unsigned round = place.round.load(std::memory_order_relaxed);
-    if (place.arrived.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
-      place.arrived.store(0, std::memory_order_relaxed);
-      place.round.store(round + 1, std::memory_order_release);
-      place.round.notify_all();
+  void barrier(int count) override {
+    Barrier& at = barriers_[size_t(count)];
+    const unsigned round = at.round.load(std::memory_order_relaxed);
+    if (at.arrived.fetch_add(1, std::memory_order_acq_rel) == count - 1) {
+      at.arrived.store(0, std::memory_order_relaxed);
+      at.round.store(round + 1, std::memory_order_release);
+      at.round.notify_all();
       return;
     }
-    for (int look = 0; look < looks_; ++look) {
-      if (place.round.load(std::memory_order_acquire) != round) return;
+    for (int spin = 0; spin < spins_; ++spin) {
+      if (at.round.load(std::memory_order_acquire) != round) return;
       relax();
     }
-    while (place.round.load(std::memory_order_acquire) == round)
-      place.round.wait(round, std::memory_order_acquire);
+    while (at.round.load(std::memory_order_acquire) == round) at.round.wait(round, std::memory_order_acquire);
   }
 
  private:
-  static constexpr int patience = 1500;  // about 60 microseconds; none where threads share a core
+  static constexpr int max_spins = 1500;  // about 60 microseconds; none where threads share a core
 
-  /// Where a number of threads meet; each number has its own, so that nobody is counted at the wrong one.
-  struct alignas(cache_line) Place {
+  /// One barrier per number of threads, so that no thread is counted at the wrong one.
+  struct alignas(cache_line) Barrier {
     std::atomic<int> arrived = 0;
     alignas(cache_line) std::atomic<unsigned> round = 0;
   };
@@ -139,10 +138,10 @@ class SpinningTeam final : public Team {
     gate_.wait(shut);
     if (gate_.load() == closing) return;
     for (;;) {
-      meet(size_);
+      barrier(size_);
       if (!task_) return;
       task_(context_, rank);
-      meet(size_);
+      barrier(size_);
     }
   }
 
@@ -150,11 +149,11 @@ class SpinningTeam final : public Team {
     for (std::thread& thread : threads_) thread.join();
   }
 
-  const int size_, looks_;
+  const int size_, spins_;
   void (*task_)(void*, int) = nullptr;
   void* context_ = nullptr;
   std::atomic<Gate> gate_ = shut;
-  std::vector<Place> places_;
+  std::vector<Barrier> barriers_;
   std::vector<std::thread> threads_;
 };
 
@@ -176,7 +175,7 @@ LazyTeam::~LazyTeam() {
   if (process_ == this_process()) delete team_;
 }
 
-Team& LazyTeam::gather(int count) {
+Team& LazyTeam::ensure_threads(int count) {
   const bool left_behind = process_ != this_process();
   if (team_ && !left_behind && team_->size() >= count) return *team_;
   if (!left_behind) delete team_;

@@ -114,8 +114,8 @@ class Team {
   virtual int size() const = 0;
   /// Call task(context, rank) on every thread, rank 0 … size - 1; returns when all have.
   virtual void run(void (*task)(void* context, int rank), void* context) = 0;
-  /// Within a task, called by the ranks below `count`: nobody goes on before all of them have come here.
-  virtual void meet(int count) = 0;
+  /// Within a task, called by the ranks below `count`: each waits until all of them have called.
+  virtual void barrier(int count) = 0;
 };
 
 /// Memory that is zero at first and aligned to a page; large blocks ask for large pages.
@@ -149,8 +149,8 @@ class LazyTeam {
   /// As many threads as there may be.
   int largest() const { return largest_; }
   /// A team of at least `count`.
-  Team& gather(int count);
-  /// The team that was gathered last.
+  Team& ensure_threads(int count);
+  /// The team of the last call.
   Team& team() const { return *team_; }
 
  private:

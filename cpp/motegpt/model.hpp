@@ -7,15 +7,15 @@
 namespace motegpt::MOTEGPT_LEVEL {
 
 /// The share one thread has of a group: all of it, or its part of the rows and of attention's work, in
-/// which case the threads meet wherever one needs what another has written.
+/// which case the threads wait for each other wherever one needs what another has written.
 struct Share {
   int rank = 0, count = 1;
   Team* team = nullptr;
 
   Index begin(Index n) const { return count == 1 ? 0 : n * rank / count; }
   Index end(Index n) const { return count == 1 ? n : n * (rank + 1) / count; }
-  void meet() const {
-    if (count > 1) team->meet(count);
+  void barrier() const {
+    if (count > 1) team->barrier(count);
   }
 };
 
@@ -91,9 +91,9 @@ class Model {
     Real* x = group.x + c;
     rmsnorm(N, shape_.n_embd, eps(), x, tape.h + c, tape.r + first);
     linear(N, tape.h + c, layout_.attn_qkv(layer), w, tape.qkv + first * qkv_row(), false);
-    share.meet();
+    share.barrier();
     attend(group, tape, scratch, share);
-    share.meet();
+    share.barrier();
     linear(N, tape.a + c, layout_.attn_wo(layer), w, x, true);
     rmsnorm(N, shape_.n_embd, eps(), x, tape.h_mid + c, tape.r_mid + first);
     linear(N, tape.h_mid + c, layout_.mlp_fc1(layer), w, tape.u + hidden, false);
@@ -114,9 +114,9 @@ class Model {
     back_.rmsnorm(N, shape_.n_embd, dh, tape.h_mid + c, tape.r_mid + first, dx, true);
 
     back_.linear(N, dx, layout_.attn_wo(layer), tape.a + c, dh, pass);
-    share.meet();
+    share.barrier();
     attend_backward(group, tape, scratch, share);
-    share.meet();
+    share.barrier();
     back_.linear(N, group.dqkv + qkv, layout_.attn_qkv(layer), tape.h + c, dh, pass);
     back_.rmsnorm(N, shape_.n_embd, dh, tape.h + c, tape.r + first, dx, true);
   }

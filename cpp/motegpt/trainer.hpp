@@ -126,7 +126,7 @@ class Trainer final : public Core<Real> {
     auto steps = [&](int rank) { run_steps(task, model, rank); };
     if (threads == 1) return steps(0);
     const auto on_thread = [](void* context, int rank) { (*static_cast<decltype(steps)*>(context))(rank); };
-    team_.gather(threads).run(on_thread, &steps);
+    team_.ensure_threads(threads).run(on_thread, &steps);
   }
 
   /// What each thread does.
@@ -136,7 +136,7 @@ class Trainer final : public Core<Real> {
     for (Index step = 0; step < task.batches.count; ++step) {
       const Division division = divide(task.batches, step);
       if (rank < division.active) {
-        if (division.active > before) meet(division);  // who joins waits for the last step to be over
+        if (division.active > before) barrier(division);  // threads that join wait for the last step to end
         run_step(task, model, step, division, rank);
       }
       before = division.active;
@@ -145,16 +145,16 @@ class Trainer final : public Core<Real> {
 
   void run_step(const Task& task, const auto& model, Index step, const Division& division, int rank) {
     backpropagate(task.batches, step, model, division, rank);
-    meet(division);
+    barrier(division);
     if (rank == 0)
       task.losses[step] = sum_of(division, [](const Worker<Real>& worker) { return worker.loss; });
     if (!task.scalars) return;
     with_rule<Real>(optimizer_, [&]<class Rule> { update<Rule>(task, step, division, rank); });
-    meet(division);
+    barrier(division);
   }
 
-  void meet(const Division& division) {
-    if (division.active > 1) team_.team().meet(division.active);
+  void barrier(const Division& division) {
+    if (division.active > 1) team_.team().barrier(division.active);
   }
 
   template <class F>
@@ -206,7 +206,7 @@ class Trainer final : public Core<Real> {
     const Share share{rank, division.active, &team_.team()};
     Index before = 0;
     if (rank == 0) fill(group, batches, step, 0, before, division.tokens, every);
-    share.meet();
+    share.barrier();
     model.forward(*w_, group, worker.scratch, share);
     worker.loss = model.backward(group, worker.scratch, share, {*w_, worker.gradient, false});
   }
@@ -223,7 +223,7 @@ class Trainer final : public Core<Real> {
     GradientClip<Real> clip{Real(clips.value), 1};
     if (clips.norm < infinity) {
       workers_[rank].squared_norm = squared_norm(*layout_, first, last, gradients, clip);
-      meet(division);
+      barrier(division);
       const double norm =
           __builtin_sqrt(sum_of(division, [](const Worker<Real>& worker) { return worker.squared_norm; }));
       if (norm > clips.norm) clip.factor = Real(clips.norm / norm);
