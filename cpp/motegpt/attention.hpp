@@ -68,7 +68,7 @@ void transpose_head(Index T, Index D, const Real* x, Index row, Real* out) {
   const Index out_row = padded<Real>(T);
   for (Index t = 0; t < T; t += lanes<Real>) {
     for (Index d = 0; d < D; d += lanes<Real>) {
-      const Index height = smaller<Index>(T - t, lanes<Real>), width = smaller<Index>(D - d, lanes<Real>);
+      const Index height = min<Index>(T - t, lanes<Real>), width = min<Index>(D - d, lanes<Real>);
       Vector<Real> block[lanes<Real>] = {};
       for (Index i = 0; i < height; ++i) {
         const Real* from = x + (t + i) * row + d;
@@ -132,7 +132,7 @@ void attention(const Head<Real>& head, Real* p, Real* y, const AttentionScratch<
   detail::transpose_head(T, D, k, row, scratch.turned);
   detail::gather_head(T, D, v, row, scratch.first);
   for (Index t = 0; t < T; t += detail::query_block) {
-    const Index M = smaller(detail::query_block, T - t), end = padded<Real>(t + M);
+    const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
     Real* scores = p + t * p_row;
     multiply(M, end, D, rows(q + t * row, row), row_major(scratch.turned, turned_row),
              row_major(scores, p_row), false);
@@ -157,7 +157,7 @@ void attention_backward(const Head<Real>& head, const Real* p, const Real* dy, R
   detail::transpose_head(T, D, v, row, scratch.turned);
   detail::gather_head(T, D, k, row, scratch.first);
   for (Index t = 0; t < T; t += detail::query_block) {
-    const Index M = smaller(detail::query_block, T - t), end = padded<Real>(t + M);
+    const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
     Real* dp = scratch.dp + t * dp_row;
     multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.turned, turned_row),
              row_major(dp, dp_row), false);
@@ -170,7 +170,7 @@ void attention_backward(const Head<Real>& head, const Real* p, const Real* dy, R
   // From here on the sums run over the queries t that look at position u: those of its block and later.
   const auto over_queries = [&](const Real* matrix, Index stride, const Real* right, Real* out) {
     for (Index u = 0; u < T; u += detail::query_block) {
-      const Index M = smaller(detail::query_block, T - u);
+      const Index M = min(detail::query_block, T - u);
       multiply(M, width, T - u, transposed(matrix + u * stride + u, stride),
                row_major(const_cast<Real*>(right) + u * width, width),
                row_major(result.data + u * width, width), false);

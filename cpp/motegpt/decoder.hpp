@@ -174,7 +174,7 @@ class BundledDecoder final : public Decoder<Real> {
                 int64_t* lengths) override {
     const Index most = size_of(0);
     for (Index first = 0; first < n; first += most) {
-      if (!generate_bundle(*bundle_[0], request, smaller(most, n - first), states + first,
+      if (!generate_bundle(*bundle_[0], request, min(most, n - first), states + first,
                            ids + first * request.max_new_tokens, lengths + first))
         return false;
     }
@@ -185,7 +185,7 @@ class BundledDecoder final : public Decoder<Real> {
   static constexpr Index widest = widest_bundle<Real>;
 
   Index bundles() const { return (n_ + widest - 1) / widest; }
-  Index size_of(Index i) const { return smaller(widest, n_ - i * widest); }
+  Index size_of(Index i) const { return min(widest, n_ - i * widest); }
 
   /// Carves everything out of the arena; with one that only counts, makes no bundles.
   void lay_out(Arena& arena) {
@@ -301,7 +301,7 @@ class BundledDecoder final : public Decoder<Real> {
 
   /// The first token that the model sees of so many: the twin of sampling/context.py.
   Index window_start(Index length) const {
-    const Index block = shape_.block_size, stride = block - larger(Index(1), block / 2) + 1;
+    const Index block = shape_.block_size, stride = block - max(Index(1), block / 2) + 1;
     return length <= block ? 0 : (length - block + stride - 1) / stride * stride;
   }
 

@@ -23,8 +23,8 @@ struct Division {
   /// `work`: multiply-adds of the forward pass for one position.
   Division(const Batches& batches, Index step, double work, int threads) {
     for (Index b = 0; b < batches.batch_size; ++b) tokens += length_of(batches, step, b);
-    active = int(smaller(double(threads), 1 + double(tokens) * work / worthwhile));
-    active = int(smaller(Index(active), larger(tokens / fewest_positions, Index(1))));
+    active = int(min(double(threads), 1 + double(tokens) * work / worthwhile));
+    active = int(min(Index(active), max(tokens / fewest_positions, Index(1))));
     if (active > 1) by_rows = double(largest_load(batches, step)) * active > most_unequal * double(tokens);
   }
 
@@ -46,7 +46,7 @@ struct Division {
       const Index thread = owner(before, length);
       load = thread == last ? load + length : length;
       last = thread;
-      largest = larger(largest, load);
+      largest = max(largest, load);
       before += length;
     }
     return largest;

@@ -11,7 +11,7 @@ void embedding(Index N, Index C, const int* ids, const int* positions, Columns<R
                Real* x) {
   const Index row = padded<Real>(C);
   for (Index c = 0, j = 0; c < row; c += panel_width<Real>, ++j) {
-    const Index width = smaller(row - c, panel_width<Real>);
+    const Index width = min(row - c, panel_width<Real>);
     for (Index n = 0; n < N; ++n) {
       const Real* token = wte.panel(j) + ids[n] * width;
       const Real* position = wpe.panel(j) + positions[n] * width;
@@ -27,7 +27,7 @@ void embedding_backward(Index N, Index C, const int* ids, const int* positions, 
                         Columns<Real> dwte, Columns<Real> dwpe) {
   const Index row = padded<Real>(C);
   for (Index c = 0, j = 0; c < row; c += panel_width<Real>, ++j) {
-    const Index width = smaller(row - c, panel_width<Real>);
+    const Index width = min(row - c, panel_width<Real>);
     for (Index n = 0; n < N; ++n) {
       Real* dtoken = dwte.panel(j) + ids[n] * width;
       Real* dposition = dwpe.panel(j) + positions[n] * width;

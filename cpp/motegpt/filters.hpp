@@ -78,7 +78,7 @@ inline void keep_likeliest(Index V, const double* x, double* weights, const Filt
 /// Step 1 for one logit; what leaves the range of numbers stops at its end.
 inline double apply_repetition_penalty(double logit, double penalty) {
   constexpr double largest = __DBL_MAX__;
-  return logit > 0 ? smaller(logit / penalty, largest) : larger(logit * penalty, -largest);
+  return logit > 0 ? min(logit / penalty, largest) : max(logit * penalty, -largest);
 }
 
 /// Steps 1 and 2: the logits in double precision, penalized and masked.   -> x (V, drawn_together)

@@ -67,7 +67,7 @@ double cross_entropy(Index N, Index V, Real* x, const int* targets, const Real* 
   double loss = 0;
   for (Index n = 0; n < N; n += lanes<Real>) {
     const Vector<Real> log_p = load(tape.target + n) + log<Real>(load(tape.inverse + n));
-    for (Index i = n; i < smaller(N, n + lanes<Real>); ++i) loss -= double(weights[i]) * double(log_p[i - n]);
+    for (Index i = n; i < min(N, n + lanes<Real>); ++i) loss -= double(weights[i]) * double(log_p[i - n]);
   }
   return loss;
 }

@@ -149,10 +149,10 @@ class Model {
   static void with_width(Index D, F f) {
     switch (D) {
       case 1: return f.template operator()<1>();
-      case 2: return f.template operator()<smaller(2, lanes<Real>)>();
-      case 4: return f.template operator()<smaller(4, lanes<Real>)>();
-      case 8: return f.template operator()<smaller(8, lanes<Real>)>();
-      case 16: return f.template operator()<smaller(16, lanes<Real>)>();
+      case 2: return f.template operator()<min(2, lanes<Real>)>();
+      case 4: return f.template operator()<min(4, lanes<Real>)>();
+      case 8: return f.template operator()<min(8, lanes<Real>)>();
+      case 16: return f.template operator()<min(16, lanes<Real>)>();
     }
     __builtin_trap();
   }

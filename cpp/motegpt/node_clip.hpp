@@ -36,8 +36,7 @@ struct NodeClip {
     double loss = 0;
     for (Index n = 0; n < N; n += lanes<Real>) {
       const Vector<Real> log_p = log<Real>(load(tape.target + n));
-      for (Index i = n; i < smaller(N, n + lanes<Real>); ++i)
-        loss -= double(weights[i]) * double(log_p[i - n]);
+      for (Index i = n; i < min(N, n + lanes<Real>); ++i) loss -= double(weights[i]) * double(log_p[i - n]);
     }
     return loss;
   }
@@ -72,7 +71,7 @@ struct NodeClip {
   /// ds of p = e · (Σe)^-1, a node (Σe)^-1 for each p. The largest e is 1, so (Σe)^-1 is the largest p.
   void softmax_backward(Index t, Index end, Real scale, const Real* p, Real* dp) const {
     Real inverse = p[0], dtotal = 0;
-    for (Index u = 1; u <= t; ++u) inverse = larger(inverse, p[u]);
+    for (Index u = 1; u <= t; ++u) inverse = max(inverse, p[u]);
     for (Index u = 0; u <= t; ++u) dtotal -= clip(clip(dp[u]) * (p[u] / inverse)) * inverse * inverse;
     for (Index u = 0; u <= t; ++u)
       dp[u] = clip(clip(clip(dp[u]) * inverse + clip(dtotal)) * (p[u] / inverse)) * scale;

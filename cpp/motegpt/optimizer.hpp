@@ -76,12 +76,12 @@ void turn_strip(const Parameters<Real>& all, const Matrix& matrix, Index first, 
                 Index width) {
   for (Index o = first; o < first + height; o += lanes<Real>) {
     const Index panel = o / panel_width<Real> * panel_width<Real>;
-    const Index row = smaller(padded<Real>(matrix.out) - panel, panel_width<Real>);
+    const Index row = min(padded<Real>(matrix.out) - panel, panel_width<Real>);
     const Real* w = all.w + matrix.at + c * matrix.out + o * width;
     Real* turned = all.turned + matrix.turned + panel * matrix.in + c * row + o - panel;
     for (Index i = 0; i < width; i += lanes<Real>) {
-      turn_square(w + i, width, smaller<Index>(first + height - o, lanes<Real>), turned + i * row, row,
-                  smaller<Index>(matrix.in - c - i, lanes<Real>));
+      turn_square(w + i, width, min<Index>(first + height - o, lanes<Real>), turned + i * row, row,
+                  min<Index>(matrix.in - c - i, lanes<Real>));
     }
   }
 }
@@ -106,9 +106,9 @@ Index strips(const Layout<Real>& layout) {
 template <class Real, class F>
 MOTEGPT_INLINE void for_strips(const Matrix& matrix, F f) {
   for (Index c = 0; c < padded<Real>(matrix.in); c += panel_width<Real>) {
-    const Index width = smaller(padded<Real>(matrix.in) - c, panel_width<Real>);
+    const Index width = min(padded<Real>(matrix.in) - c, panel_width<Real>);
     for (Index o = 0; o < matrix.out; o += strip_rows) {
-      f(matrix, o, c, matrix.at + c * matrix.out + o * width, smaller(matrix.out - o, strip_rows), width);
+      f(matrix, o, c, matrix.at + c * matrix.out + o * width, min(matrix.out - o, strip_rows), width);
     }
   }
 }

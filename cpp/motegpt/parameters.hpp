@@ -70,7 +70,7 @@ class Layout {
 template <class Real, class F>
 MOTEGPT_INLINE void for_panels(Index rows, Index columns, F f) {
   for (Index c = 0; c < columns; c += panel_width<Real>) {
-    f(c * rows, c, smaller(padded<Real>(columns) - c, panel_width<Real>));
+    f(c * rows, c, min(padded<Real>(columns) - c, panel_width<Real>));
   }
 }
 
@@ -90,7 +90,7 @@ template <class Real>
 void from_panels(const Matrix& matrix, const Real* panels, Real* flat) {
   for_panels<Real>(matrix.out, matrix.in, [&](Index at, Index c, Index width) {
     for (Index o = 0; o < matrix.out; ++o) {
-      for (Index i = c; i < smaller(matrix.in, c + width); ++i)
+      for (Index i = c; i < min(matrix.in, c + width); ++i)
         flat[o * matrix.in + i] = panels[at + o * width + i - c];
     }
   });
@@ -118,8 +118,8 @@ struct Parameters {
   Real* turned;            // (layout.turned_size())
 
   Parameters(const Layout<Real>& layout, int slot_count, Arena& arena)
-      : w(arena.take_apart<Real>(0, layout.size())), slots{} {
-    for (int s = 0; s < slot_count; ++s) slots[s] = arena.take_apart<Real>(s + 1, layout.size());
+      : w(arena.take_staggered<Real>(0, layout.size())), slots{} {
+    for (int s = 0; s < slot_count; ++s) slots[s] = arena.take_staggered<Real>(s + 1, layout.size());
     turned = arena.take<Real>(layout.turned_size());
   }
 

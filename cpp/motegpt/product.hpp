@@ -104,7 +104,7 @@ void multiply_block(Index M, Index N, Index K, const Rows<Real>& a, const Column
                     const Columns<Real>& c, Index first_row, bool accumulate) {
   const bool adjacent = a.row == 1;
   for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
-    const Index width = smaller(N - n, panel_width<Real>);
+    const Index width = min(N - n, panel_width<Real>);
     const Index b_row = b.row_of(width), c_row = c.row_of(width);
     Tile<Real> tile{K,
                     a.data,
@@ -138,7 +138,7 @@ template <class Real>
                                          bool accumulate) {
   alignas(Arena::alignment) Real gathered[gathered_rows<Real> * longest_stretch];
   for (Index m = 0; m < M; m += gathered_rows<Real>) {
-    const Index height = smaller(gathered_rows<Real>, M - m);
+    const Index height = min(gathered_rows<Real>, M - m);
     gather_rows(height, K, a.data + m, a.step, gathered);
     multiply_block(height, N, K, transposed<Real>(gathered, height), b, first_k, c, m, accumulate);
   }
@@ -156,7 +156,7 @@ void multiply(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real
   }
   const bool far = a.step * Index(sizeof(Real)) >= Arena::page && N > panel_width<Real>;
   for (Index k = 0; k < K; k += detail::longest_stretch) {
-    const Index stretch = smaller(detail::longest_stretch, K - k);
+    const Index stretch = min(detail::longest_stretch, K - k);
     const Rows<Real> rest{a.data + k * a.step, a.row, a.step};
     if (far) {
       detail::multiply_gathered(M, N, stretch, rest, b, k, c, accumulate || k > 0);

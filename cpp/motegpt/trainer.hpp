@@ -102,9 +102,9 @@ class Trainer final : public Core<Real> {
     Index rows = 1;
     for (Index step = 0; step < batches.count; ++step) {
       const Division division = divide(batches, step);
-      threads = larger(threads, division.active);
-      const Index most = larger(workers_.group_rows(), Index(shape_.block_size));
-      rows = larger(rows, division.by_rows ? division.tokens : smaller(division.tokens, most));
+      threads = max(threads, division.active);
+      const Index most = max(workers_.group_rows(), Index(shape_.block_size));
+      rows = max(rows, division.by_rows ? division.tokens : min(division.tokens, most));
     }
     workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows,
                      AttentionPlan<Real>(shape_, head_by_head));

@@ -61,12 +61,12 @@ Columns<Real> in_panels(Real* data, Index k) {
 }
 
 template <class T>
-constexpr T smaller(T a, T b) {
+constexpr T min(T a, T b) {
   return a < b ? a : b;
 }
 
 template <class T>
-constexpr T larger(T a, T b) {
+constexpr T max(T a, T b) {
   return a > b ? a : b;
 }
 
@@ -82,20 +82,20 @@ class Arena {
     return taken;
   }
 
-  /// The same at a chosen place within a page, out of `apart` places.
+  /// The same at a chosen place within a page, out of `stagger` places.
   ///
   /// A processor takes a load for one of a recent store's if both lie at the same place of a page, and
   /// waits. Arrays that are read and written side by side therefore begin at different places.
   template <class T>
-  T* take_apart(Index place, Index count) {
-    const Index wanted = place * (page / apart / alignment * alignment);
+  T* take_staggered(Index place, Index count) {
+    const Index wanted = place * (page / stagger / alignment * alignment);
     used_ += (wanted - used_ % page + page) % page;
     return take<T>(count);
   }
 
   Index used() const { return used_; }
 
-  static constexpr Index alignment = 64, page = 4096, apart = 3;
+  static constexpr Index alignment = 64, page = 4096, stagger = 3;
 
  private:
   char* block_;

@@ -20,7 +20,7 @@ struct Worker {
          Index size)
       : group(arena, shape, plan, checkpoint, rows),
         scratch(arena, plan, rows),
-        gradient(arena.take_apart<Real>(0, size)) {}
+        gradient(arena.take_staggered<Real>(0, size)) {}
 };
 
 /// Rows that should go through the model together. If a layer's activations of more rows than the layer has
@@ -42,8 +42,8 @@ class Workers {
   void reserve(const Shape& shape, bool checkpoint, Index size, int threads, Index rows,
                const AttentionPlan<Real>& plan) {
     if (threads <= threads_ && rows <= rows_ && plan.narrow == plan_.narrow) return;
-    threads_ = larger(threads, threads_);
-    rows_ = larger(rows, rows_);
+    threads_ = max(threads, threads_);
+    rows_ = max(rows, rows_);
     plan_ = plan;
     carve(memory_, [&](Arena& arena) { place(arena, shape, checkpoint, size); });
   }

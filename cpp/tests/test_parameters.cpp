@@ -75,7 +75,7 @@ struct Zeros : Buffer<Real> {
 template <class Real>
 void check_panels(const Real* panels, Index rows, Index columns, const std::string& what) {
   for_panels<Real>(rows, columns, [&](Index at, Index c, Index width) {
-    check::zero_beyond(panels + at, width, int(rows), int(smaller(columns - c, width)), what);
+    check::zero_beyond(panels + at, width, int(rows), int(min(columns - c, width)), what);
   });
 }
 
