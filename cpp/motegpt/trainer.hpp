@@ -1,10 +1,10 @@
 // The core itself: steps, one after the other, shared out among threads.
 #pragma once
 
-#include "division.hpp"
 #include "model.hpp"
 #include "node_clip.hpp"
 #include "optimizer.hpp"
+#include "work_split.hpp"
 #include "workers.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
@@ -56,7 +56,7 @@ class Trainer final : public Core<Real> {
   double gradients(const Batches& batches, const Clips& clips, Real* gradient) override {
     double loss = 0;
     run(Task{batches, nullptr, clips, &loss});
-    const Gradients<Real> parts{workers_.gradients(), divide(batches, 0).active};
+    const Gradients<Real> parts{workers_.gradients(), split_of(batches, 0).active};
     Real* sum = workers_[0].gradient;
     for (Index i = 0; i < layout_->size(); i += lanes<Real>) motegpt::MOTEGPT_LEVEL::store(sum + i, parts(i));
     for (Index i = 0; i < layout_->count(); ++i) {
@@ -91,9 +91,9 @@ class Trainer final : public Core<Real> {
 
   static bool every(Index, Index) { return true; }
 
-  Division divide(const Batches& batches, Index step) const {
+  WorkSplit split_of(const Batches& batches, Index step) const {
     const double work = double(layout_->turned_size());
-    return Division(batches, step, work, team_.largest());
+    return WorkSplit(batches, step, work, team_.largest());
   }
 
   /// Sizes the buffers for the steps to come. Returns how many threads the busiest of them employs.
@@ -101,10 +101,10 @@ class Trainer final : public Core<Real> {
     int threads = 1;
     Index rows = 1;
     for (Index step = 0; step < batches.count; ++step) {
-      const Division division = divide(batches, step);
-      threads = max(threads, division.active);
+      const WorkSplit split = split_of(batches, step);
+      threads = max(threads, split.active);
       const Index most = max(workers_.group_rows(), Index(shape_.block_size));
-      rows = max(rows, division.by_rows ? division.tokens : min(division.tokens, most));
+      rows = max(rows, split.by_rows ? split.tokens : min(split.tokens, most));
     }
     workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows,
                      AttentionPlan<Real>(shape_, head_by_head));
@@ -134,33 +134,32 @@ class Trainer final : public Core<Real> {
     const FlushTiny flush;
     int before = 1;
     for (Index step = 0; step < task.batches.count; ++step) {
-      const Division division = divide(task.batches, step);
-      if (rank < division.active) {
-        if (division.active > before) barrier(division);  // threads that join wait for the last step to end
-        run_step(task, model, step, division, rank);
+      const WorkSplit split = split_of(task.batches, step);
+      if (rank < split.active) {
+        if (split.active > before) barrier(split);  // threads that join wait for the last step to end
+        run_step(task, model, step, split, rank);
       }
-      before = division.active;
+      before = split.active;
     }
   }
 
-  void run_step(const Task& task, const auto& model, Index step, const Division& division, int rank) {
-    backpropagate(task.batches, step, model, division, rank);
-    barrier(division);
-    if (rank == 0)
-      task.losses[step] = sum_of(division, [](const Worker<Real>& worker) { return worker.loss; });
+  void run_step(const Task& task, const auto& model, Index step, const WorkSplit& split, int rank) {
+    backpropagate(task.batches, step, model, split, rank);
+    barrier(split);
+    if (rank == 0) task.losses[step] = sum_of(split, [](const Worker<Real>& worker) { return worker.loss; });
     if (!task.scalars) return;
-    with_rule<Real>(optimizer_, [&]<class Rule> { update<Rule>(task, step, division, rank); });
-    barrier(division);
+    with_rule<Real>(optimizer_, [&]<class Rule> { update<Rule>(task, step, split, rank); });
+    barrier(split);
   }
 
-  void barrier(const Division& division) {
-    if (division.active > 1) team_.team().barrier(division.active);
+  void barrier(const WorkSplit& split) {
+    if (split.active > 1) team_.team().barrier(split.active);
   }
 
   template <class F>
-  double sum_of(const Division& division, F f) const {
+  double sum_of(const WorkSplit& split, F f) const {
     double total = 0;
-    for (int rank = 0; rank < division.active; ++rank) total += f(workers_[rank]);
+    for (int rank = 0; rank < split.active; ++rank) total += f(workers_[rank]);
     return total;
   }
 
@@ -183,11 +182,11 @@ class Trainer final : public Core<Real> {
   }
 
   /// This thread's part of loss and gradient of a step: group after group.
-  void backpropagate(const Batches& batches, Index step, const auto& model, const Division& division,
+  void backpropagate(const Batches& batches, Index step, const auto& model, const WorkSplit& split,
                      int rank) {
-    if (division.by_rows) return backpropagate_rows(batches, step, model, division, rank);
+    if (split.by_rows) return backpropagate_rows(batches, step, model, split, rank);
     Worker<Real>& worker = workers_[rank];
-    const auto mine = [&](Index before, Index length) { return division.owner(before, length) == rank; };
+    const auto mine = [&](Index before, Index length) { return split.thread_of(before, length) == rank; };
     Index b = 0, before = 0;
     worker.loss = 0;
     do {
@@ -199,13 +198,13 @@ class Trainer final : public Core<Real> {
   }
 
   /// The same where all threads work on one group, that of the first of them.
-  void backpropagate_rows(const Batches& batches, Index step, const auto& model, const Division& division,
+  void backpropagate_rows(const Batches& batches, Index step, const auto& model, const WorkSplit& split,
                           int rank) {
     Worker<Real>& worker = workers_[rank];
     Group<Real>& group = workers_[0].group;
-    const Share share{rank, division.active, &team_.team()};
+    const Share share{rank, split.active, &team_.team()};
     Index before = 0;
-    if (rank == 0) fill(group, batches, step, 0, before, division.tokens, every);
+    if (rank == 0) fill(group, batches, step, 0, before, split.tokens, every);
     share.barrier();
     model.forward(*w_, group, worker.scratch, share);
     worker.loss = model.backward(group, worker.scratch, share, {*w_, worker.gradient, false});
@@ -213,19 +212,19 @@ class Trainer final : public Core<Real> {
 
   /// This thread's strips of the parameters.
   template <class Rule>
-  void update(const Task& task, Index step, const Division& division, int rank) {
+  void update(const Task& task, Index step, const WorkSplit& split, int rank) {
     const Clips& clips = task.clips;
     typename Rule::Scalars scalars;
     __builtin_memcpy(&scalars, task.scalars + step * Index(sizeof scalars / sizeof(double)), sizeof scalars);
-    const Share share{rank, division.active, nullptr};
+    const Share share{rank, split.active, nullptr};
     const Index all = strips(*layout_), first = share.begin(all), last = share.end(all);
-    const Gradients<Real> gradients{workers_.gradients(), division.active};
+    const Gradients<Real> gradients{workers_.gradients(), split.active};
     GradientClip<Real> clip{Real(clips.value), 1};
     if (clips.norm < infinity) {
       workers_[rank].squared_norm = squared_norm(*layout_, first, last, gradients, clip);
-      barrier(division);
+      barrier(split);
       const double norm =
-          __builtin_sqrt(sum_of(division, [](const Worker<Real>& worker) { return worker.squared_norm; }));
+          __builtin_sqrt(sum_of(split, [](const Worker<Real>& worker) { return worker.squared_norm; }));
       if (norm > clips.norm) clip.factor = Real(clips.norm / norm);
     }
     Update<Real, Rule>(*w_, gradients, clip, scalars)(*layout_, first, last);

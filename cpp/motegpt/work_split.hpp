@@ -1,4 +1,4 @@
-// How the sequences of a step are shared out among threads.
+// How the sequences of a step are split among threads.
 //
 // A pure function of the step, the shape and the number of threads: the same sums are always taken in
 // the same order, wherever a run is cut into chunks.
@@ -15,35 +15,35 @@ inline Index length_of(const Batches& batches, Index step, Index b) {
   return Index(offset[1] - offset[0] - 1);
 }
 
-struct Division {
+struct WorkSplit {
   Index tokens = 0;      // positions of the step
   int active = 1;        // threads that take part
   bool by_rows = false;  // each thread takes a part of all rows, because whole documents are too unequal
 
   /// `work`: multiply-adds of the forward pass for one position.
-  Division(const Batches& batches, Index step, double work, int threads) {
+  WorkSplit(const Batches& batches, Index step, double work, int threads) {
     for (Index b = 0; b < batches.batch_size; ++b) tokens += length_of(batches, step, b);
-    active = int(min(double(threads), 1 + double(tokens) * work / worthwhile));
-    active = int(min(Index(active), max(tokens / fewest_positions, Index(1))));
-    if (active > 1) by_rows = double(largest_load(batches, step)) * active > most_unequal * double(tokens);
+    active = int(min(double(threads), 1 + double(tokens) * work / min_work_per_thread));
+    active = int(min(Index(active), max(tokens / min_positions_per_thread, Index(1))));
+    if (active > 1) by_rows = double(largest_load(batches, step)) * active > max_imbalance * double(tokens);
   }
 
   /// Which thread takes a document that has `before` positions of the step before it.
-  int owner(Index before, Index length) const {
+  int thread_of(Index before, Index length) const {
     return active == 1 ? 0 : int((2 * before + length) * active / (2 * tokens));
   }
 
  private:
-  static constexpr double worthwhile = 2e6;  // multiply-adds that are worth another thread
-  static constexpr Index fewest_positions =
-      32;  // of a thread, to make up for the exchange of gradients and weights
-  static constexpr double most_unequal = 1.25;  // largest load of a thread over the average
+  static constexpr double min_work_per_thread = 2e6;  // multiply-adds that are worth another thread
+  /// Enough to make up for the exchange of gradients and weights.
+  static constexpr Index min_positions_per_thread = 32;
+  static constexpr double max_imbalance = 1.25;  // largest load of a thread over the average
 
   Index largest_load(const Batches& batches, Index step) const {
     Index before = 0, load = 0, largest = 0;
     for (Index b = 0, last = 0; b < batches.batch_size; ++b) {
       const Index length = length_of(batches, step, b);
-      const Index thread = owner(before, length);
+      const Index thread = thread_of(before, length);
       load = thread == last ? load + length : length;
       last = thread;
       largest = max(largest, load);
