@@ -22,14 +22,14 @@ struct Head {
 /// Copies of parts of a head in the form a product wants; each array holds what its comment says.
 template <class Real>
 struct AttentionScratch {
-  Real* turned;  // (D, T) k or v, transposed
-  Real* first;   // (T, D) in whole vectors
-  Real* second;  // (T, D)
-  Real* result;  // (T, D)
-  Real* dp;      // (T, T)
+  Real* transposed;  // (D, T) k or v, transposed
+  Real* first;       // (T, D) in whole vectors
+  Real* second;      // (T, D)
+  Real* result;      // (T, D)
+  Real* dp;          // (T, T)
 
   AttentionScratch(Arena& arena, Index T, Index D)
-      : turned(arena.take<Real>(D * padded<Real>(T))),
+      : transposed(arena.take<Real>(D * padded<Real>(T))),
         first(arena.take<Real>(T * padded<Real>(D))),
         second(arena.take<Real>(T * padded<Real>(D))),
         result(arena.take<Real>(T * padded<Real>(D))),
@@ -128,13 +128,13 @@ void attention(const Head<Real>& head, Real* p, Real* y, const AttentionScratch<
   const auto [T, D, C, row, y_row, p_row, q] = head;
   const Real *k = q + C, *v = k + C;
   const Real scale = 1 / square_root_of(Real(D));
-  const Index width = padded<Real>(D), turned_row = padded<Real>(T);
-  detail::transpose_head(T, D, k, row, scratch.turned);
+  const Index width = padded<Real>(D), transposed_row = padded<Real>(T);
+  detail::transpose_head(T, D, k, row, scratch.transposed);
   detail::gather_head(T, D, v, row, scratch.first);
   for (Index t = 0; t < T; t += detail::query_block) {
     const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
     Real* scores = p + t * p_row;
-    multiply(M, end, D, rows(q + t * row, row), row_major(scratch.turned, turned_row),
+    multiply(M, end, D, rows(q + t * row, row), row_major(scratch.transposed, transposed_row),
              row_major(scores, p_row), false);
     for (Index i = 0; i < M; ++i) detail::causal_softmax(t + i, end, scale, scores + i * p_row);
     multiply(M, width, t + M, rows<Real>(scores, p_row), row_major(scratch.first, width),
@@ -152,14 +152,14 @@ void attention_backward(const Head<Real>& head, const Real* p, const Real* dy, R
   const auto [T, D, C, row, y_row, p_row, q] = head;
   const Real *k = q + C, *v = k + C;
   const Real scale = 1 / square_root_of(Real(D));
-  const Index width = padded<Real>(D), turned_row = padded<Real>(T), dp_row = turned_row;
+  const Index width = padded<Real>(D), transposed_row = padded<Real>(T), dp_row = transposed_row;
   const Columns<Real> result = row_major(scratch.result, width);
-  detail::transpose_head(T, D, v, row, scratch.turned);
+  detail::transpose_head(T, D, v, row, scratch.transposed);
   detail::gather_head(T, D, k, row, scratch.first);
   for (Index t = 0; t < T; t += detail::query_block) {
     const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
     Real* dp = scratch.dp + t * dp_row;
-    multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.turned, turned_row),
+    multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.transposed, transposed_row),
              row_major(dp, dp_row), false);
     for (Index i = 0; i < M; ++i) softmax_backward(t + i, end, scale, p + (t + i) * p_row, dp + i * dp_row);
     multiply(M, width, t + M, rows<Real>(dp, dp_row), row_major(scratch.first, width),

@@ -10,7 +10,7 @@ namespace motegpt::MOTEGPT_LEVEL {
 template <class Real>
 void linear(Index N, const Real* x, const Matrix& w, const Parameters<Real>& parameters, Real* y,
             bool accumulate) {
-  multiply(N, padded<Real>(w.out), w.in, rows(x, padded<Real>(w.in)), parameters.turned_matrix(w),
+  multiply(N, padded<Real>(w.out), w.in, rows(x, padded<Real>(w.in)), parameters.transposed_matrix(w),
            row_major(y, padded<Real>(w.out)), accumulate);
 }
 

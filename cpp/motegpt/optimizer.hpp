@@ -54,34 +54,34 @@ MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, Rule r
 
 /// A square of w, `height` rows of it not padding, is written across.
 template <class Real>
-[[gnu::noinline]] void turn_square(const Real* w, Index row, Index height, Real* turned, Index turned_row,
-                                   Index columns) {
+[[gnu::noinline]] void transpose_tile(const Real* w, Index row, Index height, Real* transposed,
+                                      Index transposed_row, Index columns) {
   Vector<Real> square[lanes<Real>];
   if (height == lanes<Real> && columns == lanes<Real>) {
     MOTEGPT_UNROLL
     for (int r = 0; r < lanes<Real>; ++r) square[r] = load(w + r * row);
     transpose<Real>(square);
     MOTEGPT_UNROLL
-    for (int r = 0; r < lanes<Real>; ++r) store(turned + r * turned_row, square[r]);
+    for (int r = 0; r < lanes<Real>; ++r) store(transposed + r * transposed_row, square[r]);
   } else {
     for (int r = 0; r < lanes<Real>; ++r) square[r] = r < height ? load(w + r * row) : Vector<Real>{};
     transpose<Real>(square);
-    for (int r = 0; r < columns; ++r) store(turned + r * turned_row, square[r]);
+    for (int r = 0; r < columns; ++r) store(transposed + r * transposed_row, square[r]);
   }
 }
 
 /// Rows first … first + height of the panel at column c are written across, into the columns first … of wᵀ.
 template <class Real>
-void turn_strip(const Parameters<Real>& all, const Matrix& matrix, Index first, Index c, Index height,
-                Index width) {
+void transpose_strip(const Parameters<Real>& all, const Matrix& matrix, Index first, Index c, Index height,
+                     Index width) {
   for (Index o = first; o < first + height; o += lanes<Real>) {
     const Index panel = o / panel_width<Real> * panel_width<Real>;
     const Index row = min(padded<Real>(matrix.out) - panel, panel_width<Real>);
     const Real* w = all.w + matrix.at + c * matrix.out + o * width;
-    Real* turned = all.turned + matrix.turned + panel * matrix.in + c * row + o - panel;
+    Real* transposed = all.transposed + matrix.transposed + panel * matrix.in + c * row + o - panel;
     for (Index i = 0; i < width; i += lanes<Real>) {
-      turn_square(w + i, width, min<Index>(first + height - o, lanes<Real>), turned + i * row, row,
-                  min<Index>(matrix.in - c - i, lanes<Real>));
+      transpose_tile(w + i, width, min<Index>(first + height - o, lanes<Real>), transposed + i * row, row,
+                     min<Index>(matrix.in - c - i, lanes<Real>));
     }
   }
 }
@@ -156,7 +156,7 @@ class Update {
       detail::update<Real, true>(begin, end, parameters_, rule_, decay,
                                  [clip = clip_, all = gradients_](Index i) { return clip(all(i)); });
     }
-    if (matrix.turned >= 0) detail::turn_strip(parameters_, matrix, o, c, height, width);
+    if (matrix.transposed >= 0) detail::transpose_strip(parameters_, matrix, o, c, height, width);
   }
 
   const Parameters<Real>& parameters_;

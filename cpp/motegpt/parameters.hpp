@@ -12,10 +12,10 @@ namespace motegpt::MOTEGPT_LEVEL {
 
 struct Matrix {
   Index out, in;
-  Index at;      // in the arrays of w, dw and the slots
-  Index turned;  // in the array of wᵀ; -1 if there is none
-  Index flat;    // in the canonical array
-  bool decayed;  // weight decay shrinks it
+  Index at;          // in the arrays of w, dw and the slots
+  Index transposed;  // in the array of wᵀ; -1 if there is none
+  Index flat;        // in the canonical array
+  bool decayed;      // weight decay shrinks it
 };
 
 /// Numbers a panelled matrix of so many rows takes up.
@@ -37,7 +37,7 @@ class Layout {
   Index count() const { return count_; }
   const Matrix& operator[](Index i) const { return list_[i]; }
   Index size() const { return size_; }
-  Index turned_size() const { return turned_size_; }
+  Index transposed_size() const { return transposed_size_; }
 
   const Matrix& wte() const { return list_[0]; }
   const Matrix& wpe() const { return list_[1]; }
@@ -53,17 +53,17 @@ class Layout {
   }
 
   void add(const Place& place) {
-    const Index turned = place.product ? turned_size_ : -1;
-    if (list_) list_[count_] = {place.out, place.in, size_, turned, place.flat, place.decayed};
+    const Index transposed = place.product ? transposed_size_ : -1;
+    if (list_) list_[count_] = {place.out, place.in, size_, transposed, place.flat, place.decayed};
     ++count_;
     size_ += panelled_size<Real>(place.out, place.in);
-    if (place.product) turned_size_ += panelled_size<Real>(place.in, place.out);
+    if (place.product) transposed_size_ += panelled_size<Real>(place.in, place.out);
   }
 
   static constexpr Index per_layer = 4;
   Matrix* list_;
   bool tied_;
-  Index count_ = 0, size_ = 0, turned_size_ = 0;
+  Index count_ = 0, size_ = 0, transposed_size_ = 0;
 };
 
 /// Call f(panelled position, column position, width) for each panel of a row of `columns` numbers.
@@ -98,7 +98,7 @@ void from_panels(const Matrix& matrix, const Real* panels, Real* flat) {
 
 /// Canonical (out, in) -> the transpose (in, out) in panels, padding included.
 template <class Real>
-void to_turned_panels(const Matrix& matrix, const Real* flat, Real* out) {
+void to_transposed_panels(const Matrix& matrix, const Real* flat, Real* out) {
   for_panels<Real>(matrix.in, matrix.out, [&](Index at, Index c, Index width) {
     for (Index i = 0; i < matrix.in; ++i) {
       for (Index o = c; o < c + width; ++o)
@@ -115,18 +115,20 @@ template <class Real>
 struct Parameters {
   Real* w;                 // (layout.size())
   Real* slots[max_slots];  // (layout.size()) each; null where the optimizer has fewer
-  Real* turned;            // (layout.turned_size())
+  Real* transposed;        // (layout.transposed_size())
 
   Parameters(const Layout<Real>& layout, int slot_count, Arena& arena)
       : w(arena.take_staggered<Real>(0, layout.size())), slots{} {
     for (int s = 0; s < slot_count; ++s) slots[s] = arena.take_staggered<Real>(s + 1, layout.size());
-    turned = arena.take<Real>(layout.turned_size());
+    transposed = arena.take<Real>(layout.transposed_size());
   }
 
   /// W (out, in), as the right side of a product over its rows.
   Columns<Real> matrix(const Matrix& of) const { return in_panels(w + of.at, of.out); }
   /// Wᵀ (in, out)
-  Columns<Real> turned_matrix(const Matrix& of) const { return in_panels(turned + of.turned, of.in); }
+  Columns<Real> transposed_matrix(const Matrix& of) const {
+    return in_panels(transposed + of.transposed, of.in);
+  }
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

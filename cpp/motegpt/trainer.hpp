@@ -36,7 +36,8 @@ class Trainer final : public Core<Real> {
       to_panels(matrix, parameters + matrix.flat, w_->w + matrix.at);
       for (int s = 0; s < slot_count(); ++s)
         to_panels(matrix, slots + s * shape_.parameters + matrix.flat, w_->slots[s] + matrix.at);
-      if (matrix.turned >= 0) to_turned_panels(matrix, parameters + matrix.flat, w_->turned + matrix.turned);
+      if (matrix.transposed >= 0)
+        to_transposed_panels(matrix, parameters + matrix.flat, w_->transposed + matrix.transposed);
     }
   }
 
@@ -92,7 +93,7 @@ class Trainer final : public Core<Real> {
   static bool every(Index, Index) { return true; }
 
   WorkSplit split_of(const Batches& batches, Index step) const {
-    const double work = double(layout_->turned_size());
+    const double work = double(layout_->transposed_size());
     return WorkSplit(batches, step, work, team_.largest());
   }
 

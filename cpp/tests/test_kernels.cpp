@@ -63,7 +63,7 @@ void test_multiply(Random& random, int M, int N, int K) {
               b = rounded<Real>(random.normals(size_t(K * N)));
   const Array expected = naive::multiply(M, N, K, a, b);
   const Index width = padded<Real>(N);
-  Rowwise<Real> left(a, M, K), turned(naive::transpose(M, K, a), K, M), right(b, K, N);
+  Rowwise<Real> left(a, M, K), left_transposed(naive::transpose(M, K, a), K, M), right(b, K, N);
   Buffer<Real> panels(K * width), out(M * width);
   for_panels<Real>(K, N, [&](Index at, Index c, Index w) {
     for (int k = 0; k < K; ++k)
@@ -74,7 +74,7 @@ void test_multiply(Random& random, int M, int N, int K) {
     multiply<Real>(M, width, K, rows<Real>(left, padded<Real>(K)), columns, row_major<Real>(out, width),
                    false);
     check_padded<Real>(out, expected, M, N, tolerance<Real>, "multiply");
-    multiply<Real>(M, width, K, transposed<Real>(turned, padded<Real>(M)), columns,
+    multiply<Real>(M, width, K, transposed<Real>(left_transposed, padded<Real>(M)), columns,
                    row_major<Real>(out, width), true);
     Array twice = expected;
     for (double& value : twice) value *= 2;

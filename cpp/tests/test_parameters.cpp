@@ -35,7 +35,8 @@ struct Model {
     std::copy(flat.begin(), flat.end(), given.get());
     for (Index i = 0; i < layout.count(); ++i) {
       const Matrix& matrix = layout[i];
-      if (matrix.turned >= 0) to_turned_panels<Real>(matrix, given + matrix.flat, w.turned + matrix.turned);
+      if (matrix.transposed >= 0)
+        to_transposed_panels<Real>(matrix, given + matrix.flat, w.transposed + matrix.transposed);
     }
   }
 
@@ -87,9 +88,10 @@ void check_panels(const Layout<Real>& layout, const Real* array, const std::stri
 }
 
 template <class Real>
-void check_transposes(const Layout<Real>& layout, const Real* turned, const std::string& what) {
+void check_transposes(const Layout<Real>& layout, const Real* transposed, const std::string& what) {
   for (Index i = 0; i < layout.count(); ++i) {
-    if (layout[i].turned >= 0) check_panels(turned + layout[i].turned, layout[i].in, layout[i].out, what);
+    if (layout[i].transposed >= 0)
+      check_panels(transposed + layout[i].transposed, layout[i].in, layout[i].out, what);
   }
 }
 
@@ -97,15 +99,15 @@ template <class Real>
 void test_layout(const Model<Real>& model) {
   const Layout<Real>& layout = model.layout;
   check::that(model.from_core(model.w.w) == model.flat, "layout: there and back");
-  Buffer<Real> flat(model.shape.parameters), panels(layout.size()), turned(layout.turned_size());
+  Buffer<Real> flat(model.shape.parameters), panels(layout.size()), transposed(layout.transposed_size());
   std::copy(model.flat.begin(), model.flat.end(), flat.get());
   for (Index i = 0; i < layout.count(); ++i) {
     to_panels<Real>(layout[i], flat + layout[i].flat, panels + layout[i].at);
-    if (layout[i].turned >= 0)
-      to_turned_panels<Real>(layout[i], flat + layout[i].flat, turned + layout[i].turned);
+    if (layout[i].transposed >= 0)
+      to_transposed_panels<Real>(layout[i], flat + layout[i].flat, transposed + layout[i].transposed);
   }
   check_panels<Real>(layout, panels, "to_panels, over numbers that are none");
-  check_transposes<Real>(layout, turned, "to_turned_panels, over numbers that are none");
+  check_transposes<Real>(layout, transposed, "to_transposed_panels, over numbers that are none");
 }
 
 /// y = x · Wᵀ and its backward read W and Wᵀ.
@@ -190,7 +192,7 @@ void test_optimizer(Random& random, int C, int V, const typename Rule::Scalars& 
     check::near_rows(got.data(), 1, expected, int(g.size()), 1, tolerance<Real>, name + ", a slot");
     check_panels(model.layout, static_cast<const Real*>(model.w.slots[s]), name);
   }
-  check_transposes<Real>(model.layout, model.w.turned, name);
+  check_transposes<Real>(model.layout, model.w.transposed, name);
   const double squares = squared_norm<Real>(model.layout, 0, all, {parts, 2}, {Real(INFINITY), Real(1)});
   double expected = 0;
   for (const double value : g) expected += value * value;
