@@ -191,11 +191,11 @@ class BundledDecoder final : public Decoder<Real> {
   void lay_out(Arena& arena) {
     w_ = arena.take<Real>(shape_.parameters);
     row_ = arena.take<Real>(bundles() * widest);
-    darts_ = arena.take<double>(widest);
-    e_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);
+    uniforms_ = arena.take<double>(widest);
+    e_ = arena.take<double>(Index(shape_.vocab_size) * batch_lanes);
     tokens_ = arena.take<int>(widest);
     latest_ = arena.take<int>(widest);
-    weights_ = arena.take<double>(Index(shape_.vocab_size) * drawn_together);
+    weights_ = arena.take<double>(Index(shape_.vocab_size) * batch_lanes);
     heap_ = arena.take<int>(shape_.vocab_size);
     seen_memory_ = arena.take<uint8_t>(Index(shape_.vocab_size) * widest);
     const bool counting = w_ == nullptr;
@@ -329,19 +329,19 @@ class BundledDecoder final : public Decoder<Real> {
     return true;
   }
 
-  /// tokens_ (width) from the bundle's logits; only sequences that still run throw a dart.
+  /// tokens_ (width) from the bundle's logits; a uniform number per sequence that still runs.
   void choose(const Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states, Index at,
               const int32_t* ids, const int64_t* lengths) {
     const Index V = shape_.vocab_size, width = bundle.width();
     const double temperature = request.filters.temperature;
     if (is_random(temperature)) {
-      for (Index s = 0; s < width; ++s) darts_[s] = s < count && running_[s] ? next_uniform(states[s]) : 0;
+      for (Index s = 0; s < width; ++s) uniforms_[s] = s < count && running_[s] ? next_uniform(states[s]) : 0;
     }
     if (is_filtered(request)) {
       choose_filtered(bundle, request, count, at, ids, lengths);
     } else if (is_random(temperature)) {
-      for (Index s = 0; s < count; s += drawn_together)
-        draw(V, bundle.logits() + s, width, temperature, darts_ + s, e_, tokens_ + s);
+      for (Index s = 0; s < count; s += batch_lanes)
+        draw(V, bundle.logits() + s, width, temperature, uniforms_ + s, e_, tokens_ + s);
     } else {
       for (Index s = 0; s < count; ++s) tokens_[s] = argmax(V, bundle.logits() + s, width);
     }
@@ -356,22 +356,22 @@ class BundledDecoder final : public Decoder<Real> {
   void choose_filtered(const Bundle<Real>& bundle, const Request& request, Index count, Index at,
                        const int32_t* ids, const int64_t* lengths) {
     const FilterScratch scratch{e_, weights_, heap_};
-    for (Index s = 0; s < count; s += drawn_together) {
-      int barred[drawn_together][2];
-      for (Index lane = 0; lane < drawn_together; ++lane) {
+    for (Index s = 0; s < count; s += batch_lanes) {
+      int per_sequence_mask[batch_lanes][2];
+      for (Index lane = 0; lane < batch_lanes; ++lane) {
         const bool runs = s + lane < count && running_[s + lane];
-        barred[lane][0] = at < request.min_new_tokens ? request.end : -1;
-        barred[lane][1] =
-            runs ? barred_stop(request, ids + (s + lane) * request.max_new_tokens, lengths[s + lane]) : -1;
+        per_sequence_mask[lane][0] = at < request.min_new_tokens ? request.end : -1;
+        per_sequence_mask[lane][1] =
+            runs ? masked_stop(request, ids + (s + lane) * request.max_new_tokens, lengths[s + lane]) : -1;
       }
-      const Masks masks{request.masked, seen_ ? seen_ + s : nullptr, barred};
+      const Masks masks{request.masked, seen_ ? seen_ + s : nullptr, per_sequence_mask};
       draw_filtered(shape_.vocab_size, bundle.logits() + s, bundle.width(), request.filters, masks,
-                    darts_ + s, scratch, tokens_ + s);
+                    uniforms_ + s, scratch, tokens_ + s);
     }
   }
 
   /// The last token of request.stop where it would end a sequence that is too short; -1 elsewhere.
-  static int barred_stop(const Request& request, const int32_t* ids, Index length) {
+  static int masked_stop(const Request& request, const int32_t* ids, Index length) {
     const Index missing = request.stop_length - 1;
     if (missing < 0 || length - missing >= request.min_new_tokens) return -1;
     return ends_with(ids, length, request.stop, missing) ? request.stop[missing] : -1;
@@ -382,7 +382,7 @@ class BundledDecoder final : public Decoder<Real> {
   Placed<Layout<Real>> layout_;
   Memory memory_;
   Real *w_ = nullptr, *row_ = nullptr;  // row_: a row of all bundles
-  double *darts_ = nullptr, *e_ = nullptr, *weights_ = nullptr;
+  double *uniforms_ = nullptr, *e_ = nullptr, *weights_ = nullptr;
   int *tokens_ = nullptr, *latest_ = nullptr, *heap_ = nullptr;
   uint8_t *seen_memory_ = nullptr, *seen_ = nullptr;  // (V, width); null where nobody asks
   bool running_[widest_bundle<Real>];

@@ -6,25 +6,25 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// What may not come next, and what came before, of `drawn_together` neighbouring sequences.
+/// What may not come next, and what came before, of `batch_lanes` neighbouring sequences.
 struct Masks {
-  const uint8_t* masked;   // (V), the same for all; null: nothing
-  const uint8_t* seen;     // (V, stride of the logits), the first of their columns; null: no matter
-  const int (*barred)[2];  // (drawn_together): tokens that this one sequence may not have; -1: none
+  const uint8_t* masked;  // (V), the same for all; null: nothing
+  const uint8_t* seen;    // (V, stride of the logits), the first of their columns; null: no matter
+  const int (*per_sequence_mask)[2];  // (batch_lanes): tokens that this one sequence may not have; -1: none
 };
 
-/// Room for the numbers of `drawn_together` sequences.
+/// Room for the numbers of `batch_lanes` sequences.
 struct FilterScratch {
-  double* x;        // (V, drawn_together): the logits on their way
-  double* weights;  // (V, drawn_together)
+  double* x;        // (V, batch_lanes): the logits on their way
+  double* weights;  // (V, batch_lanes)
   int* heap;        // (V)
 };
 
 inline constexpr double out = -infinity;
 
-/// Whether token a is likelier than token b; of equals, the lower id.   x: a column of (V, drawn_together)
+/// Whether token a is likelier than token b; of equals, the lower id.   x: a column of (V, batch_lanes)
 inline bool is_before(const double* x, int a, int b) {
-  const double left = x[Index(a) * drawn_together], right = x[Index(b) * drawn_together];
+  const double left = x[Index(a) * batch_lanes], right = x[Index(b) * batch_lanes];
   return left > right || (left == right && a < b);
 }
 
@@ -41,11 +41,11 @@ inline void sift_down(const double* x, int* heap, Index size, Index at) {
 
 /// Steps 4 and 5, top_k and top_p, for one sequence: the weights of all other tokens become zero.
 ///
-/// x, weights: a column of (V, drawn_together); heap (V) is scratch
+/// x, weights: a column of (V, batch_lanes); heap (V) is scratch
 inline void keep_likeliest(Index V, const double* x, double* weights, const Filters& filters, int* heap) {
   Index size = 0;
   for (Index i = 0; i < V; ++i) {
-    if (x[i * drawn_together] > out) heap[size++] = int(i);
+    if (x[i * batch_lanes] > out) heap[size++] = int(i);
   }
   const Index candidates = size;
   for (Index at = size / 2; at-- > 0;) sift_down(x, heap, size, at);
@@ -54,7 +54,7 @@ inline void keep_likeliest(Index V, const double* x, double* weights, const Filt
     heap[0] = heap[--size];
     sift_down(x, heap, size, 0);
     heap[size] = top;
-    return weights[Index(top) * drawn_together];
+    return weights[Index(top) * batch_lanes];
   };
   Index kept = candidates;
   double total = 0;
@@ -62,17 +62,17 @@ inline void keep_likeliest(Index V, const double* x, double* weights, const Filt
     kept = Index(filters.top_k);
     while (size > candidates - kept) total += weight_of_next();
   } else {
-    for (Index i = 0; i < V; ++i) total += weights[i * drawn_together];
+    for (Index i = 0; i < V; ++i) total += weights[i * batch_lanes];
   }
   if (filters.top_p < 1) {
     const Index most = kept;
     double mass = 0;
     for (kept = 0; kept < most && mass < filters.top_p * total; ++kept) {
       const Index place = candidates - 1 - kept;
-      mass += place < size ? weight_of_next() : weights[Index(heap[place]) * drawn_together];
+      mass += place < size ? weight_of_next() : weights[Index(heap[place]) * batch_lanes];
     }
   }
-  for (Index i = 0; i < candidates - kept; ++i) weights[Index(heap[i]) * drawn_together] = 0;
+  for (Index i = 0; i < candidates - kept; ++i) weights[Index(heap[i]) * batch_lanes] = 0;
 }
 
 /// Step 1 for one logit; what leaves the range of numbers stops at its end.
@@ -81,66 +81,66 @@ inline double apply_repetition_penalty(double logit, double penalty) {
   return logit > 0 ? min(logit / penalty, largest) : max(logit * penalty, -largest);
 }
 
-/// Steps 1 and 2: the logits in double precision, penalized and masked.   -> x (V, drawn_together)
+/// Steps 1 and 2: the logits in double precision, penalized and masked.   -> x (V, batch_lanes)
 template <class Real>
 void apply_penalty_and_masks(Index V, const Real* logits, Index stride, double penalty, const Masks& masks,
                              double* x) {
   for (Index i = 0; i < V; ++i) {
     const bool never = masks.masked && masks.masked[i];
-    double* row = x + i * drawn_together;
+    double* row = x + i * batch_lanes;
     store(row, never ? broadcast(out) : load_doubles(logits + i * stride));
-    for (int lane = 0; masks.seen && lane < drawn_together; ++lane) {
+    for (int lane = 0; masks.seen && lane < batch_lanes; ++lane) {
       if (masks.seen[i * stride + lane] && !never) row[lane] = apply_repetition_penalty(row[lane], penalty);
     }
   }
-  for (int lane = 0; lane < drawn_together; ++lane) {
-    for (const int token : masks.barred[lane]) {
-      if (token >= 0) x[Index(token) * drawn_together + lane] = out;
+  for (int lane = 0; lane < batch_lanes; ++lane) {
+    for (const int token : masks.per_sequence_mask[lane]) {
+      if (token >= 0) x[Index(token) * batch_lanes + lane] = out;
     }
   }
 }
 
-/// Step 3: x <- (x - max x) / temperature, and the weights eˣ, zero where x is out.   both (V, drawn_together)
+/// Step 3: x <- (x - max x) / temperature, and the weights eˣ, zero where x is out.   both (V, batch_lanes)
 inline void apply_temperature(Index V, double temperature, double* x, double* weights) {
   using Doubles = Vector<double>;
   const double inverse_temperature = 1 / temperature;
   Doubles highest = broadcast(out);
-  for (Index i = 0; i < V; ++i) highest = maximum(highest, load(x + i * drawn_together));
+  for (Index i = 0; i < V; ++i) highest = maximum(highest, load(x + i * batch_lanes));
   for (Index i = 0; i < V; ++i) {
-    const Doubles scaled = (load(x + i * drawn_together) - highest) * inverse_temperature;
-    store(x + i * drawn_together, scaled);
-    store(weights + i * drawn_together, weight_of(scaled));
+    const Doubles scaled = (load(x + i * batch_lanes) - highest) * inverse_temperature;
+    store(x + i * batch_lanes, scaled);
+    store(weights + i * batch_lanes, weight_of(scaled));
   }
 }
 
-/// Draw a token for each of `drawn_together` neighbouring sequences, all filters applied.
+/// Draw a token for each of `batch_lanes` neighbouring sequences, all filters applied.
 ///
-/// logits (V, stride), the first of their columns; darts (drawn_together) in [0, 1)
-/// -> tokens (drawn_together)
+/// logits (V, stride), the first of their columns; uniforms (batch_lanes) in [0, 1)
+/// -> tokens (batch_lanes)
 template <class Real>
 void draw_filtered(Index V, const Real* logits, Index stride, const Filters& filters, const Masks& masks,
-                   const double* darts, const FilterScratch& scratch, int* tokens) {
+                   const double* uniforms, const FilterScratch& scratch, int* tokens) {
   using Doubles = Vector<double>;
   double *x = scratch.x, *weights = scratch.weights;
   apply_penalty_and_masks(V, logits, stride, filters.repetition_penalty, masks, x);
   if (!is_random(filters.temperature)) {
-    for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = argmax(V, x + lane, drawn_together);
+    for (int lane = 0; lane < batch_lanes; ++lane) tokens[lane] = argmax(V, x + lane, batch_lanes);
     return;
   }
   apply_temperature(V, filters.temperature, x, weights);
   if (filters.top_k > 0 || filters.top_p < 1) {
-    for (int lane = 0; lane < drawn_together; ++lane)
+    for (int lane = 0; lane < batch_lanes; ++lane)
       keep_likeliest(V, x + lane, weights + lane, filters, scratch.heap);
   }
   Doubles edge = {};
   for (Index i = 0; i < V; ++i) {
-    const Doubles weight = load(weights + i * drawn_together);  // that of the likeliest is 1
+    const Doubles weight = load(weights + i * batch_lanes);  // that of the likeliest is 1
     edge += weight < broadcast(filters.min_p) ? broadcast(0.0) : weight;
-    store(weights + i * drawn_together, edge);
+    store(weights + i * batch_lanes, edge);
   }
-  throw_darts(V, weights, darts, tokens);
-  for (int lane = 0; lane < drawn_together; ++lane) {  // rounding may throw a dart beyond the last stretch
-    const auto edge_of = [&](int i) { return weights[Index(i) * drawn_together + lane]; };
+  sample_cumulative(V, weights, uniforms, tokens);
+  for (int lane = 0; lane < batch_lanes; ++lane) {  // rounding may leave no weight at this token
+    const auto edge_of = [&](int i) { return weights[Index(i) * batch_lanes + lane]; };
     while (tokens[lane] > 0 && edge_of(tokens[lane]) == edge_of(tokens[lane] - 1)) --tokens[lane];
   }
 }

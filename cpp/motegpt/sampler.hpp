@@ -25,7 +25,7 @@ int argmax(Index V, const Real* logits, Index stride) {
 }
 
 /// Room for V rows of one vector of doubles.
-inline constexpr int drawn_together = lanes<double>;
+inline constexpr int batch_lanes = lanes<double>;
 
 inline constexpr double infinity = __builtin_huge_val();
 
@@ -61,26 +61,26 @@ MOTEGPT_INLINE Vector<double> weight_of(Vector<double> x) {
   return x < broadcast(lowest) ? broadcast(0.0) : exp<double>(x);
 }
 
-/// Token i is drawn where dart · Σ weights falls into its stretch; the weights need no common divisor.
+/// Inverse-CDF sampling: the first token whose cumulative weight exceeds uniform · Σ weights.
 ///
-/// edges (V, drawn_together): the sum of the weights up to each token; darts (drawn_together) in [0, 1)
-/// -> tokens (drawn_together)
-inline void throw_darts(Index V, const double* edges, const double* darts, int* tokens) {
+/// edges (V, batch_lanes): the sum of the weights up to each token; uniforms (batch_lanes) in [0, 1)
+/// -> tokens (batch_lanes)
+inline void sample_cumulative(Index V, const double* edges, const double* uniforms, int* tokens) {
   using Doubles = Vector<double>;
-  const Doubles dart = load(darts) * load(edges + (V - 1) * drawn_together);
+  const Doubles target = load(uniforms) * load(edges + (V - 1) * batch_lanes);
   Doubles passed = {};
   for (Index i = 0; i + 1 < V; ++i)
-    passed += dart < load(edges + i * drawn_together) ? broadcast(0.0) : broadcast(1.0);
-  for (int lane = 0; lane < drawn_together; ++lane) tokens[lane] = int(passed[lane]);
+    passed += target < load(edges + i * batch_lanes) ? broadcast(0.0) : broadcast(1.0);
+  for (int lane = 0; lane < batch_lanes; ++lane) tokens[lane] = int(passed[lane]);
 }
 
-/// Draw a token for each of `drawn_together` neighbouring sequences with probability softmax(logits /
+/// Draw a token for each of `batch_lanes` neighbouring sequences with probability softmax(logits /
 /// temperature), in double precision whatever the logits are.
 ///
-/// logits (V, stride), the first of their columns; darts (drawn_together) in [0, 1); e (V, drawn_together)
-/// is scratch -> tokens (drawn_together)
+/// logits (V, stride), the first of their columns; uniforms (batch_lanes) in [0, 1); e (V, batch_lanes)
+/// is scratch -> tokens (batch_lanes)
 template <class Real>
-void draw(Index V, const Real* logits, Index stride, double temperature, const double* darts, double* e,
+void draw(Index V, const Real* logits, Index stride, double temperature, const double* uniforms, double* e,
           int* tokens) {
   using Doubles = Vector<double>;
   const double inverse_temperature = 1 / temperature;
@@ -89,9 +89,9 @@ void draw(Index V, const Real* logits, Index stride, double temperature, const d
   Doubles edge = {};
   for (Index i = 0; i < V; ++i) {
     edge += weight_of((load_doubles(logits + i * stride) - highest) * inverse_temperature);
-    store(e + i * drawn_together, edge);
+    store(e + i * batch_lanes, edge);
   }
-  throw_darts(V, e, darts, tokens);
+  sample_cumulative(V, e, uniforms, tokens);
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

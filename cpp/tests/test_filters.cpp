@@ -1,4 +1,4 @@
-// The filters of one processor level against their naive twin: who is kept, and what each dart hits.
+// The filters of one processor level against the naive reference: which tokens remain, and which is sampled.
 #include "buffers.hpp"
 #include "motegpt/filters.hpp"
 
@@ -24,47 +24,47 @@ Case random_case(Random& random, int V) {
   return made;
 }
 
-/// Where a dart falls: the token, or -1 so near to an edge that rounding decides.
-int hit(const Array& p, double dart) {
+/// The token sampled by a uniform number; -1 so near to an edge that rounding decides.
+int sampled(const Array& p, double uniform) {
   double edge = 0;
   for (size_t i = 0; i < p.size(); ++i) {
     if (p[i] == 0) continue;
     edge += p[i];
-    if (std::fabs(dart - edge) < 1e-9) return -1;
-    if (dart < edge) return int(i);
+    if (std::fabs(uniform - edge) < 1e-9) return -1;
+    if (uniform < edge) return int(i);
   }
   return -1;
 }
 
-/// A column of logits for each lane, each with a barred token of its own.
+/// A column of logits for each lane, each with a masked token of its own.
 template <class Real>
 void test_draw_filtered(Random& random, int V, const Case& given, bool ties) {
-  constexpr int L = drawn_together;
+  constexpr int L = batch_lanes;
   const Index stride = L + 3;
   Buffer<Real> logits(V * stride);
   std::vector<uint8_t> seen(size_t(V * stride));
-  Buffer<double> x(V * L), weights(V * L), darts(L);
+  Buffer<double> x(V * L), weights(V * L), uniforms(L);
   std::vector<int> heap(static_cast<size_t>(V));
-  int barred[L][2], tokens[L];
+  int sequence_mask[L][2], tokens[L];
   for (int lane = 0; lane < L; ++lane) {
-    barred[lane][0] = V > 2 ? 1 + random.below(V - 1) : -1;
-    barred[lane][1] = random.below(2) ? barred[lane][0] : -1;
+    sequence_mask[lane][0] = V > 2 ? 1 + random.below(V - 1) : -1;
+    sequence_mask[lane][1] = random.below(2) ? sequence_mask[lane][0] : -1;
     for (int i = 0; i < V; ++i) {
       logits[i * stride + lane] = ties ? Real(random.below(3)) : Real(3 * random.normal());
       seen[size_t(i * stride + lane)] = given.seen[size_t(i)];
     }
   }
   for (int round = 0; round < 5; ++round) {
-    for (int lane = 0; lane < L; ++lane) darts[lane] = random.uniform();
-    draw_filtered<Real>(V, logits, stride, given.filters, {given.masked.data(), seen.data(), barred}, darts,
-                        {x, weights, heap.data()}, tokens);
+    for (int lane = 0; lane < L; ++lane) uniforms[lane] = random.uniform();
+    draw_filtered<Real>(V, logits, stride, given.filters, {given.masked.data(), seen.data(), sequence_mask},
+                        uniforms, {x, weights, heap.data()}, tokens);
     for (int lane = 0; lane < L; ++lane) {
       Array column;
       for (int i = 0; i < V; ++i) column.push_back(double(logits[i * stride + lane]));
       std::vector<uint8_t> out_of_it = given.masked;
-      if (barred[lane][0] >= 0) out_of_it[size_t(barred[lane][0])] = 1;
+      if (sequence_mask[lane][0] >= 0) out_of_it[size_t(sequence_mask[lane][0])] = 1;
       const Array p = naive::filtered(column, given.filters, given.seen, out_of_it);
-      const int expected = hit(p, darts[lane]);
+      const int expected = sampled(p, uniforms[lane]);
       check::that(expected < 0 || tokens[lane] == expected, "draw_filtered");
       check::that(p[size_t(tokens[lane])] > 0, "draw_filtered draws what is in");
     }
@@ -74,22 +74,22 @@ void test_draw_filtered(Random& random, int V, const Case& given, bool ties) {
 /// Temperature zero: the likeliest of what is left, the first of equals.
 template <class Real>
 void test_greedy(int V) {
-  constexpr int L = drawn_together;
+  constexpr int L = batch_lanes;
   Buffer<Real> logits(V * L);
-  Buffer<double> x(V * L), weights(V * L), darts(L);
+  Buffer<double> x(V * L), weights(V * L), uniforms(L);
   std::vector<uint8_t> masked(size_t(V), 0), seen(size_t(V * L), 0);
   std::vector<int> heap(static_cast<size_t>(V));
-  int barred[L][2], tokens[L];
+  int sequence_mask[L][2], tokens[L];
   for (int lane = 0; lane < L; ++lane) {
-    barred[lane][0] = barred[lane][1] = -1;
+    sequence_mask[lane][0] = sequence_mask[lane][1] = -1;
     for (int i = 0; i < V; ++i) logits[i * L + lane] = Real(i < V - 2 ? 5 : 7);
   }
-  masked[size_t(V - 2)] = 1;  // one of the two likeliest
-  barred[0][0] = V - 1;       // and the other in the first sequence
+  masked[size_t(V - 2)] = 1;    // one of the two likeliest
+  sequence_mask[0][0] = V - 1;  // and the other in the first sequence
   seen[size_t((V - 1) * L + 1)] = 1;
-  draw_filtered<Real>(V, logits, L, {0.0, 2.0, 1, 0.5, 1.0}, {masked.data(), seen.data(), barred}, darts,
-                      {x, weights, heap.data()}, tokens);
-  check::that(tokens[0] == 0, "greedy: barred");
+  draw_filtered<Real>(V, logits, L, {0.0, 2.0, 1, 0.5, 1.0}, {masked.data(), seen.data(), sequence_mask},
+                      uniforms, {x, weights, heap.data()}, tokens);
+  check::that(tokens[0] == 0, "greedy: a mask per sequence");
   check::that(L < 2 || tokens[1] == 0, "greedy: repetition penalty");
   for (int lane = 2; lane < L; ++lane) check::that(tokens[lane] == V - 1, "greedy");
 }
@@ -127,38 +127,39 @@ void test_repetition_penalty() {
               "repetition penalty by hand");
 }
 
-/// A dart at the very end of the line hits the last token that is in, not the last of all.
+/// A uniform number of 1 samples the last token that remains, not the last of all.
 void test_edge() {
-  constexpr int V = 4, L = drawn_together;
-  Buffer<double> logits(V * L), x(V * L), weights(V * L), darts(L);
+  constexpr int V = 4, L = batch_lanes;
+  Buffer<double> logits(V * L), x(V * L), weights(V * L), uniforms(L);
   const std::vector<uint8_t> masked{1, 0, 0, 1};
-  int barred[L][2], tokens[L], heap[V];
+  int sequence_mask[L][2], tokens[L], heap[V];
   for (int lane = 0; lane < L; ++lane) {
-    barred[lane][0] = barred[lane][1] = -1;
-    darts[lane] = lane % 2 ? 0.0 : 1.0;
+    sequence_mask[lane][0] = sequence_mask[lane][1] = -1;
+    uniforms[lane] = lane % 2 ? 0.0 : 1.0;
     for (int i = 0; i < V; ++i) logits[i * L + lane] = i;
   }
-  draw_filtered<double>(V, logits, L, {1.0, 1.0, 0, 1.0, 0.0}, {masked.data(), nullptr, barred}, darts,
-                        {x, weights, heap}, tokens);
-  for (int lane = 0; lane < L; ++lane) check::that(tokens[lane] == (lane % 2 ? 1 : 2), "a dart at the edge");
+  draw_filtered<double>(V, logits, L, {1.0, 1.0, 0, 1.0, 0.0}, {masked.data(), nullptr, sequence_mask},
+                        uniforms, {x, weights, heap}, tokens);
+  for (int lane = 0; lane < L; ++lane)
+    check::that(tokens[lane] == (lane % 2 ? 1 : 2), "the edges of the uniform numbers");
 }
 
 /// The plain draw is the filtered one with nothing on.
 template <class Real>
 void test_plain(Random& random, int V) {
-  constexpr int L = drawn_together;
+  constexpr int L = batch_lanes;
   Buffer<Real> logits(V * L);
-  Buffer<double> x(V * L), weights(V * L), darts(L), e(V * L);
+  Buffer<double> x(V * L), weights(V * L), uniforms(L), e(V * L);
   std::vector<int> heap(static_cast<size_t>(V));
-  int barred[L][2], tokens[L], plain[L];
+  int sequence_mask[L][2], tokens[L], plain[L];
   for (int lane = 0; lane < L; ++lane) {
-    barred[lane][0] = barred[lane][1] = -1;
-    darts[lane] = random.uniform();
+    sequence_mask[lane][0] = sequence_mask[lane][1] = -1;
+    uniforms[lane] = random.uniform();
     for (int i = 0; i < V; ++i) logits[i * L + lane] = Real(random.normal());
   }
-  draw_filtered<Real>(V, logits, L, {0.7, 1.0, 0, 1.0, 0.0}, {nullptr, nullptr, barred}, darts,
+  draw_filtered<Real>(V, logits, L, {0.7, 1.0, 0, 1.0, 0.0}, {nullptr, nullptr, sequence_mask}, uniforms,
                       {x, weights, heap.data()}, tokens);
-  draw<Real>(V, logits, L, 0.7, darts, e, plain);
+  draw<Real>(V, logits, L, 0.7, uniforms, e, plain);
   for (int lane = 0; lane < L; ++lane) check::that(tokens[lane] == plain[lane], "plain and filtered");
 }
 
