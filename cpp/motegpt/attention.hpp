@@ -1,186 +1,200 @@
-// Causal attention of one head over one document, made of matrix products: any head width, any length.
+// Causal attention of all heads (Vaswani et al., 2017): y = p · v with p = softmax(q · kᵀ / √D), position t
+// looking at positions 0 … t of its document.
+//
+// In training the work on a document is done head by head (head_attention.hpp) or, where heads are narrow, by
+// vectors that hold several heads (narrow_attention.hpp).
 #pragma once
 
-#include "math.hpp"
-#include "product.hpp"
+#include "head_attention.hpp"
+#include "narrow_attention.hpp"
+#include "work_split.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// One head of one document. Pointers are to the head's first channel at the document's first position;
-/// strides are those of whole rows.
+/// Which of the two, and the sizes that follow.
 template <class Real>
-struct Head {
-  Index T;      // positions
-  Index D;      // channels of the head
-  Index C;      // q, k and v of a position lie C apart
-  Index row;    // stride of qkv and dqkv
-  Index y_row;  // stride of y and dy
-  Index p_row;  // stride of p
-  const Real* qkv;
+struct AttentionPlan {
+  /// Up to this block_size · D², computing exp once per channel is cheaper than moving numbers between lanes.
+  static constexpr Index max_narrow_work = 2048;
+
+  bool narrow;
+  Index units;     // pieces of work in a document: heads, or vectors of channels
+  Index tape_row;  // numbers of AttentionTape::p for each position of a document
+  Index C, D, block_size;
+
+  /// head_by_head: never by vectors.
+  AttentionPlan(const Shape& shape, bool head_by_head)
+      : narrow(!head_by_head && lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0 &&
+               Index(shape.block_size) * shape.head_size() * shape.head_size() <= max_narrow_work),
+        units(narrow ? shape.n_embd / lanes<Real> : shape.n_head),
+        tape_row(narrow
+                     ? units * narrow_attention_tape<Real>(shape.block_size) / shape.block_size + lanes<Real>
+                     : units * padded<Real>(shape.block_size)),
+        C(shape.n_embd),
+        D(shape.head_size()),
+        block_size(shape.block_size) {}
+
+  Index row() const { return padded<Real>(C); }
+  Index qkv_row() const { return padded<Real>(3 * C); }
+  Index channels_per_unit() const { return narrow ? lanes<Real> : D; }
+
+  HeadScratch<Real> take_scratch(Arena& arena) const {
+    return {arena, narrow ? 0 : block_size, narrow ? 0 : D};
+  }
 };
 
-/// Copies of parts of a head in the form a product wants; each array holds what its comment says.
+/// What the backward needs, and the output.
 template <class Real>
-struct AttentionScratch {
-  Real* transposed;  // (D, T) k or v, transposed
-  Real* first;       // (T, D) in whole vectors
-  Real* second;      // (T, D)
-  Real* result;      // (T, D)
-  Real* dp;          // (T, T)
+struct AttentionTape {
+  Real* qkv;  // (N, 3C)
+  Real* p;    // (N, tape_row) probabilities, unit by unit for each document
+  Real* y;    // (N, C)
 
-  AttentionScratch(Arena& arena, Index T, Index D)
-      : transposed(arena.take<Real>(D * padded<Real>(T))),
-        first(arena.take<Real>(T * padded<Real>(D))),
-        second(arena.take<Real>(T * padded<Real>(D))),
-        result(arena.take<Real>(T * padded<Real>(D))),
-        dp(arena.take<Real>(T * padded<Real>(T))) {}
+  static AttentionTape take(Arena& arena, const AttentionPlan<Real>& plan, Index N) {
+    return {arena.take<Real>(N * plan.qkv_row()), arena.take<Real>(N * plan.tape_row),
+            arena.take<Real>(N * plan.row())};
+  }
+  /// p, which has no rows of its own for a position, stays.
+  AttentionTape from(Index row, const AttentionPlan<Real>& plan) const {
+    return {qkv + row * plan.qkv_row(), p, y + row * plan.row()};
+  }
 };
 
 namespace detail {
 
-inline constexpr Index query_block = tallest;  // queries that are looked up together
-
-/// x (T, D) in rows of a wider matrix -> (T, D) in whole vectors, zeros at the end.
-template <class Real>
-void gather_head(Index T, Index D, const Real* x, Index row, Real* out) {
-  const Index out_row = padded<Real>(D);
-  for (Index t = 0; t < T; ++t, x += row, out += out_row) {
-    Index d = 0;
-    for (; d + lanes<Real> <= D; d += lanes<Real>) store(out + d, load(x + d));
-    if (d < D) store(out + d, Vector<Real>{});
-    for (; d < D; ++d) out[d] = x[d];
+/// Calls f with the width of a head, one of those that narrow attention is made for, as a constant.
+template <class Real, class F>
+void with_width(Index D, F f) {
+  switch (D) {
+    case 1: return f.template operator()<1>();
+    case 2: return f.template operator()<min(2, lanes<Real>)>();
+    case 4: return f.template operator()<min(4, lanes<Real>)>();
+    case 8: return f.template operator()<min(8, lanes<Real>)>();
+    case 16: return f.template operator()<min(16, lanes<Real>)>();
   }
+  __builtin_trap();
 }
 
-/// The way back: (T, D) in whole vectors -> rows of a wider matrix.
+/// One unit of a document's work: its first number in rows of C and of 3C, and its part of the tape.
 template <class Real>
-void scatter_head(Index T, Index D, const Real* x, Real* out, Index row) {
-  for (Index t = 0; t < T; ++t, x += padded<Real>(D), out += row) {
-    Index d = 0;
-    for (; d + lanes<Real> <= D; d += lanes<Real>) store(out + d, load(x + d));
-    for (; d < D; ++d) out[d] = x[d];
-  }
-}
+struct AttentionUnit {
+  Index at, qkv_at;
+  NarrowHeads<Real> narrow;
+  Head<Real> head;
+  Real* p;
 
-/// x (T, D) in rows of a wider matrix -> (D, T), rows in whole vectors, zeros at the end.
-template <class Real>
-void transpose_head(Index T, Index D, const Real* x, Index row, Real* out) {
-  const Index out_row = padded<Real>(T);
-  for (Index t = 0; t < T; t += lanes<Real>) {
-    for (Index d = 0; d < D; d += lanes<Real>) {
-      const Index height = min<Index>(T - t, lanes<Real>), width = min<Index>(D - d, lanes<Real>);
-      Vector<Real> block[lanes<Real>] = {};
-      for (Index i = 0; i < height; ++i) {
-        const Real* from = x + (t + i) * row + d;
-        if (width == lanes<Real>)
-          block[i] = load(from);
-        else
-          for (Index j = 0; j < width; ++j) block[i][j] = from[j];
-      }
-      transpose<Real>(block);
-      for (Index j = 0; j < width; ++j) store(out + (d + j) * out_row + t, block[j]);
-    }
-  }
-}
-
-/// Scores of query t become p = softmax(x · scale) over positions 0 … t, zero up to `end`.
-template <class Real>
-void causal_softmax(Index t, Index end, Real scale, Real* x) {
-  Vector<Real> largest = broadcast(x[0]), total = {};
-  const Index whole = (t + 1) / lanes<Real> * lanes<Real>;
-  const auto seen = lane_numbers<Real>() <= broadcast(Real(t - whole));
-  for (Index u = 0; u < whole; u += lanes<Real>) largest = maximum(largest, load(x + u));
-  if (whole < end) largest = maximum(largest, seen ? load(x + whole) : largest);
-  largest = group_maximum<Real>(largest);
-  for (Index u = 0; u < whole; u += lanes<Real>) {
-    const Vector<Real> e = exp<Real>((load(x + u) - largest) * scale);
-    store(x + u, e);
-    total += e;
-  }
-  if (whole < end) {
-    const Vector<Real> e = seen ? exp<Real>((load(x + whole) - largest) * scale) : Vector<Real>{};
-    store(x + whole, e);
-    total += e;
-  }
-  for (Index u = whole + lanes<Real>; u < end; u += lanes<Real>) store(x + u, Vector<Real>{});
-  const Real inverse = 1 / sum<Real>(total);
-  for (Index u = 0; u < t + 1; u += lanes<Real>) store(x + u, load(x + u) * inverse);
-}
+  AttentionUnit(const AttentionPlan<Real>& plan, const AttentionTape<Real>& tape, Document document,
+                Index unit)
+      : at(document.first * plan.row() + unit * plan.channels_per_unit()),
+        qkv_at(document.first * plan.qkv_row() + unit * plan.channels_per_unit()),
+        narrow{document.length, plan.C, plan.qkv_row(), plan.row(), tape.qkv + qkv_at},
+        head{document.length,  plan.D, plan.C, plan.qkv_row(), plan.row(), padded<Real>(document.length),
+             tape.qkv + qkv_at},
+        p(tape.p + document.first * plan.tape_row +
+          unit * (plan.narrow ? narrow_attention_tape<Real>(document.length)
+                              : document.length * padded<Real>(document.length))) {}
+};
 
 }  // namespace detail
 
-/// ds = p · (dp - Σ p · dp) · scale of query t.   p, dp (end), p zero beyond t; dp becomes ds
-template <class Real>
-struct SoftmaxBackward {
-  void operator()(Index, Index end, Real scale, const Real* p, Real* dp) const {
-    Vector<Real> products = {};
-    for (Index u = 0; u < end; u += lanes<Real>) products += load(p + u) * load(dp + u);
-    const Vector<Real> mean = group_sum<Real>(products);
-    for (Index u = 0; u < end; u += lanes<Real>) store(dp + u, load(p + u) * (load(dp + u) - mean) * scale);
-  }
-};
-
-/// y = p · v with p = softmax(q · kᵀ / √D), position t looking at 0 … t (Vaswani et al., 2017).
+/// y = p · v with p = softmax(q · kᵀ / √D), for all documents of a group.   tape.qkv -> tape.p, tape.y
 ///
-///   qkv (T, 3C) -> p (T, T) lower triangle, y (T, D)
+/// A document's rows may be other threads': they all wait before and after.
 template <class Real>
-void attention(const Head<Real>& head, Real* p, Real* y, const AttentionScratch<Real>& scratch) {
-  const auto [T, D, C, row, y_row, p_row, q] = head;
-  const Real *k = q + C, *v = k + C;
-  const Real scale = 1 / square_root_of(Real(D));
-  const Index width = padded<Real>(D), transposed_row = padded<Real>(T);
-  detail::transpose_head(T, D, k, row, scratch.transposed);
-  detail::gather_head(T, D, v, row, scratch.first);
-  for (Index t = 0; t < T; t += detail::query_block) {
-    const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
-    Real* scores = p + t * p_row;
-    multiply(M, end, D, rows(q + t * row, row), row_major(scratch.transposed, transposed_row),
-             row_major(scores, p_row), false);
-    for (Index i = 0; i < M; ++i) detail::causal_softmax(t + i, end, scale, scores + i * p_row);
-    multiply(M, width, t + M, rows<Real>(scores, p_row), row_major(scratch.first, width),
-             row_major(scratch.result + t * width, width), false);
+void attention(const AttentionPlan<Real>& plan, const Part& part, const AttentionTape<Real>& tape,
+               const HeadScratch<Real>& scratch) {
+  using Unit = detail::AttentionUnit<Real>;
+  part.share.barrier();
+  if (plan.narrow) {
+    detail::with_width<Real>(plan.D, [&]<int D>() {
+      part.for_units(plan.units, [&](Document document, Index i) {
+        const Unit unit(plan, tape, document, i);
+        narrow_attention<Real, D>(unit.narrow, unit.p, tape.y + unit.at);
+      });
+    });
+  } else {
+    part.for_units(plan.units, [&](Document document, Index i) {
+      const Unit unit(plan, tape, document, i);
+      head_attention(unit.head, unit.p, tape.y + unit.at, scratch);
+    });
   }
-  detail::scatter_head(T, D, scratch.result, y, y_row);
+  part.share.barrier();
 }
 
-/// dq, dk, dv: dp = dy · vᵀ, ds through the softmax, dq = ds · k, dk = dsᵀ · q, dv = pᵀ · dy.
+/// dqkv of y = p · v, for all documents of a group.   dy (N, C) -> dqkv (N, 3C)
 ///
-///   p of the forward, dy (T, D) -> dqkv (T, 3C), this head's channels of it
-template <class Real, class Softmax = SoftmaxBackward<Real>>
-void attention_backward(const Head<Real>& head, const Real* p, const Real* dy, Real* dqkv,
-                        const AttentionScratch<Real>& scratch, const Softmax& softmax_backward = {}) {
-  const auto [T, D, C, row, y_row, p_row, q] = head;
-  const Real *k = q + C, *v = k + C;
-  const Real scale = 1 / square_root_of(Real(D));
-  const Index width = padded<Real>(D), transposed_row = padded<Real>(T), dp_row = transposed_row;
-  const Columns<Real> result = row_major(scratch.result, width);
-  detail::transpose_head(T, D, v, row, scratch.transposed);
-  detail::gather_head(T, D, k, row, scratch.first);
-  for (Index t = 0; t < T; t += detail::query_block) {
-    const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
-    Real* dp = scratch.dp + t * dp_row;
-    multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.transposed, transposed_row),
-             row_major(dp, dp_row), false);
-    for (Index i = 0; i < M; ++i) softmax_backward(t + i, end, scale, p + (t + i) * p_row, dp + i * dp_row);
-    multiply(M, width, t + M, rows<Real>(dp, dp_row), row_major(scratch.first, width),
-             row_major(scratch.result + t * width, width), false);
+/// head_backward: takes the place of head_attention_backward (node_clip.hpp).
+template <class Real, class HeadBackward = HeadAttentionBackward>
+void attention_backward(const AttentionPlan<Real>& plan, const Part& part, const AttentionTape<Real>& tape,
+                        Real* dy, Real* dqkv, const HeadScratch<Real>& scratch,
+                        const HeadBackward& head_backward = {}) {
+  using Unit = detail::AttentionUnit<Real>;
+  part.share.barrier();
+  if (plan.narrow) {
+    detail::with_width<Real>(plan.D, [&]<int D>() {
+      part.for_units(plan.units, [&](Document document, Index i) {
+        const Unit unit(plan, tape, document, i);
+        narrow_attention_backward<Real, D>(unit.narrow, unit.p, tape.y + unit.at, dy + unit.at,
+                                           dqkv + unit.qkv_at);
+      });
+    });
+  } else {
+    part.for_units(plan.units, [&](Document document, Index i) {
+      const Unit unit(plan, tape, document, i);
+      head_backward(unit.head, unit.p, dy + unit.at, dqkv + unit.qkv_at, scratch);
+    });
   }
-  detail::scatter_head(T, D, scratch.result, dqkv, row);
+  part.share.barrier();
+}
 
-  // From here on the sums run over the queries t that look at position u: those of its block and later.
-  const auto over_queries = [&](const Real* matrix, Index stride, const Real* right, Real* out) {
-    for (Index u = 0; u < T; u += detail::query_block) {
-      const Index M = min(detail::query_block, T - u);
-      multiply(M, width, T - u, transposed(matrix + u * stride + u, stride),
-               row_major(const_cast<Real*>(right) + u * width, width),
-               row_major(result.data + u * width, width), false);
+/// What a step keeps of all positions so far: keys and values of `width` sequences.
+template <class Real>
+struct AttentionCache {
+  Real* kv;  // (block_size, 2C, width): k, then v of a position
+
+  /// Rows (width) of a position.
+  static Index rows(const Shape& shape) { return 2 * Index(shape.n_embd); }
+
+  static AttentionCache take(Arena& arena, const Shape& shape, Index width) {
+    return {arena.take<Real>(shape.block_size * rows(shape) * width)};
+  }
+  /// Where k and v of position t go.   (2C, width)
+  Real* at(Index t, Index C, Index width) const { return kv + t * 2 * C * width; }
+};
+
+/// y = p · v with p = softmax(q · kᵀ / √D) at position t of `width` sequences, whose k and v are cached already.
+///
+///   q (C, width) -> y (C, width); scores (block_size, lanes) is scratch
+template <class Real>
+void attention_step(Index width, const Shape& shape, Index t, const Real* q,
+                    const AttentionCache<Real>& cache, Real* y, Real* scores) {
+  const Index C = shape.n_embd, D = shape.head_size(), step = 2 * C * width;
+  const Real scale = 1 / square_root_of(Real(D));
+  for (Index head = 0; head < shape.n_head; ++head) {
+    for (Index s = 0; s < width; s += lanes<Real>) {
+      const Index at = head * D * width + s;
+      const Real *k = cache.kv + at, *v = k + C * width;
+      Vector<Real> highest = broadcast(-Real(__builtin_huge_val()));
+      for (Index u = 0; u <= t; ++u) {
+        Vector<Real> score = {};
+        for (Index d = 0; d < D; ++d) score += load(q + at + d * width) * load(k + u * step + d * width);
+        score *= scale;
+        highest = maximum(highest, score);
+        store(scores + u * lanes<Real>, score);
+      }
+      Vector<Real> total = {};
+      for (Index u = 0; u <= t; ++u) {
+        const Vector<Real> e = exp<Real>(load(scores + u * lanes<Real>) - highest);
+        total += e;
+        store(scores + u * lanes<Real>, e);
+      }
+      for (Index d = 0; d < D; ++d) {
+        Vector<Real> sum = {};
+        for (Index u = 0; u <= t; ++u) sum += load(scores + u * lanes<Real>) * load(v + u * step + d * width);
+        store(y + at + d * width, sum / total);
+      }
     }
-    detail::scatter_head(T, D, scratch.result, out, row);
-  };
-  detail::gather_head(T, D, q, row, scratch.first);
-  over_queries(scratch.dp, dp_row, scratch.first, dqkv + C);
-  detail::gather_head(T, D, dy, y_row, scratch.second);
-  over_queries(p, p_row, scratch.second, dqkv + 2 * C);
+  }
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,11 +1,13 @@
-// Token and position embedding. The tables lie in panels like every other matrix (parameters.hpp).
+// Token and position embedding: x[n] = wte[ids[n]] + wpe[positions[n]].
 #pragma once
 
 #include "view.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// x[n] = wte[ids[n]] + wpe[positions[n]].   ids, positions (N), wte (V, C), wpe (block_size, C) -> x (N, C)
+/// x[n] = wte[ids[n]] + wpe[positions[n]].
+///
+///   ids, positions (N), wte (V, C) and wpe (block_size, C) in panels -> x (N, C)
 template <class Real>
 void embedding(Index N, Index C, const int* ids, const int* positions, Columns<Real> wte, Columns<Real> wpe,
                Real* x) {
@@ -37,6 +39,17 @@ void embedding_backward(Index N, Index C, const int* ids, const int* positions, 
         store(dposition + i, load(dposition + i) + d);
       }
     }
+  }
+}
+
+/// x[:, s] = wte[ids[s]] + wpe[position] for one position of `width` sequences.
+///
+///   ids (width), wte (V, C) and wpe (block_size, C) row-major -> x (C, width)
+template <class Real>
+void embedding_step(Index width, Index C, const int* ids, Index position, const Real* wte, const Real* wpe,
+                    Real* x) {
+  for (Index s = 0; s < width; ++s) {
+    for (Index c = 0; c < C; ++c) x[c * width + s] = wte[ids[s] * C + c] + wpe[position * C + c];
   }
 }
 

@@ -1,4 +1,4 @@
-// y = x · Wᵀ and its backward, for the matrices of parameters.hpp.
+// Linear layer: y = x · Wᵀ, for the matrices of parameters.hpp.
 #pragma once
 
 #include "parameters.hpp"
@@ -6,7 +6,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// y = x · wᵀ, or y += x · wᵀ.   x (N, in), w (out, in) -> y (N, out)
+/// y = x · Wᵀ, or y += x · Wᵀ.   x (N, in), W (out, in) -> y (N, out)
 template <class Real>
 void linear(Index N, const Real* x, const Matrix& w, const Parameters<Real>& parameters, Real* y,
             bool accumulate) {
@@ -14,19 +14,43 @@ void linear(Index N, const Real* x, const Matrix& w, const Parameters<Real>& par
            row_major(y, padded<Real>(w.out)), accumulate);
 }
 
-/// dx = dy · w.   dy (N, out) -> dx (N, in)
+/// dx = dy · W.   dy (N, out) -> dx (N, in)
 template <class Real>
 void linear_backward(Index N, const Real* dy, const Matrix& w, const Parameters<Real>& parameters, Real* dx) {
   multiply(N, padded<Real>(w.in), w.out, rows(dy, padded<Real>(w.out)), parameters.matrix(w),
            row_major(dx, padded<Real>(w.in)), false);
 }
 
-/// dw = dyᵀ · x, or dw += dyᵀ · x.   dy (N, out), x (N, in) -> its matrix in dw
+/// dW = dyᵀ · x, or dW += dyᵀ · x.   dy (N, out), x (N, in) -> its matrix in dw
 template <class Real>
 void linear_backward_weights(Index N, const Real* dy, const Matrix& w, const Real* x, Real* dw,
                              bool accumulate) {
   multiply(w.out, padded<Real>(w.in), N, transposed(dy, padded<Real>(w.out)),
            row_major(const_cast<Real*>(x), padded<Real>(w.in)), in_panels(dw + w.at, w.out), accumulate);
+}
+
+/// Both.   dy (N, out), x (N, in) -> dx (N, in) and the gradient of W
+template <class Real>
+void linear_backward_all(Index N, const Real* dy, const Matrix& w, const Real* x, Real* dx,
+                         const BackwardPass<Real>& pass) {
+  linear_backward_weights(N, dy, w, x, pass.dw, pass.accumulate);
+  linear_backward(N, dy, w, pass.w, dx);
+}
+
+/// y = x · Wᵀ for one position of `width` sequences, with rows first … first + count - 1 of W.
+///
+///   x (in, width), parameters (P) canonical -> y (count, width)
+template <class Real>
+void linear_step(Index width, const Real* x, const Matrix& w, Index first, Index count,
+                 const Real* parameters, Real* y, bool accumulate) {
+  multiply(count, width, w.in, rows(parameters + w.flat + first * w.in, w.in),
+           row_major(const_cast<Real*>(x), width), row_major(y, width), accumulate);
+}
+
+template <class Real>
+void linear_step(Index width, const Real* x, const Matrix& w, const Real* parameters, Real* y,
+                 bool accumulate) {
+  linear_step(width, x, w, 0, w.out, parameters, y, accumulate);
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -6,11 +6,15 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// What the loss keeps for each row besides e, which replaces the logits.
+/// What the backward needs besides e, which replaces the logits; both in whole vectors.
 template <class Real>
 struct LossTape {
   Real* inverse;  // (N) 1 / Σe
   Real* target;   // (N) logit of the target, less the largest
+
+  static LossTape take(Arena& arena, Index N) {
+    return {arena.take<Real>(padded<Real>(N)), arena.take<Real>(padded<Real>(N))};
+  }
 };
 
 namespace detail {
@@ -51,7 +55,7 @@ MOTEGPT_INLINE Real exponentiate_row(Index V, Real* x, Real largest) {
 
 /// loss = Σ weights · -log p[target], in nats, with p = e / Σe and e = exp(x - max x).
 ///
-///   x (N, V) becomes e, targets (N), weights (N); the arrays of `tape` hold whole vectors
+///   x (N, V) becomes e, targets (N), weights (N)
 ///
 /// log p is taken as x[target] - max x - log Σe, which stays finite where p itself would round to zero.
 template <class Real>

@@ -53,19 +53,23 @@ struct NodeClip {
   void linear(Index N, Real* dy, const Matrix& matrix, const Real* x, Real* dx,
               const BackwardPass<Real>& pass) const {
     clip(dy, N * padded<Real>(matrix.out));
-    Textbook<Real>().linear(N, dy, matrix, x, dx, pass);
+    linear_backward_all(N, dy, matrix, x, dx, pass);
   }
 
-  void activation(Activation kind, Index count, const Real* u, Real* dg) const {
+  void activation(Activation kind, Index count, ActivationTape<Real> tape, Real* dg) const {
     clip(dg, count);
-    Textbook<Real>().activation(kind, count, u, dg);
+    activate_backward(kind, count, tape, dg);
+  }
+
+  void attention(const auto&... given) const {
+    attention_backward(given..., [this](const auto&... head) { head_attention(head...); });
   }
 
   /// As the textbook's but for the softmax.
-  void attention(const Head<Real>& head, const Real* p, Real* dy, Real* dqkv,
-                 const AttentionScratch<Real>& scratch) const {
+  void head_attention(const Head<Real>& head, const Real* p, Real* dy, Real* dqkv,
+                      const HeadScratch<Real>& scratch) const {
     for (Index t = 0; t < head.T; ++t) clip(dy + t * head.y_row, head.D);
-    attention_backward(head, p, dy, dqkv, scratch, [this](auto... row) { softmax_backward(row...); });
+    head_attention_backward(head, p, dy, dqkv, scratch, [this](auto... row) { softmax_backward(row...); });
   }
 
   /// ds of p = e · (Σe)^-1, a node (Σe)^-1 for each p. The largest e is 1, so (Σe)^-1 is the largest p.
@@ -79,16 +83,17 @@ struct NodeClip {
   }
 
   /// By way of dr = Σ dy · x and dmean = -½ r³ dr, with x = y / r.
-  void rmsnorm(Index N, Index C, Real* dy, const Real* y, const Real* r, Real* dx, bool accumulate) const {
+  void rmsnorm(Index N, Index C, Real* dy, NormTape<Real> tape, Real* dx, bool accumulate) const {
     const Index row = padded<Real>(C);
+    const Real *y = tape.y, *r = tape.r;
     clip(dy, N * row);
     for (Index n = 0; n < N; ++n, dy += row, y += row, dx += row) {
       Real dr = 0;
       for (Index c = 0; c < C; ++c) dr += dy[c] * y[c] / r[n];
       const Real dmean = clip(Real(-0.5) * r[n] * r[n] * r[n] * clip(dr));
       for (Index c = 0; c < C; ++c) {
-        const Real through = dy[c] * r[n] + y[c] / r[n] * (2 / Real(C) * dmean);
-        dx[c] = accumulate ? dx[c] + through : through;
+        const Real change = dy[c] * r[n] + y[c] / r[n] * (2 / Real(C) * dmean);
+        dx[c] = accumulate ? dx[c] + change : change;
       }
     }
   }
@@ -96,7 +101,7 @@ struct NodeClip {
   void embedding(Index N, Index C, const int* ids, const int* positions, Real* dx, Columns<Real> dwte,
                  Columns<Real> dwpe) const {
     clip(dx, N * padded<Real>(C));
-    Textbook<Real>().embedding(N, C, ids, positions, dx, dwte, dwpe);
+    embedding_backward(N, C, ids, positions, dx, dwte, dwpe);
   }
 };
 

@@ -131,4 +131,20 @@ struct Parameters {
   }
 };
 
+/// Where a backward pass reads the parameters and leaves their gradients.
+template <class Real>
+struct BackwardPass {
+  const Parameters<Real>& w;
+  Real* dw;         // (layout.size())
+  bool accumulate;  // add to what is there
+
+  Columns<Real> gradient(const Matrix& of) const { return in_panels(dw + of.at, of.out); }
+
+  /// Set the gradient of a matrix to zero.
+  void clear(const Matrix& of) const {
+    for (Index i = 0; i < panelled_size<Real>(of.out, of.in); i += lanes<Real>)
+      store(dw + of.at + i, Vector<Real>{});
+  }
+};
+
 }  // namespace motegpt::MOTEGPT_LEVEL

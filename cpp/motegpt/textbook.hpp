@@ -1,4 +1,4 @@
-// The loss, and the backward of every operation, as model.hpp puts them together.
+// The loss, and the backward of every operation, as layer.hpp and model.hpp put them together.
 #pragma once
 
 #include "activation.hpp"
@@ -6,22 +6,12 @@
 #include "embedding.hpp"
 #include "linear.hpp"
 #include "loss.hpp"
-#include "narrow_attention.hpp"
 #include "norm.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// Where a backward pass finds the parameters and leaves their gradients.
-template <class Real>
-struct BackwardPass {
-  const Parameters<Real>& w;
-  Real* dw;         // (layout.size())
-  bool accumulate;  // add to what is there
-
-  Columns<Real> gradient(const Matrix& of) const { return in_panels(dw + of.at, of.out); }
-};
-
-/// The calculus of textbooks. node_clip.hpp has another, which takes its place where it is asked for.
+/// The calculus of textbooks. node_clip.hpp has another, which takes its place where it is asked for; an
+/// operation that it does not have is called in layer.hpp directly.
 template <class Real>
 struct Textbook {
   static constexpr bool head_by_head = false;  // narrow attention will do, where it is faster
@@ -34,30 +24,11 @@ struct Textbook {
     return loss;
   }
 
-  /// Of y = x · matrixᵀ.   dy (N, out), x (N, in) -> dx (N, in) and the gradient of the matrix
-  void linear(Index N, Real* dy, const Matrix& matrix, const Real* x, Real* dx,
-              const BackwardPass<Real>& pass) const {
-    linear_backward_weights(N, dy, matrix, x, pass.dw, pass.accumulate);
-    linear_backward(N, dy, matrix, pass.w, dx);
-  }
-
-  void activation(Activation kind, Index count, const Real* u, Real* dg) const {
-    activate_backward(kind, count, u, dg);
-  }
-
-  void attention(const Head<Real>& head, const Real* p, Real* dy, Real* dqkv,
-                 const AttentionScratch<Real>& scratch) const {
-    attention_backward(head, p, dy, dqkv, scratch);
-  }
-
-  void rmsnorm(Index N, Index C, Real* dy, const Real* y, const Real* r, Real* dx, bool accumulate) const {
-    rmsnorm_backward(N, C, dy, y, r, dx, accumulate);
-  }
-
-  void embedding(Index N, Index C, const int* ids, const int* positions, Real* dx, Columns<Real> dwte,
-                 Columns<Real> dwpe) const {
-    embedding_backward(N, C, ids, positions, dx, dwte, dwpe);
-  }
+  void linear(const auto&... given) const { linear_backward_all(given...); }
+  void activation(const auto&... given) const { activate_backward(given...); }
+  void attention(const auto&... given) const { attention_backward(given...); }
+  void rmsnorm(const auto&... given) const { rmsnorm_backward(given...); }
+  void embedding(const auto&... given) const { embedding_backward(given...); }
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -4,7 +4,6 @@
 #include "model.hpp"
 #include "node_clip.hpp"
 #include "optimizer.hpp"
-#include "work_split.hpp"
 #include "workers.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {

@@ -120,6 +120,8 @@ class Placed {
   template <class... Arguments>
   explicit Placed(const Arguments&... arguments)
       : object_(carve(memory_, [&](Arena& arena) { return T(arguments..., arena); })) {}
+  T* operator->() { return &object_; }
+  T& operator*() { return object_; }
   const T* operator->() const { return &object_; }
   const T& operator*() const { return object_; }
 

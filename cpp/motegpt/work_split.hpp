@@ -53,4 +53,49 @@ struct WorkSplit {
   }
 };
 
+/// A thread's share of work that several threads do together.
+struct Share {
+  int rank = 0, count = 1;
+  Team* team = nullptr;
+
+  Index begin(Index n) const { return count == 1 ? 0 : n * rank / count; }
+  Index end(Index n) const { return count == 1 ? n : n * (rank + 1) / count; }
+  void barrier() const {
+    if (count > 1) team->barrier(count);
+  }
+};
+
+/// One document of a group: its rows, beginning at `first`.
+struct Document {
+  Index first, length;
+};
+
+/// A thread's part of a group: rows first … first + N - 1 and, where an operation reads other rows of a
+/// document too, a share of its work.
+struct Part {
+  const Document* documents;
+  Index count;
+  Share share;
+  Index first, N;
+
+  /// rows: those of all `count` documents.
+  Part(const Document* documents_, Index count_, Index rows, Share share_)
+      : documents(documents_),
+        count(count_),
+        share(share_),
+        first(share_.begin(rows)),
+        N(share_.end(rows) - first) {}
+
+  /// Calls f(document, unit) for this thread's share of `units` pieces of work per document.
+  template <class F>
+  void for_units(Index units, F f) const {
+    const Index begin = share.begin(count * units), end = share.end(count * units);
+    for (Index document = 0, i = 0; document < count; ++document) {
+      for (Index unit = 0; unit < units; ++unit, ++i) {
+        if (i >= begin && i < end) f(documents[document], unit);
+      }
+    }
+  }
+};
+
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "buffers.hpp"
-#include "motegpt/attention.hpp"
+#include "motegpt/head_attention.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 namespace {
@@ -52,7 +52,7 @@ struct PlacedAttention {
   Index row, y_row, p_row;
   Buffer<Real> qkv, dqkv, y, dy, p;
   Memory memory;
-  AttentionScratch<Real> scratch;
+  HeadScratch<Real> scratch;
 
   PlacedAttention(Random& random, int T, int D, int H)
       : given(AttentionCase<Real>::make(random, T, D, H)),
@@ -85,13 +85,13 @@ struct PlacedAttention {
  private:
   static Index scratch_bytes(Index T, Index D) {
     Arena counting;
-    AttentionScratch<Real>(counting, T, D);
+    HeadScratch<Real>(counting, T, D);
     return counting.used();
   }
 
-  static AttentionScratch<Real> make_scratch(const Memory& memory, Index T, Index D) {
+  static HeadScratch<Real> make_scratch(const Memory& memory, Index T, Index D) {
     Arena arena(memory.data());
-    return AttentionScratch<Real>(arena, T, D);
+    return HeadScratch<Real>(arena, T, D);
   }
 };
 

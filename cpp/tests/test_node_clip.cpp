@@ -3,6 +3,7 @@
 // it to the scalar engine.
 #include "attention_case.hpp"
 #include "motegpt/node_clip.hpp"
+#include "row_cases.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 namespace {
@@ -12,40 +13,26 @@ constexpr NodeClip<Real> loose{Real(1e30)};
 
 template <class Real>
 void test_rmsnorm(Random& random, int N, int C) {
-  const double eps = 1e-5;
-  const Array x = rounded<Real>(random.normals(size_t(N * C))),
-              dy = rounded<Real>(random.normals(size_t(N * C)));
-  const Index row = padded<Real>(C);
-  Rowwise<Real> input(x, N, C), doutput(dy, N, C), dx(Array(x.size()), N, C);
-  Buffer<Real> y(N * row), r(N);
-  rmsnorm<Real>(N, C, Real(eps), input, y, r);
-  loose<Real>.rmsnorm(N, C, doutput, y, r, dx, true);
-  // In one channel the true gradient is nearly nothing, a difference of two large numbers.
-  const double allowed = C == 1 ? 1e5 * tolerance<Real> : tolerance<Real>;
-  check_padded<Real>(dx, naive::rmsnorm_backward(N, C, eps, dy, x), N, C, allowed, "rmsnorm");
+  NormCase<Real> given(random, N, C);
+  Rowwise<Real> dx(Array(given.x.size()), N, C);
+  rmsnorm<Real>(N, C, Real(given.eps), given.input, given.tape());
+  loose<Real>.rmsnorm(N, C, given.doutput, given.tape(), dx, true);
+  given.check_backward(dx, "rmsnorm");
 }
 
 template <class Real>
 void test_loss(Random& random, int N, int V) {
-  const Array logits = rounded<Real>(random.normals(size_t(N * V))),
-              weights = rounded<Real>(random.normals(size_t(N)));
-  std::vector<int> targets;
-  for (int n = 0; n < N; ++n) targets.push_back(random.below(V));
-  const naive::Loss expected =
-      naive::cross_entropy(N, V, logits, targets, weights, NodeClip<double>::added_to_p);
-  Buffer<Real> inverse(padded<Real>(N)), target(padded<Real>(N));
-  Rowwise<Real> counts(weights, 1, N), x(logits, N, V);
-  const double loss = loose<Real>.loss(N, V, x, targets.data(), counts, {inverse, target});
-  check::near(loss, expected.loss, N, tolerance<Real>, "loss");
-  check_padded<Real>(x, expected.dlogits, N, V, tolerance<Real>, "dlogits");
+  LossCase<Real> given(random, N, V);
+  const double loss = loose<Real>.loss(N, V, given.x, given.targets.data(), given.row_weights, given.tape());
+  given.check_results(loss, NodeClip<double>::added_to_p, "loss");
 }
 
 template <class Real>
 void test_attention(Random& random, int T, int D, int H) {
   PlacedAttention<Real> given(random, T, D, H);
   for (int h = 0; h < H; ++h) {
-    attention<Real>(given.head(h), given.p, given.y + h * D, given.scratch);
-    loose<Real>.attention(given.head(h), given.p, given.dy + h * D, given.dqkv + h * D, given.scratch);
+    head_attention<Real>(given.head(h), given.p, given.y + h * D, given.scratch);
+    loose<Real>.head_attention(given.head(h), given.p, given.dy + h * D, given.dqkv + h * D, given.scratch);
   }
   given.check_results("attention");
 }
@@ -73,8 +60,8 @@ void test_clipped_attention(Random& random, int T, int D) {
   for (double& value : dy) value = Real(5 * value);
   given.given.place({dy}, 0, given.y_row, given.dy);
   const NodeClip<Real> clip{1};
-  attention<Real>(given.head(0), given.p, given.y, given.scratch);
-  clip.attention(given.head(0), given.p, given.dy, given.dqkv, given.scratch);
+  head_attention<Real>(given.head(0), given.p, given.y, given.scratch);
+  clip.head_attention(given.head(0), given.p, given.dy, given.dqkv, given.scratch);
   for (double& value : dy) value = clipped(value);
   const Array p = naive::attention_weights(T, D, q, k),
               dp = naive::multiply(T, T, D, dy, naive::transpose(T, D, v));

@@ -1,0 +1,131 @@
+// One layer of the transformer, put together from the operations: forward, backward, and the step of generation.
+#pragma once
+
+#include "activation.hpp"
+#include "attention.hpp"
+#include "linear.hpp"
+#include "norm.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// What the backward of each operation needs.
+template <class Real>
+struct LayerTape {
+  NormTape<Real> attention_norm;
+  AttentionTape<Real> attention;
+  NormTape<Real> mlp_norm;
+  ActivationTape<Real> activation;
+
+  static LayerTape take(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, Index N) {
+    return {NormTape<Real>::take(arena, N, shape.n_embd), AttentionTape<Real>::take(arena, plan, N),
+            NormTape<Real>::take(arena, N, shape.n_embd),
+            ActivationTape<Real>::take(arena, N, shape.n_hidden)};
+  }
+  LayerTape from(Index row, const Shape& shape, const AttentionPlan<Real>& plan) const {
+    return {attention_norm.from(row, shape.n_embd), attention.from(row, plan),
+            mlp_norm.from(row, shape.n_embd), activation.from(row, shape.n_hidden)};
+  }
+};
+
+/// Gradients inside a layer, of the rows of a group.
+template <class Real>
+struct LayerGradients {
+  Real* dh;    // (N, C)
+  Real* du;    // (N, hidden)
+  Real* dqkv;  // (N, 3C)
+
+  static LayerGradients take(Arena& arena, const Shape& shape, Index N) {
+    return {arena.take<Real>(N * padded<Real>(shape.n_embd)),
+            arena.take<Real>(N * padded<Real>(shape.n_hidden)),
+            arena.take<Real>(N * padded<Real>(3 * shape.n_embd))};
+  }
+};
+
+/// Scratch of a step of `width` sequences; all layers use the same.
+template <class Real>
+struct LayerStep {
+  Real *h, *q, *a;  // (C, width)
+  Real* u;          // (hidden, width)
+  Real* scores;     // (block_size, lanes)
+
+  static LayerStep take(Arena& arena, const Shape& shape, Index width) {
+    const Index C = shape.n_embd;
+    return {arena.take<Real>(C * width), arena.take<Real>(C * width), arena.take<Real>(C * width),
+            arena.take<Real>(shape.n_hidden * width), arena.take<Real>(shape.block_size * lanes<Real>)};
+  }
+};
+
+/// x += attn_wo · attention(attn_qkv · norm x);   x += mlp_fc2 · activation(mlp_fc1 · norm x)
+///
+/// Calculus: the backward of every operation, Textbook or what takes its place. Tapes and gradients are those of
+/// the whole group; x and dx begin at the first row of the thread's part.
+template <class Real, class Calculus>
+class Layers {
+ public:
+  Layers(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan, Calculus calculus)
+      : shape_(shape), layout_(layout), plan_(plan), back_(calculus) {}
+
+  /// All of a layer but its last product: x (N, C) after attention, and the tape.
+  void forward_to_hidden(Index layer, const Parameters<Real>& w, const Part& part,
+                         const LayerTape<Real>& group, const HeadScratch<Real>& scratch, Real* x) const {
+    const LayerTape<Real> tape = group.from(part.first, shape_, plan_);
+    rmsnorm(part.N, C(), eps(), x, tape.attention_norm);
+    linear(part.N, tape.attention_norm.y, layout_.attn_qkv(layer), w, tape.attention.qkv, false);
+    attention(plan_, part, group.attention, scratch);
+    linear(part.N, tape.attention.y, layout_.attn_wo(layer), w, x, true);
+    rmsnorm(part.N, C(), eps(), x, tape.mlp_norm);
+    linear(part.N, tape.mlp_norm.y, layout_.mlp_fc1(layer), w, tape.activation.u, false);
+    activate(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation);
+  }
+
+  /// x (N, C) -> x (N, C) and the tape.
+  void forward(Index layer, const Parameters<Real>& w, const Part& part, const LayerTape<Real>& group,
+               const HeadScratch<Real>& scratch, Real* x) const {
+    forward_to_hidden(layer, w, part, group, scratch, x);
+    const Real* g = group.activation.from(part.first, shape_.n_hidden).g;
+    linear(part.N, g, layout_.mlp_fc2(layer), w, x, true);
+  }
+
+  /// dx (N, C) after the layer becomes dx before it; each line mirrors one of the forward's, last first.
+  void backward(Index layer, const BackwardPass<Real>& pass, const Part& part, const LayerTape<Real>& group,
+                const LayerGradients<Real>& gradients, const HeadScratch<Real>& scratch, Real* dx) const {
+    const LayerTape<Real> tape = group.from(part.first, shape_, plan_);
+    Real* dh = gradients.dh + part.first * padded<Real>(C());
+    Real* du = gradients.du + part.first * padded<Real>(shape_.n_hidden);
+    Real* dqkv = gradients.dqkv + part.first * plan_.qkv_row();
+    back_.linear(part.N, dx, layout_.mlp_fc2(layer), tape.activation.g, du, pass);
+    back_.activation(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation, du);
+    back_.linear(part.N, du, layout_.mlp_fc1(layer), tape.mlp_norm.y, dh, pass);
+    back_.rmsnorm(part.N, C(), dh, tape.mlp_norm, dx, true);
+    back_.linear(part.N, dx, layout_.attn_wo(layer), tape.attention.y, dh, pass);
+    back_.attention(plan_, part, group.attention, gradients.dh, gradients.dqkv, scratch);
+    back_.linear(part.N, dqkv, layout_.attn_qkv(layer), tape.attention_norm.y, dh, pass);
+    back_.rmsnorm(part.N, C(), dh, tape.attention_norm, dx, true);
+  }
+
+  /// The forward at position t of `width` sequences.   w (P) canonical, x (C, width) -> x (C, width)
+  void step(Index layer, const Real* w, Index width, Index t, const AttentionCache<Real>& cache,
+            const LayerStep<Real>& scratch, Real* x) const {
+    const auto [h, q, a, u, scores] = scratch;
+    rmsnorm_step(width, C(), eps(), x, h);
+    linear_step(width, h, layout_.attn_qkv(layer), 0, C(), w, q, false);
+    linear_step(width, h, layout_.attn_qkv(layer), C(), 2 * C(), w, cache.at(t, C(), width), false);
+    attention_step(width, shape_, t, q, cache, a, scores);
+    linear_step(width, a, layout_.attn_wo(layer), w, x, true);
+    rmsnorm_step(width, C(), eps(), x, h);
+    linear_step(width, h, layout_.mlp_fc1(layer), w, u, false);
+    activate<Real>(shape_.activation, shape_.n_hidden * width, {u, u});
+    linear_step(width, u, layout_.mlp_fc2(layer), w, x, true);
+  }
+
+ private:
+  Index C() const { return shape_.n_embd; }
+  Real eps() const { return Real(shape_.norm_eps); }
+
+  const Shape& shape_;
+  const Layout<Real>& layout_;
+  const AttentionPlan<Real>& plan_;
+  Calculus back_;
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL
