@@ -134,8 +134,9 @@ double bound_of(std::optional<double> clip, const char* what) {
 class Model {
  public:
   Model(const Specification& specification, const std::string& dtype, const std::string& optimizer,
-        std::optional<std::string> level, int threads, bool checkpoint_activations)
-      : shape_(specification.shape()) {
+        const std::vector<std::string>& scalars, std::optional<std::string> level, int threads,
+        bool checkpoint_activations)
+      : shape_(specification.shape()), columns_(scalar_columns(optimizer_of(optimizer), scalars)) {
     if (threads < 0 || threads > 256)
       throw nb::value_error("Model: expected threads in 1 … 256, or 0 for every core");
     const motegpt::Level& chosen = find_level(level);
@@ -182,7 +183,8 @@ class Model {
                       bound_of(clip_norm, "train: clip_norm")};
     std::vector<double> losses(size_t(count), 0.0);
     with_core("train", [&]<class Real>(Core<Real>& core) {
-      const auto numbers = copied<double>(scalars, "train: scalars", {count, core.scalar_count()});
+      const auto numbers =
+          in_core_order(checked<double>(scalars, "train: scalars", {count, core.scalar_count()}), count);
       nb::gil_scoped_release unlocked;
       if (count) core.train(steps.batches(), numbers.data(), clips, losses.data());
     });
@@ -225,6 +227,16 @@ class Model {
   }
 
  private:
+  /// The scalars (count, n) of `count` steps, with the columns in the order of the core.
+  std::vector<double> in_core_order(const double* scalars, int64_t count) const {
+    const size_t n = columns_.size();
+    std::vector<double> ordered(size_t(count) * n);
+    for (size_t step = 0; step < size_t(count); ++step) {
+      for (size_t i = 0; i < n; ++i) ordered[step * n + i] = scalars[step * n + columns_[i]];
+    }
+    return ordered;
+  }
+
   /// Call f with the core, unless another thread is in it.
   template <class F>
   void with_core(const char* operation, F f) {
@@ -236,6 +248,7 @@ class Model {
   }
 
   Shape shape_;
+  std::vector<size_t> columns_;  // of the optimizer's scalars
   std::string level_;
   std::variant<std::unique_ptr<Core<float>>, std::unique_ptr<Core<double>>> core_;
   std::mutex in_use_;
@@ -267,9 +280,9 @@ NB_MODULE(_core, module) {
   bind_specification(module);
   bind_decoder(module);
   nb::class_<Model>(module, "Model", "Parameters, slots of their optimizer, and the buffers to train them.")
-      .def(nb::init<const Specification&, const std::string&, const std::string&, std::optional<std::string>,
-                    int, bool>(),
-           "specification"_a, nb::kw_only(), "dtype"_a, "optimizer"_a, "level"_a = nb::none(),
+      .def(nb::init<const Specification&, const std::string&, const std::string&,
+                    const std::vector<std::string>&, std::optional<std::string>, int, bool>(),
+           "specification"_a, nb::kw_only(), "dtype"_a, "optimizer"_a, "scalars"_a, "level"_a = nb::none(),
            "threads"_a = 0, "checkpoint_activations"_a = false)
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "slots"_a.noconvert(),

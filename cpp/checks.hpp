@@ -4,6 +4,7 @@
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 
+#include <algorithm>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -79,6 +80,26 @@ inline Optimizer optimizer_of(const std::string& name) {
   if (name == "adam") return Optimizer::adam;
   if (name == "sgd") return Optimizer::sgd;
   throw nb::value_error(("Model: expected optimizer adam or sgd, got " + name).c_str());
+}
+
+/// For each scalar of an optimizer, in the core's order, its place among `names`; raises if they do not match.
+inline std::vector<size_t> scalar_columns(Optimizer optimizer, const std::vector<std::string>& names) {
+  const auto find = [&](const auto& expected) {
+    std::vector<size_t> columns;
+    std::string all;
+    for (const char* name : expected) {
+      columns.push_back(size_t(std::find(names.begin(), names.end(), name) - names.begin()));
+      all += (all.empty() ? "" : ", ") + std::string(name);
+    }
+    if (columns.size() != names.size() || std::count(columns.begin(), columns.end(), names.size()))
+      throw nb::value_error(("Model: expected the scalars " + all).c_str());
+    return columns;
+  };
+  switch (optimizer) {
+    case Optimizer::adam: return find(AdamScalars::names);
+    case Optimizer::sgd: return find(SGDScalars::names);
+  }
+  __builtin_unreachable();
 }
 
 /// The level of that name, the fastest if there is none; raises if it cannot run here.

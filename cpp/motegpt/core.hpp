@@ -59,14 +59,19 @@ struct Batches {
 /// How a gradient changes the parameters; a core has the slots of one of these.
 enum class Optimizer { adam, sgd };
 
-/// The scalars of one step of Adam; adam.hpp has the equations.
+/// The scalars of one step of Adam; adam.hpp has the equations. names: what Python calls them, in order.
 struct AdamScalars {
   double beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, v_scale, eps;
+
+  static constexpr const char* names[] = {"beta1", "one_minus_beta1", "beta2",   "one_minus_beta2",
+                                          "decay", "step_size",       "v_scale", "eps"};
 };
 
 /// The scalars of one step of SGD; sgd.hpp has the equations.
 struct SGDScalars {
   double momentum, decay, lr;
+
+  static constexpr const char* names[] = {"momentum", "decay", "lr"};
 };
 
 /// Bounds of the three clips; infinite where there is none.

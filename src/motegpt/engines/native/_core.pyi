@@ -1,6 +1,6 @@
 """The compiled core, cpp/bind*.cpp. Flat arrays are in canonical order."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ class Model:
         *,
         dtype: str,
         optimizer: str,
+        scalars: Sequence[str],
         level: str | None = None,
         threads: int = 0,
         checkpoint_activations: bool = False,

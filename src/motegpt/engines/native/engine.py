@@ -45,6 +45,7 @@ class NativeEngine(Engine):
             self._specification,
             dtype=train.dtype,
             optimizer=train.optimizer,
+            scalars=self.optimizer.scalars(train, 0)._fields,
             level=level,
             threads=train.threads or available_processors(),
             checkpoint_activations=train.checkpoint_activations,
