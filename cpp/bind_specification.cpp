@@ -10,7 +10,7 @@ using namespace nb::literals;
 
 namespace {
 
-/// An attribute of a Python object, as a T; raises where it is none.
+/// An attribute of a Python object as a T; raises if it has another type.
 template <class T>
 T attribute(nb::handle object, const char* name) {
   T value;

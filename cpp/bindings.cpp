@@ -1,5 +1,5 @@
-// The Python module: checks what it is given, releases the interpreter lock, calls the core. No
-// mathematics here. What decides where the core reads is copied before the lock is released.
+// The Python module: checks its arguments, releases the interpreter lock, calls the core. No mathematics
+// here. Arrays that determine where the core reads are copied before the lock is released.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/optional.h>
@@ -42,11 +42,11 @@ void with_ids(const AnyArray& tokens, const std::string& what, F f) {
 }
 
 /// The sequences of some steps, checked and copied out of flat memory that may hold many more: sequence s is
-/// lengths[s] tokens from tokens[starts[s]] on. Weights are checked and stay where they are: no number there can
-/// lead outside an array.
+/// lengths[s] tokens from tokens[starts[s]] on. Weights are checked and stay where they are: no number there
+/// can lead outside an array.
 class Steps {
  public:
-  /// starts and lengths (count, B); weights (Σ lengths - 1), those of each sequence's targets in turn. count:
+  /// starts and lengths (count, B); weights (Σ lengths - 1), sequence by sequence. count:
   /// how many steps are expected, -1 for any number.
   Steps(const Shape& shape, const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
         const AnyArray& weights, int64_t count, const std::string& operation) {
@@ -73,7 +73,7 @@ class Steps {
   size_t positions() const { return tokens_.size() + 1 - offsets_.size(); }
 
  private:
-  /// Checks where the sequences lie and how long they are, and makes room for them.
+  /// Checks positions and lengths of the sequences, and allocates room for them.
   void lay_out(const Shape& shape, int64_t available, const std::vector<int64_t>& first,
                const std::vector<int64_t>& size, const std::string& operation) {
     offsets_.resize(first.size() + 1);

@@ -1,4 +1,4 @@
-// What every binding checks: dtype, shape and contiguity of arrays, the level.
+// Checks shared by the bindings: dtype, shape and contiguity of arrays, and names.
 #pragma once
 
 #include <nanobind/nanobind.h>
@@ -32,7 +32,7 @@ std::string dtype_name() {
   return kind + std::to_string(8 * sizeof(T));
 }
 
-/// The numbers of a C-contiguous array of dtype T and the given shape, -1 standing for any length.
+/// The numbers of a C-contiguous array of dtype T and the given shape, where -1 is any length.
 template <class T>
 const T* checked(const AnyArray& array, const char* what, const std::vector<int64_t>& shape) {
   if (array.dtype() != nb::dtype<T>()) {
@@ -67,7 +67,7 @@ std::vector<T> copied(const AnyArray& array, const char* what, const std::vector
   return std::vector<T>(data, data + array.size());
 }
 
-/// A NumPy array that owns what `values` held.
+/// `values` as a NumPy array, without a copy.
 template <class T>
 nb::object to_numpy(std::vector<T>&& values, std::vector<size_t> shape) {
   auto* kept = new std::vector<T>(std::move(values));
@@ -82,7 +82,8 @@ inline Optimizer optimizer_of(const std::string& name) {
   throw nb::value_error(("Model: expected optimizer adam or sgd, got " + name).c_str());
 }
 
-/// For each scalar of an optimizer, in the core's order, its place among `names`; raises if they do not match.
+/// For each scalar of an optimizer, in the core's order, its place among `names`; raises if they do not
+/// match.
 inline std::vector<size_t> scalar_columns(Optimizer optimizer, const std::vector<std::string>& names) {
   const auto find = [&](const auto& expected) {
     std::vector<size_t> columns;
@@ -102,7 +103,7 @@ inline std::vector<size_t> scalar_columns(Optimizer optimizer, const std::vector
   __builtin_unreachable();
 }
 
-/// The level of that name, the fastest if there is none; raises if it cannot run here.
+/// The level of that name, the fastest if None; raises if it cannot run here.
 inline Level find_level(const std::optional<std::string>& name) {
   Level levels[4];
   const int count = usable_levels(levels);

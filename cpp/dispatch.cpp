@@ -1,4 +1,4 @@
-// Which levels there are, and which of them this processor can run.
+// The processor levels of this build, and those that this processor can run.
 #if defined(__x86_64__)
 #include <cpuid.h>
 #endif
@@ -25,7 +25,7 @@ MOTEGPT_DECLARE(avx512)
 #if defined(__x86_64__)
 namespace {
 
-/// Which register files the operating system saves for a program, bit by bit (XCR0).
+/// The register files that the operating system saves for a program, one bit each (XCR0).
 unsigned saved_registers() {
   unsigned low, high;
   asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
@@ -35,7 +35,7 @@ unsigned saved_registers() {
 struct Processor {
   bool avx2 = false, avx512 = false;
 
-  /// Asks for what the flags in CMakeLists.txt let the compiler use; the bits are those of CPUID.
+  /// Checks for the instructions that the flags in CMakeLists.txt enable; the bits are those of CPUID.
   Processor() {
     unsigned a, b, c, d;
     constexpr unsigned fma = 1u << 12, osxsave = 1u << 27;

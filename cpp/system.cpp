@@ -1,4 +1,4 @@
-// What the core asks of the operating system: memory and threads.
+// Memory and threads from the operating system.
 #include <stdlib.h>
 
 #include <algorithm>
@@ -24,7 +24,7 @@ constexpr int64_t cache_line = 64;
 constexpr int64_t page = 4096;
 constexpr int64_t large_page = int64_t(1) << 21;
 
-/// Tells the processor that this is a loop that waits.
+/// Hints to the processor that this is a spin loop.
 void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
@@ -118,7 +118,7 @@ class SpinningTeam final : public Team {
   }
 
  private:
-  static constexpr int max_spins = 1500;  // about 60 microseconds; none where threads share a core
+  static constexpr int max_spins = 1500;  // about 60 µs; no spinning where threads share a core
 
   /// One barrier per number of threads, so that no thread is counted at the wrong one.
   struct alignas(cache_line) Barrier {
@@ -126,7 +126,7 @@ class SpinningTeam final : public Team {
     alignas(cache_line) std::atomic<unsigned> round = 0;
   };
 
-  /// Until all threads exist nobody may count on them.
+  /// Threads wait here until all have been created, or creating one failed.
   enum Gate { shut, open, closing };
 
   void open_gate(Gate state) {
@@ -157,7 +157,7 @@ class SpinningTeam final : public Team {
   std::vector<std::thread> threads_;
 };
 
-/// Which process this is, where a process can become two: threads stay behind in the first.
+/// The id of this process: threads do not survive a fork into another one.
 long this_process() {
 #if defined(__unix__) || defined(__APPLE__)
   return long(getpid());

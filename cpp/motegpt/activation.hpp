@@ -6,7 +6,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// What the backward needs, and the output, which the next product's backward needs.
+/// The input, which the backward needs, and the output, which that of the next product needs.
 template <class Real>
 struct ActivationTape {
   Real* u;  // (N, hidden) before the activation

@@ -21,7 +21,7 @@ class Adam {
         one_minus_beta2_(broadcast(Real(s.one_minus_beta2))),
         quotient_(s.step_size, __builtin_sqrt(s.v_scale), s.eps) {}
 
-  /// Updates the slots from a gradient; returns what w loses.
+  /// Updates the slots from a gradient; returns the decrease of w.
   MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> g, Vector<Real>* slot) const {
     const Vector<Real> m = slot[0] = slot[0] * beta1_ + g * one_minus_beta1_;
     const Vector<Real> v = slot[1] = slot[1] * beta2_ + (g * one_minus_beta2_) * g;

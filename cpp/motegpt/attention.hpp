@@ -1,5 +1,5 @@
 // Causal attention of all heads (Vaswani et al., 2017): y = p · v with p = softmax(q · kᵀ / √D), position t
-// looking at positions 0 … t of its document.
+// attending to positions 0 … t of its document.
 //
 // In training the work on a document is done head by head (head_attention.hpp) or, where heads are narrow, by
 // vectors that hold several heads (narrow_attention.hpp).
@@ -11,7 +11,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// Which of the two, and the sizes that follow.
+/// The choice between the two, and the sizes that follow from it.
 template <class Real>
 struct AttentionPlan {
   /// Up to this block_size · D², computing exp once per channel is cheaper than moving numbers between lanes.
@@ -54,7 +54,7 @@ struct AttentionTape {
     return {arena.take<Real>(N * plan.qkv_row()), arena.take<Real>(N * plan.tape_row),
             arena.take<Real>(N * plan.row())};
   }
-  /// p, which has no rows of its own for a position, stays.
+  /// p is not offset: it is laid out by document, not by row.
   AttentionTape from(Index row, const AttentionPlan<Real>& plan) const {
     return {qkv + row * plan.qkv_row(), p, y + row * plan.row()};
   }
@@ -99,7 +99,7 @@ struct AttentionUnit {
 
 /// y = p · v with p = softmax(q · kᵀ / √D), for all documents of a group.   tape.qkv -> tape.p, tape.y
 ///
-/// A document's rows may be other threads': they all wait before and after.
+/// Rows of a document may belong to several threads, hence the barriers.
 template <class Real>
 void attention(const AttentionPlan<Real>& plan, const Part& part, const AttentionTape<Real>& tape,
                const HeadScratch<Real>& scratch) {
@@ -147,7 +147,7 @@ void attention_backward(const AttentionPlan<Real>& plan, const Part& part, const
   part.share.barrier();
 }
 
-/// What a step keeps of all positions so far: keys and values of `width` sequences.
+/// The KV cache of `width` sequences in one layer.
 template <class Real>
 struct AttentionCache {
   Real* kv;  // (block_size, 2C, width): k, then v of a position
@@ -162,7 +162,8 @@ struct AttentionCache {
   Real* at(Index t, Index C, Index width) const { return kv + t * 2 * C * width; }
 };
 
-/// y = p · v with p = softmax(q · kᵀ / √D) at position t of `width` sequences, whose k and v are cached already.
+/// y = p · v with p = softmax(q · kᵀ / √D) at position t of `width` sequences, whose k and v are cached
+/// already.
 ///
 ///   q (C, width) -> y (C, width); scores (block_size, lanes) is scratch
 template <class Real>

@@ -1,7 +1,7 @@
-// What the core is asked to do, in types that are the same for every processor level.
+// The interface of the core, in types that are the same for every processor level.
 //
-// The kernels are compiled once per level; this header is all that the rest of the program sees of
-// them. It holds declarations and plain structures only, so that nothing in it becomes code twice.
+// The kernels are compiled once per level; this header is all that the rest of the program sees of them. It
+// has declarations and plain structures only, so that no code is generated from it once per level.
 #pragma once
 
 #include <stdint.h>
@@ -28,7 +28,7 @@ struct Shape {
   int head_size() const;
 };
 
-/// Where a matrix (out, in) begins in the canonical flat array, and what it is used for.
+/// The offset of a matrix (out, in) in the canonical flat array, and its uses.
 struct Place {
   int64_t out, in, flat;
   bool product;  // a factor of matrix products
@@ -41,22 +41,22 @@ struct Places {
   int64_t count;
 };
 
-/// The ragged token sequences of some steps, laid end to end, and what each -log p counts in the loss of its
+/// The ragged token sequences of some steps, concatenated, and the weight of each -log p in the loss of its
 /// step. Sequence s is tokens[offsets[s] … offsets[s + 1]): all but its last token are inputs, all but its
-/// first are targets. Step i learns from sequences i · batch_size … (i + 1) · batch_size - 1. The weights are
-/// those of the targets alone, one sequence after the other.
+/// first are targets. Step i trains on sequences i · batch_size … (i + 1) · batch_size - 1. There is one
+/// weight per target, sequence by sequence.
 struct Batches {
   const int32_t* tokens;
   const int64_t* offsets;  // (count · batch_size + 1)
   int64_t count;           // steps
-  int64_t batch_size;      // sequences a step
+  int64_t batch_size;      // sequences per step
   const double* weights;   // (targets of all sequences)
 
-  /// Where the weights of sequence s begin: each sequence before it has a token more than targets.
+  /// The weights of sequence s; each sequence before it has one token more than it has targets.
   const double* weights_of(int64_t s) const { return weights + (offsets[s] - offsets[0] - s); }
 };
 
-/// How a gradient changes the parameters; a core has the slots of one of these.
+/// The update rule of the parameters; a core has the slots of one of these.
 enum class Optimizer { adam, sgd };
 
 /// The scalars of one step of Adam; adam.hpp has the equations. names: what Python calls them, in order.
@@ -79,11 +79,11 @@ struct Clips {
   double node, value, norm;
 };
 
-/// How the work is done; results do not depend on it, except that sums are taken in another order when
-/// the number of threads changes.
+/// How the work is executed. Results do not depend on it, except that the number of threads changes the order
+/// of sums.
 struct Execution {
-  int threads;                  // at most so many; 0: as many as the processor has cores
-  bool checkpoint_activations;  // keep only the inputs of the layers and compute the rest again
+  int threads;                  // at most; 0: as many as the processor has cores
+  bool checkpoint_activations;  // keep only the inputs of the layers and recompute the rest
 };
 
 /// A model in training. One thread at a time may use it. All flat arrays are canonical: the tensors of the
@@ -101,8 +101,8 @@ class Core {
   virtual void load(const Real* parameters, const Real* slots) = 0;
   virtual void store(Real* parameters, Real* slots) const = 0;
 
-  /// Train for batches.count steps.   scalars (count, scalar_count) -> losses (count), each in nats and before
-  /// its update
+  /// Train for batches.count steps.   scalars (count, scalar_count) -> losses (count), each in nats and
+  /// before its update
   virtual void train(const Batches& batches, const double* scalars, const Clips& clips, double* losses) = 0;
 
   /// Loss of the one step in `batches`, and its gradient (P), clipped by node only.
@@ -112,7 +112,7 @@ class Core {
   virtual void logits(const Batches& batches, Real* out) = 0;
 };
 
-/// Threads that do one task together. The calling thread is one of them.
+/// Threads that run one task together. The calling thread is one of them.
 class Team {
  public:
   virtual ~Team();
@@ -123,7 +123,7 @@ class Team {
   virtual void barrier(int count) = 0;
 };
 
-/// Memory that is zero at first and aligned to a page; large blocks ask for large pages.
+/// Zeroed memory, aligned to a page; large blocks use large pages where available.
 class Memory {
  public:
   Memory() = default;
@@ -132,7 +132,8 @@ class Memory {
   Memory(const Memory&) = delete;
   Memory& operator=(const Memory&) = delete;
 
-  /// Make room for so many bytes, all zero; what was there is lost. Keeps a block that is large enough, cleared.
+  /// Allocate at least this many bytes, all zero; old contents are lost. A block that is large enough is
+  /// reused.
   void reserve(int64_t bytes);
   char* data() const { return data_; }
 
@@ -143,7 +144,7 @@ class Memory {
   int64_t bytes_ = 0;
 };
 
-/// Threads are made when first needed, and made anew in the child of a fork. `threads` as in Execution.
+/// Creates threads when first needed, and again in the child of a fork. `threads` as in Execution.
 class LazyTeam {
  public:
   explicit LazyTeam(int threads);
@@ -151,7 +152,7 @@ class LazyTeam {
   LazyTeam(const LazyTeam&) = delete;
   LazyTeam& operator=(const LazyTeam&) = delete;
 
-  /// As many threads as there may be.
+  /// The maximal number of threads.
   int largest() const { return largest_; }
   /// A team of at least `count`.
   Team& ensure_threads(int count);

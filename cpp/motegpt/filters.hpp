@@ -1,4 +1,4 @@
-// Logits -> token with filters and masks: the twin of sampling/filters.py, step by step.
+// Logits -> token with filters and masks, step by step as in sampling/filters.py.
 #pragma once
 
 #include "generation.hpp"
@@ -6,29 +6,30 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// What may not come next, and what came before, of `batch_lanes` neighbouring sequences.
+/// The masked tokens and the tokens seen so far, of `batch_lanes` neighboring sequences.
 struct Masks {
-  const uint8_t* masked;  // (V), the same for all; null: nothing
-  const uint8_t* seen;    // (V, stride of the logits), the first of their columns; null: no matter
-  const int (*per_sequence_mask)[2];  // (batch_lanes): tokens that this one sequence may not have; -1: none
+  const uint8_t* masked;  // (V), the same for all sequences; null: none
+  const uint8_t* seen;    // (V, stride of the logits), the first of their columns; null: no penalty
+  const int (*per_sequence_mask)[2];  // (batch_lanes): tokens masked for one sequence; -1: none
 };
 
-/// Room for the numbers of `batch_lanes` sequences.
+/// Scratch for `batch_lanes` sequences.
 struct FilterScratch {
-  double* x;        // (V, batch_lanes): the logits on their way
+  double* x;        // (V, batch_lanes): penalized, masked and scaled logits
   double* weights;  // (V, batch_lanes)
   int* heap;        // (V)
 };
 
 inline constexpr double out = -infinity;
 
-/// Whether token a is likelier than token b; of equals, the lower id.   x: a column of (V, batch_lanes)
+/// Whether token a comes before token b: the more likely one or, of equals, the lower id.   x: a column of
+/// (V, batch_lanes)
 inline bool is_before(const double* x, int a, int b) {
   const double left = x[Index(a) * batch_lanes], right = x[Index(b) * batch_lanes];
   return left > right || (left == right && a < b);
 }
 
-/// Restore the order of a heap whose root is its likeliest token, where only heap[at] may be out of place.
+/// Restore the order of a heap whose root is its most likely token, where only heap[at] may violate it.
 inline void sift_down(const double* x, int* heap, Index size, Index at) {
   const int moving = heap[at];
   for (Index child; (child = 2 * at + 1) < size; at = child) {
@@ -49,7 +50,7 @@ inline void keep_likeliest(Index V, const double* x, double* weights, const Filt
   }
   const Index candidates = size;
   for (Index at = size / 2; at-- > 0;) sift_down(x, heap, size, at);
-  const auto weight_of_next = [&] {  // the likeliest goes behind the heap
+  const auto weight_of_next = [&] {  // the most likely token moves behind the heap
     const int top = heap[0];
     heap[0] = heap[--size];
     sift_down(x, heap, size, 0);
@@ -75,7 +76,7 @@ inline void keep_likeliest(Index V, const double* x, double* weights, const Filt
   for (Index i = 0; i < candidates - kept; ++i) weights[Index(heap[i]) * batch_lanes] = 0;
 }
 
-/// Step 1 for one logit; what leaves the range of numbers stops at its end.
+/// Step 1 for one logit, limited to finite numbers.
 inline double apply_repetition_penalty(double logit, double penalty) {
   constexpr double largest = __DBL_MAX__;
   return logit > 0 ? min(logit / penalty, largest) : max(logit * penalty, -largest);
@@ -100,7 +101,7 @@ void apply_penalty_and_masks(Index V, const Real* logits, Index stride, double p
   }
 }
 
-/// Step 3: x <- (x - max x) / temperature, and the weights eˣ, zero where x is out.   both (V, batch_lanes)
+/// Step 3: x <- (x - max x) / temperature, and the weights eˣ, zero where masked.   both (V, batch_lanes)
 inline void apply_temperature(Index V, double temperature, double* x, double* weights) {
   using Doubles = Vector<double>;
   const double inverse_temperature = 1 / temperature;
@@ -113,7 +114,7 @@ inline void apply_temperature(Index V, double temperature, double* x, double* we
   }
 }
 
-/// Draw a token for each of `batch_lanes` neighbouring sequences, all filters applied.
+/// Sample a token for each of `batch_lanes` neighboring sequences, with all filters.
 ///
 /// logits (V, stride), the first of their columns; uniforms (batch_lanes) in [0, 1)
 /// -> tokens (batch_lanes)
@@ -134,7 +135,7 @@ void draw_filtered(Index V, const Real* logits, Index stride, const Filters& fil
   }
   Doubles edge = {};
   for (Index i = 0; i < V; ++i) {
-    const Doubles weight = load(weights + i * batch_lanes);  // that of the likeliest is 1
+    const Doubles weight = load(weights + i * batch_lanes);  // that of the most likely token is 1
     edge += weight < broadcast(filters.min_p) ? broadcast(0.0) : weight;
     store(weights + i * batch_lanes, edge);
   }

@@ -12,14 +12,14 @@ template <class Real>
 struct Head {
   Index T;      // positions
   Index D;      // channels of the head
-  Index C;      // q, k and v of a position lie C apart
+  Index C;      // offset from q to k, and from k to v
   Index row;    // stride of qkv and dqkv
   Index y_row;  // stride of y and dy
   Index p_row;  // stride of p
   const Real* qkv;
 };
 
-/// Copies of parts of a head in the form a product wants; each array holds what its comment says.
+/// Copies of parts of a head in the layout that a product needs.
 template <class Real>
 struct HeadScratch {
   Real* transposed;  // (D, T) k or v, transposed
@@ -38,7 +38,7 @@ struct HeadScratch {
 
 namespace detail {
 
-inline constexpr Index query_block = tallest;  // queries that are looked up together
+inline constexpr Index query_block = tallest;  // queries processed together
 
 /// x (T, D) in rows of a wider matrix -> (T, D) in whole vectors, zeros at the end.
 template <class Real>
@@ -52,7 +52,7 @@ void gather_head(Index T, Index D, const Real* x, Index row, Real* out) {
   }
 }
 
-/// The way back: (T, D) in whole vectors -> rows of a wider matrix.
+/// The inverse: (T, D) in whole vectors -> rows of a wider matrix.
 template <class Real>
 void scatter_head(Index T, Index D, const Real* x, Real* out, Index row) {
   for (Index t = 0; t < T; ++t, x += padded<Real>(D), out += row) {
@@ -120,7 +120,7 @@ struct SoftmaxBackward {
   }
 };
 
-/// y = p · v with p = softmax(q · kᵀ / √D), position t looking at 0 … t (Vaswani et al., 2017).
+/// y = p · v with p = softmax(q · kᵀ / √D), position t attending to 0 … t (Vaswani et al., 2017).
 ///
 ///   qkv (T, 3C) -> p (T, T) lower triangle, y (T, D)
 template <class Real>
@@ -167,7 +167,7 @@ void head_attention_backward(const Head<Real>& head, const Real* p, const Real* 
   }
   detail::scatter_head(T, D, scratch.result, dqkv, row);
 
-  // From here on the sums run over the queries t that look at position u: those of its block and later.
+  // From here on sums run over the queries t that attend to position u: those of its block and later.
   const auto over_queries = [&](const Real* matrix, Index stride, const Real* right, Real* out) {
     for (Index u = 0; u < T; u += detail::query_block) {
       const Index M = min(detail::query_block, T - u);

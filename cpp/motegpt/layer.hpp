@@ -1,4 +1,4 @@
-// One layer of the transformer, put together from the operations: forward, backward, and the step of generation.
+// One layer of the transformer, composed of operations: forward, backward, and the step of generation.
 #pragma once
 
 #include "activation.hpp"
@@ -8,7 +8,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// What the backward of each operation needs.
+/// The values that the backward of each operation needs.
 template <class Real>
 struct LayerTape {
   NormTape<Real> attention_norm;
@@ -57,7 +57,7 @@ struct LayerStep {
 
 /// x += attn_wo · attention(attn_qkv · norm x);   x += mlp_fc2 · activation(mlp_fc1 · norm x)
 ///
-/// Calculus: the backward of every operation, Textbook or what takes its place. Tapes and gradients are those of
+/// Calculus: the backward of every operation, Textbook or NodeClip. Tapes and gradients are those of
 /// the whole group; x and dx begin at the first row of the thread's part.
 template <class Real, class Calculus>
 class Layers {

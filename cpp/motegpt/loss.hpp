@@ -6,7 +6,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// What the backward needs besides e, which replaces the logits; both in whole vectors.
+/// The values that the backward needs besides e, which replaces the logits; both in whole vectors.
 template <class Real>
 struct LossTape {
   Real* inverse;  // (N) 1 / Σe
@@ -19,7 +19,7 @@ struct LossTape {
 
 namespace detail {
 
-/// Calls f for the whole vectors of a row of V numbers, then, with what lies beyond V replaced, for the last.
+/// Calls f for the whole vectors of a row of V numbers, then for the last with the numbers beyond V replaced.
 template <class Real, class F>
 MOTEGPT_INLINE void for_row(Index V, const Real* x, Real beyond, F f) {
   const Index whole = V / lanes<Real> * lanes<Real>;

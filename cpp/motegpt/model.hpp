@@ -7,7 +7,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// Calculus: the backward of every operation, Textbook or what takes its place.
+/// Calculus: the backward of every operation, Textbook or NodeClip.
 template <class Real, class Calculus>
 class Model {
  public:

@@ -1,4 +1,4 @@
-// Every kernel once more, the slow and obvious way: the definition that the tests hold the fast ones to.
+// Every kernel in its slow and obvious form: the reference of the tests.
 //
 // Plain row-major arrays without padding, one number at a time, sums in double precision.
 #pragma once

@@ -2,8 +2,8 @@
 //
 // With 4 channels a head, 16 lanes hold 4 heads of a position. The product of a query and a key is then
 // summed within groups of lanes, which leaves every lane with the score of its own head; softmax and
-// the weighting of the values follow lane by lane, and nothing has to be moved between lanes again.
-// The exponential is computed D times over, which is cheaper than the moving for short documents.
+// the weighting of the values follow lane by lane, without further moves between lanes. The exponential is
+// computed D times over, which is cheaper than moving for short documents.
 #pragma once
 
 #include "math.hpp"
@@ -15,19 +15,19 @@ namespace motegpt::MOTEGPT_LEVEL {
 template <class Real>
 struct NarrowHeads {
   Index T;      // positions
-  Index C;      // q, k and v of a position lie C apart
+  Index C;      // offset from q to k, and from k to v
   Index row;    // stride of qkv and dqkv
   Index y_row;  // stride of y and dy
   const Real* qkv;
 };
 
-/// Numbers that narrow_attention keeps for T positions: e for each pair (t, u <= t), and 1 / Σe for each t.
+/// Numbers that narrow_attention saves for T positions: e for each pair (t, u <= t), and 1 / Σe for each t.
 template <class Real>
 constexpr Index narrow_attention_tape(Index T) {
   return (T * (T + 1) / 2 + T) * lanes<Real>;
 }
 
-/// y = p · v with p = e / Σe, e = exp(s - max s), s = q · k / √D, position t looking at u = 0 … t.
+/// y = p · v with p = e / Σe, e = exp(s - max s), s = q · k / √D, position t attending to u = 0 … t.
 ///
 ///   qkv (T, 3C) -> e (pairs, lanes) then 1 / Σe (T, lanes), y (T, lanes)
 template <class Real, int D>

@@ -1,14 +1,14 @@
 // The automatic differentiation of Oxidized-GPT, by the rules of src/motegpt/engines/node_clip.py.
 //
 // In the scalar graph every number is a node, whose gradient is clipped as it is passed on. So each backward
-// here first clips the gradient it is given, in place, and those that stand for several nodes clip in between.
+// here first clips its incoming gradient, in place, and those of several nodes clip in between.
 #pragma once
 
 #include "textbook.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// In place of Textbook: every node's gradient is clipped to ± bound.
+/// The alternative to Textbook: every node's gradient is clipped to ± bound.
 template <class Real>
 struct NodeClip {
   static constexpr bool head_by_head = true;
@@ -23,7 +23,7 @@ struct NodeClip {
 
   static constexpr Real added_to_p = Real(1e-8), flat_log = Real(1e-6);
 
-  /// Σ weights · -log(p[target] + added_to_p), through p itself; tape.target keeps what is in the logarithm.
+  /// Σ weights · -log(p[target] + added_to_p), through p itself; tape.target is the logarithm's argument.
   double loss(Index N, Index V, Real* logits, const int* targets, const Real* weights,
               LossTape<Real> tape) const {
     for (Index n = 0; n < N; ++n) {
@@ -41,8 +41,8 @@ struct NodeClip {
     return loss;
   }
 
-  /// dlog = -weight, dp = dlog / a at the target, then the softmax's dinverse = dp · e, dtotal = -dinverse / (Σe)²,
-  /// de = dp / Σe + dtotal, dx = de · e.   e (V) of one row becomes dx
+  /// dlog = -weight, dp = dlog / a at the target, then the softmax's dinverse = dp · e, dtotal = -dinverse /
+  /// (Σe)², de = dp / Σe + dtotal, dx = de · e.   e (V) of one row becomes dx
   void loss_backward(Index V, Real* e, Real inverse, int target, Real a, Real weight) const {
     const Real dlog = clip(-weight * clip(Real(1)));
     const Real dp = a > flat_log ? clip(dlog / a) : 0;

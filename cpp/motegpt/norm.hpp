@@ -6,7 +6,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// What the backward needs: the output and its scales.
+/// The output and its scales, which the backward needs.
 template <class Real>
 struct NormTape {
   Real* y;  // (N, C)
@@ -49,7 +49,8 @@ void rmsnorm_backward(Index N, Index C, const Real* dy, NormTape<Real> tape, Rea
   }
 }
 
-/// y = x · r for one position of `width` sequences, the mean over channels.   x -> y, both (C, width); y may be x.
+/// y = x · r for one position of `width` sequences, the mean over channels.   x -> y, both (C, width); y may
+/// be x.
 template <class Real>
 void rmsnorm_step(Index width, Index C, Real eps, const Real* x, Real* y) {
   for (Index s = 0; s < width; s += lanes<Real>) {

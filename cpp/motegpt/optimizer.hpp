@@ -1,5 +1,5 @@
-// One step of an optimizer over all parameters in one pass, which also writes Wᵀ. The optimizer itself is a rule
-// for one vector of parameters, as in adam.hpp and sgd.hpp.
+// One step of an optimizer over all parameters in one pass, which also writes Wᵀ. The optimizer itself is a
+// rule for one vector of parameters, as in adam.hpp and sgd.hpp.
 #pragma once
 
 #include "adam.hpp"
@@ -8,7 +8,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// The gradients that the threads found, each (layout.size()); the gradient is their sum.
+/// The gradients of the threads, each (layout.size()); the gradient is their sum.
 template <class Real>
 struct Gradients {
   Real* const* parts;
@@ -21,8 +21,7 @@ struct Gradients {
   }
 };
 
-/// What happens to a gradient before the optimizer sees it: first each number to ± bound, then the whole by a
-/// factor.
+/// Clipping before the optimizer: each number to ± bound, then all are scaled by a factor.
 template <class Real>
 struct GradientClip {
   Real bound, factor;
@@ -36,7 +35,8 @@ struct GradientClip {
 
 namespace detail {
 
-/// Updates the numbers first … last - 1 of w and the slots, whole vectors; gradient(i) is that of the vector at i.
+/// Updates the numbers first … last - 1 of w and the slots, whole vectors; gradient(i) is that of the vector
+/// at i.
 template <class Real, bool Decay, class Rule, class F>
 MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, Rule rule, Vector<Real> decay,
                            F gradient) {
@@ -52,7 +52,7 @@ MOTEGPT_INLINE void update(Index first, Index last, Parameters<Real> all, Rule r
   }
 }
 
-/// A square of w, `height` rows of it not padding, is written across.
+/// Write the transpose of a square of w, of which `height` rows are not padding.
 template <class Real>
 [[gnu::noinline]] void transpose_tile(const Real* w, Index row, Index height, Real* transposed,
                                       Index transposed_row, Index columns) {
@@ -70,7 +70,7 @@ template <class Real>
   }
 }
 
-/// Rows first … first + height of the panel at column c are written across, into the columns first … of wᵀ.
+/// Rows first … first + height of the panel at column c are written into the columns first … of wᵀ.
 template <class Real>
 void transpose_strip(const Parameters<Real>& all, const Matrix& matrix, Index first, Index c, Index height,
                      Index width) {
@@ -88,7 +88,7 @@ void transpose_strip(const Parameters<Real>& all, const Matrix& matrix, Index fi
 
 }  // namespace detail
 
-/// The strips of a matrix, so many rows of one panel each, are what the threads share out among themselves.
+/// Rows of a strip: the threads split the matrices into strips, each a number of rows of one panel.
 inline constexpr Index strip_rows = 64;
 
 template <class Real>
@@ -163,7 +163,7 @@ class Update {
   Gradients<Real> gradients_;
   GradientClip<Real> clip_;
   Rule rule_;
-  Vector<Real> decay_[2];  // of matrices that do not decay, and of those that do
+  Vector<Real> decay_[2];  // of matrices without and with decay
   bool plain_;             // one gradient, no clip, no decay
 };
 

@@ -1,4 +1,4 @@
-// Where each matrix lies: in the canonical flat array, and in the core's own arrays.
+// The layout of the parameters: in the canonical flat array, and in the core's own arrays.
 //
 // The core keeps every matrix W (out, in) cut into panels, with rows padded to whole vectors; so are
 // its gradient and the optimizer's slots. Matrices that enter a product are kept a second time as Wᵀ, which
@@ -18,14 +18,14 @@ struct Matrix {
   bool decayed;      // weight decay shrinks it
 };
 
-/// Numbers a panelled matrix of so many rows takes up.
+/// Numbers in a matrix in panels, padding included.
 template <class Real>
 constexpr Index panelled_size(Index rows, Index columns) {
   return rows * padded<Real>(columns);
 }
 
-/// All matrices of a model in canonical order; those of queries, keys and values, which follow each other
-/// there, as one matrix (3C, C).
+/// All matrices of a model in canonical order; those of queries, keys and values, which are adjacent there,
+/// are one matrix (3C, C).
 template <class Real>
 class Layout {
  public:
@@ -107,7 +107,7 @@ void to_transposed_panels(const Matrix& matrix, const Real* flat, Real* out) {
   });
 }
 
-/// The most slots that an optimizer has.
+/// The maximal number of slots of an optimizer.
 inline constexpr int max_slots = 2;
 
 /// The parameters, and the slots of their optimizer.
@@ -136,7 +136,7 @@ template <class Real>
 struct BackwardPass {
   const Parameters<Real>& w;
   Real* dw;         // (layout.size())
-  bool accumulate;  // add to what is there
+  bool accumulate;  // add to dw instead of overwriting it
 
   Columns<Real> gradient(const Matrix& of) const { return in_panels(dw + of.at, of.out); }
 

@@ -1,7 +1,7 @@
-// The one matrix product that everything else is made of: c = a · b or c += a · b.
+// The one matrix product of the core: c = a · b or c += a · b.
 //
 // A tile of c, a few rows by up to a panel of columns, stays in registers while k runs: each number
-// of a is broadcast and meets a row of b. No product needs a sum across a vector, because both W and
+// of a is broadcast and multiplied by a row of b. No product needs a sum across a vector, because both W and
 // Wᵀ are kept (parameters.hpp) and weight gradients run over the positions.
 #pragma once
 
@@ -83,7 +83,7 @@ struct TileTable {
 template <class Real, bool AdjacentRows>
 inline constexpr TileTable<Real, AdjacentRows> tiles;
 
-/// All M rows of one panel that is V vectors wide: shared out evenly among tiles. `tile` describes the first.
+/// All M rows of one panel that is V vectors wide, split evenly into tiles. `tile` describes the first.
 template <class Real>
 void multiply_panel(Index M, int V, bool adjacent_rows, Tile<Real>& tile) {
   const auto& functions = adjacent_rows ? tiles<Real, true>.of[V] : tiles<Real, false>.of[V];
@@ -118,8 +118,9 @@ void multiply_block(Index M, Index N, Index K, const Rows<Real>& a, const Column
   }
 }
 
-/// A transposed `a` touches another cache line for every k. So many of them at a time are still there when
-/// the next rows are read; and where each lies on a page of its own, so many rows are first copied together.
+/// A transposed `a` touches another cache line for every k. This many lines at a time are still cached when
+/// the next rows are read; and if each is on a page of its own, `gathered_rows` rows are first copied
+/// together.
 inline constexpr Index longest_stretch = 256;
 template <class Real>
 inline constexpr Index gathered_rows = 96 * Index(sizeof(float)) / Index(sizeof(Real));

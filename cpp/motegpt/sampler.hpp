@@ -1,5 +1,5 @@
-// Logits -> token, for as many sequences at a time as a vector has lanes. The twin of sampling/filters.py
-// where no filter is on; filters.hpp is that of all of it.
+// Logits -> token, for as many sequences at a time as a vector has lanes, without filters (filters.hpp has
+// those).
 #pragma once
 
 #include "math.hpp"
@@ -24,12 +24,12 @@ int argmax(Index V, const Real* logits, Index stride) {
   return best;
 }
 
-/// Room for V rows of one vector of doubles.
+/// Sequences sampled at a time.
 inline constexpr int batch_lanes = lanes<double>;
 
 inline constexpr double infinity = __builtin_huge_val();
 
-/// Whether there is any chance at this temperature: not at zero, of either sign, or as good as zero.
+/// Whether sampling at this temperature is random: not at ±0, nor where 1 / temperature overflows.
 inline bool is_random(double temperature) { return temperature > 0 && 1 / temperature < infinity; }
 
 /// Whether all of x (count), whole vectors, are finite: ∞ · 0 is NaN, and NaN stays.
@@ -48,7 +48,7 @@ bool column_is_finite(Index V, const Real* logits, Index stride) {
   return zero == 0;
 }
 
-/// One number for each of a vector of doubles, whatever its precision.
+/// A vector of doubles from numbers of either precision.
 template <class Real>
 MOTEGPT_INLINE Vector<double> load_doubles(const Real* p) {
   typedef Real Few __attribute__((vector_size(lanes<double> * sizeof(Real)), aligned(sizeof(Real))));
@@ -74,8 +74,8 @@ inline void sample_cumulative(Index V, const double* edges, const double* unifor
   for (int lane = 0; lane < batch_lanes; ++lane) tokens[lane] = int(passed[lane]);
 }
 
-/// Draw a token for each of `batch_lanes` neighbouring sequences with probability softmax(logits /
-/// temperature), in double precision whatever the logits are.
+/// Sample a token for each of `batch_lanes` neighboring sequences from softmax(logits / temperature), in
+/// double precision whatever the logits are.
 ///
 /// logits (V, stride), the first of their columns; uniforms (batch_lanes) in [0, 1); e (V, batch_lanes)
 /// is scratch -> tokens (batch_lanes)

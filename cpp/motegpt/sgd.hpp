@@ -15,7 +15,7 @@ class SGD {
 
   explicit SGD(const Scalars& s) : momentum_(broadcast(Real(s.momentum))), lr_(broadcast(Real(s.lr))) {}
 
-  /// Updates the slot from a gradient; returns what w loses.
+  /// Updates the slot from a gradient; returns the decrease of w.
   MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> g, Vector<Real>* slot) const {
     const Vector<Real> velocity = slot[0] = slot[0] * momentum_ + g;
     return velocity * lr_;

@@ -6,7 +6,7 @@
 #pragma once
 
 #if defined(__x86_64__) && defined(__SSE__)
-#include <immintrin.h>  // for what vector types cannot say: estimates of 1/x and 1/√x, √x, maxima
+#include <immintrin.h>  // for what vector types lack: estimates of 1/x and 1/√x, √x, maxima
 #endif
 
 #ifndef MOTEGPT_LEVEL
@@ -121,8 +121,8 @@ inline constexpr int lanes = vector_bytes / int(sizeof(Real));
 /// n rounded up to whole vectors: the stride of every row in the core, so that no kernel has a ragged end.
 ///
 /// What a row holds beyond its n numbers is zero at all times, as sums run over whole vectors. Memory is zero
-/// where it is carved out, loading parameters writes zeros there, and operations make zeros of zeros, or leave
-/// them as they are.
+/// when allocated, loading parameters writes zeros there, and operations map zeros to zeros, or do not write
+/// there.
 template <class Real>
 constexpr Index padded(Index n) {
   return (n + lanes<Real> - 1) / lanes<Real> * lanes<Real>;
@@ -257,7 +257,8 @@ MOTEGPT_INLINE void transpose_stages(Vector<Real> (&x)[lanes<Real>]) {
 
 }  // namespace detail
 
-/// x[i][j] becomes x[j][i]: in log2(lanes) stages, one bit of the row number changes places with one of the lane.
+/// x[i][j] becomes x[j][i]: in log2(lanes) stages, one bit of the row number changes places with one of the
+/// lane.
 template <class Real>
 MOTEGPT_INLINE void transpose(Vector<Real> (&x)[lanes<Real>]) {
   detail::transpose_stages<Real, 1>(x);

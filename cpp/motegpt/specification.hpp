@@ -1,5 +1,4 @@
-// The model as Python specifies it, and where the core finds its matrices. No part of the kernels: compiled
-// once, for all processor levels.
+// The model as Python specifies it, and the offsets of its matrices. Compiled once, for all processor levels.
 #pragma once
 
 #include <string>
@@ -20,8 +19,8 @@ struct Tensor {
 /// The sizes of a model, and its matrices, looked up by name.
 class Specification {
  public:
-  /// tensors: all of them, in the order of the canonical flat array; shape.tied and shape.parameters are
-  /// found from them. std::invalid_argument for a model that the core cannot compute.
+  /// tensors: all of them, in the order of the canonical flat array; shape.tied and shape.parameters
+  /// follow from them. std::invalid_argument for a model that the core cannot compute.
   Specification(const Shape& shape, const std::vector<Tensor>& tensors);
 
   const Shape& shape() const { return shape_; }

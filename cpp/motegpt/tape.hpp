@@ -1,4 +1,4 @@
-// What passes through the model write to: a group of documents in training, a bundle of sequences in generation.
+// The buffers of the model: a group of documents in training, a bundle of sequences in generation.
 #pragma once
 
 #include "layer.hpp"
@@ -6,7 +6,7 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// The documents that go through the model together, N rows in all, and the activations they leave.
+/// The documents that pass through the model together, N rows in all, and their activations.
 template <class Real>
 struct Group {
   Index N = 0, documents = 0;
@@ -61,7 +61,7 @@ struct Group {
   }
 };
 
-/// What a thread needs for itself.
+/// Scratch of one thread.
 template <class Real>
 struct Scratch {
   HeadScratch<Real> attention;
@@ -73,8 +73,8 @@ struct Scratch {
 
 /// A few sequences at the same position: `width` columns, a whole number of vectors.
 ///
-/// A sequence is a column: every matrix is (channels, width), so that a vector holds one channel of neighboring
-/// sequences, and no norm, attention or softmax sums across a vector.
+/// A sequence is a column: every matrix is (channels, width), so that a vector holds one channel of
+/// neighboring sequences, and no norm, attention or softmax sums across a vector.
 template <class Real>
 struct Bundle {
   Index width, position = 0;

@@ -1,4 +1,4 @@
-// The loss, and the backward of every operation, as layer.hpp and model.hpp put them together.
+// The loss, and the backward of every operation, as layer.hpp and model.hpp compose them.
 #pragma once
 
 #include "activation.hpp"
@@ -10,11 +10,11 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// The calculus of textbooks. node_clip.hpp has another, which takes its place where it is asked for; an
-/// operation that it does not have is called in layer.hpp directly.
+/// The calculus of textbooks. node_clip.hpp has an alternative for the operations of Oxidized-GPT; the
+/// backward of any other operation is called in layer.hpp directly, without a member here.
 template <class Real>
 struct Textbook {
-  static constexpr bool head_by_head = false;  // narrow attention will do, where it is faster
+  static constexpr bool head_by_head = false;  // narrow attention is allowed
 
   /// Loss in nats; logits (N, V) become their gradient.
   double loss(Index N, Index V, Real* logits, const int* targets, const Real* weights,

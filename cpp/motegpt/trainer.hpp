@@ -1,4 +1,4 @@
-// The core itself: steps, one after the other, shared out among threads.
+// The core: training steps, each split among threads.
 #pragma once
 
 #include "model.hpp"
@@ -96,7 +96,7 @@ class Trainer final : public Core<Real> {
     return WorkSplit(batches, step, work, team_.largest());
   }
 
-  /// Sizes the buffers for the steps to come. Returns how many threads the busiest of them employs.
+  /// Sizes the buffers for all steps. Returns the maximal number of threads that a step uses.
   int reserve(const Batches& batches, bool head_by_head) {
     int threads = 1;
     Index rows = 1;
@@ -129,7 +129,7 @@ class Trainer final : public Core<Real> {
     team_.ensure_threads(threads).run(on_thread, &steps);
   }
 
-  /// What each thread does.
+  /// The work of one thread.
   void run_steps(const Task& task, const auto& model, int rank) {
     const FlushTiny flush;
     int before = 1;
@@ -163,8 +163,8 @@ class Trainer final : public Core<Real> {
     return total;
   }
 
-  /// Makes a group of the sequences of a step from b on that `takes(before, length)`, as many as fit into so
-  /// many rows but at least one. Returns the first sequence that is left for the next group.
+  /// Fills a group with the sequences of a step from b on for which takes(before, length) holds, as many as
+  /// fit into `rows` but at least one. Returns the first sequence of the next group.
   template <class F>
   Index fill(Group<Real>& group, const Batches& batches, Index step, Index b, Index& before, Index rows,
              F takes) const {

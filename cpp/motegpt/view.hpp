@@ -1,4 +1,4 @@
-// How matrices lie in memory, and where memory comes from.
+// The layout of matrices in memory, and allocation.
 #pragma once
 
 #include "core.hpp"
@@ -24,9 +24,9 @@ struct Rows {
 /// The right side of a product, or its result: rows of columns, plain or cut into panels.
 ///
 /// Row-major:  (k, n) at data[k · row + n].
-/// In panels:  columns [j · width, (j + 1) · width) lie together as a row-major matrix of that width
-///             at data + j · step, so that a product runs through memory in one direction. The last
-///             panel is as narrow as its columns are.
+/// In panels:  columns [j · width, (j + 1) · width) form a row-major matrix of that width at
+///             data + j · step, so that a product reads memory in one direction. The last panel is as
+///             narrow as its columns.
 template <class Real>
 struct Columns {
   Real* data;
@@ -37,7 +37,7 @@ struct Columns {
   Index row_of(Index width) const { return row ? row : width; }
 };
 
-/// data (M, …) row-major, as it lies.
+/// data (M, …) row-major.
 template <class Real>
 Rows<Real> rows(const Real* data, Index stride) {
   return {data, stride, 1};
@@ -70,7 +70,7 @@ constexpr T max(T a, T b) {
   return a > b ? a : b;
 }
 
-/// Hands out aligned stretches of one block of memory; with no block it only counts what is needed.
+/// Allocates aligned arrays from one block of memory; without a block it only counts the bytes needed.
 class Arena {
  public:
   explicit Arena(char* block = nullptr) : block_(block) {}
@@ -82,10 +82,10 @@ class Arena {
     return taken;
   }
 
-  /// The same at a chosen place within a page, out of `stagger` places.
+  /// The same at one of `stagger` offsets within a page.
   ///
-  /// A processor takes a load for one of a recent store's if both lie at the same place of a page, and
-  /// waits. Arrays that are read and written side by side therefore begin at different places.
+  /// Against 4K aliasing: a load waits for an earlier store at the same offset in another page. Arrays that
+  /// are read and written side by side therefore start at different offsets.
   template <class T>
   T* take_staggered(Index place, Index count) {
     const Index wanted = place * (page / stagger / alignment * alignment);
@@ -102,8 +102,8 @@ class Arena {
   Index used_ = 0;
 };
 
-/// Calls f(arena) twice: with an arena that only counts, then with one over `memory`, which was made large
-/// enough in between. Returns what the second call returns.
+/// Calls f(arena) twice: with an arena that only counts, then with one over `memory`, which is large enough
+/// by then. Returns the result of the second call.
 template <class F>
 auto carve(Memory& memory, F f) {
   Arena counting;
@@ -113,7 +113,7 @@ auto carve(Memory& memory, F f) {
   return f(arena);
 }
 
-/// One block of memory and the object that was carved out of it.
+/// An object whose arrays are in one block of memory.
 template <class T>
 class Placed {
  public:

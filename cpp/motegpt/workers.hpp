@@ -23,9 +23,9 @@ struct Worker {
         gradient(arena.take_staggered<Real>(0, size)) {}
 };
 
-/// Rows that should go through the model together. If a layer's activations of more rows than the layer has
-/// channels fit the second cache, so many rows: they are still there on the way back. Otherwise more, so that
-/// each weight that was fetched meets many rows.
+/// Rows that pass through the model together: as many as keep a layer's activations in the L2 cache until the
+/// backward pass, if these are more rows than channels. Otherwise many, so that each weight fetched is used
+/// often.
 template <class Real>
 Index best_group_rows(const Shape& shape, const AttentionPlan<Real>& plan) {
   constexpr Index cache = 1792 * 1024, many = 512, activations = 18;
@@ -38,7 +38,7 @@ class Workers {
  public:
   Workers(const Shape& shape) : plan_(shape, false), group_rows_(best_group_rows(shape, plan_)) {}
 
-  /// Makes room for so many threads and rows; does nothing if there is room already.
+  /// Allocates the buffers of this many threads and rows, unless they are large enough already.
   void reserve(const Shape& shape, bool checkpoint, Index size, int threads, Index rows,
                const AttentionPlan<Real>& plan) {
     if (threads <= threads_ && rows <= rows_ && plan.narrow == plan_.narrow) return;

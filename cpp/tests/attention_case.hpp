@@ -1,4 +1,4 @@
-// Random heads of attention, side by side as in a row of the model, and what attention should make of them.
+// Random heads of attention, side by side as in a row of the model, and the expected results.
 #pragma once
 
 #include "buffers.hpp"

@@ -1,5 +1,5 @@
-// What the tests of one processor level share: numbers in the layout of the core, and whether the level can
-// run here at all.
+// Shared by the tests of one processor level: numbers in the layout of the core, and a check that the level
+// can run here.
 #pragma once
 
 #include <algorithm>

@@ -1,4 +1,4 @@
-// Random rows for the norm and the loss, and what their backward should make of them.
+// Random rows for the norm and the loss, and the expected results.
 #pragma once
 
 #include "buffers.hpp"

@@ -1,5 +1,5 @@
-// The core as a whole, at every level that can run here: gradients against finite differences, and what
-// must not change the result: threads, checkpointing, where a run is cut, another model beside it.
+// The core as a whole, at every level that can run here: gradients against finite differences, and the
+// invariance of results under threads, checkpointing, chunks of a run, and another model beside it.
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -39,7 +39,7 @@ struct Data {
       for (size_t t = 1; t < document.size(); ++t)  // every third target is masked
         weights.push_back(t % 3 ? 1.0 / double(batch_size * int64_t(document.size())) : 0.0);
     }
-    const double eps = 0.01;  // large, lest the sign of a gradient that is nothing but rounding decide a step
+    const double eps = 0.01;  // large, so that rounding of a zero gradient does not decide a step
     for (int64_t k = 1; k <= steps; ++k) {
       if (optimizer == Optimizer::adam) {
         const double step_size = 0.02 / (1 - std::pow(0.9, k)), v_scale = 1 / (1 - std::pow(0.99, k));
@@ -116,7 +116,7 @@ void test_finite_differences(const Level& level, const Specification& model) {
   }
 }
 
-/// Trains as told and returns all that can be seen of it.
+/// Trains, and returns parameters and slots.
 template <class Real>
 std::vector<Real> outcome(const Level& level, const Specification& model, Optimizer optimizer,
                           const Execution& execution, const Clips& clips, const std::vector<int64_t>& chunks,
@@ -162,7 +162,7 @@ void test_invariance(const Level& level, const Specification& model, Optimizer o
   }
 }
 
-/// The gradient of one step, as so many threads find it.
+/// The gradient of one step, computed by this many threads.
 template <class Real>
 std::vector<double> gradient_with(const Level& level, const Specification& model, int threads,
                                   int64_t batch_size) {

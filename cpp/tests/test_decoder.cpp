@@ -1,4 +1,4 @@
-// The decoder at every level that can run here: sequences that change places, and logits that are no numbers.
+// The decoder at every level that can run here: reordered sequences, and logits that are not finite.
 #include <cmath>
 #include <cstring>
 #include <memory>
@@ -22,7 +22,7 @@ std::unique_ptr<Decoder<Real>> make(const Level& level, const Specification& mod
   return std::unique_ptr<Decoder<Real>>(made);
 }
 
-/// n sequences that have been fed, and what was fed to them: a step is (n) tokens.
+/// A decoder of n sequences, and the tokens fed to it: (n) per step.
 template <class Real>
 struct Fed {
   std::unique_ptr<Decoder<Real>> decoder;
@@ -35,7 +35,7 @@ struct Fed {
   }
 };
 
-/// After any change of places the logits are bit by bit those of a decoder that was fed what it now holds.
+/// After a reorder the logits are bit by bit those of a decoder that was fed the reordered histories.
 template <class Real>
 void test_reorder(const Level& level, const Specification& model, int n) {
   const Shape& shape = model.shape();

@@ -71,7 +71,7 @@ void test_draw_filtered(Random& random, int V, const Case& given, bool ties) {
   }
 }
 
-/// Temperature zero: the likeliest of what is left, the first of equals.
+/// Temperature zero: the most likely token that remains, the first of equals.
 template <class Real>
 void test_greedy(int V) {
   constexpr int L = batch_lanes;
@@ -94,7 +94,7 @@ void test_greedy(int V) {
   for (int lane = 2; lane < L; ++lane) check::that(tokens[lane] == V - 1, "greedy");
 }
 
-/// No chance at zero of either sign, nor where one over the temperature is no number.
+/// Sampling is not random at ±0, nor where 1 / temperature overflows.
 void test_is_random() {
   for (const double temperature : {0.0, -0.0, 5e-324, 5.5e-309, -1.0})
     check::that(!is_random(temperature), "a temperature without chance");
@@ -117,7 +117,7 @@ void test_finite(int V) {
   }
 }
 
-/// Whatever is finite stays so, however large the penalty.
+/// Finite logits stay finite, however large the penalty.
 void test_repetition_penalty() {
   for (const double penalty : {5e-324, 0.001, 1.0, 1000.0, 1.7e308}) {
     for (const double logit : {0.0, -0.0, 1.0, -1.0, 1.7e308, -1.7e308})

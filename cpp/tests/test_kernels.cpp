@@ -1,4 +1,4 @@
-// Every kernel of one processor level against its naive twin, in both precisions, at sizes on either
+// Every kernel of one processor level against its naive reference, in both precisions, at sizes on either
 // side of the vector width. Compiled once per level.
 #include "attention_case.hpp"
 #include "motegpt/activation.hpp"

@@ -1,6 +1,6 @@
-// The backward passes of the node clip against naive twins: the textbook's where the bound is too large to act,
-// and for attention one where it acts on every node. Compiled once per level; tests/test_parity.py holds all of
-// it to the scalar engine.
+// The backward passes of the node clip against naive references: the textbook's where the bound is too large
+// to act, and for attention one where it acts on every node. Compiled once per level; tests/test_parity.py
+// compares all of it with the scalar engine.
 #include "attention_case.hpp"
 #include "motegpt/node_clip.hpp"
 #include "row_cases.hpp"

@@ -1,5 +1,5 @@
-// What reads and writes the parameters, in the layout the core keeps them in, against its naive twin: the
-// layout itself, linear layers, embedding, optimizers. Compiled once per level.
+// Kernels that read and write the parameters in the core's layout against naive references: the layout
+// itself, linear layers, embedding, optimizers. Compiled once per level.
 #include "buffers.hpp"
 #include "motegpt/embedding.hpp"
 #include "motegpt/linear.hpp"
@@ -49,7 +49,7 @@ struct Model {
     }
   }
 
-  /// The way back.
+  /// The inverse.
   Array from_core(const Real* from) const {
     Buffer<Real> numbers{shape.parameters};
     for (Index i = 0; i < layout.count(); ++i) {
