@@ -16,6 +16,7 @@ from motegpt.generation.filters import Filters
 from motegpt.generation.request import Request
 from motegpt.model.rng import Stream
 from motegpt.model.spec import tensors
+from motegpt.optim.adam import AdamScalars
 from motegpt.sampling.generate import generate_by_token
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
 from tests.tolerances import GRADIENT, LOSSES, relative_error
@@ -260,7 +261,8 @@ def specification(core, change=lambda listed: listed, **changes):
 
 
 def small_core(core, **changes):
-    return core.Model(specification(core), **{"dtype": "float64", "optimizer": "adam", **changes})
+    given = {"dtype": "float64", "optimizer": "adam", "scalars": AdamScalars._fields, **changes}
+    return core.Model(specification(core), **given)
 
 
 def small_decoder(core, n=2):
@@ -286,7 +288,14 @@ def test_no_such_model(core, change, said):
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"dtype": "float16"}, "dtype"), ({"level": "mmx"}, "level"), ({"threads": -1}, "threads")],
+    [
+        ({"dtype": "float16"}, "dtype"),
+        ({"level": "mmx"}, "level"),
+        ({"threads": -1}, "threads"),
+        ({"scalars": AdamScalars._fields[1:]}, "the scalars beta1, one_minus_beta1"),
+        ({"scalars": ("momentum", *AdamScalars._fields[1:])}, "the scalars beta1"),
+        ({"scalars": ("eps", *AdamScalars._fields[1:])}, "the scalars beta1"),
+    ],
 )
 def test_no_such_core(core, change, said):
     with pytest.raises(ValueError, match=said):
@@ -381,6 +390,19 @@ def test_wrong_steps_raise_and_do_not_crash(core, change, error, said):
     with pytest.raises(error, match=said):
         model.train(*steps(**change))
     assert model.train(*steps()).shape == (1,)
+
+
+def test_scalars_are_matched_by_name(core):
+    """Columns in another order are the same training."""
+    values = AdamScalars(0.9, 0.1, 0.99, 0.01, 0.999, 0.02, 1.5, 1e-8)
+
+    def trained(names):
+        model = small_core(core, scalars=names)
+        model.load(np.linspace(-1, 1, SIZE), slots())
+        model.train(*steps()[:-1], np.array([[getattr(values, name) for name in names]]))
+        return model.store()[0]
+
+    assert np.array_equal(trained(AdamScalars._fields), trained(AdamScalars._fields[::-1]))
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "uint32"])
