@@ -2,7 +2,6 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 
 from motegpt.data.plan import Batch, DocumentPlan, longest_sequence
@@ -42,8 +41,7 @@ def torch_activation(module, name):
 
 BRANCHES = {
     "activation, scalar": lambda: activate(Node(1.0), THIRD),
-    "activation, array": lambda: ops.activation(np.ones(2), THIRD),
-    "activation, array, backward": lambda: ops.activation_backward(np.ones(2), np.ones(2), THIRD),
+    "activation, array": lambda: ops.ACTIVATIONS[THIRD],
     "activation, torch": lambda: torch_activation("ops", "Operations"),
     "activation, torch, node clip": lambda: torch_activation("node_clip", "NodeClip"),
     "activation, cost": lambda: training_memory(

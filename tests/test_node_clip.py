@@ -8,6 +8,7 @@ import pytest
 from motegpt.data.plan import Batch
 from motegpt.engines.array import node_clip as array
 from motegpt.engines.array import ops
+from motegpt.engines.array.tape import Tape
 from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
 from motegpt.engines.scalar.graph import Node, count_kinds, dot, dot_of_products, leaves
 from motegpt.engines.scalar.model import attention
@@ -60,21 +61,20 @@ class TestArray:
         chance = np.random.default_rng(1)
         logits, targets = chance.standard_normal((4, 5)), np.array([0, 4, 2, 2])
         weights = np.array([0.5, 0.25, 0.0, 0.25])
-        back = array.NodeClip(1e30)
-        loss, p = back.cross_entropy(logits, targets, weights)
-        p_target = p[np.arange(4), targets]
+        loss, saved = array.cross_entropy_clipped(logits, targets, weights)
+        p_target = saved.p[np.arange(4), targets]
         assert loss == pytest.approx(-(weights * np.log(p_target + ADDED_TO_P)).sum(), rel=1e-14)
         weights_by_node = weights * p_target / (p_target + ADDED_TO_P)
-        expected = ops.cross_entropy_backward(p, targets, weights_by_node)
-        np.testing.assert_allclose(back.cross_entropy_backward(p, targets, weights), expected, atol=1e-15)
+        expected = ops.cross_entropy_backward(1.0, saved._replace(weights=weights_by_node))
+        backward = array.clipped_rules(1e30)[array.cross_entropy_clipped]
+        np.testing.assert_allclose(backward(1.0, saved), expected, atol=1e-15)
 
     def test_it_bounds_a_confident_mistake(self):
         logits, targets, weights = np.array([[13.0, 0.0]]), np.array([1]), np.array([1.0])
-        back = array.NodeClip(10.0)
-        p = back.cross_entropy(logits, targets, weights)[1]
-        clipped = back.cross_entropy_backward(p, targets, weights)
+        _, saved = array.cross_entropy_clipped(logits, targets, weights)
+        clipped = array.clipped_rules(10.0)[array.cross_entropy_clipped](1.0, saved)
         assert 1e-5 < np.abs(clipped).max() < 1e-4  # -1 / p = -4.4e5 was cut to -10
-        textbook = ops.cross_entropy_backward(p, targets, weights)
+        textbook = ops.cross_entropy_backward(1.0, saved)
         assert np.abs(textbook).max() == pytest.approx(1.0, rel=1e-5)
 
 
@@ -98,10 +98,22 @@ class TestAttention:
 
     def test_array(self, problem):
         q, k, v, dy, expected = problem
-        _, p = ops.attention(q, k, v, ops.causal_mask(self.T, q.dtype))
-        for got, x in zip(array.NodeClip(1.0).attention_backward(dy, q, k, v, p), expected, strict=True):
+
+        def gradients(rules):
+            qkv = [x[None, None] for x in (q, k, v)]
+            dqkv = [np.zeros_like(x) for x in qkv]
+            tape = Tape({**rules, dot_with: lambda _, saved: saved}, zip(qkv, dqkv, strict=True))
+            scores = tape.apply(ops.attention_scores, *qkv[:2], ops.causal_mask(self.T, 0, q.dtype))
+            z = tape.apply(ops.attend, tape.apply(ops.softmax, scores), qkv[2])
+            tape.backward(tape.apply(dot_with, z, dy))
+            return [dx[0, 0] for dx in dqkv]
+
+        def dot_with(z, dy):
+            return (z * dy).sum(), dy
+
+        for got, x in zip(gradients(array.clipped_rules(1.0)), expected, strict=True):
             np.testing.assert_allclose(got, x, rtol=1e-12, atol=1e-13)
-        textbook = ops.attention_backward(dy, q, k, v, p)
+        textbook = gradients(ops.BACKWARD)
         assert all(np.abs(a - b).max() > 0.1 for a, b in zip(textbook, expected, strict=True))
 
     def test_torch(self, problem):

@@ -1,4 +1,4 @@
-"""Every backward of the array engine before finite differences, and what each forward promises."""
+"""Every backward of the array engine against central differences, and what each forward promises."""
 
 import numpy as np
 import pytest
@@ -21,6 +21,23 @@ def numeric_gradient(function, x, dy):
     return gradient
 
 
+def check(operation, inputs, constants=(), dy=None):
+    """The operation's result, once the gradient of each input is that of central differences."""
+    y, saved = operation(*inputs, *constants)
+    if dy is None:
+        dy = np.random.default_rng(SEED + 1).standard_normal(y.shape)
+    before = dy.copy()
+    dxs = ops.BACKWARD[operation](dy, saved)
+    np.testing.assert_array_equal(dy, before)
+    for i, dx in enumerate([dxs] if isinstance(dxs, np.ndarray) else dxs):
+
+        def moved(x, i=i):
+            return operation(*inputs[:i], x, *inputs[i + 1 :], *constants)[0]
+
+        np.testing.assert_allclose(dx, numeric_gradient(moved, inputs[i], dy), atol=1e-7)
+    return y
+
+
 @pytest.fixture
 def random():
     """Arrays of normal numbers: those of each test are its own, whichever ran before."""
@@ -35,55 +52,56 @@ def test_every_test_has_numbers_of_its_own(random, _):
 
 @pytest.mark.parametrize("width", [1, 7, 16, 17])
 def test_rmsnorm(random, width):
-    x, dy = random(5, width), random(5, width)
-    y, r = ops.rmsnorm(x, 1e-5)
+    y = check(ops.rmsnorm, [random(5, width)], [1e-5])
     np.testing.assert_allclose(np.square(y).mean(axis=1), 1.0, atol=0.1)
-    dx = ops.rmsnorm_backward(dy, x, r)
-    np.testing.assert_allclose(dx, numeric_gradient(lambda x: ops.rmsnorm(x, 1e-5)[0], x, dy), atol=1e-7)
+
+
+def test_add(random):
+    check(ops.add, [random(5, 3), random(5, 3)])
 
 
 def test_linear(random):
-    x, w, dy = random(5, 3), random(4, 3), random(5, 4)
-    dw = np.ones_like(w)
-    dx = ops.linear_backward(dy, x, w, dw)
-    np.testing.assert_allclose(dx, numeric_gradient(lambda x: ops.linear(x, w), x, dy), atol=1e-8)
-    np.testing.assert_allclose(dw - 1.0, numeric_gradient(lambda w: ops.linear(x, w), w, dy), atol=1e-8)
+    check(ops.linear, [random(5, 3), random(4, 3)])
 
 
-def test_embedding(random):
-    ids, wte, wpe, dx = pad([[1, 0, 1], [2, 1, 0]]), random(3, 4), random(5, 4), random(6, 4)
-    dwte, dwpe = np.zeros_like(wte), np.zeros_like(wpe)
-    ops.embedding_backward(dx, ids, dwte, dwpe)
-    np.testing.assert_allclose(
-        dwte, numeric_gradient(lambda w: ops.embedding(ids, w, wpe), wte, dx), atol=1e-8
-    )
-    np.testing.assert_allclose(
-        dwpe, numeric_gradient(lambda w: ops.embedding(ids, wte, w), wpe, dx), atol=1e-8
-    )
+def test_linear_of_heads(random):
+    x, w = random(6, 3), random(8, 3)
+    y = check(ops.linear_heads, [x, w], [2, 4])
+    np.testing.assert_array_equal(ops.merge_heads(y), x @ w.T)
+
+
+@pytest.mark.parametrize("start", [0, 2])
+def test_embedding(random, start):
+    check(ops.embedding, [random(3, 4), random(5, 4)], [pad([[1, 0, 1], [2, 1, 0]]), start])
 
 
 def test_softmax(random):
-    x, dy = random(4, 6), random(4, 6)
-    p = ops.softmax(x)
+    x = random(4, 6)
+    p = check(ops.softmax, [x])
     np.testing.assert_allclose(p.sum(axis=1), 1.0)
-    dx = ops.softmax_backward(dy, p)
-    np.testing.assert_allclose(dx, numeric_gradient(ops.softmax, x, dy), atol=1e-8)
-    np.testing.assert_allclose(ops.softmax(x + 1000.0), p, rtol=1e-9)
+    np.testing.assert_allclose(ops.softmax(x + 1000.0)[0], p, rtol=1e-9)
 
 
 @pytest.mark.parametrize("t", [1, 2, 7])
 def test_attention(random, t):
-    q, k, v, dy = (random(2, 3, t, 4) for _ in range(4))
-    mask = ops.causal_mask(t, q.dtype)
-    _, p = ops.attention(q, k, v, mask)
-    gradients = ops.attention_backward(dy, q, k, v, p)
-    forwards = (
-        lambda x: ops.attention(x, k, v, mask)[0],
-        lambda x: ops.attention(q, x, v, mask)[0],
-        lambda x: ops.attention(q, k, x, mask)[0],
-    )
-    for got, forward, at in zip(gradients, forwards, (q, k, v), strict=True):
-        np.testing.assert_allclose(got, numeric_gradient(forward, at, dy), atol=1e-7)
+    q, k, v = (random(2, 3, t, 4) for _ in range(3))
+    mask = ops.causal_mask(t, 0, q.dtype)
+    scores, saved = ops.attention_scores(q, k, mask)
+    assert np.isneginf(scores).sum() == 6 * np.isneginf(mask).sum()
+    check(ops.attention_scores, [q, k], [np.zeros_like(mask)])
+    assert np.isfinite(ops.attention_scores_backward(np.ones_like(scores), saved)).all()
+    p, saved = ops.softmax(scores)
+    assert not ops.softmax_backward(random(*p.shape), saved)[:, :, mask < 0].any()
+    check(ops.attend, [p, v])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_mask_of_later_positions_is_the_end_of_the_whole(dtype):
+    whole = ops.causal_mask(5, 0, np.dtype(dtype))
+    np.testing.assert_array_equal(whole, np.triu(np.full((5, 5), -np.inf), k=1))
+    assert whole.dtype == dtype
+    for t in (1, 2, 5):
+        np.testing.assert_array_equal(ops.causal_mask(t, 5 - t, np.dtype(dtype)), whole[5 - t :])
 
 
 def test_heads_split_and_merge(random):
@@ -93,18 +111,14 @@ def test_heads_split_and_merge(random):
 
 @pytest.mark.parametrize("kind", ops.ACTIVATIONS)
 def test_activation(random, kind):
-    x, dy = random(5, 9), random(5, 9)
-    numeric = numeric_gradient(lambda x: ops.activation(x, kind), x, dy)
-    np.testing.assert_allclose(ops.activation_backward(dy, x, kind), numeric, atol=1e-7)
+    check(ops.ACTIVATIONS[kind], [random(5, 9)])
 
 
 def test_cross_entropy(random):
     logits, targets, weights = random(4, 5), np.array([0, 4, 2, 2]), np.array([0.5, 0.25, 0.0, 0.25])
-    loss, p = ops.cross_entropy(logits, targets, weights)
-    np.testing.assert_allclose(p, ops.softmax(logits), rtol=1e-14)
+    loss = check(ops.cross_entropy, [logits], [targets, weights], dy=np.array(1.5))
+    p, _ = ops.softmax(logits)
     assert loss == pytest.approx(-(weights * np.log(p[np.arange(4), targets])).sum(), rel=1e-14)
-    numeric = numeric_gradient(lambda x: ops.cross_entropy(x, targets, weights)[0], logits, np.float64(1.0))
-    np.testing.assert_allclose(ops.cross_entropy_backward(p, targets, weights), numeric, atol=1e-8)
 
 
 def test_cross_entropy_stays_finite_where_p_underflows():

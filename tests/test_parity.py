@@ -87,8 +87,8 @@ def crosses_a_corner(engine, w, parameter, place, batch, h):
     for step in (h, -h):
         moved = w[parameter].copy()
         moved.flat[place] += step
-        _, tape = network.forward({**w, parameter: moved}, network.pad(batch.inputs), engine.model)
-        signs.append([layer.u > 0 for layer in tape.layers])
+        trace = network.trace_of({**w, parameter: moved}, network.pad(batch.inputs), engine.model)
+        signs.append([trace[f"blocks.{i}.mlp.hook_pre"] > 0 for i in range(engine.model.n_layer)])
     return any((one != other).any() for one, other in zip(*signs, strict=True))
 
 
@@ -187,9 +187,9 @@ def test_only_a_corner_excuses_a_gradient_that_is_off():
     assert is_the_derivative(engine, w, *place, right, 1.0)
     assert not is_the_derivative(engine, w, *place, right + 0.9 * DIFFERENCE_CLOSE, 1.0)
 
-    _, tape = network.forward(w, network.pad(batch.inputs), engine.model)
-    h_mid, u = tape.layers[0].h_mid[0], tape.layers[0].u[0, 0]
-    w["layer0.mlp_fc1"].flat[3] += STEPS[-1] / 2 - u / h_mid[3]  # half the smallest step from the corner
+    trace = network.trace_of(w, network.pad(batch.inputs), engine.model)
+    h_mlp, u = trace["blocks.0.ln2.hook_normalized"][0, 0], trace["blocks.0.mlp.hook_pre"][0, 0, 0]
+    w["layer0.mlp_fc1"].flat[3] += STEPS[-1] / 2 - u / h_mlp[3]  # half the smallest step from the corner
     engine.load(w)
     right = slope()
     assert crosses_a_corner(engine, w, *place, STEPS[-1])

@@ -40,24 +40,29 @@ def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
 
 def attention(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:
     """(L, H, T, T): how much position t (row) looks at position u (column); rows sum to 1, 0 where u > t."""
-    return np.array([layer.p[0] for layer in _forward(parameters, model, ids).layers])
+    found = trace(parameters, model, ids)
+    return np.concatenate([found[f"blocks.{i}.attn.hook_pattern"] for i in range(model.n_layer)])
 
 
 def residual_stream(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:
     """(L + 1, T, C): the residual stream as it enters the first layer, and as it leaves each layer."""
-    tape = _forward(parameters, model, ids)
-    return np.array([*(layer.x for layer in tape.layers), tape.x])
+    found = trace(parameters, model, ids)
+    after = (found[f"blocks.{i}.hook_resid_post"] for i in range(model.n_layer))
+    return np.concatenate([found["blocks.0.hook_resid_pre"], *after])
 
 
-def _forward(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> network.Tape:
-    """The tape of one sequence, in double precision; ValueError for ids the model cannot read."""
+def trace(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> network.Trace:
+    """Every intermediate of a forward pass over one sequence, B = 1, by the names of docs/notation.md.
+
+    In double precision. Raises ValueError for ids the model cannot read.
+    """
     same_names(parameters, model, "inspection")
     if not 1 <= len(ids) <= model.block_size:
         raise ValueError(f"inspection: expected 1 to block_size = {model.block_size} tokens, got {len(ids)}")
     if not all(0 <= token < model.vocab_size for token in ids):
         raise ValueError(f"inspection: expected token ids below vocab_size = {model.vocab_size}, got {ids}")
     w: network.Weights = {name: np.asarray(array, np.float64) for name, array in parameters.items()}
-    return network.forward(w, np.array([ids], np.intp), model)[1]
+    return network.trace_of(w, np.array([ids], np.intp), model)
 
 
 class Plane(NamedTuple):

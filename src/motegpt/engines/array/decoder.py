@@ -1,4 +1,4 @@
-"""The array engine's KV cache: one token in, logits out."""
+"""The array engine's decoder: a KV cache, and the model's forward pass over the newest tokens."""
 
 from __future__ import annotations
 
@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from motegpt.engines.array import ops
-from motegpt.engines.array.model import Weights, head_of
-from motegpt.engines.array.ops import Array
+from motegpt.engines.array.model import Cache, Weights, forward
 from motegpt.engines.base import Decoder, check_sources
 
 if TYPE_CHECKING:
@@ -17,53 +15,25 @@ if TYPE_CHECKING:
 
 
 class ArrayDecoder(Decoder):
-    """Keys and values of n sequences: two arrays (L, n, H, block_size, D)."""
+    """A cache of n sequences."""
 
     def __init__(self, w: Weights, model: ModelConfig, n: int) -> None:
         self._w, self._model, self._n = w, model, n
-        shape = (model.n_layer, n, model.n_head, model.block_size, model.head_size)
-        self._keys, self._values = np.zeros((2, *shape), w["wte"].dtype)
-        self._position = 0
+        self.cache = Cache(model, n, w["wte"].dtype)
 
     def reset(self) -> None:
-        self._position = 0
+        self.cache.length = 0
 
     def reorder(self, sources: Sequence[int]) -> None:
         check_sources(sources, self._n)
-        seen = slice(0, self._position)
-        for cache in (self._keys, self._values):
-            cache[:, :, :, seen] = cache[:, sources, :, seen]
+        seen = slice(0, self.cache.length)
+        for array in (self.cache.keys, self.cache.values):
+            array[:, :, :, seen] = array[:, sources, :, seen]
 
     def feed(self, ids: Sequence[int]) -> Sequence[Sequence[float]]:
         """ids (n,) -> logits (n, V)."""
-        if self._position >= self._model.block_size:
+        if self.cache.length >= self._model.block_size:
             raise ValueError(f"decoder: expected at most block_size = {self._model.block_size} tokens")
         with np.errstate(all="ignore"):  # as ArrayEngine.logits
-            return self._logits(ids)
-
-    def _logits(self, ids: Sequence[int]) -> Sequence[Sequence[float]]:
-        w, model = self._w, self._model
-        x: Array = w["wte"][np.asarray(ids)] + w["wpe"][self._position]
-        if model.embedding_norm:
-            x, _ = ops.rmsnorm(x, model.norm_eps)
-        for i in range(model.n_layer):
-            x = self._layer(x, i)
-        self._position += 1
-        return ops.linear(x, w[head_of(w, model)])  # type: ignore[return-value]
-
-    def _layer(self, x: Array, i: int) -> Array:
-        """x (n, C) -> x (n, C), as layer_forward does it for the last position alone."""
-        w, model, at = self._w, self._model, f"layer{i}."
-        h, _ = ops.rmsnorm(x, model.norm_eps)
-        q, k, v = (
-            ops.split_heads(ops.linear(h, w[f"{at}attn_w{name}"]), self._n, model.n_head) for name in "qkv"
-        )
-        self._keys[i, :, :, self._position] = k[:, :, 0]
-        self._values[i, :, :, self._position] = v[:, :, 0]
-        seen = slice(0, self._position + 1)
-        everything = np.zeros((1, self._position + 1), x.dtype)
-        y, _ = ops.attention(q, self._keys[i, :, :, seen], self._values[i, :, :, seen], everything)
-        x = x + ops.linear(ops.merge_heads(y), w[f"{at}attn_wo"])
-        h, _ = ops.rmsnorm(x, model.norm_eps)
-        g = ops.activation(ops.linear(h, w[f"{at}mlp_fc1"]), model.activation)
-        return x + ops.linear(g, w[f"{at}mlp_fc2"])
+            logits = forward(self._w, np.asarray(ids)[:, None], self._model, cache=self.cache)
+        return logits  # type: ignore[return-value]

@@ -10,15 +10,17 @@ import numpy as np
 from motegpt.engines.array import model as network
 from motegpt.engines.array import ops
 from motegpt.engines.array.decoder import ArrayDecoder
-from motegpt.engines.array.node_clip import Backward, NodeClip
+from motegpt.engines.array.node_clip import clipped_rules, cross_entropy_clipped
 from motegpt.engines.array.ops import Array
 from motegpt.engines.array.optimizers import STEPS, clip_gradient
+from motegpt.engines.array.tape import Tape
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Plan
+    from motegpt.engines.array.tape import Operation, Rules
     from motegpt.engines.base import Arrays, Values
 
 
@@ -35,10 +37,14 @@ class ArrayEngine(Engine):
             (2 + n_slots, parameter_count(model)), train.dtype
         )
         self._w = self._views(self._flat)
-        self._dw = self._views(self._gradient)
+        dw = self._views(self._gradient)
+        self._parameters = [(w, dw[name]) for name, w in self._w.items()]
         decayed = np.concatenate([np.full(one.size, one.decayed) for one in tensors(model)])
         self._decayed = True if decayed.all() else decayed
-        self._back: Backward = ops if train.clip_node is None else NodeClip(train.clip_node)
+        self._cross_entropy: Operation = ops.cross_entropy
+        self._rules: Rules = ops.BACKWARD
+        if train.clip_node is not None:
+            self._cross_entropy, self._rules = cross_entropy_clipped, clipped_rules(train.clip_node)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         self._fill(self._flat, parameters)
@@ -55,7 +61,7 @@ class ArrayEngine(Engine):
     def logits(self, batch: Batch) -> list[Array]:
         ids = network.pad(batch.inputs)
         with np.errstate(all="ignore"):  # numbers that overflow show in what comes of them
-            logits, _ = network.forward(self._w, ids, self.model)
+            logits = network.forward(self._w, ids, self.model)
         padded = logits.reshape(*ids.shape, -1)
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
@@ -84,11 +90,12 @@ class ArrayEngine(Engine):
         self._gradient[:] = 0.0
         targets = network.pad(batch.targets).ravel()
         weights = network.pad(batch.weights, self._flat.dtype).ravel()
-        logits, tape = network.forward(self._w, network.pad(batch.inputs), self.model)
-        loss, p = self._back.cross_entropy(logits, targets, weights)
-        dlogits = self._back.cross_entropy_backward(p, targets, weights)
-        network.backward(dlogits, tape, self._w, self._dw, self.model, self._back)
-        return loss
+        tape = Tape(self._rules, self._parameters)
+        logits = network.forward(self._w, network.pad(batch.inputs), self.model, tape)
+        loss = tape.apply(self._cross_entropy, logits, targets, weights)
+        del logits  # the way back does without it
+        tape.backward(loss)
+        return float(loss)
 
     def _views(self, flat: Array) -> Arrays:
         """The tensors of a flat array (P,), without a copy."""

@@ -1,13 +1,32 @@
-"""The transformer over arrays: the forward pass, and under it the backward pass that mirrors it.
+"""The transformer over arrays, once: for training (with a tape), decoding (with a cache) and inspection.
 
 Sequences are padded on the right to the longest of the batch. The padding needs no mask: causality
 keeps it from the positions before it, and its weight in the loss is zero.
+
+A trace holds the intermediates of one forward pass under the names of TransformerLens:
+
+    hook_embed, hook_pos_embed           (B, T, C)     rows of wte and of wpe
+    embed.ln.hook_scale, …_normalized    as below      with embedding_norm alone
+    blocks.{i}.hook_resid_pre            (B, T, C)     the residual stream as it enters layer i
+    blocks.{i}.ln1.hook_scale            (B, T, 1)     √(mean(x²) + eps), which the norm divides by
+    blocks.{i}.ln1.hook_normalized       (B, T, C)
+    blocks.{i}.attn.hook_q, k, v         (B, T, H, D)
+    blocks.{i}.attn.hook_attn_scores     (B, H, T, U)  q · kᵀ / √D, -inf where u is after t
+    blocks.{i}.attn.hook_pattern         (B, H, T, U)  softmax of the scores
+    blocks.{i}.attn.hook_z               (B, T, H, D)  pattern · v
+    blocks.{i}.hook_attn_out             (B, T, C)     z · attn_woᵀ
+    blocks.{i}.hook_resid_mid            (B, T, C)     resid_pre + attn_out
+    blocks.{i}.ln2.hook_scale, …_normalized            as of ln1
+    blocks.{i}.mlp.hook_pre, hook_post   (B, T, 4C)    before and after the activation
+    blocks.{i}.hook_mlp_out              (B, T, C)
+    blocks.{i}.hook_resid_post           (B, T, C)     resid_mid + mlp_out
+    logits                               (B, T, V)
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,110 +34,133 @@ from numpy.typing import NDArray
 
 from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
+from motegpt.engines.array.tape import Tape, apply
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
-    from motegpt.engines.array.node_clip import Backward
 
-Weights = dict[str, Array]
+Weights = Mapping[str, Array]
+Trace = dict[str, Array]
 
 
-@dataclass
-class LayerTape:
-    """What one layer's backward needs: inputs of its products, scales of its norms, attention's p."""
+class Cache:
+    """Keys and values of the positions so far: two arrays (L, B, H, block_size, D)."""
 
-    x: Array  # (N, C) as it came in
-    r: Array  # (N, 1) scale of the first norm
-    h: Array  # (N, C) after the first norm
-    q: Array  # (B, H, T, D), as are k and v
-    k: Array
-    v: Array
-    p: Array  # (B, H, T, T) attention's probabilities
-    a: Array  # (N, C) attention's output before attn_wo
-    x_mid: Array  # (N, C) after the first residual
-    r_mid: Array  # (N, 1)
-    h_mid: Array  # (N, C)
-    u: Array  # (N, 4C) before the activation
-    g: Array  # (N, 4C) after it
+    def __init__(self, model: ModelConfig, batch: int, dtype: np.dtype[Any]) -> None:
+        shape = (model.n_layer, batch, model.n_head, model.block_size, model.head_size)
+        self.keys, self.values = np.zeros((2, *shape), dtype)
+        self.length = 0
+
+    def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
+        """k and v (B, H, T, D) of new positions -> those of all positions, (B, H, length + T, D)."""
+        end = self.length + k.shape[2]
+        self.keys[layer, :, :, self.length : end] = k
+        self.values[layer, :, :, self.length : end] = v
+        return self.keys[layer, :, :, :end], self.values[layer, :, :, :end]
 
 
 @dataclass
-class Tape:
-    """What the whole backward needs."""
+class Pass:
+    """One forward pass over B sequences: what it computes with, and where its intermediates go."""
 
-    ids: Ids  # (B, T)
-    embedded: Array  # (N, C) before the optional norm
-    r: Array | None
-    layers: list[LayerTape] = field(default_factory=list)
-    x: Array = field(default_factory=lambda: np.empty(0))  # (N, C) before the head
+    w: Weights
+    model: ModelConfig
+    batch: int
+    apply: Callable[..., Array]
+    cache: Cache | None
+    trace: Trace | None
 
+    def linear(self, x: Array, name: str) -> Array:
+        """x (N, in) -> (N, out), by the matrix of that name."""
+        return self.apply(ops.linear, x, self.w[name])
 
-def head_of(w: Weights, model: ModelConfig) -> str:
-    """The name of the matrix that turns channels into logits."""
-    return "wte" if model.tied else "lm_head"
+    def norm(self, x: Array, hook: str) -> Array:
+        """x (N, C) -> (N, C)"""
+        h = self.apply(ops.rmsnorm, x, self.model.norm_eps)
+        if self.trace is not None:
+            self.note(f"{hook}.hook_scale", 1.0 / ops.rmsnorm(x, self.model.norm_eps)[1].r)
+            self.note(f"{hook}.hook_normalized", h)
+        return h
 
-
-def forward(w: Weights, ids: Ids, model: ModelConfig) -> tuple[Array, Tape]:
-    """ids (B, T) -> logits (B·T, V), and the tape."""
-    x = ops.embedding(ids, w["wte"], w["wpe"])
-    tape = Tape(ids, x, None)
-    if model.embedding_norm:
-        x, tape.r = ops.rmsnorm(x, model.norm_eps)
-    mask = ops.causal_mask(ids.shape[1], x.dtype)
-    for i in range(model.n_layer):
-        x, layer = layer_forward(w, f"layer{i}.", x, ids.shape[0], mask, model)
-        tape.layers.append(layer)
-    tape.x = x
-    return ops.linear(x, w[head_of(w, model)]), tape
-
-
-def backward(dlogits: Array, tape: Tape, w: Weights, dw: Weights, model: ModelConfig, back: Backward) -> None:
-    """Adds the gradient of every parameter to dw; `back` is the module ops, or takes its place."""
-    head = head_of(w, model)
-    dx = back.linear_backward(dlogits, tape.x, w[head], dw[head])
-    for i in reversed(range(model.n_layer)):
-        dx = layer_backward(dx, tape.layers[i], w, dw, f"layer{i}.", model, back)
-    if tape.r is not None:
-        dx = back.rmsnorm_backward(dx, tape.embedded, tape.r)
-    back.embedding_backward(dx, tape.ids, dw["wte"], dw["wpe"])
+    def note(self, hook: str, x: Array) -> Array:
+        """x itself; the trace, if any, gets (N, …) as (B, T, …)."""
+        if self.trace is not None:
+            self.trace[hook] = x.reshape(self.batch, -1, x.shape[1]) if x.ndim == 2 else x
+        return x
 
 
-def layer_forward(
-    w: Weights, at: str, x: Array, batch: int, mask: Array, model: ModelConfig
-) -> tuple[Array, LayerTape]:
-    """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x)."""
-    h, r = ops.rmsnorm(x, model.norm_eps)
-    q, k, v = (ops.split_heads(ops.linear(h, w[f"{at}attn_w{name}"]), batch, model.n_head) for name in "qkv")
-    y, p = ops.attention(q, k, v, mask)
-    a = ops.merge_heads(y)
-    x_mid = ops.add(x, ops.linear(a, w[f"{at}attn_wo"]))
-    h_mid, r_mid = ops.rmsnorm(x_mid, model.norm_eps)
-    u = ops.linear(h_mid, w[f"{at}mlp_fc1"])
-    g = ops.activation(u, model.activation)
-    out = ops.add(x_mid, ops.linear(g, w[f"{at}mlp_fc2"]))
-    return out, LayerTape(x, r, h, q, k, v, p, a, x_mid, r_mid, h_mid, u, g)
-
-
-def layer_backward(
-    dx: Array, tape: LayerTape, w: Weights, dw: Weights, at: str, model: ModelConfig, back: Backward
+def forward(
+    w: Weights,
+    ids: Ids,
+    model: ModelConfig,
+    tape: Tape | None = None,
+    cache: Cache | None = None,
+    trace: Trace | None = None,
 ) -> Array:
-    """dx (N, C) after the layer -> dx (N, C) before it; each line mirrors one above, last first."""
-    batch = tape.q.shape[0]
+    """ids (B, T) -> logits (N, V).
 
-    def through(name: str, dy: Array, x: Array) -> Array:
-        return back.linear_backward(dy, x, w[at + name], dw[at + name])
+    tape: records what is applied; cache: the positions before these, to which it adds these (without a tape,
+    as it has no gradient); trace: gets the intermediates that the top of this file lists.
+    """
+    batch, t = ids.shape
+    start = 0 if cache is None else cache.length
+    run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, trace)
+    x = embed(run, ids, start)
+    mask = ops.causal_mask(t, start, x.dtype)
+    for i in range(model.n_layer):
+        x = layer(run, i, x, mask)
+    if cache is not None:
+        cache.length += t
+    return run.note("logits", run.linear(x, "wte" if model.tied else "lm_head"))
 
-    dg = through("mlp_fc2", dx, tape.g)
-    du = back.activation_backward(dg, tape.u, model.activation)
-    dh_mid = through("mlp_fc1", du, tape.h_mid)
-    dx = back.add_backward(dx) + back.rmsnorm_backward(dh_mid, tape.x_mid, tape.r_mid)
-    da = through("attn_wo", dx, tape.a)
-    dy = ops.split_heads(da, batch, model.n_head)
-    dq, dk, dv = back.attention_backward(dy, tape.q, tape.k, tape.v, tape.p)
-    dh_q, dh_k, dh_v = (
-        through(f"attn_w{name}", ops.merge_heads(d), tape.h) for name, d in (("q", dq), ("k", dk), ("v", dv))
+
+def embed(run: Pass, ids: Ids, start: int) -> Array:
+    """ids (B, T) of the positions from `start` on -> x (N, C)"""
+    wte, wpe = run.w["wte"], run.w["wpe"]
+    if run.trace is not None:
+        run.note("hook_embed", wte[ids])
+        run.note(
+            "hook_pos_embed", np.broadcast_to(wpe[start : start + ids.shape[1]], (*ids.shape, wpe.shape[1]))
+        )
+    x = run.apply(ops.embedding, wte, wpe, ids, start)
+    return run.norm(x, "embed.ln") if run.model.embedding_norm else x
+
+
+def layer(run: Pass, i: int, x: Array, mask: Array) -> Array:
+    """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x)."""
+    apply, note, linear, w, at = run.apply, run.note, run.linear, f"layer{i}", f"blocks.{i}"
+    h = run.norm(note(f"{at}.hook_resid_pre", x), f"{at}.ln1")
+    z = attention(run, i, h, mask)
+    x_attn = apply(ops.add, x, note(f"{at}.hook_attn_out", linear(z, f"{w}.attn_wo")))
+    h_mlp = run.norm(note(f"{at}.hook_resid_mid", x_attn), f"{at}.ln2")
+    u = note(f"{at}.mlp.hook_pre", linear(h_mlp, f"{w}.mlp_fc1"))
+    g = note(f"{at}.mlp.hook_post", apply(ops.ACTIVATIONS[run.model.activation], u))
+    out = apply(ops.add, x_attn, note(f"{at}.hook_mlp_out", linear(g, f"{w}.mlp_fc2")))
+    return note(f"{at}.hook_resid_post", out)
+
+
+def attention(run: Pass, i: int, h: Array, mask: Array) -> Array:
+    """h (N, C) -> z (N, C), what the heads take from the positions so far."""
+    apply, heads, at = run.apply, run.model.n_head, f"blocks.{i}.attn"
+    q, k, v = (
+        apply(ops.linear_heads, h, run.w[f"layer{i}.attn_w{name}"], run.batch, heads) for name in "qkv"
     )
-    return back.add_backward(dx) + back.rmsnorm_backward(dh_q + dh_k + dh_v, tape.x, tape.r)
+    if run.cache is not None:
+        k, v = run.cache.append(i, k, v)
+    scores = run.note(f"{at}.hook_attn_scores", apply(ops.attention_scores, q, k, mask))
+    p = run.note(f"{at}.hook_pattern", apply(ops.softmax, scores))
+    z: Array = apply(ops.attend, p, v)
+    if run.trace is not None:
+        for name, x in (("q", q), ("k", k), ("v", v), ("z", ops.split_heads(z, run.batch, heads))):
+            run.note(f"{at}.hook_{name}", x.swapaxes(1, 2))
+    return z
+
+
+def trace_of(w: Weights, ids: Ids, model: ModelConfig) -> Trace:
+    """The intermediates of one forward pass over ids (B, T), by name."""
+    trace: Trace = {}
+    forward(w, ids, model, trace=trace)
+    return trace
 
 
 def pad(rows: Sequence[Sequence[Any]], dtype: np.dtype[Any] | type = np.intp) -> NDArray[Any]:

@@ -6,7 +6,8 @@ here first clips the gradient it is given, and those that stand for several node
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,87 +16,72 @@ from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation
+    from motegpt.engines.array.tape import Operation, Rules
+
+    Clip = Callable[[Array], Array]
 
 
-class Backward(Protocol):
-    """The loss, and the backward of every operation: the textbook's are those of the module ops."""
+def clipped_rules(bound: float) -> Rules:
+    """For a tape: the backward of every operation with every node's gradient clipped to ± bound."""
 
-    def cross_entropy(self, logits: Array, targets: Ids, weights: Array) -> tuple[float, Array]: ...
-    def cross_entropy_backward(self, p: Array, targets: Ids, weights: Array) -> Array: ...
-    def linear_backward(self, dy: Array, x: Array, w: Array, dw: Array) -> Array: ...
-    def add_backward(self, dz: Array) -> Array: ...
-    def activation_backward(self, dg: Array, u: Array, kind: Activation) -> Array: ...
-    def attention_backward(
-        self, dy: Array, q: Array, k: Array, v: Array, p: Array
-    ) -> tuple[Array, Array, Array]: ...
-    def rmsnorm_backward(self, dy: Array, x: Array, r: Array) -> Array: ...
-    def embedding_backward(self, dx: Array, ids: Ids, dwte: Array, dwpe: Array) -> None: ...
+    def clip(dx: Array) -> Array:
+        return np.clip(dx, -bound, bound)
+
+    def clipped(backward: Callable[..., Any], *last: Clip) -> Callable[..., Any]:
+        return lambda dy, saved: backward(clip(dy), saved, *last)
+
+    rules: dict[Operation, Callable[..., Any]] = {
+        operation: clipped(backward) for operation, backward in ops.BACKWARD.items()
+    }
+    rules[ops.rmsnorm] = clipped(rmsnorm_backward, clip)
+    rules[ops.softmax] = clipped(softmax_backward, clip)
+    rules[cross_entropy_clipped] = clipped(cross_entropy_clipped_backward, clip)
+    return rules
 
 
-class NodeClip:
-    """The same with every node's gradient clipped to ± bound."""
+def rmsnorm_backward(dy: Array, saved: ops.RMSNormSaved, clip: Clip) -> Array:
+    """Of y = x · r with r = (mean(x²) + eps)^-½, which are three nodes."""
+    x, r = saved
+    dr = clip((dy * x).sum(axis=-1, keepdims=True))
+    dmean = clip(-0.5 * r**3 * dr)
+    dx: Array = dy * r + x * (2.0 / x.shape[-1] * dmean)
+    return dx
 
-    def __init__(self, bound: float) -> None:
-        self._bound = bound
 
-    def clip(self, dx: Array) -> Array:
-        return np.clip(dx, -self._bound, self._bound)
+def softmax_backward(dp: Array, saved: ops.SoftmaxSaved, clip: Clip) -> Array:
+    """Of p = e · (Σe)^-1, one node after the other, a node (Σe)^-1 for each p.
 
-    def cross_entropy(self, logits: Array, targets: Ids, weights: Array) -> tuple[float, Array]:
-        """loss = Σ weights · -log(p[target] + ADDED_TO_P), through p itself."""
-        p = ops.softmax(logits)
-        a = p[np.arange(len(targets)), targets] + ADDED_TO_P
-        return float(-(weights * np.log(a)).sum()), p
+    The largest e is 1, so (Σe)^-1 is the largest p, and e is p over it.
+    """
+    (p,) = saved
+    inverse = p.max(axis=-1, keepdims=True)
+    e = p / inverse
+    dinverse = clip(dp * e)
+    dtotal = clip((-dinverse * inverse**2).sum(axis=-1, keepdims=True))
+    dx: Array = clip(dp * inverse + dtotal) * e
+    return dx
 
-    def cross_entropy_backward(self, p: Array, targets: Ids, weights: Array) -> Array:
-        """dloss = 1, dlog = -weights · dloss, dp = dlog / (p[target] + ADDED_TO_P), then the softmax.
 
-        Here the clip acts on confident mistakes, where 1 / p is large.
-        """
-        rows = np.arange(len(targets))
-        a = p[rows, targets] + ADDED_TO_P
-        dlog = self.clip(-weights * self.clip(np.ones_like(weights)))
-        dp = np.zeros_like(p)
-        dp[rows, targets] = np.where(a <= FLAT_LOG, 0.0, dlog / a)
-        return self._softmax_backward(dp, p)
+def cross_entropy_clipped(logits: Array, targets: Ids, weights: Array) -> tuple[Array, ops.CrossEntropySaved]:
+    """loss = Σ weights · -log(p[target] + ADDED_TO_P), through p itself.
 
-    def linear_backward(self, dy: Array, x: Array, w: Array, dw: Array) -> Array:
-        return ops.linear_backward(self.clip(dy), x, w, dw)
+    logits (N, V), targets (N,), weights (N,)
+    """
+    p, _ = ops.softmax(logits)
+    a = p[np.arange(len(targets)), targets] + ADDED_TO_P
+    loss: Array = -(weights * np.log(a)).sum()
+    return loss, ops.CrossEntropySaved(p, targets, weights)
 
-    def add_backward(self, dz: Array) -> Array:
-        return ops.add_backward(self.clip(dz))
 
-    def activation_backward(self, dg: Array, u: Array, kind: Activation) -> Array:
-        return ops.activation_backward(self.clip(dg), u, kind)
+def cross_entropy_clipped_backward(dloss: Array, saved: ops.CrossEntropySaved, clip: Clip) -> Array:
+    """Of loss = Σ weights · -log(p[target] + ADDED_TO_P): dlog = -weights · dloss, then log, then softmax.
 
-    def attention_backward(
-        self, dy: Array, q: Array, k: Array, v: Array, p: Array
-    ) -> tuple[Array, Array, Array]:
-        dy = self.clip(dy)
-        dv = p.swapaxes(-1, -2) @ dy
-        dp = dy @ v.swapaxes(-1, -2)
-        dscores = self.clip(self._softmax_backward(dp, p)) * q.shape[-1] ** -0.5
-        return dscores @ k, dscores.swapaxes(-1, -2) @ q, dv
-
-    def rmsnorm_backward(self, dy: Array, x: Array, r: Array) -> Array:
-        dy = self.clip(dy)
-        dr = self.clip((dy * x).sum(axis=-1, keepdims=True))
-        dmean = self.clip(-0.5 * r**3 * dr)
-        dx: Array = dy * r + x * (2.0 / x.shape[-1] * dmean)
-        return dx
-
-    def embedding_backward(self, dx: Array, ids: Ids, dwte: Array, dwpe: Array) -> None:
-        ops.embedding_backward(self.clip(dx), ids, dwte, dwpe)
-
-    def _softmax_backward(self, dp: Array, p: Array) -> Array:
-        """dx of p = e · (Σe)^-1, one node after the other, a node (Σe)^-1 for each p.
-
-        The largest e is 1, so (Σe)^-1 is the largest p, and e is p over it.
-        """
-        inverse = p.max(axis=-1, keepdims=True)
-        e, dp = p / inverse, self.clip(dp)
-        dinverse = self.clip(dp * e)
-        dtotal = self.clip((-dinverse * inverse**2).sum(axis=-1, keepdims=True))
-        dx: Array = self.clip(dp * inverse + dtotal) * e
-        return dx
+    Here the clip acts on confident mistakes, where 1 / p is large.
+    """
+    p, targets, weights = saved
+    rows = np.arange(len(targets))
+    a = p[rows, targets] + ADDED_TO_P
+    dlog = clip(-weights * dloss)
+    dp = np.zeros_like(p)
+    dp[rows, targets] = np.where(a <= FLAT_LOG, 0.0, dlog / a)
+    return softmax_backward(clip(dp), ops.SoftmaxSaved(p), clip)

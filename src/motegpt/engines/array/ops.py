@@ -1,13 +1,24 @@
 """The operations of the model over arrays, each forward directly above its backward.
 
 dx is the gradient of the loss with respect to x. Letters: B sequences, T positions, N = B·T rows, C
-channels, H heads, D = C / H, V vocabulary. A backward returns the contribution of its own path; where
-paths meet, the caller adds them.
+channels, H heads, D = C / H, V vocabulary; in attention, U positions that T positions may look at.
+
+The convention of all pairs:
+
+    y, saved = operation(*inputs)            saved: a named tuple of all that the backward needs
+    dx = operation_backward(dy, saved)       a tuple if several inputs have a gradient
+
+Inputs that have a gradient, parameters included, come before those that have none (ids, masks, numbers).
+A backward returns the gradient of each in order: the contribution of this operation alone. The tape
+accumulates: it adds what is returned to what other operations returned. A backward never writes to dy.
+
+A new operation is such a pair, `@backward_of(operation)` above its backward, and a line in model.py.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,133 +29,261 @@ if TYPE_CHECKING:
 Array = NDArray[np.floating[Any]]
 Ids = NDArray[np.intp]
 
-
-def embedding(ids: Ids, wte: Array, wpe: Array) -> Array:
-    """x[b, t] = wte[ids[b, t]] + wpe[t].   ids (B, T), wte (V, C), wpe (block_size, C) -> x (B·T, C)"""
-    x: Array = wte[ids] + wpe[: ids.shape[1]]
-    return np.reshape(x, (-1, wte.shape[1]))
+Backward = TypeVar("Backward", bound=Callable[..., Any])
+BACKWARD: dict[Callable[..., Any], Callable[..., Any]] = {}  # forward -> backward
 
 
-def embedding_backward(dx: Array, ids: Ids, dwte: Array, dwpe: Array) -> None:
-    """Adds to dwte (V, C) and dwpe (block_size, C): a row collects the dx of every place that used it."""
+def backward_of(forward: Callable[..., Any]) -> Callable[[Backward], Backward]:
+    """Makes a function the backward of an operation in BACKWARD."""
+
+    def register(backward: Backward) -> Backward:
+        BACKWARD[forward] = backward
+        return backward
+
+    return register
+
+
+# Embeddings of tokens and positions
+
+
+class EmbeddingSaved(NamedTuple):
+    """wte (V, C), wpe (block_size, C), ids (B, T), start: the position of the first"""
+
+    wte: Array
+    wpe: Array
+    ids: Ids
+    start: int
+
+
+def embedding(wte: Array, wpe: Array, ids: Ids, start: int) -> tuple[Array, EmbeddingSaved]:
+    """x[b, t] = wte[ids[b, t]] + wpe[start + t].   wte (V, C), wpe (block_size, C), ids (B, T) -> x (N, C)"""
+    x: Array = wte[ids] + wpe[start : start + ids.shape[1]]
+    return x.reshape(-1, x.shape[-1]), EmbeddingSaved(wte, wpe, ids, start)
+
+
+@backward_of(embedding)
+def embedding_backward(dx: Array, saved: EmbeddingSaved) -> tuple[Array, Array]:
+    """Of x[b, t] = wte[ids[b, t]] + wpe[start + t]: a row of either collects the dx of all that used it."""
+    wte, wpe, ids, start = saved
+    dwte, dwpe = np.zeros(wte.shape, dx.dtype), np.zeros(wpe.shape, dx.dtype)
     np.add.at(dwte, ids.ravel(), dx)
-    dwpe[: ids.shape[1]] += dx.reshape(*ids.shape, -1).sum(axis=0)
+    dwpe[start : start + ids.shape[1]] = dx.reshape(*ids.shape, -1).sum(axis=0)
+    return dwte, dwpe
 
 
-def rmsnorm(x: Array, eps: float) -> tuple[Array, Array]:
-    """y = x · r with r = (mean(x²) + eps)^-½ (Zhang and Sennrich, 2019).   x (N, C) -> y (N, C), r (N, 1)"""
-    r: Array = (np.square(x).mean(axis=-1, keepdims=True) + eps) ** -0.5
-    return x * r, r
+# RMSNorm (Zhang and Sennrich, 2019)
 
 
-def rmsnorm_backward(dy: Array, x: Array, r: Array) -> Array:
-    """dx of y = x · r, with dr = Σ dy·x and dmean = -½ r³ dr."""
+class RMSNormSaved(NamedTuple):
+    """x (N, C), r (N, 1)"""
+
+    x: Array
+    r: Array
+
+
+def rmsnorm(x: Array, eps: float) -> tuple[Array, RMSNormSaved]:
+    """y = x · r with r = (mean(x²) + eps)^-½.   x, y (N, C)"""
+    mean = (x * x).sum(axis=-1, keepdims=True) * (1.0 / x.shape[1])
+    r: Array = (mean + eps) ** -0.5
+    return x * r, RMSNormSaved(x, r)
+
+
+@backward_of(rmsnorm)
+def rmsnorm_backward(dy: Array, saved: RMSNormSaved) -> Array:
+    """Of y = x · r with r = (mean(x²) + eps)^-½: dr = Σ dy·x, dmean = -½ r³ dr.
+
+    dx = dy · r + dmean · 2 x / C, factored: (dy - x · r² · dr / C) · r.
+    """
+    x, r = saved
     dr = (dy * x).sum(axis=-1, keepdims=True)
-    dmean = -0.5 * r**3 * dr
-    dx: Array = dy * r + x * (2.0 / x.shape[-1] * dmean)
+    dx: Array = (dy - x * (r * r * dr * (1.0 / x.shape[1]))) * r
     return dx
 
 
-def add(x: Array, y: Array) -> Array:
+# Sum
+
+
+def add(x: Array, y: Array) -> tuple[Array, None]:
     """z = x + y, of equal shapes"""
-    return x + y
+    return x + y, None
 
 
-def add_backward(dz: Array) -> Array:
-    """dx of z = x + y, and dy too."""
-    return dz
+@backward_of(add)
+def add_backward(dz: Array, saved: None) -> tuple[Array, Array]:
+    """Of z = x + y: dx and dy are dz."""
+    return dz, dz
 
 
-def linear(x: Array, w: Array) -> Array:
+# Product with a matrix
+
+
+class LinearSaved(NamedTuple):
+    """x (N, in), w (out, in)"""
+
+    x: Array
+    w: Array
+
+
+def linear(x: Array, w: Array) -> tuple[Array, LinearSaved]:
     """y = x · wᵀ.   x (N, in), w (out, in) -> y (N, out)"""
-    return x @ w.T
+    return x @ w.T, LinearSaved(x, w)
 
 
-def linear_backward(dy: Array, x: Array, w: Array, dw: Array) -> Array:
-    """Adds dyᵀ · x to dw (out, in); returns dx = dy · w."""
-    dw += dy.T @ x
-    return dy @ w
+@backward_of(linear)
+def linear_backward(dy: Array, saved: LinearSaved) -> tuple[Array, Array]:
+    """Of y = x · wᵀ: dx = dy · w and dw = dyᵀ · x."""
+    x, w = saved
+    return dy @ w, dy.T @ x
 
 
-def softmax(x: Array) -> Array:
-    """p = e / Σe with e = exp(x - max x), over the last axis."""
-    e = np.exp(x - x.max(axis=-1, keepdims=True))
-    p: Array = e * (1.0 / e.sum(axis=-1, keepdims=True))
-    return p
-
-
-def softmax_backward(dp: Array, p: Array) -> Array:
-    """dx = p · (dp - Σ dp·p)"""
-    dx: Array = p * (dp - (dp * p).sum(axis=-1, keepdims=True))
-    return dx
+# Attention (Vaswani et al., 2017): p = softmax(q · kᵀ / √D + mask), z = p · v for each head
 
 
 def split_heads(x: Array, batch: int, heads: int) -> Array:
-    """(B·T, C) -> (B, H, T, D)"""
+    """y[b, h, t, d] = x[b·T + t, h·D + d].   x (N, C) -> y (B, H, T, D)"""
     return x.reshape(batch, -1, heads, x.shape[1] // heads).transpose(0, 2, 1, 3)
 
 
 def merge_heads(x: Array) -> Array:
-    """(B, H, T, D) -> (B·T, C), the inverse of split_heads."""
+    """The inverse of split_heads.   x (B, H, T, D) -> y (N, C)"""
     b, h, t, d = x.shape
     return x.transpose(0, 2, 1, 3).reshape(b * t, h * d)
 
 
-def causal_mask(t: int, dtype: np.dtype[Any]) -> Array:
-    """(T, T): 0 where position t may look at position u (u <= t), -inf where it may not."""
-    return np.triu(np.full((t, t), -np.inf, dtype), k=1)
+def linear_heads(x: Array, w: Array, batch: int, heads: int) -> tuple[Array, LinearSaved]:
+    """y = split_heads(x · wᵀ).   x (N, C), w (C, C) -> y (B, H, T, D)"""
+    y, saved = linear(x, w)
+    return split_heads(y, batch, heads), saved
 
 
-def attention(q: Array, k: Array, v: Array, mask: Array) -> tuple[Array, Array]:
-    """y = p · v with p = softmax(q · kᵀ / √D + mask) (Vaswani et al., 2017).   q, k, v, y (B, H, T, D)"""
-    p = softmax(q @ k.swapaxes(-1, -2) * q.shape[-1] ** -0.5 + mask)
-    return p @ v, p
+@backward_of(linear_heads)
+def linear_heads_backward(dy: Array, saved: LinearSaved) -> tuple[Array, Array]:
+    """Of y = split_heads(x · wᵀ): dx and dw."""
+    return linear_backward(merge_heads(dy), saved)
 
 
-def attention_backward(dy: Array, q: Array, k: Array, v: Array, p: Array) -> tuple[Array, Array, Array]:
-    """dq, dk, dv of y = p · v, p = softmax(q · kᵀ / √D); where p = 0, as it is if masked, dscores is 0."""
-    dv = p.swapaxes(-1, -2) @ dy
-    dp = dy @ v.swapaxes(-1, -2)
-    dscores = softmax_backward(dp, p) * q.shape[-1] ** -0.5
-    return dscores @ k, dscores.swapaxes(-1, -2) @ q, dv
+def causal_mask(t: int, start: int, dtype: np.dtype[Any]) -> Array:
+    """(T, start + T): 0 where position start + i may look at position u (u <= start + i), else -inf."""
+    at = np.arange(start + t)
+    mask: Array = np.where(at <= at[start:, None], dtype.type(0), dtype.type(-np.inf))
+    return mask
 
 
-def relu(u: Array) -> Array:
+class ScoresSaved(NamedTuple):
+    """q (B, H, T, D), k (B, H, U, D)"""
+
+    q: Array
+    k: Array
+
+
+def attention_scores(q: Array, k: Array, mask: Array) -> tuple[Array, ScoresSaved]:
+    """scores = q · kᵀ / √D + mask.   q (B, H, T, D), k (B, H, U, D), mask (T, U) -> scores (B, H, T, U)"""
+    scores: Array = q @ k.swapaxes(-1, -2)
+    scores *= q.shape[-1] ** -0.5
+    scores += mask
+    return scores, ScoresSaved(q, k)
+
+
+@backward_of(attention_scores)
+def attention_scores_backward(dscores: Array, saved: ScoresSaved) -> tuple[Array, Array]:
+    """Of scores = q · kᵀ / √D + mask: dq and dk."""
+    q, k = saved
+    dproduct = dscores * q.shape[-1] ** -0.5
+    return dproduct @ k, dproduct.swapaxes(-1, -2) @ q
+
+
+class SoftmaxSaved(NamedTuple):
+    """p (…, U)"""
+
+    p: Array
+
+
+def softmax(x: Array) -> tuple[Array, SoftmaxSaved]:
+    """p = e / Σe with e = exp(x - max x), over the last axis."""
+    e: Array = np.exp(x - x.max(axis=-1, keepdims=True))
+    e /= e.sum(axis=-1, keepdims=True)
+    return e, SoftmaxSaved(e)
+
+
+@backward_of(softmax)
+def softmax_backward(dp: Array, saved: SoftmaxSaved) -> Array:
+    """Of p = e / Σe with e = exp(x - max x): dx = p · (dp - Σ dp·p). Where p = 0, as if masked, dx is 0."""
+    (p,) = saved
+    dx: Array = p * (dp - (dp * p).sum(axis=-1, keepdims=True))
+    return dx
+
+
+class AttendSaved(NamedTuple):
+    """p (B, H, T, U), v (B, H, U, D)"""
+
+    p: Array
+    v: Array
+
+
+def attend(p: Array, v: Array) -> tuple[Array, AttendSaved]:
+    """z = merge_heads(p · v).   p (B, H, T, U), v (B, H, U, D) -> z (N, C)"""
+    return merge_heads(p @ v), AttendSaved(p, v)
+
+
+@backward_of(attend)
+def attend_backward(dz: Array, saved: AttendSaved) -> tuple[Array, Array]:
+    """Of z = merge_heads(p · v): dp and dv."""
+    p, v = saved
+    dz = split_heads(dz, *p.shape[:2])
+    return dz @ v.swapaxes(-1, -2), p.swapaxes(-1, -2) @ dz
+
+
+# Activations
+
+
+class ActivationSaved(NamedTuple):
+    """u (N, 4C)"""
+
+    u: Array
+
+
+def relu(u: Array) -> tuple[Array, ActivationSaved]:
     """g = max(0, u)"""
-    return np.maximum(u, 0.0)
+    return np.maximum(u, 0.0), ActivationSaved(u)
 
 
-def relu_backward(dg: Array, u: Array) -> Array:
-    """du = dg where u > 0, else 0."""
-    return dg * (u > 0.0)
+@backward_of(relu)
+def relu_backward(dg: Array, saved: ActivationSaved) -> Array:
+    """Of g = max(0, u): du = dg where u > 0, else 0."""
+    return dg * (saved.u > 0.0)
 
 
-def squared_relu(u: Array) -> Array:
+def squared_relu(u: Array) -> tuple[Array, ActivationSaved]:
     """g = max(0, u)² (So et al., 2021)"""
-    return np.square(np.maximum(u, 0.0))
+    return np.square(np.maximum(u, 0.0)), ActivationSaved(u)
 
 
-def squared_relu_backward(dg: Array, u: Array) -> Array:
-    """du = 2 · max(0, u) · dg"""
-    du: Array = 2.0 * np.maximum(u, 0.0) * dg
+@backward_of(squared_relu)
+def squared_relu_backward(dg: Array, saved: ActivationSaved) -> Array:
+    """Of g = max(0, u)²: du = 2 · max(0, u) · dg"""
+    du: Array = 2.0 * np.maximum(saved.u, 0.0) * dg
     return du
 
 
-ACTIVATIONS = {"relu": (relu, relu_backward), "squared_relu": (squared_relu, squared_relu_backward)}
+ACTIVATIONS: dict[Activation, Callable[[Array], tuple[Array, ActivationSaved]]] = {
+    "relu": relu,
+    "squared_relu": squared_relu,
+}
 
 
-def activation(u: Array, kind: Activation) -> Array:
-    """The non-linearity of that name."""
-    return ACTIVATIONS[kind][0](u)
+# Loss
 
 
-def activation_backward(dg: Array, u: Array, kind: Activation) -> Array:
-    """du of the non-linearity of that name."""
-    return ACTIVATIONS[kind][1](dg, u)
+class CrossEntropySaved(NamedTuple):
+    """p (N, V), targets (N,), weights (N,)"""
+
+    p: Array
+    targets: Ids
+    weights: Array
 
 
-def cross_entropy(logits: Array, targets: Ids, weights: Array) -> tuple[float, Array]:
-    """loss = Σ weights · -log p[target].   logits (N, V), targets (N,), weights (N,); p (N, V)
+def cross_entropy(logits: Array, targets: Ids, weights: Array) -> tuple[Array, CrossEntropySaved]:
+    """loss = Σ weights · -log p[target] with p = softmax(logits).   logits (N, V), targets and weights (N,)
 
     log p is taken as x - max x - log Σe, which stays finite where p itself would round to zero.
     """
@@ -152,12 +291,18 @@ def cross_entropy(logits: Array, targets: Ids, weights: Array) -> tuple[float, A
     e = np.exp(x)
     total = e.sum(axis=-1, keepdims=True)
     log_p = x[np.arange(len(targets)), targets] - np.log(total[:, 0])
-    return float(-(weights * log_p).sum()), e / total
+    loss: Array = -(weights * log_p).sum()
+    return loss, CrossEntropySaved(e / total, targets, weights)
 
 
-def cross_entropy_backward(p: Array, targets: Ids, weights: Array) -> Array:
-    """dlogits = weights · (p - onehot(target)), softmax and logarithm differentiated as one."""
-    dlogits = p.copy()
-    dlogits[np.arange(len(targets)), targets] -= 1.0
-    dlogits *= weights[:, None]
+@backward_of(cross_entropy)
+def cross_entropy_backward(dloss: Array, saved: CrossEntropySaved) -> Array:
+    """Of loss = Σ weights · -log p[target] with p = softmax(logits), differentiated as one:
+
+    dlogits = dloss · weights · (p - onehot(target))
+    """
+    p, targets, weights = saved
+    scale = dloss * weights
+    dlogits: Array = p * scale[:, None]
+    dlogits[np.arange(len(targets)), targets] -= scale
     return dlogits
