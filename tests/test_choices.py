@@ -8,7 +8,7 @@ from motegpt.data.plan import Batch, DocumentPlan, longest_sequence
 from motegpt.data.tokenizers import CharacterTokenizer, Tokenizer
 from motegpt.engines import training_memory
 from motegpt.engines.array import ops
-from motegpt.engines.scalar.graph import Node
+from motegpt.engines.scalar.graph import Value
 from motegpt.engines.scalar.model import activate
 from motegpt.model.schedule import learning_rate
 from motegpt.ngrams.counts import baselines
@@ -40,7 +40,7 @@ def torch_activation(module, name):
 
 
 BRANCHES = {
-    "activation, scalar": lambda: activate(Node(1.0), THIRD),
+    "activation, scalar": lambda: activate(Value(1.0), THIRD),
     "activation, array": lambda: ops.ACTIVATIONS[THIRD],
     "activation, torch": lambda: torch_activation("ops", "Operations"),
     "activation, torch, node clip": lambda: torch_activation("node_clip", "NodeClip"),

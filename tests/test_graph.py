@@ -10,16 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from motegpt.engines.scalar.draw import all_nodes, count_ops
 from motegpt.engines.scalar.graph import (
-    Node,
-    all_nodes,
-    count_kinds,
+    Value,
     dot,
-    dot_of_products,
+    dot_unfused,
     leaves,
+    sum_unfused,
+    sum_values,
     topological,
-    total,
-    total_of_sums,
 )
 
 H = 1e-6
@@ -42,7 +41,7 @@ OPERATIONS = {
     "relu": lambda x, y: x.relu(),
     "squared relu": lambda x, y: x.squared_relu(),
     "dot": lambda x, y: dot([x, y, x], [y, y, x]),
-    "sum": lambda x, y: total([x, y, x]),
+    "sum": lambda x, y: sum_values([x, y, x]),
 }
 
 
@@ -53,15 +52,15 @@ def test_derivatives_agree_with_finite_differences(name, at):
     x, y = leaves(at)
     operation(x, y).backward()
     for node, dx, dy in ((x, H, 0.0), (y, 0.0, H)):
-        above = operation(Node(at[0] + dx), Node(at[1] + dy)).data
-        below = operation(Node(at[0] - dx), Node(at[1] - dy)).data
+        above = operation(Value(at[0] + dx), Value(at[1] + dy)).data
+        below = operation(Value(at[0] - dx), Value(at[1] - dy)).data
         assert node.grad == pytest.approx((above - below) / (2 * H), abs=1e-7)
 
 
 @given(st.lists(st.tuples(st.floats(-3, 3), st.floats(-3, 3)), min_size=1, max_size=20))
-def test_fused_dot_is_the_dot_of_products(pairs):
+def test_fused_dot_is_the_dot_unfused(pairs):
     results = []
-    for join in (dot, dot_of_products):
+    for join in (dot, dot_unfused):
         xs, ys = leaves(x for x, _ in pairs), leaves(y for _, y in pairs)
         product = join(xs, ys)
         (product * product).backward()
@@ -69,15 +68,15 @@ def test_fused_dot_is_the_dot_of_products(pairs):
     assert results[0] == pytest.approx(results[1], rel=1e-12, abs=1e-12)
 
 
-def test_fused_sum_is_the_sum_of_sums():
+def test_fused_sum_is_the_sum_unfused():
     xs, ys = leaves([1.0, 2.0, 4.0]), leaves([1.0, 2.0, 4.0])
-    (total(xs) ** 2.0).backward()
-    (total_of_sums(ys) ** 2.0).backward()
+    (sum_values(xs) ** 2.0).backward()
+    (sum_unfused(ys) ** 2.0).backward()
     assert [x.grad for x in xs] == [y.grad for y in ys] == [14.0] * 3
 
 
 def test_a_chain_of_20_000_additions():
-    x = Node(1.0)
+    x = Value(1.0)
     y = x
     for _ in range(20_000):
         y = y + 1.0
@@ -96,32 +95,32 @@ def test_topological_order_puts_parents_first():
     assert set(all_nodes(root)) == {*order, x, y}
 
 
-def test_counting_kinds():
+def test_counting_operations():
     x, y = leaves([1.0, 2.0])
-    assert count_kinds((x * y + x).relu()) == {"leaf": 2, "mul": 1, "add": 1, "relu": 1}
-    assert count_kinds(Node(1.0)) == {"leaf": 1}
+    assert count_ops((x * y + x).relu()) == {"leaf": 2, "mul": 1, "add": 1, "relu": 1}
+    assert count_ops(Value(1.0)) == {"leaf": 1}
 
 
 @pytest.mark.parametrize(
     ("value", "expected"),
     [
-        (lambda: Node(1000.0).exp(), math.inf),
-        (lambda: Node(0.0).log(), -math.inf),
-        (lambda: Node(-1.0).log(), math.nan),
-        (lambda: Node(1000.0).tanh(), 1.0),
-        (lambda: Node(math.nan).relu(), math.nan),
-        (lambda: Node(-math.inf).relu(), 0.0),
-        (lambda: Node(0.0) ** -1.0, math.inf),
-        (lambda: 1.0 / Node(-0.0), -math.inf),
-        (lambda: 1.0 / Node(-1e-320), -math.inf),
-        (lambda: Node(-0.0) ** -2.0, math.inf),
-        (lambda: Node(-1e200) ** 3, -math.inf),
-        (lambda: Node(-1e200) ** 2, math.inf),
-        (lambda: Node(-1e200) ** 2.5, math.nan),
-        (lambda: Node(-8.0) ** (1 / 3), math.nan),
-        (lambda: Node(0.0) ** 0, 1.0),
-        (lambda: 2 ** Node(2000.0), math.inf),
-        (lambda: Node(math.nan) ** 2.0, math.nan),
+        (lambda: Value(1000.0).exp(), math.inf),
+        (lambda: Value(0.0).log(), -math.inf),
+        (lambda: Value(-1.0).log(), math.nan),
+        (lambda: Value(1000.0).tanh(), 1.0),
+        (lambda: Value(math.nan).relu(), math.nan),
+        (lambda: Value(-math.inf).relu(), 0.0),
+        (lambda: Value(0.0) ** -1.0, math.inf),
+        (lambda: 1.0 / Value(-0.0), -math.inf),
+        (lambda: 1.0 / Value(-1e-320), -math.inf),
+        (lambda: Value(-0.0) ** -2.0, math.inf),
+        (lambda: Value(-1e200) ** 3, -math.inf),
+        (lambda: Value(-1e200) ** 2, math.inf),
+        (lambda: Value(-1e200) ** 2.5, math.nan),
+        (lambda: Value(-8.0) ** (1 / 3), math.nan),
+        (lambda: Value(0.0) ** 0, 1.0),
+        (lambda: 2 ** Value(2000.0), math.inf),
+        (lambda: Value(math.nan) ** 2.0, math.nan),
     ],
 )
 def test_values_are_those_of_ieee_arithmetic(value, expected):
@@ -129,7 +128,7 @@ def test_values_are_those_of_ieee_arithmetic(value, expected):
 
 
 @pytest.mark.parametrize(
-    ("base", "exponent", "slopes"),
+    ("base", "exponent", "local_grads"),
     [
         (0.0, 0.0, (0.0, 0.0)),
         (0.0, 2.0, (0.0, 0.0)),
@@ -141,16 +140,16 @@ def test_values_are_those_of_ieee_arithmetic(value, expected):
         (0.0, math.nan, (math.nan, math.nan)),
     ],
 )
-def test_the_derivatives_of_powers_at_the_edges(base, exponent, slopes):
+def test_the_derivatives_of_powers_at_the_edges(base, exponent, local_grads):
     """By the base, whether the exponent is a number or a node, and by the exponent."""
-    x, y, alone = Node(base), Node(exponent), Node(base)
+    x, y, alone = Value(base), Value(exponent), Value(base)
     (x**y).backward()
     (alone**exponent).backward()
-    assert (x.grad, y.grad) == pytest.approx(slopes, nan_ok=True)
+    assert (x.grad, y.grad) == pytest.approx(local_grads, nan_ok=True)
     assert alone.grad == pytest.approx(x.grad, nan_ok=True)
 
 
-@pytest.mark.parametrize("join", [dot, dot_of_products])
+@pytest.mark.parametrize("join", [dot, dot_unfused])
 @pytest.mark.parametrize(("left", "right"), [(1, 2), (2, 1), (0, 1), (3, 0)])
 def test_a_product_of_unequal_lengths_is_refused(join, left, right):
     with pytest.raises(ValueError, match=r"dot: expected as many numbers on both sides|zip"):
@@ -158,7 +157,7 @@ def test_a_product_of_unequal_lengths_is_refused(join, left, right):
 
 
 def test_a_second_backward_accumulates_in_leaves_alone():
-    x = Node(2.0)
+    x = Value(2.0)
     y = x * x
     z = y * y
     for calls in (1, 2, 3):
@@ -170,8 +169,8 @@ def test_a_second_backward_accumulates_in_leaves_alone():
     assert x.grad == 137.0
 
 
-def test_the_gradient_of_zero_is_zero_even_where_the_slope_is_infinite():
-    x = Node(0.0)
+def test_the_gradient_of_zero_is_zero_even_where_the_local_gradient_is_infinite():
+    x = Value(0.0)
     ((x**0.5) * 0.0).backward()
     assert x.grad == 0.0
 
@@ -181,7 +180,7 @@ def test_a_graph_is_freed_without_the_garbage_collector():
     gc.disable()
     try:
         tracemalloc.start()
-        x = Node(1.0)
+        x = Value(1.0)
 
         def step():
             y = x

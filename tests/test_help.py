@@ -138,7 +138,7 @@ def test_json_of_gradcheck_and_graph(motegpt, tmp_path):
     graph = json.loads(motegpt("graph", "em", "--json").out)
     assert graph["drawn"] == "em.svg"
     assert (tmp_path / "em.svg").exists()
-    assert graph["nodes"] == sum(graph["kinds"].values())
+    assert graph["nodes"] == sum(graph["ops"].values())
     assert json.loads(motegpt("graph", "em", "--json", "--summary").out)["drawn"] is None
 
 

@@ -7,10 +7,10 @@ from motegpt.config.sections import model_and_training
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import fresh_engine
 from motegpt.engines.array.engine import ArrayEngine
-from motegpt.engines.scalar.graph import Node
-from motegpt.engines.scalar.model import Operations, empty_cache, position
+from motegpt.engines.scalar.graph import Value
+from motegpt.engines.scalar.model import FUSED, empty_cache, forward_token
 from motegpt.errors import DataError, PrefixError
-from motegpt.evaluation.inspect import attention, cosines, ids_of, principal_plane, residual_stream
+from motegpt.evaluation.inspect import attention, cosines, ids_of, principal_plane, residual_stream, trace
 from tests.conftest import ENGINES_HERE, random_sequences, small_settings
 
 
@@ -20,32 +20,40 @@ def fresh(preset="microgpt", **changes):
     return model, fresh_engine("array", model, train).export().parameters
 
 
-def weights_of_the_scalar_graph(model, parameters, ids):
-    """(L, H, T, T) as the scalar model computes it: what its softmax gives, caught as it passes by."""
-    w = {name: [[Node(x) for x in row] for row in rows.tolist()] for name, rows in parameters.items()}
-    caught = []
+def scalar_trace(model, parameters, ids):
+    """The intermediates of the scalar engine, position by position, in the shapes of the array engine's."""
+    w = {name: [[Value(x) for x in row] for row in rows.tolist()] for name, rows in parameters.items()}
+    cache, found = empty_cache(model), {}
+    for at, token in enumerate(ids):
+        trace = {}
+        forward_token(token, at, w, cache, model, FUSED, trace)
+        for name, x in trace.items():
+            found.setdefault(name, []).append(np.vectorize(lambda value: value.data)(x))
+    return {name: in_shape(name, rows, model) for name, rows in found.items()}
 
-    class Catching(Operations):
-        def softmax(self, x):
-            p = super().softmax(x)
-            caught.append([node.data for node in p])
-            return p
 
-    cache, found = empty_cache(model), np.zeros((model.n_layer, model.n_head, len(ids), len(ids)))
-    for t, token in enumerate(ids):
-        caught.clear()
-        position(token, t, w, cache, model, Catching())
-        found[:, :, t, : t + 1] = np.reshape(caught, (model.n_layer, model.n_head, t + 1))
-    return found
+def in_shape(name, rows, model):
+    """T rows (C) -> (1, T, C), or (1, T, H, D) of heads; T rows (H, t + 1) -> (1, H, T, T)."""
+    if name.endswith(("scores", "pattern")):
+        beyond = -np.inf if name.endswith("scores") else 0.0
+        square = np.full((1, model.n_head, len(rows), len(rows)), beyond)
+        for t, row in enumerate(rows):
+            square[0, :, t, : t + 1] = row
+        return square
+    heads = (model.n_head, -1) if name.endswith(tuple("qkvz")) else (-1,)
+    return np.reshape(rows, (1, len(rows), *heads))
 
 
 @pytest.mark.parametrize("preset", ["microgpt", "zeroclaw"])
-def test_attention_is_that_of_the_scalar_graph(preset):
+def test_every_intermediate_is_that_of_the_scalar_engine(preset):
     model, parameters = fresh(preset, n_embd=12, n_head=2, block_size=5)
     ids = random_sequences(3, 1, 4)[0]
-    maps = attention(parameters, model, ids)
-    assert maps.shape == (2, 2, 5, 5)
-    np.testing.assert_allclose(maps, weights_of_the_scalar_graph(model, parameters, ids), atol=1e-14)
+    found, expected = trace(parameters, model, ids), scalar_trace(model, parameters, ids)
+    assert found.keys() - expected.keys() == {name for name in found if name.endswith("hook_scale")}
+    for name, x in expected.items():
+        np.testing.assert_allclose(found[name], x, atol=1e-13, err_msg=name)
+    maps = np.stack([expected[f"blocks.{i}.attn.hook_pattern"][0] for i in range(2)])
+    np.testing.assert_allclose(attention(parameters, model, ids), maps, atol=1e-14)
 
 
 def test_rows_sum_to_one_and_nothing_looks_ahead():

@@ -10,7 +10,8 @@ from motegpt.engines.array import node_clip as array
 from motegpt.engines.array import ops
 from motegpt.engines.array.tape import Tape
 from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
-from motegpt.engines.scalar.graph import Node, count_kinds, dot, dot_of_products, leaves
+from motegpt.engines.scalar.draw import count_ops
+from motegpt.engines.scalar.graph import Value, dot, dot_unfused, leaves
 from motegpt.engines.scalar.model import attention
 from motegpt.engines.scalar.node_clip import NodeClip
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
@@ -18,17 +19,17 @@ from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
 class TestScalar:
     def test_the_clip_acts_on_every_node_that_has_parents(self):
-        x = Node(0.01)
+        x = Value(0.01)
         NodeClip(10.0).backward(x.log())  # d log x = 100, but the root's own gradient is 1
         assert x.grad == pytest.approx(100.0)
-        x = Node(0.01)
+        x = Value(0.01)
         middle = x * 1.0
         NodeClip(10.0).backward(middle.log())
         assert (middle.grad, x.grad) == (10.0, 10.0)
 
     def test_the_clip_does_not_see_whether_sums_are_fused(self):
         gradients = []
-        for join in (dot, dot_of_products):
+        for join in (dot, dot_unfused):
             xs, ys = leaves([1.0, -2.0, 0.5]), leaves([3.0, 0.25, -7.0])
             product = join(xs, ys)
             NodeClip(2.0).backward(product * product)
@@ -40,7 +41,7 @@ class TestScalar:
         xs = leaves([0.0, 0.0])
         p = NodeClip(3.0).softmax(xs)
         root = dot([*p], leaves([4.0, 4.0]))
-        assert count_kinds(root)["pow"] == 2
+        assert count_ops(root)["pow"] == 2
         NodeClip(3.0).backward(root)
         dp, dtotal = 1.0 * 4.0, 0.0  # the root's own gradient is 1
         dp = min(dp, 3.0)
@@ -89,7 +90,7 @@ class TestAttention:
         q, k, v, dy = (2 * chance.standard_normal((self.T, self.D)) for _ in range(4))
         nodes = [[leaves(row) for row in x] for x in (q, k, v)]
         y = [
-            attention(nodes[0][t], nodes[1][: t + 1], nodes[2][: t + 1], 1, NodeClip(1.0))
+            attention(nodes[0][t], nodes[1][: t + 1], nodes[2][: t + 1], 1, NodeClip(1.0))[0]
             for t in range(self.T)
         ]
         NodeClip(1.0).backward(dot([node for row in y for node in row], leaves(dy.ravel())))

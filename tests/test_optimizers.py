@@ -9,7 +9,7 @@ from motegpt.config.presets import settings_of
 from motegpt.config.sections import TrainConfig, section_values
 from motegpt.engines.array.optimizers import adam_step, clip_gradient, sgd_step
 from motegpt.engines.scalar import optimizers as scalar_optimizers
-from motegpt.engines.scalar.graph import Node
+from motegpt.engines.scalar.graph import Value
 from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
 
@@ -137,7 +137,7 @@ def test_clips_by_value_and_then_by_norm(clips, expected):
     dw = np.array(GRADIENT)
     clip_gradient(dw, train_settings(**clips))
     assert dw == pytest.approx(expected)
-    nodes = [Node(0.0) for _ in GRADIENT]
+    nodes = [Value(0.0) for _ in GRADIENT]
     for node, gradient in zip(nodes, GRADIENT, strict=True):
         node.grad = gradient
     scalar_optimizers.clip_gradient(nodes, train_settings(**clips))

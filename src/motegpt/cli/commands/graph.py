@@ -15,10 +15,10 @@ from motegpt.config.presets import DEFAULT_PRESET, settings_of
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch
 from motegpt.data.tokenizers import CharacterTokenizer
-from motegpt.engines.scalar.draw import to_dot, to_svg
+from motegpt.engines.scalar import model as network
+from motegpt.engines.scalar.draw import count_ops, to_dot, to_svg
 from motegpt.engines.scalar.engine import ScalarEngine
-from motegpt.engines.scalar.graph import Node, count_kinds
-from motegpt.engines.scalar.model import FUSED, PLAIN, loss_of
+from motegpt.engines.scalar.graph import Value
 from motegpt.errors import DataError
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
@@ -60,28 +60,28 @@ def command(
     drawer = DRAWERS[ending_of(path, DRAWERS)]
     shape = {"n_embd": n_embd, "n_head": n_head, "n_layer": n_layer}
     loss, names = loss_graph(text, shape, seed, plain)
-    kinds = count_kinds(loss)
-    facts: dict[str, Any] = {"loss": loss.data, "targets": len(text) + 1, "nodes": sum(kinds.values())}
+    ops = count_ops(loss)
+    facts: dict[str, Any] = {"loss": loss.data, "targets": len(text) + 1, "nodes": sum(ops.values())}
     if not summary:
         with new_file(path, overwrite) as file:
             file.write(drawer(loss, names))
     drawn = None if summary else str(path)
     with nullcontext() if summary else unread():
         if as_json:
-            click.echo(json.dumps({**facts, "kinds": kinds, "drawn": drawn}))
+            click.echo(json.dumps({**facts, "ops": ops, "drawn": drawn}))
         else:
-            _print(facts, kinds, drawn)
+            _print(facts, ops, drawn)
 
 
-def _print(facts: dict[str, Any], kinds: dict[str, int], drawn: str | None) -> None:
+def _print(facts: dict[str, Any], ops: dict[str, int], drawn: str | None) -> None:
     click.echo(f"loss {facts['loss']:.4f} nats over {facts['targets']} targets")
-    for kind, count in [*kinds.items(), ("nodes", facts["nodes"])]:
-        click.echo(f"{kind:>10} {count:6d}")
+    for op, count in [*ops.items(), ("nodes", facts["nodes"])]:
+        click.echo(f"{op:>10} {count:6d}")
     if drawn is not None:
         click.echo(f"drawn to {drawn}")
 
 
-def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Node, dict[Node, str]]:
+def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Value, dict[Value, str]]:
     """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
     tokenizer = CharacterTokenizer("".join(sorted(set(text))), "bos")
     settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
@@ -89,6 +89,6 @@ def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tupl
     engine = ScalarEngine(model, train)
     engine.load(initialize(model, make_rng(train.rng, train.seed)))
     batch = Batch.of(tokenizer.encode_documents([text]), train.loss_mean)
-    loss = loss_of(batch, engine.w, model, PLAIN if plain else FUSED)
+    loss = network.loss(batch, engine.w, model, network.UNFUSED if plain else network.FUSED)
     loss.backward()
     return loss, engine.names()

@@ -6,29 +6,43 @@ short.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from html import escape
 
-from motegpt.engines.scalar.graph import Node, all_nodes
+from motegpt.engines.scalar.graph import Value, topological
 
 COLUMN, ROW, BOX, HEIGHT = 150, 34, 120, 24  # distances and sizes in the picture, in pixels
 COLOURS = {"leaf": "#cfe8ff", "constant": "#eeeeee", "relu": "#ffe0b0", "log": "#ffd0d0", "exp": "#ffd0d0"}
 PLAIN_COLOUR = "#ffffff"
 
 
-def to_dot(root: Node, names: Mapping[Node, str]) -> str:
+def all_nodes(root: Value) -> list[Value]:
+    """Every value the root depends on, leaves too, each once, parents first."""
+    seen: dict[Value, None] = {}
+    for current in topological(root):
+        seen.update(dict.fromkeys((*current.parents, current)))
+    return list(seen)
+
+
+def count_ops(root: Value) -> dict[str, int]:
+    """How many values of each operation the root depends on, the commonest first."""
+    return dict(Counter(node.op for node in all_nodes(root)).most_common())
+
+
+def to_dot(root: Value, names: Mapping[Value, str]) -> str:
     """The graph in Graphviz' language; `names` labels some of the nodes."""
     nodes = all_nodes(root)
     number = {node: i for i, node in enumerate(nodes)}
     lines = ["digraph loss {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif", style=filled];']
     for node, i in number.items():
         label = "\\n".join(part.replace('"', '\\"') for part in label_of(node, names))
-        lines.append(f'  n{i} [label="{label}", fillcolor="{COLOURS.get(node.kind, PLAIN_COLOUR)}"];')
+        lines.append(f'  n{i} [label="{label}", fillcolor="{COLOURS.get(node.op, PLAIN_COLOUR)}"];')
     lines += [f"  n{number[parent]} -> n{number[node]};" for node in nodes for parent in node.parents]
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def to_svg(root: Node, names: Mapping[Node, str]) -> str:
+def to_svg(root: Value, names: Mapping[Value, str]) -> str:
     """The graph as a picture; a node's tooltip has its number and its gradient in full."""
     places = layout(root)
     width = (max(x for x, _ in places.values()) + 1) * COLUMN
@@ -43,19 +57,19 @@ def to_svg(root: Node, names: Mapping[Node, str]) -> str:
     )
 
 
-def label_of(node: Node, names: Mapping[Node, str]) -> tuple[str, str]:
+def label_of(node: Value, names: Mapping[Value, str]) -> tuple[str, str]:
     """What a node is, and its number with its gradient."""
-    return names.get(node, node.kind), f"{node.data:.3g} | {node.grad:.2g}"
+    return names.get(node, node.op), f"{node.data:.3g} | {node.grad:.2g}"
 
 
-def layout(root: Node) -> dict[Node, tuple[int, int]]:
-    """Node -> (column, row), every column centred on the same line."""
+def layout(root: Value) -> dict[Value, tuple[int, int]]:
+    """Value -> (column, row), every column centred on the same line."""
     columns = columns_of(all_nodes(root))
-    members: dict[int, list[Node]] = {}
+    members: dict[int, list[Value]] = {}
     for node, column in columns.items():
         members.setdefault(column, []).append(node)
     tallest = max(map(len, members.values()))
-    places: dict[Node, tuple[int, int]] = {}
+    places: dict[Value, tuple[int, int]] = {}
     for column in sorted(members):
         stack = sorted(members[column], key=lambda node: _mean_row(node, places))
         first = (tallest - len(stack)) // 2
@@ -63,12 +77,12 @@ def layout(root: Node) -> dict[Node, tuple[int, int]]:
     return places
 
 
-def columns_of(nodes: list[Node]) -> dict[Node, int]:
+def columns_of(nodes: list[Value]) -> dict[Value, int]:
     """One column right of the furthest parent; a leaf just left of the first node that uses it."""
-    columns: dict[Node, int] = {}
+    columns: dict[Value, int] = {}
     for node in nodes:
         columns[node] = 1 + max((columns[parent] for parent in node.parents), default=-1)
-    first_use: dict[Node, int] = {}
+    first_use: dict[Value, int] = {}
     for node in nodes:
         for parent in node.parents:
             first_use[parent] = min(columns[node], first_use.get(parent, columns[node]))
@@ -78,7 +92,7 @@ def columns_of(nodes: list[Node]) -> dict[Node, int]:
     }
 
 
-def _mean_row(node: Node, places: Mapping[Node, tuple[int, int]]) -> float:
+def _mean_row(node: Value, places: Mapping[Value, tuple[int, int]]) -> float:
     """Where the parents stand; nodes without any come first."""
     return sum(places[parent][1] for parent in node.parents) / max(1, len(node.parents))
 
@@ -91,10 +105,10 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
     return f'<path d="{path}" fill="none" stroke="#8899aa" stroke-opacity="0.5"/>'
 
 
-def _box(node: Node, at: tuple[int, int], names: Mapping[Node, str]) -> str:
+def _box(node: Value, at: tuple[int, int], names: Mapping[Value, str]) -> str:
     x, y = at[0] * COLUMN + 10, at[1] * ROW + HEIGHT // 2
     what, numbers = (escape(part) for part in label_of(node, names))
-    colour = COLOURS.get(node.kind, PLAIN_COLOUR)
+    colour = COLOURS.get(node.op, PLAIN_COLOUR)
     title = f"<title>{what} = {node.data!r}, gradient {node.grad!r}</title>"
     box = f'<rect width="{BOX}" height="{HEIGHT}" rx="4" fill="{colour}" stroke="#445566"/>'
     text = f'<text x="4" y="10" font-size="9">{what}</text><text x="4" y="20" font-size="9">{numbers}</text>'

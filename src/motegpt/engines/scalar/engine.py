@@ -6,13 +6,14 @@ NumPy appears only where the contract hands out arrays, and is imported there; t
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
-from motegpt.engines.scalar.graph import Node, leaves
-from motegpt.engines.scalar.model import FUSED, Cache, Tensors, empty_cache, loss_of, position
+from motegpt.engines.scalar import model as network
+from motegpt.engines.scalar.graph import Value, leaves
+from motegpt.engines.scalar.model import FUSED, Cache, Reductions, Tensors, empty_cache, forward_token
 from motegpt.engines.scalar.node_clip import NodeClip
 from motegpt.engines.scalar.optimizers import STEPS, clip_gradient
 from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
@@ -39,7 +40,11 @@ class ScalarEngine(Engine):
         self.w: Tensors = self._nested(self.nodes)
         self._slots = [[0.0] * size for _ in self.optimizer.slots]
         self._decayed = [one.decayed for one in tensors(model) for _ in range(one.size)]
-        self._ops = FUSED if train.clip_node is None else NodeClip(train.clip_node)
+        self._reductions: Reductions = FUSED
+        self._backward: Callable[[Value], None] = Value.backward
+        if train.clip_node is not None:
+            self._reductions = clip = NodeClip(train.clip_node)
+            self._backward = clip.backward
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         for node, value in zip(self.nodes, self._flat(parameters), strict=True):
@@ -53,7 +58,7 @@ class ScalarEngine(Engine):
         """The parameters as nested lists, matrices as lists of rows, without NumPy."""
         return self._nested([node.data for node in self.nodes])
 
-    def names(self) -> dict[Node, str]:
+    def names(self) -> dict[Value, str]:
         """What each parameter node is called, for drawings: wte[3,0]."""
         places = (
             f"{tensor.name}[{','.join(map(str, place))}]"
@@ -93,14 +98,14 @@ class ScalarEngine(Engine):
 
     def _backpropagate(self, batch: Batch) -> float:
         """Loss of the batch; leaves its gradient in the nodes. The graph ends with this call."""
-        loss = loss_of(batch, self.w, self.model, self._ops)
-        self._ops.backward(loss)
+        loss = network.loss(batch, self.w, self.model, self._reductions)
+        self._backward(loss)
         return loss.data
 
     def _logits_of(self, inputs: Sequence[int]) -> list[list[float]]:
         cache = empty_cache(self.model)
         return [
-            [node.data for node in position(token, at, self.w, cache, self.model, FUSED)]
+            [node.data for node in forward_token(token, at, self.w, cache, self.model, FUSED)]
             for at, token in enumerate(inputs)
         ]
 
@@ -148,7 +153,7 @@ class ScalarDecoder(Decoder):
         return logits
 
     def _feed_one(self, token: int, cache: Cache) -> list[float]:
-        logits = position(token, self._position, self._w, cache, self._model, FUSED)
+        logits = forward_token(token, self._position, self._w, cache, self._model, FUSED)
         for keys, values in cache:
             keys[-1], values[-1] = leaves(k.data for k in keys[-1]), leaves(v.data for v in values[-1])
         return [node.data for node in logits]

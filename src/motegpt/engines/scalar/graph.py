@@ -1,11 +1,11 @@
 """Automatic differentiation over single numbers.
 
-A Node holds a number, the nodes it was computed from, and the derivative with respect to each of
-them, written down when the number is made: the operation and its calculus stand on one line. The
-chain rule is `backward`, which walks the graph from its root. Standard library only.
+A Value holds a number, the values it was computed from, and its local derivative with respect to each of
+them, recorded when the number is made: the operation and its calculus stand on one line. The chain rule is
+`backward`, which walks the graph from its root. Standard library only.
 
 Where IEEE arithmetic would answer infinity or nan, so do these operations, so that a training that has
-run away ends in a loss that is not finite and not in an exception.
+diverged ends in a loss that is not finite and not in an exception.
 """
 
 from __future__ import annotations
@@ -15,105 +15,99 @@ from collections.abc import Iterable, Iterator, Sequence
 from operator import mul
 
 
-class Node:
-    """data; grad: d root / d this, after root.backward(); kind; parents; slopes: d this / d parent."""
+class Value:
+    """data; grad: d root / d this, after root.backward(); op; parents; local_grads: d this / d parent."""
 
-    __slots__ = ("data", "grad", "kind", "parents", "slopes")
+    __slots__ = ("data", "grad", "local_grads", "op", "parents")
 
     def __init__(
-        self,
-        data: float,
-        kind: str = "leaf",
-        parents: tuple[Node, ...] = (),
-        slopes: Sequence[float] = (),
+        self, data: float, op: str = "leaf", parents: Sequence[Value] = (), local_grads: Sequence[float] = ()
     ) -> None:
-        self.data = data
-        self.grad = 0.0
-        self.kind = kind
-        self.parents = parents
-        self.slopes = slopes
+        self.data, self.grad = data, 0.0
+        self.op, self.parents, self.local_grads = op, parents, local_grads
 
     def __repr__(self) -> str:
-        return f"Node({self.data:.6g}, {self.kind})"
+        return f"Value({self.data:.6g}, {self.op})"
 
-    def __add__(self, other: Node | float) -> Node:
-        other = node(other)
-        return Node(self.data + other.data, "add", (self, other), (1.0, 1.0))
+    def __add__(self, other: Value | float) -> Value:
+        other = value(other)
+        return Value(self.data + other.data, "add", (self, other), (1.0, 1.0))
 
-    def __mul__(self, other: Node | float) -> Node:
-        other = node(other)
-        return Node(self.data * other.data, "mul", (self, other), (other.data, self.data))
+    def __mul__(self, other: Value | float) -> Value:
+        other = value(other)
+        return Value(self.data * other.data, "mul", (self, other), (other.data, self.data))
 
-    def __pow__(self, other: Node | float) -> Node:
-        """x^y with d/dx = y x^(y-1); where y is a node too, d/dy = x^y log x, and 0 at 0^y for y >= 0."""
-        x, y = self.data, other.data if isinstance(other, Node) else other
-        result, slope = power(x, y), y * power(x, y - 1.0) if y else 0.0
-        if not isinstance(other, Node):
-            return Node(result, "pow", (self,), (slope,))
-        return Node(result, "pow", (self, other), (slope, 0.0 if x == 0.0 and y >= 0.0 else result * log(x)))
+    def __pow__(self, other: Value | float) -> Value:
+        """x^y with d/dx = y x^(y-1); where y is a value too, d/dy = x^y log x, and 0 at 0^y for y >= 0."""
+        x, y = self.data, other.data if isinstance(other, Value) else other
+        result, dx = power(x, y), y * power(x, y - 1.0) if y else 0.0
+        if not isinstance(other, Value):
+            return Value(result, "pow", (self,), (dx,))
+        return Value(result, "pow", (self, other), (dx, 0.0 if x == 0.0 and y >= 0.0 else result * log(x)))
 
-    def exp(self) -> Node:
+    def exp(self) -> Value:
         try:
             result = math.exp(self.data)
         except OverflowError:
             result = math.inf
-        return Node(result, "exp", (self,), (result,))
+        return Value(result, "exp", (self,), (result,))
 
-    def log(self) -> Node:
-        return Node(log(self.data), "log", (self,), (power(self.data, -1.0),))
+    def log(self) -> Value:
+        return Value(log(self.data), "log", (self,), (power(self.data, -1.0),))
 
-    def tanh(self) -> Node:
+    def tanh(self) -> Value:
         result = math.tanh(self.data)
-        return Node(result, "tanh", (self,), (1.0 - result * result,))
+        return Value(result, "tanh", (self,), (1.0 - result * result,))
 
-    def relu(self) -> Node:
-        return Node(0.0 if self.data <= 0.0 else self.data, "relu", (self,), (float(self.data > 0.0),))
+    def relu(self) -> Value:
+        return Value(0.0 if self.data <= 0.0 else self.data, "relu", (self,), (float(self.data > 0.0),))
 
     # The rest is derived from these seven.
 
-    def squared_relu(self) -> Node:
+    __radd__, __rmul__ = __add__, __mul__
+
+    def squared_relu(self) -> Value:
         positive = self.relu()
         return positive * positive
 
-    def __neg__(self) -> Node:
+    def __neg__(self) -> Value:
         return self * -1.0
 
-    def __sub__(self, other: Node | float) -> Node:
-        return self + -node(other)
+    def __sub__(self, other: Value | float) -> Value:
+        return self + -value(other)
 
-    def __truediv__(self, other: Node | float) -> Node:
-        return self * node(other) ** -1.0
+    def __truediv__(self, other: Value | float) -> Value:
+        return self * value(other) ** -1.0
 
-    def __radd__(self, other: float) -> Node:
-        return self + other
+    def __rsub__(self, other: float) -> Value:
+        return value(other) - self
 
-    def __rmul__(self, other: float) -> Node:
-        return self * other
+    def __rtruediv__(self, other: float) -> Value:
+        return value(other) / self
 
-    def __rsub__(self, other: float) -> Node:
-        return node(other) - self
-
-    def __rtruediv__(self, other: float) -> Node:
-        return node(other) / self
-
-    def __rpow__(self, other: float) -> Node:
-        return node(other) ** self
+    def __rpow__(self, other: float) -> Value:
+        return value(other) ** self
 
     def backward(self) -> None:
-        """Add d self / d leaf to the grad of every leaf; other nodes hold the gradient of this call alone."""
-        for current in walk_back(self):
-            current.pass_on()
+        """Add d self / d leaf to the grad of every leaf; other values hold the gradient of this call."""
+        for current in reversed_graph(self):
+            current.propagate()
 
-    def pass_on(self) -> None:
-        """The chain rule: a parent's gradient gains slope · grad."""
+    def propagate(self) -> None:
+        """The chain rule: a parent's gradient gains local_grad · grad."""
         if self.grad:
-            for parent, slope in zip(self.parents, self.slopes, strict=True):
-                parent.grad += slope * self.grad
+            for parent, local_grad in zip(self.parents, self.local_grads, strict=True):
+                parent.grad += local_grad * self.grad
 
 
-def node(x: Node | float) -> Node:
+def value(x: Value | float) -> Value:
     """x itself, or a constant made into a leaf."""
-    return x if isinstance(x, Node) else Node(x, "constant")
+    return x if isinstance(x, Value) else Value(x, "constant")
+
+
+def leaves(numbers: Iterable[float]) -> list[Value]:
+    """A leaf for each number."""
+    return [Value(number) for number in numbers]
 
 
 def power(x: float, y: float) -> float:
@@ -133,79 +127,56 @@ def log(x: float) -> float:
     return math.log(x) if x > 0.0 else -math.inf if x == 0.0 else math.nan
 
 
-def dot_of_products(xs: Sequence[Node], ys: Sequence[Node]) -> Node:
-    """Σ xs[i] · ys[i] with a node for each product and each partial sum: the reference for `dot`."""
-    return total_of_sums([x * y for x, y in zip(xs, ys, strict=True)])
-
-
-def dot(xs: Sequence[Node], ys: Sequence[Node]) -> Node:
-    """Σ xs[i] · ys[i] as one node. The sums inside would all have its gradient, so nothing is lost."""
+def dot(xs: Sequence[Value], ys: Sequence[Value]) -> Value:
+    """Σ xs[i] · ys[i] as one value. The sums inside would all have its gradient, so nothing is lost."""
     if len(xs) != len(ys):
         raise ValueError(f"dot: expected as many numbers on both sides, got {len(xs)} and {len(ys)}")
     x_data, y_data = [x.data for x in xs], [y.data for y in ys]
-    return Node(sum(map(mul, x_data, y_data)), "dot", (*xs, *ys), y_data + x_data)
+    return Value(sum(map(mul, x_data, y_data)), "dot", (*xs, *ys), y_data + x_data)
 
 
-def total_of_sums(xs: Sequence[Node]) -> Node:
-    """Σ xs[i] with a node for each partial sum: the reference for `total`."""
+def dot_unfused(xs: Sequence[Value], ys: Sequence[Value]) -> Value:
+    """Σ xs[i] · ys[i] with a value for each product and each partial sum: the reference for `dot`."""
+    return sum_unfused([x * y for x, y in zip(xs, ys, strict=True)])
+
+
+def sum_values(xs: Sequence[Value]) -> Value:
+    """Σ xs[i] as one value."""
+    return Value(sum(x.data for x in xs), "sum", tuple(xs), [1.0] * len(xs))
+
+
+def sum_unfused(xs: Sequence[Value]) -> Value:
+    """Σ xs[i] with a value for each partial sum: the reference for `sum_values`."""
     total = xs[0]
     for x in xs[1:]:
         total = total + x
     return total
 
 
-def total(xs: Sequence[Node]) -> Node:
-    """Σ xs[i] as one node."""
-    return Node(sum(x.data for x in xs), "sum", tuple(xs), [1.0] * len(xs))
-
-
-def topological(root: Node) -> list[Node]:
-    """Every node the root depends on that has parents, each after its parents; the root is last.
+def topological(root: Value) -> list[Value]:
+    """The root, which is last, and every value with parents that it depends on, each after its parents.
 
     An explicit stack takes the place of recursion, so the length of a chain has no limit.
     """
-    order: list[Node] = []
-    seen = {root}
-    stack: list[tuple[Node, Iterator[Node]]] = [(root, iter(root.parents))]
+    order: list[Value] = []
+    seen: set[Value] = set()
+    stack = [(root, False)]
     while stack:
-        current, parents = stack[-1]
-        for parent in parents:
-            if parent.parents and parent not in seen:
-                seen.add(parent)
-                stack.append((parent, iter(parent.parents)))
-                break
-        else:
+        current, done = stack.pop()
+        if done:
             order.append(current)
-            stack.pop()
+        elif current not in seen:
+            seen.add(current)
+            stack.append((current, True))
+            stack += [(parent, False) for parent in reversed(current.parents) if parent.parents]
     return order
 
 
-def walk_back(root: Node) -> Iterator[Node]:
-    """The root and all that has parents below it, children first; gradients at zero but the root's at one."""
+def reversed_graph(root: Value) -> Iterator[Value]:
+    """The root and what it depends on, children first; gradients at zero, but 1 more at the root."""
     order = topological(root)
     for current in order:
         if current.parents:
             current.grad = 0.0
     root.grad += 1.0
     return reversed(order)
-
-
-def all_nodes(root: Node) -> list[Node]:
-    """Every node the root depends on, leaves too, each once, parents first."""
-    seen: dict[Node, None] = {}
-    for current in topological(root):
-        seen.update(dict.fromkeys((*current.parents, current)))
-    return list(seen)
-
-
-def count_kinds(root: Node) -> dict[str, int]:
-    """How many nodes of each kind the root depends on, the commonest first."""
-    counts: dict[str, int] = {}
-    for current in all_nodes(root):
-        counts[current.kind] = counts.get(current.kind, 0) + 1
-    return dict(sorted(counts.items(), key=lambda item: -item[1]))
-
-
-def leaves(values: Iterable[float]) -> list[Node]:
-    """A leaf for each number."""
-    return [Node(value) for value in values]

@@ -1,6 +1,6 @@
-"""The transformer over nodes, one position at a time; a vector is a list of nodes.
+"""The transformer over values, one position at a time; a vector is a list of values.
 
-The same function serves training and generation: `position` appends its keys and values to the cache
+The same function serves training and generation: `forward_token` appends its keys and values to the cache
 and returns the logits of the token to follow. Standard library only.
 """
 
@@ -8,57 +8,54 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_never
 
-from motegpt.engines.scalar.graph import Node, dot, dot_of_products, total, total_of_sums
+from motegpt.engines.scalar.graph import Value, dot, dot_unfused, sum_unfused, sum_values
 
 if TYPE_CHECKING:
     from motegpt.config.sections import Activation, ModelConfig
     from motegpt.data.plan import Batch
 
-Vector = list[Node]
+Vector = list[Value]
 Matrix = list[Vector]  # (out, in), a list of rows
-Tensors = dict[str, Any]  # by name, nested lists of nodes: matrices for all that this file reads
+Tensors = dict[str, Any]  # by name, nested lists of values: matrices for all that this file reads
 Cache = list[tuple[Matrix, Matrix]]  # for each layer the keys and the values of the positions so far
+Trace = dict[str, Any]  # by the names of engines/array/model.py: a Vector, or one for each head
 
 
-class Operations:
-    """How the graph is built where there is a choice; here a sum is one node, whatever it is a sum of."""
+class Reductions:
+    """How sums, and what is made of sums, become graph nodes; here a sum is one node, whatever it sums."""
 
     dot = staticmethod(dot)
-    total = staticmethod(total)
+    sum_values = staticmethod(sum_values)
 
     def softmax(self, x: Vector) -> Vector:
         """p = e / Σe with e = exp(x - max x); the maximum is a constant, it moves no derivative."""
-        highest = max(node.data for node in x)
-        e = [(node + -highest).exp() for node in x]
-        inverse = self.total(e) ** -1.0
-        return [node * inverse for node in e]
+        highest = max(value.data for value in x)
+        e = [(value + -highest).exp() for value in x]
+        inverse = self.sum_values(e) ** -1.0
+        return [value * inverse for value in e]
 
-    def log_p(self, x: Vector, target: int) -> Node:
+    def log_p(self, x: Vector, target: int) -> Value:
         """log p[target] = x[target] - max x - log Σe, finite even where p[target] rounds to zero."""
-        highest = max(node.data for node in x)
-        return x[target] + -highest - self.total([(node + -highest).exp() for node in x]).log()
-
-    def backward(self, loss: Node) -> None:
-        """Leave the gradient of the loss in the leaves."""
-        loss.backward()
+        highest = max(value.data for value in x)
+        return x[target] + -highest - self.sum_values([(value + -highest).exp() for value in x]).log()
 
 
-class PlainOperations(Operations):
+class UnfusedReductions(Reductions):
     """A node for every product and every partial sum."""
 
-    dot = staticmethod(dot_of_products)
-    total = staticmethod(total_of_sums)
+    dot = staticmethod(dot_unfused)
+    sum_values = staticmethod(sum_unfused)
 
 
-FUSED, PLAIN = Operations(), PlainOperations()
+FUSED, UNFUSED = Reductions(), UnfusedReductions()
 
 
-def linear(x: Vector, w: Matrix, ops: Operations) -> Vector:
+def linear(x: Vector, w: Matrix, reductions: Reductions) -> Vector:
     """y[o] = Σ_i w[o][i] · x[i]"""
-    return [ops.dot(row, x) for row in w]
+    return [reductions.dot(row, x) for row in w]
 
 
-def activate(x: Node, kind: Activation) -> Node:
+def activate(x: Value, kind: Activation) -> Value:
     """max(0, x), or its square (So et al., 2021)."""
     match kind:
         case "relu":
@@ -69,42 +66,71 @@ def activate(x: Node, kind: Activation) -> Node:
             assert_never(kind)
 
 
-def rmsnorm(x: Vector, eps: float, ops: Operations) -> Vector:
+def rmsnorm(x: Vector, eps: float, reductions: Reductions) -> Vector:
     """y = x · (mean(x²) + eps)^-½   (Zhang and Sennrich, 2019)"""
-    mean_square = ops.total([node * node for node in x]) * (1.0 / len(x))
+    mean_square = reductions.sum_values([value * value for value in x]) * (1.0 / len(x))
     scale = (mean_square + eps) ** -0.5
-    return [node * scale for node in x]
+    return [value * scale for value in x]
 
 
-def attention(q: Vector, keys: Matrix, values: Matrix, n_head: int, ops: Operations) -> Vector:
-    """For each head softmax(q · k / √D) · v over the positions so far   (Vaswani et al., 2017)"""
+def attention(
+    q: Vector, keys: Matrix, values: Matrix, n_head: int, reductions: Reductions
+) -> tuple[Vector, Matrix, Matrix]:
+    """For each head p · v with p = softmax(q · k / √D) over the positions so far   (Vaswani et al., 2017)
+
+    Returns z (C), and for each head the scores and p.
+    """
     size = len(q) // n_head
-    y: Vector = []
-    for head in range(n_head):
-        part = slice(head * size, (head + 1) * size)
-        scores = [ops.dot(q[part], k[part]) * size**-0.5 for k in keys]
-        p = ops.softmax(scores)
-        y += [ops.dot(p, [v[i] for v in values]) for i in range(part.start, part.stop)]
-    return y
+    parts = [slice(head * size, (head + 1) * size) for head in range(n_head)]
+    scores = [[reductions.dot(q[part], k[part]) * size**-0.5 for k in keys] for part in parts]
+    p = [reductions.softmax(row) for row in scores]
+    z = [
+        reductions.dot(row, [v[i] for v in values])
+        for row, part in zip(p, parts, strict=True)
+        for i in range(part.start, part.stop)
+    ]
+    return z, scores, p
 
 
-def position(token: int, at: int, w: Tensors, cache: Cache, model: ModelConfig, ops: Operations) -> Vector:
-    """Logits (V) after feeding `token` at position `at`."""
-    x = [t + p for t, p in zip(w["wte"][token], w["wpe"][at], strict=True)]
+def forward_token(
+    token: int,
+    at: int,
+    w: Tensors,
+    cache: Cache,
+    model: ModelConfig,
+    reductions: Reductions,
+    trace: Trace | None = None,
+) -> Vector:
+    """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position."""
+    eps = model.norm_eps
+
+    def note(hook: str, x: Any) -> Any:
+        if trace is not None:
+            trace[hook] = x
+        return x
+
+    x = add(note("hook_embed", w["wte"][token]), note("hook_pos_embed", w["wpe"][at]))
     if model.embedding_norm:
-        x = rmsnorm(x, model.norm_eps, ops)
+        x = note("embed.ln.hook_normalized", rmsnorm(x, eps, reductions))
     for i, (keys, values) in enumerate(cache):
-        h = rmsnorm(x, model.norm_eps, ops)
-        q = linear(h, w[f"layer{i}.attn_wq"], ops)
-        keys.append(linear(h, w[f"layer{i}.attn_wk"], ops))
-        values.append(linear(h, w[f"layer{i}.attn_wv"], ops))
-        y = attention(q, keys, values, model.n_head, ops)
-        x = add(x, linear(y, w[f"layer{i}.attn_wo"], ops))
-        h = rmsnorm(x, model.norm_eps, ops)
-        u = linear(h, w[f"layer{i}.mlp_fc1"], ops)
-        g = [activate(node, model.activation) for node in u]
-        x = add(x, linear(g, w[f"layer{i}.mlp_fc2"], ops))
-    return linear(x, w["wte" if model.tied else "lm_head"], ops)
+        layer, block = f"layer{i}", f"blocks.{i}"
+        h = note(f"{block}.ln1.hook_normalized", rmsnorm(note(f"{block}.hook_resid_pre", x), eps, reductions))
+        q = note(f"{block}.attn.hook_q", linear(h, w[f"{layer}.attn_wq"], reductions))
+        keys.append(note(f"{block}.attn.hook_k", linear(h, w[f"{layer}.attn_wk"], reductions)))
+        values.append(note(f"{block}.attn.hook_v", linear(h, w[f"{layer}.attn_wv"], reductions)))
+        z, scores, p = attention(q, keys, values, model.n_head, reductions)
+        note(f"{block}.attn.hook_attn_scores", scores)
+        note(f"{block}.attn.hook_pattern", p)
+        note(f"{block}.attn.hook_z", z)
+        x = add(x, note(f"{block}.hook_attn_out", linear(z, w[f"{layer}.attn_wo"], reductions)))
+        note(f"{block}.hook_resid_mid", x)
+        h = note(f"{block}.ln2.hook_normalized", rmsnorm(x, eps, reductions))
+        u = note(f"{block}.mlp.hook_pre", linear(h, w[f"{layer}.mlp_fc1"], reductions))
+        g = note(f"{block}.mlp.hook_post", [activate(value, model.activation) for value in u])
+        x = add(x, note(f"{block}.hook_mlp_out", linear(g, w[f"{layer}.mlp_fc2"], reductions)))
+        note(f"{block}.hook_resid_post", x)
+    logits: Vector = note("logits", linear(x, w["wte" if model.tied else "lm_head"], reductions))
+    return logits
 
 
 def add(xs: Vector, ys: Vector) -> Vector:
@@ -117,12 +143,12 @@ def empty_cache(model: ModelConfig) -> Cache:
     return [([], []) for _ in range(model.n_layer)]
 
 
-def loss_of(batch: Batch, w: Tensors, model: ModelConfig, ops: Operations = FUSED) -> Node:
+def loss(batch: Batch, w: Tensors, model: ModelConfig, reductions: Reductions = FUSED) -> Value:
     """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats."""
     losses: Vector = []
     for sequence in zip(batch.inputs, batch.targets, batch.weights, strict=True):
         cache = empty_cache(model)
         for at, (token, target, weight) in enumerate(zip(*sequence, strict=True)):
-            x = position(token, at, w, cache, model, ops)
-            losses.append(ops.log_p(x, target) * -weight)
-    return ops.total(losses)
+            logits = forward_token(token, at, w, cache, model, reductions)
+            losses.append(reductions.log_p(logits, target) * -weight)
+    return reductions.sum_values(losses)

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from motegpt.config.sections import TrainConfig
-    from motegpt.engines.scalar.graph import Node
+    from motegpt.engines.scalar.graph import Value
     from motegpt.optim.adam import AdamScalars
     from motegpt.optim.sgd import SGDScalars
 
 
-def clip_gradient(nodes: list[Node], train: TrainConfig) -> None:
+def clip_gradient(nodes: list[Value], train: TrainConfig) -> None:
     """First each gradient to ± clip_value, then the whole to a norm of at most clip_norm."""
     if train.clip_value is not None:
         for node in nodes:
@@ -29,7 +29,7 @@ def clip_gradient(nodes: list[Node], train: TrainConfig) -> None:
 
 
 def adam_step(
-    nodes: list[Node], m: list[float], v: list[float], scalars: AdamScalars, decayed: list[bool]
+    nodes: list[Value], m: list[float], v: list[float], scalars: AdamScalars, decayed: list[bool]
 ) -> None:
     """One update in place; AdamScalars has the equations. Leaves every gradient at zero."""
     beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, v_scale, eps = scalars
@@ -42,7 +42,7 @@ def adam_step(
         node.grad = 0.0
 
 
-def sgd_step(nodes: list[Node], velocity: list[float], scalars: SGDScalars, decayed: list[bool]) -> None:
+def sgd_step(nodes: list[Value], velocity: list[float], scalars: SGDScalars, decayed: list[bool]) -> None:
     """One update in place; SGDScalars has the equations. Leaves every gradient at zero."""
     momentum, decay, lr = scalars
     for i, node in enumerate(nodes):
