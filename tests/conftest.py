@@ -22,6 +22,9 @@ from motegpt.model.spec import tensors
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
 REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
+OF_OXIDIZED = {  # without which a node clip is refused
+    "activation": "relu", "tied": False, "embedding_norm": True, "optimizer": "adam", "adam": "corrected",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.optim import OPTIMIZERS
-from tests.conftest import random_sequences, small_engine, small_settings
+from tests.conftest import OF_OXIDIZED, random_sequences, small_engine, small_settings
 from tests.test_native import level_names, native
 
 pytestmark = pytest.mark.skipif(
@@ -81,6 +81,8 @@ def problems(draw, initial):
         "steps": STEPS,
         "eps": 1e-3,  # large, lest a gradient that is nothing but rounding decide a step
     }
+    if chosen["clip_node"] is not None:
+        chosen |= OF_OXIDIZED
     cuts = draw(st.sets(st.integers(1, STEPS - 1), min_size=STEPS // 2))
     return Problem(
         small_settings(**chosen),

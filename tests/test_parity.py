@@ -17,6 +17,7 @@ from motegpt.evaluation.gradcheck import H, finite_difference
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import (
     ENGINES_HERE,
+    OF_OXIDIZED,
     VOCABULARY,
     random_batch,
     random_sequences,
@@ -54,6 +55,8 @@ def problems(draw):
         "clip_node": draw(st.sampled_from([None, None, 10.0, 0.05, 0.002])),
         "loss_mean": draw(st.sampled_from(["documents", "tokens"])),
     }
+    if changes["clip_node"] is not None:
+        changes |= OF_OXIDIZED
     count = draw(st.integers(1, 5))
     return small_settings(**changes), random_batch(
         changes["seed"], count, changes["block_size"], changes["loss_mean"]
@@ -232,7 +235,6 @@ TRAININGS = {
         optimizer="sgd", momentum=0.5, lr=0.5, n_layer=2, weight_decay=0.1, clip_value=0.02, clip_norm=0.3,
         schedule="cosine", warmup_steps=5, lr_min=0.001, batch_size=2, loss_mean="tokens", tied=True,
     ),
-    "sgd, node clip": small_settings("oxidized", optimizer="sgd", lr=0.1),
 }  # fmt: skip
 
 

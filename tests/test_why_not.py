@@ -33,6 +33,16 @@ REFUSED = {
         ("torch",), {"compile": True, "clip_node": 1.0},
         "clip_node: cannot go with `compile=True`, which has no nodes; leave one out",
     ),
+    **{
+        f"node clip and {name}": (
+            ENGINES_HERE, {"clip_node": 1.0, name: value},
+            f"clip_node: Oxidized-GPT has no `{name}={value!r}`; leave one out, or try `{name}={other!r}`",
+        )
+        for name, value, other in (
+            ("activation", "squared_relu", "relu"), ("tied", True, False), ("embedding_norm", False, True),
+            ("optimizer", "sgd", "adam"), ("adam", "folded", "corrected"),
+        )
+    },
 }  # fmt: skip
 
 GIVEN = {

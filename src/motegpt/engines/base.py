@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from motegpt.config.fields import kinds
 from motegpt.config.sections import REQUESTS, section_of
 from motegpt.config.text import concise, shortened
+from motegpt.engines.node_clip import why_not_clipped
 from motegpt.errors import SettingError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.optim import OPTIMIZERS
@@ -120,6 +121,8 @@ class Engine(ABC):
                 f"dtype: the {cls.name} engine expected {' or '.join(cls.dtypes)}, got {train.dtype}; "
                 f"try `dtype={cls.dtypes[0]!r}`"
             )
+        if model is not None and train is not None and (reason := why_not_clipped(model, train)):
+            return reason
         if request is not None:
             return f"generate: the {cls.name} engine draws token by token"
         if processes > 1:
