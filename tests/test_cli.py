@@ -85,7 +85,7 @@ OTHER_VALUES = {
     "embedding_norm": False, "norm_eps": 0.001, "init_std": 0.03, "zero_init": True, "framing": "bos_eos",
     "cut": "tokens", "shuffle": False, "deduplicate": True, "format": "text", "column": "emma",
     "header": True, "delimiter": "n", "encoding": "ascii",
-    "normalise": "nfc", "tokenizer": "bytes", "steps": 2, "batch_size": 3,
+    "normalize": "nfc", "tokenizer": "bytes", "steps": 2, "batch_size": 3,
     "loss_mean": "tokens", "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1,
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "optimizer": "sgd", "momentum": 0.5,

@@ -41,7 +41,7 @@ def plain(*words):
         ("motegpt train --n-e", plain("--n-embd")),
         ("motegpt train --no-ti", plain("--no-tied")),
         ("motegpt train --schedule c", plain("cosine", "constant")),
-        ("motegpt train --normalise n", plain("nfc", "nfkc", "none")),
+        ("motegpt train --normalize n", plain("nfc", "nfkc", "none")),
         ("motegpt train --preset z", plain("zeroclaw")),
         ("motegpt train li", [("file", "li")]),
         ("motegpt train --config ", [("file", "")]),

@@ -166,7 +166,7 @@ def test_a_list_is_no_running_text(tmp_path, text):
 def test_a_repaired_oddity_is_gone(tmp_path):
     text = "Zoe\u0308\nab\u00a0c\n"
     assert [finding.what[:9] for finding in check(tmp_path, text).findings] == ["spaces th", "letters a"]
-    assert check(tmp_path, text, normalise="nfkc").findings == []
+    assert check(tmp_path, text, normalize="nfkc").findings == []
 
 
 def test_a_stream(tmp_path):
@@ -197,7 +197,7 @@ def test_what_training_refuses_is_refused(tmp_path, data, said):
         ("ab" * 20 + "\n", {}, "--block-size 41"),
         ("ab\n", {"tokenizer": "bytes", "block_size": 9}, "--tokenizer bytes --block-size 9"),
         ("ab\n", {"deduplicate": True}, "--deduplicate"),
-        ("ae\u0308\n", {}, "--normalise nfc"),
+        ("ae\u0308\n", {}, "--normalize nfc"),
         ("ab " * 200 + "\n", {}, "--format stream --block-size 64"),
     ],
 )  # fmt: skip

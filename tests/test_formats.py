@@ -172,12 +172,12 @@ def test_a_cell_may_be_very_long():
     assert csv.field_size_limit() == before
 
 
-def test_normalising():
+def test_normalizing():
     apart, whole = "Zoe\u0308", "Zoë"
-    assert documents_of([apart, whole], ReadConfig(normalise="nfc")) == [whole, whole]
-    assert corpus_of([apart, whole], ReadConfig(normalise="nfc", deduplicate=True)).documents == [whole]
+    assert documents_of([apart, whole], ReadConfig(normalize="nfc")) == [whole, whole]
+    assert corpus_of([apart, whole], ReadConfig(normalize="nfc", deduplicate=True)).documents == [whole]
     assert documents_of([apart], ReadConfig()) == [apart]
-    assert documents_of(["\u00a0ﬁn\u00a0"], ReadConfig(normalise="nfkc")) == ["fin"]
+    assert documents_of(["\u00a0ﬁn\u00a0"], ReadConfig(normalize="nfkc")) == ["fin"]
 
 
 def test_a_stream_is_left_as_it_is(tmp_path):

@@ -19,7 +19,7 @@ QUICK = {"steps": 20, "engine": "array", "n": 1}
 @pytest.fixture(scope="module")
 def model():
     """A model of normalized names."""
-    return GPT.train([APART, "anna", "hanna"], normalise="nfc", **QUICK)
+    return GPT.train([APART, "anna", "hanna"], normalize="nfc", **QUICK)
 
 
 def test_whole_texts_are_stripped_and_normalized(model):
@@ -48,7 +48,7 @@ def test_parts_of_texts_are_normalized_and_never_stripped(model):
         assert one == other, name
     with pytest.raises(PrefixError, match=r"got ' ' \(U\+0020\)"):
         model.generate(1, prefix="anna ")
-    saved = GPT.train([APART, "anna"], normalise="nfc", prefix=APART, **QUICK)
+    saved = GPT.train([APART, "anna"], normalize="nfc", prefix=APART, **QUICK)
     assert saved.config.sample.prefix == WHOLE
 
 
@@ -59,7 +59,7 @@ def test_a_stream_keeps_its_spaces():
 
 
 def test_the_rules():
-    reading = ReadConfig(normalise="nfkc")
+    reading = ReadConfig(normalize="nfkc")
     assert as_document(" ﬁn\r", reading) == "fin"
     assert as_fragment(" ﬁn\r", reading) == " fin\n"
     assert as_document(" a ", ReadConfig(format="stream")) == " a "

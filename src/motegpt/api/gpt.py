@@ -12,7 +12,7 @@ from motegpt.api.onclass import on_class
 from motegpt.api.training import Training
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
-from motegpt.config.fields import checked_seed, kinds, plain, unknown_setting
+from motegpt.config.fields import checked_seed, current_names, kinds, plain, unknown_setting
 from motegpt.config.sections import REQUESTS, SampleConfig
 from motegpt.config.text import concise
 from motegpt.data.documents import as_document, sample_as_learned
@@ -176,6 +176,7 @@ class GPT:
         40 0.1
         >>> model = training.model
         """
+        settings = current_names(settings)
         _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
         trainer, corpus, remarks = begin(
             docs,

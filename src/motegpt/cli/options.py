@@ -15,6 +15,7 @@ from motegpt.config.epochs import laid_over
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
 from motegpt.config.presets import PRESETS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
+from motegpt.config.synonyms import RENAMED
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
 from motegpt.errors import DataError, SettingError
@@ -144,8 +145,9 @@ def read_toml(path: str | None) -> dict[str, Any]:
         if key in REQUESTS and not isinstance(value, dict):
             raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {shortened(value)}")
         entries = value.items() if key in REQUESTS else [(key, value)]
-        for name, setting in entries:
-            _check_toml_name(path, key if name != key else None, name)
+        for written, setting in entries:
+            name = RENAMED.get(written, written)
+            _check_toml_name(path, key if key in REQUESTS else None, name)
             flat[name] = None if setting == "none" and _can_be_off(name) else setting
     return flat
 

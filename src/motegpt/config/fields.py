@@ -18,7 +18,7 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
-from motegpt.config.synonyms import hint
+from motegpt.config.synonyms import RENAMED, hint
 from motegpt.config.text import concise_repr, has_surrogate, shortened
 from motegpt.errors import SettingError
 
@@ -160,7 +160,7 @@ class Settings:
         """Settings from outside: SettingError for unknown and missing names too."""
         if not isinstance(values, Mapping):
             raise SettingError(f"{cls.__name__}: expected settings by name, got {shortened(values)}")
-        known = kinds(cls)
+        values, known = current_names(values), kinds(cls)
         check_names(values, known)
         for one in fields(cls):
             if one.default is MISSING and one.name not in values:
@@ -169,6 +169,7 @@ class Settings:
 
     def replace(self, **changes: Any) -> Self:
         """A copy with some settings changed, checked again."""
+        changes = current_names(changes)
         check_names(changes, kinds(type(self)))
         return dataclasses.replace(self, **changes)
 
@@ -186,6 +187,14 @@ def kinds(section: type[Settings]) -> dict[str, Kind]:
 def _kinds(section: Any) -> dict[str, Kind]:
     hints = get_type_hints(section)
     return {one.name: _kind(hints[one.name], one.metadata) for one in fields(section)}
+
+
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with former names replaced by current ones; SettingError if both are given."""
+    for former in RENAMED.keys() & settings.keys():
+        if RENAMED[former] in settings:
+            raise SettingError(f"{RENAMED[former]}: expected one value, got another as `{former}`; leave one out")
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 
 def check_names(given: Iterable[object], known: Collection[str]) -> None:

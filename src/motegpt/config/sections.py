@@ -104,7 +104,7 @@ class ReadConfig(Settings):
         "What separates documents that have several lines, as \\n\\n, or the cells of a CSV.", default=None
     )
     encoding: str | None = setting("Encoding of the file, as Python names it; default: UTF-8.", default=None)
-    normalise: Literal["nfc", "nfkc"] | None = setting(
+    normalize: Literal["nfc", "nfkc"] | None = setting(
         "Unicode form that every document is put into.", default=None
     )
     deduplicate: bool = setting("Drop repeated documents.", default=False)

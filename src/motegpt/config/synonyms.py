@@ -67,6 +67,7 @@ NAMES = {
     "cost": "estimate flops",
     "bench": "benchmark",
 }
+RENAMED = {"normalise": "normalize"}  # former names of settings, still accepted everywhere
 ABSENT = {"dropout": "motegpt has no dropout; weight_decay keeps weights small"}
 
 

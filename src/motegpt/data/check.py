@@ -29,7 +29,7 @@ BARS = 10  # of a histogram, at most
 EXAMPLES = 5  # of repeated documents
 STREAM_BLOCK = 64  # the block_size that is recommended for running text
 REPEATED = (  # settings that the recommended command repeats
-    "format", "column", "header", "delimiter", "encoding", "normalise", "deduplicate", "tokenizer",
+    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
     "block_size",
 )  # fmt: skip
 
@@ -153,7 +153,7 @@ def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut 
     elif cut is not None and cut.documents and cut.advised <= LARGEST_BLOCK:
         given["block_size"] = cut.advised
     if lint.has(NOT_NFC):
-        given["normalise"] = "nfc"
+        given["normalize"] = "nfc"
     flags = [word for name, value in given.items() for word in _flag(name, value)]
     name = Path(paths[0]).name.partition(".")[0] or "mine" if paths else "names"
     return shlex.join(["motegpt", "train", *map(str, paths), *flags, "--out", f"runs/{name}"])

@@ -144,9 +144,9 @@ def documents_of(texts: Iterable[str], reading: ReadConfig) -> list[str]:
 
 def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
     """The texts in the Unicode form that was asked for, if one was."""
-    if reading.normalise is None:
+    if reading.normalize is None:
         return texts
-    form = FORMS[reading.normalise]
+    form = FORMS[reading.normalize]
     return (unicodedata.normalize(form, text) for text in texts)
 
 

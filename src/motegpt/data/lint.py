@@ -115,7 +115,7 @@ def _is_broken(text: str) -> bool:
 
 NOT_NFC = Check(
     "letters and accents apart (not NFC)",
-    "--normalise nfc makes one character of them",
+    "--normalize nfc makes one character of them",
     lambda text: not unicodedata.is_normalized("NFC", text),
     lambda alphabet: not "".join(alphabet).isascii(),
 )
@@ -126,7 +126,7 @@ CHECKS = (
     odd_characters("invisible characters", "take them out", INVISIBLE.__contains__),
     odd_characters("marks of text direction", "take them out", BIDI.__contains__),
     odd_characters(
-        "spaces that are not the usual one", "--normalise nfkc turns most into spaces", _is_odd_space
+        "spaces that are not the usual one", "--normalize nfkc turns most into spaces", _is_odd_space
     ),
     odd_characters(
         "replacement characters", "the text was damaged before: convert it again", "\ufffd".__eq__
@@ -207,7 +207,7 @@ class Lint:
         learned = [text.strip() for text in normalized(texts, self._reading)]
         self._measure(lines, learned)
         alphabet = frozenset("".join(texts))
-        if self._reading.normalise is not None:
+        if self._reading.normalize is not None:
             alphabet |= frozenset("".join(learned))
         for check in CHECKS:
             if not (is_stream and check.of_documents) and check.may_be(alphabet):
