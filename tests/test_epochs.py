@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from motegpt.api.gpt import GPT
-from motegpt.config.epochs import in_steps, laid_over
+from motegpt.config.epochs import epochs_to_steps, merge_settings
 from motegpt.config.presets import settings_of
 from motegpt.data.corpus import corpus_of
 from motegpt.data.plan import DocumentPlan, WindowPlan
@@ -27,8 +27,8 @@ def test_the_steps_of_an_epoch():
     ("epochs", "steps"), [(1.0, 8), (2.0, 15), (0.1, 1), (1e-9, 1), (0.4, 3), (1e6, 7_500_000)]
 )
 def test_epochs_are_rounded_up_as_they_are_written(epochs, steps):
-    assert in_steps(epochs, Fraction(30, 4)) == steps
-    assert in_steps(0.07, Fraction(100)) == 7
+    assert epochs_to_steps(epochs, Fraction(30, 4)) == steps
+    assert epochs_to_steps(0.07, Fraction(100)) == 7
 
 
 def steps_of(**changes):
@@ -53,13 +53,13 @@ def test_a_stream_is_counted_by_its_targets():
 
 def test_the_upper_layer_has_its_length_and_both_are_one_too_many():
     below = {"steps": 1000, "lr": 0.1}
-    assert laid_over(below, {"epochs": 2.0}) == {"lr": 0.1, "epochs": 2.0}
-    assert laid_over({"epochs": 2.0, "lr": 0.1}, {"steps": 5}) == {"lr": 0.1, "steps": 5}
-    assert laid_over(below, {"epochs": None, "lr": 0.2}) == {"steps": 1000, "lr": 0.2, "epochs": None}
+    assert merge_settings(below, {"epochs": 2.0}) == {"lr": 0.1, "epochs": 2.0}
+    assert merge_settings({"epochs": 2.0, "lr": 0.1}, {"steps": 5}) == {"lr": 0.1, "steps": 5}
+    assert merge_settings(below, {"epochs": None, "lr": 0.2}) == {"steps": 1000, "lr": 0.2, "epochs": None}
     with pytest.raises(
         SettingError, match="expected the length of a training once, got `steps=5` and `epochs=2"
     ):
-        laid_over(below, {"steps": 5, "epochs": 2.0})
+        merge_settings(below, {"steps": 5, "epochs": 2.0})
 
 
 def test_a_run_records_steps_alone(motegpt, tmp_path):

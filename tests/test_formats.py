@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from motegpt.config.sections import DataConfig, ReadConfig
 from motegpt.data import decoding
 from motegpt.data.corpus import corpus_of, read_corpus
-from motegpt.data.decoding import Measured, text_pieces
+from motegpt.data.decoding import HashingReader, text_pieces
 from motegpt.data.documents import documents_of
 from motegpt.data.formats import READERS, Reader, format_by_name, reader_of
 from motegpt.data.formats.base import whole
@@ -67,7 +67,7 @@ class Content(NamedTuple):
 
 
 def content_of(data: bytes, name: str, reading: ReadConfig) -> Content:
-    pieces = text_pieces(Measured(io.BytesIO(data), name, hashlib.sha256()), name, reading.encoding)
+    pieces = text_pieces(HashingReader(io.BytesIO(data), name, hashlib.sha256()), name, reading.encoding)
     reader = reader_of(pieces, name, reading)
     groups = list(reader)
     return Content(

@@ -9,7 +9,7 @@ import pytest
 from motegpt import GPT
 from motegpt.config.sections import ReadConfig
 from motegpt.data.corpus import corpus_from
-from motegpt.data.documents import as_document, as_fragment
+from motegpt.data.documents import normalize_document, normalize_fragment
 from motegpt.errors import DataError, PrefixError
 
 APART, WHOLE = "zoe\u0308", "zoë"
@@ -60,9 +60,9 @@ def test_a_stream_keeps_its_spaces():
 
 def test_the_rules():
     reading = ReadConfig(normalize="nfkc")
-    assert as_document(" ﬁn\r", reading) == "fin"
-    assert as_fragment(" ﬁn\r", reading) == " fin\n"
-    assert as_document(" a ", ReadConfig(format="stream")) == " a "
+    assert normalize_document(" ﬁn\r", reading) == "fin"
+    assert normalize_fragment(" ﬁn\r", reading) == " fin\n"
+    assert normalize_document(" a ", ReadConfig(format="stream")) == " a "
 
 
 def test_a_character_that_was_never_seen_is_named_by_its_code_point(motegpt):

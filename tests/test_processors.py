@@ -6,7 +6,7 @@ import pytest
 
 from motegpt.engines import why_unavailable
 from motegpt.system import processors
-from motegpt.system.processors import MOST_THREADS, available_processors, cpu_quota
+from motegpt.system.processors import MAX_THREADS, available_processors, cpu_quota
 from tests.conftest import small_engine, small_settings
 
 
@@ -90,7 +90,7 @@ def test_the_quota_of_the_control_groups(tmp_path, name):
 
 @pytest.mark.parametrize(
     ("affinity", "quota", "threads"),
-    [(8, None, 8), (8, 250000, 2), (2, 400000, 2), (8, 50000, 1), (1, None, 1), (1000, None, MOST_THREADS)],
+    [(8, None, 8), (8, 250000, 2), (2, 400000, 2), (8, 50000, 1), (1, None, 1), (1000, None, MAX_THREADS)],
 )
 def test_the_threads_worth_starting(tmp_path, monkeypatch, affinity, quota, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)

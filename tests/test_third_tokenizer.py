@@ -71,7 +71,7 @@ class PairTokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         if self.unknown(text):
-            raise self.unknown_in(text)
+            raise self.unknown_error(text)
         ids, at = [], 0
         while at < len(text):
             size = 2 if text[at : at + 2] in self.tokens else 1

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from motegpt.config.arguments import path_of
-from motegpt.config.epochs import laid_over
+from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
 from motegpt.config.presets import PRESETS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
@@ -174,7 +174,7 @@ def _can_be_off(name: str) -> bool:
 
 def merge(preset: str, *layers: dict[str, Any]) -> dict[str, Any]:
     """The preset's settings with the layers laid over it, the last on top."""
-    return reduce(laid_over, layers, settings_of(preset))
+    return reduce(merge_settings, layers, settings_of(preset))
 
 
 def preset_names() -> list[str]:

@@ -12,14 +12,14 @@ from motegpt.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from motegpt.cli.console import Report
-    from motegpt.system.interrupts import Noted
+    from motegpt.system.interrupts import DeferredSignals
     from motegpt.training.loop import Trainer
     from motegpt.training.records import StepRecord
 
 PREFIX = "motegpt-"  # of the folder's name
 
 
-def finish(trainer: Trainer, report: Report, records: Sequence[StepRecord], noted: Noted) -> None:
+def finish(trainer: Trainer, report: Report, records: Sequence[StepRecord], noted: DeferredSignals) -> None:
     """End a report. A run without a folder is saved if it was interrupted, and after Ctrl-C shows samples.
 
     records: those of the run. Another Ctrl-C ends the samples, and the report still says where the run is.

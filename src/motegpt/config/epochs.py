@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 
-def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def merge_settings(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """Flat settings with others over them, whose `steps` or `epochs` replaces both of those below.
 
     Raises SettingError if the upper ones have both.
@@ -35,11 +35,11 @@ def epochs_of(settings: Mapping[str, Any]) -> float | None:
     return epochs
 
 
-def in_steps(epochs: float, epoch: Fraction) -> int:
+def epochs_to_steps(epochs: float, epoch: Fraction) -> int:
     """The steps of a training of so many epochs; epoch: how many steps go once through the data.
 
     >>> from fractions import Fraction
-    >>> in_steps(0.07, Fraction(100))  # in binary floating point 8, as 0.07 * 100 is above 7
+    >>> epochs_to_steps(0.07, Fraction(100))  # in binary floating point 8, as 0.07 * 100 is above 7
     7
     """
     from fractions import Fraction

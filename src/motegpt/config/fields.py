@@ -193,7 +193,9 @@ def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Settings with former names replaced by current ones; SettingError if both are given."""
     for former in RENAMED.keys() & settings.keys():
         if RENAMED[former] in settings:
-            raise SettingError(f"{RENAMED[former]}: expected one value, got another as `{former}`; leave one out")
+            raise SettingError(
+                f"{RENAMED[former]}: expected one value, got another as `{former}`; leave one out"
+            )
     return {RENAMED.get(name, name): value for name, value in settings.items()}
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 from motegpt.config.fields import SEEDS, Settings, kinds, setting, unknown_setting
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError
-from motegpt.system.processors import MOST_THREADS
+from motegpt.system.processors import MAX_THREADS
 
 HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
 LARGEST_SIZE = 2**20  # of vocabulary, width, block, batch and tries
@@ -112,7 +112,7 @@ class ReadConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.format is not None:
-            for name in self.without_meaning(self.format):
+            for name in self.inapplicable(self.format):
                 raise SettingError(
                     f"{name}: expected none with `format={self.format!r}`, which has no {name}"
                 )
@@ -124,7 +124,7 @@ class ReadConfig(Settings):
         if self.encoding is not None:
             _check_encoding(self.encoding)
 
-    def without_meaning(self, form: str) -> list[str]:
+    def inapplicable(self, form: str) -> list[str]:
         """The settings given that a file of this format does not have."""
         return [
             name
@@ -239,7 +239,7 @@ class TrainConfig(Length):
         "Native and torch: most threads of the processor; as many as help and are allowed if none.",
         default=None,
         at_least=1,
-        at_most=MOST_THREADS,
+        at_most=MAX_THREADS,
         engines=("native", "torch"),
     )
     checkpoint_activations: bool = setting(

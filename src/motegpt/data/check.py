@@ -17,7 +17,7 @@ from motegpt.data.corpus import BUILT_IN, name_of, paths_of, read_corpus
 from motegpt.data.cut import LARGEST_BLOCK, Cut, cut_of, quantile, sizes_of
 from motegpt.data.documents import END, Documents
 from motegpt.data.lint import NOT_NFC, Finding, Lint
-from motegpt.data.repeats import Repeats, repeats_in, without_repeats
+from motegpt.data.repeats import Repeats, drop_repeats, find_repeats
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.model.spec import parameter_count
 
@@ -86,8 +86,8 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
     reading = DataConfig.of(section_values(settings, "data"))
     paths, lint = paths_of(data) or [], Lint(reading)
     corpus = read_corpus(data, reading.replace(deduplicate=False), lint.look)
-    repeats = repeats_in(corpus.documents)
-    documents = without_repeats(corpus.documents) if reading.deduplicate else corpus.documents
+    repeats = find_repeats(corpus.documents)
+    documents = drop_repeats(corpus.documents) if reading.deduplicate else corpus.documents
     tokenizer = Tokenizer.of(documents, reading.framing, reading.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     sizes = sizes_of(documents, tokenizer)

@@ -18,18 +18,18 @@ from typing import IO, Any
 from motegpt.config.arguments import columns_of, is_path, path_of, strings
 from motegpt.config.sections import ReadConfig
 from motegpt.config.text import shortened
-from motegpt.data.decoding import Measured, text_pieces
+from motegpt.data.decoding import HashingReader, text_pieces
 from motegpt.data.documents import Documents, documents_of, normalized
 from motegpt.data.fetch import DOWNLOADS
 from motegpt.data.formats import Reader, Texts, reader_of
 from motegpt.data.formats.base import with_newlines
 from motegpt.data.formats.tables import TableReader
-from motegpt.data.repeats import without_repeats
+from motegpt.data.repeats import drop_repeats
 from motegpt.errors import DataError
 from motegpt.system.files import nearest_name
 
 BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
-NO_TEXT = {  # what is no text whatever is in it, and what to do
+NOT_TEXT = {  # what is no text whatever is in it, and what to do
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as CSV"),
     **dict.fromkeys((".docx", ".odt", ".pdf"), "a document with a layout; save it as plain text"),
     **dict.fromkeys((".zip", ".7z", ".tar", ".tgz", ".xz", ".bz2", ".zst"), "an archive; unpack it first"),
@@ -122,7 +122,7 @@ def corpus_of(texts: Iterable[str], reading: ReadConfig | None = None) -> Corpus
     if not documents:
         raise DataError("documents: expected at least one that is not empty, got none")
     digest = hashlib.sha256(documents.data[:-1].replace(b"\0", b"\n")).hexdigest()
-    documents = without_repeats(documents) if reading.deduplicate else documents
+    documents = drop_repeats(documents) if reading.deduplicate else documents
     return Corpus(documents, IN_MEMORY, (), digest)
 
 
@@ -163,7 +163,7 @@ def _read(paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile, watch
         documents = Documents.of(documents_of(group.texts, reading) for group in found)
     if not documents:
         raise found.nothing()
-    documents = without_repeats(documents) if reading.deduplicate else documents
+    documents = drop_repeats(documents) if reading.deduplicate else documents
     if paths == [Path(BUILT_IN)]:
         return Corpus(documents, BUILT_IN, (), found.sha256.hexdigest())
     absolute = tuple(str(path.absolute()) for path in paths)
@@ -184,7 +184,7 @@ class _Files:
         for path in self._paths:
             with self._open_file(path) as file:
                 name = str(path)
-                pieces = text_pieces(Measured(file, name, self.sha256), name, self._reading.encoding)
+                pieces = text_pieces(HashingReader(file, name, self.sha256), name, self._reading.encoding)
                 self._last = reader = reader_of(pieces, name, self._reading)
                 for group in reader:
                     if self._watch is not None:
@@ -218,8 +218,8 @@ def _open_file(path: Path) -> Iterator[IO[bytes]]:
     try:
         if stat.S_ISCHR(path.stat().st_mode):
             raise DataError(f"{path}: expected a text file, got a device")
-        if path.suffix.lower() in NO_TEXT:
-            raise DataError(f"{path}: expected a text file, got {NO_TEXT[path.suffix.lower()]}")
+        if path.suffix.lower() in NOT_TEXT:
+            raise DataError(f"{path}: expected a text file, got {NOT_TEXT[path.suffix.lower()]}")
         file = path.open("rb")
     except FileNotFoundError:
         raise DataError(

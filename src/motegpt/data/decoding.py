@@ -38,7 +38,7 @@ class Digest(Protocol):
     def update(self, data: bytes, /) -> None: ...
 
 
-class Measured(io.RawIOBase):
+class HashingReader(io.RawIOBase):
     """A file that counts what is read of it and adds it to a digest; DataError past LARGEST_FILE bytes."""
 
     def __init__(self, file: Readable, name: str, sha256: Digest) -> None:
@@ -60,7 +60,7 @@ class Measured(io.RawIOBase):
         return len(data)
 
 
-def text_pieces(file: Measured, name: str, encoding: str | None) -> Iterator[str]:
+def text_pieces(file: HashingReader, name: str, encoding: str | None) -> Iterator[str]:
     """The text of a file in pieces that end anywhere; DataError names the line that is no text.
 
     encoding: as Python names it; None is UTF-8. A byte order mark is left out; the line ends of every
@@ -72,7 +72,7 @@ def text_pieces(file: Measured, name: str, encoding: str | None) -> Iterator[str
     return _with_newlines(_decoded(pieces, name, encoding))
 
 
-def _unpacked(packed: BinaryIO, file: Measured, name: str) -> Iterator[bytes]:
+def _unpacked(packed: BinaryIO, file: HashingReader, name: str) -> Iterator[bytes]:
     """The pieces of what was packed."""
     size = 0
     try:

@@ -150,20 +150,20 @@ def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
     return (unicodedata.normalize(form, text) for text in texts)
 
 
-def sample_as_learned(sample: SampleConfig, reading: ReadConfig) -> SampleConfig:
+def normalize_sample_texts(sample: SampleConfig, reading: ReadConfig) -> SampleConfig:
     """The settings of sampling with their texts by the rules of the training texts."""
-    return sample.replace(**{name: as_fragment(getattr(sample, name), reading) for name in FRAGMENTS})
+    return sample.replace(**{name: normalize_fragment(getattr(sample, name), reading) for name in FRAGMENTS})
 
 
-def as_fragment(text: str, reading: ReadConfig) -> str:
+def normalize_fragment(text: str, reading: ReadConfig) -> str:
     """A part of a text, such as a prefix, by the rules of the training texts; it is not stripped."""
     (fragment,) = normalized([with_newlines(text)], reading)
     return fragment
 
 
-def as_document(text: str, reading: ReadConfig) -> str:
+def normalize_document(text: str, reading: ReadConfig) -> str:
     """A whole text by the rules of the training texts; a stream's is not stripped."""
-    fragment = as_fragment(text, reading)
+    fragment = normalize_fragment(text, reading)
     return fragment if reading.format == "stream" else fragment.strip()
 
 

@@ -329,7 +329,7 @@ def longest_sequence(block_size: int, cut: CutRule) -> int:
             assert_never(cut)
 
 
-def sequences_to_judge(
+def validation_sequences(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
 ) -> Sequence[list[int]]:
     """Documents as training counts their loss: cut to the block; a stream in blocks, one after the other."""

@@ -24,7 +24,7 @@ class Repeats(NamedTuple):
     counts: NDArray[np.int64]
 
 
-def repeats_in(documents: Documents) -> Repeats:
+def find_repeats(documents: Documents) -> Repeats:
     """The different texts among the documents, in no order."""
     import numpy as np
 
@@ -53,16 +53,16 @@ def _differs_from_last(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     return differs
 
 
-def without_repeats(documents: Documents) -> Documents:
+def drop_repeats(documents: Documents) -> Documents:
     """The documents, each text once, where it is first."""
     import numpy as np
 
     is_first = np.zeros(len(documents), bool)
-    is_first[repeats_in(documents).firsts] = True
+    is_first[find_repeats(documents).firsts] = True
     return documents.where(is_first)
 
 
-def all_alike(documents: Sequence[str]) -> bool:
+def all_equal(documents: Sequence[str]) -> bool:
     """Whether each is the same as the first."""
     first = documents[0]
     return all(document == first for document in documents)

@@ -23,7 +23,7 @@ from motegpt.data.decoding import LARGEST_FILE
 from motegpt.data.documents import Documents
 from motegpt.data.split import split
 from motegpt.errors import DataError
-from motegpt.system.files import read_regular
+from motegpt.system.files import read_bounded_file
 
 REPAIR = "give the data again"
 
@@ -71,7 +71,7 @@ def _recorded(source: Source, repair: str) -> dict[Path, bytes]:
     for path in source.paths:
         what = f"data: {_shown(path)}, which the run learned from,"
         try:
-            contents[Path(path)] = data = read_regular(Path(path), LARGEST_FILE)
+            contents[Path(path)] = data = read_bounded_file(Path(path), LARGEST_FILE)
         except FileNotFoundError:
             raise DataError(f"{what} is gone; {repair}") from None
         except (OSError, ValueError) as error:  # ValueError: a name that no file can have

@@ -162,7 +162,7 @@ class Tokenizer(ABC):
         except PrefixError:
             raise _unknown_in_data(self.unknown(document)) from None
 
-    def unknown_in(self, text: str) -> PrefixError:
+    def unknown_error(self, text: str) -> PrefixError:
         """The error for a text that cannot be encoded."""
         return PrefixError(
             f"text {shortened(text)}: expected only characters of the training data, got "
@@ -196,7 +196,7 @@ class UnitTokenizer(Tokenizer):
         try:
             return [self._ids[unit] for unit in self._units(text)]
         except (KeyError, UnicodeEncodeError):
-            raise self.unknown_in(text) from None
+            raise self.unknown_error(text) from None
 
     def encode_documents(self, documents: Sequence[str]) -> TokenSequences:
         documents, specials = flat(documents), 0 if self.bos is None else 2

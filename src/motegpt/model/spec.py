@@ -158,7 +158,7 @@ def check_shape(tensor: Tensor, got: tuple[int, ...], what: str) -> None:
         raise ValueError(f"{what}: {tensor.name} expected shape {tensor.shape}, got {got}")
 
 
-def same_names(got: Mapping[str, object], model: ModelConfig, what: str) -> None:
+def check_names_match(got: Mapping[str, object], model: ModelConfig, what: str) -> None:
     """Raise ValueError unless `got` has exactly the tensors of the model."""
     expected = [tensor.name for tensor in tensors(model)]
     missing, foreign = sorted(set(expected) - set(got)), sorted(set(got) - set(expected))

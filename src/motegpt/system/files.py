@@ -13,10 +13,10 @@ import stat
 from itertools import islice
 from pathlib import Path
 
-MOST_BESIDE = 1000  # names of a folder that are compared with one that was not found
+MAX_SIBLINGS = 1000  # names of a folder that are compared with one that was not found
 
 
-def read_regular(path: Path, most: int) -> bytes:
+def read_bounded_file(path: Path, most: int) -> bytes:
     """The bytes of a regular file, as many as it had when it was opened.
 
     Never waits, as a pipe or a file of the kernel's might make it. OSError if it cannot be opened, is no
@@ -40,14 +40,14 @@ def nearest_name(path: Path, folders: bool = False) -> Path | None:
     """The file, or folder, beside a missing one whose name is most like it; None if none is much like it."""
     try:
         with os.scandir(path.parent) as found:
-            names = [one.name for one in islice(found, MOST_BESIDE) if one.is_dir() == folders]
+            names = [one.name for one in islice(found, MAX_SIBLINGS) if one.is_dir() == folders]
     except (OSError, ValueError):  # ValueError: a name that no file can have
         return None
     nearest = difflib.get_close_matches(path.name, filter(str.isprintable, names), n=1)
     return path.with_name(nearest[0]) if nearest else None
 
 
-def is_foreign(path: Path) -> bool:
+def is_not_regular(path: Path) -> bool:
     """Whether something other than a file or nothing stands where a program keeps a file of its own."""
     return path.is_symlink() or (path.exists() and not path.is_file())
 

@@ -18,17 +18,21 @@ if TYPE_CHECKING:
 
     Item = TypeVar("Item")
 
-ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TERMINATION_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
-def heeded() -> list[signal.Signals]:
-    """The signals of ENDINGS that this process was not started to ignore, as nohup does."""
-    return [number for number in ENDINGS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+def handled_signals() -> list[signal.Signals]:
+    """The signals of TERMINATION_SIGNALS that this process was not started to ignore, as nohup does."""
+    return [
+        number for number in TERMINATION_SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    ]
 
 
-def take_over(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Call `handler` for every signal that is heeded."""
-    for number in heeded():
+def handle_termination(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Call `handler` for every signal that is not ignored."""
+    for number in handled_signals():
         signal.signal(number, handler)
 
 
@@ -58,7 +62,7 @@ def default_interrupt() -> list[signal.Signals]:
     return [signal.SIGINT] if is_main and is_default else []
 
 
-class Noted:
+class DeferredSignals:
     """While it is entered, the first signal is noted for something to be finished; another one interrupts it.
 
     True once a signal was noted; first: which one that was. is_torn: whether what should have been finished
@@ -95,7 +99,7 @@ class Noted:
         self._tell()
 
 
-def finishing(items: Generator[Item, None, None], noted: Noted) -> Generator[Item, None, None]:
+def deferring(items: Generator[Item, None, None], noted: DeferredSignals) -> Generator[Item, None, None]:
     """The items, while each of them is made, and while the generator is closed, with signals noted.
 
     Between them signals do what they did.

@@ -21,7 +21,7 @@ INSTALL = {  # module -> what it is, and how to get it; any other is installed b
 
 
 @contextmanager
-def needed_by(what: str, error: type[UsageError]) -> Iterator[None]:
+def requires(what: str, error: type[UsageError]) -> Iterator[None]:
     """Turn a failure to import what `what` needs into one line, raised as `error`."""
     try:
         yield

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-MOST_THREADS = 256  # of one training
+MAX_THREADS = 256  # of one training
 
 # Where the cpu controller of version 1 is mounted. Version 2 has a single tree.
 V1 = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")
@@ -18,10 +18,10 @@ V2 = ("sys/fs/cgroup", "sys/fs/cgroup/unified")
 
 
 def available_processors(root: Path = Path("/")) -> int:
-    """How many threads are worth starting, at least 1 and at most MOST_THREADS."""
+    """How many threads are worth starting, at least 1 and at most MAX_THREADS."""
     quota = cpu_quota(root)
     count = affinity() if quota is None else min(affinity(), int(quota))
-    return min(max(1, count), MOST_THREADS)
+    return min(max(1, count), MAX_THREADS)
 
 
 def affinity() -> int:

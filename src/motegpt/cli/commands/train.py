@@ -21,12 +21,12 @@ from motegpt.cli.options import (
 from motegpt.cli.processes import follow, lead
 from motegpt.cli.rescue import finish
 from motegpt.cli.streams import unread
-from motegpt.config.epochs import laid_over
+from motegpt.config.epochs import merge_settings
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.engines import ENGINES, MANY_PROCESSES, PREFERRED, engine_class, why_unavailable
 from motegpt.errors import INTERRUPTED, TrainingDiverged, UsageError
 from motegpt.system import ranks
-from motegpt.system.interrupts import Noted, finishing, heeded
+from motegpt.system.interrupts import DeferredSignals, deferring, handled_signals
 from motegpt.training.begin import begin
 from motegpt.training.loop import Trainer
 from motegpt.training.records import StepRecord
@@ -68,7 +68,7 @@ def command(
     file = read_toml(config)
     in_file = file.pop("preset", None), file.pop("engine", None)
     preset, engine = preset or in_file[0], engine or in_file[1]
-    given = laid_over(file, given_settings(flags))
+    given = merge_settings(file, given_settings(flags))
     engine = _engine_for_all(engine)
     trainer, _, remarks = begin(
         paths_given(data),
@@ -116,11 +116,11 @@ def _say_fallback(engine: str) -> None:
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Run it with a report; returns the exit code."""
     report, records = console.report_for(trainer, as_json), list[StepRecord]()
-    noted = Noted(heeded(), _say_finishing)
+    noted = DeferredSignals(handled_signals(), _say_finishing)
     try:
         with unread():
             report.begin()
-        with report, closing(finishing(trainer.run(until, noted.__bool__), noted)) as chunks:
+        with report, closing(deferring(trainer.run(until, noted.__bool__), noted)) as chunks:
             for chunk in chunks:
                 records += chunk.records if trainer.folder is None else ()
                 with unread():

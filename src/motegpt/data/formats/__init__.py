@@ -34,7 +34,7 @@ BY_NAME = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".n
 def reader_of(pieces: Iterable[str], name: str, reading: ReadConfig) -> Reader:
     """The reader of the file called `name`, whose text is `pieces`."""
     form = reading.format or format_by_name(name)
-    for setting in reading.without_meaning(form):
+    for setting in reading.inapplicable(form):
         raise DataError(f"{name}: read as {form}, which has no {setting}; try `format='csv'`")
     return READERS[form](pieces, name, reading)
 

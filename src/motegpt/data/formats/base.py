@@ -80,7 +80,7 @@ def _json(text: str) -> Any:
         return None
 
 
-def in_groups(found: Iterable[tuple[int, str]]) -> Iterator[Texts]:
+def grouped(found: Iterable[tuple[int, str]]) -> Iterator[Texts]:
     """Lines and texts, found one by one, in groups."""
     texts, lines = list[str](), list[int]()
     for line, text in found:
@@ -122,7 +122,7 @@ def _after_last(separator: str, text: str) -> str | None:
     return text.rpartition(separator)[2] if len(separator) == 1 else text.split(separator)[-1]
 
 
-def place_of(wanted: str | None, names: list[str], where: str, what: str) -> int:
+def column_index(wanted: str | None, names: list[str], where: str, what: str) -> int:
     """The place of `wanted` among the names; where it is not said, there must be only one."""
     listed = ", ".join(map(_shown, names[:20])) + ", …" * (len(names) > 20) or "none"
     if wanted is None and len(names) == 1:

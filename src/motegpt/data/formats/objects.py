@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from motegpt.config.text import has_surrogate, shortened
-from motegpt.data.formats.base import OPENINGS, Reader, Texts, in_groups, place_of, whole, with_newlines
+from motegpt.data.formats.base import OPENINGS, Reader, Texts, column_index, grouped, whole, with_newlines
 from motegpt.errors import DataError
 
 DECODER, SPACE = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
@@ -22,7 +22,7 @@ class JsonLinesReader(Reader):
     format = "jsonl"
 
     def __iter__(self) -> Iterator[Texts]:
-        return in_groups((line, self._text_of(value, line)) for line, value in self._values())
+        return grouped((line, self._text_of(value, line)) for line, value in self._values())
 
     def _values(self) -> Iterator[tuple[int, Any]]:
         """Line and value of each line that is not blank."""
@@ -45,7 +45,7 @@ class JsonLinesReader(Reader):
         where = self._where(line)
         if isinstance(value, dict):
             keys = list(value)
-            self.column = keys[place_of(self._reading.column or self.column, keys, where, "key")]
+            self.column = keys[column_index(self._reading.column or self.column, keys, where, "key")]
             value = "" if value[self.column] is None else value[self.column]
         elif self._reading.column is not None:
             wanted = shortened(self._reading.column)

@@ -11,7 +11,7 @@ from itertools import chain
 from typing import Any, ClassVar
 
 from motegpt.config.text import shortened
-from motegpt.data.formats.base import Reader, Texts, in_groups, place_of, whole
+from motegpt.data.formats.base import Reader, Texts, column_index, grouped, whole
 from motegpt.errors import DataError
 
 LARGEST_CELL = 2**31 - 1  # characters: no bound of its own
@@ -39,7 +39,7 @@ class TableReader(Reader):
 
     def __iter__(self) -> Iterator[Texts]:
         with _unlimited_cells():
-            yield from in_groups(self._cells())
+            yield from grouped(self._cells())
 
     def _cells(self) -> Iterator[tuple[int, str]]:
         """Line and cell of each row but the header; empty rows are left out."""
@@ -82,10 +82,10 @@ class TableReader(Reader):
             if not 0 <= at < len(cells):
                 raise DataError(f"{where}: expected a column of 1 to {len(cells)}, got number {column}")
         elif is_header:
-            at = place_of(column, cells, where, "column")
+            at = column_index(column, cells, where, "column")
         else:
             numbers = [str(number + 1) for number in range(len(cells))]
-            at = place_of(column, numbers, f"{where}, no header", "column")
+            at = column_index(column, numbers, f"{where}, no header", "column")
         if is_header or len(cells) > 1:
             self.column = cells[at] if is_header else str(at + 1)
         return at, is_header
