@@ -130,7 +130,10 @@ REFUSED = [
     (lambda model, run: GPT.load(run, checkpoint=1.5), "checkpoint: expected"),
     (lambda model, run: GPT.load(run, checkpoint=10**5000), "checkpoint: expected"),
     (lambda model, run: GPT.load(run, checkpoint=np.arange(3)), "checkpoint: expected"),
-    (lambda model, run: GPT.train(WORDS, callbacks=5), "callbacks: expected a function of a record"),
+    (
+        lambda model, run: GPT.train(WORDS, callbacks=5),
+        "callbacks: expected one or more functions of a record",
+    ),
     (lambda model, run: GPT.train(WORDS, callbacks=[1]), "callbacks: expected a function"),
     (lambda model, run: GPT.train(WORDS, out="a\0b"), "out: expected a path"),
     (lambda model, run: GPT.train(WORDS, out=5), "out: expected a path, got 5"),

@@ -56,9 +56,7 @@ def test_the_upper_layer_has_its_length_and_both_are_one_too_many():
     assert merge_settings(below, {"epochs": 2.0}) == {"lr": 0.1, "epochs": 2.0}
     assert merge_settings({"epochs": 2.0, "lr": 0.1}, {"steps": 5}) == {"lr": 0.1, "steps": 5}
     assert merge_settings(below, {"epochs": None, "lr": 0.2}) == {"steps": 1000, "lr": 0.2, "epochs": None}
-    with pytest.raises(
-        SettingError, match="expected the length of a training once, got `steps=5` and `epochs=2"
-    ):
+    with pytest.raises(SettingError, match="expected `steps` or `epochs`, got `steps=5` and `epochs=2"):
         merge_settings(below, {"steps": 5, "epochs": 2.0})
 
 

@@ -6,7 +6,7 @@ from motegpt import GPT, SettingError
 from motegpt.cli import COMMANDS
 from motegpt.config.fields import kinds
 from motegpt.config.sections import SECTIONS, DataConfig
-from motegpt.config.synonyms import NAMES, hint, meaning
+from motegpt.config.synonyms import SYNONYMS, closest_name, hint
 
 SETTINGS = [name for section in SECTIONS.values() for name in kinds(section)]
 ARGUMENTS = ["engine", "out", "resume", "callbacks", "preset"]
@@ -25,24 +25,24 @@ UNKNOWN = {  # name -> what it suggests, None for nothing
 
 @pytest.mark.parametrize(("name", "meant"), UNKNOWN.items())
 def test_names_from_elsewhere(name, meant):
-    assert meaning(name, [*SETTINGS, *ARGUMENTS]) == meant
+    assert closest_name(name, [*SETTINGS, *ARGUMENTS]) == meant
 
 
 def test_every_own_name_is_one_here():
     known = {*SETTINGS, *ARGUMENTS, *COMMANDS, "epochs"}
-    assert NAMES.keys() <= known
+    assert SYNONYMS.keys() <= known
 
 
 def test_every_synonym_suggests_its_own_name():
-    for own, others in NAMES.items():
+    for own, others in SYNONYMS.items():
         for other in others.split():
             assert other == "epochs" or other not in SETTINGS
-            assert meaning(other, [own]) == own
+            assert closest_name(other, [own]) == own
 
 
 def test_a_synonym_of_a_synonym():
-    assert meaning("init_from", ["resume", "train"]) == "resume"
-    assert meaning("init_from", ["train", "eval"]) == "train"
+    assert closest_name("init_from", ["resume", "train"]) == "resume"
+    assert closest_name("init_from", ["train", "eval"]) == "train"
 
 
 def test_why_there_is_none():
