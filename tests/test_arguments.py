@@ -134,7 +134,7 @@ REFUSED = [
         lambda model, run: GPT.train(WORDS, callbacks=5),
         "callbacks: expected one or more functions of a record",
     ),
-    (lambda model, run: GPT.train(WORDS, callbacks=[1]), "callbacks: expected a function"),
+    (lambda model, run: GPT.train(WORDS, callbacks=[1]), "callbacks: expected one or more"),
     (lambda model, run: GPT.train(WORDS, out="a\0b"), "out: expected a path"),
     (lambda model, run: GPT.train(WORDS, out=5), "out: expected a path, got 5"),
     (lambda model, run: GPT.train(WORDS, out=""), "out: expected a path, got ''"),

@@ -30,8 +30,8 @@ def test_the_plan_can_be_entered_at_any_step():
 def test_cuts_as_the_presets_say():
     sequence = list(range(20))
     whole = TokenSequences.of([sequence, [1, 2]])
-    assert whole.cut_to(longest_sequence(8, "targets")) == [sequence[:9], [1, 2]]  # 8 inputs, 8 targets
-    assert whole.cut_to(longest_sequence(8, "tokens")) == [sequence[:8], [1, 2]]  # 7 inputs, 7 targets
+    assert whole.truncate(longest_sequence(8, "targets")) == [sequence[:9], [1, 2]]  # 8 inputs, 8 targets
+    assert whole.truncate(longest_sequence(8, "tokens")) == [sequence[:8], [1, 2]]  # 7 inputs, 7 targets
 
 
 def test_an_order_is_gone_through():
@@ -62,7 +62,7 @@ def test_tokens_are_counted():
 PLANS = {
     "documents": lambda **kinds: DocumentPlan(random_sequences(1, 7, 9), **kinds),
     "documents in order, cut": lambda **kinds: DocumentPlan(
-        TokenSequences.of(random_sequences(2, 5, 9)).cut_to(5), order=[3, 0, 4, 1, 2], **kinds
+        TokenSequences.of(random_sequences(2, 5, 9)).truncate(5), order=[3, 0, 4, 1, 2], **kinds
     ),
     "windows": lambda **kinds: WindowPlan(memoryview(bytes(range(40))), 6, seed=3, **kinds),
 }

@@ -179,7 +179,7 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
         (["empty.txt"], "empty file"),
         (["binary.txt"], "binary data"),
         (["latin.txt"], "byte 0xeb in line 2, byte 3"),
-        (["one.txt"], "at least 2 different characters"),
+        (["one.txt"], "at least 2 distinct characters"),
         ([".", "--steps", "3"], "binary.txt: expected text, got binary data"),
         (["--n-embd", "10"], "multiple of n_head = 4"),
         (["--n-embd", "0"], "n_embd: expected a whole number of at least 1 and at most 1,048,576, got 0"),

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from motegpt.cli.commands.data import fitted, report_lines
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ReadConfig
-from motegpt.data.check import BARS, check_data, cut_of, lengths_of
+from motegpt.data.check import MAX_BARS, check_data, cut_of, lengths_of
 from motegpt.data.formats import Texts
 from motegpt.data.formats.lines import TextReader
 from motegpt.data.lint import Lint
@@ -51,12 +51,12 @@ def test_what_is_cut_is_what_training_cuts(framing, cut):
     whole = tokenizer.encode_documents(documents)
     sizes = np.array([len(document) for document in documents])
     for block_size in range(2, 20):
-        kept = whole.cut_to(longest_sequence(block_size, cut))
+        kept = whole.truncate(longest_sequence(block_size, cut))
         lost = [len(a) - len(b) for a, b in zip(whole, kept, strict=True)]
         found = cut_of(sizes, block_size, cut)
         assert (found.tokens, found.documents) == (sum(lost), sum(n > 0 for n in lost))
-        assert whole.cut_to(longest_sequence(found.fitting, cut)) == whole
-        assert whole.cut_to(longest_sequence(found.fitting - 1, cut)) != whole
+        assert whole.truncate(longest_sequence(found.fitting, cut)) == whole
+        assert whole.truncate(longest_sequence(found.fitting - 1, cut)) != whole
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_a_block_that_keeps_most(sizes, advised, cut):
 @given(sizes=st.lists(st.integers(1, 10_000), min_size=1, max_size=50))
 def test_a_histogram_counts_everything_once(sizes):
     bars = lengths_of(np.array(sizes)).bars
-    assert 1 <= len(bars) <= BARS
+    assert 1 <= len(bars) <= MAX_BARS
     assert sum(bar.count for bar in bars) == len(sizes)
     assert [bar.low for bar in bars[1:]] == [bar.high + 1 for bar in bars[:-1]]
     assert all(bar.count == sum(bar.low <= size <= bar.high for size in sizes) for bar in bars)
@@ -183,7 +183,7 @@ def test_other_formats_and_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"", "got an empty file"), (b"a\n", "at least 2 different"), (b"\xff\n", "UTF-8")]
+    ("data", "said"), [(b"", "got an empty file"), (b"a\n", "at least 2 distinct"), (b"\xff\n", "UTF-8")]
 )
 def test_what_training_refuses_is_refused(tmp_path, data, said):
     with pytest.raises(DataError, match=said):

@@ -66,7 +66,7 @@ def test_a_misspelt_file_is_told_its_neighbour(tmp_path):
 
 
 def test_what_is_no_text(tmp_path):
-    with pytest.raises(DataError, match="expected a folder with files of text in it, got an empty one"):
+    with pytest.raises(DataError, match="expected a folder of text files, got an empty one"):
         read_corpus(tmp_path)
     with pytest.raises(DataError, match="expected a text file, got a device"):
         read_corpus("/dev/null")
@@ -79,11 +79,11 @@ def test_what_is_no_text(tmp_path):
     ):
         read_corpus("https://example.org/a")
     for address in ("s3://bucket/list.txt", "gs://list.txt"):
-        with pytest.raises(DataError, match=f"{address}: no such file; .* download it, and give the file"):
+        with pytest.raises(DataError, match=f"{address}: no such file; .* download it, and pass the file"):
             read_corpus(address)
     with pytest.raises(DataError, match=r"names\.txt: no such file.*motegpt data fetch names downloads it"):
         read_corpus(tmp_path / "names.txt")
-    with pytest.raises(DataError, match=r"give its lines as a list, text\.splitlines\(\)") as error:
+    with pytest.raises(DataError, match=r"pass its lines as a list, text\.splitlines\(\)") as error:
         read_corpus("anna\nbob\n" * 1000)
     assert len(str(error.value)) < 400
 

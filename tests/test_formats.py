@@ -18,7 +18,7 @@ from motegpt.data.corpus import corpus_of, read_corpus
 from motegpt.data.decoding import HashingReader, text_pieces
 from motegpt.data.documents import documents_of
 from motegpt.data.formats import READERS, Reader, format_by_name, reader_of
-from motegpt.data.formats.base import whole
+from motegpt.data.formats.base import rechunk
 from motegpt.errors import DataError, SettingError
 
 DOCUMENTS = ["emma", "Жанна", "क्षत्रिय", "👩‍👩‍👧", "שלום עולם", "日本語", 'a "b", c; d', "emma"]
@@ -192,16 +192,16 @@ TABLE = b"id,name\n1,a\n"
 WRONG = {
     "utf-16": ("a.txt", "emma".encode("utf-16"), {}, "got UTF-16; `encoding='utf-16'` reads 'emma'"),
     "utf-32": ("a.txt", "emma".encode("utf-32"), {}, "got UTF-32; `encoding='utf-32'` reads"),
-    "cut short": ("a.gz", gzip.compress(b"emma\n" * 99)[:-9], {}, "one cut short"),
+    "cut short": ("a.gz", gzip.compress(b"emma\n" * 99)[:-9], {}, "got a truncated one"),
     "damaged": ("a.gz", gzip.compress(b"emma\n")[:-8] + b"\xff" * 8, {}, "a damaged one"),
     "gzip, Latin-1": ("a.gz", gzip.compress(LATIN), {}, "byte 0xeb in line 2, byte 3"),
     "gzip of gzip": ("a.gz", gzip.compress(gzip.compress(b"a")), {}, "binary data"),
     "CSV, Latin-1": ("a.csv", LATIN, {}, "byte 0xeb in line 2, byte 3"),
     "which column": ("a.csv", TABLE, {}, "line 1: expected one column, got 2; choose with `column` from: id"),
-    "no column": ("a.csv", TABLE, {"column": "x"}, "expected a column 'x', got none; there are: id, name"),
-    "column number": ("a.csv", TABLE, {"column": "3"}, "line 1: expected a column of 1 to 2, got number 3"),
+    "no column": ("a.csv", TABLE, {"column": "x"}, "expected a column 'x', got none; available: id, name"),
+    "column number": ("a.csv", TABLE, {"column": "3"}, "line 1: expected a column from 1 to 2, got 3"),
     "no number": ("a.csv", b"1,a\n", {"header": False}, "no header: expected one column, got 2"),
-    "no delimiter": ("a.csv", b"a\n", {"delimiter": "||"}, "expected a delimiter of one character"),
+    "no delimiter": ("a.csv", b"a\n", {"delimiter": "||"}, "expected a CSV delimiter of one character"),
     "column twice": ("a.csv", b"x,x\n1,a\n", {"column": "x"}, "got 2 of that name"),
     "short row": ("a.csv", b'a,b\n1,"x\ny"\n2\n', {"column": "a"}, "line 4: expected 2 cells as in"),
     "long row": ("a.csv", b"name\nb\nSmith, John\n", {}, "line 3: expected 1 cells"),
@@ -212,21 +212,21 @@ WRONG = {
     "no JSON": ("a.jsonl", b'{"a": "b"}\n{a: 1}\n', {}, "line 2: expected a JSON value, got '{a: 1}'"),
     "which key": ("a.jsonl", b'{"a": "b", "c": "d"}\n', {}, "line 1: expected one key, got 2"),
     "no key": ("a.jsonl", b'{"a": "b"}\n{"c": "d"}\n', {}, "line 2: expected a key 'a', got none"),
-    "no text": ("a.jsonl", b'{"a": 5}\n', {}, "line 1: expected a text, got 5"),
+    "no text": ("a.jsonl", b'{"a": 5}\n', {}, "line 1: expected a string, got 5"),
     "a list": ("a.jsonl", b"[1, 2]\n", {"column": "a"}, "line 1: expected an object"),
     "half a pair": ("a.jsonl", b'{"a": "\\ud800"}\n', {}, "line 1: expected Unicode characters"),
     "deep": ("a.jsonl", b'{"a":' * 100_000, {}, "line 1: expected a JSON value"),
     "digits": ("a.jsonl", b"9" * 5000, {}, "line 1: expected a JSON value"),
-    "two values": ("a.jsonl", b'"a" "b"\n', {}, "line 1: expected one JSON value on a line and no more"),
+    "two values": ("a.jsonl", b'"a" "b"\n', {}, "line 1: expected one JSON value per line, got"),
     "no array": ("a.json", b'{"a": ["b"]}', {}, "expected a JSON array of strings or objects, got '{\"a\""),
-    "two arrays": ("a.json", b'["a"]\n["b"]', {}, "line 2: expected one JSON array and no more, got"),
+    "two arrays": ("a.json", b'["a"]\n["b"]', {}, "line 2: expected one JSON array, got"),
     "open array": ("a.json", b'["a",\n"b"', {}, "line 2: expected one JSON array"),
     "objects as text": ("a.txt", b'{\n "a": "aa"\n}\n{\n "a": "b"\n}\n', {}, "got JSON; `format='json'`"),
     "lines of objects as text": ("a.txt", b'{"a": "aa"}\n{"a": "b"}\n', {}, "`format='jsonl'` a value on"),
     "broken JSON as text": ("a.txt", b'\n[\n "aa",\n "b",\n]\n', {}, "got JSON; `format='json'` reads"),
     "cut JSON as text": ("a.txt", b'[\n "aa",\n "b"', {}, "got JSON; `format='json'` reads an array"),
     "JSON as a table": ("a.tsv", b'[\n  {\n    "a": "aa"\n  }\n]\n', {}, "got JSON; `format='json'` reads"),
-    "an array as lines": ("a.jsonl", b'[\n "aa"\n]\n', {}, "got one that goes on; `format='json'` reads"),
+    "an array as lines": ("a.jsonl", b'[\n "aa"\n]\n', {}, "got a value of several lines; `format"),
     "JSON as text": ("a.txt", b'[\n "anna",\n "bob"\n]\n', {}, "got JSON; `format='json'` reads an array"),
     "zero character": ("a.jsonl", b'"a\\u0000b"', {}, "got a zero character in"),
     "empty JSONL": ("a.jsonl", b"\n", {}, "an empty file"),
@@ -265,7 +265,7 @@ def test_settings_that_contradict_each_other():
         ReadConfig(format="stream", column="a")
     common = {"cut": "targets", "shuffle": True}
     assert DataConfig(format="stream", framing="bos", **common).framing == "none"
-    with pytest.raises(SettingError, match="none is for `format='stream'`"):
+    with pytest.raises(SettingError, match="got none, which is for `format='stream'`"):
         DataConfig(framing="none", **common)
 
 
@@ -284,12 +284,12 @@ def test_a_csv_file_is_learned(motegpt, tmp_path):
 @pytest.mark.parametrize(
     ("data", "changes", "documents", "assumed"),
     [
-        ("emma\nolivia\nava\n", {}, ["emma", "olivia", "ava"], "its first row, 'emma', is no header"),
+        ("emma\nolivia\nava\n", {}, ["emma", "olivia", "ava"], "its first row, 'emma', is not a header"),
         ("Name\nemma\n", {}, ["emma"], "its first row, 'Name', is a header"),
         ("Name\nemma\n", {"header": False}, ["Name", "emma"], None),
         ("emma\nava\n", {"header": True}, ["ava"], None),
         ("id,name\n1,emma\n", {"column": "name"}, ["emma"], None),
-        ("1,emma\n2,ava\n", {"column": "2"}, ["emma", "ava"], "its first row, '1, emma', is no header"),
+        ("1,emma\n2,ava\n", {"column": "2"}, ["emma", "ava"], "its first row, '1, emma', is not a header"),
         ("no,name\n2,ava\n", {"column": "2"}, ["ava"], "its first row, 'no, name', is a header"),
         ("x,2\na,b\n", {"column": "2"}, ["b"], None),  # a name before a number
         ("no,what\n2,ava\n", {"column": "2", "header": True}, ["ava"], None),
@@ -377,7 +377,7 @@ def test_pieces_are_cut_anew(text, cuts, separator):
     for cut in [*cuts, len(text)]:
         pieces.append(text[at : at + cut])
         at += cut
-    parts = list(whole(pieces, separator))
+    parts = list(rechunk(pieces, separator))
     assert "".join(parts) == text
     assert all(part.endswith(separator) for part in parts[:-1])
     assert not parts or parts[-1].endswith(separator) or separator not in parts[-1]

@@ -124,7 +124,7 @@ class Table:
 @pytest.mark.parametrize("given", [{"name": ["anna"], "age": [7]}, Table()])
 def test_a_table_is_refused_and_its_columns_are_named(given):
     with pytest.raises(
-        DataError, match=r"with the columns \['name', 'age'\]; give one of them, as table\['name'\]"
+        DataError, match=r"with the columns \['name', 'age'\]; give one column, as in table\['name'\]"
     ):
         GPT.train(given)
 
@@ -160,7 +160,7 @@ def test_line_ends_in_json_are_newlines(tmp_path):
 
 def test_what_is_assumed_is_said_in_python_too(tmp_path):
     (tmp_path / "list.csv").write_text("emma\nolivia\n")
-    with pytest.warns(UserWarning, match="its first row, 'emma', is no header; `header=True` if it is one"):
+    with pytest.warns(UserWarning, match="its first row, 'emma', is not a header; `header=True` if it is"):
         model = GPT.train(tmp_path / "list.csv", **QUICK)
     assert model.config.source.documents == 2
 
@@ -168,7 +168,7 @@ def test_what_is_assumed_is_said_in_python_too(tmp_path):
 def test_what_is_assumed_is_said_on_the_command_line(motegpt, tmp_path):
     (tmp_path / "list.csv").write_text("emma\nolivia\n")
     words = ("--steps", 1, "--engine", "array", "-n", 1)
-    assert "'emma', is no header; --header if it is one" in motegpt("train", "list.csv", *words).err
+    assert "'emma', is not a header; --header if it is" in motegpt("train", "list.csv", *words).err
     assert motegpt("train", "list.csv", *words, "--no-header").err == ""
 
 
@@ -183,5 +183,5 @@ def test_several_files_are_a_run_that_can_be_resumed(motegpt, tmp_path):
     assert whole.read_bytes() == parts.read_bytes()
     (tmp_path / "b.txt").write_text("bert\n")
     gone = motegpt("train", "--resume", "whole", "--steps", 30)
-    assert "a.txt and 1 more is not what the run began with" in gone.err
+    assert "a.txt and 1 more does not match the recorded training data" in gone.err
     assert motegpt("show", "whole").code == 0

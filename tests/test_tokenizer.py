@@ -61,7 +61,7 @@ def test_a_text_costs_look_ups_of_its_own_characters_whatever_the_alphabet():
     tokenizer.__dict__["_ids"] = LookUpsOnly(tokenizer._ids)
     assert tokenizer.unknown("abxya") == "xy"
     assert tokenizer.encode("cab") == [2, 0, 1]
-    with pytest.raises(PrefixError, match=r"got 'x' \(U\+0078\); known are 'abc'"):
+    with pytest.raises(PrefixError, match=r"got 'x' \(U\+0078\); known characters: 'abc'"):
         tokenizer.encode("cax")
 
 
@@ -91,7 +91,7 @@ def test_decode_inverts_encode_for_any_unicode(documents, framing, kind):
 
 
 def test_one_character_is_nothing_to_learn():
-    with pytest.raises(DataError, match="at least 2 different characters"):
+    with pytest.raises(DataError, match="at least 2 distinct characters"):
         Tokenizer.of(["aaa"], "bos")
 
 
@@ -101,7 +101,7 @@ def test_unknown_characters_are_named():
 
 
 def test_a_tampered_alphabet_is_refused():
-    with pytest.raises(RunFolderError, match="different"):
+    with pytest.raises(RunFolderError, match="distinct"):
         CharacterTokenizer("aa", "bos")
     with pytest.raises(RunFolderError, match="framing"):
         CharacterTokenizer("ab", "both")

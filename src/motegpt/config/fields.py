@@ -213,7 +213,7 @@ def unknown_setting(
 
 
 def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:
-    """The Kind of a hint: int, float, bool, str, tuple[str, ...], Literal or a section, each optionally | None."""
+    """The Kind of a type hint, which may be optional: X | None."""
     parts = get_args(hint)
     optional = NoneType in parts
     if optional:

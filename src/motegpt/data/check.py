@@ -1,4 +1,4 @@
-"""What data files hold, read as training reads them: sizes, alphabet, what is cut, what looks wrong."""
+"""A report on data files, read as training reads them: sizes, alphabet, truncation, likely mistakes."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from motegpt.data.corpus import Data
     from motegpt.data.cut import Sizes
 
-BARS = 10  # of a histogram, at most
-EXAMPLES = 5  # of repeated documents
-STREAM_BLOCK = 64  # the block_size that is recommended for running text
-REPEATED = (  # settings that the recommended command repeats
+MAX_BARS = 10  # of a histogram
+MAX_EXAMPLES = 5  # of repeated documents
+STREAM_BLOCK = 64  # recommended block_size for running text
+REPEATED = (  # settings that the recommended command includes
     "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
     "block_size",
 )  # fmt: skip
@@ -36,7 +36,7 @@ REPEATED = (  # settings that the recommended command repeats
 
 @dataclass(frozen=True)
 class Bar:
-    """How many documents have low … high tokens."""
+    """The number of documents with low … high tokens."""
 
     low: int
     high: int
@@ -45,7 +45,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a document, special ones not counted."""
+    """Tokens per document, without special tokens."""
 
     shortest: int
     median: int
@@ -55,9 +55,9 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything `motegpt data check` says; duplicates counts documents beyond the first of their kind.
+    """The result of `motegpt data check`. duplicates: documents equal to an earlier one.
 
-    assumed: what was taken for granted about the files because no setting says it.
+    assumed: assumptions about the files that no setting confirms.
     """
 
     path: str
@@ -79,7 +79,7 @@ class Report:
 
 
 def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
-    """Look at files, or at the built-in names, as a training with these flat settings would read them.
+    """Check files, or the built-in names, as training with these flat settings would read them.
 
     Raises DataError where training would.
     """
@@ -114,9 +114,9 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
 
 
 def lengths_of(sizes: Sizes) -> Lengths:
-    """Shortest, median, longest and a histogram of at most BARS bars."""
+    """Shortest, median, longest and a histogram of at most MAX_BARS bars."""
     low, high = int(sizes.min()), int(sizes.max())
-    width = -(-(high - low + 1) // BARS)
+    width = -(-(high - low + 1) // MAX_BARS)
     counts = np.bincount((sizes - low) // width).tolist()
     starts = range(low, high + 1, width)
     bars = [
@@ -126,7 +126,7 @@ def lengths_of(sizes: Sizes) -> Lengths:
 
 
 def _alphabet(documents: Documents) -> dict[str, int]:
-    """How often each character is there, the commonest first."""
+    """Characters with their counts, most frequent first."""
     counts = np.zeros(sys.maxunicode + 1, np.int64)
     for piece in documents.pieces():
         found = np.bincount(np.frombuffer(piece.encode("utf-32-le"), "<u4"))
@@ -138,14 +138,14 @@ def _alphabet(documents: Documents) -> dict[str, int]:
 
 
 def _most_repeated(documents: Documents, repeats: Repeats) -> dict[str, int]:
-    """The commonest documents and how often they are there; of equals, the first."""
-    order = np.lexsort((repeats.firsts, -repeats.counts))[:EXAMPLES].tolist()
-    some = [(documents[int(repeats.firsts[i])], int(repeats.counts[i])) for i in order]
-    return {document: count for document, count in some if count > 1}
+    """The most frequent documents with their counts; ties in order of first occurrence."""
+    order = np.lexsort((repeats.firsts, -repeats.counts))[:MAX_EXAMPLES].tolist()
+    top = [(documents[int(repeats.firsts[i])], int(repeats.counts[i])) for i in order]
+    return {document: count for document, count in top if count > 1}
 
 
 def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut | None, lint: Lint) -> str:
-    """The training to begin with: the settings given, and what the files ask for beyond them."""
+    """The recommended command: the given settings, and others that suit the files."""
     defaults = settings_of(DEFAULT_PRESET)
     given = {name: settings[name] for name in REPEATED if settings.get(name) != defaults.get(name)}
     if lint.is_running_text and not given:
@@ -160,7 +160,7 @@ def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut 
 
 
 def _flag(name: str, value: Any) -> list[str]:
-    """The words that give a setting on the command line."""
+    """The command-line arguments of a setting."""
     words = name.replace("_", "-")
     if isinstance(value, bool):
         return [f"--{words}" if value else f"--no-{words}"]
