@@ -1,4 +1,4 @@
-"""Every form a file may have gives the same documents; what is wrong in one is said with its line."""
+"""Every file format gives the same documents; errors name the line."""
 
 import csv
 import gzip
@@ -59,7 +59,7 @@ WRITERS = {
 
 
 class Content(NamedTuple):
-    """What a reader found."""
+    """The texts of a reader."""
 
     texts: list[str]
     lines: list[int]
@@ -83,7 +83,7 @@ def reading_of(ending, **changes):
 
 @pytest.mark.parametrize("ending", WRITERS)
 @pytest.mark.parametrize(("packed", "marked", "crlf"), list(itertools.product([False, True], repeat=3)))
-def test_every_form_gives_the_same_documents(tmp_path, ending, packed, marked, crlf):
+def test_every_format_gives_the_same_documents(tmp_path, ending, packed, marked, crlf):
     data = ("\ufeff" * marked + WRITERS[ending](DOCUMENTS)).replace("\n", "\r\n" if crlf else "\n").encode()
     path = tmp_path / f"list{ending}{'.gz' if packed else ''}"
     path.write_bytes(gzip.compress(data) if packed else data)
@@ -92,7 +92,7 @@ def test_every_form_gives_the_same_documents(tmp_path, ending, packed, marked, c
 
 
 @pytest.mark.parametrize("name", ["list.gz", "list", "LIST.TXT"])
-def test_gzip_is_known_by_its_bytes(tmp_path, name):
+def test_gzip_is_detected_by_its_magic_bytes(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(b"emma\n") + gzip.compress(b"ava\n"))
     assert read_corpus(tmp_path / name).documents == ["emma", "ava"]
 
@@ -105,11 +105,11 @@ def test_gzip_is_known_by_its_bytes(tmp_path, name):
         ("built-in names", "text"), ("", "text"),
     ],
 )  # fmt: skip
-def test_the_name_says_the_format(name, form):
+def test_format_by_file_name(name, form):
     assert format_by_name(name) == form
 
 
-def test_the_setting_wins_over_the_name():
+def test_the_setting_overrides_the_file_name():
     assert content_of(b"a,b\n", "x.csv", ReadConfig(format="text")).texts == ["a,b"]
     assert content_of(b"name\nb\n", "x.txt", ReadConfig(format="csv")).texts == ["b"]
 
@@ -119,7 +119,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 
 
 @given(documents=st.lists(lines), packed=st.booleans())
-def test_any_lines_come_back_from_text(documents, packed):
+def test_text_round_trip(documents, packed):
     data = as_text(documents).encode()
     content = content_of(gzip.compress(data) if packed else data, "x.txt", ReadConfig(format="text"))
     assert (content.texts, content.lines) == (documents, list(range(1, len(documents) + 1)))
@@ -128,7 +128,7 @@ def test_any_lines_come_back_from_text(documents, packed):
 
 @given(documents=st.lists(cells), ending=st.sampled_from([".csv", ".json", ".jsonl"]), packed=st.booleans())
 @settings(max_examples=200)
-def test_any_texts_come_back_from_tables(documents, ending, packed):
+def test_table_round_trip(documents, ending, packed):
     data = WRITERS[ending](documents).encode()
     data = gzip.compress(data) if packed else data
     content = content_of(data, f"x{ending}", ReadConfig(column="name"))
@@ -138,18 +138,18 @@ def test_any_texts_come_back_from_tables(documents, ending, packed):
 
 @given(data=st.binary(max_size=60), form=st.sampled_from(list(READERS)))
 @settings(max_examples=300)
-def test_any_bytes_give_texts_or_one_clear_line(data, form):
-    texts, said = [], "expected"
+def test_any_bytes_give_texts_or_a_one_line_error(data, form):
+    texts, message = [], "expected"
     try:
         texts = content_of(data, "x", ReadConfig(format=form)).texts
     except DataError as error:
-        said = str(error)
-    assert "expected" in said
-    assert "\n" not in said
+        message = str(error)
+    assert "expected" in message
+    assert "\n" not in message
     assert all(isinstance(text, str) for text in texts)
 
 
-def test_lines_are_those_of_the_file():
+def test_line_numbers_are_those_of_the_file():
     rows = content_of(b'name\n"a\nb"\n\nc\n', "x.csv", ReadConfig())
     assert (rows.texts, rows.lines, rows.reader.lines) == (["a\nb", "c"], [2, 5], 5)
     objects = content_of(b'{"n": "a"}\n\n{"n": null, "m": 1}\n{"n": "b"}\n', "x.jsonl", ReadConfig())
@@ -160,12 +160,12 @@ def test_lines_are_those_of_the_file():
     assert (tunes.texts, tunes.lines) == (["X:1\nab", "X:2", "X:3\ncd\n"], [1, 4, 6])
 
 
-def test_a_spreadsheet_with_semicolons():
+def test_csv_with_semicolons():
     content = content_of(b"id;name\n1;a, b\n", "x.csv", ReadConfig(column="name"))
     assert content.texts == ["a, b"]
 
 
-def test_a_cell_may_be_very_long():
+def test_very_long_cells_are_read():
     long = "a" * 200_000
     before = csv.field_size_limit()
     assert content_of(f"name\n{long}\n".encode(), "x.csv", ReadConfig()).texts == [long]
@@ -180,7 +180,7 @@ def test_normalizing():
     assert documents_of(["\u00a0ﬁn\u00a0"], ReadConfig(normalize="nfkc")) == ["fin"]
 
 
-def test_a_stream_is_left_as_it_is(tmp_path):
+def test_a_stream_is_unchanged(tmp_path):
     (tmp_path / "book.txt").write_bytes(b"\xef\xbb\xbf  Call me\r\n\r\nIshmael. \r\n")
     corpus = read_corpus(tmp_path / "book.txt", ReadConfig(format="stream", deduplicate=True))
     assert corpus.documents == ["  Call me\n\nIshmael. \n"]
@@ -236,18 +236,18 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_one_line_with_its_place(tmp_path, case):
-    name, data, changes, said = WRONG[case]
+def test_errors_are_one_line_and_name_the_line(tmp_path, case):
+    name, data, changes, message = WRONG[case]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError) as error:
         read_corpus(tmp_path / name, ReadConfig(**changes))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith(str(tmp_path / name))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400 + 3 * len(str(tmp_path))
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"a" * 10_000_000))
     monkeypatch.setattr(decoding, "LARGEST_EXPANSION", 2**20)
     with pytest.raises(DataError, match="expected gzip that unpacks to at most 1,048,576 bytes, got more"):
@@ -260,7 +260,7 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
         read_corpus(tmp_path / "large.txt")
 
 
-def test_settings_that_contradict_each_other():
+def test_conflicting_settings():
     with pytest.raises(SettingError, match="column: expected none with `format='stream'`"):
         ReadConfig(format="stream", column="a")
     common = {"cut": "targets", "shuffle": True}
@@ -269,7 +269,7 @@ def test_settings_that_contradict_each_other():
         DataConfig(framing="none", **common)
 
 
-def test_a_csv_file_is_learned(motegpt, tmp_path):
+def test_training_on_a_csv_file(motegpt, tmp_path):
     (tmp_path / "list.csv.gz").write_bytes(gzip.compress(as_csv(DOCUMENTS).encode()))
     words = ("--steps", 3, "--engine", "array", "-n", 2, "--out", "run")
     ended = motegpt("train", "list.csv.gz", "--column", "name", *words, "--until", 1)
@@ -291,20 +291,20 @@ def test_a_csv_file_is_learned(motegpt, tmp_path):
         ("id,name\n1,emma\n", {"column": "name"}, ["emma"], None),
         ("1,emma\n2,ava\n", {"column": "2"}, ["emma", "ava"], "its first row, '1, emma', is not a header"),
         ("no,name\n2,ava\n", {"column": "2"}, ["ava"], "its first row, 'no, name', is a header"),
-        ("x,2\na,b\n", {"column": "2"}, ["b"], None),  # a name before a number
+        ("x,2\na,b\n", {"column": "2"}, ["b"], None),  # a name takes precedence over a number
         ("no,what\n2,ava\n", {"column": "2", "header": True}, ["ava"], None),
         ("a|b, c\n", {"column": "2", "delimiter": "|", "header": False}, ["b, c"], None),
     ],
 )  # fmt: skip
-def test_whether_there_is_a_header_is_known_or_said(tmp_path, data, changes, documents, assumed):
+def test_header_detection_and_reported_assumptions(tmp_path, data, changes, documents, assumed):
     (tmp_path / "list.csv").write_text(data)
     corpus = read_corpus(tmp_path / "list.csv", ReadConfig(**changes))
     assert corpus.documents == documents
     if assumed is None:
         assert corpus.assumed == ()
     else:
-        (said,) = corpus.assumed
-        assert said.startswith(f"{tmp_path / 'list.csv'}: {assumed}")
+        (message,) = corpus.assumed
+        assert message.startswith(f"{tmp_path / 'list.csv'}: {assumed}")
 
 
 def test_a_tsv_has_no_quotes():
@@ -328,8 +328,8 @@ ENCODED = [
 
 
 @pytest.mark.parametrize(("encoding", "text"), ENCODED)
-def test_an_encoding_is_named_and_not_taken(tmp_path, encoding, text):
-    """Among those that are named is the right one, with its first two lines as they should be."""
+def test_encodings_are_suggested_but_not_guessed(tmp_path, encoding, text):
+    """The suggestions include the correct encoding, with its first two lines decoded correctly."""
     lines = text.splitlines()
     path = tmp_path / "list.txt"
     path.write_bytes(("first in ASCII\n" + text).encode(encoding))
@@ -344,18 +344,18 @@ def test_an_encoding_is_named_and_not_taken(tmp_path, encoding, text):
 @pytest.mark.parametrize(
     "encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8", "utf-8-sig", "latin-1", "UTF8"]
 )
-def test_an_encoding_that_is_said_is_used(encoding):
+def test_the_setting_encoding(encoding):
     data = "zoë\r\nemma".encode(encoding)
     assert content_of(data, "x.txt", ReadConfig(encoding=encoding)).texts == ["zoë", "emma"]
 
 
-def test_a_byte_order_mark_within_a_file_is_none(tmp_path):
+def test_byte_order_mark_inside_a_file_is_not_decoded(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"%PDF-1.4\n\xff\xfe")
     with pytest.raises(DataError, match=r"expected UTF-8, .*; (convert it to UTF-8|`enc.* reads '.+)"):
         read_corpus(tmp_path / "a.txt")
 
 
-def test_encodings_that_are_none():
+def test_invalid_encodings():
     for name in ("utf-9", "rot13", "hex", "a\0b", ""):
         with pytest.raises(SettingError, match="encoding: expected a text encoding that Python knows"):
             ReadConfig(encoding=name)
@@ -372,7 +372,7 @@ def test_encodings_that_are_none():
     cuts=st.lists(st.integers(1, 5)),
     separator=st.sampled_from(["\n", "--", "-=-", "ab"]),
 )
-def test_pieces_are_cut_anew(text, cuts, separator):
+def test_rechunk(text, cuts, separator):
     pieces, at = [], 0
     for cut in [*cuts, len(text)]:
         pieces.append(text[at : at + cut])
@@ -386,7 +386,7 @@ def test_pieces_are_cut_anew(text, cuts, separator):
 
 
 @given(text=st.text(st.sampled_from("a\r\né"), max_size=20), size=st.integers(1, 4))
-def test_line_ends_on_the_border_of_two_reads(text, size):
+def test_line_ends_that_span_two_reads(text, size):
     before = decoding.PIECE
     decoding.PIECE = size
     try:
@@ -413,7 +413,7 @@ def test_several_files_and_folders(tmp_path):
     assert stream.documents == ['name\ncleo\n["dora"]']
 
 
-def test_documents_between_delimiters(tmp_path):
+def test_documents_separated_by_delimiters(tmp_path):
     (tmp_path / "tunes.abc").write_text("X:1\nabc\n\nX:2\ncba\n\n")
     tunes = ["X:1\nabc", "X:2\ncba"]
     assert read_corpus(tmp_path / "tunes.abc", ReadConfig(delimiter="\n\n")).documents == tunes

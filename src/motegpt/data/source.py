@@ -50,7 +50,7 @@ def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair:
     Raises DataError if they are missing or have changed; `repair` ends the message.
     """
     if data is None and source.kind == IN_MEMORY:
-        raise DataError(f"data: the run was trained on documents in memory, which are not saved; {repair}")
+        raise DataError(f"data: the run was trained on documents in memory; {repair}")
     if data is None and source.path is not None:
         corpus = corpus_in(_recorded(source, repair), config)
     else:
@@ -117,4 +117,4 @@ def check_unchanged(corpus: Corpus, source: Source, repair: str) -> None:
 
 
 def _mismatch(name: str, repair: str) -> DataError:
-    return DataError(f"data: {name} does not match the recorded training data; {repair}")
+    return DataError(f"data: the content of {name} does not match the recorded training data; {repair}")
