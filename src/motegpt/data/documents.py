@@ -101,7 +101,7 @@ class Documents(Sequence[str]):
         selectors = iter(mask)
         return Documents.of(list(compress(texts, selectors)) for texts in self.groups())
 
-    def cut_at(self, length: int) -> tuple[Documents, Documents]:
+    def split_at(self, length: int) -> tuple[Documents, Documents]:
         """The first `length` characters of a stream, and the rest."""
         offset, left = 0, length
         for piece in self.pieces():

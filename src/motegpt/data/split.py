@@ -49,7 +49,7 @@ def split_text(documents: Sequence[str], fraction: float) -> tuple[Documents, Do
     count = max(2, round(fraction * length))
     if length - count < 2:
         raise DataError(f"val_fraction: expected a longer text to hold out a part, got {length} characters")
-    return flat(documents).cut_at(length - count)
+    return flat(documents).split_at(length - count)
 
 
 def _hash(document: str, seed: int) -> int:
