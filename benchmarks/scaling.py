@@ -1,4 +1,4 @@
-"""The tables of docs/scale.md: memory and time of training steps, computed (motegpt.engines.cost) and measured.
+"""The tables of docs/scale.md: memory and time of training steps, computed and measured.
 
     python benchmarks/scaling.py             # all, in about a minute
     python benchmarks/scaling.py --computed  # without the measured table

@@ -1,4 +1,4 @@
-"""The arguments of the Python API: what each may be, and one line for everything else."""
+"""Arguments of the Python API: accepted types, and one-line errors for others."""
 
 import enum
 import os
@@ -25,7 +25,7 @@ class Engine(enum.Enum):
 
 
 class Place:
-    """Something with a path."""
+    """An os.PathLike."""
 
     def __init__(self, path):
         self.path = path
@@ -35,7 +35,7 @@ class Place:
 
 
 class Table:
-    """What a DataFrame is: it iterates over the names of its columns."""
+    """Like a DataFrame: iterates over the names of its columns."""
 
     columns = ("name", "sex")
 
@@ -59,12 +59,12 @@ def run(model, tmp_path_factory):
     np.array(WORDS), tuple(WORDS), iter(WORDS), [np.str_(word) for word in WORDS],
     dict.fromkeys(WORDS).keys(), [Name.ANNA, *WORDS[1:]],
 ], ids=lambda given: type(given).__name__)  # fmt: skip
-def test_documents_of_any_kind(model, given):
+def test_documents_of_any_type(model, given):
     assert GPT.train(given, **QUICK).generate(3, seed=1) == model.generate(3, seed=1)
 
 
 @pytest.mark.parametrize("kind", [str, Path, Place, np.str_], ids=lambda kind: kind.__name__)
-def test_paths_of_any_kind(tmp_path, run, kind):
+def test_paths_of_any_type(tmp_path, run, kind):
     (tmp_path / "list.txt").write_text("\n".join(WORDS))
     trained = GPT.train(kind(tmp_path / "list.txt"), out=kind(tmp_path / "new"), **QUICK)
     assert type(trained.config.source.path) is str
@@ -74,7 +74,7 @@ def test_paths_of_any_kind(tmp_path, run, kind):
     assert trained.generate(1, novel=True, data=kind(tmp_path / "list.txt"), tries=1000, temperature=9.0)
 
 
-def test_names_of_any_kind(model, run):
+def test_string_arguments_of_any_type(model, run):
     for engine in (np.str_("array"), Name.ARRAY, Engine.ARRAY):
         other = GPT.train(WORDS, preset=Name.MICROGPT, **{**QUICK, "engine": engine})
         assert other.config == model.config
@@ -85,7 +85,7 @@ def test_names_of_any_kind(model, run):
         GPT.load(run, checkpoint=np.int64(2))
 
 
-def test_numbers_of_any_kind(model):
+def test_numbers_of_any_type(model):
     assert model.generate(np.int8(3), seed=np.uint64(4), temperature=np.float32(0.5)) == model.generate(
         3, seed=4
     )
@@ -130,8 +130,11 @@ REFUSED = [
     (lambda model, run: GPT.load(run, checkpoint=1.5), "checkpoint: expected"),
     (lambda model, run: GPT.load(run, checkpoint=10**5000), "checkpoint: expected"),
     (lambda model, run: GPT.load(run, checkpoint=np.arange(3)), "checkpoint: expected"),
-    (lambda model, run: GPT.train(WORDS, callbacks=5), "callbacks: expected a function of a record"),
-    (lambda model, run: GPT.train(WORDS, callbacks=[1]), "callbacks: expected a function"),
+    (
+        lambda model, run: GPT.train(WORDS, callbacks=5),
+        "callbacks: expected one or more functions of a record",
+    ),
+    (lambda model, run: GPT.train(WORDS, callbacks=[1]), "callbacks: expected one or more"),
     (lambda model, run: GPT.train(WORDS, out="a\0b"), "out: expected a path"),
     (lambda model, run: GPT.train(WORDS, out=5), "out: expected a path, got 5"),
     (lambda model, run: GPT.train(WORDS, out=""), "out: expected a path, got ''"),
@@ -147,13 +150,13 @@ KINDS = {"load": RunFolderError, "save": RunFolderError, "out": RunFolderError, 
          "score": DataError, "evaluate": DataError, "documents": DataError, "data": DataError}  # fmt: skip
 
 
-@pytest.mark.parametrize(("call", "said"), REFUSED)
-def test_refused_in_a_line(model, run, monkeypatch, tmp_path, call, said):
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_invalid_argument_error_is_one_line(model, run, monkeypatch, tmp_path, call, message):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MotegptError, match=said) as error:
+    with pytest.raises(MotegptError, match=message) as error:
         call(model, run)
-    name, colon, _ = said.partition(":")
-    assert not colon or error.type is KINDS.get(name, SettingError) or "`novel`" in said
+    name, colon, _ = message.partition(":")
+    assert not colon or error.type is KINDS.get(name, SettingError) or "`novel`" in message
     assert "\n" not in str(error.value)
     assert os.listdir(tmp_path) == []
 

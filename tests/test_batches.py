@@ -1,4 +1,4 @@
-"""The plan: order, cutting, weights; and chunks of its steps."""
+"""The plan: order, truncation, weights, chunks."""
 
 import dataclasses
 
@@ -13,34 +13,34 @@ from tests.conftest import random_sequences
 
 
 def second_tokens(plan, steps):
-    """Of each sequence of each step the token after the first."""
+    """The second token of each sequence of each step."""
     return [[row[0] for row in plan.batch(step).targets] for step in range(steps)]
 
 
-def test_documents_are_taken_in_turn_round_and_round():
+def test_documents_repeat_cyclically():
     plan = DocumentPlan([[9, 0], [9, 1], [9, 2]], batch_size=2, loss_mean="documents")
     assert second_tokens(plan, 4) == [[0, 1], [2, 0], [1, 2], [0, 1]]
 
 
-def test_the_plan_can_be_entered_at_any_step():
+def test_any_step_can_be_computed_directly():
     plan = DocumentPlan([[0, i, i] for i in range(7)], batch_size=3, loss_mean="documents")
     assert plan.batch(1000) == plan.batch(1000 % 7)
 
 
-def test_cuts_as_the_presets_say():
+def test_truncation_of_the_presets():
     sequence = list(range(20))
     whole = TokenSequences.of([sequence, [1, 2]])
-    assert whole.cut_to(longest_sequence(8, "targets")) == [sequence[:9], [1, 2]]  # 8 inputs, 8 targets
-    assert whole.cut_to(longest_sequence(8, "tokens")) == [sequence[:8], [1, 2]]  # 7 inputs, 7 targets
+    assert whole.truncate(longest_sequence(8, "targets")) == [sequence[:9], [1, 2]]  # 8 inputs, 8 targets
+    assert whole.truncate(longest_sequence(8, "tokens")) == [sequence[:8], [1, 2]]  # 7 inputs, 7 targets
 
 
-def test_an_order_is_gone_through():
+def test_order():
     plan = DocumentPlan([[9, 0], [9, 1, 3], [9, 2]], 2, "documents", order=[2, 1, 0])
     assert second_tokens(plan, 3) == [[2, 1], [0, 2], [1, 0]]
     assert [plan.tokens(step, 1) for step in range(3)] == [3, 2, 3]
 
 
-def test_inputs_and_targets_are_one_apart():
+def test_targets_are_inputs_shifted_by_one():
     batch = Batch.of([[5, 6, 7], [8, 9]], "documents")
     assert batch.inputs == [[5, 6], [8]]
     assert batch.targets == [[6, 7], [9]]
@@ -49,7 +49,7 @@ def test_inputs_and_targets_are_one_apart():
 @pytest.mark.parametrize(
     ("loss_mean", "weights"), [("documents", [[1 / 4] * 2, [1 / 2]]), ("tokens", [[1 / 3] * 2, [1 / 3]])]
 )
-def test_weights_make_the_mean(loss_mean, weights):
+def test_weights_compute_the_mean(loss_mean, weights):
     batch = Batch.of([[5, 6, 7], [8, 9]], loss_mean)
     assert batch.weights == weights
     assert sum(map(sum, batch.weights)) == pytest.approx(1.0)
@@ -62,21 +62,21 @@ def test_tokens_are_counted():
 PLANS = {
     "documents": lambda **kinds: DocumentPlan(random_sequences(1, 7, 9), **kinds),
     "documents in order, cut": lambda **kinds: DocumentPlan(
-        TokenSequences.of(random_sequences(2, 5, 9)).cut_to(5), order=[3, 0, 4, 1, 2], **kinds
+        TokenSequences.of(random_sequences(2, 5, 9)).truncate(5), order=[3, 0, 4, 1, 2], **kinds
     ),
     "windows": lambda **kinds: WindowPlan(memoryview(bytes(range(40))), 6, seed=3, **kinds),
 }
 
 
 def concatenated(chunks):
-    """Each array of some chunks of one plan, one after the other."""
+    """The concatenated arrays of chunks of one plan."""
     arrays = [dataclasses.astuple(chunk)[1:] for chunk in chunks]
     return [np.concatenate(parts).tolist() for parts in zip(*arrays, strict=True)]
 
 
 @pytest.mark.parametrize("plan", PLANS)
 @given(start=st.integers(0, 10**15), count=st.integers(1, 9), size=st.integers(1, 12), mean=st.booleans())
-def test_a_chunk_is_its_steps(plan, start, count, size, mean):
+def test_chunk_equals_its_batches(plan, start, count, size, mean):
     learned = PLANS[plan](batch_size=size, loss_mean="documents" if mean else "tokens")
     chunk = learned.chunk(start, count)
     assert chunk.starts.shape == chunk.lengths.shape == (count, size)
@@ -86,17 +86,17 @@ def test_a_chunk_is_its_steps(plan, start, count, size, mean):
 
 
 @given(seeds=st.lists(st.integers(0, 99), min_size=1, max_size=4), size=st.integers(1, 4))
-def test_batches_make_a_chunk_and_come_back(seeds, size):
+def test_batches_round_trip_through_a_chunk(seeds, size):
     batches = [Batch.of(random_sequences(seed, size, 5), "documents") for seed in seeds]
     assert list(Chunk.of(batches).batches()) == batches
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_no_steps_are_a_chunk_too(plan):
+def test_empty_chunk(plan):
     assert list(PLANS[plan](batch_size=2, loss_mean="tokens").chunk(5, 0).batches()) == []
 
 
-def test_an_epoch_learns_from_every_target():
+def test_an_epoch_covers_every_target():
     assert [PLANS[plan](batch_size=2, loss_mean="tokens").targets for plan in PLANS] == [
         sum(len(row) - 1 for row in random_sequences(1, 7, 9)),
         sum(min(len(row), 5) - 1 for row in random_sequences(2, 5, 9)),

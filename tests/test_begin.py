@@ -42,7 +42,7 @@ def test_documents_in_memory_are_given_again(tmp_path):
     stopped(tmp_path / "parts")
     with pytest.raises(DataError, match=r"documents in memory; give it as `docs`, with `resume=.*parts'`"):
         GPT.train(resume=tmp_path / "parts")
-    with pytest.raises(DataError, match="is not what the run began with"):
+    with pytest.raises(DataError, match="does not match the recorded training data"):
         GPT.train(["other", "words"], resume=tmp_path / "parts")
     GPT.train(iter(WORDS), resume=str(tmp_path / "parts"))
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
@@ -128,4 +128,4 @@ def test_data_that_are_gone_are_asked_for_as_an_argument(motegpt, tmp_path, list
     assert motegpt("train", "list.txt", "--engine", "array", "--steps", 3, "--out", "run").code == 0
     listed.unlink()
     ended = motegpt("train", "--resume", "run", "--steps", 5)
-    assert "is gone; give it as DATA, with --resume run" in ended.err
+    assert "no longer exists; give it as DATA, with --resume run" in ended.err

@@ -132,10 +132,10 @@ def test_novel_after_loading_reads_the_file_again(tmp_path):
     model = GPT.load(tmp_path / "run")
     assert not set(model.generate(50, seed=1, novel=True)) & set(DOCUMENTS)
     path.write_text("other\nnames")
-    with pytest.raises(DataError, match="has changed since; give it as `data`"):
+    with pytest.raises(DataError, match="training data; give it as `data`"):
         model.generate(novel=True)
     path.unlink()
-    with pytest.raises(DataError, match="is gone; give it as `data`"):
+    with pytest.raises(DataError, match="no longer exists; give it as `data`"):
         model.generate(novel=True)
 
 

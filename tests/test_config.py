@@ -1,4 +1,4 @@
-"""Settings are validated when made; presets are complete; what is wrong is said in one line."""
+"""Validation of settings, completeness of presets, one-line errors."""
 
 from dataclasses import FrozenInstanceError
 
@@ -21,7 +21,7 @@ def model(preset="microgpt", **changes):
 
 
 @pytest.mark.parametrize(("preset", "count"), [("microgpt", 4192), ("oxidized", 4192), ("zeroclaw", 3632)])
-def test_presets_are_complete_and_have_their_size(preset, count):
+def test_presets_are_complete_and_have_the_documented_sizes(preset, count):
     for section, config in SECTIONS.items():
         extra = {"vocab_size": 27} if section == "model" else {}
         config.of({**section_values(settings_of(preset), section), **extra})
@@ -31,7 +31,7 @@ def test_presets_are_complete_and_have_their_size(preset, count):
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"n_embd": 10}, r"n_embd: expected a multiple of n_head = 4, got 10; try `n_embd=12`"),
         ({"n_layer": 0}, r"n_layer: expected a whole number of at least 1 .* got 0"),
@@ -47,13 +47,13 @@ def test_presets_are_complete_and_have_their_size(preset, count):
     ],
     ids=str,
 )
-def test_a_wrong_setting_is_one_line(changes, said):
-    with pytest.raises(SettingError, match=said) as error:
+def test_invalid_setting_error_is_one_line(changes, message):
+    with pytest.raises(SettingError, match=message) as error:
         model(**changes)
     assert "\n" not in str(error.value)
 
 
-def test_a_model_that_is_too_large():
+def test_too_large_model():
     with pytest.raises(SettingError, match=r"at most 2,147,483,647 parameters, got 1,200,"):
         parameter_count(model(n_embd=10**6, n_layer=100, block_size=2))
 
@@ -63,7 +63,7 @@ def test_settings_are_frozen():
         model().n_embd = 3  # type: ignore[misc]
 
 
-def test_lists_that_stand_twice_agree():
+def test_duplicated_lists_agree():
     assert kinds(TrainConfig)["rng"].choices == tuple(GENERATORS)
     assert kinds(SECTIONS["data"])["framing"].choices == tuple(FRAMINGS)
     assert kinds(SECTIONS["data"])["tokenizer"].choices == tuple(TOKENIZERS)
@@ -78,7 +78,7 @@ def test_lr_min_is_below_the_peak():
         TrainConfig.of(section_values({**settings_of("microgpt"), "lr_min": 1.0}, "train"))
 
 
-def test_minus_zero_is_zero_in_every_setting():
+def test_minus_zero_becomes_zero_in_every_setting():
     for config in SECTIONS.values():
         for name, kind in kinds(config).items():
             if kind.base is float and kind.at_least == 0:

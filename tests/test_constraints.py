@@ -117,7 +117,7 @@ def test_every_engine_draws_the_same(name):
     assert max(map(len, reference)) > BLOCK
 
 
-def test_masking_renormalises_and_does_not_reject():
+def test_masking_renormalizes_and_does_not_reject():
     """One dart a token, whatever is masked; and the frequencies are those of the masked distribution."""
     engine = small_engine(ENGINES_HERE[-1], small_settings(init_std=0.5))
     rngs = [Stream.of(5, i) for i in range(4000)]

@@ -1,4 +1,4 @@
-"""data check: counts, alphabet, lengths, what is cut, and every kind of oddity found where it stands."""
+"""motegpt data check: counts, alphabet, lengths, truncation, and findings with their lines."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from motegpt.cli.commands.data import fitted, report_lines
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ReadConfig
-from motegpt.data.check import BARS, check_data, cut_of, lengths_of
+from motegpt.data.check import MAX_BARS, check_data, cut_of, lengths_of
 from motegpt.data.formats import Texts
 from motegpt.data.formats.lines import TextReader
 from motegpt.data.lint import Lint
@@ -38,37 +38,37 @@ def test_counts(tmp_path):
     assert (report.vocab_size, report.parameters) == (8, 7 * 32 + 32 + 16 * 16 + 3072)
 
 
-def test_what_is_learned_is_counted_once(tmp_path):
+def test_deduplicated_documents_are_counted_once(tmp_path):
     report = check(tmp_path, "emma\nava\nemma\n", deduplicate=True)
     assert (report.documents, report.duplicates) == (2, 1)
 
 
 @pytest.mark.parametrize("framing", ["bos", "bos_eos"])
 @pytest.mark.parametrize("cut", ["targets", "tokens"])
-def test_what_is_cut_is_what_training_cuts(framing, cut):
+def test_reported_truncation_matches_training(framing, cut):
     documents = ["ab" * n for n in range(1, 9)]
     tokenizer = Tokenizer.of(documents, framing)
     whole = tokenizer.encode_documents(documents)
     sizes = np.array([len(document) for document in documents])
     for block_size in range(2, 20):
-        kept = whole.cut_to(longest_sequence(block_size, cut))
+        kept = whole.truncate(longest_sequence(block_size, cut))
         lost = [len(a) - len(b) for a, b in zip(whole, kept, strict=True)]
         found = cut_of(sizes, block_size, cut)
         assert (found.tokens, found.documents) == (sum(lost), sum(n > 0 for n in lost))
-        assert whole.cut_to(longest_sequence(found.fitting, cut)) == whole
-        assert whole.cut_to(longest_sequence(found.fitting - 1, cut)) != whole
+        assert whole.truncate(longest_sequence(found.fitting, cut)) == whole
+        assert whole.truncate(longest_sequence(found.fitting - 1, cut)) != whole
 
 
 @pytest.mark.parametrize(
     ("sizes", "advised", "cut"),
     [
-        ([24] * 100 + [300], 25, 1),  # one long one is not worth a block twelve times as large
+        ([24] * 100 + [300], 25, 1),  # one long document does not justify a block twelve times as large
         ([24] * 100 + [40] * 4, 41, 0),
         ([20] * 50 + [30] * 50, 31, 0),
         ([400] * 100, 401, 0),
     ],
 )
-def test_a_block_that_keeps_most(sizes, advised, cut):
+def test_recommended_block_size(sizes, advised, cut):
     found = cut_of(np.array(sizes), 16, "targets")
     assert (found.advised, found.advised_documents, found.fitting) == (advised, cut, max(sizes) + 1)
 
@@ -76,7 +76,7 @@ def test_a_block_that_keeps_most(sizes, advised, cut):
 @given(sizes=st.lists(st.integers(1, 10_000), min_size=1, max_size=50))
 def test_a_histogram_counts_everything_once(sizes):
     bars = lengths_of(np.array(sizes)).bars
-    assert 1 <= len(bars) <= BARS
+    assert 1 <= len(bars) <= MAX_BARS
     assert sum(bar.count for bar in bars) == len(sizes)
     assert [bar.low for bar in bars[1:]] == [bar.high + 1 for bar in bars[:-1]]
     assert all(bar.count == sum(bar.low <= size <= bar.high for size in sizes) for bar in bars)
@@ -105,21 +105,21 @@ FINE = ["👩‍👩‍👧", "क्‍ष", "می‌خواهم", "Zoë", "Âge
 
 
 @pytest.mark.parametrize("text", ODD)
-def test_an_oddity_is_found_in_its_line(tmp_path, text):
+def test_findings_name_the_line(tmp_path, text):
     report = check(tmp_path, f"fine\n\nalso fine\n{text}\n")
     (finding,) = report.findings
     assert ODD[text] in finding.what
     assert (finding.count, finding.line, finding.example) == (1, 4, text)
 
 
-def test_what_only_looks_odd_is_left_alone():
+def test_no_false_findings():
     lint, reading = Lint(ReadConfig()), ReadConfig()
     lint.look(TextReader([], "fine.txt", reading), Texts(FINE, range(1, len(FINE) + 1)))
     assert lint.findings() == []
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "said", "line"),
+    ("name", "text", "message", "line"),
     [
         ("a.txt", "emma \nava\n", "spaces at the ends", 1),
         ("a.txt", "id,name\n" + "1,a\n" * 9, "lines that look like CSV", 1),
@@ -144,9 +144,9 @@ def test_what_only_looks_odd_is_left_alone():
         ("a.jsonl", '{"n": "b"}\n\n{"n": "c\\u200bd"}\n', "invisible characters", 3),
     ],
 )
-def test_oddities_of_a_whole_file(tmp_path, name, text, said, line):
+def test_findings_about_a_whole_file(tmp_path, name, text, message, line):
     (finding,) = check(tmp_path, text, name).findings
-    assert said in finding.what
+    assert message in finding.what
     assert finding.line == line
 
 
@@ -159,14 +159,14 @@ def test_oddities_of_a_whole_file(tmp_path, name, text, said, line):
         "张伟\n王芳\n李娜\n",
     ],
 )
-def test_a_list_is_no_running_text(tmp_path, text):
+def test_lists_are_not_running_text(tmp_path, text):
     assert check(tmp_path, text).findings == []
 
 
-def test_a_repaired_oddity_is_gone(tmp_path):
+def test_repaired_text_has_no_finding(tmp_path):
     text = "Zoe\u0308\nab\u00a0c\n"
     assert [finding.what[:9] for finding in check(tmp_path, text).findings] == ["spaces th", "letters a"]
-    assert check(tmp_path, text, normalise="nfkc").findings == []
+    assert check(tmp_path, text, normalize="nfkc").findings == []
 
 
 def test_a_stream(tmp_path):
@@ -183,10 +183,10 @@ def test_other_formats_and_bytes(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("data", "said"), [(b"", "got an empty file"), (b"a\n", "at least 2 different"), (b"\xff\n", "UTF-8")]
+    ("data", "message"), [(b"", "got an empty file"), (b"a\n", "at least 2 distinct"), (b"\xff\n", "UTF-8")]
 )
-def test_what_training_refuses_is_refused(tmp_path, data, said):
-    with pytest.raises(DataError, match=said):
+def test_errors_match_those_of_training(tmp_path, data, message):
+    with pytest.raises(DataError, match=message):
         check(tmp_path, data)
 
 
@@ -201,7 +201,7 @@ def test_what_training_refuses_is_refused(tmp_path, data, said):
         ("ab " * 200 + "\n", {}, "--format stream --block-size 64"),
     ],
 )  # fmt: skip
-def test_the_command_that_is_recommended_works(motegpt, tmp_path, text, changes, words):
+def test_the_recommended_command_works(motegpt, tmp_path, text, changes, words):
     report = check(tmp_path, text, **changes)
     assert report.command == " ".join(
         filter(None, [f"motegpt train {tmp_path}/list.txt", words, "--out runs/list"])
@@ -210,7 +210,7 @@ def test_the_command_that_is_recommended_works(motegpt, tmp_path, text, changes,
     assert motegpt(*shlex.split(report.command)[1:], *quick).code == 0
 
 
-def test_the_command_prints_it(motegpt, tmp_path, names_txt):
+def test_the_command_prints_the_report(motegpt, tmp_path, names_txt):
     ended = motegpt("data", "check", names_txt)
     assert (ended.code, ended.err) == (0, "")
     assert all(columns(line) <= 80 for line in ended.out.splitlines() if str(names_txt.parent) not in line)
@@ -240,7 +240,7 @@ def test_any_text_is_reported_within_80_columns_or_refused(tmp_path_factory, tex
         assert columns(line) <= 80 or line.startswith("try")
 
 
-def test_json_has_everything(motegpt, tmp_path):
+def test_json_output_is_complete(motegpt, tmp_path):
     (tmp_path / "list.tsv").write_text("id\tname\n1\tam\u200bma\n2\tamma\n")
     ended = motegpt("data", "check", "list.tsv", "--column", "name", "--block-size", 3, "--json")
     report = json.loads(ended.out)
@@ -250,14 +250,14 @@ def test_json_has_everything(motegpt, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [(["none.txt"], "motegpt data fetch names"), (["--block-size", 0], "block_size"), ([""], "a path")],
     ids=str,
 )
-def test_wrong_use_is_one_line(motegpt, words, said):
+def test_usage_errors_are_one_line(motegpt, words, message):
     ended = motegpt("data", "check", *words)
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert said in ended.err
+    assert message in ended.err
 
 
 def test_every_subcommand_has_an_example(motegpt):
@@ -270,7 +270,7 @@ def test_every_subcommand_has_an_example(motegpt):
     assert "check" in alone.err
 
 
-def test_rare_characters_beyond_those_named_are_counted(motegpt, tmp_path):
+def test_rare_characters_are_counted(motegpt, tmp_path):
     (tmp_path / "letters.txt").write_text("abcdefghijk\n")
     assert "11 characters stand there" in (out := motegpt("data", "check", "letters.txt").out)
     assert "… and 3 more" in out

@@ -1,4 +1,4 @@
-"""Text files in, documents out; and what is said when they are not text."""
+"""Reading documents from text files, and errors for files that are not text."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_built_in_names():
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "empty"),
         (b" \n\n ", "empty"),
@@ -40,19 +40,19 @@ def test_built_in_names():
         ("emma\nzoë\n".encode("latin1"), "byte 0xeb in line 2, byte 3"),
     ],
 )
-def test_what_is_no_text_is_said_with_its_place(tmp_path, data, said):
+def test_undecodable_text_is_reported_with_its_line(tmp_path, data, message):
     with pytest.raises(DataError) as error:
         read_corpus(write(tmp_path, data))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_file_says_how_to_get_data(tmp_path):
+def test_missing_file_error_suggests_fetch(tmp_path):
     with pytest.raises(DataError, match=r"no such file.*one document per line.*motegpt data fetch names"):
         read_corpus(tmp_path / "none.txt")
 
 
-def test_a_misspelt_file_is_told_its_neighbour(tmp_path):
+def test_misspelled_file_name_suggests_a_similar_file(tmp_path):
     (tmp_path / "elements").mkdir()
     write(tmp_path, b"neon\n").rename(tmp_path / "elements.txt")
     with pytest.raises(DataError, match=r"did you mean .*elements\.txt\?"):
@@ -65,8 +65,8 @@ def test_a_misspelt_file_is_told_its_neighbour(tmp_path):
         read_corpus("-")
 
 
-def test_what_is_no_text(tmp_path):
-    with pytest.raises(DataError, match="expected a folder with files of text in it, got an empty one"):
+def test_inputs_that_are_not_text_files(tmp_path):
+    with pytest.raises(DataError, match="expected a folder of text files, got an empty one"):
         read_corpus(tmp_path)
     with pytest.raises(DataError, match="expected a text file, got a device"):
         read_corpus("/dev/null")
@@ -79,11 +79,11 @@ def test_what_is_no_text(tmp_path):
     ):
         read_corpus("https://example.org/a")
     for address in ("s3://bucket/list.txt", "gs://list.txt"):
-        with pytest.raises(DataError, match=f"{address}: no such file; .* download it, and give the file"):
+        with pytest.raises(DataError, match=f"{address}: no such file; .* download it, and pass the file"):
             read_corpus(address)
     with pytest.raises(DataError, match=r"names\.txt: no such file.*motegpt data fetch names downloads it"):
         read_corpus(tmp_path / "names.txt")
-    with pytest.raises(DataError, match=r"give its lines as a list, text\.splitlines\(\)") as error:
+    with pytest.raises(DataError, match=r"pass its lines as a list, text\.splitlines\(\)") as error:
         read_corpus("anna\nbob\n" * 1000)
     assert len(str(error.value)) < 400
 

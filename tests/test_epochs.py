@@ -1,4 +1,4 @@
-"""The length of a training in epochs: from documents and tokens to steps, wherever settings come from."""
+"""Epochs: their conversion to steps, for every source of settings."""
 
 import json
 from fractions import Fraction
@@ -6,7 +6,7 @@ from fractions import Fraction
 import pytest
 
 from motegpt.api.gpt import GPT
-from motegpt.config.epochs import in_steps, laid_over
+from motegpt.config.epochs import epochs_to_steps, merge_settings
 from motegpt.config.presets import settings_of
 from motegpt.data.corpus import corpus_of
 from motegpt.data.plan import DocumentPlan, WindowPlan
@@ -18,7 +18,7 @@ QUICK = ("--engine", "array", "-n", 1)
 NAMES = [f"{a}{b}" for a in "abcdef" for b in ("nna", "lex", "ob", "ria", "m")]  # 30 of them
 
 
-def test_the_steps_of_an_epoch():
+def test_steps_per_epoch():
     assert DocumentPlan([[0, 1]] * 30, 4, "documents").epoch == Fraction(30, 4)
     assert WindowPlan(list(range(101)), 5, 4, "documents", 0).epoch == 5
 
@@ -26,9 +26,9 @@ def test_the_steps_of_an_epoch():
 @pytest.mark.parametrize(
     ("epochs", "steps"), [(1.0, 8), (2.0, 15), (0.1, 1), (1e-9, 1), (0.4, 3), (1e6, 7_500_000)]
 )
-def test_epochs_are_rounded_up_as_they_are_written(epochs, steps):
-    assert in_steps(epochs, Fraction(30, 4)) == steps
-    assert in_steps(0.07, Fraction(100)) == 7
+def test_epochs_are_rounded_up_in_decimal(epochs, steps):
+    assert epochs_to_steps(epochs, Fraction(30, 4)) == steps
+    assert epochs_to_steps(0.07, Fraction(100)) == 7
 
 
 def steps_of(**changes):
@@ -36,7 +36,7 @@ def steps_of(**changes):
     return prepare(corpus_of(documents), {**settings_of("microgpt"), **changes}, "array").config.train.steps
 
 
-def test_documents_are_counted_after_the_split():
+def test_epochs_count_training_documents_only():
     training, held_out = split_documents(NAMES, 0.2, 42)
     assert (len(training), len(held_out)) == (24, 6)
     assert steps_of(epochs=3.0) == 90
@@ -45,24 +45,22 @@ def test_documents_are_counted_after_the_split():
     assert steps_of(epochs=0.5, batch_size=7) == 3
 
 
-def test_a_stream_is_counted_by_its_targets():
+def test_epochs_of_a_stream_count_targets():
     targets = len("\n".join(NAMES)) - 1
     assert steps_of(epochs=1.0, format="stream", block_size=targets) == 1
     assert steps_of(epochs=2.0, format="stream", block_size=8, batch_size=2) == -(-2 * targets // 16)
 
 
-def test_the_upper_layer_has_its_length_and_both_are_one_too_many():
+def test_changes_override_the_length_and_may_not_give_both():
     below = {"steps": 1000, "lr": 0.1}
-    assert laid_over(below, {"epochs": 2.0}) == {"lr": 0.1, "epochs": 2.0}
-    assert laid_over({"epochs": 2.0, "lr": 0.1}, {"steps": 5}) == {"lr": 0.1, "steps": 5}
-    assert laid_over(below, {"epochs": None, "lr": 0.2}) == {"steps": 1000, "lr": 0.2, "epochs": None}
-    with pytest.raises(
-        SettingError, match="expected the length of a training once, got `steps=5` and `epochs=2"
-    ):
-        laid_over(below, {"steps": 5, "epochs": 2.0})
+    assert merge_settings(below, {"epochs": 2.0}) == {"lr": 0.1, "epochs": 2.0}
+    assert merge_settings({"epochs": 2.0, "lr": 0.1}, {"steps": 5}) == {"lr": 0.1, "steps": 5}
+    assert merge_settings(below, {"epochs": None, "lr": 0.2}) == {"steps": 1000, "lr": 0.2, "epochs": None}
+    with pytest.raises(SettingError, match="expected `steps` or `epochs`, got `steps=5` and `epochs=2"):
+        merge_settings(below, {"steps": 5, "epochs": 2.0})
 
 
-def test_a_run_records_steps_alone(motegpt, tmp_path):
+def test_a_run_records_only_steps(motegpt, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     (tmp_path / "epochs.toml").write_text("[train]\nepochs = 0.5\n")
     (tmp_path / "steps.toml").write_text("steps = 7\n")
@@ -79,7 +77,7 @@ def test_a_run_records_steps_alone(motegpt, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--epochs", 2, "--steps", 5], "got --steps 5 and --epochs 2.0; leave one out"),
         (
@@ -92,14 +90,14 @@ def test_a_run_records_steps_alone(motegpt, tmp_path):
     ],
     ids=str,
 )
-def test_wrong_lengths_are_one_line(motegpt, tmp_path, words, said):
+def test_invalid_length_error_is_one_line(motegpt, tmp_path, words, message):
     ended = motegpt("train", *QUICK, *words, "--out", "run")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert said in ended.err
+    assert message in ended.err
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_is_made_longer_by_epochs(motegpt, tmp_path):
+def test_resuming_with_more_epochs(motegpt, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     assert motegpt("train", "names.txt", *QUICK, "--epochs", 1, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run", "--epochs", 1.5)

@@ -101,7 +101,7 @@ def test_eval_without_the_training_data(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("otto\n")
     ended = motegpt("eval", "run", "--training", "list.txt")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "is not what the run began with" in ended.err
+    assert "does not match the recorded training data" in ended.err
 
 
 def test_eval_of_a_stream(motegpt, tmp_path):

@@ -1,4 +1,4 @@
-"""Downloads, against a server on this machine: right, wrong, missing, gone, and already there."""
+"""Downloads from a local server: correct, corrupt, missing, unreachable, cached."""
 
 import hashlib
 import threading
@@ -16,13 +16,13 @@ CONTENT = built_in_names()
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """Serves a folder, counts what was asked for, and writes no log."""
+    """Serves a folder, counts requests, writes no log."""
 
     asked: list[str]
 
     def do_GET(self):
         type(self).asked.append(self.path)
-        if self.path == "/short.txt":  # promises more than it sends
+        if self.path == "/short.txt":  # sends less than announced
             self.send_response(200)
             self.send_header("Content-Length", "1000")
             self.end_headers()
@@ -36,7 +36,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def server(tmp_path, monkeypatch):
-    """The address of a server, whose names.txt is the file looked for."""
+    """The URL of a server that serves names.txt."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     (tmp_path / "served").mkdir()
@@ -51,13 +51,13 @@ def server(tmp_path, monkeypatch):
         running.shutdown()
 
 
-def test_a_download_is_kept_and_not_repeated(server, tmp_path):
+def test_downloads_are_cached(server, tmp_path):
     path = fetch("names", tmp_path / "cache", f"{server}/names.txt")
     assert path == tmp_path / "cache" / "names.txt"
     assert path.read_bytes() == CONTENT
     assert fetch("names", tmp_path / "cache", f"{server}/names.txt") == path
     assert Quiet.asked == ["/names.txt"]
-    assert fetch("names", tmp_path / "cache", "http://127.0.0.1:9/") == path  # nobody is there: not needed
+    assert fetch("names", tmp_path / "cache", "http://127.0.0.1:9/") == path  # no server: not needed
 
 
 def test_a_damaged_copy_is_replaced(server, tmp_path):
@@ -66,15 +66,15 @@ def test_a_damaged_copy_is_replaced(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("place", "said"),
+    ("place", "message"),
     [
-        ("/wrong.txt", "is not the file expected: its SHA-256 is not"),
-        ("/none.txt", "the server answered 404"),
-        ("/short.txt", "cannot get|is not the file expected"),
+        ("/wrong.txt", "expected a file with SHA-256 "),
+        ("/none.txt", "the server responded 404"),
+        ("/short.txt", "cannot download|expected a file with SHA-256"),
     ],
 )
-def test_what_is_not_the_file_is_not_kept(server, tmp_path, place, said):
-    with pytest.raises(MotegptError, match=said) as error:
+def test_files_with_a_wrong_digest_are_deleted(server, tmp_path, place, message):
+    with pytest.raises(MotegptError, match=message) as error:
         fetch("names", tmp_path / "cache", server + place)
     assert error.value.exit_code == 1
     assert "\n" not in str(error.value)
@@ -82,24 +82,22 @@ def test_what_is_not_the_file_is_not_kept(server, tmp_path, place, said):
 
 
 def test_without_a_network(tmp_path):
-    with pytest.raises(
-        MotegptError, match=r"no connection; is there a network\?\); another way: curl -LO https"
-    ):
+    with pytest.raises(MotegptError, match=r"no connection; is there a network\?\); or: curl -LO https"):
         fetch("names", tmp_path, "http://127.0.0.1:9/names.txt")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cache_that_cannot_be_written(server, tmp_path):
+def test_cache_without_write_permission(server, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(MotegptError, match="cannot write to"):
         fetch("names", tmp_path / "file", f"{server}/names.txt")
 
 
 @pytest.mark.parametrize(
-    ("name", "url", "said"), [("pets", None, "one of names"), ("names", "x.txt", "http://")]
+    ("name", "url", "message"), [("pets", None, "one of names"), ("names", "x.txt", "http://")]
 )
-def test_wrong_use(name, url, said):
-    with pytest.raises(UsageError, match=said):
+def test_wrong_use(name, url, message):
+    with pytest.raises(UsageError, match=message):
         fetch(name, url=url)
 
 
@@ -109,7 +107,7 @@ def test_the_digest_is_that_of_the_public_list(names_txt):
     assert len(data.split()) == 32_033
 
 
-def test_the_command_prints_the_path_alone(server, motegpt, tmp_path, monkeypatch):
+def test_the_command_prints_only_the_path(server, motegpt, tmp_path, monkeypatch):
     monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / project)
     ended = motegpt("data", "fetch", "names", "--url", f"{server}/names.txt")
     assert (ended.code, ended.out, ended.err) == (0, f"{tmp_path / 'motegpt' / 'names.txt'}\n", "")

@@ -1,4 +1,4 @@
-"""Every form a file may have gives the same documents; what is wrong in one is said with its line."""
+"""Every file format gives the same documents; errors name the line."""
 
 import csv
 import gzip
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from motegpt.config.sections import DataConfig, ReadConfig
 from motegpt.data import decoding
 from motegpt.data.corpus import corpus_of, read_corpus
-from motegpt.data.decoding import Measured, text_pieces
+from motegpt.data.decoding import HashingReader, text_pieces
 from motegpt.data.documents import documents_of
 from motegpt.data.formats import READERS, Reader, format_by_name, reader_of
-from motegpt.data.formats.base import whole
+from motegpt.data.formats.base import rechunk
 from motegpt.errors import DataError, SettingError
 
 DOCUMENTS = ["emma", "Жанна", "क्षत्रिय", "👩‍👩‍👧", "שלום עולם", "日本語", 'a "b", c; d', "emma"]
@@ -59,7 +59,7 @@ WRITERS = {
 
 
 class Content(NamedTuple):
-    """What a reader found."""
+    """The texts of a reader."""
 
     texts: list[str]
     lines: list[int]
@@ -67,7 +67,7 @@ class Content(NamedTuple):
 
 
 def content_of(data: bytes, name: str, reading: ReadConfig) -> Content:
-    pieces = text_pieces(Measured(io.BytesIO(data), name, hashlib.sha256()), name, reading.encoding)
+    pieces = text_pieces(HashingReader(io.BytesIO(data), name, hashlib.sha256()), name, reading.encoding)
     reader = reader_of(pieces, name, reading)
     groups = list(reader)
     return Content(
@@ -83,7 +83,7 @@ def reading_of(ending, **changes):
 
 @pytest.mark.parametrize("ending", WRITERS)
 @pytest.mark.parametrize(("packed", "marked", "crlf"), list(itertools.product([False, True], repeat=3)))
-def test_every_form_gives_the_same_documents(tmp_path, ending, packed, marked, crlf):
+def test_every_format_gives_the_same_documents(tmp_path, ending, packed, marked, crlf):
     data = ("\ufeff" * marked + WRITERS[ending](DOCUMENTS)).replace("\n", "\r\n" if crlf else "\n").encode()
     path = tmp_path / f"list{ending}{'.gz' if packed else ''}"
     path.write_bytes(gzip.compress(data) if packed else data)
@@ -92,7 +92,7 @@ def test_every_form_gives_the_same_documents(tmp_path, ending, packed, marked, c
 
 
 @pytest.mark.parametrize("name", ["list.gz", "list", "LIST.TXT"])
-def test_gzip_is_known_by_its_bytes(tmp_path, name):
+def test_gzip_is_detected_by_its_magic_bytes(tmp_path, name):
     (tmp_path / name).write_bytes(gzip.compress(b"emma\n") + gzip.compress(b"ava\n"))
     assert read_corpus(tmp_path / name).documents == ["emma", "ava"]
 
@@ -105,11 +105,11 @@ def test_gzip_is_known_by_its_bytes(tmp_path, name):
         ("built-in names", "text"), ("", "text"),
     ],
 )  # fmt: skip
-def test_the_name_says_the_format(name, form):
+def test_format_by_file_name(name, form):
     assert format_by_name(name) == form
 
 
-def test_the_setting_wins_over_the_name():
+def test_the_setting_overrides_the_file_name():
     assert content_of(b"a,b\n", "x.csv", ReadConfig(format="text")).texts == ["a,b"]
     assert content_of(b"name\nb\n", "x.txt", ReadConfig(format="csv")).texts == ["b"]
 
@@ -119,7 +119,7 @@ cells = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\
 
 
 @given(documents=st.lists(lines), packed=st.booleans())
-def test_any_lines_come_back_from_text(documents, packed):
+def test_text_round_trip(documents, packed):
     data = as_text(documents).encode()
     content = content_of(gzip.compress(data) if packed else data, "x.txt", ReadConfig(format="text"))
     assert (content.texts, content.lines) == (documents, list(range(1, len(documents) + 1)))
@@ -128,7 +128,7 @@ def test_any_lines_come_back_from_text(documents, packed):
 
 @given(documents=st.lists(cells), ending=st.sampled_from([".csv", ".json", ".jsonl"]), packed=st.booleans())
 @settings(max_examples=200)
-def test_any_texts_come_back_from_tables(documents, ending, packed):
+def test_table_round_trip(documents, ending, packed):
     data = WRITERS[ending](documents).encode()
     data = gzip.compress(data) if packed else data
     content = content_of(data, f"x{ending}", ReadConfig(column="name"))
@@ -138,18 +138,18 @@ def test_any_texts_come_back_from_tables(documents, ending, packed):
 
 @given(data=st.binary(max_size=60), form=st.sampled_from(list(READERS)))
 @settings(max_examples=300)
-def test_any_bytes_give_texts_or_one_clear_line(data, form):
-    texts, said = [], "expected"
+def test_any_bytes_give_texts_or_a_one_line_error(data, form):
+    texts, message = [], "expected"
     try:
         texts = content_of(data, "x", ReadConfig(format=form)).texts
     except DataError as error:
-        said = str(error)
-    assert "expected" in said
-    assert "\n" not in said
+        message = str(error)
+    assert "expected" in message
+    assert "\n" not in message
     assert all(isinstance(text, str) for text in texts)
 
 
-def test_lines_are_those_of_the_file():
+def test_line_numbers_are_those_of_the_file():
     rows = content_of(b'name\n"a\nb"\n\nc\n', "x.csv", ReadConfig())
     assert (rows.texts, rows.lines, rows.reader.lines) == (["a\nb", "c"], [2, 5], 5)
     objects = content_of(b'{"n": "a"}\n\n{"n": null, "m": 1}\n{"n": "b"}\n', "x.jsonl", ReadConfig())
@@ -160,27 +160,27 @@ def test_lines_are_those_of_the_file():
     assert (tunes.texts, tunes.lines) == (["X:1\nab", "X:2", "X:3\ncd\n"], [1, 4, 6])
 
 
-def test_a_spreadsheet_with_semicolons():
+def test_csv_with_semicolons():
     content = content_of(b"id;name\n1;a, b\n", "x.csv", ReadConfig(column="name"))
     assert content.texts == ["a, b"]
 
 
-def test_a_cell_may_be_very_long():
+def test_very_long_cells_are_read():
     long = "a" * 200_000
     before = csv.field_size_limit()
     assert content_of(f"name\n{long}\n".encode(), "x.csv", ReadConfig()).texts == [long]
     assert csv.field_size_limit() == before
 
 
-def test_normalising():
+def test_normalizing():
     apart, whole = "Zoe\u0308", "Zoë"
-    assert documents_of([apart, whole], ReadConfig(normalise="nfc")) == [whole, whole]
-    assert corpus_of([apart, whole], ReadConfig(normalise="nfc", deduplicate=True)).documents == [whole]
+    assert documents_of([apart, whole], ReadConfig(normalize="nfc")) == [whole, whole]
+    assert corpus_of([apart, whole], ReadConfig(normalize="nfc", deduplicate=True)).documents == [whole]
     assert documents_of([apart], ReadConfig()) == [apart]
-    assert documents_of(["\u00a0ﬁn\u00a0"], ReadConfig(normalise="nfkc")) == ["fin"]
+    assert documents_of(["\u00a0ﬁn\u00a0"], ReadConfig(normalize="nfkc")) == ["fin"]
 
 
-def test_a_stream_is_left_as_it_is(tmp_path):
+def test_a_stream_is_unchanged(tmp_path):
     (tmp_path / "book.txt").write_bytes(b"\xef\xbb\xbf  Call me\r\n\r\nIshmael. \r\n")
     corpus = read_corpus(tmp_path / "book.txt", ReadConfig(format="stream", deduplicate=True))
     assert corpus.documents == ["  Call me\n\nIshmael. \n"]
@@ -192,16 +192,16 @@ TABLE = b"id,name\n1,a\n"
 WRONG = {
     "utf-16": ("a.txt", "emma".encode("utf-16"), {}, "got UTF-16; `encoding='utf-16'` reads 'emma'"),
     "utf-32": ("a.txt", "emma".encode("utf-32"), {}, "got UTF-32; `encoding='utf-32'` reads"),
-    "cut short": ("a.gz", gzip.compress(b"emma\n" * 99)[:-9], {}, "one cut short"),
+    "cut short": ("a.gz", gzip.compress(b"emma\n" * 99)[:-9], {}, "got a truncated one"),
     "damaged": ("a.gz", gzip.compress(b"emma\n")[:-8] + b"\xff" * 8, {}, "a damaged one"),
     "gzip, Latin-1": ("a.gz", gzip.compress(LATIN), {}, "byte 0xeb in line 2, byte 3"),
     "gzip of gzip": ("a.gz", gzip.compress(gzip.compress(b"a")), {}, "binary data"),
     "CSV, Latin-1": ("a.csv", LATIN, {}, "byte 0xeb in line 2, byte 3"),
     "which column": ("a.csv", TABLE, {}, "line 1: expected one column, got 2; choose with `column` from: id"),
-    "no column": ("a.csv", TABLE, {"column": "x"}, "expected a column 'x', got none; there are: id, name"),
-    "column number": ("a.csv", TABLE, {"column": "3"}, "line 1: expected a column of 1 to 2, got number 3"),
+    "no column": ("a.csv", TABLE, {"column": "x"}, "expected a column 'x', got none; available: id, name"),
+    "column number": ("a.csv", TABLE, {"column": "3"}, "line 1: expected a column from 1 to 2, got 3"),
     "no number": ("a.csv", b"1,a\n", {"header": False}, "no header: expected one column, got 2"),
-    "no delimiter": ("a.csv", b"a\n", {"delimiter": "||"}, "expected a delimiter of one character"),
+    "no delimiter": ("a.csv", b"a\n", {"delimiter": "||"}, "expected a CSV delimiter of one character"),
     "column twice": ("a.csv", b"x,x\n1,a\n", {"column": "x"}, "got 2 of that name"),
     "short row": ("a.csv", b'a,b\n1,"x\ny"\n2\n', {"column": "a"}, "line 4: expected 2 cells as in"),
     "long row": ("a.csv", b"name\nb\nSmith, John\n", {}, "line 3: expected 1 cells"),
@@ -212,21 +212,21 @@ WRONG = {
     "no JSON": ("a.jsonl", b'{"a": "b"}\n{a: 1}\n', {}, "line 2: expected a JSON value, got '{a: 1}'"),
     "which key": ("a.jsonl", b'{"a": "b", "c": "d"}\n', {}, "line 1: expected one key, got 2"),
     "no key": ("a.jsonl", b'{"a": "b"}\n{"c": "d"}\n', {}, "line 2: expected a key 'a', got none"),
-    "no text": ("a.jsonl", b'{"a": 5}\n', {}, "line 1: expected a text, got 5"),
+    "no text": ("a.jsonl", b'{"a": 5}\n', {}, "line 1: expected a string, got 5"),
     "a list": ("a.jsonl", b"[1, 2]\n", {"column": "a"}, "line 1: expected an object"),
     "half a pair": ("a.jsonl", b'{"a": "\\ud800"}\n', {}, "line 1: expected Unicode characters"),
     "deep": ("a.jsonl", b'{"a":' * 100_000, {}, "line 1: expected a JSON value"),
     "digits": ("a.jsonl", b"9" * 5000, {}, "line 1: expected a JSON value"),
-    "two values": ("a.jsonl", b'"a" "b"\n', {}, "line 1: expected one JSON value on a line and no more"),
+    "two values": ("a.jsonl", b'"a" "b"\n', {}, "line 1: expected one JSON value per line, got"),
     "no array": ("a.json", b'{"a": ["b"]}', {}, "expected a JSON array of strings or objects, got '{\"a\""),
-    "two arrays": ("a.json", b'["a"]\n["b"]', {}, "line 2: expected one JSON array and no more, got"),
+    "two arrays": ("a.json", b'["a"]\n["b"]', {}, "line 2: expected one JSON array, got"),
     "open array": ("a.json", b'["a",\n"b"', {}, "line 2: expected one JSON array"),
     "objects as text": ("a.txt", b'{\n "a": "aa"\n}\n{\n "a": "b"\n}\n', {}, "got JSON; `format='json'`"),
     "lines of objects as text": ("a.txt", b'{"a": "aa"}\n{"a": "b"}\n', {}, "`format='jsonl'` a value on"),
     "broken JSON as text": ("a.txt", b'\n[\n "aa",\n "b",\n]\n', {}, "got JSON; `format='json'` reads"),
     "cut JSON as text": ("a.txt", b'[\n "aa",\n "b"', {}, "got JSON; `format='json'` reads an array"),
     "JSON as a table": ("a.tsv", b'[\n  {\n    "a": "aa"\n  }\n]\n', {}, "got JSON; `format='json'` reads"),
-    "an array as lines": ("a.jsonl", b'[\n "aa"\n]\n', {}, "got one that goes on; `format='json'` reads"),
+    "an array as lines": ("a.jsonl", b'[\n "aa"\n]\n', {}, "got a value of several lines; `format"),
     "JSON as text": ("a.txt", b'[\n "anna",\n "bob"\n]\n', {}, "got JSON; `format='json'` reads an array"),
     "zero character": ("a.jsonl", b'"a\\u0000b"', {}, "got a zero character in"),
     "empty JSONL": ("a.jsonl", b"\n", {}, "an empty file"),
@@ -236,18 +236,18 @@ WRONG = {
 
 
 @pytest.mark.parametrize("case", WRONG)
-def test_what_is_wrong_is_one_line_with_its_place(tmp_path, case):
-    name, data, changes, said = WRONG[case]
+def test_errors_are_one_line_and_name_the_line(tmp_path, case):
+    name, data, changes, message = WRONG[case]
     (tmp_path / name).write_bytes(data)
     with pytest.raises(DataError) as error:
         read_corpus(tmp_path / name, ReadConfig(**changes))
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert str(error.value).startswith(str(tmp_path / name))
     assert "\n" not in str(error.value)
     assert len(str(error.value)) < 400 + 3 * len(str(tmp_path))
 
 
-def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
+def test_decompression_bombs_are_refused(tmp_path, monkeypatch):
     (tmp_path / "bomb.gz").write_bytes(gzip.compress(b"a" * 10_000_000))
     monkeypatch.setattr(decoding, "LARGEST_EXPANSION", 2**20)
     with pytest.raises(DataError, match="expected gzip that unpacks to at most 1,048,576 bytes, got more"):
@@ -260,16 +260,16 @@ def test_a_bomb_is_refused_before_it_is_unpacked(tmp_path, monkeypatch):
         read_corpus(tmp_path / "large.txt")
 
 
-def test_settings_that_contradict_each_other():
+def test_conflicting_settings():
     with pytest.raises(SettingError, match="column: expected none with `format='stream'`"):
         ReadConfig(format="stream", column="a")
     common = {"cut": "targets", "shuffle": True}
     assert DataConfig(format="stream", framing="bos", **common).framing == "none"
-    with pytest.raises(SettingError, match="none is for `format='stream'`"):
+    with pytest.raises(SettingError, match="got none, which is for `format='stream'`"):
         DataConfig(framing="none", **common)
 
 
-def test_a_csv_file_is_learned(motegpt, tmp_path):
+def test_training_on_a_csv_file(motegpt, tmp_path):
     (tmp_path / "list.csv.gz").write_bytes(gzip.compress(as_csv(DOCUMENTS).encode()))
     words = ("--steps", 3, "--engine", "array", "-n", 2, "--out", "run")
     ended = motegpt("train", "list.csv.gz", "--column", "name", *words, "--until", 1)
@@ -284,27 +284,27 @@ def test_a_csv_file_is_learned(motegpt, tmp_path):
 @pytest.mark.parametrize(
     ("data", "changes", "documents", "assumed"),
     [
-        ("emma\nolivia\nava\n", {}, ["emma", "olivia", "ava"], "its first row, 'emma', is no header"),
+        ("emma\nolivia\nava\n", {}, ["emma", "olivia", "ava"], "its first row, 'emma', is not a header"),
         ("Name\nemma\n", {}, ["emma"], "its first row, 'Name', is a header"),
         ("Name\nemma\n", {"header": False}, ["Name", "emma"], None),
         ("emma\nava\n", {"header": True}, ["ava"], None),
         ("id,name\n1,emma\n", {"column": "name"}, ["emma"], None),
-        ("1,emma\n2,ava\n", {"column": "2"}, ["emma", "ava"], "its first row, '1, emma', is no header"),
+        ("1,emma\n2,ava\n", {"column": "2"}, ["emma", "ava"], "its first row, '1, emma', is not a header"),
         ("no,name\n2,ava\n", {"column": "2"}, ["ava"], "its first row, 'no, name', is a header"),
-        ("x,2\na,b\n", {"column": "2"}, ["b"], None),  # a name before a number
+        ("x,2\na,b\n", {"column": "2"}, ["b"], None),  # a name takes precedence over a number
         ("no,what\n2,ava\n", {"column": "2", "header": True}, ["ava"], None),
         ("a|b, c\n", {"column": "2", "delimiter": "|", "header": False}, ["b, c"], None),
     ],
 )  # fmt: skip
-def test_whether_there_is_a_header_is_known_or_said(tmp_path, data, changes, documents, assumed):
+def test_header_detection_and_reported_assumptions(tmp_path, data, changes, documents, assumed):
     (tmp_path / "list.csv").write_text(data)
     corpus = read_corpus(tmp_path / "list.csv", ReadConfig(**changes))
     assert corpus.documents == documents
     if assumed is None:
         assert corpus.assumed == ()
     else:
-        (said,) = corpus.assumed
-        assert said.startswith(f"{tmp_path / 'list.csv'}: {assumed}")
+        (message,) = corpus.assumed
+        assert message.startswith(f"{tmp_path / 'list.csv'}: {assumed}")
 
 
 def test_a_tsv_has_no_quotes():
@@ -328,8 +328,8 @@ ENCODED = [
 
 
 @pytest.mark.parametrize(("encoding", "text"), ENCODED)
-def test_an_encoding_is_named_and_not_taken(tmp_path, encoding, text):
-    """Among those that are named is the right one, with its first two lines as they should be."""
+def test_encodings_are_suggested_but_not_guessed(tmp_path, encoding, text):
+    """The suggestions include the correct encoding, with its first two lines decoded correctly."""
     lines = text.splitlines()
     path = tmp_path / "list.txt"
     path.write_bytes(("first in ASCII\n" + text).encode(encoding))
@@ -344,18 +344,18 @@ def test_an_encoding_is_named_and_not_taken(tmp_path, encoding, text):
 @pytest.mark.parametrize(
     "encoding", ["utf-16", "utf-16-le", "utf-32", "utf-8", "utf-8-sig", "latin-1", "UTF8"]
 )
-def test_an_encoding_that_is_said_is_used(encoding):
+def test_the_setting_encoding(encoding):
     data = "zoë\r\nemma".encode(encoding)
     assert content_of(data, "x.txt", ReadConfig(encoding=encoding)).texts == ["zoë", "emma"]
 
 
-def test_a_byte_order_mark_within_a_file_is_none(tmp_path):
+def test_byte_order_mark_inside_a_file_is_not_decoded(tmp_path):
     (tmp_path / "a.txt").write_bytes(b"%PDF-1.4\n\xff\xfe")
     with pytest.raises(DataError, match=r"expected UTF-8, .*; (convert it to UTF-8|`enc.* reads '.+)"):
         read_corpus(tmp_path / "a.txt")
 
 
-def test_encodings_that_are_none():
+def test_invalid_encodings():
     for name in ("utf-9", "rot13", "hex", "a\0b", ""):
         with pytest.raises(SettingError, match="encoding: expected a text encoding that Python knows"):
             ReadConfig(encoding=name)
@@ -372,12 +372,12 @@ def test_encodings_that_are_none():
     cuts=st.lists(st.integers(1, 5)),
     separator=st.sampled_from(["\n", "--", "-=-", "ab"]),
 )
-def test_pieces_are_cut_anew(text, cuts, separator):
+def test_rechunk(text, cuts, separator):
     pieces, at = [], 0
     for cut in [*cuts, len(text)]:
         pieces.append(text[at : at + cut])
         at += cut
-    parts = list(whole(pieces, separator))
+    parts = list(rechunk(pieces, separator))
     assert "".join(parts) == text
     assert all(part.endswith(separator) for part in parts[:-1])
     assert not parts or parts[-1].endswith(separator) or separator not in parts[-1]
@@ -386,7 +386,7 @@ def test_pieces_are_cut_anew(text, cuts, separator):
 
 
 @given(text=st.text(st.sampled_from("a\r\né"), max_size=20), size=st.integers(1, 4))
-def test_line_ends_on_the_border_of_two_reads(text, size):
+def test_line_ends_that_span_two_reads(text, size):
     before = decoding.PIECE
     decoding.PIECE = size
     try:
@@ -413,7 +413,7 @@ def test_several_files_and_folders(tmp_path):
     assert stream.documents == ['name\ncleo\n["dora"]']
 
 
-def test_documents_between_delimiters(tmp_path):
+def test_documents_separated_by_delimiters(tmp_path):
     (tmp_path / "tunes.abc").write_text("X:1\nabc\n\nX:2\ncba\n\n")
     tunes = ["X:1\nabc", "X:2\ncba"]
     assert read_corpus(tmp_path / "tunes.abc", ReadConfig(delimiter="\n\n")).documents == tunes

@@ -1,4 +1,4 @@
-"""The rules for training texts hold for every text that comes later; and how texts are written."""
+"""Texts given after training are normalized like the training data; output of texts."""
 
 import json
 import math
@@ -9,7 +9,7 @@ import pytest
 from motegpt import GPT
 from motegpt.config.sections import ReadConfig
 from motegpt.data.corpus import corpus_from
-from motegpt.data.documents import as_document, as_fragment
+from motegpt.data.documents import normalize_document, normalize_fragment
 from motegpt.errors import DataError, PrefixError
 
 APART, WHOLE = "zoe\u0308", "zoë"
@@ -18,11 +18,11 @@ QUICK = {"steps": 20, "engine": "array", "n": 1}
 
 @pytest.fixture(scope="module")
 def model():
-    """A model of normalized names."""
-    return GPT.train([APART, "anna", "hanna"], normalise="nfc", **QUICK)
+    """A model trained on normalized names."""
+    return GPT.train([APART, "anna", "hanna"], normalize="nfc", **QUICK)
 
 
-def test_whole_texts_are_stripped_and_normalized(model):
+def test_documents_are_stripped_and_normalized(model):
     given = [WHOLE, APART, f"  {APART}\n", f"{WHOLE}\r\n"]
     scores = model.score(given)
     assert len({score.log_probability for score in scores}) == 1
@@ -37,7 +37,7 @@ def test_lines_of_a_file_can_be_scored(model, tmp_path):
         assert all(math.isfinite(score.log_probability) for score in model.score(file.readlines()))
 
 
-def test_parts_of_texts_are_normalized_and_never_stripped(model):
+def test_fragments_are_normalized_but_not_stripped(model):
     assert model.generate(3, prefix=APART, seed=1) == model.generate(3, prefix=WHOLE, seed=1)
     assert all(text.startswith(WHOLE) for text in model.generate(3, prefix=APART, seed=1))
     for name in ("suffix", "stop", "allow", "forbid"):
@@ -48,7 +48,7 @@ def test_parts_of_texts_are_normalized_and_never_stripped(model):
         assert one == other, name
     with pytest.raises(PrefixError, match=r"got ' ' \(U\+0020\)"):
         model.generate(1, prefix="anna ")
-    saved = GPT.train([APART, "anna"], normalise="nfc", prefix=APART, **QUICK)
+    saved = GPT.train([APART, "anna"], normalize="nfc", prefix=APART, **QUICK)
     assert saved.config.sample.prefix == WHOLE
 
 
@@ -58,14 +58,14 @@ def test_a_stream_keeps_its_spaces():
     assert stream.generate(1, prefix="the ", seed=1, max_new_tokens=2)[0].startswith("the ")
 
 
-def test_the_rules():
-    reading = ReadConfig(normalise="nfkc")
-    assert as_document(" ﬁn\r", reading) == "fin"
-    assert as_fragment(" ﬁn\r", reading) == " fin\n"
-    assert as_document(" a ", ReadConfig(format="stream")) == " a "
+def test_normalization_functions():
+    reading = ReadConfig(normalize="nfkc")
+    assert normalize_document(" ﬁn\r", reading) == "fin"
+    assert normalize_fragment(" ﬁn\r", reading) == " fin\n"
+    assert normalize_document(" a ", ReadConfig(format="stream")) == " a "
 
 
-def test_a_character_that_was_never_seen_is_named_by_its_code_point(motegpt):
+def test_unknown_characters_are_reported_with_code_points(motegpt):
     motegpt("train", "--steps", 1, "--engine", "array", "-n", 1, "--quiet", "--out", "run")
     assert "(U+0301)" in motegpt("sample", "run", "--prefix", "e\u0301").err
     assert "(U+0301)" in motegpt("score", "run", "e\u0301").err
@@ -90,14 +90,14 @@ def test_texts_of_several_lines_are_written_one_per_line(motegpt, tmp_path):
     assert motegpt("score", "run", MANY_LINES[0]).out.count("\n") == 1
 
 
-def test_a_long_text_is_written_as_it_is(motegpt, tmp_path):
+def test_a_stream_is_written_unchanged(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text("ab\n" * 20)
     words = ("--format", "stream", "--block-size", 8, "--steps", 50, "--engine", "array", "-n", 1)
     motegpt("train", "book.txt", *words, "--quiet", "--out", "run")
     assert "b\na" in motegpt("sample", "run", "-n", 1, "--seed", 1, "--prefix", "ab").out
 
 
-def test_data_to_evaluate_on_are_utf_8_unless_it_is_said(motegpt, tmp_path):
+def test_evaluation_data_are_utf_8_by_default(motegpt, tmp_path):
     (tmp_path / "old.txt").write_bytes("zoë\nanna\nrené\n".encode("latin-1"))
     (tmp_path / "new.txt").write_text("zoë\nrené\n", encoding="utf-8")
     words = ("--steps", 5, "--engine", "array", "-n", 1, "--quiet", "--out", "run")
@@ -113,7 +113,7 @@ def test_data_to_evaluate_on_are_utf_8_unless_it_is_said(motegpt, tmp_path):
 
 
 class Table:
-    """As pandas has it."""
+    """Like a pandas DataFrame."""
 
     columns = ("name", "age")
 
@@ -122,14 +122,14 @@ class Table:
 
 
 @pytest.mark.parametrize("given", [{"name": ["anna"], "age": [7]}, Table()])
-def test_a_table_is_refused_and_its_columns_are_named(given):
+def test_table_error_lists_the_columns(given):
     with pytest.raises(
-        DataError, match=r"with the columns \['name', 'age'\]; give one of them, as table\['name'\]"
+        DataError, match=r"with the columns \['name', 'age'\]; give one column, as in table\['name'\]"
     ):
         GPT.train(given)
 
 
-def test_what_else_documents_may_be(tmp_path):
+def test_other_types_of_documents(tmp_path):
     for given in (
         ("anna", "bob"),
         iter(["anna", "bob"]),
@@ -145,7 +145,7 @@ def test_what_else_documents_may_be(tmp_path):
 
 
 @pytest.mark.parametrize("settings", [{}, {"format": "stream"}])
-def test_line_ends_are_newlines_wherever_a_text_comes_from(tmp_path, settings):
+def test_line_ends_are_converted_in_every_input(tmp_path, settings):
     words = ["ab\rcd", "efg\r\nhij", "x" * 20]
     model = GPT.train(words, **QUICK, **settings)
     assert "\r" not in model.tokenizer.characters
@@ -153,26 +153,26 @@ def test_line_ends_are_newlines_wherever_a_text_comes_from(tmp_path, settings):
     assert model.generate(n=1, prefix="ab\rc")[0].startswith("ab\nc")
 
 
-def test_line_ends_in_json_are_newlines(tmp_path):
+def test_line_ends_in_json_are_converted(tmp_path):
     (tmp_path / "a.jsonl").write_text('"ab\\rcd"\n"efg"\n')
     assert GPT.train(tmp_path / "a.jsonl", **QUICK).tokenizer.characters == "\nabcdefg"
 
 
-def test_what_is_assumed_is_said_in_python_too(tmp_path):
+def test_assumptions_are_warnings_in_python(tmp_path):
     (tmp_path / "list.csv").write_text("emma\nolivia\n")
-    with pytest.warns(UserWarning, match="its first row, 'emma', is no header; `header=True` if it is one"):
+    with pytest.warns(UserWarning, match="its first row, 'emma', is not a header; `header=True` if it is"):
         model = GPT.train(tmp_path / "list.csv", **QUICK)
     assert model.config.source.documents == 2
 
 
-def test_what_is_assumed_is_said_on_the_command_line(motegpt, tmp_path):
+def test_assumptions_are_logged_on_the_command_line(motegpt, tmp_path):
     (tmp_path / "list.csv").write_text("emma\nolivia\n")
     words = ("--steps", 1, "--engine", "array", "-n", 1)
-    assert "'emma', is no header; --header if it is one" in motegpt("train", "list.csv", *words).err
+    assert "'emma', is not a header; --header if it is" in motegpt("train", "list.csv", *words).err
     assert motegpt("train", "list.csv", *words, "--no-header").err == ""
 
 
-def test_several_files_are_a_run_that_can_be_resumed(motegpt, tmp_path):
+def test_a_run_on_several_files_can_be_resumed(motegpt, tmp_path):
     for name, text in (("a.txt", "anna\nhanna\n"), ("b.txt", "bob\n")):
         (tmp_path / name).write_text(text)
     words = ("train", "a.txt", "b.txt", "--steps", 20, "--engine", "array", "-n", 1)
@@ -183,5 +183,5 @@ def test_several_files_are_a_run_that_can_be_resumed(motegpt, tmp_path):
     assert whole.read_bytes() == parts.read_bytes()
     (tmp_path / "b.txt").write_text("bert\n")
     gone = motegpt("train", "--resume", "whole", "--steps", 30)
-    assert "a.txt and 1 more is not what the run began with" in gone.err
+    assert "a.txt and 1 more does not match the recorded training data" in gone.err
     assert motegpt("show", "whole").code == 0

@@ -1,4 +1,4 @@
-"""A library that is not installed, and one that is and cannot be loaded, are two things to say."""
+"""Errors distinguish libraries that are not installed from those that cannot be loaded."""
 
 import os
 import subprocess
@@ -20,7 +20,7 @@ UNMAPPED = "libblas.so: failed to map segment from shared object"
 
 
 def run(folder, *words, **libraries):
-    """A command in a process that finds these libraries in place of the real ones."""
+    """Run a command with these libraries instead of the real ones."""
     for name, program in libraries.items():
         (folder / "fake" / name).mkdir(parents=True)
         (folder / "fake" / name / "__init__.py").write_text(program)
@@ -31,7 +31,7 @@ def run(folder, *words, **libraries):
 
 
 @pytest.mark.parametrize(
-    ("engine", "libraries", "said"),
+    ("engine", "libraries", "message"),
     [
         ("array", {"numpy": ABSENT}, "the array engine needs NumPy: pip install numpy"),
         ("array", {"numpy": NO_MEMORY}, f"the array engine cannot be loaded ({UNMAPPED})"),
@@ -50,29 +50,29 @@ def run(folder, *words, **libraries):
         ("array", {"filelock": NO_MEMORY}, f"this command cannot be loaded ({UNMAPPED})"),
     ],
 )
-def test_an_engine_that_cannot_be_had(tmp_path, engine, libraries, said):
+def test_unavailable_engines(tmp_path, engine, libraries, message):
     ended = run(tmp_path, "train", "--engine", engine, "--steps", "1", "--out", "run", **libraries)
-    assert ended.returncode == (1 if "this command" in said else 2)
+    assert ended.returncode == (1 if "this command" in message else 2)
     assert ended.stderr.count("\n") == 1, ended.stderr
-    assert said in ended.stderr
+    assert message in ended.stderr
 
 
 @pytest.mark.parametrize(
-    ("library", "said"),
+    ("library", "message"),
     [
         (ABSENT.replace("numpy", "matplotlib"), "plot needs matplotlib: pip install 'motegpt[plot]'"),
         (NO_MEMORY, f"plot cannot be loaded ({UNMAPPED})"),
     ],
 )
-def test_pictures(motegpt, tmp_path, library, said):
+def test_plot_without_matplotlib(motegpt, tmp_path, library, message):
     assert motegpt("train", "--engine", "array", "--steps", 2, "--out", "run").code == 0
     ended = run(tmp_path, "plot", "run", matplotlib=library)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
-    assert said in ended.stderr
+    assert message in ended.stderr
 
 
-def test_the_core_alone(monkeypatch):
-    """Its absence means a compiler is missing; any other failure is told as it is, and array takes over."""
+def test_missing_core(monkeypatch):
+    """A missing core means a missing compiler; other failures are reported; the default is then array."""
     program = """
 import sys
 class Finder:
@@ -83,7 +83,7 @@ sys.meta_path.insert(0, Finder())
 from motegpt.cli import main
 main(["train", "--steps", "1", "-n", "1"])
 """
-    for failure, said in (
+    for failure, message in (
         ("ModuleNotFoundError(f'No module named {name!r}', name=name)", "needs its compiled core: install"),
         ("ImportError('_core.so: undefined symbol: x')", "cannot be loaded (_core.so: undefined symbol: x)"),
     ):  # fmt: skip
@@ -91,4 +91,4 @@ main(["train", "--steps", "1", "-n", "1"])
             [sys.executable, "-c", program.format(failure=failure)], capture_output=True, text=True
         )
         assert ended.returncode == 0, ended.stderr
-        assert f"using the array engine: the native engine {said}" in ended.stderr
+        assert f"using the array engine: the native engine {message}" in ended.stderr

@@ -558,9 +558,9 @@ def test_data_that_are_gone_or_changed_cost_the_baselines_alone(motegpt, tmp_pat
     ended = motegpt("plot", "run", "--out", "b.png")
     assert (ended.code, ended.out, ended.err.count("\n")) == (0, "b.png\n", 1)
     assert "drawn without baselines" in ended.err
-    assert "is not what the run began with" in ended.err
+    assert "does not match the recorded training data" in ended.err
     (tmp_path / "list.txt").unlink()
-    assert "is gone" in motegpt("plot", "run", "--out", "c.png").err
+    assert "no longer exists" in motegpt("plot", "run", "--out", "c.png").err
     assert motegpt("plot", "run", "--out", "d.png", "--no-baselines").err == ""
 
 

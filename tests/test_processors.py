@@ -1,4 +1,4 @@
-"""The default number of threads: affinity, and the quotas of control groups of both versions."""
+"""The default number of threads: CPU affinity, and quotas of cgroups v1 and v2."""
 
 import os
 
@@ -6,12 +6,12 @@ import pytest
 
 from motegpt.engines import why_unavailable
 from motegpt.system import processors
-from motegpt.system.processors import MOST_THREADS, available_processors, cpu_quota
+from motegpt.system.processors import MAX_THREADS, available_processors, cpu_quota
 from tests.conftest import small_engine, small_settings
 
 
 def machine(root, files):
-    """A root folder with these files."""
+    """Create these files in a root folder."""
     for name, text in files.items():
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -83,22 +83,22 @@ QUOTAS = {
 
 
 @pytest.mark.parametrize("name", QUOTAS)
-def test_the_quota_of_the_control_groups(tmp_path, name):
+def test_control_group_quotas(tmp_path, name):
     files, quota = QUOTAS[name]
     assert cpu_quota(machine(tmp_path, files)) == quota
 
 
 @pytest.mark.parametrize(
     ("affinity", "quota", "threads"),
-    [(8, None, 8), (8, 250000, 2), (2, 400000, 2), (8, 50000, 1), (1, None, 1), (1000, None, MOST_THREADS)],
+    [(8, None, 8), (8, 250000, 2), (2, 400000, 2), (8, 50000, 1), (1, None, 1), (1000, None, MAX_THREADS)],
 )
-def test_the_threads_worth_starting(tmp_path, monkeypatch, affinity, quota, threads):
+def test_number_of_threads(tmp_path, monkeypatch, affinity, quota, threads):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)), raising=False)
     files = {} if quota is None else {"proc/self/cgroup": "0::/", f"{V2}/cpu.max": f"{quota} 100000"}
     assert available_processors(machine(tmp_path, files)) == threads
 
 
-def test_where_there_is_no_affinity_the_processors_count(monkeypatch):
+def test_processor_count_without_affinity(monkeypatch):
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
     monkeypatch.setattr(os, "cpu_count", lambda: 3)
     assert processors.affinity() == 3
@@ -106,7 +106,7 @@ def test_where_there_is_no_affinity_the_processors_count(monkeypatch):
 
 @pytest.mark.skipif(why_unavailable("native") is not None, reason="the core was not built")
 @pytest.mark.parametrize(("asked", "given"), [(None, 3), (2, 2)])
-def test_the_core_is_told_how_many_threads(monkeypatch, asked, given):
+def test_threads_of_the_core(monkeypatch, asked, given):
     from motegpt.engines.native import _core
 
     told, model = [], _core.Model
@@ -123,7 +123,7 @@ def test_the_core_is_told_how_many_threads(monkeypatch, asked, given):
     ("asked", "own", "width", "given"),
     [(None, 8, 512, 3), (None, 2, 512, 2), (5, 8, 512, 5), (None, 8, 8, 1)],
 )
-def test_torch_takes_no_more_threads_than_there_are(monkeypatch, asked, own, width, given):
+def test_threads_of_torch_are_limited(monkeypatch, asked, own, width, given):
     import torch
 
     from motegpt.config.sections import model_and_training
@@ -135,7 +135,7 @@ def test_torch_takes_no_more_threads_than_there_are(monkeypatch, asked, own, wid
     assert default_threads(*model_and_training(settings, 26)) == given
 
 
-def test_cost_counts_the_gradients_of_the_threads_there_are(motegpt, monkeypatch):
+def test_cost_counts_the_gradients_of_all_threads(motegpt, monkeypatch):
     monkeypatch.setattr("motegpt.engines.native.memory.available_processors", lambda: 3)
     words = ("cost", "--vocab-size", 27, "--engine", "native")
     assert motegpt(*words).out == motegpt(*words, "--threads", 3).out != motegpt(*words, "--threads", 2).out

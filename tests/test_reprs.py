@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from motegpt import GPT, make_engine, make_rng
 from motegpt.config.presets import PRESETS, settings_of
 from motegpt.config.sections import SECTIONS, model_and_training, section_values
-from motegpt.config.text import WIDTH, concise
+from motegpt.config.text import MAX_LINE, concise
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import request_of
@@ -73,7 +73,7 @@ def everything(model):
 def test_everything_is_one_short_line(training):
     for one in everything(training.model):
         assert repr(one).startswith(type(one).__name__ + "(")
-        assert len(repr(one)) <= WIDTH
+        assert len(repr(one)) <= MAX_LINE
         assert repr(one).isprintable()
 
 
@@ -87,7 +87,7 @@ def test_a_subclass_has_its_own_name(training):
 @given(st.lists(st.text(max_size=60), max_size=12))
 def test_any_values_fit(texts):
     line = concise("Name", {f"v{i}": text for i, text in enumerate(texts)})
-    assert len(line) <= WIDTH
+    assert len(line) <= MAX_LINE
     assert line.startswith("Name(")
     assert line.endswith(")")
 

@@ -1,4 +1,4 @@
-"""Generators against published vectors, independent computation, and statistics."""
+"""Generators against published vectors, independent computations and statistics."""
 
 import json
 import math
@@ -34,7 +34,7 @@ def test_xoshiro_gives_the_published_vector_for_state_1_2_3_4():
     assert [rng.word() for _ in range(10)] == published
 
 
-def test_xoshiro_seed_is_spread_as_zeroclaw_does():
+def test_xoshiro_seeding_matches_zeroclaw():
     low, high = 0x89ABCDEF, 0x01234567
     assert Xoshiro128Plus((high << 32) | low).state() == [
         low ^ 0xDEADBEEF,
@@ -54,7 +54,7 @@ def state_after(seed, n):
 
 
 def test_linear_congruential_generators_agree_with_the_closed_form():
-    """A stream draws the high 53 bits of its numbers, the generator of a run the high 32."""
+    """Streams output the high 53 bits, the generator of a run the high 32."""
     stream, lcg = Stream(42), Lcg(42)
     fractions = [(stream.uniform(), lcg.uniform()) for _ in range(1000)]
     state = state_after(42, 1000)
@@ -66,7 +66,7 @@ def f32(x):
     return struct.unpack("f", struct.pack("f", x))[0]
 
 
-def test_mersenne_twister_is_pythons_own():
+def test_mersenne_twister_matches_python():
     ours, theirs = PythonRandom(42), random.Random(42)
     items, same = list(range(50)), list(range(50))
     ours.shuffle(items)
@@ -77,11 +77,11 @@ def test_mersenne_twister_is_pythons_own():
     assert [ours.categorical(weights) for _ in range(20)] == [
         theirs.choices(range(3), weights)[0] for _ in range(20)
     ]
-    assert PythonRandom(42).uniform() == 0.6394267984578837  # as published in Python's documentation
+    assert PythonRandom(42).uniform() == 0.6394267984578837  # from Python's documentation
 
 
 def states(seed):
-    """The numbers of the recurrence."""
+    """The states of the recurrence."""
     while True:
         seed = (seed * A + C) % 2**64
         yield seed
@@ -105,15 +105,15 @@ def test_lcg_gauss_shuffle_and_categorical_by_hand():
         assert rng.categorical([0.2, 0.3, 0.5]) == (0 if u < 0.2 else 1 if u < 0.5 else 2)
 
 
-def test_streams_draw_by_their_53_bits():
+def test_streams_use_53_bits():
     stream, numbers = Stream(9), states(9)
     for _ in range(20):
         u = (next(numbers) >> 11) / 2**53
         assert stream.categorical([0.2, 0.3, 0.5]) == (0 if u < 0.2 else 1 if u < 0.5 else 2)
 
 
-def test_a_fraction_that_rounds_up_to_one_takes_the_last():
-    """Of 2^32 fractions the 128 highest are 1 in single precision."""
+def test_uniform_that_rounds_to_one_selects_the_last_index():
+    """The 128 highest of 2^32 fractions round to 1 in single precision."""
     rng = Lcg(0)
     before = (((2**32 - 1) << 32) - C) * pow(A, -1, 2**64) % 2**64
     for use, expected in ((rng.uniform, 1.0), (lambda: rng.categorical([1.0, 1.0, 1.0]), 2)):
@@ -121,8 +121,8 @@ def test_a_fraction_that_rounds_up_to_one_takes_the_last():
         assert use() == expected
 
 
-def test_an_engine_that_draws_whole_texts_takes_streams_alone():
-    """A run's own generator goes token by token: its numbers are not those the core would draw."""
+def test_engines_that_generate_whole_texts_accept_only_streams():
+    """The generator of a run samples token by token, which the core does not reproduce."""
     tokenizer = CharacterTokenizer("abc", "bos")
     engine = small_engine("array", small_settings(), vocab_size=4)
     engine.generate = lambda request, rngs: pytest.fail("a whole text of a run's generator")
@@ -133,7 +133,7 @@ def test_an_engine_that_draws_whole_texts_takes_streams_alone():
 
 @pytest.mark.parametrize("name", GENERATORS)
 class TestEveryGenerator:
-    def test_same_seed_same_numbers_other_seed_others(self, name):
+    def test_same_seed_same_numbers_different_seed_different_numbers(self, name):
         def draw(seed):
             rng = make_rng(name, seed)
             return [rng.uniform() for _ in range(20)]
@@ -147,15 +147,15 @@ class TestEveryGenerator:
         assert abs(statistics.mean(numbers) - 0.5) < 0.01
         assert abs(statistics.variance(numbers) - 1 / 12) < 0.003
 
-    def test_gauss_has_mean_and_spread(self, name):
+    def test_gauss_has_mean_and_standard_deviation(self, name):
         rng = make_rng(name, 7)
         numbers = [rng.gauss(3.0, 2.0) for _ in range(20_000)]
         assert abs(statistics.mean(numbers) - 3.0) < 0.06
         assert abs(statistics.stdev(numbers) - 2.0) < 0.05
         assert 0.94 < sum(abs(x - 3.0) < 3.92 for x in numbers) / len(numbers) < 0.96
 
-    def test_shuffle_permutes_and_moves_every_place(self, name):
-        """But for lcg: its program takes remainders by 2 of numbers whose lowest bit alternates."""
+    def test_shuffle_permutes_and_moves_every_item(self, name):
+        """Except lcg, which takes remainders modulo 2 of numbers whose lowest bit alternates."""
         rng = make_rng(name, 7)
         firsts = set()
         for _ in range(200):
@@ -171,9 +171,9 @@ class TestEveryGenerator:
         assert 1 not in drawn
         assert abs(drawn.count(2) / 4000 - 0.75) < 0.03
 
-    def test_state_survives_json_and_restores_the_numbers_to_come(self, name):
+    def test_state_survives_json_and_restores_the_sequence(self, name):
         rng = make_rng(name, 7)
-        rng.gauss(0.0, 1.0)  # leaves Python's generator with a number in reserve
+        rng.gauss(0.0, 1.0)  # leaves a second normal number in the state of Python's generator
         state = json.loads(json.dumps(rng.state()))
         expected = [rng.gauss(0.0, 1.0) for _ in range(9)]
         other = make_rng(name, 0)
@@ -181,7 +181,7 @@ class TestEveryGenerator:
         assert [other.gauss(0.0, 1.0) for _ in range(9)] == expected
 
     @pytest.mark.parametrize("state", [[], [1, 2], ["a"], [-1], [None] * 4, [3, [1, 2], None]])
-    def test_a_foreign_state_is_refused(self, name, state):
+    def test_invalid_state_is_refused(self, name, state):
         with pytest.raises(RunFolderError, match="saved state"):
             make_rng(name, 0).restore(state)
 
@@ -194,11 +194,11 @@ def test_single_precision_gauss_is_a_single_precision_number(generator):
         assert f32(x) == x
 
 
-def test_streams_differ_and_do_not_depend_on_each_other():
+def test_streams_are_distinct_and_independent():
     firsts = [Stream.of(5, i).uniform() for i in range(1000)]
     assert len(set(firsts)) == 1000
     assert abs(statistics.mean(firsts) - 0.5) < 0.03
-    # SplitMix64 from seed 1234567 begins with this number (Vigna's reference output).
+    # First output of SplitMix64 with seed 1234567 (Vigna's reference output).
     assert Stream.of(1234567, 0).number == 6457827717110365317
 
 
@@ -208,6 +208,6 @@ def test_box_muller_never_takes_the_logarithm_of_zero():
     assert math.isfinite(rng.gauss(0.0, 1.0))
 
 
-def test_unknown_generator_is_named():
+def test_unknown_generator_is_refused():
     with pytest.raises(SettingError, match="lcg"):
         make_rng("mt", 0)

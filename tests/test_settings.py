@@ -1,4 +1,4 @@
-"""A number is a number and a string a string, whatever type of them is given; plain ones are stored."""
+"""Settings accept numbers and strings of any type, and store built-in ones."""
 
 import enum
 import json
@@ -15,14 +15,14 @@ from tests.conftest import ENGINES_HERE
 
 
 class Int(int):
-    """A subclass of int with a repr of its own."""
+    """A subclass of int with another repr."""
 
     def __repr__(self):
         return "Int"
 
 
 class Text(str):
-    """A subclass of str whose str() says something else."""
+    """A subclass of str with another str()."""
 
     def __str__(self):
         return "something else"
@@ -64,7 +64,7 @@ def train(**changes):
 
 
 def check(found, name, value):
-    """The setting has the plain value, and everything made of it is as with the plain value."""
+    """The setting stores the built-in value, and derived values equal those of the built-in value."""
     plain = found.replace(**{name: value})
     assert type(getattr(found, name)) is type(value)
     assert getattr(found, name) == value
@@ -74,7 +74,7 @@ def check(found, name, value):
 
 
 @pytest.mark.parametrize("value", WHOLE, ids=lambda value: type(value).__name__)
-def test_whole_numbers(value):
+def test_integers(value):
     check(train(steps=value), "steps", 3)
     check(train(lr=value), "lr", 3.0)
     check(train(warmup_steps=value), "warmup_steps", 3)
@@ -88,7 +88,7 @@ def test_real_numbers(value):
 
 
 @pytest.mark.parametrize("value", TEXT, ids=lambda value: type(value).__name__)
-def test_texts(value):
+def test_strings(value):
     check(train(schedule=value), "schedule", "cosine")
     check(DataConfig(framing="bos", cut="tokens", shuffle=True, column=value), "column", "cosine")
     with pytest.raises(SettingError, match="steps: expected a whole number"):
@@ -96,7 +96,7 @@ def test_texts(value):
 
 
 @pytest.mark.parametrize("value", BOOL, ids=lambda value: type(value).__name__)
-def test_truth_values_are_no_numbers(value):
+def test_bools_are_not_numbers(value):
     check(train(compile=value), "compile", True)
     for name in ("steps", "lr", "schedule"):
         with pytest.raises(SettingError, match=f"{name}: expected"):
@@ -104,7 +104,7 @@ def test_truth_values_are_no_numbers(value):
 
 
 @pytest.mark.parametrize("value", [1, 0, 1.0, "true", None, np.int64(1), Size.SMALL], ids=repr)
-def test_numbers_and_texts_are_no_truth_values(value):
+def test_numbers_and_strings_are_not_bools(value):
     with pytest.raises(SettingError, match="compile: expected true or false"):
         train(compile=value)
 
@@ -118,7 +118,7 @@ NEITHER = [
 
 
 @pytest.mark.parametrize("value", NEITHER, ids=lambda value: repr(value)[:30])
-def test_what_is_neither_is_refused_in_a_line(value):
+def test_other_types_are_refused_in_one_line(value):
     for name in ("lr", "steps", "compile", "device"):
         with pytest.raises(SettingError, match=rf"^{name}: expected .*, got ") as error:
             train(**{name: value})
@@ -126,7 +126,7 @@ def test_what_is_neither_is_refused_in_a_line(value):
 
 
 @pytest.mark.skipif("torch" not in ENGINES_HERE, reason="PyTorch is not here")
-def test_tensors_of_one_number():
+def test_zero_dimensional_tensors():
     import torch
 
     check(train(lr=torch.tensor(0.5)), "lr", 0.5)
@@ -141,7 +141,7 @@ def test_a_choice_of_numbers():
         train(count_from=False)
 
 
-def test_none_switches_off_what_can_be_off():
+def test_none_is_allowed_for_optional_settings():
     assert SampleConfig(n=1, temperature=1, top_k=None).top_k is None
     with pytest.raises(SettingError, match="n: expected"):
         SampleConfig(n=None, temperature=1)

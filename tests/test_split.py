@@ -1,4 +1,4 @@
-"""Held-out documents are never learned from, whatever repeats."""
+"""Training and validation sets are disjoint, also with duplicates."""
 
 import pytest
 from hypothesis import given
@@ -13,18 +13,18 @@ LISTS = st.lists(st.text("abc", min_size=1, max_size=3), min_size=2, max_size=40
 
 
 @given(documents=LISTS, fraction=st.floats(0.01, 0.99), seed=st.integers(0, 2**64 - 1))
-def test_no_document_is_on_both_sides_and_none_is_lost(documents, fraction, seed):
+def test_the_sets_are_disjoint_and_complete(documents, fraction, seed):
     training, held_out = split_documents(documents, fraction, seed)
     assert not set(training) & set(held_out)
     assert training
     assert held_out
     assert sorted([*training, *held_out]) == sorted(documents)
     kept = [document for document in documents if document in set(training)]
-    assert training == kept  # in their order
+    assert training == kept  # in order
 
 
 @given(documents=LISTS, seed=st.integers(0, 9))
-def test_the_order_of_the_documents_decides_nothing(documents, seed):
+def test_the_split_does_not_depend_on_order(documents, seed):
     assert set(split_documents(documents, 0.3, seed)[1]) == set(
         split_documents(documents[::-1], 0.3, seed)[1]
     )
@@ -60,7 +60,7 @@ def test_a_plain_split_of_the_public_names_leaks(names_txt):
 
 
 @given(text=st.text("ab\n", min_size=4, max_size=60), fraction=st.floats(0.01, 0.9))
-def test_the_end_of_a_text_is_held_out(text, fraction):
+def test_the_end_of_a_stream_is_held_out(text, fraction):
     try:
         (training,), (held_out,) = split_text([text], fraction)
     except DataError:

@@ -1,4 +1,4 @@
-"""One long text: its windows, the same training on every engine, resuming, and a text that is continued."""
+"""Streams: windows, equal training on every engine, resuming, generation."""
 
 import math
 import random
@@ -37,29 +37,29 @@ def plan(batch_size=3, seed=5, block_size=6, loss_mean="documents"):
 
 
 def rows(batch):
-    """Each sequence of a batch, whole."""
+    """The full sequences of a batch."""
     return [[*row, targets[-1]] for row, targets in zip(batch.inputs, batch.targets, strict=True)]
 
 
-def test_a_batch_is_windows_of_the_text():
+def test_a_batch_consists_of_windows_of_the_stream():
     for step in range(50):
         for row in rows(plan().batch(step)):
             assert len(row) == 7
             assert TOKENIZER.decode(row) in TEXT
 
 
-def test_steps_and_seeds_have_windows_of_their_own():
+def test_windows_depend_on_step_and_seed():
     batches = [rows(plan(seed=seed).batch(step)) for seed in (1, 2) for step in (0, 1, 10**12)]
     assert len({str(batch) for batch in batches}) == len(batches)
     assert plan().batch(10**12) == plan().batch(10**12)
 
 
-def test_window_b_of_step_s_is_number_s_times_batch_size_plus_b():
+def test_window_numbers():
     assert rows(plan(6).batch(1)) == rows(plan(3).batch(2)) + rows(plan(3).batch(3))
 
 
 def chi_squared(starts, places):
-    """How far counts are from equal ones; about places - 1 where each start is equally likely."""
+    """The chi-squared statistic; about places - 1 if every start is equally likely."""
     counts, expected = Counter(starts), len(starts) / places
     assert set(counts) <= set(range(places))
     return sum((counts[i] - expected) ** 2 / expected for i in range(places))
@@ -70,12 +70,12 @@ def test_every_start_is_equally_likely():
     assert windows.starts == 100
     starts = [windows.start(i) for i in range(100_000)]
     assert 60 < chi_squared(starts, 100) < 150  # 99 degrees of freedom: one chance in a thousand beyond
-    assert chi_squared([start - start % 50 // 49 for start in starts], 100) > 150  # two places never
-    assert chi_squared(list(range(100_000 // 100)) * 100, 1000) < 60  # in order is too even
+    assert chi_squared([start - start % 50 // 49 for start in starts], 100) > 150  # two starts never occur
+    assert chi_squared(list(range(100_000 // 100)) * 100, 1000) < 60  # starts in order are too uniform
 
 
 @given(seed=st.integers(0, 2**64 - 1), first=st.integers(0, 2**63))
-def test_the_hash_is_the_same_in_arrays(seed, first):
+def test_the_hash_of_arrays_equals_that_of_ints(seed, first):
     numbers = np.arange(first, first + 5, dtype=np.uint64)
     assert splitmix64(seed, numbers).tolist() == [splitmix64(seed, first + i) for i in range(5)]
     windows = plan(seed=seed)
@@ -87,10 +87,10 @@ def test_tokens_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("length", "said"), [(6, "try `block_size=5`"), (2, "give a longer text"), (0, "got 0")]
+    ("length", "message"), [(6, "try `block_size=5`"), (2, "give a longer text"), (0, "got 0")]
 )
-def test_a_text_that_is_too_short(length, said):
-    with pytest.raises(DataError, match=f"at least block_size \\+ 1 = 7 tokens.*{said}"):
+def test_too_short_stream(length, message):
+    with pytest.raises(DataError, match=f"at least block_size \\+ 1 = 7 tokens.*{message}"):
         WindowPlan(STREAM[:length], 6, 1, "documents", 0)
     assert WindowPlan(STREAM[:7], 6, 1, "documents", 0).batch(9).inputs == [list(STREAM[:6])]
 
@@ -118,7 +118,7 @@ def test_every_engine_has_the_same_losses(name, loss_mean):
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
-def test_an_engine_may_change_its_plan(name):
+def test_an_engine_accepts_another_plan(name):
     chosen = small_settings(steps=9)
     mixed = small_engine(name, chosen, TOKENIZER.vocab_size)
     documents = DocumentPlan([list(STREAM[:7]), list(STREAM[20:25])], 3, "documents")
@@ -145,7 +145,7 @@ def begin(path, engine, **changes):
 @pytest.mark.slow
 @pytest.mark.parametrize("tokenizer", ["characters", "bytes"])
 @pytest.mark.parametrize("engine", ENGINES_HERE)
-def test_stop_and_resume_is_never_having_stopped(tmp_path, engine, tokenizer):
+def test_resumed_training_equals_uninterrupted_training(tmp_path, engine, tokenizer):
     chosen = {"tokenizer": tokenizer, "steps": 5, "block_size": 8, "n_embd": 8} | {"dtype": "float64"}
     whole = list(begin(tmp_path / "whole", engine, **chosen).run())[-1]
     for _ in begin(tmp_path / "parts", engine, **chosen).run(until=2):
@@ -157,7 +157,7 @@ def test_stop_and_resume_is_never_having_stopped(tmp_path, engine, tokenizer):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_a_prompt_is_what_there_is_to_continue():
+def test_prompts():
     assert prompt_of("d", CharacterTokenizer("abcd", "bos")) == [4, 3]
     assert prompt_of("", CharacterTokenizer("abcd", "bos_eos")) == [0]
     assert prompt_of("db", CharacterTokenizer("abcd", "none")) == [3, 1]
@@ -169,7 +169,7 @@ def test_a_prompt_is_what_there_is_to_continue():
 
 
 @pytest.mark.parametrize("tokenizer", [TOKENIZER, ByteTokenizer("none")], ids=["characters", "bytes"])
-def test_engines_draw_the_same_continuation(tokenizer):
+def test_engines_generate_the_same_continuation(tokenizer):
     drawn = set()
     for name in ENGINES_HERE:
         engine = small_engine(name, small_settings(), tokenizer.vocab_size)
@@ -184,13 +184,13 @@ def test_engines_draw_the_same_continuation(tokenizer):
 
 
 def book(seed):
-    """A story of short sentences, every one of its own."""
+    """A story of distinct short sentences."""
     chance = random.Random(seed)
     who, did, what = ["the cat", "a dog", "our hen"], ["saw", "met", "fed"], ["the moon", "a fox", "my aunt"]
     return " ".join(f"{chance.choice(who)} {chance.choice(did)} {chance.choice(what)}." for _ in range(150))
 
 
-def test_a_book_is_learned_and_continued(tmp_path):
+def test_training_on_a_book_and_continuing_it(tmp_path):
     text = book(1)
     model = GPT.train([text], format="stream", steps=400, batch_size=8, block_size=24, seed=1)
     counts = Counter(text)
@@ -199,7 +199,7 @@ def test_a_book_is_learned_and_continued(tmp_path):
     words = set(text.replace(".", "").split())
     (continued,) = model.generate(n=1, seed=3, prefix="the cat ", temperature=0.3)
     assert continued.startswith("the cat ")
-    whole = continued.rpartition(" ")[0].replace(".", "").split()  # the last word may be cut
+    whole = continued.rpartition(" ")[0].replace(".", "").split()  # the last word may be truncated
     assert len(whole) >= 3
     assert set(whole) <= words
     model.save(tmp_path / "book")
@@ -208,7 +208,7 @@ def test_a_book_is_learned_and_continued(tmp_path):
     ]
 
 
-def test_bytes_learn_any_script(tmp_path):
+def test_byte_tokens_in_any_script(tmp_path):
     model = GPT.train(["Жанна", "анна", "👩‍👩‍👧"], tokenizer="bytes", steps=5, block_size=32)
     assert model.config.model.vocab_size == 257
     assert model.generate(n=2, seed=1, prefix="ÿ") == model.generate(n=2, seed=1, prefix="ÿ")
@@ -232,7 +232,7 @@ def test_the_command_line_trains_on_a_stream(motegpt, tmp_path):
     assert not (tmp_path / "no").exists()
 
 
-def test_windows_need_no_numpy():
+def test_windows_without_numpy():
     program = (
         "import sys; sys.modules['numpy'] = None\n"
         "from motegpt.data.plan import WindowPlan\n"

@@ -1,16 +1,16 @@
-"""A name from elsewhere, or a misspelt one, suggests motegpt's own, and nothing that misleads."""
+"""Synonyms and misspelled names suggest motegpt's names; unrelated names suggest nothing."""
 
 import pytest
 
 from motegpt import GPT, SettingError
 from motegpt.cli import COMMANDS
 from motegpt.config.fields import kinds
-from motegpt.config.sections import SECTIONS
-from motegpt.config.synonyms import NAMES, hint, meaning
+from motegpt.config.sections import SECTIONS, DataConfig
+from motegpt.config.synonyms import SYNONYMS, closest_name, hint
 
 SETTINGS = [name for section in SECTIONS.values() for name in kinds(section)]
 ARGUMENTS = ["engine", "out", "resume", "callbacks", "preset"]
-UNKNOWN = {  # name -> what it suggests, None for nothing
+UNKNOWN = {  # name -> suggestion or None
     "learning_rate": "lr", "num_samples": "n", "hidden_size": "n_embd", "n_heads": "n_head",
     "context_length": "block_size", "batch": "batch_size", "lr_decay": "schedule", "prompt": "prefix",
     "num_layers": "n_layer", "d_model": "n_embd", "warmup": "warmup_steps", "grad_clip": "clip_norm",
@@ -23,35 +23,35 @@ UNKNOWN = {  # name -> what it suggests, None for nothing
 }  # fmt: skip
 
 
-@pytest.mark.parametrize(("name", "meant"), UNKNOWN.items())
-def test_names_from_elsewhere(name, meant):
-    assert meaning(name, [*SETTINGS, *ARGUMENTS]) == meant
+@pytest.mark.parametrize(("name", "expected"), UNKNOWN.items())
+def test_synonyms_and_misspelled_names(name, expected):
+    assert closest_name(name, [*SETTINGS, *ARGUMENTS]) == expected
 
 
-def test_every_own_name_is_one_here():
+def test_every_key_is_a_name_of_motegpt():
     known = {*SETTINGS, *ARGUMENTS, *COMMANDS, "epochs"}
-    assert NAMES.keys() <= known
+    assert SYNONYMS.keys() <= known
 
 
-def test_every_synonym_suggests_its_own_name():
-    for own, others in NAMES.items():
+def test_every_synonym_suggests_its_key():
+    for own, others in SYNONYMS.items():
         for other in others.split():
             assert other == "epochs" or other not in SETTINGS
-            assert meaning(other, [own]) == own
+            assert closest_name(other, [own]) == own
 
 
 def test_a_synonym_of_a_synonym():
-    assert meaning("init_from", ["resume", "train"]) == "resume"
-    assert meaning("init_from", ["train", "eval"]) == "train"
+    assert closest_name("init_from", ["resume", "train"]) == "resume"
+    assert closest_name("init_from", ["train", "eval"]) == "train"
 
 
-def test_why_there_is_none():
+def test_absent_settings_are_explained():
     assert hint("dropout", SETTINGS) == "motegpt has no dropout; weight_decay keeps weights small"
     assert hint("colour", SETTINGS) == ""
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["train", "--learning-rate", 3], "No such option '--learning-rate'. Did you mean --lr?"),
         (["train", "--num-samples", 3], "Did you mean --n?"),
@@ -68,27 +68,14 @@ def test_why_there_is_none():
     ],
     ids=lambda value: " ".join(map(str, value)) if isinstance(value, list) else "",
 )
-def test_on_the_command_line(motegpt, words, said):
+def test_on_the_command_line(motegpt, words, message):
     ended = motegpt(*words)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert said in ended.err
+    assert message in ended.err
 
 
-def test_a_british_spelling_goes_on_working_and_is_not_shown(motegpt, tmp_path):
-    (tmp_path / "list.txt").write_text("Zoe\u0308\nanna\n")
-    for name in ("normalise", "normalize"):
-        (tmp_path / "c.toml").write_text(f"{name} = 'nfc'\n")
-        quick = ("--engine", "array", "--steps", 1, "-n", 1, "--out", name, "--overwrite")
-        for words in (["--config", "c.toml"], [f"--{name}", "nfc"]):
-            assert motegpt("train", "list.txt", *words, *quick).code == 0
-            assert GPT.load(tmp_path / name).config.data.normalise == "nfc"
-    page = motegpt("train", "--help").out
-    assert "--normalize" in page
-    assert "normalise" not in page
-
-
-def test_in_a_file(motegpt, tmp_path):
-    for text, said in {
+def test_in_a_toml_file(motegpt, tmp_path):
+    for text, message in {
         "max_iters = 3": "did you mean steps?",
         "colour = 3": "motegpt train --help lists them",
         "dropout = 0.1": "motegpt has no dropout",
@@ -97,11 +84,11 @@ def test_in_a_file(motegpt, tmp_path):
         (tmp_path / "c.toml").write_text(text)
         ended = motegpt("train", "--config", "c.toml")
         assert (ended.code, ended.err.count("\n")) == (2, 1)
-        assert said in ended.err
+        assert message in ended.err
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (lambda model: GPT.train(["ab"], max_lr=3), "unknown setting 'max_lr'; did you mean lr?"),
         (lambda model: GPT.train(["ab"], output_dir="x"), "did you mean out?"),
@@ -113,8 +100,32 @@ def test_in_a_file(motegpt, tmp_path):
         (lambda model: model.config.train.replace(max_lr=1), "unknown setting 'max_lr'; did you mean lr?"),
     ],
 )  # fmt: skip
-def test_in_python(call, said):
+def test_in_python(call, message):
     model = GPT.train(["ab"], steps=1, engine="array")
     with pytest.raises(SettingError) as error:
         call(model)
-    assert said in str(error.value)
+    assert message in str(error.value)
+
+
+def test_a_former_name_is_accepted_everywhere_and_hidden(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("Zoe\u0308\nanna\n")
+    for name in ("normalise", "normalize"):
+        (tmp_path / "c.toml").write_text(f"{name} = 'nfc'\n")
+        (tmp_path / "table.toml").write_text(f"[data]\n{name} = 'nfc'\n")
+        quick = ("--engine", "array", "--steps", 1, "-n", 1, "--out", name, "--overwrite")
+        for words in (["--config", "c.toml"], ["--config", "table.toml"], [f"--{name}", "nfc"]):
+            assert motegpt("train", "list.txt", *words, *quick).code == 0
+            assert GPT.load(tmp_path / name).config.data.normalize == "nfc"
+    assert "normalise" not in motegpt("train", "--help").out
+    assert "normalise" not in (tmp_path / "normalise" / "config.json").read_text()
+
+
+def test_a_former_name_in_python_and_in_a_recorded_run():
+    model = GPT.train(["Zoe\u0308", "anna"], normalise="nfc", steps=1, engine="array")
+    assert model.config.data.normalize == "nfc"
+    values = model.config.data.values()
+    values["normalise"] = values.pop("normalize")
+    assert DataConfig.of(values) == model.config.data
+    assert model.config.data.replace(normalise=None).normalize is None
+    with pytest.raises(SettingError, match="normalize: expected one value, got another as `normalise`"):
+        GPT.train(["ab"], normalise="nfc", normalize="nfkc")

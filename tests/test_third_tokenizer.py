@@ -1,4 +1,4 @@
-"""A tokenizer that motegpt does not have, registered at run time: nothing else knows what a token is.
+"""A third tokenizer, registered at run time: no other code assumes what a token is.
 
 Its tokens are single characters and pairs of them, and the longest match is taken; so a token is neither a
 character nor a byte, and the same text can be drawn as different ids.
@@ -40,7 +40,7 @@ FAST = [name for name in ENGINES_HERE if name in ("array", "native")]
 
 @dataclass(frozen=True)
 class PairTokenizer(Tokenizer):
-    """tokens: single characters, then the commonest pairs."""
+    """tokens: single characters, then the most frequent pairs."""
 
     kind = "pairs"
     tokens: tuple[str, ...]
@@ -71,7 +71,7 @@ class PairTokenizer(Tokenizer):
 
     def encode(self, text: str) -> list[int]:
         if self.unknown(text):
-            raise self.unknown_in(text)
+            raise self.unknown_error(text)
         ids, at = [], 0
         while at < len(text):
             size = 2 if text[at : at + 2] in self.tokens else 1
@@ -82,14 +82,14 @@ class PairTokenizer(Tokenizer):
 
 @pytest.fixture(autouse=True)
 def registered(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As an entry in TOKENIZERS and a choice of the setting."""
+    """Register the tokenizer as an entry of TOKENIZERS and a choice of the setting."""
     monkeypatch.setitem(TOKENIZERS, "pairs", PairTokenizer)
     setting = kinds(DataConfig)["tokenizer"]
     monkeypatch.setitem(kinds(DataConfig), "tokenizer", replace(setting, choices=(*setting.choices, "pairs")))
 
 
 @pytest.mark.parametrize("framing", ["bos", "bos_eos", "none"])
-def test_what_a_tokenizer_inherits(framing):
+def test_inherited_methods_of_a_tokenizer(framing):
     tokenizer = Tokenizer.of(NAMES, framing, "pairs")
     assert Tokenizer.from_values(tokenizer.values()) == tokenizer
     assert [tokenizer.decode(tokenizer.encode(name)) for name in NAMES] == NAMES
@@ -128,7 +128,7 @@ def test_train_save_load_sample_score_evaluate(engine, tmp_path):
     assert math.isfinite(found.bits_per_character("model"))
 
 
-def test_what_is_said_of_data_and_texts(tmp_path):
+def test_reports_and_errors(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES), encoding="utf-8")
     report = check_data(tmp_path / "names.txt", {**settings_of("microgpt"), "tokenizer": "pairs"})
     tokenizer = Tokenizer.of(NAMES, "bos", "pairs")
@@ -139,7 +139,7 @@ def test_what_is_said_of_data_and_texts(tmp_path):
         ids_of("johanna", tokenizer, 2)
 
 
-def test_pictures_label_tokens_as_they_are():
+def test_plots_label_tokens():
     pytest.importorskip("matplotlib")
     from motegpt.plots.attention import symbols_of
     from motegpt.plots.curves import bits_of
@@ -163,7 +163,7 @@ TOKENS = PairTokenizer(("a", "b", "c", "ab", "bc", "ca"), "bos")
 
 
 def draw(name, n=300, **given):
-    """Texts of a model that finds all tokens about as likely, checked against the reference."""
+    """Texts of a nearly uniform model, checked against the reference."""
     engine = engine_that_says([0.0, 0.1, 0.2, 0.3, 0.2, 0.1, -1.0], name, block_size=6)
     settings = SampleConfig(n=n, temperature=1.0, **given)
     request = request_of(settings, TOKENS, 6)
@@ -175,8 +175,8 @@ def draw(name, n=300, **given):
 
 @pytest.mark.parametrize("name", FAST)
 @pytest.mark.parametrize("stop", ["b", "bca", "cc", "ab"])
-def test_a_stop_text_is_found_in_the_text_wherever_tokens_begin(name, stop):
-    """As if texts had been drawn without it, from the same generators, and been cut where it comes up."""
+def test_stop_text_may_span_tokens(name, stop):
+    """Equals texts generated without it, truncated at the stop text."""
     free = draw(name, max_new_tokens=9, prefix="ab")
     texts = draw(name, max_new_tokens=9, prefix="ab", stop=stop)
     assert texts == ["ab" + text[2:].partition(stop)[0] for text in free]
@@ -184,7 +184,7 @@ def test_a_stop_text_is_found_in_the_text_wherever_tokens_begin(name, stop):
 
 
 @pytest.mark.parametrize("name", FAST)
-def test_a_text_is_not_stopped_before_its_fewest_tokens(name):
+def test_min_new_tokens_delays_the_stop_text(name):
     texts = draw(name, stop="bc", min_new_tokens=2, max_new_tokens=6)
     assert min(map(len, texts)) == 2
     assert not any("bc" in text for text in texts)
@@ -193,7 +193,7 @@ def test_a_text_is_not_stopped_before_its_fewest_tokens(name):
         request_of(SampleConfig(n=1, temperature=1.0, stop="a", min_new_tokens=1), only, 6)
 
 
-def test_a_text_that_stops_in_the_last_token_of_the_block_is_whole():
+def test_stop_text_in_the_last_token_of_the_block_is_not_a_cut():
     texts = [text for text in draw("array", stop="c", on_cut="mark") if not text.cut]
     assert texts
     free = draw("array", n=300, on_cut="mark")
@@ -201,7 +201,7 @@ def test_a_text_that_stops_in_the_last_token_of_the_block_is_whole():
     assert [text.cut for text in stopped] == [text.cut and "c" not in text for text in free]
 
 
-def test_a_beam_search_stops_in_the_text_too():
+def test_stop_text_in_beam_search():
     engine = engine_that_says([0.0, 0.1, 0.2, 0.3, 0.2, 0.1, -1.0], block_size=6)
     settings = SampleConfig(n=4, beams=4, temperature=1.0, stop="bc", max_new_tokens=4)
     (texts,) = draw_texts(engine, TOKENS, settings, seed=1)
@@ -216,7 +216,7 @@ def test_lengths_in_characters_need_tokens_that_are_characters(given):
 
 
 def test_forbidden_characters_are_found_beside_a_part_of_another():
-    """A token that ends within a character has no text; its bytes tell."""
+    """A token may end within a character, so its bytes are compared."""
     symbols = [b"a", b"a\xc3", b"b\xc3", b"\xab", b"b"]
     pieces = SimpleNamespace(text_ids=range(5), token_bytes=symbols.__getitem__, bos=5, stop=5, unit="token")
     texts = [text_of(symbol) for symbol in symbols]

@@ -1,4 +1,4 @@
-"""Text to ids and back, in every framing."""
+"""Encoding and decoding in every framing."""
 
 import pytest
 from hypothesis import given
@@ -33,7 +33,7 @@ def test_a_stream_has_no_special_tokens():
     ("framing", "framed", "vocab_size"),
     [("bos", [256, 195, 169, 256], 257), ("bos_eos", [0, 197, 171, 1], 258), ("none", [195, 169], 256)],
 )
-def test_bytes_are_tokens_of_any_text(framing, framed, vocab_size):
+def test_byte_tokens_encode_any_text(framing, framed, vocab_size):
     tokenizer = Tokenizer.of(["aaa"], framing, "bytes")
     assert tokenizer.encode_documents(["é"]) == [framed]
     assert tokenizer.vocab_size == vocab_size
@@ -41,14 +41,14 @@ def test_bytes_are_tokens_of_any_text(framing, framed, vocab_size):
     assert tokenizer.decode([*whole, *half, *tokenizer.encode("z")]) == "é\ufffdz"
 
 
-def test_half_a_surrogate_pair_is_no_text():
+def test_lone_surrogates_are_refused():
     for tokenizer in (ByteTokenizer("bos"), CharacterTokenizer("ab", "bos")):
         with pytest.raises(PrefixError, match="ud800"):
             tokenizer.encode("a\ud800")
 
 
 class LookUpsOnly(dict):
-    """A dictionary that nobody walks through."""
+    """A dictionary that refuses iteration."""
 
     def __iter__(self):
         raise AssertionError("the whole alphabet was walked through")
@@ -56,12 +56,12 @@ class LookUpsOnly(dict):
     keys = items = values = __iter__
 
 
-def test_a_text_costs_look_ups_of_its_own_characters_whatever_the_alphabet():
+def test_encoding_time_does_not_depend_on_the_alphabet():
     tokenizer = CharacterTokenizer("abc", "bos")
     tokenizer.__dict__["_ids"] = LookUpsOnly(tokenizer._ids)
     assert tokenizer.unknown("abxya") == "xy"
     assert tokenizer.encode("cab") == [2, 0, 1]
-    with pytest.raises(PrefixError, match=r"got 'x' \(U\+0078\); known are 'abc'"):
+    with pytest.raises(PrefixError, match=r"got 'x' \(U\+0078\); known characters: 'abc'"):
         tokenizer.encode("cax")
 
 
@@ -90,18 +90,18 @@ def test_decode_inverts_encode_for_any_unicode(documents, framing, kind):
     assert Tokenizer.from_values(tokenizer.values()) == tokenizer
 
 
-def test_one_character_is_nothing_to_learn():
-    with pytest.raises(DataError, match="at least 2 different characters"):
+def test_a_corpus_of_one_character_is_refused():
+    with pytest.raises(DataError, match="at least 2 distinct characters"):
         Tokenizer.of(["aaa"], "bos")
 
 
-def test_unknown_characters_are_named():
+def test_unknown_characters_are_reported():
     with pytest.raises(PrefixError, match="got 'xz'"):
         Tokenizer.of(["ab"], "bos").encode("zax")
 
 
 def test_a_tampered_alphabet_is_refused():
-    with pytest.raises(RunFolderError, match="different"):
+    with pytest.raises(RunFolderError, match="distinct"):
         CharacterTokenizer("aa", "bos")
     with pytest.raises(RunFolderError, match="framing"):
         CharacterTokenizer("ab", "both")

@@ -253,7 +253,7 @@ def test_a_run_is_resumable_from_its_first_moment(tmp_path):
 
 def test_changed_data_are_noticed(tmp_path):
     finish(begin(tmp_path, "run"), until=3)
-    with pytest.raises(DataError, match="is not what the run began with"):
+    with pytest.raises(DataError, match="does not match the recorded training data"):
         resume(RunFolder(tmp_path / "run"), replace(read_corpus(None), sha256="0"), {}, None)
 
 

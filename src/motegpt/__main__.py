@@ -7,9 +7,9 @@ It imports almost nothing before it is ready for an interrupt.
 def main() -> None:
     """Run the command line and exit with its code."""
     try:
-        from motegpt.system.interrupts import interrupt, leave, take_over
+        from motegpt.system.interrupts import handle_termination, interrupt, leave
 
-        take_over(interrupt)
+        handle_termination(interrupt)
         from motegpt.cli.streams import complete
 
         complete()
@@ -18,7 +18,7 @@ def main() -> None:
         try:
             run()
         finally:
-            take_over(leave)  # what is left to do is to end
+            handle_termination(leave)  # what is left to do is to end
     except KeyboardInterrupt:
         from motegpt.errors import INTERRUPTED
 

@@ -1,23 +1,23 @@
-"""Every error motegpt raises on purpose.
+"""Exception hierarchy.
 
-MotegptError                    exit code 1: it ran and failed
-├── TrainingDiverged            the loss is no finite number, or ended far above guessing
+MotegptError                    exit code 1: the operation failed
+├── TrainingDiverged            the loss is not finite, or ended far above that of a uniform guess
 ├── GradientMismatch            an engine's gradient disagrees with finite differences
-├── TriesExhausted              fewer texts were found than were asked for
-├── OutOfMemory                 a device cannot hold what a step needs
-├── RankLost                    another process of the training has ended or does not answer
+├── TriesExhausted              sampling found fewer texts than requested
+├── OutOfMemory                 the device has too little memory for a training step
+├── RankLost                    another process of a distributed training exited or does not respond
 └── UsageError                  exit code 2: nothing ran, nothing was written
-    ├── SettingError            a setting that is unknown or out of its range
-    ├── DataError               text that cannot be read or learned from
+    ├── SettingError            an unknown setting, or a value out of range
+    ├── DataError               unreadable data, or nothing to learn from it
     ├── PrefixError             a prefix that the model cannot continue
-    ├── RunFolderError          a run folder that is missing, foreign, damaged or in the way
+    ├── RunFolderError          a missing, incompatible or damaged run folder, or one not to be overwritten
     ├── EngineUnavailable       an engine whose library is not installed or cannot be loaded
-    └── LibraryUnavailable      another library that is needed and is not installed or cannot be loaded
+    └── LibraryUnavailable      another required library that is not installed or cannot be loaded
 
-TrainingInterrupted             no error but a KeyboardInterrupt, with the model that was trained so far
+TrainingInterrupted             a KeyboardInterrupt that carries the model trained so far
 
-Each message is one line: what was expected, what was given, and the likely fix. It names a setting as Python
-does, in backticks: `steps`, `n_embd=20`, `out='runs/b'`. The command line shows flags in their place
+Each message is one line: the expected value, the actual value, and the likely repair. Settings appear in
+backticks as in Python: `steps`, `n_embd=20`, `out='runs/b'`. The command line converts them to flags
 (views/text.py).
 """
 
@@ -27,27 +27,27 @@ TYPE_CHECKING = False  # this module is imported before anything else
 if TYPE_CHECKING:
     from typing import Any
 
-INTERRUPTED = 130  # the exit code of a command that was interrupted
-# A name of a file may hold a line break, or what a terminal obeys.
+INTERRUPTED = 130  # exit code of an interrupted command
+# File names in messages may contain line breaks or terminal control codes.
 ESCAPES = {code: repr(chr(code))[1:-1] for code in (*range(32), *range(127, 160), 0x2028, 0x2029)}
 
 
 class MotegptError(Exception):
-    """The root: catch this to catch everything motegpt says about itself."""
+    """Base class of all motegpt errors."""
 
     exit_code = 1
 
     def __str__(self) -> str:
-        """The message in one line, whatever was put into it."""
+        """The message on one line, control characters escaped."""
         return super().__str__().translate(ESCAPES)
 
 
 class TrainingDiverged(MotegptError):
-    """The loss of a step is infinite or not a number, or that of the last steps is far above guessing."""
+    """The loss is not finite, or the loss of the last steps is far above that of a uniform guess."""
 
 
 class TrainingInterrupted(KeyboardInterrupt):
-    """Ctrl-C in a training of the Python API. model: the GPT that it has made so far."""
+    """Ctrl-C during a training of the Python API. model: the GPT trained so far."""
 
     def __init__(self, message: str, model: object = None) -> None:
         super().__init__(message)
@@ -55,46 +55,46 @@ class TrainingInterrupted(KeyboardInterrupt):
 
 
 class GradientMismatch(MotegptError):
-    """A gradient is further from its finite difference than the tolerance allows."""
+    """A gradient differs from its finite difference by more than the tolerance."""
 
 
 class TriesExhausted(MotegptError):
-    """No more texts came that meet the conditions; what came before was good."""
+    """No further text met the conditions within `tries` attempts; the texts before are valid."""
 
 
 class OutOfMemory(MotegptError):
-    """A device cannot hold what a step needs; the message says what would need less."""
+    """The device has too little memory for a training step; the message names settings that need less."""
 
 
 class RankLost(MotegptError):
-    """A process that trains together with this one has ended or does not answer."""
+    """Another process of a distributed training exited or does not respond."""
 
 
 class UsageError(MotegptError):
-    """What was asked for cannot be done as asked."""
+    """Invalid arguments, settings or input files."""
 
     exit_code = 2
 
 
 class SettingError(UsageError):
-    """A setting is unknown, missing, of the wrong kind or out of its range."""
+    """A setting is unknown, missing, of the wrong type or out of range."""
 
 
 class DataError(UsageError):
-    """A data file is missing, empty, not text, or holds nothing to learn."""
+    """A data file is missing, empty or not text, or there is nothing to learn from it."""
 
 
 class PrefixError(UsageError):
-    """A prefix has characters the model never saw, or leaves no room to continue."""
+    """A prefix has characters outside the vocabulary, or leaves no room for new tokens."""
 
 
 class RunFolderError(UsageError):
-    """A run folder is missing, incomplete, of another version, damaged, or would be overwritten."""
+    """A run folder is missing, incomplete, incompatible or damaged, or would be overwritten."""
 
 
 class EngineUnavailable(UsageError):
-    """The engine exists but cannot run here; the message says what to install, or what failed."""
+    """An engine cannot run here; the message names the missing package or the cause."""
 
 
 class LibraryUnavailable(UsageError):
-    """What was asked for needs a library of an extra; the message says what to install, or what failed."""
+    """An optional library is missing or broken; the message names the package or the cause."""

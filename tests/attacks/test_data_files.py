@@ -44,7 +44,7 @@ READING = st.builds(
     header=st.sampled_from([None, True, False]),
     delimiter=st.sampled_from([None, "|", "ab"]),
     encoding=st.sampled_from([None, None, "utf-16", "cp1252"]),
-    normalise=st.sampled_from([None, "nfc", "nfkc"]),
+    normalize=st.sampled_from([None, "nfc", "nfkc"]),
     deduplicate=st.booleans(),
     tokenizer=st.sampled_from(["characters", "bytes"]),
 )

@@ -114,14 +114,18 @@ SOURCES = {
     "a folder": (lambda folder: (folder / "data").mkdir(), "data", "not a regular file"),
     "a device": (lambda folder: None, "/dev/zero", "not a regular file"),
     "a terminal": (lambda folder: None, "/dev/tty", "cannot be read|not a regular file"),
-    "memory": (lambda folder: None, "/proc/self/mem", "is not what the run began with"),
-    "the kernel's log": (lambda folder: None, "/proc/kmsg", "is not what the run began with|cannot be read"),
-    "no such file": (lambda folder: None, "nowhere/at/all", "is gone"),
+    "memory": (lambda folder: None, "/proc/self/mem", "does not match the recorded training data"),
+    "the kernel's log": (
+        lambda folder: None,
+        "/proc/kmsg",
+        "does not match the recorded|cannot be read",
+    ),
+    "no such file": (lambda folder: None, "nowhere/at/all", "no longer exists"),
     "below a file": (lambda folder: None, "/etc/passwd/x", "cannot be read"),
-    "no name": (lambda folder: None, "", "not a regular file|is gone"),
+    "no name": (lambda folder: None, "", "not a regular file|no longer exists"),
     "no name of a file": (lambda folder: None, "a\0b", "cannot be read"),
     "a long name": (lambda folder: None, "x" * 5000, "cannot be read"),
-    "another's file": (lambda folder: (folder / "data").write_bytes(b"secret\xff"), "data", "is not what"),
+    "another's file": (lambda folder: (folder / "data").write_bytes(b"secret\xff"), "data", "does not match"),
 }
 
 
@@ -210,7 +214,7 @@ def test_keys_and_values_beyond_any_memory_are_refused(run):
     long_context(run, 2048, 2**20)
     ended = bounded("sample", run, "-n", 1)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
-    assert "the keys of one text" in ended.stderr
+    assert "the keys of one sequence" in ended.stderr
 
 
 @pytest.mark.slow

@@ -79,7 +79,7 @@ class DataFile(Target):
         how, text = (data[:1] or b"\0")[0], data[1:]
         settings = {
             "format": FORMATS,
-            "normalise": (None, "nfc", "nfkc"),
+            "normalize": (None, "nfc", "nfkc"),
             "tokenizer": ("characters", "bytes"),
             "header": (None, True, False),
             "encoding": (None, "utf-16"),

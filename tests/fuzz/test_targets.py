@@ -22,7 +22,7 @@ def test_seeds_hold(name, monkeypatch, tmp_path):
 
 def test_a_bug_comes_through(monkeypatch):
     target = DataFile()
-    monkeypatch.setattr("motegpt.data.formats.lines.whole", lambda pieces, separator: list(pieces)[10**6])
+    monkeypatch.setattr("motegpt.data.formats.lines.rechunk", lambda pieces, separator: list(pieces)[10**6])
     with pytest.raises(IndexError):
         target(target.seeds()[0])
 

@@ -12,10 +12,10 @@ from motegpt.api.onclass import on_class
 from motegpt.api.training import Training
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
-from motegpt.config.fields import checked_seed, kinds, plain, unknown_setting
+from motegpt.config.fields import checked_seed, current_names, kinds, plain, unknown_setting
 from motegpt.config.sections import REQUESTS, SampleConfig
 from motegpt.config.text import concise
-from motegpt.data.documents import as_document, sample_as_learned
+from motegpt.data.documents import normalize_document, normalize_sample_texts
 from motegpt.data.source import training_documents
 from motegpt.data.split import split
 from motegpt.errors import (
@@ -176,6 +176,7 @@ class GPT:
         40 0.1
         >>> model = training.model
         """
+        settings = current_names(settings)
         _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
         trainer, corpus, remarks = begin(
             docs,
@@ -245,7 +246,7 @@ class GPT:
         _check_names(settings, kinds(SampleConfig), self.samples)
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
-        sample = sample_as_learned(sample, self.config.data)
+        sample = normalize_sample_texts(sample, self.config.data)
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
             raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
         root = secrets.randbits(64) if seed is None else checked_seed(seed)
@@ -278,7 +279,7 @@ class GPT:
         with a character that the model never saw has probability zero. Texts are brought into the form of
         the training texts first: stripped, and normalized if those were.
         """
-        found = [as_document(text, self.config.data) for text in strings("score", texts)]
+        found = [normalize_document(text, self.config.data) for text in strings("score", texts)]
         with self._lock:
             return score_texts(self.engine, self.tokenizer, found)
 
@@ -287,7 +288,7 @@ class GPT:
 
         Beside uniform, unigram, bigram and trigram predictors, if the training data can be read again.
         """
-        docs = [as_document(text, self.config.data) for text in strings("evaluate", docs)]
+        docs = [normalize_document(text, self.config.data) for text in strings("evaluate", docs)]
         try:
             known = self._training_documents()
             learned: Sequence[str] = split(known, self.config.data, self.config.train.seed)[0]

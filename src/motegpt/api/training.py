@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from motegpt.api.warn import warn
 from motegpt.config.text import concise
 from motegpt.errors import MotegptError, TrainingInterrupted
-from motegpt.system.interrupts import Noted, default_interrupt, finishing
+from motegpt.system.interrupts import DeferredSignals, default_interrupt, deferring
 from motegpt.training.build import build_engine
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ class Training(Generic[Model]):
 
     def __iter__(self) -> Generator[StepRecord, None, None]:
         self._check_whole()
-        noted = Noted(default_interrupt())
+        noted = DeferredSignals(default_interrupt())
         try:
-            with closing(finishing(self._trainer.run(interrupted=noted.__bool__), noted)) as chunks:
+            with closing(deferring(self._trainer.run(interrupted=noted.__bool__), noted)) as chunks:
                 for chunk in chunks:
                     self.records += chunk.records
                     yield from chunk.records

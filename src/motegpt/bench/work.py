@@ -90,7 +90,7 @@ def problem_of(
         tokenizer = Tokenizer.of(corpus.documents, settings["framing"])
         vocabulary = tokenizer.vocab_size
         longest = longest_sequence(settings["block_size"], settings["cut"])
-        sequences = tokenizer.encode_documents(corpus.documents).cut_to(longest)
+        sequences = tokenizer.encode_documents(corpus.documents).truncate(longest)
     model, train = model_and_training(settings, vocabulary)
     return Problem(model, train, DocumentPlan(sequences, train.batch_size, train.loss_mean))
 

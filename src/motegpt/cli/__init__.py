@@ -16,7 +16,7 @@ import click
 from motegpt.cli.console import QUIET
 from motegpt.cli.failures import REPORTED, report_of, with_hint
 from motegpt.cli.streams import flush, silence, unread
-from motegpt.config.synonyms import AMERICAN
+from motegpt.config.synonyms import RENAMED
 from motegpt.errors import UsageError
 
 if TYPE_CHECKING:
@@ -104,14 +104,14 @@ def _add_common_options(command: click.Command) -> None:
             command.params.append(click.Option([flag], **option))
 
 
-def _american(word: str) -> str:
-    """An option as it is spelled today."""
-    return AMERICAN.get(word, word)
+def _current_name(word: str) -> str:
+    """An option by its current name, so that its former name is accepted and hidden."""
+    return RENAMED.get(word, word)
 
 
 @click.command(
     cls=Lazy,
-    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _american},
+    context_settings={"help_option_names": ["-h", "--help"], "token_normalize_func": _current_name},
 )
 @click.version_option(package_name="motegpt", message="motegpt %(version)s")
 @click.option("--debug", **DEBUG_OPTION)

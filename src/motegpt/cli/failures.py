@@ -9,7 +9,7 @@ import click
 from motegpt.cli.console import escape_control_characters
 from motegpt.errors import INTERRUPTED, MotegptError, UsageError
 from motegpt.system import ranks
-from motegpt.system.libraries import why_not
+from motegpt.system.libraries import import_failure
 from motegpt.views.text import with_flags
 
 REPORTED = (
@@ -38,7 +38,7 @@ def report_of(error: BaseException) -> tuple[str, int]:
 def _of_the_system(error: BaseException) -> str:
     """The message of an error that is not motegpt's own."""
     if isinstance(error, ImportError):
-        return f"this command {why_not(error)}"
+        return f"this command {import_failure(error)}"
     if isinstance(error, MemoryError):
         return "out of memory; try a smaller --n-embd, --block-size or --batch-size"
     if isinstance(error, UnicodeEncodeError):

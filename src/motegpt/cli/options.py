@@ -11,11 +11,11 @@ from typing import Any, TypeVar
 import click
 
 from motegpt.config.arguments import path_of
-from motegpt.config.epochs import laid_over
+from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
 from motegpt.config.presets import DEFAULT_PRESET, PRESETS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
-from motegpt.config.synonyms import BRITISH, flag_of
+from motegpt.config.synonyms import RENAMED, flag_of
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
 from motegpt.errors import DataError, SettingError
@@ -188,9 +188,9 @@ def read_toml(path: str | None) -> dict[str, Any]:
         if key in REQUESTS and not isinstance(value, dict):
             raise SettingError(f"{path}: [{key}] is a table of settings, got {key} = {shortened(value)}")
         entries = value.items() if key in REQUESTS else [(key, value)]
-        for name, setting in entries:
-            table, name = key if name != key else None, BRITISH.get(name, name)
-            _check_toml_name(path, table, name)
+        for written, setting in entries:
+            name = RENAMED.get(written, written)
+            _check_toml_name(path, key if key in REQUESTS else None, name)
             flat[name] = None if setting == "none" and _can_be_off(name) else setting
     return flat
 
@@ -209,12 +209,12 @@ def settings_and_choices(
     """The settings of a TOML file with the flags over them, the preset and the engine."""
     file = read_toml(config)
     in_file = file.pop("preset", None), file.pop("engine", None)
-    return laid_over(file, given_settings(flags)), preset or in_file[0], engine or in_file[1]
+    return merge_settings(file, given_settings(flags)), preset or in_file[0], engine or in_file[1]
 
 
 def merge(preset: str | None, *layers: dict[str, Any]) -> dict[str, Any]:
     """The settings of a preset, the default one if None, with the layers over them, the last on top."""
-    return reduce(laid_over, layers, settings_of(preset or DEFAULT_PRESET))
+    return reduce(merge_settings, layers, settings_of(preset or DEFAULT_PRESET))
 
 
 def preset_names() -> list[str]:

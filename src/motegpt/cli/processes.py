@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.cli.console import log
 from motegpt.errors import RankLost
-from motegpt.system.interrupts import ENDINGS
+from motegpt.system.interrupts import TERMINATION_SIGNALS
 from motegpt.views.utilization import speed_line
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def what_is_left(trainer: Trainer) -> str:
 
 def follow(trainer: Trainer) -> int:
     """Do what rank 0 does, ignoring signals: rank 0 finishes its step and ends the others."""
-    for number in ENDINGS:
+    for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:
         trainer.engine.follow(trainer.plan)

@@ -1,4 +1,4 @@
-"""The arguments of the Python API that are no settings: accepted alike everywhere, refused in one line."""
+"""Validation of arguments of the Python API that are not settings."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def flag(name: str, value: Any) -> bool:
 
 
 def path_of(name: str, value: Any, error: type[UsageError]) -> Path:
-    """The path that a string or an os.PathLike gives; `error` where no file can have that name."""
+    """The Path of a string or os.PathLike; raises `error` for other types and invalid file names."""
     try:
         text = os.fspath(plain(value))
         is_name = isinstance(text, str) and text != "" and b"\0" not in os.fsencode(text)
-    except (TypeError, ValueError):  # no path at all; half of a surrogate pair
+    except (TypeError, ValueError):  # not a path; a lone surrogate
         is_name = False
     if not is_name:
         raise error(f"{name}: expected a path, got {shortened(value)}")
@@ -33,14 +33,14 @@ def path_of(name: str, value: Any, error: type[UsageError]) -> Path:
 
 
 def is_path(value: object) -> bool:
-    """Whether a value names a file: a string or an os.PathLike."""
+    """Whether a value is a string or an os.PathLike."""
     return isinstance(plain(value), str | os.PathLike)
 
 
 def strings(name: str, values: Any, expected: str = "a list of strings") -> list[str]:
-    """Plain strings, from an iterable of them; DataError for one alone or a table, though iterable too."""
-    is_other = isinstance(plain(values), str) or columns_of(values) is not None
-    items = None if is_other else _items(values)
+    """Plain strings from an iterable of strings; DataError for a single string or a table."""
+    is_string_or_table = isinstance(plain(values), str) or columns_of(values) is not None
+    items = None if is_string_or_table else _items(values)
     if items is None:
         raise DataError(f"{name}: expected {expected}, got {shortened(values)}")
     found = [plain(item) for item in items]
@@ -51,21 +51,21 @@ def strings(name: str, values: Any, expected: str = "a list of strings") -> list
 
 
 def columns_of(value: Any) -> list[Any] | None:
-    """The columns of a table, a mapping or a DataFrame, over which it iterates; None if it is none."""
+    """The column names of a mapping or DataFrame; None for anything else."""
     columns = value if isinstance(value, Mapping) else getattr(value, "columns", None)
     return None if columns is None else list(columns)
 
 
 def functions(name: str, value: Any) -> list[Callable[..., object]]:
-    """One function, or several, as a list; SettingError if something is none."""
+    """A list of one function or several; SettingError for anything not callable."""
     found = [value] if callable(value) else _items(value)
     if found is None or not all(map(callable, found)):
-        raise SettingError(f"{name}: expected a function of a record, or several, got {shortened(value)}")
+        raise SettingError(f"{name}: expected one or more functions of a record, got {shortened(value)}")
     return found
 
 
 def _items(value: Any) -> list[Any] | None:
-    """The items of an iterable; None if it is none."""
+    """The items of an iterable; None if the value is not iterable."""
     try:
         return list(iter(value))
     except TypeError:

@@ -1,4 +1,4 @@
-"""Epochs: a unit in which the length of a training can be asked for. What a run records is steps."""
+"""Epochs, an alternative to `steps` for the length of a training. Runs record steps."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ if TYPE_CHECKING:
     from fractions import Fraction
 
 
-def laid_over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat settings with others over them, whose `steps` or `epochs` replaces both of those below.
+def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Flat settings updated with `changes`, whose `steps` or `epochs` replaces both of the base.
 
-    Raises SettingError if the upper ones have both.
+    Raises SettingError if `changes` has both.
     """
-    asked = [name for name in ("steps", "epochs") if above.get(name) is not None]
-    if len(asked) == 2:
+    lengths = [name for name in ("steps", "epochs") if changes.get(name) is not None]
+    if len(lengths) == 2:
         raise SettingError(
-            f"epochs: expected the length of a training once, got `steps={above['steps']}` and "
-            f"`epochs={above['epochs']}`; leave one out"
+            f"epochs: expected `steps` or `epochs`, got `steps={changes['steps']}` and "
+            f"`epochs={changes['epochs']}`; leave one out"
         )
-    kept = {name: value for name, value in below.items() if not (asked and name in ("steps", "epochs"))}
-    return {**kept, **above}
+    kept = {name: value for name, value in base.items() if not (lengths and name in ("steps", "epochs"))}
+    return {**kept, **changes}
 
 
 def epochs_of(settings: Mapping[str, Any]) -> float | None:
-    """The setting `epochs` of some flat ones; None if it is not asked for."""
+    """The validated setting `epochs` of flat settings; None if not set."""
     epochs: float | None = kinds(TrainRequest)["epochs"].check("epochs", settings.get("epochs"))
     return epochs
 
 
-def in_steps(epochs: float, epoch: Fraction) -> int:
-    """The steps of a training of so many epochs; epoch: how many steps go once through the data.
+def epochs_to_steps(epochs: float, epoch: Fraction) -> int:
+    """Number of steps in a number of epochs; epoch: steps per pass over the data.
 
     >>> from fractions import Fraction
-    >>> in_steps(0.07, Fraction(100))  # in binary floating point 8, as 0.07 * 100 is above 7
+    >>> epochs_to_steps(0.07, Fraction(100))  # in binary floating point 8, as 0.07 * 100 is above 7
     7
     """
     from fractions import Fraction

@@ -1,8 +1,8 @@
-"""Settings that say what they may be: frozen dataclasses, each field with bounds and a help text.
+"""Self-validating settings: frozen dataclasses whose fields have bounds and a help text.
 
-The checks, the command line, TOML files and config.json all read the same field. Standard library
-only, so that the scalar engine needs nothing else, and a command line is up before a validation library
-would have been imported (docs/log.md has the times).
+Validation, the command line, TOML files and config.json all derive from the same field. Standard library
+only: the scalar engine needs nothing else, and importing a validation library would slow the command line
+(docs/log.md has the times).
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from numbers import Integral, Real
 from types import NoneType
 from typing import Any, Literal, Self, cast, get_args, get_origin, get_type_hints
 
-from motegpt.config.synonyms import hint
+from motegpt.config.synonyms import RENAMED, hint
 from motegpt.config.text import concise_repr, has_surrogate, shortened
 from motegpt.errors import SettingError
 
 LARGEST_INT = 2**64 - 1
-SEEDS: dict[str, Any] = {"at_least": 0, "below": 2**64}  # what every seed may be
+SEEDS: dict[str, Any] = {"at_least": 0, "below": 2**64}  # bounds of every seed
 WORDS = {
     int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts",
 }  # fmt: skip
@@ -31,9 +31,9 @@ WORDS = {
 
 @dataclass(frozen=True)
 class Kind:
-    """What one setting may be. base: int, float, bool, str or a section; choices: all there are, if few.
+    """The type and bounds of a setting. base: int, float, bool, str, tuple or a section.
 
-    engines, optimizers: those that have the setting, if not all do.
+    choices: the allowed values, if enumerated; engines, optimizers: those that use the setting, () for all.
     """
 
     base: type
@@ -48,17 +48,17 @@ class Kind:
     optimizers: tuple[str, ...] = ()
 
     def check(self, name: str, value: Any) -> Any:
-        """The plain value, an int as a float where one is wanted; SettingError if it is not of this kind."""
+        """The value as a built-in type; an int is accepted for a float. SettingError if it is invalid."""
         if value is None and self.optional:
             return None
-        found = plain(value)
-        if self.base is float and type(found) is int and abs(found) <= LARGEST_INT:
-            found = float(found)
-        if self.base is tuple and isinstance(found, list):
-            found = tuple(found)
-        if type(found) is not self.base or not self._is_within(found):
+        result = plain(value)
+        if self.base is float and type(result) is int and abs(result) <= LARGEST_INT:
+            result = float(result)
+        if self.base is tuple and isinstance(result, list):
+            result = tuple(result)
+        if type(result) is not self.base or not self._is_within(result):
             raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
-        return 0.0 if self.base is float and found == 0.0 else found  # -0.0 is 0.0
+        return 0.0 if self.base is float and result == 0.0 else result  # -0.0 becomes 0.0
 
     def _is_within(self, value: Any) -> bool:
         if self.choices:
@@ -67,9 +67,7 @@ class Kind:
             return not has_surrogate(value)
         if isinstance(value, tuple):
             return all(isinstance(text, str) and not has_surrogate(text) for text in value)
-        if isinstance(value, bool):
-            return True
-        if isinstance(value, Settings):
+        if isinstance(value, bool | Settings):
             return True
         if (self.base is int and abs(value) > LARGEST_INT) or not math.isfinite(value):
             return False
@@ -99,10 +97,10 @@ class Kind:
 
 
 def plain(value: Any) -> Any:
-    """The int, float, bool or str that a value stands for; a value that is none of them as it is.
+    """The value as a built-in int, float, bool or str; other values unchanged.
 
-    A number or a string is known by its abstract type: numbers.Integral, numbers.Real, str. NumPy scalars,
-    arrays and tensors without dimensions, and members of an Enum stand for what they hold.
+    Converts instances of numbers.Integral, numbers.Real and str, NumPy scalars, zero-dimensional arrays and
+    tensors, and Enum members.
     """
     if type(value) in WORDS:
         return value
@@ -123,7 +121,7 @@ def plain(value: Any) -> Any:
 
 
 def checked_seed(seed: Any) -> int:
-    """A seed as a plain int; SettingError if it is none."""
+    """The seed as a built-in int; SettingError if it is invalid."""
     found: int = Kind(int, "", **SEEDS).check("seed", seed)
     return found
 
@@ -136,17 +134,17 @@ def setting(
     optimizers: tuple[str, ...] = (),
     **bounds: float,
 ) -> Any:
-    """A field of a section; bounds: at_least, above, at_most, below; engines, optimizers: as in Kind."""
+    """A dataclass field of a section. bounds: at_least, above, at_most, below; the others as in Kind."""
     metadata = {"help": help, "engines": engines, "optimizers": optimizers, **bounds}
     return field(default=default, metadata=metadata)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The base of the sections."""
+    """Base class of the sections."""
 
     def __init_subclass__(cls) -> None:
-        cls.__repr__ = Settings.__repr__  # type: ignore[method-assign]  # which dataclass() then leaves alone
+        cls.__repr__ = Settings.__repr__  # type: ignore[method-assign]  # so dataclass() adds no other
 
     def __repr__(self) -> str:
         return concise_repr(self)
@@ -157,10 +155,10 @@ class Settings:
 
     @classmethod
     def of(cls, values: Any) -> Self:
-        """Settings from outside: SettingError for unknown and missing names too."""
+        """Settings from untrusted values; SettingError also for unknown and missing names."""
         if not isinstance(values, Mapping):
             raise SettingError(f"{cls.__name__}: expected settings by name, got {shortened(values)}")
-        known = kinds(cls)
+        values, known = current_names(values), kinds(cls)
         check_names(values, known)
         for one in fields(cls):
             if one.default is MISSING and one.name not in values:
@@ -168,17 +166,18 @@ class Settings:
         return cls(**{name: _nested(known[name], value) for name, value in values.items()})
 
     def replace(self, **changes: Any) -> Self:
-        """A copy with some settings changed, checked again."""
+        """A copy with some settings changed, validated again."""
+        changes = current_names(changes)
         check_names(changes, kinds(type(self)))
         return dataclasses.replace(self, **changes)
 
     def values(self) -> dict[str, Any]:
-        """The settings by name, sections as dictionaries: what `of` takes."""
+        """The settings by name, sections as dictionaries; the inverse of `of`."""
         return dataclasses.asdict(self)
 
 
 def kinds(section: type[Settings]) -> dict[str, Kind]:
-    """Name -> kind of every setting of a section, in order."""
+    """Name -> Kind of every setting of a section, in order."""
     return _kinds(cast(Any, section))
 
 
@@ -194,8 +193,18 @@ def add_choice(section: type[Settings], name: str, choice: str) -> None:
     known[name] = dataclasses.replace(known[name], choices=(*known[name].choices, choice))
 
 
+def current_names(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with former names replaced by current ones; SettingError if both are given."""
+    for former in RENAMED.keys() & settings.keys():
+        if RENAMED[former] in settings:
+            raise SettingError(
+                f"{RENAMED[former]}: expected one value, got another as `{former}`; leave one out"
+            )
+    return {RENAMED.get(name, name): value for name, value in settings.items()}
+
+
 def check_names(given: Iterable[object], known: Collection[str]) -> None:
-    """SettingError for the first name that is none of `known`."""
+    """SettingError for the first name not in `known`."""
     for name in given:
         if name not in known:
             raise unknown_setting(name, known)
@@ -204,13 +213,13 @@ def check_names(given: Iterable[object], known: Collection[str]) -> None:
 def unknown_setting(
     name: object, known: Iterable[str], listing: str = "motegpt.config has them all"
 ) -> SettingError:
-    """The error for a name that no setting has: what it may mean, or else where all names are listed."""
-    said = hint(name, (other for other in known if other != name)) if isinstance(name, str) else ""
-    return SettingError(f"unknown setting {shortened(name)}; {said or listing}")
+    """The error for an unknown setting, with a suggestion or else `listing`, where all names are listed."""
+    suggestion = hint(name, (other for other in known if other != name)) if isinstance(name, str) else ""
+    return SettingError(f"unknown setting {shortened(name)}; {suggestion or listing}")
 
 
 def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:
-    """int, float, bool, str, tuple[str, ...], Literal, a section, or one of these | None."""
+    """The Kind of a type hint, which may be optional: X | None."""
     parts = get_args(hint)
     optional = NoneType in parts
     if optional:

@@ -1,7 +1,7 @@
-"""The three reference systems, each number with its source.
+"""Presets: the settings of three reference systems, each number with its source.
 
-A preset is a flat table of settings; `settings_of(name)` gives a copy to change. What all three have
-in common stands in COMMON once, so that reading a preset is reading what is special about it.
+A preset is a flat dictionary of settings; `settings_of(name)` returns a copy. COMMON holds the settings that
+all three share, so each preset lists only its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ COMMON: dict[str, Any] = {
     "n_layer": 1,
     "n_embd": 16,
     "n_head": 4,
-    "norm_eps": 1e-5,  # inside the root, in all three programs
+    "norm_eps": 1e-5,  # inside the square root, in all three programs
     "batch_size": 1,
     "seed": 42,
     "eps": 1e-8,
@@ -48,16 +48,16 @@ MICROGPT: dict[str, Any] = {
     "temperature": 0.5,
 }
 
-# Source: the document of Oxidized-GPT and a run of the program that printed it, its first release; a later
-# one takes microgpt's generator and Adam. engines/node_clip.py says how it differentiates.
+# Source: the document of Oxidized-GPT, and a run of its first release, which printed it; a later release uses
+# microgpt's generator and Adam. engines/node_clip.py describes its gradients.
 OXIDIZED: dict[str, Any] = {
     **MICROGPT,
     "rng": "lcg",  # in single precision; its shuffle takes remainders
     "lr": 0.005,
     "beta1": 0.9,
     "beta2": 0.999,
-    "clip_node": 10.0,  # of what a node passes on to its parents
-    "clip_value": 5.0,  # of a weight's gradient, summed over all its uses
+    "clip_node": 10.0,  # clips the gradient that a node passes to its inputs
+    "clip_value": 5.0,  # clips the gradient of a weight, summed over all its uses
     "temperature": 1.0,
 }
 
@@ -69,14 +69,14 @@ ZEROCLAW: dict[str, Any] = {
     "tied": True,
     "embedding_norm": False,
     "init_std": 0.02,
-    "zero_init": True,  # attn_wo and mlp_fc2; their draws are consumed all the same
+    "zero_init": True,  # attn_wo and mlp_fc2; the generator advances for them too
     "framing": "bos_eos",
-    "cut": "tokens",  # long names lose their end
+    "cut": "tokens",  # truncates long names
     "shuffle": False,
     "steps": 5000,
     "rng": "xoshiro128+",
     "lr": 0.01,
-    "schedule": "linear_to_zero",  # its document says 1 - step / steps; its losses show step from 1
+    "schedule": "linear_to_zero",  # its document has 1 - step / steps; its losses show that step starts at 1
     "adam": "folded",
     "beta1": 0.9,
     "beta2": 0.95,
@@ -93,14 +93,14 @@ DEFAULT_PRESET = "microgpt"
 
 
 def settings_of(preset: str) -> dict[str, Any]:
-    """A copy of the preset's flat table of settings."""
+    """A copy of the preset's flat settings."""
     if not isinstance(preset, str) or preset not in PRESETS:
         raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {shortened(preset)}")
     return dict(PRESETS[preset])
 
 
 def expected_settings(preset: str) -> dict[str, Any]:
-    """Every setting as it is with a preset alone; what is found from the data is not in it."""
+    """Every setting of a preset, defaults included; settings found from the data are missing."""
     defaults = {
         one.name: one.default
         for section in SECTIONS.values()

@@ -1,10 +1,9 @@
 """The settings of a run, in four sections.
 
-ModelConfig (what is computed), DataConfig (how a file becomes token ids), TrainConfig (how the model
-learns) and SampleConfig (how text is drawn). A setting's name, type, bounds and help text live here
-alone: the command line, TOML files and config.json are derived from them. The values themselves come
-from a preset (presets.py); a default stands here only for what is off unless a preset or a user turns
-it on.
+ModelConfig (architecture), DataConfig (reading and tokenizing), TrainConfig (training) and SampleConfig
+(generation). The name, type, bounds and help text of a setting are defined only here; the command line, TOML
+files and config.json derive from them. Values come from a preset (presets.py); defaults here are for settings
+that are off unless a preset or a user sets them.
 """
 
 from __future__ import annotations
@@ -17,21 +16,21 @@ from typing import Any, Literal
 from motegpt.config.fields import SEEDS, Settings, kinds, setting, unknown_setting
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError
-from motegpt.system.processors import MOST_THREADS
+from motegpt.system.processors import MAX_THREADS
 
-HIDDEN_RATIO = 4  # the hidden layer of the MLP is this many times n_embd wide
+HIDDEN_RATIO = 4  # width of the MLP's hidden layer / n_embd
 LARGEST_SIZE = 2**20  # of vocabulary, width, block, batch and tries
 LARGEST_DEPTH = 2**12
-LARGEST_CACHE = 2**30  # keys of one sequence, and as many values
-LARGEST_STEPS = 2**42  # with LARGEST_SIZE of batch, what 64 bits count
+LARGEST_CACHE = 2**30  # numbers in the keys of one sequence; the values have as many
+LARGEST_STEPS = 2**42  # times LARGEST_SIZE sequences per batch fits into 64 bits
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
-FORMATS_WITH = {  # which formats have what
+FORMATS_WITH = {  # setting -> formats that it applies to
     "column": ("csv", "tsv", "json", "jsonl"),
     "header": ("csv", "tsv"),
     "delimiter": ("text", "csv"),
 }
-FOUND_FROM_DATA = {"vocab_size"}  # settings that nobody sets
+FOUND_FROM_DATA = {"vocab_size"}  # settings that users cannot set
 
 LARGEST_PENALTY = 10  # exponent of a length
 
@@ -68,7 +67,7 @@ class ModelConfig(Settings):
         if keys > LARGEST_CACHE:
             raise SettingError(
                 f"n_layer, block_size, n_embd: expected a product of at most {LARGEST_CACHE:,} (the keys of "
-                f"one text), got {keys:,}"
+                f"one sequence), got {keys:,}"
             )
 
     @property
@@ -84,7 +83,7 @@ class ModelConfig(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ReadConfig(Settings):
-    """How a file becomes documents: the part of DataConfig that the formats and documents.py need."""
+    """How a file is read as documents: the part of DataConfig that formats and documents.py need."""
 
     format: Literal["text", "csv", "tsv", "json", "jsonl", "stream"] | None = setting(
         "File format, or one long text (stream).  [by file name]",
@@ -101,7 +100,7 @@ class ReadConfig(Settings):
         "Separator of documents, such as \\n\\n, or of the cells of a CSV.", default=None
     )
     encoding: str | None = setting("Encoding of the file, as Python names it.  [UTF-8]", default=None)
-    normalise: Literal["nfc", "nfkc"] | None = setting(
+    normalize: Literal["nfc", "nfkc"] | None = setting(
         "Unicode normalization form of the documents.", default=None
     )
     deduplicate: bool = setting("Drop repeated documents.", default=False)
@@ -109,10 +108,8 @@ class ReadConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.format is not None:
-            for name in self.without_meaning(self.format):
-                raise SettingError(
-                    f"{name}: expected none with `format={self.format!r}`, which has no {name}"
-                )
+            for name in self.inapplicable(self.format):
+                raise SettingError(f"{name}: expected none with `format={self.format!r}`; leave it out")
         if self.delimiter is not None:
             delimiter = self.delimiter.replace("\\n", "\n").replace("\\t", "\t")
             if not delimiter:
@@ -121,8 +118,8 @@ class ReadConfig(Settings):
         if self.encoding is not None:
             _check_encoding(self.encoding)
 
-    def without_meaning(self, form: str) -> list[str]:
-        """The settings given that a file of this format does not have."""
+    def inapplicable(self, form: str) -> list[str]:
+        """The settings that are set but do not apply to a format."""
         return [
             name
             for name, formats in FORMATS_WITH.items()
@@ -131,7 +128,7 @@ class ReadConfig(Settings):
 
 
 def _check_encoding(name: str) -> None:
-    """SettingError unless Python has an encoding of that name that makes text of bytes."""
+    """SettingError unless Python has a text encoding of that name."""
     try:
         is_text = codecs.lookup(name)._is_text_encoding
     except (LookupError, ValueError):  # ValueError: a zero character in the name
@@ -145,7 +142,7 @@ def _check_encoding(name: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class DataConfig(ReadConfig):
-    """How a file becomes sequences of token ids."""
+    """How a file is read, split and tokenized."""
 
     tokenizer: Literal["characters", "bytes"] = setting(
         "A token per character, or per byte of UTF-8.", default="characters"
@@ -165,23 +162,21 @@ class DataConfig(ReadConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.format == "stream":
-            object.__setattr__(self, "framing", "none")  # one text neither begins nor ends
+            object.__setattr__(self, "framing", "none")  # a stream has no document boundaries
         elif self.framing == "none":
-            raise SettingError(
-                "framing: expected bos or bos_eos, as documents have ends; none is for `format='stream'`"
-            )
+            raise SettingError("framing: expected bos or bos_eos, got none, which is for `format='stream'`")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Length(Settings):
-    """How long a training is."""
+    """Length of a training."""
 
     steps: int = setting("Number of optimizer steps.", at_least=1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LengthRequest(Length):
-    """The same, as it may be asked for."""
+    """Length of a training as users may give it."""
 
     epochs: float | None = setting(
         "Passes through the training data, instead of steps.",
@@ -193,7 +188,7 @@ class LengthRequest(Length):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig(Length):
-    """How the model learns, and what is reported on the way."""
+    """Optimization, evaluation, logging and checkpoints."""
 
     batch_size: int = setting("Documents per step.", at_least=1, at_most=LARGEST_SIZE)
     loss_mean: LossMean = setting("Average the loss over documents or over tokens.", default="documents")
@@ -228,7 +223,7 @@ class TrainConfig(Length):
         "Most threads (native, torch).  [as many as help]",
         default=None,
         at_least=1,
-        at_most=MOST_THREADS,
+        at_most=MAX_THREADS,
         engines=("native", "torch"),
     )
     checkpoint_activations: bool = setting(
@@ -287,12 +282,12 @@ class TrainConfig(Length):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(TrainConfig, LengthRequest):
-    """What may be asked of a training. Its epochs become steps as soon as the data are known (epochs.py)."""
+    """TrainConfig as users may give it; epochs are converted to steps once the data are read (epochs.py)."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SampleConfig(Settings):
-    """How text is drawn from the model. sampling/__init__.py has the order in which the settings act."""
+    """Generation. The settings apply in the order given in sampling/__init__.py."""
 
     n: int = setting("Number of samples.", at_least=1)
     temperature: float = setting("Sampling temperature; 0 takes the most likely token.", at_least=0)
@@ -365,23 +360,23 @@ class SampleConfig(Settings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for least, most in (("min_new_tokens", "max_new_tokens"), ("min_length", "max_length")):
-            low, high = getattr(self, least), getattr(self, most)
+        for minimum, maximum in (("min_new_tokens", "max_new_tokens"), ("min_length", "max_length")):
+            low, high = getattr(self, minimum), getattr(self, maximum)
             if low is not None and high is not None and low > high:
-                raise SettingError(f"{least}: expected at most {most} = {high}, got {low}")
+                raise SettingError(f"{minimum}: expected at most {maximum} = {high}, got {low}")
 
 
-SECTIONS: dict[str, type[Settings]] = {  # as a run records them
+SECTIONS: dict[str, type[Settings]] = {  # as recorded in config.json
     "model": ModelConfig,
     "data": DataConfig,
     "train": TrainConfig,
     "sample": SampleConfig,
 }
-REQUESTS: dict[str, type[Settings]] = {**SECTIONS, "train": TrainRequest}  # as a user may give them
+REQUESTS: dict[str, type[Settings]] = {**SECTIONS, "train": TrainRequest}  # as users may give them
 
 
 def section_of(name: str) -> str:
-    """The section a setting belongs to; SettingError with the nearest name where there is none."""
+    """The section of a setting; SettingError with a suggestion for an unknown name."""
     for section, config in REQUESTS.items():
         if name in kinds(config):
             return section
@@ -389,11 +384,11 @@ def section_of(name: str) -> str:
 
 
 def section_values(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
-    """Those of the flat `settings` that belong to one section."""
+    """The flat settings of one section."""
     return {name: value for name, value in settings.items() if name in kinds(SECTIONS[section])}
 
 
 def model_and_training(settings: Mapping[str, Any], vocab_size: int) -> tuple[ModelConfig, TrainConfig]:
-    """The two sections that make an engine, from flat settings."""
+    """The two sections that an engine needs, from flat settings."""
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": vocab_size})
     return model, TrainConfig.of(section_values(settings, "train"))

@@ -1,13 +1,13 @@
-"""What settings and commands are called elsewhere, to suggest motegpt's own name for them."""
+"""Names of settings and commands in other programs, to suggest motegpt's own."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-CLOSE = 0.8  # ratio of difflib below which a name suggests another word; epochs and eps have 0.67
-# Own name -> names in PyTorch, Hugging Face, nanoGPT, scikit-learn and elsewhere.
-NAMES = {
+MIN_SIMILARITY = 0.8  # difflib ratio of a suggestion; epochs and eps have 0.67
+# Name -> names in PyTorch, Hugging Face, nanoGPT, scikit-learn and elsewhere.
+SYNONYMS = {
     "n_layer": "num_layers num_hidden_layers depth",
     "n_embd": "hidden_size hidden_dim d_model embed_dim embedding_dim embedding_size dim width",
     "n_head": "heads num_heads num_attention_heads attention_heads",
@@ -66,45 +66,44 @@ NAMES = {
     "cost": "estimate flops",
     "bench": "benchmark",
 }
-AMERICAN = {"normalise": "normalize"}  # setting -> how its flag is spelled; the old spelling works as well
-BRITISH = {american: british for british, american in AMERICAN.items()}
+RENAMED = {"normalise": "normalize"}  # former names of settings, still accepted everywhere
 ABSENT = {"dropout": "motegpt has no dropout; weight_decay keeps weights small"}
 
 
 def flag_of(name: str, on: bool = True) -> str:
     """How the command line writes a setting: --batch-size, or --no-tied for one that is switched off."""
-    return f"--{'' if on else 'no-'}{AMERICAN.get(name, name).replace('_', '-')}"
+    return f"--{'' if on else 'no-'}{name.replace('_', '-')}"
 
 
 def hint(name: str, known: Iterable[str], written: Callable[[str], str] = str) -> str:
-    """What to say of a name that is none of `known`: "did you mean lr?", why there is none, or nothing.
+    """The hint for an unknown name: "did you mean lr?", why there is no such setting, or an empty string.
 
-    written: how a known name is written where it is said.
+    written: formats the suggested name.
     """
-    meant = meaning(name, known)
-    return f"did you mean {written(meant)}?" if meant else ABSENT.get(key(name), "")
+    suggestion = closest_name(name, known)
+    return f"did you mean {written(suggestion)}?" if suggestion else ABSENT.get(_key(name), "")
 
 
-def meaning(name: str, known: Iterable[str]) -> str | None:
-    """The known name that another most likely stands for; None if none is near enough not to mislead."""
-    by_key = {key(one): one for one in known}
-    for one in _chain(name):
-        if key(one) in by_key:
-            return by_key[key(one)]
+def closest_name(name: str, known: Iterable[str]) -> str | None:
+    """The known name of a synonym or misspelled name; None if no name is similar enough."""
+    by_key = {_key(one): one for one in known}
+    for candidate in _synonym_chain(name):
+        if _key(candidate) in by_key:
+            return by_key[_key(candidate)]
     import difflib
 
-    nearest = difflib.get_close_matches(key(name), by_key, n=1, cutoff=CLOSE)
+    nearest = difflib.get_close_matches(_key(name), by_key, n=1, cutoff=MIN_SIMILARITY)
     return by_key[nearest[0]] if nearest else None
 
 
-def key(name: str) -> str:
-    """A name without what separates its words: batch_size, --batch-size and batchSize are one."""
+def _key(name: str) -> str:
+    """A name without word separators: batch_size, --batch-size and batchSize have the same key."""
     return re.sub("[-_ ]", "", name).lower()
 
 
-def _chain(name: str) -> Iterator[str]:
-    """The name, the own names it stands for, and theirs: init_from, resume, train."""
+def _synonym_chain(name: str) -> Iterator[str]:
+    """The name and everything it is a synonym of: init_from, resume, train."""
     yield name
-    for own, others in NAMES.items():
-        if key(name) in map(key, others.split()):
-            yield from _chain(own)
+    for own, synonyms in SYNONYMS.items():
+        if _key(name) in map(_key, synonyms.split()):
+            yield from _synonym_chain(own)

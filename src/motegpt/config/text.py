@@ -1,4 +1,4 @@
-"""Values in messages and in notebooks: one short line each."""
+"""One-line representations of values for messages and notebooks."""
 
 from __future__ import annotations
 
@@ -6,39 +6,39 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
-WIDTH = 100  # columns
-LONGEST = 40  # columns of one value
+MAX_LINE = 100  # columns
+MAX_VALUE = 40  # columns of one value
 
 
 def concise(name: str, values: Mapping[str, Any]) -> str:
-    """Name(steps=1000, lr=0.01, …): as many of the values as fit into WIDTH columns, without None."""
+    """Name(steps=1000, lr=0.01, …): the values that fit into MAX_LINE columns; None is omitted."""
     parts = [f"{key}={_text(value)}" for key, value in values.items() if value is not None]
     line = f"{name}({', '.join(parts)})"
-    while len(line) > WIDTH:
+    while len(line) > MAX_LINE:
         parts.pop()
         line = f"{name}({', '.join([*parts, '…'])})"
     return line
 
 
 def concise_repr(one: Any) -> str:
-    """The __repr__ of a dataclass: its fields as far as they fit; those at their defaults are left out."""
+    """A __repr__ for dataclasses: the fields that fit; fields with default values are omitted."""
     values = {field.name: getattr(one, field.name) for field in fields(one)}
     differing = {field.name for field in fields(one) if values[field.name] != field.default}
     return concise(type(one).__name__, {name: values[name] for name in values if name in differing})
 
 
 def _text(value: Any) -> str:
-    """A value; a float to six digits."""
-    return f"{value:.6g}" if isinstance(value, float) else shortened(value, LONGEST)
+    """A short repr; floats with six digits."""
+    return f"{value:.6g}" if isinstance(value, float) else shortened(value, MAX_VALUE)
 
 
 def is_surrogate(character: str) -> bool:
-    """Whether it is half of a pair, which is no character and has no UTF-8."""
+    """Whether it is half of a surrogate pair, which is not a character and has no UTF-8."""
     return "\ud800" <= character <= "\udfff"
 
 
 def has_surrogate(text: str) -> bool:
-    """Whether some of it is no Unicode character."""
+    """Whether the text contains a lone surrogate."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -46,8 +46,8 @@ def has_surrogate(text: str) -> bool:
     return False
 
 
-def shortened(value: object, most: int = 80) -> str:
-    """A value for a message, in one line of at most `most` characters, however large it is."""
+def shortened(value: object, max_length: int = 80) -> str:
+    """The repr of a value on one line, truncated to `max_length` characters."""
     try:
         text = repr(value[:80] if isinstance(value, str) else value)
         text = " ".join(line.strip() for line in text.splitlines())
@@ -55,4 +55,4 @@ def shortened(value: object, most: int = 80) -> str:
         return f"a {type(value).__name__} nested thousands deep"
     except Exception:  # an int of more digits than Python prints, or a __repr__ that fails
         return "a number of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
-    return text if len(text) <= most else text[: most - 3] + "..."
+    return text if len(text) <= max_length else text[: max_length - 3] + "..."

@@ -1,4 +1,4 @@
-"""What data files hold, read as training reads them: sizes, alphabet, what is cut, what looks wrong."""
+"""A report on data files, read as training reads them: sizes, alphabet, truncation, likely mistakes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from motegpt.data.corpus import BUILT_IN, name_of, paths_of, read_corpus
 from motegpt.data.cut import LARGEST_BLOCK, Cut, cut_of, quantile, sizes_of
 from motegpt.data.documents import END, Documents
 from motegpt.data.lint import NOT_NFC, Finding, Lint
-from motegpt.data.repeats import Repeats, repeats_in, without_repeats
+from motegpt.data.repeats import Repeats, drop_repeats, find_repeats
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.model.spec import parameter_count
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     from motegpt.data.corpus import Data
     from motegpt.data.cut import Sizes
 
-BARS = 10  # of a histogram, at most
-EXAMPLES = 5  # of repeated documents
-STREAM_BLOCK = 64  # the block_size that is recommended for running text
-REPEATED = (  # settings that the recommended command repeats
-    "format", "column", "header", "delimiter", "encoding", "normalise", "deduplicate", "tokenizer",
+MAX_BARS = 10  # of a histogram
+MAX_EXAMPLES = 5  # of repeated documents
+STREAM_BLOCK = 64  # recommended block_size for running text
+REPEATED = (  # settings that the recommended command includes
+    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
     "block_size",
 )  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Bar:
-    """How many documents have low … high tokens."""
+    """The number of documents with low … high tokens."""
 
     low: int
     high: int
@@ -46,7 +46,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens of a document, special ones not counted."""
+    """Tokens per document, without special tokens."""
 
     shortest: int
     median: int
@@ -56,9 +56,9 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Report:
-    """Everything `motegpt data check` says; duplicates counts documents beyond the first of their kind.
+    """The result of `motegpt data check`. duplicates: documents equal to an earlier one.
 
-    assumed: what was taken for granted about the files because no setting says it.
+    assumed: assumptions about the files that no setting confirms.
     """
 
     path: str
@@ -80,15 +80,15 @@ class Report:
 
 
 def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
-    """Look at files, or at the built-in names, as a training with these flat settings would read them.
+    """Check files, or the built-in names, as training with these flat settings would read them.
 
     Raises DataError where training would.
     """
     reading = DataConfig.of(section_values(settings, "data"))
     paths, lint = paths_of(data) or [], Lint(reading)
     corpus = read_corpus(data, reading.replace(deduplicate=False), lint.look)
-    repeats = repeats_in(corpus.documents)
-    documents = without_repeats(corpus.documents) if reading.deduplicate else corpus.documents
+    repeats = find_repeats(corpus.documents)
+    documents = drop_repeats(corpus.documents) if reading.deduplicate else corpus.documents
     tokenizer = Tokenizer.of(documents, reading.framing, reading.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     sizes = sizes_of(documents, tokenizer)
@@ -115,9 +115,9 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
 
 
 def lengths_of(sizes: Sizes) -> Lengths:
-    """Shortest, median, longest and a histogram of at most BARS bars."""
+    """Shortest, median, longest and a histogram of at most MAX_BARS bars."""
     low, high = int(sizes.min()), int(sizes.max())
-    width = -(-(high - low + 1) // BARS)
+    width = -(-(high - low + 1) // MAX_BARS)
     counts = np.bincount((sizes - low) // width).tolist()
     starts = range(low, high + 1, width)
     bars = [
@@ -127,7 +127,7 @@ def lengths_of(sizes: Sizes) -> Lengths:
 
 
 def _alphabet(documents: Documents) -> dict[str, int]:
-    """How often each character is there, the commonest first."""
+    """Characters with their counts, most frequent first."""
     counts = np.zeros(sys.maxunicode + 1, np.int64)
     for piece in documents.pieces():
         found = np.bincount(np.frombuffer(piece.encode("utf-32-le"), "<u4"))
@@ -139,14 +139,14 @@ def _alphabet(documents: Documents) -> dict[str, int]:
 
 
 def _most_repeated(documents: Documents, repeats: Repeats) -> dict[str, int]:
-    """The commonest documents and how often they are there; of equals, the first."""
-    order = np.lexsort((repeats.firsts, -repeats.counts))[:EXAMPLES].tolist()
-    some = [(documents[int(repeats.firsts[i])], int(repeats.counts[i])) for i in order]
-    return {document: count for document, count in some if count > 1}
+    """The most frequent documents with their counts; ties in order of first occurrence."""
+    order = np.lexsort((repeats.firsts, -repeats.counts))[:MAX_EXAMPLES].tolist()
+    top = [(documents[int(repeats.firsts[i])], int(repeats.counts[i])) for i in order]
+    return {document: count for document, count in top if count > 1}
 
 
 def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut | None, lint: Lint) -> str:
-    """The training to begin with: the settings given, and what the files ask for beyond them."""
+    """The recommended command: the given settings, and others that suit the files."""
     defaults = settings_of(DEFAULT_PRESET)
     given = {name: settings[name] for name in REPEATED if settings.get(name) != defaults.get(name)}
     if lint.is_running_text and not given:
@@ -154,7 +154,7 @@ def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut 
     elif cut is not None and cut.documents and cut.advised <= LARGEST_BLOCK:
         given["block_size"] = cut.advised
     if lint.has(NOT_NFC):
-        given["normalise"] = "nfc"
+        given["normalize"] = "nfc"
     flags = [word for name, value in given.items() for word in _flag(name, value)]
     name = Path(paths[0]).name.partition(".")[0] or "mine" if paths else "names"
     return shlex.join(["motegpt", "train", *map(str, paths), *flags, "--out", f"runs/{name}"])

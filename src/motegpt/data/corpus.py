@@ -1,4 +1,4 @@
-"""Where documents come from: files, the built-in names, or texts in memory."""
+"""Read documents from files, from the built-in names, or from texts in memory."""
 
 from __future__ import annotations
 
@@ -18,39 +18,39 @@ from typing import IO, Any
 from motegpt.config.arguments import columns_of, is_path, path_of, strings
 from motegpt.config.sections import ReadConfig
 from motegpt.config.text import shortened
-from motegpt.data.decoding import Measured, text_pieces
+from motegpt.data.decoding import HashingReader, text_pieces
 from motegpt.data.documents import Documents, documents_of, normalized
 from motegpt.data.fetch import DOWNLOADS
 from motegpt.data.formats import Reader, Texts, reader_of
 from motegpt.data.formats.base import with_newlines
 from motegpt.data.formats.tables import TableReader
-from motegpt.data.repeats import without_repeats
+from motegpt.data.repeats import drop_repeats
 from motegpt.errors import DataError
 from motegpt.system.files import nearest_name
 
 BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
-NO_TEXT = {  # what is no text whatever is in it, and what to do
+NOT_TEXT = {  # suffixes of binary formats -> name; repair
     **dict.fromkeys((".xlsx", ".xls", ".ods"), "a spreadsheet; save it as CSV"),
     **dict.fromkeys((".docx", ".odt", ".pdf"), "a document with a layout; save it as plain text"),
     **dict.fromkeys((".zip", ".7z", ".tar", ".tgz", ".xz", ".bz2", ".zst"), "an archive; unpack it first"),
     **dict.fromkeys((".parquet", ".feather", ".arrow", ".sqlite", ".db"), "a database; export it as CSV"),
 }
 
-ADDRESS = re.compile("^([a-z][a-z0-9]+):/+(?=[^/])")  # pathlib takes a slash from it
+URL = re.compile("^([a-z][a-z0-9]+):/+(?=[^/])")  # pathlib collapses its double slash
 LONGEST_NAME = 1024  # characters of a path in a message
 
 # Files and folders; None: the built-in names.
 Data = str | PathLike[str] | list[Path] | None
-Watch = Callable[[Reader, Texts], None]
+Observer = Callable[[Reader, Texts], None]
 OpenFile = Callable[[Path], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True)
 class Corpus:
-    """documents in their order, a stream as a single one.
+    """Documents in order; a stream is a single one.
 
-    kind: BUILT_IN, IN_MEMORY or "file"; paths: the files, absolute; sha256: of their bytes, one after the
-    other; assumed: what was taken for granted about them because no setting says it, in words.
+    kind: BUILT_IN, IN_MEMORY or "file"; paths: the files, absolute; sha256: of their concatenated bytes;
+    assumed: assumptions about them that no setting confirms, as sentences.
     """
 
     documents: Documents
@@ -61,75 +61,74 @@ class Corpus:
 
     @property
     def name(self) -> str:
-        """What messages call it."""
+        """The name in messages."""
         return name_of(self.paths) or self.kind
 
 
 def name_of(paths: Sequence[str | Path]) -> str:
-    """What messages call some files: names.txt and 3 more."""
+    """The name of files in messages: names.txt and 3 more."""
     return f"{paths[0]} and {len(paths) - 1} more" if len(paths) > 1 else "".join(map(str, paths))
 
 
 def built_in_names() -> bytes:
-    """The names that come with the package, as the bytes of their file."""
+    """The contents of the file of names that comes with the package."""
     return files("motegpt").joinpath("data/names.txt").read_bytes()
 
 
 def paths_of(data: Any) -> list[Path] | None:
-    """The files and folders that a user names: one, or a list of os.PathLike; None if it is something else.
+    """The paths of a single path or a list of os.PathLike; None for anything else.
 
-    DataError for a text that can be no name.
+    Raises DataError for a string that is not a valid file name.
     """
     if is_path(data):
         return [path_of("documents", data, DataError)]
-    several = isinstance(data, list | tuple) and len(data) > 0
-    return list(map(Path, data)) if several and all(isinstance(one, PathLike) for one in data) else None
+    is_list = isinstance(data, list | tuple) and len(data) > 0
+    return list(map(Path, data)) if is_list and all(isinstance(one, PathLike) for one in data) else None
 
 
-def read_corpus(data: Data, reading: ReadConfig | None = None, watch: Watch | None = None) -> Corpus:
+def read_corpus(data: Data, reading: ReadConfig | None = None, observer: Observer | None = None) -> Corpus:
     """Read files, all files of folders, or the built-in names if data is None.
 
-    reading: what the files hold, one document per line if None. watch: is shown the texts as they are in
-    the files, with the reader that found them. Raises DataError if there is no such file, it is not what
-    `reading` says, or all of them hold no document.
+    reading: default is one document per line. observer: called with each reader and the raw texts it found.
+    Raises DataError if a file is missing or does not match `reading`, or if there are no documents.
     """
     paths = paths_of(data)
     if paths is None:
-        return corpus_in({Path(BUILT_IN): built_in_names()}, reading, watch)
-    return _read(list(_files_of(paths)), reading or ReadConfig(), _open_file, watch)
+        return corpus_in({Path(BUILT_IN): built_in_names()}, reading, observer)
+    return _read(list(_files_of(paths)), reading or ReadConfig(), _open_file, observer)
 
 
 def corpus_in(
-    contents: Mapping[Path, bytes], reading: ReadConfig | None = None, watch: Watch | None = None
+    contents: Mapping[Path, bytes], reading: ReadConfig | None = None, observer: Observer | None = None
 ) -> Corpus:
-    """The same for files whose bytes are at hand."""
+    """read_corpus for files whose contents are in memory."""
 
     @contextmanager
-    def opened(path: Path) -> Iterator[IO[bytes]]:
+    def open_bytes(path: Path) -> Iterator[IO[bytes]]:
         yield io.BytesIO(contents[path])
 
-    return _read(list(contents), reading or ReadConfig(), opened, watch)
+    return _read(list(contents), reading or ReadConfig(), open_bytes, observer)
 
 
 def corpus_of(texts: Iterable[str], reading: ReadConfig | None = None) -> Corpus:
-    """Texts in memory; as a stream they are one text, joined by newlines."""
+    """The corpus of texts in memory; a stream is the texts joined by newlines."""
     reading = reading or ReadConfig()
-    found = list(map(with_newlines, strings("documents", texts, "strings, or the name of a file")))
+    lines = list(map(with_newlines, strings("documents", texts, "strings, or the name of a file")))
     if reading.format == "stream":
-        documents = Documents.of_stream(normalized(["\n".join(found)], reading))
+        documents = Documents.of_stream(normalized(["\n".join(lines)], reading))
     else:
-        documents = Documents.of([documents_of(found, reading)])
+        documents = Documents.of([documents_of(lines, reading)])
     if not documents:
         raise DataError("documents: expected at least one that is not empty, got none")
     digest = hashlib.sha256(documents.data[:-1].replace(b"\0", b"\n")).hexdigest()
-    documents = without_repeats(documents) if reading.deduplicate else documents
+    documents = drop_repeats(documents) if reading.deduplicate else documents
     return Corpus(documents, IN_MEMORY, (), digest)
 
 
 def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
-    """What a Python user gives: strings, the name of a file or a folder, several paths, or None.
+    """The corpus of an argument of the Python API: strings, a path or a list of paths, or None.
 
-    DataError for everything else, tables among it, whose columns it names.
+    Raises DataError for anything else; for a table the message lists the columns.
     """
     if source is None or paths_of(source) is not None:
         return read_corpus(source, reading)
@@ -137,46 +136,48 @@ def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
     if columns is not None:
         raise DataError(
             f"documents: expected strings, got a {type(source).__name__} with the columns "
-            f"{shortened(columns)}; give one of them, as table['name']"
+            f"{shortened(columns)}; give one column, as in table['name']"
         )
     return corpus_of(source, reading)
 
 
 def _files_of(paths: Iterable[Path]) -> Iterator[Path]:
-    """The files, and for a folder all that are in it or its folders, hidden ones left out, by name."""
+    """The files, folders expanded recursively in order of names, without hidden files."""
     for path in paths:
-        if not os.path.isdir(path):  # which, unlike Path.is_dir, takes any text
+        if not os.path.isdir(path):  # unlike Path.is_dir, accepts any string
             yield path
             continue
         found = sorted(one for one in path.rglob("*") if one.is_file())
         found = [one for one in found if not any(p.startswith(".") for p in one.relative_to(path).parts)]
         if not found:
-            raise DataError(f"{path}: expected a folder with files of text in it, got an empty one")
+            raise DataError(f"{path}: expected a folder of text files, got an empty one")
         yield from found
 
 
-def _read(paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile, watch: Watch | None) -> Corpus:
-    found = _Files(paths, reading, open_file, watch)
+def _read(
+    paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile, observer: Observer | None
+) -> Corpus:
+    texts = _FileTexts(paths, reading, open_file, observer)
     if reading.format == "stream":
-        documents = Documents.of_stream(normalized(found.parts(), reading))
+        documents = Documents.of_stream(normalized(texts.parts(), reading))
     else:
-        documents = Documents.of(documents_of(group.texts, reading) for group in found)
+        documents = Documents.of(documents_of(group.texts, reading) for group in texts)
     if not documents:
-        raise found.nothing()
-    documents = without_repeats(documents) if reading.deduplicate else documents
+        raise texts.empty_error()
+    documents = drop_repeats(documents) if reading.deduplicate else documents
     if paths == [Path(BUILT_IN)]:
-        return Corpus(documents, BUILT_IN, (), found.sha256.hexdigest())
+        return Corpus(documents, BUILT_IN, (), texts.sha256.hexdigest())
     absolute = tuple(str(path.absolute()) for path in paths)
-    return Corpus(documents, "file", absolute, found.sha256.hexdigest(), tuple(found.assumed))
+    return Corpus(documents, "file", absolute, texts.sha256.hexdigest(), tuple(texts.assumed))
 
 
-class _Files:
-    """The texts of some files: iterate once. Then sha256 and assumed are as in Corpus."""
+class _FileTexts:
+    """The texts of files. After one iteration sha256 and assumed are as in Corpus."""
 
     def __init__(
-        self, paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile, watch: Watch | None
+        self, paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile, observer: Observer | None
     ) -> None:
-        self._paths, self._reading, self._open_file, self._watch = paths, reading, open_file, watch
+        self._paths, self._reading, self._open_file, self._observer = paths, reading, open_file, observer
         self._last: Reader | None = None
         self.sha256, self.assumed = hashlib.sha256(), list[str]()
 
@@ -184,17 +185,17 @@ class _Files:
         for path in self._paths:
             with self._open_file(path) as file:
                 name = str(path)
-                pieces = text_pieces(Measured(file, name, self.sha256), name, self._reading.encoding)
+                pieces = text_pieces(HashingReader(file, name, self.sha256), name, self._reading.encoding)
                 self._last = reader = reader_of(pieces, name, self._reading)
                 for group in reader:
-                    if self._watch is not None:
-                        self._watch(reader, group)
+                    if self._observer is not None:
+                        self._observer(reader, group)
                     yield group
             if reader.assumed is not None:
                 self.assumed.append(f"{path}: {reader.assumed}")
 
     def parts(self) -> Iterator[str]:
-        """The texts as parts of one; a file's last line ends before the next file begins."""
+        """The parts of one text, with a newline between files."""
         before = ""
         for group in self:
             if group.lines[0] == 1 and before and not before.endswith("\n"):
@@ -202,30 +203,30 @@ class _Files:
             yield from group.texts
             before = group.texts[-1]
 
-    def nothing(self) -> DataError:
-        """The error for files that hold no document."""
-        reader, what = self._last, "an empty file"
+    def empty_error(self) -> DataError:
+        """The error for files without documents."""
+        reader, found = self._last, "an empty file"
         if isinstance(reader, TableReader) and reader.column is not None:
-            what = f"no text in column {shortened(reader.column)}"
+            found = f"no text in column {shortened(reader.column)}"
         elif reader is not None and reader.lines:
-            what = "an empty file (nothing but blank lines)"
-        return DataError(f"{name_of(self._paths)}: expected at least one document, got {what}")
+            found = "an empty file (only blank lines)"
+        return DataError(f"{name_of(self._paths)}: expected at least one document, got {found}")
 
 
 @contextmanager
 def _open_file(path: Path) -> Iterator[IO[bytes]]:
-    """The file; DataError if there is none, or it is none that can be text."""
+    """The opened file; DataError if it is missing, unreadable or a known binary format."""
     try:
         if stat.S_ISCHR(path.stat().st_mode):
             raise DataError(f"{path}: expected a text file, got a device")
-        if path.suffix.lower() in NO_TEXT:
-            raise DataError(f"{path}: expected a text file, got {NO_TEXT[path.suffix.lower()]}")
+        if path.suffix.lower() in NOT_TEXT:
+            raise DataError(f"{path}: expected a text file, got {NOT_TEXT[path.suffix.lower()]}")
         file = path.open("rb")
     except FileNotFoundError:
         raise DataError(
             f"{_named(path)}: no such file; expected a text file with one document per line; {_repair(path)}"
         ) from None
-    except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+    except (OSError, ValueError) as error:  # ValueError: an invalid file name
         raise _unreadable(path, error) from None
     with file:
         try:
@@ -240,28 +241,28 @@ def _unreadable(path: Path, error: OSError | ValueError) -> DataError:
 
 
 def _named(path: Path) -> str:
-    """A path in a message; what is no name of a file may be very long."""
+    """A path in a message, shortened if it is very long, as a text passed for a path may be."""
     text = _as_given(path)
     return text if text.isprintable() and len(text) < LONGEST_NAME else shortened(text)
 
 
 def _as_given(path: Path) -> str:
-    """A path, or an address with the slash that pathlib takes away."""
-    return ADDRESS.sub(r"\1://", str(path))
+    """The path as text; a URL with the slash that pathlib removes."""
+    return URL.sub(r"\1://", str(path))
 
 
 def _repair(path: Path) -> str:
-    """What the user probably meant by a file that is not there."""
+    """The likely repair for a missing file."""
     text = _as_given(path)
     if "\n" in text:
-        return "this is a text and no name of a file: give its lines as a list, text.splitlines()"
-    if ADDRESS.match(str(path)):
+        return "this is a text, not a file name: pass its lines as a list, text.splitlines()"
+    if URL.match(str(path)):
         how = f", curl -LO {text}" if text.startswith(("http", "ftp")) else ""
-        return f"this is an address: download it{how}, and give the file"
+        return f"this is a URL: download it{how}, and pass the file"
     if text == "-":
-        return "/dev/stdin is what is piped in"
+        return "use /dev/stdin for standard input"
     public = next((name for name, download in DOWNLOADS.items() if download.file == path.name), None)
     if public is not None:
-        return f"motegpt data fetch {public} downloads it and prints where it is"
+        return f"motegpt data fetch {public} downloads it and prints its path"
     near = nearest_name(path)
     return f"did you mean {near}?" if near else "motegpt data fetch names downloads a public one"

@@ -1,4 +1,4 @@
-"""What block_size keeps from the model: the ends of documents that are longer."""
+"""Documents truncated by block_size, and a block_size that truncates few."""
 
 from __future__ import annotations
 
@@ -17,17 +17,18 @@ if TYPE_CHECKING:
 
     Sizes = NDArray[np.integer[Any]]
 
-LARGEST_BLOCK = 256  # the largest block_size that is recommended
-# The block_size that is recommended keeps this part of the documents whole, and all of them if that takes at
-# most so many times as much.
-KEPT, WORTH = 0.95, 2
+LARGEST_BLOCK = 256  # largest recommended block_size
+# The recommended block_size fits this fraction of the documents, or all of them if that needs at most
+# MAX_GROWTH times as much.
+MIN_FITTING, MAX_GROWTH = 0.95, 2
 
 
 @dataclass(frozen=True)
 class Cut:
-    """How many documents lose their end, and how many tokens that is in all.
+    """The number of documents truncated by block_size, and of tokens lost.
 
-    fitting: the block_size that cuts nothing; advised: one that cuts little, and how many documents it cuts.
+    fitting: the smallest block_size that truncates none; advised, advised_documents: the recommended one, and
+    the number of documents that it truncates.
     """
 
     block_size: int
@@ -39,33 +40,33 @@ class Cut:
 
 
 def sizes_of(documents: Documents, tokenizer: Tokenizer) -> Sizes:
-    """Tokens of each document, special ones not counted."""
+    """Tokens of each document, without special tokens."""
     import numpy as np
 
     return np.asarray(tokenizer.lengths(documents))
 
 
 def cut_of(sizes: Sizes, block_size: int, cut: CutRule) -> Cut:
-    """What training cuts off documents of these sizes, each between two special tokens."""
+    """Truncation of documents of these sizes, each framed by two special tokens."""
     import numpy as np
 
     framed = sizes.astype(np.int64) + 2
-    beyond = longest_sequence(0, cut)  # tokens of a sequence that block_size need not hold
-    fitting, most = int(framed.max()) - beyond, quantile(framed, KEPT) - beyond
-    advised = fitting if fitting <= min(LARGEST_BLOCK, WORTH * most) else max(block_size, most)
-    over = np.maximum(framed - (block_size + beyond), 0)
+    extra = longest_sequence(0, cut)  # tokens of a sequence beyond block_size
+    fitting, typical = int(framed.max()) - extra, quantile(framed, MIN_FITTING) - extra
+    advised = fitting if fitting <= min(LARGEST_BLOCK, MAX_GROWTH * typical) else max(block_size, typical)
+    over = np.maximum(framed - (block_size + extra), 0)
     return Cut(
         block_size=block_size,
         documents=int((over > 0).sum()),
         tokens=int(over.sum()),
         fitting=fitting,
         advised=advised,
-        advised_documents=int((framed > advised + beyond).sum()),
+        advised_documents=int((framed > advised + extra).sum()),
     )
 
 
-def quantile(sizes: Sizes, part: float) -> int:
-    """A size that this part of them does not exceed."""
+def quantile(sizes: Sizes, q: float) -> int:
+    """The q-quantile of the sizes, rounded down to one of them."""
     import numpy as np
 
-    return int(np.quantile(sizes, part, method="lower"))
+    return int(np.quantile(sizes, q, method="lower"))

@@ -1,7 +1,7 @@
-"""The bytes of a file -> its text, a piece at a time: gzip unpacked, decoded, lines ended by newlines alone.
+"""Decode the bytes of a file piece by piece: unpack gzip, decode, normalize line ends.
 
-No more than a piece of the file is held at once. An encoding is never guessed: what is not UTF-8 is refused,
-with advice on what it may be (encodings.py).
+Holds one piece of the file at a time. Encodings are never guessed: text that is not UTF-8 is refused, with
+advice on its likely encodings (encodings.py).
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from motegpt.errors import DataError
 
 PIECE = 2**20  # bytes read at a time
 LARGEST_FILE = 2**32  # bytes, 4 GiB
-# What a gzip file may unpack to: so many bytes, or so many times its own size if that is more. Text packs 3
-# to 20 times, a file made to fill a memory 1,000 times.
+# Bounds on the unpacked size of a gzip file, in bytes and as a ratio to the packed size; the larger one
+# applies. Text has ratios of 3 to 20, a decompression bomb 1,000.
 LARGEST_EXPANSION, LARGEST_RATIO = 2**28, 100
 GZIP = b"\x1f\x8b"
 
 
 class Readable(Protocol):
-    """What bytes are read from."""
+    """A source of bytes."""
 
     def read(self, size: int, /) -> bytes: ...
 
 
 class Digest(Protocol):
-    """What hashlib makes."""
+    """A hash object of hashlib."""
 
     def update(self, data: bytes, /) -> None: ...
 
 
-class Measured(io.RawIOBase):
-    """A file that counts what is read of it and adds it to a digest; DataError past LARGEST_FILE bytes."""
+class HashingReader(io.RawIOBase):
+    """A reader that counts and hashes the bytes read; DataError beyond LARGEST_FILE bytes."""
 
     def __init__(self, file: Readable, name: str, sha256: Digest) -> None:
         self._file, self._name, self._sha256 = file, name, sha256
@@ -60,11 +60,11 @@ class Measured(io.RawIOBase):
         return len(data)
 
 
-def text_pieces(file: Measured, name: str, encoding: str | None) -> Iterator[str]:
-    """The text of a file in pieces that end anywhere; DataError names the line that is no text.
+def text_pieces(file: HashingReader, name: str, encoding: str | None) -> Iterator[str]:
+    """The text of a file in pieces that may end within a line; DataError names an undecodable line.
 
-    encoding: as Python names it; None is UTF-8. A byte order mark is left out; the line ends of every
-    system become newlines.
+    encoding: a name known to Python; None means UTF-8. Removes a byte order mark and converts line ends to
+    newlines.
     """
     buffered = io.BufferedReader(file, PIECE)
     is_packed = buffered.peek(len(GZIP)).startswith(GZIP)
@@ -72,25 +72,27 @@ def text_pieces(file: Measured, name: str, encoding: str | None) -> Iterator[str
     return _with_newlines(_decoded(pieces, name, encoding))
 
 
-def _unpacked(packed: BinaryIO, file: Measured, name: str) -> Iterator[bytes]:
-    """The pieces of what was packed."""
+def _unpacked(packed: BinaryIO, file: HashingReader, name: str) -> Iterator[bytes]:
+    """Unpacked pieces of a gzip file."""
     size = 0
     try:
         with gzip.open(packed) as unpacked:
             while piece := unpacked.read(PIECE):
                 size += len(piece)
-                most = min(LARGEST_FILE, max(LARGEST_EXPANSION, LARGEST_RATIO * file.size))
-                if size > most:
+                max_size = min(LARGEST_FILE, max(LARGEST_EXPANSION, LARGEST_RATIO * file.size))
+                if size > max_size:
                     raise DataError(
-                        f"{name}: expected gzip that unpacks to at most {most:,} bytes, got more; if it is "
-                        "text, unpack it first"
+                        f"{name}: expected gzip that unpacks to at most {max_size:,} bytes, got more; if it "
+                        "is text, unpack it first"
                     )
                 yield piece
     except EOFError:
-        raise DataError(f"{name}: expected a whole gzip file, got one cut short; fetch it again") from None
+        raise DataError(
+            f"{name}: expected a complete gzip file, got a truncated one; download it again"
+        ) from None
     except (gzip.BadGzipFile, zlib.error) as error:
         raise DataError(
-            f"{name}: expected a gzip file, got a damaged one ({error}); fetch it again"
+            f"{name}: expected a gzip file, got a damaged one ({error}); download it again"
         ) from None
 
 
@@ -104,9 +106,9 @@ def _decoded(pieces: Iterable[bytes], name: str, encoding: str | None) -> Iterat
             text = decoder.decode(piece, final=not piece)
         except UnicodeDecodeError as error:
             raise _undecodable(error, lines, name, encoding) from None
-        except UnicodeError as error:  # UTF-16 without its byte order mark
+        except UnicodeError as error:  # UTF-16 without a byte order mark
             raise DataError(
-                f"{name}: expected {encoding}, got others ({error}); try another `encoding`"
+                f"{name}: expected {encoding}, got other bytes ({error}); try another `encoding`"
             ) from None
         if "\0" in text:
             line = lines + text[: text.index("\0")].count("\n") + 1
@@ -119,7 +121,7 @@ def _decoded(pieces: Iterable[bytes], name: str, encoding: str | None) -> Iterat
 
 
 def _check_not_wide(piece: bytes, number: int, lines: int, name: str) -> None:
-    """DataError for an encoding with units of two or four bytes, or no text. number: of the piece, from 0."""
+    """DataError for UTF-16, UTF-32 and binary data. number: index of the piece."""
     if number == 0 and (marked := marked_encoding(piece)):
         raise DataError(f"{name}: expected UTF-8, got {marked.upper()}; {advice(piece)}")
     if b"\0" in piece:
@@ -130,12 +132,12 @@ def _check_not_wide(piece: bytes, number: int, lines: int, name: str) -> None:
 
 
 def _with_mark(encoding: str) -> str:
-    """The encoding, where it is UTF-8 the one that leaves out a byte order mark."""
+    """The encoding; for UTF-8 its variant that removes a byte order mark."""
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
 def _undecodable(error: UnicodeDecodeError, lines: int, name: str, encoding: str | None) -> DataError:
-    """The error for bytes that are not in the encoding. lines: how many came before the piece it is in."""
+    """The error for bytes that cannot be decoded. lines: number of lines before this piece."""
     before = error.object[: error.start]
     line, column = lines + before.count(b"\n") + 1, error.start - (before.rfind(b"\n") + 1) + 1
     where = f"byte 0x{error.object[error.start]:02x} in line {line}, byte {column} of the line"
@@ -145,7 +147,7 @@ def _undecodable(error: UnicodeDecodeError, lines: int, name: str, encoding: str
 
 
 def _with_newlines(pieces: Iterable[str]) -> Iterator[str]:
-    """Line ends of every system as newlines, also where two pieces share one."""
+    """Convert line ends to newlines, also those that span two pieces."""
     held = ""
     for piece in pieces:
         text = held + piece

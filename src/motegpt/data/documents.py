@@ -1,7 +1,7 @@
-"""Documents in flat memory; and the rules by which texts become documents.
+"""Documents in flat memory, and the normalization of texts.
 
-A long list takes little more memory than its file: one array holds the UTF-8 of all documents, another their
-lengths. Standard library only.
+A list of documents needs little more memory than its file: one buffer holds the UTF-8 of all documents, one
+array their lengths. Standard library only.
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from typing import Literal, overload
 
 from motegpt.config.sections import ReadConfig, SampleConfig
 from motegpt.config.text import has_surrogate, shortened
-from motegpt.data.formats.base import whole, with_newlines
+from motegpt.data.formats.base import rechunk, with_newlines
 from motegpt.errors import DataError
 
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
-FRAGMENTS = ("prefix", "suffix", "stop", "allow", "forbid")  # settings of sampling that are parts of texts
-PIECE = 2**20  # bytes that are decoded at a time
-END = "\0"  # follows each document; none contains it
+FRAGMENTS = ("prefix", "suffix", "stop", "allow", "forbid")  # sampling settings that are parts of texts
+PIECE = 2**20  # bytes decoded at a time
+END = "\0"  # terminates each document; documents do not contain it
 
 
 class Documents(Sequence[str]):
-    """Texts, one after the other.
+    """A sequence of texts in flat memory.
 
-    data: their UTF-8, an END behind each; lengths: their characters, without it.
+    data: their UTF-8, each followed by END; lengths: their numbers of characters.
 
     >>> documents = Documents.of([["anna", "zoë"], ["ida"]])
     >>> documents[1], len(documents), list(documents.lengths)
@@ -40,7 +40,7 @@ class Documents(Sequence[str]):
 
     @classmethod
     def of(cls, groups: Iterable[Sequence[str]]) -> Documents:
-        """The texts of some groups; DataError if one has an END in it, or what is no Unicode character."""
+        """The texts of groups; DataError if one contains END or a lone surrogate."""
         data, lengths = bytearray(), array("I")
         for texts in groups:
             if texts:
@@ -50,7 +50,7 @@ class Documents(Sequence[str]):
 
     @classmethod
     def of_stream(cls, parts: Iterable[str]) -> Documents:
-        """One text, put together from its parts; none if it is empty. DataError as `of`."""
+        """One text, the concatenation of parts; no documents if it is empty. Raises DataError like `of`."""
         data, length = bytearray(), 0
         for part in parts:
             data += _encoded([part])[: -len(END)]
@@ -86,95 +86,95 @@ class Documents(Sequence[str]):
         return f"Documents({len(self):,}: {shortened(', '.join(self[:3]))})"
 
     def groups(self) -> Iterator[list[str]]:
-        """The texts, many at a time."""
-        for part in whole(self.pieces(), END):
+        """The texts in lists."""
+        for part in rechunk(self.pieces(), END):
             yield part[: -len(END)].split(END)
 
     def pieces(self, encoding: str = "utf-8") -> Iterator[str]:
-        """The texts, an END behind each, in pieces that end anywhere. As latin-1: a character per byte."""
+        """The texts, each followed by END, in pieces of any length. As latin-1: one character per byte."""
         decoder = codecs.getincrementaldecoder(encoding)()
         for start in range(0, len(self.data), PIECE):
             yield decoder.decode(self.data[start : start + PIECE])
 
-    def where(self, chosen: Iterable[bool]) -> Documents:
-        """Those documents, in their order, for which `chosen` is true."""
-        answers = iter(chosen)
-        return Documents.of(list(compress(texts, answers)) for texts in self.groups())
+    def where(self, mask: Iterable[bool]) -> Documents:
+        """The documents for which `mask` is true, in order."""
+        selectors = iter(mask)
+        return Documents.of(list(compress(texts, selectors)) for texts in self.groups())
 
-    def cut_at(self, length: int) -> tuple[Documents, Documents]:
+    def split_at(self, length: int) -> tuple[Documents, Documents]:
         """The first `length` characters of a stream, and the rest."""
-        place, left = 0, length
+        offset, left = 0, length
         for piece in self.pieces():
             part = piece[:left]
-            place, left = place + len(part.encode()), left - len(part)
+            offset, left = offset + len(part.encode()), left - len(part)
             if not left:
                 break
         rest = sum(self.lengths) - length
         return (
-            Documents(self.data[:place] + END.encode(), array("Q", [length])),
-            Documents(self.data[place:], array("Q", [rest])),
+            Documents(self.data[:offset] + END.encode(), array("Q", [length])),
+            Documents(self.data[offset:], array("Q", [rest])),
         )
 
     def alphabet(self) -> str:
-        """The different characters, sorted."""
+        """The distinct characters, sorted."""
         return "".join(sorted(set().union(*self.pieces()) - {END}))
 
     @cached_property
     def _ends(self) -> array[int]:
-        """Where the END of each text is in the data."""
-        ends, place = array("Q"), -1
-        while (place := self.data.find(END.encode(), place + 1)) >= 0:
-            ends.append(place)
+        """Offset of the END of each text."""
+        ends, offset = array("Q"), -1
+        while (offset := self.data.find(END.encode(), offset + 1)) >= 0:
+            ends.append(offset)
         return ends
 
     def byte_lengths(self) -> Iterator[int]:
-        """The bytes of each text's UTF-8."""
+        """The number of UTF-8 bytes of each text."""
         return (end - start - 1 for start, end in pairwise(chain([-1], self._ends)))
 
 
 def flat(texts: Sequence[str]) -> Documents:
-    """Texts as Documents, if they are not already."""
+    """The texts as Documents."""
     return texts if isinstance(texts, Documents) else Documents.of([texts])
 
 
 def documents_of(texts: Iterable[str], reading: ReadConfig) -> list[str]:
-    """The texts of a file as documents: in the Unicode form asked for, stripped, empty ones left out."""
+    """The texts of a file as documents: normalized and stripped, without empty ones."""
     return [stripped for text in normalized(texts, reading) if (stripped := text.strip())]
 
 
 def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
-    """The texts in the Unicode form that was asked for, if one was."""
-    if reading.normalise is None:
+    """The texts in the Unicode form of the setting `normalize`."""
+    if reading.normalize is None:
         return texts
-    form = FORMS[reading.normalise]
+    form = FORMS[reading.normalize]
     return (unicodedata.normalize(form, text) for text in texts)
 
 
-def sample_as_learned(sample: SampleConfig, reading: ReadConfig) -> SampleConfig:
-    """The settings of sampling with their texts by the rules of the training texts."""
-    return sample.replace(**{name: as_fragment(getattr(sample, name), reading) for name in FRAGMENTS})
+def normalize_sample_texts(sample: SampleConfig, reading: ReadConfig) -> SampleConfig:
+    """The sampling settings with their texts normalized like the training data."""
+    return sample.replace(**{name: normalize_fragment(getattr(sample, name), reading) for name in FRAGMENTS})
 
 
-def as_fragment(text: str, reading: ReadConfig) -> str:
-    """A part of a text, such as a prefix, by the rules of the training texts; it is not stripped."""
+def normalize_fragment(text: str, reading: ReadConfig) -> str:
+    """A part of a text, such as a prefix, normalized like the training data; not stripped."""
     (fragment,) = normalized([with_newlines(text)], reading)
     return fragment
 
 
-def as_document(text: str, reading: ReadConfig) -> str:
-    """A whole text by the rules of the training texts; a stream's is not stripped."""
-    fragment = as_fragment(text, reading)
+def normalize_document(text: str, reading: ReadConfig) -> str:
+    """A whole text normalized like the training data; stripped unless it is a stream."""
+    fragment = normalize_fragment(text, reading)
     return fragment if reading.format == "stream" else fragment.strip()
 
 
 def _encoded(texts: Sequence[str]) -> bytes:
-    """The UTF-8 of texts, an END behind each."""
+    """The UTF-8 of texts, each followed by END."""
     joined = END.join(texts) + END
     if joined.count(END) == len(texts):
         try:
             return joined.encode()
         except UnicodeEncodeError:
             pass
-    wrong = next(text for text in texts if END in text or has_surrogate(text))
-    what = "half of a surrogate pair" if END not in wrong else "a zero character"
-    raise DataError(f"documents: expected Unicode characters, got {what} in {shortened(wrong)}")
+    invalid = next(text for text in texts if END in text or has_surrogate(text))
+    found = "half of a surrogate pair" if END not in invalid else "a zero character"
+    raise DataError(f"documents: expected Unicode characters, got {found} in {shortened(invalid)}")

@@ -1,4 +1,4 @@
-"""Public data into the user's cache, each file checked against its SHA-256."""
+"""Download public data into the user's cache; each file is checked against its SHA-256."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from motegpt.errors import MotegptError, UsageError
 
 
 class Download(NamedTuple):
-    """A file that can be had: its name in the cache, where it is, and the digest of its bytes."""
+    """A public file: its name in the cache, its URL, and the SHA-256 of its bytes."""
 
     file: str
     url: str
@@ -29,10 +29,10 @@ DOWNLOADS = {
 
 
 def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -> Path:
-    """The path of a file of DOWNLOADS in the cache (or in `folder`), downloaded unless it is there already.
+    """The path of a file of DOWNLOADS in the cache (or in `folder`), downloaded unless it already exists.
 
-    `url` is another place to take it from. A file whose digest is wrong is not kept. Raises MotegptError if
-    it cannot be had, UsageError if there is no such name.
+    url: an alternative source. A file with a wrong digest is deleted. Raises MotegptError if the download
+    fails, UsageError for an unknown name.
     """
     import pooch  # type: ignore[import-untyped]
 
@@ -49,7 +49,7 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
 
 
 def _retrieve(download: Download, url: str, folder: Path) -> Path:
-    """pooch writes under a temporary name and renames once the digest is right."""
+    """Download with pooch, which writes a temporary file and renames it after checking the digest."""
     import pooch
     import requests
 
@@ -57,9 +57,9 @@ def _retrieve(download: Download, url: str, folder: Path) -> Path:
         return Path(pooch.retrieve(url, f"sha256:{download.sha256}", fname=download.file, path=folder))
     except requests.HTTPError as error:
         answer = "no status" if error.response is None else error.response.status_code
-        raise _failed(download, url, f"the server answered {answer}") from None
+        raise _failed(download, url, f"the server responded {answer}") from None
     except requests.Timeout:
-        raise _failed(download, url, "the server did not answer in time") from None
+        raise _failed(download, url, "the server did not respond in time") from None
     except requests.ConnectionError:
         raise _failed(download, url, "no connection; is there a network?") from None
     except requests.RequestException as error:
@@ -68,12 +68,12 @@ def _retrieve(download: Download, url: str, folder: Path) -> Path:
         raise MotegptError(f"fetch: cannot write to {folder} ({error.strerror or error})") from None
     except ValueError:
         raise MotegptError(
-            f"fetch: {url} is not the file expected: its SHA-256 is not {download.sha256}; nothing was kept"
+            f"fetch: expected a file with SHA-256 {download.sha256} from {url}, got another; it was deleted"
         ) from None
 
 
 def _failed(download: Download, url: str, why: str) -> MotegptError:
     return MotegptError(
-        f"fetch: cannot get {url} ({why}); another way: curl -LO {download.url} where there is a network, "
-        f"and give {download.file} by its path"
+        f"fetch: cannot download {url} ({why}); or: curl -LO {download.url} on a machine with a network, "
+        f"and pass the path of {download.file}"
     )

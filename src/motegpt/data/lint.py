@@ -166,7 +166,7 @@ class Lint:
         lines, texts = _line_by_line(group) if is_stream else (group.lines, group.texts)
         learned = [text.strip() for text in normalized(texts, self._reading)]
         self._measure(lines, learned)
-        changed = learned if self._reading.normalise else []
+        changed = learned if self._reading.normalize else []
         alphabet = "".join(set("".join([*texts, *changed])))
         for check in CHECKS:
             if not (is_stream and check.of_documents) and check.may_be(alphabet):

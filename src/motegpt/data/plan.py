@@ -1,6 +1,6 @@
-"""The plan: which token sequences make up the batch of which step.
+"""The plan: the token sequences in the batch of each step.
 
-A plan is a pure function of the step, so it can be entered at any step without replaying those before.
+A plan is a pure function of the step, so training can resume at any step without replaying earlier ones.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Batch:
-    """B ragged sequences: inputs[b][t] is the token at position t, targets[b][t] the one after it.
+    """B ragged sequences: inputs[b][t] is the token at position t, targets[b][t] the next one.
 
-    weights[b][t] is what the target's -log p counts in the loss, 0 for a target that is not learned:
+    weights[b][t] is the weight of a target in the loss, 0 to ignore it:
     loss = Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats.
     """
 
@@ -45,16 +45,16 @@ class Batch:
     def of(cls, sequences: Sequence[Sequence[int]], loss_mean: LossMean) -> Batch:
         """The batch of some token sequences; loss_mean as in TrainConfig."""
         lengths = [len(sequence) - 1 for sequence in sequences]
-        of_batch = len(lengths), sum(lengths)
+        sizes = len(lengths), sum(lengths)
         inputs = [list(sequence[:-1]) for sequence in sequences]
         targets = [list(sequence[1:]) for sequence in sequences]
-        return cls(inputs, targets, [[weight_in_mean(loss_mean, n, *of_batch)] * n for n in lengths])
+        return cls(inputs, targets, [[target_weight(loss_mean, n, *sizes)] * n for n in lengths])
 
 
-def weight_in_mean(loss_mean: LossMean, targets: Numbers, sequences: int, all_targets: Numbers) -> Numbers:
-    """What each target of a sequence counts in the mean over a batch; loss_mean as in TrainConfig.
+def target_weight(loss_mean: LossMean, targets: Numbers, sequences: int, all_targets: Numbers) -> Numbers:
+    """Weight of each target of a sequence in the mean over a batch; loss_mean as in TrainConfig.
 
-    targets: of the sequence; sequences, all_targets: of the batch. Numbers, or NumPy arrays of them.
+    targets: number of targets in the sequence; sequences, all_targets: in the batch. Ints or NumPy arrays.
     """
     match loss_mean:
         case "documents":
@@ -67,11 +67,11 @@ def weight_in_mean(loss_mean: LossMean, targets: Numbers, sequences: int, all_ta
 
 @dataclass(frozen=True, eq=False)
 class Chunk:
-    """The batches of some steps in a row, as flat arrays.
+    """The batches of consecutive steps as flat arrays.
 
-    tokens: flat ids, which may hold many more than these steps learn from; starts, lengths (count, B): where
-    in them each sequence of each step begins, and how many tokens it has; weights (Σ (lengths - 1)): those of
-    the batches, one sequence after the other.
+    tokens: flat ids, possibly many more than these steps use; starts, lengths (count, B): offset in `tokens`
+    and number of tokens of each sequence of each step; weights (Σ (lengths - 1)): of the targets of all
+    sequences, concatenated.
     """
 
     tokens: NDArray[Any]
@@ -81,7 +81,7 @@ class Chunk:
 
     @classmethod
     def of(cls, batches: Sequence[Batch]) -> Chunk:
-        """Batches of the same number of sequences, a step each."""
+        """A chunk of batches with equal numbers of sequences, one batch per step."""
         import numpy as np
 
         rows = [
@@ -118,15 +118,15 @@ class Chunk:
 
     @cached_property
     def _targets_before(self) -> list[int]:
-        """Targets of the first 0, 1, 2, … steps."""
+        """Number of targets of the first 0, 1, 2, … steps."""
         return list(accumulate((self.lengths - 1).sum(axis=1).tolist(), initial=0))
 
 
 class Plan(ABC):
-    """Which batch belongs to which step: all that an engine and the loop need to know of the data.
+    """The batch of each step: the only view of the data for engines and the training loop.
 
-    The sequences of all steps are numbered in the order in which they are learned: step s learns from
-    sequences s · batch_size … (s + 1) · batch_size - 1.
+    Sequences are numbered in training order: step s uses the sequences s · batch_size …
+    (s + 1) · batch_size - 1.
     """
 
     batch_size: int
@@ -135,54 +135,54 @@ class Plan(ABC):
     @property
     @abstractmethod
     def memory(self) -> Sequence[int] | memoryview:
-        """Flat token ids, of which every sequence is a part."""
+        """Flat token ids; every sequence is a slice of them."""
 
     @abstractmethod
     def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
-        """Where in `memory` a sequence starts, and how many tokens it has; at least two.
+        """Offset in `memory` and number of tokens, at least two, of a sequence.
 
-        number: an int or a NumPy array of int64, which gives the same numbers.
+        number: an int, or a NumPy array of int64 with the same results.
         """
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, counted from 0, by the standard library alone; the reference of `chunk`."""
+        """The batch of one step, counted from 0. Standard library only; the reference for `chunk`."""
         first = step * self.batch_size
         spans = map(self.span, range(first, first + self.batch_size))
         return Batch.of([self.memory[start : start + length] for start, length in spans], self.loss_mean)
 
     def chunk(self, start: int, count: int) -> Chunk:
-        """The batches of the steps start … start + count - 1, in views of the plan's memory."""
+        """The batches of the steps start … start + count - 1, as views of the plan's memory."""
         import numpy as np
 
         first, zeros = start * self.batch_size, np.zeros((count, self.batch_size), np.int64)
         numbers = np.arange(first, first + zeros.size, dtype=np.int64).reshape(zeros.shape)
         starts, lengths = (zeros + part for part in self.span(numbers))
         targets = lengths - 1
-        of_steps = targets.sum(axis=1, keepdims=True)
-        weights = zeros + weight_in_mean(self.loss_mean, targets, self.batch_size, of_steps)
+        per_step = targets.sum(axis=1, keepdims=True)
+        weights = zeros + target_weight(self.loss_mean, targets, self.batch_size, per_step)
         return Chunk(np.asarray(self.memory), starts, lengths, np.repeat(weights.ravel(), targets.ravel()))
 
     @property
     @abstractmethod
     def targets(self) -> int:
-        """How many different targets there are to learn from."""
+        """Number of targets in the training data."""
 
     @abstractmethod
     def tokens(self, start: int, count: int) -> int:
-        """How many targets the steps start … start + count - 1 learn from."""
+        """Number of targets in the steps start … start + count - 1."""
 
     @property
     @abstractmethod
     def epoch(self) -> Fraction:
-        """How many steps learn from as much as there is."""
+        """Number of steps per pass over the training data."""
 
 
 @dataclass(frozen=True)
 class DocumentPlan(Plan):
-    """Sequences taken batch_size at a time, round and round, in an order of their own.
+    """Sequences in a fixed order, batch_size per step, repeated cyclically.
 
-    Each sequence holds at least two tokens: all but the last are inputs, all but the first are targets.
-    order: their indices as they are learned; as they are if None.
+    Each sequence has at least two tokens: all but the last are inputs, all but the first are targets.
+    order: indices of the sequences in training order; None keeps their own.
     """
 
     sequences: Sequence[list[int]]
@@ -195,8 +195,8 @@ class DocumentPlan(Plan):
         return self.flat.tokens
 
     def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
-        place = number % len(self.sequences)
-        return self.flat.span(place if self.order is None else take(self.order, place))
+        index = number % len(self.sequences)
+        return self.flat.span(index if self.order is None else take(self.order, index))
 
     @property
     def targets(self) -> int:
@@ -212,28 +212,28 @@ class DocumentPlan(Plan):
         return Fraction(len(self.sequences), self.batch_size)
 
     def _tokens_before(self, step: int) -> int:
-        rounds, rest = divmod(step * self.batch_size, len(self.sequences))
-        return rounds * self._running_tokens[-1] + self._running_tokens[rest]
+        epochs, rest = divmod(step * self.batch_size, len(self.sequences))
+        return epochs * self._running_tokens[-1] + self._running_tokens[rest]
 
     @cached_property
     def flat(self) -> TokenSequences:
-        """The sequences one after the other."""
-        known = self.sequences
-        return known if isinstance(known, TokenSequences) else TokenSequences.of(known)
+        """The sequences in flat memory."""
+        sequences = self.sequences
+        return sequences if isinstance(sequences, TokenSequences) else TokenSequences.of(sequences)
 
     @cached_property
     def _running_tokens(self) -> array[int]:
-        """Targets of the first 0, 1, 2, … sequences."""
+        """Number of targets of the first 0, 1, 2, … sequences."""
         order = range(len(self.sequences)) if self.order is None else self.order
         return array("q", accumulate((self.flat.length(i) - 1 for i in order), initial=0))
 
 
 @dataclass(frozen=True)
 class WindowPlan(Plan):
-    """Random windows of one long text: block_size targets each, every start equally likely.
+    """Random windows of a stream: block_size targets each, every start equally likely.
 
-    stream: the text's token ids. Window b of step s starts at a hash of (seed, s, b), so
-    the windows of any step are known without those before.
+    stream: token ids. Window b of step s starts at a hash of (seed, s, b), so the windows of a step do not
+    depend on earlier ones.
     """
 
     stream: Sequence[int] | memoryview
@@ -253,13 +253,13 @@ class WindowPlan(Plan):
 
     @property
     def starts(self) -> int:
-        """How many places a window can start at."""
+        """Number of possible starts of a window."""
         return len(self.stream) - self.block_size
 
     def start(self, window: Numbers) -> Numbers:
-        """Where a window starts; `window` is step · batch_size + b, a number or a NumPy array of uint64.
+        """Offset of window step · batch_size + b, an int or a NumPy array of uint64.
 
-        The remainder favours the first starts over the last by less than starts / 2^64.
+        The modulo bias towards the first starts is less than starts / 2^64.
         """
         return splitmix64(self.seed, window) % self.starts
 
@@ -294,7 +294,7 @@ def plan_of(
     block_size: int,
     order: Sequence[int] | None = None,
 ) -> Plan:
-    """The plan of some documents, learned in that order; or of a stream, whose one text they are.
+    """The plan of documents in the given order, or of a stream, which is a single document.
 
     Raises DataError if there is nothing to learn from.
     """
@@ -308,18 +308,18 @@ def plan_of(
 def sequences_of(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
 ) -> TokenSequences:
-    """The token sequences of documents, cut to what the model can see.
+    """The token sequences of documents, truncated to block_size.
 
-    The setting cut "targets" leaves block_size targets (block_size + 1 tokens), "tokens" leaves block_size
-    tokens. Raises DataError if there are no documents.
+    cut="targets" keeps block_size targets (block_size + 1 tokens), cut="tokens" block_size tokens. Raises
+    DataError if there are no documents.
     """
     if not documents:
         raise DataError("plan: expected at least one document, got none")
-    return tokenizer.encode_documents(documents).cut_to(longest_sequence(block_size, data.cut))
+    return tokenizer.encode_documents(documents).truncate(longest_sequence(block_size, data.cut))
 
 
 def longest_sequence(block_size: int, cut: CutRule) -> int:
-    """How many tokens of a sequence the model can see: see sequences_of."""
+    """Maximum number of tokens of a sequence; see sequences_of."""
     match cut:
         case "targets":
             return block_size + 1
@@ -329,10 +329,10 @@ def longest_sequence(block_size: int, cut: CutRule) -> int:
             assert_never(cut)
 
 
-def sequences_to_judge(
+def validation_sequences(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
 ) -> Sequence[list[int]]:
-    """Documents as training counts their loss: cut to the block; a stream in blocks, one after the other."""
+    """Sequences for the validation loss: documents truncated as in training, a stream in adjacent blocks."""
     if data.format == "stream":
         stream = tokenizer.encode_stream(documents)
         return [stream[i : i + block_size + 1].tolist() for i in range(0, len(stream) - 1, block_size)]

@@ -1,7 +1,7 @@
-"""Which documents are there more than once.
+"""Repeated documents.
 
-Two documents are taken for the same if two 64-bit hashes of each are: that needs 24 bytes per document,
-where a set of texts takes a hundred, and errs once in 2^128 pairs.
+Documents are equal if two 64-bit hashes of each agree. This takes 24 bytes per document, where a set of texts
+takes a hundred, and is wrong for one in 2^128 pairs.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 
 class Repeats(NamedTuple):
-    """firsts: where each different text is for the first time; counts: how often it is there."""
+    """firsts: index of the first occurrence of each distinct text; counts: its number of occurrences."""
 
     firsts: NDArray[np.int64]
     counts: NDArray[np.int64]
 
 
-def repeats_in(documents: Documents) -> Repeats:
-    """The different texts among the documents, in no order."""
+def find_repeats(documents: Documents) -> Repeats:
+    """The distinct texts among the documents, in no particular order."""
     import numpy as np
 
     hashes = _hashes(documents)
-    order = np.argsort(hashes)  # equal texts come together
-    is_new = _differs_from_last(hashes[order])
+    order = np.argsort(hashes)  # groups equal texts
+    is_new = _differs_from_previous(hashes[order])
     del hashes
-    is_new |= _differs_from_last(_hashes(documents, "+")[order])
+    is_new |= _differs_from_previous(_hashes(documents, "+")[order])
     starts = np.flatnonzero(is_new)
     return Repeats(np.minimum.reduceat(order, starts), np.diff(starts, append=len(documents)))
 
 
 def _hashes(documents: Documents, prefix: str = "") -> NDArray[np.int64]:
-    """Python's hash of each text behind a prefix."""
+    """Python's hash of prefix + text, for each text."""
     import numpy as np
 
     return np.fromiter((hash(prefix + text) for text in documents), np.int64, len(documents))
 
 
-def _differs_from_last(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Whether each number is not the one before it; the first is not."""
+def _differs_from_previous(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Whether each number differs from its predecessor; True for the first."""
     import numpy as np
 
     differs = np.ones(len(numbers), bool)
@@ -53,16 +53,16 @@ def _differs_from_last(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:
     return differs
 
 
-def without_repeats(documents: Documents) -> Documents:
-    """The documents, each text once, where it is first."""
+def drop_repeats(documents: Documents) -> Documents:
+    """The first occurrence of each distinct text, in order."""
     import numpy as np
 
     is_first = np.zeros(len(documents), bool)
-    is_first[repeats_in(documents).firsts] = True
+    is_first[find_repeats(documents).firsts] = True
     return documents.where(is_first)
 
 
-def all_alike(documents: Sequence[str]) -> bool:
-    """Whether each is the same as the first."""
+def all_equal(documents: Sequence[str]) -> bool:
+    """Whether all documents are equal."""
     first = documents[0]
     return all(document == first for document in documents)

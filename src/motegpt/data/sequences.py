@@ -1,4 +1,4 @@
-"""Token ids in flat memory: many sequences, one after the other."""
+"""Token sequences in flat memory."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     Numbers = Any  # an int, or a NumPy array of them
 
 NATIVE = "le" if sys.byteorder == "little" else "be"
-# Ids are made as code points, which Python encodes at once: in one byte each if they fit, in two, or in four.
+# Ids are created as code points, which Python encodes in bulk, with 1, 2 or 4 bytes per id.
 WIDTHS: tuple[tuple[int, Literal["B", "H", "I"], str], ...] = (
     (2**8, "B", "latin-1"),
     (2**16, "H", f"utf-16-{NATIVE}"),
@@ -21,17 +21,16 @@ WIDTHS: tuple[tuple[int, Literal["B", "H", "I"], str], ...] = (
 
 
 class TokenSequences(Sequence[list[int]]):
-    """Sequence i is tokens[offsets[i] : offsets[i + 1]], cut to its first `longest` ids.
+    """Sequence i is tokens[offsets[i] : offsets[i + 1]], truncated to max_length ids.
 
-    tokens: ids of 1, 2 or 4 bytes each, not to be written to; offsets (n + 1).
+    tokens: ids of 1, 2 or 4 bytes each, read-only; offsets (n + 1).
 
     >>> TokenSequences.of([[1, 2, 3], [4, 5]])[0]
     [1, 2, 3]
     """
 
-    def __init__(self, tokens: memoryview[int], offsets: array[int], longest: int | None = None) -> None:
-        self.tokens, self.offsets = tokens, offsets
-        self.longest = sys.maxsize if longest is None else longest
+    def __init__(self, tokens: memoryview[int], offsets: array[int], max_length: int = sys.maxsize) -> None:
+        self.tokens, self.offsets, self.max_length = tokens, offsets, max_length
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[int]]) -> TokenSequences:
@@ -55,24 +54,21 @@ class TokenSequences(Sequence[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for start, end in pairwise(self.offsets):
-            yield self.tokens[start : min(end, start + self.longest)].tolist()
+            yield self.tokens[start : min(end, start + self.max_length)].tolist()
 
     def span(self, at: Numbers) -> tuple[Numbers, Numbers]:
-        """Where in `tokens` a sequence starts, and how many ids it has.
-
-        at: an int of 0 … n - 1, or a NumPy array of them.
-        """
+        """Offset in `tokens` and length of a sequence. at: an int in 0 … n - 1, or a NumPy array of them."""
         start = take(self.offsets, at)
-        return start, at_most(take(self.offsets, at + 1) - start, self.longest)
+        return start, minimum(take(self.offsets, at + 1) - start, self.max_length)
 
     def length(self, at: int) -> int:
-        """How many ids a sequence has."""
+        """Number of ids of a sequence."""
         length: int = self.span(range(len(self))[at])[1]
         return length
 
-    def cut_to(self, longest: int) -> TokenSequences:
-        """The same sequences, each cut to its first `longest` ids."""
-        return TokenSequences(self.tokens, self.offsets, min(longest, self.longest))
+    def truncate(self, max_length: int) -> TokenSequences:
+        """The same sequences, truncated to their first `max_length` ids."""
+        return TokenSequences(self.tokens, self.offsets, min(max_length, self.max_length))
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -89,8 +85,8 @@ def take(values: Sequence[int], at: Numbers) -> Numbers:
     return np.asarray(values)[at]
 
 
-def at_most(x: Numbers, bound: int) -> Numbers:
-    """The smaller of x and the bound, for an int or a NumPy array of them."""
+def minimum(x: Numbers, bound: int) -> Numbers:
+    """min(x, bound), for an int or a NumPy array of them."""
     if isinstance(x, int):
         return min(x, bound)
     import numpy as np
@@ -99,8 +95,8 @@ def at_most(x: Numbers, bound: int) -> Numbers:
 
 
 def packed_ids(texts: Iterable[str], count: int) -> memoryview[int]:
-    """Ids below `count`, given as texts of code points, in as few bytes as they fit."""
-    form, encoding = next((form, encoding) for most, form, encoding in WIDTHS if count <= most)
+    """Ids below `count`, given as strings of code points, in the smallest unsigned type."""
+    form, encoding = next((form, encoding) for limit, form, encoding in WIDTHS if count <= limit)
     packed = bytearray()
     for text in texts:
         packed += text.encode(encoding, "surrogatepass")

@@ -1,4 +1,4 @@
-"""Documents to learn from, and documents to be judged by."""
+"""Split documents into a training set and a validation set."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def split(documents: Sequence[str], data: DataConfig, seed: int) -> tuple[Documents, Documents]:
-    """(training, validation): data.val_fraction of the data is held out.
+    """(training, validation); data.val_fraction of the data is held out.
 
-    Raises DataError unless both sides get something.
+    Raises DataError if either would be empty.
     """
     if data.val_fraction == 0.0:
         return flat(documents), Documents.of([])
@@ -26,33 +26,33 @@ def split(documents: Sequence[str], data: DataConfig, seed: int) -> tuple[Docume
 
 
 def split_documents(documents: Sequence[str], fraction: float, seed: int) -> tuple[Documents, Documents]:
-    """`fraction` of the distinct documents is held out, with all duplicates of each.
+    """Hold out `fraction` of the distinct documents, with all duplicates of each.
 
-    A plain split leaks: of the 32,033 public names 2,539 repeat another, so a model would be judged by
-    names it has learned. Which are held out depends on the seed and the documents' text alone, not on
-    their order; a list that grows keeps most of its held-out documents.
+    A plain split leaks: 2,539 of the 32,033 public names repeat another, so the validation set would contain
+    training data. The choice depends only on the seed and the text of the documents, not on their order; a
+    list that grows keeps most of its held-out documents.
     """
     import numpy as np
 
-    places = np.fromiter((_place(document, seed) for document in documents), np.uint64, len(documents))
-    distinct = np.unique(places)
+    hashes = np.fromiter((_hash(document, seed) for document in documents), np.uint64, len(documents))
+    distinct = np.unique(hashes)
     if len(distinct) < 2:
         raise DataError(f"val_fraction: expected at least 2 different documents, got {len(distinct)}")
     count = min(max(1, round(fraction * len(distinct))), len(distinct) - 1)
-    is_held_out = places <= distinct[count - 1]
+    is_held_out = hashes <= distinct[count - 1]
     return flat(documents).where(~is_held_out), flat(documents).where(is_held_out)
 
 
 def split_text(documents: Sequence[str], fraction: float) -> tuple[Documents, Documents]:
-    """The end of one long text is held out: windows of the rest never reach into it."""
+    """Hold out the end of a stream; training windows never reach into it."""
     length = sum(map(len, documents))
     count = max(2, round(fraction * length))
     if length - count < 2:
-        raise DataError(f"val_fraction: expected a longer text to hold some out of, got {length} characters")
-    return flat(documents).cut_at(length - count)
+        raise DataError(f"val_fraction: expected a longer text to hold out a part, got {length} characters")
+    return flat(documents).split_at(length - count)
 
 
-def _place(document: str, seed: int) -> int:
-    """Where a document is in the order by which they are held out: the first 64 bits of a SHA-256."""
+def _hash(document: str, seed: int) -> int:
+    """The first 64 bits of the SHA-256 of seed and document."""
     digest = hashlib.sha256(f"{seed}\n{document}".encode()).digest()
     return int.from_bytes(digest[:8], "big")

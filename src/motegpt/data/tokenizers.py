@@ -1,8 +1,8 @@
-"""Text <-> token ids, with the special tokens of each framing.
+"""Tokenizers: text <-> token ids, with the special tokens of each framing.
 
-A tokenizer says which ids a text has, and which bytes each id stands for; nothing outside this file assumes
-that a token is a character. A new tokenizer is a subclass of Tokenizer, an entry in TOKENIZERS and a choice
-of the setting `tokenizer`.
+A tokenizer maps texts to ids, and each id to bytes; nothing outside this file assumes that a token is a
+character. A new tokenizer is a subclass of Tokenizer, an entry in TOKENIZERS and a choice of the setting
+`tokenizer`.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from motegpt.data.sequences import TokenSequences, packed_ids
 from motegpt.errors import DataError, PrefixError, RunFolderError
 
 BYTES = 256
-NAMED = 3  # code points in a message
+MAX_CODE_POINTS = 3  # in a message
 
 
 class Framing(NamedTuple):
-    """Special tokens, as they are shown: those with ids before the tokens of text, and those with ids after.
+    """The special tokens whose ids precede those of text tokens, and those whose ids follow.
 
-    The first of all begins every document, the last ends it.
+    The first of all starts every document, the last ends it.
     """
 
     before: tuple[str, ...] = ()
@@ -37,13 +37,13 @@ class Framing(NamedTuple):
 FRAMINGS = {
     "bos": Framing(after=("<BOS>",)),  # at both ends of a document (microgpt, oxidized)
     "bos_eos": Framing(before=("<BOS>", "<EOS>")),  # (zeroclaw)
-    "none": Framing(),  # a stream has no ends
+    "none": Framing(),  # streams have no document boundaries
 }
 
 
 class Tokenizer(ABC):
-    """kind: its value of the setting `tokenizer`; unit: what one token is, to name counts in messages;
-    is_fixed: the vocabulary is the same whatever the data; framing: a key of FRAMINGS.
+    """kind: value of the setting `tokenizer`; unit: name of one token in messages; is_fixed: whether the
+    vocabulary is independent of the data; framing: a key of FRAMINGS.
     """
 
     kind: ClassVar[str]
@@ -54,43 +54,43 @@ class Tokenizer(ABC):
     @classmethod
     @abstractmethod
     def learn(cls, documents: Sequence[str], framing: str) -> Self:
-        """The tokenizer of a corpus; DataError if a model could learn nothing from it."""
+        """A tokenizer fit to a corpus; DataError if a model could learn nothing from it."""
 
     @classmethod
     @abstractmethod
     def restore(cls, values: Mapping[str, Any]) -> Self:
-        """The tokenizer that `values` gave; RunFolderError if they are others'."""
+        """The tokenizer with these `values()`; RunFolderError if they are invalid."""
 
     @abstractmethod
     def values(self) -> dict[str, Any]:
-        """What a run folder records, as JSON; `kind` is in it."""
+        """The JSON values recorded in a run folder, including `kind`."""
 
     @property
     @abstractmethod
     def symbols(self) -> Sequence[bytes]:
-        """The UTF-8 that each token of text stands for, at least one byte, in the order of their ids."""
+        """The UTF-8 of each text token, at least one byte, in the order of ids."""
 
     @abstractmethod
     def encode(self, text: str) -> list[int]:
-        """The ids of a text, without special tokens; PrefixError for a character that has no id."""
+        """The ids of a text, without special tokens; PrefixError for a character without an id."""
 
     @abstractmethod
     def unknown(self, text: str) -> str:
-        """The characters of a text that cannot be encoded, each once."""
+        """The distinct characters of a text that cannot be encoded."""
 
     @property
     def alphabet(self) -> str:
-        """The characters that texts may consist of, in the order of their ids; empty if they may have any."""
+        """The characters that texts may contain, in the order of ids; empty if unrestricted."""
         return ""
 
     @staticmethod
     def of(documents: Sequence[str], framing: str, kind: str = "characters") -> Tokenizer:
-        """The tokenizer of a corpus. kind: a key of TOKENIZERS."""
+        """A tokenizer fit to a corpus. kind: a key of TOKENIZERS."""
         return TOKENIZERS[kind].learn(documents, framing)
 
     @staticmethod
     def from_values(values: Mapping[str, Any]) -> Tokenizer:
-        """The tokenizer that a run folder recorded; RunFolderError if there is none like that."""
+        """The tokenizer recorded in a run folder; RunFolderError if the values are invalid."""
         kind = values.get("kind", CharacterTokenizer.kind)
         if not isinstance(kind, str) or kind not in TOKENIZERS:
             raise RunFolderError(f"tokenizer: expected a kind in {tuple(TOKENIZERS)}, got {shortened(kind)}")
@@ -104,18 +104,18 @@ class Tokenizer(ABC):
 
     @property
     def text_ids(self) -> range:
-        """The ids that are not special."""
+        """The ids of text tokens."""
         first = len(FRAMINGS[self.framing].before)
         return range(first, first + len(self.symbols))
 
     @property
     def vocab_size(self) -> int:
-        """How many ids there are, special ones among them."""
+        """Number of ids, including special tokens."""
         return self.text_ids.stop + len(FRAMINGS[self.framing].after)
 
     @property
     def bos(self) -> int | None:
-        """The id that begins every document; None in a stream."""
+        """The id that starts every document; None in a stream."""
         return next(iter(self._specials), None)
 
     @property
@@ -128,31 +128,31 @@ class Tokenizer(ABC):
         return [*range(self.text_ids.start), *range(self.text_ids.stop, self.vocab_size)]
 
     def token_bytes(self, token: int) -> bytes:
-        """The UTF-8 that an id stands for; none for a special one. It may be a part of a character."""
+        """The UTF-8 of an id, possibly a part of a character; empty for special tokens."""
         text = self.text_ids
         return self.symbols[token - text.start] if token in text else b""
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of the ids; special tokens show as <BOS> and <EOS>, bytes that are no UTF-8 as \ufffd."""
+        """The text of the ids; special tokens appear as <BOS> and <EOS>, invalid UTF-8 as \ufffd."""
         return b"".join(map(self._shown.__getitem__, ids)).decode("utf-8", "replace")
 
     @cached_property
     def _shown(self) -> list[bytes]:
-        """What each id shows as."""
+        """The bytes that `decode` shows for each id."""
         before, after = FRAMINGS[self.framing]
         return [*(name.encode() for name in before), *self.symbols, *(name.encode() for name in after)]
 
     def lengths(self, documents: Documents) -> array[int]:
-        """How many tokens each document has, special ones not counted."""
+        """Number of tokens of each document, without special tokens."""
         return array("q", (len(self._encode_known(document)) for document in documents))
 
     def encode_documents(self, documents: Sequence[str]) -> TokenSequences:
-        """Each document between its special tokens; DataError names a character that has no id."""
+        """The documents framed by special tokens; DataError names a character without an id."""
         begin, end = ([] if one is None else [one] for one in (self.bos, self.stop))
         return TokenSequences.of([*begin, *self._encode_known(document), *end] for document in documents)
 
     def encode_stream(self, documents: Sequence[str]) -> memoryview[int]:
-        """The ids of a long text, all of it in one document; DataError names a character that has none."""
+        """The ids of a stream; DataError names a character without an id."""
         ids = array("I", chain.from_iterable(map(self._encode_known, documents)))
         return memoryview(ids).toreadonly()
 
@@ -162,30 +162,30 @@ class Tokenizer(ABC):
         except PrefixError:
             raise _unknown_in_data(self.unknown(document)) from None
 
-    def unknown_in(self, text: str) -> PrefixError:
+    def unknown_error(self, text: str) -> PrefixError:
         """The error for a text that cannot be encoded."""
         return PrefixError(
             f"text {shortened(text)}: expected only characters of the training data, got "
-            f"{named(self.unknown(text))}; known are {shortened(self.alphabet)}"
+            f"{with_code_points(self.unknown(text))}; known characters: {shortened(self.alphabet)}"
         )
 
 
 class UnitTokenizer(Tokenizer):
-    """A token is one unit of a text: a character, or a byte. Documents are encoded a megabyte at a time.
+    """Tokens are units of fixed size: characters or bytes. Documents are encoded a megabyte at a time.
 
-    encoding: what makes one character of each unit in the UTF-8 of documents.
+    encoding: decodes the UTF-8 of documents to one character per unit.
     """
 
     encoding: ClassVar[str]
 
     @abstractmethod
     def _units(self, text: str) -> Sequence[Any]:
-        """What the text's tokens stand for, one after the other."""
+        """The units of a text."""
 
     @property
     @abstractmethod
     def _vocabulary(self) -> Sequence[Any]:
-        """Every unit, in the order of their ids."""
+        """All units, in the order of ids."""
 
     @cached_property
     def _ids(self) -> dict[Any, int]:
@@ -196,37 +196,37 @@ class UnitTokenizer(Tokenizer):
         try:
             return [self._ids[unit] for unit in self._units(text)]
         except (KeyError, UnicodeEncodeError):
-            raise self.unknown_in(text) from None
+            raise self.unknown_error(text) from None
 
     def encode_documents(self, documents: Sequence[str]) -> TokenSequences:
         documents, specials = flat(documents), 0 if self.bos is None else 2
         offsets = array("q", accumulate((n + specials for n in self.lengths(documents)), initial=0))
         begin, end = ("", "") if self.bos is None else (chr(self.bos), chr(self.stop or 0) + chr(self.bos))
         tokens = packed_ids(chain([begin], self._ids_of(documents, end)), self.vocab_size)
-        return TokenSequences(tokens[: offsets[-1]], offsets)  # without the BOS behind the last document
+        return TokenSequences(tokens[: offsets[-1]], offsets)  # without the BOS after the last document
 
     def encode_stream(self, documents: Sequence[str]) -> memoryview[int]:
         return packed_ids(self._ids_of(flat(documents), ""), self.vocab_size)
 
     def _ids_of(self, documents: Documents, end: str) -> Iterator[str]:
-        """The ids of the documents as code points; end: what follows each of them."""
+        """The ids of the documents as code points; end: follows each document."""
         for piece in documents.pieces(self.encoding):
-            yield piece.translate(self._table).replace(chr(self._ended), end)
+            yield piece.translate(self._table).replace(chr(self._end_id), end)
 
     @property
-    def _ended(self) -> int:
-        """An id that no unit has: the one that ends a document, or in a stream one beyond all."""
+    def _end_id(self) -> int:
+        """The id that END is translated to: `stop`, or in a stream an unused id."""
         return self.vocab_size if self.stop is None else self.stop
 
     @cached_property
     def _table(self) -> dict[int, int]:
-        """Code point of a unit -> its id; that of an END -> self._ended."""
+        """Code point of a unit -> its id; of END -> self._end_id."""
         units = {unit if isinstance(unit, int) else ord(unit): token for unit, token in self._ids.items()}
-        return _Table({**units, ord(END): self._ended})
+        return _Table({**units, ord(END): self._end_id})
 
 
 class _Table(dict[int, int]):
-    """What str.translate looks code points up in."""
+    """A table for str.translate that refuses unknown code points."""
 
     def __missing__(self, code: int) -> int:
         raise _unknown_in_data(chr(code))
@@ -234,9 +234,9 @@ class _Table(dict[int, int]):
 
 @dataclass(frozen=True)
 class CharacterTokenizer(UnitTokenizer):
-    """A token is a character of the training data, which is a Unicode code point.
+    """A token is a character of the training data: a Unicode code point.
 
-    characters: the alphabet, each character once, in the order of their ids.
+    characters: the alphabet, in the order of ids.
     """
 
     kind = "characters"
@@ -250,7 +250,7 @@ class CharacterTokenizer(UnitTokenizer):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(set(self.characters)) != len(self.characters) or not self.characters:
-            raise RunFolderError("tokenizer: expected characters that are all different, got a repeated one")
+            raise RunFolderError("tokenizer: expected distinct characters, got none or a repeated one")
         if has_surrogate(self.characters):
             raise RunFolderError("tokenizer: expected Unicode characters, got half of a surrogate pair")
 
@@ -260,8 +260,8 @@ class CharacterTokenizer(UnitTokenizer):
         characters = flat(documents).alphabet()
         if len(characters) < 2:
             raise DataError(
-                f"vocabulary: expected at least 2 different characters, got {len(characters)} "
-                f"({characters!r}); a model of one character has nothing to learn"
+                f"vocabulary: expected at least 2 distinct characters, got {len(characters)} "
+                f"({characters!r}); with one there is nothing to learn"
             )
         return cls(characters, framing)
 
@@ -273,7 +273,7 @@ class CharacterTokenizer(UnitTokenizer):
         return cls(characters, framing)
 
     def values(self) -> dict[str, Any]:
-        """Without `kind`, as the first run folders had no other."""
+        """Without `kind`, which the first run folders did not record."""
         return {"characters": self.characters, "framing": self.framing}
 
     @property
@@ -312,7 +312,7 @@ class ByteTokenizer(UnitTokenizer):
 
     @classmethod
     def learn(cls, documents: Sequence[str], framing: str) -> Self:
-        """All 256 bytes, whatever the documents."""
+        """All 256 bytes, independent of the documents."""
         return cls(framing)
 
     @classmethod
@@ -329,7 +329,7 @@ class ByteTokenizer(UnitTokenizer):
         return [bytes([byte]) for byte in range(BYTES)]
 
     def unknown(self, text: str) -> str:
-        """Halves of surrogate pairs, which have no UTF-8."""
+        """Lone surrogates, which have no UTF-8."""
         return "".join(sorted(set(filter(is_surrogate, text))))
 
     def lengths(self, documents: Documents) -> array[int]:
@@ -348,11 +348,12 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {one.kind: one for one in (CharacterTok
 
 def _unknown_in_data(characters: str) -> DataError:
     return DataError(
-        f"data: expected only characters of the tokenizer, got {named(characters)}; the data are others"
+        f"data: expected only characters of the tokenizer, got {with_code_points(characters)}; the data "
+        "differ from the training data"
     )
 
 
-def named(characters: str) -> str:
-    """Characters for a message, with the code points of the first ones: 'ñ́' (U+00F1, U+0301)."""
-    points = ", ".join(f"U+{ord(character):04X}" for character in characters[:NAMED])
-    return f"{shortened(characters)} ({points}{', …' * (len(characters) > NAMED)})"
+def with_code_points(characters: str) -> str:
+    """Characters for a message, with the first code points: 'ñ́' (U+00F1, U+0301)."""
+    points = ", ".join(f"U+{ord(character):04X}" for character in characters[:MAX_CODE_POINTS])
+    return f"{shortened(characters)} ({points}{', …' * (len(characters) > MAX_CODE_POINTS)})"

@@ -13,7 +13,7 @@ from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
-from motegpt.system.libraries import needed_by
+from motegpt.system.libraries import imports_for
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Engine
@@ -36,7 +36,7 @@ def engine_class(name: str) -> type[Engine]:
     if not isinstance(name, str) or name not in ENGINES:
         raise SettingError(f"engine: expected one of {', '.join(ENGINES)}, got {shortened(name)}")
     module, _, attribute = ENGINES[name].partition(":")
-    with needed_by(f"the {name} engine", EngineUnavailable):
+    with imports_for(f"the {name} engine", EngineUnavailable):
         engine: type[Engine] = getattr(import_module(module), attribute)
     return engine
 

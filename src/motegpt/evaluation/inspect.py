@@ -13,7 +13,7 @@ import numpy as np
 
 from motegpt.engines.array import model as network
 from motegpt.errors import DataError
-from motegpt.model.spec import same_names
+from motegpt.model.spec import check_names_match
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -56,7 +56,7 @@ def trace(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int])
 
     In double precision. Raises ValueError for ids the model cannot read.
     """
-    same_names(parameters, model, "inspection")
+    check_names_match(parameters, model, "inspection")
     if not 1 <= len(ids) <= model.block_size:
         raise ValueError(f"inspection: expected 1 to block_size = {model.block_size} tokens, got {len(ids)}")
     if not all(0 <= token < model.vocab_size for token in ids):

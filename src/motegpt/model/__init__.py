@@ -1,1 +1,1 @@
-"""The model as a value: its tensors, the random numbers they start from, the learning rate."""
+"""The specification of a model: its tensors, random number generators, learning-rate schedule."""

@@ -1,4 +1,4 @@
-"""Single precision without NumPy."""
+"""Rounding to single precision without NumPy."""
 
 from __future__ import annotations
 

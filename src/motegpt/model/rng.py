@@ -1,10 +1,9 @@
-"""Random numbers: the generators of runs, and the one that every text drawn on its own has.
+"""Random number generators of runs and of single texts.
 
-A run has one of three, each with a state that can be saved: `PythonRandom` is Python's own Mersenne Twister
-(the source of randomness of `microgpt`), `Lcg` a 64-bit linear congruential generator (`oxidized`) and
-`Xoshiro128Plus` a 32-bit xorshift generator (`zeroclaw`), the last two with derived numbers in single
-precision. A `Stream` draws one text: neighbouring streams of a seed are unrelated, so that a text does not
-depend on how many others are drawn with it. Standard library only.
+A run uses one of three generators, whose state can be saved: `PythonRandom`, Python's Mersenne Twister
+(`microgpt`); `Lcg`, a 64-bit linear congruential generator (`oxidized`); `Xoshiro128Plus`, a 32-bit xorshift
+generator (`zeroclaw`). The last two compute derived numbers in single precision. A `Stream` samples one text:
+streams of one seed are independent, so a text does not depend on the number of texts. Standard library only.
 """
 
 from __future__ import annotations
@@ -26,9 +25,9 @@ MASK64 = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def splitmix64(seed: int, index: Any) -> Any:
-    """Output index + 1 of SplitMix64 (Steele, Lea and Flood, 2014) seeded with `seed`: 64 mixed bits.
+    """Output index + 1 of SplitMix64 (Steele, Lea and Flood, 2014) with seed `seed`: 64 bits.
 
-    `index` is a number, or a NumPy array of uint64, which gives the same numbers.
+    index: an int, or a NumPy array of uint64 with the same results.
     """
     z = ((seed & MASK64) + (index + 1) * 0x9E37_79B9_7F4A_7C15) & MASK64
     z = ((z ^ (z >> 30)) * 0xBF58_476D_1CE4_E5B9) & MASK64
@@ -44,36 +43,36 @@ def lcg_step(number: int) -> int:
 def box_muller(u1: float, u2: float) -> tuple[float, float]:
     """√(-2 ln u1) and cos(2π u2), whose product is normal (Box and Muller, 1958), in single precision.
 
-    Each operation is done in double precision and rounded once, which for + - * / and square root is exactly
-    the result of single precision.
+    Each operation is computed in double precision and rounded once, which for + - * / and the square root
+    gives exactly the single-precision result.
     """
     radius = single(math.sqrt(single(-2.0 * single(math.log(u1)))))
     return radius, single(math.cos(single(single(2.0 * math.pi) * u2)))
 
 
 class Rng(ABC):
-    """A source of random numbers. The same seed gives the same numbers on every machine."""
+    """A random number generator. The same seed gives the same numbers on every machine."""
 
     @abstractmethod
     def uniform(self) -> float:
-        """A number in [0, 1), or 1 itself where single precision rounds up to it."""
+        """A number in [0, 1), or 1 where single precision rounds up to it."""
 
     def categorical(self, weights: Sequence[float]) -> int:
-        """An index, drawn with probability weights[i] / sum(weights)."""
+        """Index i with probability weights[i] / sum(weights), by inverse-CDF sampling."""
         cumulative = list(accumulate(weights))
-        dart = self.uniform() * cumulative[-1]
-        return next((i for i, edge in enumerate(cumulative) if dart < edge), len(weights) - 1)
+        threshold = self.uniform() * cumulative[-1]
+        return next((i for i, edge in enumerate(cumulative) if threshold < edge), len(weights) - 1)
 
 
 class Stream(Rng):
-    """number <- a · number + c (mod 2^64), of which the high 53 bits are drawn; `number` is all its state."""
+    """The generator of one text: number <- a · number + c (mod 2^64), output the high 53 bits."""
 
     def __init__(self, number: int) -> None:
         self.number = number & MASK64
 
     @classmethod
     def of(cls, seed: int, index: int) -> Stream:
-        """The generator of text `index`: distant, unrelated starts for neighbouring indices."""
+        """The generator of text `index`; adjacent indices have unrelated initial states."""
         return cls(splitmix64(seed, index))
 
     def uniform(self) -> float:
@@ -82,7 +81,7 @@ class Stream(Rng):
 
 
 class RunRng(Rng):
-    """The generator of a run: it orders the documents, then makes the initial weights, then draws samples."""
+    """The generator of a run: shuffles the documents, then initializes the weights, then samples."""
 
     name: ClassVar[str]
 
@@ -95,25 +94,25 @@ class RunRng(Rng):
 
     @abstractmethod
     def state(self) -> list[Any]:
-        """Everything that decides the numbers to come, as JSON values."""
+        """The state as JSON values."""
 
     @abstractmethod
     def restore(self, state: Sequence[Any]) -> None:
-        """Go back to a state that `state()` gave; RunFolderError if it is none of this generator's."""
+        """Restore a state from `state()`; RunFolderError if it is not a state of this generator."""
 
     def shuffle(self, items: MutableSequence[Any]) -> None:
         """Permute in place: Fisher-Yates, from the last item down (Knuth, TAOCP 2, algorithm 3.4.2 P)."""
-        for last in range(len(items) - 1, 0, -1):
-            chosen = self._below(last + 1)
-            items[last], items[chosen] = items[chosen], items[last]
+        for i in range(len(items) - 1, 0, -1):
+            j = self._below(i + 1)
+            items[i], items[j] = items[j], items[i]
 
     def _below(self, n: int) -> int:
-        """A number in 0 … n - 1."""
+        """An integer in 0 … n - 1."""
         return int(self.uniform() * n)
 
 
 class PythonRandom(RunRng):
-    """Python's `random.Random` (MT19937), with Python's own gauss, shuffle and choices."""
+    """Python's `random.Random` (MT19937) with its gauss, shuffle and choices."""
 
     name = "python"
 
@@ -147,9 +146,9 @@ class PythonRandom(RunRng):
 
 
 class Lcg(RunRng):
-    """The generator of Oxidized-GPT: the recurrence of `lcg_step` from the seed itself, in its own way.
+    """The generator of Oxidized-GPT: the recurrence of `lcg_step`, with the seed as initial state.
 
-    Of a number the high 32 bits are drawn, as a fraction in single precision; the shuffle takes remainders.
+    Outputs the high 32 bits as a fraction in single precision; the shuffle uses remainders.
     """
 
     name = "lcg"
@@ -163,11 +162,11 @@ class Lcg(RunRng):
         return self._number
 
     def uniform(self) -> float:
-        """Its program divides by 2^32 - 1, which single precision rounds to 2^32."""
+        """Oxidized-GPT divides by 2^32 - 1, which rounds to 2^32 in single precision."""
         return single(self.word() >> 32) * 2.0**-32
 
     def gauss(self, mean: float, std: float) -> float:
-        """Two draws a number; its program would take the logarithm of 0, once in 2^32 draws."""
+        """Uses two draws. u1 is at least 2^-32; Oxidized-GPT takes the logarithm of 0 once in 2^32 draws."""
         radius, cosine = box_muller(max(self.uniform(), 2.0**-32), self.uniform())
         return single(mean + single(single(radius * cosine) * single(std)))
 
@@ -184,7 +183,7 @@ class Lcg(RunRng):
 
 
 class Xoshiro128Plus(RunRng):
-    """xoshiro128+ (Blackman and Vigna, 2018), seeded and rounded as zeroclawgpt does it."""
+    """xoshiro128+ (Blackman and Vigna, 2018), seeded and rounded as in zeroclawgpt."""
 
     name = "xoshiro128+"
 
@@ -210,21 +209,21 @@ class Xoshiro128Plus(RunRng):
         return self.word() * 2.0**-32
 
     def gauss(self, mean: float, std: float) -> float:
-        """Two draws a number; single precision rounds both 2^32 + 1 and 2^32 - 1 to 2^32."""
+        """Uses two draws. In single precision 2^32 + 1 and 2^32 - 1 both round to 2^32."""
         u1 = single(single(single(self.word()) + 1.0) / 2.0**32)
         u2 = single(single(self.word()) / 2.0**32)
         radius, cosine = box_muller(u1, u2)
         return single(mean + single(single(single(std) * radius) * cosine))
 
     def categorical(self, weights: Sequence[float]) -> int:
-        """Throw a dart at the total and walk down: the first index at which it is used up."""
+        """Inverse-CDF sampling as in zeroclawgpt: subtract weights until the remainder is not positive."""
         total = 0.0
         for weight in weights:
             total = single(total + single(weight))
-        dart = single(single(single(self.word()) / 2.0**32) * total)
+        remainder = single(single(single(self.word()) / 2.0**32) * total)
         for index, weight in enumerate(weights):
-            dart = single(dart - single(weight))
-            if dart <= 0.0:
+            remainder = single(remainder - single(weight))
+            if remainder <= 0.0:
                 return index
         return len(weights) - 1
 
@@ -243,7 +242,7 @@ GENERATORS: dict[str, type[PythonRandom | Lcg | Xoshiro128Plus]] = {
 
 
 def make_rng(name: str, seed: int) -> RunRng:
-    """The generator called `name`, freshly seeded; SettingError if there is none, or the seed is none."""
+    """A newly seeded generator; SettingError for an unknown name or an invalid seed."""
     if not isinstance(name, str) or name not in GENERATORS:
         raise SettingError(f"rng: expected one of {', '.join(GENERATORS)}, got {shortened(name)}")
     return GENERATORS[name](checked_seed(seed))
@@ -254,4 +253,4 @@ def _are_words(values: Sequence[Any], largest: int) -> bool:
 
 
 def _not_a_state(name: str) -> RunFolderError:
-    return RunFolderError(f"rng: the saved state is not one of the generator {name!r}; the file was changed")
+    return RunFolderError(f"rng: expected a saved state of the generator {name!r}; the file was changed")

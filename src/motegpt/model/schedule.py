@@ -1,4 +1,4 @@
-"""Step -> learning rate; the same for every engine and optimizer."""
+"""Learning-rate schedules, the same for every engine and optimizer."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ if TYPE_CHECKING:
 def learning_rate(train: TrainConfig, step: int) -> float:
     """The learning rate of step `step`, counted from 0.
 
-    Warm-up rises linearly to lr over warmup_steps. After it, with p the fraction of the remaining steps
-    that lies behind, and p' the same counting the step itself:
+    Warmup rises linearly to lr over warmup_steps. After it, p is the completed fraction of the remaining
+    steps, and p' the same fraction including the current step:
 
         linear          lr · (1 - p)
-        linear_to_zero  lr · (1 - p'), so that the last step has rate zero
+        linear_to_zero  lr · (1 - p'), zero at the last step
         cosine          lr_min + (lr - lr_min) · (1 + cos πp) / 2     (Loshchilov and Hutter, 2017)
         constant        lr
     """
-    done, remaining = step - train.warmup_steps, max(1, train.steps - train.warmup_steps)
+    done, total = step - train.warmup_steps, max(1, train.steps - train.warmup_steps)
     if done < 0:
         return train.lr * (step + 1) / train.warmup_steps
     match train.schedule:
         case "linear":
-            return train.lr * (1.0 - done / remaining)
+            return train.lr * (1.0 - done / total)
         case "linear_to_zero":
-            return train.lr * (1.0 - (done + 1) / remaining)
+            return train.lr * (1.0 - (done + 1) / total)
         case "cosine":
-            falling = 0.5 * (1.0 + math.cos(math.pi * done / remaining))
-            return train.lr_min + (train.lr - train.lr_min) * falling
+            decay = 0.5 * (1.0 + math.cos(math.pi * done / total))
+            return train.lr_min + (train.lr - train.lr_min) * decay
         case "constant":
             return train.lr
         case unknown:

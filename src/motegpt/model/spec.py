@@ -1,8 +1,8 @@
-"""The specification of a model: the one list of its tensors, from which everything else is derived.
+"""The specification of a model: the list of its tensors, from which everything else is derived.
 
-The order is canonical: that of the initial draws, of the flat array (P,) of every engine, and of every
-export. Shapes depend on ModelConfig alone; a size that is found from the data, as that of the vocabulary,
-is a field there. Standard library only.
+Its order is canonical: initialization, the flat array (P,) of every engine and every export use it. Shapes
+depend only on ModelConfig; sizes found from the data, such as vocab_size, are fields of it. Standard library
+only.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LARGEST_MODEL = 2**31 - 1  # parameters
 
 
 class Role(Enum):
-    """What the numbers of a tensor do.
+    """The role of a tensor in the model.
 
-    EMBEDDING: rows looked up by id, so that a batch's gradient is zero but for the rows it reads, unless the
-    tensor is also a factor of a product. WEIGHT: multiplies activations. GAIN: scales a channel. BIAS: is
-    added to one.
+    EMBEDDING: rows looked up by id; the gradient of a batch is zero except in the rows that it reads, unless
+    the tensor is also a factor of a product. WEIGHT: multiplies activations. GAIN: scales a channel. BIAS:
+    added to a channel.
     """
 
     EMBEDDING = "embedding"
@@ -37,19 +37,19 @@ class Role(Enum):
     BIAS = "bias"
 
 
-DECAYED = frozenset(Role)  # roles that `weight_decay` shrinks
+DECAYED = frozenset(Role)  # roles with weight decay
 
 
 @dataclass(frozen=True)
 class Init:
-    """Initial values: draws from normal(mean, std), the constant `mean` if std is 0."""
+    """Initial values: samples of normal(mean, std), or the constant `mean` if std is 0."""
 
     mean: float
     std: float
 
 
 def normal(std: float) -> Init:
-    """Draws around 0."""
+    """Normal samples with mean 0."""
     return Init(0.0, std)
 
 
@@ -61,8 +61,8 @@ class Tensor:
     """One tensor of a model.
 
     name: unique; "layer0.attn_wq" belongs to module "layer0". shape: of any rank; matrices are (out, in).
-    group: what a summary counts it under. products: how many matrix products it is a factor of at each
-    position; none for gains, biases and the kernels of depthwise convolutions.
+    group: heading in summaries. products: number of matrix products per position that it is a factor of;
+    0 for gains, biases and the kernels of depthwise convolutions.
     """
 
     name: str
@@ -74,7 +74,7 @@ class Tensor:
 
     @property
     def size(self) -> int:
-        """How many numbers it holds."""
+        """Number of elements."""
         return prod(self.shape)
 
     @property
@@ -89,7 +89,7 @@ class Tensor:
 
     @property
     def decayed(self) -> bool:
-        """Whether `weight_decay` shrinks it."""
+        """Whether weight decay applies to it."""
         return self.role in DECAYED
 
 
@@ -103,39 +103,39 @@ def tensors(model: ModelConfig) -> tuple[Tensor, ...]:
 
 
 def _tensors(model: ModelConfig) -> Iterator[Tensor]:
-    drawn = normal(model.init_std)
+    init = normal(model.init_std)
     token_rows, position_rows = (model.vocab_size, model.n_embd), (model.block_size, model.n_embd)
-    yield Tensor("wte", token_rows, Role.EMBEDDING, drawn, "token embedding", products=int(model.tied))
-    yield Tensor("wpe", position_rows, Role.EMBEDDING, drawn, "position embedding")
+    yield Tensor("wte", token_rows, Role.EMBEDDING, init, "token embedding", products=int(model.tied))
+    yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
     if not model.tied:
-        yield Tensor("lm_head", token_rows, Role.WEIGHT, drawn, "head", products=1)
+        yield Tensor("lm_head", token_rows, Role.WEIGHT, init, "head", products=1)
     for i in range(model.n_layer):
         yield from _layer(model, f"layer{i}")
 
 
 def _layer(model: ModelConfig, module: str) -> Iterator[Tensor]:
-    c, hidden, drawn = model.n_embd, model.n_hidden, normal(model.init_std)
-    to_residual = ZEROS if model.zero_init else drawn
+    c, hidden, default = model.n_embd, model.n_hidden, normal(model.init_std)
+    to_residual = ZEROS if model.zero_init else default
     for name, shape, init, group in (
-        ("attn_wq", (c, c), drawn, "attention"),
-        ("attn_wk", (c, c), drawn, "attention"),
-        ("attn_wv", (c, c), drawn, "attention"),
+        ("attn_wq", (c, c), default, "attention"),
+        ("attn_wk", (c, c), default, "attention"),
+        ("attn_wv", (c, c), default, "attention"),
         ("attn_wo", (c, c), to_residual, "attention"),
-        ("mlp_fc1", (hidden, c), drawn, "MLP"),
+        ("mlp_fc1", (hidden, c), default, "MLP"),
         ("mlp_fc2", (c, hidden), to_residual, "MLP"),
     ):
         yield Tensor(f"{module}.{name}", shape, Role.WEIGHT, init, group, products=1)
 
 
 def parameter_count(model: ModelConfig) -> int:
-    """How many numbers the model learns."""
+    """Number of trainable parameters."""
     return sum(tensor.size for tensor in tensors(model))
 
 
 def initialize(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
     """Initial values by name, each a flat array in row-major order.
 
-    Constant tensors use up as many draws as others, so that no tensor's values depend on another's `init`.
+    The generator advances for constant tensors too, so no tensor depends on the `init` of another.
     """
     return {
         tensor.name: array("d", [rng.gauss(tensor.init.mean, tensor.init.std) for _ in range(tensor.size)])
@@ -153,14 +153,14 @@ def named_views(flat: Any, model: ModelConfig) -> dict[str, Any]:
 
 
 def check_shape(tensor: Tensor, got: tuple[int, ...], what: str) -> None:
-    """ValueError unless there are as many numbers as the tensor holds, in whatever shape."""
+    """ValueError unless `got` has as many elements as the tensor."""
     if prod(got) != tensor.size:
         raise ValueError(f"{what}: {tensor.name} expected shape {tensor.shape}, got {got}")
 
 
-def same_names(got: Mapping[str, object], model: ModelConfig, what: str) -> None:
-    """Raise ValueError unless `got` has exactly the tensors of the model."""
-    expected = [tensor.name for tensor in tensors(model)]
-    missing, foreign = sorted(set(expected) - set(got)), sorted(set(got) - set(expected))
-    if missing or foreign:
-        raise ValueError(f"{what}: missing {missing or 'none'}, not of this model {foreign or 'none'}")
+def check_names_match(got: Mapping[str, object], model: ModelConfig, what: str) -> None:
+    """ValueError unless `got` has exactly the tensors of the model."""
+    expected = {tensor.name for tensor in tensors(model)}
+    missing, unknown = sorted(expected - set(got)), sorted(set(got) - expected)
+    if missing or unknown:
+        raise ValueError(f"{what}: missing tensors {missing or 'none'}, unexpected {unknown or 'none'}")

@@ -1,1 +1,1 @@
-"""Baselines that count n-grams."""
+"""N-gram baselines."""

@@ -1,7 +1,7 @@
-"""Name -> optimizer. Standard library only.
+"""Optimizers by name. Standard library only.
 
-A new one is a module here, a choice of the setting `optimizer`, and a step function in each engine that has
-it; in the core that is a header, and the structure of its scalars in core.hpp.
+A new optimizer needs a module here, a choice of the setting `optimizer`, and a step function in each engine
+that supports it; in the C++ core a header.
 """
 
 from __future__ import annotations

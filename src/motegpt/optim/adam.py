@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class AdamScalars(NamedTuple):
-    """Adam at one step, both forms in one: with g the gradient,
+    """Scalars of one Adam step, for both forms. With gradient g:
 
     m <- beta1 · m + one_minus_beta1 · g,   v <- beta2 · v + one_minus_beta2 · g²,
     w <- decay · w - step_size · m / (√(v_scale · v) + eps)
@@ -31,13 +31,13 @@ class AdamScalars(NamedTuple):
 
 
 class Adam(Optimizer):
-    """m and v: decaying means of the gradients and of their squares. With t = step + 1:
+    """m and v: moving averages of the gradients and of their squares. With t = step + 1:
 
         corrected   step_size = lr / (1-β1ᵗ),             v_scale = 1 / (1-β2ᵗ): w -= lr · m̂ / (√v̂ + eps)
         folded      step_size = lr · √(1-β2ᵗ) / (1-β1ᵗ),  v_scale = 1: eps is added to the uncorrected √v
 
-    The folded form is zeroclaw's, whose program holds β and 1-β in single precision: so do its means here,
-    in whatever precision the engine computes.
+    The folded form is that of zeroclaw, which stores β and 1-β in single precision; they are rounded likewise
+    here, whatever the precision of the engine.
     """
 
     name = "adam"

@@ -1,7 +1,7 @@
-"""What an optimizer is: the state that it keeps of each parameter, and the scalars of each step.
+"""The interface of optimizers: the state per parameter, and the scalars of each step.
 
-It computes nothing with parameters: each engine has a step function per optimizer, which takes the slots in
-their order and the scalars. Standard library only; NumPy is imported where a chunk of steps is asked for.
+An optimizer here does not update parameters; each engine has a step function per optimizer, which takes the
+slots in order and the scalars. Standard library only, except `chunk`, which imports NumPy.
 """
 
 from __future__ import annotations
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 
 class Optimizer(ABC):
-    """name: as the setting `optimizer` has it; slots: arrays like the parameters, all zero before step 0."""
+    """name: value of the setting `optimizer`; slots: arrays like the parameters, zero before step 0."""
 
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]]
 
     def scalars(self, train: TrainConfig, step: int) -> Any:
-        """The scalars of step `step`, counted from 0: a named tuple, the same one for every engine."""
+        """The scalars of step `step`, counted from 0: a named tuple, the same for every engine."""
         return self._scalars(train, *(value for (value,) in self._varying(train, [step])))
 
     def chunk(self, train: TrainConfig, start: int, count: int) -> NDArray[np.float64]:
         """The scalars of the steps start … start + count - 1, one row per step: (count, scalars).
 
-        Powers and cosines, which a library might compute differently for a whole array, are computed step by
-        step, so that a step's scalars do not depend on the chunk it is in.
+        Powers and cosines are computed per step, because libraries may round them differently for arrays; the
+        scalars of a step must not depend on its chunk.
         """
         import numpy as np
 
@@ -44,16 +44,13 @@ class Optimizer(ABC):
 
     @abstractmethod
     def _varying(self, train: TrainConfig, steps: Sequence[int]) -> tuple[list[float], ...]:
-        """What changes from step to step, such as the learning rate: for each such number its values."""
+        """The values per step of each quantity that varies, such as the learning rate."""
 
     @abstractmethod
     def _scalars(self, train: TrainConfig, *varying: Any) -> tuple[Any, ...]:
-        """The scalars, by + - * / and square roots from `varying`: numbers of one step, or arrays of many."""
+        """The scalars, computed from `varying` (floats or arrays) by + - * / and square roots only."""
 
 
 def weight_decay_factor(train: TrainConfig, lr: Any) -> Any:
-    """1 - lr · weight_decay, by which the weights are multiplied: decay decoupled from the gradient.
-
-    Loshchilov and Hutter, 2019; the same for every optimizer.
-    """
+    """1 - lr · weight_decay, the factor of decoupled weight decay (Loshchilov and Hutter, 2019)."""
     return 1.0 - lr * train.weight_decay

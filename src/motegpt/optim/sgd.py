@@ -1,4 +1,4 @@
-"""Stochastic gradient descent with momentum, as torch.optim.SGD has it, but with decoupled weight decay."""
+"""Stochastic gradient descent with momentum, as in torch.optim.SGD, but with decoupled weight decay."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class SGDScalars(NamedTuple):
-    """SGD at one step: with g the gradient,
+    """Scalars of one SGD step. With gradient g:
 
     velocity <- momentum · velocity + g,   w <- decay · w - lr · velocity
     """
@@ -24,11 +24,11 @@ class SGDScalars(NamedTuple):
 
 
 class SGD(Optimizer):
-    """velocity: the sum of all gradients so far, each faded by momentum at every step since.
+    """velocity: the sum of past gradients, decayed by momentum per step.
 
-    Sutskever et al., 2013, have lr · g in the velocity; here, as in PyTorch, lr multiplies the velocity, so
-    that a schedule acts on past gradients too. PyTorch adds weight_decay · w to g, which differs from `decay`
-    where momentum is not 0.
+    Sutskever et al. (2013) include lr in the velocity; here, as in PyTorch, lr multiplies the velocity, so a
+    schedule scales past gradients too. PyTorch adds weight_decay · w to g, which differs from `decay` unless
+    momentum is 0.
     """
 
     name = "sgd"

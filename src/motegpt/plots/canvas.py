@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.errors import LibraryUnavailable
 from motegpt.plots.fonts import FONT, family_of, fit_fonts
-from motegpt.system.libraries import needed_by
+from motegpt.system.libraries import imports_for
 from motegpt.views.output import check_new, ending_of, new_file
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def drawing() -> Iterator[None]:
 
 
 def _matplotlib() -> Any:
-    with needed_by("plot", LibraryUnavailable):
+    with imports_for("plot", LibraryUnavailable):
         import matplotlib
     return matplotlib
 

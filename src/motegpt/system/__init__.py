@@ -1,1 +1,1 @@
-"""What the operating system and the machine provide."""
+"""Interfaces to the operating system: files, signals, processors, optional libraries."""

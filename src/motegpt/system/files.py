@@ -1,7 +1,7 @@
-"""Files that anyone may have made: read whole and bounded, replaced at once, no link followed in writing.
+"""Bounded reads and atomic writes for untrusted folders.
 
-A folder from a stranger may hold links, pipes and devices in the place of files, and sparse files of any
-size. Links are followed in reading, as some caches are made of them, but only to regular files.
+An untrusted folder may contain links, pipes, devices and sparse files of any size. Reads follow links, which
+some caches consist of, but only to regular files. Writes replace links instead of following them.
 """
 
 from __future__ import annotations
@@ -13,49 +13,49 @@ import stat
 from itertools import islice
 from pathlib import Path
 
-MOST_BESIDE = 1000  # names of a folder that are compared with one that was not found
+MAX_SIBLINGS = 1000  # file names compared with a missing one
 
 
-def read_regular(path: Path, most: int) -> bytes:
-    """The bytes of a regular file, as many as it had when it was opened.
+def read_bounded_file(path: Path, max_bytes: int) -> bytes:
+    """The contents of a regular file, up to its size when opened.
 
-    Never waits, as a pipe or a file of the kernel's might make it. OSError if it cannot be opened, is no
-    regular file, or has more than `most` bytes.
+    Never blocks, as reading a pipe would. Raises OSError if the file cannot be opened, is not regular, or is
+    larger than `max_bytes`.
     """
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
     try:
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode):
+        status = os.fstat(handle)
+        if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
-        if found.st_size > most:
-            raise OSError(errno.EFBIG, f"expected at most {most:,} bytes, got {found.st_size:,}")
+        if status.st_size > max_bytes:
+            raise OSError(errno.EFBIG, f"expected at most {max_bytes:,} bytes, got {status.st_size:,}")
         with open(handle, "rb", closefd=False) as file:
-            return file.read(found.st_size)
+            return file.read(status.st_size)
     finally:
         os.close(handle)
 
 
 def nearest_name(path: Path, folders: bool = False) -> Path | None:
-    """The file, or folder, beside a missing one whose name is most like it; None if none is much like it."""
+    """The file (or folder) next to a missing one with the most similar name; None if none is similar."""
     try:
-        with os.scandir(path.parent) as found:
-            names = [one.name for one in islice(found, MOST_BESIDE) if one.is_dir() == folders]
-    except (OSError, ValueError):  # ValueError: a name that no file can have
+        with os.scandir(path.parent) as entries:
+            names = [entry.name for entry in islice(entries, MAX_SIBLINGS) if entry.is_dir() == folders]
+    except (OSError, ValueError):  # ValueError: an invalid file name
         return None
     nearest = difflib.get_close_matches(path.name, filter(str.isprintable, names), n=1)
     return path.with_name(nearest[0]) if nearest else None
 
 
-def is_foreign(path: Path) -> bool:
-    """Whether something other than a file or nothing stands where a program keeps a file of its own."""
+def is_not_regular(path: Path) -> bool:
+    """Whether the path exists but is not a regular file."""
     return path.is_symlink() or (path.exists() and not path.is_file())
 
 
 def replace_file(path: Path, temporary: Path, data: bytes) -> None:
-    """Write a file so that a kill at any moment leaves the old one or the new one; OSError if it cannot be.
+    """Replace a file atomically: a kill at any moment leaves the old file or the new one.
 
-    Neither `path` nor `temporary`, both in one folder, is followed if it is a link: it is replaced.
+    `path` and `temporary` must be in one folder; links are replaced, not followed. Raises OSError.
     """
     try:
         temporary.unlink(missing_ok=True)
@@ -72,7 +72,7 @@ def replace_file(path: Path, temporary: Path, data: bytes) -> None:
 
 
 def _sync_folder(path: Path) -> None:
-    """Make the renames in a folder durable, where the system can."""
+    """Flush the renames in a folder to disk, on POSIX systems."""
     if os.name == "posix":
         handle = os.open(path, os.O_RDONLY)
         try:

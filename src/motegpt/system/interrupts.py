@@ -1,6 +1,6 @@
-"""What ends a program from outside: Ctrl-C, a request to end (SIGTERM), a terminal that is closed (SIGHUP).
+"""Signals that terminate a program: Ctrl-C (SIGINT), SIGTERM, and a closed terminal (SIGHUP).
 
-The command line imports this first, so it imports nothing large itself.
+The command line imports this first, so it imports nothing large.
 """
 
 from __future__ import annotations
@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
     Item = TypeVar("Item")
 
-ENDINGS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+TERMINATION_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
-def heeded() -> list[signal.Signals]:
-    """The signals of ENDINGS that this process was not started to ignore, as nohup does."""
-    return [number for number in ENDINGS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
+def handled_signals() -> list[signal.Signals]:
+    """The termination signals that this process does not ignore, as it does under nohup."""
+    return [
+        number for number in TERMINATION_SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)
+    ]
 
 
-def take_over(handler: Callable[[int, FrameType | None], object]) -> None:
-    """Call `handler` for every signal that is heeded."""
-    for number in heeded():
+def handle_termination(handler: Callable[[int, FrameType | None], object]) -> None:
+    """Install `handler` for every termination signal that is not ignored."""
+    for number in handled_signals():
         signal.signal(number, handler)
 
 
 def interrupt(number: int, frame: FrameType | None) -> None:
-    """A handler: raise KeyboardInterrupt(number); in an import, which may swallow it, end the process."""
+    """Signal handler: raise KeyboardInterrupt(number); exit during an import, which might swallow it."""
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             leave(number, frame)
@@ -42,7 +46,7 @@ def interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def leave(number: int = 0, frame: FrameType | None = None) -> None:
-    """A handler: end the process at once. For moments in which nothing can be lost."""
+    """Signal handler: exit immediately. For phases in which nothing can be lost."""
     try:
         os.write(2, b"motegpt: interrupted\n")
     finally:
@@ -50,7 +54,7 @@ def leave(number: int = 0, frame: FrameType | None = None) -> None:
 
 
 def default_interrupt() -> list[signal.Signals]:
-    """SIGINT, where it does what Python does by itself and this thread may change that; else nothing."""
+    """[SIGINT] in the main thread if Python's default handler is installed, else []."""
     import threading
 
     is_main = threading.current_thread() is threading.main_thread()
@@ -58,15 +62,17 @@ def default_interrupt() -> list[signal.Signals]:
     return [signal.SIGINT] if is_main and is_default else []
 
 
-class Noted:
-    """While it is entered, the first signal is noted for something to be finished; another one interrupts it.
+class DeferredSignals:
+    """A context that defers the first signal; a second signal raises KeyboardInterrupt.
 
-    True once a signal was noted; first: which one that was. is_torn: whether what should have been finished
-    was broken off, by another signal or by any other exception that is none of motegpt's own.
+    True once a signal was received; first: its number. is_torn: whether an exception other than a
+    MotegptError, such as the KeyboardInterrupt of the second signal, ended the context.
     """
 
-    def __init__(self, numbers: Iterable[signal.Signals], tell: Callable[[], object] = lambda: None) -> None:
-        self._numbers, self._tell = list(numbers), tell
+    def __init__(
+        self, numbers: Iterable[signal.Signals], on_first: Callable[[], object] = lambda: None
+    ) -> None:
+        self._numbers, self._on_first = list(numbers), on_first
         self._previous: list[object] = []
         self.first: int | None = None
         self.is_torn = False
@@ -75,7 +81,7 @@ class Noted:
         return self.first is not None
 
     def note(self, number: int = signal.SIGINT) -> None:
-        """Count a signal, also one that came as a KeyboardInterrupt: note(*error.args)."""
+        """Record a signal. For one received as a KeyboardInterrupt: note(*error.args)."""
         self.first = number
 
     def __enter__(self) -> Self:
@@ -92,21 +98,18 @@ class Noted:
         if self:
             raise KeyboardInterrupt
         self.note(number)
-        self._tell()
+        self._on_first()
 
 
-def finishing(items: Generator[Item, None, None], noted: Noted) -> Generator[Item, None, None]:
-    """The items, while each of them is made, and while the generator is closed, with signals noted.
-
-    Between them signals do what they did.
-    """
+def deferring(items: Generator[Item, None, None], signals: DeferredSignals) -> Generator[Item, None, None]:
+    """The items of a generator; signals are deferred while it computes the next one or closes."""
     try:
         while True:
-            with noted:
+            with signals:
                 item = next(items, None)
             if item is None:
                 return
             yield item
     finally:
-        with noted:
+        with signals:
             items.close()

@@ -1,7 +1,7 @@
-"""Libraries that are imported when they are needed: what to say where one cannot be.
+"""Error messages for libraries that are imported on demand.
 
-One that is not installed is told from one that is and cannot be loaded: for lack of memory, or because its
-files do not fit this machine.
+They distinguish a library that is not installed from one that cannot be loaded: for lack of memory, or
+because its files do not match this machine.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from motegpt.errors import UsageError
 
 CORE = "motegpt.engines.native._core"
-INSTALL = {  # module -> what it is, and how to get it; any other is installed by its own name
+INSTALL = {  # module -> its name and how to install it; default: pip install MODULE
     "numpy": "NumPy: pip install numpy",
     "torch": "PyTorch: pip install 'motegpt[torch]'",
     "matplotlib": "matplotlib: pip install 'motegpt[plot]'",
@@ -21,15 +21,15 @@ INSTALL = {  # module -> what it is, and how to get it; any other is installed b
 
 
 @contextmanager
-def needed_by(what: str, error: type[UsageError]) -> Iterator[None]:
-    """Turn a failure to import what `what` needs into one line, raised as `error`."""
+def imports_for(name: str, error: type[UsageError]) -> Iterator[None]:
+    """Raise failed imports in this context as `error`: "plot needs matplotlib: pip install ..."."""
     try:
         yield
     except (ImportError, OSError, MemoryError) as failure:
-        raise error(f"{what} {why_not(failure)}") from failure
+        raise error(f"{name} {import_failure(failure)}") from failure
 
 
-def why_not(failure: BaseException) -> str:
+def import_failure(failure: BaseException) -> str:
     """needs NumPy: pip install numpy    or    cannot be loaded (libblas.so: cannot allocate memory)"""
     name = failure.name if isinstance(failure, ModuleNotFoundError) else None
     if name is not None and (name in INSTALL or "." not in name):
@@ -40,7 +40,7 @@ def why_not(failure: BaseException) -> str:
 
 
 def _reason(failure: BaseException) -> str:
-    """The last line of the first cause: libraries wrap it into advice of many lines."""
+    """The last line of the root cause; libraries wrap it in advice of many lines."""
     while failure.__cause__ is not None:
         failure = failure.__cause__
     lines = [line.strip() for line in str(failure).splitlines() if line.strip()]

@@ -1,6 +1,6 @@
-"""Which of the processes of one training this one is. torchrun says it, in the environment alone.
+"""Rank and world size of a distributed training, from the environment variables of torchrun.
 
-Standard library only: the command line asks before anything heavy is imported.
+Standard library only: the command line needs them before it imports anything large.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ import os
 
 
 def world_size() -> int:
-    """How many processes train together; 1 without torchrun."""
+    """Number of processes in the training; 1 without torchrun."""
     return _number("WORLD_SIZE", 1)
 
 
 def rank() -> int:
-    """Which of them this is; rank 0 writes the run and speaks."""
+    """Index of this process; rank 0 writes the run folder and the log."""
     return _number("RANK", 0)
 
 
 def local_rank() -> int:
-    """Which of those on this machine it is."""
+    """Index of this process on its machine."""
     return _number("LOCAL_RANK", 0)
 
 
-def _number(name: str, otherwise: int) -> int:
+def _number(name: str, default: int) -> int:
     text = os.environ.get(name, "")
-    return int(text) if text.isdecimal() else otherwise
+    return int(text) if text.isdecimal() else default

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from motegpt.config.arguments import flag, path_of
-from motegpt.config.epochs import laid_over
+from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import plain
 from motegpt.config.presets import DEFAULT_PRESET, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, DataConfig, section_values
@@ -88,7 +88,7 @@ def _fresh(
         raise SettingError(f"{name} is found from the data and cannot be set")
     engine = default_engine() if engine is None else engine
     check_settings(engine, given, settings_of(preset))
-    settings = default_dtype(engine, laid_over(settings_of(preset), given), asked="dtype" in given)
+    settings = default_dtype(engine, merge_settings(settings_of(preset), given), asked="dtype" in given)
     if out is not None:
         RunFolder(out).check_free(overwrite)
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))

@@ -6,7 +6,7 @@ import time
 from array import array
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.epochs import epochs_of, in_steps, laid_over
+from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
 from motegpt.config.sections import (
     DataConfig,
     ModelConfig,
@@ -17,7 +17,7 @@ from motegpt.config.sections import (
 )
 from motegpt.data.cut import cut_of, sizes_of
 from motegpt.data.plan import plan_of
-from motegpt.data.repeats import all_alike
+from motegpt.data.repeats import all_equal
 from motegpt.data.source import Source, check_unchanged
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
@@ -76,7 +76,7 @@ def resume(
     step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
     """
     before, tokenizer = folder.config(), folder.tokenizer()
-    changes = laid_over({}, changes)
+    changes = merge_settings({}, changes)
     config = changed(before, changes, engine)
     check_unchanged(corpus, config.source, "give the old data as `docs`, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
@@ -140,13 +140,13 @@ def _assemble(
     training, held_out = split(corpus.documents, config.data, config.train.seed)
     is_list = config.data.format != "stream"
     cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
-    alike = is_list and all_alike(training)
+    alike = is_list and all_equal(training)
     order = array("I", range(len(training)))
     if config.data.shuffle:
         rng.shuffle(order)
     plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
     if epochs is not None:
-        config = config.replace(train=config.train.replace(steps=in_steps(epochs, plan.epoch)))
+        config = config.replace(train=config.train.replace(steps=epochs_to_steps(epochs, plan.epoch)))
     validation = None
     if held_out:
         validation = Validation(whole_sequences(held_out, tokenizer), block_size, config.train.patience)

@@ -30,7 +30,7 @@ from motegpt.engines.base import Snapshot
 from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.model.spec import tensors
 from motegpt.optim import OPTIMIZERS
-from motegpt.system.files import is_foreign, nearest_name, read_regular, replace_file
+from motegpt.system.files import is_not_regular, nearest_name, read_bounded_file, replace_file
 from motegpt.training.losses import LossMeans
 from motegpt.training.state import FORMAT, FORMATS, Best, RunConfig, TrainerState
 from motegpt.training.tensor_files import read_tensors, tensor_bytes
@@ -112,7 +112,7 @@ class RunFolder:
         """RunFolderError if what is written in place, or cleared away, is not a file of this folder."""
         half_written = [path for path in self.path.glob(TEMPORARY.format("*")) if not path.is_symlink()]
         for path in (self.path / LOCK, self.path / METRICS, *half_written):
-            if is_foreign(path):
+            if is_not_regular(path):
                 what = "a link" if path.is_symlink() else "something else"
                 raise RunFolderError(
                     f"{path}: expected a file of the run, got {what}; nothing was written; remove it first"
@@ -148,7 +148,7 @@ class RunFolder:
     def _is_run(self) -> bool:
         """Whether config.json is one of a run, of this or another version."""
         try:
-            values = json.loads(read_regular(self.path / CONFIG, LARGEST_JSON))
+            values = json.loads(read_bounded_file(self.path / CONFIG, LARGEST_JSON))
         except (OSError, ValueError, RecursionError):
             return False
         return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
@@ -311,7 +311,7 @@ class RunFolder:
         if not self._has(METRICS):
             return []
         try:
-            return read_regular(path, LARGEST_METRICS).decode("utf-8", "replace").split("\n")[:-1]
+            return read_bounded_file(path, LARGEST_METRICS).decode("utf-8", "replace").split("\n")[:-1]
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -324,7 +324,7 @@ class RunFolder:
         if not self._has(name):
             raise self._missing(name)
         try:
-            values = json.loads(read_regular(path, LARGEST_JSON))
+            values = json.loads(read_bounded_file(path, LARGEST_JSON))
         except (ValueError, OSError, RecursionError) as error:
             raise RunFolderError(f"{path}: expected JSON, got {error}") from None
         self._check_format(path, values)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
-from motegpt.data.documents import sample_as_learned
+from motegpt.data.documents import normalize_sample_texts
 from motegpt.data.source import Source
 from motegpt.model.spec import tensors
 
@@ -35,7 +35,7 @@ class RunConfig(Settings):
     def __post_init__(self) -> None:
         super().__post_init__()
         tensors(self.model)  # which refuses a model that is too large
-        object.__setattr__(self, "sample", sample_as_learned(self.sample, self.data))
+        object.__setattr__(self, "sample", normalize_sample_texts(self.sample, self.data))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.data.plan import sequences_to_judge
+from motegpt.data.plan import validation_sequences
 from motegpt.data.source import reload_split
 from motegpt.errors import DataError
 from motegpt.evaluation.nll import targets_of, whole_sequences
@@ -29,7 +29,7 @@ def baselines_of(run: Run) -> dict[str, float]:
     if held_out:
         learned = whole_sequences(training, tokenizer)
         return baselines(learned, whole_sequences(held_out, tokenizer), size)
-    judged = sequences_to_judge(training, tokenizer, config.data, config.model.block_size)
+    judged = validation_sequences(training, tokenizer, config.data, config.model.block_size)
     if config.data.format == "stream":
         return baselines([tokenizer.encode_stream(training)], judged, size, config.train.loss_mean)
     return baselines(judged, judged, size, config.train.loss_mean)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from motegpt.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
-from motegpt.config.epochs import epochs_of, in_steps, laid_over
+from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.config.sections import (
     LARGEST_SIZE,
@@ -88,7 +88,7 @@ def _with_steps(settings: dict[str, Any], epoch: Fraction | None) -> dict[str, A
         return settings
     if epoch is None:
         raise UsageError("epochs: expected DATA to count them by, got --vocab-size; try --steps")
-    return laid_over(settings, {"steps": in_steps(epochs, epoch)})
+    return merge_settings(settings, {"steps": epochs_to_steps(epochs, epoch)})
 
 
 def facts_of(

@@ -14,7 +14,7 @@ import click
 from motegpt.cli.console import log, print_result
 from motegpt.cli.options import json_option, model_options, run_argument
 from motegpt.config.text import has_surrogate, shortened
-from motegpt.data.tokenizers import named
+from motegpt.data.tokenizers import with_code_points
 from motegpt.errors import DataError, UsageError
 from motegpt.views.text import one_line
 
@@ -48,7 +48,7 @@ def command(
         for score in model.score(some):
             unknown = model.tokenizer.unknown(score.text)
             if unknown:
-                log(f"{shortened(score.text)}: the model never saw {named(unknown)}")
+                log(f"{shortened(score.text)}: the model never saw {with_code_points(unknown)}")
             print_result(_as_json(score, unknown) if as_json else _as_line(score))
 
 

@@ -30,7 +30,7 @@ from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.engines import MANY_PROCESSES, PREFERRED, engine_class, why_unavailable
 from motegpt.errors import INTERRUPTED, MotegptError, TrainingDiverged, UsageError
 from motegpt.system import ranks
-from motegpt.system.interrupts import Noted, finishing, heeded
+from motegpt.system.interrupts import DeferredSignals, deferring, handled_signals
 from motegpt.training.begin import begin
 from motegpt.training.loop import Trainer
 from motegpt.training.records import StepRecord
@@ -120,11 +120,11 @@ def _log_fallback(engine: str) -> None:
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Train and report; returns the exit code."""
     report, records = console.report_for(trainer, as_json), list[StepRecord]()
-    noted = Noted(heeded(), _log_finishing)
+    noted = DeferredSignals(handled_signals(), _log_finishing)
     try:
         with unread():
             report.begin()
-        with report, closing(finishing(trainer.run(until, noted.__bool__), noted)) as chunks:
+        with report, closing(deferring(trainer.run(until, noted.__bool__), noted)) as chunks:
             for chunk in chunks:
                 records += chunk.records if trainer.folder is None else ()
                 with unread():
@@ -147,7 +147,9 @@ def _log_finishing() -> None:
         console.log("finishing this step; once more stops at once")
 
 
-def _finish(trainer: Trainer, report: console.Report, records: Sequence[StepRecord], noted: Noted) -> None:
+def _finish(
+    trainer: Trainer, report: console.Report, records: Sequence[StepRecord], noted: DeferredSignals
+) -> None:
     """End a report. An interrupted run without a folder is saved and, after Ctrl-C, prints samples.
 
     records: of the whole run. Another Ctrl-C ends the samples; the report still prints where the run is.

@@ -1,10 +1,10 @@
-"""The text of a file -> the texts in it, by a reader for each format.
+"""Readers of file formats: the text of a file -> the texts in it.
 
-What a file holds, its setting `format` says, or else its name: .csv, .tsv, .json, .jsonl and .ndjson,
-with or without .gz, and everything else one document per line. A reader yields the texts in groups, so
-that no more than a piece of the file is held. Each error names the file and the line.
+The format is given by the setting `format` or by the file name: .csv, .tsv, .json, .jsonl and .ndjson, with
+or without .gz; other files have one document per line. Readers yield groups of texts and hold one piece of
+the file at a time. Errors name the file and the line.
 
-    base.py      what a reader is; cutting pieces of text at a separator
+    base.py      the interface of readers; splitting pieces of text at a separator
     lines.py     one document per line, or between delimiters; one long text
     tables.py    one document per row of a CSV or TSV
     objects.py   one document per JSON value: an array, or one on each line
@@ -28,19 +28,19 @@ READERS: dict[str, type[Reader]] = {
     reader.format: reader
     for reader in (TextReader, CsvReader, TsvReader, JsonReader, JsonLinesReader, StreamReader)
 }
-BY_NAME = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
+BY_SUFFIX = {".csv": "csv", ".tsv": "tsv", ".json": "json", ".jsonl": "jsonl", ".ndjson": "jsonl"}
 
 
 def reader_of(pieces: Iterable[str], name: str, reading: ReadConfig) -> Reader:
     """The reader of the file called `name`, whose text is `pieces`."""
-    form = reading.format or format_by_name(name)
-    for setting in reading.without_meaning(form):
-        raise DataError(f"{name}: read as {form}, which has no {setting}; try `format='csv'`")
-    return READERS[form](pieces, name, reading)
+    file_format = reading.format or format_by_name(name)
+    for setting in reading.inapplicable(file_format):
+        raise DataError(f"{name}: read as {file_format}, which has no {setting}; try `format='csv'`")
+    return READERS[file_format](pieces, name, reading)
 
 
 def format_by_name(name: str) -> str:
-    """What a file holds, by its name."""
+    """The format of a file according to its name."""
     path = Path(name.lower())
-    ending = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
-    return BY_NAME.get(ending, "text")
+    suffix = Path(path.stem).suffix if path.suffix == ".gz" else path.suffix
+    return BY_SUFFIX.get(suffix, "text")

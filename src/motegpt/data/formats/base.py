@@ -1,4 +1,4 @@
-"""What a reader is; and the tools that readers share."""
+"""The interface of readers, and functions that they share."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from motegpt.config.sections import ReadConfig
 from motegpt.config.text import shortened
 from motegpt.errors import DataError
 
-GROUP = 2**14  # texts that are yielded together, where they are found one by one
-OPENINGS = ("[", "{", "[{", "[[")  # alone on its first line: indented JSON
+GROUP = 2**14  # texts per group, in formats that find them one by one
+OPENINGS = ("[", "{", "[{", "[[")  # a first line of indented JSON
 
 
 class Texts(NamedTuple):
-    """Some texts of a file, not yet stripped, empty ones among them.
+    """A group of texts of a file, not stripped, possibly empty.
 
-    lines: where each begins, the first line of the file being 1.
+    lines: number of the line where each starts, counted from 1.
     """
 
     texts: list[str]
@@ -27,16 +27,16 @@ class Texts(NamedTuple):
 
 
 class Reader(ABC):
-    """Iterate once for the texts of a file, in groups.
+    """An iterable, once, over the groups of texts of a file.
 
-    lines: how many the file has, counted while it is read. column: the column or key that is read.
-    assumed: what was taken for granted because no setting says it, in words.
+    lines: number of lines read so far. column: the column or key that is read. assumed: an assumption that no
+    setting confirms, as a clause.
     """
 
     format: ClassVar[str]
 
     def __init__(self, pieces: Iterable[str], name: str, reading: ReadConfig) -> None:
-        """pieces: the text of the file; name: what errors call it."""
+        """pieces: the text of the file; name: of the file, for errors."""
         self._pieces, self._name, self._reading = pieces, name, reading
         self.lines = 0
         self.column: str | None = None
@@ -44,16 +44,15 @@ class Reader(ABC):
 
     @abstractmethod
     def __iter__(self) -> Iterator[Texts]:
-        """DataError where the file is not of this format."""
+        """Raises DataError if the file is not of this format."""
 
     def _where(self, line: int) -> str:
         return f"{self._name}: line {line}"
 
     def _lines_of_text(self) -> Iterable[str]:
-        """The pieces; unless the format was asked for, DataError if they are JSON.
+        """The pieces; DataError if they look like JSON and the format was not set explicitly.
 
-        Nobody means to learn that as lines: neither one value, nor one that is indented, also where it is not
-        whole, nor an object on each line.
+        JSON is a single value, the beginning of an indented value, or a first line that is an object.
         """
         if self._reading.format:
             return self._pieces
@@ -62,28 +61,28 @@ class Reader(ABC):
         opening, _, rest = (part.strip() for part in first.lstrip().partition("\n"))
         if not opening.startswith(("[", "{")):
             return chain([first], pieces)
-        every = [first, *pieces]
+        all_pieces = [first, *pieces]
         is_indented = opening in OPENINGS and rest.startswith(('"', "[", "{"))
-        if is_indented or isinstance(_json(opening), dict) or _json("".join(every)) is not None:
+        if is_indented or isinstance(_json(opening), dict) or _json("".join(all_pieces)) is not None:
             raise DataError(
                 f"{self._name}: expected one document per line, got JSON; `format='json'` reads an array, "
-                "`format='jsonl'` a value on each line, `format='text'` the lines as they are"
+                "`format='jsonl'` a value on each line, `format='text'` the lines unchanged"
             )
-        return every
+        return all_pieces
 
 
 def _json(text: str) -> Any:
-    """What a text is in JSON; None if it is none."""
+    """The value of a JSON text; None if it is not valid JSON."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
         return None
 
 
-def in_groups(found: Iterable[tuple[int, str]]) -> Iterator[Texts]:
-    """Lines and texts, found one by one, in groups."""
+def grouped(numbered: Iterable[tuple[int, str]]) -> Iterator[Texts]:
+    """Pairs of line number and text, in groups."""
     texts, lines = list[str](), list[int]()
-    for line, text in found:
+    for line, text in numbered:
         texts.append(text)
         lines.append(line)
         if len(texts) == GROUP:
@@ -92,51 +91,53 @@ def in_groups(found: Iterable[tuple[int, str]]) -> Iterator[Texts]:
     yield Texts(texts, lines)
 
 
-def whole(pieces: Iterable[str], separator: str) -> Iterator[str]:
-    """The pieces cut anew, so that each ends with the separator; what follows the last one comes last."""
-    held: list[str] = []
-    overlap = len(separator) - 1  # so much of a separator may be in the piece before
+def rechunk(pieces: Iterable[str], separator: str) -> Iterator[str]:
+    """The same text in pieces that end with the separator, except perhaps the last."""
+    buffer: list[str] = []
+    overlap = len(separator) - 1  # characters of a separator that may be in the previous piece
     for piece in pieces:
-        if held and len(held[-1]) < overlap:
-            piece = held.pop() + piece
-        before = held[-1][-overlap:] if held and overlap else ""
+        if buffer and len(buffer[-1]) < overlap:
+            piece = buffer.pop() + piece
+        before = buffer[-1][-overlap:] if buffer and overlap else ""
         rest = _after_last(separator, before + piece)
         if rest is not None:
-            yield "".join([*held, piece[: len(piece) - len(rest)]])
-            held, piece = [], rest
+            yield "".join([*buffer, piece[: len(piece) - len(rest)]])
+            buffer, piece = [], rest
         if piece:
-            held.append(piece)
-    if held:
-        yield "".join(held)
+            buffer.append(piece)
+    if buffer:
+        yield "".join(buffer)
 
 
 def with_newlines(text: str) -> str:
-    """The line ends of every system as newlines. The text of a decoded file has no others already."""
+    """Convert line ends to newlines. The text of a decoded file is already converted."""
     return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
 
 
 def _after_last(separator: str, text: str) -> str | None:
-    """What follows the last separator, found from the left as str.split does; None if there is none."""
+    """The text after the last separator, searched from the left like str.split; None without a separator."""
     if separator not in text:
         return None
     return text.rpartition(separator)[2] if len(separator) == 1 else text.split(separator)[-1]
 
 
-def place_of(wanted: str | None, names: list[str], where: str, what: str) -> int:
-    """The place of `wanted` among the names; where it is not said, there must be only one."""
-    listed = ", ".join(map(_shown, names[:20])) + ", …" * (len(names) > 20) or "none"
-    if wanted is None and len(names) == 1:
+def column_index(column: str | None, names: list[str], where: str, what: str) -> int:
+    """The index of a column (or key) among the names; without a column there must be a single name."""
+    available = ", ".join(map(_shown, names[:20])) + ", …" * (len(names) > 20) or "none"
+    if column is None and len(names) == 1:
         return 0
-    if wanted is None:
+    if column is None:
         raise DataError(
-            f"{where}: expected one {what}, got {len(names)}; choose with `column` from: {listed}"
+            f"{where}: expected one {what}, got {len(names)}; choose with `column` from: {available}"
         )
-    if names.count(wanted) != 1:
-        found = f"{names.count(wanted)} of that name" if wanted in names else "none"
-        raise DataError(f"{where}: expected a {what} {shortened(wanted)}, got {found}; there are: {listed}")
-    return names.index(wanted)
+    if names.count(column) != 1:
+        found = f"{names.count(column)} of that name" if column in names else "none"
+        raise DataError(
+            f"{where}: expected a {what} {shortened(column)}, got {found}; available: {available}"
+        )
+    return names.index(column)
 
 
 def _shown(name: str) -> str:
-    """A name in a message: as it is, unless it is long or cannot be seen."""
+    """A name in a message, shortened if it is long or not printable."""
     return name if name.isprintable() and len(name) <= 40 else shortened(name)

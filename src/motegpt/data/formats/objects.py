@@ -1,4 +1,4 @@
-"""JSON: one document per value of a line, or per element of an array."""
+"""JSON formats: one document per line, or per element of an array."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from collections.abc import Iterator
 from typing import Any
 
 from motegpt.config.text import has_surrogate, shortened
-from motegpt.data.formats.base import OPENINGS, Reader, Texts, in_groups, place_of, whole, with_newlines
+from motegpt.data.formats.base import OPENINGS, Reader, Texts, column_index, grouped, rechunk, with_newlines
 from motegpt.errors import DataError
 
 DECODER, SPACE = json.JSONDecoder(), re.compile(r"[ \t\n\r]*")
-SHOWN = 100  # characters of what is no JSON
+SHOWN = 100  # characters of invalid JSON in messages
 
 
 class JsonLinesReader(Reader):
-    """The text under a key of the object on each line, or the string that a line is."""
+    """Each line is a string, or an object with the text under a key."""
 
     format = "jsonl"
 
     def __iter__(self) -> Iterator[Texts]:
-        return in_groups((line, self._text_of(value, line)) for line, value in self._values())
+        return grouped((line, self._text_of(value, line)) for line, value in self._values())
 
     def _values(self) -> Iterator[tuple[int, Any]]:
-        """Line and value of each line that is not blank."""
-        for piece in whole(self._pieces, "\n"):
+        """Line number and value of each nonblank line."""
+        for piece in rechunk(self._pieces, "\n"):
             for line in map(str.strip, io.StringIO(piece, "\n")):
                 self.lines += 1
                 if line:
                     if line in OPENINGS:
                         raise DataError(
-                            f"{self._where(self.lines)}: expected a JSON value on each line, got one that "
-                            "goes on; `format='json'` reads an array"
+                            f"{self._where(self.lines)}: expected a JSON value on each line, got a value of "
+                            "several lines; `format='json'` reads an array"
                         )
                     value, end = _value_at(0, line, self._where(self.lines))
                     if end < len(line):
-                        raise _not_one(line[end:], "JSON value on a line", self._where(self.lines))
+                        raise _extra_data(line[end:], "JSON value per line", self._where(self.lines))
                     yield self.lines, value
 
     def _text_of(self, value: Any, line: int) -> str:
-        """The text of a value: itself, or under the key that the setting names, or the only one there is."""
+        """The string itself, or the text under the key of the setting `column` or the only key."""
         where = self._where(line)
         if isinstance(value, dict):
             keys = list(value)
-            self.column = keys[place_of(self._reading.column or self.column, keys, where, "key")]
+            self.column = keys[column_index(self._reading.column or self.column, keys, where, "key")]
             value = "" if value[self.column] is None else value[self.column]
         elif self._reading.column is not None:
-            wanted = shortened(self._reading.column)
-            raise DataError(f"{where}: expected an object with the key {wanted}, got {shortened(value)}")
+            key = shortened(self._reading.column)
+            raise DataError(f"{where}: expected an object with the key {key}, got {shortened(value)}")
         if not isinstance(value, str):
-            raise DataError(f"{where}: expected a text, got {shortened(value)}; `column` names another key")
+            raise DataError(f"{where}: expected a string, got {shortened(value)}; `column` names another key")
         if has_surrogate(value) or "\0" in value:
-            what = "a zero character" if "\0" in value else "half of a surrogate pair"
-            raise DataError(f"{where}: expected Unicode characters, got {what} in {shortened(value)}")
+            found = "a zero character" if "\0" in value else "half of a surrogate pair"
+            raise DataError(f"{where}: expected Unicode characters, got {found} in {shortened(value)}")
         return with_newlines(value)
 
 
 class JsonReader(JsonLinesReader):
-    """The elements of one array: strings, or objects with the text under a key."""
+    """The elements of one array, each a string or an object with the text under a key."""
 
     format = "json"
 
     def _values(self) -> Iterator[tuple[int, Any]]:
-        """Line and value of each element, decoded one by one, so that never all of them are held."""
+        """Line number and value of each element; holds one decoded element at a time."""
         text = "".join(self._pieces)
         self.lines = len(text.removesuffix("\n").split("\n")) if text else 0
         at = _after_space(text, 0)
@@ -88,25 +88,25 @@ class JsonReader(JsonLinesReader):
         at = _after_space(text, at + 1) if is_closed else at
         if not is_closed or at < len(text):
             line += text.count("\n", counted, at)
-            raise _not_one(text[at : at + SHOWN], "JSON array", self._where(line))
+            raise _extra_data(text[at : at + SHOWN], "JSON array", self._where(line))
 
 
 def _value_at(at: int, text: str, where: str) -> tuple[Any, int]:
-    """The JSON value that begins at a place of the text, and where it ends."""
+    """The JSON value that starts at index `at`, and the index of its end."""
     try:
         return DECODER.raw_decode(text, at)
     except json.JSONDecodeError as error:
-        why = f" ({error.msg})"
-    except (ValueError, RecursionError):  # thousands of digits, or of brackets
-        why = ""
-    raise DataError(f"{where}: expected a JSON value, got {shortened(text[at : at + SHOWN])}{why}")
+        reason = f" ({error.msg})"
+    except (ValueError, RecursionError):  # thousands of digits or brackets
+        reason = ""
+    raise DataError(f"{where}: expected a JSON value, got {shortened(text[at : at + SHOWN])}{reason}")
 
 
-def _not_one(rest: str, what: str, where: str) -> DataError:
-    return DataError(f"{where}: expected one {what} and no more, got {shortened(rest[:SHOWN])} after it")
+def _extra_data(rest: str, what: str, where: str) -> DataError:
+    return DataError(f"{where}: expected one {what}, got {shortened(rest[:SHOWN])} after it")
 
 
 def _after_space(text: str, at: int) -> int:
-    """The first place from `at` on that is no white space."""
-    found = SPACE.match(text, at)
-    return found.end() if found else at
+    """The index of the first character from `at` that is not white space."""
+    match = SPACE.match(text, at)
+    return match.end() if match else at

@@ -1,4 +1,4 @@
-"""Tables: one document per row, the cell in one of the columns."""
+"""Table formats: one document per row, from one of the columns."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from itertools import chain
 from typing import Any, ClassVar
 
 from motegpt.config.text import shortened
-from motegpt.data.formats.base import Reader, Texts, in_groups, place_of, whole
+from motegpt.data.formats.base import Reader, Texts, column_index, grouped, rechunk
 from motegpt.errors import DataError
 
-LARGEST_CELL = 2**31 - 1  # characters: no bound of its own
-CELL_DELIMITERS = ",;\t"  # spreadsheets write semicolons where the comma is in numbers
-# A first row with one of these in it is a header, where no setting says whether there is one.
+LARGEST_CELL = 2**31 - 1  # characters, the maximum of the csv module
+CELL_DELIMITERS = ",;\t"  # spreadsheets write semicolons in locales with decimal commas
+# A first row that contains one of these words is a header unless the setting `header` decides.
 HEADER_WORDS = {
     "name", "names", "text", "texts", "word", "words", "title", "titles", "label", "labels",
     "document", "documents", "sentence", "sentences", "sequence", "smiles",
@@ -26,23 +26,22 @@ HEADER_WORDS = {
 class TableReader(Reader):
     """A table with or without a header.
 
-    Where the setting `header` does not say it, the first row is a header if the column is asked for by
-    a name in it, if one of its cells is one of HEADER_WORDS, or if there are several columns and none is
-    asked for by its number.
+    Unless the setting `header` decides, the first row is a header if it contains the name in `column` or one
+    of HEADER_WORDS, or if there are several columns and `column` is not a number.
     """
 
-    repair: ClassVar[str]  # of a row with too many or too few cells
+    repair: ClassVar[str]  # for a row with too many or too few cells
 
     @abstractmethod
     def _rows(self, lines: Iterator[str]) -> Any:
-        """csv.reader of the lines."""
+        """A csv.reader of the lines."""
 
     def __iter__(self) -> Iterator[Texts]:
         with _unlimited_cells():
-            yield from in_groups(self._cells())
+            yield from grouped(self._cells())
 
     def _cells(self) -> Iterator[tuple[int, str]]:
-        """Line and cell of each row but the header; empty rows are left out."""
+        """Line number and cell of each nonempty row except the header."""
         rows = self._numbered_rows()
         first = next(rows, None)
         if first is None:
@@ -57,8 +56,8 @@ class TableReader(Reader):
             yield line, row[at]
 
     def _numbered_rows(self) -> Iterator[tuple[int, list[str]]]:
-        """Where each row begins, and its cells."""
-        lines = (line for piece in whole(self._lines_of_text(), "\n") for line in io.StringIO(piece, "\n"))
+        """Line number and cells of each row."""
+        lines = (line for piece in rechunk(self._lines_of_text(), "\n") for line in io.StringIO(piece, "\n"))
         rows = self._rows(lines)
         try:
             for row in rows:
@@ -68,11 +67,11 @@ class TableReader(Reader):
         except csv.Error as error:
             raise DataError(
                 f"{self._where(self.lines + 1)}: expected {self.format.upper()}, got {error}; "
-                "`format='text'` reads lines as they are"
+                "`format='text'` reads lines unchanged"
             ) from None
 
     def _begin(self, cells: list[str], where: str) -> tuple[int, bool]:
-        """Which column is read, and whether the first row, of these cells, is a header."""
+        """Index of the column to read, and whether the first row, `cells`, is a header."""
         column, is_header = self._reading.column, self._reading.header
         by_number = column is not None and column.isdecimal() and column not in cells
         if is_header is None:
@@ -80,18 +79,18 @@ class TableReader(Reader):
         if by_number:
             at = int(column or 0) - 1
             if not 0 <= at < len(cells):
-                raise DataError(f"{where}: expected a column of 1 to {len(cells)}, got number {column}")
+                raise DataError(f"{where}: expected a column from 1 to {len(cells)}, got {column}")
         elif is_header:
-            at = place_of(column, cells, where, "column")
+            at = column_index(column, cells, where, "column")
         else:
             numbers = [str(number + 1) for number in range(len(cells))]
-            at = place_of(column, numbers, f"{where}, no header", "column")
+            at = column_index(column, numbers, f"{where}, no header", "column")
         if is_header or len(cells) > 1:
             self.column = cells[at] if is_header else str(at + 1)
         return at, is_header
 
     def _is_header(self, cells: list[str], by_number: bool) -> bool:
-        """Whether the first row is one, where no setting says it."""
+        """Whether the first row is a header, if the setting `header` does not decide."""
         if self._reading.column in cells:
             return True
         is_header = (len(cells) > 1 and not by_number) or any(cell.lower() in HEADER_WORDS for cell in cells)
@@ -99,18 +98,18 @@ class TableReader(Reader):
         if is_header:
             self.assumed = f"its first row, {first}, is a header; `header=False` if it is not"
         else:
-            self.assumed = f"its first row, {first}, is no header; `header=True` if it is one"
+            self.assumed = f"its first row, {first}, is not a header; `header=True` if it is"
         return is_header
 
 
 class CsvReader(TableReader):
-    """Cells between commas, or between semicolons or tabs if the first line has more of those.
+    """Cells separated by commas, or by semicolons or tabs if the first line has more of those.
 
-    A cell may be in double quotes, and then hold newlines, which stay characters of the document.
+    Cells in double quotes may contain newlines, which are kept.
     """
 
     format = "csv"
-    repair = "a cell with the delimiter in it must be in double quotes"
+    repair = "put cells that contain the delimiter into double quotes"
 
     def _rows(self, lines: Iterator[str]) -> Any:
         head: list[str] = []  # up to the first line that is not blank
@@ -121,13 +120,12 @@ class CsvReader(TableReader):
             return csv.reader(chain(head, lines), delimiter=delimiter, strict=True)
         except (TypeError, ValueError):
             raise DataError(
-                f"{self._name}: expected a delimiter of one character between the cells of a CSV, got "
-                f"{shortened(delimiter)}"
+                f"{self._name}: expected a CSV delimiter of one character, got {shortened(delimiter)}"
             ) from None
 
 
 class TsvReader(TableReader):
-    """Cells between tabs; a quote is a character like any other."""
+    """Cells separated by tabs; quotes are ordinary characters."""
 
     format = "tsv"
     repair = "`format='csv'` reads cells in double quotes"
@@ -138,7 +136,7 @@ class TsvReader(TableReader):
 
 @contextmanager
 def _unlimited_cells() -> Iterator[None]:
-    """The csv module without its bound on the length of a cell."""
+    """The csv module without its default limit on the length of a cell."""
     before = csv.field_size_limit(LARGEST_CELL)
     try:
         yield

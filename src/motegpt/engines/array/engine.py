@@ -15,7 +15,7 @@ from motegpt.engines.array.ops import Array
 from motegpt.engines.array.optimizers import STEPS, clip_gradient
 from motegpt.engines.array.tape import Tape
 from motegpt.engines.base import Engine, Snapshot
-from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
+from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
@@ -103,7 +103,7 @@ class ArrayEngine(Engine):
 
     def _fill(self, flat: Array, values: Mapping[str, Any]) -> None:
         """Copy named values into a flat array."""
-        same_names(values, self.model, "load")
+        check_names_match(values, self.model, "load")
         views = self._views(flat)
         for tensor in tensors(self.model):
             given = np.asarray(values[tensor.name])

@@ -13,7 +13,7 @@ from motegpt.data.plan import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.errors import SettingError, UsageError
 from motegpt.generation.filters import not_finite
-from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
+from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ class NativeEngine(Engine):
 
     def _flat(self, values: Mapping[str, Any]) -> Array:
         """Named values -> one flat array in canonical order."""
-        same_names(values, self.model, "load")
+        check_names_match(values, self.model, "load")
         parts = []
         for tensor in tensors(self.model):
             with np.errstate(over="ignore"):

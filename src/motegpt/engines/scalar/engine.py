@@ -16,7 +16,7 @@ from motegpt.engines.scalar.graph import Value, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Reductions, Tensors, empty_cache, forward_token
 from motegpt.engines.scalar.node_clip import NodeClip
 from motegpt.engines.scalar.optimizers import STEPS, clip_gradient
-from motegpt.model.spec import check_shape, named_views, parameter_count, same_names, tensors
+from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,7 +116,7 @@ class ScalarEngine(Engine):
 
     def _flat(self, values: Values) -> list[float]:
         """Named values, each flat or in its tensor's shape, as one list."""
-        same_names(values, self.model, "load")
+        check_names_match(values, self.model, "load")
         flat: list[float] = []
         for tensor in tensors(self.model):
             numbers = flattened(values[tensor.name])

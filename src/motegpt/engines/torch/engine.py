@@ -29,7 +29,7 @@ from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Operations
 from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
 from motegpt.errors import RankLost
-from motegpt.model.spec import check_shape, same_names, tensors
+from motegpt.model.spec import check_names_match, check_shape, tensors
 from motegpt.system import ranks
 
 if TYPE_CHECKING:
@@ -262,7 +262,7 @@ class TorchEngine(Engine):
         }
 
     def _check(self, values: Mapping[str, Any]) -> None:
-        same_names(values, self.model, "load")
+        check_names_match(values, self.model, "load")
         for tensor in tensors(self.model):
             check_shape(tensor, np.shape(values[tensor.name]), "load")
 
