@@ -14,6 +14,7 @@ from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import Request
+from motegpt.model import spec
 from motegpt.model.rng import Stream
 from motegpt.model.spec import tensors
 from motegpt.optim.adam import AdamScalars
@@ -281,7 +282,8 @@ def small_decoder(core, n=2):
     ],
     ids=str,
 )
-def test_no_such_model(core, change, said):
+def test_no_such_model(core, monkeypatch, change, said):
+    monkeypatch.setattr(spec, "LARGEST_MODEL", 2**62)  # what the core itself checks
     with pytest.raises(ValueError, match=said):
         specification(core, **change)
 
