@@ -171,7 +171,7 @@ def test_a_half_written_metrics_line_is_forgotten(run):
         file.write('{"step": 6, "lo')
     folder = RunFolder(run)
     assert [record["step"] for record in folder.metrics()] == [1, 5]
-    folder.cut_metrics(3)
+    folder.truncate_metrics(3)
     assert [record["step"] for record in folder.metrics()] == [1]
 
 
@@ -180,7 +180,7 @@ def test_a_broken_metrics_line_is_named(run, broken):
     with (run / "metrics.jsonl").open("a", encoding="latin1") as file:
         file.write(broken + "\n")
     with pytest.raises(RunFolderError, match=r"metrics.jsonl: line 3: expected an object with a step"):
-        RunFolder(run).cut_metrics(3)
+        RunFolder(run).truncate_metrics(3)
 
 
 def test_a_failure_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(run, monkeypatch):

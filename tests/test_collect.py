@@ -11,7 +11,7 @@ from motegpt.errors import DataError, SettingError, TriesExhausted
 from motegpt.model.rng import PythonRandom, Stream
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.conditions import Conditions
-from motegpt.sampling.generate import generate, generate_in_turn
+from motegpt.sampling.generate import generate, generate_sequentially
 from motegpt.sampling.training_texts import TrainingTexts
 from tests.conftest import small_engine, small_settings
 
@@ -63,7 +63,7 @@ def test_the_first_that_qualify_are_kept_in_their_order(engine):
 
 def test_groups_do_not_change_what_is_kept(engine, monkeypatch):
     whole = drawn(engine, n=40, unique=True)
-    monkeypatch.setattr("motegpt.sampling.collect.LARGEST_GROUP", 3)
+    monkeypatch.setattr("motegpt.sampling.collect.MAX_GROUP", 3)
     assert drawn(engine, n=40, unique=True) == whole
     assert drawn(engine, n=7, unique=True) == whole[:7]
 
@@ -153,13 +153,13 @@ def test_every_part_of_a_stream_is_known():
 
 def test_in_turn_with_a_suffix_and_with_beams(engine):
     rng = PythonRandom(2)
-    texts = generate_in_turn(engine, TOKENIZER, sample(suffix="a", n=5), rng)
+    texts = generate_sequentially(engine, TOKENIZER, sample(suffix="a", n=5), rng)
     assert len(texts) == 5
     assert all(text.endswith("a") for text in texts)
-    few = generate_in_turn(engine, TOKENIZER, sample(suffix="abcde", n=5, tries=3, max_length=5), rng)
+    few = generate_sequentially(engine, TOKENIZER, sample(suffix="abcde", n=5, tries=3, max_length=5), rng)
     assert len(few) < 5
     state = rng.state()
-    assert len(generate_in_turn(engine, TOKENIZER, sample(beams=4, n=3), rng)) == 3
+    assert len(generate_sequentially(engine, TOKENIZER, sample(beams=4, n=3), rng)) == 3
     assert rng.state() == state
 
 

@@ -16,7 +16,7 @@ from motegpt.errors import SettingError, TriesExhausted
 from motegpt.generation.request import request_of
 from motegpt.model.rng import PythonRandom, Stream
 from motegpt.sampling.collect import draw_texts
-from motegpt.sampling.generate import generate, generate_in_turn
+from motegpt.sampling.generate import generate, generate_sequentially
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
@@ -133,7 +133,7 @@ def test_beams_that_are_all_cut():
 
 def test_texts_in_turn_obey_too(engine):
     def in_turn(on_cut, **given):
-        return generate_in_turn(engine, TOKENIZER, sample(on_cut, **given), PythonRandom(4))
+        return generate_sequentially(engine, TOKENIZER, sample(on_cut, **given), PythonRandom(4))
 
     kept, marked = in_turn("keep", n=90), in_turn("mark", n=90)
     assert kept == marked

@@ -12,7 +12,7 @@ from motegpt.data.cut import cut_of, sizes_of
 from motegpt.data.documents import flat
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.model.schedule import learning_rate
-from motegpt.training.remarks import on_rise, on_warmup
+from motegpt.training.remarks import learning_rate_rises, warmup_too_long
 
 QUICK = ("--engine", "array", "--steps", 3, "-n", 1)
 MIXED = ["a" * 8 + "b" * 8, "ab", "ba" * 12, "b" * 15]  # 16, 2, 24 and 15 characters
@@ -98,7 +98,7 @@ def test_a_list_of_one_document_is_told_of(motegpt, tmp_path):
 
 @pytest.mark.parametrize(("warmup", "said"), [(99, False), (100, True), (5000, True)])
 def test_a_warm_up_that_never_ends_is_told_of(warmup, said):
-    assert (on_warmup(train_config(steps=100, warmup_steps=warmup)) is not None) == said
+    assert (warmup_too_long(train_config(steps=100, warmup_steps=warmup)) is not None) == said
 
 
 def test_a_warm_up_is_told_with_its_numbers(motegpt):
@@ -111,25 +111,25 @@ def test_a_warm_up_is_told_with_its_numbers(motegpt):
 def test_a_rate_that_jumps_is_told_with_what_goes_on_from_there(schedule):
     before = train_config(steps=200, schedule=schedule)
     after = before.replace(steps=400)
-    line = on_rise(before, after, 200)
+    line = learning_rate_rises(before, after, 200)
     last, following = learning_rate(before, 199), learning_rate(after, 200)
     assert f"from {last:.3g} at step 200 to {following:.3g} at step 201" in line
     lr = float(line.partition("`lr=")[2].partition("`")[0])
     assert learning_rate(after.replace(lr=lr), 200) == pytest.approx(last, rel=0.01)
-    assert on_rise(before, after.replace(lr=lr), 200) is None
+    assert learning_rate_rises(before, after.replace(lr=lr), 200) is None
 
 
 def test_a_rate_of_zero_or_near_its_floor_names_no_other():
     before = train_config(steps=200, schedule="linear_to_zero")
-    assert "a smaller `lr` would soften it" in on_rise(before, before.replace(steps=400), 200)
+    assert "a smaller `lr` would soften it" in learning_rate_rises(before, before.replace(steps=400), 200)
     before = train_config(steps=200, schedule="cosine", lr_min=0.001)
-    assert "a smaller `lr` would soften it" in on_rise(before, before.replace(steps=400), 200)
+    assert "a smaller `lr` would soften it" in learning_rate_rises(before, before.replace(steps=400), 200)
 
 
 def test_nothing_is_said_of_a_rate_that_goes_on():
     for schedule in ("linear", "linear_to_zero", "cosine", "constant"):
         train = train_config(steps=200, schedule=schedule, warmup_steps=20)
-        assert [on_rise(train, train, done) for done in range(200)] == [None] * 200
+        assert [learning_rate_rises(train, train, done) for done in range(200)] == [None] * 200
 
 
 def test_resuming_a_finished_run_says_that_the_rate_jumps(motegpt):

@@ -29,7 +29,7 @@ def finish(trainer: Trainer, report: Report, records: Sequence[StepRecord], note
         if lost:
             rescue(trainer, records)
         if lost and noted.first == signal.SIGINT and not trainer.ended:
-            report.show_samples(trainer.samples_of_best())
+            report.show_samples(trainer.sample_best())
     finally:
         report.end(bool(noted))
 
@@ -41,7 +41,7 @@ def rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
     try:
         folder = RunFolder.create(tempfile.mkdtemp(prefix=PREFIX), trainer.config, trainer.tokenizer)
         folder.append_metrics(record.values() for record in records)
-        trainer.save_to(folder)
+        trainer.save_copy(folder)
     except (OSError, MotegptError) as error:
         remark(f"the run could not be saved: {error}")
         return

@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 H = 1e-5
 TOLERANCE = 1e-6  # of the largest gradient; truncation and rounding leave about 1e-9
 SMALLEST = 1e-3  # a largest gradient below this is judged as if it were this
-PLACES = 6  # numbers tried of each matrix
+CHECKS_PER_TENSOR = 6  # numbers tried of each matrix
 VOCABULARY = 7
 LONGEST = 4  # of the sequences that do not fill the block
 
 
 @dataclass(frozen=True)
-class Judgement:
+class GradientCheck:
     """One matrix of one engine: the largest difference, relative to the largest gradient of all matrices."""
 
     engine: str
@@ -42,7 +42,7 @@ class Judgement:
         return self.error <= TOLERANCE
 
 
-def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> Iterator[Judgement]:
+def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> Iterator[GradientCheck]:
     """Judge every matrix of one engine on a small random problem with ragged sequences.
 
     The preset decides activation, head and norms. Its clips are off, as a clipped gradient is not the
@@ -52,20 +52,22 @@ def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> It
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
     engine = fresh_engine(name, *model_and_training(settings, VOCABULARY))
     chance = random.Random(seed)
-    yield from judge(
+    yield from check_gradients(
         engine, engine.export().parameters, random_batch(chance, engine.model.block_size), chance
     )
 
 
-def judge(engine: Engine, w: Arrays, batch: Batch, chance: random.Random) -> Iterator[Judgement]:
+def check_gradients(
+    engine: Engine, w: Arrays, batch: Batch, chance: random.Random
+) -> Iterator[GradientCheck]:
     """Compare the engine's gradient at w with finite differences, at a few places of each matrix."""
     engine.load(w)
     _, gradients = engine.gradients(batch)
     largest = max(float(np.abs(gradient).max()) for gradient in gradients.values())
     for name, gradient in gradients.items():
-        places = [chance.randrange(gradient.size) for _ in range(PLACES)]
+        places = [chance.randrange(gradient.size) for _ in range(CHECKS_PER_TENSOR)]
         differences = [abs(gradient.flat[i] - finite_difference(engine, w, name, i, batch)) for i in places]
-        yield Judgement(engine.name, name, float(max(differences)) / max(largest, SMALLEST))
+        yield GradientCheck(engine.name, name, float(max(differences)) / max(largest, SMALLEST))
 
 
 def finite_difference(engine: Engine, w: Arrays, name: str, place: int, batch: Batch, h: float = H) -> float:

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine
 
-JUDGED_TOGETHER = 2**20  # logits held at a time
-NORMALIZED_TOGETHER = 2**17  # and of them in double precision: a megabyte
+MAX_LOGITS = 2**20  # logits held at a time
+MAX_SOFTMAX_LOGITS = 2**17  # and of them in double precision: a megabyte
 MODEL = "model"
 
 
@@ -66,13 +66,13 @@ def score_texts(engine: Engine, tokenizer: Tokenizer, texts: Sequence[str]) -> l
 
     A text with a character that the model never saw has probability zero, in no tokens.
     """
-    sequences = [known_sequence_of(text, tokenizer) for text in texts]
-    costs = iter(costs_of(engine, [sequence for sequence in sequences if sequence is not None]))
+    sequences = [sequence_or_none(text, tokenizer) for text in texts]
+    costs = iter(token_nll(engine, [sequence for sequence in sequences if sequence is not None]))
     scores = []
     for text, sequence in zip(texts, sequences, strict=True):
         total, tokens = (-math.inf, 0) if sequence is None else (-float(next(costs).sum()), len(sequence) - 1)
         _check_finite(total if tokens else 0.0)
-        scores.append(Score(text, total, tokens, characters_of(text, tokenizer)))
+        scores.append(Score(text, total, tokens, character_count(text, tokenizer)))
     return scores
 
 
@@ -82,7 +82,7 @@ def sequence_of(text: str, tokenizer: Tokenizer) -> list[int]:
     return [*prompt_of("", tokenizer), *tokenizer.encode(text), *end]
 
 
-def whole_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
+def evaluation_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
     """sequence_of for many documents, or a stream, in flat memory; DataError for an unknown character."""
     if tokenizer.bos is not None:
         return tokenizer.encode_documents(documents)
@@ -90,7 +90,7 @@ def whole_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[
     return [memoryview(array(stream.format, [*prompt_of("", tokenizer), *stream]))]
 
 
-def known_sequence_of(text: str, tokenizer: Tokenizer) -> list[int] | None:
+def sequence_or_none(text: str, tokenizer: Tokenizer) -> list[int] | None:
     """The same, or None for a text with a character that the model never saw."""
     try:
         return sequence_of(text, tokenizer)
@@ -98,12 +98,12 @@ def known_sequence_of(text: str, tokenizer: Tokenizer) -> list[int] | None:
         return None
 
 
-def characters_of(text: str, tokenizer: Tokenizer) -> int:
+def character_count(text: str, tokenizer: Tokenizer) -> int:
     """Characters of a text, and one for its end if there are ends; at least one."""
     return max(1, len(text) + (tokenizer.stop is not None))
 
 
-def mean_loss(
+def mean_nll(
     engine: Engine, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> float:
     """The loss of the engine's present parameters in nats per token: the mean over all targets of some
@@ -116,7 +116,7 @@ def mean_loss(
     return math.fsum(sums) / targets
 
 
-def costs_of(engine: Engine, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
+def token_nll(engine: Engine, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
     """-log p of every target of every sequence, in nats."""
     import numpy as np
 
@@ -165,7 +165,7 @@ def _costs_in_windows(
 
     if windows is None:
         windows = windows_in(sequences, engine.model.block_size)
-    for group in _groups(windows, max(1, JUDGED_TOGETHER // engine.model.vocab_size)):
+    for group in _groups(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
         pieces = [sequences[window.sequence][window.start : window.end + 1] for window in group]
         logits = np.concatenate(engine.logits(Batch.of(pieces, "tokens")))
         costs = _costs(logits, [target for piece in pieces for target in piece[1:]])
@@ -197,7 +197,7 @@ def _costs(logits: NDArray[Any], targets: list[int]) -> NDArray[np.float64]:
     import numpy as np
 
     count, vocab_size = logits.shape
-    rows = max(1, NORMALIZED_TOGETHER // vocab_size)
+    rows = max(1, MAX_SOFTMAX_LOGITS // vocab_size)
     costs, ids = np.empty(count), np.array(targets)
     for start in range(0, count, rows):
         some = slice(start, start + rows)
@@ -241,7 +241,7 @@ def evaluate(
 
     Raises DataError if the model knows the characters of none of them.
     """
-    found = [(text, known_sequence_of(text, tokenizer)) for text in judged]
+    found = [(text, sequence_or_none(text, tokenizer)) for text in judged]
     texts = [text for text, sequence in found if sequence is not None]
     sequences = [sequence for _, sequence in found if sequence is not None]
     if not texts:
@@ -252,14 +252,14 @@ def evaluate(
     losses: dict[str, float] = {}
     if training:
         learned = [sequence_of(text, tokenizer) for text in training]
-        losses = baselines(learned, sequences, targets_of(tokenizer))
-    losses[MODEL] = mean_loss(engine, sequences)
+        losses = baselines(learned, sequences, target_count(tokenizer))
+    losses[MODEL] = mean_nll(engine, sequences)
     _check_finite(losses[MODEL])
     return Evaluation(
         losses=losses,
         documents=len(texts),
         tokens=sum(map(len, sequences)) - len(sequences),
-        characters=sum(characters_of(text, tokenizer) for text in texts),
+        characters=sum(character_count(text, tokenizer) for text in texts),
         known=sum(map(set(training).__contains__, texts)),
         left_out=[text for text, sequence in found if sequence is None],
     )
@@ -272,6 +272,6 @@ def _check_finite(value: float) -> None:
         )
 
 
-def targets_of(tokenizer: Tokenizer) -> int:
+def target_count(tokenizer: Tokenizer) -> int:
     """How many different tokens can follow: all but a BOS that only begins."""
     return tokenizer.vocab_size - (tokenizer.bos != tokenizer.stop)

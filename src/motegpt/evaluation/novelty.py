@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-COMPARED_AT_ONCE = 2**24  # distances held at a time
+MAX_DISTANCES = 2**24  # distances held at a time
 
 
 @dataclass(frozen=True)
@@ -43,14 +43,14 @@ class Novelty:
 def novelty(texts: Sequence[str], training: Sequence[str], validation: Sequence[str] = ()) -> Novelty:
     """Compare texts with the documents of both sides of the split."""
     learned, held_out = set(training), set(validation)
-    unlearned = [text for text in dict.fromkeys(texts) if text not in learned]
+    unseen = [text for text in dict.fromkeys(texts) if text not in learned]
     return Novelty(
         texts=len(texts),
         distinct=len(set(texts)),
         in_training=sum(text in learned for text in texts),
         in_validation=sum(text in held_out for text in texts),
         new=sum(text not in learned and text not in held_out for text in texts),
-        nearest=nearest_documents(unlearned, list(dict.fromkeys(training))),
+        nearest=nearest_documents(unseen, list(dict.fromkeys(training))),
     )
 
 
@@ -60,7 +60,7 @@ def nearest_documents(texts: Sequence[str], documents: Sequence[str]) -> list[Ne
     from rapidfuzz.process import cdist
 
     found: list[Nearest] = []
-    together = max(1, COMPARED_AT_ONCE // len(documents))
+    together = max(1, MAX_DISTANCES // len(documents))
     for start in range(0, len(texts), together):
         some = texts[start : start + together]
         distances = cdist(some, documents, scorer=Levenshtein.distance)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MASKED = -math.inf
 LARGEST = sys.float_info.max
-LOWEST = -708.0  # a token with less than e^-708 of the highest probability is masked
+MIN_LOGIT = -708.0  # a token with less than e^-708 of the highest probability is masked
 
 
 def apply_repetition_penalty(x: list[float], penalty: float, seen: Collection[int]) -> list[float]:
@@ -49,20 +49,20 @@ def apply_mask(x: list[float], masked: Collection[int]) -> list[float]:
 
 
 def apply_temperature(x: list[float], temperature: float) -> list[float]:
-    """(x - max x) / temperature: the largest is 0 from here on; what is below LOWEST is masked."""
+    """(x - max x) / temperature: the largest is 0 from here on; what is below MIN_LOGIT is masked."""
     highest, inverse = max(x), 1.0 / temperature
     y = [(logit - highest) * inverse for logit in x]
-    return [logit if logit >= LOWEST else MASKED for logit in y]
+    return [logit if logit >= MIN_LOGIT else MASKED for logit in y]
 
 
 def top_k(x: list[float], k: int) -> list[float]:
     """The k largest (Fan et al., 2018); of equals, those with the lower ids."""
-    return _only(x, by_likelihood(x)[:k])
+    return _keep_only(x, sorted_ids(x)[:k])
 
 
 def top_p(x: list[float], p: float) -> list[float]:
     """The fewest, largest first, that have the probability p together (Holtzman et al., 2020)."""
-    return _fewest(x, by_likelihood(x), p)
+    return _keep_mass(x, sorted_ids(x), p)
 
 
 def min_p(x: list[float], p: float) -> list[float]:
@@ -77,7 +77,7 @@ def typical_p(x: list[float], p: float) -> list[float]:
     """
     information = {i: -math.log(share) for i, share in enumerate(softmax(x)) if share > 0.0}
     entropy = sum(math.exp(-nats) * nats for nats in information.values())
-    return _fewest(x, sorted(information, key=lambda i: (abs(information[i] - entropy), i)), p)
+    return _keep_mass(x, sorted(information, key=lambda i: (abs(information[i] - entropy), i)), p)
 
 
 class Penalty(NamedTuple):
@@ -111,7 +111,7 @@ FILTERS = (
 )
 
 
-def reshaping() -> tuple[Penalty | Filter, ...]:
+def filter_rows() -> tuple[Penalty | Filter, ...]:
     """Every row that changes the distribution, in the order in which they act."""
     return (*PENALTIES, *FILTERS)
 
@@ -125,7 +125,7 @@ class Filters:
 
     def __init__(self, temperature: float, **values: Any) -> None:
         """values: by setting; a row that is left out is off. TypeError for a name that no row has."""
-        rows = reshaping()
+        rows = filter_rows()
         if unknown := values.keys() - {row.setting for row in rows}:
             raise TypeError(f"Filters: expected {[row.setting for row in rows]}, got {sorted(unknown)}")
         off = {row.setting: row.off for row in rows}
@@ -151,7 +151,7 @@ def distribution(
     return softmax(x)
 
 
-def choose(
+def sample_token(
     logits: Sequence[float],
     filters: Filters,
     rng: Rng,
@@ -172,7 +172,7 @@ def _allowed(
     logits: Sequence[float], filters: Filters, seen: Collection[int], masked: Collection[int]
 ) -> list[float]:
     """The logits after penalties and masks; MotegptError if some were not finite."""
-    x = finite(logits)
+    x = checked_logits(logits)
     for row in PENALTIES:
         if row.setting in filters.on:
             x = row.apply(x, filters.on[row.setting], seen)
@@ -184,15 +184,15 @@ def is_random(temperature: float) -> bool:
     return temperature > 0.0 and math.isfinite(1.0 / temperature)
 
 
-def finite(logits: Sequence[float]) -> list[float]:
+def checked_logits(logits: Sequence[float]) -> list[float]:
     """The logits as a list; MotegptError if some are not finite."""
     x = [float(logit) for logit in logits]
     if not all(map(math.isfinite, x)):
-        raise not_finite()
+        raise non_finite_error()
     return x
 
 
-def not_finite() -> MotegptError:
+def non_finite_error() -> MotegptError:
     """The error for logits that are infinite or not numbers, whoever finds them."""
     return MotegptError("sample: expected finite logits, got others; the model has diverged or is damaged")
 
@@ -203,18 +203,18 @@ def argmax(x: Sequence[float]) -> int:
 
 
 def softmax(x: list[float]) -> list[float]:
-    """The probabilities; what is not masked is between LOWEST and 0, so that no exponential overflows."""
+    """The probabilities; what is not masked is between MIN_LOGIT and 0, so that no exponential overflows."""
     e = [math.exp(logit) for logit in x]
     total = sum(e)
     return [weight / total for weight in e]
 
 
-def by_likelihood(x: list[float]) -> list[int]:
+def sorted_ids(x: list[float]) -> list[int]:
     """The ids that are not masked, the largest first; of equals, the lower id."""
     return sorted((i for i, logit in enumerate(x) if logit > MASKED), key=lambda i: (-x[i], i))
 
 
-def _fewest(x: list[float], order: Sequence[int], p: float) -> list[float]:
+def _keep_mass(x: list[float], order: Sequence[int], p: float) -> list[float]:
     """x with the fewest ids, first in `order`, that have the probability p together."""
     if p == 1.0:
         return x
@@ -224,10 +224,10 @@ def _fewest(x: list[float], order: Sequence[int], p: float) -> list[float]:
     while kept < len(order) and mass < wanted:
         mass += weights[order[kept]]
         kept += 1
-    return _only(x, order[:kept])
+    return _keep_only(x, order[:kept])
 
 
-def _only(x: list[float], kept: Sequence[int]) -> list[float]:
+def _keep_only(x: list[float], kept: Sequence[int]) -> list[float]:
     """x with nothing but the ids `kept`."""
     y = [MASKED] * len(x)
     for i in kept:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.config.text import concise_repr, shortened
 from motegpt.errors import PrefixError, SettingError
-from motegpt.generation.filters import Filters, reshaping
+from motegpt.generation.filters import Filters, filter_rows
 from motegpt.generation.stop_text import StopText
 
 if TYPE_CHECKING:
@@ -72,13 +72,13 @@ class Request:
 
     def is_cut(self, drawn: Sequence[int]) -> bool:
         """Whether the end of the block ended what was drawn; it is shorter where the end or `stop` did."""
-        stops = self.stop_text is not None and self.stop_text.is_in(drawn)
+        stops = self.stop_text is not None and self.stop_text.occurs_in(drawn)
         return len(drawn) == self.cut_at and not stops
 
     def is_stopped(self, drawn: Sequence[int]) -> bool:
         """Whether what was drawn ends with the text `stop`."""
         if self.stop_text is not None:
-            return self.stop_text.is_in(drawn)
+            return self.stop_text.occurs_in(drawn)
         return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
 
     def is_near_stop(self, drawn: Sequence[int]) -> bool:
@@ -120,7 +120,7 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
 
 def filters_of(settings: SampleConfig) -> Filters:
     """The temperature and the filters that are on; SettingError if a beam search is to do without them."""
-    rows = reshaping()
+    rows = filter_rows()
     filters = Filters(settings.temperature, **{row.setting: getattr(settings, row.setting) for row in rows})
     for name, off in ((row.setting, row.off) for row in rows if row.setting in filters.on):
         if settings.beams is not None:

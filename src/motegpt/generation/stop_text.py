@@ -21,7 +21,7 @@ class StopText:
 
     __repr__ = concise_repr
 
-    def is_in(self, drawn: Sequence[int]) -> bool:
+    def occurs_in(self, drawn: Sequence[int]) -> bool:
         """Whether what was drawn has `stop` in its last tokens."""
         return self.stop in self._spelled(drawn[-len(self.stop) :])
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from motegpt.config.sections import LARGEST_CACHE
 from motegpt.errors import SettingError
-from motegpt.generation.filters import finite
+from motegpt.generation.filters import checked_logits
 from motegpt.generation.request import Request
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.texts import texts_of
@@ -81,7 +81,7 @@ def best_texts(
 
     def qualifies(ids: Ids) -> bool:
         (text,) = texts_of(request, tokenizer, [ids])
-        return conditions.admit(text, request.is_cut(ids))
+        return conditions.accept(text, request.is_cut(ids))
 
     wanted = min(settings.n, settings.beams)
     found = beam_search(
@@ -155,7 +155,7 @@ def _step(
 
 def log_softmax(logits: Sequence[float]) -> list[float]:
     """log p of every token, in nats and in double precision."""
-    x = finite(logits)
+    x = checked_logits(logits)
     highest = max(x)
     log_total = highest + math.log(sum(math.exp(logit - highest) for logit in x))
     return [logit - log_total for logit in x]

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine
 
-LARGEST_GROUP = 4096  # the first group is one text, and each is twice the one before, up to this
+MAX_GROUP = 4096  # the first group is one text, and each is twice the one before, up to this
 
 
 def draw_texts(
@@ -75,8 +75,8 @@ def _by_chance(
         kept = texts_of(request, tokenizer, drawn)
         if conditions:
             candidates = zip(kept, map(request.is_cut, drawn), strict=True)
-            kept, failed = _admitted(candidates, conditions, settings.n - found, failed, settings.tries)
-        candidate, found, size = candidate + count, found + len(kept), min(2 * size, LARGEST_GROUP)
+            kept, failed = _accepted(candidates, conditions, settings.n - found, failed, settings.tries)
+        candidate, found, size = candidate + count, found + len(kept), min(2 * size, MAX_GROUP)
         yield kept
         if failed == settings.tries:
             raise TriesExhausted(
@@ -85,7 +85,7 @@ def _by_chance(
             )
 
 
-def _admitted(
+def _accepted(
     candidates: Iterable[tuple[str, bool]], conditions: Conditions, wanted: int, failed: int, tries: int
 ) -> tuple[list[str], int]:
     """The first `wanted` of some texts that qualify, and how many have failed in a row by then.
@@ -96,7 +96,7 @@ def _admitted(
     for text, cut in candidates:
         if len(kept) == wanted or failed == tries:
             break
-        if conditions.admit(text, cut):
+        if conditions.accept(text, cut):
             kept.append(text)
             failed = 0
         else:

@@ -31,7 +31,7 @@ class Conditions:
         """Those of the settings, and others."""
         return cls(settings.suffix, unique, known, whole=settings.on_cut == "redraw")
 
-    def admit(self, text: str, cut: bool) -> bool:
+    def accept(self, text: str, cut: bool) -> bool:
         """Whether a text qualifies; one that does has come from now on. cut: the block cut it off."""
         if (cut and self.whole) or not text.endswith(self.suffix) or (self.unique and text in self._before):
             return False

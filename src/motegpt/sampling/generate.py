@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.generation.filters import choose
+from motegpt.generation.filters import sample_token
 from motegpt.generation.request import Request, request_of
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
@@ -38,7 +38,7 @@ def generate(
     return texts_of(request, tokenizer, generate_ids(engine, request, rngs))
 
 
-def generate_in_turn(
+def generate_sequentially(
     engine: Engine,
     tokenizer: Tokenizer,
     settings: SampleConfig,
@@ -61,7 +61,7 @@ def generate_in_turn(
                 return texts
             drawn = generate_by_token(engine, request, [rng])
             (text,) = texts_of(request, tokenizer, drawn)
-            if conditions.admit(text, request.is_cut(drawn[0])):
+            if conditions.accept(text, request.is_cut(drawn[0])):
                 texts.append(text)
                 break
         else:
@@ -83,13 +83,13 @@ def generate_ids(engine: Engine, request: Request, rngs: Sequence[Stream]) -> li
 def generate_by_token(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
     """The ids after the prompt, one list for each generator: the reference of Engine.generate."""
     context = SlidingContext(engine.decoder(len(rngs)), engine.model.block_size)
-    texts = [_Growing(request) for _ in rngs]
+    texts = [_Sequence(request) for _ in rngs]
     for _ in range(request.max_new_tokens):
         logits = context.logits([text.history for text in texts])
         for i, text in enumerate(texts):
             if text.is_running:
                 masked = request.masked_after(text.ids)
-                text.take(choose(logits[i], request.filters, rngs[i], text.seen, masked))
+                text.take(sample_token(logits[i], request.filters, rngs[i], text.seen, masked))
             else:
                 text.history.append(0)
         if not any(text.is_running for text in texts):
@@ -97,7 +97,7 @@ def generate_by_token(engine: Engine, request: Request, rngs: Sequence[Rng]) -> 
     return [text.ids for text in texts]
 
 
-class _Growing:
+class _Sequence:
     """One text while it is drawn. history: all ids, the prompt's too; ids: those drawn; seen: in the text."""
 
     def __init__(self, request: Request) -> None:

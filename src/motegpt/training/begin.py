@@ -30,7 +30,7 @@ AnyPath = str | PathLike[str]
 Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None
 
 
-class Begun(NamedTuple):
+class StartedRun(NamedTuple):
     """A run, its data, and what its user should know of them, a line each."""
 
     trainer: Trainer
@@ -48,7 +48,7 @@ def begin(
     overwrite: bool = False,
     resumed: AnyPath | None = None,
     checkpoint: int | None = None,
-) -> Begun:
+) -> StartedRun:
     """The run that is asked for.
 
     given: settings by name, over the preset, or over those of the run that goes on.
@@ -62,27 +62,27 @@ def begin(
             raise UsageError("checkpoint: expected a run to go back in, `resume`, got none")
         place = None if out is None else path_of("out", out, RunFolderError)
         preset = DEFAULT_PRESET if preset is None else preset
-        return _fresh(docs, given, preset, engine, place, overwrite)
+        return _new_run(docs, given, preset, engine, place, overwrite)
     if preset is not None or out is not None or overwrite:
         raise UsageError(
             "resume: a run goes on in its own folder with its own preset; leave out `out` and `preset`"
         )
     folder = RunFolder(path_of("resume", resumed, RunFolderError))
     try:
-        return _going_on(folder, docs, given, engine, checkpoint)
+        return _resumed_run(folder, docs, given, engine, checkpoint)
     except BaseException:
         folder.unlock()
         raise
 
 
-def _fresh(
+def _new_run(
     docs: Documents,
     given: Mapping[str, Any],
     preset: str,
     engine: str | None,
     out: Path | None,
     overwrite: bool,
-) -> Begun:
+) -> StartedRun:
     """A run before its first step, its folder written if it has one."""
     for name in FOUND_FROM_DATA & given.keys():
         raise SettingError(f"{name} is found from the data and cannot be set")
@@ -90,21 +90,21 @@ def _fresh(
     check_settings(engine, given, settings_of(preset))
     settings = default_dtype(engine, laid_over(settings_of(preset), given), asked="dtype" in given)
     if out is not None:
-        RunFolder(out).check_free(overwrite)
+        RunFolder(out).check_available(overwrite)
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
     trainer = prepare(corpus, settings, engine)
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
-    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
+    return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
 
 
-def _going_on(
+def _resumed_run(
     folder: RunFolder,
     docs: Documents,
     given: Mapping[str, Any],
     engine: str | None,
     checkpoint: int | None,
-) -> Begun:
+) -> StartedRun:
     """A saved run, its metrics to be cut back to its last checkpoint."""
     config = folder.config()
     check_settings(config.engine if engine is None else engine, given, config.train.values())
@@ -120,7 +120,7 @@ def _going_on(
         corpus = corpus_from(docs, config.data)
     trainer = resume(folder, corpus, changes, engine, checkpoint)
     _check_unfinished(trainer, folder)
-    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
+    return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
 
 
 def _check_unfinished(trainer: Trainer, folder: RunFolder) -> None:

@@ -23,7 +23,7 @@ from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class, make_engine
 from motegpt.errors import UsageError
-from motegpt.evaluation.nll import whole_sequences
+from motegpt.evaluation.nll import evaluation_sequences
 from motegpt.generation.request import request_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
@@ -100,7 +100,7 @@ def resume(
         if trainer.validation is not None and state.best is not None:
             trainer.validation.best = state.best
             if state.losses is None:
-                trainer.evaluate_best_again()
+                trainer.reevaluate_best()
     return trainer
 
 
@@ -140,7 +140,7 @@ def _assemble(
     training, held_out = split(corpus.documents, config.data, config.train.seed)
     is_list = config.data.format != "stream"
     cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
-    alike = is_list and all_alike(training)
+    identical = is_list and all_alike(training)
     order = array("I", range(len(training)))
     if config.data.shuffle:
         rng.shuffle(order)
@@ -149,5 +149,5 @@ def _assemble(
         config = config.replace(train=config.train.replace(steps=in_steps(epochs, plan.epoch)))
     validation = None
     if held_out:
-        validation = Validation(whole_sequences(held_out, tokenizer), block_size, config.train.patience)
-    return Trainer(config, tokenizer, plan, build_engine(config), rng, validation, cut, alike), rng
+        validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
+    return Trainer(config, tokenizer, plan, build_engine(config), rng, validation, cut, identical), rng

@@ -19,7 +19,7 @@ from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class
 from motegpt.errors import TrainingDiverged
 from motegpt.model.schedule import learning_rate
-from motegpt.sampling.generate import generate_in_turn
+from motegpt.sampling.generate import generate_sequentially
 from motegpt.training.events import Events, next_chunk_size
 from motegpt.training.losses import LossMeans
 from motegpt.training.records import Progress, StepRecord
@@ -38,8 +38,8 @@ CHUNK_SECONDS = 0.1
 class Trainer:
     """A run in memory: everything `prepare` or `resume` put together.
 
-    cut, alike: what block_size leaves of the documents, and whether they are all the same; by_record: a chunk
-    ends with every logged step, for who wants to look at the model there.
+    cut: documents truncated by block_size; identical: whether all documents are the same; every_record: end a
+    chunk after every logged step.
     """
 
     config: RunConfig
@@ -49,9 +49,9 @@ class Trainer:
     rng: RunRng
     validation: Validation | None = None
     cut: Cut | None = None
-    alike: bool = False
+    identical: bool = False
     folder: RunFolder | None = None
-    by_record: bool = False
+    every_record: bool = False
     losses: LossMeans = field(default_factory=LossMeans)
     done: int = 0
     saved: int | None = None
@@ -69,7 +69,7 @@ class Trainer:
             return
         self.folder.lock()
         try:
-            self.folder.cut_metrics(self.done)
+            self.folder.truncate_metrics(self.done)
             yield from self._run(until, interrupted)
         finally:
             self.folder.unlock()
@@ -96,7 +96,7 @@ class Trainer:
     @property
     def events(self) -> Events:
         """When something happens besides a step."""
-        return Events(self.config.train, self.validation is not None, self.by_record)
+        return Events(self.config.train, self.validation is not None, self.every_record)
 
     @property
     def ended(self) -> bool:
@@ -158,29 +158,29 @@ class Trainer:
         """
         if self.ended:
             self.save()
-            return self.samples_of_best(interrupted)
-        return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng, interrupted)
+            return self.sample_best(interrupted)
+        return generate_sequentially(self.engine, self.tokenizer, self.config.sample, self.rng, interrupted)
 
-    def samples_of_best(self, interrupted: Callable[[], bool] = lambda: False) -> list[str]:
+    def sample_best(self, interrupted: Callable[[], bool] = lambda: False) -> list[str]:
         """Draw samples with the best parameters so far."""
-        engine = self._engine_of_best()
-        return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng, interrupted)
+        engine = self._best_engine()
+        return generate_sequentially(engine, self.tokenizer, self.config.sample, self.rng, interrupted)
 
-    def val_loss_of_best(self) -> float | None:
+    def best_val_loss(self) -> float | None:
         """The loss of the best parameters on all held-out data, in nats per token, as `motegpt eval` has it;
         None if nothing was evaluated.
         """
         if self.validation is None or self.best is None:
             return None
-        return self.validation.loss_on_all(self._engine_of_best())
+        return self.validation.full_loss(self._best_engine())
 
-    def evaluate_best_again(self) -> None:
+    def reevaluate_best(self) -> None:
         """Take the loss of the best parameters anew: that of an older checkpoint is a mean over documents."""
         if self.validation is not None and self.validation.best is not None:
-            loss = self.validation.loss(self._engine_of_best())
+            loss = self.validation.loss(self._best_engine())
             self.validation.best = self.validation.best.replace(loss=loss)
 
-    def _engine_of_best(self) -> Engine:
+    def _best_engine(self) -> Engine:
         """The engine that trains, or one beside it where other parameters than its own may be the best."""
         if self.validation is None:
             return self.engine
@@ -207,7 +207,7 @@ class Trainer:
     def _how_to_converge(self) -> str:
         return f"try a smaller `lr` (it was {self.config.train.lr:g}) or `clip_norm=1`"
 
-    def why_diverged(self) -> str | None:
+    def divergence_message(self) -> str | None:
         """Why a run that is at its end has not learned, though every number is finite; None if it has."""
         vocab_size, tail = self.config.model.vocab_size, self.losses.tail
         if not self.ended or not self.losses.has_diverged(vocab_size):
@@ -232,14 +232,14 @@ class Trainer:
             state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._is_due() else 1
             if self.done:
-                self._save_to_sample(snapshot.parameters)
+                self._save_best_parameters(snapshot.parameters)
             self.folder.save(state, self.tokenizer, keep)
             if not self.done:
-                self._save_to_sample(snapshot.parameters)
+                self._save_best_parameters(snapshot.parameters)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
 
-    def _save_to_sample(self, newest: Arrays) -> None:
+    def _save_best_parameters(self, newest: Arrays) -> None:
         """Write the parameters to sample from, unless they are in the folder already."""
         assert self.folder is not None
         if self.validation is None or self.best is None:
@@ -248,7 +248,7 @@ class Trainer:
             self.folder.save_parameters(self.validation.parameters, self.tokenizer)
             self.validation.unsaved = False
 
-    def save_to(self, folder: RunFolder) -> None:
+    def save_copy(self, folder: RunFolder) -> None:
         """Write everything to another folder, as it stands; the own folder is still to be saved."""
         validation = None if self.validation is None else replace(self.validation, unsaved=True)
         replace(self, folder=folder, validation=validation).save()

@@ -19,7 +19,7 @@ class Mean(Settings):
     value: float = setting("The mean; 0 of nothing.", default=0.0)
     count: int = setting("Of how many values.", default=0, at_least=0)
 
-    def of_more(self, values: Iterable[float]) -> Mean:
+    def extended(self, values: Iterable[float]) -> Mean:
         """The mean of these values too. The sum of large ones could be infinite; this is not."""
         value, count = self.value, self.count
         for one in values:
@@ -49,11 +49,11 @@ class LossMeans(Settings):
         means, first, recent = [], 0, self.recent
         for step in logged:
             end = step - start + 1
-            means.append(recent.of_more(losses[first:end]).value)
+            means.append(recent.extended(losses[first:end]).value)
             first, recent = end, Mean()
-        recent = recent.of_more(losses[first:])
+        recent = recent.extended(losses[first:])
         to_come = tail_start(steps) - start
-        tail = (Mean() if to_come >= 0 else self.tail).of_more(losses[max(0, to_come) :])
+        tail = (Mean() if to_come >= 0 else self.tail).extended(losses[max(0, to_come) :])
         return LossMeans(recent=recent, tail=tail), means
 
     def has_diverged(self, vocab_size: int) -> bool:

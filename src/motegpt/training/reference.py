@@ -29,7 +29,7 @@ def learning_settings(config: RunConfig) -> dict[str, Any]:
     return {k: v for k, v in settings.items() if k not in REPORTING and not k.endswith("_every")}
 
 
-def reference_of(config: RunConfig) -> str | None:
+def matching_preset(config: RunConfig) -> str | None:
     """The preset whose program learns as this run does, on whatever data; None if none does.
 
     In whatever precision: an engine may not have that of the preset.

@@ -20,20 +20,20 @@ def remarks_on(trainer: Trainer, before: RunConfig | None = None) -> list[str]:
     before: what a run that goes on was until now.
     """
     after = trainer.config
-    first = [on_cut(trainer), on_one_document(trainer)]
+    first = [documents_cut(trainer), documents_identical(trainer)]
     if before is not None:
-        first = [on_move(before, after), on_rise(before.train, after.train, trainer.done)]
-    rest = [on_warmup(after.train), on_patience(trainer)]
+        first = [engine_changed(before, after), learning_rate_rises(before.train, after.train, trainer.done)]
+    rest = [warmup_too_long(after.train), patience_without_validation(trainer)]
     return [remark for remark in [*first, *rest] if remark is not None]
 
 
-def on_move(before: RunConfig, after: RunConfig) -> str | None:
+def engine_changed(before: RunConfig, after: RunConfig) -> str | None:
     """That a run goes on with an engine or a precision that it has not had."""
     was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
     return None if was == now else f"going on with {now}, after {was}: last digits will differ"
 
 
-def on_cut(trainer: Trainer) -> str | None:
+def documents_cut(trainer: Trainer) -> str | None:
     """That the model never sees the end of some documents."""
     cut = trainer.cut
     if cut is None or not cut.documents:
@@ -45,14 +45,14 @@ def on_cut(trainer: Trainer) -> str | None:
     return f"{cut.documents:,} {lose} at block_size {cut.block_size}; {some}{whole}"
 
 
-def on_one_document(trainer: Trainer) -> str | None:
+def documents_identical(trainer: Trainer) -> str | None:
     """That there is one text to repeat."""
-    if not trainer.alike:
+    if not trainer.identical:
         return None
     return "all documents are the same, so the model can only learn to repeat it; give it different ones"
 
 
-def on_warmup(train: TrainConfig) -> str | None:
+def warmup_too_long(train: TrainConfig) -> str | None:
     """That the learning rate is still rising at the end."""
     if train.warmup_steps < train.steps:
         return None
@@ -63,7 +63,7 @@ def on_warmup(train: TrainConfig) -> str | None:
     )
 
 
-def on_rise(before: TrainConfig, after: TrainConfig, done: int) -> str | None:
+def learning_rate_rises(before: TrainConfig, after: TrainConfig, done: int) -> str | None:
     """That other settings, with which a run goes on after `done` steps, raise its learning rate."""
     if done == 0:
         return None
@@ -78,7 +78,7 @@ def on_rise(before: TrainConfig, after: TrainConfig, done: int) -> str | None:
     )
 
 
-def on_sample(trainer: Trainer) -> str | None:
+def validation_sampled(trainer: Trainer) -> str | None:
     """That evaluations on the way look at a part of the held-out data."""
     validation = trainer.validation
     if validation is None or not validation.is_sampled:
@@ -89,7 +89,7 @@ def on_sample(trainer: Trainer) -> str | None:
     )
 
 
-def on_patience(trainer: Trainer) -> str | None:
+def patience_without_validation(trainer: Trainer) -> str | None:
     """That early stopping has no loss to go by."""
     if trainer.validation is not None or trainer.config.train.patience is None:
         return None

@@ -8,7 +8,7 @@ from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from motegpt.evaluation.nll import Window, mean_loss, windows_in
+from motegpt.evaluation.nll import Window, mean_nll, windows_in
 from motegpt.model.rng import splitmix64
 from motegpt.training.state import Best
 
@@ -37,16 +37,16 @@ class Validation:
 
     def loss(self, engine: Engine) -> float:
         """The loss of the engine's present parameters on the sample, in nats per token."""
-        return mean_loss(engine, self.sequences, self.sample)
+        return mean_nll(engine, self.sequences, self.sample)
 
-    def loss_on_all(self, engine: Engine) -> float:
+    def full_loss(self, engine: Engine) -> float:
         """The same on all of the held-out sequences."""
-        return mean_loss(engine, self.sequences)
+        return mean_nll(engine, self.sequences)
 
     @cached_property
     def sample(self) -> list[Window]:
         """What every evaluation during training looks at: windows with at most SAMPLE targets, or one."""
-        return sample_of(self.sequences, self.block_size)
+        return select_windows(self.sequences, self.block_size)
 
     @property
     def sampled_targets(self) -> int:
@@ -77,7 +77,7 @@ class Validation:
         return self.best is not None and self.best.is_out_of_patience(self.patience)
 
 
-def sample_of(sequences: Sequence[Sequence[int]], block_size: int) -> list[Window]:
+def select_windows(sequences: Sequence[Sequence[int]], block_size: int) -> list[Window]:
     """Some windows of the sequences, in their order: those whose numbers have the lowest hashes.
 
     Which they are depends on the sequences alone, so that evaluations can be compared, and a run that is

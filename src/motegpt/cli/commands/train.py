@@ -30,7 +30,7 @@ from motegpt.system.interrupts import Noted, finishing, heeded
 from motegpt.training.begin import begin
 from motegpt.training.loop import Trainer
 from motegpt.training.records import StepRecord
-from motegpt.training.remarks import on_sample
+from motegpt.training.remarks import validation_sampled
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -86,7 +86,7 @@ def command(
         )
     if engine is None and resumed is None:
         _say_fallback(trainer.engine.name)
-    _remark([*remarks, on_sample(trainer)])
+    _remark([*remarks, validation_sampled(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
@@ -131,7 +131,7 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
         noted.note(*interrupt.args)  # it came between two chunks
     with unread():
         finish(trainer, report, records, noted)
-    why = trainer.why_diverged()
+    why = trainer.divergence_message()
     if why is not None:
         raise TrainingDiverged(why)
     return INTERRUPTED if noted else 0
