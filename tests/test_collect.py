@@ -33,8 +33,8 @@ def sample(**given):
     return SampleConfig(**{"n": 20, "temperature": 1.0, **given})
 
 
-def drawn(engine, seed=3, unique=False, known=None, **given):
-    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, unique, known)
+def drawn(engine, seed=3, unique=False, excluded=None, **given):
+    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, unique, excluded)
     return [text for group in groups for text in group]
 
 
@@ -53,12 +53,12 @@ def test_the_first_that_qualify_are_kept_in_their_order(engine):
     assert len(unique) < 300
     assert drawn(engine, n=60, unique=True) == unique[:60]
     known = set(several[:9])
-    assert drawn(engine, known=known) == [text for text in several if text not in known][:20]
+    assert drawn(engine, excluded=known) == [text for text in several if text not in known][:20]
     assert (
         drawn(engine, suffix="ba") == [text for text in candidates(engine, 3000) if text.endswith("ba")][:20]
     )
     both = [text for text in unique if text not in known and text.endswith("b")]
-    assert drawn(engine, n=9, unique=True, known=known, suffix="b") == both[:9]
+    assert drawn(engine, n=9, unique=True, excluded=known, suffix="b") == both[:9]
 
 
 def test_groups_do_not_change_what_is_kept(engine, monkeypatch):
@@ -78,7 +78,9 @@ def test_tries_that_run_out_are_said_after_what_was_found(engine):
     groups = draw_texts(
         engine, TOKENIZER, sample(n=99, tries=900, max_length=1, temperature=9.0), 0, unique=True
     )
-    with pytest.raises(TriesExhausted, match=r"900 texts in a row did not qualify \(unique\); found 6 of 99"):
+    with pytest.raises(
+        TriesExhausted, match=r"expected 99 texts, got 6, as 900 in a row did not qualify \(unique\)"
+    ):
         found.extend(text for group in groups for text in group)
     assert sorted(found) == ["", "a", "b", "c", "d", "e"]
 

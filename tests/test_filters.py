@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -162,6 +162,14 @@ def test_a_request_has_the_rows_that_are_on_in_the_order_of_the_table():
     assert asked == Filters(0.5, **given)
     with pytest.raises(TypeError, match=r"'min_p'.*got .'top_a'"):
         Filters(1.0, top_a=0.3)
+
+
+def test_filters_are_values():
+    active = Filters(0.5, top_k=3, min_p=0.1)
+    assert replace(active, temperature=1.0) == Filters(1.0, min_p=0.1, top_k=3)
+    assert replace(active, top_k=None, top_p=0.5) == Filters(0.5, top_p=0.5, min_p=0.1)
+    assert len({active, replace(active), Filters(0.5, top_k=3)}) == 2
+    assert hash(Request((0,), 1, None, active)) == hash(Request((0,), 1, None, replace(active)))
 
 
 def top_a(x, a):

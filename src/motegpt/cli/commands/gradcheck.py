@@ -46,12 +46,12 @@ def command(
 
     Example: motegpt gradcheck --preset zeroclaw --layers 3
     """
-    from motegpt.evaluation.gradcheck import LONGEST, TOLERANCE, check_engine
+    from motegpt.evaluation.gradcheck import MIN_BLOCK_SIZE, TOLERANCE, check_engine
 
     shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
-    if block_size < LONGEST:
+    if block_size < MIN_BLOCK_SIZE:
         raise UsageError(
-            f"block_size: expected at least {LONGEST}, the longest test sequence, got {block_size}"
+            f"block_size: expected at least {MIN_BLOCK_SIZE}, the longest test sequence, got {block_size}"
         )
     say = (lambda line: None) if as_json else _say
     judgements: list[GradientCheck] = []
