@@ -89,17 +89,17 @@ DAMAGE = {
         "is not the tokenizer",
     ),
     "no characters": (lambda run: edit_json(run / "tokenizer.json", characters=None), "expected characters"),
-    "truncated": (lambda run: cut(run / "model.safetensors"), "not a whole safetensors file"),
-    "one bit": (lambda run: flip(run / "model.safetensors"), "do not match its digest"),
+    "truncated": (lambda run: cut(run / "model.safetensors"), "not a complete safetensors file"),
+    "one bit": (lambda run: flip(run / "model.safetensors"), "do not match the digest"),
     "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 2 or 3, got None"),
-    "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
+    "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a complete safetensors file"),
     "absurd header": (
         lambda run: (run / "model.safetensors").write_bytes(b"\xff" * 64),
-        "not a whole safetensors",
+        "not a complete safetensors",
     ),
     "number": (
         lambda run: rewrite(run / "model.safetensors", lambda t: t["wte"].fill(0)),
-        "do not match its digest",
+        "do not match the digest",
     ),
     "config of a larger model": (
         lambda run: edit_json(

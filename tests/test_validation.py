@@ -179,7 +179,7 @@ def test_more_patience_makes_a_stopped_run_go_on(motegpt, tmp_path):
     assert "stopped early" in ended.err
     stopped = motegpt("train", "--resume", "run")
     assert (stopped.code, stopped.err.count("\n")) == (2, 1)
-    assert "a larger --patience makes it go on" in stopped.err
+    assert "set a larger --patience to continue" in stopped.err
     assert motegpt("train", "--resume", "run", "--patience", 30).code == 0
 
 
@@ -230,7 +230,7 @@ def test_metrics_and_console_show_the_validation_loss(motegpt, tmp_path):
 def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
     from motegpt.errors import TrainingDiverged
 
-    monkeypatch.setattr("motegpt.training.validation.mean_loss", lambda *_: float("nan"))
+    monkeypatch.setattr("motegpt.training.validation.mean_nll", lambda *_: float("nan"))
     with pytest.raises(TrainingDiverged, match="the validation loss of step 1 is nan"):
         records_of(begin(steps=5))
 
@@ -281,6 +281,6 @@ def test_fewer_steps_than_are_done_are_refused(motegpt):
     motegpt("train", "--engine", "array", "--steps", 9, "--until", 5, "-n", 1, "--out", "run")
     refused = motegpt("train", "--resume", "run", "--steps", 4)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert "steps: run has done 5 already; expected at least as many, got 4" in refused.err
-    assert "all of its 5 steps" in motegpt("train", "--resume", "run", "--steps", 5).err
+    assert "steps: expected at least 5, the completed steps of run, got 4" in refused.err
+    assert "completed all 5 steps" in motegpt("train", "--resume", "run", "--steps", 5).err
     assert motegpt("train", "--resume", "run", "--steps", 6).code == 0

@@ -201,7 +201,7 @@ class GPT:
         folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
         config, tokenizer = without_device(folder.config()), folder.tokenizer()
         if engine is not None:
-            train = config.train.replace(**default_dtype(engine, config.train.values(), asked=False))
+            train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
             config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
         model = cls(config, tokenizer, build_engine(config))
