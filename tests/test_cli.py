@@ -203,7 +203,7 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
         (["a", "b"], "a: no such file"),
         (["--config", "none.toml"], "none.toml"),
         (["--resume", "nowhere"], "no such run folder"),
-        (["--resume", "nowhere", "--preset", "zeroclaw"], "leave out --out and --preset"),
+        (["--resume", "nowhere", "--preset", "zeroclaw"], "expected no --preset, --out or --overwrite"),
     ],
     ids=str,
 )
