@@ -59,7 +59,7 @@ def main() -> None:
     seconds = time.perf_counter() - began
     held = len(trainer.validation.sequences) if trainer.validation else 0
     print(f"{steps} steps of {settings['batch_size']} names in {seconds:.0f} s on {trainer.engine.name}")
-    loss = trainer.val_loss_of_best()
+    loss = trainer.best_val_loss()
     print(f"validation loss {loss:.4f} nats a token over {held} names that were never seen")
 
 

@@ -144,7 +144,7 @@ REFUSED = [
     (lambda model, run: GPT.train(5), "documents: expected strings, or the name of a file, got 5"),
     (lambda model, run: GPT.train(["a", None]), "documents: expected strings.*, got None at index 1"),
     (lambda model, run: GPT.train("a\0b"), "documents: expected a path"),
-    (lambda model, run: GPT.train(WORDS, vocab_size=3), "vocab_size is found from the data"),
+    (lambda model, run: GPT.train(WORDS, vocab_size=3), "vocab_size is determined by the data"),
 ]
 KINDS = {"load": RunFolderError, "save": RunFolderError, "out": RunFolderError, "checkpoint": RunFolderError,
          "score": DataError, "evaluate": DataError, "documents": DataError, "data": DataError}  # fmt: skip

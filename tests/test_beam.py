@@ -190,6 +190,14 @@ def test_a_text_has_the_better_of_its_two_ways_to_end():
     assert [beam.log_probability for beam in plain if beam.ids == ()] == [max(ways)]
 
 
+@pytest.mark.parametrize("on_cut", ["keep", "mark", "redraw"])
+def test_texts_of_different_ids_are_returned_once(on_cut):
+    """With framing bos_eos, BOS may be drawn, and decodes to nothing."""
+    tokenizer, engine = CharacterTokenizer("ab", "bos_eos"), engine_that_says([0.0, 0.0, 0.5, 0.3])
+    texts = search(engine, sample(beams=40, n=30, on_cut=on_cut), tokenizer)
+    assert len(set(texts)) == len(texts) == 30
+
+
 def test_the_better_way_is_the_one_with_the_better_score():
     """The end costs 1.5 nats in one token, bb 1.6 in two: the mean of the latter is less."""
     engine = engine_that_says([0.0, 1.0, 0.0, 0.3])
@@ -204,7 +212,7 @@ def test_the_better_way_is_the_one_with_the_better_score():
 def test_when_the_beams_meet_too_few():
     groups = draw_texts(tiny(), TOKENIZER, sample(beams=8, max_length=1), seed=0)
     assert sorted(next(groups)) == ["a", "b", "c"]
-    with pytest.raises(TriesExhausted, match="8 beams met 3 texts, not 8; try more `beams`"):
+    with pytest.raises(TriesExhausted, match="expected 8 texts, got 3 from 8 beams; try more `beams`"):
         next(groups)
 
 

@@ -40,7 +40,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, listed):
 def test_documents_in_memory_are_given_again(tmp_path):
     GPT.train(WORDS, out=tmp_path / "whole", **QUICK)
     stopped(tmp_path / "parts")
-    with pytest.raises(DataError, match=r"documents in memory; give it as `docs`, with `resume=.*parts'`"):
+    with pytest.raises(DataError, match=r"documents in memory; pass it as `docs`, with `resume=.*parts'`"):
         GPT.train(resume=tmp_path / "parts")
     with pytest.raises(DataError, match="does not match the recorded training data"):
         GPT.train(["other", "words"], resume=tmp_path / "parts")
@@ -78,18 +78,22 @@ def test_the_command_line_goes_on_with_it_and_it_with_the_command_line(motegpt, 
 @pytest.mark.parametrize(
     ("given", "kind", "said"),
     [
-        ({"out": "x"}, UsageError, "leave out `out` and `preset`"),
-        ({"preset": "microgpt"}, UsageError, "leave out `out`"),
-        ({"overwrite": True}, UsageError, "leave out `out`"),
+        ({"out": "x"}, UsageError, "expected no `preset`, `out` or `overwrite`"),
+        ({"preset": "microgpt"}, UsageError, "expected no `preset`"),
+        ({"overwrite": True}, UsageError, "expected no `preset`"),
         ({"n_embd": 8}, UsageError, "n_embd cannot change within a run; start a new one with `out`"),
-        ({"steps": 5}, UsageError, "steps: .* has done 6 already"),
-        ({"steps": 6}, UsageError, "has done all of its 6 steps; a larger `steps` makes it go on"),
+        ({"steps": 5}, UsageError, "steps: expected at least 6"),
+        ({"steps": 6}, UsageError, "has completed all 6 steps; set a larger `steps` to continue"),
         ({"checkpoint": 5}, RunFolderError, "no checkpoint of step 5 was kept"),
         ({"checkpoint": "x"}, RunFolderError, "checkpoint"),
         ({"learning_rate": 1}, SettingError, "did you mean lr"),
         ({"resume": 5}, RunFolderError, "resume: expected a path, got 5"),
         ({"resume": "nowhere"}, RunFolderError, "no such run folder"),
-        ({"resume": None, "checkpoint": 3}, UsageError, "checkpoint: expected a run to go back in, `resume`"),
+        (
+            {"resume": None, "checkpoint": 3},
+            UsageError,
+            "checkpoint: expected a run to resume, got none; set `resume`",
+        ),
     ],
 )
 def test_what_does_not_go_together(tmp_path, given, kind, said):
@@ -113,9 +117,9 @@ def test_another_run_may_be_replaced(tmp_path):
 def test_the_command_line_says_it_with_flags(motegpt):
     assert motegpt("train", "--engine", "array", "--steps", 3, "--out", "run").code == 0
     for words, said in (
-        (["--resume", "run"], "a larger --steps makes it go on"),
-        (["--resume", "run", "--out", "x"], "leave out --out and --preset"),
-        (["--checkpoint", "3"], "expected a run to go back in, --resume, got none"),
+        (["--resume", "run"], "set a larger --steps to continue"),
+        (["--resume", "run", "--out", "x"], "expected no --preset, --out or --overwrite"),
+        (["--checkpoint", "3"], "expected a run to resume, got none; set --resume"),
         (["--out", ""], "out: expected a path, got ''"),
         ([""], "documents: expected a path, got ''"),
     ):
@@ -128,4 +132,4 @@ def test_data_that_are_gone_are_asked_for_as_an_argument(motegpt, tmp_path, list
     assert motegpt("train", "list.txt", "--engine", "array", "--steps", 3, "--out", "run").code == 0
     listed.unlink()
     ended = motegpt("train", "--resume", "run", "--steps", 5)
-    assert "no longer exists; give it as DATA, with --resume run" in ended.err
+    assert "no longer exists; pass it as DATA, with --resume run" in ended.err

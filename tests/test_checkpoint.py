@@ -89,17 +89,17 @@ DAMAGE = {
         "is not the tokenizer",
     ),
     "no characters": (lambda run: edit_json(run / "tokenizer.json", characters=None), "expected characters"),
-    "truncated": (lambda run: cut(run / "model.safetensors"), "not a whole safetensors file"),
-    "one bit": (lambda run: flip(run / "model.safetensors"), "do not match its digest"),
+    "truncated": (lambda run: cut(run / "model.safetensors"), "not a complete safetensors file"),
+    "one bit": (lambda run: flip(run / "model.safetensors"), "do not match the digest"),
     "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 2 or 3, got None"),
-    "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a whole safetensors file"),
+    "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a complete safetensors file"),
     "absurd header": (
         lambda run: (run / "model.safetensors").write_bytes(b"\xff" * 64),
-        "not a whole safetensors",
+        "not a complete safetensors",
     ),
     "number": (
         lambda run: rewrite(run / "model.safetensors", lambda t: t["wte"].fill(0)),
-        "do not match its digest",
+        "do not match the digest",
     ),
     "config of a larger model": (
         lambda run: edit_json(
@@ -171,7 +171,7 @@ def test_a_half_written_metrics_line_is_forgotten(run):
         file.write('{"step": 6, "lo')
     folder = RunFolder(run)
     assert [record["step"] for record in folder.metrics()] == [1, 5]
-    folder.cut_metrics(3)
+    folder.truncate_metrics(3)
     assert [record["step"] for record in folder.metrics()] == [1]
 
 
@@ -180,7 +180,7 @@ def test_a_broken_metrics_line_is_named(run, broken):
     with (run / "metrics.jsonl").open("a", encoding="latin1") as file:
         file.write(broken + "\n")
     with pytest.raises(RunFolderError, match=r"metrics.jsonl: line 3: expected an object with a step"):
-        RunFolder(run).cut_metrics(3)
+        RunFolder(run).truncate_metrics(3)
 
 
 def test_a_failure_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(run, monkeypatch):

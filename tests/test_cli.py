@@ -76,7 +76,7 @@ def test_until_and_resume(motegpt, tmp_path):
         assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     again = motegpt("train", "--resume", "parts")
     assert (again.code, again.err.count("\n")) == (2, 1)
-    assert "a larger --steps makes it go on" in again.err
+    assert "set a larger --steps to continue" in again.err
     assert motegpt("train", "--resume", "parts", "--steps", 12).code == 0
 
 
@@ -158,7 +158,7 @@ def test_toml_tables_flags_win_and_both_win_over_the_preset(motegpt, tmp_path):
         ("steps = ", "expected a TOML file"),
         ('steps = "ten"', "steps: expected a whole number of at least 1, got 'ten'"),
         ("model = 3", "[model] is a table of settings"),
-        ("vocab_size = 3", "vocab_size is found from the data"),
+        ("vocab_size = 3", "vocab_size is determined by the data"),
     ],
 )
 def test_a_wrong_toml_file(motegpt, tmp_path, text, said):
@@ -203,7 +203,7 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
         (["a", "b"], "a: no such file"),
         (["--config", "none.toml"], "none.toml"),
         (["--resume", "nowhere"], "no such run folder"),
-        (["--resume", "nowhere", "--preset", "zeroclaw"], "leave out --out and --preset"),
+        (["--resume", "nowhere", "--preset", "zeroclaw"], "expected no --preset, --out or --overwrite"),
     ],
     ids=str,
 )

@@ -11,7 +11,7 @@ from motegpt.errors import DataError, SettingError, TriesExhausted
 from motegpt.model.rng import PythonRandom, Stream
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.conditions import Conditions
-from motegpt.sampling.generate import generate, generate_in_turn
+from motegpt.sampling.generate import generate, generate_sequentially
 from motegpt.sampling.training_texts import TrainingTexts
 from tests.conftest import small_engine, small_settings
 
@@ -33,8 +33,8 @@ def sample(**given):
     return SampleConfig(**{"n": 20, "temperature": 1.0, **given})
 
 
-def drawn(engine, seed=3, unique=False, known=None, **given):
-    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, unique, known)
+def drawn(engine, seed=3, unique=False, excluded=None, **given):
+    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, unique, excluded)
     return [text for group in groups for text in group]
 
 
@@ -53,17 +53,17 @@ def test_the_first_that_qualify_are_kept_in_their_order(engine):
     assert len(unique) < 300
     assert drawn(engine, n=60, unique=True) == unique[:60]
     known = set(several[:9])
-    assert drawn(engine, known=known) == [text for text in several if text not in known][:20]
+    assert drawn(engine, excluded=known) == [text for text in several if text not in known][:20]
     assert (
         drawn(engine, suffix="ba") == [text for text in candidates(engine, 3000) if text.endswith("ba")][:20]
     )
     both = [text for text in unique if text not in known and text.endswith("b")]
-    assert drawn(engine, n=9, unique=True, known=known, suffix="b") == both[:9]
+    assert drawn(engine, n=9, unique=True, excluded=known, suffix="b") == both[:9]
 
 
 def test_groups_do_not_change_what_is_kept(engine, monkeypatch):
     whole = drawn(engine, n=40, unique=True)
-    monkeypatch.setattr("motegpt.sampling.collect.LARGEST_GROUP", 3)
+    monkeypatch.setattr("motegpt.sampling.collect.MAX_GROUP", 3)
     assert drawn(engine, n=40, unique=True) == whole
     assert drawn(engine, n=7, unique=True) == whole[:7]
 
@@ -78,7 +78,9 @@ def test_tries_that_run_out_are_said_after_what_was_found(engine):
     groups = draw_texts(
         engine, TOKENIZER, sample(n=99, tries=900, max_length=1, temperature=9.0), 0, unique=True
     )
-    with pytest.raises(TriesExhausted, match=r"900 texts in a row did not qualify \(unique\); found 6 of 99"):
+    with pytest.raises(
+        TriesExhausted, match=r"expected 99 texts, got 6, as 900 in a row did not qualify \(unique\)"
+    ):
         found.extend(text for group in groups for text in group)
     assert sorted(found) == ["", "a", "b", "c", "d", "e"]
 
@@ -153,13 +155,13 @@ def test_every_part_of_a_stream_is_known():
 
 def test_in_turn_with_a_suffix_and_with_beams(engine):
     rng = PythonRandom(2)
-    texts = generate_in_turn(engine, TOKENIZER, sample(suffix="a", n=5), rng)
+    texts = generate_sequentially(engine, TOKENIZER, sample(suffix="a", n=5), rng)
     assert len(texts) == 5
     assert all(text.endswith("a") for text in texts)
-    few = generate_in_turn(engine, TOKENIZER, sample(suffix="abcde", n=5, tries=3, max_length=5), rng)
+    few = generate_sequentially(engine, TOKENIZER, sample(suffix="abcde", n=5, tries=3, max_length=5), rng)
     assert len(few) < 5
     state = rng.state()
-    assert len(generate_in_turn(engine, TOKENIZER, sample(beams=4, n=3), rng)) == 3
+    assert len(generate_sequentially(engine, TOKENIZER, sample(beams=4, n=3), rng)) == 3
     assert rng.state() == state
 
 

@@ -238,24 +238,28 @@ def test_bytes():
     assert request.stop == (0xD0, 0xB6)
     assert len(request_of(sample(forbid="ab"), BYTES, BLOCK).masked) == 2
     for refused in ({"min_length": 1}, {"max_length": 5}, {"allow": "aж"}, {"forbid": "ж"}):
-        with pytest.raises(SettingError, match=r"not single characters|a part of others"):
+        with pytest.raises(SettingError, match=r"not single characters|part of a character"):
             request_of(sample(**refused), BYTES, BLOCK)
 
 
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ({"allow": "xyz"}, SettingError, "leave one character"),
-        ({"forbid": "abcde"}, SettingError, "leave one character"),
-        ({"allow": "ab", "forbid": "abx"}, SettingError, "leave one character"),
-        ({"min_length": 7}, SettingError, "min_length: expected at most 6, .* got 7; a larger `max_new_tok"),
+        ({"allow": "xyz"}, SettingError, "at least one allowed character"),
+        ({"forbid": "abcde"}, SettingError, "at least one allowed character"),
+        ({"allow": "ab", "forbid": "abx"}, SettingError, "at least one allowed character"),
+        (
+            {"min_length": 7},
+            SettingError,
+            "min_length: expected at most 6, .* got 7; set a larger `max_new_tok",
+        ),
         ({"min_new_tokens": 5, "prefix": "ab"}, SettingError, "min_new_tokens: expected at most 4"),
         ({"min_new_tokens": 5, "max_length": 4}, SettingError, "min_new_tokens: expected at most 4"),
         ({"max_length": 2, "prefix": "ab"}, SettingError, "max_length: expected more than the 2 characters"),
-        ({"stop": "aa", "allow": "a", "min_length": 2}, SettingError, "can be left out of 2 tokens"),
+        ({"stop": "aa", "allow": "a", "min_length": 2}, SettingError, "a text that 2 tokens can avoid"),
         ({"stop": "z"}, PrefixError, "'z'"),
         ({"suffix": "z"}, PrefixError, "'z'"),
-        ({"prefix": "abcdea"}, PrefixError, "at most 5 characters .* `max_new_tokens` goes on"),
+        ({"prefix": "abcdea"}, PrefixError, "at most 5 characters .*; set `max_new_tokens` to"),
     ],
     ids=str,
 )

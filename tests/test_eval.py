@@ -47,7 +47,7 @@ def test_of_bytes_a_character_may_be_several_tokens():
 
 def test_nothing_to_judge_by():
     model = GPT.train(["anna", "nan"], steps=1)
-    with pytest.raises(DataError, match="characters the model knows, got none"):
+    with pytest.raises(DataError, match="characters in the vocabulary, got none"):
         evaluate(model.engine, model.tokenizer, ["xyz"])
 
 

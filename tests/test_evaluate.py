@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from motegpt.data.plan import Batch
 from motegpt.data.tokenizers import CharacterTokenizer
-from motegpt.evaluation.nll import costs_of, evaluate, mean_loss, score_texts, windows_in, windows_of
+from motegpt.evaluation.nll import evaluate, mean_nll, score_texts, token_nll, windows_in, windows_of
 from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
@@ -24,15 +24,15 @@ def engine(request):
 def test_the_mean_loss_is_the_mean_over_tokens_that_training_counts(engine):
     sequences = random_sequences(1, 7, engine.model.block_size)
     batch = Batch.of(sequences, "tokens")
-    assert mean_loss(engine, sequences) == pytest.approx(engine.gradients(batch)[0], abs=1e-12)
+    assert mean_nll(engine, sequences) == pytest.approx(engine.gradients(batch)[0], abs=1e-12)
 
 
 def test_the_mean_loss_of_some_windows_is_that_of_their_targets(engine):
     sequences = random_sequences(2, 5, 20)
     windows = list(windows_in(sequences, engine.model.block_size))
-    costs = costs_of(engine, sequences)
+    costs = token_nll(engine, sequences)
     counted = [cost for w in windows[1::2] for cost in costs[w.sequence][w.first : w.end]]
-    assert mean_loss(engine, sequences, windows[1::2]) == pytest.approx(np.mean(counted), abs=1e-12)
+    assert mean_nll(engine, sequences, windows[1::2]) == pytest.approx(np.mean(counted), abs=1e-12)
     assert sum(window.targets for window in windows) == sum(map(len, costs))
 
 
@@ -42,7 +42,7 @@ def test_probabilities_of_all_texts_of_a_length_add_up(engine):
     ended = sum(math.exp(score.log_probability) for score in score_texts(engine, TOKENIZER, texts))
     longer = 0.0
     for word in itertools.product(range(5), repeat=3):
-        longer += math.exp(-costs_of(engine, [[TOKENIZER.bos, *word]])[0].sum())
+        longer += math.exp(-token_nll(engine, [[TOKENIZER.bos, *word]])[0].sum())
     assert ended + longer == pytest.approx(1.0, abs=1e-9)
 
 
@@ -72,10 +72,10 @@ def test_each_text_is_encoded_once(monkeypatch):
 
 def test_groups_do_not_change_the_costs(engine, monkeypatch):
     sequences = random_sequences(2, 9, 20)
-    whole = costs_of(engine, sequences)
-    monkeypatch.setattr("motegpt.evaluation.nll.JUDGED_TOGETHER", 1)
-    monkeypatch.setattr("motegpt.evaluation.nll.NORMALIZED_TOGETHER", 1)
-    for one, other in zip(whole, costs_of(engine, sequences), strict=True):
+    whole = token_nll(engine, sequences)
+    monkeypatch.setattr("motegpt.evaluation.nll.MAX_LOGITS", 1)
+    monkeypatch.setattr("motegpt.evaluation.nll.MAX_SOFTMAX_LOGITS", 1)
+    for one, other in zip(whole, token_nll(engine, sequences), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
 
 
@@ -93,7 +93,7 @@ def test_windows_judge_every_target_once_and_keep_half_a_block_of_context(target
 def test_a_long_text_is_judged_window_by_window():
     engine = small_engine("array", small_settings())
     (sequence,) = random_sequences(3, 1, 10)
-    (costs,) = costs_of(engine, [sequence])
-    by_hand = [costs_of(engine, [sequence[:7]])[0], costs_of(engine, [sequence[3:10]])[0][3:],
-               costs_of(engine, [sequence[4:]])[0][5:]]  # fmt: skip
+    (costs,) = token_nll(engine, [sequence])
+    by_hand = [token_nll(engine, [sequence[:7]])[0], token_nll(engine, [sequence[3:10]])[0][3:],
+               token_nll(engine, [sequence[4:]])[0][5:]]  # fmt: skip
     np.testing.assert_allclose(costs, np.concatenate(by_hand), atol=1e-12)

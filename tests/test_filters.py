@@ -2,7 +2,7 @@
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import why_unavailable
 from motegpt.errors import MotegptError, SettingError, UsageError
 from motegpt.generation import filters
-from motegpt.generation.filters import MASKED, Filters, choose, distribution
+from motegpt.generation.filters import MASKED, Filters, distribution, sample_token
 from motegpt.generation.request import Request, filters_of, request_of
 from motegpt.model.rng import GENERATORS, Stream, make_rng
 from motegpt.sampling.collect import draw_texts
@@ -148,7 +148,7 @@ def test_the_documentation_has_the_order_of_the_tables():
 
 
 def test_each_row_has_a_setting_that_is_off_by_default_and_listed_in_the_order_of_the_table():
-    rows = filters.reshaping()
+    rows = filters.filter_rows()
     assert [name for name in kinds(SampleConfig) if name in settings_of_rows(rows)] == settings_of_rows(rows)
     defaults = SampleConfig(n=1, temperature=1.0)
     assert all(getattr(defaults, row.setting) == row.off for row in rows)
@@ -162,6 +162,14 @@ def test_a_request_has_the_rows_that_are_on_in_the_order_of_the_table():
     assert asked == Filters(0.5, **given)
     with pytest.raises(TypeError, match=r"'min_p'.*got .'top_a'"):
         Filters(1.0, top_a=0.3)
+
+
+def test_filters_are_values():
+    active = Filters(0.5, top_k=3, min_p=0.1)
+    assert replace(active, temperature=1.0) == Filters(1.0, min_p=0.1, top_k=3)
+    assert replace(active, top_k=None, top_p=0.5) == Filters(0.5, top_p=0.5, min_p=0.1)
+    assert len({active, replace(active), Filters(0.5, top_k=3)}) == 2
+    assert hash(Request((0,), 1, None, active)) == hash(Request((0,), 1, None, replace(active)))
 
 
 def top_a(x, a):
@@ -216,8 +224,8 @@ def test_the_native_engine_says_which_filter_its_core_lacks(monkeypatch):
 
 def test_greedy_takes_the_likeliest_of_what_the_masks_leave():
     rng = Stream(1)
-    assert choose(LOGITS, Filters(0.0), rng, masked={1}) == 3
-    assert choose([3.0, 2.9], Filters(0.0, repetition_penalty=2.0), rng, seen={0}) == 1
+    assert sample_token(LOGITS, Filters(0.0), rng, masked={1}) == 3
+    assert sample_token([3.0, 2.9], Filters(0.0, repetition_penalty=2.0), rng, seen={0}) == 1
     assert rng.number == 1
 
 
@@ -240,7 +248,7 @@ def test_what_is_out_is_never_drawn(name, logits, temperature, seed, data):
         repetition_penalty=data.draw(st.floats(0.1, 9.0)),
     )
     rng, seen = make_rng(name, seed), data.draw(st.sets(st.integers(0, len(logits) - 1)))
-    drawn = {choose(logits, given, rng, seen, masked) for _ in range(9)}
+    drawn = {sample_token(logits, given, rng, seen, masked) for _ in range(9)}
     assert not drawn & masked
     assert len(drawn) <= given.on.get("top_k", len(logits))
     if temperature > 0.0:
@@ -261,14 +269,14 @@ class Stub:
 
 @pytest.mark.parametrize("dart", [0.0, 1.0])
 def test_not_even_by_a_dart_at_the_edge(dart):
-    assert choose(LOGITS, Filters(1.0), Stub(dart), masked={0, 3}) in (1, 2)
+    assert sample_token(LOGITS, Filters(1.0), Stub(dart), masked={0, 3}) in (1, 2)
 
 
 def test_logits_that_are_not_finite():
     for logits in ([math.nan, 0.0], [math.inf, 0.0]):
         for temperature in (0.0, 1.0):
             with pytest.raises(MotegptError, match="finite logits"):
-                choose(logits, Filters(temperature), Stream(1))
+                sample_token(logits, Filters(temperature), Stream(1))
 
 
 @pytest.mark.parametrize(

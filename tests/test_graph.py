@@ -208,7 +208,7 @@ from motegpt.engines import make_engine
 from motegpt.model.spec import initialize
 from motegpt.config.presets import settings_of
 from motegpt.model.rng import make_rng
-from motegpt.sampling.generate import generate_in_turn
+from motegpt.sampling.generate import generate_sequentially
 from motegpt.data.tokenizers import Tokenizer
 settings = settings_of("microgpt")
 tokenizer = Tokenizer.of(["anna", "bob"], "bos")
@@ -218,7 +218,7 @@ engine, rng = make_engine("scalar", model, train), make_rng("python", 42)
 engine.load(initialize(model, rng))
 losses = engine.train(DocumentPlan(tokenizer.encode_documents(["anna", "bob"]), 1, "documents"), 0, 30)
 assert losses[-1] < losses[0] / 2, losses
-print(generate_in_turn(engine, tokenizer, SampleConfig(n=2, temperature=0.5), rng))
+print(generate_sequentially(engine, tokenizer, SampleConfig(n=2, temperature=0.5), rng))
 assert len(engine.values()["wte"]) == tokenizer.vocab_size
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -44,5 +44,5 @@ def test_the_nearest_document_is_the_nearest(texts, documents):
 def test_groups_do_not_change_the_result(monkeypatch):
     texts, documents = ["ab", "abc", "x"], ["abcd", "b"]
     whole = nearest_documents(texts, documents)
-    monkeypatch.setattr("motegpt.evaluation.novelty.COMPARED_AT_ONCE", 1)
+    monkeypatch.setattr("motegpt.evaluation.novelty.MAX_DISTANCES", 1)
     assert nearest_documents(texts, documents) == whole

@@ -16,7 +16,7 @@ from motegpt.errors import SettingError, TriesExhausted
 from motegpt.generation.request import request_of
 from motegpt.model.rng import PythonRandom, Stream
 from motegpt.sampling.collect import draw_texts
-from motegpt.sampling.generate import generate, generate_in_turn
+from motegpt.sampling.generate import generate, generate_sequentially
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
@@ -104,7 +104,7 @@ def test_a_text_that_ends_at_its_last_chance_is_whole():
 
 def test_tries_that_run_out():
     engine = engine_that_says([0.0, 0.0, 0.0, -99.0])
-    with pytest.raises(TriesExhausted, match=r"7 texts in a row did not qualify \(not cut\); found 0 of 30"):
+    with pytest.raises(TriesExhausted, match=r"got 0, as 7 in a row did not qualify \(not cut\)"):
         drawn(engine, "redraw", CharacterTokenizer("abc", "bos"), tries=7)
     with pytest.raises(TriesExhausted, match=r"\(suffix 'a' and not cut\)"):
         drawn(engine, "redraw", CharacterTokenizer("abc", "bos"), tries=7, suffix="a")
@@ -127,13 +127,13 @@ def test_beams_that_are_all_cut():
     tokenizer, given = CharacterTokenizer("abc", "bos"), {"beams": 2, "n": 2, "length_penalty": 1.0}
     assert all(text.cut for text in drawn(engine, "mark", tokenizer, **given))
     assert not any(len(text) == 4 for text in drawn(engine, "redraw", tokenizer, **given))
-    with pytest.raises(TriesExhausted, match=r"met 0 texts that qualify \(suffix 'aaaa' and not cut\)"):
+    with pytest.raises(TriesExhausted, match=r"texts that qualify \(suffix 'aaaa' and not cut\), got 0"):
         drawn(engine, "redraw", tokenizer, **given, suffix="aaaa")
 
 
 def test_texts_in_turn_obey_too(engine):
     def in_turn(on_cut, **given):
-        return generate_in_turn(engine, TOKENIZER, sample(on_cut, **given), PythonRandom(4))
+        return generate_sequentially(engine, TOKENIZER, sample(on_cut, **given), PythonRandom(4))
 
     kept, marked = in_turn("keep", n=90), in_turn("mark", n=90)
     assert kept == marked
@@ -173,7 +173,7 @@ def test_a_stream_can_be_marked_and_its_stop_text_waited_for():
 
 @pytest.mark.parametrize("given", [{"min_length": 6}, {"min_new_tokens": 4, "prefix": "ab"}], ids=str)
 def test_texts_that_must_reach_the_end_of_the_block(given):
-    with pytest.raises(SettingError, match="on_cut: expected texts that may be shorter than the block"):
+    with pytest.raises(SettingError, match="on_cut: expected texts shorter than the block"):
         request_of(sample("redraw", **given), TOKENIZER, BLOCK)
     request_of(sample("redraw", **given, max_new_tokens=9), TOKENIZER, BLOCK)
     request_of(sample("mark", **given), TOKENIZER, BLOCK)
@@ -242,5 +242,5 @@ def test_a_stream_is_refused_before_it_is_trained(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text("the cat sat on the mat. " * 9)
     ended = motegpt("train", "book.txt", "--format", "stream", "--on-cut", "redraw", "--out", "run")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert "have no ends; try --on-cut mark, or a text to --stop at" in ended.err
+    assert "no end token, got redraw; try --on-cut mark, or set a --stop text" in ended.err
     assert not (tmp_path / "run").exists()

@@ -8,7 +8,7 @@ import pytest
 import motegpt
 from motegpt import GPT, DataError, PrefixError, RunFolderError, SettingError
 from motegpt.data.split import split_documents
-from motegpt.evaluation.nll import mean_loss
+from motegpt.evaluation.nll import mean_nll
 
 
 def test_every_public_name_is_there_and_no_other():
@@ -114,7 +114,7 @@ def test_the_model_is_the_best_by_what_was_held_out(tmp_path):
     assert training.records[-1].val_loss > best
     model = training.model
     held_out = split_documents(documents, 0.3, 42)[1]
-    assert mean_loss(model.engine, model.tokenizer.encode_documents(held_out)) == pytest.approx(best)
+    assert mean_nll(model.engine, model.tokenizer.encode_documents(held_out)) == pytest.approx(best)
     for name in ("one", "two"):
         model.save(tmp_path / name)
         assert GPT.load(tmp_path / name).generate(9, seed=1) == model.generate(9, seed=1)

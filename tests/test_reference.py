@@ -8,7 +8,7 @@ from motegpt.config.presets import settings_of
 from motegpt.data.corpus import read_corpus
 from motegpt.engines import default_engine, make_engine
 from motegpt.engines.scalar.model import FUSED, empty_cache, forward_token
-from motegpt.generation.filters import Filters, choose
+from motegpt.generation.filters import Filters, sample_token
 from motegpt.training.build import prepare
 from motegpt.training.loop import Trainer
 from tests import independent
@@ -104,7 +104,7 @@ def test_oxidized_reproduces_20_samples_where_the_cache_is_dropped_as_its_progra
         cache, ids = empty_cache(scalar.model), [trainer.tokenizer.bos]
         for at in range(scalar.model.block_size):
             logits = [node.data for node in forward_token(ids[-1], at, scalar.w, cache, scalar.model, FUSED)]
-            ids.append(choose(logits, Filters(trainer.config.sample.temperature), trainer.rng))
+            ids.append(sample_token(logits, Filters(trainer.config.sample.temperature), trainer.rng))
             if ids[-1] == trainer.tokenizer.stop:
                 return trainer.tokenizer.decode(ids[1:-1])
             if at % 4 == 0:

@@ -12,7 +12,7 @@ from motegpt.data.cut import cut_of, sizes_of
 from motegpt.data.documents import flat
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.model.schedule import learning_rate
-from motegpt.training.remarks import on_rise, on_warmup
+from motegpt.training.remarks import learning_rate_rises, warmup_too_long
 
 QUICK = ("--engine", "array", "--steps", 3, "-n", 1)
 MIXED = ["a" * 8 + "b" * 8, "ab", "ba" * 12, "b" * 15]  # 16, 2, 24 and 15 characters
@@ -65,15 +65,15 @@ def test_the_block_size_that_is_named_keeps_all_and_one_less_does_not(motegpt, t
         (line,) = motegpt(*words).err.splitlines()
         fitting = int(line.partition("--block-size ")[2].split()[0])
         assert motegpt(*words, "--block-size", fitting).err == ""
-        assert "1 document loses its end" in motegpt(*words, "--block-size", fitting - 1).err
+        assert "1 document is truncated" in motegpt(*words, "--block-size", fitting - 1).err
 
 
 def test_documents_that_are_cut_are_told_of(motegpt, tmp_path):
     (tmp_path / "mixed.txt").write_text("\n".join(MIXED))
     words = ("train", "mixed.txt", *QUICK)
     ended = motegpt(*words, "--out", "run", "--until", 1)
-    assert "2 documents lose their ends at block_size 16; --block-size 25 keeps all" in ended.err
-    assert "lose" not in motegpt("train", "--resume", "run").err
+    assert "2 documents are truncated at block_size 16; --block-size 25 keeps all" in ended.err
+    assert "truncated" not in motegpt("train", "--resume", "run").err
     assert motegpt(*words, "--quiet").err == ""
     begin = json.loads(motegpt(*words, "--json").out.splitlines()[0])
     assert begin["cut"].items() >= {"block_size": 16, "documents": 2, "fitting": 25}.items()
@@ -83,14 +83,14 @@ def test_documents_that_are_cut_are_told_of(motegpt, tmp_path):
 
 def test_the_lines_of_a_reference_program_stay_as_they_are(motegpt):
     ended = motegpt("train", "--preset", "zeroclaw", "--engine", "array", "--until", 1)
-    assert "19 documents lose their ends at block_size 8; --block-size 13 keeps all" in ended.err
+    assert "19 documents are truncated at block_size 8; --block-size 13 keeps all" in ended.err
     assert "block" not in ended.out
 
 
 def test_a_list_of_one_document_is_told_of(motegpt, tmp_path):
     (tmp_path / "one.txt").write_text("anna\nanna\n")
     words = ("train", "one.txt", *QUICK)
-    assert "all documents are the same" in motegpt(*words).err
+    assert "all documents are identical" in motegpt(*words).err
     assert motegpt(*words, "--format", "stream", "--block-size", 4).err == ""
     (tmp_path / "one.txt").write_text("anna\nanna\nhan\n")
     assert motegpt(*words).err == ""
@@ -98,38 +98,39 @@ def test_a_list_of_one_document_is_told_of(motegpt, tmp_path):
 
 @pytest.mark.parametrize(("warmup", "said"), [(99, False), (100, True), (5000, True)])
 def test_a_warm_up_that_never_ends_is_told_of(warmup, said):
-    assert (on_warmup(train_config(steps=100, warmup_steps=warmup)) is not None) == said
+    assert (warmup_too_long(train_config(steps=100, warmup_steps=warmup)) is not None) == said
 
 
 def test_a_warm_up_is_told_with_its_numbers(motegpt):
     ended = motegpt("train", "--engine", "array", "--warmup-steps", 5000, "--steps", 100, "-n", 1)
     (line,) = ended.err.splitlines()
-    assert "ends at 0.0002 of 0.01, as warmup_steps is 5,000 of 100 steps; try --warmup-steps 10" in line
+    assert "only reaches 0.0002 of 0.01, as warmup_steps is 5,000 and the run has 100 steps;" in line
+    assert line.endswith("try --warmup-steps 10")
 
 
 @pytest.mark.parametrize("schedule", ["linear", "cosine"])
 def test_a_rate_that_jumps_is_told_with_what_goes_on_from_there(schedule):
     before = train_config(steps=200, schedule=schedule)
     after = before.replace(steps=400)
-    line = on_rise(before, after, 200)
+    line = learning_rate_rises(before, after, 200)
     last, following = learning_rate(before, 199), learning_rate(after, 200)
     assert f"from {last:.3g} at step 200 to {following:.3g} at step 201" in line
     lr = float(line.partition("`lr=")[2].partition("`")[0])
     assert learning_rate(after.replace(lr=lr), 200) == pytest.approx(last, rel=0.01)
-    assert on_rise(before, after.replace(lr=lr), 200) is None
+    assert learning_rate_rises(before, after.replace(lr=lr), 200) is None
 
 
 def test_a_rate_of_zero_or_near_its_floor_names_no_other():
     before = train_config(steps=200, schedule="linear_to_zero")
-    assert "a smaller `lr` would soften it" in on_rise(before, before.replace(steps=400), 200)
+    assert "try a smaller `lr`" in learning_rate_rises(before, before.replace(steps=400), 200)
     before = train_config(steps=200, schedule="cosine", lr_min=0.001)
-    assert "a smaller `lr` would soften it" in on_rise(before, before.replace(steps=400), 200)
+    assert "try a smaller `lr`" in learning_rate_rises(before, before.replace(steps=400), 200)
 
 
 def test_nothing_is_said_of_a_rate_that_goes_on():
     for schedule in ("linear", "linear_to_zero", "cosine", "constant"):
         train = train_config(steps=200, schedule=schedule, warmup_steps=20)
-        assert [on_rise(train, train, done) for done in range(200)] == [None] * 200
+        assert [learning_rate_rises(train, train, done) for done in range(200)] == [None] * 200
 
 
 def test_resuming_a_finished_run_says_that_the_rate_jumps(motegpt):
@@ -138,17 +139,18 @@ def test_resuming_a_finished_run_says_that_the_rate_jumps(motegpt):
     ended = motegpt("train", "--resume", "run", "--steps", 400)
     assert ended.code == 0
     assert (
-        "rises from 5e-05 at step 200 to 0.005 at step 201; --lr 0.0001 would go on from there" in ended.err
+        "rises from 5e-05 at step 200 to 0.005 at step 201; --lr 0.0001 continues at the previous rate"
+        in ended.err
     )
 
 
 @pytest.mark.parametrize(
     ("docs", "settings", "said"),
     [
-        (["anna"], {}, "all documents are the same"),
-        (["anna", "bob"], {"warmup_steps": 500}, "warm-up is all there is"),
-        (["anna" * 20, "bob"], {}, "1 document loses its end at block_size 16; `block_size=81` keeps all"),
-        (["anna", "bob"], {"patience": 3}, "patience has nothing to go by"),
+        (["anna"], {}, "all documents are identical"),
+        (["anna", "bob"], {"warmup_steps": 500}, "the learning rate only reaches"),
+        (["anna" * 20, "bob"], {}, "1 document is truncated at block_size 16; `block_size=81` keeps all"),
+        (["anna", "bob"], {"patience": 3}, "patience has no effect"),
     ],
 )
 @pytest.mark.parametrize("method", [GPT.train, GPT.training])

@@ -76,7 +76,7 @@ def test_another_engine_may_go_on_and_it_is_said(motegpt, tmp_path, engine):
     before = RunFolder(tmp_path / "run").metrics()
     ended = motegpt("train", "--resume", "run", "--engine", engine, "--log-every", 3)
     assert ended.code == 0
-    assert f"going on with the {engine} engine in float64, after the array engine in float64" in ended.err
+    assert f"resuming with the {engine} engine in float64, after the array engine in float64" in ended.err
     assert RunFolder(tmp_path / "run").metrics()[: len(before)] == before
     assert RunFolder(tmp_path / "run").config().engine == engine
 
@@ -85,7 +85,7 @@ def test_another_precision_may_go_on_and_it_is_said(motegpt):
     assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run", "--dtype", "float32")
     assert ended.code == 0
-    assert "going on with the array engine in float32, after the array engine in float64" in ended.err
+    assert "resuming with the array engine in float32, after the array engine in float64" in ended.err
     same = motegpt("train", "--resume", "run", "--steps", 9)
     assert "going on" not in same.err
 

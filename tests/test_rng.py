@@ -12,7 +12,7 @@ from motegpt.config.sections import SampleConfig
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.errors import RunFolderError, SettingError
 from motegpt.model.rng import GENERATORS, Lcg, PythonRandom, Stream, Xoshiro128Plus, make_rng
-from motegpt.sampling.generate import generate_in_turn
+from motegpt.sampling.generate import generate_sequentially
 from tests.conftest import small_engine, small_settings
 
 
@@ -128,7 +128,7 @@ def test_engines_that_generate_whole_texts_accept_only_streams():
     engine.generate = lambda request, rngs: pytest.fail("a whole text of a run's generator")
     engine.why_not = lambda request: None
     for generator in GENERATORS:
-        generate_in_turn(engine, tokenizer, SampleConfig(n=1, temperature=1.0), make_rng(generator, 1))
+        generate_sequentially(engine, tokenizer, SampleConfig(n=1, temperature=1.0), make_rng(generator, 1))
 
 
 @pytest.mark.parametrize("name", GENERATORS)

@@ -136,7 +136,9 @@ def test_unique_and_novel(motegpt, folder):
 def test_what_was_found_is_printed_before_the_tries_run_out(motegpt, folder):
     ended = motegpt("sample", folder / "run", "-n", 5, "--greedy", "--unique", "--tries", 3)
     assert (ended.code, len(ended.out.splitlines()), ended.err.count("\n")) == (1, 1, 1)
-    assert "3 texts in a row did not qualify (unique); found 1 of 5; a larger --tries" in ended.err
+    assert (
+        "expected 5 texts, got 1, as 3 in a row did not qualify (unique); try a larger --tries" in ended.err
+    )
 
 
 def test_beams(motegpt, folder):
@@ -153,8 +155,8 @@ def test_beams(motegpt, folder):
         (["--min-p", 2], "min_p"),
         (["--repetition-penalty", 0], "repetition_penalty"),
         (["--min-length", 9, "--max-length", 3], "min_length: expected at most max_length = 3, got 9"),
-        (["--min-length", 99], "a larger --max-new-tokens goes on beyond the block"),
-        (["--allow", "XYZ"], "leave one character to draw"),
+        (["--min-length", 99], "set a larger --max-new-tokens to generate beyond the block"),
+        (["--allow", "XYZ"], "at least one allowed character"),
         (["--stop", "Q"], "'Q'"),
         (["--suffix", "Q"], "'Q'"),
         (["--tries", 0], "tries"),

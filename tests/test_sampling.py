@@ -7,10 +7,10 @@ import pytest
 from motegpt.config.sections import SampleConfig
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.errors import PrefixError
-from motegpt.generation.filters import Filters, choose, distribution
+from motegpt.generation.filters import Filters, distribution, sample_token
 from motegpt.generation.request import request_of
 from motegpt.model.rng import PythonRandom, Stream
-from motegpt.sampling.generate import generate, generate_by_token, generate_in_turn
+from motegpt.sampling.generate import generate, generate_by_token, generate_sequentially
 from motegpt.sampling.texts import texts_of
 from tests.conftest import ENGINES_HERE, small_engine, small_settings
 
@@ -41,7 +41,7 @@ def test_probabilities():
 def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals():
     rng = PythonRandom(0)
     before = rng.state()
-    assert choose([0.0, 3.0, 3.0], Filters(temperature=0.0), rng) == 1
+    assert sample_token([0.0, 3.0, 3.0], Filters(temperature=0.0), rng) == 1
     assert rng.state() == before
 
 
@@ -91,7 +91,7 @@ def test_groups_do_not_change_the_texts(engine, monkeypatch):
 def test_in_turn_uses_one_generator(engine):
     rng = PythonRandom(1)
     settings = SampleConfig(n=4, temperature=1.0)
-    texts = generate_in_turn(engine, TOKENIZER, settings, rng)
+    texts = generate_sequentially(engine, TOKENIZER, settings, rng)
     rng, request = PythonRandom(1), request_of(settings, TOKENIZER, engine.model.block_size)
     drawn = [ids for _ in range(4) for ids in generate_by_token(engine, request, [rng])]
     assert texts == texts_of(request, TOKENIZER, drawn)

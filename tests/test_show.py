@@ -172,7 +172,7 @@ def test_held_out_data_early_stopping_and_kept_checkpoints(motegpt):
             "a number for tokens",
         ),
         (lambda run: (run / "model.safetensors").unlink(), "has no model.safetensors"),
-        (lambda run: (run / "trainer.safetensors").write_bytes(b"abc"), "not a whole safetensors file"),
+        (lambda run: (run / "trainer.safetensors").write_bytes(b"abc"), "not a complete safetensors file"),
         (lambda run: (run / "tokenizer.json").unlink(), "tokenizer.json"),
     ],
 )

@@ -132,16 +132,16 @@ def test_sgd_is_five_lines_of_numpy_over_the_gradients(name):
     chosen = small_settings(
         optimizer="sgd", momentum=0.9, lr=0.1, weight_decay=0.1, batch_size=2, clip_norm=0.3, steps=9
     )
-    engine, judge = small_engine(name, chosen), small_engine("array", chosen)
-    w = judge.export().parameters
+    engine, reference = small_engine(name, chosen), small_engine("array", chosen)
+    w = reference.export().parameters
     velocity, expected = {name: np.zeros_like(one) for name, one in w.items()}, []
     for step in range(9):
-        loss, g = judge.gradients(plan_of().batch(step))
+        loss, g = reference.gradients(plan_of().batch(step))
         norm, lr = np.sqrt(sum((one**2).sum() for one in g.values())), 0.1 * (1 - step / 9)
         for name, one in w.items():
             velocity[name] = 0.9 * velocity[name] + g[name] * min(1.0, 0.3 / norm)
             w[name] = one * (1 - lr * 0.1) - lr * velocity[name]
-        judge.load(w)
+        reference.load(w)
         expected.append(loss)
     assert engine.train(plan_of(), 0, 9) == pytest.approx(expected, abs=1e-12)
     got = engine.export()

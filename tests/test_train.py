@@ -183,8 +183,8 @@ def test_a_run_that_ends_far_above_guessing_is_saved_and_reported(motegpt, tmp_p
     assert (ended.code, ended.out.splitlines()[-1][:11]) == (1, "sample  2: ")
     (line,) = [line for line in ended.err.splitlines() if line.startswith("motegpt: ")]
     assert re.match(
-        r"motegpt: train: the run has diverged: its last 100 steps have a mean loss of \S+, where guessing "
-        r"has 3\.258; try a smaller --lr \(it was 1000\) or --clip-norm 1$", line
+        r"motegpt: train: the run has diverged: the mean loss of its last 100 steps is \S+, that of "
+        r"uniform guessing 3\.258; try a smaller --lr \(it was 1000\) or --clip-norm 1$", line
     )  # fmt: skip
     assert "saved run after step 300" in ended.err
     assert RunFolder(tmp_path / "run").metrics()[-1]["step"] == 300

@@ -173,7 +173,7 @@ def test_during_the_last_samples(monkeypatch):
         assert interrupted()
         return []
 
-    monkeypatch.setattr(train, "generate_in_turn", draw)
+    monkeypatch.setattr(train, "generate_sequentially", draw)
     with pytest.raises(TrainingInterrupted, match="interrupted after step 30 of 30") as stopped:
         GPT.train(WORDS, engine="array", **QUICK)
     assert len(stopped.value.model.records) == 30

@@ -11,10 +11,10 @@ from motegpt.config.presets import settings_of
 from motegpt.data.corpus import corpus_of, read_corpus
 from motegpt.data.split import split_documents
 from motegpt.errors import RunFolderError
-from motegpt.evaluation.nll import mean_loss
+from motegpt.evaluation.nll import mean_nll
 from motegpt.training.build import prepare, resume
 from motegpt.training.run_folder import RunFolder
-from motegpt.training.validation import sample_of
+from motegpt.training.validation import select_windows
 from tests.conftest import ENGINES_HERE
 
 FEW = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
@@ -43,7 +43,7 @@ def test_evaluations_come_when_asked_and_are_of_the_held_out_documents(engine):
     judged = {record.step: record.val_loss for record in records if record.val_loss is not None}
     assert list(judged) == [1, 5, 10, 12]
     sequences = trainer.tokenizer.encode_documents(HELD_OUT)
-    assert judged[12] == pytest.approx(mean_loss(trainer.engine, sequences), abs=1e-12)
+    assert judged[12] == pytest.approx(mean_nll(trainer.engine, sequences), abs=1e-12)
 
 
 LONG = [*FEW, *(a + b for a in FEW for b in FEW)]  # beyond the block
@@ -76,15 +76,15 @@ def test_evaluations_on_the_way_look_at_a_sample_of_fixed_size(monkeypatch, chan
     assert 30 < sum(window.targets for window in sample) <= 50
     evaluated = [record.val_loss for record in records_of(trainers[0]) if record.val_loss is not None]
     validation, engine = trainers[0].validation, trainers[0].engine
-    assert evaluated[-1] == mean_loss(engine, validation.sequences, sample)
-    assert evaluated[-1] != validation.loss_on_all(engine)
+    assert evaluated[-1] == mean_nll(engine, validation.sequences, sample)
+    assert evaluated[-1] != validation.full_loss(engine)
     assert trainers[0].best.loss == min(evaluated)
 
 
 def test_a_sample_meets_every_kind_of_window(monkeypatch):
     """Of documents in two windows each it takes first and second ones."""
     monkeypatch.setattr("motegpt.training.validation.SAMPLE", 300)
-    sample = sample_of([[0] * 13] * 100, 8)
+    sample = select_windows([[0] * 13] * 100, 8)
     assert {window.start for window in sample} == {0, 4}
     assert sum(window.targets for window in sample) <= 300
     assert len({window.sequence for window in sample}) > 25
@@ -92,7 +92,7 @@ def test_a_sample_meets_every_kind_of_window(monkeypatch):
 
 def test_a_window_longer_than_the_sample_is_evaluated_all_the_same(monkeypatch):
     monkeypatch.setattr("motegpt.training.validation.SAMPLE", 3)
-    assert len(sample_of([[0] * 13] * 5, 8)) == 1
+    assert len(select_windows([[0] * 13] * 5, 8)) == 1
 
 
 def test_a_sample_is_told_once_and_the_end_uses_all(motegpt, tmp_path, monkeypatch):
@@ -142,14 +142,14 @@ def test_early_stopping_and_the_best_parameters(tmp_path):
     assert (state.done, state.best.step, state.best.loss) == (trainer.done, best_step, best_loss)
     best, last = GPT.load(tmp_path / "run"), GPT.load(tmp_path / "run", checkpoint="last")
     sequences = trainer.validation.sequences
-    assert mean_loss(best.engine, sequences) == pytest.approx(best_loss, abs=1e-12)
-    assert mean_loss(last.engine, sequences) == pytest.approx(judged[-1][0], abs=1e-12)
+    assert mean_nll(best.engine, sequences) == pytest.approx(best_loss, abs=1e-12)
+    assert mean_nll(last.engine, sequences) == pytest.approx(judged[-1][0], abs=1e-12)
 
 
 def test_the_last_samples_are_those_of_the_best_parameters(tmp_path, monkeypatch):
     drawn_with = []
     monkeypatch.setattr(
-        "motegpt.training.loop.generate_in_turn",
+        "motegpt.training.loop.generate_sequentially",
         lambda engine, *rest: drawn_with.append(engine.export().parameters) or ["x"],
     )
     trainer = begin(tmp_path, patience=3)
@@ -179,7 +179,7 @@ def test_more_patience_makes_a_stopped_run_go_on(motegpt, tmp_path):
     assert "stopped early" in ended.err
     stopped = motegpt("train", "--resume", "run")
     assert (stopped.code, stopped.err.count("\n")) == (2, 1)
-    assert "a larger --patience makes it go on" in stopped.err
+    assert "set a larger --patience to continue" in stopped.err
     assert motegpt("train", "--resume", "run", "--patience", 30).code == 0
 
 
@@ -230,7 +230,7 @@ def test_metrics_and_console_show_the_validation_loss(motegpt, tmp_path):
 def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
     from motegpt.errors import TrainingDiverged
 
-    monkeypatch.setattr("motegpt.training.validation.mean_loss", lambda *_: float("nan"))
+    monkeypatch.setattr("motegpt.training.validation.mean_nll", lambda *_: float("nan"))
     with pytest.raises(TrainingDiverged, match="the validation loss of step 1 is nan"):
         records_of(begin(steps=5))
 
@@ -281,6 +281,6 @@ def test_fewer_steps_than_are_done_are_refused(motegpt):
     motegpt("train", "--engine", "array", "--steps", 9, "--until", 5, "-n", 1, "--out", "run")
     refused = motegpt("train", "--resume", "run", "--steps", 4)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
-    assert "steps: run has done 5 already; expected at least as many, got 4" in refused.err
-    assert "all of its 5 steps" in motegpt("train", "--resume", "run", "--steps", 5).err
+    assert "steps: expected at least 5, the completed steps of run, got 4" in refused.err
+    assert "completed all 5 steps" in motegpt("train", "--resume", "run", "--steps", 5).err
     assert motegpt("train", "--resume", "run", "--steps", 6).code == 0

@@ -86,7 +86,7 @@ class GPT:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state)
-        parameters, config = kept.pop("parameters"), _on_any_device(kept.pop("config"))
+        parameters, config = kept.pop("parameters"), without_device(kept.pop("config"))
         GPT.__init__(self, config, kept.pop("tokenizer"), build_engine(config))
         self.engine.load(parameters)
         vars(self).update(kept)
@@ -200,9 +200,9 @@ class GPT:
         where something was held out, else the last.
         """
         folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
-        config, tokenizer = _on_any_device(folder.config()), folder.tokenizer()
+        config, tokenizer = without_device(folder.config()), folder.tokenizer()
         if engine is not None:
-            train = config.train.replace(**default_dtype(engine, config.train.values(), asked=False))
+            train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
             config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
         model = cls(config, tokenizer, build_engine(config))
@@ -308,7 +308,7 @@ class GPT:
         try:
             folder.append_metrics(record.values() for record in self.records)
             if self._trainer is not None and self._trainer.done == self._done:
-                self._trainer.save_to(folder)
+                self._trainer.save_copy(folder)
             with self._lock:
                 parameters = self.engine.export().parameters
             folder.save_parameters(parameters, self.tokenizer)
@@ -316,7 +316,7 @@ class GPT:
             folder.unlock()
 
 
-def _on_any_device(config: RunConfig) -> RunConfig:
+def without_device(config: RunConfig) -> RunConfig:
     """The settings without their device, as the one a model was trained on may not be here."""
     return config.replace(train=config.train.replace(device=None))
 

@@ -30,7 +30,7 @@ class Training(Generic[Model]):
 
     def __init__(self, kind: Callable[..., Model], trainer: Trainer, documents: Sequence[str]) -> None:
         self._kind, self._trainer, self._documents = kind, trainer, documents
-        self._trainer.by_record = True
+        self._trainer.every_record = True
         self.records: list[StepRecord] = []
         self.is_torn = False  # between two steps: what the engine holds belongs to none
 
@@ -56,7 +56,7 @@ class Training(Generic[Model]):
             self.is_torn = noted.is_torn
         if noted:
             raise self.interruption()
-        diverged = self._trainer.why_diverged()
+        diverged = self._trainer.divergence_message()
         if diverged is not None:
             warn(diverged, RuntimeWarning)
 

@@ -15,7 +15,7 @@ import click
 from motegpt.cli.streams import unread
 from motegpt.model.spec import parameter_count
 from motegpt.training.losses import Mean
-from motegpt.training.reference import reference_of
+from motegpt.training.reference import matching_preset
 from motegpt.views.text import one_line, short_number, with_flags
 from motegpt.views.utilization import utilization
 
@@ -156,7 +156,7 @@ class PlainReport(Report):
 
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
-        self._one_step = reference_of(trainer.config) is not None
+        self._one_step = matching_preset(trainer.config) is not None
 
     def begin(self) -> None:
         click.echo(f"num docs: {self.trainer.config.source.documents}")
@@ -199,7 +199,7 @@ class PlainReport(Report):
     def _loss_of_best(self, best: Best, interrupted: bool) -> str:
         """validation loss 2.0006, over the whole validation set unless the user interrupted the run."""
         validation = self.trainer.validation
-        loss = best.loss if interrupted else self.trainer.val_loss_of_best()
+        loss = best.loss if interrupted else self.trainer.best_val_loss()
         of = ""
         if validation is not None and validation.is_sampled:
             some = f"{validation.sampled_targets:,} of" if interrupted else "all"
@@ -235,7 +235,7 @@ class LiveReport(PlainReport):
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
         share = utilization(self.trainer, tokens)
-        words = [f"loss {Mean().of_more(chunk.losses).value:.3f}", f"{short_number(steps)} steps/s"]
+        words = [f"loss {Mean().extended(chunk.losses).value:.3f}", f"{short_number(steps)} steps/s"]
         words += [f"{short_number(tokens)} tokens/s", *([] if share is None else [f"{share:.0%} MFU"])]
         self._progress.update(self._task, completed=chunk.done, status=" · ".join(words))
         for line in self.lines(chunk):
@@ -272,14 +272,14 @@ class JsonReport(Report):
 
     def end(self, interrupted: bool) -> None:
         folder, best = self.trainer.folder, self.trainer.best
-        loss = None if interrupted else self.trainer.val_loss_of_best()
+        loss = None if interrupted else self.trainer.best_val_loss()
         self._say(
             "end",
             done=self.trainer.done,
             interrupted=interrupted,
             run=None if folder is None else str(folder.path),
             best=None if best is None else {"step": best.step, "val_loss": loss},
-            diverged=self.trainer.why_diverged() is not None,
+            diverged=self.trainer.divergence_message() is not None,
         )
 
     def _validation(self) -> dict[str, int] | None:

@@ -227,7 +227,7 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
     if table is None and name in TOP_LEVEL:
         return
     if name in FOUND_FROM_DATA:
-        raise SettingError(f"{path}: {name} is found from the data and cannot be set")
+        raise SettingError(f"{path}: {name} is determined by the data and cannot be set")
     known = [setting for section in REQUESTS.values() for setting in kinds(section)]
     if name not in known:
         listing = "motegpt train --help lists them"

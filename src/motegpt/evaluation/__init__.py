@@ -1,1 +1,1 @@
-"""How good a model is, and what happens inside it."""
+"""Losses, baselines and novelty of a trained model; gradient checks and inspection."""

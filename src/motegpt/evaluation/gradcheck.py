@@ -1,7 +1,7 @@
-"""Every gradient before a judge that knows no calculus: central finite differences.
+"""Check gradients against central differences.
 
-For a parameter w and a small h, (loss(w + h) - loss(w - h)) / 2h differs from d loss / d w by a term of
-order h². In double precision with h = 1e-5 what is left is about 1e-9 of the largest gradient.
+(loss(w + h) - loss(w - h)) / 2h differs from d loss / d w by O(h²). In double precision with h = 1e-5,
+truncation and rounding leave an error of about 1e-9 of the largest gradient.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine
 
 H = 1e-5
-TOLERANCE = 1e-6  # of the largest gradient; truncation and rounding leave about 1e-9
-SMALLEST = 1e-3  # a largest gradient below this is judged as if it were this
-PLACES = 6  # numbers tried of each matrix
-VOCABULARY = 7
-LONGEST = 4  # of the sequences that do not fill the block
+TOLERANCE = 1e-6  # relative to the largest gradient
+MIN_SCALE = 1e-3  # lower bound of the gradient that errors are relative to
+CHECKS_PER_TENSOR = 6  # randomly chosen elements
+VOCAB_SIZE = 7
+MIN_BLOCK_SIZE = 4
 
 
 @dataclass(frozen=True)
-class Judgement:
-    """One matrix of one engine: the largest difference, relative to the largest gradient of all matrices."""
+class GradientCheck:
+    """The maximum error for one tensor, relative to the largest gradient of all tensors."""
 
     engine: str
     parameter: str
@@ -42,45 +42,44 @@ class Judgement:
         return self.error <= TOLERANCE
 
 
-def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> Iterator[Judgement]:
-    """Judge every matrix of one engine on a small random problem with ragged sequences.
+def check_engine(name: str, preset: str, shape: dict[str, int], seed: int) -> Iterator[GradientCheck]:
+    """Check all tensors of one engine on a small random batch of ragged sequences.
 
-    The preset decides activation, head and norms. Its clips are off, as a clipped gradient is not the
-    derivative, and every matrix starts at random, as a zero one would hide what depends on it.
+    Uses the preset's architecture without clipping, as a clipped gradient is not the derivative, and without
+    zero initialization, as a zero matrix blocks the gradients of others.
     """
     settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
-    engine = fresh_engine(name, *model_and_training(settings, VOCABULARY))
-    chance = random.Random(seed)
-    yield from judge(
-        engine, engine.export().parameters, random_batch(chance, engine.model.block_size), chance
-    )
+    engine = fresh_engine(name, *model_and_training(settings, VOCAB_SIZE))
+    rng = random.Random(seed)
+    batch = random_batch(rng, engine.model.block_size)
+    yield from check_gradients(engine, engine.export().parameters, batch, rng)
 
 
-def judge(engine: Engine, w: Arrays, batch: Batch, chance: random.Random) -> Iterator[Judgement]:
-    """Compare the engine's gradient at w with finite differences, at a few places of each matrix."""
+def check_gradients(engine: Engine, w: Arrays, batch: Batch, rng: random.Random) -> Iterator[GradientCheck]:
+    """Compare the engine's gradient at w with finite differences, for a few elements of each tensor."""
     engine.load(w)
     _, gradients = engine.gradients(batch)
     largest = max(float(np.abs(gradient).max()) for gradient in gradients.values())
     for name, gradient in gradients.items():
-        places = [chance.randrange(gradient.size) for _ in range(PLACES)]
-        differences = [abs(gradient.flat[i] - finite_difference(engine, w, name, i, batch)) for i in places]
-        yield Judgement(engine.name, name, float(max(differences)) / max(largest, SMALLEST))
+        indices = [rng.randrange(gradient.size) for _ in range(CHECKS_PER_TENSOR)]
+        errors = [abs(gradient.flat[i] - finite_difference(engine, w, name, i, batch)) for i in indices]
+        yield GradientCheck(engine.name, name, float(max(errors)) / max(largest, MIN_SCALE))
 
 
-def finite_difference(engine: Engine, w: Arrays, name: str, place: int, batch: Batch, h: float = H) -> float:
-    """(loss(w + h) - loss(w - h)) / 2h for one number of one matrix; leaves the engine at w - h."""
+def finite_difference(engine: Engine, w: Arrays, name: str, index: int, batch: Batch, h: float = H) -> float:
+    """(loss(w + h) - loss(w - h)) / 2h for one element; leaves the engine at w - h."""
     losses = []
-    for step in (h, -h):
-        moved = w[name].copy()
-        moved.flat[place] += step
-        engine.load({**w, name: moved})
+    for offset in (h, -h):
+        perturbed = w[name].copy()
+        perturbed.flat[index] += offset
+        engine.load({**w, name: perturbed})
         losses.append(engine.gradients(batch)[0])
     return (losses[0] - losses[1]) / (2.0 * h)
 
 
-def random_batch(chance: random.Random, block_size: int) -> Batch:
-    """Ragged random sequences, the first as long as the model can see."""
-    lengths = (block_size, LONGEST, 1, LONGEST - 1)
-    sequences = [[chance.randrange(VOCABULARY) for _ in range(n + 1)] for n in lengths]
+def random_batch(rng: random.Random, block_size: int) -> Batch:
+    """Ragged random sequences, the first as long as the block."""
+    lengths = (block_size, MIN_BLOCK_SIZE, 1, MIN_BLOCK_SIZE - 1)
+    sequences = [[rng.randrange(VOCAB_SIZE) for _ in range(n + 1)] for n in lengths]
     return Batch.of(sequences, "documents")

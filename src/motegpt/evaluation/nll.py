@@ -1,8 +1,7 @@
-"""How well a model does: log-probabilities of texts, and the loss on sequences it did not learn from.
+"""Log-probabilities of texts, and the loss on evaluation data, in nats and double precision on every engine.
 
-Everything is in nats and in double precision, whatever the engine computes in. A sequence longer than
-the model can see is judged in windows that overlap by half, each token once, in the first window that
-has it: so every token but those of the first window has at least half a block of context.
+Sequences longer than the block are evaluated in windows that overlap by half. Each token counts in the first
+window that contains it, so every token after the first window has at least half a block of context.
 """
 
 from __future__ import annotations
@@ -27,17 +26,17 @@ if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine
 
-JUDGED_TOGETHER = 2**20  # logits held at a time
-NORMALIZED_TOGETHER = 2**17  # and of them in double precision: a megabyte
+MAX_LOGITS = 2**20  # per forward pass
+MAX_SOFTMAX_LOGITS = 2**17  # converted to double precision at a time: 1 MB, which fits the cache
 MODEL = "model"
 
 
 @dataclass(frozen=True)
 class Score:
-    """What a model thinks of a text.
+    """The log-probability of a text under a model.
 
-    log_probability: of the text with its end, in nats; tokens: how many it is the sum over; characters:
-    of the text, and one for its end, as the newline after it would be (the text of a stream has no end).
+    log_probability: of the text and its end token, in nats; tokens: number of terms in that sum; characters:
+    of the text, plus one for the end token (texts of a stream have none).
     """
 
     text: str
@@ -57,79 +56,75 @@ class Score:
 
     @property
     def bits_per_character(self) -> float:
-        """-log₂ of the probability, a character."""
+        """-log₂ p per character."""
         return -self.log_probability / math.log(2) / self.characters
 
 
 def score_texts(engine: Engine, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Score]:
-    """What the model thinks of each text: its own probabilities, at temperature 1, with no filters.
+    """The log-probability of each text, at temperature 1 and without filters.
 
-    A text with a character that the model never saw has probability zero, in no tokens.
+    A text with characters outside the vocabulary has log-probability -inf and 0 tokens.
     """
-    sequences = [known_sequence_of(text, tokenizer) for text in texts]
-    costs = iter(costs_of(engine, [sequence for sequence in sequences if sequence is not None]))
+    sequences = [sequence_or_none(text, tokenizer) for text in texts]
+    nll = iter(token_nll(engine, [sequence for sequence in sequences if sequence is not None]))
     scores = []
     for text, sequence in zip(texts, sequences, strict=True):
-        total, tokens = (-math.inf, 0) if sequence is None else (-float(next(costs).sum()), len(sequence) - 1)
+        total, tokens = (-math.inf, 0) if sequence is None else (-float(next(nll).sum()), len(sequence) - 1)
         _check_finite(total if tokens else 0.0)
-        scores.append(Score(text, total, tokens, characters_of(text, tokenizer)))
+        scores.append(Score(text, total, tokens, character_count(text, tokenizer)))
     return scores
 
 
 def sequence_of(text: str, tokenizer: Tokenizer) -> list[int]:
-    """What the model reads before it draws anything, then the text, then its end if there are ends."""
+    """The ids fed before sampling without a prefix, then the text, then the end token if there is one."""
     end = [] if tokenizer.stop is None else [tokenizer.stop]
     return [*prompt_of("", tokenizer), *tokenizer.encode(text), *end]
 
 
-def whole_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
-    """sequence_of for many documents, or a stream, in flat memory; DataError for an unknown character."""
+def evaluation_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
+    """sequence_of for documents or a stream, in flat memory; DataError for an unknown character."""
     if tokenizer.bos is not None:
         return tokenizer.encode_documents(documents)
     stream = tokenizer.encode_stream(documents)
     return [memoryview(array(stream.format, [*prompt_of("", tokenizer), *stream]))]
 
 
-def known_sequence_of(text: str, tokenizer: Tokenizer) -> list[int] | None:
-    """The same, or None for a text with a character that the model never saw."""
+def sequence_or_none(text: str, tokenizer: Tokenizer) -> list[int] | None:
+    """sequence_of, or None for a text with characters outside the vocabulary."""
     try:
         return sequence_of(text, tokenizer)
     except PrefixError:
         return None
 
 
-def characters_of(text: str, tokenizer: Tokenizer) -> int:
-    """Characters of a text, and one for its end if there are ends; at least one."""
+def character_count(text: str, tokenizer: Tokenizer) -> int:
+    """Characters of a text, plus one for the end token if there is one; at least 1."""
     return max(1, len(text) + (tokenizer.stop is not None))
 
 
-def mean_loss(
+def mean_nll(
     engine: Engine, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> float:
-    """The loss of the engine's present parameters in nats per token: the mean over all targets of some
-    sequences, or over those that count in some windows of them.
-    """
+    """The mean loss over all targets of the sequences, or over those of some windows, in nats per token."""
     sums, targets = [], 0
-    for _, found in _costs_in_windows(engine, sequences, windows):
-        sums.append(float(found.sum()))
-        targets += len(found)
+    for _, nll in _nll_by_window(engine, sequences, windows):
+        sums.append(float(nll.sum()))
+        targets += len(nll)
     return math.fsum(sums) / targets
 
 
-def costs_of(engine: Engine, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
+def token_nll(engine: Engine, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
     """-log p of every target of every sequence, in nats."""
     import numpy as np
 
-    costs = [np.empty(len(sequence) - 1) for sequence in sequences]
-    for window, found in _costs_in_windows(engine, sequences):
-        costs[window.sequence][window.first : window.end] = found
-    return costs
+    result = [np.empty(len(sequence) - 1) for sequence in sequences]
+    for window, nll in _nll_by_window(engine, sequences):
+        result[window.sequence][window.first : window.end] = nll
+    return result
 
 
 class Window(NamedTuple):
-    """What the model sees of a sequence at a time: the inputs start … end - 1, of which those from `first`
-    on count. sequence: which one it is.
-    """
+    """Inputs start … end - 1 of one sequence (by index); the targets from `first` on count in this window."""
 
     sequence: int
     start: int
@@ -138,12 +133,12 @@ class Window(NamedTuple):
 
     @property
     def targets(self) -> int:
-        """How many count."""
+        """The number of targets that count in this window."""
         return self.end - self.first
 
 
 def windows_in(sequences: Iterable[Sequence[int]], block_size: int) -> Iterator[Window]:
-    """The windows of some sequences, in their order; every target counts in one of them."""
+    """The windows of all sequences, in order; every target counts in exactly one."""
     for i, sequence in enumerate(sequences):
         for window in windows_of(len(sequence) - 1, block_size):
             yield Window(i, *window)
@@ -157,25 +152,25 @@ def windows_of(targets: int, block_size: int) -> Iterator[tuple[int, int, int]]:
         done, end = end, min(targets, end + max(1, block_size // 2))
 
 
-def _costs_in_windows(
+def _nll_by_window(
     engine: Engine, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> Iterator[tuple[Window, NDArray[np.float64]]]:
-    """Each window, all of them unless some are given, with -log p of the targets that count in it."""
+    """Each window (default: all) with -log p of its targets."""
     import numpy as np
 
     if windows is None:
         windows = windows_in(sequences, engine.model.block_size)
-    for group in _groups(windows, max(1, JUDGED_TOGETHER // engine.model.vocab_size)):
+    for group in _groups(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
         pieces = [sequences[window.sequence][window.start : window.end + 1] for window in group]
         logits = np.concatenate(engine.logits(Batch.of(pieces, "tokens")))
-        costs = _costs(logits, [target for piece in pieces for target in piece[1:]])
+        nll = _nll(logits, [target for piece in pieces for target in piece[1:]])
         ends = accumulate(len(piece) - 1 for piece in pieces)
         for window, end in zip(group, ends, strict=True):
-            yield window, costs[end - window.targets : end]
+            yield window, nll[end - window.targets : end]
 
 
 def _groups(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]:
-    """The windows in their order, as many at a time as have `positions` positions, at least one."""
+    """Consecutive windows in groups of at most `positions` inputs, or of one window."""
     group: list[Window] = []
     total = 0
     for window in windows:
@@ -189,32 +184,32 @@ def _groups(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]
         yield group
 
 
-def _costs(logits: NDArray[Any], targets: list[int]) -> NDArray[np.float64]:
+def _nll(logits: NDArray[Any], targets: list[int]) -> NDArray[np.float64]:
     """-log softmax(logits)[target] of each row.   logits (n, V), targets (n) -> (n)
 
-    Some rows at a time, whose numbers the processor's cache holds: with 3,000 tokens in half the time.
+    Computed in blocks of rows that fit the cache, which takes half the time for V = 3,000.
     """
     import numpy as np
 
     count, vocab_size = logits.shape
-    rows = max(1, NORMALIZED_TOGETHER // vocab_size)
-    costs, ids = np.empty(count), np.array(targets)
+    rows = max(1, MAX_SOFTMAX_LOGITS // vocab_size)
+    nll, ids = np.empty(count), np.array(targets)
     for start in range(0, count, rows):
-        some = slice(start, start + rows)
-        shifted = logits[some].astype(np.float64)
+        block = slice(start, start + rows)
+        shifted = logits[block].astype(np.float64)
         shifted -= shifted.max(axis=1, keepdims=True)
-        chosen = shifted[np.arange(len(shifted)), ids[some]]
-        costs[some] = np.log(np.exp(shifted, out=shifted).sum(axis=1)) - chosen
-    return costs
+        at_target = shifted[np.arange(len(shifted)), ids[block]]
+        nll[block] = np.log(np.exp(shifted, out=shifted).sum(axis=1)) - at_target
+    return nll
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """A model and its baselines on the same documents.
+    """The losses of a model and of its baselines on the same documents.
 
-    losses: name -> nats a token, the mean over all tokens: the baselines, if there was something to count
-    them from, then the model; documents, tokens, characters: what they are the mean over; known: how many
-    of the documents are in the training data; left_out: those with characters the model never saw.
+    losses: name -> mean nats per token, of the baselines (if there is training data) and of the model;
+    documents, tokens, characters: sizes of the evaluated data; known: number of documents that are also in
+    the training data; left_out: documents that were skipped, as they have characters outside the vocabulary.
     """
 
     losses: dict[str, float]
@@ -230,38 +225,38 @@ class Evaluation:
         return concise(type(self).__name__, {"documents": self.documents, "left_out": left_out, **losses})
 
     def bits_per_character(self, name: str) -> float:
-        """A loss in bits a character, the end of a document counted as one."""
+        """A loss in bits per character, counting the end of a document as one."""
         return self.losses[name] / math.log(2) * self.tokens / self.characters
 
 
 def evaluate(
-    engine: Engine, tokenizer: Tokenizer, judged: Sequence[str], training: Sequence[str] = ()
+    engine: Engine, tokenizer: Tokenizer, documents: Sequence[str], training: Sequence[str] = ()
 ) -> Evaluation:
-    """The loss on whole documents, beside predictors that count n-grams of the training documents.
+    """The loss on whole documents, and that of n-gram baselines counted on the training documents.
 
-    Raises DataError if the model knows the characters of none of them.
+    Raises DataError if every document has characters outside the vocabulary.
     """
-    found = [(text, known_sequence_of(text, tokenizer)) for text in judged]
-    texts = [text for text, sequence in found if sequence is not None]
-    sequences = [sequence for _, sequence in found if sequence is not None]
+    encoded = [(text, sequence_or_none(text, tokenizer)) for text in documents]
+    texts = [text for text, sequence in encoded if sequence is not None]
+    sequences = [sequence for _, sequence in encoded if sequence is not None]
     if not texts:
         raise DataError(
-            "evaluate: expected documents of characters the model knows, got none; it knows "
+            "evaluate: expected documents with characters in the vocabulary, got none; the vocabulary is "
             f"{shortened(tokenizer.alphabet)}"
         )
     losses: dict[str, float] = {}
     if training:
-        learned = [sequence_of(text, tokenizer) for text in training]
-        losses = baselines(learned, sequences, targets_of(tokenizer))
-    losses[MODEL] = mean_loss(engine, sequences)
+        training_sequences = [sequence_of(text, tokenizer) for text in training]
+        losses = baselines(training_sequences, sequences, target_count(tokenizer))
+    losses[MODEL] = mean_nll(engine, sequences)
     _check_finite(losses[MODEL])
     return Evaluation(
         losses=losses,
         documents=len(texts),
         tokens=sum(map(len, sequences)) - len(sequences),
-        characters=sum(characters_of(text, tokenizer) for text in texts),
+        characters=sum(character_count(text, tokenizer) for text in texts),
         known=sum(map(set(training).__contains__, texts)),
-        left_out=[text for text, sequence in found if sequence is None],
+        left_out=[text for text, sequence in encoded if sequence is None],
     )
 
 
@@ -272,6 +267,6 @@ def _check_finite(value: float) -> None:
         )
 
 
-def targets_of(tokenizer: Tokenizer) -> int:
-    """How many different tokens can follow: all but a BOS that only begins."""
+def target_count(tokenizer: Tokenizer) -> int:
+    """The number of possible next tokens: all except a BOS that is not also the end token."""
     return tokenizer.vocab_size - (tokenizer.bos != tokenizer.stop)

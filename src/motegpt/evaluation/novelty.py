@@ -1,16 +1,16 @@
-"""How new generated texts are: which of them were in the data, and how near the others come to it."""
+"""Novelty of generated texts: exact copies of documents, and edit distances to the training data."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-COMPARED_AT_ONCE = 2**24  # distances held at a time
+MAX_DISTANCES = 2**24  # in memory at a time
 
 
 @dataclass(frozen=True)
 class Nearest:
-    """A text, the training document nearest to it, and how many edits lie between (Levenshtein, 1966)."""
+    """A text, its nearest training document and their edit distance (Levenshtein, 1966)."""
 
     text: str
     document: str
@@ -19,10 +19,10 @@ class Nearest:
 
 @dataclass(frozen=True)
 class Novelty:
-    """Of how many texts how many are what.
+    """Counts of generated texts.
 
-    distinct: different texts; in_training, in_validation: that were documents to learn from, or held out;
-    new: neither; nearest: for each distinct text that is not in the training data, in their order.
+    distinct: different texts; in_training, in_validation: copies of documents of that set; new: in neither;
+    nearest: for each distinct text that is not in the training set, in order.
     """
 
     texts: int
@@ -34,39 +34,39 @@ class Novelty:
 
     @property
     def mean_distance(self) -> float | None:
-        """Edits from a distinct text that was not learned to the nearest that was, in the mean."""
+        """The mean edit distance of `nearest`; None if it is empty."""
         if not self.nearest:
             return None
-        return sum(one.distance for one in self.nearest) / len(self.nearest)
+        return sum(match.distance for match in self.nearest) / len(self.nearest)
 
 
 def novelty(texts: Sequence[str], training: Sequence[str], validation: Sequence[str] = ()) -> Novelty:
-    """Compare texts with the documents of both sides of the split."""
-    learned, held_out = set(training), set(validation)
-    unlearned = [text for text in dict.fromkeys(texts) if text not in learned]
+    """Compare texts with the training set and the validation set."""
+    training_set, validation_set = set(training), set(validation)
+    unseen = [text for text in dict.fromkeys(texts) if text not in training_set]
     return Novelty(
         texts=len(texts),
         distinct=len(set(texts)),
-        in_training=sum(text in learned for text in texts),
-        in_validation=sum(text in held_out for text in texts),
-        new=sum(text not in learned and text not in held_out for text in texts),
-        nearest=nearest_documents(unlearned, list(dict.fromkeys(training))),
+        in_training=sum(text in training_set for text in texts),
+        in_validation=sum(text in validation_set for text in texts),
+        new=sum(text not in training_set and text not in validation_set for text in texts),
+        nearest=nearest_documents(unseen, list(dict.fromkeys(training))),
     )
 
 
 def nearest_documents(texts: Sequence[str], documents: Sequence[str]) -> list[Nearest]:
-    """For each text the document with the fewest edits between; the first of equals."""
+    """The document with the smallest edit distance to each text; the first, if tied."""
     from rapidfuzz.distance import Levenshtein
     from rapidfuzz.process import cdist
 
-    found: list[Nearest] = []
-    together = max(1, COMPARED_AT_ONCE // len(documents))
-    for start in range(0, len(texts), together):
-        some = texts[start : start + together]
-        distances = cdist(some, documents, scorer=Levenshtein.distance)
-        places = distances.argmin(axis=1)
-        found += [
-            Nearest(text, documents[place], int(distances[row, place]))
-            for row, (text, place) in enumerate(zip(some, places, strict=True))
+    result: list[Nearest] = []
+    batch_size = max(1, MAX_DISTANCES // len(documents))
+    for start in range(0, len(texts), batch_size):
+        batch = texts[start : start + batch_size]
+        distances = cdist(batch, documents, scorer=Levenshtein.distance)
+        indices = distances.argmin(axis=1)
+        result += [
+            Nearest(text, documents[index], int(distances[row, index]))
+            for row, (text, index) in enumerate(zip(batch, indices, strict=True))
         ]
-    return found
+    return result

@@ -1,1 +1,1 @@
-"""What a generation asks for, in token ids, and the filters of its distribution."""
+"""Generation requests in token ids, and the filters of the next-token distribution."""

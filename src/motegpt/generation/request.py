@@ -1,4 +1,4 @@
-"""SampleConfig -> the same in token ids, with everything that cannot be done refused beforehand."""
+"""Convert SampleConfig to a Request in token ids; settings that no text can satisfy are rejected here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.config.text import concise_repr, shortened
 from motegpt.errors import PrefixError, SettingError
-from motegpt.generation.filters import Filters, reshaping
+from motegpt.generation.filters import Filters, filter_rows
 from motegpt.generation.stop_text import StopText
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Request:
-    """How texts begin, go on and end, in token ids.
+    """The constraints of a generation, in token ids.
 
-    prompt: fed to the model first, the last n_prefix_tokens of it are the prefix; end: the id that ends a
-    text, or None; min_new_tokens, max_new_tokens: ids to draw, without the end; masked: ids that are never
-    drawn; stop: ids that end a text once drawn, and are removed from it; stop_text: the same where a stop
-    text is not always the same ids, which then stay, and are removed from the decoded text. cut_at:
-    max_new_tokens if it is the room in the block rather than the user's choice, else None; marks: texts
-    record whether they are cut.
+    prompt: ids fed to the model first, the last n_prefix_tokens of which are the prefix; end: the id that
+    ends a text, or None; min_new_tokens, max_new_tokens: number of ids to draw, excluding the end; masked:
+    ids that are never drawn; stop: ids that end a text and are removed from it; stop_text: the stop text
+    where its ids are ambiguous; it is then removed from the decoded text. cut_at: max_new_tokens if it is the
+    remaining length of the block rather than a user setting, else None; mark_cut: texts record whether they
+    are cut.
     """
 
     prompt: tuple[int, ...]
@@ -38,17 +38,17 @@ class Request:
     stop: tuple[int, ...] = ()
     stop_text: StopText | None = None
     cut_at: int | None = None
-    marks: bool = False
+    mark_cut: bool = False
 
     __repr__ = concise_repr
 
     @property
     def prefix(self) -> tuple[int, ...]:
-        """The ids of the prompt that belong to the text."""
+        """The ids of the prompt that are part of the text."""
         return self.prompt[len(self.prompt) - self.n_prefix_tokens :]
 
     def masked_after(self, drawn: Sequence[int]) -> Set[int]:
-        """The ids that may not follow what was drawn."""
+        """The ids that may not follow `drawn`."""
         longest_stop = len(self.stop) if self.stop_text is None else len(self.stop_text.stop)
         if len(drawn) >= self.min_new_tokens + longest_stop:
             return self.masked
@@ -62,7 +62,7 @@ class Request:
         return masked
 
     def ends_after(self, drawn: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
-        """The ids that end a text after what was drawn, each with the ids that the text then has."""
+        """The ids that end a text after `drawn`, each with the ids of the resulting text."""
         ends = {} if self.end is None else {self.end: drawn}
         if self.is_near_stop(drawn):
             ends[self.stop[-1]] = drawn[: len(drawn) + 1 - len(self.stop)]
@@ -71,148 +71,148 @@ class Request:
         return ends
 
     def is_cut(self, drawn: Sequence[int]) -> bool:
-        """Whether the end of the block ended what was drawn; it is shorter where the end or `stop` did."""
-        stops = self.stop_text is not None and self.stop_text.is_in(drawn)
-        return len(drawn) == self.cut_at and not stops
+        """Whether the text ends because the block is full, without an end token or stop text."""
+        is_stopped = self.stop_text is not None and self.stop_text.occurs_in(drawn)
+        return len(drawn) == self.cut_at and not is_stopped
 
     def is_stopped(self, drawn: Sequence[int]) -> bool:
-        """Whether what was drawn ends with the text `stop`."""
+        """Whether `drawn` ends with the stop text."""
         if self.stop_text is not None:
-            return self.stop_text.is_in(drawn)
+            return self.stop_text.occurs_in(drawn)
         return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
 
     def is_near_stop(self, drawn: Sequence[int]) -> bool:
-        """Whether one more id, the last of `stop`, would complete it."""
+        """Whether the last id of `stop` would complete it."""
         missing = len(self.stop) - 1
         return 0 <= missing <= len(drawn) and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
 
 
 def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
-    """The settings in token ids; PrefixError or SettingError if no text can be like that."""
+    """The settings in token ids; PrefixError or SettingError if no text can satisfy them."""
     prompt, prefix = prompt_of(settings.prefix, tokenizer), tokenizer.encode(settings.prefix)
     texts = [text_of(tokenizer.token_bytes(token)) for token in tokenizer.text_ids]
     _check_units(settings, tokenizer, texts)
     if tokenizer.stop is not None and settings.max_new_tokens is None:
         check_prefix(settings.prefix, tokenizer, block_size)
     room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
-    least, most = _lengths(settings, len(settings.prefix), room)
+    min_new, max_new = _lengths(settings, len(settings.prefix), room)
     cut_at = room if _is_open(settings, len(settings.prefix), room) else None
     if settings.on_cut == "redraw":
-        _check_redraw(settings, tokenizer, least, cut_at)
-    tokenizer.encode(settings.suffix)  # refused here if no text can end with it
+        _check_redraw(settings, tokenizer, min_new, cut_at)
+    tokenizer.encode(settings.suffix)  # raises if the suffix has unknown characters
     masked, drawable = _masked(settings, tokenizer, texts)
     stop, stop_text = _stop(settings.stop, tokenizer, texts)
-    _check_stop(settings.stop, stop, stop_text, drawable, least)
+    _check_stop(settings.stop, stop, stop_text, drawable, min_new)
     return Request(
         prompt=tuple(prompt),
-        max_new_tokens=most,
+        max_new_tokens=max_new,
         end=tokenizer.stop,
         filters=filters_of(settings),
         n_prefix_tokens=len(prefix),
-        min_new_tokens=least,
+        min_new_tokens=min_new,
         masked=frozenset(masked),
         stop=tuple(stop),
         stop_text=stop_text,
         cut_at=cut_at,
-        marks=settings.on_cut == "mark",
+        mark_cut=settings.on_cut == "mark",
     )
 
 
 def filters_of(settings: SampleConfig) -> Filters:
-    """The temperature and the filters that are on; SettingError if a beam search is to do without them."""
-    rows = reshaping()
+    """The temperature and the active filters; SettingError if there are any in a beam search."""
+    rows = filter_rows()
     filters = Filters(settings.temperature, **{row.setting: getattr(settings, row.setting) for row in rows})
     for name, off in ((row.setting, row.off) for row in rows if row.setting in filters.on):
         if settings.beams is not None:
             raise SettingError(
-                f"beams: a beam search ranks by the model's own probabilities; expected {name} "
-                f"{'none' if off is None else off}, got {filters.on[name]}"
+                f"beams: expected {name} {'none' if off is None else off}, got {filters.on[name]}; a "
+                "beam search uses unfiltered probabilities"
             )
     return filters
 
 
 def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
-    """What the model is fed before it draws: BOS and the prefix.
+    """The ids fed to the model before sampling: BOS and the prefix.
 
-    Where nothing begins (framing "none") it is the prefix alone, or, as something must be, a newline, or a
-    space, or the first token, whichever the model knows; that is no part of the text.
+    With framing "none" there is no BOS; an empty prefix is replaced by a newline, a space or the first token,
+    whichever is in the vocabulary first. That token is not part of the text.
     """
     text = tokenizer.encode(prefix)
     if tokenizer.bos is not None:
         return [tokenizer.bos, *text]
-    known = next((c for c in "\n " if not tokenizer.unknown(c)), "")
-    return text or tokenizer.encode(known) or [tokenizer.text_ids[0]]
+    separator = next((c for c in "\n " if not tokenizer.unknown(c)), "")
+    return text or tokenizer.encode(separator) or [tokenizer.text_ids[0]]
 
 
 def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
-    """The ids of a prefix that leaves room for at least one more character; else PrefixError."""
+    """The ids of a prefix; PrefixError unless the block has room for one more token."""
     ids = tokenizer.encode(prefix)
     if len(ids) >= block_size:
         raise PrefixError(
-            f"prefix: expected at most {block_size - 1} {tokenizer.unit}s (block_size {block_size} leaves "
-            f"one to draw), got {len(ids)}; `max_new_tokens` goes on beyond the block"
+            f"prefix: expected at most {block_size - 1} {tokenizer.unit}s (block_size {block_size} minus one "
+            f"to generate), got {len(ids)}; set `max_new_tokens` to generate beyond the block"
         )
     return ids
 
 
 def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
-    """The fewest and the most ids to draw, where `room` is the most unless max_new_tokens says otherwise."""
-    most = room if settings.max_new_tokens is None else settings.max_new_tokens
+    """The minimum and maximum number of ids to draw. room: the maximum if max_new_tokens is None."""
+    max_new = room if settings.max_new_tokens is None else settings.max_new_tokens
     if settings.max_length is not None:
         if settings.max_length <= prefix:
             raise SettingError(
                 f"max_length: expected more than the {prefix} characters of the prefix, got "
                 f"{settings.max_length}"
             )
-        most = min(most, settings.max_length - prefix)
-    shortest = settings.min_length
-    if shortest is None:
-        shortest = 0 if settings.beams is None else 1  # chance may end a text at once; no empty one is best
-    least = max(settings.min_new_tokens, shortest - prefix)
-    if least > most:
-        name = "min_new_tokens" if least == settings.min_new_tokens else "min_length"
-        longest = most + (prefix if name == "min_length" else 0)
-        beyond = "; a larger `max_new_tokens` goes on beyond the block" if most == room else ""
+        max_new = min(max_new, settings.max_length - prefix)
+    min_length = settings.min_length
+    if min_length is None:
+        min_length = 0 if settings.beams is None else 1  # a beam search never returns the empty text
+    min_new = max(settings.min_new_tokens, min_length - prefix)
+    if min_new > max_new:
+        name = "min_new_tokens" if min_new == settings.min_new_tokens else "min_length"
+        limit = max_new + (prefix if name == "min_length" else 0)
+        repair = "; set a larger `max_new_tokens` to generate beyond the block" if max_new == room else ""
         raise SettingError(
-            f"{name}: expected at most {longest}, as long as a text can get, got "
-            f"{getattr(settings, name)}{beyond}"
+            f"{name}: expected at most {limit}, the maximum length of a text, got "
+            f"{getattr(settings, name)}{repair}"
         )
-    return least, most
+    return min_new, max_new
 
 
 def _is_open(settings: SampleConfig, prefix: int, room: int) -> bool:
-    """Whether nothing but the block's room limits a text: no max_new_tokens, nor a max_length within it."""
+    """Whether only the block limits the length: no max_new_tokens, and no max_length within the block."""
     return settings.max_new_tokens is None and (
         settings.max_length is None or settings.max_length > prefix + room
     )
 
 
-def _check_redraw(settings: SampleConfig, tokenizer: Tokenizer, least: int, cut_at: int | None) -> None:
-    """SettingError where every text would be cut, and drawn again without end."""
+def _check_redraw(settings: SampleConfig, tokenizer: Tokenizer, min_new: int, cut_at: int | None) -> None:
+    """SettingError if every text would be cut, so that redrawing would never finish."""
     if tokenizer.stop is None and not settings.stop:
         raise SettingError(
-            "on_cut: expected keep or mark, as the texts of a stream have no ends; try `on_cut='mark'`, or "
-            "a text to `stop` at"
+            "on_cut: expected keep or mark, as the texts of a stream have no end token, got redraw; try "
+            "`on_cut='mark'`, or set a `stop` text"
         )
-    if least == cut_at:
+    if min_new == cut_at:
         raise SettingError(
-            f"on_cut: expected texts that may be shorter than the block, or all would be drawn again, got at "
-            f"least {least} tokens; `max_new_tokens` goes on beyond the block"
+            f"on_cut: expected texts shorter than the block, as redraw rejects all others, got at least "
+            f"{min_new} tokens; set `max_new_tokens` to generate beyond the block"
         )
 
 
-def text_of(spelled: bytes) -> str:
-    """The characters of a token; none if some of them are not whole."""
+def text_of(encoded: bytes) -> str:
+    """The characters of a token; empty if it is not valid UTF-8 by itself."""
     try:
-        return spelled.decode()
+        return encoded.decode()
     except UnicodeDecodeError:
         return ""
 
 
 def _stop(stop: str, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[list[int], StopText | None]:
-    """A stop text as ids where it always is the same ids, else as text. texts: those of the text ids.
+    """A stop text as ids if its tokenization is unique, else as StopText. texts: of the text ids.
 
-    It always is where every token is one character, or every token is one byte.
+    It is unique if every token is one character, or every token is one byte.
     """
     ids = tokenizer.encode(stop)
     if not stop or all(len(text) == 1 for text in texts) or all(len(one) == 1 for one in tokenizer.symbols):
@@ -221,32 +221,31 @@ def _stop(stop: str, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[list[i
 
 
 def _check_stop(
-    stop: str, ids: Sequence[int], stop_text: StopText | None, drawable: set[int], least: int
+    stop: str, ids: Sequence[int], stop_text: StopText | None, drawable: set[int], min_new: int
 ) -> None:
-    """SettingError if a text would have to stop before it has its fewest tokens."""
+    """SettingError if every text would contain the stop text before its minimum length."""
     if stop_text is None:
-        goes_on = len(drawable) > 1 or drawable != {*ids} or least < len(ids)
+        is_avoidable = len(drawable) > 1 or drawable != {*ids} or min_new < len(ids)
     else:
-        goes_on = least == 0 or any(map(stop_text.never_completes, drawable))
-    if not goes_on:
+        is_avoidable = min_new == 0 or any(map(stop_text.never_completes, drawable))
+    if not is_avoidable:
         raise SettingError(
-            f"stop: expected a text that can be left out of {least} tokens or more, got "
-            f"{shortened(stop)} where nothing else may be drawn"
+            f"stop: expected a text that {min_new} tokens can avoid, got {shortened(stop)}, which the "
+            "allowed tokens always complete"
         )
 
 
 def _masked(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[set[int], set[int]]:
-    """The ids that are never drawn, and those of text that may be. texts: those of the text ids.
+    """The ids that are never drawn, and the text ids that may be. texts: of the text ids.
 
-    BOS where it is not the end is a token like any other, unless a setting is about the text's characters,
-    of which it is none.
+    A BOS that is not the end token may be drawn, unless a setting constrains the characters of the text.
     """
     allow, forbid = set(settings.allow), set(settings.forbid)
 
     def is_forbidden(token: int, text: str) -> bool:
-        """By its characters; by its bytes where some are a part of a character, as `forbid` is ASCII then."""
-        spelled = tokenizer.token_bytes(token)
-        return not (forbid.isdisjoint(text) if text else set(settings.forbid.encode()).isdisjoint(spelled))
+        """By characters, or by bytes for partial characters (`forbid` is then ASCII)."""
+        encoded = tokenizer.token_bytes(token)
+        return not (forbid.isdisjoint(text) if text else set(settings.forbid.encode()).isdisjoint(encoded))
 
     masked = {
         token
@@ -256,30 +255,29 @@ def _masked(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) 
     drawable = set(tokenizer.text_ids) - masked
     if not drawable:
         raise SettingError(
-            f"allow, forbid: expected to leave one {tokenizer.unit} to draw at least, got none; the model "
-            f"knows {shortened(tokenizer.alphabet)}"
+            f"allow, forbid: expected at least one allowed {tokenizer.unit}, got none; the vocabulary is "
+            f"{shortened(tokenizer.alphabet)}"
         )
     lengths = (settings.min_length, settings.max_length)
-    about_text = settings.allow or settings.forbid or settings.stop or settings.suffix
-    if (about_text or any(length is not None for length in lengths)) and tokenizer.bos is not None:
+    constrains_text = settings.allow or settings.forbid or settings.stop or settings.suffix
+    if (constrains_text or any(length is not None for length in lengths)) and tokenizer.bos is not None:
         masked |= {tokenizer.bos} - {tokenizer.stop}
     return masked, drawable
 
 
 def _check_units(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
-    """SettingError for what masks of single tokens cannot do where tokens are not characters."""
+    """SettingError for settings that masks of single tokens cannot enforce if tokens are not characters."""
     if any(len(text) != 1 for text in texts):
         for name in ("min_length", "max_length"):
-            if getattr(settings, name):
+            if given := getattr(settings, name):
                 repair = name.replace("length", "new_tokens")
                 raise SettingError(
-                    f"{name}: expected none, as tokens are not single characters here; try `{repair}`"
+                    f"{name}: expected none, as tokens are not single characters, got {given}; try `{repair}`"
                 )
     if not all(texts):
         for name in ("allow", "forbid"):
-            given = getattr(settings, name)
-            if not given.isascii():
+            if not (given := getattr(settings, name)).isascii():
                 raise SettingError(
-                    f"{name}: expected ASCII characters, as a token may be a part of others here, got "
+                    f"{name}: expected ASCII characters, as a token may be part of a character, got "
                     f"{shortened(given)}"
                 )

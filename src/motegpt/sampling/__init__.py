@@ -1,34 +1,34 @@
-"""From the model's logits to texts. The one place where temperature exists.
+"""Generate texts from a model's logits.
 
-The settings of SampleConfig act on the logits of each token in this order, which is that of the tables
-PENALTIES and FILTERS in filters.py. An engine that does not know a filter draws token by token with it:
+The settings of SampleConfig apply to the logits of each token in this order, which is that of the tables
+PENALTIES and FILTERS in generation/filters.py. For a filter that an engine does not implement, generation
+runs token by token with the functions of that module:
 
-1. repetition_penalty: lowers the logits of tokens that the text already has, the prefix included;
-2. the masks: tokens that may not come next are removed, and the rest share their probability. These are
-   characters that `allow` and `forbid` rule out, the end before min_new_tokens and min_length, and the
-   last token of `stop` where it would end the text before these;
-3. temperature; at 0 the most likely remaining token is taken, and no further step applies;
+1. repetition_penalty: lowers the logits of tokens already in the text, including the prefix;
+2. the masks: remove tokens that may not come next and renormalize the rest. Masked are characters excluded by
+   `allow` and `forbid`, the end token before min_new_tokens and min_length, and the last token of `stop`
+   where it would end the text before these;
+3. temperature; at 0 the most likely remaining token is taken and no further step applies;
 4. top_k;
-5. top_p, of the probability that top_k has left;
+5. top_p, of the distribution after top_k;
 6. min_p;
-7. typical_p, of the probability that is left;
+7. typical_p, of the remaining distribution;
 8. the draw.
 
-A text ends at the stop token, at the text `stop` (which is left out), or at its most tokens: the fewest of
-max_new_tokens, max_length and, without max_new_tokens, what lets the model see no more than block_size.
-Where it was the block that had no more room, the text is cut: the model did not end it, and the user did
-not ask for that length. `on_cut` says what becomes of such texts. Beyond the block the context slides
-(generate.py). All of this holds exactly, by masking and not by rejection. What a text as a whole must be
-(`suffix`, unique, novel, not cut) is tried for, up to `tries` times in a row (collect.py).
+A text ends at the end token, at the text `stop` (which is removed), or at its maximum length: the smallest of
+max_new_tokens, max_length and, without max_new_tokens, the remaining length of the block. A text that ends
+because the block is full is called cut; `on_cut` keeps, marks or redraws such texts. Beyond the block the
+context slides (generate.py). Masks enforce all of this exactly. Conditions on whole texts (`suffix`, unique,
+novel, not cut) are enforced by rejection, with up to `tries` attempts in a row (collect.py).
 
-    request.py    settings -> the same in token ids, all that cannot be done refused
-    filters.py    logits -> probabilities -> id
-    context.py    what the model sees of a long text
-    stop_text.py  `stop` where tokens are more than characters or bytes
-    texts.py      ids -> texts, marked if they are cut
-    generate.py   request -> ids -> texts, by any engine
-    beam.py       request -> the best texts, by beam search
-    conditions.py what a text must be as a whole
-    collect.py    n texts that meet conditions, group by group
-    training_texts.py  what a run was trained on
+    generation/request.py    settings -> token ids; rejects settings that no text can satisfy
+    generation/filters.py    logits -> probabilities -> id
+    generation/stop_text.py  `stop` for multi-character tokens
+    context.py               the sliding context window
+    texts.py                 ids -> texts, marked if they are cut
+    generate.py              request -> ids -> texts, on any engine
+    beam.py                  request -> the highest-scoring texts, by beam search
+    conditions.py            conditions on whole texts
+    collect.py               n texts that satisfy the conditions, in groups
+    training_texts.py        the training texts, to reject copies of them
 """

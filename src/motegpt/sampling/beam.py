@@ -1,24 +1,23 @@
-"""The best texts by a beam search: no chance in it.
+"""Beam search: the highest-scoring texts, without randomness.
 
-Of all continuations of the `beams` likeliest beginnings the `beams` likeliest go on; every one that ends
-is a candidate. A candidate's score is log p / n^length_penalty: p is the model's own probability, at
-temperature 1, of the n tokens that were drawn, the end among them if it was drawn; tokens that are
-masked do not take part. Every token makes a text less likely, so that with a length_penalty of 0 short
-texts win; with 1 the score is the mean log-probability of a token. It is the normalization of Wu et al.
-(2016) without their offset of five tokens.
+Each step extends every beam by every token and keeps the `beams` most likely continuations; each one that
+ends is a candidate. A candidate's score is log p / n^length_penalty, where p is the model's probability, at
+temperature 1, of its n generated tokens, including the end token if there is one; masked tokens are skipped.
+Each token lowers log p, so a length_penalty of 0 favors short texts; with 1 the score is the mean
+log-probability per token. This is the normalization of Wu et al. (2016) without their offset of five tokens.
 """
 
 from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.sections import LARGEST_CACHE
 from motegpt.errors import SettingError
-from motegpt.generation.filters import finite
+from motegpt.generation.filters import checked_logits
 from motegpt.generation.request import Request
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.texts import texts_of
@@ -33,23 +32,23 @@ Ids = tuple[int, ...]
 
 
 class Continuation(NamedTuple):
-    """A beam and one more token; parent: the beam's place; log_probability: of both, in nats."""
+    """A beam and one more token. parent: index of the beam; log_probability: in nats, including the token."""
 
     parent: int
     token: int
     log_probability: float
 
     def after(self, beam: Beam) -> Beam:
-        """The beam that this makes of its parent."""
+        """The extended beam."""
         return Beam((*beam.ids, self.token), self.log_probability, beam.drawn + 1, self.parent)
 
 
 @dataclass(frozen=True)
 class Beam:
-    """A text, or the beginning of one.
+    """A complete or partial text.
 
-    ids: those drawn so far, without what ended them; log_probability: of the `drawn` tokens, which are the
-    ids and what ended them, in nats; parent: its place among the beams of the step before.
+    ids: generated ids without the end token or stop text; log_probability: of the `drawn` tokens, which
+    include the end, in nats; parent: index of its parent among the beams of the previous step.
     """
 
     ids: Ids
@@ -66,78 +65,88 @@ def best_texts(
     conditions: Conditions,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """The min(n, beams) best texts that qualify, the best first.
+    """Up to min(n, beams) texts that satisfy the conditions, by descending score.
 
-    They are fewer if the beams found no more, or `interrupted()`. request: `settings` in token ids; needs
-    settings.beams.
+    There are fewer if the search finds no more, or if `interrupted()`. request: `settings` in token ids;
+    settings.beams must not be None.
     """
     assert settings.beams is not None
     model = engine.model
-    most = LARGEST_CACHE // (model.n_layer * model.block_size * model.n_embd)
-    if settings.beams > most:
+    max_beams = LARGEST_CACHE // (model.n_layer * model.block_size * model.n_embd)
+    if settings.beams > max_beams:
         raise SettingError(
-            f"beams: expected at most {most}, as the keys of all are kept, got {settings.beams}"
+            f"beams: expected at most {max_beams}, the capacity of the key-value cache, got {settings.beams}"
         )
 
-    def qualifies(ids: Ids) -> bool:
+    def text_and_cut(ids: Ids) -> tuple[str, bool]:
+        """Identify equal texts, except a rejected cut text and the same text uncut."""
         (text,) = texts_of(request, tokenizer, [ids])
-        return conditions.admit(text, request.is_cut(ids))
+        return text, conditions.reject_cut and request.is_cut(ids)
 
-    wanted = min(settings.n, settings.beams)
-    found = beam_search(
-        engine, request, settings.beams, wanted, settings.length_penalty, qualifies, interrupted
+    beams = beam_search(
+        engine,
+        request,
+        settings.beams,
+        min(settings.n, settings.beams),
+        settings.length_penalty,
+        result_of=text_and_cut,
+        accept=lambda result: conditions.accept(*result),
+        interrupted=interrupted,
     )
-    return texts_of(request, tokenizer, [beam.ids for beam in found])
+    return texts_of(request, tokenizer, [beam.ids for beam in beams])
 
 
 def beam_search(
     engine: Engine,
     request: Request,
     beams: int,
-    wanted: int,
+    n_best: int,
     length_penalty: float,
-    keep: Callable[[Ids], bool] = lambda ids: True,
+    accept: Callable[[Any], bool] = lambda result: True,
     interrupted: Callable[[], bool] = lambda: False,
+    result_of: Callable[[Ids], Hashable] = lambda ids: ids,
 ) -> list[Beam]:
-    """The `wanted` texts with the highest scores among all that `beams` beams finish, the best first.
+    """The `n_best` highest-scoring accepted texts that `beams` beams finish, by descending score.
 
-    Once `interrupted()`, which is asked before the continuations of each beam, those found until then.
+    Of beams with equal `result_of(ids)` only the best is returned; accept(result) is called once for each.
+    `interrupted()` is called before each beam is extended; if true, returns the texts found so far.
     """
 
     def score(beam: Beam, tokens: int | None = None) -> float:
-        """Of a text, and of one as likely with so many tokens."""
+        """The score of a beam, or of one with equal probability and this number of tokens."""
         return beam.log_probability / math.pow(tokens or beam.drawn, length_penalty)
 
     context = SlidingContext(engine.decoder(beams), engine.model.block_size)
-    live, finished, best = [Beam((), 0.0, 0)], dict[Ids, Beam](), list[Beam]()
-    for left in range(request.max_new_tokens, 0, -1):
+    live, finished, best = [Beam((), 0.0, 0)], dict[Hashable, Beam](), list[Beam]()
+    for remaining in range(request.max_new_tokens, 0, -1):
         padded = [*live, *live[:1] * (beams - len(live))]
         histories = [[*request.prompt, *beam.ids] for beam in padded]
         logits = context.logits(histories, sources=[beam.parent for beam in padded])
-        going, ended = _step(live, logits, request, interrupted)
+        continuations, ended = _extend(live, logits, request, interrupted)
         if interrupted():
             break
-        likeliest = heapq.nlargest(beams, going, key=lambda one: one.log_probability)
-        live = [one.after(live[one.parent]) for one in likeliest]
-        for beam in [*ended, *(live if left == 1 else [])]:
-            known = finished.get(beam.ids)
-            if keep(beam.ids) if known is None else score(beam) > score(known):
-                finished[beam.ids] = beam
-        best = heapq.nlargest(wanted, finished.values(), key=score)
-        # More tokens make a text less likely; at best they cost nothing, and are as many as there may be.
-        if not live or (len(best) == wanted and score(best[-1]) >= score(live[0], request.max_new_tokens)):
+        most_likely = heapq.nlargest(beams, continuations, key=lambda one: one.log_probability)
+        live = [one.after(live[one.parent]) for one in most_likely]
+        for beam in [*ended, *(live if remaining == 1 else [])]:
+            result = result_of(beam.ids)
+            other = finished.get(result)
+            if accept(result) if other is None else score(beam) > score(other):
+                finished[result] = beam
+        best = heapq.nlargest(n_best, finished.values(), key=score)
+        # An upper bound: the remaining tokens have probability 1, and there are as many as allowed.
+        if not live or (len(best) == n_best and score(best[-1]) >= score(live[0], request.max_new_tokens)):
             break
     return best
 
 
-def _step(
+def _extend(
     live: Sequence[Beam],
     logits: Sequence[Sequence[float]],
     request: Request,
     interrupted: Callable[[], bool],
 ) -> tuple[list[Continuation], list[Beam]]:
-    """Every continuation of the beams by a token: those that go on, and those that end with it."""
-    going, ended = [], []
+    """All extensions of the beams by one token: unfinished continuations, and finished beams."""
+    continuations, ended = [], []
     for parent, beam in enumerate(live):
         if interrupted():
             break
@@ -149,13 +158,13 @@ def _step(
             if token in ends:
                 ended.append(Beam(ends[token], total, beam.drawn + 1))
             else:
-                going.append(Continuation(parent, token, total))
-    return going, ended
+                continuations.append(Continuation(parent, token, total))
+    return continuations, ended
 
 
 def log_softmax(logits: Sequence[float]) -> list[float]:
-    """log p of every token, in nats and in double precision."""
-    x = finite(logits)
+    """log p of every token (V), in nats and double precision."""
+    x = checked_logits(logits)
     highest = max(x)
     log_total = highest + math.log(sum(math.exp(logit - highest) for logit in x))
     return [logit - log_total for logit in x]

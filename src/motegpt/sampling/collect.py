@@ -1,7 +1,7 @@
-"""n texts that meet conditions as a whole, in groups as they are drawn.
+"""Generate n texts that satisfy conditions on whole texts, in groups.
 
-Candidate i is drawn from stream i of the seed, and the first n candidates that qualify are the texts: the
-same for the same seed, however they are grouped. Without conditions text i is candidate i.
+Candidate i is generated from stream i of the seed, and the first n accepted candidates are returned, so the
+result depends on the seed but not on the group sizes. Without conditions text i is candidate i.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine
 
-LARGEST_GROUP = 4096  # the first group is one text, and each is twice the one before, up to this
+MAX_GROUP = 4096  # texts; group sizes double from 1 up to this
 
 
 def draw_texts(
@@ -31,34 +31,35 @@ def draw_texts(
     settings: SampleConfig,
     seed: int,
     unique: bool = False,
-    known: Container[str] | None = None,
+    excluded: Container[str] | None = None,
 ) -> Iterator[list[str]]:
-    """settings.n texts in groups, each given out as soon as it is drawn; with beams the n best, at once.
+    """Yield settings.n texts in groups as they are generated; with beams, the n best in one group.
 
-    known: texts that may not come. PrefixError and SettingError are raised by the call itself, TriesExhausted
-    after the last group when no more texts were found.
+    excluded: texts to reject. The call itself raises PrefixError and SettingError; the iterator raises
+    TriesExhausted after the last group if it found fewer texts.
     """
-    conditions = Conditions.of(settings, unique, known)
+    conditions = Conditions.of(settings, unique, excluded)
     request = request_of(settings, tokenizer, engine.model.block_size)
     if settings.beams is not None:
-        return _by_beams(engine, tokenizer, request, settings, conditions)
-    return _by_chance(engine, tokenizer, settings, request, seed, conditions)
+        return _best_texts(engine, tokenizer, request, settings, conditions)
+    return _sampled_texts(engine, tokenizer, settings, request, seed, conditions)
 
 
-def _by_beams(
+def _best_texts(
     engine: Engine, tokenizer: Tokenizer, request: Request, settings: SampleConfig, conditions: Conditions
 ) -> Iterator[list[str]]:
     wanted = min(settings.n, settings.beams or 1)
     texts = best_texts(engine, tokenizer, request, settings, conditions)
     yield texts
     if len(texts) < wanted:
-        such = f" that qualify ({conditions})" if conditions else ""
+        accepted = f" that qualify ({conditions})" if conditions else ""
         raise TriesExhausted(
-            f"sample: {settings.beams} beams met {len(texts)} texts{such}, not {wanted}; try more `beams`"
+            f"sample: expected {wanted} texts{accepted}, got {len(texts)} from {settings.beams} beams; try "
+            "more `beams`"
         )
 
 
-def _by_chance(
+def _sampled_texts(
     engine: Engine,
     tokenizer: Tokenizer,
     settings: SampleConfig,
@@ -72,33 +73,33 @@ def _by_chance(
         count = size if conditions else min(size, settings.n - found)
         rngs = [Stream.of(seed, i) for i in range(candidate, candidate + count)]
         drawn = generate_ids(engine, request, rngs)
-        kept = texts_of(request, tokenizer, drawn)
+        texts = texts_of(request, tokenizer, drawn)
         if conditions:
-            candidates = zip(kept, map(request.is_cut, drawn), strict=True)
-            kept, failed = _admitted(candidates, conditions, settings.n - found, failed, settings.tries)
-        candidate, found, size = candidate + count, found + len(kept), min(2 * size, LARGEST_GROUP)
-        yield kept
+            candidates = zip(texts, map(request.is_cut, drawn), strict=True)
+            texts, failed = _accepted(candidates, conditions, settings.n - found, failed, settings.tries)
+        candidate, found, size = candidate + count, found + len(texts), min(2 * size, MAX_GROUP)
+        yield texts
         if failed == settings.tries:
             raise TriesExhausted(
-                f"sample: {failed} texts in a row did not qualify ({conditions}); found {found} of "
-                f"{settings.n}; a larger `tries` looks longer"
+                f"sample: expected {settings.n} texts, got {found}, as {failed} in a row did not qualify "
+                f"({conditions}); try a larger `tries`"
             )
 
 
-def _admitted(
+def _accepted(
     candidates: Iterable[tuple[str, bool]], conditions: Conditions, wanted: int, failed: int, tries: int
 ) -> tuple[list[str], int]:
-    """The first `wanted` of some texts that qualify, and how many have failed in a row by then.
+    """The first `wanted` accepted texts, and the number of consecutive rejections at the end.
 
-    candidates: texts, each with whether it is cut. It ends early when `tries` in a row have failed.
+    candidates: (text, whether it is cut). Stops after `tries` consecutive rejections.
     """
-    kept: list[str] = []
+    accepted: list[str] = []
     for text, cut in candidates:
-        if len(kept) == wanted or failed == tries:
+        if len(accepted) == wanted or failed == tries:
             break
-        if conditions.admit(text, cut):
-            kept.append(text)
+        if conditions.accept(text, cut):
+            accepted.append(text)
             failed = 0
         else:
             failed += 1
-    return kept, failed
+    return accepted, failed

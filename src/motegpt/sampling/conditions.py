@@ -1,4 +1,4 @@
-"""What a text must be as a whole, which no mask can see to: it is drawn again until it is."""
+"""Conditions on whole texts, which masks cannot enforce: rejected texts are drawn again."""
 
 from __future__ import annotations
 
@@ -14,39 +14,43 @@ if TYPE_CHECKING:
 
 @dataclass
 class Conditions:
-    """What a text must be, beyond what masks can see to.
+    """Conditions on a text.
 
-    suffix: it ends with this; unique: it has not come before; known: it is none of these, if any; whole: the
-    end of the block did not cut it off.
+    suffix: required ending; unique: reject repeated texts; excluded: texts to reject; reject_cut: reject
+    texts that are cut by the end of the block.
     """
 
     suffix: str = ""
     unique: bool = False
-    known: Container[str] | None = None
-    whole: bool = False
-    _before: set[str] = field(default_factory=set)
+    excluded: Container[str] | None = None
+    reject_cut: bool = False
+    _accepted: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, settings: SampleConfig, unique: bool = False, known: Container[str] | None = None) -> Self:
-        """Those of the settings, and others."""
-        return cls(settings.suffix, unique, known, whole=settings.on_cut == "redraw")
+    def of(cls, settings: SampleConfig, unique: bool = False, excluded: Container[str] | None = None) -> Self:
+        """Conditions from settings and arguments."""
+        return cls(settings.suffix, unique, excluded, reject_cut=settings.on_cut == "redraw")
 
-    def admit(self, text: str, cut: bool) -> bool:
-        """Whether a text qualifies; one that does has come from now on. cut: the block cut it off."""
-        if (cut and self.whole) or not text.endswith(self.suffix) or (self.unique and text in self._before):
+    def accept(self, text: str, cut: bool) -> bool:
+        """Whether a text, cut or not, satisfies all conditions; records accepted texts if `unique`."""
+        if (
+            (cut and self.reject_cut)
+            or not text.endswith(self.suffix)
+            or (self.unique and text in self._accepted)
+        ):
             return False
-        if self.known is not None and text in self.known:
+        if self.excluded is not None and text in self.excluded:
             return False
         if self.unique:
-            self._before.add(text)
+            self._accepted.add(text)
         return True
 
     def __bool__(self) -> bool:
-        """Whether there are any."""
-        return bool(self.suffix) or self.unique or self.known is not None or self.whole
+        """Whether there are any conditions."""
+        return bool(self.suffix) or self.unique or self.excluded is not None or self.reject_cut
 
     def __str__(self) -> str:
-        """suffix 'a', unique and novel"""
+        """For messages, such as "suffix 'a', unique and novel"."""
         named = [f"suffix {shortened(self.suffix)}"] * bool(self.suffix) + ["unique"] * self.unique
-        named += ["novel"] * (self.known is not None) + ["not cut"] * self.whole
+        named += ["novel"] * (self.excluded is not None) + ["not cut"] * self.reject_cut
         return " and ".join(filter(None, [", ".join(named[:-1]), *named[-1:]]))

@@ -1,4 +1,4 @@
-"""What the model sees of a text that may be longer than its block: a window that moves on in strides."""
+"""A sliding context window for texts longer than the block; it moves in strides of about half a block."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def window_start(length: int, block_size: int) -> int:
-    """The first token the model sees of so many: all that fit, else from the last half to the last block."""
+    """The first token in context: 0 if all fit, else between half a block and a block from the end."""
     stride = block_size - max(1, block_size // 2) + 1
     return max(0, -(-(length - block_size) // stride)) * stride
 
 
 class SlidingContext:
-    """A decoder that is fed whole texts as they grow, and sees the window of each."""
+    """A decoder that takes whole texts and feeds the tokens of their context windows."""
 
     def __init__(self, decoder: Decoder, block_size: int) -> None:
         self._decoder, self._block_size = decoder, block_size
@@ -25,9 +25,9 @@ class SlidingContext:
     def logits(
         self, histories: Sequence[Sequence[int]], sources: Sequence[int] | None = None
     ) -> Sequence[Sequence[float]]:
-        """The logits (n, V) after n texts of one length, one token longer than the last time.
+        """The logits (n, V) after n texts of equal length, one token longer than in the previous call.
 
-        sources: text i continues the text sources[i] of the last time; None: each continues its own.
+        sources: text i continues text sources[i] of the previous call; None: text i.
         """
         length = len(histories[0])
         start = window_start(length, self._block_size)

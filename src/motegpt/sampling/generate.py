@@ -1,8 +1,8 @@
-"""A request -> the ids of texts, by any engine.
+"""Generate token ids for a request, on any engine.
 
-The model sees at most block_size tokens. A text that goes on beyond that is continued from a window of its
-end: when the window is full it moves on, so that the last half of block_size tokens are in it, and fills up
-again. Where it begins depends on the length of the text alone (`window_start`).
+The context is at most block_size tokens. Longer texts use a sliding window: when it is full, it moves so that
+it holds the last half of block_size tokens, and fills up again. Its start depends only on the length of the
+text (`window_start`).
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.generation.filters import choose
+from motegpt.generation.filters import sample_token
 from motegpt.generation.request import Request, request_of
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
@@ -23,32 +23,32 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Engine
     from motegpt.model.rng import Rng, Stream
 
-CACHE_BYTES = 2**28  # of keys, values and ids held at a time; more sequences than fit are drawn in groups
+CACHE_BYTES = 2**28  # keys, values and ids in memory; sequences that do not fit are generated in groups
 
 
 def generate(
     engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs: Sequence[Stream]
 ) -> list[str]:
-    """One text for each generator, whatever conditions it meets as a whole.
+    """One text per generator, ignoring conditions on whole texts.
 
-    Each sequence draws from its own generator alone, so its text does not depend on how many others are
-    drawn with it; they go side by side as far as their caches fit into CACHE_BYTES.
+    Each sequence uses only its own generator, so its text does not depend on the batch. Sequences are batched
+    as far as their caches fit into CACHE_BYTES.
     """
     request = request_of(settings, tokenizer, engine.model.block_size)
     return texts_of(request, tokenizer, generate_ids(engine, request, rngs))
 
 
-def generate_in_turn(
+def generate_sequentially(
     engine: Engine,
     tokenizer: Tokenizer,
     settings: SampleConfig,
     rng: Rng,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[str]:
-    """settings.n texts, one after the other from one generator, as the reference programs draw them.
+    """settings.n texts, one after the other from a single generator, as in the reference programs.
 
-    They are fewer where none that qualifies came in settings.tries attempts, beams is less than n, or
-    `interrupted()`, which is asked before each text, or each beam's step.
+    There are fewer if settings.tries attempts fail in a row, if beams < n, or if `interrupted()`, which is
+    called before each text, or before each beam is extended.
     """
     conditions = Conditions.of(settings)
     request = request_of(settings, tokenizer, engine.model.block_size)
@@ -61,7 +61,7 @@ def generate_in_turn(
                 return texts
             drawn = generate_by_token(engine, request, [rng])
             (text,) = texts_of(request, tokenizer, drawn)
-            if conditions.admit(text, request.is_cut(drawn[0])):
+            if conditions.accept(text, request.is_cut(drawn[0])):
                 texts.append(text)
                 break
         else:
@@ -70,26 +70,26 @@ def generate_in_turn(
 
 
 def generate_ids(engine: Engine, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
-    """The ids after the prompt, one list for each generator, by the fastest way the engine has."""
+    """The ids after the prompt, one list per generator; by Engine.generate if it supports the request."""
     drawn: list[list[int]] = []
-    in_one_call = engine.why_not(request=request) is None
+    is_supported = engine.why_not(request=request) is None
     group = group_size(engine.model, request.max_new_tokens)
     for start in range(0, len(rngs), group):
         some = rngs[start : start + group]
-        drawn += engine.generate(request, some) if in_one_call else generate_by_token(engine, request, some)
+        drawn += engine.generate(request, some) if is_supported else generate_by_token(engine, request, some)
     return drawn
 
 
 def generate_by_token(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
-    """The ids after the prompt, one list for each generator: the reference of Engine.generate."""
+    """The ids after the prompt, one list per generator: the reference implementation of Engine.generate."""
     context = SlidingContext(engine.decoder(len(rngs)), engine.model.block_size)
-    texts = [_Growing(request) for _ in rngs]
+    texts = [_Sequence(request) for _ in rngs]
     for _ in range(request.max_new_tokens):
         logits = context.logits([text.history for text in texts])
         for i, text in enumerate(texts):
             if text.is_running:
                 masked = request.masked_after(text.ids)
-                text.take(choose(logits[i], request.filters, rngs[i], text.seen, masked))
+                text.append(sample_token(logits[i], request.filters, rngs[i], text.seen, masked))
             else:
                 text.history.append(0)
         if not any(text.is_running for text in texts):
@@ -97,8 +97,8 @@ def generate_by_token(engine: Engine, request: Request, rngs: Sequence[Rng]) -> 
     return [text.ids for text in texts]
 
 
-class _Growing:
-    """One text while it is drawn. history: all ids, the prompt's too; ids: those drawn; seen: in the text."""
+class _Sequence:
+    """A sequence in progress. history: prompt and generated ids; ids: generated; seen: ids in the text."""
 
     def __init__(self, request: Request) -> None:
         self._request, self._stop = request, len(request.stop)
@@ -106,8 +106,8 @@ class _Growing:
         self.seen = set(request.prefix)
         self.is_running = True
 
-    def take(self, token: int) -> None:
-        """One more id, which may be the end."""
+    def append(self, token: int) -> None:
+        """Append an id, which may be the end."""
         self.history.append(token)
         if token == self._request.end:
             self.is_running = False
@@ -120,6 +120,6 @@ class _Growing:
 
 
 def group_size(model: ModelConfig, max_new_tokens: int) -> int:
-    """How many sequences' keys, values and ids fit into CACHE_BYTES, at least one."""
+    """The number of sequences whose keys, values and ids fit into CACHE_BYTES, at least 1."""
     numbers = 2 * model.n_layer * model.block_size * model.n_embd + max_new_tokens
     return max(1, CACHE_BYTES // (8 * numbers))

@@ -1,4 +1,4 @@
-"""Ids -> texts, marked where the end of the block cut them off."""
+"""Decode ids to texts, marked if they are cut by the end of the block."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 class MarkedText(str):
-    """A text, and whether the end of the block cut it off: `cut`."""
+    """A text with an attribute `cut`: whether the end of the block cut it off."""
 
     cut: bool
 
@@ -20,20 +20,20 @@ class MarkedText(str):
         marked.cut = cut
         return marked
 
-    def __getnewargs__(self) -> tuple[str, bool]:  # type: ignore[override]  # a str pickles as its text alone
+    def __getnewargs__(self) -> tuple[str, bool]:  # type: ignore[override]  # str.__getnewargs__ omits `cut`
         return str(self), self.cut
 
 
 def texts_of(request: Request, tokenizer: Tokenizer, drawn: Sequence[Sequence[int]]) -> list[str]:
-    """The texts of the ids drawn after the prompt; a MarkedText each if the request says so."""
+    """Decode ids generated after the prompt; MarkedText if request.mark_cut."""
     texts = [_text(request, tokenizer, ids) for ids in drawn]
-    if not request.marks:
+    if not request.mark_cut:
         return texts
     return [MarkedText(text, request.is_cut(ids)) for text, ids in zip(texts, drawn, strict=True)]
 
 
 def _text(request: Request, tokenizer: Tokenizer, drawn: Sequence[int]) -> str:
-    """The prefix and what was drawn, up to a stop text that is found in the text."""
+    """The prefix and the decoded ids, up to a stop text."""
     if request.stop_text is None:
         return tokenizer.decode([*request.prefix, *drawn])
     stop = request.stop_text.stop.decode()

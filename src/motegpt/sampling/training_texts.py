@@ -10,16 +10,13 @@ if TYPE_CHECKING:
 
 
 class TrainingTexts:
-    """The texts of the data: `text in training_texts`.
-
-    Where the data are one long text (framing "none"), it contains every part of that.
-    """
+    """A container of the training documents; of a stream (framing "none"), it contains every substring."""
 
     def __init__(self, documents: Iterable[str], tokenizer: Tokenizer) -> None:
         self._documents = frozenset(documents)
-        self._in_parts = tokenizer.framing == "none"
+        self._is_stream = tokenizer.framing == "none"
 
     def __contains__(self, text: object) -> bool:
-        if self._in_parts and isinstance(text, str):
+        if self._is_stream and isinstance(text, str):
             return any(text in document for document in self._documents)
         return text in self._documents

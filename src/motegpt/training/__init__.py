@@ -1,1 +1,1 @@
-"""The training loop, its validation, and the run folder."""
+"""The training loop, validation, and run folders."""

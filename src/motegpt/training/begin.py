@@ -1,6 +1,6 @@
-"""A run as it is asked for: a fresh one, or one that goes on. The command line and the Python API begin here.
+"""Start or resume a run: the common entry of the command line and the Python API.
 
-Everything is checked before anything is written.
+All arguments are checked before anything is written.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from motegpt.training.remarks import remarks_on
 from motegpt.training.run_folder import RunFolder
 
 AnyPath = str | PathLike[str]
-# Strings; the file or folder that they are in; several of these, as paths; or None for the usual ones.
+# Strings; a file or folder, or several as paths; None: the built-in names, or the data of a resumed run.
 Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None
 
 
-class Begun(NamedTuple):
-    """A run, its data, and what its user should know of them, a line each."""
+class StartedRun(NamedTuple):
+    """A run, its data, and one-line remarks for the user."""
 
     trainer: Trainer
     corpus: Corpus
@@ -48,89 +48,89 @@ def begin(
     overwrite: bool = False,
     resumed: AnyPath | None = None,
     checkpoint: int | None = None,
-) -> Begun:
-    """The run that is asked for.
+) -> StartedRun:
+    """Start a run, or resume one.
 
-    given: settings by name, over the preset, or over those of the run that goes on.
-    resumed: the folder of that run, whose data are read again unless they are given as `docs`; checkpoint: go
-    back to the kept one of this step. Raises UsageError for what cannot be done.
+    given: settings by name, which override the preset or those of the resumed run. resumed: the folder of a
+    run to resume; its data are read again if `docs` is None; checkpoint: the step of a kept checkpoint to
+    resume from. Raises UsageError for arguments that exclude each other.
     """
     engine, preset, checkpoint = plain(engine), plain(preset), plain(checkpoint)
     overwrite = flag("overwrite", overwrite)
     if resumed is None:
         if checkpoint is not None:
-            raise UsageError("checkpoint: expected a run to go back in, `resume`, got none")
-        place = None if out is None else path_of("out", out, RunFolderError)
+            raise UsageError("checkpoint: expected a run to resume, got none; set `resume`")
+        path = None if out is None else path_of("out", out, RunFolderError)
         preset = DEFAULT_PRESET if preset is None else preset
-        return _fresh(docs, given, preset, engine, place, overwrite)
+        return _new_run(docs, given, preset, engine, path, overwrite)
     if preset is not None or out is not None or overwrite:
         raise UsageError(
-            "resume: a run goes on in its own folder with its own preset; leave out `out` and `preset`"
+            "resume: expected no `preset`, `out` or `overwrite`, as a run keeps its preset and folder"
         )
     folder = RunFolder(path_of("resume", resumed, RunFolderError))
     try:
-        return _going_on(folder, docs, given, engine, checkpoint)
+        return _resumed_run(folder, docs, given, engine, checkpoint)
     except BaseException:
         folder.unlock()
         raise
 
 
-def _fresh(
+def _new_run(
     docs: Documents,
     given: Mapping[str, Any],
     preset: str,
     engine: str | None,
     out: Path | None,
     overwrite: bool,
-) -> Begun:
-    """A run before its first step, its folder written if it has one."""
+) -> StartedRun:
+    """A new run, with its folder created if `out` is given."""
     for name in FOUND_FROM_DATA & given.keys():
-        raise SettingError(f"{name} is found from the data and cannot be set")
+        raise SettingError(f"{name} is determined by the data and cannot be set")
     engine = default_engine() if engine is None else engine
     check_settings(engine, given, settings_of(preset))
-    settings = default_dtype(engine, merge_settings(settings_of(preset), given), asked="dtype" in given)
+    settings = default_dtype(engine, merge_settings(settings_of(preset), given), is_set="dtype" in given)
     if out is not None:
-        RunFolder(out).check_free(overwrite)
+        RunFolder(out).check_available(overwrite)
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
     trainer = prepare(corpus, settings, engine)
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
-    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
+    return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
 
 
-def _going_on(
+def _resumed_run(
     folder: RunFolder,
     docs: Documents,
     given: Mapping[str, Any],
     engine: str | None,
     checkpoint: int | None,
-) -> Begun:
-    """A saved run, its metrics to be cut back to its last checkpoint."""
+) -> StartedRun:
+    """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
     config = folder.config()
     check_settings(config.engine if engine is None else engine, given, config.train.values())
     changes = dict(given)
     if engine is not None:
-        fitted = default_dtype(engine, config.train.values(), asked="dtype" in given)
-        changes = {"dtype": fitted["dtype"], **given}
+        train = default_dtype(engine, config.train.values(), is_set="dtype" in given)
+        changes = {"dtype": train["dtype"], **given}
     paths = None if docs is None else paths_of(docs)
     if docs is None or paths is not None:
-        repair = f"give it as `docs`, with `resume={str(folder.path)!r}`"
+        repair = f"pass it as `docs`, with `resume={str(folder.path)!r}`"
         corpus = reload_corpus(config.source, config.data, paths, repair)
     else:
         corpus = corpus_from(docs, config.data)
     trainer = resume(folder, corpus, changes, engine, checkpoint)
     _check_unfinished(trainer, folder)
-    return Begun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
+    return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
 
 
 def _check_unfinished(trainer: Trainer, folder: RunFolder) -> None:
-    """UsageError if the run has come to its end."""
+    """UsageError if the run is complete."""
     if trainer.done >= trainer.config.train.steps:
         raise UsageError(
-            f"resume: {folder.path} has done all of its {trainer.done} steps; a larger `steps` makes it go on"
+            f"resume: {folder.path} has completed all {trainer.done} steps; set a larger `steps` to continue"
         )
     if trainer.ended:
         raise UsageError(
-            f"resume: {folder.path} stopped early after step {trainer.done}, its patience exhausted; a "
-            "larger `patience` makes it go on"
+            f"resume: {folder.path} stopped early after step {trainer.done}; set a larger "
+            "`patience` to continue"
         )

@@ -1,4 +1,4 @@
-"""A Trainer for a new run (`prepare`) or for one that goes on (`resume`)."""
+"""Build the Trainer of a new run (`prepare`) or of a saved one (`resume`)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class, make_engine
 from motegpt.errors import UsageError
-from motegpt.evaluation.nll import whole_sequences
+from motegpt.evaluation.nll import evaluation_sequences
 from motegpt.generation.request import request_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
-    """A fresh run: flat settings by name, as presets.settings_of gives them; epochs, if any, win over steps.
+    """A new run. settings: by name, as from presets.settings_of; `epochs` overrides `steps`.
 
     The generator is used in the order of the reference programs: shuffle, initialization, samples.
     """
@@ -49,7 +49,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
         section_of(name)
     data = DataConfig.of(section_values(settings, "data"))
     epochs, train_values = epochs_of(settings), section_values(settings, "train")
-    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})  # for now
+    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})  # replaced below
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
@@ -71,24 +71,24 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
 def resume(
     folder: RunFolder, corpus: Corpus, changes: dict[str, Any], engine: str | None, step: int | None = None
 ) -> Trainer:
-    """The run in `folder` where its last checkpoint left it; `changes` may touch how it goes on.
+    """The run in `folder` at its last checkpoint, with the settings in `changes`.
 
-    step: go back to the kept checkpoint of that step instead; the best so far is then judged anew.
+    step: use the kept checkpoint of that step instead, and forget the best evaluation.
     """
     before, tokenizer = folder.config(), folder.tokenizer()
     changes = merge_settings({}, changes)
     config = changed(before, changes, engine)
-    check_unchanged(corpus, config.source, "give the old data as `docs`, or start a new run")
+    check_unchanged(corpus, config.source, "pass the original data as `docs`, or start a new run")
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()
     trainer, rng = _assemble(config, tokenizer, corpus, epochs_of(changes))
     config = trainer.config
-    longer = max(before, config, key=lambda one: one.train.steps)
-    state = folder.trainer_state(longer, tokenizer, step)
+    longest = max(before, config, key=lambda one: one.train.steps)
+    state = folder.trainer_state(longest, tokenizer, step)
     if state.done > config.train.steps:
         raise UsageError(
-            f"steps: {folder.path} has done {state.done} already; expected at least as many, got "
+            f"steps: expected at least {state.done}, the completed steps of {folder.path}, got "
             f"{config.train.steps}"
         )
     rng.restore(state.rng)
@@ -100,12 +100,12 @@ def resume(
         if trainer.validation is not None and state.best is not None:
             trainer.validation.best = state.best
             if state.losses is None:
-                trainer.evaluate_best_again()
+                trainer.reevaluate_best()
     return trainer
 
 
 def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> RunConfig:
-    """The settings of a run with some replaced; UsageError for one that a run keeps for life."""
+    """The settings of a run with some replaced; UsageError for those that cannot change in a run."""
     for name in changes:
         if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size", "optimizer"):
             raise UsageError(f"resume: {name} cannot change within a run; start a new one with `out`")
@@ -117,14 +117,14 @@ def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> R
 
 
 def build_engine(config: RunConfig) -> Engine:
-    """The engine a run's settings name, its parameters still to be loaded."""
+    """The engine of a run, before its parameters are loaded."""
     return make_engine(config.engine, config.model, config.train)
 
 
-def default_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[str, Any]:
-    """The settings with a dtype the engine has, unless one was asked for."""
+def default_dtype(engine: str, settings: dict[str, Any], is_set: bool) -> dict[str, Any]:
+    """The settings with a dtype that the engine supports. is_set: the user set a dtype, which is kept."""
     dtypes = engine_class(engine).dtypes
-    if asked or settings["dtype"] in dtypes:
+    if is_set or settings["dtype"] in dtypes:
         return settings
     return {**settings, "dtype": dtypes[0]}
 
@@ -132,15 +132,12 @@ def default_dtype(engine: str, settings: dict[str, Any], asked: bool) -> dict[st
 def _assemble(
     config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, epochs: float | None
 ) -> tuple[Trainer, RunRng]:
-    """A trainer before its first step, and its generator just after the shuffle.
-
-    epochs: if they are given, the run has their steps instead of those of `config`.
-    """
+    """A trainer before step 1, and its generator after the shuffle. epochs: overrides config's steps."""
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
     is_list = config.data.format != "stream"
     cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
-    alike = is_list and all_equal(training)
+    identical = is_list and all_equal(training)
     order = array("I", range(len(training)))
     if config.data.shuffle:
         rng.shuffle(order)
@@ -149,5 +146,5 @@ def _assemble(
         config = config.replace(train=config.train.replace(steps=epochs_to_steps(epochs, plan.epoch)))
     validation = None
     if held_out:
-        validation = Validation(whole_sequences(held_out, tokenizer), block_size, config.train.patience)
-    return Trainer(config, tokenizer, plan, build_engine(config), rng, validation, cut, alike), rng
+        validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
+    return Trainer(config, tokenizer, plan, build_engine(config), rng, validation, cut, identical), rng

@@ -1,8 +1,8 @@
-"""The training loop: it knows engines by their contract alone.
+"""The training loop.
 
-build.py makes a Trainer; `Trainer.run` yields its Progress after each chunk of steps. A chunk ends at an
-event (samples, an evaluation, a checkpoint, the last step), else after about CHUNK_SECONDS: long enough that
-a fast engine is not slowed down, short enough that an interrupt is answered soon.
+build.py makes a Trainer; `Trainer.run` yields Progress after each chunk of steps. A chunk ends at an event
+(samples, an evaluation, a checkpoint, the last step), else after about CHUNK_SECONDS (events.py): long enough
+not to slow down a fast engine, short enough to respond to interrupts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class
 from motegpt.errors import TrainingDiverged
 from motegpt.model.schedule import learning_rate
-from motegpt.sampling.generate import generate_in_turn
+from motegpt.sampling.generate import generate_sequentially
 from motegpt.training.events import Events, next_chunk_size
 from motegpt.training.losses import LossMeans
 from motegpt.training.records import Progress, StepRecord
@@ -31,15 +31,14 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine, Values
     from motegpt.model.rng import RunRng
 
-CHUNK_SECONDS = 0.1
-
 
 @dataclass
 class Trainer:
-    """A run in memory: everything `prepare` or `resume` put together.
+    """A run in memory, as built by `prepare` or `resume`.
 
-    cut, alike: what block_size leaves of the documents, and whether they are all the same; by_record: a chunk
-    ends with every logged step, for who wants to look at the model there.
+    cut: documents truncated by block_size; identical: whether all documents are the same; every_record: end a
+    chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
+    time.
     """
 
     config: RunConfig
@@ -49,9 +48,9 @@ class Trainer:
     rng: RunRng
     validation: Validation | None = None
     cut: Cut | None = None
-    alike: bool = False
+    identical: bool = False
     folder: RunFolder | None = None
-    by_record: bool = False
+    every_record: bool = False
     losses: LossMeans = field(default_factory=LossMeans)
     done: int = 0
     saved: int | None = None
@@ -60,16 +59,17 @@ class Trainer:
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
     ) -> Generator[Progress, None, None]:
-        """Train up to step `until` (the last if None), or until `interrupted()`; saves where it stops.
+        """Train to step `until` (default: the last), or until `interrupted()`; saves when it stops or is
+        closed.
 
-        Closing the iterator saves too. Raises TrainingDiverged at a loss that is not finite.
+        Raises TrainingDiverged if a loss is not finite.
         """
         if self.folder is None:
             yield from self._run(until, interrupted)
             return
         self.folder.lock()
         try:
-            self.folder.cut_metrics(self.done)
+            self.folder.truncate_metrics(self.done)
             yield from self._run(until, interrupted)
         finally:
             self.folder.unlock()
@@ -81,10 +81,10 @@ class Trainer:
         size = 1
         while self.done < last and not self.ended and not interrupted():
             count = min(size, self.events.steps_until_event(self.done, last))
-            began = time.perf_counter()
+            start = time.perf_counter()
             chunk = self._advance(count, interrupted)
-            size = next_chunk_size(count, time.perf_counter() - began)
-            if self.done == last or self._is_due():
+            size = next_chunk_size(count, time.perf_counter() - start)
+            if self.done == last or self._checkpoint_is_due():
                 self._save_progress()
             try:
                 yield chunk
@@ -95,18 +95,18 @@ class Trainer:
 
     @property
     def events(self) -> Events:
-        """When something happens besides a step."""
-        return Events(self.config.train, self.validation is not None, self.by_record)
+        """The schedule of records, evaluations, samples and checkpoints."""
+        return Events(self.config.train, self.validation is not None, self.every_record)
 
     @property
     def ended(self) -> bool:
-        """Whether the last step is done, or early stopping has ended the run."""
+        """Whether the last step is done, or early stopping ended the run."""
         return self.done == self.config.train.steps or (
             self.validation is not None and self.validation.out_of_patience
         )
 
     def records_to_come(self) -> int:
-        """How many records are still to come, unless early stopping leaves some out."""
+        """The number of remaining records, without early stopping."""
         return 0 if self.ended else self.events.records_to_come(self.done)
 
     def _save_progress(self) -> None:
@@ -114,7 +114,7 @@ class Trainer:
             self.save()
 
     def _advance(self, count: int, interrupted: Callable[[], bool]) -> Progress:
-        """Do `count` steps, and what follows the last of them."""
+        """Do `count` steps, and the evaluation and samples due after them."""
         start = self.done
         losses = self.engine.train(self.plan, start, count)
         self._check_finite(start, losses)
@@ -122,14 +122,14 @@ class Trainer:
         records = self._records(start, losses)
         if self.folder is not None:
             self.folder.append_metrics(record.values() for record in records)
-        samples = self._samples(interrupted) if self._wants_samples() else None
+        samples = self._samples(interrupted) if self._samples_are_due() else None
         return Progress(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
-    def _wants_samples(self) -> bool:
+    def _samples_are_due(self) -> bool:
         return self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
 
     def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
-        """The records of the steps that are logged, and of the last if the held-out data judge it."""
+        """The records of the logged steps, and of the last one if it is followed by an evaluation."""
         train, events = self.config.train, self.events
         logged = events.logged_steps(train.log_every, start, len(losses))
         val_loss = None
@@ -152,95 +152,100 @@ class Trainer:
         ]
 
     def _samples(self, interrupted: Callable[[], bool]) -> list[str]:
-        """Draw samples, at the end of the run with its best parameters.
+        """Generate samples; at the end of the run, with the best parameters.
 
-        What is at its end is saved first, and not again, as drawing may take long or be interrupted.
+        The final state is saved first, as generation may take long or be interrupted.
         """
         if self.ended:
             self.save()
-            return self.samples_of_best(interrupted)
-        return generate_in_turn(self.engine, self.tokenizer, self.config.sample, self.rng, interrupted)
+            return self.sample_best(interrupted)
+        return generate_sequentially(self.engine, self.tokenizer, self.config.sample, self.rng, interrupted)
 
-    def samples_of_best(self, interrupted: Callable[[], bool] = lambda: False) -> list[str]:
-        """Draw samples with the best parameters so far."""
-        engine = self._engine_of_best()
-        return generate_in_turn(engine, self.tokenizer, self.config.sample, self.rng, interrupted)
+    def sample_best(self, interrupted: Callable[[], bool] = lambda: False) -> list[str]:
+        """Generate samples with the best parameters so far."""
+        engine = self._best_engine()
+        return generate_sequentially(engine, self.tokenizer, self.config.sample, self.rng, interrupted)
 
-    def val_loss_of_best(self) -> float | None:
-        """The loss of the best parameters on all held-out data, in nats per token, as `motegpt eval` has it;
-        None if nothing was evaluated.
+    def best_val_loss(self) -> float | None:
+        """The loss of the best parameters on the entire validation set, in nats per token, as in `motegpt
+        eval`; None before the first evaluation.
         """
         if self.validation is None or self.best is None:
             return None
-        return self.validation.loss_on_all(self._engine_of_best())
+        return self.validation.full_loss(self._best_engine())
 
-    def evaluate_best_again(self) -> None:
-        """Take the loss of the best parameters anew: that of an older checkpoint is a mean over documents."""
+    def reevaluate_best(self) -> None:
+        """Recompute the best loss: old checkpoints recorded a mean over documents."""
         if self.validation is not None and self.validation.best is not None:
-            loss = self.validation.loss(self._engine_of_best())
+            loss = self.validation.loss(self._best_engine())
             self.validation.best = self.validation.best.replace(loss=loss)
 
-    def _engine_of_best(self) -> Engine:
-        """The engine that trains, or one beside it where other parameters than its own may be the best."""
+    def _best_engine(self) -> Engine:
+        """An engine with the best parameters; without a validation set, the training engine."""
         if self.validation is None:
             return self.engine
         engine = engine_class(self.config.engine).alone(self.config.model, self.config.train)
         engine.load(self.best_parameters())
         return engine
 
-    def _is_due(self) -> bool:
-        """Whether it is time for a checkpoint."""
+    def _checkpoint_is_due(self) -> bool:
+        """Whether to write a checkpoint after this chunk."""
         train = self.config.train
-        in_steps = train.checkpoint_every is not None and self.done % train.checkpoint_every == 0
-        return in_steps or time.monotonic() - self.saved_at > 60.0 * train.checkpoint_minutes
+        is_multiple = train.checkpoint_every is not None and self.done % train.checkpoint_every == 0
+        return is_multiple or time.monotonic() - self.saved_at > 60.0 * train.checkpoint_minutes
 
-    def _check_finite(self, start: int, losses: list[float], what: str = "loss") -> None:
+    def _check_finite(self, start: int, losses: list[float], name: str = "loss") -> None:
         if all(map(math.isfinite, losses)):
             return
         step, loss = next((s, x) for s, x in enumerate(losses, start + 1) if not math.isfinite(x))
-        raise self._diverged(f"the {what} of step {step} is {loss}")
+        raise self._diverged(f"the {name} of step {step} is {loss}")
 
-    def _diverged(self, what: str) -> TrainingDiverged:
-        good = f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
-        return TrainingDiverged(f"train: {what}; last good checkpoint: {good}; {self._how_to_converge()}")
+    def _diverged(self, reason: str) -> TrainingDiverged:
+        checkpoint = (
+            f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
+        )
+        return TrainingDiverged(
+            f"train: {reason}; last good checkpoint: {checkpoint}; {self._divergence_repair()}"
+        )
 
-    def _how_to_converge(self) -> str:
+    def _divergence_repair(self) -> str:
         return f"try a smaller `lr` (it was {self.config.train.lr:g}) or `clip_norm=1`"
 
-    def why_diverged(self) -> str | None:
-        """Why a run that is at its end has not learned, though every number is finite; None if it has."""
+    def divergence_message(self) -> str | None:
+        """A warning if a completed run ended with losses far above uniform guessing, else None."""
         vocab_size, tail = self.config.model.vocab_size, self.losses.tail
         if not self.ended or not self.losses.has_diverged(vocab_size):
             return None
         return (
-            f"train: the run has diverged: its last {tail.count:,} steps have a mean loss of "
-            f"{tail.value:.4g}, where guessing has {math.log(vocab_size):.4g}; {self._how_to_converge()}"
+            f"train: the run has diverged: the mean loss of its last {tail.count:,} steps is "
+            f"{tail.value:.4g}, that of uniform guessing {math.log(vocab_size):.4g}; "
+            f"{self._divergence_repair()}"
         )
 
     def save(self) -> None:
-        """Write a checkpoint, if the run has a folder; TrainingDiverged if it would not be finite.
+        """Write a checkpoint if the run has a folder; TrainingDiverged if parameters or slots are not finite.
 
-        The parameters to sample from are the best by the held-out data, if there are any, else the newest.
-        They are written first: a kill in between leaves them ahead of the state that resuming reads, and
-        resuming comes by again. Before the first step they are written last: what a kill or a full disk
-        leaves can be resumed, or is no run yet.
+        The parameters to sample from are the best on the validation set, or the newest without one. They are
+        written before the trainer's state, so a resumed run rewrites them if the process is killed in
+        between. Before the first step they are written last, so that an incomplete folder can be resumed or
+        replaced.
         """
         snapshot = self.engine.export()
         if not all_finite(snapshot.parameters, *snapshot.slots.values()):
             raise self._diverged(f"step {self.done} left parameters that are not finite")
         if self.folder is not None:
             state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
-            keep = self.config.train.keep if self._is_due() else 1
+            keep = self.config.train.keep if self._checkpoint_is_due() else 1
             if self.done:
-                self._save_to_sample(snapshot.parameters)
+                self._save_best_parameters(snapshot.parameters)
             self.folder.save(state, self.tokenizer, keep)
             if not self.done:
-                self._save_to_sample(snapshot.parameters)
+                self._save_best_parameters(snapshot.parameters)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
 
-    def _save_to_sample(self, newest: Arrays) -> None:
-        """Write the parameters to sample from, unless they are in the folder already."""
+    def _save_best_parameters(self, newest: Arrays) -> None:
+        """Write the parameters to sample from, unless the folder already has them."""
         assert self.folder is not None
         if self.validation is None or self.best is None:
             self.folder.save_parameters(newest, self.tokenizer)
@@ -248,28 +253,28 @@ class Trainer:
             self.folder.save_parameters(self.validation.parameters, self.tokenizer)
             self.validation.unsaved = False
 
-    def save_to(self, folder: RunFolder) -> None:
-        """Write everything to another folder, as it stands; the own folder is still to be saved."""
+    def save_copy(self, folder: RunFolder) -> None:
+        """Write the current state to another folder, without marking it as saved in the own folder."""
         validation = None if self.validation is None else replace(self.validation, unsaved=True)
         replace(self, folder=folder, validation=validation).save()
 
     @property
     def best(self) -> Best | None:
-        """The best evaluation so far; None if there was none."""
+        """The best evaluation so far, or None."""
         return None if self.validation is None else self.validation.best
 
     def best_parameters(self) -> Arrays:
-        """Those of the best evaluation; of now, if nothing was held out."""
+        """The parameters of the best evaluation; without a validation set, the current ones."""
         if self.validation is None or self.best is None:
             return self.engine.export().parameters
         if self.validation.parameters is not None:
             return self.validation.parameters
-        assert self.folder is not None, "an evaluation of an earlier process is in the run's folder"
+        assert self.folder is not None, "the best parameters of a resumed run are in its folder"
         return self.folder.parameters(self.config, self.tokenizer)
 
 
 def all_finite(*groups: Values) -> bool:
-    """Whether every number of some named arrays is finite."""
+    """Whether all elements of the named arrays are finite."""
     import numpy as np
 
     return all(bool(np.isfinite(array).all()) for group in groups for array in group.values())

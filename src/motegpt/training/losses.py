@@ -1,4 +1,4 @@
-"""Means of the training loss, which a checkpoint keeps: a single step's loss is mostly chance."""
+"""Means of the noisy training loss, stored in checkpoints."""
 
 from __future__ import annotations
 
@@ -8,62 +8,61 @@ from dataclasses import dataclass
 
 from motegpt.config.fields import Settings, setting
 
-TAIL, FEWEST = 0.1, 100  # part of the steps of a run, and number of steps, that its end is judged by
-DIVERGED = 2.0  # times the loss of guessing
+TAIL_FRACTION, MIN_TAIL_STEPS = 0.1, 100  # the last steps of a run, to detect divergence
+DIVERGENCE_FACTOR = 2.0  # relative to the loss of uniform guessing
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mean(Settings):
-    """The mean of some values, to be continued: it does not depend on how many are taken at a time."""
+    """A running mean, which does not depend on how values are grouped."""
 
-    value: float = setting("The mean; 0 of nothing.", default=0.0)
-    count: int = setting("Of how many values.", default=0, at_least=0)
+    value: float = setting("The mean; 0 if empty.", default=0.0)
+    count: int = setting("Number of values.", default=0, at_least=0)
 
-    def of_more(self, values: Iterable[float]) -> Mean:
-        """The mean of these values too. The sum of large ones could be infinite; this is not."""
-        value, count = self.value, self.count
-        for one in values:
+    def extended(self, values: Iterable[float]) -> Mean:
+        """The mean including these values, without a sum that could overflow."""
+        mean, count = self.value, self.count
+        for value in values:
             count += 1
-            value += (one - value) / count
-        return Mean(value=value, count=count)
+            mean += (value - mean) / count
+        return Mean(value=mean, count=count)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LossMeans(Settings):
-    """What is known of the losses of the steps so far.
+    """Mean losses of a run so far.
 
-    recent: of the steps since the last record; tail: of those that `tail_start` names. A run that is made
-    longer when its tail has begun goes on with it, unless the longer run's tail is still to begin.
+    recent: since the last record; tail: from `tail_start` on. If a run is extended, the tail continues unless
+    that of the longer run has not started yet.
     """
 
-    recent: Mean = setting("Of the steps since the last record.", default=Mean())
-    tail: Mean = setting("Of the last steps of the run.", default=Mean())
+    recent: Mean = setting("Mean loss since the last record.", default=Mean())
+    tail: Mean = setting("Mean loss of the last steps of the run.", default=Mean())
 
     def after(
         self, start: int, losses: Sequence[float], logged: Sequence[int], steps: int
     ) -> tuple[LossMeans, list[float]]:
-        """The same after the steps from `start` on of a run of `steps`, and the mean of each record.
+        """The means after the steps from `start` on, and the mean of each record.
 
-        logged: the steps that have a record.
+        logged: the steps with a record; steps: number of steps of the run.
         """
         means, first, recent = [], 0, self.recent
         for step in logged:
             end = step - start + 1
-            means.append(recent.of_more(losses[first:end]).value)
+            means.append(recent.extended(losses[first:end]).value)
             first, recent = end, Mean()
-        recent = recent.of_more(losses[first:])
-        to_come = tail_start(steps) - start
-        tail = (Mean() if to_come >= 0 else self.tail).of_more(losses[max(0, to_come) :])
+        recent = recent.extended(losses[first:])
+        offset = tail_start(steps) - start
+        tail = (Mean() if offset >= 0 else self.tail).extended(losses[max(0, offset) :])
         return LossMeans(recent=recent, tail=tail), means
 
     def has_diverged(self, vocab_size: int) -> bool:
-        """Whether the tail is worse than any model that has learned something, or nothing, can be.
-
-        To guess among all tokens costs log V nats; a run of fewer than FEWEST steps tells nothing.
-        """
-        return self.tail.count >= FEWEST and self.tail.value > DIVERGED * math.log(vocab_size)
+        """Whether the tail is far above log V, the loss of uniform guessing; False for a short tail."""
+        return self.tail.count >= MIN_TAIL_STEPS and self.tail.value > DIVERGENCE_FACTOR * math.log(
+            vocab_size
+        )
 
 
 def tail_start(steps: int) -> int:
-    """The first of the last steps of a run: a TAIL of it, and at least FEWEST."""
-    return max(0, steps - max(FEWEST, math.ceil(TAIL * steps)))
+    """The first step of the tail of a run."""
+    return max(0, steps - max(MIN_TAIL_STEPS, math.ceil(TAIL_FRACTION * steps)))

@@ -1,4 +1,4 @@
-"""What a training reports: a record per logged step, and the progress of each chunk of steps."""
+"""Reports of a training run: a record per logged step, and the progress after each chunk of steps."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ class StepRecord:
     """One logged step.
 
     step: counted from 1; loss: in nats, before the update of the step; mean_loss: mean of the losses of all
-    steps since the last record; tokens: seen so far; val_loss: loss on the validation set, or on a sample of
-    it, after the update, if it was evaluated.
+    steps since the last record; tokens: processed so far; val_loss: loss on the validation set, or on a
+    sample of it, after the update, if evaluated.
     """
 
     step: int

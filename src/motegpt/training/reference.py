@@ -1,4 +1,4 @@
-"""Whether a run learns as one of the reference programs does."""
+"""Compare the settings of a run with those of the reference programs."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from motegpt.config.sections import SECTIONS
 if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
 
-LEARNING = ("model", "data", "train")  # the sections that decide how a model learns
-REPORTING = {  # and those of it that do not, beside all that end in _every
+LEARNING = ("model", "data", "train")  # sections that affect training
+REPORTING = {  # settings of these sections that do not, besides those that end in _every
     "vocab_size", "threads", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
 }  # fmt: skip
 
@@ -24,20 +24,17 @@ def flat_settings(config: RunConfig, sections: Sequence[str] = tuple(SECTIONS)) 
 
 
 def learning_settings(config: RunConfig) -> dict[str, Any]:
-    """The settings of a run that decide how its model learns, by name."""
+    """The settings of a run that affect training, by name."""
     settings = flat_settings(config, LEARNING)
     return {k: v for k, v in settings.items() if k not in REPORTING and not k.endswith("_every")}
 
 
-def reference_of(config: RunConfig) -> str | None:
-    """The preset whose program learns as this run does, on whatever data; None if none does.
-
-    In whatever precision: an engine may not have that of the preset.
-    """
-    found = learning_settings(config)
-    del found["dtype"]
+def matching_preset(config: RunConfig) -> str | None:
+    """The preset with the same training settings except the dtype, which an engine may lack; None if none."""
+    settings = learning_settings(config)
+    del settings["dtype"]
     for preset in PRESETS:
         expected = expected_settings(preset)
-        if all(expected[name] == value for name, value in found.items()):
+        if all(expected[name] == value for name, value in settings.items()):
             return preset
     return None

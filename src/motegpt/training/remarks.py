@@ -1,4 +1,4 @@
-"""What a user should know of a training before it begins or goes on, a line each."""
+"""One-line remarks for the user before a run starts or resumes."""
 
 from __future__ import annotations
 
@@ -11,75 +11,75 @@ if TYPE_CHECKING:
     from motegpt.training.loop import Trainer
     from motegpt.training.state import RunConfig
 
-RISE = 2.0  # a learning rate that resuming raises by no more than this is not worth a remark
+RISE = 2.0  # smaller relative increases of the learning rate on resuming are not reported
 
 
 def remarks_on(trainer: Trainer, before: RunConfig | None = None) -> list[str]:
-    """All there is to remark on a training; of its data when it begins, as they stay the same.
-
-    before: what a run that goes on was until now.
-    """
+    """All remarks on a run; those on its data only when it starts. before: the settings of a resumed run."""
     after = trainer.config
-    first = [on_cut(trainer), on_one_document(trainer)]
+    remarks = [documents_cut(trainer), documents_identical(trainer)]
     if before is not None:
-        first = [on_move(before, after), on_rise(before.train, after.train, trainer.done)]
-    rest = [on_warmup(after.train), on_patience(trainer)]
-    return [remark for remark in [*first, *rest] if remark is not None]
+        remarks = [
+            engine_changed(before, after),
+            learning_rate_rises(before.train, after.train, trainer.done),
+        ]
+    remarks += [warmup_too_long(after.train), patience_without_validation(trainer)]
+    return [remark for remark in remarks if remark is not None]
 
 
-def on_move(before: RunConfig, after: RunConfig) -> str | None:
-    """That a run goes on with an engine or a precision that it has not had."""
+def engine_changed(before: RunConfig, after: RunConfig) -> str | None:
+    """The engine or precision differs from the previous one."""
     was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
-    return None if was == now else f"going on with {now}, after {was}: last digits will differ"
+    return None if was == now else f"resuming with {now}, after {was}: results will differ in the last digits"
 
 
-def on_cut(trainer: Trainer) -> str | None:
-    """That the model never sees the end of some documents."""
+def documents_cut(trainer: Trainer) -> str | None:
+    """Some documents are truncated to the block."""
     cut = trainer.cut
     if cut is None or not cut.documents:
         return None
-    lose = "document loses its end" if cut.documents == 1 else "documents lose their ends"
-    some = f"`block_size={cut.advised}` keeps all but {cut.advised_documents:,}, and "
-    some = some if cut.block_size < cut.advised < cut.fitting else ""
-    whole = f"`block_size={cut.fitting}` keeps all"
-    return f"{cut.documents:,} {lose} at block_size {cut.block_size}; {some}{whole}"
+    are_cut = "document is truncated" if cut.documents == 1 else "documents are truncated"
+    most = f"`block_size={cut.advised}` keeps all but {cut.advised_documents:,}, and "
+    most = most if cut.block_size < cut.advised < cut.fitting else ""
+    repair = f"{most}`block_size={cut.fitting}` keeps all"
+    return f"{cut.documents:,} {are_cut} at block_size {cut.block_size}; {repair}"
 
 
-def on_one_document(trainer: Trainer) -> str | None:
-    """That there is one text to repeat."""
-    if not trainer.alike:
+def documents_identical(trainer: Trainer) -> str | None:
+    """All documents are the same."""
+    if not trainer.identical:
         return None
-    return "all documents are the same, so the model can only learn to repeat it; give it different ones"
+    return "all documents are identical, so the model can only repeat one; provide different documents"
 
 
-def on_warmup(train: TrainConfig) -> str | None:
-    """That the learning rate is still rising at the end."""
+def warmup_too_long(train: TrainConfig) -> str | None:
+    """The warm-up is longer than the run."""
     if train.warmup_steps < train.steps:
         return None
     return (
-        f"warm-up is all there is: the learning rate ends at {learning_rate(train, train.steps - 1):g} of "
-        f"{train.lr:g}, as warmup_steps is {train.warmup_steps:,} of {train.steps:,} steps; try "
+        f"the learning rate only reaches {learning_rate(train, train.steps - 1):g} of {train.lr:g}, as "
+        f"warmup_steps is {train.warmup_steps:,} and the run has {train.steps:,} steps; try "
         f"`warmup_steps={train.steps // 10}`"
     )
 
 
-def on_rise(before: TrainConfig, after: TrainConfig, done: int) -> str | None:
-    """That other settings, with which a run goes on after `done` steps, raise its learning rate."""
+def learning_rate_rises(before: TrainConfig, after: TrainConfig, done: int) -> str | None:
+    """New settings raise the learning rate of a run resumed after `done` steps."""
     if done == 0:
         return None
     last, following = learning_rate(before, done - 1), learning_rate(after, done)
     if following <= RISE * last:
         return None
     lr = 0.0 if after.lr_min else after.lr * last / following
-    repair = f"`lr={lr:.3g}` would go on from there" if lr else "a smaller `lr` would soften it"
+    repair = f"`lr={lr:.3g}` continues at the previous rate" if lr else "try a smaller `lr`"
     return (
         f"with these settings the learning rate rises from {last:.3g} at step {done:,} to {following:.3g} at "
         f"step {done + 1:,}; {repair}"
     )
 
 
-def on_sample(trainer: Trainer) -> str | None:
-    """That evaluations on the way look at a part of the held-out data."""
+def validation_sampled(trainer: Trainer) -> str | None:
+    """Evaluations during training use a sample of the validation set."""
     validation = trainer.validation
     if validation is None or not validation.is_sampled:
         return None
@@ -89,8 +89,8 @@ def on_sample(trainer: Trainer) -> str | None:
     )
 
 
-def on_patience(trainer: Trainer) -> str | None:
-    """That early stopping has no loss to go by."""
+def patience_without_validation(trainer: Trainer) -> str | None:
+    """Early stopping needs a validation set."""
     if trainer.validation is not None or trainer.config.train.patience is None:
         return None
-    return "patience has nothing to go by: hold data out with `val_fraction=0.1`"
+    return "patience has no effect without a validation set; try `val_fraction=0.1`"

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 Part = TypeVar("Part", bound=Settings)
 
-STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # as kept_name writes it
+STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # as checkpoint_name writes it
 BEST, LAST = "best", "last"
 LARGEST_JSON, LARGEST_METRICS = 2**26, 2**30  # bytes
 LOCK, TEMPORARY = ".lock", ".{}.new"
@@ -71,10 +71,10 @@ class RunFolder:
         """Begin a run, locked until it is unlocked; RunFolderError if one is there, unless `overwrite`."""
         folder = cls(path)
         try:
-            folder.check_free(overwrite)
+            folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            for name in (TRAINER, MODEL, METRICS, *map(kept_name, folder.kept())):
+            for name in (TRAINER, MODEL, METRICS, *map(checkpoint_name, folder.kept())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
@@ -124,14 +124,14 @@ class RunFolder:
             self._lock.release()
             self._lock = None
 
-    def check_free(self, overwrite: bool = False) -> None:
+    def check_available(self, overwrite: bool = False) -> None:
         """RunFolderError unless a new run may be written here. Only a run folder is ever overwritten."""
         try:
-            self._check_free(overwrite)
+            self._check_available(overwrite)
         except OSError as error:
             raise self._unwritable(error) from None
 
-    def _check_free(self, overwrite: bool) -> None:
+    def _check_available(self, overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
         names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
@@ -165,7 +165,7 @@ class RunFolder:
         except OSError as error:
             raise MotegptError(f"{self.path / METRICS}: cannot be written ({error.strerror})") from error
 
-    def cut_metrics(self, step: int) -> None:
+    def truncate_metrics(self, step: int) -> None:
         """Forget the records after `step`: those of steps that were not saved."""
         kept = [record for record in self.metrics() if record["step"] <= step]
         self._write(METRICS, "".join(json.dumps(record) + "\n" for record in kept).encode())
@@ -203,7 +203,7 @@ class RunFolder:
             "tokenizer": digest_of(tokenizer),
         }
         if keep > 1:
-            self._write_tensors(kept_name(state.done), arrays, metadata)
+            self._write_tensors(checkpoint_name(state.done), arrays, metadata)
             self._forget(state.done, keep)
         self._write_tensors(TRAINER, arrays, metadata)
 
@@ -218,7 +218,7 @@ class RunFolder:
         """Delete all but the newest `keep` checkpoints up to step `done`, and those of a future given up."""
         past = [step for step in self.kept() if step <= done]
         for step in set(self.kept()) - set(past[-keep:]):
-            (self.path / kept_name(step)).unlink(missing_ok=True)
+            (self.path / checkpoint_name(step)).unlink(missing_ok=True)
 
     def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
         """Write the parameters alone: enough to sample from, not to resume."""
@@ -273,7 +273,7 @@ class RunFolder:
 
     def trainer_state(self, config: RunConfig, tokenizer: Tokenizer, step: int | None = None) -> TrainerState:
         """The newest checkpoint, or the kept one of a step, checked against settings and tokenizer."""
-        name = TRAINER if step is None else kept_name(step)
+        name = TRAINER if step is None else checkpoint_name(step)
         if step is not None and step not in self.kept():
             there = ", ".join(map(str, self.kept()))
             none = "none was; `checkpoint_every=100` with `keep=5` keeps five"
@@ -413,7 +413,7 @@ class RunFolder:
             raise MotegptError(f"{self.path / name}: cannot be written ({error.strerror})") from error
 
 
-def kept_name(step: int) -> str:
+def checkpoint_name(step: int) -> str:
     """The file of the checkpoint kept after a step."""
     return KEPT.format(step)
 

@@ -1,7 +1,7 @@
-"""Named arrays in a safetensors file with a digest over all it says.
+"""Named arrays in a safetensors file with a digest of its contents.
 
-What the header promises is checked before a single number is read, so that a file costs no more memory
-than the model that is asked for.
+The header is checked before any data are read, so reading a file takes no more memory than the expected
+model.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     Shapes = Mapping[str, tuple[int, ...]]
 
-ENTRY = "motegpt"  # one entry of metadata: the library writes several in an order that changes
+ENTRY = "motegpt"  # a single metadata entry, as the library writes several in varying order
 DTYPES = ("F32", "F64")
-LARGEST_HEADER = 2**24  # bytes; the largest model there may be has 8 million
+MAX_HEADER = 2**24  # bytes; the largest possible model has 8 million
 
 
 def tensor_bytes(tensors: Arrays, metadata: Mapping[str, Any]) -> bytes:
-    """The file."""
+    """The contents of the file."""
     from safetensors.numpy import save
 
     return save(dict(tensors), {ENTRY: json.dumps({**metadata, "sha256": digest(tensors, metadata)})})
 
 
 def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tuple[Arrays, dict[str, Any]]:
-    """The tensors, of these names and shapes and all numbers finite, and the metadata.
+    """The tensors with these names and shapes, and the metadata.
 
-    check: raises for metadata that cannot be of such a file, before anything else is looked at.
-    RunFolderError if the file is not whole, is of another model, or does not match its digest.
+    check: called with the metadata first, and raises if they are invalid. RunFolderError if the file is
+    damaged, belongs to another model, does not match its digest, or has numbers that are not finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -47,17 +47,17 @@ def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tu
             check(metadata)
             _check_shapes(path, file, shapes)
             tensors: Arrays = {name: file.get_tensor(name) for name in shapes}
-        right = metadata.pop("sha256", None) == digest(tensors, metadata)
+        matches = metadata.pop("sha256", None) == digest(tensors, metadata)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
-        raise RunFolderError(f"{path}: is not a whole safetensors file ({error})") from None
-    if not right:
-        raise RunFolderError(f"{path}: its contents do not match its digest; the file was changed")
+        raise RunFolderError(f"{path}: is not a complete safetensors file ({error})") from None
+    if not matches:
+        raise RunFolderError(f"{path}: contents do not match the digest; the file was changed")
     _check_finite(path, tensors)
     return tensors, metadata
 
 
 def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
-    """SHA-256 over names, types, shapes and numbers of all tensors, and over the metadata."""
+    """SHA-256 of the names, dtypes, shapes and values of all tensors, and of the metadata."""
     import numpy as np
 
     total = hashlib.sha256(json.dumps(sorted(metadata.items())).encode())
@@ -69,21 +69,21 @@ def digest(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> str:
 
 
 def _check_sizes(path: Path, shapes: Shapes) -> None:
-    """ValueError unless the file is as large as its tensors, with a header as small as that of any model."""
+    """ValueError if the file or its header is larger than that of any model with these shapes."""
     size = path.stat().st_size
-    if size < 8:  # a file of the kernel's, which might keep us waiting, says 0
-        raise ValueError("it is too short")
+    if size < 8:  # special files, whose reads may block, have size 0
+        raise ValueError(f"expected at least 8 bytes, got {size}")
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
-    if length > LARGEST_HEADER:
-        raise ValueError(f"expected a header of at most {LARGEST_HEADER:,} bytes, got {length:,}")
-    most = 8 + length + 8 * sum(map(prod, shapes.values()))
-    if size > most:
-        raise ValueError(f"expected at most {most:,} bytes, got {size:,}")
+    if length > MAX_HEADER:
+        raise ValueError(f"expected a header of at most {MAX_HEADER:,} bytes, got {length:,}")
+    max_size = 8 + length + 8 * sum(map(prod, shapes.values()))
+    if size > max_size:
+        raise ValueError(f"expected at most {max_size:,} bytes, got {size:,}")
 
 
 def _check_shapes(path: Path, file: Any, expected: Shapes) -> None:
-    """RunFolderError unless the file has these tensors and no others, in single or double precision."""
+    """RunFolderError unless the file has exactly these tensors, in single or double precision."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     found = {name: tuple(one.get_shape()) for name, one in slices.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
@@ -105,11 +105,11 @@ def _check_finite(path: Path, tensors: Arrays) -> None:
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise RunFolderError(
-                f"{path}: {name} expected finite numbers, got others; a model that diverged, or the file "
-                "was changed"
+                f"{path}: {name} expected finite numbers, got NaN or infinity; the model diverged or the "
+                "file was changed"
             )
 
 
 def shown(name: str) -> str:
-    """A name that a file gave, short enough for a message."""
+    """A name from a file, shortened for messages."""
     return name if len(name) <= 40 else name[:37] + "..."

@@ -1,4 +1,4 @@
-"""Watching the loss on held-out documents while a model learns."""
+"""The validation loss during training, and the best model so far."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from motegpt.evaluation.nll import Window, mean_loss, windows_in
+from motegpt.evaluation.nll import Window, mean_nll, windows_in
 from motegpt.model.rng import splitmix64
 from motegpt.training.state import Best
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine
 
-# Targets that an evaluation during training looks at. Their losses have a standard deviation of some 1.2
-# nats, so that the mean is known to two hundredths of a nat; it takes as long as some 300 steps of a name.
+# Targets per evaluation during training. With a standard deviation of about 1.2 nats per target, the standard
+# error of the mean is 0.02 nats; an evaluation takes as long as about 300 training steps on one name.
 SAMPLE = 4096
 
 
 @dataclass
 class Validation:
-    """Held-out sequences, the best evaluation so far, and its parameters if this process made it.
+    """The validation set, the best evaluation so far, and its parameters if this process computed it.
 
-    sequences: whole documents, as `motegpt eval` takes them; block_size: of the model; unsaved: the
-    parameters are not in the run's folder yet.
+    sequences: whole documents, as in `motegpt eval`; block_size: of the model; unsaved: the parameters are
+    not yet in the run folder.
     """
 
     sequences: Sequence[Sequence[int]]
@@ -36,35 +36,35 @@ class Validation:
     unsaved: bool = False
 
     def loss(self, engine: Engine) -> float:
-        """The loss of the engine's present parameters on the sample, in nats per token."""
-        return mean_loss(engine, self.sequences, self.sample)
+        """The loss of the current parameters on the sample, in nats per token."""
+        return mean_nll(engine, self.sequences, self.sample)
 
-    def loss_on_all(self, engine: Engine) -> float:
-        """The same on all of the held-out sequences."""
-        return mean_loss(engine, self.sequences)
+    def full_loss(self, engine: Engine) -> float:
+        """The loss on the entire validation set, in nats per token."""
+        return mean_nll(engine, self.sequences)
 
     @cached_property
     def sample(self) -> list[Window]:
-        """What every evaluation during training looks at: windows with at most SAMPLE targets, or one."""
-        return sample_of(self.sequences, self.block_size)
+        """The windows used by evaluations during training: at most SAMPLE targets, or one window."""
+        return select_windows(self.sequences, self.block_size)
 
     @property
     def sampled_targets(self) -> int:
-        """How many targets the sample has."""
+        """The number of targets in the sample."""
         return sum(window.targets for window in self.sample)
 
     @property
     def targets(self) -> int:
-        """How many there are in all."""
+        """The number of targets in the validation set."""
         return sum(map(len, self.sequences)) - len(self.sequences)
 
     @property
     def is_sampled(self) -> bool:
-        """Whether the sample is not all there is."""
+        """Whether the sample is smaller than the validation set."""
         return self.sampled_targets < self.targets
 
     def update(self, loss: float, engine: Engine, step: int) -> None:
-        """Record the loss after `step` steps, and the parameters if it is the lowest so far."""
+        """Record the loss after `step` steps, and copy the parameters if it is the lowest so far."""
         if self.best is None or loss < self.best.loss:
             self.best = Best(step=step, loss=loss, evaluations_since_best=0)
             self.parameters, self.unsaved = engine.export().parameters, True
@@ -73,22 +73,21 @@ class Validation:
 
     @property
     def out_of_patience(self) -> bool:
-        """Whether `patience` evaluations in a row brought no improvement."""
+        """Whether there were `patience` evaluations without improvement."""
         return self.best is not None and self.best.is_out_of_patience(self.patience)
 
 
-def sample_of(sequences: Sequence[Sequence[int]], block_size: int) -> list[Window]:
-    """Some windows of the sequences, in their order: those whose numbers have the lowest hashes.
+def select_windows(sequences: Sequence[Sequence[int]], block_size: int) -> list[Window]:
+    """A random sample of the windows, in order: those whose indices have the lowest hashes.
 
-    Which they are depends on the sequences alone, so that evaluations can be compared, and a run that is
-    resumed goes on with the same. One in every few would meet only the first, or only the second, of two
-    windows a document.
+    The sample depends only on the sequences, so evaluations are comparable, also after resuming. (Taking
+    every nth window could select only the first window of each document.)
     """
     import numpy as np
 
     targets = np.fromiter((window.targets for window in windows_in(sequences, block_size)), np.int64)
     order = np.argsort(splitmix64(0, np.arange(len(targets), dtype=np.uint64)), kind="stable")
     count = np.searchsorted(np.cumsum(targets[order]), SAMPLE, side="right")
-    chosen = np.zeros(len(targets), bool)
-    chosen[order[: max(1, count)]] = True
-    return list(compress(windows_in(sequences, block_size), chosen))
+    selected = np.zeros(len(targets), bool)
+    selected[order[: max(1, count)]] = True
+    return list(compress(windows_in(sequences, block_size), selected))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from motegpt.data.plan import validation_sequences
 from motegpt.data.source import reload_split
 from motegpt.errors import DataError
-from motegpt.evaluation.nll import targets_of, whole_sequences
+from motegpt.evaluation.nll import evaluation_sequences, target_count
 from motegpt.ngrams.counts import baselines
 
 if TYPE_CHECKING:
@@ -25,10 +25,10 @@ def baselines_of(run: Run) -> dict[str, float]:
     training, held_out = reload_split(
         config.source, config.data, config.train.seed, repair="--no-baselines leaves them out"
     )
-    size = targets_of(tokenizer)
+    size = target_count(tokenizer)
     if held_out:
-        learned = whole_sequences(training, tokenizer)
-        return baselines(learned, whole_sequences(held_out, tokenizer), size)
+        learned = evaluation_sequences(training, tokenizer)
+        return baselines(learned, evaluation_sequences(held_out, tokenizer), size)
     judged = validation_sequences(training, tokenizer, config.data, config.model.block_size)
     if config.data.format == "stream":
         return baselines([tokenizer.encode_stream(training)], judged, size, config.train.loss_mean)

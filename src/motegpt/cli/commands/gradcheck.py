@@ -16,7 +16,7 @@ from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
 from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
-    from motegpt.evaluation.gradcheck import Judgement
+    from motegpt.evaluation.gradcheck import GradientCheck
 
 
 @click.command()
@@ -42,15 +42,15 @@ def command(
 
     Example: motegpt gradcheck --preset zeroclaw --layers 3
     """
-    from motegpt.evaluation.gradcheck import LONGEST, TOLERANCE, check_engine
+    from motegpt.evaluation.gradcheck import MIN_BLOCK_SIZE, TOLERANCE, check_engine
 
     shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
-    if block_size < LONGEST:
+    if block_size < MIN_BLOCK_SIZE:
         raise UsageError(
-            f"block_size: expected at least {LONGEST}, the longest test sequence, got {block_size}"
+            f"block_size: expected at least {MIN_BLOCK_SIZE}, the longest test sequence, got {block_size}"
         )
     say = (lambda line: None) if as_json else _say
-    judgements: list[Judgement] = []
+    judgements: list[GradientCheck] = []
     unchecked: dict[str, str] = {}
     say(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
@@ -80,7 +80,7 @@ def _say(line: str) -> None:
         click.echo(line)
 
 
-def values_of(judgements: list[Judgement], unchecked: dict[str, str]) -> dict[str, Any]:
+def values_of(judgements: list[GradientCheck], unchecked: dict[str, str]) -> dict[str, Any]:
     """The same for a machine."""
     from motegpt.evaluation.gradcheck import TOLERANCE
 
@@ -97,7 +97,7 @@ def _number(error: float) -> float | None:
     return error if math.isfinite(error) else None
 
 
-def line_of(judgement: Judgement) -> str:
+def line_of(judgement: GradientCheck) -> str:
     """A row of the table."""
     verdict = "ok" if judgement.passed else "WRONG"
     return f"{judgement.engine:8} {judgement.parameter:18} {judgement.error:22.1e} {verdict}"

@@ -34,7 +34,7 @@ from motegpt.system.interrupts import DeferredSignals, deferring, handled_signal
 from motegpt.training.begin import begin
 from motegpt.training.loop import Trainer
 from motegpt.training.records import StepRecord
-from motegpt.training.remarks import on_sample
+from motegpt.training.remarks import validation_sampled
 from motegpt.training.run_folder import RunFolder
 
 RESCUED = "motegpt-"  # prefix of the folder of an interrupted run
@@ -90,7 +90,7 @@ def command(
         )
     if engine is None and resumed is None:
         _log_fallback(trainer.engine.name)
-    _log_once([*remarks, on_sample(trainer)])
+    _log_once([*remarks, validation_sampled(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
@@ -135,7 +135,7 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
         noted.note(*interrupt.args)  # it came between two chunks
     with unread():
         _finish(trainer, report, records, noted)
-    why = trainer.why_diverged()
+    why = trainer.divergence_message()
     if why is not None:
         raise TrainingDiverged(why)
     return INTERRUPTED if noted else 0
@@ -159,7 +159,7 @@ def _finish(
         if lost:
             _rescue(trainer, records)
         if lost and noted.first == signal.SIGINT and not trainer.ended:
-            report.show_samples(trainer.samples_of_best())
+            report.show_samples(trainer.sample_best())
     finally:
         report.end(bool(noted))
 
@@ -171,7 +171,7 @@ def _rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
     try:
         folder = RunFolder.create(tempfile.mkdtemp(prefix=RESCUED), trainer.config, trainer.tokenizer)
         folder.append_metrics(record.values() for record in records)
-        trainer.save_to(folder)
+        trainer.save_copy(folder)
     except (OSError, MotegptError) as error:
         console.log(f"the run could not be saved: {error}")
         return

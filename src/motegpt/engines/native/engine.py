@@ -12,7 +12,7 @@ import motegpt.engines.native._core as _core
 from motegpt.data.plan import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.errors import SettingError, UsageError
-from motegpt.generation.filters import not_finite
+from motegpt.generation.filters import non_finite_error
 from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
 from motegpt.system.processors import available_processors
 
@@ -113,7 +113,7 @@ class NativeEngine(Engine):
                 **filters,
             )
         except FloatingPointError:
-            raise not_finite() from None
+            raise non_finite_error() from None
         for rng, state in zip(rngs, states.tolist(), strict=True):
             rng.number = state
         rows = ids[:, : lengths.max(initial=0)].tolist()
