@@ -1,10 +1,15 @@
 """Errors distinguish libraries that are not installed from those that cannot be loaded."""
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
+
+from motegpt.system.libraries import INSTALL
 
 ABSENT = """raise ModuleNotFoundError("No module named 'numpy'", name="numpy")"""
 NO_MEMORY = """
@@ -17,6 +22,14 @@ MEMORY_ERROR = "raise MemoryError"
 NO_PART = """raise ModuleNotFoundError("No module named 'torch._C'", name="torch._C")"""
 SYSTEM = """raise OSError("libtorch.so: cannot allocate memory")"""
 UNMAPPED = "libblas.so: failed to map segment from shared object"
+
+
+def test_what_is_to_be_installed_is_what_pyproject_asks_for():
+    project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
+    optional = project["optional-dependencies"]
+    for name in ("torch", "matplotlib"):
+        (asked,) = re.findall(r"pip install '(.*)'", INSTALL[name])
+        assert asked in [*optional["torch"], *optional["plot"]]
 
 
 def run(folder, *words, **libraries):
@@ -60,7 +73,7 @@ def test_unavailable_engines(tmp_path, engine, libraries, message):
 @pytest.mark.parametrize(
     ("library", "message"),
     [
-        (ABSENT.replace("numpy", "matplotlib"), "plot needs matplotlib: pip install 'motegpt[plot]'"),
+        (ABSENT.replace("numpy", "matplotlib"), "plot needs matplotlib: pip install 'matplotlib>=3.8'"),
         (NO_MEMORY, f"plot cannot be loaded ({UNMAPPED})"),
     ],
 )

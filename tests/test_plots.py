@@ -568,7 +568,7 @@ def test_a_missing_matplotlib_is_one_line(motegpt, runs, monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     ended = motegpt("plot", "a")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert "pip install 'motegpt[plot]'" in ended.err
+    assert "pip install 'matplotlib>=3.8'" in ended.err
     assert not (runs / "a-loss.png").exists()
     with pytest.raises(LibraryUnavailable), drawing():
         pass

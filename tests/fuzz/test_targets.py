@@ -31,7 +31,7 @@ def test_every_target_is_known():
     assert set(TARGETS) == {*NAMES, PLANTED}
 
 
-@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="pip install 'motegpt[fuzz]'")
+@pytest.mark.skipif(importlib.util.find_spec("atheris") is None, reason="pip install '.[fuzz]'")
 def test_the_fuzzer_finds_a_planted_bug_and_shows_the_input():
     root = os.path.dirname(os.path.dirname(os.path.dirname(__file__)))
     command = [sys.executable, "-m", "tests.fuzz", "5", PLANTED]

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from motegpt.errors import UsageError
 
 CORE = "motegpt.engines.native._core"
-INSTALL = {  # module -> its name and how to install it; default: pip install MODULE
+# Module -> its name and how to install it; default: pip install MODULE. Requirements are those of pyproject.toml;
+# `pip install 'motegpt[torch]'` works neither in a clone nor from PyPI.
+INSTALL = {
     "numpy": "NumPy: pip install numpy",
-    "torch": "PyTorch: pip install 'motegpt[torch]'",
-    "matplotlib": "matplotlib: pip install 'motegpt[plot]'",
+    "torch": "PyTorch: pip install 'torch>=2.4'",
+    "matplotlib": "matplotlib: pip install 'matplotlib>=3.8'",
     CORE: "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
 }
 
