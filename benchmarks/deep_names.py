@@ -2,7 +2,7 @@
 
     python benchmarks/deep_names.py names.txt
 
-The settings are those of configs/names-200k.toml. A tenth of the distinct names is held out, with all
+The settings are those of the configuration names-200k. A tenth of the distinct names is held out, with all
 their duplicates, so nothing that is judged was learned. The loss is the mean over all tokens of the
 held-out names, in nats. The number of steps is chosen beforehand, from the speed of the first few, so
 that the schedule ends with the minute; all held-out names are looked at once, after the last step.
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 from typing import Any
 
 from motegpt.cli.options import merge, read_toml
@@ -21,7 +20,7 @@ from motegpt.engines import default_engine
 from motegpt.training.build import prepare
 from motegpt.training.loop import Trainer
 
-CONFIG = Path(__file__).parents[1] / "configs" / "names-200k.toml"
+CONFIG = "names-200k"
 TIMED_STEPS = 300
 
 
@@ -47,7 +46,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=42)
     arguments = parser.parse_args()
-    file = read_toml(str(CONFIG))
+    file = read_toml(CONFIG)
     settings = merge(file.pop("preset"), file, {"seed": arguments.seed})
     corpus = read_corpus(arguments.data)
     began = time.perf_counter()

@@ -112,7 +112,7 @@ def ladder_tables() -> Iterator[str]:
 
 
 def config_tables() -> Iterator[str]:
-    """What a training of each file under configs/ takes: memory on torch, operations."""
+    """What a training of each configuration that motegpt ships takes: memory on torch, operations."""
     yield "| | names-200k | shakespeare | gpt2-small |"
     yield "|---|---|---|---|"
     rows: dict[str, list[str]] = {}
@@ -125,7 +125,7 @@ def config_tables() -> Iterator[str]:
 
 def config_facts(name: str, vocabulary: int) -> Iterator[tuple[str, str]]:
     """Column of that table."""
-    file = read_toml(str(Path(__file__).parents[1] / "configs" / f"{name}.toml"))
+    file = read_toml(name)
     model, train = model_and_training(merge(file.pop("preset"), file), vocabulary)
     T = model.block_size
 

@@ -1,18 +1,16 @@
-"""The files under configs/: each can be trained, and each states what it costs."""
+"""The configurations that motegpt ships: each can be trained, and each states what it costs."""
 
 import json
 import math
-from pathlib import Path
 
 import pytest
 
-from motegpt.cli.options import read_toml
+from motegpt.cli.options import read_toml, shipped_configs
 from motegpt.config.sections import section_of
 
 from .conftest import ENGINES_HERE
 
-ROOT = Path(__file__).parents[1]
-CONFIGS = sorted((ROOT / "configs").glob("*.toml"))
+CONFIGS = list(shipped_configs().values())
 ENGINES = [name for name in ENGINES_HERE if name != "scalar"]
 REDUCED = {"n_embd": 12, "block_size": 24, "batch_size": 3, "steps": 2, "n": 1}
 MARK = "# $ motegpt "
@@ -38,29 +36,29 @@ def is_true(text, motegpt):
     return stated == ended.out.splitlines() and len(stated) > 5
 
 
-@pytest.fixture
-def beside_configs(tmp_path):
-    (tmp_path / "configs").symlink_to(ROOT / "configs")
-
-
 def test_there_are_the_three():
-    assert [path.stem for path in CONFIGS] == ["gpt2-small", "names-200k", "shakespeare"]
+    assert list(shipped_configs()) == ["gpt2-small", "names-200k", "shakespeare"]
 
 
-@pytest.mark.usefixtures("beside_configs")
+def test_a_file_wins_over_a_shipped_one_of_its_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert read_toml("shakespeare")["steps"] == 5000
+    (tmp_path / "shakespeare").write_text("steps = 3\n")
+    assert read_toml("shakespeare") == {"steps": 3}
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_what_a_file_states_is_what_is_computed(motegpt, path):
     text = path.read_text()
-    assert statement(text)[0][1:3] == ["--config", f"configs/{path.name}"]
+    assert statement(text)[0][1:3] == ["--config", path.stem]
     assert is_true(text, motegpt)
 
 
-@pytest.mark.usefixtures("beside_configs")
 @pytest.mark.parametrize(
     ("old", "new"), [("10,765,056", "10,765,057"), ("5.52e+15", "5.53e+15"), ("1,870", "1,871")]
 )
 def test_a_wrong_statement_is_found(motegpt, old, new):
-    text = (ROOT / "configs" / "shakespeare.toml").read_text()
+    text = shipped_configs()["shakespeare"].read_text()
     assert old in text
     assert not is_true(text.replace(old, new), motegpt)
 

@@ -169,12 +169,23 @@ def paths_given(words: Iterable[str]) -> list[Path] | None:
     return [path_of("documents", word, DataError) for word in words] or None
 
 
+def shipped_configs() -> dict[str, Path]:
+    """Name to file of the settings that come with motegpt, such as names-200k."""
+    import motegpt
+
+    return {path.stem: path for path in sorted((Path(motegpt.__file__).parent / "configs").glob("*.toml"))}
+
+
 def read_toml(path: str | None) -> dict[str, Any]:
-    """The settings of a TOML file, flat; [model], [data], [train] and [sample] tables are welcome."""
+    """The settings of a TOML file, flat; [model], [data], [train] and [sample] tables are welcome.
+
+    path: a file, or the name of a shipped one where there is no file of that name.
+    """
     if path is None:
         return {}
     try:
-        with Path(path).open("rb") as file:
+        file_of_name = None if Path(path).exists() else shipped_configs().get(path)
+        with (file_of_name or Path(path)).open("rb") as file:
             data = file.read(LARGEST_TOML + 1)
         if len(data) > LARGEST_TOML:
             raise ValueError(f"more than {LARGEST_TOML:,} bytes")
@@ -182,7 +193,10 @@ def read_toml(path: str | None) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a TOML file, got {error}") from None
     except OSError as error:
-        raise SettingError(f"{path}: expected a TOML file to read, got {error.strerror}") from None
+        shipped = ", ".join(shipped_configs())
+        raise SettingError(
+            f"{path}: expected a TOML file to read, or one of {shipped}, got {error.strerror}"
+        ) from None
     flat: dict[str, Any] = {}
     for key, value in values.items():
         if key in REQUESTS and not isinstance(value, dict):
