@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from motegpt.cli import COMMANDS
 from motegpt.engines import why_unavailable
 from tests.transcripts import Block, PageError, Session, blocks, checked, commands, fits, in_process
 
@@ -70,13 +69,6 @@ def test_source_files_that_pages_name_are_there():
             r"`((?:src|tests|cpp|docs|benchmarks)/[\w/.]+)`", page.read_text(encoding="utf-8")
         ):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
-
-
-def test_the_readme_has_a_line_for_every_command():
-    page = README.read_text(encoding="utf-8")
-    table = page[page.index("## Commands") : page.index("## ", page.index("## Commands") + 3)]
-    rows = dict(re.findall(r"^\| `motegpt (\w+)` \| (.*) \|$", table, re.MULTILINE))
-    assert rows == COMMANDS
 
 
 TRUE_PAGE = """
