@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from motegpt.errors import UsageError
 
 CORE = "motegpt.engines.native._core"
-# Module -> its name and how to install it; default: pip install MODULE. Requirements are those of pyproject.toml;
-# `pip install 'motegpt[torch]'` works neither in a clone nor from PyPI.
+# Module -> its name and how to install it; default: pip install MODULE. The requirements are those of
+# pyproject.toml; `pip install 'motegpt[torch]'` works neither in a clone nor from PyPI.
 INSTALL = {
     "numpy": "NumPy: pip install numpy",
     "torch": "PyTorch: pip install 'torch>=2.4'",
