@@ -81,7 +81,7 @@ def test_string_arguments_of_any_type(model, run):
         assert GPT.load(run, engine=engine).config == GPT.load(run, engine="array").config
     for checkpoint in ("last", np.str_("last"), None):
         assert GPT.load(run, checkpoint=checkpoint).generate(2, seed=1) == model.generate(2, seed=1)
-    with pytest.raises(RunFolderError, match="no checkpoint of step 2 was kept"):
+    with pytest.raises(RunFolderError, match="has no checkpoint of step 2"):
         GPT.load(run, checkpoint=np.int64(2))
 
 
