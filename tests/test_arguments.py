@@ -104,7 +104,7 @@ REFUSED = [
     (lambda model, run: model.generate(unique=1), "unique: expected true or false, got 1"),
     (lambda model, run: model.generate(novel="yes"), "novel: expected true or false, got 'yes'"),
     (lambda model, run: model.generate(novel=True, data=5), "data: expected a path, got 5"),
-    (lambda model, run: model.generate(data="list.txt"), "data: the training data are for `novel`"),
+    (lambda model, run: model.generate(data="list.txt"), "data: is used only with `novel`"),
     (lambda model, run: model.generate(True), "n: expected a whole number"),
     (lambda model, run: model.score(None), "score: expected a list of strings, got None"),
     (lambda model, run: model.score(5), "score: expected a list of strings, got 5"),
