@@ -81,7 +81,7 @@ def test_string_arguments_of_any_type(model, run):
         assert GPT.load(run, engine=engine).config == GPT.load(run, engine="array").config
     for checkpoint in ("last", np.str_("last"), None):
         assert GPT.load(run, checkpoint=checkpoint).generate(2, seed=1) == model.generate(2, seed=1)
-    with pytest.raises(RunFolderError, match="no checkpoint of step 2 was kept"):
+    with pytest.raises(RunFolderError, match="has no checkpoint of step 2"):
         GPT.load(run, checkpoint=np.int64(2))
 
 
@@ -104,7 +104,7 @@ REFUSED = [
     (lambda model, run: model.generate(unique=1), "unique: expected true or false, got 1"),
     (lambda model, run: model.generate(novel="yes"), "novel: expected true or false, got 'yes'"),
     (lambda model, run: model.generate(novel=True, data=5), "data: expected a path, got 5"),
-    (lambda model, run: model.generate(data="list.txt"), "data: the training data are for `novel`"),
+    (lambda model, run: model.generate(data="list.txt"), "data: is used only with `novel`"),
     (lambda model, run: model.generate(True), "n: expected a whole number"),
     (lambda model, run: model.score(None), "score: expected a list of strings, got None"),
     (lambda model, run: model.score(5), "score: expected a list of strings, got 5"),

@@ -1,4 +1,4 @@
-"""The run folder: whole or not at all, and damage is noticed."""
+"""Run folders: atomic writes, detection of damage, and what may be overwritten."""
 
 import contextlib
 import errno
@@ -17,7 +17,7 @@ from motegpt.training.run_folder import RunFolder
 
 @pytest.fixture
 def run(tmp_path):
-    """A small finished run."""
+    """The folder of a small finished run."""
     GPT.train(["anna", "bob", "carla"], engine="array", steps=5).save(tmp_path / "run")
     return tmp_path / "run"
 
@@ -27,7 +27,7 @@ def edit_json(path, **changes):
 
 
 def rewrite(path, change):
-    """Change the tensors of a safetensors file, keeping its metadata."""
+    """Change the tensors of a safetensors file and keep its metadata."""
     from safetensors import safe_open
 
     with safe_open(path, "numpy") as file:
@@ -49,23 +49,23 @@ def test_save_and_load_round_trip(tmp_path):
     assert GPT.load(tmp_path / "copy", engine="scalar").generate(5, seed=1) == model.generate(5, seed=1)
 
 
-def test_the_folder_holds_json_and_safetensors_alone(run):
+def test_the_folder_holds_only_json_and_safetensors(run):
     assert sorted(path.name for path in run.iterdir()) == [
         ".lock", "config.json", "metrics.jsonl", "model.safetensors", "tokenizer.json", "trainer.safetensors",
     ]  # fmt: skip
 
 
-def cut(path):
+def truncate(path):
     path.write_bytes(path.read_bytes()[:-9])
 
 
-def flip(path):
+def flip_bit(path):
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
     path.write_bytes(data)
 
 
-def foreign(path):
+def replace_with_foreign(path):
     save_file({"a": np.zeros(3)}, path)
 
 
@@ -86,12 +86,15 @@ DAMAGE = {
     ),
     "other characters": (
         lambda run: edit_json(run / "tokenizer.json", characters="abc"),
-        "is not the tokenizer",
+        "expected the tokenizer of model.safetensors, got another one",
     ),
     "no characters": (lambda run: edit_json(run / "tokenizer.json", characters=None), "expected characters"),
-    "truncated": (lambda run: cut(run / "model.safetensors"), "not a complete safetensors file"),
-    "one bit": (lambda run: flip(run / "model.safetensors"), "do not match the digest"),
-    "foreign": (lambda run: foreign(run / "model.safetensors"), "expected run format 2 or 3, got None"),
+    "truncated": (lambda run: truncate(run / "model.safetensors"), "not a complete safetensors file"),
+    "one bit": (lambda run: flip_bit(run / "model.safetensors"), "do not match the digest"),
+    "foreign": (
+        lambda run: replace_with_foreign(run / "model.safetensors"),
+        "expected run format 2 or 3, got None",
+    ),
     "empty": (lambda run: (run / "model.safetensors").write_bytes(b""), "not a complete safetensors file"),
     "absurd header": (
         lambda run: (run / "model.safetensors").write_bytes(b"\xff" * 64),
@@ -112,12 +115,12 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
-def test_damage_is_one_clear_line(run, kind):
-    damage, said = DAMAGE[kind]
+def test_damage_raises_one_line(run, kind):
+    damage, message = DAMAGE[kind]
     damage(run)
     with pytest.raises(RunFolderError) as error:
         GPT.load(run)
-    assert said in str(error.value)
+    assert message in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -126,7 +129,7 @@ def reverse_alphabet(path):
     edit_json(tokenizer, characters=json.loads(tokenizer.read_text())["characters"][::-1])
 
 
-@pytest.mark.parametrize("damage", [cut, flip, foreign, reverse_alphabet])
+@pytest.mark.parametrize("damage", [truncate, flip_bit, replace_with_foreign, reverse_alphabet])
 def test_a_damaged_trainer_state_is_not_resumed(run, damage):
     damage(run / "trainer.safetensors")
     folder = RunFolder(run)
@@ -134,10 +137,10 @@ def test_a_damaged_trainer_state_is_not_resumed(run, damage):
         folder.trainer_state(folder.config(), folder.tokenizer())
 
 
-def test_a_run_is_not_overwritten_unless_told(run):
+def test_a_run_is_overwritten_only_on_request(run):
     model = GPT.load(run)
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    with pytest.raises(RunFolderError, match=r"a run is there already.*`resume=.*`overwrite=True`"):
+    with pytest.raises(RunFolderError, match=r"a run already exists.*`resume=.*`overwrite=True`"):
         model.save(run)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
     model.save(run, overwrite=True)
@@ -166,7 +169,7 @@ def test_a_write_that_fails_leaves_the_old_file(run, monkeypatch):
     assert (run / "model.safetensors").read_bytes() == before
 
 
-def test_a_half_written_metrics_line_is_forgotten(run):
+def test_an_incomplete_metrics_line_is_ignored(run):
     with (run / "metrics.jsonl").open("a") as file:
         file.write('{"step": 6, "lo')
     folder = RunFolder(run)
@@ -175,24 +178,24 @@ def test_a_half_written_metrics_line_is_forgotten(run):
     assert [record["step"] for record in folder.metrics()] == [1]
 
 
-@pytest.mark.parametrize("broken", ["{", "[]", '{"loss": 1}', '{"step": "x"}', "\xff"])
-def test_a_broken_metrics_line_is_named(run, broken):
+@pytest.mark.parametrize("invalid", ["{", "[]", '{"loss": 1}', '{"step": "x"}', "\xff"])
+def test_an_invalid_metrics_line_is_reported_with_its_number(run, invalid):
     with (run / "metrics.jsonl").open("a", encoding="latin1") as file:
-        file.write(broken + "\n")
+        file.write(invalid + "\n")
     with pytest.raises(RunFolderError, match=r"metrics.jsonl: line 3: expected an object with a step"):
         RunFolder(run).truncate_metrics(3)
 
 
-def test_a_failure_at_any_moment_of_a_save_leaves_the_old_state_or_the_new(run, monkeypatch):
-    """The first, second, third … call that touches the disk fails; what is left loads and is whole."""
+def test_a_save_that_fails_at_any_call_leaves_the_old_state_or_the_new(run, monkeypatch):
+    """The first, second, third … system call that writes fails; the folder still loads."""
     folder = RunFolder(run)
     config, tokenizer = folder.config(), folder.tokenizer()
     old = folder.trainer_state(config, tokenizer)
     moved = {k: v + 1 for k, v in old.snapshot.parameters.items()}
     new = replace(old, done=old.done - 1, snapshot=replace(old.snapshot, parameters=moved))
     outcomes = []
-    for survivors in range(10):
-        calls = iter(range(survivors))
+    for successes in range(10):
+        calls = iter(range(successes))
         for name in ("fsync", "replace", "open"):
             real = getattr(os, name)
 
@@ -220,30 +223,30 @@ QUICK = {"engine": "array", "steps": 3, "seed": 1}
 
 
 def full_disk(monkeypatch, name):
-    """Let the disk be full when a file of the run is written: nothing of it stays."""
-    from motegpt.training import run_folder as checkpoint
+    """Fail to write the file `name`, as on a full disk."""
+    from motegpt.training import run_files
 
-    write = checkpoint.replace_file
+    write = run_files.replace_file
 
     def fail(path, temporary, data):
         if path.name == name:
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, temporary, data)
 
-    monkeypatch.setattr(checkpoint, "replace_file", fail)
+    monkeypatch.setattr(run_files, "replace_file", fail)
 
 
 @pytest.mark.parametrize(
     "name", ["config.json", "tokenizer.json", "model.safetensors", "trainer.safetensors"]
 )
-def test_a_disk_that_fills_before_the_first_checkpoint(motegpt, monkeypatch, tmp_path, name):
+def test_a_full_disk_before_the_first_checkpoint(motegpt, monkeypatch, tmp_path, name):
     words = ["train", "--engine", "array", "--steps", 3, "-n", 1, "--out", "run"]
     with monkeypatch.context() as patch:
         full_disk(patch, name)
         ended = motegpt(*words)
         assert (ended.code, ended.err.count("\n")) == (1, 1)
         assert "No space left on device" in ended.err
-    if name == "model.safetensors":  # the last that is written
+    if name == "model.safetensors":  # written last
         assert motegpt("sample", "run", "-n", 1).code == 0
         assert motegpt("train", "--resume", "run").code == 0
     else:
@@ -251,11 +254,11 @@ def test_a_disk_that_fills_before_the_first_checkpoint(motegpt, monkeypatch, tmp
     assert motegpt("sample", "run", "-n", 1).code == 0
 
 
-def test_what_a_run_left_before_its_first_checkpoint_is_no_run(run, tmp_path):
+def test_a_run_without_a_checkpoint_is_replaced(run, tmp_path):
     for name in ("model.safetensors", "trainer.safetensors"):
         (run / name).unlink()
     (run / ".model.safetensors.new").write_bytes(b"half written")
-    with pytest.raises(RunFolderError, match=r"stopped before its first checkpoint: .* `out=.*run'`"):
+    with pytest.raises(RunFolderError, match=r"stopped before its first checkpoint; .* `out=.*run'`"):
         GPT.load(run)
     model = GPT.train(["anna", "bob"], out=run, **QUICK)
     assert GPT.load(run).generate(3, seed=1) == model.generate(3, seed=1)
@@ -263,7 +266,7 @@ def test_what_a_run_left_before_its_first_checkpoint_is_no_run(run, tmp_path):
 
 
 @pytest.mark.parametrize("names", [["tokenizer.json"], ["config.json", "tokenizer.json"], ["metrics.jsonl"]])
-def test_files_of_other_programs_are_kept(tmp_path, names):
+def test_files_of_other_programs_are_not_overwritten(tmp_path, names):
     (tmp_path / "other").mkdir()
     for name in names:
         (tmp_path / "other" / name).write_text("{}")
@@ -272,22 +275,22 @@ def test_files_of_other_programs_are_kept(tmp_path, names):
     assert {path.read_text() for path in (tmp_path / "other").iterdir()} == {"{}"}
 
 
-def test_a_folder_is_its_trainings_own_before_the_first_step(tmp_path):
+def test_a_folder_is_locked_before_the_first_step(tmp_path):
     first = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
     with pytest.raises(RunFolderError, match="another process is training in this folder"):
         GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK)
     list(first)
-    with pytest.raises(RunFolderError, match="a run is there already"):
+    with pytest.raises(RunFolderError, match="a run already exists"):
         GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK)
     assert GPT.load(tmp_path / "run").generate(3, seed=1) == first.model.generate(3, seed=1)
 
 
-def test_a_training_that_never_began_leaves_its_folder_to_others(tmp_path):
+def test_a_training_that_is_discarded_releases_its_folder(tmp_path):
     GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
     assert GPT.train(["carla", "dora"], out=tmp_path / "run", **QUICK).generate(1)
 
 
-def test_records_that_cannot_be_written_are_one_line(monkeypatch, tmp_path):
+def test_a_failure_to_write_records_is_a_motegpt_error(monkeypatch, tmp_path):
     training = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
     (tmp_path / "run" / "metrics.jsonl").mkdir()
     with pytest.raises(MotegptError, match=r"metrics\.jsonl: "):

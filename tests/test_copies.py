@@ -1,4 +1,4 @@
-"""Models in other processes, in caches and in several threads: the same texts, one at a time."""
+"""Copies and pickles of models, and use by several threads and processes."""
 
 import copy
 import multiprocessing
@@ -35,19 +35,19 @@ def check_same(other, model):
 @pytest.mark.parametrize("copied", [
     copy.deepcopy, copy.copy, *(lambda model, n=n: pickle.loads(pickle.dumps(model, n)) for n in (2, 4, 5)),
 ])  # fmt: skip
-def test_a_copy_is_the_model(model, copied):
+def test_a_copy_equals_the_model(model, copied):
     other = copied(model)
     check_same(other, model)
     check_same(copied(other), model)
 
 
-def test_a_copy_goes_its_own_way(model):
+def test_a_copy_is_independent(model):
     other = copy.deepcopy(model)
     other.engine.load({name: array * 0 for name, array in other.engine.export().parameters.items()})
     assert other.generate(9, seed=1) != model.generate(9, seed=1)
 
 
-def test_a_pickle_holds_what_is_saved_and_no_documents(model):
+def test_a_pickle_holds_no_documents_and_no_training_state(model):
     secret = "zzyzx" * 20
     trained = GPT.train([secret, *WORDS], engine=model.config.engine, block_size=16, **QUICK)
     data = pickle.dumps(trained)
@@ -59,20 +59,19 @@ def test_a_pickle_holds_what_is_saved_and_no_documents(model):
     assert other.generate(3, seed=1) == trained.generate(3, seed=1)
 
 
-def test_a_copy_saves_as_a_loaded_model_does(model, tmp_path):
+def test_a_copy_can_be_saved_but_not_resumed(model, tmp_path):
     copy.deepcopy(model).save(tmp_path / "run")
-    check_same_texts = GPT.load(tmp_path / "run").generate(5, seed=1)
-    assert check_same_texts == model.generate(5, seed=1)
+    assert GPT.load(tmp_path / "run").generate(5, seed=1) == model.generate(5, seed=1)
     assert not (tmp_path / "run" / "trainer.safetensors").exists()
 
 
 class Named(GPT):
-    """A subclass with something of its own."""
+    """A subclass with an attribute."""
 
     name = "none"
 
 
-def test_a_subclass_keeps_what_is_its_own():
+def test_a_copy_keeps_the_class_and_attributes_of_a_subclass():
     named = Named.train(WORDS, engine="array", **QUICK)
     named.name = "mine"
     other = pickle.loads(pickle.dumps(named))
@@ -80,7 +79,7 @@ def test_a_subclass_keeps_what_is_its_own():
     assert other.generate(2, seed=1) == named.generate(2, seed=1)
 
 
-def texts_of(model, seed):
+def generate(model, seed):
     return model.generate(3, seed=seed)
 
 
@@ -89,45 +88,45 @@ def test_in_other_processes():
     model = GPT.train(WORDS, **QUICK)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        drawn = list(pool.map(texts_of, [model] * 4, range(4)))
-    assert drawn == [model.generate(3, seed=seed) for seed in range(4)]
+        texts = list(pool.map(generate, [model] * 4, range(4)))
+    assert texts == [model.generate(3, seed=seed) for seed in range(4)]
 
 
 @pytest.mark.slow
-def test_several_threads_get_what_one_gets(model):
-    alone = [model.generate(20, seed=seed) for seed in range(8)]
-    scores, found = model.score(WORDS), model.evaluate(WORDS)
+def test_concurrent_calls_return_the_same_as_sequential_calls(model):
+    sequential = [model.generate(20, seed=seed) for seed in range(8)]
+    scores, evaluation = model.score(WORDS), model.evaluate(WORDS)
     with ThreadPoolExecutor(8) as pool:
-        drawn = [pool.submit(model.generate, 20, seed=seed) for seed in range(8)]
+        generated = [pool.submit(model.generate, 20, seed=seed) for seed in range(8)]
         scored = [pool.submit(model.score, WORDS) for _ in range(4)]
-        judged = [pool.submit(model.evaluate, WORDS) for _ in range(2)]
+        evaluated = [pool.submit(model.evaluate, WORDS) for _ in range(2)]
         copied = pool.submit(pickle.dumps, model)
-        assert [one.result() for one in drawn] == alone
+        assert [one.result() for one in generated] == sequential
         assert all(one.result() == scores for one in scored)
-        assert all(one.result() == found for one in judged)
-        assert pickle.loads(copied.result()).generate(20, seed=0) == alone[0]
+        assert all(one.result() == evaluation for one in evaluated)
+        assert pickle.loads(copied.result()).generate(20, seed=0) == sequential[0]
 
 
-def test_one_thread_is_at_work_at_a_time(model, monkeypatch):
-    """Two calls that meet in the engine would each see the other's."""
-    working, most = [], []
+def test_one_thread_at_a_time_uses_the_engine(model, monkeypatch):
+    """Concurrent calls would overwrite each other's cache in the engine."""
+    active, counts = [], []
     logits = type(model.engine).logits
 
     def watched(engine, batch):
-        working.append(1)
-        most.append(len(working))
+        active.append(1)
+        counts.append(len(active))
         threading.Event().wait(0.01)
-        found = logits(engine, batch)
-        working.pop()
-        return found
+        result = logits(engine, batch)
+        active.pop()
+        return result
 
     monkeypatch.setattr(type(model.engine), "logits", watched)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(model.score, [WORDS] * 8))
-    assert max(most) == 1
+    assert max(counts) == 1
 
 
-def test_groups_that_are_taken_half_way_hold_nobody_up(model):
+def test_a_suspended_generator_does_not_block_other_threads(model):
     groups = model.samples(40, seed=1)
     first = [next(groups), next(groups)]
     other = threading.Thread(target=model.generate, args=(5,), daemon=True)

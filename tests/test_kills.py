@@ -67,7 +67,7 @@ def test_fifty_runs_killed_at_random_moments_reach_the_same_end(tmp_path):
         train([*RUN, "--out", tmp_path / name]).join()
     duration, chance = time.monotonic() - began, random.Random(1)
     expected = everything(tmp_path / "whole")
-    assert len(RunFolder(tmp_path / "whole").kept()) == 3
+    assert len(RunFolder(tmp_path / "whole").kept_steps()) == 3
     killed = on_the_way = 0
     for i in count():
         folder = tmp_path / f"run{i}"

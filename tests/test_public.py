@@ -1,4 +1,4 @@
-"""The names a program may rely on, and the three-line API."""
+"""The public names and the Python API."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ from motegpt.data.split import split_documents
 from motegpt.evaluation.nll import mean_nll
 
 
-def test_every_public_name_is_there_and_no_other():
+def test_exactly_the_public_names_are_exported():
     namespace = {}
     exec("from motegpt import *", namespace)
     assert {"GPT", "Training", "SettingError"} <= set(motegpt.__all__) == namespace.keys() - {"__builtins__"}
@@ -20,7 +20,7 @@ def test_every_public_name_is_there_and_no_other():
         motegpt.Gpt  # noqa: B018
 
 
-def test_importing_costs_nothing():
+def test_import_loads_no_heavy_library():
     program = "import motegpt, sys; assert not {'numpy', 'safetensors', 'click', 'rich'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
 
@@ -39,12 +39,12 @@ def test_training_on_a_file_and_on_the_built_in_names(tmp_path):
     assert GPT.train(steps=1).config.source.documents == 98
 
 
-def test_generate_without_a_seed_is_new_each_time():
+def test_generate_without_a_seed_differs_each_time():
     model = GPT.train(["anna", "hanna", "nan"], steps=1)
     assert model.generate(50) != model.generate(50)
 
 
-def test_wrong_use():
+def test_invalid_arguments():
     with pytest.raises(SettingError, match="did you mean steps"):
         GPT.train(["ab"], stepz=3)
     with pytest.raises(DataError):
@@ -56,7 +56,7 @@ def test_wrong_use():
         model.generate(temperature=-1.0)
 
 
-def test_a_training_is_iterated_and_left_and_goes_on():
+def test_a_training_can_be_paused_and_continued():
     training = GPT.training(["anna", "hanna", "nan"], steps=30, log_every=5, engine="array")
     for record in training:
         if record.step == 10:
@@ -69,25 +69,25 @@ def test_a_training_is_iterated_and_left_and_goes_on():
     assert [record.loss for record in whole.records] == [record.loss for record in training.records]
 
 
-def test_callbacks_see_every_record_and_may_end_the_training():
+def test_callbacks_receive_every_record_and_can_stop_the_training():
     seen = []
     model = GPT.train(["anna", "nan"], steps=30, log_every=5, callbacks=[seen.append, lambda r: r.step >= 15])
     assert [record.step for record in seen] == [1, 5, 10, 15]
     assert model.records == seen
 
 
-def test_a_training_with_a_folder_is_saved_on_the_way_and_can_be_resumed(motegpt, tmp_path):
+def test_a_paused_training_with_a_folder_can_be_resumed(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
     for record in GPT.training("list.txt", steps=30, log_every=5, engine="array", out="run"):
         if record.step == 10:
             break
     ended = motegpt("train", "--resume", "run")
     assert "resumed after step 10" in ended.out
-    with pytest.raises(RunFolderError, match="a run is there already"):
+    with pytest.raises(RunFolderError, match="a run already exists"):
         GPT.train("list.txt", steps=1, out="run")
 
 
-def test_a_copy_saved_on_the_way_leaves_the_folder_of_the_training_to_be_saved(tmp_path):
+def test_saving_a_copy_does_not_mark_the_training_as_saved(tmp_path):
     settings = {
         "steps": 40,
         "log_every": 5,
@@ -106,7 +106,7 @@ def test_a_copy_saved_on_the_way_leaves_the_folder_of_the_training_to_be_saved(t
         assert (tmp_path / "own" / name).read_bytes() == (tmp_path / "copy" / name).read_bytes()
 
 
-def test_the_model_is_the_best_by_what_was_held_out(tmp_path):
+def test_the_model_is_the_best_on_the_validation_set(tmp_path):
     documents = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
     settings = {"steps": 200, "lr": 0.05, "val_fraction": 0.3, "log_every": 10, "engine": "array"}
     training = GPT.training(documents, **settings)
@@ -122,7 +122,7 @@ def test_the_model_is_the_best_by_what_was_held_out(tmp_path):
         assert last.generate(9, seed=1) != model.generate(9, seed=1)
 
 
-def test_a_model_judges_documents_beside_its_baselines(tmp_path):
+def test_evaluate_includes_the_baselines(tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
     model = GPT.train(tmp_path / "list.txt", steps=20)
     found = model.evaluate(["nana", "anna"])
@@ -133,7 +133,7 @@ def test_a_model_judges_documents_beside_its_baselines(tmp_path):
     assert list(GPT.load(tmp_path / "run").evaluate(["nana"]).losses) == ["model"]
 
 
-def test_a_text_where_texts_are_expected_is_refused():
+def test_a_string_instead_of_a_list_is_refused():
     model = GPT.train(["anna", "hanna"], steps=2, engine="array")
     with pytest.raises(DataError, match=r"score: expected a list of strings, got 'anna'"):
         model.score("anna")
@@ -145,7 +145,7 @@ def test_a_text_where_texts_are_expected_is_refused():
         GPT.train(5, steps=2, engine="array")
 
 
-def test_a_model_whose_training_went_on_is_saved_as_it_was(tmp_path):
+def test_a_model_is_saved_unchanged_after_its_training_continues(tmp_path):
     training = GPT.training(["anna", "hanna", "nan"], steps=20, log_every=5, engine="array")
     for record in training:
         if record.step == 10:

@@ -1,4 +1,4 @@
-"""Ctrl-C in GPT.train and in an iterated training: the model so far, whatever was going on."""
+"""Ctrl-C in GPT.train and in an iterated training: the exception holds the model so far."""
 
 import pickle
 import signal
@@ -15,24 +15,24 @@ WORDS = ["anna", "hanna", "nan", "hana"]
 QUICK = {"steps": 30, "log_every": 1, "seed": 1, "n": 2}
 
 
-def press(monkeypatch, name, at, times=1):
-    """Let Ctrl-C be pressed while an engine does step `at`."""
+def send_interrupt(monkeypatch, name, at, times=1):
+    """Send SIGINT `times` times while the engine computes step `at`."""
     kind = engine_class(name)
     train = kind.train
 
-    def pressed(engine, plan, start, count):
+    def train_and_interrupt(engine, plan, start, count):
         losses = train(engine, plan, start, count)
         if start <= at < start + count:
             for _ in range(times):
                 signal.raise_signal(signal.SIGINT)
         return losses
 
-    monkeypatch.setattr(kind, "train", pressed)
+    monkeypatch.setattr(kind, "train", train_and_interrupt)
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
-def test_while_a_step_is_done(monkeypatch, tmp_path, name):
-    press(monkeypatch, name, 12)
+def test_during_a_step(monkeypatch, tmp_path, name):
+    send_interrupt(monkeypatch, name, 12)
     with pytest.raises(TrainingInterrupted) as stopped:
         GPT.train(WORDS, engine=name, out=tmp_path / "run", **QUICK)
     monkeypatch.undo()
@@ -40,17 +40,17 @@ def test_while_a_step_is_done(monkeypatch, tmp_path, name):
     assert isinstance(stopped.value, KeyboardInterrupt)
     assert str(stopped.value) == (
         f"train: interrupted after step 13 of 30; .model is the model so far; "
-        f"`resume={str(tmp_path / 'run')!r}` goes on"
+        f"resume the run with `resume={str(tmp_path / 'run')!r}`"
     )
     assert [record.step for record in model.records] == list(range(1, 14))
     part = GPT.training(WORDS, engine=name, **QUICK)
     next(record for record in part if record.step == 13)
     assert model.generate(5, seed=1) == part.model.generate(5, seed=1)
-    whole, gone_on = GPT.train(WORDS, engine=name, **QUICK), GPT.train(WORDS, resume=tmp_path / "run")
-    assert gone_on.generate(5, seed=1) == whole.generate(5, seed=1)
+    whole, resumed = GPT.train(WORDS, engine=name, **QUICK), GPT.train(WORDS, resume=tmp_path / "run")
+    assert resumed.generate(5, seed=1) == whole.generate(5, seed=1)
 
 
-def test_while_a_callback_is_called(tmp_path):
+def test_during_a_callback(tmp_path):
     def call(record):
         if record.step == 7:
             signal.raise_signal(signal.SIGINT)
@@ -63,8 +63,8 @@ def test_while_a_callback_is_called(tmp_path):
     assert stopped.value.model.generate(1)
 
 
-def test_every_record_comes_before_the_exception(monkeypatch):
-    press(monkeypatch, "array", 3)
+def test_callbacks_receive_every_record_before_the_exception(monkeypatch):
+    send_interrupt(monkeypatch, "array", 3)
     seen = []
     with pytest.raises(TrainingInterrupted) as stopped:
         GPT.train(WORDS, engine="array", callbacks=seen.append, **QUICK)
@@ -72,8 +72,8 @@ def test_every_record_comes_before_the_exception(monkeypatch):
     assert len(seen) == 4
 
 
-def test_an_iterated_training_goes_on(monkeypatch):
-    press(monkeypatch, "array", 12)
+def test_an_interrupted_training_can_be_continued(monkeypatch):
+    send_interrupt(monkeypatch, "array", 12)
     training = GPT.training(WORDS, engine="array", **QUICK)
     with pytest.raises(TrainingInterrupted) as stopped:
         list(training)
@@ -84,7 +84,7 @@ def test_an_iterated_training_goes_on(monkeypatch):
     assert training.model.generate(5, seed=1) == whole.generate(5, seed=1)
 
 
-def test_in_the_loop_of_an_iterated_training_it_is_what_it_is_everywhere():
+def test_in_the_body_of_the_loop_it_is_a_keyboard_interrupt():
     training = GPT.training(WORDS, engine="array", **QUICK)
 
     def loop():
@@ -98,8 +98,8 @@ def test_in_the_loop_of_an_iterated_training_it_is_what_it_is_everywhere():
     assert len(training.model.records) == 5
 
 
-def test_a_second_one_stops_at_once_and_what_is_torn_is_refused(monkeypatch, tmp_path):
-    press(monkeypatch, "array", 12, times=2)
+def test_a_second_interrupt_aborts_the_step_and_invalidates_the_training(monkeypatch, tmp_path):
+    send_interrupt(monkeypatch, "array", 12, times=2)
     training = GPT.training(WORDS, engine="array", out=tmp_path / "run", **QUICK)
     with pytest.raises(KeyboardInterrupt) as stopped:
         list(training)
@@ -109,13 +109,13 @@ def test_a_second_one_stops_at_once_and_what_is_torn_is_refused(monkeypatch, tmp
         with pytest.raises(MotegptError, match=r"stopped in the middle of a step; .*`resume=.*run'`"):
             use(training)
     assert GPT.train(WORDS, resume=tmp_path / "run").generate(1)
-    press(monkeypatch, "array", 12, times=2)
+    send_interrupt(monkeypatch, "array", 12, times=2)
     with pytest.raises(KeyboardInterrupt) as stopped:
         GPT.train(WORDS, engine="array", **QUICK)
     assert stopped.type is KeyboardInterrupt
 
 
-def test_an_exception_of_a_handler_in_the_middle_of_a_step_tears_it_too(monkeypatch):
+def test_an_exception_of_a_signal_handler_invalidates_the_training_too(monkeypatch):
     class TooLong(Exception):
         pass
 
@@ -124,40 +124,40 @@ def test_an_exception_of_a_handler_in_the_middle_of_a_step_tears_it_too(monkeypa
 
     before = signal.signal(signal.SIGINT, stop)
     try:
-        press(monkeypatch, "array", 12)
+        send_interrupt(monkeypatch, "array", 12)
         training = GPT.training(WORDS, engine="array", **QUICK)
         with pytest.raises(TooLong):
             list(training)
-        with pytest.raises(MotegptError, match="in the middle of a step; begin it again"):
+        with pytest.raises(MotegptError, match="in the middle of a step; train again"):
             list(training)
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_handlers_are_as_they_were(monkeypatch):
+def test_signal_handlers_are_restored(monkeypatch):
     training = GPT.training(WORDS, engine="array", **QUICK)
     before, during = signal.getsignal(signal.SIGINT), set()
     for _ in training:
         during.add(signal.getsignal(signal.SIGINT))
     assert during == {before} == {signal.getsignal(signal.SIGINT)}
-    press(monkeypatch, "array", 12)
+    send_interrupt(monkeypatch, "array", 12)
     with pytest.raises(TrainingInterrupted):
         GPT.train(WORDS, engine="array", **QUICK)
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_a_handler_of_the_program_stays_in_charge(monkeypatch):
-    pressed = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: pressed.append(number))
+def test_a_handler_of_the_program_is_not_replaced(monkeypatch):
+    received = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
-        press(monkeypatch, "array", 12)
+        send_interrupt(monkeypatch, "array", 12)
         assert len(GPT.train(WORDS, engine="array", **QUICK).records) == 30
-        assert pressed == [signal.SIGINT]
+        assert received == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
 
 
-def test_in_another_thread_nothing_is_handled():
+def test_no_handler_is_installed_in_another_thread():
     models = []
     thread = threading.Thread(target=lambda: models.append(GPT.train(WORDS, engine="array", **QUICK)))
     thread.start()
@@ -165,21 +165,21 @@ def test_in_another_thread_nothing_is_handled():
     assert len(models[0].records) == 30
 
 
-def test_during_the_last_samples(monkeypatch):
-    from motegpt.training import loop as train
+def test_during_the_final_samples(monkeypatch):
+    from motegpt.training import loop
 
-    def draw(engine, tokenizer, settings, rng, interrupted):
+    def generate(engine, tokenizer, settings, rng, interrupted):
         signal.raise_signal(signal.SIGINT)
         assert interrupted()
         return []
 
-    monkeypatch.setattr(train, "generate_sequentially", draw)
+    monkeypatch.setattr(loop, "generate_sequentially", generate)
     with pytest.raises(TrainingInterrupted, match="interrupted after step 30 of 30") as stopped:
         GPT.train(WORDS, engine="array", **QUICK)
     assert len(stopped.value.model.records) == 30
 
 
-def test_it_can_be_pickled():
+def test_the_exception_can_be_pickled():
     model = GPT.train(WORDS, engine="array", **QUICK)
     error = pickle.loads(pickle.dumps(TrainingInterrupted("why", model)))
     assert str(error) == "why"
@@ -187,24 +187,27 @@ def test_it_can_be_pickled():
 
 
 @pytest.mark.parametrize(
-    ("call", "said"),
+    ("call", "message"),
     [
         (
             lambda model: model.train(WORDS),
-            r"train: .*call `GPT.train\(docs\)` for a new one, or `GPT.train\(res",
+            r"train: .*call `GPT.train\(docs\)` to train a new model, or `GPT.train\(res",
         ),
-        (lambda model: model.training(WORDS), r"training: .*call `GPT.training\(docs\)` for a new one"),
+        (
+            lambda model: model.training(WORDS),
+            r"training: .*call `GPT.training\(docs\)` to train a new model",
+        ),
         (lambda model: model.load("run"), r"load: .*call `GPT.load\(path\)`$"),
     ],
 )
-def test_a_model_is_not_what_to_train_with(call, said):
+def test_class_methods_cannot_be_called_on_a_model(call, message):
     model = GPT.train(WORDS, engine="array", **QUICK)
-    with pytest.raises(MotegptError, match=said) as error:
+    with pytest.raises(MotegptError, match=message) as error:
         call(model)
     assert "\n" not in str(error.value)
 
 
-def test_a_subclass_trains_and_loads_itself(tmp_path):
+def test_class_methods_of_a_subclass_return_it(tmp_path):
     class Mine(GPT):
         @classmethod
         def train(cls, *args, **more):

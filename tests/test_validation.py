@@ -187,13 +187,13 @@ def test_checkpoints_are_kept_and_a_run_can_go_back_to_one(tmp_path):
     trainer = begin(tmp_path, steps=50, checkpoint_every=10, keep=3, val_fraction=0.0)
     records_of(trainer)
     folder = RunFolder(tmp_path / "run")
-    assert folder.kept() == [30, 40, 50]
+    assert folder.kept_steps() == [30, 40, 50]
     end = everything(tmp_path / "run")
     again = resume(folder, corpus_of(FEW), {}, None, step=40)
     assert again.done == 40
     records_of(again)
     assert everything(tmp_path / "run") == end
-    with pytest.raises(RunFolderError, match="no checkpoint of step 20 was kept; there are: 30, 40, 50"):
+    with pytest.raises(RunFolderError, match="has no checkpoint of step 20; kept steps: 30, 40, 50"):
         folder.trainer_state(folder.config(), folder.tokenizer(), 20)
 
 
@@ -201,7 +201,7 @@ def test_going_back_forgets_what_came_after(tmp_path):
     records_of(begin(tmp_path, steps=60, checkpoint_every=10, keep=4))
     folder = RunFolder(tmp_path / "run")
     records_of(resume(folder, corpus_of(FEW), {"lr": 0.001}, None, step=30), until=40)
-    assert folder.kept() == [30, 40]
+    assert folder.kept_steps() == [30, 40]
     assert [record["step"] for record in folder.metrics()][-1] == 40
     state = folder.trainer_state(folder.config(), folder.tokenizer())
     assert (state.done, state.best.step) == (40, 40)
@@ -273,7 +273,7 @@ def test_patience_without_held_out_data_is_said(motegpt):
 
 def test_nothing_is_kept_that_is_not_periodic(motegpt, tmp_path):
     motegpt("train", "--engine", "array", "--steps", 3, "--keep", 3, "-n", 1, "--out", "run")
-    assert RunFolder(tmp_path / "run").kept() == []
+    assert RunFolder(tmp_path / "run").kept_steps() == []
     assert "--checkpoint-every 100 with --keep 5" in motegpt("sample", "run", "--checkpoint", 3).err
 
 

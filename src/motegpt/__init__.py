@@ -1,12 +1,12 @@
-"""motegpt: a GPT small enough to see all of, and fast enough to be of use.
+"""motegpt: a GPT small enough to read in full, and fast enough to use.
 
-The public names are listed in __init__.pyi alone and imported when first used, so that `import motegpt` costs
-nothing.
+__init__.pyi is the only list of public names. They are imported on first use, so that `import motegpt` is
+fast.
 """
 
 
-def _homes() -> dict[str, str]:
-    """Public name -> the module that defines it."""
+def _modules() -> dict[str, str]:
+    """The defining module of each public name."""
     import ast
     from pathlib import Path
 
@@ -18,14 +18,14 @@ def _homes() -> dict[str, str]:
 def __getattr__(name: str) -> object:
     from importlib import import_module
 
-    homes = _homes()
+    modules = _modules()
     if name == "__all__":
-        return sorted(homes)
-    if name not in homes:
+        return sorted(modules)
+    if name not in modules:
         raise AttributeError(f"module 'motegpt' has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(homes[name]), name)
-    return found
+    value = globals()[name] = getattr(import_module(modules[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted(_homes())
+    return sorted(_modules())

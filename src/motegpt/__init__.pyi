@@ -1,4 +1,4 @@
-# The public names: the one list of them, which type checkers read and __init__.py imports from.
+# The only list of public names; type checkers and __init__.py read it.
 from motegpt.api.gpt import GPT as GPT
 from motegpt.api.training import Training as Training
 from motegpt.config.presets import settings_of as settings_of

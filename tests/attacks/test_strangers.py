@@ -85,7 +85,7 @@ def test_a_lock_that_is_a_link_is_named_before_anything_is_written(run, tmp_path
     (run / ".lock").symlink_to(tmp_path / "outside" / "precious.txt")
     code, _, error = command("train", "--resume", str(run), "--steps", "6")
     assert code == 2
-    assert ".lock: expected a file of the run, got a link; nothing was written; remove it first" in error
+    assert ".lock: expected a regular file, got a link; nothing was written; remove it first" in error
     assert (tmp_path / "outside" / "precious.txt").read_text() == PRECIOUS
 
 
@@ -155,7 +155,7 @@ def test_a_checkpoint_is_named_by_a_step_alone(run, step):
     for name in ("checkpoint-../x.safetensors".replace("/", ""), "checkpoint-٣.safetensors",
                  f"checkpoint-{'9' * 60}.safetensors", "checkpoint-007.safetensors"):  # fmt: skip
         (run / name).write_bytes(b"")
-    assert RunFolder(run).kept() == []
+    assert RunFolder(run).kept_steps() == []
     assert command("sample", str(run), f"--checkpoint={step}")[0] == 2
 
 

@@ -1,4 +1,4 @@
-"""The Python API: train, generate, save and load, a line each."""
+"""The Python API: train, generate, score, evaluate, save and load."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
-from motegpt.api.onclass import on_class
+from motegpt.api.class_only import class_only
 from motegpt.api.training import Training
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
@@ -41,11 +41,14 @@ if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
 
 Callback = Callable[[StepRecord], object]
-NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes of a model
+NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes left out of copies
 
 
 class GPT:
-    """A trained model. Several threads may use it; copies and pickles of it hold what `save` writes.
+    """A trained character-level GPT: make one with GPT.train, GPT.training or GPT.load.
+
+    A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
+    settings, tokenizer and records, but neither the documents nor the state of the training.
 
     >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array")
     >>> model.generate(n=3, seed=7)
@@ -57,7 +60,8 @@ class GPT:
     >>> model.save("runs/anna")                                                 # doctest: +SKIP
     >>> model = GPT.load("runs/anna")                                           # doctest: +SKIP
 
-    records: the logged steps, if it was trained here.
+    config: the settings, a RunConfig; tokenizer: the mapping between characters and ids; engine: the compute
+    engine, which holds the parameters; records: the logged steps, empty for a loaded model.
     """
 
     def __init__(
@@ -70,15 +74,15 @@ class GPT:
         trainer: Trainer | None = None,
         documents: Sequence[str] | None = None,
     ) -> None:
-        """trainer, documents: of the training that made the model, if it was made here."""
+        """trainer, documents: of the training that made the model; None if it was loaded."""
         self.config, self.tokenizer, self.engine = config, tokenizer, engine
         self.records = list(records)
         self._trainer, self._documents = trainer, documents
-        self._done = 0 if trainer is None else trainer.done  # whether that has gone on since
-        self._lock = Lock()  # held by the thread that uses the engine
+        self._done = 0 if trainer is None else trainer.done  # the step of this model
+        self._lock = Lock()  # held while a thread uses the engine
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a copy or a pickle holds: what `save` writes, and not the documents or the training."""
+        """The contents of a copy or a pickle: all attributes but NOT_COPIED, and the parameters."""
         with self._lock:
             parameters = self.engine.export().parameters
         kept = {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
@@ -97,7 +101,7 @@ class GPT:
         values = {"parameters": parameter_count(model), **shape, "engine": self.config.engine}
         return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
 
-    @on_class
+    @class_only
     def train(
         cls,
         docs: Documents = None,
@@ -111,24 +115,28 @@ class GPT:
         callbacks: Callback | Iterable[Callback] = (),
         **settings: Any,
     ) -> Self:
-        """Train on documents, on a file of them (text, CSV, JSONL), or on the built-in names.
+        """Train a model and return it.
 
-        With format="stream" the file, or the documents joined by newlines, are one text to be continued.
-        Where something is held out (val_fraction), the model is the best by it.
+        docs: strings; a file (text, CSV, JSONL) or folder of documents, or several as paths; None: the
+        built-in names, or the data of the resumed run. With format="stream", a file or the documents joined
+        by newlines are one continuous text.
+        preset: a named set of settings. engine: the compute engine (default: the fastest installed).
+        out: a run folder for checkpoints; overwrite: whether it may replace an existing run.
+        resume: the folder of a run to continue; checkpoint: the step of a kept checkpoint to continue from
+        (default: the last).
+        callbacks: a function or several, called with the StepRecord of each logged step, losses in nats per
+        token; training stops if one returns True.
+        settings: fields of ModelConfig, DataConfig, TrainConfig and SampleConfig by name; they override the
+        preset, or the settings of the resumed run.
 
-        settings: those of motegpt.config by name, laid over the preset, or over those of a run that goes on.
-        engine: the fastest that is installed, if None.
-        out: a run folder to save to on the way; with `overwrite` it may replace a run.
-        resume: the folder of a run to go on with; its data are read again unless they are given. checkpoint:
-        the step of one that was kept, to go back to.
-        callbacks: a function, or several, called with the record of every logged step; one that returns True
-        ends the training there.
+        With a validation set (val_fraction), the model is the best evaluated on it, else the last.
 
-        Raises SettingError, DataError, EngineUnavailable, RunFolderError, TrainingDiverged or, on a device
-        that is too small, OutOfMemory. What should be known beforehand, as that documents are cut, is a
-        UserWarning; that its last losses are far above guessing, a RuntimeWarning.
+        Raises SettingError, DataError, EngineUnavailable, LibraryUnavailable, RunFolderError, UsageError
+        (arguments that exclude each other, or a completed run), TrainingDiverged, OutOfMemory, and
+        TrainingInterrupted on Ctrl-C. Warns with UserWarning before training, for example of truncated
+        documents, and with RuntimeWarning if the last losses are far above that of uniform guessing.
         """
-        called = functions("callbacks", callbacks)
+        hooks = functions("callbacks", callbacks)
         training = cls.training(
             docs,
             preset=preset,
@@ -142,7 +150,7 @@ class GPT:
         try:
             with closing(iter(training)) as records:
                 for record in records:
-                    answers = [plain(callback(record)) for callback in called]
+                    answers = [plain(callback(record)) for callback in hooks]
                     if any(answer is True for answer in answers):
                         break
         except TrainingInterrupted:
@@ -153,7 +161,7 @@ class GPT:
             raise training.interruption() from None
         return training.model
 
-    @on_class
+    @class_only
     def training(
         cls,
         docs: Documents = None,
@@ -166,7 +174,9 @@ class GPT:
         checkpoint: int | None = None,
         **settings: Any,
     ) -> Training[Self]:
-        """The same, step by step: iterate over it for the records, and take its `model` when you like.
+        """Prepare a training to iterate over; arguments, errors and warnings are those of `train`.
+
+        The Training yields a StepRecord for each logged step; its `model` is the model so far.
 
         >>> training = GPT.training(["anna", "hanna"], steps=40, log_every=20, engine="array")
         >>> for record in training:
@@ -192,12 +202,16 @@ class GPT:
             warn(remark, UserWarning)
         return Training(cls, trainer, corpus.documents)
 
-    @on_class
+    @class_only
     def load(cls, path: AnyPath, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
-        """The model in a run folder; RunFolderError if there is none, or it is damaged.
+        """Load the model in a run folder.
 
-        checkpoint: "best" by the held-out data, "last", or the step of a kept one; None takes the best
-        where something was held out, else the last.
+        engine: the compute engine (default: the one it was trained with).
+        checkpoint: "best" on the validation set, "last", or the step of a kept checkpoint (default: the best
+        if there is a validation set, else the last).
+
+        Raises RunFolderError if the folder or checkpoint does not exist or is damaged, and EngineUnavailable
+        or LibraryUnavailable.
         """
         folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
         config, tokenizer = without_device(folder.config()), folder.tokenizer()
@@ -219,12 +233,17 @@ class GPT:
         data: AnyPath | None = None,
         **settings: Any,
     ) -> list[str]:
-        """n texts. The same seed gives the same texts; None draws a new one.
+        """Generate n texts.
 
-        `settings` are those of SampleConfig; what is not given is as the model was trained. unique: no text
-        twice; novel: none from the training data, which are read again, or from the file `data`. Candidate i
-        depends on the seed and on i alone, and the texts are the first n that may be kept. Raises
-        SettingError, PrefixError, DataError or, after `tries` texts in a row that could not, TriesExhausted.
+        n: number of texts (default: that of the model's settings).
+        seed: the same seed gives the same texts; None: a random one.
+        unique: no text twice. novel: no text of the training data, which are read again after loading, from
+        the file `data` if given.
+        settings: fields of SampleConfig (temperature, prefix, beams, ...); others are as in training.
+
+        Candidate i depends only on the seed and i; the first n that meet the conditions are returned. Raises
+        SettingError, PrefixError, DataError, UsageError (`data` without `novel`), and TriesExhausted after
+        `tries` consecutive candidates that do not meet them.
         """
         groups = self.samples(n, seed=seed, unique=unique, novel=novel, data=data, **settings)
         return [text for group in groups for text in group]
@@ -239,9 +258,10 @@ class GPT:
         data: AnyPath | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
-        """The texts of `generate` in groups, each as soon as it is drawn; at most `beams` with beams.
+        """Yield the texts of `generate` in groups, as soon as each is complete; with `beams`, one group.
 
-        With on_cut="mark" every text has an attribute `cut`: whether the end of the block cut it off.
+        With on_cut="mark", each text has an attribute `cut`: whether block_size truncated it. Arguments and
+        errors are those of `generate`.
         """
         _check_names(settings, kinds(SampleConfig), self.samples)
         given = {**settings, **({} if n is None else {"n": n})}
@@ -252,12 +272,12 @@ class GPT:
         root = secrets.randbits(64) if seed is None else checked_seed(seed)
         unique, novel = flag("unique", unique), flag("novel", novel)
         if data is not None and not novel:
-            raise UsageError("data: the training data are for `novel`; expected both or neither")
+            raise UsageError("data: is used only with `novel`; set `novel=True`, or omit `data`")
         known = TrainingTexts(self._training_documents(data), self.tokenizer) if novel else None
-        return self._in_turn(draw_texts(self.engine, self.tokenizer, sample, root, unique, known))
+        return self._with_lock(draw_texts(self.engine, self.tokenizer, sample, root, unique, known))
 
-    def _in_turn(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
-        """The groups, each drawn while no other thread uses the engine, which is free in between."""
+    def _with_lock(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
+        """The groups, each generated under the lock, which is free between two groups."""
         while True:
             with self._lock:
                 group = next(groups, None)
@@ -266,45 +286,48 @@ class GPT:
             yield group
 
     def _training_documents(self, data: AnyPath | None = None) -> Sequence[str]:
-        """The documents of the run: in memory after a training, read again after loading."""
+        """The documents of the run: from memory after training, read again after loading or from `data`."""
         if data is None and self._documents is not None:
             return self._documents
         path = None if data is None else path_of("data", data, DataError)
         return training_documents(self.config.source, self.config.data, path)
 
     def score(self, texts: Iterable[str]) -> list[Score]:
-        """How likely the model finds each text: log-probability in nats, and bits per character.
+        """Score texts: log-probability in nats, and bits per character.
 
-        Its own probabilities, at temperature 1 and with no filters, the end of the text included; a text
-        with a character that the model never saw has probability zero. Texts are brought into the form of
-        the training texts first: stripped, and normalized if those were.
+        At temperature 1 without sampling filters, including the end token. A text with characters outside
+        the vocabulary has log-probability -inf. Texts are first stripped, and normalized if the training
+        texts were. Raises DataError unless `texts` are strings.
         """
-        found = [normalize_document(text, self.config.data) for text in strings("score", texts)]
+        documents = [normalize_document(text, self.config.data) for text in strings("score", texts)]
         with self._lock:
-            return score_texts(self.engine, self.tokenizer, found)
+            return score_texts(self.engine, self.tokenizer, documents)
 
     def evaluate(self, docs: Iterable[str]) -> Evaluation:
-        """The loss on documents, in nats a token and in bits a character.
+        """Evaluate the mean loss on documents, in nats per token and in bits per character.
 
-        Beside uniform, unigram, bigram and trigram predictors, if the training data can be read again.
+        If the training data can be read, the losses of uniform, unigram, bigram and trigram baselines are
+        included. Documents with characters outside the vocabulary are skipped. Raises DataError unless `docs`
+        are strings, or if all are skipped.
         """
         docs = [normalize_document(text, self.config.data) for text in strings("evaluate", docs)]
         try:
-            known = self._training_documents()
-            learned: Sequence[str] = split(known, self.config.data, self.config.train.seed)[0]
+            documents = self._training_documents()
+            training_set: Sequence[str] = split(documents, self.config.data, self.config.train.seed)[0]
         except DataError:
-            learned = []
+            training_set = []
         with self._lock:
-            return evaluate(self.engine, self.tokenizer, docs, learned)
+            return evaluate(self.engine, self.tokenizer, docs, training_set)
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:
-        """Write a run folder that `load` and `motegpt sample` read.
+        """Write a run folder, to be read by `load` and `motegpt sample`.
 
-        A model trained here can be resumed, unless its training has gone on since. Raises RunFolderError if
-        a run is there already, unless `overwrite`.
+        The run can be resumed if this model was trained in this process and its training has not continued
+        since. Raises RunFolderError if a run already exists, unless `overwrite`, or if the folder holds other
+        files.
         """
-        place, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
-        folder = RunFolder.create(place, self.config, self.tokenizer, overwrite)
+        out, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
+        folder = RunFolder.create(out, self.config, self.tokenizer, overwrite)
         try:
             folder.append_metrics(record.values() for record in self.records)
             if self._trainer is not None and self._trainer.done == self._done:
@@ -317,12 +340,12 @@ class GPT:
 
 
 def without_device(config: RunConfig) -> RunConfig:
-    """The settings without their device, as the one a model was trained on may not be here."""
+    """The settings without the training device, which may not exist here."""
     return config.replace(train=config.train.replace(device=None))
 
 
 def _check_names(given: Iterable[str], known: Collection[str], method: Callable[..., object]) -> None:
-    """SettingError for a keyword that is no setting; it may have been meant for an argument of the method."""
+    """SettingError for an unknown setting; suggests similar settings and arguments of the method."""
     unknown = [name for name in given if name not in known]
     if unknown:
         from inspect import signature

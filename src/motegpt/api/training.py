@@ -1,4 +1,4 @@
-"""A training in progress: iterate for its records, take its model at any time."""
+"""A training in progress."""
 
 from __future__ import annotations
 
@@ -20,19 +20,25 @@ Model = TypeVar("Model")
 
 
 class Training(Generic[Model]):
-    """A training in progress: iterate for the records of the logged steps.
+    """A training in progress, as returned by GPT.training: iterate over it for the logged steps.
 
-    Leaving the loop stops it, and saves it if it has a folder; iterating again goes on. `model` is what it
-    has made so far: the best by what was held out, or the newest. `records` are those of all steps done here.
-    Ctrl-C while a step is done lets that be finished and raises TrainingInterrupted, in the main thread and
-    where the program has no handler of its own; a second one stops at once, and is_torn is True from then on.
+    Leaving the loop pauses the training, and writes a checkpoint if it has a run folder; iterating again
+    continues it.
+
+    records: the StepRecord of each logged step so far; losses are in nats per token.
+    is_torn: whether a step was aborted, which leaves no valid state; iterating and `model` then raise
+    MotegptError.
+
+    Iterating raises TrainingDiverged if a loss or parameter is not finite. In the main thread, unless the
+    program handles SIGINT itself, Ctrl-C completes the current step and raises TrainingInterrupted; a second
+    Ctrl-C aborts the step with KeyboardInterrupt.
     """
 
     def __init__(self, kind: Callable[..., Model], trainer: Trainer, documents: Sequence[str]) -> None:
         self._kind, self._trainer, self._documents = kind, trainer, documents
         self._trainer.every_record = True
         self.records: list[StepRecord] = []
-        self.is_torn = False  # between two steps: what the engine holds belongs to none
+        self.is_torn = False
 
     def __repr__(self) -> str:
         trainer, last = self._trainer, self.records[-1] if self.records else None
@@ -41,20 +47,20 @@ class Training(Generic[Model]):
         return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
 
     def __len__(self) -> int:
-        """How many records there are when it is done; early stopping may leave some out."""
+        """The number of records of the complete training, without early stopping."""
         return len(self.records) + self._trainer.records_to_come()
 
     def __iter__(self) -> Generator[StepRecord, None, None]:
-        self._check_whole()
-        noted = DeferredSignals(default_interrupt())
+        self._check_not_torn()
+        signals = DeferredSignals(default_interrupt())
         try:
-            with closing(deferring(self._trainer.run(interrupted=noted.__bool__), noted)) as chunks:
+            with closing(deferring(self._trainer.run(interrupted=signals.__bool__), signals)) as chunks:
                 for chunk in chunks:
                     self.records += chunk.records
                     yield from chunk.records
         finally:
-            self.is_torn = noted.is_torn
-        if noted:
+            self.is_torn = signals.is_torn
+        if signals:
             raise self.interruption()
         diverged = self._trainer.divergence_message()
         if diverged is not None:
@@ -62,8 +68,12 @@ class Training(Generic[Model]):
 
     @property
     def model(self) -> Model:
-        """The model so far. It keeps its parameters if the training goes on."""
-        self._check_whole()
+        """The model so far: the best on the validation set, or the newest without one.
+
+        An independent GPT, which does not change when the training continues. Raises MotegptError if a step
+        was aborted.
+        """
+        self._check_not_torn()
         trainer = self._trainer
         engine = build_engine(trainer.config)
         engine.load(trainer.best_parameters())
@@ -77,18 +87,17 @@ class Training(Generic[Model]):
         )
 
     def interruption(self) -> TrainingInterrupted:
-        """What to raise where it was interrupted and is whole."""
+        """The exception to raise after an interrupt between two steps."""
         done, steps = self._trainer.done, self._trainer.config.train.steps
-        said = f"train: interrupted after step {done:,} of {steps:,}; .model is the model so far"
-        return TrainingInterrupted("; ".join([said, *self._how_to_go_on()]), self.model)
+        message = f"train: interrupted after step {done:,} of {steps:,}; .model is the model so far"
+        return TrainingInterrupted("; ".join([message, *self._resume_hint()]), self.model)
 
-    def _check_whole(self) -> None:
-        """MotegptError if it was stopped in the middle of a step."""
+    def _check_not_torn(self) -> None:
         if self.is_torn:
-            again = ", or: ".join(["begin it again", *self._how_to_go_on()])
-            raise MotegptError(f"training: it was stopped in the middle of a step; {again}")
+            repair = ", or ".join(["train again", *self._resume_hint()])
+            raise MotegptError(f"training: was stopped in the middle of a step; {repair}")
 
-    def _how_to_go_on(self) -> list[str]:
-        """With what was saved, if anything was."""
+    def _resume_hint(self) -> list[str]:
+        """One sentence if there is a folder to resume from, else none."""
         folder = self._trainer.folder
-        return [] if folder is None else [f"`resume={str(folder.path)!r}` goes on"]
+        return [] if folder is None else [f"resume the run with `resume={str(folder.path)!r}`"]

@@ -1,4 +1,4 @@
-"""Warnings that point at the program that called."""
+"""Warnings attributed to the caller of motegpt."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import warnings
 
 
 def warn(text: str, category: type[Warning]) -> None:
-    """Warn at the line of the program that called motegpt."""
+    """Issue a warning at the line outside motegpt that called it."""
     depth, frame = 1, sys._getframe()
     while frame.f_back is not None and frame.f_globals["__name__"].startswith("motegpt."):
         depth, frame = depth + 1, frame.f_back

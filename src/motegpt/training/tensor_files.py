@@ -1,7 +1,6 @@
 """Named arrays in a safetensors file with a digest of its contents.
 
-The header is checked before any data are read, so reading a file takes no more memory than the expected
-model.
+The header is checked before any data are read, so that reading takes no more memory than the expected model.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ MAX_HEADER = 2**24  # bytes; the largest possible model has 8 million
 
 
 def tensor_bytes(tensors: Arrays, metadata: Mapping[str, Any]) -> bytes:
-    """The contents of the file."""
+    """The contents of a file with these tensors, this metadata and their digest."""
     from safetensors.numpy import save
 
     return save(dict(tensors), {ENTRY: json.dumps({**metadata, "sha256": digest(tensors, metadata)})})
@@ -35,8 +34,8 @@ def tensor_bytes(tensors: Arrays, metadata: Mapping[str, Any]) -> bytes:
 def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tuple[Arrays, dict[str, Any]]:
     """The tensors with these names and shapes, and the metadata.
 
-    check: called with the metadata first, and raises if they are invalid. RunFolderError if the file is
-    damaged, belongs to another model, does not match its digest, or has numbers that are not finite.
+    check: called with the metadata before tensors are read; raises if they are invalid. Raises RunFolderError
+    if the file is damaged, has other tensors, does not match its digest, or has values that are not finite.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -88,28 +87,30 @@ def _check_shapes(path: Path, file: Any, expected: Shapes) -> None:
     found = {name: tuple(one.get_shape()) for name, one in slices.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
+        name = wrong[0]
         raise RunFolderError(
-            f"{path}: {shown(wrong[0])} expected shape {expected.get(wrong[0])}, got {found.get(wrong[0])}; "
+            f"{path}: {_shortened(name)}: expected shape {expected.get(name)}, got {found.get(name)}; "
             "config.json belongs to another model"
         )
     for name, one in slices.items():
         if one.get_dtype() not in DTYPES:
             raise RunFolderError(
-                f"{path}: {name} expected {' or '.join(DTYPES)}, got {one.get_dtype()}; the file was changed"
+                f"{path}: {name}: expected {' or '.join(DTYPES)}, got {one.get_dtype()}; the file was changed"
             )
 
 
 def _check_finite(path: Path, tensors: Arrays) -> None:
+    """RunFolderError if a value is NaN or infinite."""
     import numpy as np
 
     for name, array in tensors.items():
         if not np.isfinite(array).all():
             raise RunFolderError(
-                f"{path}: {name} expected finite numbers, got NaN or infinity; the model diverged or the "
+                f"{path}: {name}: expected finite numbers, got NaN or infinity; the model diverged or the "
                 "file was changed"
             )
 
 
-def shown(name: str) -> str:
+def _shortened(name: str) -> str:
     """A name from a file, shortened for messages."""
     return name if len(name) <= 40 else name[:37] + "..."

@@ -12,7 +12,8 @@ from motegpt.config.presets import PRESETS, expected_settings
 from motegpt.config.text import shortened
 from motegpt.errors import RunFolderError
 from motegpt.training.reference import flat_settings, learning_settings
-from motegpt.training.run_folder import METRICS, RunFolder
+from motegpt.training.run_files import METRICS
+from motegpt.training.run_folder import RunFolder
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ class Run:
         """RunFolderError if the folder is missing or damaged; a run without metrics has no records."""
         folder = RunFolder(path)
         config, tokenizer = folder.config(), folder.tokenizer()
-        folder.check_vocabulary(config, tokenizer)
+        folder.check_tokenizer(config, tokenizer)
         return cls(path, folder, config, tokenizer, folder.metrics(), checkpoint)
 
     @property

@@ -83,7 +83,7 @@ def progress(run: Run) -> dict[str, Any]:
         "exhausted": best is not None and best.is_out_of_patience(train.patience),
         "resumable": resumable,
         "best": None if best is None else {"step": best.step, "loss": best.loss},
-        "kept": run.folder.kept(),
+        "kept": run.folder.kept_steps(),
     }
 
 

@@ -1,0 +1,187 @@
+"""Locking a run folder, and reading and writing its JSON, metrics and tensor files.
+
+Run folders are untrusted input: reads are bounded (system/files.py) and tensors are checked
+(tensor_files.py). Files are replaced atomically: a kill at any moment leaves the old file or the new one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from motegpt.config.fields import LARGEST_INT
+from motegpt.config.text import shortened
+from motegpt.errors import MotegptError, RunFolderError
+from motegpt.system.files import is_not_regular, nearest_name, read_bounded_file, replace_file
+from motegpt.training.state import FORMAT, FORMATS
+from motegpt.training.tensor_files import read_tensors, tensor_bytes
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+    from motegpt.engines.base import Arrays
+    from motegpt.training.tensor_files import Shapes
+
+CONFIG, METRICS, LOCK, TEMPORARY = "config.json", "metrics.jsonl", ".lock", ".{}.new"
+MAX_JSON_BYTES, MAX_METRICS_BYTES = 2**26, 2**30
+
+
+class RunFiles:
+    """The files of a run folder; RunFolder defines their contents."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self._lock: BaseFileLock | None = None
+
+    def lock(self) -> None:
+        """Acquire the lock of the folder, and delete the temporary files of a killed process.
+
+        Raises RunFolderError if another process holds the lock.
+        """
+        from filelock import FileLock, Timeout
+
+        if self._lock is not None:
+            return
+        self._check_regular_files()
+        lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)  # any thread may release it
+        try:
+            lock.acquire()
+        except Timeout:
+            raise RunFolderError(
+                f"{self.path}: another process is training in this folder; wait until it ends, or choose "
+                "another `out`"
+            ) from None
+        self._lock = lock
+        for temporary in self._temporary_files():
+            temporary.unlink()
+
+    def unlock(self) -> None:
+        """Release the lock, if it is held."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _temporary_files(self) -> Iterable[Path]:
+        return self.path.glob(TEMPORARY.format("*"))
+
+    def _check_regular_files(self) -> None:
+        """RunFolderError if a file that is modified in place or deleted is a link, a folder or a device."""
+        temporary = [path for path in self._temporary_files() if not path.is_symlink()]
+        for path in (self.path / LOCK, self.path / METRICS, *temporary):
+            if is_not_regular(path):
+                found = "a link" if path.is_symlink() else "a folder or special file"
+                raise RunFolderError(
+                    f"{path}: expected a regular file, got {found}; nothing was written; remove it first"
+                )
+
+    def append_metrics(self, records: Iterable[Mapping[str, Any]]) -> None:
+        """Append one line per record to metrics.jsonl."""
+        try:
+            with (self.path / METRICS).open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(record) + "\n" for record in records)
+        except OSError as error:
+            raise MotegptError(f"{self.path / METRICS}: cannot be written ({error.strerror})") from error
+
+    def truncate_metrics(self, step: int) -> None:
+        """Delete the records of steps after `step`, which no checkpoint includes."""
+        kept = [record for record in self.metrics() if record["step"] <= step]
+        self._write(METRICS, "".join(json.dumps(record) + "\n" for record in kept).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of metrics.jsonl; RunFolderError with the line number of an invalid one."""
+        records = []
+        for number, line in enumerate(self._metrics_lines(), 1):
+            try:
+                record = json.loads(line)
+                if type(record["step"]) is not int or not 0 <= record["step"] <= LARGEST_INT:
+                    raise TypeError
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise RunFolderError(
+                    f"{self.path / METRICS}: line {number}: expected an object with a step, got {line[:40]!r}"
+                ) from None
+            records.append(record)
+        return records
+
+    def _metrics_lines(self) -> list[str]:
+        """The complete lines of metrics.jsonl; a kill may have truncated the last one."""
+        path = self.path / METRICS
+        if not self._exists(METRICS):
+            return []
+        try:
+            return read_bounded_file(path, MAX_METRICS_BYTES).decode("utf-8", "replace").split("\n")[:-1]
+        except OSError as error:
+            raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
+
+    def _is_run(self) -> bool:
+        """Whether config.json is that of a run, in any version of the format."""
+        try:
+            values = json.loads(read_bounded_file(self.path / CONFIG, MAX_JSON_BYTES))
+        except (OSError, ValueError, RecursionError):
+            return False
+        return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
+
+    def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
+        self._write(name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+
+    def _read_json(self, name: str) -> Any:
+        """The object in a JSON file of a supported format."""
+        path = self._existing(name)
+        try:
+            values = json.loads(read_bounded_file(path, MAX_JSON_BYTES))
+        except (ValueError, OSError, RecursionError) as error:
+            raise RunFolderError(f"{path}: expected JSON, got {error}") from None
+        check_format(path, values)
+        return values
+
+    def _write_tensors(self, name: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
+        self._write(name, tensor_bytes(arrays, {"format": FORMAT, **metadata}))
+
+    def _read_tensors(self, name: str, shapes: Shapes) -> tuple[Arrays, dict[str, Any]]:
+        """The tensors with these names and shapes, and the metadata, of a file of a supported format."""
+        path = self._existing(name)
+        return read_tensors(path, shapes, lambda metadata: check_format(path, metadata))
+
+    def _write(self, name: str, data: bytes) -> None:
+        """Replace a file atomically."""
+        try:
+            replace_file(self.path / name, self.path / TEMPORARY.format(name), data)
+        except OSError as error:
+            raise MotegptError(f"{self.path / name}: cannot be written ({error.strerror})") from error
+
+    def _exists(self, name: str) -> bool:
+        """Whether a file exists; RunFolderError if the folder cannot be read."""
+        try:
+            return (self.path / name).is_file()
+        except OSError as error:
+            raise RunFolderError(f"{self.path}: cannot be read ({error.strerror})") from None
+
+    def _existing(self, name: str) -> Path:
+        """The path of a file; RunFolderError with a likely repair if it does not exist."""
+        if self._exists(name):
+            return self.path / name
+        if self.path.exists() and not self.path.is_dir():
+            raise RunFolderError(f"{self.path}: expected a run folder, got a file")
+        if not self.path.is_dir():
+            near = nearest_name(self.path, folders=True)
+            create = f"training with `out={str(self.path)!r}` creates one"
+            raise RunFolderError(
+                f"{self.path}: no such run folder; {f'did you mean {near}?' if near else create}"
+            )
+        if not (self.path / CONFIG).is_file():
+            raise RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
+        raise RunFolderError(
+            f"{self.path}: has no {name}, as the run stopped before its first checkpoint; restart it with "
+            f"`out={str(self.path)!r}`"
+        )
+
+
+def check_format(path: Path, values: Any) -> None:
+    """RunFolderError unless `values`, read from `path`, is an object of a supported format."""
+    found = values.get("format") if isinstance(values, dict) else None
+    if found not in FORMATS:
+        raise RunFolderError(
+            f"{path}: expected run format {' or '.join(map(str, FORMATS))}, got "
+            f"{shortened(found)}; another version of motegpt or another program wrote it"
+        )
