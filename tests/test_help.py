@@ -142,6 +142,23 @@ def test_json_of_gradcheck_and_graph(motegpt, tmp_path):
     assert json.loads(motegpt("graph", "em", "--json", "--summary").out)["drawn"] is None
 
 
+def test_a_program_can_add_a_command(motegpt, monkeypatch):
+    monkeypatch.setattr(cli, "commands", {})
+
+    @click.command()
+    @click.argument("text")
+    def shout(text):
+        """Print TEXT in capitals."""
+        click.echo(text.upper())
+
+    cli.add_command(shout)
+    assert (motegpt("shout", "anna").out, motegpt("shout", "anna", "--quiet").code) == ("ANNA\n", 0)
+    assert re.search(r"completion .*\n  shout +Print TEXT in capitals\.\n", motegpt("--help").out)
+    assert "did you mean shout?" in motegpt("shuot").err.lower()
+    cli.add_command(shout, "train")
+    assert "built-in" in motegpt("train", "--help").out, "a built-in command cannot be replaced"
+
+
 def test_piped_help_and_narrow_terminals(motegpt, monkeypatch):
     monkeypatch.setenv("COLUMNS", "40")
     ended = motegpt("train", "--help")

@@ -63,15 +63,27 @@ QUIET_OPTION: dict[str, Any] = {
 
 
 class Lazy(click.Group):
-    """A group that imports a command's module only when the command is used."""
+    """A group that imports a built-in command's module only when the command is used.
+
+    A program can add commands of its own with `add_command`; they follow the built-in ones.
+    """
+
+    def summaries(self) -> dict[str, str]:
+        """Name -> one line of help, the built-in commands first; imports none of them."""
+        added = {name: command.get_short_help_str() for name, command in self.commands.items()}
+        return COMMANDS | {name: text for name, text in added.items() if name not in COMMANDS}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.summaries())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"motegpt.cli.commands.{cmd_name}").command
+        if cmd_name in COMMANDS:
+            command: click.Command = import_module(f"motegpt.cli.commands.{cmd_name}").command
+        else:
+            added = super().get_command(ctx, cmd_name)
+            if added is None:
+                return None
+            command = added
         for one in command.commands.values() if isinstance(command, click.Group) else [command]:
             _add_common_options(one)
         return command
@@ -79,22 +91,23 @@ class Lazy(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        unknown = args[0] not in COMMANDS and not args[0].startswith("-")
-        if unknown and not ctx.resilient_parsing:  # which completion asks for
-            ctx.fail(with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in COMMANDS}))
+        names = self.list_commands(ctx)
+        unknown = args[0] not in names and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # resilient: while the shell completes a line
+            ctx.fail(with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in names}))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands, none of them imported, and the options of motegpt itself."""
+        """Complete commands, without importing them, and the options of motegpt itself."""
         from click.shell_completion import CompletionItem
 
-        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items()]
+        found = [CompletionItem(name, help=text) for name, text in self.summaries().items()]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [item for item in found if item.value.startswith(incomplete)] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.summaries().items()))
 
 
 def _add_common_options(command: click.Command) -> None:

@@ -92,12 +92,16 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def engine_option(default: str, multiple: bool = False) -> Callable[[Command], Command]:
+def engine_option(
+    default: str, multiple: bool = False, choices: Iterable[str] = ENGINES
+) -> Callable[[Command], Command]:
     """Decorate a command with --engine, as `engine`, or with `multiple` as `engines`."""
-    name = "engines" if multiple else "engine"
-    choice = click.Choice(list(ENGINES))
     return click.option(
-        "--engine", name, type=choice, multiple=multiple, help=f"Compute engine.  [{default}]"
+        "--engine",
+        "engines" if multiple else "engine",
+        type=click.Choice(list(choices)),
+        multiple=multiple,
+        help=f"Compute engine.  [{default}]",
     )
 
 
@@ -215,11 +219,6 @@ def settings_and_choices(
 def merge(preset: str | None, *layers: dict[str, Any]) -> dict[str, Any]:
     """The settings of a preset, the default one if None, with the layers over them, the last on top."""
     return reduce(merge_settings, layers, settings_of(preset or DEFAULT_PRESET))
-
-
-def preset_names() -> list[str]:
-    """The presets, for a choice."""
-    return list(PRESETS)
 
 
 def _check_toml_name(path: str, table: str | None, name: str) -> None:

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from motegpt.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
+from motegpt.cli.options import (
+    Sectioned,
+    config_option,
+    data_argument,
+    engine_option,
+    json_option,
+    merge,
+    paths_given,
+    preset_option,
+    setting_flags,
+    settings_and_choices,
+)
 from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.config.sections import (
@@ -27,6 +38,7 @@ from motegpt.model.spec import parameter_count
 
 if TYPE_CHECKING:
     from fractions import Fraction
+    from pathlib import Path
 
 
 class Text(NamedTuple):
@@ -39,19 +51,23 @@ class Text(NamedTuple):
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
-@click.argument("data", required=False)
-@click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
-@click.option("--engine", type=click.Choice(WITH_KNOWN_MEMORY), help="Memory on this one only.  [all]")
-@click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
-@click.option("--vocab-size", type=int, help="Read no data: so many token ids, all sequences full.")
+@data_argument
+@preset_option
+@engine_option("all", choices=WITH_KNOWN_MEMORY)
+@config_option
+@click.option("--vocab-size", type=int, help="Number of token ids, instead of data; sequences are full.")
 @click.option(
-    "--ranks", type=click.IntRange(1, LARGEST_SIZE), default=1, show_default=True, help="Processes, torch."
+    "--ranks",
+    type=click.IntRange(1, LARGEST_SIZE),
+    default=1,
+    show_default=True,
+    help="Number of processes (torch).",
 )
-@click.option("--speed", type=float, metavar="FLOP/S", help="Tell the time at so many operations a second.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--speed", type=float, metavar="FLOP/S", help="Also print the time at this speed.")
+@json_option
 @setting_flags(["model", "data", "train"])
 def command(
-    data: str | None,
+    data: tuple[str, ...],
     preset: str | None,
     engine: str | None,
     config: str | None,
@@ -67,10 +83,9 @@ def command(
     """
     if speed is not None and not speed > 0:
         raise UsageError(f"speed: expected operations a second above 0, got {speed:g}")
-    file = read_toml(config)
-    in_file = file.pop("preset", None), file.pop("engine", None)  # whichever engine will train, all are told
-    settings = merge(preset or in_file[0] or DEFAULT_PRESET, file, given_settings(flags))
-    text = _text(data, vocab_size, settings)
+    given, preset, _ = settings_and_choices(config, flags, preset, None)  # any engine in the file is ignored
+    settings = merge(preset, given)
+    text = _text(paths_given(data), vocab_size, settings)
     model, train = model_and_training(_with_steps(settings, text.epoch), text.vocab_size)
     engines = [engine] if engine else WITH_KNOWN_MEMORY
     facts = facts_of(model, train, text, engines, ranks, speed)
@@ -164,7 +179,7 @@ def _memory(
     return {"engine": engine, "ranks": ranks, **needed._asdict(), "total": needed.total, "sent": sent}
 
 
-def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) -> Text:
+def _text(data: list[Path] | None, vocab_size: int | None, settings: dict[str, Any]) -> Text:
     """What the data bring; with a vocabulary that is given or fixed, full sequences are assumed."""
     if vocab_size is not None and data is not None:
         raise UsageError("vocab_size: expected DATA to count, or --vocab-size, got both")
@@ -176,7 +191,7 @@ def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) ->
     return _counted(data, settings, options)
 
 
-def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) -> Text:
+def _counted(data: list[Path] | None, settings: dict[str, Any], options: DataConfig) -> Text:
     from motegpt.data.corpus import read_corpus
     from motegpt.data.plan import plan_of
     from motegpt.data.split import split

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from motegpt.cli.options import SEED
+from motegpt.cli.options import FILE, SEED, json_option, overwrite_option
 from motegpt.cli.streams import unread
 from motegpt.config.presets import DEFAULT_PRESET, settings_of
 from motegpt.config.sections import model_and_training
@@ -34,10 +34,10 @@ DRAWERS = {".svg": to_svg, ".dot": to_dot}
 @click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Its layers.")
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of its weights.")
 @click.option("--plain", is_flag=True, help="A node for every product and partial sum of a dot product.")
-@click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
-@click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
-@click.option("--summary", is_flag=True, help="Count the nodes only; draw nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--out", type=FILE, metavar="FILE.svg|FILE.dot", help="File to write.  [<text>.svg]")
+@overwrite_option
+@click.option("--summary", is_flag=True, help="Count the nodes; draw nothing.")
+@json_option
 def command(
     text: str,
     n_embd: int,
