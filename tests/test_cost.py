@@ -285,7 +285,7 @@ def test_a_file_may_name_preset_and_engine(motegpt, tmp_path):
         (("--vocab-size", 1), "vocab_size: expected a whole number of at least 2"),
         (("none.txt",), "no such file"),
         (("x.txt", "--vocab-size", 5), "got both"),
-        (("--speed", 0), "speed: expected operations a second above 0"),
+        (("--speed", 0), "speed: expected operations per second above 0"),
         (("--n-head", 3), "n_embd: expected a multiple of n_head"),
         (("--engine", "scalar"), "Invalid value for '--engine'"),
     ],

@@ -26,10 +26,10 @@ from motegpt.views.sparkline import sparkline
 
 pytest.importorskip("matplotlib")
 from motegpt.plots import fonts
-from motegpt.plots.attention import attention_figure, chosen, panel_size
+from motegpt.plots.attention import attention_figure, panel_size, selected
 from motegpt.plots.canvas import drawing, printable, save, symbol
-from motegpt.plots.curves import MOST_DIRECT, bits_of, loss_figure, running_means, y_range
-from motegpt.plots.embeddings import mapped, text_figure, vocabulary_figure
+from motegpt.plots.curves import MAX_DIRECT, bits_of, loss_figure, running_means, y_range
+from motegpt.plots.embeddings import selected_tokens, text_figure, vocabulary_figure
 
 SMALL = {"engine": "array", "n_embd": 8, "n_head": 2, "block_size": 8, "log_every": 1}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -199,11 +199,11 @@ def test_runs_are_named_by_what_differs(runs):
 
 
 def test_many_runs_have_a_legend_and_differ_without_colour(trained):
-    figure = loss_figure(read(trained, *["a"] * (MOST_DIRECT + 1)))
+    figure = loss_figure(read(trained, *["a"] * (MAX_DIRECT + 1)))
     (legend,) = figure.legends
-    assert len(legend.get_texts()) == MOST_DIRECT + 1
+    assert len(legend.get_texts()) == MAX_DIRECT + 1
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
-    assert len(looks) == MOST_DIRECT + 1
+    assert len(looks) == MAX_DIRECT + 1
     with pytest.raises(UsageError, match="at most 28 runs"):
         loss_figure(read(trained, *["a"] * 29))
 
@@ -216,7 +216,7 @@ def test_one_record_none_and_what_is_no_number(runs):
     edit_metrics(runs / "b", lambda r: r | {"mean_loss": math.nan} if r["step"] < 20 else r)
     assert lines_of(loss_figure(read(runs, "b")))[0][0][0] == 20
     (runs / "b" / "metrics.jsonl").unlink()
-    with pytest.raises(RunFolderError, match="no losses to draw"):
+    with pytest.raises(RunFolderError, match="expected losses to draw"):
         loss_figure(read(runs, "b"))
     edit_metrics(runs / "a", lambda r: r | {"mean_loss": "x"})
     with pytest.raises(RunFolderError, match="step 1: expected a number for mean_loss, got 'x'"):
@@ -285,8 +285,8 @@ def test_layers_and_heads_can_be_chosen_and_the_size_is_bounded(trained):
     assert "2 of 3 layers, 1 of 2 heads · ⊢ begins the text" in texts_of(figure)
     with pytest.raises(UsageError, match="layer: expected 0 to 2, got 3"):
         attention_figure(run, "emma", layers=[3])
-    assert chosen("head", [], 1) == [0]
-    assert chosen("head", [], 24) == [0, 3, 7, 10, 13, 16, 20, 23]
+    assert selected("head", [], 1) == [0]
+    assert selected("head", [], 24) == [0, 3, 7, 10, 13, 16, 20, 23]
     for positions in (2, 16, 1024):
         for panels in (1, 3, 8):
             assert 1.2 <= panel_size(positions, panels) <= 12 / panels
@@ -315,8 +315,8 @@ def test_the_map_of_tokens_has_every_token_once(trained):
 
 def test_a_large_vocabulary_is_thinned():
     vectors = np.arange(1, 2001.0)[:, None] * [1.0, 0.0]
-    assert mapped(vectors, ["U+4E2D"] * 2000) == list(range(1900, 2000))
-    assert mapped(vectors[:9], ["a"] * 9) == list(range(9))
+    assert selected_tokens(vectors, ["U+4E2D"] * 2000) == list(range(1900, 2000))
+    assert selected_tokens(vectors[:9], ["a"] * 9) == list(range(9))
 
 
 def test_the_residual_stream_of_a_text(trained):

@@ -112,7 +112,7 @@ def test_parameters_alone(motegpt, run, tmp_path):
     GPT.load(run).save(tmp_path / "copy")
     ended = motegpt("show", "copy")
     assert (ended.code, ended.err) == (0, "")
-    assert "the parameters alone of a run of 6 steps; it cannot be resumed" in ended.out
+    assert "parameters only, of a run of 6 steps; it cannot be resumed" in ended.out
     assert "loss: none recorded" in ended.out
     facts = json.loads(motegpt("show", "copy", "--json").out)
     assert facts["loss"] is None

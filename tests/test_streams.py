@@ -66,7 +66,7 @@ def test_a_stream_that_is_closed(folder, words, closed):
     assert ended.returncode == (2 if no_input else 0 if makes_or_decides else 1), ended.stderr
     if not makes_or_decides and "2>&-" not in closed:
         assert ended.stderr.endswith(
-            "motegpt: expected a standard output to print to, which is closed; try > /dev/null\n"
+            "motegpt: expected an open standard output, got a closed one; try > /dev/null\n"
         )
     assert "Traceback" not in ended.stderr
     check_made(folder, words)
@@ -76,7 +76,7 @@ def test_standard_input_that_is_closed_is_said(folder):
     words = f"{shlex.join([*MOTEGPT, 'score', 'run', '-'])} <&-"
     ended = subprocess.run(["bash", "-c", words], cwd=folder, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "motegpt: score: expected lines on standard input, which is closed\n"
+    assert ended.stderr == "motegpt: score: expected lines on standard input, got a closed one\n"
 
 
 def test_a_verdict_does_not_depend_on_a_reader(folder):

@@ -228,7 +228,7 @@ def test_show_is_a_glance_whatever_the_settings_of_the_samples(run):
     edit_json(run / "config.json", "sample", "prefix", value="a" * 10**6)
     code, out, _ = command("show", str(run))
     assert code == 0
-    assert "samples: none, the prefix is longer than the 256 tokens of a glance" in out
+    assert "samples: none, expected a prefix of at most 256 tokens, got a longer one" in out
     values["sample"] |= {"suffix": "", "beams": 2**16}
     (run / "config.json").write_text(json.dumps(values))
     assert command("show", str(run))[0] == 0

@@ -1,7 +1,7 @@
-"""The command line: a thin user of the public pieces.
+"""The command line.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. An error is one line on standard error; the
-traceback comes with --debug.
+Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted. An error is one line on standard error;
+--debug shows its traceback.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 
 from motegpt.cli.console import QUIET
 from motegpt.cli.failures import REPORTED, report_of, with_hint
-from motegpt.cli.streams import flush, silence, unread
+from motegpt.cli.streams import discard_if_closed, flush, silence
 from motegpt.config.synonyms import RENAMED
 from motegpt.errors import UsageError
 
@@ -42,7 +42,7 @@ DEBUG = "debug"
 
 
 def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    """Tell `_run` that --debug was given."""
+    """Record for `_run` that --debug was given."""
     if value and context.obj is not None:
         context.obj.add(DEBUG)
 
@@ -84,8 +84,8 @@ class Lazy(click.Group):
             if added is None:
                 return None
             command = added
-        for one in command.commands.values() if isinstance(command, click.Group) else [command]:
-            _add_common_options(one)
+        for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
+            _add_common_options(leaf)
         return command
 
     def resolve_command(
@@ -111,14 +111,14 @@ class Lazy(click.Group):
 
 
 def _add_common_options(command: click.Command) -> None:
-    """Add --quiet, which console.log and the reports obey, and --debug to a command."""
+    """Add --debug and --quiet (read by console.log and the reports) to a command."""
     for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
         if flag not in (known for param in command.params for known in param.opts):
             command.params.append(click.Option([flag], **option))
 
 
 def _current_name(word: str) -> str:
-    """An option by its current name, so that its former name is accepted and hidden."""
+    """Map a former option name, which is accepted but hidden, to the current one."""
     return RENAMED.get(word, word)
 
 
@@ -129,7 +129,7 @@ def _current_name(word: str) -> str:
 @click.version_option(package_name="motegpt", message="motegpt %(version)s")
 @click.option("--debug", **DEBUG_OPTION)
 def cli() -> None:
-    """A GPT small enough to see all of, and fast enough to be of use.
+    """A GPT small enough to read end to end and fast enough to use.
 
     Try: motegpt train --steps 1000
     """
@@ -144,30 +144,30 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     """Run the command line and report errors; returns the exit code."""
-    said: set[str] = set()  # DEBUG, if it was given
+    given: set[str] = set()  # DEBUG, if --debug was given
     try:
         if any("\0" in word for word in arguments):
-            raise UsageError("expected words without zero bytes, which no name of a file has")
-        return _invoke(arguments, said)
+            raise UsageError("expected arguments without zero bytes, which no file name can contain")
+        return _invoke(arguments, given)
     except BrokenPipeError:  # the reader has exited, and there is no other work
         silence("stdout")
         return 0
     except REPORTED as error:
-        if DEBUG in said:
+        if DEBUG in given:
             raise
         line, code = report_of(error)
-        with unread("stderr"):
+        with discard_if_closed("stderr"):
             click.echo(line, err=True, nl=bool(line))
         return code
 
 
-def _invoke(arguments: list[str], said: set[str]) -> int:
-    """As click's own main, but without its exit code 1 for a closed pipe."""
+def _invoke(arguments: list[str], given: set[str]) -> int:
+    """Like click's main, but a closed pipe raises BrokenPipeError instead of exiting with code 1."""
     if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
         cli.main(arguments, PROGRAM)
     try:
-        with cli.make_context(PROGRAM, list(arguments), obj=said) as context:
+        with cli.make_context(PROGRAM, list(arguments), obj=given) as context:
             result = cli.invoke(context)
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
     return result if isinstance(result, int) else 0
