@@ -1,4 +1,4 @@
-"""Every command keeps the promises that hold for all of them."""
+"""Properties that all commands share: help, exit codes, --quiet and --json."""
 
 import json
 import re
@@ -54,14 +54,14 @@ def test_help_has_an_example_that_parses_and_fits(motegpt, monkeypatch, words):
         command.make_context("example", rest, parent=CONTEXT)  # raises where the words are not understood
 
 
-def test_an_example_that_is_wrong_would_be_found():
+def test_the_check_of_examples_detects_errors():
     for words, rest in ((["train"], ["--stesp", "3"]), (["score"], []), (["data", "fetch"], ["a", "b"])):
         with pytest.raises(click.UsageError):
             resolved(words).make_context("example", rest, parent=CONTEXT)
 
 
 @pytest.mark.parametrize("words", WITH_DATA, ids=" ".join)
-def test_every_command_knows_quiet_and_json(words):
+def test_every_command_has_quiet_and_json(words):
     flags = {flag for param in resolved(words).params for flag in param.opts}
     assert "--quiet" in flags
     assert ("--json" in flags) == (" ".join(words) not in NO_DATA)
@@ -82,7 +82,7 @@ for words in {ALL!r}:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_settings_stand_under_the_heading_of_their_section(motegpt):
+def test_settings_are_listed_under_their_section(motegpt):
     page = motegpt("train", "--help").out
     headings = re.findall(r"^(\w+):", page, re.MULTILINE)
     assert headings == ["Usage", "Options", "Model", "Data", "Training", "Sampling"]

@@ -1,4 +1,4 @@
-"""motegpt: a GPT small enough to see all of, and fast enough to be of use.
+"""motegpt: a GPT small enough to read end to end and fast enough to use.
 
 The public names are listed in __init__.pyi alone and imported when first used, so that `import motegpt` costs
 nothing.
