@@ -3,9 +3,9 @@
     python benchmarks/deep_names.py names.txt
 
 The settings are those of the configuration names-200k. A tenth of the distinct names is held out, with all
-their duplicates, so nothing that is judged was learned. The loss is the mean over all tokens of the
-held-out names, in nats. The number of steps is chosen beforehand, from the speed of the first few, so
-that the schedule ends with the minute; all held-out names are looked at once, after the last step.
+their duplicates, so that no name is in both sets. The loss is the mean over all tokens of the held-out
+names, in nats. The number of steps is estimated from the speed of the first few, so that the schedule ends
+with the minute; the held-out names are evaluated once, after the last step.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ TIMED_STEPS = 300
 
 
 def trainer_of(corpus: Corpus, settings: dict[str, Any], steps: int) -> Trainer:
-    """A fresh run of so many steps that judges itself after the last."""
+    """A new run that is evaluated after its last step."""
     return prepare(corpus, {**settings, "steps": steps, "eval_every": steps}, default_engine())
 
 
-def seconds_of_a_step(corpus: Corpus, settings: dict[str, Any]) -> float:
-    """How long a step takes, from the first few of a run that is thrown away."""
+def seconds_per_step(corpus: Corpus, settings: dict[str, Any]) -> float:
+    """The mean duration of the first steps of a run, which is discarded."""
     trial = trainer_of(corpus, settings, TIMED_STEPS)
     began = time.perf_counter()
     trial.engine.train(trial.plan, 0, TIMED_STEPS)
@@ -50,8 +50,8 @@ def main() -> None:
     settings = merge(file.pop("preset"), file, {"seed": arguments.seed})
     corpus = read_corpus(arguments.data)
     began = time.perf_counter()
-    a_step = seconds_of_a_step(corpus, settings)
-    steps = int(0.97 * (arguments.seconds - (time.perf_counter() - began)) / a_step)
+    step_seconds = seconds_per_step(corpus, settings)
+    steps = int(0.97 * (arguments.seconds - (time.perf_counter() - began)) / step_seconds)
     trainer = trainer_of(corpus, settings, steps)
     for _ in trainer.run():
         pass
@@ -59,7 +59,7 @@ def main() -> None:
     held = len(trainer.validation.sequences) if trainer.validation else 0
     print(f"{steps} steps of {settings['batch_size']} names in {seconds:.0f} s on {trainer.engine.name}")
     loss = trainer.best_val_loss()
-    print(f"validation loss {loss:.4f} nats a token over {held} names that were never seen")
+    print(f"validation loss {loss:.4f} nats per token over {held} held-out names")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
-"""A plain hand-written PyTorch loop, in turn with the torch engine: the same model, the same batches.
+"""The torch engine beside a plain PyTorch training loop: the same model, the same batches.
 
     python benchmarks/plain_torch.py --device cpu --steps 10
 
-The loop is what a person writes who needs this one model and nothing else: modules, fused attention, fused
-AdamW. (With one product for q, k and v, as is usual on a GPU, it takes half as long again on a processor.)
-Both train on the work `wide` of `motegpt bench`: 6 layers, 384 wide, 8 sequences of 256. Runs of the two
-alternate, and the ratio is that of their medians. Alone, for `motegpt bench --peer`: --only plain, --only
-motegpt.
+The loop uses modules, fused attention and fused AdamW. (With a single product for q, k and v, as is usual on
+a GPU, it takes 1.5 times as long on a CPU.) Both run the workload `wide` of `motegpt bench`: 6 layers, 384
+wide, 8 sequences of 256. Their runs alternate, and the ratio is that of the medians. To run one of them, for
+`motegpt bench --peer`: --only plain, --only motegpt.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ class Block(nn.Module):
 
 
 class Plain(nn.Module):
-    """The model; forward returns the loss."""
+    """The model. forward returns the loss."""
 
     def __init__(self, vocabulary: int, block: int, layers: int, c: int, heads: int) -> None:
         super().__init__()
@@ -64,7 +63,7 @@ class Plain(nn.Module):
 
 
 def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[[int, int], None]:
-    """steps(start, count) of the plain loop."""
+    """A function steps(start, count) that trains with the plain loop."""
     model, train = problem.model, problem.train
     net = Plain(model.vocab_size, model.block_size, model.n_layer, model.n_embd, model.n_head).to(device)
     optimizer = torch.optim.AdamW(
@@ -89,7 +88,7 @@ def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[
 
 
 def engine_loop(problem: Problem) -> Callable[[int, int], None]:
-    """The same of the torch engine."""
+    """A function steps(start, count) that trains with the torch engine."""
     engine = fresh_engine("torch", problem.model, problem.train)
 
     def steps(start: int, count: int) -> None:
@@ -99,13 +98,13 @@ def engine_loop(problem: Problem) -> Callable[[int, int], None]:
 
 
 def main() -> None:
-    """Time both in turn and print medians and their ratio."""
+    """Time alternating runs and print the medians and their ratio."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--autocast", choices=["bfloat16", "float16"])
-    parser.add_argument("--steps", type=int, default=4, help="steps of a run")
+    parser.add_argument("--steps", type=int, default=4, help="steps per run")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--only", choices=["plain", "motegpt"])
     arguments = parser.parse_args()
@@ -123,9 +122,11 @@ def main() -> None:
             began = time.perf_counter()
             steps[name](run * arguments.steps, arguments.steps)
             seconds[name].append((time.perf_counter() - began) / arguments.steps)
-    medians = {name: statistics.median(times[1:]) for name, times in seconds.items()}  # the first warms up
+    medians = {
+        name: statistics.median(times[1:]) for name, times in seconds.items()
+    }  # the first run warms up
     for name, median in medians.items():
-        print(f"{name:8} {median * 1e3:8.1f} ms a step")
+        print(f"{name:8} {median * 1e3:8.1f} ms per step")
     if len(medians) == 2:
         print(f"motegpt / plain: {medians['motegpt'] / medians['plain']:.3f}")
 

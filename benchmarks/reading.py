@@ -1,11 +1,10 @@
-"""Time and memory of reading: how fast a long list or text is read, and how much memory it takes at most.
+"""Speed and peak memory of reading long lists and texts.
 
     python benchmarks/reading.py            files of 100 MB
     python benchmarks/reading.py --mb 1000  of 1 GB
 
-Each line is a process of its own: the whole command, and the most memory that it held at once, both
-also as parts of the file. A list has names of 10 characters, a text has lines of 80; in other scripts a
-character takes two or three bytes.
+Each row is the duration and peak memory of one process, also relative to the size of the file. Lists have
+names of 10 characters, texts have lines of 80; in other scripts a character takes two or three bytes.
 """
 
 from __future__ import annotations
@@ -25,34 +24,34 @@ from pathlib import Path
 LATIN, CYRILLIC = "aeinorstlmdkuyhc", "аеинорстлмдкуыхц"
 CJK = "".join(map(chr, range(0x4E00, 0x5600)))
 TRAIN = ("train", "--steps", "100", "--log-every", "100", "-n", "1")
-READ = (__file__, "--read")  # this program, to read alone
+READ = (__file__, "--read")  # this program, which only reads
 
 
 def lines(alphabet: str, longest: int, spaces: bool) -> Iterator[bytes]:
-    """Lines of a file without end, a hundred thousand at a time."""
-    chance = random.Random(1)
+    """An endless file, in pieces of 100,000 lines."""
+    rng = random.Random(1)
     letters = alphabet + " " * (len(alphabet) // 5) * spaces
-    text = "".join(chance.choices(letters, k=10**6))
+    text = "".join(rng.choices(letters, k=10**6))
     while True:
-        some = []
+        piece = []
         for _ in range(100_000):
-            start = chance.randrange(len(text) - longest)
-            some.append(text[start : start + chance.randint(longest // 2, longest)].strip() or "a")
-        yield ("\n".join(some) + "\n").encode()
+            start = rng.randrange(len(text) - longest)
+            piece.append(text[start : start + rng.randint(longest // 2, longest)].strip() or "a")
+        yield ("\n".join(piece) + "\n").encode()
 
 
 def write(path: Path, size: int, alphabet: str, longest: int, spaces: bool = False) -> Path:
-    """A file of this size."""
+    """Write a file of `size` bytes or a little more."""
     with path.open("wb") as file:
         for piece in lines(alphabet, longest, spaces):
             file.write(piece)
             if file.tell() >= size:
                 return path
-    raise AssertionError("the lines have no end")
+    raise AssertionError("lines() is endless")
 
 
 def measure(*words: str) -> tuple[float, float]:
-    """Seconds, and the most bytes held at once, of a Python process."""
+    """Seconds and peak memory, in bytes, of a Python process."""
     began = time.perf_counter()
     process = subprocess.Popen([sys.executable, *words], stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -62,7 +61,7 @@ def measure(*words: str) -> tuple[float, float]:
 
 
 def read(path: str, form: str) -> None:
-    """Read a file as training does."""
+    """Read a file as for training."""
     from motegpt.config.sections import ReadConfig
     from motegpt.data.corpus import read_corpus
 
@@ -70,7 +69,7 @@ def read(path: str, form: str) -> None:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Write the files, measure and print."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     options.add_argument("--mb", type=int, default=100, help="size of the files")
     options.add_argument("--read", nargs=2, metavar=("FILE", "FORMAT"), help="read this file and exit")
@@ -98,17 +97,17 @@ def main() -> None:
         packed = folder / "list.txt.gz"
         with path.open("rb") as plain, gzip.open(packed, "wb", compresslevel=1) as file:
             shutil.copyfileobj(plain, file)
-        report("read a packed list", path, *READ, str(packed), "text")
+        report("read a gzipped list", path, *READ, str(packed), "text")
     finally:
         shutil.rmtree(folder)
 
 
-def report(what: str, path: Path, *words: str) -> None:
-    """A line of the table; the file is the one that is unpacked."""
+def report(label: str, path: Path, *words: str) -> None:
+    """Print a row of the table. path: the uncompressed file."""
     size = path.stat().st_size
     seconds, peak = measure(*words)
     print(
-        f"{what:34} {seconds:8.2f} {size / seconds / 1e6:7.1f} {peak / 1e6:8.0f} {peak / size:7.2f}",
+        f"{label:34} {seconds:8.2f} {size / seconds / 1e6:7.1f} {peak / 1e6:8.0f} {peak / size:7.2f}",
         flush=True,
     )
 

@@ -1,4 +1,4 @@
-"""What many tests share: where the reference runs are, small problems, and the command line in-process."""
+"""Shared by tests: reference runs, small problems, and the command line in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from motegpt.model.spec import tensors
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
 REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
-OF_OXIDIZED = {  # without which a node clip is refused
+OF_OXIDIZED = {  # required by clip_node
     "activation": "relu", "tied": False, "embedding_norm": True, "optimizer": "adam", "adam": "corrected",
 }  # fmt: skip
 
@@ -48,12 +48,12 @@ def zeroclaw_reference() -> dict[str, Any]:
 
 
 def reference_run(program: str) -> dict[str, Any]:
-    """A run of a reference program with seed 42; tests/reference/README.md says where it is from."""
+    """A run of a reference program with seed 42; see tests/reference/README.md."""
     return json.loads((REFERENCE / f"{program}_seed42.json").read_text())
 
 
 class Ended(NamedTuple):
-    """How a command ended."""
+    """Exit code and output of a command."""
 
     code: int
     out: str
@@ -77,7 +77,7 @@ def motegpt(
 
 
 def small_settings(preset: str = "microgpt", **changes: Any) -> dict[str, Any]:
-    """A preset in double precision, small, with nothing starting at zero."""
+    """A small version of a preset in double precision, without zero initialization."""
     small = {
         "n_embd": 8,
         "n_head": 2,
@@ -97,7 +97,7 @@ def small_engine(name: str, settings: dict[str, Any], vocab_size: int = VOCABULA
 def engine_that_says(
     logits: Sequence[float], name: str = "array", dtype: str = "float64", block_size: int = 4, **more: Any
 ) -> Engine:
-    """An engine whose logits are these numbers after whatever it was fed.
+    """An engine whose logits are these numbers for every input.
 
     The embedding is 1, the layer adds nothing, and the head multiplies by the numbers.
     """

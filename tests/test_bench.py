@@ -74,7 +74,7 @@ def test_a_table_row_fits_a_terminal(motegpt):
     assert all(len(line) <= 80 for line in ended.out.splitlines() if "processor" not in line)
 
 
-def test_a_peer_is_timed_in_turn(motegpt):
+def test_a_peer_is_timed_alternately(motegpt):
     quick = f"{sys.executable} -c pass"
     ended = motegpt("bench", "--peer", f"python={quick}", "--ours", quick, "--runs", 2)
     assert ended.code == 0, ended.err
@@ -82,7 +82,7 @@ def test_a_peer_is_timed_in_turn(motegpt):
 
 
 @pytest.mark.parametrize(
-    ("words", "code", "said"),
+    ("words", "code", "message"),
     [
         (["--work", "none"], 2, "expected one of microgpt"),
         (["--peer", "x"], 2, "NAME=COMMAND"),
@@ -94,7 +94,7 @@ def test_a_peer_is_timed_in_turn(motegpt):
     ],
     ids=str,
 )
-def test_wrong_use(motegpt, words, code, said):
+def test_usage_errors(motegpt, words, code, message):
     ended = motegpt("bench", *words, "--runs", 1)
     assert (ended.code, ended.err.count("\n")) == (code, 1)
-    assert said in ended.err
+    assert message in ended.err

@@ -1,4 +1,4 @@
-"""The command line as a person or a script meets it."""
+"""The commands, their settings and their errors."""
 
 import json
 import re
@@ -133,7 +133,7 @@ def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, monkeypatch,
         assert config[section][name] == value
 
 
-def test_toml_tables_flags_win_and_both_win_over_the_preset(motegpt, tmp_path):
+def test_flags_override_toml_tables_which_override_the_preset(motegpt, tmp_path):
     (tmp_path / "c.toml").write_text(
         'preset = "zeroclaw"\nengine = "array"\n[model]\nn_layer = 2\n'
         '[train]\nsteps = 2\nlr = 0.5\nsample_every = "none"\n'
@@ -150,7 +150,7 @@ def test_toml_tables_flags_win_and_both_win_over_the_preset(motegpt, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("stps = 3", "unknown setting 'stps'; did you mean steps?"),
         ("[train]\nn_layer = 3", "n_layer belongs in [model]"),
@@ -161,11 +161,11 @@ def test_toml_tables_flags_win_and_both_win_over_the_preset(motegpt, tmp_path):
         ("vocab_size = 3", "vocab_size is determined by the data"),
     ],
 )
-def test_a_wrong_toml_file(motegpt, tmp_path, text, said):
+def test_an_invalid_toml_file(motegpt, tmp_path, text, message):
     (tmp_path / "c.toml").write_text(text)
     ended = motegpt("train", "--config", "c.toml", "--out", "run")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert said in ended.err
+    assert message in ended.err
     assert not (tmp_path / "run").exists()
 
 
@@ -173,7 +173,7 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["none.txt"], "no such file; expected a text file with one document per line"),
         (["empty.txt"], "empty file"),
@@ -207,20 +207,20 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
     ],
     ids=str,
 )
-def test_wrong_use_is_one_line_exit_2_and_nothing_written(motegpt, tmp_path, words, said):
+def test_usage_errors_are_one_line_exit_2_and_write_nothing(motegpt, tmp_path, words, message):
     for name, data in BAD_DATA.items():
         (tmp_path / name).write_bytes(data)
     out = [] if "--resume" in words else ["--out", "run"]
     ended = motegpt("train", *words, *out)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
-    assert said.lower() in ended.err.lower()
+    assert message.lower() in ended.err.lower()
     assert ended.out == ""
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(BAD_DATA)
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nowhere"], "no such run folder"),
         (["run", "--prefix", "Q"], "'Q'"),
@@ -231,11 +231,11 @@ def test_wrong_use_is_one_line_exit_2_and_nothing_written(motegpt, tmp_path, wor
     ],
     ids=str,
 )
-def test_wrong_use_of_sample(motegpt, words, said):
+def test_usage_errors_of_sample(motegpt, words, message):
     assert motegpt("train", *QUICK, "--out", "run").code == 0
     ended = motegpt("sample", *words)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
-    assert said.lower() in ended.err.lower()
+    assert message.lower() in ended.err.lower()
 
 
 def test_a_run_of_another_version(motegpt, tmp_path):
@@ -250,7 +250,7 @@ def test_a_run_of_another_version(motegpt, tmp_path):
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
 
 
-def test_an_existing_run_is_kept_unless_told(motegpt):
+def test_an_existing_run_is_kept_without_overwrite(motegpt):
     assert motegpt("train", *QUICK, "--out", "run").code == 0
     ended = motegpt("train", *QUICK, "--out", "run")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -267,7 +267,7 @@ def test_debug_shows_the_traceback(motegpt):
         main(["--debug", "train", "none.txt"])
 
 
-def test_debug_is_a_word_like_any_other_where_it_is_no_option(motegpt, tmp_path):
+def test_debug_can_be_an_ordinary_argument(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("--debug\nanna\n")
     assert motegpt("train", "list.txt", *QUICK, "--prefix", "--debug", "--out", "run").code == 0
     assert motegpt("score", "run", "--", "--debug").out.endswith("\t--debug\n")
@@ -302,7 +302,7 @@ def test_graph_draws_and_counts(motegpt, tmp_path):
     assert svg.count("<g ") == int(re.search(r"nodes +(\d+)", ended.out)[1])
     assert motegpt("graph", "em", "--out", "em.dot", "--plain").code == 0
     assert (tmp_path / "em.dot").read_text().startswith("digraph")
-    for words, said in (
+    for words, message in (
         (["emma"], "--overwrite"),
         (["em", "--out", "no/such/em.svg"], "cannot be written"),
         (["em", "--out", "em.png"], "*.svg"),
@@ -311,7 +311,7 @@ def test_graph_draws_and_counts(motegpt, tmp_path):
     ):
         ended = motegpt("graph", *words)
         assert (ended.code, ended.err.count("\n")) == (2, 1)
-        assert said in ended.err
+        assert message in ended.err
 
 
 @pytest.mark.slow

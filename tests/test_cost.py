@@ -1,4 +1,4 @@
-"""The cost of a training: each formula against what the engines do."""
+"""The cost of a training: each formula against measurements of the engines."""
 
 import ctypes
 import json
@@ -39,7 +39,7 @@ def small(vocab_size=VOCABULARY, **changes):
 
 
 class Counted(np.ndarray):
-    """An array that counts the operations of the products it takes part in."""
+    """An array that counts the operations of its matrix products."""
 
     operations = 0
 
@@ -54,7 +54,7 @@ class Counted(np.ndarray):
 
 
 @pytest.mark.parametrize("changes", [{}, {"n_layer": 3, "n_embd": 24, "n_head": 3}, {"tied": True}], ids=str)
-def test_operations_are_those_of_the_products_that_the_array_engine_does(changes):
+def test_operations_match_the_products_of_the_array_engine(changes):
     """Forward, by counting. The array engine does attention in full, the formula counts the causal half."""
     model, train = small(**changes)
     w = {name: x.view(Counted) for name, x in fresh_engine("array", model, train).export().parameters.items()}
@@ -65,14 +65,14 @@ def test_operations_are_those_of_the_products_that_the_array_engine_does(changes
     assert Counted.operations != pytest.approx(2 * T * operations_per_token(model, T) / 3)
 
 
-def test_operations_with_a_checkpoint_are_a_forward_of_the_layers_more():
+def test_checkpointing_adds_a_forward_pass_of_the_layers():
     model, _ = small(n_layer=3)
     head = 2 * VOCABULARY * model.n_embd
     assert recomputed_per_token(model, T) == pytest.approx(operations_per_token(model, T) / 3 - head)
 
 
 def array_tape_bytes(model, train):
-    """What the array engine really keeps of two full sequences, its logits included."""
+    """Bytes that the array engine saves for two full sequences, including logits."""
     parameters = fresh_engine("array", model, train).export().parameters
     tape = Tape(ops.BACKWARD, [(w, np.zeros_like(w)) for w in parameters.values()])
     logits = forward(parameters, np.zeros((2, T), np.intp), model, tape)
@@ -92,7 +92,7 @@ def array_tape_bytes(model, train):
 
 
 @pytest.mark.parametrize("changes", [{}, {"n_layer": 3}, {"n_embd": 16, "n_head": 4}], ids=str)
-def test_the_array_engine_keeps_what_is_computed(changes):
+def test_activations_of_the_array_engine(changes):
     model, train = small(batch_size=2, **changes)
     expected = training_memory("array", model, train, T).activations
     embedding_scales = 2 * T * 8
@@ -101,8 +101,8 @@ def test_the_array_engine_keeps_what_is_computed(changes):
 
 @pytest.mark.parametrize("activation", ["relu", "squared_relu"])
 @pytest.mark.parametrize("half", [False, True])
-def test_the_torch_engine_keeps_what_is_computed(activation, half):
-    """A layer more, by PyTorch's own account of what it saves; without the weights, but for 16-bit copies."""
+def test_activations_of_the_torch_engine(activation, half):
+    """The bytes that autograd saves for one more layer, without weights but with their 16-bit copies."""
     torch = pytest.importorskip("torch")
     modules = pytest.importorskip("motegpt.engines.torch.model")
     ops = pytest.importorskip("motegpt.engines.torch.ops")
@@ -141,7 +141,7 @@ WIDE = {"n_layer": 3, "n_embd": 256, "block_size": 128, "batch_size": 4, "dtype"
 
 
 def grown(changes):
-    """Bytes that a process grows by with the native engine's first step."""
+    """Growth of a process, in bytes, in the native engine's first step."""
     model, train = model_and_training({**settings_of("microgpt"), **WIDE, **changes}, 65)
     sequences = random_sequences(0, 4, model.block_size, 65)
     plan = DocumentPlan([sequences[0]] * train.batch_size, train.batch_size, train.loss_mean)
@@ -149,16 +149,16 @@ def grown(changes):
     engine = fresh_engine("native", model, train)
     engine.train(plan, 0, 1)
     with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)  # what Python has freed goes back to the system
+        ctypes.CDLL(None).malloc_trim(0)  # return freed memory to the system
     return resident_bytes() - before
 
 
 @pytest.mark.slow
-@pytest.mark.skipif("native" not in ENGINES_HERE, reason="the native engine is not here")
-@pytest.mark.skipif(not resident_bytes(), reason="this system does not tell")
+@pytest.mark.skipif("native" not in ENGINES_HERE, reason="the native engine is not installed")
+@pytest.mark.skipif(not resident_bytes(), reason="resident memory is not known here")
 @pytest.mark.parametrize("changes", [{}, {"n_layer": 1}, {"checkpoint_activations": True}], ids=str)
-def test_the_native_engine_takes_what_is_computed(changes):
-    """A tenth and 8 MiB beyond are the process's own: code, Python, pages of 2 MiB."""
+def test_memory_of_the_native_engine(changes):
+    """Up to a tenth and 8 MiB more are for code, Python and pages of 2 MiB."""
     model, train = model_and_training({**settings_of("microgpt"), **WIDE, **changes}, 65)
     expected = training_memory("native", model, train, model.block_size).total
     with multiprocessing.get_context("spawn").Pool(1) as pool:
@@ -166,7 +166,7 @@ def test_the_native_engine_takes_what_is_computed(changes):
     assert 0.9 * expected < got < 1.1 * expected + 8 * MEBIBYTE
 
 
-def test_the_native_group_is_the_one_of_the_core():
+def test_group_rows_are_those_of_the_core():
     source = (
         pytest.importorskip("pathlib").Path(__file__).parents[1] / "cpp/motegpt/workers.hpp"
     ).read_text()
@@ -183,7 +183,7 @@ def test_ranks_and_parts_divide_the_activations_of_torch():
     assert training_memory("torch", model, train.replace(accumulate=4), T, 2).activations == whole / 8
 
 
-def test_the_decoder_caches_what_is_computed():
+def test_cache_bytes_are_those_of_the_decoder():
     model, train = small(n_layer=2)
     decoder = ArrayDecoder(fresh_engine("array", model, train).export().parameters, model, 1)
     assert decoder.cache.keys.nbytes + decoder.cache.values.nbytes == cache_bytes(model, "float64")
@@ -206,7 +206,7 @@ def ring(values):
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 8])
-def test_a_ring_sends_what_is_computed(ranks):
+def test_a_ring_sends_all_reduce_numbers(ranks):
     values = np.random.default_rng(0).integers(0, 100, (ranks, 24))
     sums, sent = ring(values)
     assert (sums == values.sum(0)).all()
@@ -223,7 +223,7 @@ def test_communication_of_replicas_and_of_shards():
     assert communication(model, shard.replace(accumulate=2), 4) == 5 * count * 3 / 4
 
 
-def test_shards_are_parts_of_what_a_replica_holds():
+def test_shards_divide_the_memory_of_a_replica():
     model, train = small(n_layer=8, dtype="float32")
     one, replica, shard = (
         training_memory("torch", model, train.replace(shard=shard), T, ranks)
@@ -236,14 +236,14 @@ def test_shards_are_parts_of_what_a_replica_holds():
 
 
 @pytest.mark.parametrize("engine", WITH_KNOWN_MEMORY)
-def test_checkpointing_keeps_less(engine):
+def test_checkpointing_saves_fewer_activations(engine):
     model, train = small(n_layer=4)
     less = train.replace(checkpoint_activations=True)
     kept, whole = (training_memory(engine, model, t, T).activations for t in (less, train))
     assert kept == whole if engine == "array" else kept < whole / 2
 
 
-def test_the_command_says_what_the_functions_compute(motegpt):
+def test_the_command_prints_the_results_of_the_functions(motegpt):
     words = ("--layers", 2, "--n-embd", 32, "--batch-size", 4, "--vocab-size", 30, "--ranks", 2)
     facts = json.loads(motegpt("cost", *words, "--speed", 1e9, "--json").out)
     model, train = model_and_training(
@@ -280,24 +280,24 @@ def test_a_file_may_name_preset_and_engine(motegpt, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (("--vocab-size", 1), "vocab_size: expected a whole number of at least 2"),
         (("none.txt",), "no such file"),
         (("x.txt", "--vocab-size", 5), "got both"),
-        (("--speed", 0), "speed: expected operations a second above 0"),
+        (("--speed", 0), "speed: expected operations per second above 0"),
         (("--n-head", 3), "n_embd: expected a multiple of n_head"),
         (("--engine", "scalar"), "Invalid value for '--engine'"),
     ],
     ids=str,
 )
-def test_wrong_use(motegpt, words, said):
+def test_usage_errors(motegpt, words, message):
     ended = motegpt("cost", *words)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert said in ended.err
+    assert message in ended.err
 
 
-def test_more_ranks_than_can_be_counted(motegpt):
+def test_too_many_ranks(motegpt):
     ended = motegpt("cost", "--ranks", "1" * 400)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     assert "--ranks" in ended.err

@@ -272,10 +272,10 @@ def test_every_subcommand_has_an_example(motegpt):
 
 def test_rare_characters_are_counted(motegpt, tmp_path):
     (tmp_path / "letters.txt").write_text("abcdefghijk\n")
-    assert "11 characters stand there" in (out := motegpt("data", "check", "letters.txt").out)
+    assert "11 characters occur at most" in (out := motegpt("data", "check", "letters.txt").out)
     assert "… and 3 more" in out
     (tmp_path / "book.txt").write_text("ab" * 20 + "\n")
     out = motegpt("data", "check", "book.txt", "--format", "stream").out
-    assert "1 character stands there" in out
+    assert "1 character occurs" in out
     assert "U+000A LINE FEED" in out
     assert "more" not in out

@@ -1,4 +1,4 @@
-"""The pages of docs/ and the README: every transcript is run, every script executed, every link followed."""
+"""The pages of docs/ and the README: transcripts, scripts, links and pictures."""
 
 import re
 import shlex
@@ -20,24 +20,24 @@ SHOWN = [
 PICTURES = (".png", ".svg")
 LARGEST_PICTURE = 100_000  # bytes
 LINK = re.compile(r"\]\(([^)#\s]+)[^)]*\)")
-MISTAKE = re.compile(r"^\| `\$ motegpt (.*?)` \| `(.*?)` \|", re.MULTILINE)  # a row: typed, said, what to do
+MISTAKE = re.compile(r"^\| `\$ motegpt (.*?)` \| `(.*?)` \|", re.MULTILINE)  # command, message, repair
 NEEDED = pytest.mark.skipif(why_unavailable("native") is not None, reason="pages show the native engine")
 
 
 @pytest.mark.slow
 @NEEDED
 @pytest.mark.parametrize("page", SHOWN, ids=lambda page: page.stem)
-def test_a_page_shows_what_is_so(page, request, tmp_path, monkeypatch):
+def test_the_transcripts_of_a_page_are_true(page, request, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     if page == README:
         (tmp_path / "names.txt").symlink_to(request.getfixturevalue("names_txt"))
     text = page.read_text(encoding="utf-8")
     assert list(checked(text, tmp_path))
-    for command, said in MISTAKE.findall(text):
+    for command, message in MISTAKE.findall(text):
         output, code = in_process(shlex.split(command))
         assert code in (1, 2), command
-        assert said in output, output
+        assert message in output, output
 
 
 def test_the_three_kinds_of_user_have_a_page_with_transcripts():

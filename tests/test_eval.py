@@ -68,7 +68,7 @@ def test_eval_by_what_was_held_out(run):
     rows = dict(line.split()[:2] for line in ended.out.splitlines()[3:8])
     assert list(rows) == ["uniform", "unigram", "bigram", "trigram", "model"]
     assert float(rows["uniform"]) == pytest.approx(math.log(26), abs=1e-4)
-    assert "were held out" in ended.out
+    assert "in the held-out data" in ended.out
     assert all(len(line) <= 80 for line in ended.out.splitlines())
     assert run("eval", "run", "--samples", 200).out == ended.out
 
@@ -77,7 +77,7 @@ def test_eval_as_json_and_by_a_file(run, tmp_path):
     (tmp_path / "more.txt").write_text("emma\nÉva\nzoe\n")
     ended = run("eval", "run", "more.txt", "--json")
     assert ended.code == 0
-    assert "left out 1 with characters the model never saw" in ended.err
+    assert "left out 1 with characters unknown to the model" in ended.err
     values = json.loads(ended.out)
     assert ended.out.isascii()
     assert (values["documents"], values["tokens"], values["left_out"]) == (2, 9, ["Éva"])
@@ -90,7 +90,7 @@ def test_eval_without_the_training_data(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
     assert motegpt("train", "list.txt", *QUICK, "--out", "run").code == 0
     whole = motegpt("eval", "run", "--samples", 0)
-    assert "nothing was held out" in whole.err
+    assert "no data were held out" in whole.err
     (tmp_path / "list.txt").rename(tmp_path / "moved.txt")
     assert motegpt("eval", "run", "--training", "moved.txt", "--samples", 0).out == whole.out
     gone = motegpt("eval", "run")

@@ -217,7 +217,7 @@ def test_the_native_engine_says_which_filter_its_core_lacks(monkeypatch):
     engine = small_engine("native", small_settings())
     assert engine.why_not(request=Request((5,), 1, 5, Filters(1.0, top_k=2, min_p=0.1))) is None
     request, reason = Request((5,), 1, 5, Filters(1.0, top_a=0.3)), "generate: the native core has no top_a"
-    assert engine.why_not(request=request) == f"{reason}; it draws by token"
+    assert engine.why_not(request=request) == f"{reason}; it generates token by token"
     with pytest.raises(UsageError, match=reason):
         engine.generate(request, [Stream.of(1, 0)])
 

@@ -1,4 +1,4 @@
-"""Every command keeps the promises that hold for all of them."""
+"""Properties that all commands share: help, exit codes, --quiet and --json."""
 
 import json
 import re
@@ -54,14 +54,14 @@ def test_help_has_an_example_that_parses_and_fits(motegpt, monkeypatch, words):
         command.make_context("example", rest, parent=CONTEXT)  # raises where the words are not understood
 
 
-def test_an_example_that_is_wrong_would_be_found():
+def test_the_check_of_examples_detects_errors():
     for words, rest in ((["train"], ["--stesp", "3"]), (["score"], []), (["data", "fetch"], ["a", "b"])):
         with pytest.raises(click.UsageError):
             resolved(words).make_context("example", rest, parent=CONTEXT)
 
 
 @pytest.mark.parametrize("words", WITH_DATA, ids=" ".join)
-def test_every_command_knows_quiet_and_json(words):
+def test_every_command_has_quiet_and_json(words):
     flags = {flag for param in resolved(words).params for flag in param.opts}
     assert "--quiet" in flags
     assert ("--json" in flags) == (" ".join(words) not in NO_DATA)
@@ -82,7 +82,7 @@ for words in {ALL!r}:
     assert ended.returncode == 0, ended.stderr
 
 
-def test_settings_stand_under_the_heading_of_their_section(motegpt):
+def test_settings_are_listed_under_their_section(motegpt):
     page = motegpt("train", "--help").out
     headings = re.findall(r"^(\w+):", page, re.MULTILINE)
     assert headings == ["Usage", "Options", "Model", "Data", "Training", "Sampling"]
@@ -140,6 +140,23 @@ def test_json_of_gradcheck_and_graph(motegpt, tmp_path):
     assert (tmp_path / "em.svg").exists()
     assert graph["nodes"] == sum(graph["ops"].values())
     assert json.loads(motegpt("graph", "em", "--json", "--summary").out)["drawn"] is None
+
+
+def test_a_program_can_add_a_command(motegpt, monkeypatch):
+    monkeypatch.setattr(cli, "commands", {})
+
+    @click.command()
+    @click.argument("text")
+    def shout(text):
+        """Print TEXT in capitals."""
+        click.echo(text.upper())
+
+    cli.add_command(shout)
+    assert (motegpt("shout", "anna").out, motegpt("shout", "anna", "--quiet").code) == ("ANNA\n", 0)
+    assert re.search(r"completion .*\n  shout +Print TEXT in capitals\.\n", motegpt("--help").out)
+    assert "did you mean shout?" in motegpt("shuot").err.lower()
+    cli.add_command(shout, "train")
+    assert "built-in" in motegpt("train", "--help").out, "a built-in command cannot be replaced"
 
 
 def test_piped_help_and_narrow_terminals(motegpt, monkeypatch):

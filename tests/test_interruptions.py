@@ -18,7 +18,7 @@ SLOW = ("--engine", "scalar", "--log-every", "1")
 
 
 def started(tmp_path, *words):
-    """A training of the scalar engine; its folder for temporary files is empty."""
+    """Start a training on the scalar engine, with an empty folder for temporary files."""
     (tmp_path / "tmp").mkdir()
     return subprocess.Popen(
         [sys.executable, "-m", "motegpt", "train", *SLOW, *words],
@@ -27,14 +27,14 @@ def started(tmp_path, *words):
     )  # fmt: skip
 
 
-def rescued(tmp_path):
+def temporary_run(tmp_path):
     """The one run in the folder for temporary files."""
     (folder,) = (tmp_path / "tmp").iterdir()
     return folder
 
 
 def interrupted_run(tmp_path, *words, number=signal.SIGINT):
-    """A training of the scalar engine that gets a signal once it has shown a step: code, output, errors."""
+    """Signal a training on the scalar engine after its first step; exit code, output, errors."""
     process = started(tmp_path, *words)
     for line in process.stdout:
         if line.startswith('{"event": "step"') or line.startswith("step"):
@@ -44,7 +44,7 @@ def interrupted_run(tmp_path, *words, number=signal.SIGINT):
     return process.returncode, out, err
 
 
-def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(motegpt, tmp_path):
+def test_ctrl_c_finishes_the_step_saves_and_prints_how_to_resume(motegpt, tmp_path):
     code, out, err = interrupted_run(tmp_path, "--out", "run")
     assert (code, out.count("sample")) == (130, 0)
     assert "motegpt train --resume run" in err
@@ -54,7 +54,7 @@ def test_ctrl_c_finishes_the_step_saves_and_says_how_to_go_on(motegpt, tmp_path)
     assert motegpt("sample", "run", "-n", 1).code == 0
 
 
-def test_ctrl_c_without_a_folder_shows_samples_and_saves_all_the_same(motegpt, tmp_path):
+def test_ctrl_c_without_a_folder_prints_samples_and_saves(motegpt, tmp_path):
     words = ("--steps", "120", "-n", "3")
     code, out, err = interrupted_run(tmp_path, *words)
     assert code == 130
@@ -63,14 +63,14 @@ def test_ctrl_c_without_a_folder_shows_samples_and_saves_all_the_same(motegpt, t
     )
     done, run = re.search(r"interrupted after step (\d+); motegpt train --resume (\S+)", err).groups()
     assert f"saved {run} after step {done}" in err
-    assert run == str(rescued(tmp_path))
+    assert run == str(temporary_run(tmp_path))
     assert motegpt("train", "--resume", run).code == 0
     assert motegpt("train", *SLOW, *words, "--out", "whole").code == 0
     for name in ("trainer.safetensors", "model.safetensors", "metrics.jsonl", "config.json"):
-        assert (rescued(tmp_path) / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+        assert (temporary_run(tmp_path) / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_ctrl_c_while_these_samples_are_drawn_stops_at_once(tmp_path):
+def test_ctrl_c_during_these_samples_stops_at_once(tmp_path):
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = started(tmp_path, "-n", "1000000")
     signal.signal(signal.SIGINT, before)
@@ -85,26 +85,26 @@ def test_ctrl_c_while_these_samples_are_drawn_stops_at_once(tmp_path):
     _, err = process.communicate(timeout=60)
     assert time.monotonic() - began < 5
     assert process.returncode == 130
-    assert f"motegpt train --resume {rescued(tmp_path)}" in err
+    assert f"motegpt train --resume {temporary_run(tmp_path)}" in err
     assert "Traceback" not in err
 
 
-def test_a_request_to_end_without_a_folder_saves_and_draws_nothing(tmp_path):
+def test_sigterm_without_a_folder_saves_and_generates_nothing(tmp_path):
     code, out, err = interrupted_run(tmp_path, number=signal.SIGTERM)
     assert (code, out.count("sample")) == (130, 0)
-    assert f"saved {rescued(tmp_path)} after step" in err
+    assert f"saved {temporary_run(tmp_path)} after step" in err
 
 
 def test_an_interruption_as_json(tmp_path):
     code, out, _ = interrupted_run(tmp_path, "--json", "-n", "2")
     samples, end = (json.loads(line) for line in out.splitlines()[-2:])
     assert (code, samples["event"], len(samples["samples"])) == (130, "samples", 2)
-    assert (end["event"], end["interrupted"], end["run"]) == ("end", True, str(rescued(tmp_path)))
+    assert (end["event"], end["interrupted"], end["run"]) == ("end", True, str(temporary_run(tmp_path)))
 
 
 @pytest.fixture
 def ctrl_c(monkeypatch, tmp_path):
-    """Ctrl-C as soon as a training in this process reports; its folder for temporary files."""
+    """Interrupt a training in this process at its first report; returns its folder for temporary files."""
     from motegpt.cli import console
 
     for kind in (console.Report, console.PlainReport):
@@ -113,7 +113,7 @@ def ctrl_c(monkeypatch, tmp_path):
     return tmp_path / "tmp"
 
 
-def test_an_interruption_in_silence_names_the_run(motegpt, ctrl_c):
+def test_an_interruption_with_quiet_names_the_run(motegpt, ctrl_c):
     ctrl_c.mkdir()
     ended = motegpt("train", "--engine", "array", "--quiet", "-n", 2)
     assert (ended.code, ended.out.count("sample"), ended.out.count("\n")) == (130, 2, 2)
@@ -122,7 +122,7 @@ def test_an_interruption_in_silence_names_the_run(motegpt, ctrl_c):
     assert motegpt("sample", run, "-n", 1).code == 0
 
 
-def test_a_run_that_cannot_be_saved_says_why_and_shows_its_samples(motegpt, ctrl_c):
+def test_a_run_that_cannot_be_saved_prints_the_reason_and_samples(motegpt, ctrl_c):
     ended = motegpt("train", "--engine", "array", "-n", 1)
     assert (ended.code, ended.out.count("sample  1: ")) == (130, 1)
     assert f"the run could not be saved: [Errno 2] No such file or directory: '{ctrl_c}" in ended.err
@@ -159,7 +159,7 @@ def test_a_live_bar_on_a_terminal(tmp_path):
     assert "sample  2: " in text
 
 
-def test_a_reader_who_leaves_does_not_cost_the_training(motegpt, tmp_path):
+def test_training_continues_when_the_reader_exits(motegpt, tmp_path):
     """The pipe closes while the scalar engine trains; it trains to its end."""
     command = (
         f"{sys.executable} -m motegpt train --engine scalar --steps 30 --log-every 1 --out run | head -6"
@@ -170,31 +170,31 @@ def test_a_reader_who_leaves_does_not_cost_the_training(motegpt, tmp_path):
     assert len(RunFolder(tmp_path / "run").metrics()) == 30
 
 
-def test_a_request_to_end_saves(tmp_path):
+def test_sigterm_saves(tmp_path):
     code, _, err = interrupted_run(tmp_path, "--out", "run", number=signal.SIGTERM)
     assert code == 130
     assert "saved run after step" in err
 
 
-def test_a_folder_with_a_space_is_quoted_in_what_to_type(motegpt, tmp_path):
+def test_a_folder_with_a_space_is_quoted_in_commands(motegpt, tmp_path):
     _, _, err = interrupted_run(tmp_path, "--out", "my run")
     assert "motegpt train --resume 'my run'" in err
     assert "--resume 'my run'," in motegpt("train", "--out", "my run").err
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
-SOON = 5.0  # seconds in which a machine with other work on it answers; one that has none takes a tenth
+RESPONSE_SECONDS = 5.0  # on a busy machine; an idle one needs a tenth
 
 
 def start(*words, **more):
-    """A command, in a process group of its own."""
+    """Start a command in its own process group."""
     return subprocess.Popen(
         [sys.executable, "-m", "motegpt", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         start_new_session=True, **more,
     )  # fmt: skip
 
 
-def answered(process, number):
+def signaled(process, number):
     """Send a signal and wait for the end: exit code, standard error, seconds."""
     began = time.monotonic()
     process.send_signal(number)
@@ -210,8 +210,8 @@ def test_one_signal_ends_the_last_samples(motegpt, tmp_path, number, more):
     while not (metrics.exists() and metrics.read_text()):
         time.sleep(0.01)
     time.sleep(0.2)
-    code, err, seconds = answered(process, number)
-    assert (code, seconds < SOON) == (130, True)
+    code, err, seconds = signaled(process, number)
+    assert (code, seconds < RESPONSE_SECONDS) == (130, True)
     assert "saved run after step 1" in err
     assert "Traceback" not in err
     assert motegpt("sample", "run", "-n", 1, "--beams", 1).code == 0
@@ -237,14 +237,14 @@ def test_every_command_ends_with_a_line(motegpt, tmp_path, words, number):
     assert motegpt("train", "--steps", 2, "--engine", "array", "--out", "run").code == 0
     process = start(*words, cwd=tmp_path, stdin=subprocess.PIPE)
     time.sleep(1.0)
-    code, err, seconds = answered(process, number)
-    assert (code, seconds < SOON) == (130, True)
+    code, err, seconds = signaled(process, number)
+    assert (code, seconds < RESPONSE_SECONDS) == (130, True)
     assert err.splitlines()[-1].startswith(("motegpt: interrupted", "interrupted after step"))
     assert "Traceback" not in err
 
 
 def processes():
-    """Process, its parent: all that have not ended."""
+    """Process id -> id of its parent, of all running processes."""
     listed = subprocess.run(["ps", "-Ao", "pid=,ppid=,stat="], capture_output=True, text=True, check=True)
     rows = [line.split() for line in listed.stdout.splitlines()]
     return {int(row[0]): int(row[1]) for row in rows if not row[2].startswith("Z")}
@@ -256,24 +256,24 @@ def children(pid):
 
 @pytest.mark.parametrize("number", [*SIGNALS, signal.SIGKILL])
 @pytest.mark.parametrize("whole_group", [False, True], ids=["alone", "with its group"])
-@pytest.mark.parametrize("after", [0.1, 1.0])  # while the process that measures imports, while it is at work
-def test_a_benchmark_ends_with_a_line_and_leaves_nobody_behind(number, whole_group, after):
+@pytest.mark.parametrize("after", [0.1, 1.0])  # while the measuring process imports, and while it measures
+def test_an_interrupted_benchmark_leaves_no_process(number, whole_group, after):
     process = start("bench", "--engine", "array", "--work", "microgpt", "--runs", "1000")
     next(line for line in process.stdout if line.startswith("work"))
     time.sleep(after)
     measuring = set(children(process.pid))
     if whole_group:
         os.killpg(process.pid, number)
-    code, err, _ = answered(process, number)
+    code, err, _ = signaled(process, number)
     assert (code, err) == ((-number, "") if number == signal.SIGKILL else (130, "motegpt: interrupted\n"))
-    deadline = time.monotonic() + SOON
+    deadline = time.monotonic() + RESPONSE_SECONDS
     while processes().keys() & measuring:
         assert time.monotonic() < deadline, "the process that measures is still there"
         time.sleep(0.05)
     assert measuring
 
 
-def test_a_benchmark_says_that_the_process_that_measures_was_killed():
+def test_a_benchmark_reports_that_its_measuring_process_was_killed():
     process = start("bench", "--engine", "array", "--work", "microgpt", "--runs", "1000")
     next(line for line in process.stdout if line.startswith("work"))
     while not children(process.pid):
@@ -286,14 +286,14 @@ def test_a_benchmark_says_that_the_process_that_measures_was_killed():
     )
 
 
-def test_a_hangup_that_is_ignored_stays_ignored(tmp_path):
-    """As nohup has it."""
+def test_an_ignored_hangup_stays_ignored(tmp_path):
+    """As with nohup."""
     process = start(
         "train", "--engine", "scalar", "--steps", "20", "--out", "run", cwd=tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )  # fmt: skip
     next(line for line in process.stdout if line.startswith("step"))
-    code, err, _ = answered(process, signal.SIGHUP)
+    code, err, _ = signaled(process, signal.SIGHUP)
     assert (code, err) == (0, "saved run after step 20\n")
 
 
@@ -317,7 +317,7 @@ __main__.main()
 
 @pytest.mark.parametrize("place", [1, 2, 3, 5, 8, 20, 50, 90, 130, 170])
 def test_an_interrupt_in_any_import_ends_with_130(place):
-    """One of them would otherwise be lost now and then: what an import runs may swallow an exception."""
+    """Code that runs during an import may swallow an exception."""
     for name in ("SIGINT", "SIGTERM"):
         program = IN_AN_IMPORT.format(place=place, name=name)
         ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)

@@ -1,4 +1,4 @@
-"""Pictures: that they are real, show the numbers of the run, and stand in nobody's way."""
+"""Figures show the numbers of the run; fonts, file formats and errors."""
 
 import json
 import logging
@@ -26,10 +26,10 @@ from motegpt.views.sparkline import sparkline
 
 pytest.importorskip("matplotlib")
 from motegpt.plots import fonts
-from motegpt.plots.attention import attention_figure, chosen, panel_size
+from motegpt.plots.attention import attention_figure, panel_size, selected
 from motegpt.plots.canvas import drawing, printable, save, symbol
-from motegpt.plots.curves import MOST_DIRECT, bits_of, loss_figure, running_means, y_range
-from motegpt.plots.embeddings import mapped, text_figure, vocabulary_figure
+from motegpt.plots.curves import MAX_DIRECT, bits_of, loss_figure, running_means, y_range
+from motegpt.plots.embeddings import selected_tokens, text_figure, vocabulary_figure
 
 SMALL = {"engine": "array", "n_embd": 8, "n_head": 2, "block_size": 8, "log_every": 1}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -49,7 +49,7 @@ def trained(tmp_path_factory):
 
 @pytest.fixture
 def runs(trained, tmp_path):
-    """A copy of them to play with, in the working folder of the `motegpt` fixture."""
+    """A copy of them that may be changed, in the working folder of the `motegpt` fixture."""
     return shutil.copytree(trained, tmp_path, dirs_exist_ok=True)
 
 
@@ -102,7 +102,7 @@ def test_the_curve_is_of_means_and_of_single_losses_in_runs_without_means(runs):
         assert lines_of(loss_figure([run], window=1)) == [expected]
 
 
-def test_validation_is_drawn_where_it_was_measured(runs):
+def test_validation_losses_are_drawn_at_their_steps(runs):
     edit_metrics(runs / "a", lambda r: r | ({"val_loss": 2 + 1 / r["step"]} if r["step"] % 10 == 0 else {}))
     figure = loss_figure(read(runs, "a"))
     assert lines_of(figure)[-1] == [(step, 2 + 1 / step) for step in (10, 20, 30, 40)]
@@ -112,7 +112,7 @@ def test_validation_is_drawn_where_it_was_measured(runs):
     assert training.get_color() == validation.get_color()
 
 
-def test_runs_that_are_all_judged_are_labelled_by_that(runs):
+def test_runs_that_all_have_validation_are_labeled_there(runs):
     for name in "ab":
         edit_metrics(runs / name, lambda r: r | ({"val_loss": 2.5} if r["step"] % 10 == 0 else {}))
     texts = texts_of(loss_figure(read(runs, "a", "b")))
@@ -144,7 +144,7 @@ def test_the_baselines_of_a_run_are_those_of_its_data(trained):
     assert common_baselines(read(trained, "a", "b")) == baselines_of(run)
 
 
-def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_path):
+def test_baselines_train_on_the_training_set_and_are_evaluated_on_the_other(tmp_path):
     from motegpt.data.corpus import read_corpus
     from motegpt.data.split import split_documents
 
@@ -163,7 +163,7 @@ def test_baselines_learn_from_the_training_side_and_are_judged_on_the_other(tmp_
     assert lines_of(figure)[1] == list(zip(*one.series("val_loss"), strict=True))
 
 
-def test_the_range_is_not_that_of_the_first_step(runs):
+def test_the_range_excludes_the_first_step(runs):
     edit_metrics(
         runs / "a", lambda r: r | {"mean_loss": 1000.0 if r["step"] == 1 else 2 + r["step"] % 3 / 10}
     )
@@ -185,7 +185,7 @@ def test_axes_have_titles_with_units_and_the_other_axis_is_in_bits(trained):
     assert any("parameters, 1 layer, n_embd 8 · built-in names, 98 documents" in text for text in texts)
 
 
-def test_runs_are_named_by_what_differs(runs):
+def test_runs_are_labeled_by_the_settings_that_differ(runs):
     a, b, deep, odd = read(runs, "a", "b", "deep", "odd")
     assert labels([a, b]) == ["n_embd=8", "n_embd=12"]
     assert labels([a, deep]) == ["n_layer=1, steps=40", "n_layer=3, steps=2"]
@@ -198,17 +198,17 @@ def test_runs_are_named_by_what_differs(runs):
     assert named == {"n_embd=8", "n_embd=12"}
 
 
-def test_many_runs_have_a_legend_and_differ_without_colour(trained):
-    figure = loss_figure(read(trained, *["a"] * (MOST_DIRECT + 1)))
+def test_many_runs_have_a_legend_and_differ_without_color(trained):
+    figure = loss_figure(read(trained, *["a"] * (MAX_DIRECT + 1)))
     (legend,) = figure.legends
-    assert len(legend.get_texts()) == MOST_DIRECT + 1
+    assert len(legend.get_texts()) == MAX_DIRECT + 1
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
-    assert len(looks) == MOST_DIRECT + 1
+    assert len(looks) == MAX_DIRECT + 1
     with pytest.raises(UsageError, match="at most 28 runs"):
         loss_figure(read(trained, *["a"] * 29))
 
 
-def test_one_record_none_and_what_is_no_number(runs):
+def test_one_record_no_records_and_non_finite_losses(runs):
     edit_metrics(runs / "a", lambda r: r if r["step"] == 1 else None)
     figure = loss_figure(read(runs, "a"), baselines={"uniform": 3.2})
     assert [len(line) for line in lines_of(figure)] == [1, 2]
@@ -216,7 +216,7 @@ def test_one_record_none_and_what_is_no_number(runs):
     edit_metrics(runs / "b", lambda r: r | {"mean_loss": math.nan} if r["step"] < 20 else r)
     assert lines_of(loss_figure(read(runs, "b")))[0][0][0] == 20
     (runs / "b" / "metrics.jsonl").unlink()
-    with pytest.raises(RunFolderError, match="no losses to draw"):
+    with pytest.raises(RunFolderError, match="expected losses to draw"):
         loss_figure(read(runs, "b"))
     edit_metrics(runs / "a", lambda r: r | {"mean_loss": "x"})
     with pytest.raises(RunFolderError, match="step 1: expected a number for mean_loss, got 'x'"):
@@ -236,7 +236,7 @@ def test_running_means(values, window):
         assert means[middle] == pytest.approx(np.mean(values[middle - before : middle + after + 1]), abs=1e-6)
 
 
-def test_labels_cover_no_other(runs):
+def test_labels_do_not_overlap(runs):
     for name in "ab":
         edit_metrics(runs / name, lambda r: r | {"mean_loss": 2.5})
     figure = loss_figure([*read(runs, "a", "b"), read(runs, "deep")[0]])
@@ -285,8 +285,8 @@ def test_layers_and_heads_can_be_chosen_and_the_size_is_bounded(trained):
     assert "2 of 3 layers, 1 of 2 heads · ⊢ begins the text" in texts_of(figure)
     with pytest.raises(UsageError, match="layer: expected 0 to 2, got 3"):
         attention_figure(run, "emma", layers=[3])
-    assert chosen("head", [], 1) == [0]
-    assert chosen("head", [], 24) == [0, 3, 7, 10, 13, 16, 20, 23]
+    assert selected("head", [], 1) == [0]
+    assert selected("head", [], 24) == [0, 3, 7, 10, 13, 16, 20, 23]
     for positions in (2, 16, 1024):
         for panels in (1, 3, 8):
             assert 1.2 <= panel_size(positions, panels) <= 12 / panels
@@ -313,10 +313,10 @@ def test_the_map_of_tokens_has_every_token_once(trained):
     assert names == sorted(names, key=points.__getitem__)
 
 
-def test_a_large_vocabulary_is_thinned():
+def test_a_large_vocabulary_is_reduced():
     vectors = np.arange(1, 2001.0)[:, None] * [1.0, 0.0]
-    assert mapped(vectors, ["U+4E2D"] * 2000) == list(range(1900, 2000))
-    assert mapped(vectors[:9], ["a"] * 9) == list(range(9))
+    assert selected_tokens(vectors, ["U+4E2D"] * 2000) == list(range(1900, 2000))
+    assert selected_tokens(vectors[:9], ["a"] * 9) == list(range(9))
 
 
 def test_the_residual_stream_of_a_text(trained):
@@ -330,7 +330,7 @@ def test_the_residual_stream_of_a_text(trained):
 
 @pytest.fixture
 def install(monkeypatch):
-    """Say which families there are beside the usual one, whatever this machine has."""
+    """Set the installed font families, whatever this machine has."""
 
     def only(*families):
         fonts._installed_family_of.cache_clear()
@@ -340,7 +340,7 @@ def install(monkeypatch):
     fonts._installed_family_of.cache_clear()
 
 
-def test_what_cannot_be_seen_or_drawn_has_a_sign(install):
+def test_invisible_and_missing_characters_have_symbols(install):
     install()
     with drawing():
         found = [
@@ -524,7 +524,7 @@ def test_a_file_that_appears_while_a_picture_is_drawn_is_kept(trained, tmp_path,
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["nowhere"], "no such run folder"),
         ([], "missing argument"),
@@ -543,10 +543,10 @@ def test_a_file_that_appears_while_a_picture_is_drawn_is_kept(trained, tmp_path,
     ],
     ids=str,
 )
-def test_wrong_use_is_one_line_and_nothing_is_drawn(motegpt, runs, words, said):
+def test_usage_errors_are_one_line_and_draw_nothing(motegpt, runs, words, message):
     ended = motegpt("plot", *words)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
-    assert said in ended.err.lower() or said in ended.err
+    assert message in ended.err.lower() or message in ended.err
     assert not [path for path in runs.iterdir() if path.suffix]
 
 

@@ -1,4 +1,4 @@
-"""How a training shows itself: as JSON, in silence, and what it says of changes."""
+"""Training reports: plain lines, JSON, --quiet, and messages on resuming with other settings."""
 
 import json
 import re
@@ -15,18 +15,25 @@ def events(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def test_json_tells_everything_a_line_each(motegpt, tmp_path):
+def test_json_events(motegpt, tmp_path):
     ended = motegpt("train", *QUICK, "--json", "--val-fraction", 0.1, "--out", "run")
     assert (ended.code, ended.err) == (0, "")
-    told = events(ended.out)
-    assert [event.pop("event") for event in told] == ["begin", "step", "step", "step", "samples", "end"]
-    assert told[0]["documents"] == 98
-    assert told[0]["done"] == 0
+    printed = events(ended.out)
+    assert [event.pop("event") for event in printed] == [
+        "begin",
+        "step",
+        "step",
+        "step",
+        "samples",
+        "end",
+    ]
+    assert printed[0]["documents"] == 98
+    assert printed[0]["done"] == 0
     written = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    assert told[1:4] == written
-    assert len(told[4]["samples"]) == 2
+    assert printed[1:4] == written
+    assert len(printed[4]["samples"]) == 2
     best = min(written, key=lambda record: record["val_loss"])
-    assert told[5] == {"done": 6, "interrupted": False, "run": "run",
+    assert printed[5] == {"done": 6, "interrupted": False, "run": "run",
                        "best": {"step": best["step"], "val_loss": best["val_loss"]},
                        "diverged": False}  # fmt: skip
 
@@ -49,7 +56,7 @@ def test_a_run_of_a_reference_program_prints_the_losses_of_single_steps(motegpt,
 @pytest.mark.parametrize(
     "change", [("--steps", 999), ("--seed", 7), ("--lr", 0.02), ("--n-embd", 8)], ids=str
 )
-def test_any_other_run_prints_the_means_since_the_line_before(motegpt, tmp_path, change):
+def test_other_runs_print_means_since_the_previous_line(motegpt, tmp_path, change):
     words = ("train", "--engine", "array", "--until", 9, "--log-every", 4, *change)
     ended = motegpt(*words, "--out", "run")
     records = RunFolder(tmp_path / "run").metrics()
@@ -57,7 +64,7 @@ def test_any_other_run_prints_the_means_since_the_line_before(motegpt, tmp_path,
     assert printed_losses(ended.out)[1:] != [round(record["loss"], 4) for record in records][1:]
 
 
-def test_quiet_prints_the_last_samples_alone_and_does_the_same(motegpt, tmp_path):
+def test_quiet_prints_only_the_last_samples(motegpt, tmp_path):
     words = ("train", *QUICK, "--sample-every", 3)
     loud, quiet = motegpt(*words, "--out", "loud"), motegpt(*words, "--out", "quiet", "--quiet")
     assert (quiet.code, quiet.err) == (0, "")
@@ -71,7 +78,7 @@ def test_quiet_prints_the_last_samples_alone_and_does_the_same(motegpt, tmp_path
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES_HERE if name != "array"])
-def test_another_engine_may_go_on_and_it_is_said(motegpt, tmp_path, engine):
+def test_resuming_with_another_engine_is_logged(motegpt, tmp_path, engine):
     assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
     before = RunFolder(tmp_path / "run").metrics()
     ended = motegpt("train", "--resume", "run", "--engine", engine, "--log-every", 3)
@@ -81,7 +88,7 @@ def test_another_engine_may_go_on_and_it_is_said(motegpt, tmp_path, engine):
     assert RunFolder(tmp_path / "run").config().engine == engine
 
 
-def test_another_precision_may_go_on_and_it_is_said(motegpt):
+def test_resuming_in_another_precision_is_logged(motegpt):
     assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run", "--dtype", "float32")
     assert ended.code == 0
@@ -90,7 +97,7 @@ def test_another_precision_may_go_on_and_it_is_said(motegpt):
     assert "going on" not in same.err
 
 
-def test_going_back_on_the_command_line(motegpt, tmp_path):
+def test_resuming_from_an_earlier_checkpoint(motegpt, tmp_path):
     assert motegpt("train", *QUICK, "--checkpoint-every", 2, "--keep", 3, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run", "--checkpoint", 2)
     assert ended.code == 0, ended.err

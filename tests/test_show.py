@@ -1,4 +1,4 @@
-"""What motegpt show tells, and that it tells it of any run."""
+"""motegpt show, for any run."""
 
 import json
 import re
@@ -22,14 +22,14 @@ def run(motegpt, tmp_path):
     return tmp_path / "run"
 
 
-def test_show_tells_everything_and_the_same_each_time(motegpt, run):
+def test_show_prints_all_facts_and_is_deterministic(motegpt, run):
     ended = motegpt("show", "run")
     assert (ended.code, ended.err) == (0, "")
     assert motegpt("show", "run").out == ended.out
     lines = ended.out.splitlines()
     assert max(map(len, lines)) <= 80
     model = GPT.load(run)
-    for said in (
+    for message in (
         "run\n",
         "built-in names, 98 documents",
         "step 6 of 6, ",
@@ -44,7 +44,7 @@ def test_show_tells_everything_and_the_same_each_time(motegpt, run):
         "samples, seed 0, temperature 0.5",
         *(f"\n  {text}\n" for text in model.generate(5, seed=0)),
     ):
-        assert said in ended.out, said
+        assert message in ended.out, message
     records = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     (curve,) = [line for line in lines if line.startswith("  training")]
     assert set(curve.split()[2]) <= set(BLOCKS)
@@ -112,7 +112,7 @@ def test_parameters_alone(motegpt, run, tmp_path):
     GPT.load(run).save(tmp_path / "copy")
     ended = motegpt("show", "copy")
     assert (ended.code, ended.err) == (0, "")
-    assert "the parameters alone of a run of 6 steps; it cannot be resumed" in ended.out
+    assert "parameters only, of a run of 6 steps; it cannot be resumed" in ended.out
     assert "loss: none recorded" in ended.out
     facts = json.loads(motegpt("show", "copy", "--json").out)
     assert facts["loss"] is None
@@ -162,7 +162,7 @@ def test_held_out_data_early_stopping_and_kept_checkpoints(motegpt):
 
 
 @pytest.mark.parametrize(
-    ("damage", "said"),
+    ("damage", "message"),
     [
         (lambda run: (run / "config.json").write_text("{"), "expected JSON"),
         (lambda run: (run / "metrics.jsonl").write_text("x\n"), "metrics.jsonl: line 1"),
@@ -176,11 +176,11 @@ def test_held_out_data_early_stopping_and_kept_checkpoints(motegpt):
         (lambda run: (run / "tokenizer.json").unlink(), "tokenizer.json"),
     ],
 )
-def test_damage_is_one_line(motegpt, run, damage, said):
+def test_damage_is_one_line(motegpt, run, damage, message):
     damage(run)
     ended = motegpt("show", "run")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
-    assert said in ended.err
+    assert message in ended.err
 
 
 def test_a_missing_run_and_a_foreign_folder(motegpt, tmp_path):

@@ -1,4 +1,4 @@
-"""Standard streams that are closed, and pipes whose reader is gone: quiet, and nothing else is lost."""
+"""Closed standard streams, and pipes whose reader has exited."""
 
 import os
 import shlex
@@ -17,7 +17,7 @@ COMMANDS = [
     ["graph", "a"], ["gradcheck", "--engine", "array", "--n-embd", "4"], ["bench", "--list"],
     ["completion", "bash"], ["train", "--help"], TRAIN, [*TRAIN, "--json"],
 ]  # fmt: skip
-MADE = {"plot": "run-loss.png", "graph": "a.svg"}  # a file that the command makes besides
+MADE = {"plot": "run-loss.png", "graph": "a.svg"}  # the file that the command writes
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def folder(motegpt, tmp_path):
 
 
 def check_made(folder, words):
-    """What a command makes besides printing is there."""
+    """The files that a command writes exist."""
     assert words[0] not in MADE or (folder / MADE[words[0]]).exists()
     if words[:6] == TRAIN[:6]:
         assert [record["step"] for record in RunFolder(folder / "new").metrics()] == list(range(1, 41))
@@ -40,7 +40,7 @@ def check_made(folder, words):
     [*((words, "") for words in COMMANDS), (["show", "run"], "1"), (TRAIN, "1")],
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
-def test_a_pipe_that_nobody_reads(folder, words, unbuffered):
+def test_a_pipe_without_a_reader(folder, words, unbuffered):
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run(
@@ -56,30 +56,30 @@ def test_a_pipe_that_nobody_reads(folder, words, unbuffered):
 
 @pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
-def test_a_stream_that_is_closed(folder, words, closed):
+def test_a_closed_stream(folder, words, closed):
     ended = subprocess.run(
         ["bash", "-c", f"{shlex.join([*MOTEGPT, *words])} {closed}"],
         cwd=folder, capture_output=True, text=True, input="anna\n", check=False,
     )  # fmt: skip
     no_input = words == ["score", "run", "-"] and "<&-" in closed
-    makes_or_decides = words[0] in (*MADE, "gradcheck") or words[:6] == TRAIN[:6]
-    assert ended.returncode == (2 if no_input else 0 if makes_or_decides else 1), ended.stderr
-    if not makes_or_decides and "2>&-" not in closed:
+    writes_or_checks = words[0] in (*MADE, "gradcheck") or words[:6] == TRAIN[:6]
+    assert ended.returncode == (2 if no_input else 0 if writes_or_checks else 1), ended.stderr
+    if not writes_or_checks and "2>&-" not in closed:
         assert ended.stderr.endswith(
-            "motegpt: expected a standard output to print to, which is closed; try > /dev/null\n"
+            "motegpt: expected an open standard output, got a closed one; try > /dev/null\n"
         )
     assert "Traceback" not in ended.stderr
     check_made(folder, words)
 
 
-def test_standard_input_that_is_closed_is_said(folder):
+def test_closed_standard_input_is_an_error(folder):
     words = f"{shlex.join([*MOTEGPT, 'score', 'run', '-'])} <&-"
     ended = subprocess.run(["bash", "-c", words], cwd=folder, capture_output=True, text=True, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "motegpt: score: expected lines on standard input, which is closed\n"
+    assert ended.stderr == "motegpt: score: expected lines on standard input, got a closed one\n"
 
 
-def test_a_verdict_does_not_depend_on_a_reader(folder):
+def test_the_exit_code_of_gradcheck_does_not_depend_on_a_reader(folder):
     program = """
 import os, sys
 from motegpt.engines.array import ops
@@ -94,17 +94,17 @@ main(["gradcheck", "--engine", "array"])
     assert (ended.returncode, ended.stderr.count("\n")) == (1, 1)
 
 
-def test_remarks_that_nobody_reads_do_not_cost_the_results(folder):
+def test_log_messages_without_a_reader_keep_the_results(folder):
     reader, writer = os.pipe()
     os.close(reader)
-    words = [*MOTEGPT, "eval", "run", "--samples", "0"]  # remarks that nothing was held out
+    words = [*MOTEGPT, "eval", "run", "--samples", "0"]  # logs that no data were held out
     ended = subprocess.run(words, cwd=folder, stdout=subprocess.PIPE, stderr=writer, text=True, check=False)
     os.close(writer)
     assert ended.returncode == 0
     assert "nats" in ended.stdout
 
 
-def test_errors_that_nobody_reads_keep_their_code(folder):
+def test_errors_without_a_reader_keep_their_code(folder):
     reader, writer = os.pipe()
     os.close(reader)
     ended = subprocess.run([*MOTEGPT, "show", "nowhere"], cwd=folder, stderr=writer, check=False)
@@ -113,7 +113,7 @@ def test_errors_that_nobody_reads_keep_their_code(folder):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
-def test_a_full_disk_behind_a_stream_is_one_line(folder):
+def test_a_full_disk_is_a_one_line_error(folder):
     for words in (["show", "run"], ["sample", "run"], ["train", "--help"]):
         with open("/dev/full", "w") as full:
             ended = subprocess.run(
@@ -122,7 +122,7 @@ def test_a_full_disk_behind_a_stream_is_one_line(folder):
         assert (ended.returncode, ended.stderr) == (1, "motegpt: No space left on device\n")
 
 
-def test_a_file_never_takes_the_place_of_a_closed_stream(folder):
+def test_files_never_get_the_descriptor_of_a_closed_stream(folder):
     """What a library writes to a closed standard error must not land in a file of the run."""
     program = """
 import os, sys

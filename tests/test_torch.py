@@ -1,4 +1,4 @@
-"""What only the torch engine promises: precisions, parts, devices, compilation, and clear words."""
+"""Features of the torch engine: precision, gradient accumulation, devices, compilation, errors."""
 
 import json
 import subprocess
@@ -84,7 +84,7 @@ class TestOperationsAgainstTheirReference:
             torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
 
 
-def test_the_fused_adam_is_the_written_one():
+def test_fused_adam_equals_its_reference():
     """The same numbers to rounding, from the first step and from the thousandth, weight decay included."""
     train = small_engine("torch", small_settings(weight_decay=0.1, steps=2000)).settings
     torch.manual_seed(1)
@@ -109,7 +109,7 @@ def test_mixed_precision(kind):
     _, got = engine.gradients(batch)
     largest = max(np.abs(gradient).max() for gradient in expected.values())
     errors = [np.abs(got[name] - expected[name]).max() / largest for name in expected]
-    assert GRADIENT["float32"] < max(errors) < GRADIENT_HALF[kind], "16 bits were used, and well"
+    assert GRADIENT["float32"] < max(errors) < GRADIENT_HALF[kind], "expected the error of 16 bits"
     losses = engine.train(plan_of(), 0, 60)
     assert losses[-1] < losses[0] - 0.2
     assert {array.dtype.name for array in engine.export().parameters.values()} == {"float32"}
@@ -140,7 +140,7 @@ def test_the_scale_rises_after_a_while():
 
 @pytest.mark.parametrize("loss_mean", ["documents", "tokens"])
 @pytest.mark.parametrize("clip_node", [None, 0.01])
-def test_a_batch_in_parts_has_the_gradient_of_the_whole(loss_mean, clip_node):
+def test_accumulated_gradients_equal_those_of_the_whole_batch(loss_mean, clip_node):
     batch = Batch.of(random_sequences(3, 12, 6), loss_mean)
     chosen = small_settings(batch_size=12, clip_node=clip_node)
     loss, expected = small_engine("torch", chosen).gradients(batch)
@@ -181,7 +181,7 @@ def test_checkpointed_activations_are_computed_again(monkeypatch):
 
 
 @pytest.mark.slow
-def test_compiled_is_the_same(monkeypatch):
+def test_a_compiled_model_computes_the_same(monkeypatch):
     """Traced and differentiated ahead as for any backend; the last stage, which makes code, is left out."""
     compiled = []
 
@@ -217,7 +217,7 @@ def test_a_model_that_cannot_be_compiled_is_one_line(monkeypatch):
         small_engine("torch", small_settings(compile=True)).gradients(random_batch(1))
 
 
-def test_a_rank_that_follows_cannot_lead():
+def test_a_rank_above_0_cannot_lead():
     from motegpt.engines.torch.distributed import Ranks
 
     ranks = Ranks.__new__(Ranks)
@@ -226,7 +226,7 @@ def test_a_rank_that_follows_cannot_lead():
         ranks.broadcast("train", 0, 1)
 
 
-def test_small_steps_take_one_thread_and_the_setting_wins(monkeypatch):
+def test_small_steps_use_one_thread_unless_set(monkeypatch):
     from motegpt.engines.torch.model import Transformer
 
     seen, forward = [], Transformer.forward
@@ -243,7 +243,7 @@ def test_small_steps_take_one_thread_and_the_setting_wins(monkeypatch):
     assert torch.get_num_threads() == before
 
 
-def test_batches_are_made_ahead_and_in_order():
+def test_batches_are_prefetched_in_order():
     from motegpt.engines.torch.batches import PREFETCHED, prefetch
 
     made = []
@@ -256,7 +256,7 @@ def test_batches_are_made_ahead_and_in_order():
     assert list(steps) == [-step for step in range(1, 9)]
 
 
-def test_an_error_while_batches_are_made_is_raised_where_they_are_used():
+def test_an_error_in_prefetching_is_raised_in_the_consumer():
     from motegpt.engines.torch.batches import prefetch
 
     with pytest.raises(ZeroDivisionError):
@@ -264,7 +264,7 @@ def test_an_error_while_batches_are_made_is_raised_where_they_are_used():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "message"),
     [
         ({"device": "cuda"}, "device: expected one that PyTorch"),
         ({"device": "mps", "dtype": "float64"}, "mps has no float64"),
@@ -275,13 +275,13 @@ def test_an_error_while_batches_are_made_is_raised_where_they_are_used():
     ],
     ids=str,
 )
-def test_what_cannot_be(changes, said, monkeypatch):
+def test_unsupported_settings(changes, message, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(SettingError, match=said):
+    with pytest.raises(SettingError, match=message):
         small_engine("torch", {**SINGLE, **changes})
 
 
-def test_the_best_device_there_is(monkeypatch):
+def test_the_default_device(monkeypatch):
     train = small_engine("torch", SINGLE).settings
     choose = device().choose_device
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
@@ -316,7 +316,7 @@ def test_a_peak_is_unknown_where_memory_is_short(monkeypatch):
     [torch.OutOfMemoryError("CUDA out of memory. Tried"), partial(torch.empty, 2**55)],
     ids=["gpu", "processor"],
 )
-def test_out_of_memory_says_what_saves_memory(monkeypatch, full):
+def test_out_of_memory_suggests_settings(monkeypatch, full):
     from motegpt.engines.torch.model import Transformer
 
     def forward(*_):
@@ -344,7 +344,7 @@ def test_an_error_that_is_not_a_lost_rank_stays_what_it_is():
 
 
 @pytest.mark.parametrize("engine", ["scalar", "array", "native"])
-def test_settings_of_the_torch_engine_are_no_others(engine):
+def test_other_engines_refuse_settings_of_torch(engine):
     for name, value in (("device", "cpu"), ("compile", True), ("accumulate", 2), ("shard", True)):
         with pytest.raises(
             SettingError, match=f"{name}: the {engine} engine does not have it; .*`engine='torch'`"
@@ -406,7 +406,7 @@ def test_nothing_else_imports_torch(tmp_path):
         assert "pip install 'torch>=2.4'" in done.stderr or code == 0
 
 
-def test_the_utilization_stands_beside_the_speed(motegpt, monkeypatch):
+def test_the_utilization_is_logged_with_the_speed(motegpt, monkeypatch):
     from motegpt.cli import processes
 
     monkeypatch.setattr(processes, "REPORT_SECONDS", 0.0)

@@ -92,7 +92,7 @@ def test_who_draws_token_by_token_says_so(name):
     if name == "native":
         assert reason is None
         return
-    assert reason == f"generate: the {name} engine draws token by token"
+    assert reason == f"generate: the {name} engine generates token by token"
     with pytest.raises(UsageError, match="token by token"):
         engine.generate(REQUEST, [])
 

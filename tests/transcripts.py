@@ -1,4 +1,4 @@
-"""Pages of documentation as programs: what they show is run, and compared line by line.
+"""Run the commands and scripts on pages of documentation, and compare their output line by line.
 
 A ```console block holds commands and what they print. A command follows `$ `, its further lines `> `;
 `...` alone on a line stands for any number of lines left out. A command must succeed, unless
@@ -28,7 +28,7 @@ LEFT_OUT = "..."
 
 
 class PageError(AssertionError):
-    """A page shows what is not so."""
+    """The output of a command or script differs from the page."""
 
 
 class Block(NamedTuple):
@@ -57,7 +57,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def commands(block: Block) -> list[Command]:
-    """What a console block runs and shows."""
+    """The commands of a console block."""
     found: list[Command] = []
     for line, text in enumerate(block.text.splitlines(), block.line):
         if text.startswith("$ "):
@@ -72,7 +72,7 @@ def commands(block: Block) -> list[Command]:
 
 
 def fits(shown: list[str], printed: list[str]) -> bool:
-    """Whether the lines printed are those shown, any number of them in the place of each `...`."""
+    """Whether the printed lines match those shown, where `...` matches any number of lines."""
     shown, printed = trimmed(shown), trimmed(printed)
     *parts, last = split_at_gaps(shown)
     if not parts:
@@ -101,13 +101,13 @@ def split_at_gaps(lines: list[str]) -> list[list[str]]:
 
 
 def trimmed(lines: list[str]) -> list[str]:
-    """Without spaces at the ends of lines, and without empty lines at the end."""
+    """Lines without trailing spaces, and without empty lines at the end."""
     text = "\n".join(line.rstrip() for line in lines).rstrip("\n")
     return text.split("\n") if text else []
 
 
 class Session:
-    """One page's folder, in which its blocks are run one after the other."""
+    """Runs the blocks of a page in order in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -115,7 +115,7 @@ class Session:
         self.names: dict[str, Any] = {"__name__": "__main__"}
 
     def run(self, block: Block) -> None:
-        """Run a block; PageError with the line of what is not as shown."""
+        """Run a block; PageError with the line that differs."""
         if block.file is not None:
             (self.folder / block.file).write_text(block.text, encoding="utf-8")
         elif block.language == "console":
@@ -157,16 +157,16 @@ class Session:
                 raise PageError(f"line {block.line}: the script ended with {error!r}") from error
             return
         test = doctest.DocTestParser().get_doctest(block.text, self.names, "page", None, block.line - 1)
-        said: list[str] = []
+        output: list[str] = []
         runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
-        runner.run(test, out=said.append, clear_globs=False)
+        runner.run(test, out=output.append, clear_globs=False)
         self.names.update(test.globs)
         if runner.failures:
-            raise PageError("".join(said))
+            raise PageError("".join(output))
 
 
 def in_process(words: list[str]) -> tuple[str, int]:
-    """What the command line prints, as on a terminal where both streams meet, and its exit code."""
+    """The output of a command, both streams together, and its exit code."""
     raw = io.BytesIO()
     stream = io.TextIOWrapper(raw, encoding="utf-8", write_through=True)
     code = 0

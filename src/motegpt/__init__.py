@@ -1,4 +1,4 @@
-"""motegpt: a GPT small enough to read in full, and fast enough to use.
+"""motegpt: a GPT small enough to read end to end and fast enough to use.
 
 __init__.pyi is the only list of public names. They are imported on first use, so that `import motegpt` is
 fast.

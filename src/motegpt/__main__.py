@@ -10,9 +10,9 @@ def main() -> None:
         from motegpt.system.interrupts import handle_termination, interrupt, leave
 
         handle_termination(interrupt)
-        from motegpt.cli.streams import complete
+        from motegpt.cli.streams import replace_closed_streams
 
-        complete()
+        replace_closed_streams()
         from motegpt.cli import main as run
 
         try:

@@ -1,4 +1,4 @@
-"""Run folders as a stranger might make them: whatever the files say, their digests are right."""
+"""Forged run folders: files with arbitrary contents and valid digests."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ODD: list[Any] = [
 
 
 def make_run(folder: Path, steps: int = 4, **settings: Any) -> Path:
-    """A whole small run and the file that it learned from, both in `folder`."""
+    """A small run and its training data, both in `folder`."""
     (folder / "list.txt").write_text("\n".join(DOCUMENTS) + "\n")
     model = GPT.train(folder / "list.txt", steps=steps, **{**SMALL, **settings})
     model.save(folder / "run")
@@ -36,13 +36,13 @@ def make_run(folder: Path, steps: int = 4, **settings: Any) -> Path:
 
 
 def copied(run: Path, to: Path) -> Path:
-    """A copy of a run, in the place of what was there."""
+    """Copy a run, replacing an existing copy."""
     shutil.rmtree(to, ignore_errors=True)
     return Path(shutil.copytree(run, to))
 
 
 def leaves(values: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The keys to every value in some nested objects, those of the objects too."""
+    """The path of keys to every value and object in nested objects."""
     if path:
         yield path
     if isinstance(values, dict):
@@ -66,17 +66,17 @@ def forge(
     tensors: Callable[[dict[str, Any]], None] = lambda _: None,
     metadata: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> None:
-    """Change what a safetensors file of a run says, and sign it again."""
+    """Change a safetensors file of a run and update its digest."""
     with safe_open(path, "numpy") as file:
-        said = json.loads(file.metadata()[ENTRY])
+        entry = json.loads(file.metadata()[ENTRY])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    del said["sha256"]
+    del entry["sha256"]
     tensors(arrays)
-    metadata(said)
-    path.write_bytes(save(arrays, {ENTRY: json.dumps({**said, "sha256": digest(arrays, said)})}))
+    metadata(entry)
+    path.write_bytes(save(arrays, {ENTRY: json.dumps({**entry, "sha256": digest(arrays, entry)})}))
 
 
 def file_of(header: bytes | dict[str, Any], data: bytes = b"", length: int | None = None) -> bytes:
-    """A safetensors file with this header; length: what it says its header's is."""
+    """A safetensors file with this header. length: the recorded length of the header."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return (len(text) if length is None else length).to_bytes(8, "little") + text + data

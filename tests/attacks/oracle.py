@@ -1,4 +1,4 @@
-"""What every attack must end in: a right result or a clear error, in bounded time and nowhere else."""
+"""Checks for attacks: each must end in a correct result or a clear error, in bounded time."""
 
 from __future__ import annotations
 
@@ -24,20 +24,20 @@ LONGEST_ERROR = 2000  # characters
 
 
 def check_message(text: str) -> None:
-    """One line, of bounded length, that does nothing to a terminal."""
+    """A single line of bounded length without control characters."""
     assert text, "no message"
     assert len(text) < LONGEST_ERROR, f"{len(text)} characters: {text[:200]!r}…"
     assert text.isprintable() or not any(c < " " or "\x7f" <= c < "\xa0" for c in text), repr(text)
 
 
 def check_python_message(text: str) -> None:
-    """A message that names arguments as Python has them, without dashes."""
+    """A message that names arguments as in Python, without dashes."""
     check_message(text)
     assert not re.search(r"(?<![\w-])--[a-z]", text), text
 
 
 def command(*words: str) -> tuple[int, str, str]:
-    """Run a command line in this process, and hold its end to the rules; its exit code, output and errors."""
+    """Run a command line in this process and check its errors; returns exit code, output and errors."""
     out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", errors) for errors in ("strict", "backslashreplace"))
     source = io.TextIOWrapper(io.BytesIO(b"anna\n"), "utf-8")
     stdin, sys.stdin = sys.stdin, source
@@ -73,7 +73,7 @@ def check_error(words: tuple[str, ...], text: str) -> None:
 
 @contextlib.contextmanager
 def refused_or_right(check: Callable[[str], None] = check_message) -> Iterator[None]:
-    """An error of motegpt's own is fine if its message is."""
+    """Accept an error of motegpt with a valid message."""
     try:
         yield
     except MotegptError as error:
@@ -81,7 +81,7 @@ def refused_or_right(check: Callable[[str], None] = check_message) -> Iterator[N
 
 
 def look(path: Path) -> None:
-    """Everything that reads a run folder and writes nothing but its lock."""
+    """Call everything that reads a run folder and writes only its lock."""
     with refused_or_right():
         run = Run.read(str(path))
         summary(run, 2)

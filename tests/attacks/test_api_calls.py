@@ -1,4 +1,4 @@
-"""Any call of the Python API: a right result or one line of motegpt's own, whatever is given for what."""
+"""Any call of the Python API with any arguments: a correct result or a one-line error."""
 
 import decimal
 import enum
@@ -36,7 +36,7 @@ class Color(enum.Enum):
 
 
 class Failing:
-    """Whose comparison is an error."""
+    """Raises an error when compared."""
 
     def __eq__(self, other):
         raise RuntimeError("no comparison")
@@ -56,7 +56,7 @@ ODD = [
     np.array(["ab", "b"]), np.array([]), np.array(None),
 ]  # fmt: skip
 SETTINGS = {name: kind for section in SECTIONS.values() for name, kind in kinds(section).items()}
-FIT = {  # what an argument takes; a setting takes what its kind says
+FIT = {  # valid values of arguments; those of settings derive from their kinds
     "docs": [WORDS, "list.txt", None], "preset": ["zeroclaw"], "engine": ["array", "scalar"], "out": ["new"],
     "overwrite": [True], "resume": ["run"], "checkpoint": ["last", 2], "callbacks": [print], "seed": [3],
     "unique": [True], "novel": [False], "data": ["list.txt"], "texts": [WORDS], "path": ["run", "new"],
@@ -77,7 +77,7 @@ def fits(name):
 
 
 def value_of(name):
-    """Mostly odd ones; of settings that make a model large, only those that are refused or small."""
+    """Mostly odd values; for settings that make a model large, only invalid or small ones."""
     odd = [one for one in ODD if not (name in LARGE and type(one) is int and 3 < one < 2**63)]
     return st.sampled_from([*odd, *fits(name) * 12])
 
@@ -107,7 +107,7 @@ def iterate(model, given):
 
 
 def make(config, section):
-    """A config made in every way there is."""
+    """Make a config in every way."""
     values = section_values({**settings_of("microgpt"), "vocab_size": 3}, section)
 
     def call(model, given):

@@ -1,4 +1,4 @@
-"""Any command line: an exit code that scripts know, one line of error, and nothing written unasked."""
+"""Any command line: a documented exit code, a one-line error, and no unrequested files."""
 
 import random
 import shutil
@@ -21,12 +21,12 @@ ROW = {
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder to work in, with a run, files, and what is not to be touched beside it."""
+    """A working folder with a run and files, beside files that must not change."""
     return work_in(tmp_path_factory.mktemp("work"))
 
 
 def work_in(parent):
-    """The folder `parent`/work with all that the words speak of."""
+    """The folder `parent`/work with the files that command lines name."""
     work = parent / "work"
     work.mkdir()
     run = make_run(parent)
@@ -40,19 +40,19 @@ def work_in(parent):
 
 
 def expected_changes(words, before, after):
-    """What changed that no word asked to be written."""
+    """Changed files that the arguments do not name as outputs."""
     asked = {word.partition("=")[2] or word for word in words} & set(OUTPUTS)
     if "--resume" in words or any(word.startswith("--resume=") for word in words):
         asked.add("run")
     changed = {name for name in before.keys() | after.keys() if before.get(name, 0) != after.get(name, 0)}
-    if words[:1] in (["plot"], ["graph"]):  # these have a default, beside
+    if words[:1] in (["plot"], ["graph"]):  # these have a default output
         changed -= {name for name in changed if name not in before and "/" not in name}
     return {name for name in changed if name != "run/.lock" and name.split("/")[0] not in
             {path.split("/")[0] for path in asked}}  # fmt: skip
 
 
 def hold(folder, words):
-    """Run the words in the folder and hold them to the rules; put the folder back. The exit code."""
+    """Run a command line in the folder, check the result, restore the folder; returns the exit code."""
     before = snapshot(folder.parent)
     code, _, _ = command(*words)
     after = snapshot(folder.parent)
@@ -80,21 +80,21 @@ def restore(folder, before):
 
 
 @pytest.mark.slow
-def test_any_words(folder, monkeypatch, tmp_path):
-    """A thousand lines over every command and option; only `bench` does not measure, which takes minutes."""
+def test_random_command_lines(folder, monkeypatch, tmp_path):
+    """A thousand command lines over all commands and options; `bench` does not measure, as it is slow."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("motegpt.bench.measure.measure", lambda *_: ROW)
     monkeypatch.setattr("motegpt.bench.machine.matrix_peak", lambda dtype: 1e9)
     monkeypatch.setattr("motegpt.bench.machine.describe", dict)
-    chance, said, done = random.Random(1), set(), set()
+    rng, words_used, done = random.Random(1), set(), set()
     for _ in range(LINES):
-        words = vector(chance.randrange, EVERY)
+        words = vector(rng.randrange, EVERY)
         if hold(folder, words) == 0:
             done.add(words[0])
-        said.update(word.partition("=")[0] for word in words)
+        words_used.update(word.partition("=")[0] for word in words)
     flags = {flag for name in EVERY for option in params_of(name)[1] for flag in option.opts}
-    assert len(flags & said) > 0.95 * len(flags)
+    assert len(flags & words_used) > 0.95 * len(flags)
     assert done == set(COMMANDS), "every command was understood once at least"
 
 
@@ -103,7 +103,7 @@ def test_any_words(folder, monkeypatch, tmp_path):
     ["train", "a\0b"], ["train", "--out", "a\0b"], ["train", "--config", "a\0b"], ["data", "check", "a\0b"],
     ["sample", "run", "--output", "a\0b"], ["plot", "run", "--out", "a\0b.png"], ["data"], [], ["--debug=x"],
 ])  # fmt: skip
-def test_words_that_were_trouble_once(folder, monkeypatch, words):
+def test_regressions(folder, monkeypatch, words):
     monkeypatch.chdir(folder)
     hold(folder, words)
 
@@ -124,8 +124,8 @@ def test_as_processes(folder, words):
     assert done.returncode == 0 or done.stderr.count(b"\n") == 1
 
 
-def test_the_oracle_goes_red(folder, monkeypatch):
-    """A command that crashes, one that ends otherwise, and one that writes where nobody asked."""
+def test_the_oracle_detects_faults(folder, monkeypatch):
+    """Commands that crash, exit with an unknown code, write files, or print too many lines."""
     import click
 
     from motegpt.cli.commands import show

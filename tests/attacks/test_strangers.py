@@ -131,18 +131,18 @@ SOURCES = {
 
 @pytest.mark.parametrize("kind", SOURCES)
 def test_what_a_run_says_it_learned_from_is_read_as_data_or_not_at_all(run, tmp_path, kind):
-    make, path, said = SOURCES[kind]
+    make, path, messages = SOURCES[kind]
     make(tmp_path)
     edit_json(run / "config.json", "source", "path", value=path)
     code, _, error = command("sample", str(run), "-n", "1", "--novel")
     assert code == 2
-    assert any(words in error for words in said.split("|")), error
+    assert any(words in error for words in messages.split("|")), error
     assert "secret" not in error
     for what, code, error in everything(run):
         assert code in (0, 2), (what, error)
 
 
-def test_nothing_is_said_of_a_file_that_is_not_the_one_learned_from(run, tmp_path):
+def test_errors_reveal_nothing_of_a_file_that_is_not_the_training_data(run, tmp_path):
     """Its digest is compared first: an error about its third line would tell what stands there."""
     (tmp_path / "list.jsonl").write_text('{"password": "hunter2", "user": "anna"}\n')
     edit_json(run / "config.json", "source", "path", value=str(tmp_path / "list.jsonl"))
@@ -151,7 +151,7 @@ def test_nothing_is_said_of_a_file_that_is_not_the_one_learned_from(run, tmp_pat
 
 
 @pytest.mark.parametrize("step", ["../../x", "-1", "1e3", "²", "0x1", "9" * 30, "", "00", "last/../../x"])
-def test_a_checkpoint_is_named_by_a_step_alone(run, step):
+def test_checkpoints_are_named_by_steps_only(run, step):
     for name in ("checkpoint-../x.safetensors".replace("/", ""), "checkpoint-٣.safetensors",
                  f"checkpoint-{'9' * 60}.safetensors", "checkpoint-007.safetensors"):  # fmt: skip
         (run / name).write_bytes(b"")
@@ -162,7 +162,7 @@ def test_a_checkpoint_is_named_by_a_step_alone(run, step):
 @pytest.mark.parametrize(
     "engine", ["os:system", "../engines/array", "torch; rm -rf x", "", "array\n", "\x1b[2J"]
 )
-def test_an_engine_is_one_of_ours(run, engine):
+def test_unknown_engines_are_refused(run, engine):
     edit_json(run / "config.json", "engine", value=engine)
     code, _, error = command("sample", str(run))
     assert code == 2
@@ -218,7 +218,7 @@ def test_keys_and_values_beyond_any_memory_are_refused(run):
 
 
 @pytest.mark.slow
-def test_show_is_a_glance_whatever_the_settings_of_the_samples(run):
+def test_show_bounds_the_cost_of_samples(run):
     long_context(run, 64, 2**14)
     values = json.loads((run / "config.json").read_text())
     values["sample"] |= {"tries": 2**20, "suffix": "zzz".replace("z", "b"), "max_new_tokens": 2**24}
@@ -228,7 +228,7 @@ def test_show_is_a_glance_whatever_the_settings_of_the_samples(run):
     edit_json(run / "config.json", "sample", "prefix", value="a" * 10**6)
     code, out, _ = command("show", str(run))
     assert code == 0
-    assert "samples: none, the prefix is longer than the 256 tokens of a glance" in out
+    assert "samples: none, expected a prefix of at most 256 tokens, got a longer one" in out
     values["sample"] |= {"suffix": "", "beams": 2**16}
     (run / "config.json").write_text(json.dumps(values))
     assert command("show", str(run))[0] == 0
@@ -241,7 +241,7 @@ def test_beams_beyond_any_memory_are_refused(run):
     assert "beams: expected at most" in ended.stderr
 
 
-def test_files_with_holes_of_any_size_are_refused(run):
+def test_huge_sparse_files_are_refused(run):
     """An archive can hold a file of a terabyte that takes no room on the disk."""
     for name in FILES:
         before = (run / name).read_bytes()
@@ -285,7 +285,7 @@ def is_harmless(printed):
 
 
 @pytest.mark.slow
-def test_what_a_run_says_does_nothing_to_a_terminal(tmp_path):
+def test_control_characters_of_a_run_do_not_reach_a_terminal(tmp_path):
     (tmp_path / "list.txt").write_text(f"anna{ESCAPE}\n{ESCAPE}bob\n")
     model = GPT.train(tmp_path / "list.txt", engine="array", steps=2, n_embd=4, n_head=2, block_size=40,
                       prefix=ESCAPE)  # fmt: skip
@@ -311,7 +311,7 @@ def test_in_a_pipe_samples_are_as_the_model_writes_them(tmp_path):
     assert done.stdout.decode().startswith(ESCAPE)
 
 
-def test_harmless_leaves_every_script_as_it_is():
+def test_text_of_every_script_is_printed_unchanged():
     text = "жанна\tنام\u200cها 👩\u200d💻 é\n"
     assert escape_control_characters(text) == text
     assert escape_control_characters(ESCAPE) == "\\x1b]0;owned\\x07\\x1b[2J\\x9b31m"

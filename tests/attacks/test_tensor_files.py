@@ -150,6 +150,6 @@ def test_every_entry_of_a_trainer_with_every_odd_value(tmp_path, key, generator)
            [2, [0] * 625, [1]], [0, 0, 0, 0], [2**40], [-1], ["x"], [True, 1, 1, 1]]  # fmt: skip
     for value in odd:
         (run / "trainer.safetensors").write_bytes(whole)
-        forge(run / "trainer.safetensors", metadata=lambda said, value=value: said.update({key: value}))
+        forge(run / "trainer.safetensors", metadata=lambda entry, value=value: entry.update({key: value}))
         look(run)
         read(run)

@@ -1,4 +1,4 @@
-"""Argument vectors out of the commands' own options and odd values, none of which takes long."""
+"""Random command lines from the commands' options and odd values; none takes long."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from motegpt.cli import COMMANDS, cli
 
-Pick = Callable[[int], int]  # a number below n, by whoever chooses
+Pick = Callable[[int], int]  # chooses a number below n
 
 PLAIN = """0 -1 1 2 3 1e309 nan 0.5 -0.0 x none - -- = best last text csv jsonl stream nfc array scalar native
     zeroclaw bytes true ab"""
@@ -22,8 +22,8 @@ OUTPUTS = [*NEW.split(), "", "x" * 300]
 WRITE = {"--out", "--output"}
 COUNTS = """--steps --epochs --n-layer --layers --n-embd --block-size --batch-size --n -n --samples
     --max-new-tokens --min-new-tokens --min-length --max-length --beams --tries --runs --until"""
-SMALL = ["0", "1", "1", "2", "2", "3", "-1", "9" * 30, "none", "x", "1.5"]  # what a count may be
-ENDINGS = {  # what keeps a command short, said last
+SMALL = ["0", "1", "1", "2", "2", "3", "-1", "9" * 30, "none", "x", "1.5"]  # values of counts
+ENDINGS = {  # appended to keep a command short
     "train": "--steps 2 --n-embd 4 --n-head 1 --n-layer 1 --block-size 4 -n 1",
     "sample": "-n 2",
     "eval": "--samples 2",
@@ -31,9 +31,9 @@ ENDINGS = {  # what keeps a command short, said last
     "graph": "--n-embd 2 --n-layer 1",
     "gradcheck": "--engine array --n-embd 4 --n-layer 1",
     "bench": "--engine array --runs 1",
-    "data fetch": "--url http://127.0.0.1:9/none",  # a port that nobody listens at
+    "data fetch": "--url http://127.0.0.1:9/none",  # a port without a server
 }
-NAMED = {  # what a parameter takes whose name or metavar has the word
+NAMED = {  # values of parameters whose name or metavar contains the word
     "checkpoint": ["last", "0"],
     "run": ["run"],
     "data": ["list.txt"],
@@ -44,11 +44,11 @@ NAMED = {  # what a parameter takes whose name or metavar has the word
 }
 EVERY = [*(name for name in COMMANDS if name != "data"), "data check", "data fetch"]
 
-QUICK = [name for name in EVERY if name not in ("bench", "data fetch")]  # which measure, and need a network
+QUICK = [name for name in EVERY if name not in ("bench", "data fetch")]  # which measure, or need a network
 
 
 def vector(pick: Pick, names: list[str]) -> list[str]:
-    """A command among `names`, with words for it; or nonsense."""
+    """A command among `names` with arguments, or nonsense."""
 
     def one(choices: list[Any]) -> Any:
         return choices[pick(len(choices))]
@@ -68,8 +68,8 @@ def vector(pick: Pick, names: list[str]) -> list[str]:
 
 
 def sensible(param: click.Parameter, one: Callable[[list[Any]], Any]) -> str:
-    """A value that the parameter may well take."""
-    said = f"{param.name} {param.metavar}".lower()
+    """A value that is likely valid."""
+    label = f"{param.name} {param.metavar}".lower()
     if isinstance(param.type, click.Choice):
         return one(list(param.type.choices))
     if isinstance(getattr(param.type, "inner", None), click.Choice):
@@ -79,13 +79,13 @@ def sensible(param: click.Parameter, one: Callable[[list[Any]], Any]) -> str:
     if "float" in param.type.name:
         return one(["0", "0.5", "1", "1e-9", "1e300", "nan"])
     for word, values in NAMED.items():
-        if word in said:
+        if word in label:
             return one(values)
     return one(["ab", "a", "anna"])
 
 
 def option_and_value(option: click.Option, one: Callable[[list[Any]], Any], pick: Pick) -> list[str]:
-    """An option, mostly with a value, mostly one that it takes."""
+    """An option, usually with a value, which is usually valid."""
     flag = one([*option.opts, *option.secondary_opts])
     if option.is_flag and pick(8):
         return [flag]
@@ -98,7 +98,7 @@ def option_and_value(option: click.Option, one: Callable[[list[Any]], Any], pick
 
 
 def params_of(name: str) -> tuple[list[click.Argument], list[click.Option]]:
-    """The arguments and the options of a command; --debug aside, which shows tracebacks."""
+    """The arguments and options of a command, except --debug, which shows tracebacks."""
     command: Any = cli
     for word in name.split():
         command = command.get_command(click.Context(cli), word)

@@ -1,4 +1,4 @@
-"""The machine on which a benchmark is run."""
+"""Description and peak speed of the machine."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def processor() -> str:
 
 
 def commit() -> str:
-    """The commit of the checkout that this package is run from."""
+    """The commit of the checkout that contains this package."""
     words = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -36,7 +36,7 @@ def commit() -> str:
 
 
 def describe() -> dict[str, str]:
-    """Machine, interpreter, libraries and commit."""
+    """Processor, system, interpreter, libraries and commit."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
@@ -55,7 +55,7 @@ def describe() -> dict[str, str]:
 
 
 def native_build() -> dict[str, str]:
-    """Compiler and processor level of the native core."""
+    """Compiler and instruction set of the native core."""
     reason = why_unavailable("native")
     if reason is not None:
         return {"compiler": "none", "level": "none"}
@@ -65,11 +65,11 @@ def native_build() -> dict[str, str]:
 
 
 def matrix_peak(dtype: str) -> float:
-    """Operations/s of one core in NumPy's matrix product, the best of several runs."""
+    """Operations/s of NumPy's matrix product on one core, the best of several runs."""
     a, b = np.random.default_rng(0).random((2, PEAK_SIZE, PEAK_SIZE)).astype(dtype)
     seconds = []
     with threadpool_limits(1):
-        for _ in range(PEAK_RUNS + 1):  # the first one warms up
+        for _ in range(PEAK_RUNS + 1):  # the first run warms up
             began = time.perf_counter()
             a @ b
             seconds.append(time.perf_counter() - began)

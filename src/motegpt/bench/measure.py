@@ -1,4 +1,4 @@
-"""Timing: verify first, then time; a figure is the median of several runs with its spread."""
+"""Timing: gradients are verified first; a figure is the median of several runs with its range."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 import statistics
-import subprocess  # noqa: TID251  # a command the user gave, or our own
+import subprocess  # noqa: TID251  # a command given by the user, or our own
 import sys
 import threading
 import time
@@ -28,15 +28,15 @@ from motegpt.generation.request import Request
 from motegpt.model.rng import Stream
 from motegpt.sampling.generate import generate_ids
 
-RUN_SECONDS = 0.25  # of a run at least, so that the overhead of the clock and the call is negligible
-# Rounding errors, relative to the largest element.
+RUN_SECONDS = 0.25  # duration of a run, long enough that the overhead of clock and call is negligible
+# Bounds of rounding errors, relative to the largest element.
 GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
-SCALAR_LIMIT = 1e7  # operations per step above which the scalar engine is too slow as a reference
+SCALAR_LIMIT = 1e7  # operations per step; above, the scalar engine is too slow as a reference
 
 
 @dataclass(frozen=True)
 class Figure:
-    """Several runs of one thing: median, smallest and largest."""
+    """Median and range of several runs."""
 
     median: float
     low: float
@@ -44,42 +44,47 @@ class Figure:
 
     @classmethod
     def of(cls, values: list[float]) -> Figure:
-        """The figure of some values."""
+        """The figure of the values."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 def measure(
     work: str, engine: str, dtype: str, data: str | None, runs: int, settings: dict[str, Any] | None = None
 ) -> dict[str, Any]:
-    """One row of the table, measured in a fresh process, so that its memory is that of this row alone.
+    """One row of the table, measured in a fresh process, so that memory is that of this row alone.
 
-    settings: take precedence over the workload's. Returns {"error": …} where the engine cannot do it.
+    settings: override the workload's. Returns {"error": …} if the engine cannot run the workload.
     """
     command = [sys.executable, "-P", "-m", "motegpt.bench.measure"]
-    places = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    # In a session of its own, so that neither Ctrl-C nor the end of a terminal reaches it.
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # In its own session, so that neither Ctrl-C nor the end of a terminal reaches it.
     with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=places, start_new_session=True
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=variables,
+        start_new_session=True,
     ) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         print(json.dumps((work, engine, dtype, data, runs, settings or {})), file=process.stdin, flush=True)
-        answer = process.stdout.read()
+        output = process.stdout.read()
         if process.wait():
             raise MotegptError(f"bench: the process that measures ended with exit code {process.returncode}")
-    row: dict[str, Any] = json.loads(answer)
+    row: dict[str, Any] = json.loads(output)
     return row
 
 
-def answer() -> None:
-    """Read what to measure from standard input and print the row; exit when it is closed."""
+def serve() -> None:
+    """Read the arguments of a row from standard input and print the row; exit when the input is closed."""
     request = sys.stdin.readline()
 
-    def end_with_the_other_process() -> None:
+    def exit_with_parent() -> None:
         os.read(sys.stdin.fileno(), 1)
         os._exit(1)
 
-    threading.Thread(target=end_with_the_other_process, daemon=True).start()
+    threading.Thread(target=exit_with_parent, daemon=True).start()
     print(json.dumps(_measure_here(*json.loads(request))))
 
 
@@ -112,19 +117,19 @@ def _measure_here(
 def verify(engine: Engine, problem: Problem) -> float:
     """The largest difference to the reference's first gradient, relative to its largest element.
 
-    The reference is the array engine; its own reference is the scalar engine, on one sequence as that is
-    slow. Raises MotegptError if the difference is too large to be rounding.
+    The reference is the array engine, and for the array engine the scalar engine, on one sequence as it is
+    slow. Raises MotegptError if the difference exceeds rounding error.
     """
     reference, batch = "array", problem.plan.batch(0)
     if engine.name == "array":
         reference, batch = "scalar", Batch.of(problem.plan.sequences[:1], problem.train.loss_mean)
     if reference == "scalar" and operations(problem) > SCALAR_LIMIT:
-        return float("nan")  # it would take minutes; the test suite compares the two on small models
+        return float("nan")  # takes minutes; the tests compare the two on small models
     double = problem.train.replace(dtype="float64", autocast=None)
     _, expected = fresh_engine(reference, problem.model, double).gradients(batch)
-    _, got = engine.gradients(batch)
-    largest = max(float(np.abs(gradient).max()) for gradient in expected.values())
-    difference = max(float(np.abs(got[name] - expected[name]).max()) for name in expected) / largest
+    _, actual = engine.gradients(batch)
+    scale = max(float(np.abs(gradient).max()) for gradient in expected.values())
+    difference = max(float(np.abs(actual[name] - expected[name]).max()) for name in expected) / scale
     if not difference <= GRADIENT_TOLERANCE[problem.train.autocast or problem.train.dtype]:
         raise MotegptError(
             f"bench: {engine.name} differs from the gradient of the {reference} engine by {difference:.1e}; "
@@ -142,7 +147,7 @@ def time_steps(engine: Engine, problem: Problem, runs: int) -> list[float]:
         engine.train(problem.plan, done, count)
         done += count
 
-    count = fitting_count(advance)
+    count = calls_per_run(advance)
     return [timed(advance, count) / count for _ in range(runs)]
 
 
@@ -152,25 +157,25 @@ def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
 
     request = Request((stop,), problem.model.block_size, stop, Filters(temperature=1.0))
 
-    def draw(rngs: list[Stream]) -> list[list[int]]:
+    def generate(rngs: list[Stream]) -> list[list[int]]:
         return generate_ids(engine, request, rngs)
 
     def streams(n: int) -> list[Stream]:
         return [Stream.of(1, i) for i in range(n)]
 
-    count = min(10_000, fitting_count(lambda n: draw(streams(n))))
+    count = min(10_000, calls_per_run(lambda n: generate(streams(n))))
     speeds = []
     for _ in range(runs):
         rngs = streams(count)
         began = time.perf_counter()
-        drawn = draw(rngs)
+        texts = generate(rngs)
         seconds = time.perf_counter() - began
-        speeds.append(sum(len(ids) + 1 for ids in drawn) / seconds)
+        speeds.append(sum(len(ids) + 1 for ids in texts) / seconds)
     return speeds
 
 
-def fitting_count(action: Callable[[int], object]) -> int:
-    """How often `action` fits into RUN_SECONDS, found by doubling, which also warms up."""
+def calls_per_run(action: Callable[[int], object]) -> int:
+    """Number of repetitions that take RUN_SECONDS, found by doubling, which also warms up."""
     count = 1
     while (seconds := timed(action, count)) < RUN_SECONDS / 2:
         count *= 2
@@ -178,7 +183,7 @@ def fitting_count(action: Callable[[int], object]) -> int:
 
 
 def timed(action: Callable[..., object], *arguments: Any) -> float:
-    """Seconds that an action takes."""
+    """Duration of an action in seconds."""
     began = time.perf_counter()
     action(*arguments)
     return time.perf_counter() - began
@@ -190,7 +195,7 @@ def resident_bytes() -> int:
 
 
 def compare_commands(ours: str, theirs: str, runs: int) -> tuple[Figure, Figure, Figure]:
-    """Seconds of two commands that are run in turn, and their ratio theirs / ours pair by pair."""
+    """Seconds of two alternating commands, and the ratio theirs / ours of each pair."""
     pairs = [(_command_seconds(ours), _command_seconds(theirs)) for _ in range(runs + 1)][1:]
     mine, other = [a for a, _ in pairs], [b for _, b in pairs]
     return Figure.of(mine), Figure.of(other), Figure.of([b / a for a, b in pairs])
@@ -202,7 +207,7 @@ def _command_seconds(command: str) -> float:
     except ValueError as error:
         raise UsageError(f"bench: cannot read the command {command!r} ({error})") from None
     if not words:
-        raise UsageError("bench: expected a command, got an empty one")
+        raise UsageError("bench: expected a command, actual an empty one")
 
     def run() -> None:
         try:
@@ -217,4 +222,4 @@ def _command_seconds(command: str) -> float:
 
 
 if __name__ == "__main__":
-    answer()
+    serve()

@@ -1,4 +1,4 @@
-"""The workloads of the benchmark, and how many operations a step of each takes."""
+"""The workloads of the benchmark, and the operations per step of each."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from motegpt.data.sequences import TokenSequences
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines.cost import operations_per_token
 
-RANDOM_VOCABULARY = 65  # characters of the tiny Shakespeare file, for workloads that need long text
+RANDOM_VOCABULARY = 65  # that of the tiny Shakespeare file, for workloads on long text
 RANDOM_SEQUENCES = 64
 
 
 @dataclass(frozen=True)
 class Workload:
-    """One line of the benchmark. settings: over those of the preset; whole: full-length random sequences."""
+    """A row of the benchmark. settings: override the preset; full_length: random sequences of full length."""
 
     name: str
     preset: str
     settings: dict[str, Any] = field(default_factory=dict)
-    whole: bool = False
+    full_length: bool = False
 
 
 def _names(width: int) -> Workload:
@@ -45,20 +45,20 @@ WORKLOADS: dict[str, Workload] = {
         "4 layers, 128 wide, 12 x 64",
         "microgpt",
         {"n_layer": 4, "n_embd": 128, "block_size": 64, "batch_size": 12},
-        whole=True,
+        full_length=True,
     ),
     "wide": Workload(
         "6 layers, 384 wide, 8 x 256",
         "microgpt",
         {"n_layer": 6, "n_embd": 384, "n_head": 6, "block_size": 256, "batch_size": 8},
-        whole=True,
+        full_length=True,
     ),
 }
 
 
 @dataclass(frozen=True)
 class Problem:
-    """What an engine needs to run a workload."""
+    """The arguments of an engine for a workload."""
 
     model: ModelConfig
     train: TrainConfig
@@ -66,14 +66,14 @@ class Problem:
 
     @property
     def tokens(self) -> float:
-        """Targets per step, on average over the plan."""
+        """Mean targets per step over the plan."""
         return float(self.plan.targets / self.plan.epoch)
 
 
 def problem_of(
     workload: Workload, corpus: Corpus, dtype: str, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Problem:
-    """The model, the training and the batches of a workload, with some settings changed."""
+    """The model, training settings and plan of a workload, with `changes` to the settings."""
     settings = {
         **settings_of(workload.preset),
         **workload.settings,
@@ -81,10 +81,10 @@ def problem_of(
         "steps": 10**6,
         **changes,
     }
-    if workload.whole:
-        chance, length = random.Random(0), settings["block_size"] + 1
+    if workload.full_length:
+        rng, length = random.Random(0), settings["block_size"] + 1
         vocabulary = RANDOM_VOCABULARY
-        rows = [[chance.randrange(vocabulary) for _ in range(length)] for _ in range(RANDOM_SEQUENCES)]
+        rows = [[rng.randrange(vocabulary) for _ in range(length)] for _ in range(RANDOM_SEQUENCES)]
         sequences = TokenSequences.of(rows)
     else:
         tokenizer = Tokenizer.of(corpus.documents, settings["framing"])

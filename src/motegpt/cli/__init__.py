@@ -1,7 +1,7 @@
-"""The command line: a thin user of the public pieces.
+"""The command line.
 
-Exit codes: 0 done, 1 failed, 2 wrong use, 130 interrupted. An error is one line on standard error; the
-traceback comes with --debug.
+Exit codes: 0 success, 1 failure, 2 usage error, 130 interrupted. An error is one line on standard error;
+--debug shows its traceback.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import click
 
 from motegpt.cli.console import QUIET
 from motegpt.cli.failures import REPORTED, report_of, with_hint
-from motegpt.cli.streams import flush, silence, unread
+from motegpt.cli.streams import discard_if_closed, flush, silence
 from motegpt.config.synonyms import RENAMED
 from motegpt.errors import UsageError
 
@@ -42,7 +42,7 @@ DEBUG = "debug"
 
 
 def _debug(context: click.Context, _: click.Parameter, value: bool) -> None:
-    """Tell `_run` that --debug was given."""
+    """Record for `_run` that --debug was given."""
     if value and context.obj is not None:
         context.obj.add(DEBUG)
 
@@ -63,49 +63,62 @@ QUIET_OPTION: dict[str, Any] = {
 
 
 class Lazy(click.Group):
-    """A group that imports a command's module only when the command is used."""
+    """A group that imports a built-in command's module only when the command is used.
+
+    A program can add commands of its own with `add_command`; they follow the built-in ones.
+    """
+
+    def summaries(self) -> dict[str, str]:
+        """Name -> one line of help, the built-in commands first; imports none of them."""
+        added = {name: command.get_short_help_str() for name, command in self.commands.items()}
+        return COMMANDS | {name: text for name, text in added.items() if name not in COMMANDS}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
+        return list(self.summaries())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = import_module(f"motegpt.cli.commands.{cmd_name}").command
-        for one in command.commands.values() if isinstance(command, click.Group) else [command]:
-            _add_common_options(one)
+        if cmd_name in COMMANDS:
+            command: click.Command = import_module(f"motegpt.cli.commands.{cmd_name}").command
+        else:
+            added = super().get_command(ctx, cmd_name)
+            if added is None:
+                return None
+            command = added
+        for leaf in command.commands.values() if isinstance(command, click.Group) else [command]:
+            _add_common_options(leaf)
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        unknown = args[0] not in COMMANDS and not args[0].startswith("-")
-        if unknown and not ctx.resilient_parsing:  # which completion asks for
-            ctx.fail(with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in COMMANDS}))
+        names = self.list_commands(ctx)
+        unknown = args[0] not in names and not args[0].startswith("-")
+        if unknown and not ctx.resilient_parsing:  # resilient: while the shell completes a line
+            ctx.fail(with_hint(f"No such command {args[0]!r}.", args[0], {name: name for name in names}))
         return super().resolve_command(ctx, args)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """The commands, none of them imported, and the options of motegpt itself."""
+        """Complete commands, without importing them, and the options of motegpt itself."""
         from click.shell_completion import CompletionItem
 
-        found = [CompletionItem(name, help=text) for name, text in COMMANDS.items()]
+        found = [CompletionItem(name, help=text) for name, text in self.summaries().items()]
         options = click.Command.shell_complete(self, ctx, incomplete)
         return [item for item in found if item.value.startswith(incomplete)] + options
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
-            formatter.write_dl(list(COMMANDS.items()))
+            formatter.write_dl(list(self.summaries().items()))
 
 
 def _add_common_options(command: click.Command) -> None:
-    """Add --quiet, which console.log and the reports obey, and --debug to a command."""
+    """Add --debug and --quiet (read by console.log and the reports) to a command."""
     for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
         if flag not in (known for param in command.params for known in param.opts):
             command.params.append(click.Option([flag], **option))
 
 
 def _current_name(word: str) -> str:
-    """An option by its current name, so that its former name is accepted and hidden."""
+    """Map a former option name, which is accepted but hidden, to the current one."""
     return RENAMED.get(word, word)
 
 
@@ -116,7 +129,7 @@ def _current_name(word: str) -> str:
 @click.version_option(package_name="motegpt", message="motegpt %(version)s")
 @click.option("--debug", **DEBUG_OPTION)
 def cli() -> None:
-    """A GPT small enough to see all of, and fast enough to be of use.
+    """A GPT small enough to read end to end and fast enough to use.
 
     Try: motegpt train --steps 1000
     """
@@ -131,30 +144,30 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     """Run the command line and report errors; returns the exit code."""
-    said: set[str] = set()  # DEBUG, if it was given
+    given: set[str] = set()  # DEBUG, if --debug was given
     try:
         if any("\0" in word for word in arguments):
-            raise UsageError("expected words without zero bytes, which no name of a file has")
-        return _invoke(arguments, said)
+            raise UsageError("expected arguments without zero bytes, which no file name can contain")
+        return _invoke(arguments, given)
     except BrokenPipeError:  # the reader has exited, and there is no other work
         silence("stdout")
         return 0
     except REPORTED as error:
-        if DEBUG in said:
+        if DEBUG in given:
             raise
         line, code = report_of(error)
-        with unread("stderr"):
+        with discard_if_closed("stderr"):
             click.echo(line, err=True, nl=bool(line))
         return code
 
 
-def _invoke(arguments: list[str], said: set[str]) -> int:
-    """As click's own main, but without its exit code 1 for a closed pipe."""
+def _invoke(arguments: list[str], given: set[str]) -> int:
+    """Like click's main, but a closed pipe raises BrokenPipeError instead of exiting with code 1."""
     if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
         cli.main(arguments, PROGRAM)
     try:
-        with cli.make_context(PROGRAM, list(arguments), obj=said) as context:
+        with cli.make_context(PROGRAM, list(arguments), obj=given) as context:
             result = cli.invoke(context)
-    except click.exceptions.Exit as ending:
-        return ending.exit_code
+    except click.exceptions.Exit as error:
+        return error.exit_code
     return result if isinstance(result, int) else 0

@@ -1,4 +1,4 @@
-"""Progress reports of a training: plain lines in a pipe, a live bar on a terminal, or JSON."""
+"""Training reports: plain lines in a pipe, a live progress bar on a terminal, or JSON."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
-from motegpt.cli.streams import unread
+from motegpt.cli.streams import discard_if_closed
 from motegpt.model.spec import parameter_count
 from motegpt.training.losses import Mean
 from motegpt.training.reference import matching_preset
@@ -33,19 +33,19 @@ INFERENCE = "--- inference (new, hallucinated names) ---"
 def log(text: str) -> None:
     """Print a line to standard error, unless --quiet was given."""
     if not is_quiet():
-        with unread("stderr"):
+        with discard_if_closed("stderr"):
             click.echo(escape_control_characters(with_flags(text)), err=True)
 
 
 def print_result(text: str) -> None:
-    """Print to standard output; on a terminal, control characters are escaped."""
+    """Print to standard output, with control characters escaped if it is a terminal."""
     click.echo(escape_control_characters(text) if is_terminal() else text)
 
 
 def escape_control_characters(text: str) -> str:
-    r"""A text with its control characters as escapes, except newlines and tabs.
+    r"""Escape control characters, except newlines and tabs.
 
-    A model generates what its data contained, and a terminal obeys control sequences.
+    Generated text can contain control sequences of the training data, which a terminal would execute.
 
     >>> escape_control_characters("anna \x1b[31m")
     'anna \\x1b[31m'
@@ -60,12 +60,12 @@ def is_quiet() -> bool:
 
 
 def is_terminal() -> bool:
-    """Whether standard output is a terminal; it may be closed."""
+    """Whether standard output is a terminal; False if it is closed."""
     return sys.stdout is not None and sys.stdout.isatty()
 
 
 class Screen:
-    """A terminal; control characters in what is written to it are escaped."""
+    """A terminal to write text to, with control characters escaped."""
 
     def __init__(self, terminal: TextIO) -> None:
         self._terminal = terminal
@@ -81,7 +81,7 @@ class Screen:
 
 
 def report_for(trainer: Trainer, as_json: bool) -> Report:
-    """The report for --json, --quiet, a terminal or a pipe."""
+    """The report class that fits --json, --quiet, a terminal or a pipe."""
     if as_json:
         return JsonReport(trainer)
     if is_quiet():
@@ -92,7 +92,7 @@ def report_for(trainer: Trainer, as_json: bool) -> Report:
 def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
     """step    1 / 1000 | loss 3.3660
 
-    The loss is the mean since the previous line, or with `one_step` that of the step.
+    The loss is the mean since the previous line, or with `one_step` the loss of that step.
     """
     number = record.step - 1 + train.count_from
     loss = record.loss if one_step else record.mean_loss
@@ -101,14 +101,14 @@ def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
 
 
 def sample_lines(samples: Sequence[str], trainer: Trainer) -> list[str]:
-    """The samples, numbered, one per line unless the data are one long text."""
+    """The samples, numbered; one line each unless the data are one long text."""
     is_list = trainer.config.data.format != "stream"
     shown = map(one_line, samples) if is_list else samples
     return [f"sample {i:2d}: {text}" for i, text in enumerate(shown, 1)]
 
 
 class Report:
-    """Reports of the train command; this one prints results and errors only, for --quiet."""
+    """Base of the training reports; prints results and errors only, as for --quiet."""
 
     def __init__(self, trainer: Trainer) -> None:
         self.trainer = trainer
@@ -120,27 +120,29 @@ class Report:
         pass
 
     def begin(self) -> None:
-        """Report the data and the model, before the report is entered."""
+        """Report the data and the model; called before the `with` block."""
 
     def show(self, chunk: Progress) -> None:
-        """Report some steps."""
+        """Report a chunk of steps."""
         if chunk.ended and chunk.samples is not None:
             self.show_samples(chunk.samples)
 
     def show_samples(self, samples: Sequence[str]) -> None:
-        """Print the samples at the end of the training; not while the report is entered."""
+        """Print the samples at the end of training; called after the `with` block."""
         for line in sample_lines(samples, self.trainer):
             print_result(line)
 
     def end(self, interrupted: bool) -> None:
-        """Report that the run has stopped and, if it has a folder, is saved; after the report is left."""
+        """Report how the run ended and where it is saved; called after the `with` block."""
         if interrupted:
             click.echo(
-                escape_control_characters(f"interrupted after step {self.trainer.done}; {self._next()}"),
+                escape_control_characters(
+                    f"interrupted after step {self.trainer.done}; {self._continue_command()}"
+                ),
                 err=True,
             )
 
-    def _next(self) -> str:
+    def _continue_command(self) -> str:
         """The command that continues the run."""
         if self.trainer.folder is None:
             return "nothing was saved"
@@ -149,9 +151,9 @@ class Report:
 
 
 class PlainReport(Report):
-    """One line per logged step, then the samples under their heading; log messages go to standard error.
+    """One line per logged step, then the samples under a heading; log messages go to standard error.
 
-    A run with the settings of a reference program prints the lines of that program: losses of single steps.
+    Runs with the settings of a reference program print losses of single steps, as that program does.
     """
 
     def __init__(self, trainer: Trainer) -> None:
@@ -171,7 +173,7 @@ class PlainReport(Report):
             click.echo(line)
 
     def lines(self, chunk: Progress) -> list[str]:
-        """The lines for some steps."""
+        """The lines for a chunk of steps."""
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.samples is not None:
@@ -189,26 +191,26 @@ class PlainReport(Report):
         if best is not None:
             if best.is_out_of_patience(self.trainer.config.train.patience):
                 since = best.evaluations_since_best
-                log(f"stopped early after step {done}: {since} evaluations without a better one")
+                log(f"stopped early after step {done}: {since} evaluations without improvement")
             log(f"best after step {best.step}: {self._loss_of_best(best, interrupted)}")
             train = self.trainer.config.train
             if best.step == 1 and best.evaluations_since_best and (train.eval_every or train.log_every) > 1:
-                log("that model has hardly begun: a smaller --eval-every may find a better one")
+                log("that model has trained for one step only; a smaller --eval-every may find a better one")
         super().end(interrupted)
 
     def _loss_of_best(self, best: Best, interrupted: bool) -> str:
-        """validation loss 2.0006, over the whole validation set unless the user interrupted the run."""
+        """validation loss 2.0006, on the whole validation set unless the run was interrupted."""
         validation = self.trainer.validation
         loss = best.loss if interrupted else self.trainer.best_val_loss()
-        of = ""
+        scope = ""
         if validation is not None and validation.is_sampled:
-            some = f"{validation.sampled_targets:,} of" if interrupted else "all"
-            of = f" on {some} {validation.targets:,} held-out tokens"
-        return f"validation loss {loss:.4f}{of}"
+            count = f"{validation.sampled_targets:,} of" if interrupted else "all"
+            scope = f" on {count} {validation.targets:,} held-out tokens"
+        return f"validation loss {loss:.4f}{scope}"
 
 
 class LiveReport(PlainReport):
-    """The same lines, above a progress bar with loss, speed and remaining time."""
+    """Plain lines above a progress bar with loss, speed and remaining time."""
 
     def __enter__(self) -> Self:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -249,7 +251,7 @@ class JsonReport(Report):
 
     def begin(self) -> None:
         config = self.trainer.config
-        self._say(
+        self._emit(
             "begin",
             documents=config.source.documents,
             vocab_size=config.model.vocab_size,
@@ -263,17 +265,17 @@ class JsonReport(Report):
 
     def show(self, chunk: Progress) -> None:
         for record in chunk.records:
-            self._say("step", **record.values())
+            self._emit("step", **record.values())
         if chunk.samples is not None:
             self.show_samples(chunk.samples)
 
     def show_samples(self, samples: Sequence[str]) -> None:
-        self._say("samples", step=self.trainer.done, samples=samples)
+        self._emit("samples", step=self.trainer.done, samples=samples)
 
     def end(self, interrupted: bool) -> None:
         folder, best = self.trainer.folder, self.trainer.best
         loss = None if interrupted else self.trainer.best_val_loss()
-        self._say(
+        self._emit(
             "end",
             done=self.trainer.done,
             interrupted=interrupted,
@@ -283,12 +285,12 @@ class JsonReport(Report):
         )
 
     def _validation(self) -> dict[str, int] | None:
-        """Tokens of the validation set, and how many of them are evaluated during training."""
+        """Tokens of the validation set, and the number evaluated during training."""
         validation = self.trainer.validation
         if validation is None:
             return None
         return {"tokens": validation.targets, "sample": validation.sampled_targets}
 
     @staticmethod
-    def _say(event: str, **values: Any) -> None:
+    def _emit(event: str, **values: Any) -> None:
         click.echo(json.dumps({"event": event, **values}))

@@ -1,4 +1,4 @@
-"""The options that commands share, and the flags and TOML keys derived from config/sections.py."""
+"""Options shared by commands; flags and TOML keys derived from config/sections.py."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from motegpt.views.text import setting_text
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
-LARGEST_TOML = 2**18  # bytes
+MAX_TOML_BYTES = 2**18
 TOP_LEVEL = {"preset", "engine"}
 HEADINGS = {None: "Options", "model": "Model", "data": "Data", "train": "Training", "sample": "Sampling"}
 
 
 class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since click 8.3
-    """A value, or the word none, which switches the setting off."""
+    """A value of the inner type, or `none`, which switches the setting off."""
 
     def __init__(self, inner: click.ParamType[Any]) -> None:
         self.inner = inner
@@ -54,7 +54,7 @@ class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic only since c
 
 
 class SeedType(click.types.IntParamType):
-    """A whole number that every seed may be."""
+    """An integer in the range of seeds."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
         return checked_seed(super().convert(value, param, ctx))
@@ -64,7 +64,7 @@ SEED = SeedType()
 
 
 class RunPath(click.Path):
-    """A run folder; the shell completes folders only."""
+    """A run folder; shells complete folders only."""
 
     def shell_complete(
         self, ctx: click.Context, param: click.Parameter, incomplete: str
@@ -74,7 +74,7 @@ class RunPath(click.Path):
         return [CompletionItem(incomplete, type="dir")]
 
 
-FILE = click.Path(readable=False)  # not checked here, so that all commands report errors alike
+FILE = click.Path(readable=False)  # checked where it is read, so that all commands report errors alike
 RUN = RunPath(readable=False)
 
 run_argument = click.argument("run", type=RUN)
@@ -92,17 +92,21 @@ overwrite_option = click.option("--overwrite", is_flag=True, help="Replace what 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
-def engine_option(default: str, multiple: bool = False) -> Callable[[Command], Command]:
+def engine_option(
+    default: str, multiple: bool = False, choices: Iterable[str] = ENGINES
+) -> Callable[[Command], Command]:
     """Decorate a command with --engine, as `engine`, or with `multiple` as `engines`."""
-    name = "engines" if multiple else "engine"
-    choice = click.Choice(list(ENGINES))
     return click.option(
-        "--engine", name, type=choice, multiple=multiple, help=f"Compute engine.  [{default}]"
+        "--engine",
+        "engines" if multiple else "engine",
+        type=click.Choice(list(choices)),
+        multiple=multiple,
+        help=f"Compute engine.  [{default}]",
     )
 
 
 def model_options(command: Command) -> Command:
-    """Decorate a command with the engine that computes a run's model, and the checkpoint."""
+    """Decorate a command with --engine and --checkpoint, which load a model."""
     return engine_option("the run's")(checkpoint_option(command))
 
 
@@ -111,9 +115,9 @@ class SettingFlag(click.Option):
 
 
 class Sectioned(click.Command):
-    """A command whose help page lists each section of settings under its own heading.
+    """A command whose help page lists each section of settings under a heading.
 
-    preset: the one whose values the help page shows as defaults.
+    preset: its values are shown as defaults.
     """
 
     def __init__(self, *args: Any, preset: str | None = None, **more: Any) -> None:
@@ -139,17 +143,17 @@ class Sectioned(click.Command):
         return f"  [{setting_text(default)}]"
 
 
-NONE = object()  # the word none on the command line, where None means that the flag is absent
+NONE = object()  # the value of `none` on the command line; None means that the flag is absent
 
 
 def setting_flags(sections: Iterable[str]) -> Callable[[Command], Command]:
-    """Decorate a command with a flag for every setting of some sections."""
+    """Decorate a command with a flag for every setting of the given sections."""
     names = [name for section in sections for name in kinds(REQUESTS[section])]
     return named_flags(name for name in names if name not in FOUND_FROM_DATA)
 
 
 def named_flags(names: Iterable[str]) -> Callable[[Command], Command]:
-    """Decorate a command with a flag for each of some settings."""
+    """Decorate a command with a flag for each named setting."""
 
     def decorate(command: Command) -> Command:
         for name in reversed(list(names)):
@@ -165,7 +169,7 @@ def given_settings(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def paths_given(words: Iterable[str]) -> list[Path] | None:
-    """The files and folders named on the command line; None if there are none."""
+    """The files and folders given on the command line; None if there are none."""
     return [path_of("documents", word, DataError) for word in words] or None
 
 
@@ -177,7 +181,7 @@ def shipped_configs() -> dict[str, Path]:
 
 
 def read_toml(path: str | None) -> dict[str, Any]:
-    """The settings of a TOML file, flat; [model], [data], [train] and [sample] tables are welcome.
+    """The settings of a TOML file, flat; [model], [data], [train] and [sample] tables are optional.
 
     path: a file, or the name of a shipped one where there is no file of that name.
     """
@@ -186,9 +190,9 @@ def read_toml(path: str | None) -> dict[str, Any]:
     try:
         file_of_name = None if Path(path).exists() else shipped_configs().get(path)
         with (file_of_name or Path(path)).open("rb") as file:
-            data = file.read(LARGEST_TOML + 1)
-        if len(data) > LARGEST_TOML:
-            raise ValueError(f"more than {LARGEST_TOML:,} bytes")
+            data = file.read(MAX_TOML_BYTES + 1)
+        if len(data) > MAX_TOML_BYTES:
+            raise ValueError(f"more than {MAX_TOML_BYTES:,} bytes")
         values = tomllib.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise SettingError(f"{path}: expected a TOML file, got {error}") from None
@@ -210,7 +214,7 @@ def read_toml(path: str | None) -> dict[str, Any]:
 
 
 def _can_be_off(name: str) -> bool:
-    """Whether the word none switches a setting off, where a text could as well be that word."""
+    """Whether `none` switches a setting off; for a string setting it is an ordinary value."""
     if name in TOP_LEVEL:
         return False
     kind = kinds(REQUESTS[section_of(name)])[name]
@@ -220,24 +224,19 @@ def _can_be_off(name: str) -> bool:
 def settings_and_choices(
     config: str | None, flags: dict[str, Any], preset: str | None, engine: str | None
 ) -> tuple[dict[str, Any], str | None, str | None]:
-    """The settings of a TOML file with the flags over them, the preset and the engine."""
+    """The settings of a TOML file updated with the flags, the preset, and the engine."""
     file = read_toml(config)
-    in_file = file.pop("preset", None), file.pop("engine", None)
-    return merge_settings(file, given_settings(flags)), preset or in_file[0], engine or in_file[1]
+    file_preset, file_engine = file.pop("preset", None), file.pop("engine", None)
+    return merge_settings(file, given_settings(flags)), preset or file_preset, engine or file_engine
 
 
 def merge(preset: str | None, *layers: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a preset, the default one if None, with the layers over them, the last on top."""
+    """The settings of a preset (default: DEFAULT_PRESET), updated with each layer in order."""
     return reduce(merge_settings, layers, settings_of(preset or DEFAULT_PRESET))
 
 
-def preset_names() -> list[str]:
-    """The presets, for a choice."""
-    return list(PRESETS)
-
-
 def _check_toml_name(path: str, table: str | None, name: str) -> None:
-    """SettingError unless `name` is a setting, and stands in its own table if it stands in one."""
+    """SettingError unless `name` is a setting and `table`, if any, is its section."""
     if table is None and name in TOP_LEVEL:
         return
     if name in FOUND_FROM_DATA:
@@ -251,12 +250,12 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
 
 
 def _flag(name: str, kind: Kind) -> Callable[[Command], Command]:
-    """The click option of one setting; bounds are checked by the settings, not here."""
-    written = flag_of(name)
+    """The click option of a setting; the settings check bounds themselves."""
+    flag = flag_of(name)
     if kind.base is bool:
-        names = [f"{written}/{flag_of(name, on=False)}", name]
+        names = [f"{flag}/{flag_of(name, on=False)}", name]
         return click.option(*names, cls=SettingFlag, default=None, help=kind.help)
-    names = [written, *ALIASES.get(name, ()), name]
+    names = [flag, *ALIASES.get(name, ()), name]
     return click.option(*names, cls=SettingFlag, type=_click_type(kind), default=None, help=kind.help)
 
 

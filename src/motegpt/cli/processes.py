@@ -1,4 +1,4 @@
-"""Training in several processes from the command line: rank 0 leads, the others follow."""
+"""Training in several processes: rank 0 leads, the others follow."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from motegpt.views.utilization import speed_line
 if TYPE_CHECKING:
     from motegpt.training.loop import Trainer
 
-REPORT_SECONDS = 1.0  # a shorter training does not show the speed of a device
+REPORT_SECONDS = 1.0  # a shorter training is not representative
 
 
 def lead(trainer: Trainer, train: Callable[[], int]) -> int:
-    """Train, log the utilization if the engine knows its peak, and release the other processes."""
+    """Train, log the utilization if the engine's peak is known, and release the other processes."""
     first, began = trainer.done, time.perf_counter()
     try:
         code = train()
@@ -32,23 +32,23 @@ def lead(trainer: Trainer, train: Callable[[], int]) -> int:
                 log(line)
         return code
     except RankLost as error:
-        raise RankLost(f"train: {error}; {what_is_left(trainer)}") from error
+        raise RankLost(f"train: {error}; {recovery_hint(trainer)}") from error
     finally:
         trainer.engine.close()
 
 
-def what_is_left(trainer: Trainer) -> str:
-    """How to continue a training that lost a process."""
+def recovery_hint(trainer: Trainer) -> str:
+    """How to continue after another process was lost."""
     if trainer.folder is None or trainer.saved is None:
         return "nothing was saved; --out RUN would have"
     return (
-        f"last good checkpoint: after step {trainer.saved} in {trainer.folder.path}; go on with "
-        f"--resume {shlex.quote(str(trainer.folder.path))}, in as many processes as you like"
+        f"last good checkpoint: after step {trainer.saved} in {trainer.folder.path}; continue with "
+        f"--resume {shlex.quote(str(trainer.folder.path))}, in any number of processes"
     )
 
 
 def follow(trainer: Trainer) -> int:
-    """Do what rank 0 does, ignoring signals: rank 0 finishes its step and ends the others."""
+    """Follow rank 0 and ignore signals: on a signal rank 0 finishes its step and stops the others."""
     for number in TERMINATION_SIGNALS:
         signal.signal(number, signal.SIG_IGN)
     try:

@@ -1,7 +1,8 @@
-"""Standard streams that are closed, and pipes whose reader has exited.
+"""Closed standard streams, and pipes whose reader has exited.
 
-A command that only prints exits quietly with code 0 when its reader has exited, and fails if standard output
-is closed from the start. One that has other work goes on and discards its output: it prints within `unread`.
+A command that only prints exits with code 0 when its reader has exited, and fails if standard output is
+closed from the start. A command that also trains or writes files continues and discards its output: it prints
+within `discard_if_closed`.
 """
 
 from __future__ import annotations
@@ -13,53 +14,53 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-GONE = (errno.EPIPE, errno.EIO, errno.EBADF)  # no reader of the pipe, no terminal, stream closed
+CLOSED_ERRORS = (errno.EPIPE, errno.EIO, errno.EBADF)  # pipe without a reader, lost terminal, closed stream
 
 
-class Closed(io.TextIOBase):
-    """A standard output that is closed; writing to it raises OSError."""
+class ClosedStream(io.TextIOBase):
+    """Stands for a closed standard output; writing to it raises OSError."""
 
     encoding = "utf-8"
 
     def write(self, text: str) -> int:
-        raise OSError(errno.EBADF, "expected a standard output to print to, which is closed; try > /dev/null")
+        raise OSError(errno.EBADF, "expected an open standard output, got a closed one; try > /dev/null")
 
 
-def complete() -> None:
-    """Open the null device for each standard stream that is closed, so that no file gets its number.
+def replace_closed_streams() -> None:
+    """Open the null device in place of closed standard streams, so that no file gets their descriptors.
 
-    sys.stdin stays None, so that a command that reads it can report an error.
+    sys.stdin stays None, so that commands that read it can report an error.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         if getattr(sys, name) is None:
             _to_null(number)
             if name == "stdout":
-                sys.stdout = Closed()
+                sys.stdout = ClosedStream()
             elif name == "stderr":
                 sys.stderr = _writer(number)
 
 
 @contextmanager
-def unread(name: str = "stdout") -> Iterator[None]:
-    """Print to a stream; once its reader has exited, discard the output."""
+def discard_if_closed(name: str = "stdout") -> Iterator[None]:
+    """Discard output to a stream once its reader has exited or it is closed."""
     try:
         yield
     except OSError as error:
-        if error.errno not in GONE:
+        if error.errno not in CLOSED_ERRORS:
             raise
         silence(name)
 
 
 def silence(name: str) -> None:
-    """Discard what is still to be written to a stream."""
-    if isinstance(getattr(sys, name), Closed):
+    """Discard all further output to a stream."""
+    if isinstance(getattr(sys, name), ClosedStream):
         sys.stdout = _writer(1)  # the null device
     else:
         _to_null(getattr(sys, name).fileno())
 
 
 def flush() -> None:
-    """Flush the standard streams; discard what cannot be written."""
+    """Flush the standard streams; discard output that cannot be written."""
     for name in ("stdout", "stderr"):
         try:
             getattr(sys, name).flush()

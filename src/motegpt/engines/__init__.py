@@ -1,4 +1,4 @@
-"""Name -> engine. An engine's module, and the library under it, is imported only when asked for."""
+"""Engines by name. An engine's module and its libraries are imported only when it is used."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ENGINES: dict[str, str] = {
     "torch": "motegpt.engines.torch.engine:TorchEngine",
 }
 PREFERRED, FALLBACK = "native", "array"
-WITH_KNOWN_MEMORY = ("array", "native", "torch")  # those that have a module `memory`
-MANY_PROCESSES = "torch"  # the engine that trains in all the processes torchrun starts
+WITH_KNOWN_MEMORY = ("array", "native", "torch")  # engines with a module `memory`
+MULTI_PROCESS = "torch"  # the engine that can train in several processes, started by torchrun
 
 
 def engine_class(name: str) -> type[Engine]:
-    """The class of the engine called `name`; EngineUnavailable if what it needs cannot be imported."""
+    """The class of an engine; EngineUnavailable if its dependencies cannot be imported."""
     name = plain(name)
     if not isinstance(name, str) or name not in ENGINES:
         raise SettingError(f"engine: expected one of {', '.join(ENGINES)}, got {shortened(name)}")
@@ -42,7 +42,7 @@ def engine_class(name: str) -> type[Engine]:
 
 
 def why_unavailable(name: str) -> str | None:
-    """Why an engine cannot run here, in a line that says what to install; None if it can."""
+    """Why an engine cannot run here, with the command that installs it; None if it can."""
     try:
         engine_class(name)
     except EngineUnavailable as error:
@@ -51,14 +51,14 @@ def why_unavailable(name: str) -> str | None:
 
 
 def default_engine() -> str:
-    """The engine that is used when none is asked for: the fastest that was installed."""
+    """The fastest installed engine."""
     return FALLBACK if why_unavailable(PREFERRED) else PREFERRED
 
 
 def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any] = {}) -> None:
-    """SettingError for a setting that was given and that the engine or the optimizer does not have.
+    """SettingError for a given setting that the engine or the optimizer does not have.
 
-    A setting's default may be given to all. over: the settings of the preset or run that `given` changes.
+    Default values are always accepted. over: the settings of the preset or run that `given` overrides.
     """
     refuse(engine_class(engine).why_not(given=given))
     default = over.get("optimizer", TrainConfig.optimizer)
@@ -68,15 +68,15 @@ def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any
 
 
 def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
-    """A fresh engine, its parameters still to be loaded; SettingError for settings that are none of these."""
-    for what, given, kind in (("model", model, ModelConfig), ("train", train, TrainConfig)):
+    """A new engine without parameters, for `load`; SettingError for arguments of other types."""
+    for argument, given, kind in (("model", model, ModelConfig), ("train", train, TrainConfig)):
         if not isinstance(given, kind):
-            raise SettingError(f"{what}: expected a {kind.__name__}, got {shortened(given)}")
+            raise SettingError(f"{argument}: expected a {kind.__name__}, got {shortened(given)}")
     return engine_class(name)(model, train)
 
 
 def fresh_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
-    """An engine with newly drawn parameters, by the generator and the seed of the settings."""
+    """An engine with parameters initialized by the generator and seed of the settings."""
     engine = make_engine(name, model, train)
     engine.load(initialize(model, make_rng(train.rng, train.seed)))
     return engine
@@ -85,9 +85,9 @@ def fresh_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
 def training_memory(
     engine: str, model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1
 ) -> Memory:
-    """The most that each device holds while training on sequences of so many positions, padding not counted.
+    """Peak memory of each device while training on sequences of `positions` tokens, without padding.
 
-    ranks: processes that share a step. It needs no library of the engine, which is one of WITH_KNOWN_MEMORY.
+    engine: one of WITH_KNOWN_MEMORY, which need not be installed; ranks: number of processes.
     """
     memory: Memory = import_module(f"motegpt.engines.{engine}.memory").training_memory(
         model, train, positions, ranks

@@ -1,7 +1,7 @@
-"""The contract: what the loop, the sampler and the tests may ask of any engine.
+"""The interface of engines.
 
-Arrays cross it as NumPy arrays under the canonical names of model/spec.py, matrices (out, in).
-Nothing heavy is imported here; an engine's own libraries come with the engine.
+Parameters, gradients and slots are NumPy arrays under the canonical names of model/spec.py; matrices are
+(out, in). No library of an engine is imported here.
 """
 
 from __future__ import annotations
@@ -37,36 +37,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Snapshot:
-    """All that an engine learns: the parameters, and the optimizer's slots, each like the parameters."""
+    """The trained state of an engine: parameters, and optimizer slots of the same names and shapes."""
 
     parameters: Arrays
     slots: dict[str, Arrays]
 
 
 class Decoder(ABC):
-    """A KV cache for n sequences that advance together."""
+    """Token-by-token decoding of n sequences with a KV cache."""
 
     @abstractmethod
     def feed(self, ids: Sequence[int]) -> Sequence[Sequence[float]]:
-        """Append one token to each sequence; returns logits (n, V) of the token to follow.
+        """Append one token to each sequence; returns the logits (n, V) of the next token.
 
         Raises ValueError once block_size tokens have been fed.
         """
 
     @abstractmethod
     def reorder(self, sources: Sequence[int]) -> None:
-        """Let sequence i go on from what sequence sources[i] has been fed; a source may be taken twice.
+        """Replace the cache of each sequence i by a copy of the cache of sequence sources[i].
 
-        Copies caches and feeds nothing. Raises ValueError unless there are n sources of 0 … n - 1.
+        Raises ValueError unless there are n sources in 0 … n - 1.
         """
 
     @abstractmethod
     def reset(self) -> None:
-        """Forget everything that was fed."""
+        """Clear the cache."""
 
 
 def check_sources(sources: Sequence[int], n: int) -> None:
-    """ValueError unless these are n sources of 0 … n - 1."""
+    """ValueError unless there are n sources in 0 … n - 1."""
     if len(sources) != n or not all(0 <= source < n for source in sources):
         raise ValueError(f"reorder: expected {n} sources of 0 … {n - 1}, got {shortened(list(sources))}")
 
@@ -78,7 +78,7 @@ def refuse(reason: str | None) -> None:
 
 
 def why_not_setting(what: str, chosen: str, name: str, value: Any) -> str | None:
-    """Why the chosen engine or optimizer (`what`) does not take a setting of another; its default it does."""
+    """Why the chosen engine or optimizer (`what`) does not accept a setting; all accept the default."""
     section = REQUESTS[section_of(name)]
     kind = kinds(section)[name]
     owners = {"engine": kind.engines, "optimizer": kind.optimizers}[what]
@@ -89,7 +89,7 @@ def why_not_setting(what: str, chosen: str, name: str, value: Any) -> str | None
 
 
 class Engine(ABC):
-    """One model with its optimizer, computed one way."""
+    """A model with its optimizer."""
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
@@ -110,11 +110,10 @@ class Engine(ABC):
         request: Request | None = None,
         processes: int = 1,
     ) -> str | None:
-        """Why the engine cannot do what is asked, in one line for the user; None if it can, at full speed.
+        """Why the engine does not support the arguments, as an error message; None if it does, at full speed.
 
-        model, train: train such a model so; given: take these settings, which a user named (defaults may be);
-        request: draw its texts by `generate`, in one call; processes: train in so many that `follow` rank 0.
-        What is left out is not asked.
+        model, train: to train; given: settings that the user named (defaults are always supported); request:
+        for `generate`; processes: number of processes in training, which `follow` rank 0.
         """
         if train is not None and train.dtype not in cls.dtypes:
             return (
@@ -124,7 +123,7 @@ class Engine(ABC):
         if model is not None and train is not None and (reason := why_not_clipped(model, train)):
             return reason
         if request is not None:
-            return f"generate: the {cls.name} engine draws token by token"
+            return f"generate: the {cls.name} engine generates token by token"
         if processes > 1:
             return (
                 f"engine: torchrun started {processes} processes, but the {cls.name} engine trains in one; "
@@ -135,7 +134,7 @@ class Engine(ABC):
 
     @classmethod
     def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
-        """An engine of this process alone, even where several train together: to draw and to evaluate."""
+        """An engine of this process alone, even if several train together; for generation and evaluation."""
         return cls(model, train)
 
     def __repr__(self) -> str:
@@ -143,26 +142,26 @@ class Engine(ABC):
         return concise(type(self).__name__, {"parameters": parameters, "dtype": dtype})
 
     def load(self, state: Snapshot | Values) -> None:
-        """Load a snapshot, or parameters alone, with every slot of the optimizer at zero. Copies.
+        """Load a copy of a snapshot, or of parameters alone, with all optimizer slots zero.
 
-        Raises ValueError if a name or a size is not of this model, or a slot not of its optimizer.
+        Raises ValueError if a name or shape does not fit the model, or a slot does not fit the optimizer.
         """
         if not isinstance(state, Snapshot):
             return self._load(state, None)
         if state.slots.keys() != set(self.optimizer.slots):
             raise ValueError(
                 f"load: {self.optimizer.name} expected slots {', '.join(self.optimizer.slots)}, got "
-                f"{', '.join(state.slots) or 'none'}; load the parameters alone to begin with slots at zero"
+                f"{', '.join(state.slots) or 'none'}; load the parameters alone to start with slots at zero"
             )
         return self._load(state.parameters, [state.slots[name] for name in self.optimizer.slots])
 
     @abstractmethod
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
-        """What `load` promises; slots: in the optimizer's order, or None for zeros."""
+        """Implement `load`. slots: in the optimizer's order, or None for zeros."""
 
     @abstractmethod
     def export(self) -> Snapshot:
-        """Copies of the parameters and of the optimizer's slots."""
+        """Copies of the parameters and optimizer slots."""
 
     def _snapshot(self, parameters: Arrays, slots: Sequence[Arrays]) -> Snapshot:
         """slots: in the optimizer's order."""
@@ -170,41 +169,41 @@ class Engine(ABC):
 
     @abstractmethod
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
-        """For each sequence its logits (n_b, V), computed without a cache."""
+        """The logits (n_b, V) of each sequence, computed without a cache."""
 
     @abstractmethod
     def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        """Loss in nats, and its gradient for each parameter; clipped by node, not yet by value or norm."""
+        """Loss in nats, and its gradient by name; with clip_node, but before clip_value and clip_norm."""
 
     @abstractmethod
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
-        """Do the steps start … start + count - 1 (counted from 0); returns the loss of each, in nats.
+        """Train for steps start … start + count - 1, counted from 0; returns the loss of each in nats.
 
         The loss of a step is that of its batch before the update.
         """
 
     @abstractmethod
     def decoder(self, n: int) -> Decoder:
-        """A fresh KV cache for n sequences."""
+        """A new decoder for n sequences."""
 
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
-        """The ids after the prompt in one call, one list for each generator, without what ends them.
+        """Generate in one call: for each generator the ids after the prompt, without the end.
 
-        The same text as sampling.generate_by_token draws, and the same errors; advances the generators as it
-        does. UsageError where `why_not` has a reason.
+        Same ids, errors and generator states as sampling.generate_by_token. UsageError if `why_not` has a
+        reason.
         """
         raise UsageError(self.why_not(request=request))
 
     def follow(self, plan: Plan) -> None:
-        """On every rank but the first: do what rank 0 does until it stops. RankLost if it is gone.
+        """On ranks above 0: take part in the work of rank 0 until it stops; RankLost if it ends early.
 
         UsageError for an engine that trains in one process.
         """
         raise UsageError(self.why_not(processes=max(2, ranks.world_size())))
 
     def peak(self) -> float | None:
-        """Operations per second that its devices reach in a large matrix product; None if not known."""
+        """Operations per second of a large matrix product on its devices; None if not known."""
         return None
 
-    def close(self) -> None:  # noqa: B027  # most engines hold nothing outside this process
-        """Let go of what is held outside this process; the engine is not used again."""
+    def close(self) -> None:  # noqa: B027  # optional: most engines hold no external resources
+        """Release resources outside this process; the engine must not be used afterwards."""

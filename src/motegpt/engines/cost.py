@@ -1,9 +1,8 @@
-"""What a training costs, computed from the settings: operations, memory, communication.
+"""The cost of a training, computed from the settings: operations, memory, communication.
 
-Pure functions, standard library only; how much memory an engine takes is in its package. docs/scale.md
-derives each formula, names its source and compares it with measurements. Letters are those of
-docs/notation.md; memory and communication are in bytes, and operations are floating-point operations, a
-multiply and an add counting as two.
+Standard library only; the memory formulas of each engine are in its package. docs/scale.md derives each
+formula with its source and compares it with measurements. Letters as in docs/notation.md; memory and
+communication in bytes; operations are floating-point operations, a multiply and an add counting as two.
 """
 
 from __future__ import annotations
@@ -18,11 +17,11 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
 
 BYTES = {"float64": 8, "float32": 4}
-ONE_LAYER = "layer0"  # module that stands for every layer
+ONE_LAYER = "layer0"  # all layers have the same sizes
 
 
 class Memory(NamedTuple):
-    """Bytes on each device while training. parameters: with all copies; optimizer: its slots."""
+    """Bytes per device while training. parameters: including copies; optimizer: its slots."""
 
     parameters: int
     gradients: int
@@ -31,7 +30,7 @@ class Memory(NamedTuple):
 
     @classmethod
     def of(cls, model: ModelConfig, train: TrainConfig, activations: float) -> Memory:
-        """Parameters, gradients and each slot of the optimizer once, and so many numbers of activations."""
+        """Parameters, gradients and optimizer slots once each. activations: how many numbers."""
         size = BYTES[train.dtype]
         state, slots = size * parameter_count(model), len(OPTIMIZERS[train.optimizer].slots)
         return cls(state, state, slots * state, round(size * activations))
@@ -42,7 +41,7 @@ class Memory(NamedTuple):
 
 
 def product_count(model: ModelConfig, modules: Collection[str] | None = None) -> int:
-    """Parameters that are factors of matrix products, each once per product; of some modules or of all."""
+    """Parameters that are factors of matrix products, counted once per product. modules: default: all."""
     return sum(
         tensor.size * tensor.products
         for tensor in tensors(model)
@@ -51,7 +50,7 @@ def product_count(model: ModelConfig, modules: Collection[str] | None = None) ->
 
 
 def operations_per_token(model: ModelConfig, positions: float) -> float:
-    """Operations per token of training on sequences of so many positions, without the optimizer.
+    """Training operations per token on sequences of `positions` tokens, without the optimizer.
 
     Each weight of a matrix product costs a multiply and an add forward and twice that backward: 6 per
     token (Kaplan et al., 2020, section 2.1). Attention's two products over T positions, halved because
@@ -62,25 +61,25 @@ def operations_per_token(model: ModelConfig, positions: float) -> float:
 
 
 def recomputed_per_token(model: ModelConfig, positions: float) -> float:
-    """Operations that checkpoint_activations adds: the forward pass of the layers once more."""
+    """Operations per token that checkpoint_activations adds: one more forward pass of the layers."""
     per_layer = product_count(model, modules=(ONE_LAYER,))
     return 2.0 * model.n_layer * (per_layer + model.n_embd * positions)
 
 
 def gathered_count(model: ModelConfig) -> int:
-    """Parameters of one layer and of what is outside the layers."""
+    """Parameters of one layer and outside the layers."""
     return sum(tensor.size for tensor in tensors(model) if tensor.module in ("", ONE_LAYER))
 
 
 def cache_bytes(model: ModelConfig, dtype: str) -> int:
-    """The KV cache of one sequence of block_size: a key and a value of C numbers per layer and position."""
+    """Bytes of the KV cache of one sequence: a key and a value of C numbers per layer and position."""
     return 2 * model.n_layer * model.block_size * model.n_embd * BYTES[dtype]
 
 
 def all_reduce(count: int, ranks: int) -> float:
-    """Numbers each rank sends to sum `count` over all, by a ring: 2 (N-1)/N, the least there is.
+    """Numbers each rank sends in a ring all-reduce of `count` numbers: 2 (N-1)/N per number, the minimum.
 
-    Patarasuk and Yuan, 2009. A reduce-scatter and an all-gather are half of it each.
+    Patarasuk and Yuan, 2009. A reduce-scatter and an all-gather each send half of it.
     """
     return 2.0 * count * (ranks - 1) / ranks
 
@@ -89,8 +88,8 @@ def communication(model: ModelConfig, train: TrainConfig, ranks: int) -> float:
     """Bytes each rank sends per step: gradients summed once; sharded, parameters gathered twice per part too.
 
     Li et al., 2020, and Rajbhandari et al., 2020, section 7: 2 and 3 times the parameters for large N. All
-    in the parameters' own precision, as the torch engine sends them. (What is outside the layers may stay
-    whole from forward to backward, and is then gathered once.)
+    in the precision of the parameters, as the torch engine sends them. (Tensors outside the layers may stay
+    gathered from forward to backward, and then are sent once.)
     """
     half_ring = all_reduce(parameter_count(model), ranks) / 2.0
     gathers = 2 * train.accumulate if train.shard else 1

@@ -1,1 +1,1 @@
-"""Pictures as PNG or SVG, by matplotlib (extra `plot`), which is imported when one is drawn."""
+"""Figures as PNG or SVG, by matplotlib (extra `plot`), which is imported when a figure is drawn."""

@@ -1,8 +1,7 @@
 """Shared by all figures: style, symbols for characters, saving.
 
-Only matplotlib's object-oriented interface is used, and its settings change only while a figure is drawn.
-Files are reproducible byte by byte: no dates, no random names; on every machine, unless a text needs fonts
-of the machine (fonts.py).
+Uses matplotlib's object-oriented interface alone; its settings change only while a figure is drawn. Files are
+reproducible byte by byte on every machine, unless a text needs an installed font (fonts.py).
 """
 
 from __future__ import annotations
@@ -26,13 +25,13 @@ if TYPE_CHECKING:
 
 FORMATS = {".png": {"Software": "motegpt"}, ".svg": {"Creator": "motegpt", "Date": None}}
 DPI = 150
-HEAD = 44  # points of the title and the subtitle
+HEADING = 44  # points: height of the title and the subtitle
 INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
 STYLE: dict[str, Any] = {
     "font.family": FONT,
     "font.size": 9.5,
     "text.color": INK,
-    "text.parse_math": False,  # a dollar sign is a dollar sign
+    "text.parse_math": False,  # show dollar signs
     "axes.labelcolor": INK,
     "axes.edgecolor": PALE,
     "axes.linewidth": 0.7,
@@ -45,7 +44,7 @@ STYLE: dict[str, Any] = {
     "xtick.labelcolor": INK,
     "ytick.labelcolor": INK,
     "figure.titlesize": 12,
-    "svg.fonttype": "none",  # text stays text: it can be searched and selected
+    "svg.fonttype": "none",  # keep text searchable
     "svg.hashsalt": "motegpt",
 }
 SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
@@ -53,10 +52,10 @@ SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 @contextmanager
 def drawing() -> Iterator[None]:
-    """matplotlib with the style of motegpt, not the user's; LibraryUnavailable if it is missing."""
+    """Use matplotlib with the style of motegpt, not the user's; LibraryUnavailable if it is missing."""
     log = logging.getLogger("matplotlib")
     level = log.level
-    log.setLevel(logging.ERROR)  # without its messages about caches
+    log.setLevel(logging.ERROR)  # hides its messages about caches
     try:
         matplotlib = _matplotlib()
         with matplotlib.rc_context():
@@ -83,8 +82,8 @@ def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
     return figure
 
 
-def head(figure: Figure, title: str, subtitle: str) -> None:
-    """A title and a subtitle at the left."""
+def add_heading(figure: Figure, title: str, subtitle: str) -> None:
+    """Add a title and a subtitle on the left."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     height = 72 * figure.get_figheight()
@@ -92,18 +91,18 @@ def head(figure: Figure, title: str, subtitle: str) -> None:
     figure.text(0.012, 1 - 27 / height, printable(subtitle), va="top", color=PALE, size=9)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
-    engine.set(rect=(0, 0, 1, 1 - HEAD / height), h_pad=0.07, w_pad=0.06)
+    engine.set(rect=(0, 0, 1, 1 - HEADING / height), h_pad=0.07, w_pad=0.06)
 
 
 def check_out(path: Path, overwrite: bool) -> None:
-    """UsageError unless a figure may be written to `path`."""
+    """UsageError unless a figure can be written to `path`."""
     ending_of(path, FORMATS)
     check_new(path, overwrite)
 
 
 @drawing()
 def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) -> None:
-    """Write a PNG (dpi: pixels per inch) or an SVG, by the file name; over another only with `overwrite`."""
+    """Write a PNG (dpi: pixels per inch) or an SVG, by file name; replaces a file only with `overwrite`."""
     check_out(path, overwrite)
     suffix, data = path.suffix.lower(), BytesIO()
     fit_fonts(figure)
@@ -114,7 +113,7 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
 
 
 def symbol(character: str) -> str:
-    """A token as drawn: a symbol if it is not visible, U+4E2D if no font here has it."""
+    """The text drawn for a token: a symbol if it is invisible, U+4E2D if no installed font has it."""
     if character in SYMBOLS:
         return SYMBOLS[character]
     if len(character) > 1:
@@ -125,17 +124,17 @@ def symbol(character: str) -> str:
     return f"◌{character}" if category[0] == "M" else character
 
 
-def turn_long(labels: Iterable[Text]) -> None:
+def rotate_long(labels: Iterable[Text]) -> None:
     """Rotate the labels of a horizontal axis that are longer than two characters."""
     for label in labels:
         label.set_rotation(90 if len(label.get_text()) > 2 else 0)
 
 
-def titled(text: str) -> str:
+def quoted(text: str) -> str:
     """A text in quotes for a title, shortened if it is long."""
     return f"“{text if len(text) <= 24 else text[:23] + '…'}”"
 
 
 def printable(text: str) -> str:
-    """A text in which characters without a font are replaced; spaces stay."""
+    """Replace characters that cannot be drawn; spaces stay."""
     return "".join(character if character == " " else symbol(character) for character in text)

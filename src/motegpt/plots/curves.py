@@ -1,4 +1,4 @@
-"""Loss curves of one or several runs, validation and baselines beside them."""
+"""Loss curves of one or several runs, with validation losses and baselines."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
-from motegpt.plots.canvas import GRID, INK, drawing, head, new_figure, printable
-from motegpt.views.runs import MOST_NAMED, Run, differing_settings, labels
+from motegpt.plots.canvas import GRID, INK, add_heading, drawing, new_figure, printable
+from motegpt.views.runs import MAX_NAMED, Run, differing_settings, labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,23 +19,26 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 8.4, 5.0  # inches
 LABEL_SIZE = 8.5  # points
-LETTER, LABEL_LINE = 0.62 * LABEL_SIZE, 1.3 * LABEL_SIZE  # points: about the width of a letter, and a line
-AXES = 0.74  # of the height of a figure, about what its axes take; of the width a little more
-LEGEND_LINE, COLUMNS = 0.2, 4  # inches; entries of the legend side by side
-# Okabe and Ito's palette, ordered so that neighbours differ in lightness; beyond it the dashes change.
+LETTER, LABEL_LINE = (
+    0.62 * LABEL_SIZE,
+    1.3 * LABEL_SIZE,
+)  # points: rough width of a letter, height of a line
+AXES = 0.74  # about the share of the axes in the height of a figure; the share in the width is larger
+LEGEND_LINE, COLUMNS = 0.2, 4  # inches; entries per line of the legend
+# Okabe and Ito's palette, ordered so that neighbors differ in lightness; then the dashes change.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (2, 1)))
 BASELINES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (1, 2.5)), (0, (3, 1.5)), (0, (6, 2)))
-MOST_DIRECT = 3  # runs that are labelled at the ends of their curves; more are named in the legend
-MOST_RUNS = len(COLORS) * len(DASHES)
-WINDOWS = 10  # without --smooth a mean covers 1 / WINDOWS of the records
-START = 0.05  # fraction of the first records that the vertical range ignores
-NOISE = 0.1  # fraction of the single losses that it ignores at either end
-SPARSE = 30  # curves of fewer records have markers
+MAX_DIRECT = 3  # runs labeled at the ends of their curves; more runs are named in a legend
+MAX_RUNS = len(COLORS) * len(DASHES)
+WINDOWS = 10  # by default a running mean covers 1 / WINDOWS of the records
+START = 0.05  # the vertical range ignores this fraction of the records at the start
+NOISE = 0.1  # and this fraction of the highest and of the lowest single losses
+SPARSE = 30  # curves with fewer records have markers
 
 
 class End(NamedTuple):
-    """Where a curve ends, its last loss in nats, and its label."""
+    """The end of a curve: its last loss in nats, and its label."""
 
     x: float
     y: float
@@ -57,14 +60,14 @@ class Curve:
 
 
 def default_window(count: int) -> int:
-    """How many records a running mean covers by default."""
+    """Number of records that a running mean covers by default."""
     return max(1, round(count / WINDOWS))
 
 
 def running_means(values: Sequence[float], window: int) -> list[float]:
-    """The mean of the `window` values around each, of fewer at the end.
+    """The mean of the `window` values around each value; of fewer at the end.
 
-    At the start, where losses fall fast, the window grows on both sides alike.
+    At the start, where losses fall fast, the window is shortened on both sides.
 
     >>> running_means([10, 4, 1, 1, 4], 3)
     [10.0, 5.0, 2.0, 2.0, 2.5]
@@ -84,15 +87,15 @@ def running_means(values: Sequence[float], window: int) -> list[float]:
 
 
 def curves_of(runs: Sequence[Run], window: int | None, along: str) -> list[Curve]:
-    """The curves of some runs; RunFolderError for one without any loss."""
-    if len(runs) > MOST_RUNS:
-        raise UsageError(f"plot: expected at most {MOST_RUNS} runs in a picture, got {len(runs)}")
+    """The curves of runs; RunFolderError for a run without losses."""
+    if len(runs) > MAX_RUNS:
+        raise UsageError(f"plot: expected at most {MAX_RUNS} runs per figure, got {len(runs)}")
     curves = []
     for run, label in zip(runs, labels(runs), strict=True):
         x, losses = run.losses(along)
         val_x, val_losses = run.series("val_loss", along=along)
         if not x and not val_x:
-            raise RunFolderError(f"{run.path}: has no losses to draw; its metrics.jsonl is missing or empty")
+            raise RunFolderError(f"{run.path}: expected losses to draw, got none in metrics.jsonl")
         means = running_means(losses, window or default_window(len(losses)))
         curves.append(Curve(run, label, x, losses, means, val_x, val_losses))
     return curves
@@ -106,9 +109,9 @@ def loss_figure(
     window: int | None = None,
     along: Literal["step", "tokens"] = "step",
 ) -> Figure:
-    """Losses along steps or tokens. baselines: nats per token by name; window: records that a mean covers."""
+    """Losses over steps or tokens. baselines: nats per token by name; window: records per running mean."""
     curves, known = curves_of(runs, window, along), dict(baselines or {})
-    direct = len(runs) <= MOST_DIRECT
+    direct = len(runs) <= MAX_DIRECT
     entries = len(known) + (0 if direct else len(runs))
     figure = new_figure(WIDTH, HEIGHT + LEGEND_LINE * math.ceil(entries / COLUMNS))
     axes = figure.add_subplot()
@@ -124,12 +127,12 @@ def loss_figure(
         figure.legend(
             loc="outside lower left", ncols=COLUMNS, frameon=False, fontsize=LABEL_SIZE, handlelength=3
         )
-    head(figure, _title(runs), _subtitle(curves, window))
+    add_heading(figure, _title(runs), _subtitle(curves, window))
     return figure
 
 
 def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[float, float]:
-    """The lowest and the highest loss after the first steps, with a margin; baselines near them count too."""
+    """The lowest and highest loss after the first steps, with a margin; includes baselines near them."""
     settled = []
     for curve in curves:
         for values in (curve.means, curve.val_losses):
@@ -146,12 +149,12 @@ def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[fl
 
 
 def _draw(axes: Axes, curve: Curve, i: int, count: int, validated: bool) -> list[End]:
-    """Draw the lines of run i of `count`; returns their labelled ends.
+    """Draw the lines of run i of `count`; returns their labeled ends.
 
-    One run is labelled at both curves; of several each has one label, at the validation loss if all have
-    one, else at the training loss.
+    A single run has a label at both curves; each of several runs has one, at the validation loss if all runs
+    have one, else at the training loss.
     """
-    alone, direct = count == 1, count <= MOST_DIRECT
+    alone, direct = count == 1, count <= MAX_DIRECT
     style: dict[str, Any] = {
         "color": COLORS[i % len(COLORS)],
         "linestyle": "-" if direct else DASHES[i % len(DASHES)],
@@ -179,7 +182,7 @@ def _draw(axes: Axes, curve: Curve, i: int, count: int, validated: bool) -> list
 
 
 def _draw_baseline(axes: Axes, name: str, loss: float, dash: Any, span: tuple[float, float]) -> None:
-    """A dashed line with an entry in the legend; outside the axes only that, with an arrow."""
+    """Draw a dashed line with a legend entry; outside the axes, the entry alone, with an arrow."""
     low, high = axes.get_ylim()
     arrow = "↑ " if loss > high else "↓ " if loss < low else ""
     axes.plot(
@@ -189,17 +192,17 @@ def _draw_baseline(axes: Axes, name: str, loss: float, dash: Any, span: tuple[fl
 
 
 def bits_of(runs: Sequence[Run]) -> str:
-    """The unit of a loss / ln 2; the end of a document counts as one character, or byte."""
+    """The unit of a loss / ln 2; the end of a document counts as one character or byte."""
     units = {run.tokenizer.unit for run in runs}
     return f"bits per {units.pop() if len(units) == 1 else 'token'}"
 
 
 def _frame(axes: Axes, along: str, low: float, high: float, unit: str) -> None:
-    """Limits, labels with units, and the same loss in bits, `unit`, on the right."""
+    """Set limits and labels with units, and an axis in bits (`unit`) on the right."""
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.set_ylim(low, high)
-    axes.set_xlabel("step" if along == "step" else "tokens learned from")
+    axes.set_xlabel("step" if along == "step" else "training tokens")
     axes.set_ylabel("loss (nats per token)")
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
@@ -219,7 +222,7 @@ def _nats(bits: Any) -> Any:
 
 
 def _label_ends(axes: Axes, ends: list[End], first: float, last: float) -> None:
-    """A label with its loss at the right of each curve, moved up where it would cover another."""
+    """Label the end of each curve with its loss; labels move up to avoid overlap."""
     span = (last - first) or max(abs(last), 1.0)
     longest = max(len(end.text) for end in ends) + len(" 0.00")
     strip = min(0.45, LETTER * longest / (72 * WIDTH * AXES))  # fraction of the axes that labels take
@@ -236,14 +239,14 @@ def _label_ends(axes: Axes, ends: list[End], first: float, last: float) -> None:
 
 
 def shortened_list(names: Sequence[str]) -> str:
-    """The first of some names, each once.
+    """The distinct names, the first MAX_NAMED of them.
 
     >>> shortened_list(["a", "b", "a", "c", "d", "e"])
     'a, b, c and 2 more'
     """
     names = list(dict.fromkeys(names))
-    rest = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {rest} more" if rest > 0 else "")
+    rest = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _title(runs: Sequence[Run]) -> str:
@@ -256,7 +259,7 @@ def _title(runs: Sequence[Run]) -> str:
 
 
 def _subtitle(curves: Sequence[Curve], window: int | None) -> str:
-    """The model, the data, and the meaning of the lines."""
+    """The model, the data, and a key to the lines."""
     run, parts = curves[0].run, []
     if len(curves) == 1:
         model = run.config.model
@@ -269,9 +272,9 @@ def _subtitle(curves: Sequence[Curve], window: int | None) -> str:
     windows = sorted({window or default_window(len(curve.losses)) for curve in curves})
     if windows[-1] > 1:
         count = str(windows[0]) if len(windows) == 1 else f"{windows[0]} to {windows[-1]}"
-        lines = "thick: mean" if len(curves) <= MOST_DIRECT else "means"
+        lines = "thick: mean" if len(curves) <= MAX_DIRECT else "means"
         parts.append(f"{lines} of {count} records")
     if any(curve.val_x for curve in curves):
-        labelled = 1 < len(curves) <= MOST_DIRECT and all(curve.val_x for curve in curves)
-        parts.append(f"circles{' and labels' * labelled}: validation")
+        labeled = 1 < len(curves) <= MAX_DIRECT and all(curve.val_x for curve in curves)
+        parts.append(f"circles{' and labels' * labeled}: validation")
     return " · ".join(parts)

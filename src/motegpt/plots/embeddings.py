@@ -1,8 +1,8 @@
-"""Embedding maps: the similarity of tokens, or of the positions of a text, to a model.
+"""Embedding maps: the similarity of tokens, or of positions of a text, in the model's vectors.
 
-Vectors are projected onto their first two principal components; beside or below, a heat map has the cosine
-of each pair. Of the vocabulary these are the rows of wte; of a text, the residual stream at each position,
-before the first layer and after each layer.
+Vectors are projected onto their first two principal components, and a heat map shows the cosine of each pair.
+The vectors are the rows of wte for the vocabulary, or for a text the residual stream at each position, before
+the first layer and after each layer.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.evaluation.inspect import cosines, ids_of, principal_plane, residual_stream
-from motegpt.plots.attention import beginning, symbols_of
+from motegpt.plots.attention import bos_note, symbols_of
 from motegpt.plots.canvas import (
     GRID,
     INK,
     PALE,
+    add_heading,
     drawing,
-    head,
     new_figure,
+    quoted,
+    rotate_long,
     symbol,
-    titled,
-    turn_long,
 )
 
 if TYPE_CHECKING:
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
 COLORS = "RdBu"
-MOST_LETTERS = 600  # in all names of a map together
-MOST_STAGES = 5
-SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, letters, what is neither
+MAX_CHARACTERS = 600  # sum over the names in a map
+MAX_STAGES = 5
+SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, letters, other tokens
 
 
 @drawing()
 def vocabulary_figure(run: Run) -> Figure:
-    """The token embeddings wte: their projection, and the cosine of each pair."""
+    """The token embeddings wte: their projection and the cosine of each pair."""
     vectors = np.asarray(run.parameters()["wte"], np.float64)
-    shown = mapped(vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))])
+    shown = selected_tokens(vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))])
     names = symbols_of(run, shown)
     figure = new_figure(11.4, 5.9, compressed=True)
     plane, heat = figure.subplots(1, 2, width_ratios=(1, 1.06))
@@ -53,28 +53,30 @@ def vocabulary_figure(run: Run) -> Figure:
     heat.set_title("cosine; tokens from left to right as in the map", loc="left", fontsize=9, color=PALE)
     _bar(figure, image, heat)
     every = len(shown) == len(vectors)
-    drawn = "all" if every else f"those {len(shown)} with the longest vectors of all"
-    head(figure, f"{run.name}: token embeddings", f"{drawn} {len(vectors)} tokens, {vectors.shape[1]} wide")
+    which = "all" if every else f"the {len(shown)} longest vectors of"
+    add_heading(
+        figure, f"{run.name}: token embeddings", f"{which} {len(vectors)} tokens, {vectors.shape[1]} wide"
+    )
     return figure
 
 
-def mapped(vectors: Array, names: list[str]) -> list[int]:
-    """The tokens that are drawn: those with the longest vectors, up to MOST_LETTERS in their names."""
+def selected_tokens(vectors: Array, names: list[str]) -> list[int]:
+    """The tokens to draw: those with the longest vectors, up to MAX_CHARACTERS in all names."""
     longest = np.argsort(-np.linalg.norm(vectors, axis=1), kind="stable")
-    room = np.cumsum([len(names[i]) for i in longest]) <= MOST_LETTERS
+    room = np.cumsum([len(names[i]) for i in longest]) <= MAX_CHARACTERS
     return sorted(int(i) for i in longest[room])
 
 
 @drawing()
 def text_figure(run: Run, text: str) -> Figure:
-    """The residual stream of a text, one column per stage: projection, and the cosine of each pair.
+    """The residual stream of a text, one column per stage: projection and the cosine of each pair.
 
     Raises DataError or PrefixError for a text that the model cannot read.
     """
     model = run.config.model
     ids = ids_of(text, run.tokenizer, model.block_size)
     stream, names = residual_stream(run.parameters(), model, ids), symbols_of(run, ids)
-    stages = sorted({round(i) for i in np.linspace(0, model.n_layer, min(model.n_layer + 1, MOST_STAGES))})
+    stages = sorted({round(i) for i in np.linspace(0, model.n_layer, min(model.n_layer + 1, MAX_STAGES))})
     figure = new_figure(3.2 * len(stages) + 0.9, 7.2, compressed=True)
     grid = figure.subplots(2, len(stages), squeeze=False)
     signs = [symbol(name) for name in names]
@@ -85,21 +87,21 @@ def text_figure(run: Run, text: str) -> Figure:
         above.set_title("embedded" if stage == 0 else f"after layer {stage - 1}", loc="left", fontsize=10)
         image = _heat(below, stream[stage], signs, 2.6)
     _bar(figure, image, grid[1])
-    head(
+    add_heading(
         figure,
-        f"{run.name}: residual stream of {titled(text)}",
-        f"lines join the positions in their order{beginning(run)}",
+        f"{run.name}: residual stream of {quoted(text)}",
+        f"lines join the positions in their order{bos_note(run)}",
     )
     return figure
 
 
 def color_of(name: str) -> str:
-    """The color of a special token, a letter, or any other token."""
+    """The color for a special token, a letter, or another token."""
     return SPECIAL if name in ("<BOS>", "<EOS>") else LETTER if name.isalpha() else OTHER
 
 
 def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colors: list[str]) -> None:
-    """Each name as text at its point; both axes on the same scale."""
+    """Draw each name at its point; both axes have the same scale."""
     size = min(13.0, max(6.0, 90 / len(names) ** 0.5))
     for (x, y), name, color in zip(points, names, colors, strict=True):
         axes.text(
@@ -115,7 +117,7 @@ def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colors:
 
 
 def _heat(axes: Axes, vectors: Array, names: list[str], inches: float) -> Any:
-    """The cosines of all pairs of vectors, with names if they fit."""
+    """Draw the cosines of all pairs of vectors, with names if they fit."""
     image = axes.imshow(cosines(vectors), cmap=COLORS, vmin=-1, vmax=1, interpolation="nearest")
     axes.spines[:].set_visible(False)
     font = min(9.0, 72 * inches / len(names) * 0.85)
@@ -124,7 +126,7 @@ def _heat(axes: Axes, vectors: Array, names: list[str], inches: float) -> Any:
         axes.set_yticks([])
         return image
     axes.set_xticks(range(len(names)), names)
-    turn_long(axes.get_xticklabels())
+    rotate_long(axes.get_xticklabels())
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, pad=2, labelsize=font, labelcolor=INK)
     return image

@@ -1,7 +1,7 @@
-"""The font of a character: the one that comes with matplotlib, else an installed one that has it.
+"""The font of a character: the one that comes with matplotlib, else an installed one.
 
-The first is the same on every machine. Others are searched only for characters that it lacks, since each
-font must be opened to list its characters.
+The first is the same on every machine. Installed fonts are searched only for characters that it lacks, since
+each must be opened to list its characters.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 FONT = "DejaVu Sans"
-BOXES = "LastResort"  # fonts of boxes for every character there is
+BOXES = "LastResort"  # fonts that draw a box for every character
 
 
 def family_of(character: str) -> str | None:
@@ -42,12 +42,12 @@ def _installed_family_of(character: str) -> str | None:
 
 @cache
 def _installed() -> list[str]:
-    """All families, sans-serif first, as the default is."""
+    """All installed families, sans-serif first."""
     from matplotlib.font_manager import findSystemFonts, fontManager
 
     known = {font.fname for font in fontManager.ttflist}
-    for path in set(findSystemFonts()) - known:  # matplotlib remembers those of the day it was first used
-        with suppress(Exception):  # whatever is wrong with a font, there are others
+    for path in set(findSystemFonts()) - known:  # matplotlib caches the list of its first use
+        with suppress(Exception):  # skip a damaged font
             fontManager.addfont(path)
     families = {font.name for font in fontManager.ttflist if BOXES not in font.name.replace(" ", "")}
     return sorted(families, key=lambda family: ("Sans" not in family, family))

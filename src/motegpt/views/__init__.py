@@ -1,1 +1,1 @@
-"""What a person sees: the command line and the console report."""
+"""Presentation of runs: summaries, formatted text, and output files."""

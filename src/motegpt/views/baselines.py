@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 
 def baselines_of(run: Run) -> dict[str, float]:
-    """Name -> loss in nats per token, of baselines that are trained on the run's training data.
+    """Name -> loss in nats per token, of baselines trained on the run's training data.
 
-    On the validation set, if there is one, as `motegpt eval` prints it; else on the training data, averaged
-    as in training. DataError if the recorded data cannot be read.
+    Evaluated on the validation set, if there is one, as by `motegpt eval`; else on the training data,
+    averaged as in training. DataError if the recorded data cannot be read.
     """
     config, tokenizer = run.config, run.tokenizer
     training, held_out = reload_split(
@@ -27,23 +27,23 @@ def baselines_of(run: Run) -> dict[str, float]:
     )
     size = target_count(tokenizer)
     if held_out:
-        learned = evaluation_sequences(training, tokenizer)
-        return baselines(learned, evaluation_sequences(held_out, tokenizer), size)
-    judged = validation_sequences(training, tokenizer, config.data, config.model.block_size)
+        training_ids = evaluation_sequences(training, tokenizer)
+        return baselines(training_ids, evaluation_sequences(held_out, tokenizer), size)
+    evaluated = validation_sequences(training, tokenizer, config.data, config.model.block_size)
     if config.data.format == "stream":
-        return baselines([tokenizer.encode_stream(training)], judged, size, config.train.loss_mean)
-    return baselines(judged, judged, size, config.train.loss_mean)
+        return baselines([tokenizer.encode_stream(training)], evaluated, size, config.train.loss_mean)
+    return baselines(evaluated, evaluated, size, config.train.loss_mean)
 
 
 def common_baselines(runs: Sequence[Run]) -> dict[str, float]:
     """The baselines of runs with the same data; DataError if they differ."""
-    if len({_what_decides(run) for run in runs}) > 1:
-        raise DataError("the runs learned from different data, or cut or evaluate them differently")
+    if len({_dependencies(run) for run in runs}) > 1:
+        raise DataError("expected runs on the same data, split and truncation, got different data")
     return baselines_of(runs[0])
 
 
-def _what_decides(run: Run) -> tuple[object, ...]:
-    """Everything that the baselines of a run depend on."""
+def _dependencies(run: Run) -> tuple[object, ...]:
+    """All settings that the baselines of a run depend on."""
     config = run.config
     held_out = config.train.seed if config.data.val_fraction else None
     data = config.data.replace(shuffle=False)

@@ -1,4 +1,4 @@
-"""Output files of a command: of the right type, and never over an existing file unless asked."""
+"""Output files of commands; existing files are replaced only with --overwrite."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from motegpt.errors import UsageError
 
 
 def ending_of(path: Path, endings: Iterable[str]) -> str:
-    """The suffix of the name in lower case; UsageError unless it is one of `endings`."""
+    """The suffix of a file name in lower case; UsageError unless it is one of `endings`."""
     ending = path.suffix.lower()
     if ending not in endings:
         raise UsageError(f"out: expected a file named {' or '.join('*' + s for s in endings)}, got {path}")

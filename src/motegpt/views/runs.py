@@ -1,4 +1,4 @@
-"""Run folders to look at: records, losses, and the settings in which runs differ."""
+"""Read-only views of run folders: records, losses, and the settings in which runs differ."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
     from motegpt.training.state import RunConfig
 
-LARGEST = 1e100  # losses above this are dropped
-MOST_NAMED = 3  # settings in the label of a run; runs that differ in more are labelled by their folders
+MAX_LOSS = 1e100  # larger losses are dropped
+MAX_NAMED = 3  # settings in the label of a run; if runs differ in more, labels are folder names
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run on disk: the path as given, the records in order, and the checkpoint as RunFolder takes it."""
+    """A run on disk. path: as given; records: in order; checkpoint: as for RunFolder.parameters."""
 
     path: str
     folder: RunFolder
@@ -51,20 +51,20 @@ class Run:
 
     @property
     def data(self) -> str:
-        """The file name of the data, or their kind."""
+        """The file name of the data, or the kind of source."""
         source = self.config.source
         return Path(source.path).name if source.path else source.kind
 
     def parameters(self) -> Arrays:
-        """The parameters of the checkpoint, or those used for sampling; RunFolderError if damaged."""
+        """The parameters of the checkpoint (default: those for sampling); RunFolderError if damaged."""
         return self.folder.parameters(self.config, self.tokenizer, self.checkpoint)
 
     def losses(self, along: str = "step") -> tuple[list[float], list[float]]:
-        """Steps or tokens, and the mean loss since the previous record, or else the loss of one step."""
+        """Steps or tokens, and mean losses since the previous record, or else losses of single steps."""
         return self.series("mean_loss", "loss", along=along)
 
     def series(self, *keys: str, along: str = "step") -> tuple[list[float], list[float]]:
-        """Steps or tokens (`along`), and the value of the first of `keys` that each record has."""
+        """Steps or tokens (`along`), and of each record the value of the first key that it has."""
         pairs = []
         for record in self.records:
             key = next((key for key in keys if key in record), keys[0])
@@ -81,12 +81,12 @@ class Run:
                 f"{self.folder.path / METRICS}: step {record['step']}: expected a number for {key}, got "
                 f"{shortened(value)}"
             )
-        largest = LARGEST_INT if isinstance(value, int) else LARGEST
-        return value if value is not None and abs(value) <= largest else None
+        bound = LARGEST_INT if isinstance(value, int) else MAX_LOSS
+        return value if value is not None and abs(value) <= bound else None
 
 
 def nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
-    """The preset with the fewest differing settings, and its values of these."""
+    """The preset with the fewest differing settings, and its values of those settings."""
     found = flat_settings(config)
     differing = {
         preset: {name: value for name, value in expected_settings(preset).items() if found[name] != value}
@@ -108,9 +108,9 @@ def _identity(run: Run) -> dict[str, Any]:
 
 
 def labels(runs: Sequence[Run]) -> list[str]:
-    """A label per run: the differing settings, or its folder where that is too long or ambiguous."""
+    """A label per run: the settings that differ, or the folder name if they are many or the same."""
     names, differing = folder_names(runs), differing_settings(runs)
-    if not 1 <= len(differing) <= MOST_NAMED:
+    if not 1 <= len(differing) <= MAX_NAMED:
         return names
     texts = [_settings_label(run, differing) for run in runs]
     return [
@@ -120,7 +120,7 @@ def labels(runs: Sequence[Run]) -> list[str]:
 
 
 def folder_names(runs: Sequence[Run]) -> list[str]:
-    """The names of the folders, or their paths as given where two names are the same."""
+    """The names of the folders; the path as given where names coincide."""
     names = [run.name for run in runs]
     return [run.name if names.count(run.name) == 1 else run.path for run in runs]
 

@@ -1,11 +1,11 @@
-"""A curve as one line of text."""
+"""Curves as one line of text."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 BLOCKS = "▁▂▃▄▅▆▇█"
-PLAIN = "_.-=+*%#"  # where the terminal's encoding has no blocks; low to high
+PLAIN = "_.-=+*%#"  # for encodings without block characters
 
 
 def sparkline(
@@ -16,10 +16,10 @@ def sparkline(
     x_range: tuple[float, float] | None = None,
     levels: str = BLOCKS,
 ) -> str:
-    """One character for each of `width` equal intervals of x, by the mean of its y.
+    """One character for the mean of y in each of `width` equal intervals of x.
 
-    An interval without values repeats the previous one, or is a space at the start. x_range: several lines
-    can share one; default: that of x.
+    An interval without values repeats the previous one, or is a space at the start. x_range: default: the
+    range of x.
 
     >>> sparkline([0, 1, 2, 3], [3.0, 2.0, 1.0, 1.0], 4)
     '█▅▁▁'
@@ -28,8 +28,8 @@ def sparkline(
         return ""
     left, right = x_range or (min(x), max(x))
     parts: list[list[float]] = [[] for _ in range(width)]
-    for at, value in zip(x, y, strict=True):
-        share = (at - left) / (right - left) if right > left else 0.0
+    for position, value in zip(x, y, strict=True):
+        share = (position - left) / (right - left) if right > left else 0.0
         parts[min(width - 1, max(0, int(share * width)))].append(value)
     means: list[float | None] = []
     for part in parts:
@@ -40,7 +40,7 @@ def sparkline(
 
 
 def levels_for(encoding: str | None) -> str:
-    """Block characters if the encoding has them, else ASCII."""
+    """BLOCKS if the encoding has them, else ASCII."""
     try:
         BLOCKS.encode(encoding or "ascii")
     except (UnicodeEncodeError, LookupError):

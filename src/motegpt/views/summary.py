@@ -1,4 +1,4 @@
-"""The facts of a run as plain values, which `motegpt show` lays out or prints as JSON."""
+"""The facts of a run as JSON values, for `motegpt show`."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
 SAMPLES, SEED = 5, 0
-LONGEST, TRIES, BEAMS = 256, 100, 16  # at most, for samples; LONGEST: tokens
-ENGINE = "array"  # for the samples: available and the same everywhere
+MAX_TOKENS, MAX_TRIES, MAX_BEAMS = 256, 100, 16  # limits for the samples
+ENGINE = "array"  # for the samples: installed everywhere, with the same results
 
 
 def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
     """The facts of a run; RunFolderError if one of its files is damaged."""
     preset, differing = nearest_preset(run.config)
     values = run.config.values()
-    drawn, why_none = draw(run, samples)
+    texts, why_none = generate_samples(run, samples)
     return {
         "run": run.path,
         "format": run.config.format,
@@ -46,12 +46,12 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "loss": extremes(*run.losses()),
         "val_loss": extremes(*run.series("val_loss")),
         "records": len(run.records),
-        "samples": {"seed": SEED, "texts": drawn, "why_none": why_none},
+        "samples": {"seed": SEED, "texts": texts, "why_none": why_none},
     }
 
 
 def sizes(model: ModelConfig) -> dict[str, int]:
-    """Parameters of each group of tensors: embeddings, head, attention and MLP of all layers."""
+    """Number of parameters of each group of tensors, summed over layers."""
     groups: dict[str, int] = {}
     for tensor in tensors(model):
         groups[tensor.group] = groups.get(tensor.group, 0) + tensor.size
@@ -59,7 +59,7 @@ def sizes(model: ModelConfig) -> dict[str, int]:
 
 
 def files(run: Run) -> dict[str, int]:
-    """Bytes of each file of the run except hidden ones."""
+    """Size in bytes of each file of the run except hidden ones."""
     paths = [path for path in sorted(run.folder.path.iterdir()) if path.is_file() and path.name[0] != "."]
     return {path.name: path.stat().st_size for path in paths}
 
@@ -67,8 +67,8 @@ def files(run: Run) -> dict[str, int]:
 def progress(run: Run) -> dict[str, Any]:
     """step: steps done, if known; exhausted: whether early stopping ended the run.
 
-    resumable: whether the trainer's state exists; best: step and loss of the best evaluation; kept: the steps
-    of the checkpoints.
+    resumable: whether the trainer's state exists; best: step and loss of the best evaluation; kept: steps of
+    the checkpoints.
     """
     train, resumable = run.config.train, (run.folder.path / TRAINER).is_file()
     state = run.folder.trainer_state(run.config, run.tokenizer) if resumable else None
@@ -95,22 +95,22 @@ def extremes(steps: Sequence[float], losses: Sequence[float]) -> dict[str, Any] 
     return {name: {"step": steps[i], "loss": losses[i]} for name, i in at.items()}
 
 
-def draw(run: Run, count: int) -> tuple[list[str], str | None]:
-    """Samples with the run's own settings and a fixed seed, and why there are none.
+def generate_samples(run: Run, count: int) -> tuple[list[str], str | None]:
+    """Samples with the run's settings and a fixed seed, and the reason if there are none.
 
-    Run folders are untrusted input, so the settings that decide how long sampling takes are limited.
+    Run folders are untrusted input, so the settings that determine the cost of sampling are limited.
     """
     model, sample = GPT.load(run.folder.path, ENGINE), run.config.sample
     if not count:
         return [], None
-    if len(run.tokenizer.encode(sample.prefix)) > LONGEST:
-        return [], f"the prefix is longer than the {LONGEST} tokens of a glance"
+    if len(run.tokenizer.encode(sample.prefix)) > MAX_TOKENS:
+        return [], f"expected a prefix of at most {MAX_TOKENS} tokens, got a longer one"
     limits: dict[str, Any] = {
-        "tries": min(sample.tries, TRIES),
-        "beams": sample.beams and min(sample.beams, BEAMS),
+        "tries": min(sample.tries, MAX_TRIES),
+        "beams": sample.beams and min(sample.beams, MAX_BEAMS),
     }
-    if (sample.max_new_tokens or run.config.model.block_size) > LONGEST:
-        limits["max_new_tokens"] = LONGEST
+    if (sample.max_new_tokens or run.config.model.block_size) > MAX_TOKENS:
+        limits["max_new_tokens"] = MAX_TOKENS
     try:
         return model.generate(count, seed=SEED, **limits), None
     except MotegptError as error:

@@ -1,4 +1,4 @@
-"""Numbers, settings and texts as one line of a terminal."""
+"""Numbers, settings and texts formatted for one line of a terminal."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from motegpt.config.synonyms import flag_of
 
-POSITIONAL = {"docs": "DATA"}  # arguments of the Python API that are not flags
+POSITIONAL = {"docs": "DATA"}  # arguments of the Python API that are arguments of commands too
 IN_BACKTICKS = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
@@ -22,20 +22,20 @@ def short_number(x: float) -> str:
 
 
 def setting_text(value: Any) -> str:
-    """none, yes, no, 0.01, '' for the empty string, and any other string as it is."""
+    """none, yes, no, 0.01, '' for the empty string; other strings unchanged."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
     return repr(value) if value == "" else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:
-    """A text as one line that a terminal of this encoding can print, with escapes for the rest."""
+    """A text as one printable line in an encoding, with escapes for other characters."""
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def one_line(text: str) -> str:
-    r"""A text with its newlines as escapes.
+    r"""Escape newlines.
 
     >>> one_line("a\nb")
     'a\\nb'
@@ -44,21 +44,21 @@ def one_line(text: str) -> str:
 
 
 def columns(text: str) -> int:
-    """The width of a text, in columns of a terminal."""
+    """The width of a text in terminal columns."""
     from rich.cells import cell_len
 
     return cell_len(text)
 
 
 def clipped(text: str, width: int) -> str:
-    """A text shortened to at most `width` columns."""
+    """Shorten a text to at most `width` columns."""
     from rich.cells import set_cell_size
 
     return text if columns(text) <= width else set_cell_size(text, width - 3).rstrip() + "..."
 
 
 def with_flags(message: str) -> str:
-    """An error message, its settings in backticks written as flags.
+    """Replace settings in backticks by flags.
 
     >>> with_flags("try `n_embd=20`, `out='my runs'` or `deduplicate=True`, or leave out `min_p`")
     "try --n-embd 20, --out 'my runs' or --deduplicate, or leave out --min-p"

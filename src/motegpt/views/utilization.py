@@ -1,4 +1,4 @@
-"""The share of a device's peak speed that training reaches."""
+"""Model FLOPs utilization of a training."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ if TYPE_CHECKING:
 
 
 def utilization(trainer: Trainer, tokens_per_second: float) -> float | None:
-    """Model FLOPs utilization (Chowdhery et al., 2022, appendix B): operations per second of the model's
-    products over Engine.peak, measured where they divide by the data sheet; None if the peak is not known.
+    """Operations per second of the model's products over the peak; None if the peak is not known.
+
+    Chowdhery et al., 2022, appendix B, with Engine.peak, which is measured, in place of the data sheet.
     """
     from motegpt.engines.cost import operations_per_token
 
@@ -18,13 +19,13 @@ def utilization(trainer: Trainer, tokens_per_second: float) -> float | None:
     if peak is None:
         return None
     train = trainer.config.train
-    positions = trainer.plan.tokens(0, train.steps) / (train.steps * train.batch_size)  # of a sequence
-    needed = tokens_per_second * operations_per_token(trainer.config.model, positions)
-    return needed / peak
+    positions = trainer.plan.tokens(0, train.steps) / (train.steps * train.batch_size)  # per sequence
+    operations = tokens_per_second * operations_per_token(trainer.config.model, positions)
+    return operations / peak
 
 
 def speed_line(trainer: Trainer, tokens_per_second: float) -> str | None:
-    """12,345 tokens/s, 41.2 % model FLOPs utilization; None if that is not known."""
+    """12,345 tokens/s, 41.2% model FLOPs utilization; None if the peak is not known."""
     share = utilization(trainer, tokens_per_second)
     if share is None:
         return None

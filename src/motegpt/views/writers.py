@@ -1,9 +1,9 @@
-"""Samples as lines of text, as CSV or as JSON lines.
+"""Samples as lines of text, CSV or JSON lines.
 
-CSV has the columns text and logprob, every text in quotes; JSON lines are objects with the same names.
-The csv and json modules read any text back unchanged. A log-probability is in nats; of a text that the
-model cannot generate it is -inf, in JSON null. Marked texts have a third column, cut: whether the end of the
-block cut the text off, as 1 or 0, in JSON true or false.
+CSV has the columns text and logprob, with texts in quotes; JSON lines are objects with the same keys. The
+csv and json modules read any text back unchanged. Log-probabilities are in nats: -inf, or null in JSON, for a
+text that the model cannot generate. Marked texts have a third column, cut: whether the end of the block cut
+the text off, as 1 or 0, or true or false in JSON.
 """
 
 from __future__ import annotations
@@ -20,10 +20,10 @@ from motegpt.views.text import one_line
 
 
 class Writer(ABC):
-    """Writes samples, group by group, flushing each.
+    """Writes groups of samples and flushes after each.
 
-    marked: the texts are of class MarkedText, and formats with columns write the mark. in_lines: the plain
-    format escapes newlines, so that each text is one line.
+    marked: texts are MarkedText, and formats with columns write the mark. in_lines: the plain format escapes
+    newlines, so that each text is one line.
     """
 
     wants_scores: ClassVar[bool]
@@ -34,7 +34,7 @@ class Writer(ABC):
 
     @abstractmethod
     def write(self, texts: Sequence[str], log_probabilities: Sequence[float] = ()) -> None:
-        """Write some texts, with their log-probabilities if `wants_scores`."""
+        """Write texts, with log-probabilities if `wants_scores`."""
 
     def _rows(self, texts: Sequence[str], log_probabilities: Sequence[float]) -> Iterator[tuple[Any, ...]]:
         """The values of each text, in the order of the columns."""

@@ -1,1 +1,1 @@
-"""One file per command; the name of the file is the name of the command."""
+"""One module per command, under the name of the command."""

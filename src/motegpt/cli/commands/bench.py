@@ -31,10 +31,10 @@ OURS = f"{sys.executable} -m motegpt train"
     help="Precision of the arithmetic.",
 )
 @named_flags(TORCH_SETTINGS)
-@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Repetitions.")
+@click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs.")
 @click.option("--data", type=FILE, metavar="FILE", help="Training data.  [built-in names]")
-@click.option("--peer", metavar="NAME=COMMAND", help="Command to compare with instead.")
-@click.option("--ours", metavar="COMMAND", default=OURS, help="Command on our side.  [motegpt train]")
+@click.option("--peer", metavar="NAME=COMMAND", help="Compare two commands instead; theirs.")
+@click.option("--ours", metavar="COMMAND", default=OURS, help="With --peer: our command.  [motegpt train]")
 @json_option
 def command(
     engines: tuple[str, ...],
@@ -66,7 +66,7 @@ def command(
     settings = given_settings(flags)
     for engine in engines or tuple(name for name in ENGINES if why_unavailable(name) is None):
         check_settings(engine, settings)
-    read_corpus(data)  # reports what is wrong with it before anything is measured
+    read_corpus(data)  # reports errors in the data before anything is measured
     show: Show = (lambda line: None) if as_json else click.echo
     machine = describe()
     for key, value in machine.items():
@@ -89,7 +89,7 @@ def _measure_all(
     settings: dict[str, Any],
     show: Show,
 ) -> dict[str, Any]:
-    """Every row of the table."""
+    """Measure and print every row of the table."""
     from motegpt.bench.machine import matrix_peak
     from motegpt.bench.measure import measure
     from motegpt.bench.work import WORKLOADS
@@ -102,7 +102,7 @@ def _measure_all(
     for work in works:
         for engine in engines or tuple(ENGINES):
             if engine == "scalar" and (WORKLOADS[work].settings and not engines):
-                continue  # takes minutes per step; measured if asked for by name
+                continue  # takes minutes per step; measured only if named
             precision = "float64" if engine == "scalar" else dtype
             row = measure(work, engine, precision, data, runs, settings)
             rows.append({"work": work, "engine": engine, "dtype": precision, **row})
@@ -112,7 +112,7 @@ def _measure_all(
 
 
 def _row_lines(work: str, engine: str, row: dict[str, Any], peak: float) -> Iterator[str]:
-    """A row of the table; peak: operations/s of one core, for engines that know none of their own."""
+    """A row of the table. peak: operations/s of one core, used if the engine's peak is not known."""
     if "error" in row:
         yield f"{work:28} {engine:7} {row['error']}"
         return
@@ -127,7 +127,7 @@ def _row_lines(work: str, engine: str, row: dict[str, Any], peak: float) -> Iter
 
 
 def _compare(peer: str, ours: str, runs: int, show: Show) -> dict[str, Any]:
-    """Times of two commands that are run in turn, and their ratio."""
+    """Time two commands, alternating, and the ratio of their times."""
     from dataclasses import asdict
 
     from motegpt.bench.measure import compare_commands

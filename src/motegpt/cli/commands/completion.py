@@ -1,7 +1,7 @@
 """motegpt completion
 
-Each time Tab is pressed the shell asks the program itself, through the environment variable
-_MOTEGPT_COMPLETE, and click answers from the types of the parameters.
+On Tab the shell runs motegpt with the environment variable _MOTEGPT_COMPLETE set, and click completes from
+the types of the parameters.
 """
 
 from __future__ import annotations

@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from motegpt.cli.options import Sectioned, given_settings, merge, preset_names, read_toml, setting_flags
+from motegpt.cli.options import (
+    Sectioned,
+    config_option,
+    data_argument,
+    engine_option,
+    json_option,
+    merge,
+    paths_given,
+    preset_option,
+    setting_flags,
+    settings_and_choices,
+)
 from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.config.sections import (
@@ -20,17 +31,24 @@ from motegpt.config.sections import (
     section_values,
 )
 from motegpt.data.tokenizers import TOKENIZERS, Tokenizer
-from motegpt.engines import MANY_PROCESSES, WITH_KNOWN_MEMORY, training_memory
-from motegpt.engines.cost import cache_bytes, communication, operations_per_token, recomputed_per_token
+from motegpt.engines import MULTI_PROCESS, WITH_KNOWN_MEMORY, training_memory
+from motegpt.engines.cost import (
+    Memory,
+    cache_bytes,
+    communication,
+    operations_per_token,
+    recomputed_per_token,
+)
 from motegpt.errors import UsageError
 from motegpt.model.spec import parameter_count
 
 if TYPE_CHECKING:
     from fractions import Fraction
+    from pathlib import Path
 
 
-class Text(NamedTuple):
-    """What the data bring: tokens a document or window; if data were read, tokens and steps of an epoch."""
+class DataSize(NamedTuple):
+    """positions: mean tokens per sequence; tokens, epoch: tokens and steps per epoch, if data were read."""
 
     vocab_size: int
     positions: float
@@ -39,19 +57,23 @@ class Text(NamedTuple):
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
-@click.argument("data", required=False)
-@click.option("--preset", type=click.Choice(preset_names()), help=f"Reference system.  [{DEFAULT_PRESET}]")
-@click.option("--engine", type=click.Choice(WITH_KNOWN_MEMORY), help="Memory on this one only.  [all]")
-@click.option("--config", metavar="FILE.toml", help="Settings from a file; flags win over it.")
-@click.option("--vocab-size", type=int, help="Read no data: so many token ids, all sequences full.")
+@data_argument
+@preset_option
+@engine_option("all", choices=WITH_KNOWN_MEMORY)
+@config_option
+@click.option("--vocab-size", type=int, help="Number of token ids, instead of data; sequences are full.")
 @click.option(
-    "--ranks", type=click.IntRange(1, LARGEST_SIZE), default=1, show_default=True, help="Processes, torch."
+    "--ranks",
+    type=click.IntRange(1, LARGEST_SIZE),
+    default=1,
+    show_default=True,
+    help="Number of processes (torch).",
 )
-@click.option("--speed", type=float, metavar="FLOP/S", help="Tell the time at so many operations a second.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--speed", type=float, metavar="FLOP/S", help="Also print the time at this speed.")
+@json_option
 @setting_flags(["model", "data", "train"])
 def command(
-    data: str | None,
+    data: tuple[str, ...],
     preset: str | None,
     engine: str | None,
     config: str | None,
@@ -61,19 +83,18 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Compute what a training costs: tokens, operations, memory, communication. Nothing is trained.
+    """Compute the cost of a training without running it: tokens, operations, memory, communication.
 
     Example: motegpt cost names.txt --layers 4 --n-embd 64 --batch-size 32
     """
     if speed is not None and not speed > 0:
-        raise UsageError(f"speed: expected operations a second above 0, got {speed:g}")
-    file = read_toml(config)
-    in_file = file.pop("preset", None), file.pop("engine", None)  # whichever engine will train, all are told
-    settings = merge(preset or in_file[0] or DEFAULT_PRESET, file, given_settings(flags))
-    text = _text(data, vocab_size, settings)
-    model, train = model_and_training(_with_steps(settings, text.epoch), text.vocab_size)
+        raise UsageError(f"speed: expected operations per second above 0, got {speed:g}")
+    given, preset, _ = settings_and_choices(config, flags, preset, None)  # any engine in the file is ignored
+    settings = merge(preset, given)
+    size = _data_size(paths_given(data), vocab_size, settings)
+    model, train = model_and_training(_with_steps(settings, size.epoch), size.vocab_size)
     engines = [engine] if engine else WITH_KNOWN_MEMORY
-    facts = facts_of(model, train, text, engines, ranks, speed)
+    facts = facts_of(model, train, size, engines, ranks, speed)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
@@ -82,70 +103,75 @@ def command(
 
 
 def _with_steps(settings: dict[str, Any], epoch: Fraction | None) -> dict[str, Any]:
-    """The settings with the steps of their epochs, if they have any."""
+    """The settings, with `epochs` replaced by the equivalent `steps`."""
     epochs = epochs_of(settings)
     if epochs is None:
         return settings
     if epoch is None:
-        raise UsageError("epochs: expected DATA to count them by, got --vocab-size; try --steps")
+        raise UsageError("epochs: expected DATA, whose size defines an epoch, got --vocab-size; try --steps")
     return merge_settings(settings, {"steps": epochs_to_steps(epochs, epoch)})
 
 
 def facts_of(
     model: ModelConfig,
     train: TrainConfig,
-    text: Text,
+    data: DataSize,
     engines: Iterable[str],
     ranks: int,
     speed: float | None,
 ) -> dict[str, Any]:
-    """Everything the command knows, as plain values."""
-    tokens = train.batch_size * text.positions
-    a_token = operations_per_token(model, text.positions)
-    again = recomputed_per_token(model, text.positions) if train.checkpoint_activations else 0.0
-    total = a_token * tokens * train.steps
+    """All results, as JSON values."""
+    tokens = train.batch_size * data.positions
+    per_token = operations_per_token(model, data.positions)
+    recomputed = recomputed_per_token(model, data.positions) if train.checkpoint_activations else 0.0
+    total = per_token * tokens * train.steps
     return {
         "parameters": parameter_count(model),
-        "tokens": {"step": tokens, "total": tokens * train.steps, "data": text.tokens},
+        "tokens": {"step": tokens, "total": tokens * train.steps, "data": data.tokens},
         "steps": train.steps,
-        "operations": {"token": a_token, "recomputed": again, "step": a_token * tokens, "total": total},
-        "memory": [_memory(name, model, train, text.positions, ranks) for name in engines],
+        "operations": {
+            "token": per_token,
+            "recomputed": recomputed,
+            "step": per_token * tokens,
+            "total": total,
+        },
+        "memory": [_memory(name, model, train, data.positions, ranks) for name in engines],
         "cache": cache_bytes(model, train.dtype),
-        "seconds": None if speed is None else (total + again * tokens * train.steps) / speed,
+        "seconds": None if speed is None else (total + recomputed * tokens * train.steps) / speed,
     }
 
 
 def lines_of(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """The same to read, in lines of at most 80 columns."""
+    """Label and text of each line of at most 80 columns."""
     tokens, operations = facts["tokens"], facts["operations"]
     yield "parameters", f"{facts['parameters']:,}"
-    yield "tokens", f"{tokens['step']:,.0f} a step, {tokens['total']:,.0f} in {facts['steps']:,} steps"
+    yield "tokens", f"{tokens['step']:,.0f} per step, {tokens['total']:,.0f} in {facts['steps']:,} steps"
     if tokens["data"] is not None:
         yield "epochs", f"{tokens['total'] / tokens['data']:.1f} of {tokens['data']:,} tokens"
-    a_step, total = count(operations["step"]), count(operations["total"])
-    yield "operations", f"{count(operations['token'])} a token, {a_step} a step, {total} in all"
+    per_token, per_step, total = (format_count(operations[name]) for name in ("token", "step", "total"))
+    yield "operations", f"{per_token} per token, {per_step} per step, {total} in total"
     if operations["recomputed"]:
-        yield "recomputed", f"{count(operations['recomputed'])} a token besides"
+        yield "recomputed", f"{format_count(operations['recomputed'])} more per token"
     yield "", f"{'parameters':>12} {'gradients':>10} {'optimizer':>10} {'activations':>12} {'sum':>10}"
     for row in facts["memory"]:
-        parts = [size(row[name]) for name in ("parameters", "gradients", "optimizer", "activations", "total")]
+        parts = [megabytes(row[name]) for name in (*Memory._fields, "total")]
         yield f"MB, {row['engine']}", "{:>12} {:>10} {:>10} {:>12} {:>10}".format(*parts)
         if row["sent"]:
-            yield "", f"each of {row['ranks']} ranks sends {size(row['sent'])} MB a step"
-    yield "KV cache", f"{size(facts['cache'])} MB a sequence, to draw from the model"
+            yield "", f"each of {row['ranks']} ranks sends {megabytes(row['sent'])} MB per step"
+    yield "KV cache", f"{megabytes(facts['cache'])} MB per sequence, for generation"
     if facts["seconds"] is not None:
         yield "time", duration(facts["seconds"])
 
 
-def count(operations: float) -> str:
-    """1.23 · 10^12 as 1.23e+12"""
+def format_count(operations: float) -> str:
+    """1.23e+12"""
     return f"{operations:.3g}"
 
 
-def size(bytes: float) -> str:
-    """Megabytes, 10^6 bytes, to three digits or the whole."""
-    megabytes = bytes / 1e6
-    return f"{megabytes:,.0f}" if megabytes >= 100 else f"{megabytes:.3g}"
+def megabytes(size: float) -> str:
+    """A number of bytes in units of 10^6 bytes, to three digits or to the unit."""
+    value = size / 1e6
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def duration(seconds: float) -> str:
@@ -159,24 +185,24 @@ def duration(seconds: float) -> str:
 def _memory(
     engine: str, model: ModelConfig, train: TrainConfig, positions: float, ranks: int
 ) -> dict[str, Any]:
-    ranks = ranks if engine == MANY_PROCESSES else 1
+    ranks = ranks if engine == MULTI_PROCESS else 1
     needed, sent = training_memory(engine, model, train, positions, ranks), communication(model, train, ranks)
     return {"engine": engine, "ranks": ranks, **needed._asdict(), "total": needed.total, "sent": sent}
 
 
-def _text(data: str | None, vocab_size: int | None, settings: dict[str, Any]) -> Text:
-    """What the data bring; with a vocabulary that is given or fixed, full sequences are assumed."""
+def _data_size(data: list[Path] | None, vocab_size: int | None, settings: dict[str, Any]) -> DataSize:
+    """Read and count the data; without data, assume full sequences and the given or fixed vocabulary."""
     if vocab_size is not None and data is not None:
-        raise UsageError("vocab_size: expected DATA to count, or --vocab-size, got both")
+        raise UsageError("vocab_size: expected DATA or --vocab-size, got both")
     options = DataConfig.of(section_values(settings, "data"))
     if vocab_size is None and data is None and TOKENIZERS[options.tokenizer].is_fixed:
         vocab_size = Tokenizer.of((), options.framing, options.tokenizer).vocab_size
     if vocab_size is not None:
-        return Text(vocab_size, float(settings["block_size"]))
-    return _counted(data, settings, options)
+        return DataSize(vocab_size, float(settings["block_size"]))
+    return _count_data(data, settings, options)
 
 
-def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) -> Text:
+def _count_data(data: list[Path] | None, settings: dict[str, Any], options: DataConfig) -> DataSize:
     from motegpt.data.corpus import read_corpus
     from motegpt.data.plan import plan_of
     from motegpt.data.split import split
@@ -184,7 +210,7 @@ def _counted(data: str | None, settings: dict[str, Any], options: DataConfig) ->
     documents = read_corpus(data, options).documents
     tokenizer = Tokenizer.of(documents, options.framing, options.tokenizer)
     model, train = model_and_training({**settings, "steps": 1}, tokenizer.vocab_size)
-    learned, _ = split(documents, options, train.seed)
-    plan = plan_of(learned, tokenizer, options, train, model.block_size)
-    of_a_sequence = float(plan.targets / (plan.epoch * plan.batch_size))
-    return Text(tokenizer.vocab_size, of_a_sequence, plan.targets, plan.epoch)
+    training, _ = split(documents, options, train.seed)
+    plan = plan_of(training, tokenizer, options, train, model.block_size)
+    per_sequence = float(plan.targets / (plan.epoch * plan.batch_size))
+    return DataSize(tokenizer.vocab_size, per_sequence, plan.targets, plan.epoch)

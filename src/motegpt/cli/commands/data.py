@@ -44,13 +44,13 @@ def command() -> None:
     """
 
 
-@command.command(short_help="Describe a data file and what looks wrong in it.")
+@command.command(short_help="Describe a data file and report suspicious lines.")
 @data_argument
 @preset_option
 @named_flags(CHECKED)
 @json_option
 def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any) -> None:
-    """Describe DATA, files or folders, as training would read them, and what looks wrong in them.
+    """Describe DATA, files or folders, as training reads them, and report suspicious lines.
 
     Example: motegpt data check list.csv --column name --block-size 24
     """
@@ -70,22 +70,22 @@ def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any
 @click.argument("name")
 @click.option("--url", metavar="URL", help="Mirror to download from; the checksum must match.")
 def fetch(name: str, url: str | None) -> None:
-    """Download NAME ("names": 32,033 names) into the cache, unless already there, and print its path.
+    """Download NAME ("names": 32,033 names) into the cache unless it is cached, and print its path.
 
     Example: motegpt data fetch names
 
     Then: motegpt train "$(motegpt data fetch names)"
     """
-    from motegpt.data.fetch import fetch as fetched
+    from motegpt.data.fetch import fetch as download
 
-    click.echo(fetched(name, url=url))
+    click.echo(download(name, url=url))
 
 
 def report_lines(report: Report) -> Iterator[str]:
-    """The report for a terminal of WIDTH columns."""
-    what = report.format + (f", column {report.column}" if report.column else "")
+    """The report as lines of at most WIDTH columns."""
+    read_as = report.format + (f", column {report.column}" if report.column else "")
     yield f"{'file':{LABEL}}{fitted(report.path, WIDTH - LABEL)}"
-    yield f"{'read as':{LABEL}}{fitted(what, WIDTH - LABEL)}"
+    yield f"{'read as':{LABEL}}{fitted(read_as, WIDTH - LABEL)}"
     for assumed in report.assumed:
         words = [fitted(word, WIDTH - LABEL) for word in with_flags(assumed).split()]
         first, *rest = wrapped(words, gap=" ")
@@ -104,7 +104,7 @@ def report_lines(report: Report) -> Iterator[str]:
 
 
 def alphabet_lines(alphabet: dict[str, int]) -> Iterator[str]:
-    """The characters with their counts, most common first, and the names of the rare ones."""
+    """The characters with their counts, most frequent first, and the names of the rare ones."""
     yield f"{'alphabet':{LABEL}}{len(alphabet):,} characters"
     words = [f"{shown(character)} {count:,}" for character, count in list(alphabet.items())[:SHOWN]]
     if len(alphabet) > SHOWN:
@@ -112,32 +112,32 @@ def alphabet_lines(alphabet: dict[str, int]) -> Iterator[str]:
     yield from wrapped(words)
     rare = [character for character, count in alphabet.items() if count <= RARE]
     if rare:
-        stand = "character stands" if len(rare) == 1 else "characters stand"
-        yield f"{'rare':{LABEL}}{len(rare):,} {stand} there at most {RARE} times"
+        occur = "character occurs" if len(rare) == 1 else "characters occur"
+        yield f"{'rare':{LABEL}}{len(rare):,} {occur} at most {RARE} times"
     for character in rare[-RARE_SHOWN:]:
-        called = CONTROLS.get(character) or unicodedata.name(character, "has no name")
-        name = fitted(f"U+{ord(character):04X} {called}", WIDTH - LABEL - 4)
+        label = CONTROLS.get(character) or unicodedata.name(character, "has no name")
+        name = fitted(f"U+{ord(character):04X} {label}", WIDTH - LABEL - 4)
         yield f"{'':{LABEL}}{alphabet[character]} x {name}"
     if len(rare) > RARE_SHOWN:
         yield f"{'':{LABEL}}… and {len(rare) - RARE_SHOWN:,} more"
 
 
 def length_lines(report: Report) -> Iterator[str]:
-    """Shortest, median and longest document, a histogram, and what block_size cuts off."""
+    """Shortest, median and longest document, a histogram, and the tokens that block_size cuts off."""
     lengths, cut = report.lengths, report.cut
     if cut is None:
         yield f"{'length':{LABEL}}{lengths.longest:,} tokens in one text"
         return
     yield f"{'lengths':{LABEL}}{lengths.shortest:,} to {lengths.longest:,} tokens, median {lengths.median:,}"
-    most = max(bar.count for bar in lengths.bars)
+    highest = max(bar.count for bar in lengths.bars)
     for bar in lengths.bars:
         length = f"{bar.low:,}-{bar.high:,}" if bar.high > bar.low else f"{bar.low:,}"
-        yield f"{length:>{LABEL + 8}} {bar.count:>9,} {'#' * -(-BAR * bar.count // most)}".rstrip()
+        yield f"{length:>{LABEL + 8}} {bar.count:>9,} {'#' * -(-BAR * bar.count // highest)}".rstrip()
     if not cut.documents:
         yield f"{'cut':{LABEL}}nothing at block_size {cut.block_size:,}"
         return
-    whole = f"{cut.documents:,} of {report.documents:,} documents at block_size {cut.block_size:,}"
-    yield f"{'cut':{LABEL}}{whole}, {cut.tokens:,} tokens in all"
+    affected = f"{cut.documents:,} of {report.documents:,} documents at block_size {cut.block_size:,}"
+    yield f"{'cut':{LABEL}}{affected}, {cut.tokens:,} tokens in total"
     if cut.advised_documents:
         rest = "1 document" if cut.advised_documents == 1 else f"{cut.advised_documents:,} documents"
         yield f"{'':{LABEL}}--block-size {cut.advised} keeps all but {rest}"
@@ -145,7 +145,7 @@ def length_lines(report: Report) -> Iterator[str]:
 
 
 def finding_lines(report: Report) -> Iterator[str]:
-    """What looks wrong, with its line and its repair."""
+    """The suspicious lines, each with an example and a repair."""
     if not report.findings:
         yield f"{'suspicious':{LABEL}}nothing"
     for finding in report.findings:
@@ -156,13 +156,13 @@ def finding_lines(report: Report) -> Iterator[str]:
 
 
 def shown(character: str) -> str:
-    """The character, or its code point if it is not visible by itself."""
-    seen = character.isprintable() and not character.isspace() and not unicodedata.combining(character)
-    return character if seen else f"U+{ord(character):04X}"
+    """The character, or its code point if it is invisible or combining."""
+    is_visible = character.isprintable() and not character.isspace() and not unicodedata.combining(character)
+    return character if is_visible else f"U+{ord(character):04X}"
 
 
 def fitted(text: str, width: int) -> str:
-    """One line of at most `width` columns."""
+    """The text as one line of at most `width` columns."""
     return clipped(visible(text), width)
 
 

@@ -62,7 +62,7 @@ def command(
     """Evaluate the model in the folder RUN on DATA, beside n-gram baselines.
 
     DATA are files or folders, read as the training data were, but as UTF-8; by default, the validation set
-    of the run. Losses are means over all tokens of whole documents; a document's end counts as one
+    of the run. Losses are means over all tokens of whole documents; the end of a document counts as one
     character.
 
     Example: motegpt eval runs/names
@@ -72,41 +72,41 @@ def command(
     from motegpt.evaluation.nll import evaluate
 
     model = GPT.load(run, engine, checkpoint)
-    learned, held_out = _sides(model, training)
+    train_texts, held_out = _split(model, training)
     paths = paths_given(data)
     if paths is not None:
         reading = model.config.data.replace(**{"encoding": None, **given_settings(flags)})
         corpus = read_corpus(paths, reading)
-        judged: Sequence[str] = corpus.documents
-        what = name_of(paths)
+        texts: Sequence[str] = corpus.documents
+        name = name_of(paths)
         for assumed in corpus.assumed:
             log(assumed)
     elif held_out:
-        judged, what = held_out, "the held-out data"
-    elif learned:
-        judged, what = learned, TRAINING
-        log("nothing was held out: judged by what it learned from; train with --val-fraction 0.1")
+        texts, name = held_out, "the held-out data"
+    elif train_texts:
+        texts, name = train_texts, TRAINING
+        log("no data were held out: evaluated on the training data; train with --val-fraction 0.1")
     else:
-        raise DataError("eval: expected DATA to judge by, as what it learned from is gone; got none")
-    found = evaluate(model.engine, model.tokenizer, judged, learned)
+        raise DataError("eval: expected DATA, as the recorded data cannot be read, got none")
+    found = evaluate(model.engine, model.tokenizer, texts, train_texts)
     if found.left_out:
         first = shortened(found.left_out[0])
-        log(f"left out {len(found.left_out):,} with characters the model never saw, the first {first}")
+        log(f"left out {len(found.left_out):,} with characters unknown to the model, the first {first}")
     novel = None
-    if samples and learned and model.tokenizer.stop is not None:
+    if samples and train_texts and model.tokenizer.stop is not None:
         from motegpt.evaluation.novelty import novelty
 
-        novel = novelty(model.generate(samples, seed=seed), learned, held_out)
+        novel = novelty(model.generate(samples, seed=seed), train_texts, held_out)
     if as_json:
-        click.echo(json.dumps(_values(found, novel, what), indent=2))
+        click.echo(json.dumps(_values(found, novel, name), indent=2))
         return
-    _print(found, what)
+    _print(found, name)
     if novel is not None:
         _print_novelty(novel, model.config.sample.temperature, bool(held_out))
 
 
-def _sides(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
-    """The training and the validation documents; none of either, logged, if the data cannot be read."""
+def _split(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
+    """The training and validation documents; two empty lists, and a log message, if unreadable."""
     from motegpt.data.source import reload_split
 
     config, repair = model.config, "give it with --training FILE"
@@ -119,40 +119,42 @@ def _sides(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[st
         return [], []
 
 
-def _print(found: Evaluation, what: str) -> None:
-    print_result(f"{found.documents:,} document{'s' * (found.documents != 1)} of {what}")
-    if found.known and what != TRAINING:
+def _print(found: Evaluation, name: str) -> None:
+    print_result(f"{found.documents:,} document{'s' * (found.documents != 1)} of {name}")
+    if found.known and name != TRAINING:
         log(f"{found.known:,} of them are in the training data")
     click.echo(f"\n{'':10} {'nats per token':>14} {'bits per character':>18}")
-    for name, loss in found.losses.items():
-        click.echo(f"{name:10} {loss:14.4f} {found.bits_per_character(name):18.4f}")
+    for model, loss in found.losses.items():
+        click.echo(f"{model:10} {loss:14.4f} {found.bits_per_character(model):18.4f}")
 
 
 def _print_novelty(found: Novelty, temperature: float, held_out: bool) -> None:
-    click.echo(f"\nof {found.texts:,} texts drawn at temperature {temperature:g}")
-    rows = [("were learned", found.in_training), ("are new", found.new), ("are different", found.distinct)]
+    click.echo(f"\nof {found.texts:,} samples at temperature {temperature:g}")
+    rows = [("in the training data", found.in_training), ("new", found.new), ("distinct", found.distinct)]
     if held_out:
-        rows.insert(1, ("were held out", found.in_validation))
+        rows.insert(1, ("in the held-out data", found.in_validation))
     for name, count in rows:
-        click.echo(f"  {name:14} {count / found.texts:7.1%}")
+        click.echo(f"  {name:20} {count / found.texts:7.1%}")
     if found.mean_distance is None:
         return
-    click.echo(f"those not learned are {found.mean_distance:.1f} edits from the nearest one, for instance")
+    click.echo(
+        f"outside the training data: {found.mean_distance:.1f} edits to the nearest document, for example"
+    )
     for one in found.nearest[:EXAMPLES]:
         print_result(f"  {one.text} ({one.document}, {one.distance})")
 
 
-def _values(found: Evaluation, novel: Novelty | None, what: str) -> dict[str, Any]:
-    """The same for a machine."""
+def _values(found: Evaluation, novel: Novelty | None, name: str) -> dict[str, Any]:
+    """The results as JSON values."""
     values: dict[str, Any] = {
-        "data": what,
+        "data": name,
         "documents": found.documents,
         "tokens": found.tokens,
         "characters": found.characters,
         "in_training": found.known,
         "left_out": found.left_out,
         "nats_per_token": found.losses,
-        "bits_per_character": {name: found.bits_per_character(name) for name in found.losses},
+        "bits_per_character": {model: found.bits_per_character(model) for model in found.losses},
     }
     if novel is not None:
         values["samples"] = {

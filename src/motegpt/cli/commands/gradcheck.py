@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from motegpt.cli.options import SEED, engine_option, json_option, preset_option
-from motegpt.cli.streams import unread
+from motegpt.cli.streams import discard_if_closed
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.engines import ENGINES
 from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
@@ -38,7 +38,7 @@ def command(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare gradients with finite differences in double precision; exit code 1 on a mismatch.
+    """Compare gradients with finite differences in double precision; exit with 1 on a mismatch.
 
     Example: motegpt gradcheck --preset zeroclaw --layers 3
     """
@@ -49,39 +49,39 @@ def command(
         raise UsageError(
             f"block_size: expected at least {MIN_BLOCK_SIZE}, the longest test sequence, got {block_size}"
         )
-    say = (lambda line: None) if as_json else _say
+    show = (lambda line: None) if as_json else _print
     judgements: list[GradientCheck] = []
     unchecked: dict[str, str] = {}
-    say(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
+    show(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
             for judgement in check_engine(name, preset or DEFAULT_PRESET, shape, seed):
                 judgements.append(judgement)
-                say(line_of(judgement))
+                show(line_of(judgement))
         except EngineUnavailable as error:
             if engines:
                 raise
             unchecked[name] = with_flags(str(error))
-            say(f"{name:8} not checked: {unchecked[name]}")
+            show(f"{name:8} not checked: {unchecked[name]}")
     if as_json:
-        _say(json.dumps(values_of(judgements, unchecked)))
+        _print(json.dumps(values_of(judgements, unchecked)))
     failed = [j for j in judgements if not j.passed]
     if failed:
         raise GradientMismatch(
             f"gradcheck: expected every error below {TOLERANCE:g}, got {len(failed)} of {len(judgements)} "
             f"above, first {failed[0].engine} {failed[0].parameter} with {failed[0].error:.1e}"
         )
-    say(f"{len(judgements)} matrices agree with finite differences to {TOLERANCE:g}")
+    show(f"{len(judgements)} matrices agree with finite differences to {TOLERANCE:g}")
 
 
-def _say(line: str) -> None:
-    """Print a line; without a reader, the exit code still has the result."""
-    with unread():
+def _print(line: str) -> None:
+    """Print a line; if its reader has exited, the exit code still tells the result."""
+    with discard_if_closed():
         click.echo(line)
 
 
 def values_of(judgements: list[GradientCheck], unchecked: dict[str, str]) -> dict[str, Any]:
-    """The same for a machine."""
+    """The results as JSON values."""
     from motegpt.evaluation.gradcheck import TOLERANCE
 
     matrices = [
@@ -93,7 +93,7 @@ def values_of(judgements: list[GradientCheck], unchecked: dict[str, str]) -> dic
 
 
 def _number(error: float) -> float | None:
-    """JSON knows no infinity."""
+    """None if not finite, as JSON has no such numbers."""
     return error if math.isfinite(error) else None
 
 

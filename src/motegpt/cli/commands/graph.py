@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from motegpt.cli.options import SEED
-from motegpt.cli.streams import unread
+from motegpt.cli.options import FILE, SEED, json_option, overwrite_option
+from motegpt.cli.streams import discard_if_closed
 from motegpt.config.presets import DEFAULT_PRESET, settings_of
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch
@@ -30,14 +30,14 @@ DRAWERS = {".svg": to_svg, ".dot": to_dot}
 @click.command()
 @click.argument("text")
 @click.option("--n-embd", type=int, default=2, show_default=True, help="Width of the tiny model.")
-@click.option("--n-head", type=int, default=1, show_default=True, help="Its attention heads.")
-@click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Its layers.")
-@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of its weights.")
-@click.option("--plain", is_flag=True, help="A node for every product and partial sum of a dot product.")
-@click.option("--out", metavar="FILE.svg|FILE.dot", help="Draw to this file.  [<text>.svg]")
-@click.option("--overwrite", is_flag=True, help="Let --out replace a file.")
-@click.option("--summary", is_flag=True, help="Count the nodes only; draw nothing.")
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--n-head", type=int, default=1, show_default=True, help="Attention heads.")
+@click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Layers.")
+@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of the weights.")
+@click.option("--plain", is_flag=True, help="Draw each product and partial sum of a dot product.")
+@click.option("--out", type=FILE, metavar="FILE.svg|FILE.dot", help="File to write.  [<text>.svg]")
+@overwrite_option
+@click.option("--summary", is_flag=True, help="Count the nodes; draw nothing.")
+@json_option
 def command(
     text: str,
     n_embd: int,
@@ -50,7 +50,7 @@ def command(
     summary: bool,
     as_json: bool,
 ) -> None:
-    """Draw the graph of scalars behind the loss of a tiny model on TEXT, every node with its gradient.
+    """Draw the computation graph of the loss of a tiny model on TEXT, with values and gradients.
 
     Example: motegpt graph emma --out emma.svg
     """
@@ -66,7 +66,7 @@ def command(
         with new_file(path, overwrite) as file:
             file.write(drawer(loss, names))
     drawn = None if summary else str(path)
-    with nullcontext() if summary else unread():
+    with nullcontext() if summary else discard_if_closed():
         if as_json:
             click.echo(json.dumps({**facts, "ops": ops, "drawn": drawn}))
         else:
@@ -82,7 +82,7 @@ def _print(facts: dict[str, Any], ops: dict[str, int], drawn: str | None) -> Non
 
 
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Value, dict[Value, str]]:
-    """The loss of an untrained model on one document, differentiated, and the names of its parameters."""
+    """The loss of an untrained model on one document, after `backward`, and the parameters' names."""
     tokenizer = CharacterTokenizer("".join(sorted(set(text))), "bos")
     settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
     model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)

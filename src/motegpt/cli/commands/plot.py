@@ -9,7 +9,7 @@ import click
 
 from motegpt.cli.console import log
 from motegpt.cli.options import FILE, RUN, checkpoint_option, overwrite_option
-from motegpt.cli.streams import unread
+from motegpt.cli.streams import discard_if_closed
 from motegpt.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from motegpt.views.runs import Run
 
-VOCABULARY = "\0"  # what --embeddings without a text stands for
-LONGEST_SLUG = 24  # characters of a text in the name of its picture
+VOCABULARY = "\0"  # the value of --embeddings without a text
+MAX_SLUG = 24  # characters of a text in the name of its picture
 
 
 @click.command()
@@ -35,11 +35,11 @@ LONGEST_SLUG = 24  # characters of a text in the name of its picture
     help="Horizontal axis.",
 )
 @click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines.  [yes]")
-@click.option("--attention", "read", metavar="TEXT", help="Draw attention maps of a text instead.")
+@click.option("--attention", metavar="TEXT", help="Draw attention maps of a text instead.")
 @click.option("--layer", "layers", type=int, multiple=True, help="Layer to draw, from 0.  [all]")
 @click.option("--head", "heads", type=int, multiple=True, help="Head to draw, from 0.  [all]")
 @click.option(
-    "--embeddings", "embedded", metavar="[TEXT]", is_flag=False, flag_value=VOCABULARY, default=None,
+    "--embeddings", metavar="[TEXT]", is_flag=False, flag_value=VOCABULARY, default=None,
     help="Draw embedding maps instead: of all tokens, or of a text by layer.",
 )  # fmt: skip
 @checkpoint_option
@@ -51,14 +51,14 @@ def command(
     smooth: int | None,
     along: Literal["step", "tokens"],
     baselines: bool,
-    read: str | None,
+    attention: str | None,
     layers: tuple[int, ...],
     heads: tuple[int, ...],
-    embedded: str | None,
+    embeddings: str | None,
     checkpoint: str | None,
     dpi: int,
 ) -> None:
-    """Draw the loss curves of the runs in some folders, or look inside the model of one.
+    """Draw the loss curves of runs, or attention or embedding maps of the model of one run.
 
     \b
     Example: motegpt plot runs/a runs/b --out losses.svg
@@ -68,41 +68,41 @@ def command(
     from motegpt.plots.canvas import check_out, drawing, save
     from motegpt.views.runs import Run
 
-    kind = "loss" if (read, embedded) == (None, None) else "attention" if embedded is None else "embeddings"
-    _check(kind, runs, read, layers, heads, smooth, along)
+    kind = "embeddings" if embeddings is not None else "attention" if attention is not None else "loss"
+    _check(kind, runs, attention, layers, heads, smooth, along)
     if kind == "loss" and checkpoint is not None:
         raise UsageError("plot: --checkpoint belongs to --attention and --embeddings")
     found = [Run.read(path, checkpoint) for path in runs]
-    path = Path(out or default_name([run.name for run in found], kind, read or embedded or ""))
+    path = Path(out or default_name([run.name for run in found], kind, attention or embeddings or ""))
     check_out(path, overwrite)
-    with drawing():  # says what is missing before anything is computed
+    with drawing():  # reports a missing library before anything is computed
         if kind == "loss":
             figure = _losses(found, smooth, along, baselines)
         else:
-            figure = _inside(found[0], read, layers, heads, embedded)
+            figure = _model_figure(found[0], attention, layers, heads, embeddings)
         save(figure, path, overwrite, dpi)
-    with unread():
+    with discard_if_closed():
         click.echo(path)
 
 
 def default_name(names: list[str], kind: str, text: str) -> str:
     """names-loss.png, names-attention-emma.png"""
     words = [names[0], *(["and-others"] if len(names) > 1 else []), kind]
-    slug = "".join(c if c.isalnum() else "_" for c in text.removeprefix(VOCABULARY))[:LONGEST_SLUG]
+    slug = "".join(c if c.isalnum() else "_" for c in text.removeprefix(VOCABULARY))[:MAX_SLUG]
     return "-".join([*words, slug] if slug else words) + ".png"
 
 
 def _check(
     kind: str,
     runs: tuple[str, ...],
-    read: str | None,
+    attention: str | None,
     layers: tuple[int, ...],
     heads: tuple[int, ...],
     smooth: int | None,
     along: str,
 ) -> None:
-    """UsageError for words that do not go together."""
-    if read is not None and kind != "attention":
+    """UsageError for options that exclude each other."""
+    if attention is not None and kind != "attention":
         raise UsageError("plot: expected --attention or --embeddings, got both")
     if kind != "loss" and len(runs) > 1:
         raise UsageError(f"plot: expected one run for --{kind}, got {len(runs)}")
@@ -112,12 +112,14 @@ def _check(
         raise UsageError("plot: --layer and --head belong to --attention")
 
 
-def _losses(runs: list[Run], smooth: int | None, along: Literal["step", "tokens"], wanted: bool) -> Figure:
+def _losses(
+    runs: list[Run], smooth: int | None, along: Literal["step", "tokens"], with_baselines: bool
+) -> Figure:
     from motegpt.plots.curves import loss_figure
     from motegpt.views.baselines import common_baselines
 
     baselines = {}
-    if wanted:
+    if with_baselines:
         try:
             baselines = common_baselines(runs)
         except DataError as error:
@@ -125,13 +127,17 @@ def _losses(runs: list[Run], smooth: int | None, along: Literal["step", "tokens"
     return loss_figure(runs, baselines=baselines, window=smooth, along=along)
 
 
-def _inside(
-    run: Run, read: str | None, layers: tuple[int, ...], heads: tuple[int, ...], embedded: str | None
+def _model_figure(
+    run: Run,
+    attention: str | None,
+    layers: tuple[int, ...],
+    heads: tuple[int, ...],
+    embeddings: str | None,
 ) -> Figure:
-    if read is not None:
+    if attention is not None:
         from motegpt.plots.attention import attention_figure
 
-        return attention_figure(run, read, layers, heads)
+        return attention_figure(run, attention, layers, heads)
     from motegpt.plots.embeddings import text_figure, vocabulary_figure
 
-    return vocabulary_figure(run) if embedded in (None, VOCABULARY) else text_figure(run, embedded)
+    return vocabulary_figure(run) if embeddings in (None, VOCABULARY) else text_figure(run, embeddings)

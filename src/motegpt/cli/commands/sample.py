@@ -66,13 +66,15 @@ def command(
 
     Filters act in this order: repetition_penalty, allowed and forbidden characters and lengths,
     temperature, top_k, top_p, min_p, typical_p. Log-probabilities are the model's own, in nats, before any
-    filter. With --on-cut mark, csv and jsonl have the field cut as well.
+    filter. With --on-cut mark, csv and jsonl have a field `cut` too.
 
     Example: motegpt sample runs/names -n 20 --temperature 0.8 --prefix an
     """
     given = given_settings(flags)
     if greedy and given.setdefault("temperature", 0.0) != 0.0:
-        raise UsageError(f"greedy: it is temperature 0, got --temperature {given['temperature']:g} as well")
+        raise UsageError(
+            f"greedy: expected temperature 0, got --temperature {given['temperature']:g}; leave one out"
+        )
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
     marked = given.get("on_cut", model.config.sample.on_cut) == "mark"
@@ -94,7 +96,7 @@ def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:
 
 @contextmanager
 def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
-    """The file to write to, or standard output; nowhere if that is closed."""
+    """The file to write to, or standard output; the null device if that is closed."""
     if output is None and sys.stdout is not None:
         yield cast("TextIO", Screen(sys.stdout)) if is_terminal() else sys.stdout
         return

@@ -21,7 +21,7 @@ from motegpt.views.text import one_line
 if TYPE_CHECKING:
     from motegpt.evaluation.nll import Score
 
-TOGETHER = 1024  # lines scored at a time
+LINES_PER_BATCH = 1024
 
 
 @click.command()
@@ -44,24 +44,24 @@ def command(
 
     model = GPT.load(run, engine, checkpoint)
     lines = _lines(texts)
-    while some := list(islice(lines, TOGETHER)):
-        for score in model.score(some):
+    while batch := list(islice(lines, LINES_PER_BATCH)):
+        for score in model.score(batch):
             unknown = model.tokenizer.unknown(score.text)
             if unknown:
-                log(f"{shortened(score.text)}: the model never saw {with_code_points(unknown)}")
+                log(f"{shortened(score.text)}: not in the vocabulary: {with_code_points(unknown)}")
             print_result(_as_json(score, unknown) if as_json else _as_line(score))
 
 
 def _lines(texts: tuple[str, ...]) -> Iterator[str]:
-    """The texts, with the lines of standard input where a text is -."""
+    """The texts; each - is replaced by the lines of standard input."""
     for text in texts:
         if text != "-":
-            if has_surrogate(text):  # a byte that is no UTF-8
+            if has_surrogate(text):  # a byte that is not UTF-8
                 raise UsageError(f"score: expected texts in UTF-8, got {shortened(text)}")
             yield text
             continue
         if sys.stdin is None:
-            raise UsageError("score: expected lines on standard input, which is closed")
+            raise UsageError("score: expected lines on standard input, got a closed one")
         for number, line in enumerate(sys.stdin.buffer, 1):
             try:
                 yield line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")

@@ -18,10 +18,10 @@ from motegpt.views.text import clipped, setting_text, visible
 if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
-INDENT = 14  # columns of the names at the left
-NARROW, WIDE = 40, 120
-NUMBERS = 18  # columns of the two losses beside a curve
-MOST_FILES = 8
+INDENT = 14  # columns of the labels on the left
+MIN_WIDTH, MAX_WIDTH = 40, 120
+NUMBERS = 18  # columns of the first and last loss beside a curve
+MAX_FILES = 8
 NO_BREAK = "\xa0"
 
 
@@ -42,14 +42,14 @@ def command(run: str, samples: int, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
-    width = min(WIDE, max(NARROW, shutil.get_terminal_size().columns))
+    width = min(MAX_WIDTH, max(MIN_WIDTH, shutil.get_terminal_size().columns))
     encoding = sys.stdout.encoding or "ascii"
     for line in lines_of(found, facts, width, encoding):
         click.echo(line.encode(encoding, "backslashreplace").decode(encoding))
 
 
 def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
-    """The facts in lines of at most `width` columns."""
+    """The facts as lines of at most `width` columns."""
     yield escape_control_characters(facts["run"])
     for name, text in _facts(facts, 2 * (width - INDENT), encoding):
         yield from _paragraph(name, text, width)
@@ -63,32 +63,32 @@ def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iter
     yield from _samples(facts, width, encoding)
 
 
-def _facts(facts: dict[str, Any], room: int, encoding: str) -> Iterator[tuple[str, str]]:
-    """Name and text of the first facts; room: columns of the list of characters."""
+def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple[str, str]]:
+    """Label and text of the first facts. columns: width of the list of characters."""
     source, vocabulary, files = facts["source"], facts["vocabulary"], facts["files"]
     yield "data", f"{source['path'] or source['kind']}, {source['documents']:,} documents"
     yield "progress", _progress(facts["progress"])
     groups = _list(f"{name} {size:,}" for name, size in facts["parameters"]["groups"].items())
     yield "parameters", f"{facts['parameters']['total']:,}: {groups}"
-    characters = clipped(visible(vocabulary["characters"], encoding), room - 20).replace(" ", NO_BREAK)
+    characters = clipped(visible(vocabulary["characters"], encoding), columns - 20).replace(" ", NO_BREAK)
     yield (
         "vocabulary",
         f"{vocabulary['size']:,} ids, framing {vocabulary['framing']}, {characters or vocabulary['kind']}",
     )
     listed = [f"{name} {_bytes(size)}" for name, size in files.items()]
-    rest = [f"{len(files) - MOST_FILES} more"] if len(files) > MOST_FILES else []
-    yield "on disk", f"{_bytes(sum(files.values()))}: {_list(listed[:MOST_FILES] + rest)}"
+    rest = [f"{len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []
+    yield "on disk", f"{_bytes(sum(files.values()))}: {_list(listed[:MAX_FILES] + rest)}"
     yield "engine", f"{facts['engine']}, {facts['settings']['train']['dtype']}"
 
 
 def _progress(done: dict[str, Any]) -> str:
     """step 1,234 of 3,000, 8,901 tokens; stopped early"""
     if done["step"] is None:
-        return f"the parameters alone of a run of {done['steps']:,} steps; it cannot be resumed"
+        return f"parameters only, of a run of {done['steps']:,} steps; it cannot be resumed"
     tokens = "" if done["tokens"] is None else f", {done['tokens']:,} tokens"
-    state = "finished" if done["finished"] else "stopped early, motegpt train --resume goes on"
+    state = "finished" if done["finished"] else "stopped early, motegpt train --resume continues it"
     state = "ended by early stopping" if done["exhausted"] and not done["finished"] else state
-    state = state if done["resumable"] else "the parameters alone, it cannot be resumed"
+    state = state if done["resumable"] else "parameters only, it cannot be resumed"
     kept = _list(f"{step}" for step in done["kept"])
     return f"step {done['step']:,} of {done['steps']:,}{tokens}; {state}" + (
         f"; kept: {kept}" if kept else ""
@@ -96,7 +96,7 @@ def _progress(done: dict[str, Any]) -> str:
 
 
 def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
-    """The curves on a common scale of steps, and their last and lowest losses."""
+    """The curves on one scale of steps, with the last and the lowest loss."""
     from motegpt.views.sparkline import levels_for, sparkline
 
     found = {"training": run.losses(), "validation": run.series("val_loss")}
@@ -104,11 +104,11 @@ def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Itera
     yield "loss, nats per token" if found else "loss: none recorded"
     steps = [step for series in found.values() for step in series[0]]
     for name, series in found.items():
-        room = min(width - INDENT - NUMBERS, max(len(x) for x, _ in found.values()))
-        curve = sparkline(*series, room, x_range=(min(steps), max(steps)), levels=levels_for(encoding))
+        columns = min(width - INDENT - NUMBERS, max(len(x) for x, _ in found.values()))
+        curve = sparkline(*series, columns, x_range=(min(steps), max(steps)), levels=levels_for(encoding))
         ends = facts["loss" if name == "training" else "val_loss"]
         first, last, best = (ends[which]["loss"] for which in ("first", "last", "best"))
-        yield f"  {name:{INDENT - 2}}{first:.4f} {curve:{room}} {last:.4f}"
+        yield f"  {name:{INDENT - 2}}{first:.4f} {curve:{columns}} {last:.4f}"
         steps_of = [f"{ends[which]['step']:,}" for which in ("last", "best")]
         yield from _paragraph(
             "", f"last {last:.4f} at step {steps_of[0]}, best {best:.4f} at step {steps_of[1]}", width
@@ -133,12 +133,12 @@ def _setting(name: str, value: Any, differing: dict[str, Any]) -> str:
 
 
 def _list(items: Iterable[str]) -> str:
-    """Items, none of which is split over two lines."""
+    """Items separated by commas; no item is split over two lines."""
     return ", ".join(item.replace(" ", NO_BREAK) for item in items)
 
 
 def _paragraph(name: str, text: str, width: int) -> list[str]:
-    """A name and its text beside it, with control characters escaped."""
+    """A label and a wrapped text beside it, with control characters escaped."""
     text = escape_control_characters(text.replace("\n", " "))
     lines = textwrap.wrap(
         text, width, initial_indent=f"  {name:{INDENT - 2}}", subsequent_indent=" " * INDENT,

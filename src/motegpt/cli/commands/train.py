@@ -25,9 +25,9 @@ from motegpt.cli.options import (
     settings_and_choices,
 )
 from motegpt.cli.processes import follow, lead
-from motegpt.cli.streams import unread
+from motegpt.cli.streams import discard_if_closed
 from motegpt.config.presets import DEFAULT_PRESET
-from motegpt.engines import MANY_PROCESSES, PREFERRED, engine_class, why_unavailable
+from motegpt.engines import MULTI_PROCESS, PREFERRED, engine_class, why_unavailable
 from motegpt.errors import INTERRUPTED, MotegptError, TrainingDiverged, UsageError
 from motegpt.system import ranks
 from motegpt.system.interrupts import DeferredSignals, deferring, handled_signals
@@ -37,7 +37,7 @@ from motegpt.training.records import StepRecord
 from motegpt.training.remarks import validation_sampled
 from motegpt.training.run_folder import RunFolder
 
-RESCUED = "motegpt-"  # prefix of the folder of an interrupted run
+FOLDER_PREFIX = "motegpt-"  # of the temporary folder of an interrupted run
 
 
 @click.command(cls=Sectioned, preset=DEFAULT_PRESET)
@@ -86,7 +86,7 @@ def command(
     )
     if until is not None and until <= trainer.done:
         raise UsageError(
-            f"until: {resumed} has done {trainer.done} steps already; expected a later step, got {until}"
+            f"until: expected a step after {trainer.done}, the last step of {resumed}, got {until}"
         )
     if engine is None and resumed is None:
         _log_fallback(trainer.engine.name)
@@ -95,10 +95,10 @@ def command(
 
 
 def _engine_for_all(engine: str | None) -> str | None:
-    """The requested engine; under torchrun with several processes, the one that supports them."""
+    """The requested engine; under torchrun with several processes, an engine that supports them."""
     if ranks.world_size() == 1:
         return engine
-    engine = MANY_PROCESSES if engine is None else engine
+    engine = MULTI_PROCESS if engine is None else engine
     reason = engine_class(engine).why_not(processes=ranks.world_size())
     if reason is not None:
         raise UsageError(reason)
@@ -106,13 +106,13 @@ def _engine_for_all(engine: str | None) -> str | None:
 
 
 def _log_once(texts: Iterable[str | None]) -> None:
-    """Log each text once, however many processes train."""
+    """Log each text on rank 0 only."""
     for text in filter(None, texts if ranks.rank() == 0 else ()):
         console.log(text)
 
 
 def _log_fallback(engine: str) -> None:
-    """Log why the usual engine is not used, where none was requested."""
+    """Log why the preferred engine is not used."""
     if engine != PREFERRED:
         _log_once([f"using the {engine} engine: {why_unavailable(PREFERRED)}"])
 
@@ -120,56 +120,56 @@ def _log_fallback(engine: str) -> None:
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Train and report; returns the exit code."""
     report, records = console.report_for(trainer, as_json), list[StepRecord]()
-    noted = DeferredSignals(handled_signals(), _log_finishing)
+    signals = DeferredSignals(handled_signals(), _log_finishing)
     try:
-        with unread():
+        with discard_if_closed():
             report.begin()
-        with report, closing(deferring(trainer.run(until, noted.__bool__), noted)) as chunks:
+        with report, closing(deferring(trainer.run(until, signals.__bool__), signals)) as chunks:
             for chunk in chunks:
                 records += chunk.records if trainer.folder is None else ()
-                with unread():
+                with discard_if_closed():
                     report.show(chunk)
     except KeyboardInterrupt as interrupt:
-        if noted.is_torn:
+        if signals.is_torn:
             raise
-        noted.note(*interrupt.args)  # it came between two chunks
-    with unread():
-        _finish(trainer, report, records, noted)
+        signals.note(*interrupt.args)  # raised between two chunks
+    with discard_if_closed():
+        _finish(trainer, report, records, signals)
     why = trainer.divergence_message()
     if why is not None:
         raise TrainingDiverged(why)
-    return INTERRUPTED if noted else 0
+    return INTERRUPTED if signals else 0
 
 
 def _log_finishing() -> None:
-    """Log from within a signal handler, where nothing may be raised."""
+    """Log from a signal handler, which must not raise."""
     with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
-        console.log("finishing this step; once more stops at once")
+        console.log("finishing this step; interrupt again to stop at once")
 
 
 def _finish(
-    trainer: Trainer, report: console.Report, records: Sequence[StepRecord], noted: DeferredSignals
+    trainer: Trainer, report: console.Report, records: Sequence[StepRecord], signals: DeferredSignals
 ) -> None:
     """End a report. An interrupted run without a folder is saved and, after Ctrl-C, prints samples.
 
-    records: of the whole run. Another Ctrl-C ends the samples; the report still prints where the run is.
+    records: all of the run. Another Ctrl-C ends the samples; the report still prints where the run is saved.
     """
-    lost = bool(noted) and trainer.folder is None
+    unsaved = bool(signals) and trainer.folder is None
     try:
-        if lost:
-            _rescue(trainer, records)
-        if lost and noted.first == signal.SIGINT and not trainer.ended:
+        if unsaved:
+            _save_to_new_folder(trainer, records)
+        if unsaved and signals.first == signal.SIGINT and not trainer.ended:
             report.show_samples(trainer.sample_best())
     finally:
-        report.end(bool(noted))
+        report.end(bool(signals))
 
 
-def _rescue(trainer: Trainer, records: Sequence[StepRecord]) -> None:
+def _save_to_new_folder(trainer: Trainer, records: Sequence[StepRecord]) -> None:
     """Save a run to a new temporary folder."""
     import tempfile
 
     try:
-        folder = RunFolder.create(tempfile.mkdtemp(prefix=RESCUED), trainer.config, trainer.tokenizer)
+        folder = RunFolder.create(tempfile.mkdtemp(prefix=FOLDER_PREFIX), trainer.config, trainer.tokenizer)
         folder.append_metrics(record.values() for record in records)
         trainer.save_copy(folder)
     except (OSError, MotegptError) as error:

@@ -1,4 +1,4 @@
-"""The memory that training on the array engine takes."""
+"""Memory of training on the array engine."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The native engine: a small vectorised C++ core, whole chunks of steps in one call."""
+"""The native engine: a small vectorized C++ core that trains for a chunk of steps per call."""

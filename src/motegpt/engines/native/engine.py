@@ -1,4 +1,4 @@
-"""The native engine: the contract over the compiled core (cpp/), which does a chunk of steps in one call."""
+"""The engine interface over the compiled core (cpp/)."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
     Array = NDArray[np.floating[Any]]
 
 
-FILTERS = frozenset({"repetition_penalty", "top_k", "top_p", "min_p"})  # settings that the core has too
-BUNDLE = 64  # sequences that generate() takes side by side; as many as a product's tile has columns
+FILTERS = frozenset({"repetition_penalty", "top_k", "top_p", "min_p"})  # filters that the core implements
+BUNDLE = 64  # sequences that generate() decodes together: the columns of a tile of a matrix product
 
 
 class NativeEngine(Engine):
-    """Parameters and slots live in the core; flat arrays (P,) in canonical order cross the border."""
+    """The core owns parameters and slots; they are passed as flat arrays (P,) in canonical order."""
 
     name = "native"
     dtypes = ("float32", "float64")
 
     def __init__(self, model: ModelConfig, train: TrainConfig, level: str | None = None) -> None:
-        """level: one of _core.levels(), the instructions to use; the fastest that can run here if None."""
+        """level: instruction set, one of _core.levels(); default: the fastest that this machine supports."""
         super().__init__(model, train)
         self._specification = specification_of(model)
         self._level = level
@@ -52,13 +52,15 @@ class NativeEngine(Engine):
         )
 
     @classmethod
-    def why_not(cls, *, request: Request | None = None, **asked: Any) -> str | None:
-        """As the contract has it."""
+    def why_not(cls, *, request: Request | None = None, **others: Any) -> str | None:
+        """See Engine.why_not."""
         if request is not None and (unknown := request.filters.on.keys() - FILTERS):
-            return f"generate: the native core has no {', '.join(sorted(unknown))}; it draws by token"
+            return (
+                f"generate: the native core has no {', '.join(sorted(unknown))}; it generates token by token"
+            )
         if request is not None and request.stop_text is not None:
             return "generate: the native core finds `stop` among ids, which needs tokens of one character"
-        return super().why_not(**asked)
+        return super().why_not(**others)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         flat = np.zeros((len(self.optimizer.slots), parameter_count(self.model)), self.settings.dtype)
@@ -71,16 +73,16 @@ class NativeEngine(Engine):
         return self._snapshot(self._named(parameters), list(map(self._named, slots)))
 
     def logits(self, batch: Batch) -> list[Array]:
-        flat = self._core.logits(*in_core(Chunk.of([batch])))
+        flat = self._core.logits(*core_arguments(Chunk.of([batch])))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
 
     def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        loss, flat = self._core.gradients(*in_core(Chunk.of([batch])), self.settings.clip_node)
+        loss, flat = self._core.gradients(*core_arguments(Chunk.of([batch])), self.settings.clip_node)
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
         losses = self._core.train(
-            *in_core(plan.chunk(start, count)),
+            *core_arguments(plan.chunk(start, count)),
             self.optimizer.chunk(self.settings, start, count),
             clip_node=self.settings.clip_node,
             clip_value=self.settings.clip_value,
@@ -89,16 +91,16 @@ class NativeEngine(Engine):
         return [float(loss) for loss in losses]
 
     def decoder(self, n: int) -> NativeDecoder:
-        return NativeDecoder(self._decoder_in_core(n), n)
+        return NativeDecoder(self._core_decoder(n), n)
 
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
-        """As the contract has it: BUNDLE texts side by side, all of it in the core."""
+        """See Engine.generate. The core decodes BUNDLE sequences together."""
         if reason := self.why_not(request=request):
             raise UsageError(reason)
         states = np.array([rng.number for rng in rngs], np.uint64)
-        decoder, filters = self._decoder_in_core(min(len(rngs), BUNDLE)), dict(request.filters.on)
+        decoder, filters = self._core_decoder(min(len(rngs), BUNDLE)), dict(request.filters.on)
         if "top_k" in filters:
-            filters["top_k"] = min(filters["top_k"], self.model.vocab_size)  # larger ones overflow 64 bits
+            filters["top_k"] = min(filters["top_k"], self.model.vocab_size)  # larger numbers overflow 64 bits
         try:
             ids, lengths, states = decoder.generate(
                 np.array(request.prompt, np.int32),
@@ -119,7 +121,7 @@ class NativeEngine(Engine):
         rows = ids[:, : lengths.max(initial=0)].tolist()
         return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
-    def _decoder_in_core(self, n: int) -> _core.Decoder:
+    def _core_decoder(self, n: int) -> _core.Decoder:
         w, dtype = self._core.store()[0], self.settings.dtype
         return _core.Decoder(self._specification, w, n, dtype=dtype, level=self._level)
 
@@ -135,12 +137,12 @@ class NativeEngine(Engine):
         return np.concatenate(parts)
 
     def _named(self, flat: Array) -> Arrays:
-        """A flat array -> its tensors by name, without a copy."""
+        """A flat array -> views of its tensors by name."""
         return named_views(flat, self.model)
 
 
 def specification_of(model: ModelConfig) -> _core.Specification:
-    """The model as the core takes it; SettingError if it has a tensor that the core does not compute with."""
+    """The model as passed to the core; SettingError if it has a tensor that the core does not implement."""
     try:
         return _core.Specification(model, tensors(model))
     except ValueError as error:
@@ -148,7 +150,7 @@ def specification_of(model: ModelConfig) -> _core.Specification:
 
 
 class NativeDecoder(Decoder):
-    """The contract over the core's decoder."""
+    """The decoder interface over the core's decoder."""
 
     def __init__(self, decoder: _core.Decoder, n: int) -> None:
         self._decoder, self._n = decoder, n
@@ -165,7 +167,7 @@ class NativeDecoder(Decoder):
 
 
 def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
-    """(V,) with 1 at some ids; None where there are none."""
+    """(V,), 1 at `ids` and 0 elsewhere; None if there are no ids."""
     if not ids:
         return None
     mask = np.zeros(vocab_size, np.uint8)
@@ -173,6 +175,6 @@ def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
     return mask
 
 
-def in_core(chunk: Chunk) -> _core.Steps:
-    """The steps of a chunk in the order of the core's arguments."""
+def core_arguments(chunk: Chunk) -> _core.Steps:
+    """The arrays of a chunk in the order of the core's arguments."""
     return chunk.tokens, chunk.starts, chunk.lengths, chunk.weights

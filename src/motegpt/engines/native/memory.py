@@ -1,4 +1,4 @@
-"""The memory that training on the native engine takes."""
+"""Memory of training on the native engine."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 
 
 def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
-    """See motegpt.engines. Each thread has a gradient, and the LayerTape and Group of cpp/motegpt/tape.hpp.
+    """See motegpt.engines. Each thread has gradients, and the LayerTape and Group of cpp/motegpt/tape.hpp.
 
-    The matrices of products are there a second time, transposed. The attention of heads narrower than a
-    vector keeps up to C · (T + 3) / 2 numbers per position for the H · T counted here.
+    Matrices of products are stored twice, the second time transposed. Attention with heads narrower than a
+    vector saves up to C · (T + 3) / 2 numbers per position instead of the H · T counted here.
     """
     c, threads = model.n_embd, train.threads or available_processors()
     layer = 14 * c + model.n_head * positions + 2
@@ -29,7 +29,7 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
 
 
 def group_rows(model: ModelConfig, train: TrainConfig) -> int:
-    """Positions that a thread computes together: best_group_rows of cpp/motegpt/workers.hpp."""
+    """Positions that a thread computes at once: best_group_rows of cpp/motegpt/workers.hpp."""
     cache, many, activations = 1792 * 1024, 512, 18
     row = (activations * model.n_embd + model.n_head * model.block_size) * BYTES[train.dtype]
     return cache // row if cache // row > model.n_embd else many

@@ -1,7 +1,7 @@
-"""A graph of nodes as Graphviz text or as an SVG picture. Standard library only.
+"""A computation graph as Graphviz text or as an SVG picture. Standard library only.
 
-The picture flows to the right; a column is ordered by where the parents stand, which keeps most edges
-short.
+The picture flows to the right; nodes in a column are ordered by the mean row of their parents, which keeps
+most edges short.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from html import escape
 from motegpt.engines.scalar.graph import Value, topological
 
 COLUMN, ROW, BOX, HEIGHT = 150, 34, 120, 24  # distances and sizes in the picture, in pixels
-COLOURS = {"leaf": "#cfe8ff", "constant": "#eeeeee", "relu": "#ffe0b0", "log": "#ffd0d0", "exp": "#ffd0d0"}
-PLAIN_COLOUR = "#ffffff"
+COLORS = {"leaf": "#cfe8ff", "constant": "#eeeeee", "relu": "#ffe0b0", "log": "#ffd0d0", "exp": "#ffd0d0"}
+DEFAULT_COLOR = "#ffffff"
 
 
 def all_nodes(root: Value) -> list[Value]:
-    """Every value the root depends on, leaves too, each once, parents first."""
+    """The root and all values it depends on, parents first."""
     seen: dict[Value, None] = {}
     for current in topological(root):
         seen.update(dict.fromkeys((*current.parents, current)))
@@ -26,24 +26,24 @@ def all_nodes(root: Value) -> list[Value]:
 
 
 def count_ops(root: Value) -> dict[str, int]:
-    """How many values of each operation the root depends on, the commonest first."""
+    """Number of values by operation, most frequent first."""
     return dict(Counter(node.op for node in all_nodes(root)).most_common())
 
 
 def to_dot(root: Value, names: Mapping[Value, str]) -> str:
-    """The graph in Graphviz' language; `names` labels some of the nodes."""
+    """The graph in Graphviz' language. names: labels of some of the nodes."""
     nodes = all_nodes(root)
     number = {node: i for i, node in enumerate(nodes)}
     lines = ["digraph loss {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif", style=filled];']
     for node, i in number.items():
         label = "\\n".join(part.replace('"', '\\"') for part in label_of(node, names))
-        lines.append(f'  n{i} [label="{label}", fillcolor="{COLOURS.get(node.op, PLAIN_COLOUR)}"];')
+        lines.append(f'  n{i} [label="{label}", fillcolor="{COLORS.get(node.op, DEFAULT_COLOR)}"];')
     lines += [f"  n{number[parent]} -> n{number[node]};" for node in nodes for parent in node.parents]
     return "\n".join([*lines, "}"]) + "\n"
 
 
 def to_svg(root: Value, names: Mapping[Value, str]) -> str:
-    """The graph as a picture; a node's tooltip has its number and its gradient in full."""
+    """The graph as a picture; a node's tooltip has its value and gradient in full precision."""
     places = layout(root)
     width = (max(x for x, _ in places.values()) + 1) * COLUMN
     height = (max(y for _, y in places.values()) + 1) * ROW + HEIGHT
@@ -58,12 +58,12 @@ def to_svg(root: Value, names: Mapping[Value, str]) -> str:
 
 
 def label_of(node: Value, names: Mapping[Value, str]) -> tuple[str, str]:
-    """What a node is, and its number with its gradient."""
+    """The name or operation of a node, and its value and gradient."""
     return names.get(node, node.op), f"{node.data:.3g} | {node.grad:.2g}"
 
 
 def layout(root: Value) -> dict[Value, tuple[int, int]]:
-    """Value -> (column, row), every column centred on the same line."""
+    """Value -> (column, row), with columns vertically centered."""
     columns = columns_of(all_nodes(root))
     members: dict[int, list[Value]] = {}
     for node, column in columns.items():
@@ -78,7 +78,7 @@ def layout(root: Value) -> dict[Value, tuple[int, int]]:
 
 
 def columns_of(nodes: list[Value]) -> dict[Value, int]:
-    """One column right of the furthest parent; a leaf just left of the first node that uses it."""
+    """Node -> column: right of its rightmost parent; for a leaf, left of the first node that uses it."""
     columns: dict[Value, int] = {}
     for node in nodes:
         columns[node] = 1 + max((columns[parent] for parent in node.parents), default=-1)
@@ -93,7 +93,7 @@ def columns_of(nodes: list[Value]) -> dict[Value, int]:
 
 
 def _mean_row(node: Value, places: Mapping[Value, tuple[int, int]]) -> float:
-    """Where the parents stand; nodes without any come first."""
+    """The mean row of a node's parents; 0 without parents."""
     return sum(places[parent][1] for parent in node.parents) / max(1, len(node.parents))
 
 
@@ -108,8 +108,8 @@ def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
 def _box(node: Value, at: tuple[int, int], names: Mapping[Value, str]) -> str:
     x, y = at[0] * COLUMN + 10, at[1] * ROW + HEIGHT // 2
     what, numbers = (escape(part) for part in label_of(node, names))
-    colour = COLOURS.get(node.op, PLAIN_COLOUR)
+    color = COLORS.get(node.op, DEFAULT_COLOR)
     title = f"<title>{what} = {node.data!r}, gradient {node.grad!r}</title>"
-    box = f'<rect width="{BOX}" height="{HEIGHT}" rx="4" fill="{colour}" stroke="#445566"/>'
+    box = f'<rect width="{BOX}" height="{HEIGHT}" rx="4" fill="{color}" stroke="#445566"/>'
     text = f'<text x="4" y="10" font-size="9">{what}</text><text x="4" y="20" font-size="9">{numbers}</text>'
     return f'<g transform="translate({x} {y})">{title}{box}{text}</g>'

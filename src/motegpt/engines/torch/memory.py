@@ -1,4 +1,4 @@
-"""The memory that training on the torch engine takes; computed without PyTorch."""
+"""Memory of training on the torch engine; computed without PyTorch."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ HALF = 2  # bytes of a number in 16 bits
 def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
     """See motegpt.engines.
 
-    Products in 16 bits need copies of their matrices. With several ranks DistributedDataParallel has the
-    gradients a second time, in buckets. Sharded, a rank has 1 / ranks of everything (Rajbhandari et al.,
-    2020) and, gathered, one layer at a time and all tensors outside the layers.
+    Products in 16 bits need copies of their matrices. With several ranks DistributedDataParallel stores the
+    gradients a second time, in buckets. If sharded, a rank stores 1 / ranks of everything (Rajbhandari et
+    al., 2020), and one gathered layer and all tensors outside the layers.
     """
-    held = train.batch_size * positions / ranks / train.accumulate
-    memory = Memory.of(model, train, held * saved_bytes(model, train) / BYTES[train.dtype])
+    rows = train.batch_size * positions / ranks / train.accumulate
+    memory = Memory.of(model, train, rows * saved_bytes(model, train) / BYTES[train.dtype])
     parameters, gradients, optimizer, products = *memory[:3], product_count(model)
     if train.shard and ranks > 1:
-        whole = BYTES[train.dtype] * gathered_count(model)
-        parameters, gradients = parameters // ranks + whole, gradients // ranks + whole
+        gathered = BYTES[train.dtype] * gathered_count(model)
+        parameters, gradients = parameters // ranks + gathered, gradients // ranks + gathered
         optimizer, products = optimizer // ranks, min(products, gathered_count(model))
     elif ranks > 1:
         gradients *= 2
@@ -35,8 +35,8 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
 def saved_bytes(model: ModelConfig, train: TrainConfig) -> float:
     """Bytes per position that autograd saves in model.py; fused attention saves no scores.
 
-    A layer saves 10 · C inputs of products, and 4 · C to square a ReLU; with autocast these have 16 bits,
-    and q, k and v each save a copy of h.
+    A layer saves 10 · C inputs of products, and 4 · C to square a ReLU; with autocast they have 16 bits, and
+    q, k and v each save a copy of h.
     """
     c, size, half = model.n_embd, BYTES[train.dtype], train.autocast is not None
     inputs = 10 + {"relu": 0, "squared_relu": 4}[model.activation] + 2 * half
