@@ -22,11 +22,16 @@ T attribute(nb::handle object, const char* name) {
   return value;
 }
 
-/// The activation of that name; raises if there is none.
-Activation activation_of(const std::string& name) {
-  if (name == "relu") return Activation::relu;
-  if (name == "squared_relu") return Activation::squared_relu;
-  throw nb::value_error(("Specification: expected activation relu or squared_relu, got " + name).c_str());
+/// An attribute that names one of the choices of an enumeration; raises if it is none of them.
+template <class Choice, size_t n>
+Choice choice(nb::handle object, const char* name, const char* const (&names)[n]) {
+  const auto got = attribute<std::string>(object, name);
+  std::string all;
+  for (size_t i = 0; i < n; ++i) {
+    if (got == names[i]) return Choice(i);
+    all += (i ? " or " : " ") + std::string(names[i]);
+  }
+  throw nb::value_error((std::string("Specification: expected ") + name + all + ", got " + got).c_str());
 }
 
 Shape shape_of(nb::handle model) {
@@ -38,7 +43,8 @@ Shape shape_of(nb::handle model) {
   shape.n_head = attribute<int>(model, "n_head");
   shape.n_hidden = attribute<int>(model, "n_hidden");
   shape.embedding_norm = attribute<bool>(model, "embedding_norm");
-  shape.activation = activation_of(attribute<std::string>(model, "activation"));
+  shape.activation = choice<Activation>(model, "activation", activation_names);
+  shape.norm = choice<NormKind>(model, "norm", norm_names);
   shape.norm_eps = attribute<double>(model, "norm_eps");
   return shape;
 }

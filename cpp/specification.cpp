@@ -55,15 +55,15 @@ class Table {
 
   /// The matrix of that name, which the core expects to be (out, in); multiplied: it multiplies by it.
   Place take(const std::string& name, int64_t out, int64_t in, bool multiplied = true) {
-    const auto found = tensors_.find(name);
-    if (found == tensors_.end()) refuse("expected a tensor " + name);
-    const auto& [tensor, flat] = found->second;
-    if (const std::vector<int64_t> expected{out, in}; tensor.shape != expected)
-      refuse(name + " expected shape " + shape_text(expected) + ", got " + shape_text(tensor.shape));
+    const auto [tensor, flat] = take_tensor(name, {out, in});
     if (multiplied && !tensor.product) refuse("expected " + name + " to be a factor of a product");
-    const Place place{out, in, flat, tensor.product, tensor.decayed};
-    tensors_.erase(found);
-    return place;
+    return {out, in, flat, tensor.product, tensor.decayed};
+  }
+
+  /// The vector (C,) of an operation of a layer: layer0.ln1_gain.
+  Place take_vector(const std::string& layer, const char* owner, const char* name, int64_t C) {
+    const auto [tensor, flat] = take_tensor(layer + owner + "_" + name, {C});
+    return {1, C, flat, false, tensor.decayed, owner, name};
   }
 
   /// Several matrices of one width that follow each other, as one.
@@ -87,6 +87,17 @@ class Table {
   }
 
  private:
+  /// The tensor of that name and shape, and its place in the flat array.
+  std::pair<Tensor, int64_t> take_tensor(const std::string& name, const std::vector<int64_t>& shape) {
+    const auto found = tensors_.find(name);
+    if (found == tensors_.end()) refuse("expected a tensor " + name);
+    auto taken = std::move(found->second);
+    if (taken.first.shape != shape)
+      refuse(name + " expected shape " + shape_text(shape) + ", got " + shape_text(taken.first.shape));
+    tensors_.erase(found);
+    return taken;
+  }
+
   std::map<std::string, std::pair<Tensor, int64_t>> tensors_;
   int64_t parameters_ = 0;
 };
@@ -108,6 +119,10 @@ Specification::Specification(const Shape& shape, const std::vector<Tensor>& tens
     places_.push_back(table.take(layer + "attn_wo", C, C));
     places_.push_back(table.take(layer + "mlp_fc1", hidden, C));
     places_.push_back(table.take(layer + "mlp_fc2", C, hidden));
+    for (const char* norm : {"ln1", "ln2"}) {
+      for (const char* const* name = norm_tensors[int(shape.norm)]; *name; ++name)
+        places_.push_back(table.take_vector(layer, norm, *name, C));
+    }
   }
   table.check_all_taken();
 }

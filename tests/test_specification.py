@@ -117,6 +117,16 @@ def test_the_native_engine_refuses_a_tensor_that_it_does_not_know(added):
     assert "\n" not in str(one.value)
 
 
+@needs_core
+@pytest.mark.parametrize("shape", [(8,), (1, 8), (7,)])
+@pytest.mark.parametrize("name", ["layer0.ln1_gain", "layer0.ln2_bias", "layer1.ln1_gain", "ln1_gain", "z"])
+def test_the_native_engine_refuses_a_vector_that_no_operation_takes(monkeypatch, name, shape):
+    own, extra = parameters._tensors, Tensor(name, shape, Role.GAIN, ONES, "extra")
+    monkeypatch.setattr(parameters, "_tensors", lambda model: [*own(model), extra])
+    with pytest.raises(SettingError, match=f"the native engine does not compute with {name};"):
+        make_engine("native", *model_and_training(small_settings(n_layer=2), VOCABULARY))
+
+
 @pytest.mark.parametrize("name", CARRIES_ANY)
 def test_the_gradient_check_sees_an_added_tensor(added, name):
     shape = {"n_layer": 1, "n_embd": 4, "n_head": 2, "block_size": 4}

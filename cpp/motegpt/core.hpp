@@ -11,6 +11,19 @@ namespace motegpt {
 /// The non-linearity of the MLP.
 enum class Activation { relu, squared_relu };
 
+/// What Python calls them, in order.
+inline constexpr const char* activation_names[] = {"relu", "squared_relu"};
+
+/// The norm before attention and MLP.
+enum class NormKind { rms };
+
+/// What Python calls them, in order.
+inline constexpr const char* norm_names[] = {"rms"};
+
+/// For each, the names of its tensors (C,), null after the last; that of layer0.ln1 called gain is
+/// layer0.ln1_gain.
+inline constexpr const char* norm_tensors[][3] = {{nullptr}};
+
 /// The model: C = n_embd channels, H = n_head heads, V = vocab_size tokens.
 struct Shape {
   int vocab_size;
@@ -21,6 +34,7 @@ struct Shape {
   int n_hidden;         // channels of the MLP's hidden layer
   bool embedding_norm;  // RMSNorm right after the embedding
   Activation activation;
+  NormKind norm;
   double norm_eps;
   bool tied;           // logits from the token embedding instead of a matrix of their own
   int64_t parameters;  // numbers in the canonical flat array
@@ -28,14 +42,18 @@ struct Shape {
   int head_size() const;
 };
 
-/// The offset of a matrix (out, in) in the canonical flat array, and its uses.
+/// The offset of a matrix (out, in) in the canonical flat array, and its uses. A vector (C,), which is no
+/// factor of a product, is a matrix (1, C).
 struct Place {
   int64_t out, in, flat;
-  bool product;  // a factor of matrix products
-  bool decayed;  // weight decay shrinks it
+  bool product;            // a factor of matrix products
+  bool decayed;            // weight decay shrinks it
+  const char* owner = "";  // of a vector: "ln1" of layer0.ln1_gain
+  const char* name = "";   // and "gain"
 };
 
-/// The matrices of a model in the order of Layout's accessors (parameters.hpp); specification.hpp finds them.
+/// The matrices of a model in the order of Layout's accessors (parameters.hpp), those of a layer before its
+/// vectors; specification.hpp finds them.
 struct Places {
   const Place* list;
   int64_t count;

@@ -11,19 +11,20 @@ namespace motegpt::MOTEGPT_LEVEL {
 /// The values that the backward of each operation needs.
 template <class Real>
 struct LayerTape {
-  NormTape<Real> attention_norm;
+  NormTape<Real> ln1;
   AttentionTape<Real> attention;
-  NormTape<Real> mlp_norm;
+  NormTape<Real> ln2;
   ActivationTape<Real> activation;
 
   static LayerTape take(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, Index N) {
-    return {NormTape<Real>::take(arena, N, shape.n_embd), AttentionTape<Real>::take(arena, plan, N),
-            NormTape<Real>::take(arena, N, shape.n_embd),
+    return {NormTape<Real>::take(arena, shape.norm, N, shape.n_embd),
+            AttentionTape<Real>::take(arena, plan, N),
+            NormTape<Real>::take(arena, shape.norm, N, shape.n_embd),
             ActivationTape<Real>::take(arena, N, shape.n_hidden)};
   }
   LayerTape from(Index row, const Shape& shape, const AttentionPlan<Real>& plan) const {
-    return {attention_norm.from(row, shape.n_embd), attention.from(row, plan),
-            mlp_norm.from(row, shape.n_embd), activation.from(row, shape.n_hidden)};
+    return {ln1.from(row, shape.n_embd), attention.from(row, plan), ln2.from(row, shape.n_embd),
+            activation.from(row, shape.n_hidden)};
   }
 };
 
@@ -63,18 +64,23 @@ template <class Real, class Calculus>
 class Layers {
  public:
   Layers(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan, Calculus calculus)
-      : shape_(shape), layout_(layout), plan_(plan), back_(calculus) {}
+      : shape_(shape),
+        layout_(layout),
+        plan_(plan),
+        ln1_(shape, layout, "ln1"),
+        ln2_(shape, layout, "ln2"),
+        back_(calculus) {}
 
   /// All of a layer but its last product: x (N, C) after attention, and the tape.
   void forward_to_hidden(Index layer, const Parameters<Real>& w, const Part& part,
                          const LayerTape<Real>& group, const HeadScratch<Real>& scratch, Real* x) const {
     const LayerTape<Real> tape = group.from(part.first, shape_, plan_);
-    rmsnorm(part.N, C(), eps(), x, tape.attention_norm);
-    linear(part.N, tape.attention_norm.y, layout_.attn_qkv(layer), w, tape.attention.qkv, false);
+    ln1_.forward(layer, w, part.N, x, tape.ln1);
+    linear(part.N, tape.ln1.y, layout_.attn_qkv(layer), w, tape.attention.qkv, false);
     attention(plan_, part, group.attention, scratch);
     linear(part.N, tape.attention.y, layout_.attn_wo(layer), w, x, true);
-    rmsnorm(part.N, C(), eps(), x, tape.mlp_norm);
-    linear(part.N, tape.mlp_norm.y, layout_.mlp_fc1(layer), w, tape.activation.u, false);
+    ln2_.forward(layer, w, part.N, x, tape.ln2);
+    linear(part.N, tape.ln2.y, layout_.mlp_fc1(layer), w, tape.activation.u, false);
     activate(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation);
   }
 
@@ -95,24 +101,24 @@ class Layers {
     Real* dqkv = gradients.dqkv + part.first * plan_.qkv_row();
     back_.linear(part.N, dx, layout_.mlp_fc2(layer), tape.activation.g, du, pass);
     back_.activation(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation, du);
-    back_.linear(part.N, du, layout_.mlp_fc1(layer), tape.mlp_norm.y, dh, pass);
-    back_.rmsnorm(part.N, C(), dh, tape.mlp_norm, dx, true);
+    back_.linear(part.N, du, layout_.mlp_fc1(layer), tape.ln2.y, dh, pass);
+    ln2_.backward(layer, pass, back_, part.N, dh, tape.ln2, dx);
     back_.linear(part.N, dx, layout_.attn_wo(layer), tape.attention.y, dh, pass);
     back_.attention(plan_, part, group.attention, gradients.dh, gradients.dqkv, scratch);
-    back_.linear(part.N, dqkv, layout_.attn_qkv(layer), tape.attention_norm.y, dh, pass);
-    back_.rmsnorm(part.N, C(), dh, tape.attention_norm, dx, true);
+    back_.linear(part.N, dqkv, layout_.attn_qkv(layer), tape.ln1.y, dh, pass);
+    ln1_.backward(layer, pass, back_, part.N, dh, tape.ln1, dx);
   }
 
   /// The forward at position t of `width` sequences.   w (P) canonical, x (C, width) -> x (C, width)
   void step(Index layer, const Real* w, Index width, Index t, const AttentionCache<Real>& cache,
             const LayerStep<Real>& scratch, Real* x) const {
     const auto [h, q, a, u, scores] = scratch;
-    rmsnorm_step(width, C(), eps(), x, h);
+    ln1_.step(layer, w, width, x, h);
     linear_step(width, h, layout_.attn_qkv(layer), 0, C(), w, q, false);
     linear_step(width, h, layout_.attn_qkv(layer), C(), 2 * C(), w, cache.at(t, C(), width), false);
     attention_step(width, shape_, t, q, cache, a, scores);
     linear_step(width, a, layout_.attn_wo(layer), w, x, true);
-    rmsnorm_step(width, C(), eps(), x, h);
+    ln2_.step(layer, w, width, x, h);
     linear_step(width, h, layout_.mlp_fc1(layer), w, u, false);
     activate<Real>(shape_.activation, shape_.n_hidden * width, {u, u});
     linear_step(width, u, layout_.mlp_fc2(layer), w, x, true);
@@ -120,11 +126,11 @@ class Layers {
 
  private:
   Index C() const { return shape_.n_embd; }
-  Real eps() const { return Real(shape_.norm_eps); }
 
   const Shape& shape_;
   const Layout<Real>& layout_;
   const AttentionPlan<Real>& plan_;
+  Norm<Real> ln1_, ln2_;
   Calculus back_;
 };
 

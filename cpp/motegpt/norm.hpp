@@ -1,8 +1,8 @@
-// RMSNorm without a learned scale (Zhang and Sennrich, 2019): y = x · r with r = (mean(x²) + eps)^-½.
+// The norms: RMSNorm without a learned scale (Zhang and Sennrich, 2019).
 #pragma once
 
 #include "math.hpp"
-#include "view.hpp"
+#include "parameters.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -12,7 +12,7 @@ struct NormTape {
   Real* y;  // (N, C)
   Real* r;  // (N)
 
-  static NormTape take(Arena& arena, Index N, Index C) {
+  static NormTape take(Arena& arena, NormKind, Index N, Index C) {
     return {arena.take<Real>(N * padded<Real>(C)), arena.take<Real>(N)};
   }
   NormTape from(Index row, Index C) const { return {y + row * padded<Real>(C), r + row}; }
@@ -60,5 +60,49 @@ void rmsnorm_step(Index width, Index C, Real eps, const Real* x, Real* y) {
     for (Index c = 0; c < C; ++c) store(y + c * width + s, load(x + c * width + s) * r);
   }
 }
+
+/// The norm at one place of every layer, "ln1" or "ln2", of the kind that the model has.
+template <class Real>
+class Norm {
+ public:
+  Norm(const Shape& shape, const Layout<Real>& layout, const char* place) : shape_(shape), layout_(layout) {
+    const char* const* names = norm_tensors[int(shape.norm)];
+    for (int i = 0; names[i]; ++i) tensors_[i] = layout.find(place, names[i]);
+  }
+
+  /// x (N, C) -> tape
+  void forward([[maybe_unused]] Index layer, [[maybe_unused]] const Parameters<Real>& w, Index N,
+               const Real* x, NormTape<Real> tape) const {
+    switch (shape_.norm) {
+      case NormKind::rms: return rmsnorm(N, C(), eps(), x, tape);
+    }
+  }
+
+  /// dx, added to dx.   dy, dx (N, C). calculus: has the backward of RMSNorm, Textbook or NodeClip
+  void backward([[maybe_unused]] Index layer, [[maybe_unused]] const BackwardPass<Real>& pass,
+                const auto& calculus, Index N, Real* dy, NormTape<Real> tape, Real* dx) const {
+    switch (shape_.norm) {
+      case NormKind::rms: return calculus.rmsnorm(N, C(), dy, tape, dx, true);
+    }
+  }
+
+  /// One position of `width` sequences.   w (P) canonical, x -> y, both (C, width)
+  void step([[maybe_unused]] Index layer, [[maybe_unused]] const Real* w, Index width, const Real* x,
+            Real* y) const {
+    switch (shape_.norm) {
+      case NormKind::rms: return rmsnorm_step(width, C(), eps(), x, y);
+    }
+  }
+
+ private:
+  Index C() const { return shape_.n_embd; }
+  Real eps() const { return Real(shape_.norm_eps); }
+  /// Its tensor i in norm_tensors.
+  const Matrix& tensor(Index layer, int i) const { return layout_.of_layer(layer, tensors_[i]); }
+
+  const Shape& shape_;
+  const Layout<Real>& layout_;
+  Index tensors_[sizeof norm_tensors[0] / sizeof norm_tensors[0][0] - 1];
+};
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -12,10 +12,11 @@ namespace motegpt::MOTEGPT_LEVEL {
 
 struct Matrix {
   Index out, in;
-  Index at;          // in the arrays of w, dw and the slots
-  Index transposed;  // in the array of wᵀ; -1 if there is none
-  Index flat;        // in the canonical array
-  bool decayed;      // weight decay shrinks it
+  Index at;                  // in the arrays of w, dw and the slots
+  Index transposed;          // in the array of wᵀ; -1 if there is none
+  Index flat;                // in the canonical array
+  bool decayed;              // weight decay shrinks it
+  const char *owner, *name;  // of a vector, as in Place
 };
 
 /// Numbers in a matrix in panels, padding included.
@@ -25,12 +26,15 @@ constexpr Index panelled_size(Index rows, Index columns) {
 }
 
 /// All matrices of a model in canonical order; those of queries, keys and values, which are adjacent there,
-/// are one matrix (3C, C).
+/// are one matrix (3C, C). Vectors are matrices of one row, which is adjacent in panels too: padded and
+/// aligned. Every layer has the same, after its matrices.
 template <class Real>
 class Layout {
  public:
   Layout(const Shape& shape, const Places& places, Arena& arena)
-      : list_(arena.take<Matrix>(places.count)), tied_(shape.tied) {
+      : list_(arena.take<Matrix>(places.count)),
+        tied_(shape.tied),
+        per_layer_((places.count - outside()) / shape.n_layer) {
     for (Index i = 0; i < places.count; ++i) add(places.list[i]);
   }
 
@@ -47,22 +51,35 @@ class Layout {
   const Matrix& mlp_fc1(Index layer) const { return of_layer(layer, 2); }
   const Matrix& mlp_fc2(Index layer) const { return of_layer(layer, 3); }
 
- private:
-  const Matrix& of_layer(Index layer, Index i) const {
-    return list_[(tied_ ? 2 : 3) + per_layer * layer + i];
+  /// Matrix or vector i of a layer.
+  const Matrix& of_layer(Index layer, Index i) const { return list_[outside() + per_layer_ * layer + i]; }
+
+  /// The i of a vector in of_layer; the Specification has checked that there is one.
+  Index find(const char* owner, const char* name) const {
+    for (Index i = 0; i < per_layer_; ++i) {
+      const Matrix& one = of_layer(0, i);
+      if (!__builtin_strcmp(one.owner, owner) && !__builtin_strcmp(one.name, name)) return i;
+    }
+    __builtin_trap();
   }
+
+ private:
+  Index outside() const { return tied_ ? 2 : 3; }
 
   void add(const Place& place) {
     const Index transposed = place.product ? transposed_size_ : -1;
-    if (list_) list_[count_] = {place.out, place.in, size_, transposed, place.flat, place.decayed};
+    if (list_) {
+      list_[count_] = {place.out,  place.in,      size_,       transposed,
+                       place.flat, place.decayed, place.owner, place.name};
+    }
     ++count_;
     size_ += panelled_size<Real>(place.out, place.in);
     if (place.product) transposed_size_ += panelled_size<Real>(place.in, place.out);
   }
 
-  static constexpr Index per_layer = 4;
   Matrix* list_;
   bool tied_;
+  Index per_layer_;
   Index count_ = 0, size_ = 0, transposed_size_ = 0;
 };
 

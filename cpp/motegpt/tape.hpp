@@ -29,7 +29,7 @@ struct Group {
         targets(arena.take<int>(rows)),
         weights(arena.take<Real>(rows)),
         x(arena.take<Real>(rows * padded<Real>(shape.n_embd))),
-        embedded(NormTape<Real>::take(arena, rows, shape.n_embd)),
+        embedded(NormTape<Real>::take(arena, NormKind::rms, rows, shape.n_embd)),
         logits(arena.take<Real>(rows * padded<Real>(shape.vocab_size))),
         dx(arena.take<Real>(rows * padded<Real>(shape.n_embd))),
         inner(LayerGradients<Real>::take(arena, shape, rows)),

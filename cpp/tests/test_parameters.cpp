@@ -11,10 +11,23 @@ namespace {
 
 constexpr int block_size = 5;
 
+/// The matrices of a specification of one layer, and two vectors as an operation of it may have them.
+std::vector<Place> with_vectors(const Specification& specification) {
+  const Places known = specification.places();
+  const Shape shape = specification.shape();
+  std::vector<Place> places(known.list, known.list + known.count);
+  for (const char* name : {"gain", "bias"}) {
+    const int64_t flat = shape.parameters + (*name == 'b') * shape.n_embd;
+    places.push_back({1, shape.n_embd, flat, false, true, "ln3", name});
+  }
+  return places;
+}
+
 /// The parameters of a model of one layer, in the core's layout and as plain numbers.
 template <class Real>
 struct Model {
   Specification specification;
+  std::vector<Place> places;
   Shape shape;
   Placed<Layout<Real>> placed_layout;
   const Layout<Real>& layout;
@@ -24,12 +37,13 @@ struct Model {
 
   Model(Random& random, int C, int V)
       : specification(specify(V, block_size, 1, C, 1, false, true, Activation::relu)),
+        places(with_vectors(specification)),
         shape(specification.shape()),
-        placed_layout(shape, specification.places()),
+        placed_layout(shape, Places{places.data(), int64_t(places.size())}),
         layout(*placed_layout),
         placed_w(layout, max_slots),
         w(*placed_w),
-        flat(rounded<Real>(random.normals(size_t(shape.parameters)))) {
+        flat(rounded<Real>(random.normals(size_t(shape.parameters += 2 * C)))) {
     to_core(flat, w.w);
     Buffer<Real> given{shape.parameters};
     std::copy(flat.begin(), flat.end(), given.get());
@@ -108,6 +122,19 @@ void test_layout(const Model<Real>& model) {
   }
   check_panels<Real>(layout, panels, "to_panels, over numbers that are none");
   check_transposes<Real>(layout, transposed, "to_transposed_panels, over numbers that are none");
+}
+
+/// A vector is found by name, and its numbers are adjacent.
+template <class Real>
+void test_vectors(const Model<Real>& model) {
+  const Layout<Real>& layout = model.layout;
+  const Matrix &gain = layout.of_layer(0, layout.find("ln3", "gain")),
+               &bias = layout.of_layer(0, layout.find("ln3", "bias"));
+  check::that(bias.flat == gain.flat + gain.in && gain.transposed < 0, "vectors: places");
+  for (const Matrix* one : {&gain, &bias}) {
+    for (Index c = 0; c < one->in; ++c)
+      check::that(model.w.w[one->at + c] == Real(model.flat[size_t(one->flat + c)]), "vectors: adjacent");
+  }
 }
 
 /// y = x · Wᵀ and its backward read W and Wᵀ.
@@ -207,6 +234,7 @@ void test_all() {
     for (const int V : sizes) {
       Model<Real> model(random, C, V);
       test_layout(model);
+      test_vectors(model);
       test_linear(random, model);
       test_embedding(random, model);
       test_optimizer<Real, Adam<Real>>(random, C, V, {0.9, 0.1, 0.99, 0.01, 0.999, 0.01, 3.0, 1e-8}, "adam");

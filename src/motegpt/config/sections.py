@@ -35,6 +35,7 @@ FOUND_FROM_DATA = {"vocab_size"}  # settings that users cannot set
 LARGEST_PENALTY = 10  # exponent of a length
 
 Activation = Literal["relu", "squared_relu"]
+Norm = Literal["rms"]
 LossMean = Literal["documents", "tokens"]
 CutRule = Literal["targets", "tokens"]
 
@@ -74,6 +75,11 @@ class ModelConfig(Settings):
     def head_size(self) -> int:
         """Width of one attention head."""
         return self.n_embd // self.n_head
+
+    @property
+    def norm(self) -> Norm:
+        """Kind of the norm before attention and MLP."""
+        return "rms"
 
     @property
     def n_hidden(self) -> int:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from motegpt.errors import SettingError
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import ModelConfig
+    from motegpt.config.sections import ModelConfig, Norm
     from motegpt.model.rng import RunRng
 
 LARGEST_MODEL = 2**31 - 1  # parameters
@@ -54,6 +54,10 @@ def normal(std: float) -> Init:
 
 
 ZEROS, ONES = Init(0.0, 0.0), Init(1.0, 0.0)
+
+# For each kind of norm its tensors (C,), in the order in which it takes them. That of layer0.ln1 with name
+# "gain" is layer0.ln1_gain.
+NORM_TENSORS: dict[Norm, tuple[tuple[str, Role, Init], ...]] = {"rms": ()}
 
 
 @dataclass(frozen=True)
@@ -116,15 +120,23 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
 def _layer(model: ModelConfig, module: str) -> Iterator[Tensor]:
     c, hidden, default = model.n_embd, model.n_hidden, normal(model.init_std)
     to_residual = ZEROS if model.zero_init else default
-    for name, shape, init, group in (
-        ("attn_wq", (c, c), default, "attention"),
-        ("attn_wk", (c, c), default, "attention"),
-        ("attn_wv", (c, c), default, "attention"),
-        ("attn_wo", (c, c), to_residual, "attention"),
-        ("mlp_fc1", (hidden, c), default, "MLP"),
-        ("mlp_fc2", (c, hidden), to_residual, "MLP"),
-    ):
-        yield Tensor(f"{module}.{name}", shape, Role.WEIGHT, init, group, products=1)
+    attention = (
+        ("attn_wq", (c, c), default),
+        ("attn_wk", (c, c), default),
+        ("attn_wv", (c, c), default),
+        ("attn_wo", (c, c), to_residual),
+    )
+    mlp = (("mlp_fc1", (hidden, c), default), ("mlp_fc2", (c, hidden), to_residual))
+    for norm, group, matrices in (("ln1", "attention", attention), ("ln2", "MLP", mlp)):
+        for name, role, init in NORM_TENSORS[model.norm]:
+            yield Tensor(f"{module}.{norm}_{name}", (c,), role, init, "norms")
+        for name, shape, init in matrices:
+            yield Tensor(f"{module}.{name}", shape, Role.WEIGHT, init, group, products=1)
+
+
+def norm_tensors(model: ModelConfig, place: str) -> list[str]:
+    """Names of the tensors of the norm at a place such as "layer0.ln1", in the order of NORM_TENSORS."""
+    return [f"{place}_{name}" for name, _, _ in NORM_TENSORS[model.norm]]
 
 
 def parameter_count(model: ModelConfig) -> int:

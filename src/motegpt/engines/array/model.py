@@ -35,9 +35,11 @@ from numpy.typing import NDArray
 from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.array.tape import Tape, apply
+from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
+    from motegpt.engines.array.tape import Operation
 
 Weights = Mapping[str, Array]
 Trace = dict[str, Array]
@@ -74,11 +76,16 @@ class Pass:
         """x (N, in) -> (N, out), by the matrix of that name."""
         return self.apply(ops.linear, x, self.w[name])
 
-    def norm(self, x: Array, hook: str) -> Array:
-        """x (N, C) -> (N, C)"""
-        h = self.apply(ops.rmsnorm, x, self.model.norm_eps)
+    def norm(self, x: Array, i: int, place: str) -> Array:
+        """x (N, C) -> (N, C), by the norm of layer i at a place: "ln1" or "ln2"."""
+        own = [self.w[name] for name in norm_tensors(self.model, f"layer{i}.{place}")]
+        return self.noted_norm(f"blocks.{i}.{place}", ops.NORMS[self.model.norm], x, *own)
+
+    def noted_norm(self, hook: str, operation: Operation, *inputs: Array) -> Array:
+        """An operation of ops.NORMS, its scale and its result in the trace."""
+        h: Array = self.apply(operation, *inputs, self.model.norm_eps)
         if self.trace is not None:
-            self.note(f"{hook}.hook_scale", 1.0 / ops.rmsnorm(x, self.model.norm_eps)[1].r)
+            self.note(f"{hook}.hook_scale", 1.0 / operation(*inputs, self.model.norm_eps)[1].r)
             self.note(f"{hook}.hook_normalized", h)
         return h
 
@@ -123,16 +130,16 @@ def embed(run: Pass, ids: Ids, start: int) -> Array:
             "hook_pos_embed", np.broadcast_to(wpe[start : start + ids.shape[1]], (*ids.shape, wpe.shape[1]))
         )
     x = run.apply(ops.embedding, wte, wpe, ids, start)
-    return run.norm(x, "embed.ln") if run.model.embedding_norm else x
+    return run.noted_norm("embed.ln", ops.rmsnorm, x) if run.model.embedding_norm else x
 
 
 def layer(run: Pass, i: int, x: Array, mask: Array) -> Array:
     """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x)."""
     apply, note, linear, w, at = run.apply, run.note, run.linear, f"layer{i}", f"blocks.{i}"
-    h = run.norm(note(f"{at}.hook_resid_pre", x), f"{at}.ln1")
+    h = run.norm(note(f"{at}.hook_resid_pre", x), i, "ln1")
     z = attention(run, i, h, mask)
     x_attn = apply(ops.add, x, note(f"{at}.hook_attn_out", linear(z, f"{w}.attn_wo")))
-    h_mlp = run.norm(note(f"{at}.hook_resid_mid", x_attn), f"{at}.ln2")
+    h_mlp = run.norm(note(f"{at}.hook_resid_mid", x_attn), i, "ln2")
     u = note(f"{at}.mlp.hook_pre", linear(h_mlp, f"{w}.mlp_fc1"))
     g = note(f"{at}.mlp.hook_post", apply(ops.ACTIVATIONS[run.model.activation], u))
     out = apply(ops.add, x_attn, note(f"{at}.hook_mlp_out", linear(g, f"{w}.mlp_fc2")))

@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation
+    from motegpt.config.sections import Activation, Norm
 
 Array = NDArray[np.floating[Any]]
 Ids = NDArray[np.intp]
@@ -71,7 +71,7 @@ def embedding_backward(dx: Array, saved: EmbeddingSaved) -> tuple[Array, Array]:
     return dwte, dwpe
 
 
-# RMSNorm (Zhang and Sennrich, 2019)
+# Norms: norm(x, *tensors, eps), with the scale r among what it saves. RMSNorm (Zhang and Sennrich, 2019)
 
 
 class RMSNormSaved(NamedTuple):
@@ -98,6 +98,9 @@ def rmsnorm_backward(dy: Array, saved: RMSNormSaved) -> Array:
     dr = (dy * x).sum(axis=-1, keepdims=True)
     dx: Array = (dy - x * (r * r * dr * (1.0 / x.shape[1]))) * r
     return dx
+
+
+NORMS: dict[Norm, Callable[..., tuple[Array, Any]]] = {"rms": rmsnorm}
 
 
 # Sum

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from motegpt.engines.cost import BYTES, Memory, product_count
+from motegpt.engines.cost import BYTES, ONE_LAYER, Memory, product_count
+from motegpt.model.spec import Role, tensors
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
@@ -14,11 +15,13 @@ if TYPE_CHECKING:
 def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
     """See motegpt.engines. Each thread has gradients, and the LayerTape and Group of cpp/motegpt/tape.hpp.
 
-    Matrices of products are stored twice, the second time transposed. Attention with heads narrower than a
-    vector saves up to C · (T + 3) / 2 numbers per position instead of the H · T counted here.
+    A norm with a gain saves the numbers that it scales. Matrices of products are stored twice, the second time
+    transposed. Attention with heads narrower than a vector saves up to C · (T + 3) / 2 numbers per position instead
+    of the H · T counted here.
     """
     c, threads = model.n_embd, train.threads or available_processors()
-    layer = 14 * c + model.n_head * positions + 2
+    gains = sum(one.role is Role.GAIN for one in tensors(model) if one.module == ONE_LAYER)
+    layer = (14 + gains) * c + model.n_head * positions + 2
     layers = model.n_layer * c + layer if train.checkpoint_activations else model.n_layer * layer
     rows = threads * min(train.batch_size * positions, max(group_rows(model, train), model.block_size))
     memory = Memory.of(model, train, rows * (layers + 11 * c + model.vocab_size))

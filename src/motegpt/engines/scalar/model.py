@@ -9,9 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.engines.scalar.graph import Value, dot, dot_unfused, sum_unfused, sum_values
+from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation, ModelConfig
+    from collections.abc import Callable
+
+    from motegpt.config.sections import Activation, ModelConfig, Norm
     from motegpt.data.plan import Batch
 
 Vector = list[Value]
@@ -73,6 +76,16 @@ def rmsnorm(x: Vector, eps: float, reductions: Reductions) -> Vector:
     return [value * scale for value in x]
 
 
+# norm(x, *tensors, eps, reductions)
+NORMS: dict[Norm, Callable[..., Vector]] = {"rms": rmsnorm}
+
+
+def norm(x: Vector, place: str, w: Tensors, model: ModelConfig, reductions: Reductions) -> Vector:
+    """The norm at a place such as "layer0.ln1", with its tensors."""
+    own = (w[name] for name in norm_tensors(model, place))
+    return NORMS[model.norm](x, *own, model.norm_eps, reductions)
+
+
 def attention(
     q: Vector, keys: Matrix, values: Matrix, n_head: int, reductions: Reductions
 ) -> tuple[Vector, Matrix, Matrix]:
@@ -102,7 +115,6 @@ def forward_token(
     trace: Trace | None = None,
 ) -> Vector:
     """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position."""
-    eps = model.norm_eps
 
     def note(hook: str, x: Any) -> Any:
         if trace is not None:
@@ -111,10 +123,11 @@ def forward_token(
 
     x = add(note("hook_embed", w["wte"][token]), note("hook_pos_embed", w["wpe"][at]))
     if model.embedding_norm:
-        x = note("embed.ln.hook_normalized", rmsnorm(x, eps, reductions))
+        x = note("embed.ln.hook_normalized", rmsnorm(x, model.norm_eps, reductions))
     for i, (keys, values) in enumerate(cache):
         layer, block = f"layer{i}", f"blocks.{i}"
-        h = note(f"{block}.ln1.hook_normalized", rmsnorm(note(f"{block}.hook_resid_pre", x), eps, reductions))
+        note(f"{block}.hook_resid_pre", x)
+        h = note(f"{block}.ln1.hook_normalized", norm(x, f"{layer}.ln1", w, model, reductions))
         q = note(f"{block}.attn.hook_q", linear(h, w[f"{layer}.attn_wq"], reductions))
         keys.append(note(f"{block}.attn.hook_k", linear(h, w[f"{layer}.attn_wk"], reductions)))
         values.append(note(f"{block}.attn.hook_v", linear(h, w[f"{layer}.attn_wv"], reductions)))
@@ -124,7 +137,7 @@ def forward_token(
         note(f"{block}.attn.hook_z", z)
         x = add(x, note(f"{block}.hook_attn_out", linear(z, w[f"{layer}.attn_wo"], reductions)))
         note(f"{block}.hook_resid_mid", x)
-        h = note(f"{block}.ln2.hook_normalized", rmsnorm(x, eps, reductions))
+        h = note(f"{block}.ln2.hook_normalized", norm(x, f"{layer}.ln2", w, model, reductions))
         u = note(f"{block}.mlp.hook_pre", linear(h, w[f"{layer}.mlp_fc1"], reductions))
         g = note(f"{block}.mlp.hook_post", [activate(value, model.activation) for value in u])
         x = add(x, note(f"{block}.hook_mlp_out", linear(g, w[f"{layer}.mlp_fc2"], reductions)))

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from motegpt.model import spec as parameters
+from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -62,9 +63,13 @@ class Layer(nn.Module):
 
     def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
         """(B, T, C) -> (B, T, C). With a cache, T = 1: the position after those that it holds."""
-        ops, eps = self._ops, self._model.norm_eps
-        x = ops.add(x, self.attention(ops.rmsnorm(x, eps), cache))
-        return ops.add(x, self.mlp(ops.rmsnorm(x, eps)))
+        x = self._ops.add(x, self.attention(self.norm(x, "ln1"), cache))
+        return self._ops.add(x, self.mlp(self.norm(x, "ln2")))
+
+    def norm(self, x: Tensor, place: str) -> Tensor:
+        """(B, T, C) -> (B, T, C), by the norm at "ln1" or "ln2"."""
+        own = (getattr(self, name) for name in norm_tensors(self._model, place))
+        return self._ops.norm(self._model.norm, x, *own, eps=self._model.norm_eps)
 
     def attention(self, h: Tensor, cache: LayerCache | None) -> Tensor:
         """(B, T, C) -> (B, T, C). The one position fed to a cache comes last, so it sees all of them."""

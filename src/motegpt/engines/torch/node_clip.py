@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -35,14 +35,7 @@ class NodeClip(Operations):
         return self._node(self._softmax(self._node(attention_scores(q, k, causal))) @ v)
 
     def activation(self, u: Tensor, kind: Activation) -> Tensor:
-        positive = self._node(F.relu(u))
-        match kind:
-            case "relu":
-                return positive
-            case "squared_relu":
-                return self._node(positive * positive)
-            case _:
-                assert_never(kind)
+        return self._node(super().activation(u, kind))
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """loss = Σ weights · -log(p[target] + ADDED_TO_P), through p itself."""

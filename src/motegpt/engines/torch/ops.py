@@ -6,6 +6,7 @@ definitions, and tests compare the two. Letters are those of docs/notation.md.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, assert_never
 
 import torch
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation
+    from motegpt.config.sections import Activation, Norm
 
 
 class Operations:
@@ -26,6 +27,11 @@ class Operations:
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """x + y"""
         return x + y
+
+    def norm(self, kind: Norm, x: Tensor, *own: Tensor, eps: float) -> Tensor:
+        """The norm of that kind, with its own tensors (C,).   (…, C) -> (…, C)"""
+        norms: dict[Norm, Callable[..., Tensor]] = {"rms": self.rmsnorm}
+        return norms[kind](x, *own, eps)
 
     def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
         """y = x · (mean(x²) + eps)^-½ (Zhang and Sennrich, 2019).   (…, C) -> (…, C)"""
