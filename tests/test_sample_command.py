@@ -163,7 +163,7 @@ def test_beams(motegpt, folder):
         (["--beams", 3, "-n", 4], "n: expected at most beams = 3, got 4"),
         (["--beams", 3, "--top-p", 0.5], "expected top_p none, got 0.5"),
         (["--greedy", "--temperature", 0.5], "greedy"),
-        (["--data", "list.txt"], "for --novel"),
+        (["--data", "list.txt"], "used only with --novel"),
         (["--novel", "--data", "nothing.txt"], "no such file"),
         (["--format", "xml"], "xml"),
         (["--output", "no/such/file.txt"], "cannot be written"),
