@@ -5,7 +5,7 @@
 
 namespace motegpt {
 
-/// Changes of the next token's distribution before sampling, in the order of sampling/filters.py.
+/// Changes of the next token's distribution before sampling, in the order of generation/filters.py.
 struct Filters {
   double temperature;         // 0: always the most likely token
   double repetition_penalty;  // 1: none
@@ -14,7 +14,7 @@ struct Filters {
   double min_p;               // 0: off
 };
 
-/// How sequences begin, continue and end, as in sampling/request.py.
+/// How sequences begin, continue and end, as in generation/request.py.
 struct Request {
   const int32_t* prompt;
   int64_t prompt_length;    // at least 1
