@@ -32,7 +32,7 @@ struct Shape {
 struct Place {
   int64_t out, in, flat;
   bool product;  // a factor of matrix products
-  bool decayed;  // weight decay shrinks it
+  bool decayed;  // weight decay applies to it
 };
 
 /// The matrices of a model in the order of Layout's accessors (parameters.hpp); specification.hpp finds them.
