@@ -37,7 +37,7 @@ WORD = re.compile(r"[\u2e80-\uffef]{1,2}|[^\s\u2e80-\uffef]+")  # Chinese and Ja
 
 @dataclass(frozen=True)
 class Finding:
-    """A kind of suspicious line: description, number of lines, the first line and an excerpt, likely repair."""
+    """A kind of suspicious line: description, number of lines, first line with an excerpt, likely repair."""
 
     what: str
     count: int
