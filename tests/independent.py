@@ -1,7 +1,7 @@
 """microgpt and Oxidized-GPT once more, independent of the package: numbers with a tape, and one loop each.
 
 It shares no line with motegpt. tests/test_reference.py shows that it reproduces the originals' losses, and
-then lets it judge shapes and seeds for which there is no reference file.
+then uses it to check shapes and seeds for which there is no reference file.
 """
 
 import math

@@ -377,7 +377,7 @@ def test_devices_are_no_data(motegpt):
     assert (ended.code, ended.err.count("\n")) == (2, 1)
 
 
-def test_a_misspelt_command_is_told_the_nearest(motegpt):
+def test_a_typo_suggests_the_nearest_command(motegpt):
     near, far = motegpt("trian"), motegpt("qqqq")
     assert "No such command 'trian'. Did you mean train?" in near.err
     assert "mean" not in far.err

@@ -29,11 +29,11 @@ def test_an_evaluation_by_hand():
     assert (found.documents, found.tokens, found.characters) == (2, 10, 10)
     assert (found.known, found.left_out) == (1, ["bob"])
     assert list(found.losses) == [*NAMES, MODEL]
-    learned, judged = (
+    learned, evaluated = (
         [[3, *map("ahn".index, text), 3] for text in texts]
         for texts in (("anna", "hanna", "nan"), ("nana", "anna"))
     )
-    expected = baselines(learned, judged, 4)
+    expected = baselines(learned, evaluated, 4)
     assert {name: found.losses[name] for name in NAMES} == pytest.approx(expected)
     assert found.bits_per_character("uniform") == pytest.approx(2.0)
 
@@ -45,7 +45,7 @@ def test_of_bytes_a_character_may_be_several_tokens():
     assert found.bits_per_character(MODEL) == pytest.approx(found.losses[MODEL] / math.log(2) * 7 / 4)
 
 
-def test_nothing_to_judge_by():
+def test_no_data_to_evaluate_on():
     model = GPT.train(["anna", "nan"], steps=1)
     with pytest.raises(DataError, match="characters in the vocabulary, got none"):
         evaluate(model.engine, model.tokenizer, ["xyz"])
@@ -95,9 +95,9 @@ def test_eval_without_the_training_data(motegpt, tmp_path):
     assert motegpt("eval", "run", "--training", "moved.txt", "--samples", 0).out == whole.out
     gone = motegpt("eval", "run")
     assert (gone.code, gone.out) == (2, "")
-    judged = motegpt("eval", "run", "moved.txt")
-    assert judged.code == 0
-    assert "no baselines and no novelty" in judged.err
+    evaluated = motegpt("eval", "run", "moved.txt")
+    assert evaluated.code == 0
+    assert "no baselines and no novelty" in evaluated.err
     (tmp_path / "list.txt").write_text("otto\n")
     ended = motegpt("eval", "run", "--training", "list.txt")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -140,7 +140,7 @@ def test_score_of_what_is_no_text(run, monkeypatch):
     assert "expected UTF-8" in ended.err
 
 
-def test_checkpoints_can_be_judged_apart(run):
+def test_each_checkpoint_can_be_evaluated(run):
     best, last = (run("score", "run", "emma", "--checkpoint", which) for which in ("best", "last"))
     assert best.code == last.code == 0
     wrong = run("score", "run", "emma", "--checkpoint", "first")
@@ -151,5 +151,5 @@ def test_checkpoints_can_be_judged_apart(run):
 def test_one_document_is_no_documents(motegpt, tmp_path):
     motegpt("train", "--engine", "array", "--steps", 2, "--out", "run", "-n", 1)
     for text, said in (("anna\n", "1 document of"), ("anna\nemma\n", "2 documents of")):
-        (tmp_path / "judged.txt").write_text(text)
-        assert motegpt("eval", "run", "judged.txt", "--samples", 0).out.startswith(said)
+        (tmp_path / "evaluated.txt").write_text(text)
+        assert motegpt("eval", "run", "evaluated.txt", "--samples", 0).out.startswith(said)

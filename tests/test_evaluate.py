@@ -80,17 +80,17 @@ def test_groups_do_not_change_the_costs(engine, monkeypatch):
 
 
 @given(targets=st.integers(1, 100), block=st.integers(2, 17))
-def test_windows_judge_every_target_once_and_keep_half_a_block_of_context(targets, block):
-    judged = []
+def test_windows_evaluate_every_target_once_and_keep_half_a_block_of_context(targets, block):
+    evaluated = []
     for start, first, end in windows_of(targets, block):
         assert 0 <= start <= first < end <= targets
         assert end - start <= block
         assert start == 0 or first - start >= block - block // 2 - 1
-        judged += range(first, end)
-    assert judged == list(range(targets))
+        evaluated += range(first, end)
+    assert evaluated == list(range(targets))
 
 
-def test_a_long_text_is_judged_window_by_window():
+def test_a_long_text_is_evaluated_window_by_window():
     engine = small_engine("array", small_settings())
     (sequence,) = random_sequences(3, 1, 10)
     (costs,) = token_nll(engine, [sequence])

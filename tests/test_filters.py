@@ -113,7 +113,7 @@ SHOWS_A_SWAP = {
     ("min_p", "typical_p"): logs(8, 4.5, 2, 2, 2, 2),
     ("masks", "top_k"): logs(4, 32, 2, 1, 1),
     ("repetition_penalty", "temperature"): [4.0, 9.0, 3.0],
-}  # other neighbours commute: what is out stays out, and no temperature changes who is among the k likeliest
+}  # other neighbors commute: masked tokens stay masked, and no temperature changes the k most likely tokens
 
 
 @pytest.mark.parametrize(("pair", "x"), SHOWS_A_SWAP.items(), ids=str)
@@ -222,7 +222,7 @@ def test_the_native_engine_says_which_filter_its_core_lacks(monkeypatch):
         engine.generate(request, [Stream.of(1, 0)])
 
 
-def test_greedy_takes_the_likeliest_of_what_the_masks_leave():
+def test_greedy_takes_the_most_likely_unmasked_token():
     rng = Stream(1)
     assert sample_token(LOGITS, Filters(0.0), rng, masked={1}) == 3
     assert sample_token([3.0, 2.9], Filters(0.0, repetition_penalty=2.0), rng, seen={0}) == 1

@@ -49,10 +49,10 @@ def test_baselines_of_a_source_with_known_entropy():
 
 
 def test_the_mean_over_documents_weights_them_equally():
-    training, judged = [[END, A, END]], [[END, A, END], [END, B, B, B, B, B, B, END]]
-    apart = [baselines(training, [one], 3, "documents")["bigram"] for one in judged]
-    assert baselines(training, judged, 3, "documents")["bigram"] == pytest.approx(sum(apart) / 2)
-    tokens = baselines(training, judged, 3, "tokens")["bigram"]
+    training, evaluated = [[END, A, END]], [[END, A, END], [END, B, B, B, B, B, B, END]]
+    apart = [baselines(training, [one], 3, "documents")["bigram"] for one in evaluated]
+    assert baselines(training, evaluated, 3, "documents")["bigram"] == pytest.approx(sum(apart) / 2)
+    tokens = baselines(training, evaluated, 3, "tokens")["bigram"]
     assert tokens == pytest.approx((2 * apart[0] + 7 * apart[1]) / 9)
 
 

@@ -1,4 +1,4 @@
-"""Edge values of sampling: the core's sampler and sampling/filters.py, on logits that a test chooses."""
+"""Edge values of sampling: the core's sampler and generation/filters.py, on logits that a test chooses."""
 
 import math
 

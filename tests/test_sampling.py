@@ -38,7 +38,7 @@ def test_probabilities():
     assert distribution([5000.0, 0.0], Filters(temperature=1.0)) == [1.0, 0.0]
 
 
-def test_temperature_zero_takes_the_likeliest_and_the_first_of_equals():
+def test_temperature_zero_takes_the_most_likely_and_the_first_of_equals():
     rng = PythonRandom(0)
     before = rng.state()
     assert sample_token([0.0, 3.0, 3.0], Filters(temperature=0.0), rng) == 1

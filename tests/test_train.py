@@ -113,7 +113,7 @@ def test_only_a_whole_tail_far_above_guessing_has_diverged():
     assert diverged(1000, [3.0] * 900 + [bound + 0.01] * 100)
 
 
-def test_a_longer_run_is_judged_by_its_own_last_steps():
+def test_divergence_depends_on_the_last_steps_of_a_longer_run():
     means, _ = LossMeans().after(0, [1e9] * 200, [], 200)
     assert means.has_diverged(26)
     assert means.after(200, [3.0] * 300, [], 500)[0].tail == Mean(value=3.0, count=100)
@@ -194,7 +194,7 @@ def test_a_run_that_ends_far_above_guessing_is_saved_and_reported(motegpt, tmp_p
     assert motegpt("sample", "run", "-n", 1).code == 0
 
 
-def test_divergence_is_judged_at_the_end_alone(motegpt):
+def test_divergence_is_determined_at_the_end_only(motegpt):
     words = ("train", "--engine", "array", "--steps", 300, "--lr", 1000, "-n", 1)
     assert motegpt(*words, "--until", 299, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run")

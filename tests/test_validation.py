@@ -40,10 +40,10 @@ def records_of(trainer, until=None):
 def test_evaluations_come_when_asked_and_are_of_the_held_out_documents(engine):
     trainer = begin(engine=engine, steps=12, eval_every=5, dtype="float64")
     records = records_of(trainer)
-    judged = {record.step: record.val_loss for record in records if record.val_loss is not None}
-    assert list(judged) == [1, 5, 10, 12]
+    evaluated = {record.step: record.val_loss for record in records if record.val_loss is not None}
+    assert list(evaluated) == [1, 5, 10, 12]
     sequences = trainer.tokenizer.encode_documents(HELD_OUT)
-    assert judged[12] == pytest.approx(mean_nll(trainer.engine, sequences), abs=1e-12)
+    assert evaluated[12] == pytest.approx(mean_nll(trainer.engine, sequences), abs=1e-12)
 
 
 LONG = [*FEW, *(a + b for a in FEW for b in FEW)]  # beyond the block
@@ -132,10 +132,10 @@ def test_evaluating_changes_no_step():
 def test_early_stopping_and_the_best_parameters(tmp_path):
     trainer = begin(tmp_path, patience=3)
     records = records_of(trainer)
-    judged = [(record.val_loss, record.step) for record in records if record.val_loss is not None]
-    best_loss, best_step = min(judged)
+    evaluated = [(record.val_loss, record.step) for record in records if record.val_loss is not None]
+    best_loss, best_step = min(evaluated)
     assert trainer.done < 400
-    assert [step for _, step in judged if step > best_step] == [best_step + 10 * i for i in (1, 2, 3)]
+    assert [step for _, step in evaluated if step > best_step] == [best_step + 10 * i for i in (1, 2, 3)]
     folder = RunFolder(tmp_path / "run")
     config, tokenizer = folder.config(), folder.tokenizer()
     state = folder.trainer_state(config, tokenizer)
@@ -143,7 +143,7 @@ def test_early_stopping_and_the_best_parameters(tmp_path):
     best, last = GPT.load(tmp_path / "run"), GPT.load(tmp_path / "run", checkpoint="last")
     sequences = trainer.validation.sequences
     assert mean_nll(best.engine, sequences) == pytest.approx(best_loss, abs=1e-12)
-    assert mean_nll(last.engine, sequences) == pytest.approx(judged[-1][0], abs=1e-12)
+    assert mean_nll(last.engine, sequences) == pytest.approx(evaluated[-1][0], abs=1e-12)
 
 
 def test_the_last_samples_are_those_of_the_best_parameters(tmp_path, monkeypatch):

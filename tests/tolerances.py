@@ -12,7 +12,7 @@ import numpy as np
 
 # A sum of a few hundred terms in another order moves the last three of sixteen digits.
 GRADIENT = {"float64": 1e-10, "float32": 2e-4}
-# A matrix whose gradients all but cancel is judged as if its largest were this part of the largest of all.
+# Where the gradients of a matrix nearly cancel, the scale is at least this fraction of the largest gradient.
 GRADIENT_FLOOR = 1e-4
 # And 1 - p of a model that is certain has an absolute error, that of p, however small its gradients are.
 PROBABILITY = 1e-14

@@ -47,7 +47,7 @@ struct Shape {
 struct Place {
   int64_t out, in, flat;
   bool product;            // a factor of matrix products
-  bool decayed;            // weight decay shrinks it
+  bool decayed;            // weight decay applies to it
   const char* owner = "";  // of a vector: "ln1" of layer0.ln1_gain
   const char* name = "";   // and "gain"
 };

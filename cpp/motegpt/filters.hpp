@@ -1,4 +1,4 @@
-// Logits -> token with filters and masks, step by step as in sampling/filters.py.
+// Logits -> token with filters and masks, step by step as in generation/filters.py.
 #pragma once
 
 #include "generation.hpp"
@@ -43,7 +43,7 @@ inline void sift_down(const double* x, int* heap, Index size, Index at) {
 /// Steps 4 and 5, top_k and top_p, for one sequence: the weights of all other tokens become zero.
 ///
 /// x, weights: a column of (V, batch_lanes); heap (V) is scratch
-inline void keep_likeliest(Index V, const double* x, double* weights, const Filters& filters, int* heap) {
+inline void keep_most_likely(Index V, const double* x, double* weights, const Filters& filters, int* heap) {
   Index size = 0;
   for (Index i = 0; i < V; ++i) {
     if (x[i * batch_lanes] > out) heap[size++] = int(i);
@@ -131,7 +131,7 @@ void draw_filtered(Index V, const Real* logits, Index stride, const Filters& fil
   apply_temperature(V, filters.temperature, x, weights);
   if (filters.top_k > 0 || filters.top_p < 1) {
     for (int lane = 0; lane < batch_lanes; ++lane)
-      keep_likeliest(V, x + lane, weights + lane, filters, scratch.heap);
+      keep_most_likely(V, x + lane, weights + lane, filters, scratch.heap);
   }
   Doubles edge = {};
   for (Index i = 0; i < V; ++i) {

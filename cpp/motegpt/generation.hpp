@@ -5,7 +5,7 @@
 
 namespace motegpt {
 
-/// Changes of the next token's distribution before sampling, in the order of sampling/filters.py.
+/// Changes to the distribution of the next token before sampling, in the order of generation/filters.py.
 struct Filters {
   double temperature;         // 0: always the most likely token
   double repetition_penalty;  // 1: none
@@ -14,11 +14,11 @@ struct Filters {
   double min_p;               // 0: off
 };
 
-/// How sequences begin, continue and end, as in sampling/request.py.
+/// How sequences begin, continue and end, as in generation/request.py.
 struct Request {
   const int32_t* prompt;
   int64_t prompt_length;    // at least 1
-  int64_t n_prefix_tokens;  // the number of its last tokens that are text, and so count as seen
+  int64_t n_prefix_tokens;  // of the prompt, at its end: part of the text, so they count as seen
   int64_t min_new_tokens, max_new_tokens;  // not counting `end`; max_new_tokens >= 1
   int end;                                 // the token that ends a sequence; -1: none
   const int32_t* stop;                     // tokens that end a sequence, and are removed from it
@@ -42,9 +42,9 @@ class Decoder {
   /// Append a token to each sequence.   ids (n) -> logits (n, V) of the token to follow
   virtual void feed(const int32_t* ids, Real* logits) = 0;
 
-  /// Generate n texts, sequence i with the linear congruential generator of state states[i], which advances.
-  /// -> ids (n, max_new_tokens) and lengths (n), without `end` and `stop`
-  /// Returns false, and no usable result, if logits are not finite.
+  /// Generate n texts; text i draws from the linear congruential generator with state states[i], which is
+  /// advanced.   -> ids (n, max_new_tokens) and lengths (n), without `end` and `stop`
+  /// Returns false if any logits are not finite; ids and lengths are then unspecified.
   virtual bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                         int64_t* lengths) = 0;
 };

@@ -136,7 +136,7 @@ inline double step(double w, double g, double* slot, const SGDScalars& s) {
   return s.decay * w - s.lr * velocity;
 }
 
-/// The probability of every token with filters and masks, as sampling/filters.py has it.   x (V)
+/// The probability of every token with filters and masks, as generation/filters.py has it.   x (V)
 template <class Filters, class Flags>
 Array filtered(Array x, const Filters& filters, const Flags& seen, const Flags& masked) {
   const size_t V = x.size();

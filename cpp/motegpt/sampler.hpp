@@ -1,5 +1,4 @@
-// Logits -> token, for as many sequences at a time as a vector has lanes, without filters (filters.hpp has
-// those).
+// Logits -> token without filters (for those see filters.hpp), one sequence per lane of a vector.
 #pragma once
 
 #include "math.hpp"
@@ -7,14 +6,16 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// The generator of the streams in rng.py: state <- a · state + c (mod 2^64), the high 53 bits count.
-/// a and c are Knuth's MMIX constants (The Art of Computer Programming 2, section 3.3.4).
+/// Advance a linear congruential generator, as src/motegpt/model/rng.py does, and return a number in [0, 1):
+/// state <- a · state + c (mod 2^64), of which the high 53 bits are used. a and c are the MMIX constants
+/// (Knuth, The Art of Computer Programming 2, section 3.3.4).
 inline double next_uniform(uint64_t& state) {
   state = state * 6364136223846793005u + 1442695040888963407u;
   return double(state >> 11) * 0x1p-53;
 }
 
-/// The first of the largest logits of one sequence.   logits (V, stride), its column -> token
+/// The token with the largest logit of one sequence; of equals, the lowest id.
+/// logits: a column of (V, stride)
 template <class Real>
 int argmax(Index V, const Real* logits, Index stride) {
   int best = 0;
@@ -32,7 +33,7 @@ inline constexpr double infinity = __builtin_huge_val();
 /// Whether sampling at this temperature is random: not at ±0, nor where 1 / temperature overflows.
 inline bool is_random(double temperature) { return temperature > 0 && 1 / temperature < infinity; }
 
-/// Whether all of x (count), whole vectors, are finite: ∞ · 0 is NaN, and NaN stays.
+/// Whether all of x (count), whole vectors, are finite: ∞ · 0 is NaN, and so is any sum with NaN.
 template <class Real>
 bool all_finite(Index count, const Real* x) {
   Vector<Real> zero = {};
@@ -40,7 +41,7 @@ bool all_finite(Index count, const Real* x) {
   return sum<Real>(zero) == 0;
 }
 
-/// Whether the logits of one sequence are finite.   logits (V, stride), its column
+/// Whether the logits of one sequence are finite.   logits: a column of (V, stride)
 template <class Real>
 bool column_is_finite(Index V, const Real* logits, Index stride) {
   Real zero = 0;
@@ -55,7 +56,7 @@ MOTEGPT_INLINE Vector<double> load_doubles(const Real* p) {
   return __builtin_convertvector(*reinterpret_cast<const Few*>(p), Vector<double>);
 }
 
-/// The weight eˣ of x = (logit - highest) / temperature; zero below the normal numbers.
+/// The weight eˣ of x = (logit - highest) / temperature; zero where eˣ would be subnormal.
 MOTEGPT_INLINE Vector<double> weight_of(Vector<double> x) {
   constexpr double lowest = detail::ExpConstants<double>::lowest;
   return x < broadcast(lowest) ? broadcast(0.0) : exp<double>(x);
@@ -77,8 +78,8 @@ inline void sample_cumulative(Index V, const double* edges, const double* unifor
 /// Sample a token for each of `batch_lanes` neighboring sequences from softmax(logits / temperature), in
 /// double precision whatever the logits are.
 ///
-/// logits (V, stride), the first of their columns; uniforms (batch_lanes) in [0, 1); e (V, batch_lanes)
-/// is scratch -> tokens (batch_lanes)
+/// logits (V, stride), starting at the column of the first sequence; uniforms (batch_lanes) in [0, 1);
+/// e (V, batch_lanes): scratch -> tokens (batch_lanes)
 template <class Real>
 void draw(Index V, const Real* logits, Index stride, double temperature, const double* uniforms, double* e,
           int* tokens) {

@@ -204,7 +204,7 @@ MOTEGPT_INLINE V minimum(V a, V b) {
   return a < b ? a : b;
 }
 
-/// Every lane becomes the sum of its group of Group neighbours (a power of two).
+/// Every lane becomes the sum of its group of Group neighboring lanes (a power of two).
 template <class Real, int Group = lanes<Real>>
 MOTEGPT_INLINE Vector<Real> group_sum(Vector<Real> x) {
   if constexpr (Group > 1) {

@@ -13,14 +13,14 @@ struct Tensor {
   std::string name;
   std::vector<int64_t> shape;
   bool product;  // a factor of matrix products
-  bool decayed;  // weight decay shrinks it
+  bool decayed;  // weight decay applies to it
 };
 
 /// The sizes of a model, and its matrices, looked up by name.
 class Specification {
  public:
   /// tensors: all of them, in the order of the canonical flat array; shape.tied and shape.parameters
-  /// follow from them. std::invalid_argument for a model that the core cannot compute.
+  /// are derived from them. Throws std::invalid_argument for a model that the core cannot compute.
   Specification(const Shape& shape, const std::vector<Tensor>& tensors);
 
   const Shape& shape() const { return shape_; }

@@ -84,7 +84,7 @@ void test_greedy(int V) {
     sequence_mask[lane][0] = sequence_mask[lane][1] = -1;
     for (int i = 0; i < V; ++i) logits[i * L + lane] = Real(i < V - 2 ? 5 : 7);
   }
-  masked[size_t(V - 2)] = 1;    // one of the two likeliest
+  masked[size_t(V - 2)] = 1;    // one of the two most likely
   sequence_mask[0][0] = V - 1;  // and the other in the first sequence
   seen[size_t((V - 1) * L + 1)] = 1;
   draw_filtered<Real>(V, logits, L, {0.0, 2.0, 1, 0.5, 1.0}, {masked.data(), seen.data(), sequence_mask},

@@ -18,7 +18,7 @@ def main() -> None:
         try:
             run()
         finally:
-            handle_termination(leave)  # what is left to do is to end
+            handle_termination(leave)  # only the exit remains
     except KeyboardInterrupt:
         from motegpt.errors import INTERRUPTED
 

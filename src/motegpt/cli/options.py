@@ -83,7 +83,10 @@ preset_option = click.option(
     "--preset", type=click.Choice(list(PRESETS)), help=f"Reference system.  [{DEFAULT_PRESET}]"
 )
 config_option = click.option(
-    "--config", type=FILE, metavar="FILE.toml", help="Settings file, or a shipped one by name; flags take precedence."
+    "--config",
+    type=FILE,
+    metavar="FILE.toml",
+    help="Settings file, or a shipped one by name; flags take precedence.",
 )
 checkpoint_option = click.option(
     "--checkpoint", metavar="best|last|STEP", help="Checkpoint to load.  [best if validated, else last]"

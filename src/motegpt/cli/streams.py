@@ -18,7 +18,7 @@ CLOSED_ERRORS = (errno.EPIPE, errno.EIO, errno.EBADF)  # pipe without a reader, 
 
 
 class ClosedStream(io.TextIOBase):
-    """Stands for a closed standard output; writing to it raises OSError."""
+    """Replaces a closed standard output; writing to it raises OSError."""
 
     encoding = "utf-8"
 

@@ -37,7 +37,7 @@ WORD = re.compile(r"[\u2e80-\uffef]{1,2}|[^\s\u2e80-\uffef]+")  # Chinese and Ja
 
 @dataclass(frozen=True)
 class Finding:
-    """what is odd, in how many lines, the first of them with an excerpt, and the likely repair."""
+    """A kind of suspicious line: description, number of lines, first line with an excerpt, likely repair."""
 
     what: str
     count: int
@@ -149,7 +149,7 @@ class _Tally:
 
 
 class Lint:
-    """What is odd in the texts of some files. readers: of the files, in order."""
+    """The suspicious lines of some files. readers: of the files, in order."""
 
     def __init__(self, reading: ReadConfig) -> None:
         self._reading = reading

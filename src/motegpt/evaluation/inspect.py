@@ -77,8 +77,8 @@ def principal_plane(vectors: Array) -> Plane:
 
     vectors (N, C). A component's sign is chosen so that its largest coordinate is positive.
     """
-    centred = vectors - vectors.mean(axis=0)
-    u, s, _ = np.linalg.svd(centred, full_matrices=False)
+    centered = vectors - vectors.mean(axis=0)
+    u, s, _ = np.linalg.svd(centered, full_matrices=False)
     points, power = np.zeros((len(vectors), 2)), np.zeros(2)
     found = min(2, len(s))
     points[:, :found], power[:found] = u[:, :found] * s[:found], s[:found] ** 2

@@ -22,10 +22,10 @@ class Request:
 
     prompt: ids fed to the model first, the last n_prefix_tokens of which are the prefix; end: the id that
     ends a text, or None; min_new_tokens, max_new_tokens: number of ids to draw, excluding the end; masked:
-    ids that are never drawn; stop: ids that end a text and are removed from it; stop_text: the stop text
-    where its ids are ambiguous; it is then removed from the decoded text. cut_at: max_new_tokens if it is the
-    remaining length of the block rather than a user setting, else None; mark_cut: texts record whether they
-    are cut.
+    ids that are never drawn; stop: ids that end a text and are removed from it; stop_text: used
+    instead of `stop` if the stop text has several tokenizations; it is removed from the decoded text; cut_at:
+    max_new_tokens if the block, not a setting, limits the length, else None; mark_cut: texts record whether
+    they are cut.
     """
 
     prompt: tuple[int, ...]
@@ -82,7 +82,7 @@ class Request:
         return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
 
     def is_near_stop(self, drawn: Sequence[int]) -> bool:
-        """Whether the last id of `stop` would complete it."""
+        """Whether the last id of `stop`, drawn next, would complete it."""
         missing = len(self.stop) - 1
         return 0 <= missing <= len(drawn) and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
 
@@ -96,7 +96,7 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
         check_prefix(settings.prefix, tokenizer, block_size)
     room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
     min_new, max_new = _lengths(settings, len(settings.prefix), room)
-    cut_at = room if _is_open(settings, len(settings.prefix), room) else None
+    cut_at = room if _is_limited_by_block(settings, len(settings.prefix), room) else None
     if settings.on_cut == "redraw":
         _check_redraw(settings, tokenizer, min_new, cut_at)
     tokenizer.encode(settings.suffix)  # raises if the suffix has unknown characters
@@ -180,8 +180,8 @@ def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
     return min_new, max_new
 
 
-def _is_open(settings: SampleConfig, prefix: int, room: int) -> bool:
-    """Whether only the block limits the length: no max_new_tokens, and no max_length within the block."""
+def _is_limited_by_block(settings: SampleConfig, prefix: int, room: int) -> bool:
+    """Whether the block limits the length: no max_new_tokens, and no max_length that is reached first."""
     return settings.max_new_tokens is None and (
         settings.max_length is None or settings.max_length > prefix + room
     )
@@ -210,9 +210,9 @@ def text_of(encoded: bytes) -> str:
 
 
 def _stop(stop: str, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[list[int], StopText | None]:
-    """A stop text as ids if its tokenization is unique, else as StopText. texts: of the text ids.
+    """A stop text as ids if its tokenization is unique, else as StopText.
 
-    It is unique if every token is one character, or every token is one byte.
+    It is unique if every token is one character, or every token is one byte. texts: the text of each text id.
     """
     ids = tokenizer.encode(stop)
     if not stop or all(len(text) == 1 for text in texts) or all(len(one) == 1 for one in tokenizer.symbols):
@@ -236,14 +236,14 @@ def _check_stop(
 
 
 def _masked(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[set[int], set[int]]:
-    """The ids that are never drawn, and the text ids that may be. texts: of the text ids.
+    """The ids that are never drawn, and the text ids that may be drawn. texts: the text of each text id.
 
     A BOS that is not the end token may be drawn, unless a setting constrains the characters of the text.
     """
     allow, forbid = set(settings.allow), set(settings.forbid)
 
     def is_forbidden(token: int, text: str) -> bool:
-        """By characters, or by bytes for partial characters (`forbid` is then ASCII)."""
+        """Compares characters; for tokens of partial characters, bytes (`forbid` is then ASCII)."""
         encoded = tokenizer.token_bytes(token)
         return not (forbid.isdisjoint(text) if text else set(settings.forbid.encode()).isdisjoint(encoded))
 

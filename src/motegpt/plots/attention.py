@@ -22,7 +22,7 @@ COLORS, EDGE = "Blues", "#9aa7b5"
 MAX_PANELS = 8  # in a row or column
 MIN_PANEL, MAX_PANEL = 1.25, 3.6  # inches of a panel
 MAX_WIDTH, MIN_WIDTH = 12.0, 4.6  # inches of the figure
-CELL, LABELLED = 0.31, 0.11  # inches needed by a number in a cell, and by a label
+CELL, LABELED = 0.31, 0.11  # inches needed by a number in a cell, and by a label
 
 
 @drawing()
@@ -122,7 +122,7 @@ def _two_digits(p: float) -> str:
 
 def _ticks(axes: Axes, labels: list[str], size: float, outer: tuple[bool, bool]) -> None:
     """Label the outer panels with characters, or with position numbers if characters do not fit."""
-    fitting = max(1, int(size / LABELLED))
+    fitting = max(1, int(size / LABELED))
     every = 1 if len(labels) <= fitting else -(-2 * len(labels) // fitting)  # numbers take twice the space
     at = range(0, len(labels), every)
     font = min(9.0, 72 * size / len(labels) * every * 0.8)

@@ -31,6 +31,6 @@ def command(shell: str) -> None:
     root = click.get_current_context().find_root()
     program = str(root.info_name)
     complete = get_completion_class(shell)
-    assert complete is not None, shell  # SHELLS are click's own
+    assert complete is not None, shell  # click supports all of SHELLS
     script = complete(root.command, {}, program, f"_{program.upper()}_COMPLETE")
     click.echo(script.source_template % script.source_vars())

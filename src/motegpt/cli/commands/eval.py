@@ -24,7 +24,10 @@ from motegpt.config.text import shortened
 from motegpt.errors import DataError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from motegpt.api.gpt import GPT
+    from motegpt.config.sections import DataConfig
     from motegpt.evaluation.nll import Evaluation
     from motegpt.evaluation.novelty import Novelty
 
@@ -68,26 +71,15 @@ def command(
     Example: motegpt eval runs/names
     """
     from motegpt.api.gpt import GPT
-    from motegpt.data.corpus import name_of, read_corpus
     from motegpt.evaluation.nll import evaluate
 
     model = GPT.load(run, engine, checkpoint)
     train_texts, held_out = _split(model, training)
     paths = paths_given(data)
     if paths is not None:
-        reading = model.config.data.replace(**{"encoding": None, **given_settings(flags)})
-        corpus = read_corpus(paths, reading)
-        texts: Sequence[str] = corpus.documents
-        name = name_of(paths)
-        for assumed in corpus.assumed:
-            log(assumed)
-    elif held_out:
-        texts, name = held_out, "the held-out data"
-    elif train_texts:
-        texts, name = train_texts, TRAINING
-        log("no data were held out: evaluated on the training data; train with --val-fraction 0.1")
+        texts, name = _read(paths, model.config.data.replace(**{"encoding": None, **given_settings(flags)}))
     else:
-        raise DataError("eval: expected DATA, as the recorded data cannot be read, got none")
+        texts, name = _recorded(train_texts, held_out)
     found = evaluate(model.engine, model.tokenizer, texts, train_texts)
     if found.left_out:
         first = shortened(found.left_out[0])
@@ -117,6 +109,26 @@ def _split(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[st
     except DataError as error:
         log(f"no baselines and no novelty: {error}")
         return [], []
+
+
+def _read(paths: list[Path], reading: DataConfig) -> tuple[Sequence[str], str]:
+    """The documents of files or folders, and their name; logs what is assumed about their format."""
+    from motegpt.data.corpus import name_of, read_corpus
+
+    corpus = read_corpus(paths, reading)
+    for assumed in corpus.assumed:
+        log(assumed)
+    return corpus.documents, name_of(paths)
+
+
+def _recorded(train_texts: Sequence[str], held_out: Sequence[str]) -> tuple[Sequence[str], str]:
+    """The validation documents of a run, or its training documents if it has none, and their name."""
+    if held_out:
+        return held_out, "the held-out data"
+    if train_texts:
+        log("no data were held out: evaluated on the training data; train with --val-fraction 0.1")
+        return train_texts, TRAINING
+    raise DataError("eval: expected DATA, as the recorded data cannot be read, got none")
 
 
 def _print(found: Evaluation, name: str) -> None:

@@ -50,45 +50,50 @@ def command(
             f"block_size: expected at least {MIN_BLOCK_SIZE}, the longest test sequence, got {block_size}"
         )
     show = (lambda line: None) if as_json else _print
-    judgements: list[GradientCheck] = []
+    checks: list[GradientCheck] = []
     unchecked: dict[str, str] = {}
     show(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
-            for judgement in check_engine(name, preset or DEFAULT_PRESET, shape, seed):
-                judgements.append(judgement)
-                show(line_of(judgement))
+            for check in check_engine(name, preset or DEFAULT_PRESET, shape, seed):
+                checks.append(check)
+                show(line_of(check))
         except EngineUnavailable as error:
             if engines:
                 raise
             unchecked[name] = with_flags(str(error))
             show(f"{name:8} not checked: {unchecked[name]}")
     if as_json:
-        _print(json.dumps(values_of(judgements, unchecked)))
-    failed = [j for j in judgements if not j.passed]
+        _print(json.dumps(values_of(checks, unchecked)))
+    failed = [check for check in checks if not check.passed]
     if failed:
         raise GradientMismatch(
-            f"gradcheck: expected every error below {TOLERANCE:g}, got {len(failed)} of {len(judgements)} "
+            f"gradcheck: expected every error below {TOLERANCE:g}, got {len(failed)} of {len(checks)} "
             f"above, first {failed[0].engine} {failed[0].parameter} with {failed[0].error:.1e}"
         )
-    show(f"{len(judgements)} matrices agree with finite differences to {TOLERANCE:g}")
+    show(f"{len(checks)} matrices agree with finite differences to {TOLERANCE:g}")
 
 
 def _print(line: str) -> None:
-    """Print a line; if its reader has exited, the exit code still tells the result."""
+    """Print a line; if its reader has exited, the exit code still gives the result."""
     with discard_if_closed():
         click.echo(line)
 
 
-def values_of(judgements: list[GradientCheck], unchecked: dict[str, str]) -> dict[str, Any]:
+def values_of(checks: list[GradientCheck], unchecked: dict[str, str]) -> dict[str, Any]:
     """The results as JSON values."""
     from motegpt.evaluation.gradcheck import TOLERANCE
 
     matrices = [
-        {"engine": j.engine, "parameter": j.parameter, "error": _number(j.error), "passed": j.passed}
-        for j in judgements
+        {
+            "engine": check.engine,
+            "parameter": check.parameter,
+            "error": _number(check.error),
+            "passed": check.passed,
+        }
+        for check in checks
     ]
-    passed = all(j.passed for j in judgements)
+    passed = all(check.passed for check in checks)
     return {"passed": passed, "tolerance": TOLERANCE, "matrices": matrices, "not_checked": unchecked}
 
 
@@ -97,7 +102,7 @@ def _number(error: float) -> float | None:
     return error if math.isfinite(error) else None
 
 
-def line_of(judgement: GradientCheck) -> str:
+def line_of(check: GradientCheck) -> str:
     """A row of the table."""
-    verdict = "ok" if judgement.passed else "WRONG"
-    return f"{judgement.engine:8} {judgement.parameter:18} {judgement.error:22.1e} {verdict}"
+    verdict = "ok" if check.passed else "WRONG"
+    return f"{check.engine:8} {check.parameter:18} {check.error:22.1e} {verdict}"

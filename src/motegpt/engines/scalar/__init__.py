@@ -1,1 +1,1 @@
-"""The scalar engine: one graph node a number, standard library alone. The definition of right."""
+"""The scalar engine: one graph node per number, standard library only. The definition of correct."""

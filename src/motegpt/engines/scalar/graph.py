@@ -1,11 +1,11 @@
 """Automatic differentiation over single numbers.
 
 A Value holds a number, the values it was computed from, and its local derivative with respect to each of
-them, recorded when the number is made: the operation and its calculus stand on one line. The chain rule is
-`backward`, which walks the graph from its root. Standard library only.
+them: each operation records its local derivatives when it computes its result. `backward` applies the chain
+rule from the root of the graph to its leaves. Standard library only.
 
-Where IEEE arithmetic would answer infinity or nan, so do these operations, so that a training that has
-diverged ends in a loss that is not finite and not in an exception.
+Operations return infinity or nan where IEEE arithmetic does, so that training that diverges ends with a loss
+that is not finite instead of an exception.
 """
 
 from __future__ import annotations

@@ -25,13 +25,13 @@ Trace = dict[str, Any]  # by the names of engines/array/model.py: a Vector, or o
 
 
 class Reductions:
-    """How sums, and what is made of sums, become graph nodes; here a sum is one node, whatever it sums."""
+    """How sums, and functions of sums, become graph nodes; here every sum is one node."""
 
     dot = staticmethod(dot)
     sum_values = staticmethod(sum_values)
 
     def softmax(self, x: Vector) -> Vector:
-        """p = e / Σe with e = exp(x - max x); the maximum is a constant, it moves no derivative."""
+        """p = e / Σe with e = exp(x - max x); the maximum is a constant, so no gradient flows through it."""
         highest = max(value.data for value in x)
         e = [(value + -highest).exp() for value in x]
         inverse = self.sum_values(e) ** -1.0

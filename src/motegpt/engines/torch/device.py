@@ -67,7 +67,7 @@ def float32_products(device: torch.device, tf32: bool) -> Iterator[None]:
 
 @contextmanager
 def processor_threads(threads: int) -> Iterator[None]:
-    """Within this context PyTorch uses at most so many threads of the processor."""
+    """Within this context PyTorch uses at most `threads` processor threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
