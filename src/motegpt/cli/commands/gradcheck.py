@@ -75,7 +75,7 @@ def command(
 
 
 def _print(line: str) -> None:
-    """Print a line; if its reader has exited, the exit code still tells the result."""
+    """Print a line; if its reader has exited, the exit code still gives the result."""
     with discard_if_closed():
         click.echo(line)
 
