@@ -1,4 +1,4 @@
-"""The torch engine beside a plain PyTorch training loop: the same model, the same batches.
+"""The torch engine compared with a plain PyTorch training loop: the same model, the same batches.
 
     python benchmarks/plain_torch.py --device cpu --steps 10
 

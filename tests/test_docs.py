@@ -137,7 +137,7 @@ def test_a_true_page_passes(folder):
         ("> /dev/null\n$", "> /dev/null\nsaved\n$"),  # prints nothing
         ("got 0\n", "got 1\n"),
         ("$ echo $?\n2\n", "$ echo $?\n0\n"),
-        ("$ echo $?\n2\n", ""),  # a failure nobody told of
+        ("$ echo $?\n2\n", ""),  # an unexpected failure
         ("$ echo $?\n2\n", "$ true\n"),
         ("steps\n3", "steps\n4"),
         (">>> len(model.generate(n=2, seed=1))\n2", ">>> len(model.generate(n=2, seed=1))\n3"),

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT = 8.4, 5.0  # inches
 LABEL_SIZE = 8.5  # points
-LETTER, LABEL_LINE = (
-    0.62 * LABEL_SIZE,
-    1.3 * LABEL_SIZE,
-)  # points: rough width of a letter, height of a line
+LETTER, LABEL_LINE = 0.62 * LABEL_SIZE, 1.3 * LABEL_SIZE  # points: width of a letter, height of a line
 AXES = 0.74  # about the share of the axes in the height of a figure; the share in the width is larger
 LEGEND_LINE, COLUMNS = 0.2, 4  # inches; entries per line of the legend
 # Okabe and Ito's palette, ordered so that neighbors differ in lightness; then the dashes change.

@@ -62,7 +62,7 @@ def command(
     as_json: bool,
     **flags: Any,
 ) -> None:
-    """Evaluate the model in the folder RUN on DATA, beside n-gram baselines.
+    """Evaluate the model in the folder RUN, and n-gram baselines, on DATA.
 
     DATA are files or folders, read as the training data were, but as UTF-8; by default, the validation set
     of the run. Losses are means over all tokens of whole documents; the end of a document counts as one
