@@ -13,10 +13,11 @@ namespace {
 /// An attribute of a Python object as a T; raises if it has another type.
 template <class T>
 T attribute(nb::handle object, const char* name) {
+  const nb::object found = object.attr(name);  // AttributeError if there is none; try_cast may not throw
   T value;
-  if (!nb::try_cast<T>(object.attr(name), value)) {
+  if (!nb::try_cast<T>(found, value)) {
     throw nb::type_error((std::string("Specification: expected another type of ") + name + ", got " +
-                          nb::cast<std::string>(nb::repr(object.attr(name))))
+                          nb::cast<std::string>(nb::repr(found)))
                              .c_str());
   }
   return value;

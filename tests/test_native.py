@@ -240,7 +240,8 @@ def test_one_model_is_used_by_one_thread_at_a_time():
 
 SHAPE = {
     "vocab_size": 5, "block_size": 4, "n_layer": 1, "n_embd": 8, "n_head": 2, "tied": False,
-    "embedding_norm": True, "activation": "relu", "norm_eps": 1e-5, "init_std": 0.1, "zero_init": False,
+    "embedding_norm": True, "activation": "relu", "norm": "rms", "norm_eps": 1e-5, "init_std": 0.1,
+    "zero_init": False,
 }  # fmt: skip
 SIZE = (5 + 4 + 5) * 8 + 12 * 64
 TOKENS = np.array([0, 1, 2, 3, 4], np.int32)
@@ -286,6 +287,20 @@ def test_no_such_model(core, monkeypatch, change, said):
     monkeypatch.setattr(spec, "LARGEST_MODEL", 2**62)  # what the core itself checks
     with pytest.raises(ValueError, match=said):
         specification(core, **change)
+
+
+def test_a_model_without_a_setting_raises(core):
+    model = SimpleNamespace(vocab_size=5)
+    with pytest.raises(AttributeError, match="block_size"):
+        core.Specification(model, [])
+
+
+@pytest.mark.parametrize("change", [{"activation": "gelu"}, {"norm": "none"}], ids=str)
+def test_no_such_choice(core, change):
+    model = SimpleNamespace(**{**SHAPE, **change}, n_hidden=32)
+    (name,) = change
+    with pytest.raises(ValueError, match=f"expected {name} .*, got {change[name]}"):
+        core.Specification(model, [])
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@
 
 #include "check.hpp"
 #include "motegpt/core.hpp"
-#include "motegpt/naive.hpp"
 #include "motegpt/view.hpp"
+#include "naive.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 namespace {

@@ -8,7 +8,7 @@
 #include <numeric>
 #include <vector>
 
-#include "core.hpp"
+#include "motegpt/core.hpp"
 
 namespace motegpt::naive {
 
