@@ -125,4 +125,4 @@ def test_the_cost_of_epochs(motegpt, tmp_path):
     assert facts["tokens"]["total"] == pytest.approx(4 * facts["tokens"]["data"])
     ended = motegpt("cost", "--vocab-size", 27, "--epochs", 4)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "epochs: expected DATA to count them by" in ended.err
+    assert "epochs: expected DATA, whose size defines an epoch" in ended.err
