@@ -56,6 +56,15 @@ def test_every_package_has_a_row_and_every_row_a_package():
     assert {name.split(".")[0] for name in MODULES} == set(ORDER)
 
 
+def test_the_page_lists_what_each_package_imports():
+    rows = dict(re.findall(r"^\| `(\w+)` \| .* \| ([\w, ]*)\|$", TABLE, re.MULTILINE))
+    assert list(rows) == ORDER[:-2]
+    for package in rows:
+        names = (other for name in GRAPH if name.split(".")[0] == package for other in GRAPH[name])
+        imported = {name.split(".")[0] for name in names} - {package}
+        assert rows[package].strip() == ", ".join(sorted(imported, key=ORDER.index)), package
+
+
 def test_no_import_points_up():
     assert upward(GRAPH) == []
 
