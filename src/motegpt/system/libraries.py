@@ -12,12 +12,15 @@ from contextlib import contextmanager
 from motegpt.errors import UsageError
 
 CORE = "motegpt.engines.native._core"
+BENCH = "psutil and threadpoolctl: pip install 'psutil>=5.9' 'threadpoolctl>=3.1'"
 # Module -> its name and how to install it; default: pip install MODULE. The requirements are those of
 # pyproject.toml; `pip install 'motegpt[torch]'` works neither in a clone nor from PyPI.
 INSTALL = {
     "numpy": "NumPy: pip install numpy",
     "torch": "PyTorch: pip install 'torch>=2.4'",
     "matplotlib": "matplotlib: pip install 'matplotlib>=3.8'",
+    "psutil": BENCH,
+    "threadpoolctl": BENCH,
     CORE: "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
 }
 
