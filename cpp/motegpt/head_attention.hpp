@@ -6,8 +6,8 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// One head of one document. Pointers are to the head's first channel at the document's first position;
-/// strides are those of whole rows.
+/// One head of one document. Pointers to its qkv, y and their gradients are to the head's first channel at
+/// the document's first position; strides count the elements of whole rows.
 template <class Real>
 struct Head {
   Index T;      // positions
@@ -19,7 +19,7 @@ struct Head {
   const Real* qkv;
 };
 
-/// Copies of parts of a head in the layout that a product needs.
+/// Copies of parts of a head in the layout that a product needs, and results of products.
 template <class Real>
 struct HeadScratch {
   Real* transposed;  // (D, T) k or v, transposed
@@ -83,7 +83,7 @@ void transpose_head(Index T, Index D, const Real* x, Index row, Real* out) {
   }
 }
 
-/// Scores of query t become p = softmax(x · scale) over positions 0 … t, zero up to `end`.
+/// p = softmax(x · scale) over positions 0 … t, for query t; p is 0 at t + 1 … end - 1.   p replaces x (end)
 template <class Real>
 void causal_softmax(Index t, Index end, Real scale, Real* x) {
   Vector<Real> largest = broadcast(x[0]), total = {};
@@ -109,7 +109,9 @@ void causal_softmax(Index t, Index end, Real scale, Real* x) {
 
 }  // namespace detail
 
-/// ds = p · (dp - Σ p · dp) · scale of query t.   p, dp (end), p zero beyond t; dp becomes ds
+/// Backward of p = softmax(s · scale) for one query: ds = p · (dp - Σ p · dp) · scale.
+///
+///   p, dp (end), p zero at positions after the query's; ds replaces dp
 template <class Real>
 struct SoftmaxBackward {
   void operator()(Index, Index end, Real scale, const Real* p, Real* dp) const {
@@ -143,9 +145,10 @@ void head_attention(const Head<Real>& head, Real* p, Real* y, const HeadScratch<
   detail::scatter_head(T, D, scratch.result, y, y_row);
 }
 
-/// dq, dk, dv: dp = dy · vᵀ, ds through the softmax, dq = ds · k, dk = dsᵀ · q, dv = pᵀ · dy.
+/// Backward of y = p · v, p = softmax(s / √D), s = q · kᵀ: dp = dy · vᵀ, ds by SoftmaxBackward,
+/// dq = ds · k, dk = dsᵀ · q, dv = pᵀ · dy.
 ///
-///   p of the forward, dy (T, D) -> dqkv (T, 3C), this head's channels of it
+///   p (T, T) of the forward, dy (T, D) -> dqkv (T, 3C), only the channels of this head
 template <class Real, class Softmax = SoftmaxBackward<Real>>
 void head_attention_backward(const Head<Real>& head, const Real* p, const Real* dy, Real* dqkv,
                              const HeadScratch<Real>& scratch, const Softmax& softmax_backward = {}) {
@@ -167,7 +170,7 @@ void head_attention_backward(const Head<Real>& head, const Real* p, const Real* 
   }
   detail::scatter_head(T, D, scratch.result, dqkv, row);
 
-  // From here on sums run over the queries t that attend to position u: those of its block and later.
+  // dk and dv of position u are sums over the queries that attend to it: those of its block and later ones.
   const auto over_queries = [&](const Real* matrix, Index stride, const Real* right, Real* out) {
     for (Index u = 0; u < T; u += detail::query_block) {
       const Index M = min(detail::query_block, T - u);

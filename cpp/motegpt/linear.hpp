@@ -21,7 +21,7 @@ void linear_backward(Index N, const Real* dy, const Matrix& w, const Parameters<
            row_major(dx, padded<Real>(w.in)), false);
 }
 
-/// dW = dyᵀ · x, or dW += dyᵀ · x.   dy (N, out), x (N, in) -> its matrix in dw
+/// dW = dyᵀ · x, or dW += dyᵀ · x.   dy (N, out), x (N, in) -> dW (out, in), at its place in dw
 template <class Real>
 void linear_backward_weights(Index N, const Real* dy, const Matrix& w, const Real* x, Real* dw,
                              bool accumulate) {
@@ -29,7 +29,7 @@ void linear_backward_weights(Index N, const Real* dy, const Matrix& w, const Rea
            row_major(const_cast<Real*>(x), padded<Real>(w.in)), in_panels(dw + w.at, w.out), accumulate);
 }
 
-/// Both.   dy (N, out), x (N, in) -> dx (N, in) and the gradient of W
+/// dx = dy · W and dW = dyᵀ · x, the latter in pass.dw.   dy (N, out), x (N, in) -> dx (N, in), dW (out, in)
 template <class Real>
 void linear_backward_all(Index N, const Real* dy, const Matrix& w, const Real* x, Real* dx,
                          const BackwardPass<Real>& pass) {
@@ -47,6 +47,7 @@ void linear_step(Index width, const Real* x, const Matrix& w, Index first, Index
            row_major(const_cast<Real*>(x), width), row_major(y, width), accumulate);
 }
 
+/// The same with all rows of W.   x (in, width) -> y (out, width)
 template <class Real>
 void linear_step(Index width, const Real* x, const Matrix& w, const Real* parameters, Real* y,
                  bool accumulate) {

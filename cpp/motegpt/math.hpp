@@ -1,4 +1,4 @@
-// Elementary functions over whole vectors: exp, log, and quotients from the processor's estimates.
+// Elementary functions of whole vectors: exp, log, square root, and the quotient of Adam's update.
 #pragma once
 
 #include "simd.hpp"
@@ -55,8 +55,8 @@ MOTEGPT_INLINE Vector<Real> evaluate(const Real (&polynomial)[N], Vector<Real> x
 
 }  // namespace detail
 
-/// eˣ = 2ⁿ · eʳ with n = round(x / ln 2), for x up to 88 (708 in double precision). A lower x than the type
-/// can hold is clamped: e⁻¹⁰⁰⁰ is tiny, not zero.
+/// eˣ = 2ⁿ · eʳ with n = round(x / ln 2), for x up to 88 (708 in double precision). x below `lowest` is
+/// clamped to it: e⁻¹⁰⁰⁰ is tiny, not zero.
 template <class Real>
 MOTEGPT_INLINE Vector<Real> exp(Vector<Real> x) {
   using Constants = detail::ExpConstants<Real>;
@@ -66,7 +66,7 @@ MOTEGPT_INLINE Vector<Real> exp(Vector<Real> x) {
   const Vector<Real> n = shifted - Constants::rounder;
   const Vector<Real> r = (x - n * Constants::ln2_high) - n * Constants::ln2_low;
   const Vector<Real> y = detail::evaluate<Real>(Constants::polynomial, r);
-  using Words = typename detail::VectorOf<Real>::words;  // unsigned: beyond its domain the sum runs over
+  using Words = typename detail::VectorOf<Real>::words;  // unsigned: outside the domain the sum wraps around
   const Words exponent = __builtin_bit_cast(Words, shifted) << Constants::mantissa_bits;
   return __builtin_bit_cast(Vector<Real>, __builtin_bit_cast(Words, y) + exponent);
 }
@@ -135,16 +135,17 @@ MOTEGPT_INLINE Vector<Real> square_root(Vector<Real> x) {
 
 /// rate · m / (root · √v + eps) for many m and v >= 0.
 ///
-/// In single precision √ and ÷ would be a quarter of a training step: there the processor's estimates
-/// (12 or 14 bits) are refined by one Newton step each, to within 4 units in the last place or, from
-/// 12 bits, 10. In double precision √ and ÷ are exact.
+/// In single precision √ and ÷ would take a quarter of the time of a training step. If the processor has
+/// estimates of both, of 14 (12) bits, these are refined by one Newton step each, to within 4 (10) units in
+/// the last place of the quotient. In double precision √ and ÷ are correctly rounded.
 template <class Real>
 struct QuotientByRoot {
   Vector<Real> root, eps, rate;
 
   static constexpr bool estimating = sizeof(Real) == 4 && has_estimates;
 
-  /// Where estimates are refined, the divisor is divided by the rate beforehand and its root comes doubled.
+  /// With estimates, root and eps are divided by the rate in advance, and root also by 2, as operator()
+  /// computes 2 · √v.
   QuotientByRoot(double rate_, double root_, double eps_)
       : root(broadcast(Real(estimating ? root_ / 2 / nonzero(rate_) : root_))),
         eps(broadcast(Real(estimating ? normal(eps_ / nonzero(rate_)) : eps_))),
@@ -163,9 +164,9 @@ struct QuotientByRoot {
   }
 
  private:
-  static constexpr float smallest = 1.17549435e-38f;  // keeps 1/√0 and 1/0 out
+  static constexpr float smallest = 1.17549435e-38f;  // prevents 1/√0 and 1/0
   static double normal(double x) { return x > smallest ? x : smallest; }
-  static double nonzero(double x) { return x == 0 ? 1e-30 : x; }  // a step so small changes no number
+  static double nonzero(double x) { return x == 0 ? 1e-30 : x; }  // updates at this rate are negligible
 };
 
 template <class Real>

@@ -1,1 +1,1 @@
-"""Benchmarks: what is timed (work), how (measure), and on which machine (machine)."""
+"""Benchmarks: workloads (work), timing and verification (measure), and the machine (machine)."""

@@ -111,7 +111,7 @@ class Lazy(click.Group):
 
 
 def _add_common_options(command: click.Command) -> None:
-    """Add --debug and --quiet (read by console.log and the reports) to a command."""
+    """Add --quiet and --debug to a command that lacks them."""
     for flag, option in (("--quiet", QUIET_OPTION), ("--debug", DEBUG_OPTION)):
         if flag not in (known for param in command.params for known in param.opts):
             command.params.append(click.Option([flag], **option))
@@ -149,7 +149,7 @@ def _run(arguments: list[str]) -> int:
         if any("\0" in word for word in arguments):
             raise UsageError("expected arguments without zero bytes, which no file name can contain")
         return _invoke(arguments, given)
-    except BrokenPipeError:  # the reader has exited, and there is no other work
+    except BrokenPipeError:  # the reader of the output has exited, as in `| head`: not an error
         silence("stdout")
         return 0
     except REPORTED as error:

@@ -11,9 +11,9 @@ from motegpt.config.text import concise_repr
 
 @dataclass(frozen=True)
 class StopText:
-    """stop: the stop text in UTF-8; tokens: the UTF-8 of every id.
+    """A text that ends generation; it may have several tokenizations, and begin and end within a token.
 
-    The stop text may have several tokenizations, and may begin and end within a token.
+    stop: the text in UTF-8; tokens: the bytes of every id.
     """
 
     stop: bytes
@@ -36,13 +36,13 @@ class StopText:
         return {i for i in self.completing(drawn) if self._tokens_before_stop([*drawn, i]) < min_new_tokens}
 
     def never_completes(self, token: int) -> bool:
-        """Whether this id cannot complete the stop text after any text."""
+        """Whether this id cannot complete the stop text, whichever text precedes it."""
         encoded = self.tokens[token]
         ends = (self.stop[-size:] for size in range(1, len(self.stop) + 1))
         return self.stop not in encoded and not any(map(encoded.startswith, ends))
 
     def _tokens_before_stop(self, ids: Sequence[int]) -> int:
-        """The number of whole tokens before the stop text."""
+        """The number of whole tokens before the first stop text in `ids`, which must contain it."""
         at = self._bytes_of(ids).find(self.stop)
         return sum(end <= at for end in accumulate(len(self.tokens[i]) for i in ids))
 

@@ -89,7 +89,7 @@ def _measure_all(
     settings: dict[str, Any],
     show: Show,
 ) -> dict[str, Any]:
-    """Measure and print every row of the table."""
+    """Measure and show every row of the table; returns the results as JSON values."""
     from motegpt.bench.machine import matrix_peak
     from motegpt.bench.measure import measure
     from motegpt.bench.work import WORKLOADS
@@ -112,7 +112,7 @@ def _measure_all(
 
 
 def _row_lines(work: str, engine: str, row: dict[str, Any], peak: float) -> Iterator[str]:
-    """A row of the table. peak: operations/s of one core, used if the engine's peak is not known."""
+    """The lines of a row. peak: operations/s of one core, used if the engine's peak is not known."""
     if "error" in row:
         yield f"{work:28} {engine:7} {row['error']}"
         return
@@ -127,7 +127,10 @@ def _row_lines(work: str, engine: str, row: dict[str, Any], peak: float) -> Iter
 
 
 def _compare(peer: str, ours: str, runs: int, show: Show) -> dict[str, Any]:
-    """Time two commands, alternating, and the ratio of their times."""
+    """Run two commands alternately; their seconds and the ratio theirs / ours, as JSON values.
+
+    peer: NAME=COMMAND; otherwise raises UsageError.
+    """
     from dataclasses import asdict
 
     from motegpt.bench.measure import compare_commands

@@ -48,7 +48,11 @@ if TYPE_CHECKING:
 
 
 class DataSize(NamedTuple):
-    """positions: mean tokens per sequence; tokens, epoch: tokens and steps per epoch, if data were read."""
+    """Sizes of the training data.
+
+    positions: mean tokens per sequence; tokens: tokens per epoch; epoch: steps per epoch (both None if no
+    data were read).
+    """
 
     vocab_size: int
     positions: float
@@ -103,7 +107,7 @@ def command(
 
 
 def _with_steps(settings: dict[str, Any], epoch: Fraction | None) -> dict[str, Any]:
-    """The settings, with `epochs` replaced by the equivalent `steps`."""
+    """The settings, with `epochs` replaced by the equivalent `steps`. epoch: steps per epoch, if known."""
     epochs = epochs_of(settings)
     if epochs is None:
         return settings
@@ -120,7 +124,11 @@ def facts_of(
     ranks: int,
     speed: float | None,
 ) -> dict[str, Any]:
-    """All results, as JSON values."""
+    """All results, as JSON values.
+
+    memory, cache: bytes; operations: without the recomputed ones; seconds: with them, at `speed`
+    operations/s.
+    """
     tokens = train.batch_size * data.positions
     per_token = operations_per_token(model, data.positions)
     recomputed = recomputed_per_token(model, data.positions) if train.checkpoint_activations else 0.0
@@ -185,13 +193,17 @@ def duration(seconds: float) -> str:
 def _memory(
     engine: str, model: ModelConfig, train: TrainConfig, positions: float, ranks: int
 ) -> dict[str, Any]:
+    """Bytes of memory per device, and bytes that each rank sends per step."""
     ranks = ranks if engine == MULTI_PROCESS else 1
     needed, sent = training_memory(engine, model, train, positions, ranks), communication(model, train, ranks)
     return {"engine": engine, "ranks": ranks, **needed._asdict(), "total": needed.total, "sent": sent}
 
 
 def _data_size(data: list[Path] | None, vocab_size: int | None, settings: dict[str, Any]) -> DataSize:
-    """Read and count the data; without data, assume full sequences and the given or fixed vocabulary."""
+    """Read and count the data, by default the built-in names.
+
+    If vocab_size is given, or no data and a tokenizer with a fixed vocabulary, assume full sequences instead.
+    """
     if vocab_size is not None and data is not None:
         raise UsageError("vocab_size: expected DATA or --vocab-size, got both")
     options = DataConfig.of(section_values(settings, "data"))

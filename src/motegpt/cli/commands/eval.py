@@ -74,31 +74,34 @@ def command(
     from motegpt.evaluation.nll import evaluate
 
     model = GPT.load(run, engine, checkpoint)
-    train_texts, held_out = _split(model, training)
+    train_texts, val_texts = _split(model, training)
     paths = paths_given(data)
     if paths is not None:
         texts, name = _read(paths, model.config.data.replace(**{"encoding": None, **given_settings(flags)}))
     else:
-        texts, name = _recorded(train_texts, held_out)
-    found = evaluate(model.engine, model.tokenizer, texts, train_texts)
-    if found.left_out:
-        first = shortened(found.left_out[0])
-        log(f"left out {len(found.left_out):,} with characters unknown to the model, the first {first}")
+        texts, name = _recorded(train_texts, val_texts)
+    evaluation = evaluate(model.engine, model.tokenizer, texts, train_texts)
+    if evaluation.left_out:
+        first = shortened(evaluation.left_out[0])
+        log(f"left out {len(evaluation.left_out):,} with characters unknown to the model, the first {first}")
     novel = None
     if samples and train_texts and model.tokenizer.stop is not None:
         from motegpt.evaluation.novelty import novelty
 
-        novel = novelty(model.generate(samples, seed=seed), train_texts, held_out)
+        novel = novelty(model.generate(samples, seed=seed), train_texts, val_texts)
     if as_json:
-        click.echo(json.dumps(_values(found, novel, name), indent=2))
+        click.echo(json.dumps(_values(evaluation, novel, name), indent=2))
         return
-    _print(found, name)
+    _print(evaluation, name)
     if novel is not None:
-        _print_novelty(novel, model.config.sample.temperature, bool(held_out))
+        _print_novelty(novel, model.config.sample.temperature, bool(val_texts))
 
 
 def _split(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
-    """The training and validation documents; two empty lists, and a log message, if unreadable."""
+    """The training and validation documents of a run; if unreadable, two empty lists and a log message.
+
+    training: file to read instead of the recorded data; raises DataError if it is unreadable or differs.
+    """
     from motegpt.data.source import reload_split
 
     config, repair = model.config, "give it with --training FILE"
@@ -112,7 +115,7 @@ def _split(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[st
 
 
 def _read(paths: list[Path], reading: DataConfig) -> tuple[Sequence[str], str]:
-    """The documents of files or folders, and their name; logs what is assumed about their format."""
+    """The documents of files or folders, and their name; logs the assumptions about their format."""
     from motegpt.data.corpus import name_of, read_corpus
 
     corpus = read_corpus(paths, reading)
@@ -121,52 +124,56 @@ def _read(paths: list[Path], reading: DataConfig) -> tuple[Sequence[str], str]:
     return corpus.documents, name_of(paths)
 
 
-def _recorded(train_texts: Sequence[str], held_out: Sequence[str]) -> tuple[Sequence[str], str]:
+def _recorded(train_texts: Sequence[str], val_texts: Sequence[str]) -> tuple[Sequence[str], str]:
     """The validation documents of a run, or its training documents if it has none, and their name."""
-    if held_out:
-        return held_out, "the held-out data"
+    if val_texts:
+        return val_texts, "the held-out data"
     if train_texts:
         log("no data were held out: evaluated on the training data; train with --val-fraction 0.1")
         return train_texts, TRAINING
     raise DataError("eval: expected DATA, as the recorded data cannot be read, got none")
 
 
-def _print(found: Evaluation, name: str) -> None:
-    print_result(f"{found.documents:,} document{'s' * (found.documents != 1)} of {name}")
-    if found.known and name != TRAINING:
-        log(f"{found.known:,} of them are in the training data")
+def _print(evaluation: Evaluation, name: str) -> None:
+    print_result(f"{evaluation.documents:,} document{'s' * (evaluation.documents != 1)} of {name}")
+    if evaluation.known and name != TRAINING:
+        log(f"{evaluation.known:,} of them are in the training data")
     click.echo(f"\n{'':10} {'nats per token':>14} {'bits per character':>18}")
-    for model, loss in found.losses.items():
-        click.echo(f"{model:10} {loss:14.4f} {found.bits_per_character(model):18.4f}")
+    for model, loss in evaluation.losses.items():
+        click.echo(f"{model:10} {loss:14.4f} {evaluation.bits_per_character(model):18.4f}")
 
 
-def _print_novelty(found: Novelty, temperature: float, held_out: bool) -> None:
-    click.echo(f"\nof {found.texts:,} samples at temperature {temperature:g}")
-    rows = [("in the training data", found.in_training), ("new", found.new), ("distinct", found.distinct)]
-    if held_out:
-        rows.insert(1, ("in the held-out data", found.in_validation))
+def _print_novelty(novelty: Novelty, temperature: float, has_validation: bool) -> None:
+    click.echo(f"\nof {novelty.texts:,} samples at temperature {temperature:g}")
+    rows = [
+        ("in the training data", novelty.in_training),
+        ("new", novelty.new),
+        ("distinct", novelty.distinct),
+    ]
+    if has_validation:
+        rows.insert(1, ("in the held-out data", novelty.in_validation))
     for name, count in rows:
-        click.echo(f"  {name:20} {count / found.texts:7.1%}")
-    if found.mean_distance is None:
+        click.echo(f"  {name:20} {count / novelty.texts:7.1%}")
+    if novelty.mean_distance is None:
         return
     click.echo(
-        f"outside the training data: {found.mean_distance:.1f} edits to the nearest document, for example"
+        f"outside the training data: {novelty.mean_distance:.1f} edits to the nearest document, for example"
     )
-    for one in found.nearest[:EXAMPLES]:
-        print_result(f"  {one.text} ({one.document}, {one.distance})")
+    for match in novelty.nearest[:EXAMPLES]:
+        print_result(f"  {match.text} ({match.document}, {match.distance})")
 
 
-def _values(found: Evaluation, novel: Novelty | None, name: str) -> dict[str, Any]:
+def _values(evaluation: Evaluation, novel: Novelty | None, name: str) -> dict[str, Any]:
     """The results as JSON values."""
     values: dict[str, Any] = {
         "data": name,
-        "documents": found.documents,
-        "tokens": found.tokens,
-        "characters": found.characters,
-        "in_training": found.known,
-        "left_out": found.left_out,
-        "nats_per_token": found.losses,
-        "bits_per_character": {model: found.bits_per_character(model) for model in found.losses},
+        "documents": evaluation.documents,
+        "tokens": evaluation.tokens,
+        "characters": evaluation.characters,
+        "in_training": evaluation.known,
+        "left_out": evaluation.left_out,
+        "nats_per_token": evaluation.losses,
+        "bits_per_character": {model: evaluation.bits_per_character(model) for model in evaluation.losses},
     }
     if novel is not None:
         values["samples"] = {
@@ -176,6 +183,6 @@ def _values(found: Evaluation, novel: Novelty | None, name: str) -> dict[str, An
             "in_validation": novel.in_validation,
             "new": novel.new,
             "mean_distance": novel.mean_distance,
-            "nearest": [vars(one) for one in novel.nearest],
+            "nearest": [vars(match) for match in novel.nearest],
         }
     return values

@@ -98,7 +98,7 @@ def values_of(checks: list[GradientCheck], unchecked: dict[str, str]) -> dict[st
 
 
 def _number(error: float) -> float | None:
-    """None if not finite, as JSON has no such numbers."""
+    """The error; None if it is not finite, as JSON has no such numbers."""
     return error if math.isfinite(error) else None
 
 
