@@ -159,16 +159,18 @@ def topological(root: Value) -> list[Value]:
     An explicit stack takes the place of recursion, so the length of a chain has no limit.
     """
     order: list[Value] = []
-    seen: set[Value] = set()
-    stack = [(root, False)]
+    seen = {root}
+    stack: list[tuple[Value, Iterator[Value]]] = [(root, iter(root.parents))]
     while stack:
-        current, done = stack.pop()
-        if done:
+        current, parents = stack[-1]
+        for parent in parents:
+            if parent.parents and parent not in seen:
+                seen.add(parent)
+                stack.append((parent, iter(parent.parents)))
+                break
+        else:
             order.append(current)
-        elif current not in seen:
-            seen.add(current)
-            stack.append((current, True))
-            stack += [(parent, False) for parent in reversed(current.parents) if parent.parents]
+            stack.pop()
     return order
 
 
