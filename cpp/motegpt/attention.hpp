@@ -95,30 +95,37 @@ struct AttentionUnit {
                               : document.length * padded<Real>(document.length))) {}
 };
 
+/// Calls narrow<D>(unit) or head(unit), whichever the plan has chosen, for this thread's units of a group.
+///
+/// Rows of a document may belong to several threads, hence the barriers.
+template <class Real, class NarrowUnit, class HeadUnit>
+void for_units(const AttentionPlan<Real>& plan, const Part& part, const AttentionTape<Real>& tape,
+               const NarrowUnit& narrow, const HeadUnit& head) {
+  using Unit = AttentionUnit<Real>;
+  part.share.barrier();
+  if (plan.narrow) {
+    with_width<Real>(plan.D, [&]<int D>() {
+      part.for_units(plan.units, [&](Document document, Index i) {
+        narrow.template operator()<D>(Unit(plan, tape, document, i));
+      });
+    });
+  } else {
+    part.for_units(plan.units, [&](Document document, Index i) { head(Unit(plan, tape, document, i)); });
+  }
+  part.share.barrier();
+}
+
 }  // namespace detail
 
 /// y = p · v with p = softmax(q · kᵀ / √D), for all documents of a group.   tape.qkv -> tape.p, tape.y
-///
-/// Rows of a document may belong to several threads, hence the barriers.
 template <class Real>
 void attention(const AttentionPlan<Real>& plan, const Part& part, const AttentionTape<Real>& tape,
                const HeadScratch<Real>& scratch) {
   using Unit = detail::AttentionUnit<Real>;
-  part.share.barrier();
-  if (plan.narrow) {
-    detail::with_width<Real>(plan.D, [&]<int D>() {
-      part.for_units(plan.units, [&](Document document, Index i) {
-        const Unit unit(plan, tape, document, i);
-        narrow_attention<Real, D>(unit.narrow, unit.p, tape.y + unit.at);
-      });
-    });
-  } else {
-    part.for_units(plan.units, [&](Document document, Index i) {
-      const Unit unit(plan, tape, document, i);
-      head_attention(unit.head, unit.p, tape.y + unit.at, scratch);
-    });
-  }
-  part.share.barrier();
+  detail::for_units(
+      plan, part, tape,
+      [&]<int D>(const Unit& unit) { narrow_attention<Real, D>(unit.narrow, unit.p, tape.y + unit.at); },
+      [&](const Unit& unit) { head_attention(unit.head, unit.p, tape.y + unit.at, scratch); });
 }
 
 /// dqkv of y = p · v, for all documents of a group.   dy (N, C) -> dqkv (N, 3C)
@@ -129,22 +136,13 @@ void attention_backward(const AttentionPlan<Real>& plan, const Part& part, const
                         Real* dy, Real* dqkv, const HeadScratch<Real>& scratch,
                         const HeadBackward& head_backward = {}) {
   using Unit = detail::AttentionUnit<Real>;
-  part.share.barrier();
-  if (plan.narrow) {
-    detail::with_width<Real>(plan.D, [&]<int D>() {
-      part.for_units(plan.units, [&](Document document, Index i) {
-        const Unit unit(plan, tape, document, i);
+  detail::for_units(
+      plan, part, tape,
+      [&]<int D>(const Unit& unit) {
         narrow_attention_backward<Real, D>(unit.narrow, unit.p, tape.y + unit.at, dy + unit.at,
                                            dqkv + unit.qkv_at);
-      });
-    });
-  } else {
-    part.for_units(plan.units, [&](Document document, Index i) {
-      const Unit unit(plan, tape, document, i);
-      head_backward(unit.head, unit.p, dy + unit.at, dqkv + unit.qkv_at, scratch);
-    });
-  }
-  part.share.barrier();
+      },
+      [&](const Unit& unit) { head_backward(unit.head, unit.p, dy + unit.at, dqkv + unit.qkv_at, scratch); });
 }
 
 /// The KV cache of `width` sequences in one layer.
