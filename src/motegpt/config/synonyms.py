@@ -66,7 +66,10 @@ SYNONYMS = {
     "cost": "estimate flops",
     "bench": "benchmark",
 }
-RENAMED = {"normalise": "normalize"}  # former names of settings, still accepted everywhere
+RENAMED = {  # former names of settings, and of entries in saved files; still accepted
+    "normalise": "normalize",
+    "waited": "evaluations_since_best",
+}
 ABSENT = {"dropout": "motegpt has no dropout; weight_decay keeps weights small"}
 
 

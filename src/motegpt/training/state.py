@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
@@ -45,14 +44,6 @@ class Best(Settings):
     step: int = setting("The step after which it was evaluated.", at_least=1)
     loss: float = setting("The loss, in nats per token.")
     evaluations_since_best: int = setting("Number of evaluations since.", at_least=0)
-
-    @classmethod
-    def of(cls, values: Any) -> Self:
-        """As Settings.of; accepts the name "waited" from before the first release."""
-        if isinstance(values, Mapping) and "waited" in values:
-            values = {**values, "evaluations_since_best": values["waited"]}
-            del values["waited"]
-        return super().of(values)
 
     def is_out_of_patience(self, patience: int | None) -> bool:
         """Whether there were `patience` evaluations without improvement; False if None."""
