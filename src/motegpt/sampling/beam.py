@@ -108,7 +108,7 @@ def beam_search(
 ) -> list[Beam]:
     """The `n_best` highest-scoring accepted texts that `beams` beams finish, by descending score.
 
-    Of beams with equal `result_of(ids)` only the best is returned; accept(result) is called once for each.
+    Of beams with equal `result_of(ids)` only the best is returned; accept is not asked again for one.
     `interrupted()` is called before each beam is extended; if true, returns the texts found so far.
     """
 
