@@ -65,7 +65,7 @@ SANITIZER := LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print
     ASAN_OPTIONS=detect_leaks=0
 sanitize: $(DEV)           ## run the tests of the core with AddressSanitizer and UndefinedBehaviorSanitizer
 	$(PYTHON) -m venv build/sanitize-venv
-	MOTEGPT_REQUIRE_CORE=1 build/sanitize-venv/bin/python $(PIP) install '.[test]' $(WITH_TESTS) \
+	MOTEGPT_REQUIRE_CORE=1 build/sanitize-venv/bin/python $(PIP) install '.[test,bench]' $(WITH_TESTS) \
 	    --config-settings=cmake.define.MOTEGPT_SANITIZE=ON --config-settings=build-dir=build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --no-tests=error --output-on-failure
 	$(SANITIZER) build/sanitize-venv/bin/pytest $(SANITIZED)
