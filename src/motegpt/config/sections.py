@@ -158,6 +158,7 @@ class DataConfig(ReadConfig):
     )
     cut: CutRule = setting("Part of a document that must fit block_size.")
     shuffle: bool = setting("Shuffle the documents once, before training.")
+    reshuffle: bool = setting("Shuffle the documents anew in every later epoch.", default=False)
     val_fraction: float = setting(
         "Fraction held out for validation; duplicates stay together.",
         default=0.0,
@@ -219,6 +220,9 @@ class TrainConfig(Length):
     )
     momentum: float = setting("SGD: momentum.", default=0.9, at_least=0, below=1, optimizers=("sgd",))
     weight_decay: float = setting("Decoupled weight decay, multiplied by lr.", default=0.0, at_least=0)
+    dropout: float = setting(
+        "Probability of dropout on the embedding and residual writes.", default=0.0, at_least=0, below=1
+    )
     clip_node: float | None = setting(
         "Clip the gradient of every graph node to ± this, as Oxidized-GPT.", default=None, above=0
     )
