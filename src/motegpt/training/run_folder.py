@@ -1,13 +1,13 @@
 """The run folder: the files that a training writes, and reading them back.
 
-    config.json          all settings, and the source of the data               (replaced on resuming)
-    tokenizer.json       the characters and the framing                         (written once)
-    metrics.jsonl        one JSON object per logged step                        (appended)
-    trainer.safetensors  parameters, optimizer slots, step, generator, losses   (replaced as a whole)
-    model.safetensors    the parameters to sample from: the best, or the last   (replaced as a whole)
-    kneser_ney.safetensors  n-grams that the model is averaged with, their weight   (replaced as a whole)
-    checkpoint-*         earlier trainer states, with `keep`                    (named by step)
-    .lock                lock file
+    config.json             all settings, and the source of the data               (replaced on resuming)
+    tokenizer.json          the characters and the framing                         (written once)
+    metrics.jsonl           one JSON object per logged step                        (appended)
+    trainer.safetensors     parameters, optimizer slots, step, generator, losses   (replaced as a whole)
+    model.safetensors       the parameters to sample from: the best, or the last   (replaced as a whole)
+    kneser_ney.safetensors  n-grams averaged with the model, and their weight      (replaced as a whole)
+    checkpoint-*            earlier trainer states, with `keep`                    (named by step)
+    .lock                   lock file
 
 Only JSON and safetensors: reading a folder executes no code. Resuming needs a single file, which is replaced
 atomically, so a kill at any moment leaves the old state or the new one. Each safetensors file holds a digest
