@@ -113,8 +113,8 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     token_rows, position_rows = (model.vocab_size, model.n_embd), (model.block_size, model.n_embd)
     yield Tensor("wte", token_rows, Role.EMBEDDING, init, "token embedding", products=int(model.tied))
     yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
-    for order, rows in enumerate(model.ngram_rows, 2):
-        yield Tensor(f"ngram{order}", (rows, model.n_embd), Role.TABLE, ZEROS, "n-gram embedding")
+    for name, rows in zip(table_names(model), model.ngram_rows, strict=True):
+        yield Tensor(name, (rows, model.n_embd), Role.TABLE, ZEROS, "n-gram embedding")
     if not model.tied:
         yield Tensor("lm_head", token_rows, Role.WEIGHT, init, "head", products=1)
     for i in range(model.n_layer):
@@ -144,8 +144,8 @@ def norm_tensors(model: ModelConfig, place: str) -> list[str]:
 
 
 def table_names(model: ModelConfig) -> list[str]:
-    """Names of the tables of the n-gram embedding, by order."""
-    return [tensor.name for tensor in tensors(model) if tensor.role is Role.TABLE]
+    """Names of the tables of the n-gram embedding, for the orders 2, 3, …"""
+    return [f"ngram{order}" for order, _ in enumerate(model.ngram_rows, 2)]
 
 
 def parameter_count(model: ModelConfig) -> int:

@@ -83,7 +83,7 @@ class NativeEngine(Engine):
         flat = self._core.logits(*core_arguments(Chunk.of([batch])))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
 
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         loss, flat = self._core.gradients(*core_arguments(Chunk.of([batch])), self.settings.clip_node)
         return loss, self._named(flat)
 

@@ -12,7 +12,7 @@ from motegpt.engines.scalar.graph import Value, dot, dot_unfused, sum_unfused, s
 from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from motegpt.config.sections import Activation, ModelConfig, Norm
     from motegpt.data.plan import Batch
@@ -113,8 +113,12 @@ def forward_token(
     model: ModelConfig,
     reductions: Reductions,
     trace: Trace | None = None,
+    vectors: Sequence[Vector] | None = None,
 ) -> Vector:
-    """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position."""
+    """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position.
+
+    vectors: those of the n-gram embedding at this position, if there is one.
+    """
 
     def note(hook: str, x: Any) -> Any:
         if trace is not None:
@@ -122,6 +126,11 @@ def forward_token(
         return x
 
     x = add(note("hook_embed", w["wte"][token]), note("hook_pos_embed", w["wpe"][at]))
+    for vector in vectors or ():
+        x = add(x, vector)
+    if trace is not None and vectors is not None:
+        zeros = [Value(0.0)] * len(x)
+        trace["hook_ngram_embed"] = [sum_values(list(values)) for values in zip(zeros, *vectors, strict=True)]
     if model.embedding_norm:
         x = note("embed.ln.hook_normalized", rmsnorm(x, model.norm_eps, reductions))
     for i, (keys, values) in enumerate(cache):
@@ -156,12 +165,22 @@ def empty_cache(model: ModelConfig) -> Cache:
     return [([], []) for _ in range(model.n_layer)]
 
 
-def loss(batch: Batch, w: Tensors, model: ModelConfig, reductions: Reductions = FUSED) -> Value:
-    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats."""
+def loss(
+    batch: Batch,
+    w: Tensors,
+    model: ModelConfig,
+    reductions: Reductions = FUSED,
+    read: Callable[[Sequence[int], int], list[Vector]] | None = None,
+) -> Value:
+    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats.
+
+    read: NGramReader.vectors of the n-gram embedding, if there is one.
+    """
     losses: Vector = []
-    for sequence in zip(batch.inputs, batch.targets, batch.weights, strict=True):
+    for document, sequence in enumerate(zip(batch.inputs, batch.targets, batch.weights, strict=True)):
         cache = empty_cache(model)
         for at, (token, target, weight) in enumerate(zip(*sequence, strict=True)):
-            logits = forward_token(token, at, w, cache, model, reductions)
+            vectors = None if read is None else read(sequence[0][: at + 1], document)
+            logits = forward_token(token, at, w, cache, model, reductions, vectors=vectors)
             losses.append(reductions.log_p(logits, target) * -weight)
     return reductions.sum_values(losses)

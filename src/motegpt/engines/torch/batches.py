@@ -15,33 +15,59 @@ from torch import Tensor
 
 from motegpt.data.plan import Batch
 from motegpt.errors import SettingError
+from motegpt.ngrams.vectors import Vectors
 
 T = TypeVar("T")
 PREFETCHED = 2  # batches that are ready or in progress while a step is computed
 
 
 class Part(NamedTuple):
-    """Some sequences of a batch: ids, targets and weights, each (B, T) and padded with zeros."""
+    """Some sequences of a batch: ids, targets and weights, each (B, T) and padded with zeros.
+
+    rows, scales (orders, B, T): of the n-gram embedding, if there is one: rows of the tables, and the factors
+    of their vectors, 0 where there is none.
+    """
 
     ids: Tensor
     targets: Tensor
     weights: Tensor
+    rows: Tensor | None = None
+    scales: Tensor | None = None
 
     def to(self, device: torch.device) -> Part:
         """A copy on a device; asynchronous from pinned memory."""
-        return Part(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Part:
         """A copy in page-locked memory, which a GPU reads without the processor."""
-        return Part(*(tensor.pin_memory() for tensor in self))
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Part:
+        made = (None if tensor is None else function(tensor) for tensor in self)
+        return Part(*made)  # type: ignore[arg-type]
 
 
-def to_part(batch: Batch, dtype: torch.dtype) -> Part:
-    """The sequences of a batch as one part."""
+def rows_and_scales(vectors: Vectors, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """See Part: both (orders, B, T)."""
+    rows = torch.from_numpy(vectors.rows)
+    return rows.clamp(min=0), (rows >= 0).to(dtype) * vectors.scale
+
+
+def used_rows(vectors: Vectors) -> list[Tensor]:
+    """The rows of each table that a batch reads, ascending."""
+    return [torch.from_numpy(np.unique(rows[rows >= 0])) for rows in vectors.rows]
+
+
+def to_part(batch: Batch, dtype: torch.dtype, vectors: Vectors | None = None) -> Part:
+    """The sequences of a batch as one part. vectors: theirs, of at least as many positions."""
     lengths = np.array([len(row) for row in batch.inputs])
     inside = np.arange(lengths.max()) < lengths[:, None]
     ids, targets = (_padded(rows, inside, torch.int64) for rows in (batch.inputs, batch.targets))
-    return Part(ids, targets, _padded(batch.weights, inside, dtype))
+    part = Part(ids, targets, _padded(batch.weights, inside, dtype))
+    if vectors is None:
+        return part
+    of_part = vectors._replace(rows=np.ascontiguousarray(vectors.rows[:, :, : inside.shape[1]]))
+    return Part(*part[:3], *rows_and_scales(of_part, dtype))
 
 
 def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
@@ -51,15 +77,26 @@ def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: t
     return padded
 
 
-def split_batch(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype) -> list[Part]:
-    """One rank's share of a batch, in `accumulate` parts.
+def split_batch(
+    batch: Batch,
+    ranks: int,
+    rank: int,
+    accumulate: int,
+    dtype: torch.dtype,
+    vectors: Vectors | None = None,
+) -> list[Part]:
+    """One rank's share of a batch, in `accumulate` parts. vectors: of the whole batch.
 
     Weights are those of the whole batch, so losses and gradients of all parts of all ranks add up to those
     of the batch, whatever the lengths of the sequences.
     """
     size = len(batch.inputs) // (ranks * accumulate)
     starts = range(rank * accumulate * size, (rank + 1) * accumulate * size, size)
-    return [to_part(slice_of(batch, slice(start, start + size)), dtype) for start in starts]
+    parts = []
+    for which in (slice(start, start + size) for start in starts):
+        own = None if vectors is None else vectors._replace(rows=vectors.rows[:, which])
+        parts.append(to_part(slice_of(batch, which), dtype, own))
+    return parts
 
 
 def slice_of(batch: Batch, which: slice) -> Batch:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from motegpt.model import spec as parameters
-from motegpt.model.spec import norm_tensors
+from motegpt.model.spec import norm_tensors, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -108,14 +108,30 @@ class Transformer(nn.Module):
             self.add_module(name, Layer(model, ops, layer))
         self._model, self._ops, self._recompute = model, ops, recompute
 
-    def forward(self, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Σ weights · -log p(targets), in nats.   all (B, T) -> ()"""
-        logits = self.logits(ids).flatten(0, 1)
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        rows: Tensor | None = None,
+        scales: Tensor | None = None,
+    ) -> Tensor:
+        """Σ weights · -log p(targets), in nats.   The fields of a Part -> ()"""
+        logits = self.logits(ids, None, rows, scales).flatten(0, 1)
         return self._ops.cross_entropy(logits, targets.flatten(), weights.flatten())
 
-    def logits(self, ids: Tensor, caches: Sequence[LayerCache] | None = None) -> Tensor:
-        """ids (B, T) -> logits (B, T, V). With a cache per layer, T = 1: the position after theirs."""
-        x = self.embed(ids, caches[0].length if caches else 0)
+    def logits(
+        self,
+        ids: Tensor,
+        caches: Sequence[LayerCache] | None = None,
+        rows: Tensor | None = None,
+        scales: Tensor | None = None,
+    ) -> Tensor:
+        """ids (B, T) -> logits (B, T, V). With a cache per layer, T = 1: the position after theirs.
+
+        rows, scales: as in Part.
+        """
+        x = self.embed(ids, caches[0].length if caches else 0, rows, scales)
         for i, layer in enumerate(self.layers()):
             if self._recompute and torch.is_grad_enabled():
                 x = cast(Tensor, checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False))
@@ -123,10 +139,13 @@ class Transformer(nn.Module):
                 x = layer(x, caches[i] if caches else None)
         return self.head(x)
 
-    def embed(self, ids: Tensor, at: int) -> Tensor:
+    def embed(self, ids: Tensor, at: int, rows: Tensor | None, scales: Tensor | None) -> Tensor:
         """ids (B, T), the first at position `at` -> (B, T, C)"""
         ops, model = self._ops, self._model
         x = ops.add(F.embedding(ids, self.wte), self.wpe[at : at + ids.shape[1]])
+        if rows is not None and scales is not None:
+            for name, row, scale in zip(table_names(model), rows, scales, strict=True):
+                x = x + F.embedding(row, getattr(self, name)) * scale[..., None]
         return ops.rmsnorm(x, model.norm_eps) if model.embedding_norm else x
 
     def head(self, x: Tensor) -> Tensor:
