@@ -105,6 +105,7 @@ NEEDED_BESIDE = {
     "autocast": ("--dtype", "float32"),
     "accumulate": ("--batch-size", 3),
     "momentum": ("--optimizer", "sgd"),
+    **dict.fromkeys(("ngram_min_count", "ngram_dropout", "ngram_weight_decay"), ("--ngram-orders", 2)),
 }
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 @click.option("--n-embd", type=int, default=8, show_default=True, help="Width of the model.")
 @click.option("--n-head", type=int, default=2, show_default=True, help="Attention heads.")
 @click.option("--block-size", type=int, default=5, show_default=True, help="Longest sequence.")
+@click.option("--ngram-orders", type=int, help="Also check an n-gram embedding of these orders.")
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
 @json_option
 def command(
@@ -35,6 +36,7 @@ def command(
     n_embd: int,
     n_head: int,
     block_size: int,
+    ngram_orders: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -55,7 +57,7 @@ def command(
     show(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
-            for check in check_engine(name, preset or DEFAULT_PRESET, shape, seed):
+            for check in check_engine(name, preset or DEFAULT_PRESET, shape, seed, ngram_orders):
                 checks.append(check)
                 show(line_of(check))
         except EngineUnavailable as error:
