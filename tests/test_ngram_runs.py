@@ -92,7 +92,10 @@ def test_contexts_are_of_the_training_part_alone():
 
 
 def test_a_training_that_uses_no_contexts_writes_none(tmp_path):
-    GPT.train(["ab", "cd"], engine="array", out=tmp_path / "run", **{**QUICK, "val_fraction": 0.0})
+    with pytest.warns(
+        UserWarning, match="no two adjacent tokens occur 2 times .* try a smaller `ngram_min_count`"
+    ):
+        GPT.train(["ab", "cd"], engine="array", out=tmp_path / "run", **{**QUICK, "val_fraction": 0.0})
     assert not (tmp_path / "run" / CONTEXTS).exists()
     assert GPT.load(tmp_path / "run").config.model.ngram_rows == ()
     train(tmp_path / "run", overwrite=True)
@@ -182,6 +185,8 @@ def test_show_and_cost_list_the_tables(run, motegpt, tmp_path):
     added = with_tables["parameters"] - plain["parameters"]
     assert added > 0
     assert added % 8 == 0
+    assert (plain["ngram_rows"], sum(with_tables["ngram_rows"])) == ([], added // 8)
+    assert " of 2, 3, … tokens" in motegpt("cost", "words.txt", "--ngram-orders", 3).out
     for before, after in zip(plain["memory"], with_tables["memory"], strict=True):
         assert after["optimizer"] - before["optimizer"] == 2 * added * 8
     assert with_tables["operations"]["token"] == plain["operations"]["token"]

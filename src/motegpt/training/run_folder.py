@@ -138,6 +138,10 @@ class RunFolder(RunFiles):
         names = table_names(config.model)
         if not names:
             return Contexts()
+        if self._exists(TRAINER) and not self._exists(CONTEXTS):
+            raise RunFolderError(
+                f"{self.path}: has no {CONTEXTS}, which its n-gram embedding needs; copy the whole folder"
+            )
         shapes = {name: (rows,) for name, rows in zip(names, config.model.ngram_rows, strict=True)}
         arrays, metadata = self._read_tensors(CONTEXTS, shapes, integers=True)
         self._check_tokenizer_of(CONTEXTS, metadata, config, tokenizer)

@@ -137,6 +137,7 @@ def facts_of(
     total = per_token * tokens * train.steps
     return {
         "parameters": parameter_count(model),
+        "ngram_rows": list(model.ngram_rows),
         "tokens": {"step": tokens, "total": tokens * train.steps, "data": data.tokens},
         "steps": train.steps,
         "operations": {
@@ -155,6 +156,8 @@ def lines_of(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Label and text of each line of at most 80 columns."""
     tokens, operations = facts["tokens"], facts["operations"]
     yield "parameters", f"{facts['parameters']:,}"
+    if facts["ngram_rows"]:
+        yield "contexts", f"{', '.join(f'{rows:,}' for rows in facts['ngram_rows'])} of 2, 3, … tokens"
     yield "tokens", f"{tokens['step']:,.0f} per step, {tokens['total']:,.0f} in {facts['steps']:,} steps"
     if tokens["data"] is not None:
         yield "epochs", f"{tokens['total'] / tokens['data']:.1f} of {tokens['data']:,} tokens"
