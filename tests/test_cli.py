@@ -98,6 +98,7 @@ OTHER_VALUES = {
     "max_length": 7, "stop": "n", "allow": "abc", "forbid": "xyz", "suffix": "a", "tries": 30, "beams": 3,
     "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "eval_every": 3, "patience": 4,
     "checkpoint_minutes": 2.5, "keep": 3,
+    "ngram_orders": 3, "ngram_min_count": 3, "ngram_dropout": 0.25, "ngram_weight_decay": 2.0,
 }  # fmt: skip
 NEEDED_BESIDE = {
     "column": ("--format", "csv"),  # the first built-in name is the header then
@@ -106,6 +107,7 @@ NEEDED_BESIDE = {
     "accumulate": ("--batch-size", 3),
     "momentum": ("--optimizer", "sgd"),
     "kneser_ney_weight": ("--kneser-ney", "4"),
+    **dict.fromkeys(("ngram_min_count", "ngram_dropout", "ngram_weight_decay"), ("--ngram-orders", 2)),
 }
 
 

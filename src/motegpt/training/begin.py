@@ -94,7 +94,9 @@ def _new_run(
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
     trainer = prepare(corpus, settings, engine)
     if out is not None and ranks.rank() == 0:
-        trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
+        trainer.folder = RunFolder.create(
+            out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts
+        )
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
 
 
@@ -107,7 +109,9 @@ def _resumed_run(
 ) -> StartedRun:
     """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
     config = folder.config()
-    check_settings(config.engine if engine is None else engine, given, config.train.values())
+    check_settings(
+        config.engine if engine is None else engine, given, {**config.model.values(), **config.train.values()}
+    )
     changes = dict(given)
     if engine is not None:
         train = default_dtype(engine, config.train.values(), is_set="dtype" in given)

@@ -7,7 +7,7 @@ Run folders are untrusted input: reads are bounded (system/files.py) and tensors
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from motegpt.config.text import shortened
 from motegpt.errors import MotegptError, RunFolderError
 from motegpt.system.files import is_not_regular, nearest_name, read_bounded_file, replace_file
 from motegpt.training.state import FORMAT, FORMATS
-from motegpt.training.tensor_files import DTYPES, read_tensors, tensor_bytes
+from motegpt.training.tensor_files import FLOATS, read_tensors, tensor_bytes
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -135,11 +135,11 @@ class RunFiles:
         check_format(path, values)
         return values
 
-    def _write_tensors(self, name: str, arrays: Arrays, metadata: Mapping[str, Any]) -> None:
+    def _write_tensors(self, name: str, arrays: Mapping[str, Any], metadata: Mapping[str, Any]) -> None:
         self._write(name, tensor_bytes(arrays, {"format": FORMAT, **metadata}))
 
     def _read_tensors(
-        self, name: str, shapes: Shapes, dtypes: tuple[str, ...] = DTYPES
+        self, name: str, shapes: Shapes, dtypes: Collection[str] = FLOATS
     ) -> tuple[Arrays, dict[str, Any]]:
         """The tensors with these names and shapes, and the metadata, of a file of a supported format."""
         path = self._existing(name)

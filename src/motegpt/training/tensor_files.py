@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...] | None]
 
 ENTRY = "motegpt"  # a single metadata entry, as the library writes several in varying order
-DTYPES = ("F32", "F64")
+FLOATS, INTEGERS = ("F32", "F64"), ("I64",)
 UNSIGNED = ("U8", "U16", "U32", "U64")
 MAX_FREE_BYTES = 2**33  # of a file with a tensor of any shape
 MAX_HEADER = 2**24  # bytes; the largest possible model has 8 million
 
 
-def tensor_bytes(tensors: Arrays, metadata: Mapping[str, Any]) -> bytes:
+def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
     """The contents of a file with these tensors, this metadata and their digest."""
     from safetensors.numpy import save
 
@@ -34,9 +34,9 @@ def tensor_bytes(tensors: Arrays, metadata: Mapping[str, Any]) -> bytes:
 
 
 def read_tensors(
-    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: tuple[str, ...] = DTYPES
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The tensors with these names and shapes (None: any), and the metadata.
+    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: Collection[str] = FLOATS
+) -> tuple[Arrays, dict[str, Any]]:
+    """The tensors with these names, shapes (None: any) and one of the dtypes, and the metadata.
 
     check: called with the metadata before tensors are read; raises if they are invalid. Raises RunFolderError
     if the file is damaged, has other tensors, does not match its digest, or has values that are not finite.
@@ -49,7 +49,7 @@ def read_tensors(
             metadata = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
             check(metadata)
             _check_shapes(path, file, shapes, dtypes)
-            tensors = {name: file.get_tensor(name) for name in shapes}
+            tensors: Arrays = {name: file.get_tensor(name) for name in shapes}
         matches = metadata.pop("sha256", None) == digest(tensors, metadata)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise RunFolderError(f"{path}: is not a complete safetensors file ({error})") from None
@@ -86,8 +86,8 @@ def _check_sizes(path: Path, shapes: Shapes) -> None:
         raise ValueError(f"expected at most {max_size:,} bytes, got {size:,}")
 
 
-def _check_shapes(path: Path, file: Any, shapes: Shapes, dtypes: tuple[str, ...]) -> None:
-    """RunFolderError unless the file has exactly these tensors, in one of these types."""
+def _check_shapes(path: Path, file: Any, shapes: Shapes, dtypes: Collection[str]) -> None:
+    """RunFolderError unless the file has exactly these tensors, in one of the dtypes."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     found = {name: tuple(one.get_shape()) for name, one in slices.items()}
     expected = {name: found.get(name, "any") if shape is None else shape for name, shape in shapes.items()}

@@ -6,6 +6,7 @@ keeps it from the positions before it, and its weight in the loss is zero.
 A trace holds the intermediates of one forward pass under the names of TransformerLens:
 
     hook_embed, hook_pos_embed           (B, T, C)     rows of wte and of wpe
+    hook_ngram_embed                     (B, T, C)     sum of the vectors, with an n-gram embedding alone
     embed.ln.hook_scale, …_normalized    as below      with embedding_norm alone
     blocks.{i}.hook_resid_pre            (B, T, C)     the residual stream as it enters layer i
     blocks.{i}.ln1.hook_scale            (B, T, 1)     √(mean(x²) + eps), which the norm divides by
@@ -36,12 +37,13 @@ from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.array.tape import Tape, apply
 from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
-from motegpt.model.spec import norm_tensors
+from motegpt.model.spec import norm_tensors, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
     from motegpt.engines.array.tape import Operation
     from motegpt.model.dropout import Masks
+    from motegpt.ngrams.vectors import Vectors
 
 Weights = Mapping[str, Array]
 Trace = dict[str, Array]
@@ -116,16 +118,18 @@ def forward(
     cache: Cache | None = None,
     trace: Trace | None = None,
     masks: Masks | None = None,
+    vectors: Vectors | None = None,
 ) -> Array:
     """ids (B, T) -> logits (N, V).
 
     tape: records what is applied; cache: the positions before these, to which it adds these (without a tape,
-    as it has no gradient); trace: gets the intermediates that the top of this file lists; masks: of dropout.
+    as it has no gradient); trace: gets the intermediates that the top of this file lists; masks: of dropout;
+    vectors: those of the n-gram embedding, if there is one.
     """
     batch, t = ids.shape
     start = 0 if cache is None else cache.length
     run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, trace, masks)
-    x = embed(run, ids, start)
+    x = embed(run, ids, start, vectors)
     mask = ops.causal_mask(t, start, x.dtype)
     for i in range(model.n_layer):
         x = layer(run, i, x, mask)
@@ -134,7 +138,7 @@ def forward(
     return run.note("logits", run.linear(x, "wte" if model.tied else "lm_head"))
 
 
-def embed(run: Pass, ids: Ids, start: int) -> Array:
+def embed(run: Pass, ids: Ids, start: int, vectors: Vectors | None) -> Array:
     """ids (B, T) of the positions from `start` on -> x (N, C)"""
     wte, wpe = run.w["wte"], run.w["wpe"]
     if run.trace is not None:
@@ -143,9 +147,20 @@ def embed(run: Pass, ids: Ids, start: int) -> Array:
             "hook_pos_embed", np.broadcast_to(wpe[start : start + ids.shape[1]], (*ids.shape, wpe.shape[1]))
         )
     x = run.apply(ops.embedding, wte, wpe, ids, start)
+    if vectors is not None:
+        x = add_ngrams(run, x, vectors, run.apply)
+        if run.trace is not None:
+            run.note("hook_ngram_embed", add_ngrams(run, np.zeros_like(x), vectors, apply))
     if run.model.embedding_norm:
         x = run.noted_norm("embed.ln", ops.rmsnorm, x)
     return run.dropout(x, EMBEDDING_SITE)
+
+
+def add_ngrams(run: Pass, x: Array, vectors: Vectors, apply: Callable[..., Array]) -> Array:
+    """x (N, C) -> x (N, C): adds the vector of the context of each order that ends at a position."""
+    for name, rows in zip(table_names(run.model), vectors.rows, strict=True):
+        x = apply(ops.add_vectors, x, run.w[name], rows.ravel(), vectors.scale)
+    return x
 
 
 def layer(run: Pass, i: int, x: Array, mask: Array) -> Array:
@@ -180,10 +195,10 @@ def attention(run: Pass, i: int, h: Array, mask: Array) -> Array:
     return z
 
 
-def trace_of(w: Weights, ids: Ids, model: ModelConfig) -> Trace:
+def trace_of(w: Weights, ids: Ids, model: ModelConfig, vectors: Vectors | None = None) -> Trace:
     """The intermediates of one forward pass over ids (B, T), by name."""
     trace: Trace = {}
-    forward(w, ids, model, trace=trace)
+    forward(w, ids, model, trace=trace, vectors=vectors)
     return trace
 
 

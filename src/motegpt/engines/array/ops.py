@@ -71,6 +71,33 @@ def embedding_backward(dx: Array, saved: EmbeddingSaved) -> tuple[Array, Array]:
     return dwte, dwpe
 
 
+# N-gram embedding
+
+
+class VectorsSaved(NamedTuple):
+    """shape: of the table; rows (N,), scale"""
+
+    shape: tuple[int, ...]
+    rows: Ids
+    scale: float
+
+
+def add_vectors(x: Array, table: Array, rows: Ids, scale: float) -> tuple[Array, VectorsSaved]:
+    """y[n] = x[n] + scale · table[rows[n]]; x[n] where rows[n] < 0.   x, y (N, C), table (R, C), rows (N,)"""
+    y, there = x.copy(), rows >= 0
+    y[there] += scale * table[rows[there]]
+    return y, VectorsSaved(table.shape, rows, scale)
+
+
+@backward_of(add_vectors)
+def add_vectors_backward(dy: Array, saved: VectorsSaved) -> tuple[Array, Array]:
+    """Of y[n] = x[n] + scale · table[rows[n]]: dx is dy; a row collects scale · dy of all that used it."""
+    shape, rows, scale = saved
+    dtable, there = np.zeros(shape, dy.dtype), rows >= 0
+    np.add.at(dtable, rows[there], scale * dy[there])
+    return dy, dtable
+
+
 # Norms: norm(x, *tensors, eps), with the scale r among what it saves. RMSNorm (Zhang and Sennrich, 2019)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream
     from motegpt.ngrams.average import Average
+    from motegpt.ngrams.contexts import Contexts
     from motegpt.ngrams.kneser_ney import KneserNey
 
     Array = NDArray[np.floating[Any]]
@@ -38,9 +39,15 @@ class NativeEngine(Engine):
     name = "native"
     dtypes = ("float32", "float64")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig, level: str | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        contexts: Contexts | None = None,
+        level: str | None = None,
+    ) -> None:
         """level: instruction set, one of _core.levels(); default: the fastest that this machine supports."""
-        super().__init__(model, train)
+        super().__init__(model, train, contexts)
         self._specification = specification_of(model)
         self._level = level
         self._n_grams: tuple[KneserNey, _core.NGrams] | None = None

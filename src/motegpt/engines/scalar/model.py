@@ -14,7 +14,7 @@ from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
 from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from motegpt.config.sections import Activation, ModelConfig, Norm
     from motegpt.data.plan import Batch
@@ -128,10 +128,12 @@ def forward_token(
     reductions: Reductions,
     trace: Trace | None = None,
     drop: Callable[[Vector, int], Vector] = keep_all,
+    vectors: Sequence[Vector] | None = None,
 ) -> Vector:
     """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position.
 
-    drop(x, site): dropout at this position, in training.
+    drop(x, site): dropout at this position, in training; vectors: those of the n-gram embedding at this
+    position, if there is one.
     """
 
     def note(hook: str, x: Any) -> Any:
@@ -140,6 +142,11 @@ def forward_token(
         return x
 
     x = add(note("hook_embed", w["wte"][token]), note("hook_pos_embed", w["wpe"][at]))
+    for vector in vectors or ():
+        x = add(x, vector)
+    if trace is not None and vectors is not None:
+        zeros = [Value(0.0)] * len(x)
+        trace["hook_ngram_embed"] = [sum_values(list(values)) for values in zip(zeros, *vectors, strict=True)]
     if model.embedding_norm:
         x = note("embed.ln.hook_normalized", rmsnorm(x, model.norm_eps, reductions))
     x = drop(x, EMBEDDING_SITE)
@@ -183,13 +190,18 @@ def loss(
     model: ModelConfig,
     reductions: Reductions = FUSED,
     masks: Masks | None = None,
+    read: Callable[[Sequence[int], int], list[Vector]] | None = None,
 ) -> Value:
-    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats. masks: of dropout."""
+    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats.
+
+    masks: of dropout; read: NGramReader.vectors of the n-gram embedding, if there is one.
+    """
     losses: Vector = []
     for b, sequence in enumerate(zip(batch.inputs, batch.targets, batch.weights, strict=True)):
         cache = empty_cache(model)
         for at, (token, target, weight) in enumerate(zip(*sequence, strict=True)):
             drop = keep_all if masks is None else partial(dropout, masks=masks, document=b, at=at)
-            logits = forward_token(token, at, w, cache, model, reductions, drop=drop)
+            vectors = None if read is None else read(sequence[0][: at + 1], b)
+            logits = forward_token(token, at, w, cache, model, reductions, drop=drop, vectors=vectors)
             losses.append(reductions.log_p(logits, target) * -weight)
     return reductions.sum_values(losses)

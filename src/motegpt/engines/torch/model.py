@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from motegpt.model import spec as parameters
-from motegpt.model.spec import norm_tensors
+from motegpt.model.spec import norm_tensors, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -126,19 +126,32 @@ class Transformer(nn.Module):
             self.add_module(name, Layer(model, ops, layer, dropout))
         self._model, self._ops, self._recompute, self._dropout = model, ops, recompute, dropout
 
-    def forward(self, ids: Tensor, targets: Tensor, weights: Tensor, keys: Tensor | None = None) -> Tensor:
-        """Σ weights · -log p(targets), in nats; with dropout by the keys (B, sites).   all (B, T) -> ()"""
-        logits = self.logits(ids, keys=keys).flatten(0, 1)
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        keys: Tensor | None = None,
+        rows: Tensor | None = None,
+        scales: Tensor | None = None,
+    ) -> Tensor:
+        """Σ weights · -log p(targets), in nats.   The fields of a Part -> ()"""
+        logits = self.logits(ids, None, keys, rows, scales).flatten(0, 1)
         return self._ops.cross_entropy(logits, targets.flatten(), weights.flatten())
 
     def logits(
-        self, ids: Tensor, caches: Sequence[LayerCache] | None = None, keys: Tensor | None = None
+        self,
+        ids: Tensor,
+        caches: Sequence[LayerCache] | None = None,
+        keys: Tensor | None = None,
+        rows: Tensor | None = None,
+        scales: Tensor | None = None,
     ) -> Tensor:
         """ids (B, T) -> logits (B, T, V). With a cache per layer, T = 1: the position after theirs.
 
-        keys (B, sites): of the masks of dropout, in the order of sites_of.
+        keys, rows, scales: as in Part.
         """
-        x = self.embed(ids, caches[0].length if caches else 0)
+        x = self.embed(ids, caches[0].length if caches else 0, rows, scales)
         if keys is not None:
             x = self._ops.dropout(x, keys[:, 0], self._dropout, self.wte.dtype)
         for i, layer in enumerate(self.layers()):
@@ -150,10 +163,13 @@ class Transformer(nn.Module):
                 x = layer(*inputs)
         return self.head(x)
 
-    def embed(self, ids: Tensor, at: int) -> Tensor:
+    def embed(self, ids: Tensor, at: int, rows: Tensor | None, scales: Tensor | None) -> Tensor:
         """ids (B, T), the first at position `at` -> (B, T, C)"""
         ops, model = self._ops, self._model
         x = ops.add(F.embedding(ids, self.wte), self.wpe[at : at + ids.shape[1]])
+        if rows is not None and scales is not None:
+            for name, row, scale in zip(table_names(model), rows, scales, strict=True):
+                x = x + F.embedding(row, getattr(self, name)) * scale[..., None]
         return ops.rmsnorm(x, model.norm_eps) if model.embedding_norm else x
 
     def head(self, x: Tensor) -> Tensor:
