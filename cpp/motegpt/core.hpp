@@ -97,6 +97,14 @@ struct Clips {
   double node, value, norm;
 };
 
+/// Dropout in training (Srivastava et al., 2014): the seed of the masks, and the probabilities with which a
+/// number of the residual stream and the vector of an n-gram are dropped; 0 where there is none.
+struct Dropout {
+  uint64_t seed;
+  double ordinary;
+  double ngram;
+};
+
 /// How the work is executed. Results do not depend on it, except that the number of threads changes the order
 /// of sums.
 struct Execution {
@@ -119,12 +127,15 @@ class Core {
   virtual void load(const Real* parameters, const Real* slots) = 0;
   virtual void store(Real* parameters, Real* slots) const = 0;
 
-  /// Train for batches.count steps.   scalars (count, scalar_count) -> losses (count), each in nats and
-  /// before its update
-  virtual void train(const Batches& batches, const double* scalars, const Clips& clips, double* losses) = 0;
+  /// Train for batches.count steps, the first of which is step `first` of the training.
+  ///
+  ///   scalars (count, scalar_count) -> losses (count), each in nats and before its update
+  virtual void train(const Batches& batches, const double* scalars, const Clips& clips,
+                     const Dropout& dropout, int64_t first, double* losses) = 0;
 
-  /// Loss of the one step in `batches`, and its gradient (P), clipped by node only.
-  virtual double gradients(const Batches& batches, const Clips& clips, Real* gradient) = 0;
+  /// Loss of the one step in `batches`, and its gradient (P), clipped by node only; dropout as in step `step`.
+  virtual double gradients(const Batches& batches, const Clips& clips, const Dropout& dropout, int64_t step,
+                           Real* gradient) = 0;
 
   /// Logits after each input of the one step in `batches`, its sequences one after the other: (Σ n, V).
   virtual void logits(const Batches& batches, Real* out) = 0;

@@ -1,6 +1,7 @@
 // The transformer: embedding, layers and head, in training and one position at a time.
 #pragma once
 
+#include "dropout.hpp"
 #include "embedding.hpp"
 #include "tape.hpp"
 #include "textbook.hpp"
@@ -34,9 +35,10 @@ class Model {
       rmsnorm(N, shape_.n_embd, eps(), x, tape);
       copy(N * row_, tape.y, x);
     }
+    if (part.masks.ordinary) dropout(part, shape_.n_embd, embedding_site, x, x, false);
     for (int layer = 0; layer < shape_.n_layer; ++layer) {
       if (checkpoint_) copy(N * row_, x, group.inputs[layer] + first * row_);
-      layers_.forward(layer, w, part, group.layers[layer], scratch.attention, x);
+      layers_.forward(layer, w, part, group.layers[layer], group.inner, scratch.attention, x);
     }
     linear(N, x, layout_.head(), w, group.logits + first * logits_row_, false);
   }
@@ -55,10 +57,11 @@ class Model {
       const LayerTape<Real>& tape = group.layers[layer];
       if (checkpoint_ && layer < shape_.n_layer - 1) {
         copy(N * row_, group.inputs[layer] + first * row_, x);
-        layers_.forward_to_hidden(layer, pass.w, part, tape, scratch.attention, x);
+        layers_.forward_to_hidden(layer, pass.w, part, tape, group.inner, scratch.attention, x);
       }
       layers_.backward(layer, pass, part, tape, group.inner, scratch.attention, dx);
     }
+    dropout_backward(part, shape_.n_embd, embedding_site, dx, dx);
     if (shape_.embedding_norm)
       back_.rmsnorm(N, shape_.n_embd, dx, group.embedded.from(first, shape_.n_embd), dx, false);
     if (!pass.accumulate) clear_embeddings(pass);

@@ -10,6 +10,7 @@ namespace motegpt::MOTEGPT_LEVEL {
 template <class Real>
 struct Group {
   Index N = 0, documents = 0;
+  DropoutMasks masks;  // of the step
   Document* document;
   int *ids, *positions, *targets;  // (N)
   Real* weights;                   // (N)
@@ -45,13 +46,16 @@ struct Group {
     }
   }
 
-  Part part(Share share) const { return {document, documents, N, share}; }
+  Part part(Share share) const { return {document, documents, N, masks, share}; }
 
-  void clear() { N = documents = 0; }
+  void clear(const DropoutMasks& of_step) {
+    N = documents = 0;
+    masks = of_step;
+  }
 
-  /// Adds a document of n rows: tokens (n + 1), weights of its targets (n).
-  void add(const int* tokens, const double* weights_of_targets, Index n) {
-    document[documents++] = {N, n};
+  /// Adds document `index` of the batch with n rows: tokens (n + 1), weights of its targets (n).
+  void add(Index index, const int* tokens, const double* weights_of_targets, Index n) {
+    document[documents++] = {N, n, index};
     for (Index t = 0; t < n; ++t, ++N) {
       ids[N] = tokens[t];
       positions[N] = int(t);

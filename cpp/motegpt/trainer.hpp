@@ -49,13 +49,15 @@ class Trainer final : public Core<Real> {
     }
   }
 
-  void train(const Batches& batches, const double* scalars, const Clips& clips, double* losses) override {
-    run(Task{batches, scalars, clips, losses});
+  void train(const Batches& batches, const double* scalars, const Clips& clips, const Dropout& dropout,
+             int64_t first, double* losses) override {
+    run(Task{batches, scalars, clips, dropout, first, losses});
   }
 
-  double gradients(const Batches& batches, const Clips& clips, Real* gradient) override {
+  double gradients(const Batches& batches, const Clips& clips, const Dropout& dropout, int64_t step,
+                   Real* gradient) override {
     double loss = 0;
-    run(Task{batches, nullptr, clips, &loss});
+    run(Task{batches, nullptr, clips, dropout, step, &loss});
     const Gradients<Real> parts{workers_.gradients(), split_of(batches, 0).active};
     Real* sum = workers_[0].gradient;
     for (Index i = 0; i < layout_->size(); i += lanes<Real>) motegpt::MOTEGPT_LEVEL::store(sum + i, parts(i));
@@ -70,6 +72,7 @@ class Trainer final : public Core<Real> {
     const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), checkpoint_, {});
     Worker<Real>& worker = workers_[0];
     for (Index b = 0, before = 0; b < batches.batch_size;) {
+      worker.group.clear({});
       b = fill(worker.group, batches, 0, b, before, workers_.group_rows(), every);
       model.forward(*w_, worker.group, worker.scratch, {});
       for (Index n = 0; n < worker.group.N; ++n) {
@@ -86,7 +89,11 @@ class Trainer final : public Core<Real> {
     const Batches& batches;
     const double* scalars;  // (count, scalar_count), or null: gradients only
     const Clips& clips;
+    const Dropout& dropout;
+    int64_t first;   // step of the training that is step 0 here
     double* losses;  // (count)
+
+    DropoutMasks masks(Index step) const { return DropoutMasks(dropout, first + step); }
   };
 
   static bool every(Index, Index) { return true; }
@@ -144,7 +151,7 @@ class Trainer final : public Core<Real> {
   }
 
   void run_step(const Task& task, const auto& model, Index step, const WorkSplit& split, int rank) {
-    backpropagate(task.batches, step, model, split, rank);
+    backpropagate(task, step, model, split, rank);
     barrier(split);
     if (rank == 0) task.losses[step] = sum_of(split, [](const Worker<Real>& worker) { return worker.loss; });
     if (!task.scalars) return;
@@ -163,18 +170,17 @@ class Trainer final : public Core<Real> {
     return total;
   }
 
-  /// Fills a group with the sequences of a step from b on for which takes(before, length) holds, as many as
+  /// Adds to an empty group the sequences of a step from b on for which takes(before, length) holds, as many as
   /// fit into `rows` but at least one. Returns the first sequence of the next group.
   template <class F>
   Index fill(Group<Real>& group, const Batches& batches, Index step, Index b, Index& before, Index rows,
              F takes) const {
-    group.clear();
     for (; b < batches.batch_size; ++b) {
       const Index length = length_of(batches, step, b);
       if (takes(before, length)) {
         if (group.N > 0 && group.N + length > rows) break;
         const Index s = step * batches.batch_size + b;
-        group.add(batches.tokens + batches.offsets[s], batches.weights_of(s), length);
+        group.add(b, batches.tokens + batches.offsets[s], batches.weights_of(s), length);
       }
       before += length;
     }
@@ -182,29 +188,31 @@ class Trainer final : public Core<Real> {
   }
 
   /// This thread's part of loss and gradient of a step: group after group.
-  void backpropagate(const Batches& batches, Index step, const auto& model, const WorkSplit& split,
-                     int rank) {
-    if (split.by_rows) return backpropagate_rows(batches, step, model, split, rank);
+  void backpropagate(const Task& task, Index step, const auto& model, const WorkSplit& split, int rank) {
+    if (split.by_rows) return backpropagate_rows(task, step, model, split, rank);
     Worker<Real>& worker = workers_[rank];
     const auto mine = [&](Index before, Index length) { return split.thread_of(before, length) == rank; };
     Index b = 0, before = 0;
     worker.loss = 0;
     do {
       const BackwardPass<Real> pass{*w_, worker.gradient, b > 0};
-      b = fill(worker.group, batches, step, b, before, workers_.group_rows(), mine);
+      worker.group.clear(task.masks(step));
+      b = fill(worker.group, task.batches, step, b, before, workers_.group_rows(), mine);
       model.forward(*w_, worker.group, worker.scratch, {});
       worker.loss += model.backward(worker.group, worker.scratch, {}, pass);
-    } while (b < batches.batch_size);
+    } while (b < task.batches.batch_size);
   }
 
   /// The same where all threads work on one group, that of the first of them.
-  void backpropagate_rows(const Batches& batches, Index step, const auto& model, const WorkSplit& split,
-                          int rank) {
+  void backpropagate_rows(const Task& task, Index step, const auto& model, const WorkSplit& split, int rank) {
     Worker<Real>& worker = workers_[rank];
     Group<Real>& group = workers_[0].group;
     const Share share{rank, split.active, &team_.team()};
-    Index before = 0;
-    if (rank == 0) fill(group, batches, step, 0, before, split.tokens, every);
+    if (rank == 0) {
+      Index before = 0;
+      group.clear(task.masks(step));
+      fill(group, task.batches, step, 0, before, split.tokens, every);
+    }
     share.barrier();
     model.forward(*w_, group, worker.scratch, share);
     worker.loss = model.backward(group, worker.scratch, share, {*w_, worker.gradient, false});

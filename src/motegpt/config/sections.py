@@ -219,6 +219,9 @@ class TrainConfig(Length):
     )
     momentum: float = setting("SGD: momentum.", default=0.9, at_least=0, below=1, optimizers=("sgd",))
     weight_decay: float = setting("Decoupled weight decay, multiplied by lr.", default=0.0, at_least=0)
+    dropout: float = setting(
+        "Probability of dropout on the embedding and residual writes.", default=0.0, at_least=0, below=1
+    )
     clip_node: float | None = setting(
         "Clip the gradient of every graph node to ± this, as Oxidized-GPT.", default=None, above=0
     )

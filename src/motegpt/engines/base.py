@@ -172,8 +172,11 @@ class Engine(ABC):
         """The logits (n_b, V) of each sequence, computed without a cache."""
 
     @abstractmethod
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        """Loss in nats, and its gradient by name; with clip_node, but before clip_value and clip_norm."""
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
+        """Loss in nats, and its gradient by name; with clip_node, but before clip_value and clip_norm.
+
+        step: drop numbers as in that step of training; None: no dropout.
+        """
 
     @abstractmethod
     def train(self, plan: Plan, start: int, count: int) -> list[float]:

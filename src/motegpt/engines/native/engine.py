@@ -76,8 +76,15 @@ class NativeEngine(Engine):
         flat = self._core.logits(*core_arguments(Chunk.of([batch])))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
 
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        loss, flat = self._core.gradients(*core_arguments(Chunk.of([batch])), self.settings.clip_node)
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
+        train = self.settings
+        loss, flat = self._core.gradients(
+            *core_arguments(Chunk.of([batch])),
+            clip_node=train.clip_node,
+            step=step or 0,
+            seed=train.seed,
+            dropout=0.0 if step is None else train.dropout,
+        )
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
@@ -87,6 +94,9 @@ class NativeEngine(Engine):
             clip_node=self.settings.clip_node,
             clip_value=self.settings.clip_value,
             clip_norm=self.settings.clip_norm,
+            first=start,
+            seed=self.settings.seed,
+            dropout=self.settings.dropout,
         )
         return [float(loss) for loss in losses]
 
