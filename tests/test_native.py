@@ -238,7 +238,7 @@ def test_one_model_is_used_by_one_thread_at_a_time():
     assert "in use by another thread" in seen[0]
 
 
-SHAPE = {
+SHAPE = {"ngram_rows": (),
     "vocab_size": 5, "block_size": 4, "n_layer": 1, "n_embd": 8, "n_head": 2, "tied": False,
     "embedding_norm": True, "activation": "relu", "norm": "rms", "norm_eps": 1e-5, "init_std": 0.1,
     "zero_init": False,

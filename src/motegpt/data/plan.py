@@ -162,6 +162,10 @@ class Plan(ABC):
         weights = zeros + target_weight(self.loss_mean, targets, self.batch_size, per_step)
         return Chunk(np.asarray(self.memory), starts, lengths, np.repeat(weights.ravel(), targets.ravel()))
 
+    @abstractmethod
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Offset in `memory` and number of inputs of each sequence of the data, or of the stream as one."""
+
     @property
     @abstractmethod
     def targets(self) -> int:
@@ -197,6 +201,12 @@ class DocumentPlan(Plan):
     def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
         index = number % len(self.sequences)
         return self.flat.span(index if self.order is None else take(self.order, index))
+
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        import numpy as np
+
+        starts, lengths = self.flat.span(np.arange(len(self.sequences)))
+        return starts, lengths - 1
 
     @property
     def targets(self) -> int:
@@ -271,6 +281,11 @@ class WindowPlan(Plan):
         if isinstance(number, int):
             return self.start(number), self.block_size + 1
         return self.start(number.astype("uint64")).astype("int64"), self.block_size + 1
+
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        import numpy as np
+
+        return np.array([0]), np.array([len(self.stream) - 1])
 
     @property
     def targets(self) -> int:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from motegpt.engines.array.tape import Operation, Rules
     from motegpt.engines.base import Arrays, Values
     from motegpt.model.dropout import Masks
+    from motegpt.ngrams.contexts import Contexts
 
 
 class ArrayEngine(Engine):
@@ -32,8 +33,8 @@ class ArrayEngine(Engine):
     name = "array"
     dtypes = ("float64", "float32")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
-        super().__init__(model, train)
+    def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
+        super().__init__(model, train, contexts)
         n_slots = len(self.optimizer.slots)
         self._flat, self._gradient, *self._slots = np.zeros(
             (2 + n_slots, parameter_count(model)), train.dtype

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Values
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream
+    from motegpt.ngrams.contexts import Contexts
 
     Array = NDArray[np.floating[Any]]
 
@@ -36,9 +37,15 @@ class NativeEngine(Engine):
     name = "native"
     dtypes = ("float32", "float64")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig, level: str | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        contexts: Contexts | None = None,
+        level: str | None = None,
+    ) -> None:
         """level: instruction set, one of _core.levels(); default: the fastest that this machine supports."""
-        super().__init__(model, train)
+        super().__init__(model, train, contexts)
         self._specification = specification_of(model)
         self._level = level
         self._core = _core.Model(

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values
+    from motegpt.ngrams.contexts import Contexts
 
 
 class ScalarEngine(Engine):
@@ -34,8 +35,8 @@ class ScalarEngine(Engine):
     name = "scalar"
     dtypes = ("float64",)
 
-    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
-        super().__init__(model, train)
+    def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
+        super().__init__(model, train, contexts)
         size = parameter_count(model)
         self.nodes = leaves([0.0] * size)
         self.w: Tensors = self._nested(self.nodes)

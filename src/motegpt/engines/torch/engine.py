@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Chunk, Plan
     from motegpt.engines.base import Arrays, Values
+    from motegpt.ngrams.contexts import Contexts
 
 
 class TorchEngine(Engine):
@@ -50,9 +51,15 @@ class TorchEngine(Engine):
     name = "torch"
     dtypes = ("float32", "float64")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig, alone: bool = False) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        contexts: Contexts | None = None,
+        alone: bool = False,
+    ) -> None:
         """alone: ignore other processes that torchrun started."""
-        super().__init__(model, train)
+        super().__init__(model, train, contexts)
         size = 1 if alone else ranks.world_size()
         check_division(train.batch_size, size, train.accumulate)
         self.device = choose_device(train, ranks.local_rank())
@@ -77,9 +84,9 @@ class TorchEngine(Engine):
         return super().why_not(train=train, **asked) or incompatible
 
     @classmethod
-    def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
+    def alone(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
         """See Engine; on the CPU if each device holds only a shard of the model."""
-        return cls(model, train.replace(device="cpu") if train.shard else train, alone=True)
+        return cls(model, train.replace(device="cpu") if train.shard else train, contexts, alone=True)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         given = [parameters, *(slots or ())]
