@@ -339,15 +339,17 @@ class TestEveryEngine:
         with pytest.raises(ValueError, match="block_size = 2"):
             decoder.feed([0])
 
-    def test_a_chunk_is_its_steps(self, name):
+    @pytest.mark.parametrize("dropout", [0.0, 0.2])
+    def test_a_chunk_is_its_steps(self, name, dropout):
         plan = DocumentPlan(random_sequences(5, 8, 6), 2, "documents")
-        whole, parts = (small_engine(name, small_settings()) for _ in range(2))
+        whole, parts = (small_engine(name, small_settings(dropout=dropout)) for _ in range(2))
         assert whole.train(plan, 0, 6) == [loss for s in range(6) for loss in parts.train(plan, s, 1)]
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     def test_export_and_load_continue_bit_for_bit(self, name, optimizer):
         plan = DocumentPlan(random_sequences(5, 8, 6), 2, "documents")
-        whole, first, second = (small_engine(name, small_settings(optimizer=optimizer)) for _ in range(3))
+        chosen = small_settings(optimizer=optimizer, dropout=0.2)
+        whole, first, second = (small_engine(name, chosen) for _ in range(3))
         losses = whole.train(plan, 0, 9)
         assert first.train(plan, 0, 4) == losses[:4]
         second.load(first.export())
@@ -372,6 +374,30 @@ class TestEveryEngine:
         again_loss, again = engine.gradients(batch)
         assert loss == again_loss
         np.testing.assert_array_equal(once["wte"], again["wte"])
+
+    def test_dropout_is_for_training_alone(self, name):
+        """Without a step there is none; steps, seeds and documents of a batch have masks of their own."""
+        batch = Batch.of([[1, 2, 3, 4, 5, 0]] * 2, "documents")
+        plain, dropped = (small_engine(name, small_settings(dropout=p)) for p in (0.0, 0.5))
+        other = small_engine(name, small_settings(dropout=0.5, seed=7))
+        other.load(dropped.export().parameters)
+        for one, two in zip(plain.logits(batch), dropped.logits(batch), strict=True):
+            np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(plain.decoder(1).feed([2]), dropped.decoder(1).feed([2]))
+        assert plain.gradients(batch, 3)[0] == plain.gradients(batch)[0] == dropped.gradients(batch)[0]
+        one = Batch.of([[1, 2, 3, 4, 5, 0]], "documents")
+        losses = [dropped.gradients(batch, step)[0] for step in (0, 1)]
+        losses += [engine.gradients(one, 0)[0] for engine in (dropped, other, plain)]
+        assert len({round(loss, 9) for loss in losses}) == 5
+        assert losses[0] == dropped.gradients(batch, 0)[0]
+
+    def test_dropped_numbers_have_no_gradient(self, name):
+        """All of the embedding is dropped, so that the logits and the gradients of tokens are zero."""
+        engine = small_engine(name, small_settings(dropout=1 - 2**-40))
+        loss, gradients = engine.gradients(random_batch(1), 0)
+        assert loss == pytest.approx(np.log(VOCABULARY))
+        assert not gradients["wte"].any()
+        assert not gradients["layer0.attn_wo"].any()
 
     def test_foreign_parameters_are_refused(self, name):
         engine = small_engine(name, small_settings())

@@ -16,7 +16,7 @@ inline uint64_t splitmix64(uint64_t seed, uint64_t index) {
 
 /// The masks of one step; without arguments there is no dropout.
 struct DropoutMasks {
-  uint64_t step = 0;                // splitmix64(seed, step)
+  uint64_t step = 0;               // splitmix64(seed, step)
   double ordinary = 0, ngram = 0;  // probabilities
 
   DropoutMasks() = default;
@@ -33,9 +33,10 @@ struct DropoutMasks {
 template <class Real>
 class DropoutMask {
  public:
-  static constexpr unsigned golden = 0x9E3779B9;  // 2^32 / φ, odd, so that products with different indices differ
+  static constexpr unsigned golden = 0x9E3779B9;  // 2^32 / φ
 
-  explicit DropoutMask(double p) : threshold_(threshold(p)), scale_(bits_of<Real>(broadcast(Real(1 / (1 - p))))) {}
+  explicit DropoutMask(double p)
+      : threshold_(threshold(p)), scale_(bits_of<Real>(broadcast(Real(1 / (1 - p))))) {}
 
   /// The factors of a few numbers.   start: key + index · golden, for each
   MOTEGPT_INLINE Vector<Real> operator()(Words32<Real> start) const {

@@ -130,8 +130,8 @@ std::vector<Real> outcome(const Level& level, const Specification& model, Optimi
   std::vector<double> seen(size_t(steps), 0.0);
   int64_t start = 0;
   for (const int64_t chunk : chunks) {
-    core->train(data.cut(start, chunk), data.scalars.data() + start * core->scalar_count(), clips,
-                dropout, start, seen.data() + start);
+    core->train(data.cut(start, chunk), data.scalars.data() + start * core->scalar_count(), clips, dropout,
+                start, seen.data() + start);
     start += chunk;
   }
   if (losses) *losses = seen;
@@ -144,8 +144,8 @@ bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
 }
 
 template <class Real>
-void test_invariance(const Level& level, const Specification& model, Optimizer optimizer,
-                     const Clips& clips, const Dropout& dropout) {
+void test_invariance(const Level& level, const Specification& model, Optimizer optimizer, const Clips& clips,
+                     const Dropout& dropout) {
   const std::string where = std::string(level.name) + (sizeof(Real) == 4 ? ", float: " : ", double: ");
   const auto train = [&](const Execution& execution, const std::vector<int64_t>& chunks,
                          std::vector<double>* losses = nullptr) {
@@ -182,8 +182,9 @@ void test_threads(const Level& level, const Specification& model, const Dropout&
   for (const int64_t batch_size : {1, 4, 9}) {  // parts of documents, and whole ones
     const std::vector<double> one = gradient_with<Real>(level, model, 1, batch_size, dropout);
     for (const int threads : {2, 3}) {
-      check::near_rows(gradient_with<Real>(level, model, threads, batch_size, dropout).data(), 1, one, int(one.size()),
-                       1, sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
+      check::near_rows(gradient_with<Real>(level, model, threads, batch_size, dropout).data(), 1, one,
+                       int(one.size()), 1, sizeof(Real) == 4 ? 1e-4 : 1e-13,
+                       std::string(level.name) + ": threads");
     }
   }
 }

@@ -173,6 +173,7 @@ class DataConfig(ReadConfig):
     )
     cut: CutRule = setting("Part of a document that must fit block_size.")
     shuffle: bool = setting("Shuffle the documents once, before training.")
+    reshuffle: bool = setting("Shuffle the documents anew in every later epoch.", default=False)
     val_fraction: float = setting(
         "Fraction held out for validation; duplicates stay together.",
         default=0.0,

@@ -142,7 +142,8 @@ class Transformer(nn.Module):
         if keys is not None:
             x = self._ops.dropout(x, keys[:, 0], self._dropout, self.wte.dtype)
         for i, layer in enumerate(self.layers()):
-            inputs = x, caches[i] if caches else None, None if keys is None else keys[:, 2 * i + 1 :]
+            own = None if keys is None else keys[:, 2 * i + 1 : 2 * i + 3]
+            inputs = x, caches[i] if caches else None, own
             if self._recompute and torch.is_grad_enabled():
                 x = cast(Tensor, checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False))
             else:
