@@ -30,6 +30,7 @@ class Model {
     Real* x = group.x + first * row_;
     embedding(N, shape_.n_embd, group.ids + first, group.positions + first, w.matrix(layout_.wte()),
               w.matrix(layout_.wpe()), x);
+    if (group.ngrams.rows) ngram_embedding(N, shape_.n_embd, group.ngrams.from(first), x);
     if (shape_.embedding_norm) {
       const NormTape<Real> tape = group.embedded.from(first, shape_.n_embd);
       rmsnorm(N, shape_.n_embd, eps(), x, tape);
@@ -75,6 +76,7 @@ class Model {
     const Index C = shape_.n_embd, width = bundle.width, t = bundle.position++;
     Real* x = bundle.x;
     embedding_step(width, C, ids, t, w + layout_.wte().flat, w + layout_.wpe().flat, x);
+    ngram_step(layout_.contexts(), width, C, ids, t, w + layout_.tables().flat, bundle.ngrams, x);
     if (shape_.embedding_norm) rmsnorm_step(width, C, eps(), x, x);
     for (int layer = 0; layer < shape_.n_layer; ++layer)
       layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, x);

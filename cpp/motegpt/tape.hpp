@@ -3,6 +3,7 @@
 
 #include "layer.hpp"
 #include "loss.hpp"
+#include "ngram.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -14,6 +15,7 @@ struct Group {
   Document* document;
   int *ids, *positions, *targets;  // (N)
   Real* weights;                   // (N)
+  NGramRows<Real> ngrams;          // (N), if there are any; dx of all groups of a step is then one array
 
   Real* x;                     // (N, C) the residual stream
   NormTape<Real> embedded;     // after the embedding's norm
@@ -86,8 +88,10 @@ struct Bundle {
   Real* x;                       // (C, width)
   Real* logits;                  // (V, width)
   LayerStep<Real> scratch;
+  NGramStep<Real> ngrams;
 
-  Bundle(Arena& arena, const Shape& shape, Index width_)
+  /// orders: tables of the n-gram embedding
+  Bundle(Arena& arena, const Shape& shape, int orders, Index width_)
       : width(width_), caches(arena.take<AttentionCache<Real>>(shape.n_layer)) {
     for (int layer = 0; layer < shape.n_layer; ++layer) {
       const auto cache = AttentionCache<Real>::take(arena, shape, width);
@@ -96,6 +100,7 @@ struct Bundle {
     x = arena.take<Real>(shape.n_embd * width);
     scratch = LayerStep<Real>::take(arena, shape, width);
     logits = arena.take<Real>(shape.vocab_size * width);
+    ngrams = NGramStep<Real>::take(arena, orders, shape.n_embd, width);
   }
 };
 
