@@ -91,24 +91,41 @@ def array_tape_bytes(model, train):
     return sum(x.nbytes for x in found.values())
 
 
-@pytest.mark.parametrize("changes", [{}, {"n_layer": 3}, {"n_embd": 16, "n_head": 4}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"n_layer": 3},
+        {"n_embd": 16, "n_head": 4},
+        {"qk_norm": True, "n_layer": 2},
+        {"position": "rope"},
+        {"position": "rope", "qk_norm": True},
+    ],
+    ids=str,
+)
 def test_activations_of_the_array_engine(changes):
     model, train = small(batch_size=2, **changes)
     expected = training_memory("array", model, train, T).activations
     embedding_scales = 2 * T * 8
-    assert array_tape_bytes(model, train) == expected + embedding_scales
+    angles = T * model.head_size * 8 if model.position == "rope" else 0
+    assert array_tape_bytes(model, train) == expected + embedding_scales + angles
 
 
 @pytest.mark.parametrize("activation", ["relu", "squared_relu"])
 @pytest.mark.parametrize("half", [False, True])
-def test_activations_of_the_torch_engine(activation, half):
+@pytest.mark.parametrize(
+    "own",
+    [{}, {"position": "rope"}, {"qk_norm": True}, {"position": "rope", "qk_norm": True}],
+    ids=str,
+)
+def test_activations_of_the_torch_engine(activation, half, own):
     """The bytes that autograd saves for one more layer, without weights but with their 16-bit copies."""
     torch = pytest.importorskip("torch")
     modules = pytest.importorskip("motegpt.engines.torch.model")
     ops = pytest.importorskip("motegpt.engines.torch.ops")
 
     def saved(layers):
-        model, _ = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64)
+        model, _ = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64, **own)
         network = modules.Transformer(model, ops.Operations())
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
@@ -133,7 +150,7 @@ def test_activations_of_the_torch_engine(activation, half):
         needed = training_memory("torch", model, train, T)
         return needed.activations + needed.parameters - 4 * parameter_count(model)
 
-    changes = {"activation": activation, "n_embd": 64, "autocast": "bfloat16" if half else None}
+    changes = {**own, "activation": activation, "n_embd": 64, "autocast": "bfloat16" if half else None}
     assert saved(3) - saved(2) == computed(3) - computed(2) > 0
 
 

@@ -51,12 +51,17 @@ def problems(draw):
         "tied": draw(st.booleans()),
         "activation": draw(st.sampled_from(["relu", "squared_relu"])),
         "embedding_norm": draw(st.booleans()),
+        "position": draw(st.sampled_from(["learned", "rope"])),
+        "rope_base": draw(st.sampled_from([1.5, 100.0, 10_000.0])),
+        "qk_norm": draw(st.booleans()),
         "seed": draw(st.integers(0, 2**32)),
         "clip_node": draw(st.sampled_from([None, None, 10.0, 0.05, 0.002])),
         "loss_mean": draw(st.sampled_from(["documents", "tokens"])),
     }
     if changes["clip_node"] is not None:
         changes |= OF_OXIDIZED
+    if changes["position"] == "rope":
+        changes["n_embd"] *= 2  # even heads
     count = draw(st.integers(1, 5))
     return small_settings(**changes), random_batch(
         changes["seed"], count, changes["block_size"], changes["loss_mean"]

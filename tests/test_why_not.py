@@ -40,6 +40,7 @@ REFUSED = {
         )
         for name, value, other in (
             ("activation", "squared_relu", "relu"), ("tied", True, False), ("embedding_norm", False, True),
+            ("position", "rope", "learned"), ("qk_norm", True, False),
             ("optimizer", "sgd", "adam"), ("adam", "folded", "corrected"),
         )
     },

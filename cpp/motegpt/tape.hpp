@@ -45,7 +45,7 @@ struct Group {
     }
   }
 
-  Part part(Share share) const { return {document, documents, N, share}; }
+  Part part(Share share) const { return {document, documents, N, positions, share}; }
 
   void clear() { N = documents = 0; }
 

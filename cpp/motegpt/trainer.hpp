@@ -18,6 +18,7 @@ class Trainer final : public Core<Real> {
         team_(execution.threads),
         layout_(shape, places),
         w_(*layout_, slot_count()),
+        rope_(shape_),
         workers_(shape) {}
 
   int slot_count() const override {
@@ -67,7 +68,7 @@ class Trainer final : public Core<Real> {
 
   void logits(const Batches& batches, Real* out) override {
     reserve(batches, Textbook<Real>::head_by_head);
-    const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), checkpoint_, {});
+    const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), rope_, checkpoint_, {});
     Worker<Real>& worker = workers_[0];
     for (Index b = 0, before = 0; b < batches.batch_size;) {
       b = fill(worker.group, batches, 0, b, before, workers_.group_rows(), every);
@@ -106,6 +107,7 @@ class Trainer final : public Core<Real> {
       const Index most = max(workers_.group_rows(), Index(shape_.block_size));
       rows = max(rows, split.by_rows ? split.tokens : min(split.tokens, most));
     }
+    rope_.reserve(min(rows, Index(shape_.block_size)));  // no document is longer than either
     workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows,
                      AttentionPlan<Real>(shape_, head_by_head));
     return threads;
@@ -122,7 +124,7 @@ class Trainer final : public Core<Real> {
   template <class Calculus>
   void run(const Task& task, Calculus calculus) {
     const int threads = reserve(task.batches, Calculus::head_by_head);
-    const Model<Real, Calculus> model(shape_, *layout_, workers_.plan(), checkpoint_, calculus);
+    const Model<Real, Calculus> model(shape_, *layout_, workers_.plan(), rope_, checkpoint_, calculus);
     auto steps = [&](int rank) { run_steps(task, model, rank); };
     if (threads == 1) return steps(0);
     const auto on_thread = [](void* context, int rank) { (*static_cast<decltype(steps)*>(context))(rank); };
@@ -236,6 +238,7 @@ class Trainer final : public Core<Real> {
   LazyTeam team_;
   Placed<Layout<Real>> layout_;
   Placed<Parameters<Real>> w_;
+  Rope<Real> rope_;
   Workers<Real> workers_;
 };
 

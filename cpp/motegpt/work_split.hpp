@@ -77,14 +77,16 @@ struct Part {
   Index count;
   Share share;
   Index first, N;
+  const int* positions;  // (N)
 
-  /// rows: those of all `count` documents.
-  Part(const Document* documents_, Index count_, Index rows, Share share_)
+  /// rows: those of all `count` documents; positions (rows)
+  Part(const Document* documents_, Index count_, Index rows, const int* positions_, Share share_)
       : documents(documents_),
         count(count_),
         share(share_),
         first(share_.begin(rows)),
-        N(share_.end(rows) - first) {}
+        N(share_.end(rows) - first),
+        positions(positions_ + first) {}
 
   /// Calls f(document, unit) for this thread's share of `units` pieces of work per document.
   template <class F>

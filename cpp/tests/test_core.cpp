@@ -220,6 +220,10 @@ void test_level(const Level& level) {
       specify(27, 16, 1, 16, 4, false, true, relu),     specify(27, 8, 1, 16, 4, true, false, squared),
       specify(11, 9, 2, 12, 3, false, true, relu),      specify(33, 40, 2, 64, 2, true, true, relu),
       specify(20, 70, 3, 32, 4, false, false, squared), specify(7, 5, 1, 7, 1, false, true, relu),
+      specify(9, 12, 2, 16, 4, false, true, relu, Position::rope, true),  // narrow heads, then wider ones
+      specify(9, 40, 2, 48, 2, true, true, squared, Position::rope, true),
+      specify(9, 12, 1, 12, 2, false, true, relu, Position::rope),
+      specify(9, 12, 1, 15, 3, false, true, relu, Position::learned, true),
   };
   for (const Specification& model : models) {
     test_finite_differences(level, model);

@@ -27,8 +27,8 @@ class Role(Enum):
     """The role of a tensor in the model.
 
     EMBEDDING: rows looked up by id; the gradient of a batch is zero except in the rows that it reads, unless
-    the tensor is also a factor of a product. WEIGHT: multiplies activations. GAIN: scales a channel. BIAS:
-    added to a channel.
+    the tensor is also a factor of a product. WEIGHT: multiplies activations. GAIN: scales a channel, or all
+    channels of a vector. BIAS: added to a channel.
     """
 
     EMBEDDING = "embedding"
@@ -37,7 +37,7 @@ class Role(Enum):
     BIAS = "bias"
 
 
-DECAYED = frozenset(Role)  # roles with weight decay
+DECAYED = frozenset({Role.EMBEDDING, Role.WEIGHT})  # roles with weight decay
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,7 @@ def normal(std: float) -> Init:
 
 
 ZEROS, ONES = Init(0.0, 0.0), Init(1.0, 0.0)
+Q_GAIN = Init(2.0, 0.0)  # with qk_norm: scores start within ± 2 · √D; docs/log.md has the source
 
 # For each kind of norm its tensors (C,), in the order in which it takes them. That of layer0.ln1 with name
 # "gain" is layer0.ln1_gain.
@@ -110,7 +111,8 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     init = normal(model.init_std)
     token_rows, position_rows = (model.vocab_size, model.n_embd), (model.block_size, model.n_embd)
     yield Tensor("wte", token_rows, Role.EMBEDDING, init, "token embedding", products=int(model.tied))
-    yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
+    if model.position == "learned":
+        yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
     if not model.tied:
         yield Tensor("lm_head", token_rows, Role.WEIGHT, init, "head", products=1)
     for i in range(model.n_layer):
@@ -132,6 +134,8 @@ def _layer(model: ModelConfig, module: str) -> Iterator[Tensor]:
             yield Tensor(f"{module}.{norm}_{name}", (c,), role, init, "norms")
         for name, shape, init in matrices:
             yield Tensor(f"{module}.{name}", shape, Role.WEIGHT, init, group, products=1)
+        if norm == "ln1" and model.qk_norm:
+            yield Tensor(f"{module}.attn_q_gain", (1,), Role.GAIN, Q_GAIN, "norms")
 
 
 def norm_tensors(model: ModelConfig, place: str) -> list[str]:

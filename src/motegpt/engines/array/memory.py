@@ -13,5 +13,7 @@ if TYPE_CHECKING:
 def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
     """See motegpt.engines. The tapes of model.py, per position, and the logits."""
     layer = 16 * model.n_embd + model.n_head * positions + 2
+    if model.qk_norm:
+        layer += 3 * model.n_embd + 2 * model.n_head
     numbers = model.n_layer * layer + 2 * model.n_embd + model.vocab_size
     return Memory.of(model, train, numbers * train.batch_size * positions)
