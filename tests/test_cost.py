@@ -173,7 +173,11 @@ def grown(changes):
 @pytest.mark.slow
 @pytest.mark.skipif("native" not in ENGINES_HERE, reason="the native engine is not installed")
 @pytest.mark.skipif(not resident_bytes(), reason="resident memory is not known here")
-@pytest.mark.parametrize("changes", [{}, {"n_layer": 1}, {"checkpoint_activations": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"n_layer": 1}, {"checkpoint_activations": True}, {"position": "rope", "qk_norm": True}],
+    ids=str,
+)
 def test_memory_of_the_native_engine(changes):
     """Up to a tenth and 8 MiB more are for code, Python and pages of 2 MiB."""
     model, train = model_and_training({**settings_of("microgpt"), **WIDE, **changes}, 65)

@@ -234,6 +234,8 @@ TRAININGS = {
         n_layer=2, weight_decay=0.1, clip_value=0.02, clip_norm=0.3, schedule="cosine", warmup_steps=5,
         lr_min=0.001, batch_size=2, loss_mean="tokens", tied=True,
     ),
+    "RoPE": small_settings(position="rope", n_layer=2, batch_size=2),
+    "RoPE and QK norm": small_settings(position="rope", qk_norm=True, n_layer=2, weight_decay=0.1),
     "constant": small_settings(schedule="constant", adam="folded", clip_norm=0.1),
     "sgd": small_settings(optimizer="sgd", lr=0.1, batch_size=2),
     "sgd, everything": small_settings(

@@ -16,8 +16,8 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
     """See motegpt.engines. Each thread has gradients, and the LayerTape and Group of cpp/motegpt/tape.hpp.
 
     A norm with a gain saves the numbers that it scales, and QK norm its queries and keys. Matrices of
-    products are stored twice, the second time transposed. Attention with heads narrower than a vector saves up to C · (T + 3) / 2 numbers per
-    position instead of the H · T counted here.
+    products are stored twice, the second time transposed. Attention with heads narrower than a vector saves
+    up to C · (T + 3) / 2 numbers per position instead of the H · T counted here.
     """
     c, threads = model.n_embd, train.threads or available_processors()
     gains = sum(one.size for one in tensors(model) if one.module == ONE_LAYER and one.role is Role.GAIN)
