@@ -83,6 +83,7 @@ def test_until_and_resume(motegpt, tmp_path):
 OTHER_VALUES = {
     "n_layer": 2, "n_embd": 12, "n_head": 2, "block_size": 9, "activation": "squared_relu", "tied": True,
     "embedding_norm": False, "norm_eps": 0.001, "init_std": 0.03, "zero_init": True, "framing": "bos_eos",
+    "position": "rope", "rope_base": 50.0, "qk_norm": True,
     "cut": "tokens", "shuffle": False, "reshuffle": True, "deduplicate": True, "format": "text",
     "column": "emma",
     "header": True, "delimiter": "n", "encoding": "ascii",

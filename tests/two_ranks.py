@@ -15,7 +15,7 @@ BATCH = 4
 SETTINGS = {"n_layer": 2, "batch_size": BATCH, "clip_norm": 0.5, "clip_value": 0.2, "steps": 5, "n_head": 4}
 CASES = [  # loss_mean, and settings
     ("documents", {"adam": "corrected", "clip_node": 10.0}),
-    ("tokens", {"adam": "folded"}),
+    ("tokens", {"adam": "folded", "position": "rope", "qk_norm": True}),
     ("documents", {"adam": "corrected", "dropout": 0.2, "checkpoint_activations": True}),
     ("documents", {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.1}),
     ("documents", {"ngram_orders": 4, "ngram_dropout": 0.5, "ngram_weight_decay": 2.0, "steps": 9}),

@@ -17,6 +17,8 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
     At each position, at most one row of each table of the n-gram embedding is copied, with its gradient.
     """
     layer = 16 * model.n_embd + model.n_head * positions + 2
+    if model.qk_norm:
+        layer += 3 * model.n_embd + 2 * model.n_head
     numbers = model.n_layer * layer + 2 * (1 + len(model.ngram_rows)) * model.n_embd + model.vocab_size
     if train.dropout:
         numbers += len(sites_of(model.n_layer)) * model.n_embd
