@@ -50,8 +50,8 @@ def check_engine(
     """Check all tensors of one engine on a small random batch of ragged sequences.
 
     Uses the preset's architecture without clipping, as a clipped gradient is not the derivative, and without
-    zero initialization, as a zero matrix blocks the gradients of others. shape: its sizes, and dropout; ngram_orders: with an n-gram
-    embedding of all contexts in the batch, whose tables are not zero either.
+    zero initialization, as a zero matrix blocks the gradients of others. shape: its sizes, and
+    dropout; ngram_orders: with an n-gram embedding of all contexts in the batch, whose tables are not zero.
     """
     settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}

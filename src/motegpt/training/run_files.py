@@ -21,7 +21,6 @@ from motegpt.training.tensor_files import FLOATS, read_tensors, tensor_bytes
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
-    from motegpt.engines.base import Arrays
     from motegpt.training.tensor_files import Shapes
 
 CONFIG, METRICS, LOCK, TEMPORARY = "config.json", "metrics.jsonl", ".lock", ".{}.new"
@@ -140,7 +139,7 @@ class RunFiles:
 
     def _read_tensors(
         self, name: str, shapes: Shapes, dtypes: Collection[str] = FLOATS
-    ) -> tuple[Arrays, dict[str, Any]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The tensors with these names and shapes, and the metadata, of a file of a supported format."""
         path = self._existing(name)
         return read_tensors(path, shapes, lambda metadata: check_format(path, metadata), dtypes)

@@ -35,7 +35,7 @@ def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> byt
 
 def read_tensors(
     path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: Collection[str] = FLOATS
-) -> tuple[Arrays, dict[str, Any]]:
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensors with these names, shapes (None: any) and one of the dtypes, and the metadata.
 
     check: called with the metadata before tensors are read; raises if they are invalid. Raises RunFolderError
@@ -49,7 +49,7 @@ def read_tensors(
             metadata = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
             check(metadata)
             _check_shapes(path, file, shapes, dtypes)
-            tensors: Arrays = {name: file.get_tensor(name) for name in shapes}
+            tensors = {name: file.get_tensor(name) for name in shapes}
         matches = metadata.pop("sha256", None) == digest(tensors, metadata)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise RunFolderError(f"{path}: is not a complete safetensors file ({error})") from None

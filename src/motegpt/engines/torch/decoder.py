@@ -53,5 +53,5 @@ class TorchDecoder(Decoder):
         if self._ends is not None:
             vectors = [x.to(wte.device) for x in rows_and_scales(self._ends.feed(ids), wte.dtype)]
         x = torch.tensor(ids, device=wte.device)[:, None]
-        logits: list[list[float]] = self._network.logits(x, self._caches, *vectors)[:, 0].tolist()
+        logits: list[list[float]] = self._network.logits(x, self._caches, None, *vectors)[:, 0].tolist()
         return logits

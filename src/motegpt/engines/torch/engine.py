@@ -118,11 +118,11 @@ class TorchEngine(Engine):
         return self._export()
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
-        part = to_part(batch, self._dtype, self._vectors(batch, None))
+        part = to_part(batch, self._dtype, vectors=self._vectors(batch, None))
         network = self._whole_network()
         with report_out_of_memory(self.device, self.settings), torch.no_grad():
             part = part.to(network.wte.device)
-            padded = network.logits(part.ids, None, part.rows, part.scales).cpu().numpy()
+            padded = network.logits(part.ids, rows=part.rows, scales=part.scales).cpu().numpy()
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
