@@ -58,6 +58,15 @@ def test_rmsnorm(random, width):
     np.testing.assert_allclose(np.square(y).mean(axis=1), 1.0, atol=0.1)
 
 
+def test_add_vectors(random):
+    """Rows used twice, once and never; -1 adds nothing."""
+    rows = np.array([2, -1, 0, 2, -1])
+    x, table = random(5, 3), random(4, 3)
+    y = check(ops.add_vectors, [x, table], [rows, 2.5])
+    np.testing.assert_array_equal(y[[1, 4]], x[[1, 4]])
+    np.testing.assert_allclose(y[[0, 2, 3]], x[[0, 2, 3]] + 2.5 * table[[2, 0, 2]])
+
+
 def test_add(random):
     check(ops.add, [random(5, 3), random(5, 3)])
 
