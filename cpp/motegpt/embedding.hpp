@@ -27,8 +27,8 @@ void embedding(Index N, Index C, const int* ids, const int* positions, Columns<R
   }
 }
 
-/// Of x[n] = wte[ids[n]] + wpe[positions[n]]: dwte[ids[n]] += dx[n] and, if there is a wpe, dwpe[positions[n]] +=
-/// dx[n]. A row collects every place that used it.
+/// Of x[n] = wte[ids[n]] + wpe[positions[n]]: dwte[ids[n]] += dx[n] and, if there is a wpe,
+/// dwpe[positions[n]] += dx[n]. A row collects every place that used it.
 template <class Real>
 void embedding_backward(Index N, Index C, const int* ids, const int* positions, const Real* dx,
                         Columns<Real> dwte, Columns<Real> dwpe) {

@@ -1,5 +1,5 @@
-// QK norm (Henry et al., 2020, here with RMSNorm): for each head y = x · r with r = (mean(x²) + eps)^-½ over its
-// channels, of queries and keys; queries are then multiplied by the layer's gain.
+// QK norm (Henry et al., 2020, here with RMSNorm): for each head of queries and keys y = x · r with
+// r = (mean(x²) + eps)^-½ over its channels; queries are then multiplied by the layer's gain.
 #pragma once
 
 #include "heads.hpp"
@@ -46,8 +46,8 @@ class QKNorm {
     });
   }
 
-  /// Of q = gain · y with y = x · r: dgain = Σ dq · y, and dx = gain · r · (dq - y · mean(dq · y)); of k the same
-  /// with gain 1.
+  /// Of q = gain · y with y = x · r: dgain = Σ dq · y, and dx = gain · r · (dq - y · mean(dq · y)); of k the
+  /// same with gain 1.
   ///
   ///   dqkv (N, 3C) of q and k -> of x, in place; dgain in pass.dw
   void backward(Index layer, const BackwardPass<Real>& pass, Index N, Real* dqkv, Index row,

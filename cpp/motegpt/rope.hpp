@@ -1,6 +1,7 @@
 // Rotary position embedding, RoPE (Su et al., 2021): for each head and position t
 //
-//   y[i] = x[i] · cos(t f_i) - x[i + D/2] · sin(t f_i),   y[i + D/2] = x[i + D/2] · cos(t f_i) + x[i] · sin(t f_i)
+//   y[i] = x[i] · cos(t f_i) - x[i + D/2] · sin(t f_i)
+//   y[i + D/2] = x[i + D/2] · cos(t f_i) + x[i] · sin(t f_i)
 //
 // with f_i = rope_base^(-2i / D), of queries and keys.
 #pragma once
@@ -32,10 +33,14 @@ class Rope {
   }
 
   /// x (N, 3C) of which q and k are rotated in place; positions (N)
-  void forward(Index N, const int* positions, Real* x, Index x_row) const { rotate(N, positions, x, x_row, 1); }
+  void forward(Index N, const int* positions, Real* x, Index row) const {
+    rotate(N, positions, x, row, 1);
+  }
 
   /// Of y rotated by t f_i: dx is dy rotated by -t f_i.   dx (N, 3C) in place of dy
-  void backward(Index N, const int* positions, Real* dx, Index row) const { rotate(N, positions, dx, row, -1); }
+  void backward(Index N, const int* positions, Real* dx, Index row) const {
+    rotate(N, positions, dx, row, -1);
+  }
 
   /// Position t of `width` sequences.   q, k (C, width) are rotated in place
   void step(Index width, Index t, Real* q, Real* k) const {

@@ -60,7 +60,8 @@ inline Array rmsnorm_backward(int N, int C, double eps, const Array& dy, const A
   return dx;
 }
 
-/// For each head y[i] = x[i] · cos(t f) - x[i + D/2] · sin(t f), y[i + D/2] = x[i + D/2] · cos(t f) + x[i] · sin(t f)
+/// For each head y[i] = x[i] · cos(t f) - x[i + D/2] · sin(t f),
+/// y[i + D/2] = x[i + D/2] · cos(t f) + x[i] · sin(t f)
 /// with f = base^(-2i / D), t = positions[n].   x (N, C)
 inline Array rotate(int N, int C, int D, double base, const std::vector<int>& positions, const Array& x) {
   Array y(x.size());
