@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch, DocumentPlan
-from motegpt.engines import engine_class, fresh_engine
+from motegpt.engines import fresh_engine
 from motegpt.evaluation.gradcheck import finite_difference
 from motegpt.model.dropout import mask_hash, mask_key, threshold
 from motegpt.model.schedule import learning_rate
@@ -19,8 +19,7 @@ from motegpt.optim.base import TABLE_DECAY_EVERY, table_decay
 from tests.conftest import ENGINES_HERE, VOCABULARY, small_settings
 from tests.tolerances import GRADIENT, GRADIENT_FLOOR, LOGITS, LOSSES, relative_error
 
-NAMES = [name for name in ENGINES_HERE if engine_class(name).has_ngrams]
-OTHERS = [name for name in NAMES if name != "scalar"]
+OTHERS = [name for name in ENGINES_HERE if name != "scalar"]
 
 
 class Problem:
@@ -90,7 +89,7 @@ def test_gradients_agree_with_the_scalar_engine(name, problem, step):
     assert_same_gradients(got, expected)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES_HERE)
 @pytest.mark.parametrize("step", [None, 5])
 def test_gradients_of_tables_agree_with_central_differences(name, step):
     """With a step, whose mask is the same however often it is computed, the drop is part of the function."""
@@ -98,18 +97,12 @@ def test_gradients_of_tables_agree_with_central_differences(name, step):
     engine = problem.engine(name)
     w, (_, gradients) = engine.export().parameters, engine.gradients(problem.batch, step)
 
-    class Masked:
-        load = engine.load
-
-        def gradients(self, batch):
-            return engine.gradients(batch, step)
-
     dropped = False
     for table in problem.tables:
         used = np.abs(gradients[table]).sum(axis=1) > 0
         dropped |= not used.all()
         for place in (0, 3, int(used.argmax()) * 8 + 3, gradients[table].size - 1):
-            slope = finite_difference(Masked(), w, table, place, problem.batch)
+            slope = finite_difference(engine, w, table, place, problem.batch, step=step)
             assert gradients[table].flat[place] == pytest.approx(slope, abs=1e-8), table
     assert dropped == (step is not None)
 
@@ -164,7 +157,7 @@ def test_whole_trainings_agree(name, training):
             np.testing.assert_allclose(other.export().slots[slot][table], x, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES_HERE)
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_rows_that_are_not_used_stay_as_they_are(name, optimizer):
     """Parameters and slots: momentum alone moves no row, and a vector that is dropped is not used."""
@@ -184,7 +177,7 @@ def test_rows_that_are_not_used_stay_as_they_are(name, optimizer):
                 np.testing.assert_array_equal(changed, used)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES_HERE)
 def test_all_rows_decay_together_at_some_steps(name):
     """With lr · decay multiplied over the steps since; between them no row decays."""
     problem = Problem(ngram_weight_decay=3.0, steps=40, schedule="linear")
@@ -207,7 +200,7 @@ def test_all_rows_decay_together_at_some_steps(name):
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES_HERE)
 @given(cuts=st.lists(st.integers(0, 12), max_size=4), what=st.integers(0, 2**12))
 @settings(max_examples=4, deadline=None)
 def test_exporting_evaluating_and_decoding_in_between_changes_no_byte(name, optimizer, cuts, what):
@@ -239,7 +232,7 @@ def test_exporting_evaluating_and_decoding_in_between_changes_no_byte(name, opti
             np.testing.assert_array_equal(one[tensor], other[tensor])
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES_HERE)
 def test_logits_and_decoders_agree_with_the_scalar_engine(name):
     """After a reset and a reorder too; nothing is dropped outside of training."""
     problem = Problem(ngram_dropout=0.9, longest=7, orders=5, count=20, min_count=1)
@@ -266,7 +259,7 @@ def test_logits_and_decoders_agree_with_the_scalar_engine(name):
         decoder.reset()
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES_HERE)
 def test_padding_reads_nothing(name):
     """A sequence has the same gradient alone and beside a longer one."""
     problem = Problem(count=2)
@@ -280,7 +273,7 @@ def test_padding_reads_nothing(name):
         np.testing.assert_allclose(got[tensor], gradient, atol=1e-14)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ENGINES_HERE)
 def test_without_frequent_contexts_the_model_is_the_plain_one(name):
     problem = Problem(min_count=10**6, steps=5)
     assert problem.contexts.sizes == ()

@@ -115,7 +115,6 @@ class Engine(ABC):
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
-    has_ngrams: ClassVar[bool] = False  # whether it has the n-gram embedding
 
     def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
         """contexts: of the n-gram embedding, if there is one."""
@@ -148,11 +147,6 @@ class Engine(ABC):
             )
         if model is not None and train is not None and (reason := why_not_clipped(model, train)):
             return reason
-        orders = given.get("ngram_orders") if model is None else model.ngram_orders
-        if orders is not None and not cls.has_ngrams:
-            return (
-                f"ngram_orders: the {cls.name} engine does not have it; leave it out, or try `engine='array'`"
-            )
         if request is not None:
             return f"generate: the {cls.name} engine generates token by token"
         if processes > 1:

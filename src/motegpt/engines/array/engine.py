@@ -42,7 +42,6 @@ class ArrayEngine(Engine):
 
     name = "array"
     dtypes = ("float64", "float32")
-    has_ngrams = True
 
     def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
         super().__init__(model, train, contexts)

@@ -43,7 +43,6 @@ class ScalarEngine(Engine):
 
     name = "scalar"
     dtypes = ("float64",)
-    has_ngrams = True
 
     def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
         super().__init__(model, train, contexts)

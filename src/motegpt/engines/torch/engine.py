@@ -60,7 +60,6 @@ class TorchEngine(Engine):
 
     name = "torch"
     dtypes = ("float32", "float64")
-    has_ngrams = True
 
     def __init__(
         self,
