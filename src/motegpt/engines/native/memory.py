@@ -17,9 +17,9 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
 
     A norm with a gain saves the numbers that it scales, and QK norm its queries and keys. Matrices of
     products are stored twice, the second time transposed. Attention with heads narrower than a vector saves
-    up to C · (T + 3) / 2 numbers per position instead of the H · T counted here. The tables of the n-gram
-    embedding have no gradient in memory, but the gradients of the x (C) of all positions of a step; each row
-    needs two ints, and two to four edges of its context (contexts.hpp).
+    up to C · (T + 3) / 2 numbers per position instead of the H · T counted here. Instead of the gradient of
+    the n-gram tables, that of x (C) at all positions of a step is kept; a row also needs two ints and two to
+    four edges (contexts.hpp).
     """
     c, threads = model.n_embd, train.threads or available_processors()
     gains = sum(one.size for one in tensors(model) if one.module == ONE_LAYER and one.role is Role.GAIN)
