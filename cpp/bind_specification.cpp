@@ -77,11 +77,13 @@ void bind_specification(nb::module_& module) {
                             "A model that the core can compute: its settings and its tensors.")
       .def(
           "__init__",
-          [](Specification* made, nb::handle model, nb::handle tensors, const std::vector<AnyArray>& contexts) {
+          [](Specification* made, nb::handle model, nb::handle tensors,
+             const std::vector<AnyArray>& contexts) {
             new (made) Specification(shape_of(model), tensors_of(tensors), keys_of(contexts));
           },
           "model"_a, "tensors"_a, "contexts"_a = nb::tuple(),
-          "A ModelConfig, its tensors and the keys of the contexts of each of its tables; ValueError for what "
+          "A ModelConfig, its tensors and the keys of the contexts of each of its tables; ValueError for "
+          "what "
           "the core cannot compute.");
 }
 

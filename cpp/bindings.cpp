@@ -282,7 +282,7 @@ class Model {
 
   Shape shape_;
   std::shared_ptr<const motegpt::ContextTrie> contexts_;  // read by core_
-  std::vector<size_t> columns_;  // of the optimizer's scalars
+  std::vector<size_t> columns_;                           // of the optimizer's scalars
   std::string level_;
   std::variant<std::unique_ptr<Core<float>>, std::unique_ptr<Core<double>>> core_;
   std::mutex in_use_;

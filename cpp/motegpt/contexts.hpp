@@ -1,12 +1,12 @@
-// The contexts of the n-gram embedding, which are looked up token by token. The same for every level (core.hpp).
+// The contexts of the n-gram embedding, as all levels read them (see core.hpp).
 #pragma once
 
 #include <stdint.h>
 
 namespace motegpt {
 
-/// A trie of contexts: nodes 0 … vocab_size - 1 are the tokens, node vocab_size + r is the context whose vector
-/// is row r of the tables, one table after the other. The child of a node is the context longer by one token.
+/// A trie of contexts: nodes 0 … vocab_size - 1 are the tokens, node vocab_size + r is the context whose
+/// vector is row r of the tables, one after the other. The child of a node is the context longer by one token.
 ///
 /// Its edges are one hash table with open addressing and linear probing, at most half full.
 struct Contexts {

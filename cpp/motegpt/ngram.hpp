@@ -19,10 +19,10 @@ MOTEGPT_INLINE int child_of(const Contexts& contexts, int parent, int token) {
   }
 }
 
-/// The rows of the contexts that end at `count` places, -1 for none, order by order, so that reading the edges
-/// of one place need not wait for those of another. A context has a row only if the shorter ones there have.
+/// The rows of the contexts that end at `count` places, -1 for none, order by order, so that reading the
+/// edges of one place need not wait for those of another. A context has a row only if the shorter ones have.
 ///
-///   before(i): tokens before place i in its sequence; token(i, j): the token j before it -> rows (count, orders)
+///   before(i): tokens before place i in its sequence, token(i, j): the one j before it -> rows (count, orders)
 template <class Before, class Token>
 void find_rows(const Contexts& contexts, Index count, Before before, Token token, int* rows) {
   const int orders = contexts.orders;
@@ -47,7 +47,7 @@ void find_rows(const Contexts& contexts, Index count, Before before, Token token
 /// What each position of a group adds.
 template <class Real>
 struct NGramRows {
-  const int* rows = nullptr;    // (N, orders), -1 for none; null without an n-gram embedding
+  const int* rows = nullptr;  // (N, orders), -1 for none; null without an n-gram embedding
   int orders = 0;
   const Real* table = nullptr;  // (all rows, C)
   Real scale = 1;               // of the rows that dropout keeps
@@ -89,7 +89,7 @@ struct NGramStep {
   }
 };
 
-/// x[:, s] += Σ_k table[row of the context of order k of sequence s] at position t; the tokens are remembered.
+/// x[:, s] += Σ_k table[row of context k of sequence s] at position t; remembers the tokens.
 ///
 ///   ids (width), table (…, C) row-major, x (C, width) -> x
 template <class Real>

@@ -1,5 +1,4 @@
-// The rows of the tables that a step uses, which it looks up once, and their gradients: a step reads, clips and
-// updates these rows alone.
+// The rows of the tables that a step uses, and their gradients. A step clips and updates these rows alone.
 #pragma once
 
 #include "dropout_masks.hpp"
@@ -16,14 +15,15 @@ struct UsedRow {
 
 /// Entry (n, k) is the row of table k that position n of the step uses, or -1.
 ///
-/// dtable[r] = scale · Σ dx[n] over the entries that are r, which are linked in a list: the same sum in the same
-/// order, however many threads there are. Thread `rank` owns the rows r with r % threads = rank.
+/// Of x[n] += scale · Σ_k table[rows[n][k]]: dtable[r] = scale · Σ dx[n] over the entries that are r. They are
+/// linked in a list: the same sum in the same order, however many threads there are. Thread `rank` owns the
+/// rows r with r % threads = rank.
 template <class Real>
 class NGramGradient {
  public:
   explicit NGramGradient(const Contexts& contexts) : contexts_(contexts) {}
 
-  /// Allocates the buffers for steps of this many positions and threads, unless they are large enough already.
+  /// Allocates the buffers for steps of this many positions and threads, unless they are large enough.
   void reserve(const NGramTables<Real>& tables, Index positions, int threads) {
     if (orders() == 0 || (positions <= positions_ && threads <= threads_)) return;
     positions_ = max(positions, positions_);
@@ -31,11 +31,11 @@ class NGramGradient {
     carve(memory_, [&](Arena& arena) { place(arena, tables); });
   }
 
-  /// Look up the rows of document `index` of the batch; its first of n positions is number `first` of the step.
-  void look_up(const NGramTables<Real>& tables, const int* tokens, Index n, Index first, const DropoutMasks& masks, Index index) {
+  /// Look up the rows of document `index` of the batch, with n positions, `first` … of the step.
+  void look_up(const NGramTables<Real>& tables, const int* tokens, Index n, Index first,
+               const DropoutMasks& masks, Index index) {
     int* rows = rows_ + first * orders();
-    find_rows(
-        contexts_, n, [](Index t) { return t; }, [&](Index t, Index j) { return tokens[t - j]; }, rows);
+    find_rows(contexts_, n, [](Index t) { return t; }, [&](Index t, Index j) { return tokens[t - j]; }, rows);
     if (masks.ngram > 0) drop(n, masks, index, rows);
     for (Index i = 0; i < n * orders(); ++i) {
       if (rows[i] < 0) continue;
@@ -52,7 +52,7 @@ class NGramGradient {
   /// Where the gradient of x is expected, from position `first` on: (…, C).
   Real* dx_from(Index first) const { return dx_ + first * stride_; }
 
-  /// Lists the rows of the step that this thread owns, and applies the first `decays` factors of decay to them.
+  /// Lists the rows of the step that this thread owns, and applies the first `decays` factors to them.
   void list_used(NGramTables<Real>& tables, Index positions, Share share, int decays) {
     List& list = lists_[share.rank];
     list.count = 0;
@@ -182,9 +182,9 @@ class NGramGradient {
   Index positions_ = 0, stride_ = 0;
   int threads_ = 0;
   int *rows_ = nullptr, *next_ = nullptr, *last_ = nullptr;  // (positions, orders)
-  int* first_ = nullptr;                                     // (rows of the tables): the entry that used it last
-  Real* dx_ = nullptr;                                       // (positions, C)
-  List* lists_ = nullptr;                                    // (threads)
+  int* first_ = nullptr;   // (rows of the tables): the entry that used it last
+  Real* dx_ = nullptr;     // (positions, C)
+  List* lists_ = nullptr;  // (threads)
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -14,7 +14,11 @@ template <class Real>
 class NGramTables {
  public:
   NGramTables(const Shape& shape, const Place& place, int slot_count)
-      : flat_(place.flat), rows_(place.out), C_(shape.n_embd), size_(shape.parameters), slot_count_(slot_count) {
+      : flat_(place.flat),
+        rows_(place.out),
+        C_(shape.n_embd),
+        size_(shape.parameters),
+        slot_count_(slot_count) {
     if (rows_ == 0) return;
     carve(memory_, [&](Arena& arena) {
       w_ = arena.take<Real>(rows_ * stride());
@@ -94,7 +98,8 @@ class NGramTables {
 
  private:
   MOTEGPT_INLINE static void prefetch(const Real* numbers, Index count) {
-    for (Index i = 0; i < count; i += Arena::alignment / Index(sizeof(Real))) __builtin_prefetch(numbers + i, 1);
+    for (Index i = 0; i < count; i += Arena::alignment / Index(sizeof(Real)))
+      __builtin_prefetch(numbers + i, 1);
   }
 
   static constexpr Index min_capacity = 4096;

@@ -178,10 +178,10 @@ class Trainer final : public Core<Real> {
     barrier(split);
   }
 
-  /// This thread's part of finding the rows of the tables that a step uses, to which the first `factors` factors
-  /// of decay apply.
-  void find_rows(const Batches& batches, Index step, const DropoutMasks& masks, const WorkSplit& split, int rank,
-                 int factors) {
+  /// This thread's part of finding the rows of the tables that a step uses, to which the first `factors`
+  /// factors of decay apply.
+  void find_rows(const Batches& batches, Index step, const DropoutMasks& masks, const WorkSplit& split,
+                 int rank, int factors) {
     if (tables_.rows() == 0) return;
     const FlushTiny as_in_training;
     for (Index b = 0, before = 0; b < batches.batch_size; ++b) {

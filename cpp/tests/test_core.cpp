@@ -221,9 +221,12 @@ void test_level(const Level& level) {
   constexpr Activation relu = Activation::relu, squared = Activation::squared_relu;
   const Specification models[] = {
       // vocabulary, block, layers, channels, heads, tied, embedding norm, activation
-      specify(27, 16, 1, 16, 4, false, true, relu),     specify(27, 8, 1, 16, 4, true, false, squared),
-      specify(11, 9, 2, 12, 3, false, true, relu),      specify(33, 40, 2, 64, 2, true, true, relu),
-      specify(20, 70, 3, 32, 4, false, false, squared), specify(7, 5, 1, 7, 1, false, true, relu),
+      specify(27, 16, 1, 16, 4, false, true, relu),
+      specify(27, 8, 1, 16, 4, true, false, squared),
+      specify(11, 9, 2, 12, 3, false, true, relu),
+      specify(33, 40, 2, 64, 2, true, true, relu),
+      specify(20, 70, 3, 32, 4, false, false, squared),
+      specify(7, 5, 1, 7, 1, false, true, relu),
       // contexts of 2, 3, … tokens
       specify(5, 9, 1, 12, 3, true, true, relu, {12, 20, 20}),
       specify(3, 30, 2, 9, 1, false, false, squared, {6, 12, 20, 3, 1}),

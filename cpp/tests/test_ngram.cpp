@@ -1,4 +1,4 @@
-// The n-gram embedding of one processor level against plain loops: contexts, forward, gradient, update, decay.
+// The n-gram embedding of one processor level against plain loops.
 #include <stdexcept>
 
 #include "buffers.hpp"
@@ -135,7 +135,8 @@ void test_steps(Random& random, int C, double p, int threads) {
   const int numbers = tables.rows() * C;
   check::near_rows(got.data() + 3, numbers, {w.begin() + 3, w.begin() + 3 + numbers}, 1, numbers,
                    10 * tolerance<Real>, "tables after some steps");
-  check::near_rows(got_slots.data(), int(slots.size()), slots, 1, int(slots.size()), 10 * tolerance<Real>, "slots");
+  check::near_rows(got_slots.data(), int(slots.size()), slots, 1, int(slots.size()), 10 * tolerance<Real>,
+                   "slots");
 }
 
 /// A row that is used after every factor has the same bits as one that catches up at the end, or between.
@@ -159,7 +160,8 @@ void test_decay_is_exact() {
   }
   tables.store_rows(got.data(), slots.data());
   for (int i = 0; i < C; ++i) {
-    check::that(got[size_t(i)] == got[size_t(C + i)] && got[size_t(i)] == got[size_t(2 * C + i)], "decay is exact");
+    check::that(got[size_t(i)] == got[size_t(C + i)] && got[size_t(i)] == got[size_t(2 * C + i)],
+                "decay is exact");
     check::that(std::fabs(got[size_t(i)]) < std::fabs(all[size_t(i)]) / 1000, "rows decay");
   }
 }
@@ -222,8 +224,8 @@ void test_lookup(Random& random) {
 
 /// Keys that are not those of contexts are refused.
 void test_bad_keys() {
-  const naive::Keys bad[] = {
-      {{3 << 20 | 5}}, {{5 << 20 | 3}}, {{2 << 20, 1 << 20}}, {{1, 1}}, {{-1}}, {{1, 2}, {2 << 20}}};
+  const naive::Keys bad[] = {{{3 << 20 | 5}}, {{5 << 20 | 3}}, {{2 << 20, 1 << 20}},
+                             {{1, 1}},        {{-1}},          {{1, 2}, {2 << 20}}};
   for (const naive::Keys& keys : bad) {
     bool refused = false;
     try {
