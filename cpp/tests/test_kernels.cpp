@@ -80,7 +80,7 @@ template <class Real>
 void test_dropout(Random& random, int C) {
   const Document documents[] = {{0, 5, 4}, {5, 1, 0}, {6, 6, 9}};
   const DropoutMasks masks({7, 0.4, 0}, 2);
-  Part part(documents, 3, 12, masks, {});
+  Part part(documents, 3, 12, masks, nullptr, {});
   part.first = 3;
   part.N = 7;
   const Array x = rounded<Real>(random.normals(size_t(part.N * C)));
@@ -201,7 +201,7 @@ struct QueriesAndKeys {
   QueriesAndKeys(Random& random, int D_, int H, Position position, bool qk_norm)
       : D(D_),
         C(D * H),
-        specification(specify(5, 200, 2, C, H, true, true, Activation::relu, position, qk_norm)),
+        specification(specify(5, 200, 2, C, H, true, true, Activation::relu, {}, position, qk_norm)),
         x(rounded<Real>(random.normals(size_t(N * 3 * C)))),
         rows(x, N, 3 * C) {}
 

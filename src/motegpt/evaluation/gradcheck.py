@@ -55,13 +55,13 @@ def check_engine(
     """
     settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
+    model, train = model_and_training({**settings, "ngram_orders": ngram_orders}, VOCAB_SIZE)
     rng, contexts = random.Random(seed), Contexts()
-    batch = random_batch(rng, shape["block_size"])
+    batch = random_batch(rng, model.block_size)
     if ngram_orders is not None:
         rows = [[*inputs, 0] for inputs in batch.inputs]
         contexts = Contexts.of_plan(DocumentPlan(rows, 1, "documents"), ngram_orders, min_count=1)
-        settings |= {"ngram_orders": ngram_orders, "ngram_rows": contexts.sizes}
-    engine = fresh_engine(name, *model_and_training(settings, VOCAB_SIZE), contexts)
+    engine = fresh_engine(name, model.replace(ngram_rows=contexts.sizes), train, contexts)
     w, normal = engine.export().parameters, np.random.default_rng(seed).normal
     w |= {table: normal(0.0, settings["init_std"], w[table].shape) for table in table_names(engine.model)}
     yield from check_gradients(engine, w, batch, rng, step=0)
