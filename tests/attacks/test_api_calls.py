@@ -73,7 +73,7 @@ def fits(name):
     kind = SETTINGS[name]
     if kind.choices or kind.base is bool:
         return [*(kind.choices or (True, False)), *([None] if kind.optional else [])]
-    return {int: [1, 2], float: [0.5, 1], str: ["a"]}[kind.base]
+    return {int: [1, 2], float: [0.5, 1], str: ["a"], tuple: [(), (2,)]}[kind.base]
 
 
 def value_of(name):
