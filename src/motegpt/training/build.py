@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
+from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings, seconds_of
 from motegpt.config.sections import (
     DataConfig,
     ModelConfig,
@@ -16,12 +17,13 @@ from motegpt.config.sections import (
     section_values,
 )
 from motegpt.data.cut import cut_of, sizes_of
-from motegpt.data.plan import plan_of
+from motegpt.data.plan import Plan, plan_of
 from motegpt.data.repeats import all_equal
 from motegpt.data.source import Source, check_unchanged
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class, make_engine
+from motegpt.engines.budget import seconds_to_steps
 from motegpt.errors import UsageError
 from motegpt.evaluation.nll import evaluation_sequences
 from motegpt.generation.request import request_of
@@ -48,8 +50,9 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     for name in settings:
         section_of(name)
     data = DataConfig.of(section_values(settings, "data"))
-    epochs, train_values = epochs_of(settings), section_values(settings, "train")
-    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})  # replaced below
+    is_converted = epochs_of(settings) is not None or seconds_of(settings) is not None
+    steps = {"steps": 1} if is_converted else {}  # replaced in _assemble
+    train = TrainConfig.of({**section_values(settings, "train"), **steps})
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
@@ -63,7 +66,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     )
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     request_of(config.sample, tokenizer, model.block_size)
-    trainer, rng = _assemble(config, tokenizer, corpus, epochs)
+    trainer, rng = _assemble(config, tokenizer, corpus, settings)
     trainer.engine.load(initialize(model, rng))
     return trainer
 
@@ -82,7 +85,7 @@ def resume(
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()
-    trainer, rng = _assemble(config, tokenizer, corpus, epochs_of(changes))
+    trainer, rng = _assemble(config, tokenizer, corpus, changes)
     config = trainer.config
     longest = max(before, config, key=lambda one: one.train.steps)
     state = folder.trainer_state(longest, tokenizer, step)
@@ -130,9 +133,12 @@ def default_dtype(engine: str, settings: dict[str, Any], is_set: bool) -> dict[s
 
 
 def _assemble(
-    config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, epochs: float | None
+    config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, given: Mapping[str, Any]
 ) -> tuple[Trainer, RunRng]:
-    """A trainer before step 1, and its generator after the shuffle. epochs: overrides config's steps."""
+    """A trainer before step 1, and its generator after the shuffle.
+
+    given: settings, whose `epochs` or `seconds` override config's steps.
+    """
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
     is_list = config.data.format != "stream"
@@ -142,9 +148,19 @@ def _assemble(
     if config.data.shuffle:
         rng.shuffle(order)
     plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
-    if epochs is not None:
-        config = config.replace(train=config.train.replace(steps=epochs_to_steps(epochs, plan.epoch)))
+    config = config.replace(train=config.train.replace(steps=_steps(config, plan, given)))
     validation = None
     if held_out:
         validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
     return Trainer(config, tokenizer, plan, build_engine(config), rng, validation, cut, identical), rng
+
+
+def _steps(config: RunConfig, plan: Plan, given: Mapping[str, Any]) -> int:
+    """The number of steps in the given `epochs` or `seconds`, else those of the settings."""
+    epochs, seconds = epochs_of(given), seconds_of(given)
+    if epochs is not None:
+        return epochs_to_steps(epochs, plan.epoch)
+    if seconds is not None:
+        level = engine_class(config.engine).level()
+        return seconds_to_steps(seconds, config.engine, level, config.model, config.train, plan)
+    return config.train.steps

@@ -20,7 +20,7 @@ from motegpt.cli.options import (
     setting_flags,
     settings_and_choices,
 )
-from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
+from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings, seconds_of
 from motegpt.config.presets import DEFAULT_PRESET
 from motegpt.config.sections import (
     LARGEST_SIZE,
@@ -108,6 +108,8 @@ def command(
 
 def _with_steps(settings: dict[str, Any], epoch: Fraction | None) -> dict[str, Any]:
     """The settings, with `epochs` replaced by the equivalent `steps`. epoch: steps per epoch, if known."""
+    if seconds_of(settings) is not None:
+        raise UsageError("seconds: expected `steps` or `epochs`, as the time depends on the engine")
     epochs = epochs_of(settings)
     if epochs is None:
         return settings
