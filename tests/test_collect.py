@@ -33,8 +33,8 @@ def sample(**given):
     return SampleConfig(**{"n": 20, "temperature": 1.0, **given})
 
 
-def drawn(engine, seed=3, unique=False, excluded=None, **given):
-    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, unique, excluded)
+def drawn(engine, seed=3, excluded=None, **given):
+    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, excluded)
     return [text for group in groups for text in group]
 
 
@@ -75,9 +75,8 @@ def test_texts_come_in_groups_that_grow(engine):
 
 def test_tries_that_run_out_are_said_after_what_was_found(engine):
     found: list[str] = []
-    groups = draw_texts(
-        engine, TOKENIZER, sample(n=99, tries=900, max_length=1, temperature=9.0), 0, unique=True
-    )
+    few = sample(n=99, tries=900, max_length=1, temperature=9.0, unique=True)
+    groups = draw_texts(engine, TOKENIZER, few, 0)
     with pytest.raises(
         TriesExhausted, match=r"expected 99 texts, got 6, as 900 in a row did not qualify \(unique\)"
     ):

@@ -89,7 +89,7 @@ def arguments(*names):
     )
 
 
-SAMPLING = [*kinds(SampleConfig), "seed", "unique", "novel", "data"]
+SAMPLING = [*kinds(SampleConfig), "seed", "data"]
 TRAINING = [*SETTINGS, "docs", "preset", "engine", "out", "overwrite", "resume", "checkpoint", "callbacks"]
 
 

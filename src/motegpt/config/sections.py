@@ -352,6 +352,8 @@ class SampleConfig(Settings):
     allow: str = setting("Generate only these characters.  [all]", default="")
     forbid: str = setting("Never generate these characters.", default="")
     suffix: str = setting("Keep only texts that end with this.", default="")
+    unique: bool = setting("Drop repeated samples.", default=False)
+    novel: bool = setting("Drop samples found in the training data.", default=False)
     tries: int = setting(
         "Give up after N rejected texts in a row.",
         default=1000,
