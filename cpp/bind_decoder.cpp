@@ -22,7 +22,7 @@ class PythonDecoder {
  public:
   PythonDecoder(const Specification& specification, const AnyArray& parameters, int64_t n,
                 const std::string& dtype, std::optional<std::string> level)
-      : shape_(specification.shape()), n_(n) {
+      : shape_(specification.shape()), contexts_(specification.contexts()), n_(n) {
     if (n < 1)
       throw nb::value_error(("Decoder: expected at least 1 sequence, got " + std::to_string(n)).c_str());
     const Level chosen = find_level(level);
@@ -162,6 +162,7 @@ class PythonDecoder {
   }
 
   Shape shape_;
+  std::shared_ptr<const ContextTrie> contexts_;  // read by decoder_
   int64_t n_, fed_ = 0;
   std::variant<std::unique_ptr<Decoder<float>>, std::unique_ptr<Decoder<double>>> decoder_;
   std::mutex in_use_;

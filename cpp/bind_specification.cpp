@@ -60,6 +60,13 @@ std::vector<Tensor> tensors_of(nb::handle table) {
   return tensors;
 }
 
+std::vector<std::vector<int64_t>> keys_of(const std::vector<AnyArray>& contexts) {
+  std::vector<std::vector<int64_t>> keys;
+  for (const AnyArray& order : contexts)
+    keys.push_back(copied<int64_t>(order, "Specification: contexts", {-1}));
+  return keys;
+}
+
 }  // namespace
 
 void bind_specification(nb::module_& module) {
@@ -67,11 +74,12 @@ void bind_specification(nb::module_& module) {
                             "A model that the core can compute: its settings and its tensors.")
       .def(
           "__init__",
-          [](Specification* made, nb::handle model, nb::handle tensors) {
-            new (made) Specification(shape_of(model), tensors_of(tensors));
+          [](Specification* made, nb::handle model, nb::handle tensors, const std::vector<AnyArray>& contexts) {
+            new (made) Specification(shape_of(model), tensors_of(tensors), keys_of(contexts));
           },
-          "model"_a, "tensors"_a,
-          "A ModelConfig and its tensors; ValueError for what the core cannot compute.");
+          "model"_a, "tensors"_a, "contexts"_a = nb::tuple(),
+          "A ModelConfig, its tensors and the keys of the contexts of each of its tables; ValueError for what "
+          "the core cannot compute.");
 }
 
 }  // namespace motegpt::bindings

@@ -27,6 +27,7 @@ using namespace motegpt::bindings;
 using motegpt::Batches;
 using motegpt::Clips;
 using motegpt::Core;
+using motegpt::Dropout;
 using motegpt::Shape;
 using motegpt::Specification;
 
@@ -131,6 +132,13 @@ double bound_of(std::optional<double> clip, const char* what) {
   return clip.value_or(std::numeric_limits<double>::infinity());
 }
 
+/// Dropout with probability p. operation: for the error message
+Dropout checked_dropout(uint64_t seed, double p, const std::string& operation) {
+  if (!(p >= 0 && p < 1))
+    throw nb::value_error((operation + ": expected a dropout of at least 0 and below 1").c_str());
+  return {seed, p, 0};
+}
+
 class Model {
  public:
   Model(const Specification& specification, const std::string& dtype, const std::string& optimizer,
@@ -176,33 +184,37 @@ class Model {
 
   nb::object train(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
                    const AnyArray& weights, const AnyArray& scalars, std::optional<double> clip_node,
-                   std::optional<double> clip_value, std::optional<double> clip_norm) {
+                   std::optional<double> clip_value, std::optional<double> clip_norm, int64_t first,
+                   uint64_t seed, double dropout) {
     const Steps steps(shape_, tokens, starts, lengths, weights, -1, "train");
     const int64_t count = steps.batches().count;
     const Clips clips{bound_of(clip_node, "train: clip_node"), bound_of(clip_value, "train: clip_value"),
                       bound_of(clip_norm, "train: clip_norm")};
+    const Dropout masks = checked_dropout(seed, dropout, "train");
     std::vector<double> losses(size_t(count), 0.0);
     with_core("train", [&]<class Real>(Core<Real>& core) {
       const auto numbers =
           in_core_order(checked<double>(scalars, "train: scalars", {count, core.scalar_count()}), count);
       nb::gil_scoped_release unlocked;
-      if (count) core.train(steps.batches(), numbers.data(), clips, losses.data());
+      if (count) core.train(steps.batches(), numbers.data(), clips, masks, first, losses.data());
     });
     return to_numpy(std::move(losses), {size_t(count)});
   }
 
   nb::tuple gradients(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
-                      const AnyArray& weights, std::optional<double> clip_node) {
+                      const AnyArray& weights, std::optional<double> clip_node, int64_t step, uint64_t seed,
+                      double dropout) {
     const Steps steps(shape_, tokens, starts, lengths, weights, 1, "gradients");
     const double none = std::numeric_limits<double>::infinity();
     const Clips clips{bound_of(clip_node, "gradients: clip_node"), none, none};
+    const Dropout masks = checked_dropout(seed, dropout, "gradients");
     nb::tuple result;
     with_core("gradients", [&]<class Real>(Core<Real>& core) {
       std::vector<Real> gradient(size_t(shape_.parameters));
       double loss = 0;
       {
         nb::gil_scoped_release unlocked;
-        loss = core.gradients(steps.batches(), clips, gradient.data());
+        loss = core.gradients(steps.batches(), clips, masks, step, gradient.data());
       }
       const size_t size = gradient.size();
       result = nb::make_tuple(loss, to_numpy(std::move(gradient), {size}));
@@ -291,12 +303,16 @@ NB_MODULE(_core, module) {
       .def(
           "train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
           "weights"_a.noconvert(), "scalars"_a.noconvert(), "clip_node"_a = nb::none(),
-          "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(),
+          "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(), "first"_a = 0, "seed"_a = 0,
+          "dropout"_a = 0.0,
           "Train on sequences of `lengths` tokens from `starts`, both (count, B); weights (Σ lengths - 1) of "
-          "their targets, scalars (count, n) as Optimizer.chunk gives them -> losses (count).")
+          "their targets, scalars (count, n) as Optimizer.chunk gives them -> losses (count). first: the "
+          "number of the first step, and seed: of the masks of dropout.")
       .def("gradients", &Model::gradients, "tokens"_a.noconvert(), "starts"_a.noconvert(),
-           "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(),
-           "Loss and flat gradient of one step; starts and lengths (1, B), weights (Σ lengths - 1).")
+           "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(), "step"_a = 0,
+           "seed"_a = 0, "dropout"_a = 0.0,
+           "Loss and flat gradient of one step; starts and lengths (1, B), weights (Σ lengths - 1); step and "
+           "seed: of the masks of dropout.")
       .def("logits", &Model::logits, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
            "weights"_a.noconvert(),
            "Logits after every input of one step, its sequences one after the other: (Σ lengths - 1, V).");

@@ -78,6 +78,20 @@ class Table {
     return all;
   }
 
+  /// The tables ngram2, ngram3, … as one, with as many rows as there are contexts.
+  Place take_tables(const std::vector<std::vector<int64_t>>& contexts, int64_t C) {
+    Place all{};
+    for (size_t i = 0; i < contexts.size(); ++i) {
+      const std::string name = "ngram" + std::to_string(i + 2);
+      const Place next = take(name, int64_t(contexts[i].size()), C, false);
+      if (i == 0) all.flat = next.flat;
+      if (next.flat != all.flat + all.out * C) refuse("expected " + name + " to follow the table before it");
+      all.out += next.out;
+    }
+    all.in = C;
+    return all;
+  }
+
   /// Raises if a tensor was not taken.
   void check_all_taken() const {
     if (!tensors_.empty()) {
@@ -104,7 +118,9 @@ class Table {
 
 }  // namespace
 
-Specification::Specification(const Shape& shape, const std::vector<Tensor>& tensors) : shape_(shape) {
+Specification::Specification(const Shape& shape, const std::vector<Tensor>& tensors,
+                             const std::vector<std::vector<int64_t>>& contexts)
+    : shape_(shape) {
   check_sizes(shape);
   Table table(tensors);
   const int64_t C = shape.n_embd, hidden = shape.n_hidden;
@@ -112,6 +128,7 @@ Specification::Specification(const Shape& shape, const std::vector<Tensor>& tens
   shape_.parameters = table.parameters();
   places_.push_back(table.take("wte", shape.vocab_size, C, shape_.tied));
   places_.push_back(table.take("wpe", shape.block_size, C, false));
+  tables_ = table.take_tables(contexts, C);
   if (!shape_.tied) places_.push_back(table.take("lm_head", shape.vocab_size, C));
   for (int i = 0; i < shape.n_layer; ++i) {
     const std::string layer = "layer" + std::to_string(i) + ".";
@@ -125,6 +142,7 @@ Specification::Specification(const Shape& shape, const std::vector<Tensor>& tens
     }
   }
   table.check_all_taken();
+  contexts_ = std::make_shared<const ContextTrie>(shape.vocab_size, contexts);
 }
 
 }  // namespace motegpt

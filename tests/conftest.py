@@ -24,6 +24,7 @@ REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
 OF_OXIDIZED = {  # required by clip_node
     "activation": "relu", "tied": False, "embedding_norm": True, "optimizer": "adam", "adam": "corrected",
+    "dropout": 0.0,
 }  # fmt: skip
 
 

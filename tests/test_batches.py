@@ -8,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motegpt.data.plan import Batch, Chunk, DocumentPlan, WindowPlan, longest_sequence
+from motegpt.data.reshuffle import epoch_orders
 from motegpt.data.sequences import TokenSequences
+from motegpt.model.rng import splitmix64
 from tests.conftest import random_sequences
 
 
@@ -40,6 +42,37 @@ def test_order():
     assert [plan.tokens(step, 1) for step in range(3)] == [3, 2, 3]
 
 
+def sorted_by_hash(seed, epoch, n):
+    """The order of an epoch by its definition."""
+    key, bits = splitmix64(seed, epoch), (n - 1).bit_length()
+    return sorted(range(n), key=lambda index: (splitmix64(key, index) >> bits, index))
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 32, 33, 1000])
+def test_epochs_are_sorted_by_hashes(n):
+    for seed in (0, 42, 2**64 - 1):
+        orders = epoch_orders(seed, 5, 3, n)
+        assert orders.tolist() == [sorted_by_hash(seed, epoch, n) for epoch in (5, 6, 7)]
+
+
+def test_epochs_are_reshuffled():
+    plan = DocumentPlan([[9, i] for i in range(50)], 5, "documents", order=range(49, -1, -1), seed=3)
+    numbers = [number for step in second_tokens(plan, 40) for number in step]
+    epochs = [numbers[i : i + 50] for i in (0, 50, 100, 150)]
+    assert epochs[0] == list(plan.order)
+    assert all(sorted(epoch) == list(range(50)) for epoch in epochs)
+    assert len(set(map(tuple, epochs))) == 4
+
+
+@given(start=st.integers(0, 10**15), count=st.integers(0, 30), size=st.integers(1, 12))
+def test_tokens_of_reshuffled_epochs_are_those_of_the_batches(start, count, size):
+    """In any order of asking, and where a batch has several epochs."""
+    plan = PLANS["documents reshuffled"](batch_size=size, loss_mean="tokens")
+    expected = sum(len(row) for i in range(count) for row in plan.batch(start + i).targets)
+    assert plan.tokens(start, count) == expected == int((plan.chunk(start, count).lengths - 1).sum())
+    assert plan.tokens(0, start + count) - plan.tokens(0, start) == expected
+
+
 def test_targets_are_inputs_shifted_by_one():
     batch = Batch.of([[5, 6, 7], [8, 9]], "documents")
     assert batch.inputs == [[5, 6], [8]]
@@ -64,6 +97,7 @@ PLANS = {
     "documents in order, cut": lambda **kinds: DocumentPlan(
         TokenSequences.of(random_sequences(2, 5, 9)).truncate(5), order=[3, 0, 4, 1, 2], **kinds
     ),
+    "documents reshuffled": lambda **kinds: DocumentPlan(random_sequences(3, 5, 9), seed=2**64 - 1, **kinds),
     "windows": lambda **kinds: WindowPlan(memoryview(bytes(range(40))), 6, seed=3, **kinds),
 }
 
@@ -100,5 +134,6 @@ def test_an_epoch_covers_every_target():
     assert [PLANS[plan](batch_size=2, loss_mean="tokens").targets for plan in PLANS] == [
         sum(len(row) - 1 for row in random_sequences(1, 7, 9)),
         sum(min(len(row), 5) - 1 for row in random_sequences(2, 5, 9)),
+        sum(len(row) - 1 for row in random_sequences(3, 5, 9)),
         39,
     ]

@@ -26,6 +26,7 @@ from motegpt.engines.cost import (
     recomputed_per_token,
 )
 from motegpt.engines.native.memory import group_rows
+from motegpt.model.dropout import masks_of
 from motegpt.model.spec import parameter_count
 
 from .conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_settings
@@ -75,7 +76,7 @@ def array_tape_bytes(model, train):
     """Bytes that the array engine saves for two full sequences, including logits."""
     parameters = fresh_engine("array", model, train).export().parameters
     tape = Tape(ops.BACKWARD, [(w, np.zeros_like(w)) for w in parameters.values()])
-    logits = forward(parameters, np.zeros((2, T), np.intp), model, tape)
+    logits = forward(parameters, np.zeros((2, T), np.intp), model, tape, masks=masks_of(train, 0))
     found = {}
 
     def note(x):
@@ -91,7 +92,9 @@ def array_tape_bytes(model, train):
     return sum(x.nbytes for x in found.values())
 
 
-@pytest.mark.parametrize("changes", [{}, {"n_layer": 3}, {"n_embd": 16, "n_head": 4}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{}, {"n_layer": 3}, {"n_embd": 16, "n_head": 4}, {"n_layer": 2, "dropout": 0.1}], ids=str
+)
 def test_activations_of_the_array_engine(changes):
     model, train = small(batch_size=2, **changes)
     expected = training_memory("array", model, train, T).activations
@@ -101,7 +104,8 @@ def test_activations_of_the_array_engine(changes):
 
 @pytest.mark.parametrize("activation", ["relu", "squared_relu"])
 @pytest.mark.parametrize("half", [False, True])
-def test_activations_of_the_torch_engine(activation, half):
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_activations_of_the_torch_engine(activation, half, dropout):
     """The bytes that autograd saves for one more layer, without weights but with their 16-bit copies."""
     torch = pytest.importorskip("torch")
     modules = pytest.importorskip("motegpt.engines.torch.model")
@@ -109,7 +113,7 @@ def test_activations_of_the_torch_engine(activation, half):
 
     def saved(layers):
         model, _ = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64)
-        network = modules.Transformer(model, ops.Operations())
+        network = modules.Transformer(model, ops.Operations(), dropout=dropout)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
@@ -121,11 +125,12 @@ def test_activations_of_the_torch_engine(activation, half):
             return x
 
         ids = torch.zeros((2, T), dtype=torch.long)
+        keys = torch.zeros((2, 1 + 2 * layers), dtype=torch.long) if dropout else None
         with (
             torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
             torch.autocast("cpu", torch.bfloat16, enabled=half),
         ):
-            network(ids, ids, torch.ones(2, T))
+            network(ids, ids, torch.ones(2, T), keys)
         return sum(x.untyped_storage().nbytes() for x in kept.values())
 
     def computed(layers):
@@ -134,6 +139,7 @@ def test_activations_of_the_torch_engine(activation, half):
         return needed.activations + needed.parameters - 4 * parameter_count(model)
 
     changes = {"activation": activation, "n_embd": 64, "autocast": "bfloat16" if half else None}
+    changes["dropout"] = dropout
     assert saved(3) - saved(2) == computed(3) - computed(2) > 0
 
 

@@ -112,8 +112,11 @@ def test_one_token_after_a_prompt_that_fills_the_block():
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 @pytest.mark.parametrize("shape", [{}, {"n_embd": 64, "n_head": 4, "batch_size": 7, "n_layer": 2}], ids=str)
-def test_the_same_thread_count_gives_the_same_bits(threads, shape):
-    chosen = small_settings(**{"batch_size": 3, "block_size": 40, "dtype": "float32", **shape})
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_the_same_thread_count_gives_the_same_bits(threads, shape, dropout):
+    chosen = small_settings(
+        **{"batch_size": 3, "block_size": 40, "dtype": "float32", "dropout": dropout, **shape}
+    )
     plan = DocumentPlan(random_sequences(2, 9, 40), chosen["batch_size"], "documents")
     once, again, other = (native(chosen, threads=count) for count in (threads, threads, 1))
     losses = once.train(plan, 0, 12)
@@ -125,11 +128,15 @@ def test_the_same_thread_count_gives_the_same_bits(threads, shape):
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_checkpointed_activations_change_no_bit(dtype, threads):
-    chosen = small_settings(n_layer=5, n_embd=32, n_head=2, block_size=40, batch_size=3, dtype=dtype)
+@pytest.mark.parametrize("step", [None, 4])
+def test_checkpointed_activations_change_no_bit(dtype, threads, step):
+    """With and without dropout."""
+    chosen = small_settings(
+        n_layer=5, n_embd=32, n_head=2, block_size=40, batch_size=3, dtype=dtype, dropout=0.2
+    )
     batch = Batch.of(random_sequences(4, 3, 40), "documents")
     (loss, kept), (same_loss, recomputed) = (
-        native(chosen, threads=threads, checkpoint_activations=again).gradients(batch)
+        native(chosen, threads=threads, checkpoint_activations=again).gradients(batch, step)
         for again in (False, True)
     )
     assert loss == same_loss
@@ -238,7 +245,7 @@ def test_one_model_is_used_by_one_thread_at_a_time():
     assert "in use by another thread" in seen[0]
 
 
-SHAPE = {
+SHAPE = {"ngram_rows": (),
     "vocab_size": 5, "block_size": 4, "n_layer": 1, "n_embd": 8, "n_head": 2, "tied": False,
     "embedding_norm": True, "activation": "relu", "norm": "rms", "norm_eps": 1e-5, "init_std": 0.1,
     "zero_init": False,

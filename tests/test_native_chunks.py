@@ -76,6 +76,7 @@ def problems(draw, initial):
         "clip_value": draw(st.sampled_from([None, None, 0.02])),
         "clip_node": draw(st.sampled_from([None, None, 0.05])),
         "weight_decay": draw(st.sampled_from([0.0, 0.1])),
+        "dropout": draw(st.sampled_from([0.0, 0.0, 0.2])),
         "optimizer": draw(st.sampled_from(list(OPTIMIZERS))),
         "checkpoint_activations": draw(st.booleans()),
         "steps": STEPS,
@@ -115,7 +116,7 @@ def ruin_and_load(engine, problem):
 BETWEEN = {
     "nothing": lambda engine, problem: None,
     "logits": lambda engine, problem: engine.logits(a_batch(problem)),
-    "gradients": lambda engine, problem: engine.gradients(a_batch(problem)),
+    "gradients": lambda engine, problem: engine.gradients(a_batch(problem), step=2),
     "export and load": lambda engine, problem: engine.load(engine.export()),
     "draw": draw_tokens,
     "ruin and load": ruin_and_load,

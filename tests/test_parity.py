@@ -14,6 +14,7 @@ from motegpt.engines.array import model as network
 from motegpt.engines.base import Snapshot
 from motegpt.errors import SettingError
 from motegpt.evaluation.gradcheck import H, finite_difference
+from motegpt.model.dropout import masks_of
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import (
     ENGINES_HERE,
@@ -54,6 +55,7 @@ def problems(draw):
         "seed": draw(st.integers(0, 2**32)),
         "clip_node": draw(st.sampled_from([None, None, 10.0, 0.05, 0.002])),
         "loss_mean": draw(st.sampled_from(["documents", "tokens"])),
+        "dropout": draw(st.sampled_from([0.0, 0.0, 0.1, 0.5, 0.9])),
     }
     if changes["clip_node"] is not None:
         changes |= OF_OXIDIZED
@@ -71,9 +73,15 @@ def test_gradients_agree_with_the_scalar_engine(name, problem):
 
 
 def assert_gradients_agree(name, chosen, batch):
-    """Loss and gradients of a batch are the scalar engine's, to what rounding leaves."""
-    expected_loss, expected = small_engine("scalar", chosen).gradients(batch)
-    loss, got = small_engine(name, chosen).gradients(batch)
+    """Loss and gradients of a batch are the scalar engine's, to what rounding leaves; with dropout or not."""
+    for step in (None, 3) if chosen["dropout"] else (None,):
+        assert_gradients_of_step_agree(name, chosen, batch, step)
+
+
+def assert_gradients_of_step_agree(name, chosen, batch, step):
+    """The same with the masks of one step."""
+    expected_loss, expected = small_engine("scalar", chosen).gradients(batch, step)
+    loss, got = small_engine(name, chosen).gradients(batch, step)
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     assert list(got) == list(expected)
     largest = max(np.abs(gradient).max() for gradient in expected.values())
@@ -84,27 +92,28 @@ def assert_gradients_agree(name, chosen, batch):
         assert np.abs(got[parameter] - gradient).max() <= bound, parameter
 
 
-def crosses_a_corner(engine, w, parameter, place, batch, h):
+def crosses_a_corner(engine, w, parameter, place, batch, h, step=None):
     """Whether a number that an activation gets changes its sign between w - h and w + h."""
-    signs = []
-    for step in (h, -h):
-        moved = w[parameter].copy()
-        moved.flat[place] += step
-        trace = network.trace_of({**w, parameter: moved}, network.pad(batch.inputs), engine.model)
+    signs, masks = [], masks_of(engine.settings, step)
+    for offset in (h, -h):
+        moved, trace = w[parameter].copy(), {}
+        moved.flat[place] += offset
+        ids = network.pad(batch.inputs)
+        network.forward({**w, parameter: moved}, ids, engine.model, trace=trace, masks=masks)
         signs.append([trace[f"blocks.{i}.mlp.hook_pre"] > 0 for i in range(engine.model.n_layer)])
     return any((one != other).any() for one, other in zip(*signs, strict=True))
 
 
-def is_the_derivative(engine, w, parameter, place, batch, slope, scale):
+def is_the_derivative(engine, w, parameter, place, batch, slope, scale, step=None):
     """Whether `slope` is what central differences find, with a smaller step where the loss bends too much.
 
     The corner of an activation that even the smallest step crosses is the one reason to be content with less.
     """
     for h in STEPS:
-        if abs(slope - finite_difference(engine, w, parameter, place, batch, h)) <= DIFFERENCE * scale:
+        if abs(slope - finite_difference(engine, w, parameter, place, batch, h, step)) <= DIFFERENCE * scale:
             return True
-    closer = finite_difference(engine, w, parameter, place, batch, CLOSE)
-    crossed = crosses_a_corner(engine, w, parameter, place, batch, STEPS[-1])
+    closer = finite_difference(engine, w, parameter, place, batch, CLOSE, step)
+    crossed = crosses_a_corner(engine, w, parameter, place, batch, STEPS[-1], step)
     return crossed and abs(slope - closer) <= DIFFERENCE_CLOSE * scale
 
 
@@ -168,13 +177,13 @@ def test_trainings_with_masked_targets_agree(name):
 def test_gradients_agree_with_central_differences(name, problem, where):
     chosen, batch = problem
     engine = small_engine(name, {**chosen, "clip_node": None})
-    w = engine.export().parameters
-    _, gradients = engine.gradients(batch)
+    w, step = engine.export().parameters, where % 5 or None
+    _, gradients = engine.gradients(batch, step)
     scale = max(1.0, *(np.abs(gradient).max() for gradient in gradients.values()))
     for parameter, gradient in gradients.items():
         place = where % gradient.size
         slope = gradient.flat[place]
-        assert is_the_derivative(engine, w, parameter, place, batch, slope, scale), parameter
+        assert is_the_derivative(engine, w, parameter, place, batch, slope, scale, step), parameter
 
 
 def test_only_a_corner_excuses_a_gradient_that_is_off():
@@ -229,6 +238,7 @@ TRAININGS = {
         n_layer=2, weight_decay=0.1, clip_value=0.02, clip_norm=0.3, schedule="cosine", warmup_steps=5,
         lr_min=0.001, batch_size=2, loss_mean="tokens", tied=True,
     ),
+    "dropout": small_settings(n_layer=2, dropout=0.2, batch_size=3),
     "constant": small_settings(schedule="constant", adam="folded", clip_norm=0.1),
     "sgd": small_settings(optimizer="sgd", lr=0.1, batch_size=2),
     "sgd, everything": small_settings(
@@ -329,15 +339,17 @@ class TestEveryEngine:
         with pytest.raises(ValueError, match="block_size = 2"):
             decoder.feed([0])
 
-    def test_a_chunk_is_its_steps(self, name):
+    @pytest.mark.parametrize("dropout", [0.0, 0.2])
+    def test_a_chunk_is_its_steps(self, name, dropout):
         plan = DocumentPlan(random_sequences(5, 8, 6), 2, "documents")
-        whole, parts = (small_engine(name, small_settings()) for _ in range(2))
+        whole, parts = (small_engine(name, small_settings(dropout=dropout)) for _ in range(2))
         assert whole.train(plan, 0, 6) == [loss for s in range(6) for loss in parts.train(plan, s, 1)]
 
     @pytest.mark.parametrize("optimizer", OPTIMIZERS)
     def test_export_and_load_continue_bit_for_bit(self, name, optimizer):
         plan = DocumentPlan(random_sequences(5, 8, 6), 2, "documents")
-        whole, first, second = (small_engine(name, small_settings(optimizer=optimizer)) for _ in range(3))
+        chosen = small_settings(optimizer=optimizer, dropout=0.2)
+        whole, first, second = (small_engine(name, chosen) for _ in range(3))
         losses = whole.train(plan, 0, 9)
         assert first.train(plan, 0, 4) == losses[:4]
         second.load(first.export())
@@ -362,6 +374,30 @@ class TestEveryEngine:
         again_loss, again = engine.gradients(batch)
         assert loss == again_loss
         np.testing.assert_array_equal(once["wte"], again["wte"])
+
+    def test_dropout_is_for_training_alone(self, name):
+        """Without a step there is none; steps, seeds and documents of a batch have masks of their own."""
+        batch = Batch.of([[1, 2, 3, 4, 5, 0]] * 2, "documents")
+        plain, dropped = (small_engine(name, small_settings(dropout=p)) for p in (0.0, 0.5))
+        other = small_engine(name, small_settings(dropout=0.5, seed=7))
+        other.load(dropped.export().parameters)
+        for one, two in zip(plain.logits(batch), dropped.logits(batch), strict=True):
+            np.testing.assert_array_equal(one, two)
+        np.testing.assert_array_equal(plain.decoder(1).feed([2]), dropped.decoder(1).feed([2]))
+        assert plain.gradients(batch, 3)[0] == plain.gradients(batch)[0] == dropped.gradients(batch)[0]
+        one = Batch.of([[1, 2, 3, 4, 5, 0]], "documents")
+        losses = [dropped.gradients(batch, step)[0] for step in (0, 1)]
+        losses += [engine.gradients(one, 0)[0] for engine in (dropped, other, plain)]
+        assert len({round(loss, 9) for loss in losses}) == 5
+        assert losses[0] == dropped.gradients(batch, 0)[0]
+
+    def test_dropped_numbers_have_no_gradient(self, name):
+        """All of the embedding is dropped, so that the logits and the gradients of tokens are zero."""
+        engine = small_engine(name, small_settings(dropout=1 - 2**-40))
+        loss, gradients = engine.gradients(random_batch(1), 0)
+        assert loss == pytest.approx(np.log(VOCABULARY))
+        assert not gradients["wte"].any()
+        assert not gradients["layer0.attn_wo"].any()
 
     def test_foreign_parameters_are_refused(self, name):
         engine = small_engine(name, small_settings())

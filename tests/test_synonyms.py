@@ -17,8 +17,8 @@ UNKNOWN = {  # name -> suggestion or None
     "max_tokens": "max_new_tokens", "eval_interval": "eval_every", "early_stopping": "patience",
     "stepz": "steps", "stesp": "steps", "stps": "steps", "temprature": "temperature",
     "batchsize": "batch_size", "n-embd": "n_embd", "batchSize": "batch_size", "learning-rate": "lr",
-    "device_map": "device", "dropout": None, "colour": None, "optimiser": "optimizer", "x": None, "": None,
-    "topk": "top_k", "loss": None, "heads": "n_head", "max_steps": "steps", "output": "out",
+    "device_map": "device", "drop_out": "dropout", "colour": None, "optimiser": "optimizer", "x": None,
+    "": None, "topk": "top_k", "loss": None, "heads": "n_head", "max_steps": "steps", "output": "out",
     "length": "max_length",
 }  # fmt: skip
 
@@ -45,8 +45,8 @@ def test_a_synonym_of_a_synonym():
     assert closest_name("init_from", ["train", "eval"]) == "train"
 
 
-def test_absent_settings_are_explained():
-    assert hint("dropout", SETTINGS) == "motegpt has no dropout; weight_decay keeps weights small"
+def test_hints():
+    assert hint("resid_pdrop", SETTINGS) == "did you mean dropout?"
     assert hint("colour", SETTINGS) == ""
 
 
@@ -56,7 +56,7 @@ def test_absent_settings_are_explained():
         (["train", "--learning-rate", 3], "No such option '--learning-rate'. Did you mean --lr?"),
         (["train", "--num-samples", 3], "Did you mean --n?"),
         (["train", "--data", "x"], "No such option '--data'; see motegpt train --help"),
-        (["train", "--dropout", 0.1], "No such option '--dropout'. Motegpt has no dropout"),
+        (["train", "--dropout-rate", 0.1], "No such option '--dropout-rate'. Did you mean --dropout?"),
         (["train", "--output-dir", "x"], "Did you mean --out?"),
         (["sample", "--prompt", "x"], "Did you mean --prefix?"),
         (["sample", "run", "--unqiue"], "Did you mean --unique?"),
@@ -78,7 +78,7 @@ def test_in_a_toml_file(motegpt, tmp_path):
     for text, message in {
         "max_iters = 3": "did you mean steps?",
         "colour = 3": "motegpt train --help lists them",
-        "dropout = 0.1": "motegpt has no dropout",
+        "dropout_prob = 0.1": "did you mean dropout?",
         "[trian]": "did you mean train?",
     }.items():
         (tmp_path / "c.toml").write_text(text)
@@ -92,7 +92,7 @@ def test_in_a_toml_file(motegpt, tmp_path):
     [
         (lambda model: GPT.train(["ab"], max_lr=3), "unknown setting 'max_lr'; did you mean lr?"),
         (lambda model: GPT.train(["ab"], output_dir="x"), "did you mean out?"),
-        (lambda model: GPT.training(["ab"], dropout=0.1), "motegpt has no dropout"),
+        (lambda model: GPT.training(["ab"], resid_pdrop=0.1), "did you mean dropout?"),
         (lambda model: GPT.train(["ab"], colour=1), "unknown setting 'colour'; motegpt.config has them all"),
         (lambda model: model.generate(prompt="a"), "unknown setting 'prompt'; did you mean prefix?"),
         (lambda model: model.generate(random_seed=1), "did you mean seed?"),

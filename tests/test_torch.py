@@ -139,20 +139,22 @@ def test_the_scale_rises_after_a_while():
 
 
 @pytest.mark.parametrize("loss_mean", ["documents", "tokens"])
-@pytest.mark.parametrize("clip_node", [None, 0.01])
-def test_accumulated_gradients_equal_those_of_the_whole_batch(loss_mean, clip_node):
+@pytest.mark.parametrize("changes", [{}, {"clip_node": 0.01}, {"dropout": 0.2}], ids=str)
+def test_accumulated_gradients_equal_those_of_the_whole_batch(loss_mean, changes):
     batch = Batch.of(random_sequences(3, 12, 6), loss_mean)
-    chosen = small_settings(batch_size=12, clip_node=clip_node)
-    loss, expected = small_engine("torch", chosen).gradients(batch)
+    chosen = small_settings(batch_size=12, **changes)
+    loss, expected = small_engine("torch", chosen).gradients(batch, 3)
     for parts in (2, 3, 12):
-        same, got = small_engine("torch", {**chosen, "accumulate": parts}).gradients(batch)
+        same, got = small_engine("torch", {**chosen, "accumulate": parts}).gradients(batch, 3)
         assert same == pytest.approx(loss, rel=1e-13)
         for name, gradient in expected.items():
             assert relative_error(got[name], gradient) < 1e-12, name
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"clip_node": 0.05}, {"dtype": "float32", "autocast": "bfloat16"}], ids=str
+    "changes",
+    [{}, {"clip_node": 0.05}, {"dropout": 0.2}, {"dtype": "float32", "autocast": "bfloat16", "dropout": 0.2}],
+    ids=str,
 )
 def test_checkpointed_activations_change_no_bit(changes):
     chosen = small_settings(n_layer=3, batch_size=4, **changes)
@@ -181,7 +183,8 @@ def test_checkpointed_activations_are_computed_again(monkeypatch):
 
 
 @pytest.mark.slow
-def test_a_compiled_model_computes_the_same(monkeypatch):
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_a_compiled_model_computes_the_same(monkeypatch, dropout):
     """Traced and differentiated ahead as for any backend; the last stage, which makes code, is left out."""
     compiled = []
 
@@ -191,7 +194,7 @@ def test_a_compiled_model_computes_the_same(monkeypatch):
 
     real = torch.compile
     monkeypatch.setattr(torch, "compile", compile_without_code)
-    chosen = small_settings(batch_size=2)
+    chosen = small_settings(batch_size=2, dropout=dropout)
     expected = small_engine("torch", chosen).train(plan_of(2), 0, 4)
     assert small_engine("torch", {**chosen, "compile": True}).train(plan_of(2), 0, 4) == pytest.approx(
         expected, rel=1e-12

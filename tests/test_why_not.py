@@ -40,7 +40,7 @@ REFUSED = {
         )
         for name, value, other in (
             ("activation", "squared_relu", "relu"), ("tied", True, False), ("embedding_norm", False, True),
-            ("optimizer", "sgd", "adam"), ("adam", "folded", "corrected"),
+            ("optimizer", "sgd", "adam"), ("adam", "folded", "corrected"), ("dropout", 0.1, 0.0),
         )
     },
 }  # fmt: skip

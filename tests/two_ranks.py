@@ -13,6 +13,7 @@ SETTINGS = {"n_layer": 2, "batch_size": BATCH, "clip_norm": 0.5, "clip_value": 0
 CASES = [  # loss_mean, and settings
     ("documents", {"adam": "corrected", "clip_node": 10.0}),
     ("tokens", {"adam": "folded"}),
+    ("documents", {"adam": "corrected", "dropout": 0.2, "checkpoint_activations": True}),
     ("documents", {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.1}),
 ]
 
@@ -27,7 +28,7 @@ def results(engine, loss_mean):
     """Everything an engine is asked for, as named arrays."""
     sequences = random_sequences(5, 12, 6)
     batch = Batch.of(sequences[:BATCH], loss_mean)
-    loss, gradients = engine.gradients(batch)
+    loss, gradients = engine.gradients(batch, 2)
     losses = engine.train(DocumentPlan(sequences, BATCH, loss_mean), 0, 5)
     state = engine.export()
     fed = engine.decoder(1).feed([2])

@@ -6,6 +6,8 @@
 
 #include <stdint.h>
 
+#include "contexts.hpp"
+
 namespace motegpt {
 
 /// The non-linearity of the MLP.
@@ -57,6 +59,8 @@ struct Place {
 struct Places {
   const Place* list;
   int64_t count;
+  Place tables;       // of the n-gram embedding, one after the other; no rows where there are none
+  Contexts contexts;  // of their rows; valid as long as the specification
 };
 
 /// The ragged token sequences of some steps, concatenated, and the weight of each -log p in the loss of its
@@ -97,6 +101,14 @@ struct Clips {
   double node, value, norm;
 };
 
+/// Dropout in training (Srivastava et al., 2014): the seed of the masks, and the probabilities with which a
+/// number of the residual stream and the vector of an n-gram are dropped; 0 where there is none.
+struct Dropout {
+  uint64_t seed;
+  double ordinary;
+  double ngram;
+};
+
 /// How the work is executed. Results do not depend on it, except that the number of threads changes the order
 /// of sums.
 struct Execution {
@@ -119,12 +131,17 @@ class Core {
   virtual void load(const Real* parameters, const Real* slots) = 0;
   virtual void store(Real* parameters, Real* slots) const = 0;
 
-  /// Train for batches.count steps.   scalars (count, scalar_count) -> losses (count), each in nats and
-  /// before its update
-  virtual void train(const Batches& batches, const double* scalars, const Clips& clips, double* losses) = 0;
+  /// Train for batches.count steps, the first of which is step `first` of the training.
+  ///
+  ///   scalars (count, scalar_count), table_decay (count): factors of the tables after each step; null: 1
+  ///   -> losses (count), each in nats and before its update
+  virtual void train(const Batches& batches, const double* scalars, const Clips& clips,
+                     const Dropout& dropout, int64_t first, double* losses,
+                     const double* table_decay = nullptr) = 0;
 
-  /// Loss of the one step in `batches`, and its gradient (P), clipped by node only.
-  virtual double gradients(const Batches& batches, const Clips& clips, Real* gradient) = 0;
+  /// Loss of the one step in `batches`, and its gradient (P), clipped by node only; dropout as in step `step`.
+  virtual double gradients(const Batches& batches, const Clips& clips, const Dropout& dropout, int64_t step,
+                           Real* gradient) = 0;
 
   /// Logits after each input of the one step in `batches`, its sequences one after the other: (Σ n, V).
   virtual void logits(const Batches& batches, Real* out) = 0;

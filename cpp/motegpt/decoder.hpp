@@ -11,18 +11,18 @@ struct Sequences {
   Index n, bundles;
   Real* w;    // (P) canonical
   Real* row;  // (n) in whole bundles: one row of a cache
-  int* ids;   // (max_bundle_width)
+  int* ids;   // (n) in whole bundles
   Bundle<Real>* bundle;
 
-  Sequences(const Shape& shape, Index n_, Arena& arena)
+  Sequences(const Shape& shape, int orders, Index n_, Arena& arena)
       : n(n_),
         bundles((n + max_bundle_width<Real> - 1) / max_bundle_width<Real>),
         w(arena.take<Real>(shape.parameters)),
         row(arena.take<Real>(bundles * max_bundle_width<Real>)),
-        ids(arena.take<int>(max_bundle_width<Real>)),
+        ids(arena.take<int>(bundles * max_bundle_width<Real>)),
         bundle(arena.take<Bundle<Real>>(bundles)) {
     for (Index i = 0; i < bundles; ++i) {
-      const Bundle<Real> made(arena, shape, padded<Real>(size_of(i)));
+      const Bundle<Real> made(arena, shape, orders, padded<Real>(size_of(i)));
       if (bundle) bundle[i] = made;
     }
   }
@@ -39,7 +39,7 @@ class BundledDecoder final : public Decoder<Real> {
         layout_(shape_, places),
         plan_(shape_, false),
         model_(shape_, *layout_, plan_, false, {}),
-        sequences_(shape_, Index(n)),
+        sequences_(shape_, places.contexts.orders, Index(n)),
         generator_(shape_) {
     for (Index i = 0; i < shape_.parameters; ++i) sequences_->w[i] = parameters[i];
   }
@@ -49,10 +49,14 @@ class BundledDecoder final : public Decoder<Real> {
   }
 
   void reorder(const int32_t* sources) override {
-    const Index rows = sequences_->bundle[0].position * AttentionCache<Real>::rows(shape_);
+    Sequences<Real>& all = *sequences_;
+    const Index rows = all.bundle[0].position * AttentionCache<Real>::rows(shape_);
     for (int layer = 0; layer < shape_.n_layer; ++layer) {
-      for (Index row = 0; row < rows; ++row) reorder_row(sources, layer, row);
+      for (Index row = 0; row < rows; ++row)
+        reorder_row(sources, row, all.row, [&](Bundle<Real>& bundle) { return bundle.caches[layer].kv; });
     }
+    for (int row = 0; row < layout_->contexts().orders; ++row)
+      reorder_row(sources, row, all.ids, [](Bundle<Real>& bundle) { return bundle.ngrams.tokens; });
   }
 
   void feed(const int32_t* ids, Real* logits) override {
@@ -80,16 +84,17 @@ class BundledDecoder final : public Decoder<Real> {
   }
 
  private:
-  /// Number s of a row of a layer's cache <- number sources[s].
-  void reorder_row(const int32_t* sources, int layer, Index row) {
+  /// Number s of a row of numbers_of(bundle) (…, width) <- number sources[s].   room (n)
+  template <class Number, class F>
+  void reorder_row(const int32_t* sources, Index row, Number* room, F numbers_of) {
     const Sequences<Real>& all = *sequences_;
     constexpr Index widest = max_bundle_width<Real>;
-    const auto row_of = [&](Index i) { return all.bundle[i].caches[layer].kv + row * all.bundle[i].width; };
+    const auto row_of = [&](Index i) { return numbers_of(all.bundle[i]) + row * all.bundle[i].width; };
     for (Index i = 0; i < all.bundles; ++i) {
-      for (Index s = 0; s < all.size_of(i); ++s) all.row[i * widest + s] = row_of(i)[s];
+      for (Index s = 0; s < all.size_of(i); ++s) room[i * widest + s] = row_of(i)[s];
     }
     for (Index i = 0; i < all.bundles; ++i) {
-      for (Index s = 0; s < all.size_of(i); ++s) row_of(i)[s] = all.row[sources[i * widest + s]];
+      for (Index s = 0; s < all.size_of(i); ++s) row_of(i)[s] = room[sources[i * widest + s]];
     }
   }
 

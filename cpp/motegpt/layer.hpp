@@ -3,6 +3,7 @@
 
 #include "activation.hpp"
 #include "attention.hpp"
+#include "dropout.hpp"
 #include "linear.hpp"
 #include "norm.hpp"
 
@@ -58,6 +59,8 @@ struct LayerStep {
 
 /// x += attn_wo · attention(attn_qkv · norm x);   x += mlp_fc2 · activation(mlp_fc1 · norm x)
 ///
+/// What is added passes through dropout, at sites 16 + 2 · layer and 17 + 2 · layer.
+///
 /// Calculus: the backward of every operation, Textbook or NodeClip. Tapes and gradients are those of
 /// the whole group; x and dx begin at the first row of the thread's part.
 template <class Real, class Calculus>
@@ -71,14 +74,16 @@ class Layers {
         ln2_(shape, layout, "ln2"),
         back_(calculus) {}
 
-  /// All of a layer but its last product: x (N, C) after attention, and the tape.
+  /// All of a layer but its last product: x (N, C) after attention, and the tape. unused: gradients, not yet
+  /// computed, whose memory is free
   void forward_to_hidden(Index layer, const Parameters<Real>& w, const Part& part,
-                         const LayerTape<Real>& group, const HeadScratch<Real>& scratch, Real* x) const {
+                         const LayerTape<Real>& group, const LayerGradients<Real>& unused,
+                         const HeadScratch<Real>& scratch, Real* x) const {
     const LayerTape<Real> tape = group.from(part.first, shape_, plan_);
     ln1_.forward(layer, w, part.N, x, tape.ln1);
     linear(part.N, tape.ln1.y, layout_.attn_qkv(layer), w, tape.attention.qkv, false);
     attention(plan_, part, group.attention, scratch);
-    linear(part.N, tape.attention.y, layout_.attn_wo(layer), w, x, true);
+    add_dropped(part, site(layer), tape.attention.y, layout_.attn_wo(layer), w, unused, x);
     ln2_.forward(layer, w, part.N, x, tape.ln2);
     linear(part.N, tape.ln2.y, layout_.mlp_fc1(layer), w, tape.activation.u, false);
     activate(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation);
@@ -86,10 +91,10 @@ class Layers {
 
   /// x (N, C) -> x (N, C) and the tape.
   void forward(Index layer, const Parameters<Real>& w, const Part& part, const LayerTape<Real>& group,
-               const HeadScratch<Real>& scratch, Real* x) const {
-    forward_to_hidden(layer, w, part, group, scratch, x);
+               const LayerGradients<Real>& unused, const HeadScratch<Real>& scratch, Real* x) const {
+    forward_to_hidden(layer, w, part, group, unused, scratch, x);
     const Real* g = group.activation.from(part.first, shape_.n_hidden).g;
-    linear(part.N, g, layout_.mlp_fc2(layer), w, x, true);
+    add_dropped(part, site(layer) + 1, g, layout_.mlp_fc2(layer), w, unused, x);
   }
 
   /// dx (N, C) after the layer becomes dx before it; each line mirrors one of the forward's, last first.
@@ -99,11 +104,13 @@ class Layers {
     Real* dh = gradients.dh + part.first * padded<Real>(C());
     Real* du = gradients.du + part.first * padded<Real>(shape_.n_hidden);
     Real* dqkv = gradients.dqkv + part.first * plan_.qkv_row();
-    back_.linear(part.N, dx, layout_.mlp_fc2(layer), tape.activation.g, du, pass);
+    Real* dmlp = dropout_backward(part, C(), site(layer) + 1, dx, dh);
+    back_.linear(part.N, dmlp, layout_.mlp_fc2(layer), tape.activation.g, du, pass);
     back_.activation(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation, du);
     back_.linear(part.N, du, layout_.mlp_fc1(layer), tape.ln2.y, dh, pass);
     ln2_.backward(layer, pass, back_, part.N, dh, tape.ln2, dx);
-    back_.linear(part.N, dx, layout_.attn_wo(layer), tape.attention.y, dh, pass);
+    Real* dattn = dropout_backward(part, C(), site(layer), dx, du);
+    back_.linear(part.N, dattn, layout_.attn_wo(layer), tape.attention.y, dh, pass);
     back_.attention(plan_, part, group.attention, gradients.dh, gradients.dqkv, scratch);
     back_.linear(part.N, dqkv, layout_.attn_qkv(layer), tape.ln1.y, dh, pass);
     ln1_.backward(layer, pass, back_, part.N, dh, tape.ln1, dx);
@@ -126,6 +133,15 @@ class Layers {
 
  private:
   Index C() const { return shape_.n_embd; }
+
+  /// x += dropout(y · Wᵀ).   y (N, in), W (C, in) -> x (N, C)
+  void add_dropped(const Part& part, Index site, const Real* y, const Matrix& w,
+                   const Parameters<Real>& parameters, const LayerGradients<Real>& unused, Real* x) const {
+    if (!part.masks.ordinary) return linear(part.N, y, w, parameters, x, true);
+    Real* out = unused.dh + part.first * padded<Real>(C());
+    linear(part.N, y, w, parameters, out, false);
+    dropout(part, C(), site, out, x, true);
+  }
 
   const Shape& shape_;
   const Layout<Real>& layout_;

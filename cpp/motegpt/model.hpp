@@ -1,6 +1,7 @@
 // The transformer: embedding, layers and head, in training and one position at a time.
 #pragma once
 
+#include "dropout.hpp"
 #include "embedding.hpp"
 #include "tape.hpp"
 #include "textbook.hpp"
@@ -29,14 +30,16 @@ class Model {
     Real* x = group.x + first * row_;
     embedding(N, shape_.n_embd, group.ids + first, group.positions + first, w.matrix(layout_.wte()),
               w.matrix(layout_.wpe()), x);
+    if (group.ngrams.rows) ngram_embedding(N, shape_.n_embd, group.ngrams.from(first), x);
     if (shape_.embedding_norm) {
       const NormTape<Real> tape = group.embedded.from(first, shape_.n_embd);
       rmsnorm(N, shape_.n_embd, eps(), x, tape);
       copy(N * row_, tape.y, x);
     }
+    if (part.masks.ordinary) dropout(part, shape_.n_embd, embedding_site, x, x, false);
     for (int layer = 0; layer < shape_.n_layer; ++layer) {
       if (checkpoint_) copy(N * row_, x, group.inputs[layer] + first * row_);
-      layers_.forward(layer, w, part, group.layers[layer], scratch.attention, x);
+      layers_.forward(layer, w, part, group.layers[layer], group.inner, scratch.attention, x);
     }
     linear(N, x, layout_.head(), w, group.logits + first * logits_row_, false);
   }
@@ -55,10 +58,11 @@ class Model {
       const LayerTape<Real>& tape = group.layers[layer];
       if (checkpoint_ && layer < shape_.n_layer - 1) {
         copy(N * row_, group.inputs[layer] + first * row_, x);
-        layers_.forward_to_hidden(layer, pass.w, part, tape, scratch.attention, x);
+        layers_.forward_to_hidden(layer, pass.w, part, tape, group.inner, scratch.attention, x);
       }
       layers_.backward(layer, pass, part, tape, group.inner, scratch.attention, dx);
     }
+    dropout_backward(part, shape_.n_embd, embedding_site, dx, dx);
     if (shape_.embedding_norm)
       back_.rmsnorm(N, shape_.n_embd, dx, group.embedded.from(first, shape_.n_embd), dx, false);
     if (!pass.accumulate) clear_embeddings(pass);
@@ -72,6 +76,7 @@ class Model {
     const Index C = shape_.n_embd, width = bundle.width, t = bundle.position++;
     Real* x = bundle.x;
     embedding_step(width, C, ids, t, w + layout_.wte().flat, w + layout_.wpe().flat, x);
+    ngram_step(layout_.contexts(), width, C, ids, t, w + layout_.tables().flat, bundle.ngrams, x);
     if (shape_.embedding_norm) rmsnorm_step(width, C, eps(), x, x);
     for (int layer = 0; layer < shape_.n_layer; ++layer)
       layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, x);

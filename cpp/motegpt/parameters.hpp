@@ -33,6 +33,8 @@ class Layout {
  public:
   Layout(const Shape& shape, const Places& places, Arena& arena)
       : list_(arena.take<Matrix>(places.count)),
+        tables_(places.tables),
+        contexts_(places.contexts),
         tied_(shape.tied),
         per_layer_((places.count - outside()) / shape.n_layer) {
     for (Index i = 0; i < places.count; ++i) add(places.list[i]);
@@ -50,6 +52,10 @@ class Layout {
   const Matrix& attn_wo(Index layer) const { return of_layer(layer, 1); }
   const Matrix& mlp_fc1(Index layer) const { return of_layer(layer, 2); }
   const Matrix& mlp_fc2(Index layer) const { return of_layer(layer, 3); }
+
+  /// Those of the n-gram embedding, which are not among the matrices above.
+  const Place& tables() const { return tables_; }
+  const Contexts& contexts() const { return contexts_; }
 
   /// Matrix or vector i of a layer.
   const Matrix& of_layer(Index layer, Index i) const { return list_[outside() + per_layer_ * layer + i]; }
@@ -78,6 +84,8 @@ class Layout {
   }
 
   Matrix* list_;
+  Place tables_;
+  Contexts contexts_;
   bool tied_;
   Index per_layer_;
   Index count_ = 0, size_ = 0, transposed_size_ = 0;

@@ -45,6 +45,7 @@ struct VectorOf<float> {
   typedef float type __attribute__((vector_size(vector_bytes)));
   typedef int bits __attribute__((vector_size(vector_bytes)));
   typedef unsigned words __attribute__((vector_size(vector_bytes)));
+  typedef unsigned words32 __attribute__((vector_size(vector_bytes)));
   typedef float loose __attribute__((vector_size(vector_bytes), aligned(4)));
 };
 
@@ -54,6 +55,7 @@ struct VectorOf<double> {
   typedef double type __attribute__((vector_size(vector_bytes)));
   typedef long long bits __attribute__((vector_size(vector_bytes)));
   typedef unsigned long long words __attribute__((vector_size(vector_bytes)));
+  typedef unsigned words32 __attribute__((vector_size(vector_bytes / 2)));
   typedef double loose __attribute__((vector_size(vector_bytes), aligned(8)));
 };
 
@@ -79,6 +81,10 @@ using Vector = typename detail::VectorOf<Real>::type;
 /// Integers of the same width: bit patterns, and the outcome of a comparison (all ones or all zeros).
 template <class Real>
 using BitVector = typename detail::VectorOf<Real>::bits;
+
+/// As many unsigned integers of 32 bits as a vector has lanes.
+template <class Real>
+using Words32 = typename detail::VectorOf<Real>::words32;
 
 /// While it lives, numbers too small for the type's full precision count as zero on this thread.
 ///
@@ -178,6 +184,21 @@ MOTEGPT_INLINE Vector<Real> broadcast(Real x) {
 template <class Real>
 MOTEGPT_INLINE Vector<Real> lane_numbers() {
   return detail::count<Real>(detail::LaneIndices<Real>{});
+}
+
+namespace detail {
+
+template <class Real, int... I>
+MOTEGPT_INLINE Words32<Real> count32(Indices<I...>) {
+  return Words32<Real>{unsigned(I)...};
+}
+
+}  // namespace detail
+
+/// (0, 1, …, lanes - 1) as integers.
+template <class Real>
+MOTEGPT_INLINE Words32<Real> lane_indices() {
+  return detail::count32<Real>(detail::LaneIndices<Real>{});
 }
 
 /// Lane i takes the value of lane i XOR Step.

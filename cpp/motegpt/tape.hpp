@@ -3,6 +3,7 @@
 
 #include "layer.hpp"
 #include "loss.hpp"
+#include "ngram.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -10,9 +11,11 @@ namespace motegpt::MOTEGPT_LEVEL {
 template <class Real>
 struct Group {
   Index N = 0, documents = 0;
+  DropoutMasks masks;  // of the step
   Document* document;
   int *ids, *positions, *targets;  // (N)
   Real* weights;                   // (N)
+  NGramRows<Real> ngrams;          // (N), if there are any; dx of all groups of a step is then one array
 
   Real* x;                     // (N, C) the residual stream
   NormTape<Real> embedded;     // after the embedding's norm
@@ -45,13 +48,16 @@ struct Group {
     }
   }
 
-  Part part(Share share) const { return {document, documents, N, share}; }
+  Part part(Share share) const { return {document, documents, N, masks, share}; }
 
-  void clear() { N = documents = 0; }
+  void clear(const DropoutMasks& of_step) {
+    N = documents = 0;
+    masks = of_step;
+  }
 
-  /// Adds a document of n rows: tokens (n + 1), weights of its targets (n).
-  void add(const int* tokens, const double* weights_of_targets, Index n) {
-    document[documents++] = {N, n};
+  /// Adds document `index` of the batch with n rows: tokens (n + 1), weights of its targets (n).
+  void add(Index index, const int* tokens, const double* weights_of_targets, Index n) {
+    document[documents++] = {N, n, index};
     for (Index t = 0; t < n; ++t, ++N) {
       ids[N] = tokens[t];
       positions[N] = int(t);
@@ -82,8 +88,10 @@ struct Bundle {
   Real* x;                       // (C, width)
   Real* logits;                  // (V, width)
   LayerStep<Real> scratch;
+  NGramStep<Real> ngrams;
 
-  Bundle(Arena& arena, const Shape& shape, Index width_)
+  /// orders: tables of the n-gram embedding
+  Bundle(Arena& arena, const Shape& shape, int orders, Index width_)
       : width(width_), caches(arena.take<AttentionCache<Real>>(shape.n_layer)) {
     for (int layer = 0; layer < shape.n_layer; ++layer) {
       const auto cache = AttentionCache<Real>::take(arena, shape, width);
@@ -92,6 +100,7 @@ struct Bundle {
     x = arena.take<Real>(shape.n_embd * width);
     scratch = LayerStep<Real>::take(arena, shape, width);
     logits = arena.take<Real>(shape.vocab_size * width);
+    ngrams = NGramStep<Real>::take(arena, orders, shape.n_embd, width);
   }
 };
 

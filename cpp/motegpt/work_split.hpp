@@ -5,6 +5,7 @@
 #pragma once
 
 #include "core.hpp"
+#include "dropout_masks.hpp"
 #include "view.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
@@ -65,9 +66,9 @@ struct Share {
   }
 };
 
-/// One document of a group: its rows, beginning at `first`.
+/// One document of a group: its rows, beginning at `first`, and its index in the batch of the step.
 struct Document {
-  Index first, length;
+  Index first, length, index;
 };
 
 /// A thread's part of a group: rows first … first + N - 1 and, where an operation reads other rows of a
@@ -75,16 +76,29 @@ struct Document {
 struct Part {
   const Document* documents;
   Index count;
+  DropoutMasks masks;
   Share share;
   Index first, N;
 
   /// rows: those of all `count` documents.
-  Part(const Document* documents_, Index count_, Index rows, Share share_)
+  Part(const Document* documents_, Index count_, Index rows, const DropoutMasks& masks_, Share share_)
       : documents(documents_),
         count(count_),
+        masks(masks_),
         share(share_),
         first(share_.begin(rows)),
         N(share_.end(rows) - first) {}
+
+  /// Calls f(document, first, last) for each document that has rows here: its positions first … last - 1.
+  template <class F>
+  void for_rows(F f) const {
+    for (Index i = 0; i < count; ++i) {
+      const Document& document = documents[i];
+      const Index begin = max(first - document.first, Index(0));
+      const Index end = min(first + N - document.first, document.length);
+      if (begin < end) f(document, begin, end);
+    }
+  }
 
   /// Calls f(document, unit) for this thread's share of `units` pieces of work per document.
   template <class F>

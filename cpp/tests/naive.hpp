@@ -136,6 +136,15 @@ inline double step(double w, double g, double* slot, const SGDScalars& s) {
   return s.decay * w - s.lr * velocity;
 }
 
+/// The mask of dropout at number `index` under a key, in integers of 64 bits as in model/dropout.py.
+inline double dropout_mask(uint64_t key, uint64_t index, double p) {
+  const uint64_t mask32 = 0xFFFFFFFF;
+  uint64_t h = (key + index * 0x9E3779B9) & mask32;
+  h = ((h ^ (h >> 16)) * 0x85EBCA6B) & mask32;
+  h = ((h ^ (h >> 13)) * 0xC2B2AE35) & mask32;
+  return double(h ^ (h >> 16)) < std::round(p * 0x1p32) ? 0 : 1 / (1 - p);
+}
+
 /// The probability of every token with filters and masks, as generation/filters.py has it.   x (V)
 template <class Filters, class Flags>
 Array filtered(Array x, const Filters& filters, const Flags& seen, const Flags& masked) {

@@ -15,6 +15,7 @@ namespace {
 
 constexpr double none = std::numeric_limits<double>::infinity();
 const Clips unclipped{none, none, none}, clipped{0.05, 0.1, 0.5};
+const Dropout kept{0, 0, 0}, dropped{7, 0.3, 0};
 
 /// Batches of eight random documents, the longest there can be among them.
 struct Data {
@@ -92,12 +93,12 @@ std::vector<Real> everything(const Core<Real>& core, const Shape& shape) {
   return all;
 }
 
-void test_finite_differences(const Level& level, const Specification& model) {
+void test_finite_differences(const Level& level, const Specification& model, const Dropout& dropout) {
   const Data data(model.shape(), 1, 3);
   auto core = make<double>(level, model, {1, false});
   std::vector<double> w = initial<double>(model.shape()), gradient(w.size());
   load(*core, w);
-  core->gradients(data.batches, unclipped, gradient.data());
+  core->gradients(data.batches, unclipped, dropout, 5, gradient.data());
   const double h = 1e-5;
   check::Random random(3);
   for (int probe = 0; probe < 60; ++probe) {
@@ -108,7 +109,7 @@ void test_finite_differences(const Level& level, const Specification& model) {
     for (const int side : {0, 1}) {
       w[i] = before + (side ? h : -h);
       load(*core, w);
-      losses[side] = core->gradients(data.batches, unclipped, unused.data());
+      losses[side] = core->gradients(data.batches, unclipped, dropout, 5, unused.data());
     }
     w[i] = before;
     check::near((losses[1] - losses[0]) / (2 * h), gradient[i], std::fmax(1e-2, std::fabs(gradient[i])), 1e-6,
@@ -119,8 +120,8 @@ void test_finite_differences(const Level& level, const Specification& model) {
 /// Trains, and returns parameters and slots.
 template <class Real>
 std::vector<Real> outcome(const Level& level, const Specification& model, Optimizer optimizer,
-                          const Execution& execution, const Clips& clips, const std::vector<int64_t>& chunks,
-                          std::vector<double>* losses = nullptr) {
+                          const Execution& execution, const Clips& clips, const Dropout& dropout,
+                          const std::vector<int64_t>& chunks, std::vector<double>* losses = nullptr) {
   int64_t steps = 0;
   for (const int64_t chunk : chunks) steps += chunk;
   const Data data(model.shape(), steps, 4, optimizer);
@@ -129,8 +130,8 @@ std::vector<Real> outcome(const Level& level, const Specification& model, Optimi
   std::vector<double> seen(size_t(steps), 0.0);
   int64_t start = 0;
   for (const int64_t chunk : chunks) {
-    core->train(data.cut(start, chunk), data.scalars.data() + start * core->scalar_count(), clips,
-                seen.data() + start);
+    core->train(data.cut(start, chunk), data.scalars.data() + start * core->scalar_count(), clips, dropout,
+                start, seen.data() + start);
     start += chunk;
   }
   if (losses) *losses = seen;
@@ -143,16 +144,17 @@ bool same_bits(const std::vector<Real>& a, const std::vector<Real>& b) {
 }
 
 template <class Real>
-void test_invariance(const Level& level, const Specification& model, Optimizer optimizer,
-                     const Clips& clips) {
+void test_invariance(const Level& level, const Specification& model, Optimizer optimizer, const Clips& clips,
+                     const Dropout& dropout) {
   const std::string where = std::string(level.name) + (sizeof(Real) == 4 ? ", float: " : ", double: ");
   const auto train = [&](const Execution& execution, const std::vector<int64_t>& chunks,
                          std::vector<double>* losses = nullptr) {
-    return outcome<Real>(level, model, optimizer, execution, clips, chunks, losses);
+    return outcome<Real>(level, model, optimizer, execution, clips, dropout, chunks, losses);
   };
   std::vector<double> losses;
   const auto plain = train({1, false}, {12}, &losses);
-  check::that(losses.back() < losses.front() || clips.norm < none, where + "the loss falls");
+  check::that(losses.back() < losses.front() || clips.norm < none || dropout.ordinary,
+              where + "the loss falls");
   check::that(same_bits(plain, train({1, false}, {12})), where + "the same twice");
   check::that(same_bits(plain, train({1, true}, {12})), where + "checkpointing");
   check::that(same_bits(plain, train({1, false}, {1, 6, 5})), where + "cut into chunks");
@@ -165,23 +167,24 @@ void test_invariance(const Level& level, const Specification& model, Optimizer o
 /// The gradient of one step, computed by this many threads.
 template <class Real>
 std::vector<double> gradient_with(const Level& level, const Specification& model, int threads,
-                                  int64_t batch_size) {
+                                  int64_t batch_size, const Dropout& dropout) {
   const Data data(model.shape(), 1, batch_size);
   auto core = make<Real>(level, model, {threads, false});
   load(*core, initial<Real>(model.shape()));
   std::vector<Real> gradient(size_t(model.shape().parameters));
-  core->gradients(data.batches, unclipped, gradient.data());
+  core->gradients(data.batches, unclipped, dropout, 5, gradient.data());
   return {gradient.begin(), gradient.end()};
 }
 
 /// Sums are taken in another order with another number of threads; nothing else may differ.
 template <class Real>
-void test_threads(const Level& level, const Specification& model) {
+void test_threads(const Level& level, const Specification& model, const Dropout& dropout) {
   for (const int64_t batch_size : {1, 4, 9}) {  // parts of documents, and whole ones
-    const std::vector<double> one = gradient_with<Real>(level, model, 1, batch_size);
+    const std::vector<double> one = gradient_with<Real>(level, model, 1, batch_size, dropout);
     for (const int threads : {2, 3}) {
-      check::near_rows(gradient_with<Real>(level, model, threads, batch_size).data(), 1, one, int(one.size()),
-                       1, sizeof(Real) == 4 ? 1e-4 : 1e-13, std::string(level.name) + ": threads");
+      check::near_rows(gradient_with<Real>(level, model, threads, batch_size, dropout).data(), 1, one,
+                       int(one.size()), 1, sizeof(Real) == 4 ? 1e-4 : 1e-13,
+                       std::string(level.name) + ": threads");
     }
   }
 }
@@ -189,7 +192,7 @@ void test_threads(const Level& level, const Specification& model) {
 /// Two models in training at the same time do not disturb each other.
 void test_side_by_side(const Level& level, const Specification& model) {
   const auto train = [&] {
-    return outcome<float>(level, model, Optimizer::adam, {2, false}, unclipped, {30});
+    return outcome<float>(level, model, Optimizer::adam, {2, false}, unclipped, dropped, {30});
   };
   const auto alone = train();
   std::vector<float> results[2];
@@ -222,16 +225,18 @@ void test_level(const Level& level) {
       specify(20, 70, 3, 32, 4, false, false, squared), specify(7, 5, 1, 7, 1, false, true, relu),
   };
   for (const Specification& model : models) {
-    test_finite_differences(level, model);
-    for (const Clips& clips : {unclipped, clipped}) {
-      test_invariance<float>(level, model, Optimizer::adam, clips);
-      test_invariance<double>(level, model, Optimizer::adam, clips);
+    for (const Dropout& dropout : {kept, dropped}) {
+      test_finite_differences(level, model, dropout);
+      test_invariance<float>(level, model, Optimizer::adam, unclipped, dropout);
+      test_invariance<double>(level, model, Optimizer::adam, unclipped, dropout);
+      test_threads<float>(level, model, dropout);
+      test_threads<double>(level, model, dropout);
     }
-    test_threads<float>(level, model);
-    test_threads<double>(level, model);
+    test_invariance<float>(level, model, Optimizer::adam, clipped, kept);
+    test_invariance<double>(level, model, Optimizer::adam, clipped, kept);
   }
-  test_invariance<float>(level, models[2], Optimizer::sgd, unclipped);
-  test_invariance<double>(level, models[2], Optimizer::sgd, clipped);
+  test_invariance<float>(level, models[2], Optimizer::sgd, unclipped, kept);
+  test_invariance<double>(level, models[2], Optimizer::sgd, clipped, kept);
   test_side_by_side(level, models[3]);
 }
 

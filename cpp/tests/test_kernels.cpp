@@ -2,6 +2,7 @@
 // side of the vector width. Compiled once per level.
 #include "attention_case.hpp"
 #include "motegpt/activation.hpp"
+#include "motegpt/dropout.hpp"
 #include "motegpt/narrow_attention.hpp"
 #include "motegpt/parameters.hpp"
 #include "motegpt/product.hpp"
@@ -52,6 +53,42 @@ void test_functions(Random& random) {
   }
   check::that(std::fabs(double(resting(broadcast(Real(1)), broadcast(Real(1)))[0])) < 1e-20,
               "QuotientByRoot, no rate");
+}
+
+/// The numbers of tests/test_dropout.py.
+template <class Real>
+void test_mask_keys() {
+  check::that(DropoutMasks({7, 0.5, 0}, 2).key(1, 3) == 0x8e6a5eb5, "mask_key");
+  const auto mask = [](double p) { return DropoutMask<Real>(p)(0x8e6a5eb5, 5); };  // the hash is 0xaec45d68
+  const double p = (0xaec45d68 + 0.25) / 0x1p32;
+  check::that(mask(p) == Real(1 / (1 - p)), "kept");
+  check::that(mask(p + 0x1p-33) == 0, "dropped");
+  check::that(mask(1 - 0x1p-53) == 0, "a probability that rounds to 1");
+}
+
+/// Rows 3 … 9 of documents of 5, 1 and 6 positions, as one of several threads has them.
+template <class Real>
+void test_dropout(Random& random, int C) {
+  const Document documents[] = {{0, 5, 4}, {5, 1, 0}, {6, 6, 9}};
+  const DropoutMasks masks({7, 0.4, 0}, 2);
+  Part part(documents, 3, 12, masks, {});
+  part.first = 3;
+  part.N = 7;
+  const Array x = rounded<Real>(random.normals(size_t(part.N * C)));
+  Array expected = x;
+  for (int n = 0; n < part.N; ++n) {
+    const Document& document = documents[(n >= 2) + (n >= 3)];
+    for (int c = 0; c < C; ++c) {
+      const unsigned index = unsigned((part.first + n - document.first) * C + c);
+      expected[size_t(n * C + c)] *= naive::dropout_mask(masks.key(16, document.index), index, 0.4);
+    }
+  }
+  Rowwise<Real> y(x, int(part.N), C), sum(x, int(part.N), C);
+  dropout<Real>(part, C, 16, y, y, false);
+  check_padded<Real>(y, expected, int(part.N), C, tolerance<Real>, "dropout");
+  dropout<Real>(part, C, 16, sum, sum, true);
+  for (size_t i = 0; i < x.size(); ++i) expected[i] += x[i];
+  check_padded<Real>(sum, expected, int(part.N), C, tolerance<Real>, "dropout, added");
 }
 
 template <class Real>
@@ -164,6 +201,8 @@ void test_all() {
     test_activation<Real>(random, Activation::relu, N);
     test_activation<Real>(random, Activation::squared_relu, N);
   }
+  test_mask_keys<Real>();
+  for (const int C : sizes) test_dropout<Real>(random, C);
   for (const int T : sizes) {
     for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) test_attention<Real>(random, T, D, 1 + T % 3);
     test_narrow_attention<Real, 1>(random, T);

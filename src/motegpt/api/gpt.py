@@ -91,12 +91,13 @@ class GPT:
         with self._lock:
             parameters = self.engine.export().parameters
         kept = {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
-        return {**kept, "parameters": parameters}
+        return {**kept, "parameters": parameters, "contexts": self.engine.contexts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state)
         parameters, config = kept.pop("parameters"), without_device(kept.pop("config"))
-        GPT.__init__(self, config, kept.pop("tokenizer"), build_engine(config))
+        engine = build_engine(config, kept.pop("contexts"))
+        GPT.__init__(self, config, kept.pop("tokenizer"), engine)
         self.engine.load(parameters)
         vars(self).update(kept)
 
@@ -224,7 +225,7 @@ class GPT:
             train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
             config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
-        model = cls(config, tokenizer, build_engine(config))
+        model = cls(config, tokenizer, build_engine(config, folder.contexts(config, tokenizer)))
         model.engine.load(parameters)
         return model
 
@@ -345,7 +346,7 @@ class GPT:
         files.
         """
         out, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
-        folder = RunFolder.create(out, self.config, self.tokenizer, overwrite)
+        folder = RunFolder.create(out, self.config, self.tokenizer, overwrite, self.engine.contexts)
         try:
             folder.append_metrics(record.values() for record in self.records)
             if self._trainer is not None and self._trainer.done == self._done:

@@ -75,7 +75,7 @@ class Training(Generic[Model]):
         """
         self._check_not_torn()
         trainer = self._trainer
-        engine = build_engine(trainer.config)
+        engine = build_engine(trainer.config, trainer.engine.contexts)
         engine.load(trainer.best_parameters())
         return self._kind(
             trainer.config,

@@ -33,11 +33,13 @@ WORDS = {
 class Kind:
     """The type and bounds of a setting. base: int, float, bool, str, tuple or a section.
 
-    choices: the allowed values, if enumerated; engines, optimizers: those that use the setting, () for all.
+    items: of a tuple, str or int, whose bounds are those of each; choices: the allowed values, if enumerated;
+    engines, optimizers: those that use the setting, () for all.
     """
 
     base: type
     help: str
+    items: type = str
     choices: tuple[Any, ...] = ()
     optional: bool = False
     at_least: float | None = None
@@ -66,10 +68,10 @@ class Kind:
         if isinstance(value, str):
             return not has_surrogate(value)
         if isinstance(value, tuple):
-            return all(isinstance(text, str) and not has_surrogate(text) for text in value)
+            return all(type(item) is self.items and self._is_within(item) for item in value)
         if isinstance(value, bool | Settings):
             return True
-        if (self.base is int and abs(value) > LARGEST_INT) or not math.isfinite(value):
+        if (type(value) is int and abs(value) > LARGEST_INT) or not math.isfinite(value):
             return False
         return (
             (self.at_least is None or value >= self.at_least)
@@ -93,7 +95,8 @@ class Kind:
             if bound is not None
         ]
         limits = " of" * bounds[0].startswith("at") + " " + " and ".join(bounds) if bounds else ""
-        return WORDS.get(self.base, "a section") + limits + ", or none" * self.optional
+        words = "a list of whole numbers" if (self.base, self.items) == (tuple, int) else None
+        return (words or WORDS.get(self.base, "a section")) + limits + ", or none" * self.optional
 
 
 def plain(value: Any) -> Any:
@@ -226,7 +229,8 @@ def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:
         hint = next(part for part in parts if part is not NoneType)
     choices = get_args(hint) if get_origin(hint) is Literal else ()
     base = type(choices[0]) if choices else get_origin(hint) or hint
-    return Kind(base=base, choices=choices, optional=optional, **{"help": "", **metadata})
+    items = get_args(hint)[0] if base is tuple else str
+    return Kind(base=base, items=items, choices=choices, optional=optional, **{"help": "", **metadata})
 
 
 def _nested(kind: Kind, value: Any) -> Any:

@@ -26,12 +26,13 @@ LARGEST_STEPS = 2**42  # times LARGEST_SIZE sequences per batch fits into 64 bit
 LARGEST_SECONDS = 7 * 24 * 3600  # a week
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
+LARGEST_ORDER = 8  # tokens of a context of the n-gram embedding
 FORMATS_WITH = {  # setting -> formats that it applies to
     "column": ("csv", "tsv", "json", "jsonl"),
     "header": ("csv", "tsv"),
     "delimiter": ("text", "csv"),
 }
-FOUND_FROM_DATA = {"vocab_size"}  # settings that users cannot set
+FOUND_FROM_DATA = {"vocab_size", "ngram_rows"}  # settings that users cannot set
 
 LARGEST_PENALTY = 10  # exponent of a length
 
@@ -56,9 +57,23 @@ class ModelConfig(Settings):
     norm_eps: float = setting("RMSNorm: added to the mean square for numerical stability.", above=0)
     init_std: float = setting("Standard deviation of the initial weights.", above=0)
     zero_init: bool = setting("Initialize the matrices that write to the residual stream to zero.")
+    ngram_orders: int | None = setting(
+        "N-gram embedding: embed contexts of the last 2 … N tokens.",
+        default=None,
+        at_least=2,
+        at_most=LARGEST_ORDER,
+    )
+    ngram_rows: tuple[int, ...] = setting(
+        "N-gram embedding: number of contexts of 2, 3, … tokens; found from the data.", default=(), at_least=1
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if len(self.ngram_rows) > (self.ngram_orders or 1) - 1:
+            raise SettingError(
+                f"ngram_rows: expected at most {(self.ngram_orders or 1) - 1} numbers with "
+                f"`ngram_orders={self.ngram_orders}`, got {shortened(list(self.ngram_rows))}"
+            )
         if self.n_embd % self.n_head:
             fitting = -(-self.n_embd // self.n_head) * self.n_head
             raise SettingError(
@@ -159,11 +174,15 @@ class DataConfig(ReadConfig):
     )
     cut: CutRule = setting("Part of a document that must fit block_size.")
     shuffle: bool = setting("Shuffle the documents once, before training.")
+    reshuffle: bool = setting("Shuffle the documents anew in every later epoch.", default=False)
     val_fraction: float = setting(
         "Fraction held out for validation; duplicates stay together.",
         default=0.0,
         at_least=0,
         below=1,
+    )
+    ngram_min_count: int = setting(
+        "N-gram embedding: keep contexts seen at least N times in training.", default=2, at_least=1
     )
 
     def __post_init__(self) -> None:
@@ -226,6 +245,15 @@ class TrainConfig(Length):
     )
     momentum: float = setting("SGD: momentum.", default=0.9, at_least=0, below=1, optimizers=("sgd",))
     weight_decay: float = setting("Decoupled weight decay, multiplied by lr.", default=0.0, at_least=0)
+    dropout: float = setting(
+        "Probability of dropout on the embedding and residual writes.", default=0.0, at_least=0, below=1
+    )
+    ngram_dropout: float = setting(
+        "N-gram embedding: probability of dropping a vector in training.", default=0.0, at_least=0, below=1
+    )
+    ngram_weight_decay: float = setting(
+        "N-gram embedding: decoupled weight decay of its vectors.", default=0.0, at_least=0
+    )
     clip_node: float | None = setting(
         "Clip the gradient of every graph node to ± this, as Oxidized-GPT.", default=None, above=0
     )

@@ -32,6 +32,7 @@ SYNONYMS = {
     "beta2": "adam_beta2",
     "eps": "epsilon adam_eps adam_epsilon",
     "weight_decay": "wd l2",
+    "dropout": "dropout_rate dropout_prob p_dropout resid_pdrop embd_pdrop hidden_dropout_prob",
     "clip_norm": "grad_clip gradient_clip clip max_grad_norm gradient_clip_val clip_grad_norm "
     "gradient_clipping",
     "dtype": "precision torch_dtype",
@@ -70,7 +71,6 @@ RENAMED = {  # former names of settings, and of entries in saved files; still ac
     "normalise": "normalize",
     "waited": "evaluations_since_best",
 }
-ABSENT = {"dropout": "motegpt has no dropout; weight_decay keeps weights small"}
 
 
 def flag_of(name: str, on: bool = True) -> str:
@@ -79,12 +79,12 @@ def flag_of(name: str, on: bool = True) -> str:
 
 
 def hint(name: str, known: Iterable[str], written: Callable[[str], str] = str) -> str:
-    """The hint for an unknown name: "did you mean lr?", why there is no such setting, or an empty string.
+    """The hint for an unknown name: "did you mean lr?", or an empty string.
 
     written: formats the suggested name.
     """
     suggestion = closest_name(name, known)
-    return f"did you mean {written(suggestion)}?" if suggestion else ABSENT.get(_key(name), "")
+    return f"did you mean {written(suggestion)}?" if suggestion else ""
 
 
 def closest_name(name: str, known: Iterable[str]) -> str | None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import CutRule, DataConfig, LossMean, TrainConfig
+    from motegpt.data.reshuffle import EpochOrders
     from motegpt.data.tokenizers import Tokenizer
 
     Numbers = Any  # an int, or a NumPy array of them
@@ -145,7 +146,9 @@ class Plan(ABC):
         """
 
     def batch(self, step: int) -> Batch:
-        """The batch of one step, counted from 0. Standard library only; the reference for `chunk`."""
+        """The batch of one step, counted from 0; the reference for `chunk`. Standard library only, unless
+        epochs are reshuffled.
+        """
         first = step * self.batch_size
         spans = map(self.span, range(first, first + self.batch_size))
         return Batch.of([self.memory[start : start + length] for start, length in spans], self.loss_mean)
@@ -161,6 +164,10 @@ class Plan(ABC):
         per_step = targets.sum(axis=1, keepdims=True)
         weights = zeros + target_weight(self.loss_mean, targets, self.batch_size, per_step)
         return Chunk(np.asarray(self.memory), starts, lengths, np.repeat(weights.ravel(), targets.ravel()))
+
+    @abstractmethod
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Offset in `memory` and number of inputs of each sequence of the data, or of the stream as one."""
 
     @property
     @abstractmethod
@@ -179,24 +186,34 @@ class Plan(ABC):
 
 @dataclass(frozen=True)
 class DocumentPlan(Plan):
-    """Sequences in a fixed order, batch_size per step, repeated cyclically.
+    """All sequences once per epoch, batch_size per step; a step may have sequences of two epochs or more.
 
     Each sequence has at least two tokens: all but the last are inputs, all but the first are targets.
-    order: indices of the sequences in training order; None keeps their own.
+    order: indices of the sequences in training order; None keeps their own. seed: of the orders of the epochs
+    after the first, which need NumPy; None repeats the same order.
     """
 
     sequences: Sequence[list[int]]
     batch_size: int
     loss_mean: LossMean
     order: Sequence[int] | None = None
+    seed: int | None = None
 
     @property
     def memory(self) -> memoryview:
         return self.flat.tokens
 
     def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
+        if self._epochs is not None:
+            return self.flat.span(self._epochs.index(number))
         index = number % len(self.sequences)
         return self.flat.span(index if self.order is None else take(self.order, index))
+
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        import numpy as np
+
+        starts, lengths = self.flat.span(np.arange(len(self.sequences)))
+        return starts, lengths - 1
 
     @property
     def targets(self) -> int:
@@ -213,13 +230,27 @@ class DocumentPlan(Plan):
 
     def _tokens_before(self, step: int) -> int:
         epochs, rest = divmod(step * self.batch_size, len(self.sequences))
-        return epochs * self._running_tokens[-1] + self._running_tokens[rest]
+        if self._epochs is not None:
+            return epochs * self.targets + self._epochs.length_before(epochs, rest)
+        return epochs * self.targets + self._running_tokens[rest]
 
     @cached_property
     def flat(self) -> TokenSequences:
         """The sequences in flat memory."""
         sequences = self.sequences
         return sequences if isinstance(sequences, TokenSequences) else TokenSequences.of(sequences)
+
+    @cached_property
+    def _epochs(self) -> EpochOrders | None:
+        """The orders of the epochs; None where all have the same."""
+        if self.seed is None:
+            return None
+        import numpy as np
+
+        from motegpt.data.reshuffle import EpochOrders
+
+        _, lengths = self.flat.span(np.arange(len(self.sequences)))
+        return EpochOrders(self.seed, lengths - 1, self.order)
 
     @cached_property
     def _running_tokens(self) -> array[int]:
@@ -272,6 +303,11 @@ class WindowPlan(Plan):
             return self.start(number), self.block_size + 1
         return self.start(number.astype("uint64")).astype("int64"), self.block_size + 1
 
+    def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        import numpy as np
+
+        return np.array([0]), np.array([len(self.stream) - 1])
+
     @property
     def targets(self) -> int:
         return len(self.stream) - 1
@@ -302,7 +338,8 @@ def plan_of(
         stream = tokenizer.encode_stream(documents)
         return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed)
     sequences = sequences_of(documents, tokenizer, data, block_size)
-    return DocumentPlan(sequences, train.batch_size, train.loss_mean, order)
+    seed = train.seed if data.reshuffle else None
+    return DocumentPlan(sequences, train.batch_size, train.loss_mean, order, seed)
 
 
 def sequences_of(

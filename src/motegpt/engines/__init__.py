@@ -13,6 +13,7 @@ from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
+from motegpt.ngrams.contexts import Contexts
 from motegpt.system.libraries import imports_for
 
 if TYPE_CHECKING:
@@ -67,17 +68,27 @@ def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any
         refuse(why_not_setting("optimizer", optimizer, name, value))
 
 
-def make_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
-    """A new engine without parameters, for `load`; SettingError for arguments of other types."""
-    for argument, given, kind in (("model", model, ModelConfig), ("train", train, TrainConfig)):
+def make_engine(
+    name: str, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None
+) -> Engine:
+    """A new engine without parameters, for `load`; SettingError for arguments of other types.
+
+    contexts: of the n-gram embedding, with the sizes in model.ngram_rows.
+    """
+    arguments: list[tuple[str, object, type]] = [("model", model, ModelConfig), ("train", train, TrainConfig)]
+    if contexts is not None:
+        arguments.append(("contexts", contexts, Contexts))
+    for argument, given, kind in arguments:
         if not isinstance(given, kind):
             raise SettingError(f"{argument}: expected a {kind.__name__}, got {shortened(given)}")
-    return engine_class(name)(model, train)
+    return engine_class(name)(model, train, contexts)
 
 
-def fresh_engine(name: str, model: ModelConfig, train: TrainConfig) -> Engine:
+def fresh_engine(
+    name: str, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None
+) -> Engine:
     """An engine with parameters initialized by the generator and seed of the settings."""
-    engine = make_engine(name, model, train)
+    engine = make_engine(name, model, train, contexts)
     engine.load(initialize(model, make_rng(train.rng, train.seed)))
     return engine
 

@@ -18,6 +18,7 @@ from motegpt.config.text import concise, shortened
 from motegpt.engines.node_clip import why_not_clipped
 from motegpt.errors import SettingError, UsageError
 from motegpt.model.spec import parameter_count
+from motegpt.ngrams.contexts import Contexts
 from motegpt.optim import OPTIMIZERS
 from motegpt.system import ranks
 
@@ -93,11 +94,15 @@ class Engine(ABC):
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
+    has_ngrams: ClassVar[bool] = False  # whether it has the n-gram embedding
 
-    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
+    def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
+        """contexts: of the n-gram embedding, if there is one."""
         refuse(self.why_not(model=model, train=train))
         self.model = model
         self.settings = train
+        self.contexts = Contexts() if contexts is None else contexts
+        self.contexts.check(model)
         self.optimizer = OPTIMIZERS[train.optimizer]
 
     @classmethod
@@ -122,6 +127,11 @@ class Engine(ABC):
             )
         if model is not None and train is not None and (reason := why_not_clipped(model, train)):
             return reason
+        orders = given.get("ngram_orders") if model is None else model.ngram_orders
+        if orders is not None and not cls.has_ngrams:
+            return (
+                f"ngram_orders: the {cls.name} engine does not have it; leave it out, or try `engine='array'`"
+            )
         if request is not None:
             return f"generate: the {cls.name} engine generates token by token"
         if processes > 1:
@@ -138,9 +148,9 @@ class Engine(ABC):
         return ""
 
     @classmethod
-    def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
+    def alone(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
         """An engine of this process alone, even if several train together; for generation and evaluation."""
-        return cls(model, train)
+        return cls(model, train, contexts)
 
     def __repr__(self) -> str:
         parameters, dtype = parameter_count(self.model), self.settings.dtype
@@ -177,8 +187,11 @@ class Engine(ABC):
         """The logits (n_b, V) of each sequence, computed without a cache."""
 
     @abstractmethod
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        """Loss in nats, and its gradient by name; with clip_node, but before clip_value and clip_norm."""
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
+        """Loss in nats, and its gradient by name; with clip_node, but before clip_value and clip_norm.
+
+        step: drop numbers as in that step of training; None: no dropout.
+        """
 
     @abstractmethod
     def train(self, plan: Plan, start: int, count: int) -> list[float]:

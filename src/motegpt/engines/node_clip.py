@@ -24,7 +24,7 @@ FLAT_LOG = 1e-6
 SIZES = {  # Oxidized-GPT has these with any value
     "vocab_size", "n_layer", "n_embd", "n_head", "block_size", "norm_eps", "init_std", "zero_init",
 }  # fmt: skip
-OPTIMIZER = ("optimizer", "adam")
+TRAINING = ("optimizer", "adam", "dropout")
 
 
 def why_not_clipped(model: ModelConfig, train: TrainConfig) -> str | None:
@@ -36,7 +36,7 @@ def why_not_clipped(model: ModelConfig, train: TrainConfig) -> str | None:
     if train.clip_node is None:
         return None
     settings = {name: value for name, value in vars(model).items() if name not in SIZES}
-    settings |= {name: getattr(train, name) for name in OPTIMIZER}
+    settings |= {name: getattr(train, name) for name in TRAINING}
     expected: dict[str, Any] = expected_settings("oxidized")
     for name, value in settings.items():
         other = expected[name]

@@ -27,17 +27,18 @@ class Role(Enum):
     """The role of a tensor in the model.
 
     EMBEDDING: rows looked up by id; the gradient of a batch is zero except in the rows that it reads, unless
-    the tensor is also a factor of a product. WEIGHT: multiplies activations. GAIN: scales a channel. BIAS:
-    added to a channel.
+    the tensor is also a factor of a product. TABLE: rows looked up by context; a step updates only the rows
+    that its batch uses. WEIGHT: multiplies activations. GAIN: scales a channel. BIAS: added to a channel.
     """
 
     EMBEDDING = "embedding"
+    TABLE = "table"
     WEIGHT = "weight"
     GAIN = "gain"
     BIAS = "bias"
 
 
-DECAYED = frozenset(Role)  # roles with weight decay
+DECAYED = frozenset(Role) - {Role.TABLE}  # roles with weight decay; tables have their own
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,8 @@ def tensors(model: ModelConfig) -> tuple[Tensor, ...]:
     found = tuple(_tensors(model))
     count = sum(tensor.size for tensor in found)
     if count > LARGEST_MODEL:
-        raise SettingError(f"n_layer, n_embd: expected at most {LARGEST_MODEL:,} parameters, got {count:,}")
+        sizes = "n_layer, n_embd" + ", ngram_orders" * bool(model.ngram_rows)
+        raise SettingError(f"{sizes}: expected at most {LARGEST_MODEL:,} parameters, got {count:,}")
     return found
 
 
@@ -111,6 +113,8 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     token_rows, position_rows = (model.vocab_size, model.n_embd), (model.block_size, model.n_embd)
     yield Tensor("wte", token_rows, Role.EMBEDDING, init, "token embedding", products=int(model.tied))
     yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
+    for order, rows in enumerate(model.ngram_rows, 2):
+        yield Tensor(f"ngram{order}", (rows, model.n_embd), Role.TABLE, ZEROS, "n-gram embedding")
     if not model.tied:
         yield Tensor("lm_head", token_rows, Role.WEIGHT, init, "head", products=1)
     for i in range(model.n_layer):
@@ -139,6 +143,11 @@ def norm_tensors(model: ModelConfig, place: str) -> list[str]:
     return [f"{place}_{name}" for name, _, _ in NORM_TENSORS[model.norm]]
 
 
+def table_names(model: ModelConfig) -> list[str]:
+    """Names of the tables of the n-gram embedding, by order."""
+    return [tensor.name for tensor in tensors(model) if tensor.role is Role.TABLE]
+
+
 def parameter_count(model: ModelConfig) -> int:
     """Number of trainable parameters."""
     return sum(tensor.size for tensor in tensors(model))
@@ -147,12 +156,16 @@ def parameter_count(model: ModelConfig) -> int:
 def initialize(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
     """Initial values by name, each a flat array in row-major order.
 
-    The generator advances for constant tensors too, so no tensor depends on the `init` of another.
+    The generator advances for constant tensors too, so no tensor depends on the `init` of another; not for
+    tables, whose sizes depend on the data.
     """
-    return {
-        tensor.name: array("d", [rng.gauss(tensor.init.mean, tensor.init.std) for _ in range(tensor.size)])
-        for tensor in tensors(model)
-    }
+    return {tensor.name: _initial_values(tensor, rng) for tensor in tensors(model)}
+
+
+def _initial_values(tensor: Tensor, rng: RunRng) -> array[float]:
+    if tensor.role is Role.TABLE:
+        return array("d", [tensor.init.mean]) * tensor.size
+    return array("d", [rng.gauss(tensor.init.mean, tensor.init.std) for _ in range(tensor.size)])
 
 
 def named_views(flat: Any, model: ModelConfig) -> dict[str, Any]:

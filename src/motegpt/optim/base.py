@@ -8,13 +8,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
+
+from motegpt.model.schedule import learning_rate
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from motegpt.config.sections import TrainConfig
+
+
+TABLE_DECAY_EVERY = 8  # steps between two decays of the tables; docs/log.md has the measurements
 
 
 class Optimizer(ABC):
@@ -54,3 +60,15 @@ class Optimizer(ABC):
 def weight_decay_factor(train: TrainConfig, lr: Any) -> Any:
     """1 - lr · weight_decay, the factor of decoupled weight decay (Loshchilov and Hutter, 2019)."""
     return 1.0 - lr * train.weight_decay
+
+
+def table_decay(train: TrainConfig, step: int) -> float:
+    """The factor of every row of the tables after the update of step `step`; 1 at most steps.
+
+    The decay of TABLE_DECAY_EVERY steps acts at once, so that the other steps touch only the rows they use:
+    Π (1 - lr · ngram_weight_decay) over these steps. A pure function of the step.
+    """
+    if (step + 1) % TABLE_DECAY_EVERY or not train.ngram_weight_decay:
+        return 1.0
+    steps = range(step + 1 - TABLE_DECAY_EVERY, step + 1)
+    return prod(1.0 - learning_rate(train, i) * train.ngram_weight_decay for i in steps)

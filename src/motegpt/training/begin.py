@@ -94,7 +94,9 @@ def _new_run(
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
     trainer = prepare(corpus, settings, engine)
     if out is not None and ranks.rank() == 0:
-        trainer.folder = RunFolder.create(out, trainer.config, trainer.tokenizer, overwrite)
+        trainer.folder = RunFolder.create(
+            out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts
+        )
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
 
 

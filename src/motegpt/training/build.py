@@ -29,6 +29,7 @@ from motegpt.evaluation.nll import evaluation_sequences
 from motegpt.generation.request import request_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
+from motegpt.ngrams.contexts import Contexts
 from motegpt.system import ranks
 from motegpt.training.loop import Trainer
 from motegpt.training.losses import LossMeans
@@ -38,6 +39,7 @@ from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
+    from motegpt.data.plan import Plan
     from motegpt.engines.base import Engine
     from motegpt.model.rng import RunRng
 
@@ -67,7 +69,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     request_of(config.sample, tokenizer, model.block_size)
     trainer, rng = _assemble(config, tokenizer, corpus, settings)
-    trainer.engine.load(initialize(model, rng))
+    trainer.engine.load(initialize(trainer.config.model, rng))
     return trainer
 
 
@@ -85,7 +87,8 @@ def resume(
     request_of(config.sample, tokenizer, config.model.block_size)
     if ranks.rank() == 0:
         folder.lock()
-    trainer, rng = _assemble(config, tokenizer, corpus, changes)
+    contexts = folder.contexts(config, tokenizer)
+    trainer, rng = _assemble(config, tokenizer, corpus, changes, contexts)
     config = trainer.config
     longest = max(before, config, key=lambda one: one.train.steps)
     state = folder.trainer_state(longest, tokenizer, step)
@@ -119,9 +122,9 @@ def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> R
     )
 
 
-def build_engine(config: RunConfig) -> Engine:
+def build_engine(config: RunConfig, contexts: Contexts | None = None) -> Engine:
     """The engine of a run, before its parameters are loaded."""
-    return make_engine(config.engine, config.model, config.train)
+    return make_engine(config.engine, config.model, config.train, contexts)
 
 
 def default_dtype(engine: str, settings: dict[str, Any], is_set: bool) -> dict[str, Any]:
@@ -133,11 +136,16 @@ def default_dtype(engine: str, settings: dict[str, Any], is_set: bool) -> dict[s
 
 
 def _assemble(
-    config: RunConfig, tokenizer: Tokenizer, corpus: Corpus, given: Mapping[str, Any]
+    config: RunConfig,
+    tokenizer: Tokenizer,
+    corpus: Corpus,
+    given: Mapping[str, Any],
+    contexts: Contexts | None = None,
 ) -> tuple[Trainer, RunRng]:
     """A trainer before step 1, and its generator after the shuffle.
 
-    given: settings, whose `epochs` or `seconds` override config's steps.
+    given: settings, whose `epochs` or `seconds` override config's steps; contexts: of a saved run; None to
+    find them in the data, if the settings want any.
     """
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
@@ -148,11 +156,21 @@ def _assemble(
     if config.data.shuffle:
         rng.shuffle(order)
     plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
+    if contexts is None and config.model.ngram_orders is not None:
+        contexts = find_contexts(plan, config.model, config.data)
+        config = config.replace(model=config.model.replace(ngram_rows=contexts.sizes))
     config = config.replace(train=config.train.replace(steps=_steps(config, plan, given)))
     validation = None
     if held_out:
         validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
-    return Trainer(config, tokenizer, plan, build_engine(config), rng, validation, cut, identical), rng
+    engine = build_engine(config, contexts)
+    return Trainer(config, tokenizer, plan, engine, rng, validation, cut, identical), rng
+
+
+def find_contexts(plan: Plan, model: ModelConfig, data: DataConfig) -> Contexts:
+    """The contexts of the n-gram embedding in the data of a plan; none longer than the block."""
+    assert model.ngram_orders is not None
+    return Contexts.of_plan(plan, min(model.ngram_orders, model.block_size), data.ngram_min_count)
 
 
 def _steps(config: RunConfig, plan: Plan, given: Mapping[str, Any]) -> int:

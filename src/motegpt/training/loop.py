@@ -184,7 +184,8 @@ class Trainer:
         """An engine with the best parameters; without a validation set, the training engine."""
         if self.validation is None:
             return self.engine
-        engine = engine_class(self.config.engine).alone(self.config.model, self.config.train)
+        kind, contexts = engine_class(self.config.engine), self.engine.contexts
+        engine = kind.alone(self.config.model, self.config.train, contexts)
         engine.load(self.best_parameters())
         return engine
 

@@ -2,6 +2,7 @@
 
     config.json          all settings, and the source of the data               (replaced on resuming)
     tokenizer.json       the characters and the framing                         (written once)
+    contexts.safetensors the contexts of the n-gram embedding, if there is one  (written once)
     metrics.jsonl        one JSON object per logged step                        (appended)
     trainer.safetensors  parameters, optimizer slots, step, generator, losses   (replaced as a whole)
     model.safetensors    the parameters to sample from: the best, or the last   (replaced as a whole)
@@ -27,7 +28,8 @@ from motegpt.config.text import shortened
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines.base import Snapshot
 from motegpt.errors import MotegptError, RunFolderError, SettingError
-from motegpt.model.spec import tensors
+from motegpt.model.spec import table_names, tensors
+from motegpt.ngrams.contexts import Contexts
 from motegpt.optim import OPTIMIZERS
 from motegpt.training.losses import LossMeans
 from motegpt.training.run_files import CONFIG, LOCK, METRICS, TEMPORARY, RunFiles
@@ -40,14 +42,14 @@ Part = TypeVar("Part", bound=Settings)
 
 STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # a step in a name, as checkpoint_name writes it
 BEST, LAST = "best", "last"
-TOKENIZER = "tokenizer.json"
+TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
 TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
 BEFORE_CHECKPOINT = {
-    *BEFORE_CONFIG, CONFIG, TOKENIZER, METRICS,
-    *(TEMPORARY.format(name) for name in (TOKENIZER, METRICS, TRAINER, MODEL)),
+    *BEFORE_CONFIG, CONFIG, TOKENIZER, CONTEXTS, METRICS,
+    *(TEMPORARY.format(name) for name in (TOKENIZER, CONTEXTS, METRICS, TRAINER, MODEL)),
 }  # fmt: skip
 
 
@@ -56,7 +58,12 @@ class RunFolder(RunFiles):
 
     @classmethod
     def create(
-        cls, path: str | Path, config: RunConfig, tokenizer: Tokenizer, overwrite: bool = False
+        cls,
+        path: str | Path,
+        config: RunConfig,
+        tokenizer: Tokenizer,
+        overwrite: bool = False,
+        contexts: Contexts | None = None,
     ) -> RunFolder:
         """Create the folder of a new run, and lock it.
 
@@ -67,10 +74,13 @@ class RunFolder(RunFiles):
             folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            for name in (TRAINER, MODEL, METRICS, *map(checkpoint_name, folder.kept_steps())):
+            for name in (TRAINER, MODEL, METRICS, CONTEXTS, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
+            if contexts is not None and contexts.keys:
+                keys = dict(zip(table_names(config.model), contexts.keys, strict=True))
+                folder._write_tensors(CONTEXTS, keys, {"tokenizer": tokenizer_digest(tokenizer)})
         except OSError as error:
             folder.unlock()
             raise folder._write_error(error) from None
@@ -122,6 +132,19 @@ class RunFolder(RunFiles):
             return Tokenizer.from_values(values)
         except RunFolderError as error:
             raise RunFolderError(f"{self.path / TOKENIZER}: {error}; the file was changed") from None
+
+    def contexts(self, config: RunConfig, tokenizer: Tokenizer) -> Contexts:
+        """The contexts of the n-gram embedding, checked against the settings and the tokenizer."""
+        names = table_names(config.model)
+        if not names:
+            return Contexts()
+        shapes = {name: (rows,) for name, rows in zip(names, config.model.ngram_rows, strict=True)}
+        arrays, metadata = self._read_tensors(CONTEXTS, shapes, integers=True)
+        self._check_tokenizer_of(CONTEXTS, metadata, config, tokenizer)
+        try:
+            return Contexts.checked(arrays, config.model)
+        except RunFolderError as error:
+            raise RunFolderError(f"{self.path / CONTEXTS}: {error}") from None
 
     def check_tokenizer(self, config: RunConfig, tokenizer: Tokenizer) -> None:
         """RunFolderError unless the tokenizer is of the kind, framing and vocabulary size in the settings."""
@@ -262,13 +285,19 @@ class RunFolder(RunFiles):
         """
         shapes = {prefix + one.name: one.shape for prefix in prefixes for one in tensors(config.model)}
         arrays, metadata = self._read_tensors(name, shapes)
+        self._check_tokenizer_of(name, metadata, config, tokenizer)
+        return arrays, metadata
+
+    def _check_tokenizer_of(
+        self, name: str, metadata: dict[str, Any], config: RunConfig, tokenizer: Tokenizer
+    ) -> None:
+        """RunFolderError unless the file `name` belongs to this tokenizer, and it to the settings."""
         if metadata.get("tokenizer") != tokenizer_digest(tokenizer):
             raise RunFolderError(
                 f"{self.path / TOKENIZER}: expected the tokenizer of {name}, got another one; one of the "
                 "files was changed"
             )
         self.check_tokenizer(config, tokenizer)
-        return arrays, metadata
 
 
 def checkpoint_name(step: int) -> str:

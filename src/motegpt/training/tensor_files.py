@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +20,21 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...]]
 
 ENTRY = "motegpt"  # a single metadata entry, as the library writes several in varying order
-DTYPES = ("F32", "F64")
+FLOATS, INTEGERS = ("F32", "F64"), ("I64",)
 MAX_HEADER = 2**24  # bytes; the largest possible model has 8 million
 
 
-def tensor_bytes(tensors: Arrays, metadata: Mapping[str, Any]) -> bytes:
+def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> bytes:
     """The contents of a file with these tensors, this metadata and their digest."""
     from safetensors.numpy import save
 
     return save(dict(tensors), {ENTRY: json.dumps({**metadata, "sha256": digest(tensors, metadata)})})
 
 
-def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tuple[Arrays, dict[str, Any]]:
-    """The tensors with these names and shapes, and the metadata.
+def read_tensors(
+    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: Collection[str] = FLOATS
+) -> tuple[Arrays, dict[str, Any]]:
+    """The tensors with these names, shapes and one of the dtypes, and the metadata.
 
     check: called with the metadata before tensors are read; raises if they are invalid. Raises RunFolderError
     if the file is damaged, has other tensors, does not match its digest, or has values that are not finite.
@@ -44,7 +46,7 @@ def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tu
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
             check(metadata)
-            _check_shapes(path, file, shapes)
+            _check_shapes(path, file, shapes, dtypes)
             tensors: Arrays = {name: file.get_tensor(name) for name in shapes}
         matches = metadata.pop("sha256", None) == digest(tensors, metadata)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
@@ -81,8 +83,8 @@ def _check_sizes(path: Path, shapes: Shapes) -> None:
         raise ValueError(f"expected at most {max_size:,} bytes, got {size:,}")
 
 
-def _check_shapes(path: Path, file: Any, expected: Shapes) -> None:
-    """RunFolderError unless the file has exactly these tensors, in single or double precision."""
+def _check_shapes(path: Path, file: Any, expected: Shapes, dtypes: Collection[str]) -> None:
+    """RunFolderError unless the file has exactly these tensors, in one of the dtypes."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     found = {name: tuple(one.get_shape()) for name, one in slices.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
@@ -93,9 +95,9 @@ def _check_shapes(path: Path, file: Any, expected: Shapes) -> None:
             "config.json belongs to another model"
         )
     for name, one in slices.items():
-        if one.get_dtype() not in DTYPES:
+        if one.get_dtype() not in dtypes:
             raise RunFolderError(
-                f"{path}: {name}: expected {' or '.join(DTYPES)}, got {one.get_dtype()}; the file was changed"
+                f"{path}: {name}: expected {' or '.join(dtypes)}, got {one.get_dtype()}; the file was changed"
             )
 
 

@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 @click.option("--n-embd", type=int, default=8, show_default=True, help="Width of the model.")
 @click.option("--n-head", type=int, default=2, show_default=True, help="Attention heads.")
 @click.option("--block-size", type=int, default=5, show_default=True, help="Longest sequence.")
+@click.option(
+    "--dropout",
+    type=float,
+    default=0.0,
+    show_default=True,
+    help="Probability of dropout, as in the first step.",
+)
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
 @json_option
 def command(
@@ -35,6 +42,7 @@ def command(
     n_embd: int,
     n_head: int,
     block_size: int,
+    dropout: float,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -44,7 +52,8 @@ def command(
     """
     from motegpt.evaluation.gradcheck import MIN_BLOCK_SIZE, TOLERANCE, check_engine
 
-    shape = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
+    sizes = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
+    shape = {**sizes, "dropout": dropout}
     if block_size < MIN_BLOCK_SIZE:
         raise UsageError(
             f"block_size: expected at least {MIN_BLOCK_SIZE}, the longest test sequence, got {block_size}"

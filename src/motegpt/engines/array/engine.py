@@ -15,6 +15,7 @@ from motegpt.engines.array.ops import Array
 from motegpt.engines.array.optimizers import STEPS, clip_gradient
 from motegpt.engines.array.tape import Tape
 from motegpt.engines.base import Engine, Snapshot
+from motegpt.model.dropout import masks_of
 from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from motegpt.data.plan import Batch, Plan
     from motegpt.engines.array.tape import Operation, Rules
     from motegpt.engines.base import Arrays, Values
+    from motegpt.model.dropout import Masks
+    from motegpt.ngrams.contexts import Contexts
 
 
 class ArrayEngine(Engine):
@@ -30,8 +33,8 @@ class ArrayEngine(Engine):
     name = "array"
     dtypes = ("float64", "float32")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
-        super().__init__(model, train)
+    def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
+        super().__init__(model, train, contexts)
         n_slots = len(self.optimizer.slots)
         self._flat, self._gradient, *self._slots = np.zeros(
             (2 + n_slots, parameter_count(model)), train.dtype
@@ -65,9 +68,9 @@ class ArrayEngine(Engine):
         padded = logits.reshape(*ids.shape, -1)
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         with np.errstate(all="ignore"):
-            loss = self._backpropagate(batch)
+            loss = self._backpropagate(batch, masks_of(self.settings, step))
         return loss, self._views(self._gradient.copy())
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
@@ -79,19 +82,19 @@ class ArrayEngine(Engine):
         return ArrayDecoder(self._w, self.model, n)
 
     def _step(self, batch: Batch, step: int) -> float:
-        loss = self._backpropagate(batch)
+        loss = self._backpropagate(batch, masks_of(self.settings, step))
         clip_gradient(self._gradient, self.settings)
         scalars = self.optimizer.scalars(self.settings, step)
         STEPS[self.optimizer.name](self._flat, self._gradient, *self._slots, scalars, self._decayed)
         return loss
 
-    def _backpropagate(self, batch: Batch) -> float:
+    def _backpropagate(self, batch: Batch, masks: Masks | None) -> float:
         """Loss of the batch; leaves its gradient in self._gradient."""
         self._gradient[:] = 0.0
         targets = network.pad(batch.targets).ravel()
         weights = network.pad(batch.weights, self._flat.dtype).ravel()
         tape = Tape(self._rules, self._parameters)
-        logits = network.forward(self._w, network.pad(batch.inputs), self.model, tape)
+        logits = network.forward(self._w, network.pad(batch.inputs), self.model, tape, masks=masks)
         loss = tape.apply(self._cross_entropy, logits, targets, weights)
         del logits  # the way back does without it
         tape.backward(loss)

@@ -35,11 +35,13 @@ from numpy.typing import NDArray
 from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.array.tape import Tape, apply
+from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
 from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
     from motegpt.engines.array.tape import Operation
+    from motegpt.model.dropout import Masks
 
 Weights = Mapping[str, Array]
 Trace = dict[str, Array]
@@ -71,6 +73,7 @@ class Pass:
     apply: Callable[..., Array]
     cache: Cache | None
     trace: Trace | None
+    masks: Masks | None
 
     def linear(self, x: Array, name: str) -> Array:
         """x (N, in) -> (N, out), by the matrix of that name."""
@@ -89,6 +92,15 @@ class Pass:
             self.note(f"{hook}.hook_normalized", h)
         return h
 
+    def dropout(self, x: Array, site: int) -> Array:
+        """x (N, C) -> (N, C), times the mask of a site; x itself without masks."""
+        if self.masks is None:
+            return x
+        rows = np.arange(self.batch, dtype=np.uint64)[:, None]
+        numbers = np.arange(x.size // self.batch, dtype=np.uint64)
+        kept = self.masks.keeps(self.masks.key(site, rows), numbers).reshape(x.shape)
+        return self.apply(ops.dropout, x, kept * x.dtype.type(self.masks.scale))
+
     def note(self, hook: str, x: Array) -> Array:
         """x itself; the trace, if any, gets (N, …) as (B, T, …)."""
         if self.trace is not None:
@@ -103,15 +115,16 @@ def forward(
     tape: Tape | None = None,
     cache: Cache | None = None,
     trace: Trace | None = None,
+    masks: Masks | None = None,
 ) -> Array:
     """ids (B, T) -> logits (N, V).
 
     tape: records what is applied; cache: the positions before these, to which it adds these (without a tape,
-    as it has no gradient); trace: gets the intermediates that the top of this file lists.
+    as it has no gradient); trace: gets the intermediates that the top of this file lists; masks: of dropout.
     """
     batch, t = ids.shape
     start = 0 if cache is None else cache.length
-    run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, trace)
+    run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, trace, masks)
     x = embed(run, ids, start)
     mask = ops.causal_mask(t, start, x.dtype)
     for i in range(model.n_layer):
@@ -130,19 +143,23 @@ def embed(run: Pass, ids: Ids, start: int) -> Array:
             "hook_pos_embed", np.broadcast_to(wpe[start : start + ids.shape[1]], (*ids.shape, wpe.shape[1]))
         )
     x = run.apply(ops.embedding, wte, wpe, ids, start)
-    return run.noted_norm("embed.ln", ops.rmsnorm, x) if run.model.embedding_norm else x
+    if run.model.embedding_norm:
+        x = run.noted_norm("embed.ln", ops.rmsnorm, x)
+    return run.dropout(x, EMBEDDING_SITE)
 
 
 def layer(run: Pass, i: int, x: Array, mask: Array) -> Array:
-    """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x)."""
+    """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x), dropout on what is added."""
     apply, note, linear, w, at = run.apply, run.note, run.linear, f"layer{i}", f"blocks.{i}"
     h = run.norm(note(f"{at}.hook_resid_pre", x), i, "ln1")
     z = attention(run, i, h, mask)
-    x_attn = apply(ops.add, x, note(f"{at}.hook_attn_out", linear(z, f"{w}.attn_wo")))
+    attn_out = note(f"{at}.hook_attn_out", linear(z, f"{w}.attn_wo"))
+    x_attn = apply(ops.add, x, run.dropout(attn_out, attention_site(i)))
     h_mlp = run.norm(note(f"{at}.hook_resid_mid", x_attn), i, "ln2")
     u = note(f"{at}.mlp.hook_pre", linear(h_mlp, f"{w}.mlp_fc1"))
     g = note(f"{at}.mlp.hook_post", apply(ops.ACTIVATIONS[run.model.activation], u))
-    out = apply(ops.add, x_attn, note(f"{at}.hook_mlp_out", linear(g, f"{w}.mlp_fc2")))
+    mlp_out = note(f"{at}.hook_mlp_out", linear(g, f"{w}.mlp_fc2"))
+    out = apply(ops.add, x_attn, run.dropout(mlp_out, mlp_site(i)))
     return note(f"{at}.hook_resid_post", out)
 
 

@@ -117,6 +117,27 @@ def add_backward(dz: Array, saved: None) -> tuple[Array, Array]:
     return dz, dz
 
 
+# Dropout (Srivastava et al., 2014)
+
+
+class DropoutSaved(NamedTuple):
+    """mask (N, C): 0, or 1 / (1 - p)"""
+
+    mask: Array
+
+
+def dropout(x: Array, mask: Array) -> tuple[Array, DropoutSaved]:
+    """y = x · mask.   x, mask, y (N, C)"""
+    return x * mask, DropoutSaved(mask)
+
+
+@backward_of(dropout)
+def dropout_backward(dy: Array, saved: DropoutSaved) -> Array:
+    """Of y = x · mask: dx = dy · mask."""
+    dx: Array = dy * saved.mask
+    return dx
+
+
 # Product with a matrix
 
 

@@ -45,6 +45,9 @@ class Model:
         clip_node: float | None = None,
         clip_value: float | None = None,
         clip_norm: float | None = None,
+        first: int = 0,
+        seed: int = 0,
+        dropout: float = 0.0,
     ) -> NDArray[np.float64]: ...
     def gradients(
         self,
@@ -53,6 +56,9 @@ class Model:
         lengths: Longs,
         weights: NDArray[np.float64],
         clip_node: float | None = None,
+        step: int = 0,
+        seed: int = 0,
+        dropout: float = 0.0,
     ) -> tuple[float, Reals]: ...
     def logits(self, tokens: Ids, starts: Longs, lengths: Longs, weights: NDArray[np.float64]) -> Reals: ...
 

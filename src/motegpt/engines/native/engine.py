@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Values
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream
+    from motegpt.ngrams.contexts import Contexts
 
     Array = NDArray[np.floating[Any]]
 
@@ -36,9 +37,15 @@ class NativeEngine(Engine):
     name = "native"
     dtypes = ("float32", "float64")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig, level: str | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        contexts: Contexts | None = None,
+        level: str | None = None,
+    ) -> None:
         """level: instruction set, one of _core.levels(); default: the fastest that this machine supports."""
-        super().__init__(model, train)
+        super().__init__(model, train, contexts)
         self._specification = specification_of(model)
         self._level = level
         self._core = _core.Model(
@@ -81,8 +88,15 @@ class NativeEngine(Engine):
         flat = self._core.logits(*core_arguments(Chunk.of([batch])))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
 
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        loss, flat = self._core.gradients(*core_arguments(Chunk.of([batch])), self.settings.clip_node)
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
+        train = self.settings
+        loss, flat = self._core.gradients(
+            *core_arguments(Chunk.of([batch])),
+            clip_node=train.clip_node,
+            step=step or 0,
+            seed=train.seed,
+            dropout=0.0 if step is None else train.dropout,
+        )
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
@@ -92,6 +106,9 @@ class NativeEngine(Engine):
             clip_node=self.settings.clip_node,
             clip_value=self.settings.clip_value,
             clip_norm=self.settings.clip_norm,
+            first=start,
+            seed=self.settings.seed,
+            dropout=self.settings.dropout,
         )
         return [float(loss) for loss in losses]
 

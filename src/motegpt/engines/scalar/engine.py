@@ -16,6 +16,7 @@ from motegpt.engines.scalar.graph import Value, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Reductions, Tensors, empty_cache, forward_token
 from motegpt.engines.scalar.node_clip import NodeClip
 from motegpt.engines.scalar.optimizers import STEPS, clip_gradient
+from motegpt.model.dropout import masks_of
 from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values
+    from motegpt.ngrams.contexts import Contexts
 
 
 class ScalarEngine(Engine):
@@ -33,8 +35,8 @@ class ScalarEngine(Engine):
     name = "scalar"
     dtypes = ("float64",)
 
-    def __init__(self, model: ModelConfig, train: TrainConfig) -> None:
-        super().__init__(model, train)
+    def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
+        super().__init__(model, train, contexts)
         size = parameter_count(model)
         self.nodes = leaves([0.0] * size)
         self.w: Tensors = self._nested(self.nodes)
@@ -76,8 +78,8 @@ class ScalarEngine(Engine):
 
         return [np.array(self._logits_of(inputs)) for inputs in batch.inputs]
 
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        loss = self._backpropagate(batch)
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
+        loss = self._backpropagate(batch, step)
         gradient = [node.grad for node in self.nodes]
         for node in self.nodes:
             node.grad = 0.0
@@ -90,15 +92,15 @@ class ScalarEngine(Engine):
         return ScalarDecoder(self.w, self.model, n)
 
     def _step(self, batch: Batch, step: int) -> float:
-        loss = self._backpropagate(batch)
+        loss = self._backpropagate(batch, step)
         clip_gradient(self.nodes, self.settings)
         scalars = self.optimizer.scalars(self.settings, step)
         STEPS[self.optimizer.name](self.nodes, *self._slots, scalars, self._decayed)
         return loss
 
-    def _backpropagate(self, batch: Batch) -> float:
+    def _backpropagate(self, batch: Batch, step: int | None) -> float:
         """Loss of the batch; leaves its gradient in the nodes. The graph ends with this call."""
-        loss = network.loss(batch, self.w, self.model, self._reductions)
+        loss = network.loss(batch, self.w, self.model, self._reductions, masks_of(self.settings, step))
         self._backward(loss)
         return loss.data
 

@@ -6,9 +6,11 @@ and returns the logits of the token to follow. Standard library only.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.engines.scalar.graph import Value, dot, dot_unfused, sum_unfused, sum_values
+from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
 from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
     from motegpt.config.sections import Activation, ModelConfig, Norm
     from motegpt.data.plan import Batch
+    from motegpt.model.dropout import Masks
 
 Vector = list[Value]
 Matrix = list[Vector]  # (out, in), a list of rows
@@ -105,6 +108,17 @@ def attention(
     return z, scores, p
 
 
+def dropout(x: Vector, site: int, masks: Masks, document: int, at: int) -> Vector:
+    """y[c] = x[c] · m[c] with m[c] = 0 or 1 / (1 - p)   (Srivastava et al., 2014)"""
+    key, start = masks.key(site, document), at * len(x)
+    return [value * (masks.scale * masks.keeps(key, start + c)) for c, value in enumerate(x)]
+
+
+def keep_all(x: Vector, site: int) -> Vector:
+    """Without dropout."""
+    return x
+
+
 def forward_token(
     token: int,
     at: int,
@@ -113,8 +127,12 @@ def forward_token(
     model: ModelConfig,
     reductions: Reductions,
     trace: Trace | None = None,
+    drop: Callable[[Vector, int], Vector] = keep_all,
 ) -> Vector:
-    """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position."""
+    """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position.
+
+    drop(x, site): dropout at this position, in training.
+    """
 
     def note(hook: str, x: Any) -> Any:
         if trace is not None:
@@ -124,6 +142,7 @@ def forward_token(
     x = add(note("hook_embed", w["wte"][token]), note("hook_pos_embed", w["wpe"][at]))
     if model.embedding_norm:
         x = note("embed.ln.hook_normalized", rmsnorm(x, model.norm_eps, reductions))
+    x = drop(x, EMBEDDING_SITE)
     for i, (keys, values) in enumerate(cache):
         layer, block = f"layer{i}", f"blocks.{i}"
         note(f"{block}.hook_resid_pre", x)
@@ -135,12 +154,14 @@ def forward_token(
         note(f"{block}.attn.hook_attn_scores", scores)
         note(f"{block}.attn.hook_pattern", p)
         note(f"{block}.attn.hook_z", z)
-        x = add(x, note(f"{block}.hook_attn_out", linear(z, w[f"{layer}.attn_wo"], reductions)))
+        attn_out = note(f"{block}.hook_attn_out", linear(z, w[f"{layer}.attn_wo"], reductions))
+        x = add(x, drop(attn_out, attention_site(i)))
         note(f"{block}.hook_resid_mid", x)
         h = note(f"{block}.ln2.hook_normalized", norm(x, f"{layer}.ln2", w, model, reductions))
         u = note(f"{block}.mlp.hook_pre", linear(h, w[f"{layer}.mlp_fc1"], reductions))
         g = note(f"{block}.mlp.hook_post", [activate(value, model.activation) for value in u])
-        x = add(x, note(f"{block}.hook_mlp_out", linear(g, w[f"{layer}.mlp_fc2"], reductions)))
+        mlp_out = note(f"{block}.hook_mlp_out", linear(g, w[f"{layer}.mlp_fc2"], reductions))
+        x = add(x, drop(mlp_out, mlp_site(i)))
         note(f"{block}.hook_resid_post", x)
     logits: Vector = note("logits", linear(x, w["wte" if model.tied else "lm_head"], reductions))
     return logits
@@ -156,12 +177,19 @@ def empty_cache(model: ModelConfig) -> Cache:
     return [([], []) for _ in range(model.n_layer)]
 
 
-def loss(batch: Batch, w: Tensors, model: ModelConfig, reductions: Reductions = FUSED) -> Value:
-    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats."""
+def loss(
+    batch: Batch,
+    w: Tensors,
+    model: ModelConfig,
+    reductions: Reductions = FUSED,
+    masks: Masks | None = None,
+) -> Value:
+    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats. masks: of dropout."""
     losses: Vector = []
-    for sequence in zip(batch.inputs, batch.targets, batch.weights, strict=True):
+    for b, sequence in enumerate(zip(batch.inputs, batch.targets, batch.weights, strict=True)):
         cache = empty_cache(model)
         for at, (token, target, weight) in enumerate(zip(*sequence, strict=True)):
-            logits = forward_token(token, at, w, cache, model, reductions)
+            drop = keep_all if masks is None else partial(dropout, masks=masks, document=b, at=at)
+            logits = forward_token(token, at, w, cache, model, reductions, drop=drop)
             losses.append(reductions.log_p(logits, target) * -weight)
     return reductions.sum_values(losses)

@@ -15,33 +15,47 @@ from torch import Tensor
 
 from motegpt.data.plan import Batch
 from motegpt.errors import SettingError
+from motegpt.model.dropout import Masks
 
 T = TypeVar("T")
 PREFETCHED = 2  # batches that are ready or in progress while a step is computed
 
 
 class Part(NamedTuple):
-    """Some sequences of a batch: ids, targets and weights, each (B, T) and padded with zeros."""
+    """Some sequences of a batch: ids, targets and weights, each (B, T) and padded with zeros.
+
+    keys (B, sites): of the masks of dropout; None without dropout.
+    """
 
     ids: Tensor
     targets: Tensor
     weights: Tensor
+    keys: Tensor | None = None
 
     def to(self, device: torch.device) -> Part:
         """A copy on a device; asynchronous from pinned memory."""
-        return Part(*(tensor.to(device, non_blocking=True) for tensor in self))
+        return self._map(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Part:
         """A copy in page-locked memory, which a GPU reads without the processor."""
-        return Part(*(tensor.pin_memory() for tensor in self))
+        return self._map(Tensor.pin_memory)
+
+    def _map(self, f: Callable[[Tensor], Tensor]) -> Part:
+        return Part(*(None if tensor is None else f(tensor) for tensor in self))  # type: ignore[arg-type]
 
 
-def to_part(batch: Batch, dtype: torch.dtype) -> Part:
+def mask_keys(masks: Masks, sites: Sequence[int], count: int) -> Tensor:
+    """The keys (count, sites) of the masks of a batch of `count` documents."""
+    documents = np.arange(count, dtype=np.uint64)
+    return torch.from_numpy(np.stack([masks.key(site, documents) for site in sites], 1).astype(np.int64))
+
+
+def to_part(batch: Batch, dtype: torch.dtype, keys: Tensor | None = None) -> Part:
     """The sequences of a batch as one part."""
     lengths = np.array([len(row) for row in batch.inputs])
     inside = np.arange(lengths.max()) < lengths[:, None]
     ids, targets = (_padded(rows, inside, torch.int64) for rows in (batch.inputs, batch.targets))
-    return Part(ids, targets, _padded(batch.weights, inside, dtype))
+    return Part(ids, targets, _padded(batch.weights, inside, dtype), keys)
 
 
 def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
@@ -51,15 +65,18 @@ def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: t
     return padded
 
 
-def split_batch(batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype) -> list[Part]:
-    """One rank's share of a batch, in `accumulate` parts.
+def split_batch(
+    batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype, keys: Tensor | None = None
+) -> list[Part]:
+    """One rank's share of a batch, in `accumulate` parts. keys: as in Part, of the whole batch.
 
     Weights are those of the whole batch, so losses and gradients of all parts of all ranks add up to those
     of the batch, whatever the lengths of the sequences.
     """
     size = len(batch.inputs) // (ranks * accumulate)
     starts = range(rank * accumulate * size, (rank + 1) * accumulate * size, size)
-    return [to_part(slice_of(batch, slice(start, start + size)), dtype) for start in starts]
+    slices = [slice(start, start + size) for start in starts]
+    return [to_part(slice_of(batch, one), dtype, None if keys is None else keys[one]) for one in slices]
 
 
 def slice_of(batch: Batch, which: slice) -> Batch:

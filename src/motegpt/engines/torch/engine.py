@@ -13,7 +13,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.engines.torch import distributed
-from motegpt.engines.torch.batches import Part, check_division, prefetch, split_batch, to_part
+from motegpt.engines.torch.batches import Part, check_division, mask_keys, prefetch, split_batch, to_part
 from motegpt.engines.torch.decoder import TorchDecoder
 from motegpt.engines.torch.device import (
     choose_device,
@@ -29,6 +29,7 @@ from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Operations
 from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
 from motegpt.errors import RankLost
+from motegpt.model.dropout import masks_of, sites_of
 from motegpt.model.spec import check_names_match, check_shape, tensors
 from motegpt.system import ranks
 
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Chunk, Plan
     from motegpt.engines.base import Arrays, Values
+    from motegpt.ngrams.contexts import Contexts
 
 
 class TorchEngine(Engine):
@@ -49,9 +51,15 @@ class TorchEngine(Engine):
     name = "torch"
     dtypes = ("float32", "float64")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig, alone: bool = False) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        contexts: Contexts | None = None,
+        alone: bool = False,
+    ) -> None:
         """alone: ignore other processes that torchrun started."""
-        super().__init__(model, train)
+        super().__init__(model, train, contexts)
         size = 1 if alone else ranks.world_size()
         check_division(train.batch_size, size, train.accumulate)
         self.device = choose_device(train, ranks.local_rank())
@@ -76,9 +84,9 @@ class TorchEngine(Engine):
         return super().why_not(train=train, **asked) or incompatible
 
     @classmethod
-    def alone(cls, model: ModelConfig, train: TrainConfig) -> Self:
+    def alone(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
         """See Engine; on the CPU if each device holds only a shard of the model."""
-        return cls(model, train.replace(device="cpu") if train.shard else train, alone=True)
+        return cls(model, train.replace(device="cpu") if train.shard else train, contexts, alone=True)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         given = [parameters, *(slots or ())]
@@ -102,9 +110,9 @@ class TorchEngine(Engine):
             padded = network.logits(part.ids.to(network.wte.device)).cpu().numpy()
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
-    def gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        self._broadcast("gradients", batch)
-        return self._gradients(batch)
+    def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
+        self._broadcast("gradients", batch, step)
+        return self._gradients(batch, step)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
         """See Engine. An update whose float16 gradients overflow is skipped."""
@@ -151,16 +159,15 @@ class TorchEngine(Engine):
         with self._device_context():
             losses = [
                 self._step(parts, step)
-                for step, parts in enumerate(self._batches(plan.chunk(start, count)), start)
+                for step, parts in enumerate(self._batches(plan.chunk(start, count), start), start)
             ]
             return self._summed(torch.stack(losses)).tolist()  # waits for the device
 
-    def _batches(self, chunk: Chunk) -> Iterator[list[Part]]:
-        """This rank's parts of each step's batch, on the device; prefetched for a GPU."""
-        size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
+    def _batches(self, chunk: Chunk, start: int) -> Iterator[list[Part]]:
+        """This rank's parts of the batches of steps from `start` on, on the device; prefetched for a GPU."""
 
         def make(i: int) -> list[Part]:
-            parts = split_batch(chunk.batch(i), size, rank, self.settings.accumulate, self._dtype)
+            parts = self._split(chunk.batch(i), start + i)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)  # per thread; pinning would otherwise use GPU 0
                 parts = [part.pinned() for part in parts]
@@ -169,6 +176,13 @@ class TorchEngine(Engine):
         steps = range(len(chunk.starts))
         made = map(make, steps) if self.device.type == "cpu" else prefetch(make, steps)
         return ([part.to(self.device) for part in parts] for parts in made)
+
+    def _split(self, batch: Batch, step: int | None) -> list[Part]:
+        """This rank's parts of a batch, with the masks of a step."""
+        size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
+        masks = masks_of(self.settings, step)
+        keys = mask_keys(masks, sites_of(self.model.n_layer), len(batch.inputs)) if masks else None
+        return split_batch(batch, size, rank, self.settings.accumulate, self._dtype, keys)
 
     def _step(self, parts: list[Part], step: int) -> Tensor:
         """One step; returns this rank's part of the loss, still on the device."""
@@ -192,10 +206,10 @@ class TorchEngine(Engine):
                 (loss * self._scale.factor if self._scale else loss).backward()
         return losses[0] if len(losses) == 1 else torch.stack(losses).sum()
 
-    def _gradients(self, batch: Batch) -> tuple[float, Arrays]:
-        size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
+    def _gradients(self, batch: Batch, step: int | None) -> tuple[float, Arrays]:
+        size = self._ranks.size if self._ranks else 1
         check_division(len(batch.inputs), size, self.settings.accumulate)
-        parts = split_batch(batch, size, rank, self.settings.accumulate, self._dtype)
+        parts = self._split(batch, step)
         with self._device_context():
             loss = self._summed(self._backpropagate([part.to(self.device) for part in parts]))
             with torch.no_grad():
@@ -230,7 +244,8 @@ class TorchEngine(Engine):
         train = self.settings
         ops = Operations() if train.clip_node is None else NodeClip(train.clip_node)
         with torch.device("meta"):
-            network = Transformer(self.model, ops, train.checkpoint_activations).to(self._dtype)
+            network = Transformer(self.model, ops, train.checkpoint_activations, train.dropout)
+            network.to(self._dtype)
         if self._sharded and self._ranks is not None:
             network = distributed.sharded(network, self._ranks)
         return network.to_empty(device=self.device)

@@ -46,7 +46,7 @@ class LayerCache:
 
 
 class Layer(nn.Module):
-    """x + attention(norm x), then x + mlp(norm x)."""
+    """x + attention(norm x), then x + mlp(norm x); in training, dropout on what is added."""
 
     attn_wq: nn.Parameter
     attn_wk: nn.Parameter
@@ -55,16 +55,29 @@ class Layer(nn.Module):
     mlp_fc1: nn.Parameter
     mlp_fc2: nn.Parameter
 
-    def __init__(self, model: ModelConfig, ops: Operations, specified: Iterable[parameters.Tensor]) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        ops: Operations,
+        specified: Iterable[parameters.Tensor],
+        dropout: float,
+    ) -> None:
         """specified: the tensors of this layer."""
         super().__init__()
         add_parameters(self, specified)
-        self._model, self._ops = model, ops
+        self._model, self._ops, self._dropout = model, ops, dropout
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None) -> Tensor:
-        """(B, T, C) -> (B, T, C). With a cache, T = 1: the position after those that it holds."""
-        x = self._ops.add(x, self.attention(self.norm(x, "ln1"), cache))
-        return self._ops.add(x, self.mlp(self.norm(x, "ln2")))
+    def forward(self, x: Tensor, cache: LayerCache | None = None, keys: Tensor | None = None) -> Tensor:
+        """(B, T, C) -> (B, T, C). With a cache, T = 1: the position after those that it holds.
+
+        keys (B, 2): of the masks after attention and MLP.
+        """
+        x = self._ops.add(x, self.drop(self.attention(self.norm(x, "ln1"), cache), keys, 0))
+        return self._ops.add(x, self.drop(self.mlp(self.norm(x, "ln2")), keys, 1))
+
+    def drop(self, x: Tensor, keys: Tensor | None, i: int) -> Tensor:
+        """(B, T, C) -> (B, T, C), by the mask of column i of the keys; x itself without keys."""
+        return x if keys is None else self._ops.dropout(x, keys[:, i], self._dropout, self.attn_wo.dtype)
 
     def norm(self, x: Tensor, place: str) -> Tensor:
         """(B, T, C) -> (B, T, C), by the norm at "ln1" or "ln2"."""
@@ -97,30 +110,44 @@ class Transformer(nn.Module):
     wpe: nn.Parameter
     lm_head: nn.Parameter  # unless tied
 
-    def __init__(self, model: ModelConfig, ops: Operations, recompute: bool = False) -> None:
-        """recompute: save only the inputs of layers, and compute the rest again in the backward pass."""
+    def __init__(
+        self, model: ModelConfig, ops: Operations, recompute: bool = False, dropout: float = 0.0
+    ) -> None:
+        """recompute: save only the inputs of layers, and compute the rest again in the backward pass.
+
+        dropout: its probability, where the loss is given keys.
+        """
         super().__init__()
         specified: defaultdict[str, list[parameters.Tensor]] = defaultdict(list)
         for tensor in parameters.tensors(model):
             specified[tensor.module].append(tensor)
         add_parameters(self, specified.pop(""))
         for name, layer in specified.items():
-            self.add_module(name, Layer(model, ops, layer))
-        self._model, self._ops, self._recompute = model, ops, recompute
+            self.add_module(name, Layer(model, ops, layer, dropout))
+        self._model, self._ops, self._recompute, self._dropout = model, ops, recompute, dropout
 
-    def forward(self, ids: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-        """Σ weights · -log p(targets), in nats.   all (B, T) -> ()"""
-        logits = self.logits(ids).flatten(0, 1)
+    def forward(self, ids: Tensor, targets: Tensor, weights: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Σ weights · -log p(targets), in nats; with dropout by the keys (B, sites).   all (B, T) -> ()"""
+        logits = self.logits(ids, keys=keys).flatten(0, 1)
         return self._ops.cross_entropy(logits, targets.flatten(), weights.flatten())
 
-    def logits(self, ids: Tensor, caches: Sequence[LayerCache] | None = None) -> Tensor:
-        """ids (B, T) -> logits (B, T, V). With a cache per layer, T = 1: the position after theirs."""
+    def logits(
+        self, ids: Tensor, caches: Sequence[LayerCache] | None = None, keys: Tensor | None = None
+    ) -> Tensor:
+        """ids (B, T) -> logits (B, T, V). With a cache per layer, T = 1: the position after theirs.
+
+        keys (B, sites): of the masks of dropout, in the order of sites_of.
+        """
         x = self.embed(ids, caches[0].length if caches else 0)
+        if keys is not None:
+            x = self._ops.dropout(x, keys[:, 0], self._dropout, self.wte.dtype)
         for i, layer in enumerate(self.layers()):
+            own = None if keys is None else keys[:, 2 * i + 1 : 2 * i + 3]
+            inputs = x, caches[i] if caches else None, own
             if self._recompute and torch.is_grad_enabled():
-                x = cast(Tensor, checkpoint(layer, x, use_reentrant=False, preserve_rng_state=False))
+                x = cast(Tensor, checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False))
             else:
-                x = layer(x, caches[i] if caches else None)
+                x = layer(*inputs)
         return self.head(x)
 
     def embed(self, ids: Tensor, at: int) -> Tensor:

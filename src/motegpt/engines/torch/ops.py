@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from motegpt.model.dropout import mask_hash, threshold
+
 if TYPE_CHECKING:
     from motegpt.config.sections import Activation, Norm
 
@@ -27,6 +29,15 @@ class Operations:
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         """x + y"""
         return x + y
+
+    def dropout(self, x: Tensor, keys: Tensor, p: float, dtype: torch.dtype) -> Tensor:
+        """y = x · m with m = 0 or 1 / (1 - p), by model/dropout.py.   (B, T, C), keys (B,) -> (B, T, C)
+
+        dtype: of m; 16 bits would round 1 / (1 - p) too much.
+        """
+        numbers = torch.arange(x[0].numel(), device=x.device)
+        kept: Tensor = mask_hash(keys[:, None], numbers) >= threshold(p)
+        return x * (kept.view_as(x).to(dtype) * (1.0 / (1.0 - p)))
 
     def norm(self, kind: Norm, x: Tensor, *own: Tensor, eps: float) -> Tensor:
         """The norm of that kind, with its own tensors (C,).   (…, C) -> (…, C)"""

@@ -1,0 +1,119 @@
+// The tables of the n-gram embedding in training, their slots and their weight decay.
+#pragma once
+
+#include "ngram.hpp"
+#include "simd.hpp"
+
+namespace motegpt::MOTEGPT_LEVEL {
+
+/// All tables as one of shape (rows, C).
+///
+/// Weight decay multiplies every row by a factor after some of the steps. Here a row is multiplied when it is
+/// used or stored next, by the same factors in the same order, so that no step passes over the whole table.
+template <class Real>
+class NGramTables {
+ public:
+  NGramTables(const Shape& shape, const Place& place, int slot_count)
+      : flat_(place.flat), rows_(place.out), C_(shape.n_embd), size_(shape.parameters), slot_count_(slot_count) {
+    if (rows_ == 0) return;
+    carve(memory_, [&](Arena& arena) {
+      w_ = arena.take<Real>(rows_ * stride());
+      slots_ = arena.take<Real>(rows_ * stride() * slot_count_);
+      applied_ = arena.take<int>(rows_);
+    });
+  }
+
+  Index rows() const { return rows_; }
+  Index channels() const { return C_; }
+  /// Numbers from row to row.
+  Index stride() const { return padded<Real>(C_); }
+  Real* row(Index r) const { return w_ + r * stride(); }
+  Real* slot(Index r, int s) const { return slots_ + (r * slot_count_ + s) * stride(); }
+  /// Where row r is in the canonical flat array.
+  Index flat(Index r) const { return flat_ + r * C_; }
+
+  /// The tables' part of Core::load.
+  void load_rows(const Real* parameters, const Real* slots) {
+    count_ = 0;
+    for (Index r = 0; r < rows_; ++r) {
+      copy(parameters + flat(r), row(r));
+      for (int s = 0; s < slot_count_; ++s) copy(slots + s * size_ + flat(r), slot(r, s));
+      applied_[r] = 0;
+    }
+  }
+
+  /// The tables' part of Core::store.
+  void store_rows(Real* parameters, Real* slots) const {
+    const FlushTiny as_in_training;
+    for (Index r = 0; r < rows_; ++r) {
+      for (Index c = 0; c < C_; c += lanes<Real>) {
+        const Vector<Real> w = decayed(r, c, count_);
+        for (Index i = c; i < min<Index>(C_, c + lanes<Real>); ++i) parameters[flat(r) + i] = w[i - c];
+      }
+      for (int s = 0; s < slot_count_; ++s) copy(slot(r, s), slots + s * size_ + flat(r));
+    }
+  }
+
+  /// Remember the factors of some steps that differ from 1.   factors (steps)
+  /// Returns the number of factors remembered before.
+  int add_factors(const double* factors, Index steps) {
+    Index added = 0;
+    for (Index i = 0; i < steps; ++i) added += factors[i] != 1;
+    if (count_ + added > capacity_) forget_factors(max(added, min_capacity));
+    const int before = count_;
+    for (Index i = 0; i < steps; ++i) {
+      if (factors[i] != 1) factors_[count_++] = Real(factors[i]);
+    }
+    return before;
+  }
+
+  /// The tables' part of a flat gradient (P) becomes zero.
+  void clear(Real* gradient) const {
+    for (Index i = 0; i < rows_ * C_; ++i) gradient[flat_ + i] = 0;
+  }
+
+  /// Number of remembered factors.
+  int factor_count() const { return count_; }
+
+  /// Multiply a row by those of the first `count` factors that it was not multiplied by yet.
+  void decay(Index r, int count) {
+    if (applied_[r] == count) return;
+    for (Index c = 0; c < stride(); c += lanes<Real>) store(row(r) + c, decayed(r, c, count));
+    applied_[r] = count;
+  }
+
+ private:
+  static constexpr Index min_capacity = 4096;
+
+  Vector<Real> decayed(Index r, Index c, int count) const {
+    Vector<Real> w = load(row(r) + c);
+    for (int i = applied_[r]; i < count; ++i) w *= factors_[i];
+    return w;
+  }
+
+  /// Multiply every row by all factors; then there is room for `capacity` others.
+  void forget_factors(Index capacity) {
+    const FlushTiny as_in_training;
+    for (Index r = 0; r < rows_; ++r) {
+      decay(r, count_);
+      applied_[r] = 0;
+    }
+    history_.reserve(capacity * Index(sizeof(Real)));
+    factors_ = reinterpret_cast<Real*>(history_.data());
+    capacity_ = capacity;
+    count_ = 0;
+  }
+
+  void copy(const Real* from, Real* to) const {
+    for (Index c = 0; c < C_; ++c) to[c] = from[c];
+  }
+
+  Memory memory_, history_;
+  Index flat_, rows_, C_, size_;
+  int slot_count_, count_ = 0;
+  Index capacity_ = 0;
+  Real *w_ = nullptr, *slots_ = nullptr, *factors_ = nullptr;
+  int* applied_ = nullptr;  // (rows) factors that each row was multiplied by
+};
+
+}  // namespace motegpt::MOTEGPT_LEVEL
