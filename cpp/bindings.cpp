@@ -132,11 +132,13 @@ double bound_of(std::optional<double> clip, const char* what) {
   return clip.value_or(std::numeric_limits<double>::infinity());
 }
 
-/// Dropout with probability p. operation: for the error message
-Dropout checked_dropout(uint64_t seed, double p, const std::string& operation) {
-  if (!(p >= 0 && p < 1))
-    throw nb::value_error((operation + ": expected a dropout of at least 0 and below 1").c_str());
-  return {seed, p, 0};
+/// Dropout with these probabilities. operation: for the error message
+Dropout checked_dropout(uint64_t seed, double ordinary, double ngram, const std::string& operation) {
+  for (const double p : {ordinary, ngram}) {
+    if (!(p >= 0 && p < 1))
+      throw nb::value_error((operation + ": expected a dropout of at least 0 and below 1").c_str());
+  }
+  return {seed, ordinary, ngram};
 }
 
 class Model {
@@ -144,7 +146,9 @@ class Model {
   Model(const Specification& specification, const std::string& dtype, const std::string& optimizer,
         const std::vector<std::string>& scalars, std::optional<std::string> level, int threads,
         bool checkpoint_activations)
-      : shape_(specification.shape()), columns_(scalar_columns(optimizer_of(optimizer), scalars)) {
+      : shape_(specification.shape()),
+        contexts_(specification.contexts()),
+        columns_(scalar_columns(optimizer_of(optimizer), scalars)) {
     if (threads < 0 || threads > 256)
       throw nb::value_error("Model: expected threads in 1 … 256, or 0 for every core");
     const motegpt::Level& chosen = find_level(level);
@@ -185,29 +189,35 @@ class Model {
   nb::object train(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
                    const AnyArray& weights, const AnyArray& scalars, std::optional<double> clip_node,
                    std::optional<double> clip_value, std::optional<double> clip_norm, int64_t first,
-                   uint64_t seed, double dropout) {
+                   uint64_t seed, double dropout, double ngram_dropout,
+                   const std::optional<AnyArray>& table_decay) {
     const Steps steps(shape_, tokens, starts, lengths, weights, -1, "train");
     const int64_t count = steps.batches().count;
     const Clips clips{bound_of(clip_node, "train: clip_node"), bound_of(clip_value, "train: clip_value"),
                       bound_of(clip_norm, "train: clip_norm")};
-    const Dropout masks = checked_dropout(seed, dropout, "train");
+    const Dropout masks = checked_dropout(seed, dropout, ngram_dropout, "train");
+    const auto factors =
+        table_decay ? copied<double>(*table_decay, "train: table_decay", {count}) : std::vector<double>();
     std::vector<double> losses(size_t(count), 0.0);
     with_core("train", [&]<class Real>(Core<Real>& core) {
       const auto numbers =
           in_core_order(checked<double>(scalars, "train: scalars", {count, core.scalar_count()}), count);
       nb::gil_scoped_release unlocked;
-      if (count) core.train(steps.batches(), numbers.data(), clips, masks, first, losses.data());
+      if (count) {
+        core.train(steps.batches(), numbers.data(), clips, masks, first, losses.data(),
+                   table_decay ? factors.data() : nullptr);
+      }
     });
     return to_numpy(std::move(losses), {size_t(count)});
   }
 
   nb::tuple gradients(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
                       const AnyArray& weights, std::optional<double> clip_node, int64_t step, uint64_t seed,
-                      double dropout) {
+                      double dropout, double ngram_dropout) {
     const Steps steps(shape_, tokens, starts, lengths, weights, 1, "gradients");
     const double none = std::numeric_limits<double>::infinity();
     const Clips clips{bound_of(clip_node, "gradients: clip_node"), none, none};
-    const Dropout masks = checked_dropout(seed, dropout, "gradients");
+    const Dropout masks = checked_dropout(seed, dropout, ngram_dropout, "gradients");
     nb::tuple result;
     with_core("gradients", [&]<class Real>(Core<Real>& core) {
       std::vector<Real> gradient(size_t(shape_.parameters));
@@ -260,6 +270,7 @@ class Model {
   }
 
   Shape shape_;
+  std::shared_ptr<const motegpt::ContextTrie> contexts_;  // read by core_
   std::vector<size_t> columns_;  // of the optimizer's scalars
   std::string level_;
   std::variant<std::unique_ptr<Core<float>>, std::unique_ptr<Core<double>>> core_;
@@ -304,13 +315,14 @@ NB_MODULE(_core, module) {
           "train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
           "weights"_a.noconvert(), "scalars"_a.noconvert(), "clip_node"_a = nb::none(),
           "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(), "first"_a = 0, "seed"_a = 0,
-          "dropout"_a = 0.0,
+          "dropout"_a = 0.0, "ngram_dropout"_a = 0.0, "table_decay"_a.noconvert() = nb::none(),
           "Train on sequences of `lengths` tokens from `starts`, both (count, B); weights (Σ lengths - 1) of "
           "their targets, scalars (count, n) as Optimizer.chunk gives them -> losses (count). first: the "
-          "number of the first step, and seed: of the masks of dropout.")
+          "number of the first step, and seed: of the masks of dropout; table_decay (count): factors of the "
+          "tables after each step.")
       .def("gradients", &Model::gradients, "tokens"_a.noconvert(), "starts"_a.noconvert(),
            "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(), "step"_a = 0,
-           "seed"_a = 0, "dropout"_a = 0.0,
+           "seed"_a = 0, "dropout"_a = 0.0, "ngram_dropout"_a = 0.0,
            "Loss and flat gradient of one step; starts and lengths (1, B), weights (Σ lengths - 1); step and "
            "seed: of the masks of dropout.")
       .def("logits", &Model::logits, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),

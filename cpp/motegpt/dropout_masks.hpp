@@ -43,10 +43,8 @@ class DropoutMask {
     return of_bits<Real>(__builtin_convertvector(hash(start) >= threshold_, BitVector<Real>) & scale_);
   }
 
-  /// The factor of one number.
-  Real operator()(unsigned key, unsigned index) const {
-    return (*this)(Words32<Real>{} + (key + index * golden))[0];
-  }
+  /// Whether one number is dropped.
+  bool drops(unsigned key, unsigned index) const { return hash(key + index * golden) < threshold_; }
 
  private:
   static unsigned threshold(double p) {
@@ -55,7 +53,8 @@ class DropoutMask {
   }
 
   /// The finalizer of MurmurHash3 (Appleby, 2011).
-  MOTEGPT_INLINE static Words32<Real> hash(Words32<Real> h) {
+  template <class Words>
+  MOTEGPT_INLINE static Words hash(Words h) {
     h = (h ^ (h >> 16)) * 0x85EBCA6B;
     h = (h ^ (h >> 13)) * 0xC2B2AE35;
     return h ^ (h >> 16);

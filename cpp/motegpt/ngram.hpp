@@ -19,16 +19,28 @@ MOTEGPT_INLINE int child_of(const Contexts& contexts, int parent, int token) {
   }
 }
 
-/// The rows of the contexts that end at a position with `before` tokens before it, -1 for none. A context has a
-/// row only if the shorter ones that end there have.
+/// The rows of the contexts that end at `count` places, -1 for none, order by order, so that reading the edges
+/// of one place need not wait for those of another. A context has a row only if the shorter ones there have.
 ///
-///   token_before(i): the token i positions before -> rows (orders)
-template <class F>
-MOTEGPT_INLINE void find_rows(const Contexts& contexts, Index before, F token_before, int* rows) {
-  int node = token_before(0);
-  for (int k = 0; k < contexts.orders; ++k) {
-    if (node >= 0) node = k < before ? child_of(contexts, node, token_before(k + 1)) : -1;
-    rows[k] = node < 0 ? -1 : node - contexts.vocab_size;
+///   before(i): tokens before place i in its sequence; token(i, j): the token j before it -> rows (count, orders)
+template <class Before, class Token>
+void find_rows(const Contexts& contexts, Index count, Before before, Token token, int* rows) {
+  const int orders = contexts.orders;
+  for (int k = 0; k < orders; ++k) {
+    const auto parent = [&](Index i) {
+      if (before(i) <= k) return -1;
+      const int row = k == 0 ? 0 : rows[i * orders + k - 1];
+      return k == 0 ? token(i, 0) : row < 0 ? -1 : row + contexts.vocab_size;
+    };
+    for (Index i = 0; i < count; ++i) {
+      const int node = parent(i);
+      if (node >= 0)
+        __builtin_prefetch(contexts.edges + contexts.first_of(Contexts::key_of(node, token(i, k + 1))));
+    }
+    for (Index i = 0; i < count; ++i) {
+      const int node = parent(i), child = node < 0 ? -1 : child_of(contexts, node, token(i, k + 1));
+      rows[i * orders + k] = child < 0 ? -1 : child - contexts.vocab_size;
+    }
   }
 }
 
@@ -64,15 +76,16 @@ void ngram_embedding(Index N, Index C, const NGramRows<Real>& given, Real* x) {
   }
 }
 
-/// The last tokens of `width` sequences, for their contexts, and room for one sum.
+/// The last tokens of `width` sequences, for their contexts, and scratch.
 template <class Real>
 struct NGramStep {
   int* tokens = nullptr;  // (orders, width): that of position t in row t % orders
+  int* rows = nullptr;    // (width, orders)
   Real* sum = nullptr;    // (C)
 
   static NGramStep take(Arena& arena, int orders, Index C, Index width) {
     if (orders == 0) return {};
-    return {arena.take<int>(orders * width), arena.take<Real>(padded<Real>(C))};
+    return {arena.take<int>(orders * width), arena.take<int>(orders * width), arena.take<Real>(C)};
   }
 };
 
@@ -83,18 +96,20 @@ template <class Real>
 void ngram_step(const Contexts& contexts, Index width, Index C, const int* ids, Index t, const Real* table,
                 const NGramStep<Real>& step, Real* x) {
   const int orders = contexts.orders;
-  for (Index s = 0; orders > 0 && s < width; ++s) {
-    int rows[max_ngram_orders];
-    find_rows(
-        contexts, t, [&](Index i) { return i == 0 ? ids[s] : step.tokens[(t - i) % orders * width + s]; }, rows);
-    if (rows[0] >= 0) {
-      for (Index c = 0; c < C; ++c) step.sum[c] = table[rows[0] * C + c];
-      for (int k = 1; k < orders && rows[k] >= 0; ++k) {
-        for (Index c = 0; c < C; ++c) step.sum[c] += table[rows[k] * C + c];
-      }
-      for (Index c = 0; c < C; ++c) x[c * width + s] += step.sum[c];
-    }
+  if (orders == 0) return;
+  const auto token = [&](Index s, Index j) {
+    return j == 0 ? ids[s] : step.tokens[(t - j) % orders * width + s];
+  };
+  find_rows(contexts, width, [t](Index) { return t; }, token, step.rows);
+  for (Index s = 0; s < width; ++s) {
+    const int* rows = step.rows + s * orders;
     step.tokens[t % orders * width + s] = ids[s];
+    if (rows[0] < 0) continue;
+    for (Index c = 0; c < C; ++c) step.sum[c] = table[rows[0] * C + c];
+    for (int k = 1; k < orders && rows[k] >= 0; ++k) {
+      for (Index c = 0; c < C; ++c) step.sum[c] += table[rows[k] * C + c];
+    }
+    for (Index c = 0; c < C; ++c) x[c * width + s] += step.sum[c];
   }
 }
 

@@ -32,11 +32,16 @@ class NGramGradient {
   }
 
   /// Look up the rows of document `index` of the batch; its first of n positions is number `first` of the step.
-  void look_up(const int* tokens, Index n, Index first, const DropoutMasks& masks, Index index) {
+  void look_up(const NGramTables<Real>& tables, const int* tokens, Index n, Index first, const DropoutMasks& masks, Index index) {
     int* rows = rows_ + first * orders();
-    for (Index t = 0; t < n; ++t)
-      find_rows(contexts_, t, [&](Index i) { return tokens[t - i]; }, rows + t * orders());
+    find_rows(
+        contexts_, n, [](Index t) { return t; }, [&](Index t, Index j) { return tokens[t - j]; }, rows);
     if (masks.ngram > 0) drop(n, masks, index, rows);
+    for (Index i = 0; i < n * orders(); ++i) {
+      if (rows[i] < 0) continue;
+      __builtin_prefetch(first_ + rows[i], 1);
+      tables.prefetch_row(rows[i]);
+    }
   }
 
   /// The rows that the positions from `first` on add.
@@ -97,7 +102,10 @@ class NGramGradient {
   void update(const NGramTables<Real>& tables, int rank, const DropoutMasks& masks,
               const GradientClip<Real>& clip, const typename Rule::Scalars& scalars) const {
     const Rule rule(scalars);
+    const List& list = lists_[rank];
+    for (Index i = 0; i < min(prefetched, list.count); ++i) tables.prefetch_all(list.used[i].row);
     for_used(rank, masks, [&](const UsedRow& used, auto gradient) {
+      if (&used + prefetched < list.used + list.count) tables.prefetch_all((&used)[prefetched].row);
       Real* w = tables.row(used.row);
       for (Index c = 0; c < stride_; c += lanes<Real>) {
         Vector<Real> slot[Rule::slots];
@@ -118,6 +126,8 @@ class NGramGradient {
   }
 
  private:
+  static constexpr Index prefetched = 8;  // rows whose slots are on their way while one is updated
+
   struct List {
     UsedRow* used;
     Index count;
@@ -146,7 +156,7 @@ class NGramGradient {
     for (int k = 0; k < orders(); ++k) {
       const unsigned key = masks.key(2 + k, index);
       for (Index t = k + 1; t < n; ++t) {
-        if (mask(key, unsigned(t)) == 0) rows[t * orders() + k] = -1;
+        if (mask.drops(key, unsigned(t))) rows[t * orders() + k] = -1;
       }
     }
   }

@@ -32,6 +32,16 @@ class NGramTables {
   /// Where row r is in the canonical flat array.
   Index flat(Index r) const { return flat_ + r * C_; }
 
+  /// Hints that a row, or a row and its slots, will be used soon.
+  MOTEGPT_INLINE void prefetch_row(Index r) const {
+    __builtin_prefetch(applied_ + r, 1);
+    prefetch(row(r), stride());
+  }
+  MOTEGPT_INLINE void prefetch_all(Index r) const {
+    prefetch(row(r), stride());
+    prefetch(slot(r, 0), slot_count_ * stride());
+  }
+
   /// The tables' part of Core::load.
   void load_rows(const Real* parameters, const Real* slots) {
     count_ = 0;
@@ -83,6 +93,10 @@ class NGramTables {
   }
 
  private:
+  MOTEGPT_INLINE static void prefetch(const Real* numbers, Index count) {
+    for (Index i = 0; i < count; i += Arena::alignment / Index(sizeof(Real))) __builtin_prefetch(numbers + i, 1);
+  }
+
   static constexpr Index min_capacity = 4096;
 
   Vector<Real> decayed(Index r, Index c, int count) const {

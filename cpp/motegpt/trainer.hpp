@@ -184,7 +184,7 @@ class Trainer final : public Core<Real> {
     for (Index b = 0, before = 0; b < batches.batch_size; ++b) {
       const Index length = length_of(batches, step, b), s = step * batches.batch_size + b;
       if (split.thread_of(before, length) == rank)
-        used_.look_up(batches.tokens + batches.offsets[s], length, before, masks, b);
+        used_.look_up(tables_, batches.tokens + batches.offsets[s], length, before, masks, b);
       before += length;
     }
     barrier(split);

@@ -145,6 +145,23 @@ inline double dropout_mask(uint64_t key, uint64_t index, double p) {
   return double(h ^ (h >> 16)) < std::round(p * 0x1p32) ? 0 : 1 / (1 - p);
 }
 
+/// Of each order 2, 3, … the keys of its contexts.
+using Keys = std::vector<std::vector<int64_t>>;
+
+/// The row, counted through all tables, of the context of `order` tokens that ends at tokens[t]; -1: none.
+inline int context_row(const Keys& keys, const int* tokens, int t, int order) {
+  if (t < order - 1) return -1;
+  int64_t row = tokens[t], tables_before = 0;
+  for (int k = 2; k <= order; ++k) {
+    const std::vector<int64_t>& table = keys[size_t(k - 2)];
+    const auto found = std::find(table.begin(), table.end(), row << 20 | tokens[t - k + 1]);
+    if (found == table.end()) return -1;
+    row = found - table.begin();
+    if (k < order) tables_before += int64_t(table.size());
+  }
+  return int(tables_before + row);
+}
+
 /// The probability of every token with filters and masks, as generation/filters.py has it.   x (V)
 template <class Filters, class Flags>
 Array filtered(Array x, const Filters& filters, const Flags& seen, const Flags& masked) {

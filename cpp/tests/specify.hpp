@@ -1,13 +1,33 @@
 // The specification of a model, as Python would pass it.
 #pragma once
 
+#include <set>
+
 #include "check.hpp"
 #include "motegpt/specification.hpp"
 
 namespace motegpt {
 
+/// Keys of contexts at random: so many of 2 tokens, of 3, …
+inline std::vector<std::vector<int64_t>> random_contexts(int vocab_size, const std::vector<int>& sizes) {
+  check::Random random(9);
+  std::vector<std::vector<int64_t>> keys;
+  int rows = vocab_size;
+  for (const int size : sizes) {
+    std::set<int64_t> chosen;
+    while (int(chosen.size()) < size) {
+      const int64_t row = random.below(rows);
+      chosen.insert(row << 20 | random.below(vocab_size));
+    }
+    keys.emplace_back(chosen.begin(), chosen.end());
+    rows = size;
+  }
+  return keys;
+}
+
+/// contexts: how many of 2 tokens, of 3, …
 inline Specification specify(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
-                             bool embedding_norm, Activation activation) {
+                             bool embedding_norm, Activation activation, const std::vector<int>& contexts = {}) {
   Shape shape{};
   shape.vocab_size = vocab_size;
   shape.block_size = block_size;
@@ -20,6 +40,8 @@ inline Specification specify(int vocab_size, int block_size, int n_layer, int n_
   shape.norm_eps = 1e-5;
   const int64_t C = n_embd, hidden = shape.n_hidden;
   std::vector<Tensor> tensors{{"wte", {vocab_size, C}, tied, true}, {"wpe", {block_size, C}, false, true}};
+  for (size_t i = 0; i < contexts.size(); ++i)
+    tensors.push_back({"ngram" + std::to_string(i + 2), {contexts[i], C}, false, false});
   if (!tied) tensors.push_back({"lm_head", {vocab_size, C}, true, true});
   for (int i = 0; i < n_layer; ++i) {
     const std::string layer = "layer" + std::to_string(i) + ".";
@@ -28,7 +50,7 @@ inline Specification specify(int vocab_size, int block_size, int n_layer, int n_
     tensors.push_back({layer + "mlp_fc1", {hidden, C}, true, true});
     tensors.push_back({layer + "mlp_fc2", {C, hidden}, true, true});
   }
-  return Specification(shape, tensors);
+  return Specification(shape, tensors, random_contexts(vocab_size, contexts));
 }
 
 /// Normal numbers for all parameters.

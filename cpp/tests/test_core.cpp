@@ -15,14 +15,14 @@ namespace {
 
 constexpr double none = std::numeric_limits<double>::infinity();
 const Clips unclipped{none, none, none}, clipped{0.05, 0.1, 0.5};
-const Dropout kept{0, 0, 0}, dropped{7, 0.3, 0};
+const Dropout kept{0, 0, 0}, dropped{7, 0.3, 0.4};
 
 /// Batches of eight random documents, the longest there can be among them.
 struct Data {
   std::vector<int32_t> tokens;
   std::vector<int64_t> offsets{0};
   std::vector<double> weights;
-  std::vector<double> scalars;
+  std::vector<double> scalars, table_decay;
   Batches batches;
 
   Data(const Shape& shape, int64_t steps, int64_t batch_size, Optimizer optimizer = Optimizer::adam) {
@@ -42,6 +42,7 @@ struct Data {
     }
     const double eps = 0.01;  // large, so that rounding of a zero gradient does not decide a step
     for (int64_t k = 1; k <= steps; ++k) {
+      table_decay.push_back(k % 4 ? 1 : 1 - 0.01 * double(k));
       if (optimizer == Optimizer::adam) {
         const double step_size = 0.02 / (1 - std::pow(0.9, k)), v_scale = 1 / (1 - std::pow(0.99, k));
         scalars.insert(scalars.end(), {0.9, 0.1, 0.99, 0.01, 1, step_size, v_scale, eps});
@@ -131,7 +132,7 @@ std::vector<Real> outcome(const Level& level, const Specification& model, Optimi
   int64_t start = 0;
   for (const int64_t chunk : chunks) {
     core->train(data.cut(start, chunk), data.scalars.data() + start * core->scalar_count(), clips, dropout,
-                start, seen.data() + start);
+                start, seen.data() + start, data.table_decay.data() + start);
     start += chunk;
   }
   if (losses) *losses = seen;
@@ -223,6 +224,9 @@ void test_level(const Level& level) {
       specify(27, 16, 1, 16, 4, false, true, relu),     specify(27, 8, 1, 16, 4, true, false, squared),
       specify(11, 9, 2, 12, 3, false, true, relu),      specify(33, 40, 2, 64, 2, true, true, relu),
       specify(20, 70, 3, 32, 4, false, false, squared), specify(7, 5, 1, 7, 1, false, true, relu),
+      // contexts of 2, 3, … tokens
+      specify(5, 9, 1, 12, 3, true, true, relu, {12, 20, 20}),
+      specify(3, 30, 2, 9, 1, false, false, squared, {6, 12, 20, 3, 1}),
   };
   for (const Specification& model : models) {
     for (const Dropout& dropout : {kept, dropped}) {

@@ -18,7 +18,9 @@ def levels() -> list[str]: ...
 def compiler() -> str: ...
 
 class Specification:
-    def __init__(self, model: ModelConfig, tensors: Iterable[Tensor]) -> None: ...
+    def __init__(
+        self, model: ModelConfig, tensors: Iterable[Tensor], contexts: Sequence[Longs] = ()
+    ) -> None: ...
 
 class Model:
     level: str
@@ -48,6 +50,8 @@ class Model:
         first: int = 0,
         seed: int = 0,
         dropout: float = 0.0,
+        ngram_dropout: float = 0.0,
+        table_decay: NDArray[np.float64] | None = None,
     ) -> NDArray[np.float64]: ...
     def gradients(
         self,
@@ -59,6 +63,7 @@ class Model:
         step: int = 0,
         seed: int = 0,
         dropout: float = 0.0,
+        ngram_dropout: float = 0.0,
     ) -> tuple[float, Reals]: ...
     def logits(self, tokens: Ids, starts: Longs, lengths: Longs, weights: NDArray[np.float64]) -> Reals: ...
 

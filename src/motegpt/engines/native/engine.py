@@ -14,6 +14,7 @@ from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.errors import SettingError, UsageError
 from motegpt.generation.filters import non_finite_error
 from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
+from motegpt.optim.base import table_decay
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class NativeEngine(Engine):
 
     name = "native"
     dtypes = ("float32", "float64")
+    has_ngrams = True
 
     def __init__(
         self,
@@ -46,7 +48,7 @@ class NativeEngine(Engine):
     ) -> None:
         """level: instruction set, one of _core.levels(); default: the fastest that this machine supports."""
         super().__init__(model, train, contexts)
-        self._specification = specification_of(model)
+        self._specification = specification_of(model, self.contexts)
         self._level = level
         self._core = _core.Model(
             self._specification,
@@ -96,6 +98,7 @@ class NativeEngine(Engine):
             step=step or 0,
             seed=train.seed,
             dropout=0.0 if step is None else train.dropout,
+            ngram_dropout=0.0 if step is None else train.ngram_dropout,
         )
         return loss, self._named(flat)
 
@@ -109,8 +112,16 @@ class NativeEngine(Engine):
             first=start,
             seed=self.settings.seed,
             dropout=self.settings.dropout,
+            ngram_dropout=self.settings.ngram_dropout,
+            table_decay=self._table_decay(start, count),
         )
         return [float(loss) for loss in losses]
+
+    def _table_decay(self, start: int, count: int) -> NDArray[np.float64] | None:
+        """The factors of the tables after `count` steps; None without tables."""
+        if not self.contexts.keys:
+            return None
+        return np.array([table_decay(self.settings, step) for step in range(start, start + count)])
 
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._core_decoder(n), n)
@@ -163,10 +174,10 @@ class NativeEngine(Engine):
         return named_views(flat, self.model)
 
 
-def specification_of(model: ModelConfig) -> _core.Specification:
+def specification_of(model: ModelConfig, contexts: Contexts) -> _core.Specification:
     """The model as passed to the core; SettingError if it has a tensor that the core does not implement."""
     try:
-        return _core.Specification(model, tensors(model))
+        return _core.Specification(model, tensors(model), contexts.keys)
     except ValueError as error:
         raise SettingError(str(error)) from None
 
