@@ -17,10 +17,12 @@ from motegpt.errors import RunFolderError
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
-    Shapes = Mapping[str, tuple[int, ...]]
+    Shapes = Mapping[str, tuple[int, ...] | None]
 
 ENTRY = "motegpt"  # a single metadata entry, as the library writes several in varying order
 DTYPES = ("F32", "F64")
+UNSIGNED = ("U8", "U16", "U32", "U64")
+MAX_FREE_BYTES = 2**33  # of a file with a tensor of any shape
 MAX_HEADER = 2**24  # bytes; the largest possible model has 8 million
 
 
@@ -31,8 +33,10 @@ def tensor_bytes(tensors: Arrays, metadata: Mapping[str, Any]) -> bytes:
     return save(dict(tensors), {ENTRY: json.dumps({**metadata, "sha256": digest(tensors, metadata)})})
 
 
-def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tuple[Arrays, dict[str, Any]]:
-    """The tensors with these names and shapes, and the metadata.
+def read_tensors(
+    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: tuple[str, ...] = DTYPES
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors with these names and shapes (None: any), and the metadata.
 
     check: called with the metadata before tensors are read; raises if they are invalid. Raises RunFolderError
     if the file is damaged, has other tensors, does not match its digest, or has values that are not finite.
@@ -44,8 +48,8 @@ def read_tensors(path: Path, shapes: Shapes, check: Callable[[Any], None]) -> tu
         with safe_open(path, framework="numpy") as file:
             metadata = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
             check(metadata)
-            _check_shapes(path, file, shapes)
-            tensors: Arrays = {name: file.get_tensor(name) for name in shapes}
+            _check_shapes(path, file, shapes, dtypes)
+            tensors = {name: file.get_tensor(name) for name in shapes}
         matches = metadata.pop("sha256", None) == digest(tensors, metadata)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise RunFolderError(f"{path}: is not a complete safetensors file ({error})") from None
@@ -76,15 +80,17 @@ def _check_sizes(path: Path, shapes: Shapes) -> None:
         length = int.from_bytes(file.read(8), "little")
     if length > MAX_HEADER:
         raise ValueError(f"expected a header of at most {MAX_HEADER:,} bytes, got {length:,}")
-    max_size = 8 + length + 8 * sum(map(prod, shapes.values()))
+    known = [shape for shape in shapes.values() if shape is not None]
+    max_size = 8 + length + 8 * sum(map(prod, known)) if len(known) == len(shapes) else MAX_FREE_BYTES
     if size > max_size:
         raise ValueError(f"expected at most {max_size:,} bytes, got {size:,}")
 
 
-def _check_shapes(path: Path, file: Any, expected: Shapes) -> None:
-    """RunFolderError unless the file has exactly these tensors, in single or double precision."""
+def _check_shapes(path: Path, file: Any, shapes: Shapes, dtypes: tuple[str, ...]) -> None:
+    """RunFolderError unless the file has exactly these tensors, in one of these types."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     found = {name: tuple(one.get_shape()) for name, one in slices.items()}
+    expected = {name: found.get(name, "any") if shape is None else shape for name, shape in shapes.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
         name = wrong[0]
@@ -93,9 +99,9 @@ def _check_shapes(path: Path, file: Any, expected: Shapes) -> None:
             "config.json belongs to another model"
         )
     for name, one in slices.items():
-        if one.get_dtype() not in DTYPES:
+        if one.get_dtype() not in dtypes:
             raise RunFolderError(
-                f"{path}: {name}: expected {' or '.join(DTYPES)}, got {one.get_dtype()}; the file was changed"
+                f"{path}: {name}: expected {' or '.join(dtypes)}, got {one.get_dtype()}; the file was changed"
             )
 
 
