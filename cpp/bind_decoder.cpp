@@ -11,6 +11,7 @@
 
 #include "checks.hpp"
 #include "motegpt/generation.hpp"
+#include "n_grams.hpp"
 
 namespace motegpt::bindings {
 
@@ -83,7 +84,8 @@ class PythonDecoder {
   nb::tuple generate(const AnyArray& prompt, int end, double temperature, const AnyArray& states,
                      int64_t max_new_tokens, int64_t min_new_tokens, int64_t n_prefix_tokens,
                      const std::optional<AnyArray>& stop, const std::optional<AnyArray>& masked,
-                     double repetition_penalty, int64_t top_k, double top_p, double min_p) {
+                     double repetition_penalty, int64_t top_k, double top_p, double min_p,
+                     const NGramTables* n_grams, double n_gram_weight) {
     const auto begin = copied<int32_t>(prompt, "generate: prompt", {-1});
     const auto stop_ids = stop ? copied<int32_t>(*stop, "generate: stop", {-1}) : std::vector<int32_t>();
     const auto never =
@@ -100,6 +102,9 @@ class PythonDecoder {
     check(repetition_penalty > 0 && std::isfinite(repetition_penalty), "a finite repetition_penalty above 0");
     check(top_k >= 0 && top_p > 0 && min_p >= 0 && min_p <= 1,
           "top_k of at least 0, top_p above 0, min_p of 0 … 1");
+    check(n_gram_weight >= 0 && n_gram_weight <= 1, "an n_gram_weight of 0 … 1");
+    check(!n_grams || n_grams->vocab_size() == shape_.vocab_size, "n-grams of the same vocab_size");
+    const NGrams averaged = n_grams ? n_grams->view(n_gram_weight) : NGrams{};
     auto generators = copied<uint64_t>(states, "generate: states", {-1});
     const size_t n = generators.size();
     check(n == 0 || max_new_tokens <= largest_result / int64_t(n),
@@ -118,7 +123,8 @@ class PythonDecoder {
                             stop_ids.data(),
                             int64_t(stop_ids.size()),
                             masked ? never.data() : nullptr,
-                            {temperature, repetition_penalty, top_k, top_p, min_p}};
+                            {temperature, repetition_penalty, top_k, top_p, min_p},
+                            n_grams ? &averaged : nullptr};
       finite = decoder.generate(request, int64_t(n), generators.data(), ids.data(), lengths.data());
     });
     fed_ = shape_.block_size;  // reset before feeding again
@@ -185,6 +191,7 @@ void bind_decoder(nb::module_& module) {
            "states"_a.noconvert(), nb::kw_only(), "max_new_tokens"_a, "min_new_tokens"_a = 0,
            "n_prefix_tokens"_a = 0, "stop"_a.noconvert() = nb::none(), "masked"_a.noconvert() = nb::none(),
            "repetition_penalty"_a = 1.0, "top_k"_a = 0, "top_p"_a = 1.0, "min_p"_a = 0.0,
+           "n_grams"_a = nb::none(), "n_gram_weight"_a = 0.0,
            "Whole texts, one for each generator state: ids (n, max_new_tokens), their lengths (n), the "
            "states after (n). FloatingPointError where logits are not finite.");
 }

@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "checks.hpp"
+#include "n_grams.hpp"
 
 namespace nb = nanobind;
 using namespace nb::literals;
@@ -301,6 +302,7 @@ NB_MODULE(_core, module) {
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
   module.def("compiler", &compiler, "What compiled the core.");
   bind_specification(module);
+  bind_n_grams(module);
   bind_decoder(module);
   nb::class_<Model>(module, "Model", "Parameters, slots of their optimizer, and the buffers to train them.")
       .def(nb::init<const Specification&, const std::string&, const std::string&,

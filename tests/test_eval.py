@@ -65,8 +65,8 @@ def test_eval_by_what_was_held_out(run):
     ended = run("eval", "run", "--samples", 200)
     assert (ended.code, ended.err) == (0, "")
     assert ended.out.startswith("20 documents of the held-out data\n")
-    rows = dict(line.split()[:2] for line in ended.out.splitlines()[3:8])
-    assert list(rows) == ["uniform", "unigram", "bigram", "trigram", "model"]
+    rows = dict(line.split()[:2] for line in ended.out.splitlines()[3:9])
+    assert list(rows) == ["uniform", "unigram", "bigram", "trigram", "kneser-ney", "model"]
     assert float(rows["uniform"]) == pytest.approx(math.log(26), abs=1e-4)
     assert "in the held-out data" in ended.out
     assert all(len(line) <= 80 for line in ended.out.splitlines())

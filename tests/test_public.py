@@ -126,7 +126,7 @@ def test_evaluate_includes_the_baselines(tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
     model = GPT.train(tmp_path / "list.txt", steps=20)
     found = model.evaluate(["nana", "anna"])
-    assert list(found.losses) == ["uniform", "unigram", "bigram", "trigram", "model"]
+    assert list(found.losses) == ["uniform", "unigram", "bigram", "trigram", "kneser-ney", "model"]
     model.save(tmp_path / "run")
     assert GPT.load(tmp_path / "run").evaluate(["nana", "anna"]) == found
     (tmp_path / "list.txt").unlink()

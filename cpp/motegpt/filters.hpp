@@ -9,7 +9,8 @@ namespace motegpt::MOTEGPT_LEVEL {
 /// The masked tokens and the tokens seen so far, of `batch_lanes` neighboring sequences.
 struct Masks {
   const uint8_t* masked;  // (V), the same for all sequences; null: none
-  const uint8_t* seen;    // (V, stride of the logits), the first of their columns; null: no penalty
+  const uint8_t* seen;    // (V, seen_stride), the first of their columns; null: no penalty
+  Index seen_stride;
   const int (*per_sequence_mask)[2];  // (batch_lanes): tokens masked for one sequence; -1: none
 };
 
@@ -91,7 +92,7 @@ void apply_penalty_and_masks(Index V, const Real* logits, Index stride, double p
     double* row = x + i * batch_lanes;
     store(row, never ? broadcast(out) : load_doubles(logits + i * stride));
     for (int lane = 0; masks.seen && lane < batch_lanes; ++lane) {
-      if (masks.seen[i * stride + lane] && !never) row[lane] = apply_repetition_penalty(row[lane], penalty);
+      if (masks.seen[i * masks.seen_stride + lane] && !never) row[lane] = apply_repetition_penalty(row[lane], penalty);
     }
   }
   for (int lane = 0; lane < batch_lanes; ++lane) {

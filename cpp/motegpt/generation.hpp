@@ -14,6 +14,27 @@ struct Filters {
   double min_p;               // 0: off
 };
 
+/// The n-grams of one length, 2 or more (src/motegpt/ngrams/kneser_ney.py). A context is what precedes the last
+/// token; contexts are sorted by the shorter context that they end with, n-grams by their context.
+struct NGramLevel {
+  const int64_t* children;  // (shorter contexts + 1): the first context that ends with each
+  const int32_t* first;     // (contexts): first tokens, ascending for each shorter context
+  const int64_t* starts;    // (contexts + 1): the first n-gram of each
+  const int32_t* last;      // (n-grams): last tokens
+  const double* share;      // (n-grams): (c - D) / Σ c
+  const double* backoff;    // (contexts): γ
+};
+
+inline constexpr int largest_order = 8;
+
+/// Kneser-Ney n-grams of up to `order` tokens, and their weight in the average with the model.
+struct NGrams {
+  int order;
+  NGramLevel levels[largest_order - 1];  // of 2, 3, … tokens
+  const double* unigrams;                // (V): p of each token after an unknown one
+  double weight;
+};
+
 /// How sequences begin, continue and end, as in generation/request.py.
 struct Request {
   const int32_t* prompt;
@@ -25,6 +46,7 @@ struct Request {
   int64_t stop_length;
   const uint8_t* masked;  // (V): not 0 for tokens that are never sampled; null: none
   Filters filters;
+  const NGrams* n_grams = nullptr;  // averaged with the model; null: none
 };
 
 /// Sequences that grow token by token, with their cached keys and values.

@@ -3,6 +3,7 @@
 
 #include "filters.hpp"
 #include "generation.hpp"
+#include "kneser_ney.hpp"
 #include "model.hpp"
 #include "sampler.hpp"
 
@@ -25,6 +26,7 @@ class Generator {
         uniforms_(arena.take<double>(max_width)),
         e_(arena.take<double>(Index(shape.vocab_size) * batch_lanes)),
         weights_(arena.take<double>(Index(shape.vocab_size) * batch_lanes)),
+        log_p_(arena.take<double>(Index(shape.vocab_size) * batch_lanes)),
         heap_(arena.take<int>(shape.vocab_size)),
         tokens_(arena.take<int>(max_width)),
         latest_(arena.take<int>(max_width)),
@@ -116,13 +118,18 @@ class Generator {
                    Index start, Index length, Index count, const int32_t* ids) {
     bundle.position = 0;
     for (Index i = start; i < length; ++i) {
-      const Index at = i - request.prompt_length;
       for (Index s = 0; s < bundle.width; ++s) {
-        const bool is_text = s < count && running_[s];
-        latest_[s] = at < 0 ? request.prompt[i] : is_text ? ids[s * request.max_new_tokens + at] : 0;
+        const bool is_known = i < request.prompt_length || (s < count && running_[s]);
+        latest_[s] = is_known ? token_at(request, i, s, ids) : 0;
       }
       model.step(w, latest_, bundle);
     }
+  }
+
+  /// Token i of a text, prompt included.
+  static int token_at(const Request& request, Index i, Index s, const int32_t* ids) {
+    const Index at = i - request.prompt_length;
+    return at < 0 ? request.prompt[i] : ids[s * request.max_new_tokens + at];
   }
 
   /// Whether the logits of every sequence that runs are finite; those of other columns do not matter.
@@ -137,18 +144,51 @@ class Generator {
   /// tokens_ (width) from the bundle's logits; a sequence that still runs takes a uniform number for it.
   void choose(const Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states, Index at,
               const int32_t* ids, const int64_t* lengths) {
-    const Index V = shape_.vocab_size, width = bundle.width;
-    const double temperature = request.filters.temperature;
-    if (is_random(temperature)) {
+    const Index width = bundle.width;
+    if (is_random(request.filters.temperature)) {
       for (Index s = 0; s < width; ++s) uniforms_[s] = s < count && running_[s] ? next_uniform(states[s]) : 0;
     }
+    for (Index s = 0; s < count; s += batch_lanes) {
+      const Real* logits = bundle.logits + s;
+      if (request.n_grams) {
+        average_lanes(logits, width, request, count, at, s, ids);
+        choose_lanes(log_p_, batch_lanes, width, request, count, at, s, ids, lengths);
+      } else {
+        choose_lanes(logits, width, width, request, count, at, s, ids, lengths);
+      }
+    }
+  }
+
+  /// log_p_ (V, batch_lanes) of the average of model and n-grams, for the sequences from s on.
+  void average_lanes(const Real* logits, Index stride, const Request& request, Index count, Index at, Index s,
+                     const int32_t* ids) {
+    const NGrams& n_grams = *request.n_grams;
+    const Index length = request.prompt_length + at, start = window_start(length);
+    for (Index lane = 0; lane < batch_lanes; ++lane) {
+      const Index sequence = min(s + lane, count - 1);  // any sequence may fill up the lanes
+      int history[largest_order];
+      for (Index i = 0; i < n_grams.order - 1; ++i) {
+        const Index place = length - 1 - i;
+        history[i] = place < start ? shape_.vocab_size : token_at(request, place, sequence, ids);
+      }
+      kneser_ney(n_grams, shape_.vocab_size, history, log_p_ + lane);
+    }
+    average(shape_.vocab_size, logits, stride, n_grams.weight, log_p_, e_, log_p_);
+  }
+
+  /// tokens_ from s on.   logits (V, stride), the first of their columns; seen_ (V, width)
+  template <class Number>
+  void choose_lanes(const Number* logits, Index stride, Index width, const Request& request, Index count,
+                    Index at, Index s, const int32_t* ids, const int64_t* lengths) {
+    const Index V = shape_.vocab_size;
+    const double temperature = request.filters.temperature;
     if (is_filtered(request)) {
-      choose_filtered(bundle, request, count, at, ids, lengths);
+      choose_filtered(logits, stride, width, request, count, at, s, ids, lengths);
     } else if (is_random(temperature)) {
-      for (Index s = 0; s < count; s += batch_lanes)
-        draw(V, bundle.logits + s, width, temperature, uniforms_ + s, e_, tokens_ + s);
+      draw(V, logits, stride, temperature, uniforms_ + s, e_, tokens_ + s);
     } else {
-      for (Index s = 0; s < count; ++s) tokens_[s] = argmax(V, bundle.logits + s, width);
+      for (Index lane = 0; lane < min(Index(batch_lanes), count - s); ++lane)
+        tokens_[s + lane] = argmax(V, logits + lane, stride);
     }
   }
 
@@ -158,21 +198,20 @@ class Generator {
            filters.top_k > 0 || filters.top_p < 1 || filters.min_p > 0;
   }
 
-  void choose_filtered(const Bundle<Real>& bundle, const Request& request, Index count, Index at,
-                       const int32_t* ids, const int64_t* lengths) {
+  template <class Number>
+  void choose_filtered(const Number* logits, Index stride, Index width, const Request& request, Index count,
+                       Index at, Index s, const int32_t* ids, const int64_t* lengths) {
     const FilterScratch scratch{e_, weights_, heap_};
-    for (Index s = 0; s < count; s += batch_lanes) {
-      int per_sequence_mask[batch_lanes][2];
-      for (Index lane = 0; lane < batch_lanes; ++lane) {
-        const bool runs = s + lane < count && running_[s + lane];
-        per_sequence_mask[lane][0] = at < request.min_new_tokens ? request.end : -1;
-        per_sequence_mask[lane][1] =
-            runs ? masked_stop(request, ids + (s + lane) * request.max_new_tokens, lengths[s + lane]) : -1;
-      }
-      const Masks masks{request.masked, seen_ ? seen_ + s : nullptr, per_sequence_mask};
-      draw_filtered(shape_.vocab_size, bundle.logits + s, bundle.width, request.filters, masks, uniforms_ + s,
-                    scratch, tokens_ + s);
+    int per_sequence_mask[batch_lanes][2];
+    for (Index lane = 0; lane < batch_lanes; ++lane) {
+      const bool runs = s + lane < count && running_[s + lane];
+      per_sequence_mask[lane][0] = at < request.min_new_tokens ? request.end : -1;
+      per_sequence_mask[lane][1] =
+          runs ? masked_stop(request, ids + (s + lane) * request.max_new_tokens, lengths[s + lane]) : -1;
     }
+    const Masks masks{request.masked, seen_ ? seen_ + s : nullptr, width, per_sequence_mask};
+    draw_filtered(shape_.vocab_size, logits, stride, request.filters, masks, uniforms_ + s, scratch,
+                  tokens_ + s);
   }
 
   /// The last token of request.stop where it would end a sequence that is too short; -1 elsewhere.
@@ -183,7 +222,7 @@ class Generator {
   }
 
   const Shape& shape_;
-  double *uniforms_, *e_, *weights_;
+  double *uniforms_, *e_, *weights_, *log_p_;
   int *heap_, *tokens_, *latest_;
   bool* running_;
   uint8_t *seen_memory_, *seen_ = nullptr;  // (V, width); null without a repetition penalty

@@ -56,7 +56,7 @@ void test_draw_filtered(Random& random, int V, const Case& given, bool ties) {
   }
   for (int round = 0; round < 5; ++round) {
     for (int lane = 0; lane < L; ++lane) uniforms[lane] = random.uniform();
-    draw_filtered<Real>(V, logits, stride, given.filters, {given.masked.data(), seen.data(), sequence_mask},
+    draw_filtered<Real>(V, logits, stride, given.filters, {given.masked.data(), seen.data(), stride, sequence_mask},
                         uniforms, {x, weights, heap.data()}, tokens);
     for (int lane = 0; lane < L; ++lane) {
       Array column;
@@ -87,7 +87,7 @@ void test_greedy(int V) {
   masked[size_t(V - 2)] = 1;    // one of the two most likely
   sequence_mask[0][0] = V - 1;  // and the other in the first sequence
   seen[size_t((V - 1) * L + 1)] = 1;
-  draw_filtered<Real>(V, logits, L, {0.0, 2.0, 1, 0.5, 1.0}, {masked.data(), seen.data(), sequence_mask},
+  draw_filtered<Real>(V, logits, L, {0.0, 2.0, 1, 0.5, 1.0}, {masked.data(), seen.data(), L, sequence_mask},
                       uniforms, {x, weights, heap.data()}, tokens);
   check::that(tokens[0] == 0, "greedy: a mask per sequence");
   check::that(L < 2 || tokens[1] == 0, "greedy: repetition penalty");
@@ -138,7 +138,7 @@ void test_edge() {
     uniforms[lane] = lane % 2 ? 0.0 : 1.0;
     for (int i = 0; i < V; ++i) logits[i * L + lane] = i;
   }
-  draw_filtered<double>(V, logits, L, {1.0, 1.0, 0, 1.0, 0.0}, {masked.data(), nullptr, sequence_mask},
+  draw_filtered<double>(V, logits, L, {1.0, 1.0, 0, 1.0, 0.0}, {masked.data(), nullptr, 0, sequence_mask},
                         uniforms, {x, weights, heap}, tokens);
   for (int lane = 0; lane < L; ++lane)
     check::that(tokens[lane] == (lane % 2 ? 1 : 2), "the edges of the uniform numbers");
@@ -157,7 +157,7 @@ void test_plain(Random& random, int V) {
     uniforms[lane] = random.uniform();
     for (int i = 0; i < V; ++i) logits[i * L + lane] = Real(random.normal());
   }
-  draw_filtered<Real>(V, logits, L, {0.7, 1.0, 0, 1.0, 0.0}, {nullptr, nullptr, sequence_mask}, uniforms,
+  draw_filtered<Real>(V, logits, L, {0.7, 1.0, 0, 1.0, 0.0}, {nullptr, nullptr, 0, sequence_mask}, uniforms,
                       {x, weights, heap.data()}, tokens);
   draw<Real>(V, logits, L, 0.7, uniforms, e, plain);
   for (int lane = 0; lane < L; ++lane) check::that(tokens[lane] == plain[lane], "plain and filtered");

@@ -38,7 +38,8 @@ from motegpt.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
-    from motegpt.engines.base import Engine
+    from motegpt.engines.base import Engine, LanguageModel
+    from motegpt.ngrams.average import Average
     from motegpt.training.state import RunConfig
 
 Callback = Callable[[StepRecord], object]
@@ -62,7 +63,8 @@ class GPT:
     >>> model = GPT.load("runs/anna")                                           # doctest: +SKIP
 
     config: the settings, a RunConfig; tokenizer: the mapping between characters and ids; engine: the compute
-    engine, which holds the parameters; records: the logged steps, empty for a loaded model.
+    engine, which holds the parameters; records: the logged steps, empty for a loaded model; average: the
+    n-grams that the GPT is averaged with (`kneser_ney`), and their weight.
     """
 
     def __init__(
@@ -74,17 +76,27 @@ class GPT:
         records: Iterable[StepRecord] = (),
         trainer: Trainer | None = None,
         documents: Sequence[str] | None = None,
+        average: Average | None = None,
         known: HashedTexts | None = None,
     ) -> None:
         """trainer, documents: of the training that made the model; None if it was loaded.
 
         known: the training texts of a run that excludes them from its samples.
         """
-        self.config, self.tokenizer, self.engine = config, tokenizer, engine
+        self.config, self.tokenizer, self.engine, self.average = config, tokenizer, engine, average
         self.records = list(records)
         self._trainer, self._documents, self.known = trainer, documents, known
         self._done = 0 if trainer is None else trainer.done  # the step of this model
         self._lock = Lock()  # held while a thread uses the engine
+
+    @property
+    def language_model(self) -> LanguageModel:
+        """The model that generates and scores: the engine, averaged with n-grams if there are any."""
+        if self.average is None:
+            return self.engine
+        from motegpt.engines.averaged import Averaged
+
+        return Averaged(self.engine, self.average)
 
     def __getstate__(self) -> dict[str, Any]:
         """The contents of a copy or a pickle: all attributes but NOT_COPIED, and the parameters."""
@@ -225,7 +237,10 @@ class GPT:
             train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
             config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
-        model = cls(config, tokenizer, build_engine(config, folder.contexts(config, tokenizer)))
+        average = folder.average(config, tokenizer)
+        model = cls(
+            config, tokenizer, build_engine(config, folder.contexts(config, tokenizer)), average=average
+        )
         model.engine.load(parameters)
         return model
 
@@ -287,7 +302,7 @@ class GPT:
         if data is not None and not sample.novel:
             raise UsageError("data: is used only with `novel`; set `novel=True`, or omit `data`")
         known = self._training_texts(data) if sample.novel else None
-        return self._with_lock(draw_texts(self.engine, self.tokenizer, sample, root, known))
+        return self._with_lock(draw_texts(self.language_model, self.tokenizer, sample, root, known))
 
     def _with_lock(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
         """The groups, each generated under the lock, which is free between two groups."""
@@ -320,14 +335,15 @@ class GPT:
         """
         documents = [normalize_document(text, self.config.data) for text in strings("score", texts)]
         with self._lock:
-            return score_texts(self.engine, self.tokenizer, documents)
+            return score_texts(self.language_model, self.tokenizer, documents)
 
     def evaluate(self, docs: Iterable[str]) -> Evaluation:
         """Evaluate the mean loss on documents, in nats per token and in bits per character.
 
-        If the training data can be read, the losses of uniform, unigram, bigram and trigram baselines are
-        included. Documents with characters outside the vocabulary are skipped. Raises DataError unless `docs`
-        are strings, or if all are skipped.
+        If the training data can be read, the losses of uniform, unigram, bigram, trigram and Kneser-Ney
+        baselines are included; with `kneser_ney`, those of its n-grams and of the GPT alone. Documents with
+        characters outside the vocabulary are skipped. Raises DataError unless `docs` are strings, or if all
+        are skipped.
         """
         docs = [normalize_document(text, self.config.data) for text in strings("evaluate", docs)]
         try:
@@ -336,7 +352,7 @@ class GPT:
         except DataError:
             training_set = []
         with self._lock:
-            return evaluate(self.engine, self.tokenizer, docs, training_set)
+            return evaluate(self.engine, self.tokenizer, docs, training_set, self.average)
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:
         """Write a run folder, to be read by `load` and `motegpt sample`.
@@ -353,6 +369,8 @@ class GPT:
                 self._trainer.save_copy(folder)
             with self._lock:
                 parameters = self.engine.export().parameters
+            if self.average is not None:
+                folder.save_average(self.average, self.tokenizer)
             folder.save_parameters(parameters, self.tokenizer)
         finally:
             folder.unlock()

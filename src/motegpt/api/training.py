@@ -84,6 +84,7 @@ class Training(Generic[Model]):
             records=self.records,
             trainer=trainer,
             documents=self._documents,
+            average=trainer.average,
         )
 
     def interruption(self) -> TrainingInterrupted:

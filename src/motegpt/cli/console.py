@@ -196,6 +196,9 @@ class PlainReport(Report):
             train = self.trainer.config.train
             if best.step == 1 and best.evaluations_since_best and (train.eval_every or train.log_every) > 1:
                 log("that model has trained for one step only; a smaller --eval-every may find a better one")
+        if (average := self.trainer.average) is not None:
+            order, weight = average.kneser_ney.order, average.weight
+            log(f"averaged with Kneser-Ney n-grams of order {order}, weight {weight:.2f}")
         super().end(interrupted)
 
     def _loss_of_best(self, best: Best, interrupted: bool) -> str:
@@ -274,7 +277,7 @@ class JsonReport(Report):
 
     def end(self, interrupted: bool) -> None:
         folder, best = self.trainer.folder, self.trainer.best
-        loss = None if interrupted else self.trainer.best_val_loss()
+        loss, average = None if interrupted else self.trainer.best_val_loss(), self.trainer.average
         self._emit(
             "end",
             done=self.trainer.done,
@@ -282,6 +285,7 @@ class JsonReport(Report):
             run=None if folder is None else str(folder.path),
             best=None if best is None else {"step": best.step, "val_loss": loss},
             diverged=self.trainer.divergence_message() is not None,
+            **({} if average is None else {"kneser_ney_weight": average.weight}),
         )
 
     def _validation(self) -> dict[str, int] | None:

@@ -254,6 +254,12 @@ class TrainConfig(Length):
     ngram_weight_decay: float = setting(
         "N-gram embedding: decoupled weight decay of its vectors.", default=0.0, at_least=0
     )
+    kneser_ney: int | None = setting(
+        "Average the GPT with Kneser-Ney n-grams of up to N tokens.", default=None, at_least=2, at_most=8
+    )
+    kneser_ney_weight: float | None = setting(
+        "Weight of the n-grams in the average.  [fitted]", default=None, at_least=0, at_most=1
+    )
     clip_node: float | None = setting(
         "Clip the gradient of every graph node to ± this, as Oxidized-GPT.", default=None, above=0
     )
@@ -317,6 +323,11 @@ class TrainConfig(Length):
         super().__post_init__()
         if self.steps > LARGEST_STEPS:
             raise SettingError(f"steps: expected at most {LARGEST_STEPS:,}, got {self.steps:,}")
+        if self.kneser_ney_weight is not None and self.kneser_ney is None:
+            raise SettingError(
+                f"kneser_ney_weight: expected none without n-grams, got {self.kneser_ney_weight:g}; leave it "
+                "out, or set `kneser_ney=5`"
+            )
         if self.lr_min > self.lr:
             raise SettingError(f"lr_min: expected at most lr = {self.lr:g}, got {self.lr_min:g}")
 

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 from motegpt.config.fields import kinds
 from motegpt.config.sections import REQUESTS, section_of
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from motegpt.data.plan import Batch, Plan
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream
+    from motegpt.ngrams.average import Average
 
     Arrays = dict[str, NDArray[np.floating[Any]]]
     # Flat in row-major order or already (out, in): a NumPy array, array.array or list of numbers.
@@ -64,6 +65,26 @@ class Decoder(ABC):
     @abstractmethod
     def reset(self) -> None:
         """Clear the cache."""
+
+
+class LanguageModel(Protocol):
+    """What generation and evaluation need of a model: an Engine, or one averaged with n-grams."""
+
+    @property
+    def model(self) -> ModelConfig:
+        """The architecture."""
+
+    def why_not(self, *, request: Request | None = None) -> str | None:
+        """As Engine.why_not."""
+
+    def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
+        """As Engine.logits."""
+
+    def decoder(self, n: int) -> Decoder:
+        """As Engine.decoder."""
+
+    def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
+        """As Engine.generate."""
 
 
 def check_sources(sources: Sequence[int], n: int) -> None:
@@ -204,11 +225,13 @@ class Engine(ABC):
     def decoder(self, n: int) -> Decoder:
         """A new decoder for n sequences."""
 
-    def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
+    def generate(
+        self, request: Request, rngs: Sequence[Stream], average: Average | None = None
+    ) -> list[list[int]]:
         """Generate in one call: for each generator the ids after the prompt, without the end.
 
-        Same ids, errors and generator states as sampling.generate_by_token. UsageError if `why_not` has a
-        reason.
+        average: n-grams to average the model with. Same ids, errors and generator states as
+        sampling.generate_by_token. UsageError if `why_not` has a reason.
         """
         raise UsageError(self.why_not(request=request))
 

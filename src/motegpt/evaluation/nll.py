@@ -17,18 +17,19 @@ from motegpt.config.text import concise, shortened
 from motegpt.data.plan import Batch
 from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.generation.request import prompt_of
-from motegpt.ngrams.counts import baselines
+from motegpt.ngrams.counts import KNESER_NEY, baselines
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
     from motegpt.data.tokenizers import Tokenizer
-    from motegpt.engines.base import Engine
+    from motegpt.engines.base import Engine, LanguageModel
+    from motegpt.ngrams.average import Average
 
 MAX_LOGITS = 2**20  # per forward pass
 MAX_SOFTMAX_LOGITS = 2**17  # converted to double precision at a time: 1 MB, which fits the cache
-MODEL = "model"
+MODEL, GPT_ALONE = "model", "gpt"
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Score:
         return -self.log_probability / math.log(2) / self.characters
 
 
-def score_texts(engine: Engine, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Score]:
+def score_texts(engine: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Score]:
     """The log-probability of each text, at temperature 1 and without filters.
 
     A text with characters outside the vocabulary has log-probability -inf and 0 tokens.
@@ -103,22 +104,22 @@ def character_count(text: str, tokenizer: Tokenizer) -> int:
 
 
 def mean_nll(
-    engine: Engine, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
+    engine: LanguageModel, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> float:
     """The mean loss over all targets of the sequences, or over those of some windows, in nats per token."""
     sums, targets = [], 0
-    for _, nll in _nll_by_window(engine, sequences, windows):
+    for _, nll in nll_by_window(engine, sequences, windows):
         sums.append(float(nll.sum()))
         targets += len(nll)
     return math.fsum(sums) / targets
 
 
-def token_nll(engine: Engine, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
+def token_nll(engine: LanguageModel, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
     """-log p of every target of every sequence, in nats."""
     import numpy as np
 
     result = [np.empty(len(sequence) - 1) for sequence in sequences]
-    for window, nll in _nll_by_window(engine, sequences):
+    for window, nll in nll_by_window(engine, sequences):
         result[window.sequence][window.first : window.end] = nll
     return result
 
@@ -152,8 +153,8 @@ def windows_of(targets: int, block_size: int) -> Iterator[tuple[int, int, int]]:
         done, end = end, min(targets, end + max(1, block_size // 2))
 
 
-def _nll_by_window(
-    engine: Engine, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
+def nll_by_window(
+    engine: LanguageModel, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> Iterator[tuple[Window, NDArray[np.float64]]]:
     """Each window (default: all) with -log p of its targets."""
     import numpy as np
@@ -207,9 +208,10 @@ def _nll(logits: NDArray[Any], targets: list[int]) -> NDArray[np.float64]:
 class Evaluation:
     """The losses of a model and of its baselines on the same documents.
 
-    losses: name -> mean nats per token, of the baselines (if there is training data) and of the model;
-    documents, tokens, characters: sizes of the evaluated data; known: number of documents that are also in
-    the training data; left_out: documents that were skipped, as they have characters outside the vocabulary.
+    losses: name -> mean nats per token, of the baselines (if there is training data), of an average's n-grams
+    and GPT alone, and of the model; documents, tokens, characters: sizes of the evaluated data; known: number
+    of documents that are also in the training data; left_out: documents that were skipped, as they have
+    characters outside the vocabulary.
     """
 
     losses: dict[str, float]
@@ -230,11 +232,16 @@ class Evaluation:
 
 
 def evaluate(
-    engine: Engine, tokenizer: Tokenizer, documents: Sequence[str], training: Sequence[str] = ()
+    engine: Engine,
+    tokenizer: Tokenizer,
+    documents: Sequence[str],
+    training: Sequence[str] = (),
+    average: Average | None = None,
 ) -> Evaluation:
     """The loss on whole documents, and that of n-gram baselines counted on the training documents.
 
-    Raises DataError if every document has characters outside the vocabulary.
+    average: to evaluate the average of the engine with n-grams, and both alone. Raises DataError if every
+    document has characters outside the vocabulary.
     """
     encoded = [(text, sequence_or_none(text, tokenizer)) for text in documents]
     texts = [text for text, sequence in encoded if sequence is not None]
@@ -247,8 +254,15 @@ def evaluate(
     losses: dict[str, float] = {}
     if training:
         training_sequences = [sequence_of(text, tokenizer) for text in training]
-        losses = baselines(training_sequences, sequences, target_count(tokenizer))
-    losses[MODEL] = mean_nll(engine, sequences)
+        losses = baselines(training_sequences, sequences, tokenizer.vocab_size, never=never_target(tokenizer))
+    if average is not None:
+        from motegpt.engines.averaged import Averaged
+
+        losses[KNESER_NEY] = average.kneser_ney.loss(sequences)
+        losses[GPT_ALONE] = mean_nll(engine, sequences)
+        losses[MODEL] = mean_nll(Averaged(engine, average), sequences)
+    else:
+        losses[MODEL] = mean_nll(engine, sequences)
     _check_finite(losses[MODEL])
     return Evaluation(
         losses=losses,
@@ -267,6 +281,6 @@ def _check_finite(value: float) -> None:
         )
 
 
-def target_count(tokenizer: Tokenizer) -> int:
-    """The number of possible next tokens: all except a BOS that is not also the end token."""
-    return tokenizer.vocab_size - (tokenizer.bos != tokenizer.stop)
+def never_target(tokenizer: Tokenizer) -> int | None:
+    """The id that is never the next token: a BOS that is not also the end token."""
+    return None if tokenizer.bos == tokenizer.stop else tokenizer.bos

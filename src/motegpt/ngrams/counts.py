@@ -1,7 +1,8 @@
-"""Baselines of a model: uniform, unigram, bigram and trigram predictors, counted on the training data.
+"""Baselines of a model: uniform, unigram, bigram, trigram and Kneser-Ney, counted on the training data.
 
-Interpolated n-grams after Witten and Bell (1991), in the form of Chen and Goodman (1998). With history h, its
-count c(h), the number T(h) of distinct tokens that follow it, and h' = h without its first token,
+Kneser-Ney is in kneser_ney.py. The others are interpolated n-grams after Witten and Bell (1991), in the form
+of Chen and Goodman (1998). With history h, its count c(h), the number T(h) of distinct tokens that follow it,
+and h' = h without its first token,
 
     p(x | h) = (c(h x) + T(h) · p(x | h')) / (c(h) + T(h)),
 
@@ -14,7 +15,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-NAMES = ("uniform", "unigram", "bigram", "trigram")
+KNESER_NEY = "kneser-ney"
+NAMES = ("uniform", "unigram", "bigram", "trigram", KNESER_NEY)
 
 Gram = tuple[int, ...]
 
@@ -53,22 +55,48 @@ def grams(sequence: Sequence[int], order: int) -> Iterator[Gram]:
 def baselines(
     training: Sequence[Sequence[int]],
     evaluated: Sequence[Sequence[int]],
-    size: int,
+    vocab_size: int,
     loss_mean: str = "tokens",
+    never: int | None = None,
 ) -> dict[str, float]:
     """Name -> loss on the `evaluated` sequences in nats per token, of predictors fit to `training`.
 
-    size: number of possible targets; loss_mean: as in TrainConfig.
+    never: the id that is no target, if there is one; loss_mean: as in TrainConfig. The order of Kneser-Ney is
+    the best on a part of the training data.
     """
+    size = vocab_size - (never is not None)
     losses = {NAMES[0]: math.log(size)}
-    for order, name in enumerate(NAMES[1:], 1):
+    for order, name in enumerate(NAMES[1:-1], 1):
         model = NGram(training, order, size)
         weights: dict[Gram, float] = defaultdict(float)
         for sequence in evaluated:
-            of_document = 1.0 / max(1, len(sequence) - 1) / len(evaluated)
-            weight = {"documents": of_document, "tokens": 1.0}[loss_mean]
+            weight = _target_weight(sequence, len(evaluated), loss_mean)
             for gram in grams(sequence, order):
                 weights[gram] += weight
         total = math.fsum(weights.values())
         losses[name] = -math.fsum(w * math.log(model.probability(g)) for g, w in weights.items()) / total
+    losses[KNESER_NEY] = _kneser_ney_loss(training, evaluated, vocab_size, loss_mean, never)
     return losses
+
+
+def _kneser_ney_loss(
+    training: Sequence[Sequence[int]],
+    evaluated: Sequence[Sequence[int]],
+    vocab_size: int,
+    loss_mean: str,
+    never: int | None,
+) -> float:
+    import numpy as np
+
+    from motegpt.ngrams.kneser_ney import KneserNey, chosen_order
+
+    model = KneserNey.count(training, chosen_order(training, vocab_size), vocab_size, never)
+    of_sequences = [_target_weight(sequence, len(evaluated), loss_mean) for sequence in evaluated]
+    weights = np.repeat(of_sequences, [len(sequence) - 1 for sequence in evaluated])
+    return -float(np.average(np.log(model.probabilities(evaluated)), weights=weights))
+
+
+def _target_weight(sequence: Sequence[int], sequences: int, loss_mean: str) -> float:
+    """The weight of each target of a sequence in the mean."""
+    of_document = 1.0 / max(1, len(sequence) - 1) / sequences
+    return {"documents": of_document, "tokens": 1.0}[loss_mean]

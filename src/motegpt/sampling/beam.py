@@ -25,7 +25,7 @@ from motegpt.sampling.texts import texts_of
 if TYPE_CHECKING:
     from motegpt.config.sections import SampleConfig
     from motegpt.data.tokenizers import Tokenizer
-    from motegpt.engines.base import Engine
+    from motegpt.engines.base import LanguageModel
     from motegpt.sampling.conditions import Conditions
 
 Ids = tuple[int, ...]
@@ -58,7 +58,7 @@ class Beam:
 
 
 def best_texts(
-    engine: Engine,
+    engine: LanguageModel,
     tokenizer: Tokenizer,
     request: Request,
     settings: SampleConfig,
@@ -97,7 +97,7 @@ def best_texts(
 
 
 def beam_search(
-    engine: Engine,
+    engine: LanguageModel,
     request: Request,
     beams: int,
     n_best: int,

@@ -20,13 +20,13 @@ from motegpt.sampling.texts import texts_of
 if TYPE_CHECKING:
     from motegpt.config.sections import SampleConfig
     from motegpt.data.tokenizers import Tokenizer
-    from motegpt.engines.base import Engine
+    from motegpt.engines.base import LanguageModel
 
 MAX_GROUP = 4096  # texts; group sizes double from 1 up to this
 
 
 def draw_texts(
-    engine: Engine,
+    engine: LanguageModel,
     tokenizer: Tokenizer,
     settings: SampleConfig,
     seed: int,
@@ -45,7 +45,11 @@ def draw_texts(
 
 
 def _best_texts(
-    engine: Engine, tokenizer: Tokenizer, request: Request, settings: SampleConfig, conditions: Conditions
+    engine: LanguageModel,
+    tokenizer: Tokenizer,
+    request: Request,
+    settings: SampleConfig,
+    conditions: Conditions,
 ) -> Iterator[list[str]]:
     wanted = min(settings.n, settings.beams or 1)
     texts = best_texts(engine, tokenizer, request, settings, conditions)
@@ -59,7 +63,7 @@ def _best_texts(
 
 
 def _sampled_texts(
-    engine: Engine,
+    engine: LanguageModel,
     tokenizer: Tokenizer,
     settings: SampleConfig,
     request: Request,

@@ -20,14 +20,14 @@ from motegpt.sampling.texts import texts_of
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, SampleConfig
     from motegpt.data.tokenizers import Tokenizer
-    from motegpt.engines.base import Engine
+    from motegpt.engines.base import LanguageModel
     from motegpt.model.rng import Rng, Stream
 
 CACHE_BYTES = 2**28  # keys, values and ids in memory; sequences that do not fit are generated in groups
 
 
 def generate(
-    engine: Engine, tokenizer: Tokenizer, settings: SampleConfig, rngs: Sequence[Stream]
+    engine: LanguageModel, tokenizer: Tokenizer, settings: SampleConfig, rngs: Sequence[Stream]
 ) -> list[str]:
     """One text per generator, ignoring conditions on whole texts.
 
@@ -39,7 +39,7 @@ def generate(
 
 
 def generate_sequentially(
-    engine: Engine,
+    engine: LanguageModel,
     tokenizer: Tokenizer,
     settings: SampleConfig,
     rng: Rng,
@@ -69,7 +69,7 @@ def generate_sequentially(
     return texts
 
 
-def generate_ids(engine: Engine, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
+def generate_ids(engine: LanguageModel, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
     """The ids after the prompt, one list per generator; by Engine.generate if it supports the request."""
     drawn: list[list[int]] = []
     is_supported = engine.why_not(request=request) is None
@@ -80,7 +80,7 @@ def generate_ids(engine: Engine, request: Request, rngs: Sequence[Stream]) -> li
     return drawn
 
 
-def generate_by_token(engine: Engine, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
+def generate_by_token(engine: LanguageModel, request: Request, rngs: Sequence[Rng]) -> list[list[int]]:
     """The ids after the prompt, one list per generator: the reference implementation of Engine.generate."""
     context = SlidingContext(engine.decoder(len(rngs)), engine.model.block_size)
     texts = [_Sequence(request) for _ in rngs]

@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Engine
     from motegpt.model.rng import RunRng
 
+FIXED = ("seed", "rng", "batch_size", "optimizer", "kneser_ney")  # training settings that no resuming changes
+
 
 def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     """A new run. settings: by name, as from presets.settings_of; `epochs` overrides `steps`.
@@ -113,7 +115,7 @@ def resume(
 def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> RunConfig:
     """The settings of a run with some replaced; UsageError for those that cannot change in a run."""
     for name in changes:
-        if section_of(name) in ("model", "data") or name in ("seed", "rng", "batch_size", "optimizer"):
+        if section_of(name) in ("model", "data") or name in FIXED:
             raise UsageError(f"resume: {name} cannot change within a run; start a new one with `out`")
     return config.replace(
         engine=engine or config.engine,
@@ -164,7 +166,13 @@ def _assemble(
     if held_out:
         validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
     engine = build_engine(config, contexts)
-    return Trainer(config, tokenizer, plan, engine, rng, validation, cut, identical), rng
+    trainer = Trainer(config, tokenizer, plan, engine, rng, validation, cut, identical)
+    if config.train.kneser_ney is not None:
+        from motegpt.training.averaging import Averaging, count_n_grams
+
+        n_grams = count_n_grams(training, tokenizer, config.train.kneser_ney)
+        trainer.averaging = Averaging(n_grams, config.train.kneser_ney_weight)
+    return trainer, rng
 
 
 def find_contexts(plan: Plan, model: ModelConfig, data: DataConfig) -> Contexts:

@@ -28,8 +28,10 @@ from motegpt.training.state import Best, RunConfig, TrainerState
 from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
-    from motegpt.engines.base import Arrays, Engine, Values
+    from motegpt.engines.base import Arrays, Engine, LanguageModel, Values
     from motegpt.model.rng import RunRng
+    from motegpt.ngrams.average import Average
+    from motegpt.training.averaging import Averaging
 
 
 @dataclass
@@ -38,7 +40,7 @@ class Trainer:
 
     cut: documents truncated by block_size; identical: whether all documents are the same; every_record: end a
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
-    time.
+    time; averaging: the n-grams that the model is averaged with.
     """
 
     config: RunConfig
@@ -55,6 +57,7 @@ class Trainer:
     done: int = 0
     saved: int | None = None
     saved_at: float = field(default_factory=time.monotonic)
+    averaging: Averaging | None = None
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -159,20 +162,37 @@ class Trainer:
         if self.ended:
             self.save()
             return self.sample_best(interrupted)
-        return generate_sequentially(self.engine, self.tokenizer, self.config.sample, self.rng, interrupted)
+        return self._generate(self.engine, interrupted)
 
     def sample_best(self, interrupted: Callable[[], bool] = lambda: False) -> list[str]:
         """Generate samples with the best parameters so far."""
-        engine = self._best_engine()
-        return generate_sequentially(engine, self.tokenizer, self.config.sample, self.rng, interrupted)
+        return self._generate(self._best_engine(), interrupted)
+
+    def _generate(self, engine: Engine, interrupted: Callable[[], bool]) -> list[str]:
+        model = self._averaged(engine)
+        return generate_sequentially(model, self.tokenizer, self.config.sample, self.rng, interrupted)
+
+    @property
+    def average(self) -> Average | None:
+        """The n-grams that the best parameters are averaged with, and their weight; None without n-grams."""
+        if self.averaging is None:
+            return None
+        return self.averaging.average(self.validation, self._best_engine)
+
+    def _averaged(self, engine: Engine) -> LanguageModel:
+        if self.averaging is None:
+            return engine
+        from motegpt.engines.averaged import averaged
+
+        return averaged(engine, self.average)
 
     def best_val_loss(self) -> float | None:
-        """The loss of the best parameters on the entire validation set, in nats per token, as in `motegpt
-        eval`; None before the first evaluation.
+        """The loss of the model with the best parameters on the entire validation set, in nats per token, as
+        in `motegpt eval`; None before the first evaluation.
         """
         if self.validation is None or self.best is None:
             return None
-        return self.validation.full_loss(self._best_engine())
+        return self.validation.full_loss(self._averaged(self._best_engine()))
 
     def reevaluate_best(self) -> None:
         """Recompute the best loss: old checkpoints recorded a mean over documents."""
@@ -237,6 +257,7 @@ class Trainer:
         if self.folder is not None:
             state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._checkpoint_is_due() else 1
+            self._save_average(self.folder)
             if self.done:
                 self._save_best_parameters(snapshot.parameters)
             self.folder.save(state, self.tokenizer, keep)
@@ -254,10 +275,18 @@ class Trainer:
             self.folder.save_parameters(self.validation.parameters, self.tokenizer)
             self.validation.unsaved = False
 
+    def _save_average(self, folder: RunFolder) -> None:
+        """Write the n-grams and their weight, unless the folder already has them."""
+        average = self.average
+        if average is not None and self.averaging is not None and self.averaging.saved != average.weight:
+            folder.save_average(average, self.tokenizer)
+            self.averaging.saved = average.weight
+
     def save_copy(self, folder: RunFolder) -> None:
         """Write the current state to another folder, without marking it as saved in the own folder."""
         validation = None if self.validation is None else replace(self.validation, unsaved=True)
-        replace(self, folder=folder, validation=validation).save()
+        averaging = self.averaging and replace(self.averaging, saved=None)
+        replace(self, folder=folder, validation=validation, averaging=averaging).save()
 
     @property
     def best(self) -> Best | None:

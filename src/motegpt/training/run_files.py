@@ -16,7 +16,7 @@ from motegpt.config.text import shortened
 from motegpt.errors import MotegptError, RunFolderError
 from motegpt.system.files import is_not_regular, nearest_name, read_bounded_file, replace_file
 from motegpt.training.state import FORMAT, FORMATS
-from motegpt.training.tensor_files import FLOATS, INTEGERS, read_tensors, tensor_bytes
+from motegpt.training.tensor_files import FLOATS, read_tensors, tensor_bytes
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -138,11 +138,10 @@ class RunFiles:
         self._write(name, tensor_bytes(arrays, {"format": FORMAT, **metadata}))
 
     def _read_tensors(
-        self, name: str, shapes: Shapes, integers: bool = False
+        self, name: str, shapes: Shapes, dtypes: tuple[str, ...] = FLOATS
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The tensors with these names and shapes, and the metadata, of a file of a supported format."""
         path = self._existing(name)
-        dtypes = INTEGERS if integers else FLOATS
         return read_tensors(path, shapes, lambda metadata: check_format(path, metadata), dtypes)
 
     def _write(self, name: str, data: bytes) -> None:

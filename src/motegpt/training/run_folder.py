@@ -6,6 +6,7 @@
     metrics.jsonl        one JSON object per logged step                        (appended)
     trainer.safetensors  parameters, optimizer slots, step, generator, losses   (replaced as a whole)
     model.safetensors    the parameters to sample from: the best, or the last   (replaced as a whole)
+    kneser_ney.safetensors  n-grams that the model is averaged with, their weight   (replaced as a whole)
     checkpoint-*         earlier trainer states, with `keep`                    (named by step)
     .lock                lock file
 
@@ -34,9 +35,11 @@ from motegpt.optim import OPTIMIZERS
 from motegpt.training.losses import LossMeans
 from motegpt.training.run_files import CONFIG, LOCK, METRICS, TEMPORARY, RunFiles
 from motegpt.training.state import FORMAT, Best, RunConfig, TrainerState
+from motegpt.training.tensor_files import INTEGERS, UNSIGNED
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
+    from motegpt.ngrams.average import Average
 
 Part = TypeVar("Part", bound=Settings)
 
@@ -44,12 +47,13 @@ STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # a step in a name, as checkpoint_name
 BEST, LAST = "best", "last"
 TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
 TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
+KNESER_NEY = "kneser_ney.safetensors"
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
 BEFORE_CHECKPOINT = {
-    *BEFORE_CONFIG, CONFIG, TOKENIZER, CONTEXTS, METRICS,
-    *(TEMPORARY.format(name) for name in (TOKENIZER, CONTEXTS, METRICS, TRAINER, MODEL)),
+    *BEFORE_CONFIG, CONFIG, TOKENIZER, CONTEXTS, METRICS, KNESER_NEY,
+    *(TEMPORARY.format(name) for name in (TOKENIZER, CONTEXTS, METRICS, TRAINER, MODEL, KNESER_NEY)),
 }  # fmt: skip
 
 
@@ -74,7 +78,8 @@ class RunFolder(RunFiles):
             folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            for name in (TRAINER, MODEL, METRICS, CONTEXTS, *map(checkpoint_name, folder.kept_steps())):
+            files = (TRAINER, MODEL, KNESER_NEY, METRICS, CONTEXTS)
+            for name in (*files, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
@@ -139,8 +144,9 @@ class RunFolder(RunFiles):
         if not names:
             return Contexts()
         shapes = {name: (rows,) for name, rows in zip(names, config.model.ngram_rows, strict=True)}
-        arrays, metadata = self._read_tensors(CONTEXTS, shapes, integers=True)
-        self._check_tokenizer_of(CONTEXTS, metadata, config, tokenizer)
+        arrays, metadata = self._read_tensors(CONTEXTS, shapes, INTEGERS)
+        self._check_tokenizer_of(CONTEXTS, metadata, tokenizer)
+        self.check_tokenizer(config, tokenizer)
         try:
             return Contexts.checked(arrays, config.model)
         except RunFolderError as error:
@@ -185,6 +191,27 @@ class RunFolder(RunFiles):
     def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
         """Write the parameters alone, to sample from but not to resume."""
         self._write_tensors(MODEL, parameters, {"tokenizer": tokenizer_digest(tokenizer)})
+
+    def save_average(self, average: Average, tokenizer: Tokenizer) -> None:
+        """Write the n-grams and their weight."""
+        from motegpt.training.averaging import arrays_of
+
+        metadata = {"weight": average.weight, "tokenizer": tokenizer_digest(tokenizer)}
+        self._write_tensors(KNESER_NEY, arrays_of(average.kneser_ney), metadata)
+
+    def average(self, config: RunConfig, tokenizer: Tokenizer) -> Average | None:
+        """The n-grams that the model is averaged with, and their weight; None if it is not averaged."""
+        order = config.train.kneser_ney
+        if order is None:
+            return None
+        from motegpt.training.averaging import restored
+
+        arrays, metadata = self._read_tensors(KNESER_NEY, {"grams": None, "counts": None}, UNSIGNED)
+        self._check_tokenizer_of(KNESER_NEY, metadata, tokenizer)
+        try:
+            return restored(arrays, metadata.get("weight"), tokenizer, order)
+        except ValueError as error:
+            raise RunFolderError(f"{self.path / KNESER_NEY}: {error}; the file was changed") from None
 
     def kept_steps(self) -> list[int]:
         """The steps of the kept checkpoints, in order."""
@@ -285,19 +312,16 @@ class RunFolder(RunFiles):
         """
         shapes = {prefix + one.name: one.shape for prefix in prefixes for one in tensors(config.model)}
         arrays, metadata = self._read_tensors(name, shapes)
-        self._check_tokenizer_of(name, metadata, config, tokenizer)
+        self._check_tokenizer_of(name, metadata, tokenizer)
+        self.check_tokenizer(config, tokenizer)
         return arrays, metadata
 
-    def _check_tokenizer_of(
-        self, name: str, metadata: dict[str, Any], config: RunConfig, tokenizer: Tokenizer
-    ) -> None:
-        """RunFolderError unless the file `name` belongs to this tokenizer, and it to the settings."""
+    def _check_tokenizer_of(self, name: str, metadata: dict[str, Any], tokenizer: Tokenizer) -> None:
         if metadata.get("tokenizer") != tokenizer_digest(tokenizer):
             raise RunFolderError(
                 f"{self.path / TOKENIZER}: expected the tokenizer of {name}, got another one; one of the "
                 "files was changed"
             )
-        self.check_tokenizer(config, tokenizer)
 
 
 def checkpoint_name(step: int) -> str:

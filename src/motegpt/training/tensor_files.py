@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,11 @@ from motegpt.errors import RunFolderError
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
-    Shapes = Mapping[str, tuple[int, ...]]
+    Shapes = Mapping[str, tuple[int, ...] | None]
 
 ENTRY = "motegpt"  # a single metadata entry, as the library writes several in varying order
-FLOATS, INTEGERS = ("F32", "F64"), ("I64",)
+FLOATS, INTEGERS, UNSIGNED = ("F32", "F64"), ("I64",), ("U8", "U16", "U32", "U64")
+MAX_FREE_BYTES = 2**33  # of a file with a tensor of any shape
 MAX_HEADER = 2**24  # bytes; the largest possible model has 8 million
 
 
@@ -32,9 +33,9 @@ def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> byt
 
 
 def read_tensors(
-    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: Collection[str] = FLOATS
-) -> tuple[Arrays, dict[str, Any]]:
-    """The tensors with these names, shapes and one of the dtypes, and the metadata.
+    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: tuple[str, ...] = FLOATS
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The tensors with these names, shapes (None: any) and one of the dtypes, and the metadata.
 
     check: called with the metadata before tensors are read; raises if they are invalid. Raises RunFolderError
     if the file is damaged, has other tensors, does not match its digest, or has values that are not finite.
@@ -47,7 +48,7 @@ def read_tensors(
             metadata = json.loads((file.metadata() or {}).get(ENTRY, "{}"))
             check(metadata)
             _check_shapes(path, file, shapes, dtypes)
-            tensors: Arrays = {name: file.get_tensor(name) for name in shapes}
+            tensors = {name: file.get_tensor(name) for name in shapes}
         matches = metadata.pop("sha256", None) == digest(tensors, metadata)
     except (SafetensorError, OSError, TypeError, ValueError, KeyError, RecursionError) as error:
         raise RunFolderError(f"{path}: is not a complete safetensors file ({error})") from None
@@ -78,15 +79,17 @@ def _check_sizes(path: Path, shapes: Shapes) -> None:
         length = int.from_bytes(file.read(8), "little")
     if length > MAX_HEADER:
         raise ValueError(f"expected a header of at most {MAX_HEADER:,} bytes, got {length:,}")
-    max_size = 8 + length + 8 * sum(map(prod, shapes.values()))
+    known = [shape for shape in shapes.values() if shape is not None]
+    max_size = 8 + length + 8 * sum(map(prod, known)) if len(known) == len(shapes) else MAX_FREE_BYTES
     if size > max_size:
         raise ValueError(f"expected at most {max_size:,} bytes, got {size:,}")
 
 
-def _check_shapes(path: Path, file: Any, expected: Shapes, dtypes: Collection[str]) -> None:
-    """RunFolderError unless the file has exactly these tensors, in one of the dtypes."""
+def _check_shapes(path: Path, file: Any, shapes: Shapes, dtypes: tuple[str, ...]) -> None:
+    """RunFolderError unless the file has exactly these tensors, in one of these types."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     found = {name: tuple(one.get_shape()) for name, one in slices.items()}
+    expected = {name: found.get(name, "any") if shape is None else shape for name, shape in shapes.items()}
     wrong = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
     if wrong:
         name = wrong[0]

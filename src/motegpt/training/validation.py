@@ -8,12 +8,13 @@ from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from motegpt.evaluation.nll import Window, mean_nll, windows_in
+from motegpt.evaluation.nll import Window, mean_nll, nll_by_window, windows_in
 from motegpt.model.rng import splitmix64
 from motegpt.training.state import Best
 
 if TYPE_CHECKING:
-    from motegpt.engines.base import Arrays, Engine
+    from motegpt.engines.base import Arrays, Engine, LanguageModel
+    from motegpt.ngrams.kneser_ney import KneserNey
 
 # Targets per evaluation during training. With a standard deviation of about 1.2 nats per target, the standard
 # error of the mean is 0.02 nats; an evaluation takes as long as about 300 training steps on one name.
@@ -39,9 +40,21 @@ class Validation:
         """The loss of the current parameters on the sample, in nats per token."""
         return mean_nll(engine, self.sequences, self.sample)
 
-    def full_loss(self, engine: Engine) -> float:
+    def full_loss(self, engine: LanguageModel) -> float:
         """The loss on the entire validation set, in nats per token."""
         return mean_nll(engine, self.sequences)
+
+    def fitted_weight(self, engine: Engine, n_grams: KneserNey) -> float:
+        """The weight of n-grams averaged with the current parameters that fits the sample best."""
+        import numpy as np
+
+        from motegpt.ngrams.average import fitted_weight
+
+        nll = [part for _, part in nll_by_window(engine, self.sequences, self.sample)]
+        offsets = np.cumsum([0, *(len(sequence) - 1 for sequence in self.sequences)])
+        p, windows = n_grams.probabilities(self.sequences), self.sample
+        sampled = [p[offsets[one.sequence] + one.first : offsets[one.sequence] + one.end] for one in windows]
+        return fitted_weight(np.exp(-np.concatenate(nll)), np.concatenate(sampled))
 
     @cached_property
     def sample(self) -> list[Window]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from motegpt.data.plan import validation_sequences
 from motegpt.data.source import reload_split
 from motegpt.errors import DataError
-from motegpt.evaluation.nll import evaluation_sequences, target_count
+from motegpt.evaluation.nll import evaluation_sequences, never_target
 from motegpt.ngrams.counts import baselines
 
 if TYPE_CHECKING:
@@ -25,14 +25,16 @@ def baselines_of(run: Run) -> dict[str, float]:
     training, held_out = reload_split(
         config.source, config.data, config.train.seed, repair="--no-baselines leaves them out"
     )
-    size = target_count(tokenizer)
+    vocab_size, never = tokenizer.vocab_size, never_target(tokenizer)
     if held_out:
         training_ids = evaluation_sequences(training, tokenizer)
-        return baselines(training_ids, evaluation_sequences(held_out, tokenizer), size)
+        evaluated = evaluation_sequences(held_out, tokenizer)
+        return baselines(training_ids, evaluated, vocab_size, never=never)
     evaluated = validation_sequences(training, tokenizer, config.data, config.model.block_size)
     if config.data.format == "stream":
-        return baselines([tokenizer.encode_stream(training)], evaluated, size, config.train.loss_mean)
-    return baselines(evaluated, evaluated, size, config.train.loss_mean)
+        stream = [tokenizer.encode_stream(training)]
+        return baselines(stream, evaluated, vocab_size, config.train.loss_mean, never)
+    return baselines(evaluated, evaluated, vocab_size, config.train.loss_mean, never)
 
 
 def common_baselines(runs: Sequence[Run]) -> dict[str, float]:

@@ -34,6 +34,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "settings": {section: values[section] for section in SECTIONS},
         "preset": {"nearest": preset, "differing": differing},
         "parameters": {"total": sum(sizes(run.config.model).values()), "groups": sizes(run.config.model)},
+        "average": average(run),
         "vocabulary": {
             "size": run.tokenizer.vocab_size,
             "characters": run.tokenizer.alphabet,
@@ -56,6 +57,15 @@ def sizes(model: ModelConfig) -> dict[str, int]:
     for tensor in tensors(model):
         groups[tensor.group] = groups.get(tensor.group, 0) + tensor.size
     return groups
+
+
+def average(run: Run) -> dict[str, Any] | None:
+    """Order, number and weight of the n-grams that the model is averaged with; None without them."""
+    found = run.folder.average(run.config, run.tokenizer)
+    if found is None:
+        return None
+    n_grams = found.kneser_ney
+    return {"order": n_grams.order, "n_grams": len(n_grams.grams), "weight": found.weight}
 
 
 def files(run: Run) -> dict[str, int]:

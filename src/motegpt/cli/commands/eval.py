@@ -80,7 +80,7 @@ def command(
         texts, name = _read(paths, model.config.data.replace(**{"encoding": None, **given_settings(flags)}))
     else:
         texts, name = _recorded(train_texts, val_texts)
-    evaluation = evaluate(model.engine, model.tokenizer, texts, train_texts)
+    evaluation = evaluate(model.engine, model.tokenizer, texts, train_texts, model.average)
     if evaluation.left_out:
         first = shortened(evaluation.left_out[0])
         log(f"left out {len(evaluation.left_out):,} with characters unknown to the model, the first {first}")

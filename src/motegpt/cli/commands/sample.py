@@ -84,7 +84,7 @@ def _write(groups: Iterator[list[str]], writer: Writer, model: GPT) -> None:
         if writer.wants_scores:
             from motegpt.evaluation.nll import score_texts
 
-            scores = score_texts(model.engine, model.tokenizer, texts)
+            scores = score_texts(model.language_model, model.tokenizer, texts)
             writer.write(texts, [score.log_probability for score in scores])
         else:
             writer.write(texts)

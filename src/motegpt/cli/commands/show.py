@@ -70,6 +70,10 @@ def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple
     yield "progress", _progress(facts["progress"])
     groups = _list(f"{name} {size:,}" for name, size in facts["parameters"]["groups"].items())
     yield "parameters", f"{facts['parameters']['total']:,}: {groups}"
+    if (average := facts["average"]) is not None:
+        weight, order = average["weight"], average["order"]
+        n_grams = f"{average['n_grams']:,} Kneser-Ney n-grams of order {order}"
+        yield "average", f"{weight:.2f} of {n_grams}, {1 - weight:.2f} of the GPT"
     characters = clipped(visible(vocabulary["characters"], encoding), columns - 20).replace(" ", NO_BREAK)
     yield (
         "vocabulary",

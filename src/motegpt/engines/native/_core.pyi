@@ -67,6 +67,13 @@ class Model:
     ) -> tuple[float, Reals]: ...
     def logits(self, tokens: Ids, starts: Longs, lengths: Longs, weights: NDArray[np.float64]) -> Reals: ...
 
+class NGrams:
+    def __init__(
+        self,
+        levels: Sequence[tuple[NDArray[Any], ...]],  # children, first, starts, last, share, backoff
+        unigrams: NDArray[np.float64],
+    ) -> None: ...
+
 class Decoder:
     def __init__(
         self,
@@ -96,4 +103,6 @@ class Decoder:
         top_k: int = 0,
         top_p: float = 1.0,
         min_p: float = 0.0,
+        n_grams: NGrams | None = None,
+        n_gram_weight: float = 0.0,
     ) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.uint64]]: ...

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Values
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream
+    from motegpt.ngrams.average import Average
     from motegpt.ngrams.contexts import Contexts
+    from motegpt.ngrams.kneser_ney import KneserNey
 
     Array = NDArray[np.floating[Any]]
 
@@ -50,6 +52,7 @@ class NativeEngine(Engine):
         super().__init__(model, train, contexts)
         self._specification = specification_of(model, self.contexts)
         self._level = level
+        self._n_grams: tuple[KneserNey, _core.NGrams] | None = None
         self._core = _core.Model(
             self._specification,
             dtype=train.dtype,
@@ -126,7 +129,9 @@ class NativeEngine(Engine):
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._core_decoder(n), n)
 
-    def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
+    def generate(
+        self, request: Request, rngs: Sequence[Stream], average: Average | None = None
+    ) -> list[list[int]]:
         """See Engine.generate. The core decodes BUNDLE sequences together."""
         if reason := self.why_not(request=request):
             raise UsageError(reason)
@@ -146,6 +151,7 @@ class NativeEngine(Engine):
                 stop=np.array(request.stop, np.int32),
                 masked=mask_of(request.masked, self.model.vocab_size),
                 **filters,
+                **self._averaging(average),
             )
         except FloatingPointError:
             raise non_finite_error() from None
@@ -153,6 +159,15 @@ class NativeEngine(Engine):
             rng.number = state
         rows = ids[:, : lengths.max(initial=0)].tolist()
         return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
+
+    def _averaging(self, average: Average | None) -> dict[str, Any]:
+        """The core's arguments for an average; its copy of the last n-grams is kept."""
+        if average is None:
+            return {}
+        n_grams = average.kneser_ney
+        if self._n_grams is None or self._n_grams[0] is not n_grams:
+            self._n_grams = n_grams, _core.NGrams(n_grams.tables(), n_grams.unigrams)
+        return {"n_grams": self._n_grams[1], "n_gram_weight": average.weight}
 
     def _core_decoder(self, n: int) -> _core.Decoder:
         w, dtype = self._core.store()[0], self.settings.dtype
