@@ -187,6 +187,16 @@ class Model {
     return result;
   }
 
+  nb::object parameters() {
+    nb::object result;
+    with_core("parameters", [&]<class Real>(Core<Real>& core) {
+      std::vector<Real> p(size_t(shape_.parameters));
+      core.store(p.data(), nullptr);
+      result = to_numpy(std::move(p), {size_t(shape_.parameters)});
+    });
+    return result;
+  }
+
   nb::object train(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
                    const AnyArray& weights, const AnyArray& scalars, std::optional<double> clip_node,
                    std::optional<double> clip_value, std::optional<double> clip_norm, int64_t first,
@@ -312,6 +322,7 @@ NB_MODULE(_core, module) {
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "slots"_a.noconvert(),
            "Load flat parameters (P) and slots (n, P).")
+      .def("parameters", &Model::parameters, "A copy of the flat parameters (P).")
       .def("store", &Model::store, "Copies of the flat parameters (P) and slots (n, P).")
       .def(
           "train", &Model::train, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),

@@ -127,7 +127,7 @@ class Core {
   virtual int slot_count() const = 0;
   virtual int scalar_count() const = 0;
 
-  /// Load parameters (P) and slots (slot_count, P).
+  /// Load parameters (P) and slots (slot_count, P); store them, without slots if null.
   virtual void load(const Real* parameters, const Real* slots) = 0;
   virtual void store(Real* parameters, Real* slots) const = 0;
 

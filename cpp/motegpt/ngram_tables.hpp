@@ -60,7 +60,7 @@ class NGramTables {
         const Vector<Real> w = decayed(r, c, count_);
         for (Index i = c; i < min<Index>(C_, c + lanes<Real>); ++i) parameters[flat(r) + i] = w[i - c];
       }
-      for (int s = 0; s < slot_count_; ++s) copy(slot(r, s), slots + s * size_ + flat(r));
+      for (int s = 0; slots && s < slot_count_; ++s) copy(slot(r, s), slots + s * size_ + flat(r));
     }
   }
 

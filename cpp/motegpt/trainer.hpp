@@ -45,10 +45,11 @@ class Trainer final : public Core<Real> {
   }
 
   void store(Real* parameters, Real* slots) const override {
+    const int count = slots ? slot_count() : 0;
     for (Index i = 0; i < layout_->count(); ++i) {
       const Matrix& matrix = (*layout_)[i];
       from_panels(matrix, w_->w + matrix.at, parameters + matrix.flat);
-      for (int s = 0; s < slot_count(); ++s)
+      for (int s = 0; s < count; ++s)
         from_panels(matrix, w_->slots[s] + matrix.at, slots + s * shape_.parameters + matrix.flat);
     }
     tables_.store_rows(parameters, slots);

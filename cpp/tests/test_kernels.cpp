@@ -59,7 +59,13 @@ void test_functions(Random& random) {
 template <class Real>
 void test_mask_keys() {
   check::that(DropoutMasks({7, 0.5, 0}, 2).key(1, 3) == 0x8e6a5eb5, "mask_key");
-  const auto mask = [](double p) { return DropoutMask<Real>(p)(0x8e6a5eb5, 5); };  // the hash is 0xaec45d68
+  const auto mask = [](double p) {  // the hash is 0xaec45d68
+    const unsigned key = 0x8e6a5eb5, index = 5;
+    const DropoutMask<Real> made(p);
+    const Real factor = made(Words32<Real>{} + (key + index * made.golden))[0];
+    check::that(made.drops(key, index) == (factor == 0), "one number");
+    return factor;
+  };
   const double p = (0xaec45d68 + 0.25) / 0x1p32;
   check::that(mask(p) == Real(1 / (1 - p)), "kept");
   check::that(mask(p + 0x1p-33) == 0, "dropped");

@@ -170,7 +170,7 @@ class NativeEngine(Engine):
         return {"n_grams": self._n_grams[1], "n_gram_weight": average.weight}
 
     def _core_decoder(self, n: int) -> _core.Decoder:
-        w, dtype = self._core.store()[0], self.settings.dtype
+        w, dtype = self._core.parameters(), self.settings.dtype
         return _core.Decoder(self._specification, w, n, dtype=dtype, level=self._level)
 
     def _flat(self, values: Mapping[str, Any]) -> Array:

@@ -17,7 +17,9 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
 
     A norm with a gain saves the numbers that it scales. Matrices of products are stored twice, the second
     time transposed. Attention with heads narrower than a vector saves up to C · (T + 3) / 2 numbers per
-    position instead of the H · T counted here.
+    position instead of the H · T counted here. The tables of the n-gram embedding have no gradient in memory,
+    but the gradients of the x (C) of all positions of a step; each row needs two ints, and two to four edges of
+    its context (contexts.hpp).
     """
     c, threads = model.n_embd, train.threads or available_processors()
     gains = sum(one.role is Role.GAIN for one in tensors(model) if one.module == ONE_LAYER)
@@ -25,9 +27,11 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
     layers = model.n_layer * c + layer if train.checkpoint_activations else model.n_layer * layer
     rows = threads * min(train.batch_size * positions, max(group_rows(model, train), model.block_size))
     memory = Memory.of(model, train, rows * (layers + 11 * c + model.vocab_size))
+    size, tables = BYTES[train.dtype], sum(model.ngram_rows)
+    step = train.batch_size * positions * c if tables else 0
     return memory._replace(
-        parameters=memory.parameters + BYTES[train.dtype] * product_count(model),
-        gradients=memory.gradients * threads,
+        parameters=memory.parameters + size * product_count(model) + (2 * 4 + 3 * 16) * tables,
+        gradients=(memory.gradients - size * c * tables) * threads + round(size * step),
     )
 
 
