@@ -101,6 +101,7 @@ class NGramGradient {
   template <class Rule>
   void update(const NGramTables<Real>& tables, int rank, const DropoutMasks& masks,
               const GradientClip<Real>& clip, const typename Rule::Scalars& scalars) const {
+    if (orders() == 0) return;
     const Rule rule(scalars);
     const List& list = lists_[rank];
     for (Index i = 0; i < min(prefetched, list.count); ++i) tables.prefetch_all(list.used[i].row);
