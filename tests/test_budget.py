@@ -35,13 +35,13 @@ def test_every_engine_here_is_in_the_table():
 def test_operations_of_a_step():
     positions = 7 / 3
     products = operations_per_token(MODEL, positions) * 7 / 1.5
-    assert operations_per_step(MODEL, 2, positions) == pytest.approx(
+    assert operations_per_step(MODEL, 2, positions, 0) == pytest.approx(
         products + UPDATE * parameter_count(MODEL)
     )
 
 
 def test_seconds_are_whole_steps_of_the_table():
-    step = operations_per_step(MODEL, 2, 7 / 3) / operations_per_second("native", "avx2", "float64")
+    step = operations_per_step(MODEL, 2, 7 / 3, 0) / operations_per_second("native", "avx2", "float64")
     assert seconds_to_steps(10.5 * step, "native", "avx2", MODEL, TRAIN.replace(batch_size=2), PLAN) == 10
     with pytest.raises(SettingError, match=r"seconds: expected at least .* got 1e-09; try `steps=1`"):
         seconds_to_steps(1e-9, "native", "avx2", MODEL, TRAIN, PLAN)

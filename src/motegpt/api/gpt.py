@@ -206,7 +206,7 @@ class GPT:
         """
         settings = current_names(settings)
         _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
-        trainer, corpus, remarks = begin(
+        trainer, corpus, remarks, _ = begin(
             docs,
             settings,
             preset=preset,
@@ -237,10 +237,9 @@ class GPT:
             train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
             config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
-        average = folder.average(config, tokenizer)
-        model = cls(
-            config, tokenizer, build_engine(config, folder.contexts(config, tokenizer)), average=average
-        )
+        average, known = folder.average(config, tokenizer), folder.known(config, tokenizer)
+        untrained = build_engine(config, folder.contexts(config, tokenizer))
+        model = cls(config, tokenizer, untrained, average=average, known=known)
         model.engine.load(parameters)
         return model
 
@@ -371,6 +370,8 @@ class GPT:
                 parameters = self.engine.export().parameters
             if self.average is not None:
                 folder.save_average(self.average, self.tokenizer)
+            if self.known is not None:
+                folder.save_known(self.known.hashes, self.tokenizer)
             folder.save_parameters(parameters, self.tokenizer)
         finally:
             folder.unlock()

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.engines.cost import operations_per_token
 from motegpt.errors import SettingError
-from motegpt.model.spec import parameter_count
+from motegpt.model.spec import Role, parameter_count, tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
@@ -31,7 +31,7 @@ OPERATIONS_PER_SECOND = {
     ("torch", "", "float64"): 5e9,
     ("scalar", "", "float64"): 0.015e9,
 }
-UPDATE = 60.0  # the update of one parameter takes as long as this many operations of matrix products
+UPDATE, ROW = 60.0, 300.0  # per parameter, and per number of a row that a token uses
 
 
 def operations_per_second(engine: str, level: str, dtype: str) -> float:
@@ -39,10 +39,15 @@ def operations_per_second(engine: str, level: str, dtype: str) -> float:
     return OPERATIONS_PER_SECOND[engine, level, dtype]
 
 
-def operations_per_step(model: ModelConfig, batch_size: int, positions: float) -> float:
-    """Operations of a step on batch_size sequences of `positions` tokens on average, and of its update."""
-    forward_and_backward = operations_per_token(model, positions) * batch_size * positions
-    return forward_and_backward + UPDATE * parameter_count(model)
+def operations_per_step(model: ModelConfig, batch_size: int, positions: float, orders: int) -> float:
+    """Operations of a step on batch_size sequences of `positions` tokens on average, and of its update.
+
+    orders: the number of tables of the n-gram embedding.
+    """
+    tokens, tables = batch_size * positions, sum(one.size for one in tensors(model) if one.role is Role.TABLE)
+    of_tables = ROW * orders * model.n_embd * tokens
+    update = UPDATE * (parameter_count(model) - tables)
+    return operations_per_token(model, positions) * tokens + of_tables + update
 
 
 def seconds_to_steps(
@@ -51,7 +56,7 @@ def seconds_to_steps(
     """The number of steps in a budget; SettingError if it is too short for one."""
     positions = float(plan.targets / plan.epoch) / plan.batch_size
     speed = operations_per_second(engine, level, train.dtype)
-    step = operations_per_step(model, train.batch_size, positions) / speed
+    step = operations_per_step(model, train.batch_size, positions, len(model.ngram_rows)) / speed
     if seconds < step:
         raise SettingError(
             f"seconds: expected at least {step:.2g}, the budget of one step of the {engine} engine, got "

@@ -30,6 +30,7 @@ from motegpt.generation.request import request_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
 from motegpt.ngrams.contexts import Contexts
+from motegpt.sampling.training_texts import HashedTexts
 from motegpt.system import ranks
 from motegpt.training.loop import Trainer
 from motegpt.training.losses import LossMeans
@@ -172,6 +173,8 @@ def _assemble(
 
         n_grams = count_n_grams(training, tokenizer, config.train.kneser_ney)
         trainer.averaging = Averaging(n_grams, config.train.kneser_ney_weight)
+    if config.sample.novel and is_list:
+        trainer.known = HashedTexts.of(corpus.documents)
     return trainer, rng
 
 

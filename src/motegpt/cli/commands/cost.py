@@ -21,7 +21,7 @@ from motegpt.cli.options import (
     settings_and_choices,
 )
 from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings, seconds_of
-from motegpt.config.presets import DEFAULT_PRESET
+from motegpt.config.presets import REFERENCE_PRESET
 from motegpt.config.sections import (
     LARGEST_SIZE,
     DataConfig,
@@ -60,9 +60,9 @@ class DataSize(NamedTuple):
     epoch: Fraction | None = None
 
 
-@click.command(cls=Sectioned, preset=DEFAULT_PRESET)
+@click.command(cls=Sectioned, preset=REFERENCE_PRESET)
 @data_argument
-@preset_option
+@preset_option(REFERENCE_PRESET)
 @engine_option("all", choices=WITH_KNOWN_MEMORY)
 @config_option
 @click.option("--vocab-size", type=int, help="Number of token ids, instead of data; sequences are full.")

@@ -31,9 +31,18 @@ SHOWN = 60  # characters of an alphabet
 CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
 RARE, RARE_SHOWN = 3, 8  # occurrences up to which a character is rare; how many of these are named
 CHECKED = (
-    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer", "framing",
-    "cut", "block_size",
-)  # fmt: skip
+    "format",
+    "column",
+    "header",
+    "delimiter",
+    "encoding",
+    "normalize",
+    "deduplicate",
+    "tokenizer",
+    "framing",
+    "cut",
+    "block_size",
+)  # fmt: skipfrom motegpt.config.presets import REFERENCE_PRESET
 
 
 @click.group()
@@ -46,7 +55,7 @@ def command() -> None:
 
 @command.command(short_help="Describe a data file and report suspicious lines.")
 @data_argument
-@preset_option
+@preset_option(REFERENCE_PRESET)
 @named_flags(CHECKED)
 @json_option
 def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any) -> None:

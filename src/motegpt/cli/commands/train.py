@@ -26,7 +26,7 @@ from motegpt.cli.options import (
 )
 from motegpt.cli.processes import follow, lead
 from motegpt.cli.streams import discard_if_closed
-from motegpt.config.presets import DEFAULT_PRESET
+from motegpt.config.presets import AUTO
 from motegpt.engines import MULTI_PROCESS, PREFERRED, engine_class, why_unavailable
 from motegpt.errors import INTERRUPTED, MotegptError, TrainingDiverged, UsageError
 from motegpt.system import ranks
@@ -40,9 +40,9 @@ from motegpt.training.run_folder import RunFolder
 FOLDER_PREFIX = "motegpt-"  # of the temporary folder of an interrupted run
 
 
-@click.command(cls=Sectioned, preset=DEFAULT_PRESET)
+@click.command(cls=Sectioned, preset=AUTO)
 @data_argument
-@preset_option
+@preset_option(AUTO, AUTO)
 @engine_option(PREFERRED)
 @config_option
 @click.option("--out", type=RUN, metavar="RUN", help="Run folder to write.")
@@ -74,7 +74,7 @@ def command(
         raise UsageError(f"until: expected a step of at least 1, got {until}")
     given, preset, engine = settings_and_choices(config, flags, preset, engine)
     engine = _engine_for_all(engine)
-    trainer, _, remarks = begin(
+    trainer, _, remarks, choices = begin(
         paths_given(data),
         given,
         preset=preset,
@@ -90,7 +90,7 @@ def command(
         )
     if engine is None and resumed is None:
         _log_fallback(trainer.engine.name)
-    _log_once([*remarks, validation_sampled(trainer)])
+    _log_once([*remarks, *choices, validation_sampled(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
