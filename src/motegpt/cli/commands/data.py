@@ -19,6 +19,7 @@ from motegpt.cli.options import (
     paths_given,
     preset_option,
 )
+from motegpt.config.presets import REFERENCE_PRESET
 from motegpt.views.text import clipped, columns, visible, with_flags
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ CHECKED = (
     "framing",
     "cut",
     "block_size",
-)  # fmt: skipfrom motegpt.config.presets import REFERENCE_PRESET
+)  # fmt: skip
 
 
 @click.group()
