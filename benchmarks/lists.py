@@ -1,9 +1,9 @@
-"""Held-out bits per token of lists: Kneser-Ney n-grams, the microgpt preset, and the default at several budgets.
+"""Held-out bits per token of lists: Kneser-Ney n-grams, the microgpt preset, and the default.
 
     benchmarks/lists.py FILE… [--seeds 3] [--seconds 1 10 60]
 
-A fifth of each list, at most 3,000 entries, is the test part, less those with a character that the rest lacks;
-it chooses nothing. The order of Kneser-Ney is the best on an eighth of the rest. Times are of the whole
+A fifth of each list, at most 3,000 entries, is the test part, less those with a character that the rest
+lacks; it chooses nothing. The order of Kneser-Ney is the best on an eighth of the rest. Times are of the whole
 training, with its second model, by the clock and by this process (threads=1).
 """
 
@@ -35,26 +35,19 @@ def main() -> None:
     asked = parser.parse_args()
     warnings.simplefilter("ignore")
     changes = dict(parse(one) for one in asked.set)
-    print(
-        f"{'list':16} {'model':18} {'bits':>7} {'gpt':>7} {'±':>6} {'seconds':>8} {'cpu':>7} {'parameters':>11}"
-    )
+    heads = f"{'bits':>7} {'gpt':>7} {'±':>6} {'seconds':>8} {'cpu':>7} {'parameters':>11}"
+    print(f"{'list':16} {'model':18} {heads}")
     for file in asked.files:
         training, test = split(lines_of(file))
         name = file.name.partition(".")[0]
         order, loss = kneser_ney(training, test)
         print(f"{name:16} {f'Kneser-Ney {order}':18} {loss / math.log(2):7.3f}", flush=True)
-        rows = [("microgpt", {"preset": "microgpt"})]
-        rows += [
-            (f"auto, {seconds:g} s", {"preset": "auto", "seconds": seconds}) for seconds in asked.seconds
-        ]
-        for label, settings in rows:
-            runs = [
-                measure(
-                    training, test, {**settings, **(changes if label != "microgpt" else {}), "seed": seed}
-                )
-                for seed in range(1, asked.seeds + 1)
-            ]
-            print_row(name, label, runs)
+        rows: dict[str, dict[str, Any]] = {"microgpt": {"preset": "microgpt"}}
+        for seconds in asked.seconds:
+            rows[f"auto, {seconds:g} s"] = {"preset": "auto", "seconds": seconds, **changes}
+        for label, settings in rows.items():
+            seeds = range(1, asked.seeds + 1)
+            print_row(name, label, [measure(training, test, {**settings, "seed": seed}) for seed in seeds])
 
 
 def parse(assignment: str) -> tuple[str, Any]:
@@ -105,26 +98,16 @@ def measure(training: list[str], test: list[str], settings: dict[str, Any]) -> d
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     losses = model.evaluate(test).losses
     bits = {name: loss / math.log(2) for name, loss in losses.items()}
-    parameters = parameter_count(model.config.model)
-    return {
-        "bits": bits["model"],
-        "gpt": bits.get("gpt", math.nan),
-        "wall": wall,
-        "cpu": cpu,
-        "size": parameters,
-    }
+    alone, size = bits.get("gpt", bits["model"]), parameter_count(model.config.model)
+    return {"bits": bits["model"], "gpt": alone, "wall": wall, "cpu": cpu, "size": size}
 
 
 def print_row(name: str, label: str, runs: list[dict[str, float]]) -> None:
     """The means of some runs, and the standard deviation of the loss."""
-    bits, gpt, wall, cpu, size = (
-        fmean(run[key] for run in runs) for key in ("bits", "gpt", "wall", "cpu", "size")
-    )
+    bits, gpt, wall, cpu, size = (fmean(run[key] for run in runs) for key in runs[0])
     deviation = stdev(run["bits"] for run in runs) if len(runs) > 1 else 0.0
-    print(
-        f"{name:16} {label:18} {bits:7.3f} {gpt:7.3f} {deviation:6.3f} {wall:8.2f} {cpu:7.2f} {size:11,.0f}",
-        flush=True,
-    )
+    times = f"{wall:8.2f} {cpu:7.2f} {size:11,.0f}"
+    print(f"{name:16} {label:18} {bits:7.3f} {gpt:7.3f} {deviation:6.3f} {times}", flush=True)
 
 
 if __name__ == "__main__":
