@@ -3,8 +3,8 @@
     benchmarks/lists.py FILE… [--seeds 3] [--seconds 1 10 60]
 
 A fifth of each list, at most 3,000 entries, is the test part, less those with a character that the rest
-lacks; it chooses nothing. The order of Kneser-Ney is the best on an eighth of the rest. Times are of the whole
-training, with its second model, by the clock and by this process (threads=1).
+lacks; it chooses nothing. The order of Kneser-Ney is the best on an eighth of the rest. Times are of whole
+trainings, with their second model, by the clock and by this process (threads=1).
 """
 
 from __future__ import annotations

@@ -48,10 +48,11 @@ class Report:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is to be measured once a run has ended."""
+    """What is to be measured once a run has ended. seconds: the budget of the run."""
 
     corpus: Corpus
     check: Check
+    seconds: float
 
     def report(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Report:
         """Measure, and give the trainer the weight that was found; as far as it comes if `interrupted()`."""

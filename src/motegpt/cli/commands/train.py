@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -37,6 +38,7 @@ from motegpt.training.records import StepRecord
 from motegpt.training.remarks import validation_sampled
 from motegpt.training.run_folder import RunFolder
 
+FIRST_SECONDS, SLOWER = 1.0, 1.5
 FOLDER_PREFIX = "motegpt-"  # of the temporary folder of an interrupted run
 
 
@@ -120,6 +122,7 @@ def _log_fallback(engine: str) -> None:
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Train and report; returns the exit code."""
     report, records = console.report_for(trainer, as_json), list[StepRecord]()
+    pace = Pace(trainer)
     signals = DeferredSignals(handled_signals(), _log_finishing)
     try:
         with discard_if_closed():
@@ -127,6 +130,7 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
         with report, closing(deferring(trainer.run(until, signals.__bool__), signals)) as chunks:
             for chunk in chunks:
                 records += chunk.records if trainer.folder is None else ()
+                pace.check(chunk.done)
                 with discard_if_closed():
                     report.show(chunk)
     except KeyboardInterrupt as interrupt:
@@ -139,6 +143,27 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     if why is not None:
         raise TrainingDiverged(why)
     return INTERRUPTED if signals else 0
+
+
+class Pace:
+    """Says once, after the first second, how long a run will take if that is much more than its budget."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._first, self._begin = trainer, trainer.done, time.monotonic()
+        self._budget = None if trainer.measure is None else trainer.measure.seconds
+
+    def check(self, done: int) -> None:
+        """Look at the clock after step `done`."""
+        seconds = time.monotonic() - self._begin
+        if self._budget is None or seconds < FIRST_SECONDS:
+            return
+        needed = seconds / max(1, done - self._first) * (self._trainer.config.train.steps - self._first)
+        if needed > SLOWER * self._budget:
+            console.log(
+                f"this machine needs about {needed:.0f} s for a budget of {self._budget:g} s; a smaller "
+                "`seconds` trains less, and Ctrl-C ends early with a usable model"
+            )
+        self._budget = None
 
 
 def _log_finishing() -> None:
