@@ -101,7 +101,21 @@ def test_a_run_goes_on_in_another_number_of_processes(motegpt, tmp_path):
 
 @pytest.mark.parametrize("shard", [(), ("--shard",)], ids=str)
 def test_held_out_data_are_evaluated_by_the_first_process_alone(motegpt, tmp_path, shard):
-    words = ("motegpt", "train", "--steps", 5, "--batch-size", 2, "--val-fraction", 0.2, "-n", 1, *shard)
+    words = (
+        "motegpt",
+        "train",
+        "--preset",
+        "microgpt",
+        "--steps",
+        5,
+        "--batch-size",
+        2,
+        "--val-fraction",
+        0.2,
+        "-n",
+        1,
+        *shard,
+    )
     (code, out, err), (other, _, complained) = finish(start(2, *words, "--out", "run", cwd=tmp_path))
     assert (code, other) == (0, 0), err + complained
     assert "sample  1: " in out
@@ -109,7 +123,20 @@ def test_held_out_data_are_evaluated_by_the_first_process_alone(motegpt, tmp_pat
     assert f"validation loss {found['nats_per_token']['model']:.4f}" in err
 
 
-LONG = ("motegpt", "train", "--steps", 10**6, "--batch-size", 2, "--log-every", 1, "--checkpoint-every", 5)
+LONG = (
+    "motegpt",
+    "train",
+    "--preset",
+    "microgpt",
+    "--steps",
+    10**6,
+    "--batch-size",
+    2,
+    "--log-every",
+    1,
+    "--checkpoint-every",
+    5,
+)
 
 
 @pytest.mark.parametrize("dying", [0, 1])
@@ -160,7 +187,7 @@ def test_wrong_use_is_one_line_of_one_process(motegpt, monkeypatch, words, said)
     for rank, lines in (("0", 1), ("1", 0)):
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("LOCAL_RANK", rank)
-        ended = motegpt("train", *words)
+        ended = motegpt("train", "--preset", "microgpt", *words)
         assert (ended.code, ended.err.count("\n"), ended.out) == (2, lines, "")
         assert said in ended.err or rank == "1"
 

@@ -95,13 +95,13 @@ TRAINING = [*SETTINGS, "docs", "preset", "engine", "out", "overwrite", "resume",
 
 def train(model, given):
     docs, given = given.pop("docs", WORDS), {**({} if "resume" in given else SMALL), **given}
-    GPT.train(docs, **given)
+    GPT.train(docs, **given, preset="microgpt")
 
 
 def iterate(model, given):
     given.pop("callbacks", None)
     docs, given = given.pop("docs", WORDS), {**({} if "resume" in given else SMALL), **given}
-    training = GPT.training(docs, **given)
+    training = GPT.training(docs, **given, preset="microgpt")
     assert len(training), repr(training)
     assert list(training) == training.model.records
 
@@ -147,7 +147,7 @@ def model(tmp_path_factory):
     before = os.getcwd()
     os.chdir(tmp_path_factory.mktemp("calls"))
     Path("list.txt").write_text("\n".join(WORDS))
-    yield GPT.train(WORDS, out="run", **SMALL)
+    yield GPT.train(WORDS, out="run", **SMALL, preset="microgpt")
     os.chdir(before)
 
 

@@ -52,7 +52,7 @@ class GPT:
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
     settings, tokenizer and records, but neither the documents nor the state of the training.
 
-    >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array")
+    >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array", preset="microgpt")
     >>> model.generate(n=3, seed=7)
     ['nan', 'nan', 'nanna']
     >>> model.generate(n=2, seed=7, prefix="ha", unique=True)
@@ -196,7 +196,8 @@ class GPT:
 
         The Training yields a StepRecord for each logged step; its `model` is the model so far.
 
-        >>> training = GPT.training(["anna", "hanna"], steps=40, log_every=20, engine="array")
+        >>> few = {"steps": 40, "log_every": 20, "engine": "array"}
+        >>> training = GPT.training(["anna", "hanna"], preset="microgpt", **few)
         >>> for record in training:
         ...     print(record.step, f"{record.loss:.1f}")
         1 1.5

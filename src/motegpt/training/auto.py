@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import islice
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from motegpt.config.epochs import epochs_of, epochs_to_steps
@@ -43,6 +45,7 @@ HELD_OUT, MOST_HELD_OUT = 1 / 8, 2000  # fraction, and documents
 ORDER_FROM = 50_000  # documents from which the order of Kneser-Ney is chosen
 MOST_TOKENS_OF_PAIRS = 1_000_000  # of a larger text, contexts seen twice get no row
 
+SAMPLED, PROSE_WORDS = 1000, 8  # documents; mean words per document from which they look like running text
 # How a run measures itself: a second model trained without an eighth of the documents; a part held out of the
 # one training; or not at all.
 Check = Literal["second model", "held out", "none"]
@@ -53,7 +56,7 @@ class Facts(NamedTuple):
     """What the choice depends on.
 
     documents: of a stream, 1; tokens: targets; longest: the smallest block_size that truncates none;
-    kneser_ney: the best order of n-grams.
+    kneser_ney: the best order of n-grams; words: per document, on average over the first SAMPLED.
     """
 
     documents: int
@@ -62,6 +65,7 @@ class Facts(NamedTuple):
     vocab_size: int
     kneser_ney: int
     is_stream: bool
+    words: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -88,6 +92,7 @@ def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
         vocab_size=tokenizer.vocab_size,
         kneser_ney=order or 0,
         is_stream=is_stream,
+        words=fmean(len(text.split()) for text in islice(corpus.documents, SAMPLED)),
     )
 
 
@@ -270,7 +275,7 @@ def _check(case: _Case, settings: Values) -> Check:
 def _averaging(case: _Case, settings: Values, check: Check) -> Values:
     """The order and weight of the n-grams, and what is held out to fit the weight."""
     weight = MOSTLY if case.is_few else EVEN
-    found: Values = {"kneser_ney": case.facts.kneser_ney or None}
+    found: Values = {"kneser_ney": case.given.get("kneser_ney", case.facts.kneser_ney) or None}
     if found["kneser_ney"] is not None and check != "held out":
         found["kneser_ney_weight"] = weight
     if check == "held out" and not settings.get("val_fraction"):
@@ -294,6 +299,8 @@ def _reasons(case: _Case, settings: Values, check: Check, seconds: float, speed:
         f"training: {s['steps']:,} steps, {epochs:.2g} epochs, batch_size {s['batch_size']}, lr {s['lr']:g}, "
         f"dropout {s['dropout']:g}",
     ]
+    if facts.words >= PROSE_WORDS and not facts.is_stream:
+        lines.append("the documents look like running text; `format='stream'` learns them as one text")
     if s["kneser_ney"] is not None:
         lines.append(f"averaged with Kneser-Ney n-grams of order {s['kneser_ney']}; {_how(check)}")
     return lines

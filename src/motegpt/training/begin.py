@@ -103,7 +103,9 @@ def _new_run(
         settings, choices = choice.settings, choice.reasons
     trainer = prepare(corpus, settings, engine)
     if preset == AUTO:
-        trainer.measure = Measure(corpus, choice.check, choice.seconds)
+        trainer.measure = Measure(
+            corpus, choice.check, choice.seconds, fits_weight="kneser_ney_weight" not in given
+        )
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(
             out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts

@@ -18,7 +18,6 @@ from motegpt.evaluation.novelty import Novelty, novelty
 from motegpt.model.rng import Stream
 from motegpt.sampling.generate import generate
 from motegpt.training.auto import HELD_OUT, Check
-from motegpt.training.averaging import count_n_grams
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -48,11 +47,15 @@ class Report:
 
 @dataclass(frozen=True)
 class Measure:
-    """What is to be measured once a run has ended. seconds: the budget of the run."""
+    """What is to be measured once a run has ended.
+
+    seconds: the budget of the run; fits_weight: whether the weight of its n-grams was chosen, not given.
+    """
 
     corpus: Corpus
     check: Check
     seconds: float
+    fits_weight: bool = True
 
     def report(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Report:
         """Measure, and give the trainer the weight that was found; as far as it comes if `interrupted()`."""
@@ -62,7 +65,8 @@ class Measure:
                 evaluation = self._by_second_model(trainer, interrupted)
             case "held out":
                 evaluation = self._held_out(trainer)
-                _count_everything(trainer, self.corpus.documents)
+                if trainer.average is not None:
+                    _set_weight(trainer, trainer.average.weight)
             case "none":
                 pass
         return Report(evaluation, self._novelty(trainer), self.check == "second model")
@@ -84,13 +88,9 @@ class Measure:
         if not second.ended or interrupted():
             return None
         average = second.average
-        if average is not None and trainer.averaging is not None and self._may_fit(trainer):
+        if average is not None and trainer.averaging is not None and self.fits_weight:
             _set_weight(trainer, average.weight)
         return self._held_out(second)
-
-    def _may_fit(self, trainer: Trainer) -> bool:
-        """Whether the weight was chosen by rule, not given."""
-        return trainer.config.train.kneser_ney is not None
 
     def _held_out(self, trainer: Trainer) -> Evaluation:
         """The losses on the held-out documents."""
@@ -117,15 +117,6 @@ def _compared(texts: Sequence[str], documents: Sequence[str]) -> Novelty:
     known = set(documents)
     copies = sum(text in known for text in texts)
     return Novelty(len(texts), len(set(texts)), copies, 0, len(texts) - copies, nearest)
-
-
-def _count_everything(trainer: Trainer, documents: Sequence[str]) -> None:
-    """Fix the weight fitted on the held-out documents, and count the n-grams of all documents."""
-    average, order = trainer.average, trainer.config.train.kneser_ney
-    if average is None or trainer.averaging is None or order is None:
-        return
-    trainer.averaging.n_grams = count_n_grams(documents, trainer.tokenizer, order)
-    _set_weight(trainer, average.weight)
 
 
 def _set_weight(trainer: Trainer, weight: float) -> None:
