@@ -24,7 +24,7 @@ train: $(TRAIN)            ## train the default model on the built-in names and 
 	$(BIN)/motegpt train
 
 test: test-core            ## run every test, and list the slowest
-	$(BIN)/pytest --durations=25
+	$(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations=25
 	@$(BIN)/python -c 'import torch' 2>/dev/null || \
 	    echo 'PyTorch is not installed, so its tests were skipped: $(BIN)/pip install $(TORCH_FOR_CPU)'
 

@@ -47,6 +47,9 @@ Shape shape_of(nb::handle model) {
   shape.activation = choice<Activation>(model, "activation", activation_names);
   shape.norm = choice<NormKind>(model, "norm", norm_names);
   shape.norm_eps = attribute<double>(model, "norm_eps");
+  shape.position = choice<Position>(model, "position", position_names);
+  shape.rope_base = attribute<double>(model, "rope_base");
+  shape.qk_norm = attribute<bool>(model, "qk_norm");
   return shape;
 }
 

@@ -23,6 +23,10 @@ void check_sizes(const Shape& shape) {
   }
   if (shape.n_embd % shape.n_head) refuse("expected n_embd to be a multiple of n_head");
   if (!(shape.norm_eps > 0)) refuse("expected norm_eps above 0");
+  if (shape.position == Position::rope) {
+    if (shape.head_size() % 2) refuse("expected an even n_embd / n_head with position rope");
+    if (!(shape.rope_base > 1)) refuse("expected rope_base above 1");
+  }
 }
 
 std::string shape_text(const std::vector<int64_t>& shape) {
@@ -60,10 +64,10 @@ class Table {
     return {out, in, flat, tensor.product, tensor.decayed};
   }
 
-  /// The vector (C,) of an operation of a layer: layer0.ln1_gain.
-  Place take_vector(const std::string& layer, const char* owner, const char* name, int64_t C) {
-    const auto [tensor, flat] = take_tensor(layer + owner + "_" + name, {C});
-    return {1, C, flat, false, tensor.decayed, owner, name};
+  /// The vector (size,) of an operation of a layer: layer0.ln1_gain.
+  Place take_vector(const std::string& layer, const char* owner, const char* name, int64_t size) {
+    const auto [tensor, flat] = take_tensor(layer + owner + "_" + name, {size});
+    return {1, size, flat, false, tensor.decayed, owner, name};
   }
 
   /// Several matrices of one width that follow each other, as one.
@@ -128,7 +132,8 @@ Specification::Specification(const Shape& shape, const std::vector<Tensor>& tens
   shape_.tied = !table.has("lm_head");
   shape_.parameters = table.parameters();
   places_.push_back(table.take("wte", shape.vocab_size, C, shape_.tied));
-  places_.push_back(table.take("wpe", shape.block_size, C, false));
+  if (shape.position == Position::learned)
+    places_.push_back(table.take("wpe", shape.block_size, C, false));
   tables_ = table.take_tables(contexts, C);
   if (!shape_.tied) places_.push_back(table.take("lm_head", shape.vocab_size, C));
   for (int i = 0; i < shape.n_layer; ++i) {
@@ -141,6 +146,7 @@ Specification::Specification(const Shape& shape, const std::vector<Tensor>& tens
       for (const char* const* name = norm_tensors[int(shape.norm)]; *name; ++name)
         places_.push_back(table.take_vector(layer, norm, *name, C));
     }
+    if (shape.qk_norm) places_.push_back(table.take_vector(layer, "attn_q", "gain", 1));
   }
   table.check_all_taken();
   contexts_ = std::make_shared<const ContextTrie>(shape.vocab_size, contexts);

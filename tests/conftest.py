@@ -24,7 +24,7 @@ REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
 OF_OXIDIZED = {  # required by clip_node
     "activation": "relu", "tied": False, "embedding_norm": True, "optimizer": "adam", "adam": "corrected",
-    "dropout": 0.0,
+    "dropout": 0.0, "position": "learned", "rope_base": 100.0, "qk_norm": False,
 }  # fmt: skip
 
 

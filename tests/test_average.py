@@ -277,6 +277,13 @@ FORGED = {
 }
 
 
+def test_ids_may_be_wider_than_they_need(model, tmp_path):
+    model.save(tmp_path / "run")
+    widen = set_to("grams", lambda a: a.astype(np.uint64))
+    forge(tmp_path / "run" / KNESER_NEY, lambda arrays: [widen(arrays), set_to("counts", np.uint64)(arrays)])
+    assert GPT.load(tmp_path / "run").score(["anna"]) == model.score(["anna"])
+
+
 @pytest.mark.parametrize("name", FORGED)
 def test_forged_n_grams(name, model, tmp_path):
     tensors, metadata, message = FORGED[name]

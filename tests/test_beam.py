@@ -106,7 +106,7 @@ def test_it_ends_as_soon_as_no_beam_can_become_better(length_penalty):
         ({"suffix": "b"}, 4, lambda text: text.endswith("b")),
         ({"max_new_tokens": 2}, 2, lambda text: True),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else str(value),
 )
 def test_under_constraints_too(given, most, may_be, length_penalty):
     engine, chosen = tiny(), sample(beams=100, length_penalty=length_penalty, **given)

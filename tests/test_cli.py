@@ -88,12 +88,14 @@ def test_until_and_resume(motegpt, tmp_path):
 OTHER_VALUES = {
     "n_layer": 2, "n_embd": 12, "n_head": 2, "block_size": 9, "activation": "squared_relu", "tied": True,
     "embedding_norm": False, "norm_eps": 0.001, "init_std": 0.03, "zero_init": True, "framing": "bos_eos",
-    "cut": "tokens", "shuffle": False, "deduplicate": True, "format": "text", "column": "emma",
+    "position": "rope", "rope_base": 50.0, "qk_norm": True,
+    "cut": "tokens", "shuffle": False, "reshuffle": True, "deduplicate": True, "format": "text",
+    "column": "emma",
     "header": True, "delimiter": "n", "encoding": "ascii",
     "normalize": "nfc", "tokenizer": "bytes", "steps": 2, "batch_size": 3,
     "loss_mean": "tokens", "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1,
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
-    "optimizer": "sgd", "momentum": 0.5,
+    "optimizer": "sgd", "momentum": 0.5, "dropout": 0.1, "kneser_ney": 3, "kneser_ney_weight": 0.25,
     "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
     "checkpoint_activations": True, "device": "cpu", "autocast": "bfloat16", "tf32": True, "compile": True,
     "accumulate": 3, "shard": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
@@ -111,6 +113,8 @@ NEEDED_BESIDE = {
     "autocast": ("--dtype", "float32"),
     "accumulate": ("--batch-size", 3),
     "momentum": ("--optimizer", "sgd"),
+    "kneser_ney_weight": ("--kneser-ney", "4"),
+    **dict.fromkeys(("ngram_min_count", "ngram_dropout", "ngram_weight_decay"), ("--ngram-orders", 2)),
 }
 
 

@@ -113,7 +113,7 @@ def test_the_names_are_fast(names_txt):
     plan = DocumentPlan(Tokenizer.of(corpus.documents, "bos").encode_documents(corpus.documents), 1, "tokens")
     start = time.perf_counter()
     contexts = Contexts.of_plan(plan, 5, 2)
-    assert time.perf_counter() - start < 2.0  # 0.15 s on one core
+    assert time.perf_counter() - start < 2.0  # 0.12 s of processor time
     assert sum(contexts.sizes) > 20_000
     order4 = {gram for gram, count in counted(plan.sequences, 4).items() if count >= 2}
     assert len(order4) == contexts.sizes[2]

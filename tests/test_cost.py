@@ -93,27 +93,48 @@ def array_tape_bytes(model, train):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"n_layer": 3}, {"n_embd": 16, "n_head": 4}, {"n_layer": 2, "dropout": 0.1}], ids=str
+    "changes",
+    [
+        {},
+        {"n_layer": 3},
+        {"n_embd": 16, "n_head": 4},
+        {"n_layer": 2, "dropout": 0.1},
+        {"qk_norm": True, "n_layer": 2},
+        {"position": "rope"},
+        {"position": "rope", "qk_norm": True},
+    ],
+    ids=str,
 )
 def test_activations_of_the_array_engine(changes):
     model, train = small(batch_size=2, **changes)
     expected = training_memory("array", model, train, T).activations
     embedding_scales = 2 * T * 8
-    assert array_tape_bytes(model, train) == expected + embedding_scales
+    angles = T * model.head_size * 8 if model.position == "rope" else 0
+    assert array_tape_bytes(model, train) == expected + embedding_scales + angles
 
 
 @pytest.mark.parametrize("activation", ["relu", "squared_relu"])
 @pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize("dropout", [0.0, 0.1])
-def test_activations_of_the_torch_engine(activation, half, dropout):
+@pytest.mark.parametrize(
+    "own",
+    [
+        {},
+        {"dropout": 0.1},
+        {"position": "rope"},
+        {"qk_norm": True},
+        {"position": "rope", "qk_norm": True, "dropout": 0.1},
+    ],
+    ids=str,
+)
+def test_activations_of_the_torch_engine(activation, half, own):
     """The bytes that autograd saves for one more layer, without weights but with their 16-bit copies."""
     torch = pytest.importorskip("torch")
     modules = pytest.importorskip("motegpt.engines.torch.model")
     ops = pytest.importorskip("motegpt.engines.torch.ops")
 
     def saved(layers):
-        model, _ = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64)
-        network = modules.Transformer(model, ops.Operations(), dropout=dropout)
+        model, train = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64, **own)
+        network = modules.Transformer(model, ops.Operations(), dropout=train.dropout)
         for parameter in network.parameters():
             torch.nn.init.normal_(parameter, std=0.1)
         weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
@@ -125,7 +146,7 @@ def test_activations_of_the_torch_engine(activation, half, dropout):
             return x
 
         ids = torch.zeros((2, T), dtype=torch.long)
-        keys = torch.zeros((2, 1 + 2 * layers), dtype=torch.long) if dropout else None
+        keys = torch.zeros((2, 1 + 2 * layers), dtype=torch.long) if "dropout" in own else None
         with (
             torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
             torch.autocast("cpu", torch.bfloat16, enabled=half),
@@ -138,8 +159,7 @@ def test_activations_of_the_torch_engine(activation, half, dropout):
         needed = training_memory("torch", model, train, T)
         return needed.activations + needed.parameters - 4 * parameter_count(model)
 
-    changes = {"activation": activation, "n_embd": 64, "autocast": "bfloat16" if half else None}
-    changes["dropout"] = dropout
+    changes = {**own, "activation": activation, "n_embd": 64, "autocast": "bfloat16" if half else None}
     assert saved(3) - saved(2) == computed(3) - computed(2) > 0
 
 
@@ -162,7 +182,11 @@ def grown(changes):
 @pytest.mark.slow
 @pytest.mark.skipif("native" not in ENGINES_HERE, reason="the native engine is not installed")
 @pytest.mark.skipif(not resident_bytes(), reason="resident memory is not known here")
-@pytest.mark.parametrize("changes", [{}, {"n_layer": 1}, {"checkpoint_activations": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"n_layer": 1}, {"checkpoint_activations": True}, {"position": "rope", "qk_norm": True}],
+    ids=str,
+)
 def test_memory_of_the_native_engine(changes):
     """Up to a tenth and 8 MiB more are for code, Python and pages of 2 MiB."""
     model, train = model_and_training({**settings_of("microgpt"), **WIDE, **changes}, 65)

@@ -13,9 +13,8 @@ import pytest
 
 from motegpt.engines import why_unavailable
 from motegpt.training.run_folder import RunFolder
-from tests.conftest import small_engine
 from tests.tolerances import relative_error
-from tests.two_ranks import CASES, results, settings_of_case
+from tests.two_ranks import CASES, engine_of_case, results
 
 pytestmark = [
     pytest.mark.skipif(why_unavailable("torch") is not None, reason="PyTorch is not installed"),
@@ -61,8 +60,7 @@ def test_parts_and_processes_give_what_one_process_gives(tmp_path):
     running = {2: start(2, "tests.two_ranks", tmp_path / "2", 2, 0, 1)}
     running[4] = start(4, "tests.two_ranks", tmp_path / "4", 1, 0)
     expected, single = (
-        [results(small_engine("torch", settings_of_case(case, accumulate=parts)), case[0]) for case in CASES]
-        for parts in (1, 4)
+        [results(engine_of_case(case, accumulate=parts), case[0]) for case in CASES] for parts in (1, 4)
     )
     for size, processes in running.items():
         ended = finish(processes)
@@ -193,4 +191,4 @@ def test_wrong_use_is_one_line_of_one_process(motegpt, monkeypatch, words, said)
 
 
 def test_the_engine_trains_in_any_number_of_processes():
-    assert small_engine("torch", settings_of_case(CASES[0])).why_not(processes=2) is None
+    assert engine_of_case(CASES[0]).why_not(processes=2) is None

@@ -22,7 +22,7 @@ def fresh(preset="microgpt", **changes):
 
 def scalar_trace(model, parameters, ids):
     """The intermediates of the scalar engine, position by position, in the shapes of the array engine's."""
-    w = {name: [[Value(x) for x in row] for row in rows.tolist()] for name, rows in parameters.items()}
+    w = {name: np.vectorize(Value, otypes=[object])(x).tolist() for name, x in parameters.items()}
     cache, found = empty_cache(model), {}
     for at, token in enumerate(ids):
         trace = {}
@@ -40,13 +40,16 @@ def in_shape(name, rows, model):
         for t, row in enumerate(rows):
             square[0, :, t, : t + 1] = row
         return square
-    heads = (model.n_head, -1) if name.endswith(tuple("qkvz")) else (-1,)
+    of_heads = name.endswith(tuple("qkvz")) or "attn.q_norm" in name or "attn.k_norm" in name
+    heads = (model.n_head, -1) if of_heads else (-1,)
     return np.reshape(rows, (1, len(rows), *heads))
 
 
+@pytest.mark.parametrize("qk_norm", [False, True])
+@pytest.mark.parametrize("position", ["learned", "rope"])
 @pytest.mark.parametrize("preset", ["microgpt", "zeroclaw"])
-def test_every_intermediate_is_that_of_the_scalar_engine(preset):
-    model, parameters = fresh(preset, n_embd=12, n_head=2, block_size=5)
+def test_every_intermediate_is_that_of_the_scalar_engine(preset, position, qk_norm):
+    model, parameters = fresh(preset, n_embd=12, n_head=2, block_size=5, position=position, qk_norm=qk_norm)
     ids = random_sequences(3, 1, 4)[0]
     found, expected = trace(parameters, model, ids), scalar_trace(model, parameters, ids)
     assert found.keys() - expected.keys() == {name for name in found if name.endswith("hook_scale")}

@@ -245,10 +245,10 @@ def test_one_model_is_used_by_one_thread_at_a_time():
     assert "in use by another thread" in seen[0]
 
 
-SHAPE = {"ngram_rows": (),
+SHAPE = {
     "vocab_size": 5, "block_size": 4, "n_layer": 1, "n_embd": 8, "n_head": 2, "tied": False,
     "embedding_norm": True, "activation": "relu", "norm": "rms", "norm_eps": 1e-5, "init_std": 0.1,
-    "zero_init": False,
+    "zero_init": False, "ngram_rows": (), "position": "learned", "rope_base": 100.0, "qk_norm": False,
 }  # fmt: skip
 SIZE = (5 + 4 + 5) * 8 + 12 * 64
 TOKENS = np.array([0, 1, 2, 3, 4], np.int32)
@@ -286,6 +286,8 @@ def small_decoder(core, n=2):
         ({"n_head": 3}, "multiple of n_head"),
         ({"activation": "gelu"}, "activation"),
         ({"norm_eps": float("nan")}, "norm_eps"),
+        ({"n_embd": 6, "position": "rope"}, "even n_embd / n_head"),
+        ({"rope_base": 1.0, "position": "rope"}, "rope_base above 1"),
         ({"n_embd": 2**20}, "at most 2147483647 parameters"),
     ],
     ids=str,
@@ -302,7 +304,7 @@ def test_a_model_without_a_setting_raises(core):
         core.Specification(model, [])
 
 
-@pytest.mark.parametrize("change", [{"activation": "gelu"}, {"norm": "none"}], ids=str)
+@pytest.mark.parametrize("change", [{"activation": "gelu"}, {"norm": "none"}, {"position": "none"}], ids=str)
 def test_no_such_choice(core, change):
     model = SimpleNamespace(**{**SHAPE, **change}, n_hidden=32)
     (name,) = change

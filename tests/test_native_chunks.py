@@ -68,6 +68,8 @@ def problems(draw, initial):
         "tied": draw(st.booleans()),
         "embedding_norm": draw(st.booleans()),
         "activation": draw(st.sampled_from(["relu", "squared_relu"])),
+        "position": draw(st.sampled_from(["learned", "rope"])),
+        "qk_norm": draw(st.booleans()),
         "loss_mean": draw(st.sampled_from(["documents", "tokens"])),
         "seed": draw(st.integers(0, 2**32)),
         "dtype": draw(st.sampled_from(["float32", "float64"])),
@@ -82,6 +84,8 @@ def problems(draw, initial):
         "steps": STEPS,
         "eps": 1e-3,  # large, lest a gradient that is nothing but rounding decide a step
     }
+    if chosen["n_embd"] // chosen["n_head"] % 2:
+        chosen["position"] = "learned"
     if chosen["clip_node"] is not None:
         chosen |= OF_OXIDIZED
     cuts = draw(st.sets(st.integers(1, STEPS - 1), min_size=STEPS // 2))

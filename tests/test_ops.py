@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
+from motegpt.config.sections import model_and_training
 from motegpt.engines.array import ops
 from motegpt.engines.array.model import pad
+from tests.conftest import small_settings
 
 H = 1e-6
 SEED = 3
@@ -56,6 +58,15 @@ def test_rmsnorm(random, width):
     np.testing.assert_allclose(np.square(y).mean(axis=1), 1.0, atol=0.1)
 
 
+def test_add_vectors(random):
+    """Rows used twice, once and never; -1 adds nothing."""
+    rows = np.array([2, -1, 0, 2, -1])
+    x, table = random(5, 3), random(4, 3)
+    y = check(ops.add_vectors, [x, table], [rows, 2.5])
+    np.testing.assert_array_equal(y[[1, 4]], x[[1, 4]])
+    np.testing.assert_allclose(y[[0, 2, 3]], x[[0, 2, 3]] + 2.5 * table[[2, 0, 2]])
+
+
 def test_add(random):
     check(ops.add, [random(5, 3), random(5, 3)])
 
@@ -68,6 +79,58 @@ def test_linear_of_heads(random):
     x, w = random(6, 3), random(8, 3)
     y = check(ops.linear_heads, [x, w], [2, 4])
     np.testing.assert_array_equal(ops.merge_heads(y), x @ w.T)
+
+
+def test_rmsnorm_of_heads(random):
+    x = random(2, 3, 5, 4)
+    y = check(ops.rmsnorm, [x], [1e-5])
+    for place in np.ndindex(2, 3):
+        np.testing.assert_array_equal(y[place], ops.rmsnorm(x[place], 1e-5)[0])
+
+
+def test_scale(random):
+    check(ops.scale, [random(2, 3, 5, 4), random(1)])
+
+
+def test_lookup(random):
+    check(ops.lookup, [random(3, 4)], [pad([[1, 0, 1], [2, 1, 0]])])
+
+
+@pytest.mark.parametrize("d", [2, 4, 6])
+def test_rotate(random, d):
+    by = rotations(n_embd=2 * d, start=3, t=5)
+    x = random(2, 2, 5, d)
+    y = check(ops.rotate, [x], [by])
+    np.testing.assert_allclose((y * y).sum(axis=-1), (x * x).sum(axis=-1), rtol=1e-14)
+    np.testing.assert_allclose(ops.rotate_backward(y, by), x, atol=1e-15)
+
+
+def rotations(start, t, **changes):
+    model, _ = model_and_training(small_settings(position="rope", **changes), 5)
+    return ops.rotations(model, start, t, np.dtype("float64"))
+
+
+def test_the_angles_of_a_worked_example(random):
+    """D = 4, base 100: at position 2 the pairs (0, 2) and (1, 3) turn by 2 and by 2 / √100 = 0.2."""
+    by = rotations(start=2, t=1, n_embd=4, n_head=1, rope_base=100.0)
+    y, _ = ops.rotate(np.array([[[[1.0, 0.0, 0.0, 3.0]]]]), by)
+    np.testing.assert_allclose(
+        y[0, 0, 0], [np.cos(2), -3 * np.sin(0.2), np.sin(2), 3 * np.cos(0.2)], rtol=1e-15
+    )
+    np.testing.assert_array_equal(ops.rotate(y, rotations(start=0, t=1, n_embd=4, n_head=1))[0], y)
+
+
+def test_scores_of_rotated_heads_depend_on_the_distance_alone(random):
+    q, k = random(1, 1, 1, 8), random(1, 1, 1, 8)
+
+    def score(t, u):
+        rotated = [
+            ops.rotate(x, rotations(start=at, t=1, n_embd=8, n_head=1))[0] for x, at in ((q, t), (k, u))
+        ]
+        return (rotated[0] * rotated[1]).sum()
+
+    assert score(3, 1) == pytest.approx(score(12, 10), rel=1e-13)
+    assert score(3, 1) != pytest.approx(score(3, 2), rel=1e-3)
 
 
 @pytest.mark.parametrize("start", [0, 2])

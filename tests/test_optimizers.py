@@ -135,7 +135,7 @@ GRADIENT = [3.0, -4.0, 0.0]
 )
 def test_clips_by_value_and_then_by_norm(clips, expected):
     dw = np.array(GRADIENT)
-    clip_gradient(dw, train_settings(**clips))
+    clip_gradient([dw], train_settings(**clips))
     assert dw == pytest.approx(expected)
     nodes = [Value(0.0) for _ in GRADIENT]
     for node, gradient in zip(nodes, GRADIENT, strict=True):

@@ -52,6 +52,9 @@ def problems(draw):
         "tied": draw(st.booleans()),
         "activation": draw(st.sampled_from(["relu", "squared_relu"])),
         "embedding_norm": draw(st.booleans()),
+        "position": draw(st.sampled_from(["learned", "rope"])),
+        "rope_base": draw(st.sampled_from([1.5, 100.0, 10_000.0])),
+        "qk_norm": draw(st.booleans()),
         "seed": draw(st.integers(0, 2**32)),
         "clip_node": draw(st.sampled_from([None, None, 10.0, 0.05, 0.002])),
         "loss_mean": draw(st.sampled_from(["documents", "tokens"])),
@@ -59,6 +62,8 @@ def problems(draw):
     }
     if changes["clip_node"] is not None:
         changes |= OF_OXIDIZED
+    if changes["position"] == "rope":
+        changes["n_embd"] *= 2  # even heads
     count = draw(st.integers(1, 5))
     return small_settings(**changes), random_batch(
         changes["seed"], count, changes["block_size"], changes["loss_mean"]
@@ -158,7 +163,7 @@ class Listed(Plan):
     def chunk(self, start, count):
         return Chunk.of([self.batch(step) for step in range(start, start + count)])
 
-    memory = span = targets = tokens = epoch = None
+    memory = span = inputs = targets = tokens = epoch = None
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -239,6 +244,8 @@ TRAININGS = {
         lr_min=0.001, batch_size=2, loss_mean="tokens", tied=True,
     ),
     "dropout": small_settings(n_layer=2, dropout=0.2, batch_size=3),
+    "RoPE": small_settings(position="rope", n_layer=2, batch_size=2),
+    "RoPE and QK norm": small_settings(position="rope", qk_norm=True, n_layer=2, weight_decay=0.1),
     "constant": small_settings(schedule="constant", adam="folded", clip_norm=0.1),
     "sgd": small_settings(optimizer="sgd", lr=0.1, batch_size=2),
     "sgd, everything": small_settings(

@@ -46,7 +46,7 @@ def test_what_is_shown(training):
     assert repr(model.engine) == "ArrayEngine(parameters=3456, dtype='float64')"
     found = model.evaluate(["anna", "xyz"])
     assert repr(found).startswith(
-        f"Evaluation(documents=1, left_out=1, model={found.losses['model']:.6g}, tri"
+        f"Evaluation(documents=1, left_out=1, model={found.losses['model']:.6g}, kneser-ney="
     )
     assert repr(make_rng("lcg", 5)) == "Lcg(state=[5])"
 

@@ -117,7 +117,7 @@ NEITHER = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("value", NEITHER, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize("value", NEITHER, ids=lambda value: repr(value)[:16])
 def test_other_types_are_refused_in_one_line(value):
     for name in ("lr", "steps", "compile", "device"):
         with pytest.raises(SettingError, match=rf"^{name}: expected .*, got ") as error:

@@ -186,7 +186,7 @@ def test_the_notation_lists_the_tensors(n_layer):
     rows = ROW.findall((Path(__file__).parent.parent / "docs/notation.md").read_text())
     outside = [row for row in rows if not row[0].startswith("layer{i}.")]
     layer = [row for row in rows if row[0].startswith("layer{i}.")]
-    model = small_model(n_layer=n_layer)
+    model = small_model(n_layer=n_layer, qk_norm=True)
     written = outside + [(row[0].format(i=i), *row[1:]) for i in range(n_layer) for row in layer]
     assert [
         (name, shape_of(shape, model), role, group, int(products))
@@ -196,7 +196,32 @@ def test_the_notation_lists_the_tensors(n_layer):
 
 def shape_of(text: str, model: ModelConfig) -> tuple[int, ...]:
     letters = {"V": model.vocab_size, "C": model.n_embd, "4C": model.n_hidden, "block_size": model.block_size}
+    letters["1"] = 1
     return tuple(letters[letter] for letter in text.split(", "))
+
+
+@pytest.mark.parametrize("position", ["learned", "rope"])
+@pytest.mark.parametrize("qk_norm", [False, True])
+def test_a_tensor_is_there_only_where_it_is_used(position, qk_norm):
+    names = [one.name for one in tensors(small_model(position=position, qk_norm=qk_norm, n_layer=2))]
+    assert ("wpe" in names) == (position == "learned")
+    assert [name for name in names if "gain" in name] == [
+        f"layer{i}.attn_q_gain" for i in range(2) if qk_norm
+    ]
+
+
+def test_gains_start_at_two_and_are_not_decayed():
+    model = small_model(qk_norm=True)
+    assert list(initialize(model, make_rng("python", 1))["layer0.attn_q_gain"]) == [2.0]
+    assert {one.name for one in tensors(model) if not one.decayed} == {"layer0.attn_q_gain"}
+
+
+@pytest.mark.parametrize(("n_embd", "n_head", "fitting"), [(6, 2, 8), (3, 3, 6), (15, 5, 20), (1, 1, 2)])
+def test_heads_of_an_odd_width_cannot_be_rotated(n_embd, n_head, fitting):
+    assert small_model(n_embd=n_embd, n_head=n_head).head_size % 2
+    with pytest.raises(SettingError, match=f"n_embd: expected an even multiple .*; try `n_embd={fitting}`"):
+        small_model(n_embd=n_embd, n_head=n_head, position="rope")
+    assert small_model(n_embd=fitting, n_head=n_head, position="rope").head_size % 2 == 0
 
 
 def test_the_flat_order_is_that_of_the_list():

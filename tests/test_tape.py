@@ -108,14 +108,25 @@ def test_nothing_is_kept_without_a_tape_and_little_with_one(numbers):
     assert not any(one() is not None for one in alive), "the way back frees what was saved"
 
 
-@pytest.mark.parametrize("preset", ["microgpt", "zeroclaw", "oxidized"])
-def test_the_trace_has_the_documented_names_and_shapes(preset):
-    engine = small_engine("array", small_settings(preset, n_layer=2))
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("microgpt", {}),
+        ("zeroclaw", {}),
+        ("oxidized", {}),
+        ("microgpt", {"position": "rope", "qk_norm": True}),
+    ],
+    ids=str,
+)
+def test_the_trace_has_the_documented_names_and_shapes(preset, changes):
+    engine = small_engine("array", small_settings(preset, n_layer=2, **changes))
     model, ids = engine.model, np.array([[0, 1, 2, 3], [3, 3, 0, 0], [5, 4, 3, 2]])
     w = engine.export().parameters
     trace = trace_of(w, ids, model)
     b, t, c, h, d = 3, 4, model.n_embd, model.n_head, model.head_size
-    expected = {"hook_embed": (b, t, c), "hook_pos_embed": (b, t, c), "logits": (b, t, model.vocab_size)}
+    expected = {"hook_embed": (b, t, c), "logits": (b, t, model.vocab_size)}
+    if not changes:
+        expected["hook_pos_embed"] = (b, t, c)
     norms = ["embed.ln"] if model.embedding_norm else []
     for i in range(2):
         at = f"blocks.{i}"
@@ -124,6 +135,12 @@ def test_the_trace_has_the_documented_names_and_shapes(preset):
             expected[f"{at}.hook_{name}"] = (b, t, c)
         expected |= {f"{at}.attn.hook_{name}": (b, t, h, d) for name in "qkvz"}
         expected |= {f"{at}.attn.hook_{name}": (b, h, t, t) for name in ("attn_scores", "pattern")}
+        for x in "qk" if changes else "":
+            expected |= {
+                f"{at}.attn.hook_rot_{x}": (b, t, h, d),
+                f"{at}.attn.{x}_norm.hook_scale": (b, t, h, 1),
+            }
+            expected[f"{at}.attn.{x}_norm.hook_normalized"] = (b, t, h, d)
         expected |= {f"{at}.mlp.hook_{name}": (b, t, 4 * c) for name in ("pre", "post")}
     for norm in norms:
         expected |= {f"{norm}.hook_scale": (b, t, 1), f"{norm}.hook_normalized": (b, t, c)}

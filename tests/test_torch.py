@@ -71,6 +71,19 @@ class TestOperationsAgainstTheirReference:
         for fused, reference in self.both(lambda ops, x: ops.rmsnorm(x, 1e-5), x):
             torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
 
+    def test_rotate_is_that_of_the_array_engine(self, shape):
+        from motegpt.engines.array import ops as array_ops
+        from motegpt.engines.torch.ops import Operations, rotations
+
+        d = 2 * shape[3]
+        model = small_engine("array", small_settings(n_embd=2 * d, position="rope")).model
+        x = torch.randn((*shape[:3], d), dtype=torch.float64)
+        expected, _ = array_ops.rotate(
+            x.numpy(), array_ops.rotations(model, 3, shape[2], np.dtype("float64"))
+        )
+        got = Operations().rotate(x, rotations(model, 3, shape[2], x))
+        np.testing.assert_allclose(got, expected, atol=1e-14)
+
     def test_cross_entropy_beside_padding(self, shape):
         torch.manual_seed(1)
         logits = torch.randn((9, shape[2] + 1), dtype=torch.float64)
@@ -100,12 +113,16 @@ def test_fused_adam_equals_its_reference():
         torch.testing.assert_close(one, other, rtol=1e-11, atol=1e-13)
 
 
-@pytest.mark.parametrize("kind", ["bfloat16", "float16"])
-def test_mixed_precision(kind):
+@pytest.mark.parametrize(
+    ("kind", "changes"),
+    [("bfloat16", {}), ("float16", {}), ("bfloat16", {"position": "rope", "qk_norm": True})],
+    ids=str,
+)
+def test_mixed_precision(kind, changes):
     """Gradients to the precision of the factors; parameters stay in float32; the loss falls."""
     batch = random_batch(1, count=4)
-    _, expected = small_engine("array", {**SINGLE, "dtype": "float64"}).gradients(batch)
-    engine = small_engine("torch", {**SINGLE, "autocast": kind})
+    _, expected = small_engine("array", {**SINGLE, **changes, "dtype": "float64"}).gradients(batch)
+    engine = small_engine("torch", {**SINGLE, **changes, "autocast": kind})
     _, got = engine.gradients(batch)
     largest = max(np.abs(gradient).max() for gradient in expected.values())
     errors = [np.abs(got[name] - expected[name]).max() / largest for name in expected]

@@ -40,7 +40,8 @@ REFUSED = {
         )
         for name, value, other in (
             ("activation", "squared_relu", "relu"), ("tied", True, False), ("embedding_norm", False, True),
-            ("optimizer", "sgd", "adam"), ("adam", "folded", "corrected"), ("dropout", 0.1, 0.0),
+            ("position", "rope", "learned"), ("qk_norm", True, False), ("dropout", 0.1, 0.0),
+            ("optimizer", "sgd", "adam"), ("adam", "folded", "corrected"),
         )
     },
 }  # fmt: skip

@@ -26,6 +26,12 @@ inline constexpr const char* norm_names[] = {"rms"};
 /// layer0.ln1_gain.
 inline constexpr const char* norm_tensors[][3] = {{nullptr}};
 
+/// How the model knows positions: embeddings, a tensor wpe, or rotated queries and keys (rope.hpp).
+enum class Position { learned, rope };
+
+/// What Python calls them, in order.
+inline constexpr const char* position_names[] = {"learned", "rope"};
+
 /// The model: C = n_embd channels, H = n_head heads, V = vocab_size tokens.
 struct Shape {
   int vocab_size;
@@ -38,14 +44,17 @@ struct Shape {
   Activation activation;
   NormKind norm;
   double norm_eps;
+  Position position;
+  double rope_base;    // of RoPE's frequencies
+  bool qk_norm;        // RMSNorm of each head's queries and keys (qk_norm.hpp)
   bool tied;           // logits from the token embedding instead of a matrix of their own
   int64_t parameters;  // numbers in the canonical flat array
 
   int head_size() const;
 };
 
-/// The offset of a matrix (out, in) in the canonical flat array, and its uses. A vector (C,), which is no
-/// factor of a product, is a matrix (1, C).
+/// The offset of a matrix (out, in) in the canonical flat array, and its uses. A vector (n,), which is no
+/// factor of a product, is a matrix (1, n).
 struct Place {
   int64_t out, in, flat;
   bool product;            // a factor of matrix products

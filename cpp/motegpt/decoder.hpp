@@ -38,7 +38,8 @@ class BundledDecoder final : public Decoder<Real> {
       : shape_(shape),
         layout_(shape_, places),
         plan_(shape_, false),
-        model_(shape_, *layout_, plan_, false, {}),
+        rope_(shape_),
+        model_(shape_, *layout_, plan_, rope_, false, {}),
         sequences_(shape_, places.contexts.orders, Index(n)),
         generator_(shape_) {
     for (Index i = 0; i < shape_.parameters; ++i) sequences_->w[i] = parameters[i];
@@ -101,6 +102,7 @@ class BundledDecoder final : public Decoder<Real> {
   Shape shape_;
   Placed<Layout<Real>> layout_;
   AttentionPlan<Real> plan_;
+  Rope<Real> rope_;
   StepModel<Real> model_;
   Placed<Sequences<Real>> sequences_;
   Placed<Generator<Real>> generator_;

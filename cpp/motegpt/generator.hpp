@@ -150,30 +150,30 @@ class Generator {
     }
     for (Index s = 0; s < count; s += batch_lanes) {
       const Real* logits = bundle.logits + s;
-      if (request.n_grams) {
-        average_lanes(logits, width, request, count, at, s, ids);
-        choose_lanes(log_p_, batch_lanes, width, request, count, at, s, ids, lengths);
-      } else {
+      if (!request.n_grams) {
         choose_lanes(logits, width, width, request, count, at, s, ids, lengths);
+      } else if (average_lanes(logits, width, request, count, at, s, ids)) {
+        choose_lanes(log_p_, batch_lanes, width, request, count, at, s, ids, lengths);
       }
     }
   }
 
-  /// log_p_ (V, batch_lanes) of the average of model and n-grams, for the sequences from s on.
-  void average_lanes(const Real* logits, Index stride, const Request& request, Index count, Index at, Index s,
+  /// log_p_ (V, batch_lanes) of the average of model and n-grams, for the sequences from s on. Returns whether
+  /// any of them runs.
+  bool average_lanes(const Real* logits, Index stride, const Request& request, Index count, Index at, Index s,
                      const int32_t* ids) {
-    const NGrams& n_grams = *request.n_grams;
     const Index length = request.prompt_length + at, start = window_start(length);
+    int histories[batch_lanes][largest_order];
+    bool runs[batch_lanes], any = false;
     for (Index lane = 0; lane < batch_lanes; ++lane) {
-      const Index sequence = min(s + lane, count - 1);  // any sequence may fill up the lanes
-      int history[largest_order];
-      for (Index i = 0; i < n_grams.order - 1; ++i) {
+      any |= runs[lane] = s + lane < count && running_[s + lane];
+      for (Index i = 0; runs[lane] && i < request.n_grams->order - 1; ++i) {
         const Index place = length - 1 - i;
-        history[i] = place < start ? shape_.vocab_size : token_at(request, place, sequence, ids);
+        histories[lane][i] = place < start ? shape_.vocab_size : token_at(request, place, s + lane, ids);
       }
-      kneser_ney(n_grams, shape_.vocab_size, history, log_p_ + lane);
     }
-    average(shape_.vocab_size, logits, stride, n_grams.weight, log_p_, e_, log_p_);
+    if (any) average(*request.n_grams, shape_.vocab_size, logits, stride, histories, runs, e_, log_p_);
+    return any;
   }
 
   /// tokens_ from s on.   logits (V, stride), the first of their columns; seen_ (V, width)

@@ -20,18 +20,18 @@ inline Index find_context(const NGramLevel& level, Index shorter, int token) {
   return low < end && level.first[low] == token ? low : -1;
 }
 
-/// p of every token after a history.
+/// Adds the part of p that contexts of one token or more contribute, and returns the factor of the rest,
+/// p_1 of each token.
 ///
-/// history (order - 1): the tokens before, the latest first; V before the beginning -> p: a column of
+/// history (order - 1): the tokens before, the latest first; V before the beginning; p: a column of
 /// (V, batch_lanes)
-inline void kneser_ney(const NGrams& n_grams, Index V, const int* history, double* p) {
+inline double add_longer(const NGrams& n_grams, const int* history, double* p) {
   Index rows[largest_order], known = 0;
   for (Index row = 0; known < n_grams.order - 1; ++known) {
     row = find_context(n_grams.levels[known], row, history[known]);
     if (row < 0) break;
     rows[known] = row;
   }
-  for (Index i = 0; i < V; ++i) p[i * batch_lanes] = 0;
   double scale = 1;  // γ of all longer contexts
   while (known-- > 0) {
     const NGramLevel& level = n_grams.levels[known];
@@ -40,28 +40,35 @@ inline void kneser_ney(const NGrams& n_grams, Index V, const int* history, doubl
       p[level.last[g] * batch_lanes] += scale * level.share[g];
     scale *= level.backoff[row];
   }
-  for (Index i = 0; i < V; ++i) p[i * batch_lanes] += scale * n_grams.unigrams[i];
+  return scale;
 }
 
 /// log((1 - w) softmax(logits) + w p) for `batch_lanes` neighboring sequences, at least that of the smallest
 /// number.
 ///
-/// logits (V, stride), the first of their columns; p (V, batch_lanes); e (V, batch_lanes): scratch
-/// -> log_p (V, batch_lanes), which may be p
+/// logits (V, stride), the first of their columns; histories, runs (batch_lanes): as above, and whether the
+/// result matters; e (V, batch_lanes): scratch -> log_p (V, batch_lanes)
 template <class Real>
-void average(Index V, const Real* logits, Index stride, double weight, const double* p, double* e,
-             double* log_p) {
+void average(const NGrams& n_grams, Index V, const Real* logits, Index stride,
+             const int (*histories)[largest_order], const bool* runs, double* e, double* log_p) {
   using Doubles = Vector<double>;
-  Doubles highest = broadcast(-infinity), total = {};
-  for (Index i = 0; i < V; ++i) highest = maximum(highest, load_doubles(logits + i * stride));
+  Doubles highest = broadcast(-infinity), total = {}, scale = {};
+  for (Index i = 0; i < V; ++i) {
+    highest = maximum(highest, load_doubles(logits + i * stride));
+    store(log_p + i * batch_lanes, Doubles{});
+  }
   for (Index i = 0; i < V; ++i) {
     const Doubles each = weight_of(load_doubles(logits + i * stride) - highest);
     store(e + i * batch_lanes, each);
     total += each;
   }
-  const Doubles share = broadcast(1 - weight) / total;
+  for (int lane = 0; lane < batch_lanes; ++lane) {
+    if (runs[lane]) scale[lane] = add_longer(n_grams, histories[lane], log_p + lane);
+  }
+  const Doubles share = broadcast(1 - n_grams.weight) / total;
   for (Index i = 0; i < V; ++i) {
-    const Doubles mean = load(e + i * batch_lanes) * share + load(p + i * batch_lanes) * weight;
+    const Doubles p = load(log_p + i * batch_lanes) + scale * n_grams.unigrams[i];
+    const Doubles mean = load(e + i * batch_lanes) * share + p * n_grams.weight;
     store(log_p + i * batch_lanes, log<double>(maximum(mean, broadcast(__DBL_MIN__))));
   }
 }

@@ -6,6 +6,8 @@
 #include "dropout.hpp"
 #include "linear.hpp"
 #include "norm.hpp"
+#include "qk_norm.hpp"
+#include "rope.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -13,19 +15,21 @@ namespace motegpt::MOTEGPT_LEVEL {
 template <class Real>
 struct LayerTape {
   NormTape<Real> ln1;
+  QKNormTape<Real> qk_norm;
   AttentionTape<Real> attention;
   NormTape<Real> ln2;
   ActivationTape<Real> activation;
 
   static LayerTape take(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, Index N) {
     return {NormTape<Real>::take(arena, shape.norm, N, shape.n_embd),
+            QKNormTape<Real>::take(arena, shape, N),
             AttentionTape<Real>::take(arena, plan, N),
             NormTape<Real>::take(arena, shape.norm, N, shape.n_embd),
             ActivationTape<Real>::take(arena, N, shape.n_hidden)};
   }
   LayerTape from(Index row, const Shape& shape, const AttentionPlan<Real>& plan) const {
-    return {ln1.from(row, shape.n_embd), attention.from(row, plan), ln2.from(row, shape.n_embd),
-            activation.from(row, shape.n_hidden)};
+    return {ln1.from(row, shape.n_embd), qk_norm.from(row, shape), attention.from(row, plan),
+            ln2.from(row, shape.n_embd), activation.from(row, shape.n_hidden)};
   }
 };
 
@@ -66,12 +70,15 @@ struct LayerStep {
 template <class Real, class Calculus>
 class Layers {
  public:
-  Layers(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan, Calculus calculus)
+  Layers(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan,
+         const Rope<Real>& rope, Calculus calculus)
       : shape_(shape),
         layout_(layout),
         plan_(plan),
         ln1_(shape, layout, "ln1"),
         ln2_(shape, layout, "ln2"),
+        qk_norm_(shape, layout),
+        rope_(rope),
         back_(calculus) {}
 
   /// All of a layer but its last product: x (N, C) after attention, and the tape. unused: gradients, not yet
@@ -82,6 +89,8 @@ class Layers {
     const LayerTape<Real> tape = group.from(part.first, shape_, plan_);
     ln1_.forward(layer, w, part.N, x, tape.ln1);
     linear(part.N, tape.ln1.y, layout_.attn_qkv(layer), w, tape.attention.qkv, false);
+    qk_norm_.forward(layer, w, part.N, tape.attention.qkv, plan_.qkv_row(), tape.qk_norm);
+    rope_.forward(part.N, part.positions, tape.attention.qkv, plan_.qkv_row());
     attention(plan_, part, group.attention, scratch);
     add_dropped(part, site(layer), tape.attention.y, layout_.attn_wo(layer), w, unused, x);
     ln2_.forward(layer, w, part.N, x, tape.ln2);
@@ -112,6 +121,8 @@ class Layers {
     Real* dattn = dropout_backward(part, C(), site(layer), dx, du);
     back_.linear(part.N, dattn, layout_.attn_wo(layer), tape.attention.y, dh, pass);
     back_.attention(plan_, part, group.attention, gradients.dh, gradients.dqkv, scratch);
+    rope_.backward(part.N, part.positions, dqkv, plan_.qkv_row());
+    qk_norm_.backward(layer, pass, part.N, dqkv, plan_.qkv_row(), tape.qk_norm);
     back_.linear(part.N, dqkv, layout_.attn_qkv(layer), tape.ln1.y, dh, pass);
     ln1_.backward(layer, pass, back_, part.N, dh, tape.ln1, dx);
   }
@@ -123,6 +134,8 @@ class Layers {
     ln1_.step(layer, w, width, x, h);
     linear_step(width, h, layout_.attn_qkv(layer), 0, C(), w, q, false);
     linear_step(width, h, layout_.attn_qkv(layer), C(), 2 * C(), w, cache.at(t, C(), width), false);
+    qk_norm_.step(layer, w, width, q, cache.at(t, C(), width));
+    rope_.step(width, t, q, cache.at(t, C(), width));
     attention_step(width, shape_, t, q, cache, a, scores);
     linear_step(width, a, layout_.attn_wo(layer), w, x, true);
     ln2_.step(layer, w, width, x, h);
@@ -147,6 +160,8 @@ class Layers {
   const Layout<Real>& layout_;
   const AttentionPlan<Real>& plan_;
   Norm<Real> ln1_, ln2_;
+  QKNorm<Real> qk_norm_;
+  const Rope<Real>& rope_;
   Calculus back_;
 };
 

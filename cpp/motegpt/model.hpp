@@ -12,11 +12,12 @@ namespace motegpt::MOTEGPT_LEVEL {
 template <class Real, class Calculus>
 class Model {
  public:
-  Model(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan, bool checkpoint,
-        Calculus calculus)
+  Model(const Shape& shape, const Layout<Real>& layout, const AttentionPlan<Real>& plan, Rope<Real>& rope,
+        bool checkpoint, Calculus calculus)
       : shape_(shape),
         layout_(layout),
-        layers_(shape, layout, plan, calculus),
+        rope_(rope),
+        layers_(shape, layout, plan, rope, calculus),
         checkpoint_(checkpoint),
         back_(calculus),
         row_(padded<Real>(shape.n_embd)),
@@ -29,7 +30,7 @@ class Model {
     const Index first = part.first, N = part.N;
     Real* x = group.x + first * row_;
     embedding(N, shape_.n_embd, group.ids + first, group.positions + first, w.matrix(layout_.wte()),
-              w.matrix(layout_.wpe()), x);
+              layout_.has_wpe() ? w.matrix(layout_.wpe()) : Columns<Real>{}, x);
     if (group.ngrams.rows) ngram_embedding(N, shape_.n_embd, group.ngrams.from(first), x);
     if (shape_.embedding_norm) {
       const NormTape<Real> tape = group.embedded.from(first, shape_.n_embd);
@@ -67,7 +68,8 @@ class Model {
       back_.rmsnorm(N, shape_.n_embd, dx, group.embedded.from(first, shape_.n_embd), dx, false);
     if (!pass.accumulate) clear_embeddings(pass);
     back_.embedding(N, shape_.n_embd, group.ids + first, group.positions + first, dx,
-                    pass.gradient(layout_.wte()), pass.gradient(layout_.wpe()));
+                    pass.gradient(layout_.wte()),
+                    layout_.has_wpe() ? pass.gradient(layout_.wpe()) : Columns<Real>{});
     return loss;
   }
 
@@ -75,7 +77,9 @@ class Model {
   void step(const Real* w, const int* ids, Bundle<Real>& bundle) const {
     const Index C = shape_.n_embd, width = bundle.width, t = bundle.position++;
     Real* x = bundle.x;
-    embedding_step(width, C, ids, t, w + layout_.wte().flat, w + layout_.wpe().flat, x);
+    rope_.reserve(t + 1);
+    embedding_step(width, C, ids, t, w + layout_.wte().flat,
+                   layout_.has_wpe() ? w + layout_.wpe().flat : nullptr, x);
     ngram_step(layout_.contexts(), width, C, ids, t, w + layout_.tables().flat, bundle.ngrams, x);
     if (shape_.embedding_norm) rmsnorm_step(width, C, eps(), x, x);
     for (int layer = 0; layer < shape_.n_layer; ++layer)
@@ -92,11 +96,12 @@ class Model {
 
   void clear_embeddings(const BackwardPass<Real>& pass) const {
     if (!shape_.tied) pass.clear(layout_.wte());  // if tied, the head's gradient is already there
-    pass.clear(layout_.wpe());
+    if (layout_.has_wpe()) pass.clear(layout_.wpe());
   }
 
   const Shape& shape_;
   const Layout<Real>& layout_;
+  Rope<Real>& rope_;
   Layers<Real, Calculus> layers_;
   bool checkpoint_;
   Calculus back_;

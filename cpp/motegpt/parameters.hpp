@@ -36,6 +36,7 @@ class Layout {
         tables_(places.tables),
         contexts_(places.contexts),
         tied_(shape.tied),
+        learned_positions_(shape.position == Position::learned),
         per_layer_((places.count - outside()) / shape.n_layer) {
     for (Index i = 0; i < places.count; ++i) add(places.list[i]);
   }
@@ -46,8 +47,9 @@ class Layout {
   Index transposed_size() const { return transposed_size_; }
 
   const Matrix& wte() const { return list_[0]; }
-  const Matrix& wpe() const { return list_[1]; }
-  const Matrix& head() const { return list_[tied_ ? 0 : 2]; }
+  bool has_wpe() const { return learned_positions_; }
+  const Matrix& wpe() const { return list_[1]; }  // if it has one
+  const Matrix& head() const { return list_[tied_ ? 0 : outside() - 1]; }
   const Matrix& attn_qkv(Index layer) const { return of_layer(layer, 0); }
   const Matrix& attn_wo(Index layer) const { return of_layer(layer, 1); }
   const Matrix& mlp_fc1(Index layer) const { return of_layer(layer, 2); }
@@ -70,7 +72,7 @@ class Layout {
   }
 
  private:
-  Index outside() const { return tied_ ? 2 : 3; }
+  Index outside() const { return 1 + learned_positions_ + !tied_; }
 
   void add(const Place& place) {
     const Index transposed = place.product ? transposed_size_ : -1;
@@ -86,7 +88,7 @@ class Layout {
   Matrix* list_;
   Place tables_;
   Contexts contexts_;
-  bool tied_;
+  bool tied_, learned_positions_;
   Index per_layer_;
   Index count_ = 0, size_ = 0, transposed_size_ = 0;
 };

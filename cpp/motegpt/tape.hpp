@@ -48,7 +48,7 @@ struct Group {
     }
   }
 
-  Part part(Share share) const { return {document, documents, N, masks, share}; }
+  Part part(Share share) const { return {document, documents, N, masks, positions, share}; }
 
   void clear(const DropoutMasks& of_step) {
     N = documents = 0;

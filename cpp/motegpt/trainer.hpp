@@ -19,6 +19,7 @@ class Trainer final : public Core<Real> {
         team_(execution.threads),
         layout_(shape, places),
         w_(*layout_, slot_count()),
+        rope_(shape_),
         workers_(shape),
         tables_(shape, places.tables, slot_count()),
         used_(places.contexts) {}
@@ -79,7 +80,7 @@ class Trainer final : public Core<Real> {
 
   void logits(const Batches& batches, Real* out) override {
     reserve(batches, Textbook<Real>::head_by_head);
-    const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), checkpoint_, {});
+    const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), rope_, checkpoint_, {});
     Worker<Real>& worker = workers_[0];
     find_rows(batches, 0, {}, WorkSplit(batches, 0, 0, 1), 0, tables_.factor_count());
     for (Index b = 0, before = 0; b < batches.batch_size;) {
@@ -127,6 +128,7 @@ class Trainer final : public Core<Real> {
       const Index most = max(workers_.group_rows(), Index(shape_.block_size));
       rows = max(rows, split.by_rows ? split.tokens : min(split.tokens, most));
     }
+    rope_.reserve(min(rows, Index(shape_.block_size)));  // no document is longer than either
     workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows,
                      AttentionPlan<Real>(shape_, head_by_head));
     used_.reserve(tables_, positions, threads);
@@ -144,7 +146,7 @@ class Trainer final : public Core<Real> {
   template <class Calculus>
   void run(const Task& task, Calculus calculus) {
     const int threads = reserve(task.batches, Calculus::head_by_head);
-    const Model<Real, Calculus> model(shape_, *layout_, workers_.plan(), checkpoint_, calculus);
+    const Model<Real, Calculus> model(shape_, *layout_, workers_.plan(), rope_, checkpoint_, calculus);
     auto steps = [&](int rank) { run_steps(task, model, rank); };
     if (threads == 1) return steps(0);
     const auto on_thread = [](void* context, int rank) { (*static_cast<decltype(steps)*>(context))(rank); };
@@ -288,6 +290,7 @@ class Trainer final : public Core<Real> {
   LazyTeam team_;
   Placed<Layout<Real>> layout_;
   Placed<Parameters<Real>> w_;
+  Rope<Real> rope_;
   Workers<Real> workers_;
   NGramTables<Real> tables_;
   NGramGradient<Real> used_;

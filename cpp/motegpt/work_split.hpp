@@ -79,15 +79,18 @@ struct Part {
   DropoutMasks masks;
   Share share;
   Index first, N;
+  const int* positions;  // (N)
 
-  /// rows: those of all `count` documents.
-  Part(const Document* documents_, Index count_, Index rows, const DropoutMasks& masks_, Share share_)
+  /// rows: those of all `count` documents; positions (rows)
+  Part(const Document* documents_, Index count_, Index rows, const DropoutMasks& masks_,
+       const int* positions_, Share share_)
       : documents(documents_),
         count(count_),
         masks(masks_),
         share(share_),
         first(share_.begin(rows)),
-        N(share_.end(rows) - first) {}
+        N(share_.end(rows) - first),
+        positions(positions_ + first) {}
 
   /// Calls f(document, first, last) for each document that has rows here: its positions first … last - 1.
   template <class F>

@@ -60,6 +60,24 @@ inline Array rmsnorm_backward(int N, int C, double eps, const Array& dy, const A
   return dx;
 }
 
+/// For each head y[i] = x[i] · cos(t f) - x[i + D/2] · sin(t f),
+/// y[i + D/2] = x[i + D/2] · cos(t f) + x[i] · sin(t f)
+/// with f = base^(-2i / D), t = positions[n].   x (N, C)
+inline Array rotate(int N, int C, int D, double base, const std::vector<int>& positions, const Array& x) {
+  Array y(x.size());
+  for (int n = 0; n < N; ++n) {
+    for (int head = n * C; head < (n + 1) * C; head += D) {
+      for (int i = 0; i < D / 2; ++i) {
+        const double angle = positions[n] * std::pow(base, -2.0 * i / D), low = x[head + i],
+                     high = x[head + D / 2 + i];
+        y[head + i] = low * std::cos(angle) - high * std::sin(angle);
+        y[head + D / 2 + i] = high * std::cos(angle) + low * std::sin(angle);
+      }
+    }
+  }
+  return y;
+}
+
 inline double activate(bool squared, double u) { return u > 0 ? (squared ? u * u : u) : 0; }
 
 inline double activate_slope(bool squared, double u) { return u > 0 ? (squared ? 2 * u : 1) : 0; }

@@ -27,7 +27,9 @@ inline std::vector<std::vector<int64_t>> random_contexts(int vocab_size, const s
 
 /// contexts: how many of 2 tokens, of 3, …
 inline Specification specify(int vocab_size, int block_size, int n_layer, int n_embd, int n_head, bool tied,
-                             bool embedding_norm, Activation activation, const std::vector<int>& contexts = {}) {
+                             bool embedding_norm, Activation activation,
+                             const std::vector<int>& contexts = {}, Position position = Position::learned,
+                             bool qk_norm = false) {
   Shape shape{};
   shape.vocab_size = vocab_size;
   shape.block_size = block_size;
@@ -38,8 +40,12 @@ inline Specification specify(int vocab_size, int block_size, int n_layer, int n_
   shape.embedding_norm = embedding_norm;
   shape.activation = activation;
   shape.norm_eps = 1e-5;
+  shape.position = position;
+  shape.rope_base = 100;
+  shape.qk_norm = qk_norm;
   const int64_t C = n_embd, hidden = shape.n_hidden;
-  std::vector<Tensor> tensors{{"wte", {vocab_size, C}, tied, true}, {"wpe", {block_size, C}, false, true}};
+  std::vector<Tensor> tensors{{"wte", {vocab_size, C}, tied, true}};
+  if (position == Position::learned) tensors.push_back({"wpe", {block_size, C}, false, true});
   for (size_t i = 0; i < contexts.size(); ++i)
     tensors.push_back({"ngram" + std::to_string(i + 2), {contexts[i], C}, false, false});
   if (!tied) tensors.push_back({"lm_head", {vocab_size, C}, true, true});
@@ -47,6 +53,7 @@ inline Specification specify(int vocab_size, int block_size, int n_layer, int n_
     const std::string layer = "layer" + std::to_string(i) + ".";
     for (const char* name : {"attn_wq", "attn_wk", "attn_wv", "attn_wo"})
       tensors.push_back({layer + name, {C, C}, true, true});
+    if (qk_norm) tensors.push_back({layer + "attn_q_gain", {1}, false, false});
     tensors.push_back({layer + "mlp_fc1", {hidden, C}, true, true});
     tensors.push_back({layer + "mlp_fc2", {C, hidden}, true, true});
   }

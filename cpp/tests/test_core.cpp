@@ -227,6 +227,10 @@ void test_level(const Level& level) {
       // contexts of 2, 3, … tokens
       specify(5, 9, 1, 12, 3, true, true, relu, {12, 20, 20}),
       specify(3, 30, 2, 9, 1, false, false, squared, {6, 12, 20, 3, 1}),
+      specify(9, 12, 2, 16, 4, false, true, relu, {}, Position::rope, true),  // narrow heads, then wider ones
+      specify(9, 40, 2, 48, 2, true, true, squared, {}, Position::rope, true),
+      specify(9, 12, 1, 12, 2, false, true, relu, {}, Position::rope),
+      specify(9, 12, 1, 15, 3, false, true, relu, {}, Position::learned, true),
   };
   for (const Specification& model : models) {
     for (const Dropout& dropout : {kept, dropped}) {

@@ -94,6 +94,7 @@ void test_level(const Level& level) {
       specify(27, 16, 1, 16, 4, false, true, Activation::relu),
       specify(11, 5, 3, 6, 2, true, false, Activation::squared_relu),
       specify(4, 9, 1, 6, 2, false, true, Activation::relu, {8, 15, 15}),
+      specify(11, 6, 2, 12, 2, false, true, Activation::relu, {}, Position::rope, true),
   };
   for (const Specification& model : models) {
     for (const int n : {1, 2, 15, 16, 17, 65, 130}) test_reorder<Real>(level, model, n);

@@ -6,7 +6,10 @@
 #include "motegpt/narrow_attention.hpp"
 #include "motegpt/parameters.hpp"
 #include "motegpt/product.hpp"
+#include "motegpt/qk_norm.hpp"
+#include "motegpt/rope.hpp"
 #include "row_cases.hpp"
+#include "specify.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 namespace {
@@ -187,6 +190,105 @@ void test_narrow_attention(Random& random, int T) {
   }
 }
 
+/// A model with H heads of D channels, and rows of queries, keys and values.
+template <class Real>
+struct QueriesAndKeys {
+  int N = 9, D, C;
+  Specification specification;
+  Array x;
+  Rowwise<Real> rows;
+
+  QueriesAndKeys(Random& random, int D_, int H, Position position, bool qk_norm)
+      : D(D_),
+        C(D * H),
+        specification(specify(5, 200, 2, C, H, true, true, Activation::relu, position, qk_norm)),
+        x(rounded<Real>(random.normals(size_t(N * 3 * C)))),
+        rows(x, N, 3 * C) {}
+
+  const Shape& shape() const { return specification.shape(); }
+  Index row() const { return padded<Real>(3 * C); }
+
+  /// Every row's channels `first` … of x.
+  Array part(int first, int count) const {
+    Array found;
+    for (int n = 0; n < N; ++n)
+      found.insert(found.end(), x.begin() + n * 3 * C + first, x.begin() + n * 3 * C + first + count);
+    return found;
+  }
+
+  /// The rows hold q and k as expected, and v as before.
+  void check_rows(const Array& q, const Array& k, const std::string& what, double allowed = 1) {
+    const Real* got = rows.get();
+    check::near_rows(got, row(), q, N, C, allowed * tolerance<Real>, what + ", q");
+    check::near_rows(got + C, row(), k, N, C, allowed * tolerance<Real>, what + ", k");
+    check::near_rows(got + 2 * C, row(), part(2 * C, C), N, C, 0, what + ", v");
+    check::zero_beyond(got, row(), N, 3 * C, what);
+  }
+};
+
+template <class Real>
+void test_rope(Random& random, int D, int H) {
+  QueriesAndKeys<Real> given(random, D, H, Position::rope, false);
+  const std::vector<int> positions{0, 1, 2, 0, 5, 17, 63, 64, 199};
+  Rope<Real> rope(given.shape());
+  for (const Index count : {1, 65, 200}) rope.reserve(count);
+  rope.forward(given.N, positions.data(), given.rows, given.row());
+  const auto rotated = [&](int first) {
+    return naive::rotate(given.N, given.C, D, 100, positions, given.part(first, given.C));
+  };
+  given.check_rows(rotated(0), rotated(given.C), "rope");
+  rope.backward(given.N, positions.data(), given.rows, given.row());
+  given.check_rows(given.part(0, given.C), given.part(given.C, given.C), "rope there and back");
+  for (int n = 0; n < given.N; ++n) {  // as a position of `width` sequences, each with the same numbers
+    const Index width = 2 * lanes<Real>;
+    Buffer<Real> q(given.C * width), k(given.C * width);
+    for (Index i = 0; i < given.C * width; ++i) {
+      q[i] = Real(given.x[size_t(n * 3 * given.C + i / width)]);
+      k[i] = Real(given.x[size_t(n * 3 * given.C + given.C + i / width)]);
+    }
+    rope.step(width, positions[size_t(n)], q, k);
+    for (int c = 0; c < given.C; ++c) {
+      for (const Index s : {Index(0), width - 1}) {
+        const size_t i = size_t(n * given.C + c);
+        check::near(double(q[c * width + s]), rotated(0)[i], 1, tolerance<Real>, "rope step, q");
+        check::near(double(k[c * width + s]), rotated(given.C)[i], 1, tolerance<Real>, "rope step, k");
+      }
+    }
+  }
+}
+
+template <class Real>
+void test_qk_norm(Random& random, int D, int H) {
+  QueriesAndKeys<Real> given(random, D, H, Position::learned, true);
+  const int N = given.N, C = given.C;
+  const Real gain = Real(-1.5);
+  Placed<Layout<Real>> layout(given.shape(), given.specification.places());
+  Placed<Parameters<Real>> w(*layout, 1);
+  const Matrix& tensor = layout->of_layer(1, layout->find("attn_q", "gain"));
+  w->w[tensor.at] = gain;
+  Buffer<Real> saved(N * QKNormTape<Real>::row(given.shape())), dw(layout->size());
+  const QKNorm<Real> norm(given.shape(), *layout);
+  const Array q = given.part(0, C), k = given.part(C, C);
+  Array y = naive::rmsnorm(N * H, D, 1e-5, q), scaled = y;
+  for (double& value : scaled) value *= double(gain);
+  norm.forward(1, *w, N, given.rows, given.row(), {saved});
+  given.check_rows(scaled, naive::rmsnorm(N * H, D, 1e-5, k), "qk_norm");
+
+  std::fill(dw.get(), dw.get() + layout->size(), Real(1));
+  given.x = rounded<Real>(random.normals(given.x.size()));  // from here on gradients
+  spread(given.x, N, 3 * C, given.rows.get());
+  norm.backward(1, {*w, dw, true}, N, given.rows, given.row(), {saved});
+  const Array dy = given.part(0, C);
+  Array dq = naive::rmsnorm_backward(N * H, D, 1e-5, dy, q);
+  for (double& value : dq) value *= double(gain);
+  const Array dk = naive::rmsnorm_backward(N * H, D, 1e-5, given.part(C, C), k);
+  // In one channel the true gradient is nearly nothing, a difference of two large numbers.
+  given.check_rows(dq, dk, "qk_norm backward", D == 1 ? 1e5 : 10);
+  double dgain = 1;
+  for (size_t i = 0; i < q.size(); ++i) dgain += dy[i] * y[i];
+  check::near(double(dw[tensor.at]), dgain, double(N * C), tolerance<Real>, "qk_norm, dgain");
+}
+
 template <class Real>
 void test_all() {
   Random random(7);
@@ -209,6 +311,12 @@ void test_all() {
   }
   test_mask_keys<Real>();
   for (const int C : sizes) test_dropout<Real>(random, C);
+  for (const int D : {2, 4, 6, 8, 10, 16, 24, 30, 32, 34, 48, 80}) {
+    for (const int H : {1, 2, 3, 8}) test_rope<Real>(random, D, H);
+  }
+  for (const int D : {1, 2, 3, 4, 5, 8, 15, 16, 17, 24, 48, 80}) {
+    for (const int H : {1, 2, 3, 8}) test_qk_norm<Real>(random, D, H);
+  }
   for (const int T : sizes) {
     for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) test_attention<Real>(random, T, D, 1 + T % 3);
     test_narrow_attention<Real, 1>(random, T);

@@ -30,7 +30,7 @@ from tests.attacks.words import QUICK, vector
 
 FORMATS = (None, *READERS)
 RUN_FILES = ("config.json", "tokenizer.json", "metrics.jsonl")
-TENSOR_FILES = ("model.safetensors", "trainer.safetensors")
+TENSOR_FILES = {0: "model.safetensors", 1: "trainer.safetensors", 4: "kneser_ney.safetensors"}
 
 
 @dataclass
@@ -40,7 +40,7 @@ class Place:
     folder: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="motegpt-fuzz-")))
 
     def __post_init__(self) -> None:
-        self.run = make_run(self.folder)
+        self.run = make_run(self.folder, kneser_ney=3)
 
     def swapped(self, name: str, data: bytes, check: Callable[[Path], None]) -> None:
         """`check` with a file of the run replaced."""
@@ -132,8 +132,13 @@ class TensorFile(Target):
     """The first byte chooses a file and whether it is signed anew; the rest is a file, or its metadata."""
 
     def seeds(self) -> Sequence[bytes]:
-        files = [bytes([i]) + (self.place.run / name).read_bytes() for i, name in enumerate(TENSOR_FILES)]
-        said = [b'\x02{"done": 3, "best": null}', b'\x02{"rng": [3, [1, 2], null]}', b'\x03{"format": 2}']
+        files = [bytes([i]) + (self.place.run / name).read_bytes() for i, name in TENSOR_FILES.items()]
+        said = [
+            b'\x02{"done": 3, "best": null}',
+            b'\x02{"rng": [3, [1, 2], null]}',
+            b'\x03{"format": 2}',
+            b'\x06{"weight": 2}',
+        ]
         return [
             *files,
             *said,
@@ -142,7 +147,7 @@ class TensorFile(Target):
 
     def __call__(self, data: bytes) -> None:
         which, rest = (data[:1] or b"\0")[0], data[1:]
-        name = TENSOR_FILES[which % 2]
+        name = TENSOR_FILES[4 if which & 4 else which & 1]
         if which & 2:
             try:
                 changes = json.loads(rest)
@@ -154,14 +159,14 @@ class TensorFile(Target):
             forge(self.place.run / name, metadata=lambda said: said.update(changes))
             rest = (self.place.run / name).read_bytes()
             (self.place.run / name).write_bytes(whole)
-        self.place.swapped(name, rest, read_both)
+        self.place.swapped(name, rest, read_tensor_files)
 
 
-def read_both(run: Path) -> None:
-    """The parameters and the trainer's state."""
+def read_tensor_files(run: Path) -> None:
+    """The parameters, the trainer's state and the n-grams."""
     folder = RunFolder(run)
     config, tokenizer = folder.config(), folder.tokenizer()
-    for reader in (folder.parameters, folder.trainer_state):
+    for reader in (folder.parameters, folder.trainer_state, folder.average):
         with refused_or_right():
             reader(config, tokenizer)
 

@@ -38,6 +38,7 @@ LARGEST_PENALTY = 10  # exponent of a length
 
 Activation = Literal["relu", "squared_relu"]
 Norm = Literal["rms"]
+Position = Literal["learned", "rope"]
 LossMean = Literal["documents", "tokens"]
 CutRule = Literal["targets", "tokens"]
 
@@ -57,6 +58,9 @@ class ModelConfig(Settings):
     norm_eps: float = setting("RMSNorm: added to the mean square for numerical stability.", above=0)
     init_std: float = setting("Standard deviation of the initial weights.", above=0)
     zero_init: bool = setting("Initialize the matrices that write to the residual stream to zero.")
+    position: Position = setting("Position encoding: learned embeddings, or RoPE.", default="learned")
+    rope_base: float = setting("RoPE: base of the frequencies.", default=100.0, above=1)
+    qk_norm: bool = setting("Apply RMSNorm to the queries and keys of each head.", default=False)
     ngram_orders: int | None = setting(
         "N-gram embedding: embed contexts of the last 2 … N tokens.",
         default=None,
@@ -79,6 +83,12 @@ class ModelConfig(Settings):
             raise SettingError(
                 f"n_embd: expected a multiple of n_head = {self.n_head}, got {self.n_embd}; "
                 f"try `n_embd={fitting}`"
+            )
+        if self.position == "rope" and self.head_size % 2:
+            fitting = -(-self.n_embd // (2 * self.n_head)) * 2 * self.n_head
+            raise SettingError(
+                f"n_embd: expected an even multiple of n_head = {self.n_head} with `position='rope'`, which "
+                f"rotates pairs of channels, got {self.n_embd}; try `n_embd={fitting}`"
             )
         keys = self.n_layer * self.block_size * self.n_embd
         if keys > LARGEST_CACHE:

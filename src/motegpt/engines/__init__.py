@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import kinds, plain
-from motegpt.config.sections import ModelConfig, TrainConfig
+from motegpt.config.sections import DataConfig, ModelConfig, TrainConfig
 from motegpt.config.text import shortened
 from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
@@ -28,6 +28,11 @@ ENGINES: dict[str, str] = {
 }
 PREFERRED, FALLBACK = "native", "array"
 WITH_KNOWN_MEMORY = ("array", "native", "torch")  # engines with a module `memory`
+OF_NGRAMS = {  # settings without use unless `ngram_orders` is set, with their defaults
+    "ngram_min_count": DataConfig.ngram_min_count,
+    "ngram_dropout": TrainConfig.ngram_dropout,
+    "ngram_weight_decay": TrainConfig.ngram_weight_decay,
+}
 MULTI_PROCESS = "torch"  # the engine that can train in several processes, started by torchrun
 
 
@@ -57,7 +62,7 @@ def default_engine() -> str:
 
 
 def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any] = {}) -> None:
-    """SettingError for a given setting that the engine or the optimizer does not have.
+    """SettingError for a given setting that the engine or the optimizer does not have, or of no use.
 
     Default values are always accepted. over: the settings of the preset or run that `given` overrides.
     """
@@ -66,6 +71,10 @@ def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any
     optimizer = kinds(TrainConfig)["optimizer"].check("optimizer", given.get("optimizer", default))
     for name, value in given.items():
         refuse(why_not_setting("optimizer", optimizer, name, value))
+    if given.get("ngram_orders", over.get("ngram_orders")) is None:
+        for name, default in OF_NGRAMS.items():
+            if given.get(name, default) != default:
+                raise SettingError(f"{name}: expected an n-gram embedding, got none; set `ngram_orders=5`")
 
 
 def make_engine(

@@ -115,7 +115,6 @@ class Engine(ABC):
 
     name: ClassVar[str]
     dtypes: ClassVar[tuple[str, ...]]
-    has_ngrams: ClassVar[bool] = False  # whether it has the n-gram embedding
 
     def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
         """contexts: of the n-gram embedding, if there is one."""
@@ -148,11 +147,6 @@ class Engine(ABC):
             )
         if model is not None and train is not None and (reason := why_not_clipped(model, train)):
             return reason
-        orders = given.get("ngram_orders") if model is None else model.ngram_orders
-        if orders is not None and not cls.has_ngrams:
-            return (
-                f"ngram_orders: the {cls.name} engine does not have it; leave it out, or try `engine='array'`"
-            )
         if request is not None:
             return f"generate: the {cls.name} engine generates token by token"
         if processes > 1:
@@ -211,7 +205,7 @@ class Engine(ABC):
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         """Loss in nats, and its gradient by name; with clip_node, but before clip_value and clip_norm.
 
-        step: drop numbers as in that step of training; None: no dropout.
+        step: with the dropout of this training step; None: without dropout.
         """
 
     @abstractmethod

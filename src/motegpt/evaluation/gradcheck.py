@@ -15,8 +15,10 @@ import numpy as np
 
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch
+from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import fresh_engine
+from motegpt.model.spec import table_names
+from motegpt.ngrams.contexts import Contexts
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine
@@ -42,18 +44,27 @@ class GradientCheck:
         return self.error <= TOLERANCE
 
 
-def check_engine(name: str, preset: str, shape: dict[str, Any], seed: int) -> Iterator[GradientCheck]:
+def check_engine(
+    name: str, preset: str, shape: dict[str, Any], seed: int, ngram_orders: int | None = None
+) -> Iterator[GradientCheck]:
     """Check all tensors of one engine on a small random batch of ragged sequences.
 
     Uses the preset's architecture without clipping, as a clipped gradient is not the derivative, and without
-    zero initialization, as a zero matrix blocks the gradients of others. shape: its sizes, and dropout.
+    zero initialization, as a zero matrix blocks the gradients of others. shape: its sizes, and
+    dropout; ngram_orders: with an n-gram embedding of all contexts in the batch, whose tables are not zero.
     """
     settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
-    engine = fresh_engine(name, *model_and_training(settings, VOCAB_SIZE))
-    rng = random.Random(seed)
-    batch = random_batch(rng, engine.model.block_size)
-    yield from check_gradients(engine, engine.export().parameters, batch, rng, step=0)
+    rng, contexts = random.Random(seed), Contexts()
+    batch = random_batch(rng, shape["block_size"])
+    if ngram_orders is not None:
+        rows = [[*inputs, 0] for inputs in batch.inputs]
+        contexts = Contexts.of_plan(DocumentPlan(rows, 1, "documents"), ngram_orders, min_count=1)
+        settings |= {"ngram_orders": ngram_orders, "ngram_rows": contexts.sizes}
+    engine = fresh_engine(name, *model_and_training(settings, VOCAB_SIZE), contexts)
+    w, normal = engine.export().parameters, np.random.default_rng(seed).normal
+    w |= {table: normal(0.0, settings["init_std"], w[table].shape) for table in table_names(engine.model)}
+    yield from check_gradients(engine, w, batch, rng, step=0)
 
 
 def check_gradients(

@@ -14,6 +14,8 @@ import numpy as np
 from motegpt.engines.array import model as network
 from motegpt.errors import DataError
 from motegpt.model.spec import check_names_match
+from motegpt.ngrams.contexts import Contexts
+from motegpt.ngrams.vectors import Vectors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -38,31 +40,42 @@ def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
     return ids
 
 
-def attention(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:
+def attention(
+    parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int], contexts: Contexts | None = None
+) -> Array:
     """(L, H, T, T): how much position t (row) looks at position u (column); rows sum to 1, 0 where u > t."""
-    found = trace(parameters, model, ids)
+    found = trace(parameters, model, ids, contexts)
     return np.concatenate([found[f"blocks.{i}.attn.hook_pattern"] for i in range(model.n_layer)])
 
 
-def residual_stream(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> Array:
+def residual_stream(
+    parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int], contexts: Contexts | None = None
+) -> Array:
     """(L + 1, T, C): the residual stream as it enters the first layer, and as it leaves each layer."""
-    found = trace(parameters, model, ids)
+    found = trace(parameters, model, ids, contexts)
     after = (found[f"blocks.{i}.hook_resid_post"] for i in range(model.n_layer))
     return np.concatenate([found["blocks.0.hook_resid_pre"], *after])
 
 
-def trace(parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int]) -> network.Trace:
+def trace(
+    parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int], contexts: Contexts | None = None
+) -> network.Trace:
     """Every intermediate of a forward pass over one sequence, B = 1, by the names of docs/notation.md.
 
-    In double precision. Raises ValueError for ids the model cannot read.
+    In double precision. contexts: of the n-gram embedding, if there is one. Raises ValueError for ids the
+    model cannot read, SettingError for contexts of another model.
     """
     check_names_match(parameters, model, "inspection")
+    contexts = contexts or Contexts()
+    contexts.check(model)
     if not 1 <= len(ids) <= model.block_size:
         raise ValueError(f"inspection: expected 1 to block_size = {model.block_size} tokens, got {len(ids)}")
     if not all(0 <= token < model.vocab_size for token in ids):
         raise ValueError(f"inspection: expected token ids below vocab_size = {model.vocab_size}, got {ids}")
     w: network.Weights = {name: np.asarray(array, np.float64) for name, array in parameters.items()}
-    return network.trace_of(w, np.array([ids], np.intp), model)
+    sequences = np.array([ids], np.intp)
+    vectors = Vectors(contexts.rows(sequences), 1.0) if contexts.keys else None
+    return network.trace_of(w, sequences, model, vectors)
 
 
 class Plane(NamedTuple):

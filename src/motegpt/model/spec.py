@@ -28,7 +28,8 @@ class Role(Enum):
 
     EMBEDDING: rows looked up by id; the gradient of a batch is zero except in the rows that it reads, unless
     the tensor is also a factor of a product. TABLE: rows looked up by context; a step updates only the rows
-    that its batch uses. WEIGHT: multiplies activations. GAIN: scales a channel. BIAS: added to a channel.
+    that its batch uses. WEIGHT: multiplies activations. GAIN: scales a channel, or all channels of a vector.
+    BIAS: added to a channel.
     """
 
     EMBEDDING = "embedding"
@@ -38,7 +39,7 @@ class Role(Enum):
     BIAS = "bias"
 
 
-DECAYED = frozenset(Role) - {Role.TABLE}  # roles with weight decay; tables have their own
+DECAYED = frozenset({Role.EMBEDDING, Role.WEIGHT})  # roles with weight decay; tables have their own
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,7 @@ def normal(std: float) -> Init:
 
 
 ZEROS, ONES = Init(0.0, 0.0), Init(1.0, 0.0)
+Q_GAIN = Init(2.0, 0.0)  # with qk_norm: scores start within ± 2 · √D; docs/log.md has the source
 
 # For each kind of norm its tensors (C,), in the order in which it takes them. That of layer0.ln1 with name
 # "gain" is layer0.ln1_gain.
@@ -112,9 +114,10 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     init = normal(model.init_std)
     token_rows, position_rows = (model.vocab_size, model.n_embd), (model.block_size, model.n_embd)
     yield Tensor("wte", token_rows, Role.EMBEDDING, init, "token embedding", products=int(model.tied))
-    yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
-    for order, rows in enumerate(model.ngram_rows, 2):
-        yield Tensor(f"ngram{order}", (rows, model.n_embd), Role.TABLE, ZEROS, "n-gram embedding")
+    if model.position == "learned":
+        yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
+    for name, rows in zip(table_names(model), model.ngram_rows, strict=True):
+        yield Tensor(name, (rows, model.n_embd), Role.TABLE, ZEROS, "n-gram embedding")
     if not model.tied:
         yield Tensor("lm_head", token_rows, Role.WEIGHT, init, "head", products=1)
     for i in range(model.n_layer):
@@ -136,6 +139,8 @@ def _layer(model: ModelConfig, module: str) -> Iterator[Tensor]:
             yield Tensor(f"{module}.{norm}_{name}", (c,), role, init, "norms")
         for name, shape, init in matrices:
             yield Tensor(f"{module}.{name}", shape, Role.WEIGHT, init, group, products=1)
+        if norm == "ln1" and model.qk_norm:
+            yield Tensor(f"{module}.attn_q_gain", (1,), Role.GAIN, Q_GAIN, "norms")
 
 
 def norm_tensors(model: ModelConfig, place: str) -> list[str]:
@@ -144,8 +149,8 @@ def norm_tensors(model: ModelConfig, place: str) -> list[str]:
 
 
 def table_names(model: ModelConfig) -> list[str]:
-    """Names of the tables of the n-gram embedding, by order."""
-    return [tensor.name for tensor in tensors(model) if tensor.role is Role.TABLE]
+    """Names of the tables of the n-gram embedding, for the orders 2, 3, …"""
+    return [f"ngram{order}" for order, _ in enumerate(model.ngram_rows, 2)]
 
 
 def parameter_count(model: ModelConfig) -> int:

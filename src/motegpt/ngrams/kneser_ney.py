@@ -60,7 +60,7 @@ class KneserNey:
 
     grams (G, order): the distinct n-grams, in which START = vocab_size precedes a sequence, and START + 1 a
     stream, whose beginning is not that of other texts; counts (G): their occurrences; vocab_size: number of
-    token ids; never: the id that is never a target, if there is one.
+    token ids; never: the id that is never a target, if there is one; unigrams (V): p_1 of every id.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class KneserNey:
         occurrences = np.bincount(inverse, counts).astype(np.int64)
         self.grams, self.counts = grams[first], occurrences
         self.levels = self._levels(contexts, keys, occurrences)
-        self._unigrams = self._bottom()
+        self.unigrams = self._bottom()
 
     @classmethod
     def count(
@@ -129,13 +129,8 @@ class KneserNey:
             target = level.grams[at] % self._base
             p[np.repeat(known, size), target] += level.share[at] * np.repeat(scale[known], size)
             scale[known] *= level.backoff[row]
-        p += scale[:, None] * self._unigrams
+        p += scale[:, None] * self.unigrams
         return p
-
-    @property
-    def unigrams(self) -> Floats:
-        """p of every id (V) after an unknown token."""
-        return self._unigrams
 
     def tables(self) -> list[tuple[NDArray[Any], ...]]:
         """Children, first, starts, last, share and backoff of the levels from 2 up (generation.hpp)."""

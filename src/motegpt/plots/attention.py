@@ -36,7 +36,7 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
     layers = selected("layer", layers, model.n_layer)
     heads = selected("head", heads, model.n_head)
     ids = ids_of(text, run.tokenizer, model.block_size)
-    maps = attention(run.parameters(), model, ids)
+    maps = attention(run.parameters(), model, ids, run.contexts())
     figure = _figure(maps, [symbol(s) for s in symbols_of(run, ids)], layers, heads)
     drawn = f"{len(layers)} of {model.n_layer} layers, {len(heads)} of {model.n_head} heads"
     every = len(layers) * len(heads) == model.n_layer * model.n_head

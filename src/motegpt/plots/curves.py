@@ -25,7 +25,9 @@ LEGEND_LINE, COLUMNS = 0.2, 4  # inches; entries per line of the legend
 # Okabe and Ito's palette, ordered so that neighbors differ in lightness; then the dashes change.
 COLORS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9", "#000000")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.6)), (0, (5, 1.4, 1, 1.4)), (0, (2, 1)))
-BASELINES: tuple[Any, ...] = ((0, (1, 1.2)), (0, (1, 2.5)), (0, (3, 1.5)), (0, (6, 2)))
+BASELINES: tuple[Any, ...] = (
+    (0, (1, 1.2)), (0, (1, 2.5)), (0, (3, 1.5)), (0, (6, 2)), (0, (6, 1.5, 1.2, 1.5)),
+)  # fmt: skip
 MAX_DIRECT = 3  # runs labeled at the ends of their curves; more runs are named in a legend
 MAX_RUNS = len(COLORS) * len(DASHES)
 WINDOWS = 10  # by default a running mean covers 1 / WINDOWS of the records

@@ -75,7 +75,8 @@ def text_figure(run: Run, text: str) -> Figure:
     """
     model = run.config.model
     ids = ids_of(text, run.tokenizer, model.block_size)
-    stream, names = residual_stream(run.parameters(), model, ids), symbols_of(run, ids)
+    stream = residual_stream(run.parameters(), model, ids, run.contexts())
+    names = symbols_of(run, ids)
     stages = sorted({round(i) for i in np.linspace(0, model.n_layer, min(model.n_layer + 1, MAX_STAGES))})
     figure = new_figure(3.2 * len(stages) + 0.9, 7.2, compressed=True)
     grid = figure.subplots(2, len(stages), squeeze=False)

@@ -37,7 +37,7 @@ FEW_STEPS, FEW_LR = 75, 0.004
 LR_TIMES_WIDTH, MAX_LR, SMALL_BATCH_LR = 0.512, 0.02, 0.75
 EVEN, MOSTLY = 0.5, 0.7  # weight of the n-grams where it is not fitted
 NARROW, WIDE = {"n_layer": 1, "n_embd": 32}, {"n_layer": 2, "n_embd": 64}
-MIN_EPOCHS = 2.5  # that a wide model needs to be better than a narrow one
+MIN_SHARE = 0.6  # of its epochs that a wide model needs to be better than a narrow one
 LONGEST_BLOCK, STREAM_BLOCK = 512, 64
 FEW, SOME, SMALL_LIST, THOUSAND = 50, 200, 400, 1000  # documents
 MIN_TEXT, SMALL_TEXT, LARGE_TEXT = 400, 10_000, 150_000  # tokens
@@ -130,8 +130,16 @@ class _Case:
         """Whether there is too little to learn an n-gram embedding from."""
         return self.facts.tokens < MIN_TEXT or (self.facts.documents < FEW and not self.facts.is_stream)
 
+    def trainings(self, settings: Values) -> float:
+        """How many trainings the budget must have room for: a list that misses an eighth wants a second."""
+        size = self.facts.documents
+        wants = SOME <= size < MOST_HELD_OUT / HELD_OUT and not self.facts.is_stream
+        is_free = not settings.get("val_fraction") and "steps" not in self.given
+        return 2 - HELD_OUT if wants and is_free and settings.get("epochs") is None else 1
+
     @property
     def is_large(self) -> bool:
+        """Whether there is so much data that less of it is repeated, and regularized."""
         return self.facts.tokens > LARGE_TEXT
 
     def step(self, settings: Values) -> float:
@@ -169,14 +177,23 @@ def _n_grams(case: _Case, settings: Values) -> Values:
 
 
 def _shape(case: _Case, settings: Values) -> Values:
-    """The wide model if the budget has MIN_EPOCHS for it, else the narrow one."""
+    """The wide model if the budget has MIN_SHARE of its epochs, else the narrow one."""
+    operations = case.operations / case.trainings(settings)
     for shape in (WIDE, NARROW):
         found = {**shape, **case.given, **_heads(shape, case.given)}
         candidate = {**settings, **found, "batch_size": case.given.get("batch_size", BATCH)}
-        epochs = case.operations / case.step(candidate) / case.epoch(candidate)
-        if epochs >= MIN_EPOCHS and not case.is_few:
+        epochs = operations / case.step(candidate) / float(case.epoch(candidate))
+        if epochs >= MIN_SHARE * (LARGE_EPOCHS if case.is_large else EPOCHS) and not case.is_few:
             break
-    return {name: found[name] for name in (*shape, "n_head")}
+    return {**{name: found[name] for name in (*shape, "n_head")}, **_position(case, {**settings, **found})}
+
+
+def _position(case: _Case, settings: Values) -> Values:
+    """RoPE and QK norm for wide models; a narrow one loses nothing with learned positions."""
+    fits = settings["n_embd"] // settings["n_head"] % 2 == 0 and settings.get("clip_node") is None
+    if not fits or not is_wide(settings):
+        return {"position": "learned", "qk_norm": False}
+    return {"position": "rope", "qk_norm": True}
 
 
 def _heads(shape: Mapping[str, int], given: Values) -> Values:
@@ -204,7 +221,7 @@ def _length(case: _Case, settings: Values) -> Values:
     epoch, epochs = case.epoch(settings), settings["epochs"]
     if epochs is not None:
         return {"steps": epochs_to_steps(epochs, epoch)}
-    affordable = int(case.operations / case.step(settings))
+    affordable = int(case.operations / case.trainings(settings) / case.step(settings))
     if affordable < 1:
         raise SettingError(
             f"seconds: expected enough for one step, {case.step(settings):.2g} operations, got "

@@ -73,4 +73,5 @@ def restored(arrays: dict[str, NDArray[Any]], weight: object, tokenizer: Tokeniz
     vocab_size, never = tokenizer.vocab_size, never_target(tokenizer)
     if grams.max() > vocab_size + 1 or grams[:, -1].max() >= vocab_size or (grams[:, -1] == never).any():
         raise ValueError(f"grams: expected ids of {vocab_size} tokens, got others")
+    grams = grams.astype(np.min_scalar_type(vocab_size + 1))  # wider ones would make keys of floats
     return Average(KneserNey(grams, counts, vocab_size, never), weight)

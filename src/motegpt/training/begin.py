@@ -130,7 +130,9 @@ def _resumed_run(
 ) -> StartedRun:
     """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
     config = folder.config()
-    check_settings(config.engine if engine is None else engine, given, config.train.values())
+    check_settings(
+        config.engine if engine is None else engine, given, {**config.model.values(), **config.train.values()}
+    )
     changes = dict(given)
     if engine is not None:
         train = default_dtype(engine, config.train.values(), is_set="dtype" in given)

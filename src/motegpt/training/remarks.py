@@ -17,7 +17,7 @@ RISE = 2.0  # smaller relative increases of the learning rate on resuming are no
 def remarks_on(trainer: Trainer, before: RunConfig | None = None) -> list[str]:
     """All remarks on a run; those on its data only when it starts. before: the settings of a resumed run."""
     after = trainer.config
-    remarks = [documents_cut(trainer), documents_identical(trainer)]
+    remarks = [documents_cut(trainer), documents_identical(trainer), no_contexts(after)]
     if before is not None:
         remarks = [
             engine_changed(before, after),
@@ -50,6 +50,16 @@ def documents_identical(trainer: Trainer) -> str | None:
     if not trainer.identical:
         return None
     return "all documents are identical, so the model can only repeat one; provide different documents"
+
+
+def no_contexts(config: RunConfig) -> str | None:
+    """The n-gram embedding has no tables."""
+    if config.model.ngram_orders is None or config.model.ngram_rows:
+        return None
+    return (
+        f"no two adjacent tokens occur {config.data.ngram_min_count} times in the training data, so the "
+        "n-gram embedding is empty; try a smaller `ngram_min_count`"
+    )
 
 
 def warmup_too_long(train: TrainConfig) -> str | None:

@@ -7,7 +7,7 @@ Run folders are untrusted input: reads are bounded (system/files.py) and tensors
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +138,7 @@ class RunFiles:
         self._write(name, tensor_bytes(arrays, {"format": FORMAT, **metadata}))
 
     def _read_tensors(
-        self, name: str, shapes: Shapes, dtypes: tuple[str, ...] = FLOATS
+        self, name: str, shapes: Shapes, dtypes: Collection[str] = FLOATS
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The tensors with these names and shapes, and the metadata, of a file of a supported format."""
         path = self._existing(name)

@@ -1,16 +1,16 @@
 """The run folder: the files that a training writes, and reading them back.
 
-    config.json          all settings, and the source of the data               (replaced on resuming)
-    tokenizer.json       the characters and the framing                         (written once)
-    contexts.safetensors the contexts of the n-gram embedding, if there is one  (written once)
-    metrics.jsonl        one JSON object per logged step                        (appended)
-    trainer.safetensors  parameters, optimizer slots, step, generator, losses   (replaced as a whole)
-    model.safetensors    the parameters to sample from: the best, or the last   (replaced as a whole)
-    texts.safetensors    64-bit hashes of the training texts, if samples must be novel (written once)
-    settings.toml        the settings that were chosen, for --config            (of the preset auto)
-    kneser_ney.safetensors  n-grams that the model is averaged with, their weight   (replaced as a whole)
-    checkpoint-*         earlier trainer states, with `keep`                    (named by step)
-    .lock                lock file
+    config.json             all settings, and the source of the data               (replaced on resuming)
+    tokenizer.json          the characters and the framing                         (written once)
+    contexts.safetensors    the contexts of the n-gram embedding, if there is one  (written once)
+    metrics.jsonl           one JSON object per logged step                        (appended)
+    trainer.safetensors     parameters, optimizer slots, step, generator, losses   (replaced as a whole)
+    model.safetensors       the parameters to sample from: the best, or the last   (replaced as a whole)
+    kneser_ney.safetensors  n-grams averaged with the model, and their weight      (replaced as a whole)
+    texts.safetensors       hashes of the training texts, if samples must be novel (written once)
+    settings.toml           the settings that were chosen, for --config            (of preset auto)
+    checkpoint-*            earlier trainer states, with `keep`                    (named by step)
+    .lock                   lock file
 
 Only JSON and safetensors: reading a folder executes no code. Resuming needs a single file, which is replaced
 atomically, so a kill at any moment leaves the old state or the new one. Each safetensors file holds a digest
@@ -151,8 +151,7 @@ class RunFolder(RunFiles):
             return Contexts()
         shapes = {name: (rows,) for name, rows in zip(names, config.model.ngram_rows, strict=True)}
         arrays, metadata = self._read_tensors(CONTEXTS, shapes, INTEGERS)
-        self._check_tokenizer_of(CONTEXTS, metadata, tokenizer)
-        self.check_tokenizer(config, tokenizer)
+        self._check_tokenizer_of(CONTEXTS, metadata, config, tokenizer)
         try:
             return Contexts.checked(arrays, config.model)
         except RunFolderError as error:
@@ -213,7 +212,7 @@ class RunFolder(RunFiles):
         from motegpt.training.averaging import restored
 
         arrays, metadata = self._read_tensors(KNESER_NEY, {"grams": None, "counts": None}, UNSIGNED)
-        self._check_tokenizer_of(KNESER_NEY, metadata, tokenizer)
+        self._check_tokenizer_of(KNESER_NEY, metadata, config, tokenizer)
         try:
             return restored(arrays, metadata.get("weight"), tokenizer, order)
         except ValueError as error:
@@ -228,7 +227,7 @@ class RunFolder(RunFiles):
         if not config.sample.novel or not self._exists(KNOWN):
             return None
         arrays, metadata = self._read_tensors(KNOWN, {"hashes": None}, ("U64",))
-        self._check_tokenizer_of(KNOWN, metadata, tokenizer)
+        self._check_tokenizer_of(KNOWN, metadata, config, tokenizer)
         hashes = arrays["hashes"]
         if hashes.ndim != 1 or not (hashes[1:] > hashes[:-1]).all():
             raise RunFolderError(f"{self.path / KNOWN}: expected sorted hashes; the file was changed")
@@ -337,16 +336,19 @@ class RunFolder(RunFiles):
         """
         shapes = {prefix + one.name: one.shape for prefix in prefixes for one in tensors(config.model)}
         arrays, metadata = self._read_tensors(name, shapes)
-        self._check_tokenizer_of(name, metadata, tokenizer)
-        self.check_tokenizer(config, tokenizer)
+        self._check_tokenizer_of(name, metadata, config, tokenizer)
         return arrays, metadata
 
-    def _check_tokenizer_of(self, name: str, metadata: dict[str, Any], tokenizer: Tokenizer) -> None:
+    def _check_tokenizer_of(
+        self, name: str, metadata: dict[str, Any], config: RunConfig, tokenizer: Tokenizer
+    ) -> None:
+        """RunFolderError unless the file `name` belongs to this tokenizer, and it to the settings."""
         if metadata.get("tokenizer") != tokenizer_digest(tokenizer):
             raise RunFolderError(
                 f"{self.path / TOKENIZER}: expected the tokenizer of {name}, got another one; one of the "
                 "files was changed"
             )
+        self.check_tokenizer(config, tokenizer)
 
 
 def checkpoint_name(step: int) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     Shapes = Mapping[str, tuple[int, ...] | None]
 
 ENTRY = "motegpt"  # a single metadata entry, as the library writes several in varying order
-FLOATS, INTEGERS, UNSIGNED = ("F32", "F64"), ("I64",), ("U8", "U16", "U32", "U64")
+FLOATS, INTEGERS = ("F32", "F64"), ("I64",)
+UNSIGNED = ("U8", "U16", "U32", "U64")
 MAX_FREE_BYTES = 2**33  # of a file with a tensor of any shape
 MAX_HEADER = 2**24  # bytes; the largest possible model has 8 million
 
@@ -33,7 +34,7 @@ def tensor_bytes(tensors: Mapping[str, Any], metadata: Mapping[str, Any]) -> byt
 
 
 def read_tensors(
-    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: tuple[str, ...] = FLOATS
+    path: Path, shapes: Shapes, check: Callable[[Any], None], dtypes: Collection[str] = FLOATS
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The tensors with these names, shapes (None: any) and one of the dtypes, and the metadata.
 
@@ -85,8 +86,8 @@ def _check_sizes(path: Path, shapes: Shapes) -> None:
         raise ValueError(f"expected at most {max_size:,} bytes, got {size:,}")
 
 
-def _check_shapes(path: Path, file: Any, shapes: Shapes, dtypes: tuple[str, ...]) -> None:
-    """RunFolderError unless the file has exactly these tensors, in one of these types."""
+def _check_shapes(path: Path, file: Any, shapes: Shapes, dtypes: Collection[str]) -> None:
+    """RunFolderError unless the file has exactly these tensors, in one of the dtypes."""
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     found = {name: tuple(one.get_shape()) for name, one in slices.items()}
     expected = {name: found.get(name, "any") if shape is None else shape for name, shape in shapes.items()}

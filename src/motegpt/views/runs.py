@@ -19,6 +19,7 @@ from motegpt.views.text import setting_text
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Arrays
+    from motegpt.ngrams.contexts import Contexts
     from motegpt.training.state import RunConfig
 
 MAX_LOSS = 1e100  # larger losses are dropped
@@ -58,6 +59,10 @@ class Run:
     def parameters(self) -> Arrays:
         """The parameters of the checkpoint (default: those for sampling); RunFolderError if damaged."""
         return self.folder.parameters(self.config, self.tokenizer, self.checkpoint)
+
+    def contexts(self) -> Contexts:
+        """The contexts of the n-gram embedding; RunFolderError if damaged."""
+        return self.folder.contexts(self.config, self.tokenizer)
 
     def losses(self, along: str = "step") -> tuple[list[float], list[float]]:
         """Steps or tokens, and mean losses since the previous record, or else losses of single steps."""

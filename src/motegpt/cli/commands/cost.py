@@ -51,13 +51,14 @@ class DataSize(NamedTuple):
     """Sizes of the training data.
 
     positions: mean tokens per sequence; tokens: tokens per epoch; epoch: steps per epoch (both None if no
-    data were read).
+    data were read); ngram_rows: rows of the tables of the n-gram embedding.
     """
 
     vocab_size: int
     positions: float
     tokens: int | None = None
     epoch: Fraction | None = None
+    ngram_rows: tuple[int, ...] = ()
 
 
 @click.command(cls=Sectioned, preset=REFERENCE_PRESET)
@@ -96,7 +97,8 @@ def command(
     given, preset, _ = settings_and_choices(config, flags, preset, None)  # any engine in the file is ignored
     settings = merge(preset, given)
     size = _data_size(paths_given(data), vocab_size, settings)
-    model, train = model_and_training(_with_steps(settings, size.epoch), size.vocab_size)
+    settings = {**_with_steps(settings, size.epoch), "ngram_rows": size.ngram_rows}
+    model, train = model_and_training(settings, size.vocab_size)
     engines = [engine] if engine else WITH_KNOWN_MEMORY
     facts = facts_of(model, train, size, engines, ranks, speed)
     if as_json:
@@ -137,6 +139,7 @@ def facts_of(
     total = per_token * tokens * train.steps
     return {
         "parameters": parameter_count(model),
+        "ngram_rows": list(model.ngram_rows),
         "tokens": {"step": tokens, "total": tokens * train.steps, "data": data.tokens},
         "steps": train.steps,
         "operations": {
@@ -155,6 +158,8 @@ def lines_of(facts: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Label and text of each line of at most 80 columns."""
     tokens, operations = facts["tokens"], facts["operations"]
     yield "parameters", f"{facts['parameters']:,}"
+    if facts["ngram_rows"]:
+        yield "contexts", f"{', '.join(f'{rows:,}' for rows in facts['ngram_rows'])} of 2, 3, … tokens"
     yield "tokens", f"{tokens['step']:,.0f} per step, {tokens['total']:,.0f} in {facts['steps']:,} steps"
     if tokens["data"] is not None:
         yield "epochs", f"{tokens['total'] / tokens['data']:.1f} of {tokens['data']:,} tokens"
@@ -212,6 +217,10 @@ def _data_size(data: list[Path] | None, vocab_size: int | None, settings: dict[s
     if vocab_size is None and data is None and TOKENIZERS[options.tokenizer].is_fixed:
         vocab_size = Tokenizer.of((), options.framing, options.tokenizer).vocab_size
     if vocab_size is not None:
+        if settings.get("ngram_orders") is not None:
+            raise UsageError(
+                "ngram_orders: expected DATA, whose contexts are counted, got none; leave it out"
+            )
         return DataSize(vocab_size, float(settings["block_size"]))
     return _count_data(data, settings, options)
 
@@ -220,6 +229,7 @@ def _count_data(data: list[Path] | None, settings: dict[str, Any], options: Data
     from motegpt.data.corpus import read_corpus
     from motegpt.data.plan import plan_of
     from motegpt.data.split import split
+    from motegpt.training.build import find_contexts
 
     documents = read_corpus(data, options).documents
     tokenizer = Tokenizer.of(documents, options.framing, options.tokenizer)
@@ -227,4 +237,5 @@ def _count_data(data: list[Path] | None, settings: dict[str, Any], options: Data
     training, _ = split(documents, options, train.seed)
     plan = plan_of(training, tokenizer, options, train, model.block_size)
     per_sequence = float(plan.targets / (plan.epoch * plan.batch_size))
-    return DataSize(tokenizer.vocab_size, per_sequence, plan.targets, plan.epoch)
+    rows = () if model.ngram_orders is None else find_contexts(plan, model, options).sizes
+    return DataSize(tokenizer.vocab_size, per_sequence, plan.targets, plan.epoch, rows)

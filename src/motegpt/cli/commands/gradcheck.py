@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Probability of dropout, as in the first step.",
 )
+@click.option("--ngram-orders", type=int, help="Also check an n-gram embedding of these orders.")
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
 @json_option
 def command(
@@ -43,6 +44,7 @@ def command(
     n_head: int,
     block_size: int,
     dropout: float,
+    ngram_orders: int | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -64,7 +66,7 @@ def command(
     show(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
-            for check in check_engine(name, preset or REFERENCE_PRESET, shape, seed):
+            for check in check_engine(name, preset or REFERENCE_PRESET, shape, seed, ngram_orders):
                 checks.append(check)
                 show(line_of(check))
         except EngineUnavailable as error:

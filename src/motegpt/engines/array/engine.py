@@ -13,18 +13,28 @@ from motegpt.engines.array.decoder import ArrayDecoder
 from motegpt.engines.array.node_clip import clipped_rules, cross_entropy_clipped
 from motegpt.engines.array.ops import Array
 from motegpt.engines.array.optimizers import STEPS, clip_gradient
+from motegpt.engines.array.tables import Used, dense_parts, used_rows
 from motegpt.engines.array.tape import Tape
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.model.dropout import masks_of
-from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
+from motegpt.model.spec import (
+    check_names_match,
+    check_shape,
+    named_views,
+    parameter_count,
+    table_names,
+    tensors,
+)
+from motegpt.ngrams.vectors import vectors_of
+from motegpt.optim.base import table_decay
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Plan
     from motegpt.engines.array.tape import Operation, Rules
     from motegpt.engines.base import Arrays, Values
-    from motegpt.model.dropout import Masks
     from motegpt.ngrams.contexts import Contexts
+    from motegpt.ngrams.vectors import Vectors
 
 
 class ArrayEngine(Engine):
@@ -40,10 +50,9 @@ class ArrayEngine(Engine):
             (2 + n_slots, parameter_count(model)), train.dtype
         )
         self._w = self._views(self._flat)
-        dw = self._views(self._gradient)
-        self._parameters = [(w, dw[name]) for name, w in self._w.items()]
-        decayed = np.concatenate([np.full(one.size, one.decayed) for one in tensors(model)])
-        self._decayed = True if decayed.all() else decayed
+        dw, self._tables = self._views(self._gradient), table_names(model)
+        self._parameters = [(w, dw[name]) for name, w in self._w.items() if name not in self._tables]
+        self._dense = list(dense_parts(model))
         self._cross_entropy: Operation = ops.cross_entropy
         self._rules: Rules = ops.BACKWARD
         if train.clip_node is not None:
@@ -63,15 +72,19 @@ class ArrayEngine(Engine):
 
     def logits(self, batch: Batch) -> list[Array]:
         ids = network.pad(batch.inputs)
+        vectors = self._vectors(batch, None)
         with np.errstate(all="ignore"):  # numbers that overflow show in what comes of them
-            logits = network.forward(self._w, ids, self.model)
+            logits = network.forward(self._w, ids, self.model, vectors=vectors)
         padded = logits.reshape(*ids.shape, -1)
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         with np.errstate(all="ignore"):
-            loss = self._backpropagate(batch, masks_of(self.settings, step))
-        return loss, self._views(self._gradient.copy())
+            loss, used = self._backpropagate(batch, step)
+        gradient = self._views(self._gradient.copy())
+        for one in used:
+            gradient[one.name][one.rows] = one.dw
+        return loss, gradient
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
         with np.errstate(all="ignore"):  # a training that has run away shows in its losses
@@ -79,26 +92,54 @@ class ArrayEngine(Engine):
             return [self._step(batch, step) for step, batch in enumerate(batches, start)]
 
     def decoder(self, n: int) -> ArrayDecoder:
-        return ArrayDecoder(self._w, self.model, n)
+        return ArrayDecoder(self._w, self.model, n, self.contexts)
 
     def _step(self, batch: Batch, step: int) -> float:
-        loss = self._backpropagate(batch, masks_of(self.settings, step))
-        clip_gradient(self._gradient, self.settings)
-        scalars = self.optimizer.scalars(self.settings, step)
-        STEPS[self.optimizer.name](self._flat, self._gradient, *self._slots, scalars, self._decayed)
+        loss, used = self._backpropagate(batch, step)
+        dense = [self._gradient[part] for part, _ in self._dense]
+        clip_gradient([*dense, *(one.dw for one in used)], self.settings)
+        scalars, update = self.optimizer.scalars(self.settings, step), STEPS[self.optimizer.name]
+        for part, decayed in self._dense:
+            slots = (slot[part] for slot in self._slots)
+            update(self._flat[part], self._gradient[part], *slots, scalars, decayed)
+        for one in used:
+            self._update_rows(one, scalars)
+        if (factor := table_decay(self.settings, step)) != 1.0:
+            for name in self._tables:
+                self._w[name] *= factor
         return loss
 
-    def _backpropagate(self, batch: Batch, masks: Masks | None) -> float:
-        """Loss of the batch; leaves its gradient in self._gradient."""
-        self._gradient[:] = 0.0
+    def _update_rows(self, used: Used, scalars: Any) -> None:
+        """One update of the rows of a table that a batch used; the others stay as they are."""
+        slots = [self._views(slot)[used.name] for slot in self._slots]
+        rows_of_slots = [slot[used.rows] for slot in slots]
+        STEPS[self.optimizer.name](used.w, used.dw, *rows_of_slots, scalars, False)
+        self._w[used.name][used.rows] = used.w
+        for slot, rows in zip(slots, rows_of_slots, strict=True):
+            slot[used.rows] = rows
+
+    def _vectors(self, batch: Batch, step: int | None) -> Vectors | None:
+        """What the positions of a batch read of the tables; step: of a training step, which drops vectors."""
+        return vectors_of(self.contexts, batch.inputs, self.settings, step) if self._tables else None
+
+    def _backpropagate(self, batch: Batch, step: int | None) -> tuple[float, list[Used]]:
+        """Loss of the batch, and what it used of the tables; leaves the other gradients in self._gradient."""
+        for part, _ in self._dense:
+            self._gradient[part] = 0.0
         targets = network.pad(batch.targets).ravel()
         weights = network.pad(batch.weights, self._flat.dtype).ravel()
-        tape = Tape(self._rules, self._parameters)
-        logits = network.forward(self._w, network.pad(batch.inputs), self.model, tape, masks=masks)
+        masks = masks_of(self.settings, step)
+        used: list[Used] = []
+        vectors = self._vectors(batch, step)
+        if vectors is not None:
+            vectors, used = used_rows(self._w, self._tables, vectors)
+        tape = Tape(self._rules, [*self._parameters, *((one.w, one.dw) for one in used)])
+        w = self._w | {one.name: one.w for one in used}
+        logits = network.forward(w, network.pad(batch.inputs), self.model, tape, masks=masks, vectors=vectors)
         loss = tape.apply(self._cross_entropy, logits, targets, weights)
         del logits  # the way back does without it
         tape.backward(loss)
-        return float(loss)
+        return float(loss), used
 
     def _views(self, flat: Array) -> Arrays:
         """The tensors of a flat array (P,), without a copy."""

@@ -5,13 +5,17 @@ keeps it from the positions before it, and its weight in the loss is zero.
 
 A trace holds the intermediates of one forward pass under the names of TransformerLens:
 
-    hook_embed, hook_pos_embed           (B, T, C)     rows of wte and of wpe
+    hook_embed, hook_pos_embed           (B, T, C)     rows of wte and of wpe, the latter if learned
+    hook_ngram_embed                     (B, T, C)     sum of the vectors, with an n-gram embedding alone
     embed.ln.hook_scale, …_normalized    as below      with embedding_norm alone
     blocks.{i}.hook_resid_pre            (B, T, C)     the residual stream as it enters layer i
     blocks.{i}.ln1.hook_scale            (B, T, 1)     √(mean(x²) + eps), which the norm divides by
     blocks.{i}.ln1.hook_normalized       (B, T, C)
     blocks.{i}.attn.hook_q, k, v         (B, T, H, D)
-    blocks.{i}.attn.hook_attn_scores     (B, H, T, U)  q · kᵀ / √D, -inf where u is after t
+    blocks.{i}.attn.q_norm.hook_scale    (B, T, H, 1)  as of ln1, for each head; with qk_norm alone
+    blocks.{i}.attn.q_norm.hook_normalized  (B, T, H, D)  before the gain; k_norm has the same two
+    blocks.{i}.attn.hook_rot_q, rot_k    (B, T, H, D)  q and k rotated; with RoPE alone
+    blocks.{i}.attn.hook_attn_scores     (B, H, T, U)  q · kᵀ / √D of these, -inf where u is after t
     blocks.{i}.attn.hook_pattern         (B, H, T, U)  softmax of the scores
     blocks.{i}.attn.hook_z               (B, T, H, D)  pattern · v
     blocks.{i}.hook_attn_out             (B, T, C)     z · attn_woᵀ
@@ -36,12 +40,13 @@ from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.array.tape import Tape, apply
 from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
-from motegpt.model.spec import norm_tensors
+from motegpt.model.spec import norm_tensors, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
     from motegpt.engines.array.tape import Operation
     from motegpt.model.dropout import Masks
+    from motegpt.ngrams.vectors import Vectors
 
 Weights = Mapping[str, Array]
 Trace = dict[str, Array]
@@ -74,6 +79,7 @@ class Pass:
     cache: Cache | None
     trace: Trace | None
     masks: Masks | None
+    rotations: ops.RotateSaved | None  # of the positions, with RoPE
 
     def linear(self, x: Array, name: str) -> Array:
         """x (N, in) -> (N, out), by the matrix of that name."""
@@ -107,6 +113,11 @@ class Pass:
             self.trace[hook] = x.reshape(self.batch, -1, x.shape[1]) if x.ndim == 2 else x
         return x
 
+    def note_heads(self, hook: str, x: Array) -> Array:
+        """x (B, H, T, D) itself; the trace, if any, gets it as (B, T, H, D)."""
+        self.note(hook, x.swapaxes(1, 2))
+        return x
+
 
 def forward(
     w: Weights,
@@ -116,16 +127,19 @@ def forward(
     cache: Cache | None = None,
     trace: Trace | None = None,
     masks: Masks | None = None,
+    vectors: Vectors | None = None,
 ) -> Array:
     """ids (B, T) -> logits (N, V).
 
     tape: records what is applied; cache: the positions before these, to which it adds these (without a tape,
-    as it has no gradient); trace: gets the intermediates that the top of this file lists; masks: of dropout.
+    as it has no gradient); trace: gets the intermediates that the top of this file lists; masks: of dropout;
+    vectors: those of the n-gram embedding, if there is one.
     """
     batch, t = ids.shape
     start = 0 if cache is None else cache.length
-    run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, trace, masks)
-    x = embed(run, ids, start)
+    rotations = ops.rotations(model, start, t, w["wte"].dtype) if model.position == "rope" else None
+    run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, trace, masks, rotations)
+    x = embed(run, ids, start, vectors)
     mask = ops.causal_mask(t, start, x.dtype)
     for i in range(model.n_layer):
         x = layer(run, i, x, mask)
@@ -134,18 +148,29 @@ def forward(
     return run.note("logits", run.linear(x, "wte" if model.tied else "lm_head"))
 
 
-def embed(run: Pass, ids: Ids, start: int) -> Array:
+def embed(run: Pass, ids: Ids, start: int, vectors: Vectors | None) -> Array:
     """ids (B, T) of the positions from `start` on -> x (N, C)"""
-    wte, wpe = run.w["wte"], run.w["wpe"]
+    wte, wpe = run.w["wte"], run.w.get("wpe")  # none with RoPE
     if run.trace is not None:
         run.note("hook_embed", wte[ids])
-        run.note(
-            "hook_pos_embed", np.broadcast_to(wpe[start : start + ids.shape[1]], (*ids.shape, wpe.shape[1]))
-        )
-    x = run.apply(ops.embedding, wte, wpe, ids, start)
+        if wpe is not None:
+            of_positions = wpe[start : start + ids.shape[1]]
+            run.note("hook_pos_embed", np.broadcast_to(of_positions, (*ids.shape, wpe.shape[1])))
+    x = run.apply(ops.lookup, wte, ids) if wpe is None else run.apply(ops.embedding, wte, wpe, ids, start)
+    if vectors is not None:
+        x = add_ngrams(run, x, vectors, run.apply)
+        if run.trace is not None:
+            run.note("hook_ngram_embed", add_ngrams(run, np.zeros_like(x), vectors, apply))
     if run.model.embedding_norm:
         x = run.noted_norm("embed.ln", ops.rmsnorm, x)
     return run.dropout(x, EMBEDDING_SITE)
+
+
+def add_ngrams(run: Pass, x: Array, vectors: Vectors, apply: Callable[..., Array]) -> Array:
+    """x (N, C) -> x (N, C): adds the vector of the context of each order that ends at a position."""
+    for name, rows in zip(table_names(run.model), vectors.rows, strict=True):
+        x = apply(ops.add_vectors, x, run.w[name], rows.ravel(), vectors.scale)
+    return x
 
 
 def layer(run: Pass, i: int, x: Array, mask: Array) -> Array:
@@ -167,23 +192,40 @@ def attention(run: Pass, i: int, h: Array, mask: Array) -> Array:
     """h (N, C) -> z (N, C), what the heads take from the positions so far."""
     apply, heads, at = run.apply, run.model.n_head, f"blocks.{i}.attn"
     q, k, v = (
-        apply(ops.linear_heads, h, run.w[f"layer{i}.attn_w{name}"], run.batch, heads) for name in "qkv"
+        run.note_heads(
+            f"{at}.hook_{name}",
+            apply(ops.linear_heads, h, run.w[f"layer{i}.attn_w{name}"], run.batch, heads),
+        )
+        for name in "qkv"
     )
+    if run.model.qk_norm:
+        q = apply(ops.scale, head_norm(run, f"{at}.q_norm", q), run.w[f"layer{i}.attn_q_gain"])
+        k = head_norm(run, f"{at}.k_norm", k)
+    if run.rotations is not None:
+        q = run.note_heads(f"{at}.hook_rot_q", apply(ops.rotate, q, run.rotations))
+        k = run.note_heads(f"{at}.hook_rot_k", apply(ops.rotate, k, run.rotations))
     if run.cache is not None:
         k, v = run.cache.append(i, k, v)
     scores = run.note(f"{at}.hook_attn_scores", apply(ops.attention_scores, q, k, mask))
     p = run.note(f"{at}.hook_pattern", apply(ops.softmax, scores))
     z: Array = apply(ops.attend, p, v)
-    if run.trace is not None:
-        for name, x in (("q", q), ("k", k), ("v", v), ("z", ops.split_heads(z, run.batch, heads))):
-            run.note(f"{at}.hook_{name}", x.swapaxes(1, 2))
+    run.note_heads(f"{at}.hook_z", ops.split_heads(z, run.batch, heads))
     return z
 
 
-def trace_of(w: Weights, ids: Ids, model: ModelConfig) -> Trace:
+def head_norm(run: Pass, hook: str, x: Array) -> Array:
+    """x (B, H, T, D) -> (B, H, T, D), the RMSNorm of each head."""
+    y = run.apply(ops.rmsnorm, x, run.model.norm_eps)
+    if run.trace is not None:
+        run.note_heads(f"{hook}.hook_scale", 1.0 / ops.rmsnorm(x, run.model.norm_eps)[1].r)
+        run.note_heads(f"{hook}.hook_normalized", y)
+    return y
+
+
+def trace_of(w: Weights, ids: Ids, model: ModelConfig, vectors: Vectors | None = None) -> Trace:
     """The intermediates of one forward pass over ids (B, T), by name."""
     trace: Trace = {}
-    forward(w, ids, model, trace=trace)
+    forward(w, ids, model, trace=trace, vectors=vectors)
     return trace
 
 

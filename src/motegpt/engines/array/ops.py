@@ -23,8 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from motegpt.model.rope import frequencies
+
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation, Norm
+    from motegpt.config.sections import Activation, ModelConfig, Norm
 
 Array = NDArray[np.floating[Any]]
 Ids = NDArray[np.intp]
@@ -43,7 +45,28 @@ def backward_of(forward: Callable[..., Any]) -> Callable[[Backward], Backward]:
     return register
 
 
-# Embeddings of tokens and positions
+# Embeddings of tokens, and of tokens and positions
+
+
+class LookupSaved(NamedTuple):
+    """wte (V, C), ids (B, T)"""
+
+    wte: Array
+    ids: Ids
+
+
+def lookup(wte: Array, ids: Ids) -> tuple[Array, LookupSaved]:
+    """x[b, t] = wte[ids[b, t]].   wte (V, C), ids (B, T) -> x (N, C)"""
+    return wte[ids.ravel()], LookupSaved(wte, ids)
+
+
+@backward_of(lookup)
+def lookup_backward(dx: Array, saved: LookupSaved) -> Array:
+    """Of x[b, t] = wte[ids[b, t]]: a row collects the dx of all that used it."""
+    wte, ids = saved
+    dwte = np.zeros(wte.shape, dx.dtype)
+    np.add.at(dwte, ids.ravel(), dx)
+    return dwte
 
 
 class EmbeddingSaved(NamedTuple):
@@ -71,19 +94,46 @@ def embedding_backward(dx: Array, saved: EmbeddingSaved) -> tuple[Array, Array]:
     return dwte, dwpe
 
 
+# N-gram embedding
+
+
+class VectorsSaved(NamedTuple):
+    """shape: of the table; rows (N,), scale"""
+
+    shape: tuple[int, ...]
+    rows: Ids
+    scale: float
+
+
+def add_vectors(x: Array, table: Array, rows: Ids, scale: float) -> tuple[Array, VectorsSaved]:
+    """y[n] = x[n] + scale · table[rows[n]]; x[n] where rows[n] < 0.   x, y (N, C), table (R, C), rows (N,)"""
+    y, there = x.copy(), rows >= 0
+    y[there] += scale * table[rows[there]]
+    return y, VectorsSaved(table.shape, rows, scale)
+
+
+@backward_of(add_vectors)
+def add_vectors_backward(dy: Array, saved: VectorsSaved) -> tuple[Array, Array]:
+    """Of y[n] = x[n] + scale · table[rows[n]]: dx is dy; a row collects scale · dy of all that used it."""
+    shape, rows, scale = saved
+    dtable, there = np.zeros(shape, dy.dtype), rows >= 0
+    np.add.at(dtable, rows[there], scale * dy[there])
+    return dy, dtable
+
+
 # Norms: norm(x, *tensors, eps), with the scale r among what it saves. RMSNorm (Zhang and Sennrich, 2019)
 
 
 class RMSNormSaved(NamedTuple):
-    """x (N, C), r (N, 1)"""
+    """x (…, C), r (…, 1)"""
 
     x: Array
     r: Array
 
 
 def rmsnorm(x: Array, eps: float) -> tuple[Array, RMSNormSaved]:
-    """y = x · r with r = (mean(x²) + eps)^-½.   x, y (N, C)"""
-    mean = (x * x).sum(axis=-1, keepdims=True) * (1.0 / x.shape[1])
+    """y = x · r with r = (mean(x²) + eps)^-½.   x, y (…, C), or (B, H, T, D) for each head"""
+    mean = (x * x).sum(axis=-1, keepdims=True) * (1.0 / x.shape[-1])
     r: Array = (mean + eps) ** -0.5
     return x * r, RMSNormSaved(x, r)
 
@@ -96,7 +146,7 @@ def rmsnorm_backward(dy: Array, saved: RMSNormSaved) -> Array:
     """
     x, r = saved
     dr = (dy * x).sum(axis=-1, keepdims=True)
-    dx: Array = (dy - x * (r * r * dr * (1.0 / x.shape[1]))) * r
+    dx: Array = (dy - x * (r * r * dr * (1.0 / x.shape[-1]))) * r
     return dx
 
 
@@ -184,6 +234,50 @@ def linear_heads(x: Array, w: Array, batch: int, heads: int) -> tuple[Array, Lin
 def linear_heads_backward(dy: Array, saved: LinearSaved) -> tuple[Array, Array]:
     """Of y = split_heads(x · wᵀ): dx and dw."""
     return linear_backward(merge_heads(dy), saved)
+
+
+class ScaleSaved(NamedTuple):
+    """x of any shape, gain (1,)"""
+
+    x: Array
+    gain: Array
+
+
+def scale(x: Array, gain: Array) -> tuple[Array, ScaleSaved]:
+    """y = x · gain.   gain (1,)"""
+    return x * gain, ScaleSaved(x, gain)
+
+
+@backward_of(scale)
+def scale_backward(dy: Array, saved: ScaleSaved) -> tuple[Array, Array]:
+    """Of y = x · gain: dx = dy · gain and dgain = Σ dy · x."""
+    x, gain = saved
+    return dy * gain, (dy * x).sum().reshape(1)
+
+
+class RotateSaved(NamedTuple):
+    """cos, sin (T, D / 2)"""
+
+    cos: Array
+    sin: Array
+
+
+def rotations(model: ModelConfig, start: int, t: int, dtype: np.dtype[Any]) -> RotateSaved:
+    """cos and sin of the angles of positions start … start + t - 1; model/rope.py has the frequencies."""
+    angles = np.outer(np.arange(start, start + t), frequencies(model))
+    return RotateSaved(np.cos(angles).astype(dtype), np.sin(angles).astype(dtype))
+
+
+def rotate(x: Array, by: RotateSaved) -> tuple[Array, RotateSaved]:
+    """y = (a · cos - b · sin, b · cos + a · sin) with x = (a, b).   x, y (B, H, T, D)   (Su et al., 2021)"""
+    a, b = np.split(x, 2, axis=-1)
+    return np.concatenate([a * by.cos - b * by.sin, b * by.cos + a * by.sin], axis=-1), by
+
+
+@backward_of(rotate)
+def rotate_backward(dy: Array, saved: RotateSaved) -> Array:
+    """Of y = (a · cos - b · sin, b · cos + a · sin): dx is dy rotated back, by -sin."""
+    return rotate(dy, RotateSaved(saved.cos, -saved.sin))[0]
 
 
 def causal_mask(t: int, start: int, dtype: np.dtype[Any]) -> Array:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,14 +20,16 @@ if TYPE_CHECKING:
     Places = NDArray[np.bool_] | bool  # (P,), where weight decay acts; True for everywhere
 
 
-def clip_gradient(dw: Array, train: TrainConfig) -> None:
-    """In place: first each element to ± clip_value, then the whole to a norm of at most clip_norm."""
+def clip_gradient(parts: Sequence[Array], train: TrainConfig) -> None:
+    """In place: each element to ± clip_value, then all parts together to a norm of at most clip_norm."""
     if train.clip_value is not None:
-        np.clip(dw, -train.clip_value, train.clip_value, out=dw)
+        for dw in parts:
+            np.clip(dw, -train.clip_value, train.clip_value, out=dw)
     if train.clip_norm is not None:
-        norm = float(np.sqrt(np.square(dw, dtype=np.float64).sum()))
+        norm = math.sqrt(sum(float(np.square(dw, dtype=np.float64).sum()) for dw in parts))
         if norm > train.clip_norm:
-            dw *= train.clip_norm / norm
+            for dw in parts:
+                dw *= train.clip_norm / norm
 
 
 def adam_step(w: Array, dw: Array, m: Array, v: Array, s: AdamScalars, decayed: Places = True) -> None:

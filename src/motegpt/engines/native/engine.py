@@ -39,7 +39,6 @@ class NativeEngine(Engine):
 
     name = "native"
     dtypes = ("float32", "float64")
-    has_ngrams = True
 
     def __init__(
         self,

@@ -7,17 +7,26 @@ NumPy appears only where the contract hands out arrays, and is imported there; t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import product
+from itertools import chain, product
 from typing import TYPE_CHECKING, Any
 
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.engines.scalar import model as network
 from motegpt.engines.scalar.graph import Value, leaves
 from motegpt.engines.scalar.model import FUSED, Cache, Reductions, Tensors, empty_cache, forward_token
+from motegpt.engines.scalar.ngrams import NGramReader
 from motegpt.engines.scalar.node_clip import NodeClip
 from motegpt.engines.scalar.optimizers import STEPS, clip_gradient
 from motegpt.model.dropout import masks_of
-from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
+from motegpt.model.spec import (
+    check_names_match,
+    check_shape,
+    named_views,
+    parameter_count,
+    table_names,
+    tensors,
+)
+from motegpt.optim.base import table_decay
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,6 +51,7 @@ class ScalarEngine(Engine):
         self.w: Tensors = self._nested(self.nodes)
         self._slots = [[0.0] * size for _ in self.optimizer.slots]
         self._decayed = [one.decayed for one in tensors(model) for _ in range(one.size)]
+        self._places = dict(places_of(model))
         self._reductions: Reductions = FUSED
         self._backward: Callable[[Value], None] = Value.backward
         if train.clip_node is not None:
@@ -79,7 +89,7 @@ class ScalarEngine(Engine):
         return [np.array(self._logits_of(inputs)) for inputs in batch.inputs]
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
-        loss = self._backpropagate(batch, step)
+        loss, _ = self._backpropagate(batch, step)
         gradient = [node.grad for node in self.nodes]
         for node in self.nodes:
             node.grad = 0.0
@@ -89,27 +99,49 @@ class ScalarEngine(Engine):
         return [self._step(plan.batch(step), step) for step in range(start, start + count)]
 
     def decoder(self, n: int) -> ScalarDecoder:
-        return ScalarDecoder(self.w, self.model, n)
+        return ScalarDecoder(self.w, self.model, n, self._reader())
 
     def _step(self, batch: Batch, step: int) -> float:
-        loss = self._backpropagate(batch, step)
+        loss, reader = self._backpropagate(batch, step)
         clip_gradient(self.nodes, self.settings)
         scalars = self.optimizer.scalars(self.settings, step)
-        STEPS[self.optimizer.name](self.nodes, *self._slots, scalars, self._decayed)
+        STEPS[self.optimizer.name](self._updated(reader), *self._slots, scalars, self._decayed)
+        if (factor := table_decay(self.settings, step)) != 1.0:
+            for name in table_names(self.model):
+                for i in self._places[name]:
+                    self.nodes[i].data *= factor
         return loss
 
-    def _backpropagate(self, batch: Batch, step: int | None) -> float:
+    def _updated(self, reader: NGramReader | None) -> Iterable[tuple[int, Value]]:
+        """The nodes that a step updates, with their indices: of the tables only the rows that it read."""
+        if reader is None:
+            return enumerate(self.nodes)
+        width, tables = self.model.n_embd, table_names(self.model)
+        dense = (places for name, places in self._places.items() if name not in tables)
+        rows = (self._places[name][row * width : (row + 1) * width] for name, row in reader.used)
+        return ((i, self.nodes[i]) for i in chain(*dense, *rows))
+
+    def _reader(self, step: int | None = None) -> NGramReader | None:
+        """For the n-gram embedding, if there is one; step: of a training step, which drops vectors."""
+        return NGramReader(self.w, self.contexts, self.settings, step) if self.contexts.keys else None
+
+    def _backpropagate(self, batch: Batch, step: int | None) -> tuple[float, NGramReader | None]:
         """Loss of the batch; leaves its gradient in the nodes. The graph ends with this call."""
-        loss = network.loss(batch, self.w, self.model, self._reductions, masks_of(self.settings, step))
+        reader = self._reader(step)
+        read = None if reader is None else reader.vectors
+        masks = masks_of(self.settings, step)
+        loss = network.loss(batch, self.w, self.model, self._reductions, masks, read)
         self._backward(loss)
-        return loss.data
+        return loss.data, reader
 
     def _logits_of(self, inputs: Sequence[int]) -> list[list[float]]:
-        cache = empty_cache(self.model)
-        return [
-            [node.data for node in forward_token(token, at, self.w, cache, self.model, FUSED)]
-            for at, token in enumerate(inputs)
-        ]
+        cache, reader = empty_cache(self.model), self._reader()
+        logits = []
+        for at, token in enumerate(inputs):
+            vectors = None if reader is None else reader.vectors(inputs[: at + 1])
+            nodes = forward_token(token, at, self.w, cache, self.model, FUSED, vectors=vectors)
+            logits.append([node.data for node in nodes])
+        return logits
 
     def _nested(self, flat: Iterable[Any]) -> dict[str, Any]:
         """A flat list in canonical order as nested lists, by tensor."""
@@ -135,30 +167,41 @@ class ScalarEngine(Engine):
 class ScalarDecoder(Decoder):
     """A cache for each sequence; after a token only the numbers are kept, so no graph grows."""
 
-    def __init__(self, w: Tensors, model: ModelConfig, n: int) -> None:
-        self._w, self._model, self._n = w, model, n
+    def __init__(self, w: Tensors, model: ModelConfig, n: int, ngrams: NGramReader | None) -> None:
+        self._w, self._model, self._n, self._ngrams = w, model, n, ngrams
         self.reset()
 
     def reset(self) -> None:
         self._caches: list[Cache] = [empty_cache(self._model) for _ in range(self._n)]
-        self._position = 0
+        self._histories: list[list[int]] = [[] for _ in range(self._n)]
 
     def reorder(self, sources: Sequence[int]) -> None:
         check_sources(sources, self._n)
         self._caches = [[(keys[:], values[:]) for keys, values in self._caches[source]] for source in sources]
+        self._histories = [self._histories[source][:] for source in sources]
 
     def feed(self, ids: Sequence[int]) -> list[list[float]]:
-        if self._position >= self._model.block_size:
+        if len(self._histories[0]) >= self._model.block_size:
             raise ValueError(f"decoder: expected at most block_size = {self._model.block_size} tokens")
-        logits = [self._feed_one(token, cache) for token, cache in zip(ids, self._caches, strict=True)]
-        self._position += 1
-        return logits
+        return [self._feed_one(*one) for one in zip(ids, self._histories, self._caches, strict=True)]
 
-    def _feed_one(self, token: int, cache: Cache) -> list[float]:
-        logits = forward_token(token, self._position, self._w, cache, self._model, FUSED)
+    def _feed_one(self, token: int, history: list[int], cache: Cache) -> list[float]:
+        """Append a token to a sequence; its logits."""
+        at = len(history)
+        history.append(token)
+        vectors = None if self._ngrams is None else self._ngrams.vectors(history)
+        logits = forward_token(token, at, self._w, cache, self._model, FUSED, vectors=vectors)
         for keys, values in cache:
             keys[-1], values[-1] = leaves(k.data for k in keys[-1]), leaves(v.data for v in values[-1])
         return [node.data for node in logits]
+
+
+def places_of(model: ModelConfig) -> Iterator[tuple[str, range]]:
+    """Name and indices in canonical order of each tensor."""
+    start = 0
+    for tensor in tensors(model):
+        yield tensor.name, range(start, start + tensor.size)
+        start += tensor.size
 
 
 def nested(flat: Iterator[Any], shape: tuple[int, ...]) -> Any:

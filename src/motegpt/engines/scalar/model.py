@@ -7,14 +7,16 @@ and returns the logits of the token to follow. Standard library only.
 from __future__ import annotations
 
 from functools import partial
+from math import cos, sin
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.engines.scalar.graph import Value, dot, dot_unfused, sum_unfused, sum_values
 from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
+from motegpt.model.rope import frequencies
 from motegpt.model.spec import norm_tensors
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from motegpt.config.sections import Activation, ModelConfig, Norm
     from motegpt.data.plan import Batch
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 Vector = list[Value]
 Matrix = list[Vector]  # (out, in), a list of rows
-Tensors = dict[str, Any]  # by name, nested lists of values: matrices for all that this file reads
+Tensors = dict[str, Any]  # by name, nested lists of values
 Cache = list[tuple[Matrix, Matrix]]  # for each layer the keys and the values of the positions so far
 Trace = dict[str, Any]  # by the names of engines/array/model.py: a Vector, or one for each head
 
@@ -89,6 +91,27 @@ def norm(x: Vector, place: str, w: Tensors, model: ModelConfig, reductions: Redu
     return NORMS[model.norm](x, *own, model.norm_eps, reductions)
 
 
+def head_norm(x: Vector, model: ModelConfig, reductions: Reductions) -> Vector:
+    """rmsnorm of each head   (Henry et al., 2020, with RMSNorm as Dehghani et al., 2023, have LayerNorm)"""
+    size = model.head_size
+    heads = (x[start : start + size] for start in range(0, len(x), size))
+    return [value for head in heads for value in rmsnorm(head, model.norm_eps, reductions)]
+
+
+def rotate(x: Vector, at: int, model: ModelConfig) -> Vector:
+    """For each head y[i] = x[i] · cos - x[i + D/2] · sin, y[i + D/2] = x[i + D/2] · cos + x[i] · sin
+
+    (Su et al., 2021.) With the cosine and the sine of at · f_i; model/rope.py has the frequencies f_i.
+    """
+    angles, y = [at * f for f in frequencies(model)], []
+    for start in range(0, len(x), model.head_size):
+        low, high = x[start : start + len(angles)], x[start + len(angles) : start + model.head_size]
+        pairs = list(zip(low, high, angles, strict=True))
+        y += [a * cos(angle) + b * -sin(angle) for a, b, angle in pairs]
+        y += [b * cos(angle) + a * sin(angle) for a, b, angle in pairs]
+    return y
+
+
 def attention(
     q: Vector, keys: Matrix, values: Matrix, n_head: int, reductions: Reductions
 ) -> tuple[Vector, Matrix, Matrix]:
@@ -128,10 +151,12 @@ def forward_token(
     reductions: Reductions,
     trace: Trace | None = None,
     drop: Callable[[Vector, int], Vector] = keep_all,
+    vectors: Sequence[Vector] | None = None,
 ) -> Vector:
     """Logits (V) after feeding `token` at position `at`; `trace` gets the intermediates of this position.
 
-    drop(x, site): dropout at this position, in training.
+    drop(x, site): dropout at this position, in training; vectors: those of the n-gram embedding at this
+    position, if there is one.
     """
 
     def note(hook: str, x: Any) -> Any:
@@ -139,7 +164,14 @@ def forward_token(
             trace[hook] = x
         return x
 
-    x = add(note("hook_embed", w["wte"][token]), note("hook_pos_embed", w["wpe"][at]))
+    x = note("hook_embed", w["wte"][token])
+    if model.position == "learned":
+        x = add(x, note("hook_pos_embed", w["wpe"][at]))
+    for vector in vectors or ():
+        x = add(x, vector)
+    if trace is not None and vectors is not None:
+        zeros = [Value(0.0)] * len(x)
+        trace["hook_ngram_embed"] = [sum_values(list(values)) for values in zip(zeros, *vectors, strict=True)]
     if model.embedding_norm:
         x = note("embed.ln.hook_normalized", rmsnorm(x, model.norm_eps, reductions))
     x = drop(x, EMBEDDING_SITE)
@@ -148,7 +180,16 @@ def forward_token(
         note(f"{block}.hook_resid_pre", x)
         h = note(f"{block}.ln1.hook_normalized", norm(x, f"{layer}.ln1", w, model, reductions))
         q = note(f"{block}.attn.hook_q", linear(h, w[f"{layer}.attn_wq"], reductions))
-        keys.append(note(f"{block}.attn.hook_k", linear(h, w[f"{layer}.attn_wk"], reductions)))
+        k = note(f"{block}.attn.hook_k", linear(h, w[f"{layer}.attn_wk"], reductions))
+        if model.qk_norm:
+            q = note(f"{block}.attn.q_norm.hook_normalized", head_norm(q, model, reductions))
+            k = note(f"{block}.attn.k_norm.hook_normalized", head_norm(k, model, reductions))
+            (gain,) = w[f"{layer}.attn_q_gain"]
+            q = [value * gain for value in q]
+        if model.position == "rope":
+            q = note(f"{block}.attn.hook_rot_q", rotate(q, at, model))
+            k = note(f"{block}.attn.hook_rot_k", rotate(k, at, model))
+        keys.append(k)
         values.append(note(f"{block}.attn.hook_v", linear(h, w[f"{layer}.attn_wv"], reductions)))
         z, scores, p = attention(q, keys, values, model.n_head, reductions)
         note(f"{block}.attn.hook_attn_scores", scores)
@@ -183,13 +224,18 @@ def loss(
     model: ModelConfig,
     reductions: Reductions = FUSED,
     masks: Masks | None = None,
+    read: Callable[[Sequence[int], int], list[Vector]] | None = None,
 ) -> Value:
-    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats. masks: of dropout."""
+    """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats.
+
+    masks: of dropout; read: NGramReader.vectors of the n-gram embedding, if there is one.
+    """
     losses: Vector = []
     for b, sequence in enumerate(zip(batch.inputs, batch.targets, batch.weights, strict=True)):
         cache = empty_cache(model)
         for at, (token, target, weight) in enumerate(zip(*sequence, strict=True)):
             drop = keep_all if masks is None else partial(dropout, masks=masks, document=b, at=at)
-            logits = forward_token(token, at, w, cache, model, reductions, drop=drop)
+            vectors = None if read is None else read(sequence[0][: at + 1], b)
+            logits = forward_token(token, at, w, cache, model, reductions, drop=drop, vectors=vectors)
             losses.append(reductions.log_p(logits, target) * -weight)
     return reductions.sum_values(losses)

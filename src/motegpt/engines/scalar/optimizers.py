@@ -6,7 +6,7 @@ Standard library only.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -29,11 +29,15 @@ def clip_gradient(nodes: list[Value], train: TrainConfig) -> None:
 
 
 def adam_step(
-    nodes: list[Value], m: list[float], v: list[float], scalars: AdamScalars, decayed: list[bool]
+    nodes: Iterable[tuple[int, Value]],
+    m: list[float],
+    v: list[float],
+    scalars: AdamScalars,
+    decayed: list[bool],
 ) -> None:
     """One update in place; AdamScalars has the equations. Leaves every gradient at zero."""
     beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, v_scale, eps = scalars
-    for i, node in enumerate(nodes):
+    for i, node in nodes:
         grad = node.grad
         m[i] = beta1 * m[i] + one_minus_beta1 * grad
         v[i] = beta2 * v[i] + one_minus_beta2 * grad * grad
@@ -42,15 +46,18 @@ def adam_step(
         node.grad = 0.0
 
 
-def sgd_step(nodes: list[Value], velocity: list[float], scalars: SGDScalars, decayed: list[bool]) -> None:
+def sgd_step(
+    nodes: Iterable[tuple[int, Value]], velocity: list[float], scalars: SGDScalars, decayed: list[bool]
+) -> None:
     """One update in place; SGDScalars has the equations. Leaves every gradient at zero."""
     momentum, decay, lr = scalars
-    for i, node in enumerate(nodes):
+    for i, node in nodes:
         velocity[i] = momentum * velocity[i] + node.grad
         kept = decay * node.data if decayed[i] else node.data
         node.data = kept - lr * velocity[i]
         node.grad = 0.0
 
 
-# step(nodes, *slots, scalars, decayed); decayed: for each node whether weight decay acts on it
+# step(nodes, *slots, scalars, decayed); nodes: those to update, each with its index in the slots and in
+# `decayed`, which has for every node whether weight decay acts on it
 STEPS: dict[str, Callable[..., None]] = {"adam": adam_step, "sgd": sgd_step}

@@ -16,6 +16,7 @@ from torch import Tensor
 from motegpt.data.plan import Batch
 from motegpt.errors import SettingError
 from motegpt.model.dropout import Masks
+from motegpt.ngrams.vectors import Vectors
 
 T = TypeVar("T")
 PREFETCHED = 2  # batches that are ready or in progress while a step is computed
@@ -24,13 +25,16 @@ PREFETCHED = 2  # batches that are ready or in progress while a step is computed
 class Part(NamedTuple):
     """Some sequences of a batch: ids, targets and weights, each (B, T) and padded with zeros.
 
-    keys (B, sites): of the masks of dropout; None without dropout.
+    keys (B, sites): of the masks of dropout; None without dropout. rows, scales (orders, B, T): of the n-gram
+    embedding, if there is one: rows of the tables, and the factors of their vectors, 0 where there is none.
     """
 
     ids: Tensor
     targets: Tensor
     weights: Tensor
     keys: Tensor | None = None
+    rows: Tensor | None = None
+    scales: Tensor | None = None
 
     def to(self, device: torch.device) -> Part:
         """A copy on a device; asynchronous from pinned memory."""
@@ -40,8 +44,9 @@ class Part(NamedTuple):
         """A copy in page-locked memory, which a GPU reads without the processor."""
         return self._map(Tensor.pin_memory)
 
-    def _map(self, f: Callable[[Tensor], Tensor]) -> Part:
-        return Part(*(None if tensor is None else f(tensor) for tensor in self))  # type: ignore[arg-type]
+    def _map(self, function: Callable[[Tensor], Tensor]) -> Part:
+        made = (None if tensor is None else function(tensor) for tensor in self)
+        return Part(*made)  # type: ignore[arg-type]
 
 
 def mask_keys(masks: Masks, sites: Sequence[int], count: int) -> Tensor:
@@ -50,12 +55,29 @@ def mask_keys(masks: Masks, sites: Sequence[int], count: int) -> Tensor:
     return torch.from_numpy(np.stack([masks.key(site, documents) for site in sites], 1).astype(np.int64))
 
 
-def to_part(batch: Batch, dtype: torch.dtype, keys: Tensor | None = None) -> Part:
-    """The sequences of a batch as one part."""
+def rows_and_scales(vectors: Vectors, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """See Part: both (orders, B, T)."""
+    rows = torch.from_numpy(vectors.rows)
+    return rows.clamp(min=0), (rows >= 0).to(dtype) * vectors.scale
+
+
+def used_rows(vectors: Vectors) -> list[Tensor]:
+    """The rows of each table that a batch reads, ascending."""
+    return [torch.from_numpy(np.unique(rows[rows >= 0])) for rows in vectors.rows]
+
+
+def to_part(
+    batch: Batch, dtype: torch.dtype, keys: Tensor | None = None, vectors: Vectors | None = None
+) -> Part:
+    """The sequences of a batch as one part. vectors: theirs, of at least as many positions."""
     lengths = np.array([len(row) for row in batch.inputs])
     inside = np.arange(lengths.max()) < lengths[:, None]
     ids, targets = (_padded(rows, inside, torch.int64) for rows in (batch.inputs, batch.targets))
-    return Part(ids, targets, _padded(batch.weights, inside, dtype), keys)
+    part = Part(ids, targets, _padded(batch.weights, inside, dtype), keys)
+    if vectors is None:
+        return part
+    of_part = vectors._replace(rows=np.ascontiguousarray(vectors.rows[:, :, : inside.shape[1]]))
+    return Part(*part[:4], *rows_and_scales(of_part, dtype))
 
 
 def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: torch.dtype) -> Tensor:
@@ -66,17 +88,27 @@ def _padded(rows: Sequence[Sequence[float]], inside: NDArray[np.bool_], dtype: t
 
 
 def split_batch(
-    batch: Batch, ranks: int, rank: int, accumulate: int, dtype: torch.dtype, keys: Tensor | None = None
+    batch: Batch,
+    ranks: int,
+    rank: int,
+    accumulate: int,
+    dtype: torch.dtype,
+    keys: Tensor | None = None,
+    vectors: Vectors | None = None,
 ) -> list[Part]:
-    """One rank's share of a batch, in `accumulate` parts. keys: as in Part, of the whole batch.
+    """One rank's share of a batch, in `accumulate` parts. keys: as in Part, vectors: both of the whole batch.
 
     Weights are those of the whole batch, so losses and gradients of all parts of all ranks add up to those
     of the batch, whatever the lengths of the sequences.
     """
     size = len(batch.inputs) // (ranks * accumulate)
     starts = range(rank * accumulate * size, (rank + 1) * accumulate * size, size)
-    slices = [slice(start, start + size) for start in starts]
-    return [to_part(slice_of(batch, one), dtype, None if keys is None else keys[one]) for one in slices]
+    parts = []
+    for which in (slice(start, start + size) for start in starts):
+        own_keys = None if keys is None else keys[which]
+        own_vectors = None if vectors is None else vectors._replace(rows=vectors.rows[:, which])
+        parts.append(to_part(slice_of(batch, which), dtype, own_keys, own_vectors))
+    return parts
 
 
 def slice_of(batch: Batch, which: slice) -> Batch:

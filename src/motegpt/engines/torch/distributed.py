@@ -145,6 +145,14 @@ def share_of(w: nn.Parameter, whole: Tensor) -> Tensor:
     return distribute_tensor(whole, w.device_mesh, w.placements, src_data_rank=None).to_local()
 
 
+def local_rows(w: nn.Parameter) -> tuple[int, int]:
+    """The first row of this rank's shard of a matrix, and the number of its rows."""
+    if not isinstance(w, DTensor):
+        return 0, len(w)
+    rows = share_of(w, torch.arange(len(w), device=w.device)[:, None])
+    return (int(rows[0]), len(rows)) if len(rows) else (0, 0)
+
+
 def whole(like: nn.Parameter, part: Tensor) -> Tensor:
     """A tensor gathered from the shards of all ranks, distributed like `like`. A collective operation."""
     if not isinstance(like, DTensor):

@@ -13,7 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.engines.torch import distributed
-from motegpt.engines.torch.batches import Part, check_division, mask_keys, prefetch, split_batch, to_part
+from motegpt.engines.torch.batches import (
+    Part,
+    check_division,
+    mask_keys,
+    prefetch,
+    split_batch,
+    to_part,
+    used_rows,
+)
 from motegpt.engines.torch.decoder import TorchDecoder
 from motegpt.engines.torch.device import (
     choose_device,
@@ -30,7 +38,8 @@ from motegpt.engines.torch.ops import Operations
 from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
 from motegpt.errors import RankLost
 from motegpt.model.dropout import masks_of, sites_of
-from motegpt.model.spec import check_names_match, check_shape, tensors
+from motegpt.model.spec import Role, check_names_match, check_shape, table_names, tensors
+from motegpt.ngrams.vectors import vectors_of
 from motegpt.system import ranks
 
 if TYPE_CHECKING:
@@ -40,6 +49,7 @@ if TYPE_CHECKING:
     from motegpt.data.plan import Batch, Chunk, Plan
     from motegpt.engines.base import Arrays, Values
     from motegpt.ngrams.contexts import Contexts
+    from motegpt.ngrams.vectors import Vectors
 
 
 class TorchEngine(Engine):
@@ -70,6 +80,9 @@ class TorchEngine(Engine):
             self._network = self._make_network()
             self._replica = self._replicated()
             parts = self._local_parameters()
+            self._shards = [
+                distributed.local_rows(getattr(self._network, name)) for name in table_names(model)
+            ]
             self._update = TORCH_OPTIMIZERS[train.optimizer](parts, train, self._decayed())
         self._loss: nn.Module = torch.compile(self._replica) if train.compile else self._replica  # type: ignore[assignment]
         scaled = {None: False, "bfloat16": False, "float16": True}[train.autocast]
@@ -104,10 +117,11 @@ class TorchEngine(Engine):
         return self._export()
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
-        part = to_part(batch, self._dtype)
+        part = to_part(batch, self._dtype, vectors=self._vectors(batch, None))
         network = self._whole_network()
         with report_out_of_memory(self.device, self.settings), torch.no_grad():
-            padded = network.logits(part.ids.to(network.wte.device)).cpu().numpy()
+            part = part.to(network.wte.device)
+            padded = network.logits(part.ids, rows=part.rows, scales=part.scales).cpu().numpy()
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
@@ -122,7 +136,7 @@ class TorchEngine(Engine):
     def decoder(self, n: int) -> TorchDecoder:
         network = self._whole_network()
         with report_out_of_memory(self.device, self.settings):
-            return TorchDecoder(network, self.model, n)
+            return TorchDecoder(network, self.model, n, self.contexts)
 
     def peak(self) -> float | None:
         """See Engine. Timed once per process, in the precision of the products."""
@@ -157,41 +171,57 @@ class TorchEngine(Engine):
     def _train(self, plan: Plan, start: int, count: int) -> list[float]:
         self._whole = None
         with self._device_context():
-            losses = [
-                self._step(parts, step)
-                for step, parts in enumerate(self._batches(plan.chunk(start, count), start), start)
-            ]
+            batches = self._batches(plan.chunk(start, count), start)
+            losses = [self._step(*batch, step) for step, batch in enumerate(batches, start)]
             return self._summed(torch.stack(losses)).tolist()  # waits for the device
 
-    def _batches(self, chunk: Chunk, start: int) -> Iterator[list[Part]]:
-        """This rank's parts of the batches of steps from `start` on, on the device; prefetched for a GPU."""
+    def _batches(self, chunk: Chunk, start: int) -> Iterator[tuple[list[Part], list[Tensor]]]:
+        """This rank's parts of each step's batch, on the device; prefetched for a GPU.
 
-        def make(i: int) -> list[Part]:
-            parts = self._split(chunk.batch(i), start + i)
+        With each the rows of the tables that the whole batch uses. start: the first step of the chunk.
+        """
+
+        def make(i: int) -> tuple[list[Part], list[Tensor]]:
+            batch = chunk.batch(i)
+            vectors = self._vectors(batch, start + i)
+            parts = self._split(batch, start + i, vectors)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)  # per thread; pinning would otherwise use GPU 0
                 parts = [part.pinned() for part in parts]
-            return parts
+            return parts, [] if vectors is None else used_rows(vectors)
 
         steps = range(len(chunk.starts))
         made = map(make, steps) if self.device.type == "cpu" else prefetch(make, steps)
-        return ([part.to(self.device) for part in parts] for parts in made)
+        for parts, used in made:
+            yield [part.to(self.device) for part in parts], self._local_rows(used)
 
-    def _split(self, batch: Batch, step: int | None) -> list[Part]:
+    def _vectors(self, batch: Batch, step: int | None) -> Vectors | None:
+        """What the positions of a batch read of the tables; step: of a training step, which drops vectors."""
+        return vectors_of(self.contexts, batch.inputs, self.settings, step) if self.contexts.keys else None
+
+    def _split(self, batch: Batch, step: int | None, vectors: Vectors | None) -> list[Part]:
         """This rank's parts of a batch, with the masks of a step."""
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
         masks = masks_of(self.settings, step)
         keys = mask_keys(masks, sites_of(self.model.n_layer), len(batch.inputs)) if masks else None
-        return split_batch(batch, size, rank, self.settings.accumulate, self._dtype, keys)
+        return split_batch(batch, size, rank, self.settings.accumulate, self._dtype, keys, vectors)
 
-    def _step(self, parts: list[Part], step: int) -> Tensor:
+    def _local_rows(self, used: list[Tensor]) -> list[Tensor]:
+        """Rows of the tables -> those that this rank has, as rows of its shards."""
+        local = []
+        for rows, (first, count) in zip(used, self._shards if used else (), strict=True):
+            own = rows - first
+            local.append(own[(own >= 0) & (own < count)].to(self.device))
+        return local
+
+    def _step(self, parts: list[Part], used: list[Tensor], step: int) -> Tensor:
         """One step; returns this rank's part of the loss, still on the device."""
         loss = self._backpropagate(parts)
         with torch.no_grad():
             w, dw = self._local_parameters(), self._local_gradients()
             skip = self._scale.unscale(dw, self._sharded) if self._scale else None
             clip_gradient(dw, self.settings, self._sharded)
-            self._update.step(w, dw, step, skip)
+            self._update.step(w, dw, step, skip, used)
         return loss
 
     def _backpropagate(self, parts: list[Part]) -> Tensor:
@@ -209,7 +239,7 @@ class TorchEngine(Engine):
     def _gradients(self, batch: Batch, step: int | None) -> tuple[float, Arrays]:
         size = self._ranks.size if self._ranks else 1
         check_division(len(batch.inputs), size, self.settings.accumulate)
-        parts = self._split(batch, step)
+        parts = self._split(batch, step, self._vectors(batch, step))
         with self._device_context():
             loss = self._summed(self._backpropagate([part.to(self.device) for part in parts]))
             with torch.no_grad():
@@ -259,10 +289,11 @@ class TorchEngine(Engine):
     def _local_parameters(self) -> list[Tensor]:
         return [distributed.local(w.detach()) for w in self._network.parameters()]
 
-    def _decayed(self) -> list[bool]:
-        """Whether weight decay applies, in the order of the parameters."""
-        decayed = {tensor.name: tensor.decayed for tensor in tensors(self.model)}
-        return [decayed[name] for name, _ in self._network.named_parameters()]
+    def _decayed(self) -> list[bool | None]:
+        """Whether weight decay applies, in the order of the parameters; None for tables."""
+        specified = {tensor.name: tensor for tensor in tensors(self.model)}
+        ordered = (specified[name] for name, _ in self._network.named_parameters())
+        return [None if tensor.role is Role.TABLE else tensor.decayed for tensor in ordered]
 
     def _local_gradients(self) -> list[Tensor]:
         """In the order of the parameters; zeros for those that the loss does not depend on."""

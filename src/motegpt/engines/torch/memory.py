@@ -36,11 +36,17 @@ def saved_bytes(model: ModelConfig, train: TrainConfig) -> float:
     """Bytes per position that autograd saves in model.py; fused attention saves no scores.
 
     A layer saves 10 · C inputs of products, and 4 · C to square a ReLU; with autocast they have 16 bits, and
-    q, k and v each save a copy of h. With dropout it saves 2 · C of masks, and the embedding C.
+    q, k and v each save a copy of h. QK norm saves queries and keys before it, queries before their gain, and
+    a scale for each head. With it or with RoPE z is copied to merge the heads. With dropout a layer saves
+    2 · C of masks, and the embedding C.
     """
     c, size, half = model.n_embd, BYTES[train.dtype], train.autocast is not None
     inputs = 10 + {"relu": 0, "squared_relu": 4}[model.activation] + 2 * half
     masks = c if train.dropout else 0
     layer = inputs * c * (HALF if half else size) + (2 * c + 2 * masks + model.n_head + 2) * size
+    if model.qk_norm:
+        layer += ((3 if half else 4) * c + 2 * model.n_head) * size
+    elif model.position == "rope":
+        layer += c * (HALF if half else size)
     layers = model.n_layer * c * size + layer if train.checkpoint_activations else model.n_layer * layer
     return layers + (2 * c + masks + model.vocab_size) * size

@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from motegpt.engines.torch.ops import rotations
 from motegpt.model import spec as parameters
-from motegpt.model.spec import norm_tensors
+from motegpt.model.spec import norm_tensors, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
-    from motegpt.engines.torch.ops import Operations
+    from motegpt.engines.torch.ops import Operations, Rotations
 
 
 def add_parameters(module: nn.Module, specified: Iterable[parameters.Tensor]) -> None:
@@ -52,6 +53,7 @@ class Layer(nn.Module):
     attn_wk: nn.Parameter
     attn_wv: nn.Parameter
     attn_wo: nn.Parameter
+    attn_q_gain: nn.Parameter  # with qk_norm
     mlp_fc1: nn.Parameter
     mlp_fc2: nn.Parameter
 
@@ -67,12 +69,18 @@ class Layer(nn.Module):
         add_parameters(self, specified)
         self._model, self._ops, self._dropout = model, ops, dropout
 
-    def forward(self, x: Tensor, cache: LayerCache | None = None, keys: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        cache: LayerCache | None = None,
+        keys: Tensor | None = None,
+        rotations: Rotations | None = None,
+    ) -> Tensor:
         """(B, T, C) -> (B, T, C). With a cache, T = 1: the position after those that it holds.
 
-        keys (B, 2): of the masks after attention and MLP.
+        keys (B, 2): of the masks after attention and MLP; rotations: of the T positions, with RoPE.
         """
-        x = self._ops.add(x, self.drop(self.attention(self.norm(x, "ln1"), cache), keys, 0))
+        x = self._ops.add(x, self.drop(self.attention(self.norm(x, "ln1"), cache, rotations), keys, 0))
         return self._ops.add(x, self.drop(self.mlp(self.norm(x, "ln2")), keys, 1))
 
     def drop(self, x: Tensor, keys: Tensor | None, i: int) -> Tensor:
@@ -84,10 +92,16 @@ class Layer(nn.Module):
         own = (getattr(self, name) for name in norm_tensors(self._model, place))
         return self._ops.norm(self._model.norm, x, *own, eps=self._model.norm_eps)
 
-    def attention(self, h: Tensor, cache: LayerCache | None) -> Tensor:
+    def attention(self, h: Tensor, cache: LayerCache | None, rotations: Rotations | None) -> Tensor:
         """(B, T, C) -> (B, T, C). The one position fed to a cache comes last, so it sees all of them."""
         ops, heads = self._ops, self._model.n_head
         q, k, v = (split_heads(ops.linear(h, w), heads) for w in (self.attn_wq, self.attn_wk, self.attn_wv))
+        if self._model.qk_norm:
+            q = ops.rmsnorm(q, self._model.norm_eps) * self.attn_q_gain
+            k = ops.rmsnorm(k, self._model.norm_eps)
+        if rotations is not None:
+            q, k = ops.rotate(q, rotations), ops.rotate(k, rotations)
+        q, k = q.to(v.dtype), k.to(v.dtype)  # with autocast norms and rotations are in float32
         if cache is not None:
             k, v = cache.append(k, v)
         return ops.linear(merge_heads(ops.attention(q, k, v, causal=cache is None)), self.attn_wo)
@@ -107,7 +121,7 @@ class Transformer(nn.Module):
     """
 
     wte: nn.Parameter
-    wpe: nn.Parameter
+    wpe: nn.Parameter  # unless with RoPE
     lm_head: nn.Parameter  # unless tied
 
     def __init__(
@@ -126,34 +140,54 @@ class Transformer(nn.Module):
             self.add_module(name, Layer(model, ops, layer, dropout))
         self._model, self._ops, self._recompute, self._dropout = model, ops, recompute, dropout
 
-    def forward(self, ids: Tensor, targets: Tensor, weights: Tensor, keys: Tensor | None = None) -> Tensor:
-        """Σ weights · -log p(targets), in nats; with dropout by the keys (B, sites).   all (B, T) -> ()"""
-        logits = self.logits(ids, keys=keys).flatten(0, 1)
+    def forward(
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        weights: Tensor,
+        keys: Tensor | None = None,
+        rows: Tensor | None = None,
+        scales: Tensor | None = None,
+    ) -> Tensor:
+        """Σ weights · -log p(targets), in nats.   The fields of a Part -> ()"""
+        logits = self.logits(ids, None, keys, rows, scales).flatten(0, 1)
         return self._ops.cross_entropy(logits, targets.flatten(), weights.flatten())
 
     def logits(
-        self, ids: Tensor, caches: Sequence[LayerCache] | None = None, keys: Tensor | None = None
+        self,
+        ids: Tensor,
+        caches: Sequence[LayerCache] | None = None,
+        keys: Tensor | None = None,
+        rows: Tensor | None = None,
+        scales: Tensor | None = None,
     ) -> Tensor:
         """ids (B, T) -> logits (B, T, V). With a cache per layer, T = 1: the position after theirs.
 
-        keys (B, sites): of the masks of dropout, in the order of sites_of.
+        keys, rows, scales: as in Part.
         """
-        x = self.embed(ids, caches[0].length if caches else 0)
+        start, model = caches[0].length if caches else 0, self._model
+        x = self.embed(ids, start, rows, scales)
+        rotated = rotations(model, start, ids.shape[1], self.wte) if model.position == "rope" else None
         if keys is not None:
             x = self._ops.dropout(x, keys[:, 0], self._dropout, self.wte.dtype)
         for i, layer in enumerate(self.layers()):
             own = None if keys is None else keys[:, 2 * i + 1 : 2 * i + 3]
-            inputs = x, caches[i] if caches else None, own
+            inputs = x, caches[i] if caches else None, own, rotated
             if self._recompute and torch.is_grad_enabled():
                 x = cast(Tensor, checkpoint(layer, *inputs, use_reentrant=False, preserve_rng_state=False))
             else:
                 x = layer(*inputs)
         return self.head(x)
 
-    def embed(self, ids: Tensor, at: int) -> Tensor:
+    def embed(self, ids: Tensor, at: int, rows: Tensor | None, scales: Tensor | None) -> Tensor:
         """ids (B, T), the first at position `at` -> (B, T, C)"""
         ops, model = self._ops, self._model
-        x = ops.add(F.embedding(ids, self.wte), self.wpe[at : at + ids.shape[1]])
+        x = F.embedding(ids, self.wte)
+        if model.position == "learned":
+            x = ops.add(x, self.wpe[at : at + ids.shape[1]])
+        if rows is not None and scales is not None:
+            for name, row, scale in zip(table_names(model), rows, scales, strict=True):
+                x = x + F.embedding(row, getattr(self, name)) * scale[..., None]
         return ops.rmsnorm(x, model.norm_eps) if model.embedding_norm else x
 
     def head(self, x: Tensor) -> Tensor:

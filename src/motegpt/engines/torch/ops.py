@@ -14,9 +14,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from motegpt.model.dropout import mask_hash, threshold
+from motegpt.model.rope import frequencies
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation, Norm
+    from motegpt.config.sections import Activation, ModelConfig, Norm
+
+Rotations = tuple[Tensor, Tensor]  # cos and sin (T, D / 2)
 
 
 class Operations:
@@ -48,6 +51,11 @@ class Operations:
         """y = x · (mean(x²) + eps)^-½ (Zhang and Sennrich, 2019).   (…, C) -> (…, C)"""
         return F.rms_norm(x, x.shape[-1:], eps=eps)
 
+    def rotate(self, x: Tensor, by: Rotations) -> Tensor:
+        """y = (a · cos - b · sin, b · cos + a · sin) with x = (a, b) (Su et al., 2021).   (B, H, T, D)"""
+        (cos, sin), (a, b) = by, x.chunk(2, -1)
+        return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+
     def attention(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
         """y = softmax(q · kᵀ / √D) · v (Vaswani et al., 2017).   q (B, H, T, D), k and v (B, H, S, D) -> as q
 
@@ -69,6 +77,17 @@ class Operations:
         """loss = Σ weights · -log p[target].   logits (N, V), targets (N,), weights (N,) -> ()"""
         losses = F.cross_entropy(logits.to(weights.dtype), targets, reduction="none")
         return (losses * weights).sum()
+
+
+def rotations(model: ModelConfig, start: int, t: int, like: Tensor) -> Rotations:
+    """cos and sin of the angles of positions start … start + t - 1, rounded to the precision of `like`.
+
+    Angles are in double precision, where the device has it; model/rope.py has the frequencies.
+    """
+    exact = torch.float32 if like.device.type == "mps" else torch.float64
+    positions = torch.arange(start, start + t, dtype=exact, device=like.device)
+    angles = positions[:, None] * torch.tensor(frequencies(model), dtype=exact, device=like.device)
+    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
 
 
 class Reference(Operations):

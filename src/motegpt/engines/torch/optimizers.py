@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,6 +13,7 @@ from torch.optim.adamw import adamw
 
 from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
+from motegpt.optim.base import table_decay
 
 if TYPE_CHECKING:
     from motegpt.config.sections import TrainConfig
@@ -45,44 +47,72 @@ def global_norm(gradients: list[Tensor], sharded: bool) -> Tensor:
 class TorchOptimizer(ABC):
     """An optimizer of a list of parameters. slots: in the optimizer's order, each like the parameters."""
 
-    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool]) -> None:
-        """decayed: for each parameter, whether weight decay applies to it."""
+    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool | None]) -> None:
+        """decayed: for each parameter, whether weight decay applies to it; None for a table."""
         self._train, self._optimizer, self._decayed = train, OPTIMIZERS[train.optimizer], decayed
         self.slots = [[torch.zeros_like(w) for w in parameters] for _ in self._optimizer.slots]
 
-    def step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None = None) -> None:
-        """The update of step `step` (from 0), in place. skip: a tensor, 1 to leave the update out."""
+    def step(
+        self,
+        w: list[Tensor],
+        dw: list[Tensor],
+        step: int,
+        skip: Tensor | None = None,
+        used: Sequence[Tensor] = (),
+    ) -> None:
+        """The update of step `step` (from 0), in place.
+
+        skip: a tensor, 1 to leave the update out, but not the decay of tables; used: for each table the rows
+        to update.
+        """
+        self._dense_step(w, dw, step, skip)
+        if used and (skip is None or not skip.item()):
+            scalars = self._optimizer.scalars(self._train, step)
+            tables = (self._those(None, tensors) for tensors in (w, dw, *self.slots))
+            for rows, table, gradient, *slots in zip(used, *tables, strict=True):
+                parts = [table[rows], gradient[rows], *(slot[rows] for slot in slots)]
+                self._update(*([part] for part in parts), scalars)
+                for whole, part in zip((table, *slots), (parts[0], *parts[2:]), strict=True):
+                    whole[rows] = part
+        if used and (factor := table_decay(self._train, step)) != 1.0:
+            torch._foreach_mul_(self._those(None, w), factor)
+
+    def _dense_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
+        """The update of all but the tables."""
         if skip is None or not skip.item():
             scalars = self._optimizer.scalars(self._train, step)
             if scalars.decay != 1.0 and any(self._decayed):
                 torch._foreach_mul_(self._those(True, w), scalars.decay)
-            self._update(w, dw, *self.slots, scalars)
+            self._update(*map(self._all_but_tables, (w, dw, *self.slots)), scalars)
 
     @staticmethod
     @abstractmethod
     def _update(w: list[Tensor], dw: list[Tensor], *slots_and_scalars: Any) -> None:
         """The update by the equations of the optimizer's scalars, after the decay of w."""
 
-    def _those(self, decayed: bool, tensors: list[Tensor]) -> list[Tensor]:
-        """Those of the parameters with weight decay, or of the others."""
-        return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one == decayed]
+    def _those(self, decayed: bool | None, tensors: list[Tensor]) -> list[Tensor]:
+        """Those of the parameters with weight decay, of those without, or of the tables."""
+        return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one is decayed]
+
+    def _all_but_tables(self, tensors: list[Tensor]) -> list[Tensor]:
+        return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one is not None]
 
 
 class TorchAdam(TorchOptimizer):
     """Adam, in a fused kernel if PyTorch has one for the device."""
 
-    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool]) -> None:
+    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool | None]) -> None:
         super().__init__(parameters, train, decayed)
         device = parameters[0].device
         self._fused = train.adam == "corrected" and device.type in FUSED_ON
         self._counts = [torch.zeros((), device=device) for _ in parameters] if self._fused else []
         self._next = 0
 
-    def step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None = None) -> None:
+    def _dense_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
         if self._fused:
             self._fused_step(w, dw, step, skip)
         else:
-            super().step(w, dw, step, skip)
+            super()._dense_step(w, dw, step, skip)
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
         """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each decay."""
@@ -91,7 +121,7 @@ class TorchAdam(TorchOptimizer):
             torch._foreach_add_(self._counts, float(step))
         self._next = step + 1
         train, (m, v) = self._train, self.slots
-        for decayed in set(self._decayed):
+        for decayed in set(self._decayed) - {None}:
             adamw(
                 self._those(decayed, w),
                 self._those(decayed, dw),
