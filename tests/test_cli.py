@@ -221,8 +221,8 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
 def test_usage_errors_are_one_line_exit_2_and_write_nothing(motegpt, tmp_path, words, message):
     for name, data in BAD_DATA.items():
         (tmp_path / name).write_bytes(data)
-    out = [] if "--resume" in words else ["--out", "run"]
-    ended = motegpt("train", "--preset", "microgpt", *words, *out)
+    others = [] if "--resume" in words else ["--preset", "microgpt", "--out", "run"]
+    ended = motegpt("train", *words, *others)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
     assert message.lower() in ended.err.lower()

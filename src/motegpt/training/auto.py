@@ -25,7 +25,6 @@ from motegpt.data.plan import longest_sequence
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines.budget import operations_per_step
 from motegpt.errors import SettingError
-from motegpt.ngrams.kneser_ney import chosen_order
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -98,6 +97,8 @@ def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
 
 def _best_order(corpus: Corpus, tokenizer: Tokenizer, is_stream: bool) -> int:
     """The order of Kneser-Ney n-grams with the lowest loss on a part of the data."""
+    from motegpt.ngrams.kneser_ney import chosen_order
+
     if is_stream:
         return chosen_order([tokenizer.encode_stream(corpus.documents)], tokenizer.vocab_size)
     every = -(-len(corpus.documents) // ORDER_FROM)

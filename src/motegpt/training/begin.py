@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from motegpt.config.arguments import flag, path_of
 from motegpt.config.epochs import merge_settings
-from motegpt.config.fields import plain
+from motegpt.config.fields import kinds, plain
 from motegpt.config.presets import AUTO, CONSTANTS, DEFAULT_PRESET, settings_of
-from motegpt.config.sections import FOUND_FROM_DATA, DataConfig, section_values
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, DataConfig, section_of, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
 from motegpt.data.source import reload_corpus
 from motegpt.engines import check_settings, default_engine, engine_class
@@ -103,9 +103,8 @@ def _new_run(
         settings, choices = choice.settings, choice.reasons
     trainer = prepare(corpus, settings, engine)
     if preset == AUTO:
-        trainer.measure = Measure(
-            corpus, choice.check, choice.seconds, fits_weight="kneser_ney_weight" not in given
-        )
+        trainer.measure = Measure(corpus, choice.check, prepare, "kneser_ney_weight" not in given)
+        trainer.budget = choice.seconds
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(
             out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts
@@ -117,6 +116,9 @@ def _new_run(
 
 def _choice(corpus: Corpus, given: Mapping[str, Any], engine: str) -> Choice:
     """Complete settings for a corpus."""
+    given = {
+        name: kinds(REQUESTS[section_of(name)])[name].check(name, value) for name, value in given.items()
+    }
     speed = operations_per_second(engine, engine_class(engine).level(), given["dtype"])
     return choose(facts_of(corpus, given), given, speed)
 

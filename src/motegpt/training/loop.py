@@ -22,7 +22,7 @@ from motegpt.model.schedule import learning_rate
 from motegpt.sampling.generate import generate_sequentially
 from motegpt.training.events import Events, next_chunk_size
 from motegpt.training.losses import LossMeans
-from motegpt.training.records import Progress, StepRecord
+from motegpt.training.records import Progress, Report, StepRecord
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import Best, RunConfig, TrainerState
 from motegpt.training.validation import Validation
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.averaging import Averaging
-    from motegpt.training.measure import Measure, Report
 
 
 @dataclass
@@ -43,7 +42,8 @@ class Trainer:
     cut: documents truncated by block_size; identical: whether all documents are the same; every_record: end a
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
     time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
-    end, and report: what was; known: the training texts, if samples must be novel.
+    end, and report: what was; budget: its seconds; known: the training texts, if samples
+    must be novel.
     """
 
     config: RunConfig
@@ -61,7 +61,8 @@ class Trainer:
     saved: int | None = None
     saved_at: float = field(default_factory=time.monotonic)
     averaging: Averaging | None = None
-    measure: Measure | None = None
+    measure: Callable[[Trainer, Callable[[], bool]], Report] | None = None
+    budget: float | None = None
     report: Report | None = None
     known: HashedTexts | None = None
 
@@ -102,11 +103,12 @@ class Trainer:
                 raise
         self._save_progress()
         if self.ended and self.measure is not None and not interrupted():
-            yield self._finish(self.measure, interrupted)
+            yield self._finish(interrupted)
 
-    def _finish(self, measure: Measure, interrupted: Callable[[], bool]) -> Progress:
+    def _finish(self, interrupted: Callable[[], bool]) -> Progress:
         """Measure the model, save the weight found by it, and generate the samples."""
-        self.report = measure.report(self, interrupted)
+        assert self.measure is not None
+        self.report = self.measure(self, interrupted)
         if not interrupted():
             self.measure = None
         self.save()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from motegpt.data.split import split
 from motegpt.evaluation.nll import Evaluation, evaluate
@@ -18,6 +18,7 @@ from motegpt.evaluation.novelty import Novelty, novelty
 from motegpt.model.rng import Stream
 from motegpt.sampling.generate import generate
 from motegpt.training.auto import HELD_OUT, Check
+from motegpt.training.records import Report
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -29,35 +30,19 @@ UNIFORM = "uniform"
 
 
 @dataclass(frozen=True)
-class Report:
-    """evaluation: losses on held-out documents, None if none were held out; novelty: of samples without any
-    condition, None for a stream; of_second: whether a second model was measured.
-    """
-
-    evaluation: Evaluation | None
-    novelty: Novelty | None
-    of_second: bool
-
-    def bits(self) -> dict[str, float]:
-        """Name -> bits per character on the held-out documents; empty without any."""
-        if self.evaluation is None:
-            return {}
-        return {name: self.evaluation.bits_per_character(name) for name in self.evaluation.losses}
-
-
-@dataclass(frozen=True)
 class Measure:
     """What is to be measured once a run has ended.
 
-    seconds: the budget of the run; fits_weight: whether the weight of its n-grams was chosen, not given.
+    prepare: build.prepare, for the second model; fits_weight: whether the weight of the n-grams
+    was chosen, not given.
     """
 
     corpus: Corpus
     check: Check
-    seconds: float
+    prepare: Callable[[Corpus, dict[str, Any], str], Trainer]
     fits_weight: bool = True
 
-    def report(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Report:
+    def __call__(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Report:
         """Measure, and give the trainer the weight that was found; as far as it comes if `interrupted()`."""
         evaluation = None
         match self.check:
@@ -73,7 +58,6 @@ class Measure:
 
     def _by_second_model(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Evaluation | None:
         """Train the second model; None if it is interrupted."""
-        from motegpt.training.build import prepare
         from motegpt.training.reference import flat_settings
 
         settings = flat_settings(trainer.config)
@@ -81,7 +65,7 @@ class Measure:
         changes = {"val_fraction": HELD_OUT, "steps": steps, "eval_every": steps, "kneser_ney_weight": None}
         found = {"vocab_size", "ngram_rows"}
         settings = {k: v for k, v in {**settings, **changes}.items() if k not in found}
-        second = prepare(self.corpus, settings, trainer.config.engine)
+        second = self.prepare(self.corpus, settings, trainer.config.engine)
         second.known = None
         for _ in second.run(interrupted=interrupted):
             pass

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from motegpt.views.text import one_line
 
 if TYPE_CHECKING:
-    from motegpt.training.measure import Report
+    from motegpt.training.records import Report
 
 NAMES = {"kneser-ney": "Kneser-Ney", "gpt": "GPT alone", "model": "this model"}
 

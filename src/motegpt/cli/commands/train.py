@@ -150,7 +150,7 @@ class Pace:
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer, self._first, self._begin = trainer, trainer.done, time.monotonic()
-        self._budget = None if trainer.measure is None else trainer.measure.seconds
+        self._budget = trainer.budget
 
     def check(self, done: int) -> None:
         """Look at the clock after step `done`."""
