@@ -155,7 +155,7 @@ def test_an_interrupted_run_has_a_usable_model(tmp_path):
 def test_the_settings_file_makes_the_run_again(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("\n".join(LIST))
     words = ("--engine", ENGINE, "--seconds", 0.3, "-n", 2)
-    chosen = motegpt("train", "list.txt", *words, "--out", "chosen")
+    chosen = motegpt("train", "list.txt", "--preset", "auto", *words, "--out", "chosen")
     assert chosen.code == 0, chosen.err
     assert chosen.err.startswith("auto: 240 documents, about ")
     assert "bits per character of 30 held-out documents by a second model" in chosen.err
@@ -225,7 +225,7 @@ def test_constants_are_settings():
     ],
 )
 def test_contradictions_are_one_line(motegpt, tmp_path, words, message):
-    ended = motegpt("train", "--engine", ENGINE, *words, "--out", "run")
+    ended = motegpt("train", "--preset", "auto", "--engine", ENGINE, *words, "--out", "run")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert message in ended.err
     assert not (tmp_path / "run").exists()

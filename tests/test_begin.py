@@ -100,7 +100,7 @@ def test_what_does_not_go_together(tmp_path, given, kind, said):
     place = stopped(tmp_path / "run")
     before = files(place)
     with pytest.raises(UsageError, match=said) as error:
-        GPT.train(WORDS, **{"resume": place, **given}, preset="microgpt")
+        GPT.train(WORDS, **{"resume": place, **given})
     assert error.type is kind
     assert files(place) == before
     GPT.train(WORDS, resume=place)  # which is not locked
@@ -125,7 +125,7 @@ def test_the_command_line_says_it_with_flags(motegpt):
         (["--out", ""], "out: expected a path, got ''"),
         ([""], "documents: expected a path, got ''"),
     ):
-        ended = motegpt("train", "--preset", "microgpt", *words)
+        ended = motegpt("train", *words)
         assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
         assert said in ended.err
 

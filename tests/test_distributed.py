@@ -185,7 +185,7 @@ def test_wrong_use_is_one_line_of_one_process(motegpt, monkeypatch, words, said)
     for rank, lines in (("0", 1), ("1", 0)):
         monkeypatch.setenv("RANK", rank)
         monkeypatch.setenv("LOCAL_RANK", rank)
-        ended = motegpt("train", "--preset", "microgpt", *words)
+        ended = motegpt("train", *words)
         assert (ended.code, ended.err.count("\n"), ended.out) == (2, lines, "")
         assert said in ended.err or rank == "1"
 

@@ -617,7 +617,7 @@ def test_sparklines():
 @pytest.mark.slow
 def test_maps_of_a_checkpoint(motegpt, tmp_path):
     words = ("--steps", 6, "--engine", "array", "-n", 1, "--checkpoint-every", 2, "--keep", 3)
-    assert motegpt("train", "--preset", "microgpt", *words, "--out", "run").code == 0
+    assert motegpt("train", *words, "--out", "run").code == 0
     drawn = {}
     for checkpoint in (2, 6, "last"):
         ended = motegpt(

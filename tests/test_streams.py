@@ -10,7 +10,19 @@ import pytest
 from motegpt.training.run_folder import RunFolder
 
 MOTEGPT = [sys.executable, "-m", "motegpt"]
-TRAIN = ["train", "--engine", "array", "--steps", "40", "--log-every", "1", "--out", "new"]
+TRAIN = [
+    "train",
+    "--preset",
+    "microgpt",
+    "--engine",
+    "array",
+    "--steps",
+    "40",
+    "--log-every",
+    "1",
+    "--out",
+    "new",
+]
 COMMANDS = [
     ["--help"], ["--version"], ["show", "run"], ["sample", "run", "-n", "3000"], ["score", "run", "anna"],
     ["score", "run", "-"], ["eval", "run", "--samples", "3"], ["plot", "run"], ["data", "check"], ["cost"],

@@ -27,7 +27,15 @@ from tests.attacks.oracle import check_python_message, refused_or_right
 
 PROFILE = settings(max_examples=1000, deadline=None, derandomize=True, database=None)
 WORDS = ["anna", "hanna", "nan", "hana"]
-SMALL = {"steps": 2, "n_embd": 4, "n_head": 1, "block_size": 4, "n": 1, "engine": "array"}
+SMALL = {
+    "preset": "microgpt",
+    "steps": 2,
+    "n_embd": 4,
+    "n_head": 1,
+    "block_size": 4,
+    "n": 1,
+    "engine": "array",
+}
 
 
 class Color(enum.Enum):
@@ -95,13 +103,13 @@ TRAINING = [*SETTINGS, "docs", "preset", "engine", "out", "overwrite", "resume",
 
 def train(model, given):
     docs, given = given.pop("docs", WORDS), {**({} if "resume" in given else SMALL), **given}
-    GPT.train(docs, **given, preset="microgpt")
+    GPT.train(docs, **given)
 
 
 def iterate(model, given):
     given.pop("callbacks", None)
     docs, given = given.pop("docs", WORDS), {**({} if "resume" in given else SMALL), **given}
-    training = GPT.training(docs, **given, preset="microgpt")
+    training = GPT.training(docs, **given)
     assert len(training), repr(training)
     assert list(training) == training.model.records
 
