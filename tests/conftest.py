@@ -65,16 +65,22 @@ class Ended(NamedTuple):
 def motegpt(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Callable[..., Ended]:
-    """Run a command line in this process, in an empty folder."""
+    """Run a command line in this process, in an empty folder; see with_preset."""
     monkeypatch.chdir(tmp_path)
 
     def run(*words: object) -> Ended:
         capsys.readouterr()
         with pytest.raises(SystemExit) as ending:
-            main([str(word) for word in words])
+            main(with_preset([str(word) for word in words]))
         return Ended(int(ending.value.code or 0), *capsys.readouterr())
 
     return run
+
+
+def with_preset(words: list[str]) -> list[str]:
+    """The words of a command line, with a preset if it trains and names none."""
+    named = {"--preset", "--resume", "--config", "--help"} & {word.partition("=")[0] for word in words}
+    return ["train", "--preset", "microgpt", *words[1:]] if words[:1] == ["train"] and not named else words
 
 
 def small_settings(preset: str = "microgpt", **changes: Any) -> dict[str, Any]:

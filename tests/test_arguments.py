@@ -45,7 +45,7 @@ class Table:
 
 @pytest.fixture(scope="module")
 def model():
-    return GPT.train(WORDS, **QUICK)
+    return GPT.train(WORDS, **QUICK, preset="microgpt")
 
 
 @pytest.fixture(scope="module")
@@ -60,13 +60,13 @@ def run(model, tmp_path_factory):
     dict.fromkeys(WORDS).keys(), [Name.ANNA, *WORDS[1:]],
 ], ids=lambda given: type(given).__name__)  # fmt: skip
 def test_documents_of_any_type(model, given):
-    assert GPT.train(given, **QUICK).generate(3, seed=1) == model.generate(3, seed=1)
+    assert GPT.train(given, **QUICK, preset="microgpt").generate(3, seed=1) == model.generate(3, seed=1)
 
 
 @pytest.mark.parametrize("kind", [str, Path, Place, np.str_], ids=lambda kind: kind.__name__)
 def test_paths_of_any_type(tmp_path, run, kind):
     (tmp_path / "list.txt").write_text("\n".join(WORDS))
-    trained = GPT.train(kind(tmp_path / "list.txt"), out=kind(tmp_path / "new"), **QUICK)
+    trained = GPT.train(kind(tmp_path / "list.txt"), out=kind(tmp_path / "new"), **QUICK, preset="microgpt")
     assert type(trained.config.source.path) is str
     for path in (tmp_path / "new", run):
         assert GPT.load(kind(path)).generate(1, seed=1)
@@ -95,8 +95,14 @@ def test_numbers_of_any_type(model):
 
 def test_one_callback_or_several():
     seen = []
-    GPT.train(WORDS, callbacks=seen.append, log_every=1, **QUICK)
-    GPT.train(WORDS, callbacks=(seen.append, lambda record: np.bool_(record.step > 1)), log_every=1, **QUICK)
+    GPT.train(WORDS, callbacks=seen.append, log_every=1, **QUICK, preset="microgpt")
+    GPT.train(
+        WORDS,
+        callbacks=(seen.append, lambda record: np.bool_(record.step > 1)),
+        log_every=1,
+        **QUICK,
+        preset="microgpt",
+    )
     assert [record.step for record in seen] == [1, 2, 3, 1, 2]
 
 
@@ -131,20 +137,32 @@ REFUSED = [
     (lambda model, run: GPT.load(run, checkpoint=10**5000), "checkpoint: expected"),
     (lambda model, run: GPT.load(run, checkpoint=np.arange(3)), "checkpoint: expected"),
     (
-        lambda model, run: GPT.train(WORDS, callbacks=5),
+        lambda model, run: GPT.train(WORDS, callbacks=5, preset="microgpt"),
         "callbacks: expected one or more functions of a record",
     ),
-    (lambda model, run: GPT.train(WORDS, callbacks=[1]), "callbacks: expected one or more"),
-    (lambda model, run: GPT.train(WORDS, out="a\0b"), "out: expected a path"),
-    (lambda model, run: GPT.train(WORDS, out=5), "out: expected a path, got 5"),
-    (lambda model, run: GPT.train(WORDS, out=""), "out: expected a path, got ''"),
-    (lambda model, run: GPT.train(WORDS, out="x" * 300, **QUICK), "cannot be written"),
-    (lambda model, run: GPT.train(WORDS, engine=""), "engine: expected one of"),
+    (
+        lambda model, run: GPT.train(WORDS, callbacks=[1], preset="microgpt"),
+        "callbacks: expected one or more",
+    ),
+    (lambda model, run: GPT.train(WORDS, out="a\0b", preset="microgpt"), "out: expected a path"),
+    (lambda model, run: GPT.train(WORDS, out=5, preset="microgpt"), "out: expected a path, got 5"),
+    (lambda model, run: GPT.train(WORDS, out="", preset="microgpt"), "out: expected a path, got ''"),
+    (lambda model, run: GPT.train(WORDS, out="x" * 300, **QUICK, preset="microgpt"), "cannot be written"),
+    (lambda model, run: GPT.train(WORDS, engine="", preset="microgpt"), "engine: expected one of"),
     (lambda model, run: GPT.train(WORDS, preset=5), "preset: expected one of"),
-    (lambda model, run: GPT.train(5), "documents: expected strings, or the name of a file, got 5"),
-    (lambda model, run: GPT.train(["a", None]), "documents: expected strings.*, got None at index 1"),
-    (lambda model, run: GPT.train("a\0b"), "documents: expected a path"),
-    (lambda model, run: GPT.train(WORDS, vocab_size=3), "vocab_size is determined by the data"),
+    (
+        lambda model, run: GPT.train(5, preset="microgpt"),
+        "documents: expected strings, or the name of a file, got 5",
+    ),
+    (
+        lambda model, run: GPT.train(["a", None], preset="microgpt"),
+        "documents: expected strings.*, got None at index 1",
+    ),
+    (lambda model, run: GPT.train("a\0b", preset="microgpt"), "documents: expected a path"),
+    (
+        lambda model, run: GPT.train(WORDS, vocab_size=3, preset="microgpt"),
+        "vocab_size is determined by the data",
+    ),
 ]
 KINDS = {"load": RunFolderError, "save": RunFolderError, "out": RunFolderError, "checkpoint": RunFolderError,
          "score": DataError, "evaluate": DataError, "documents": DataError, "data": DataError}  # fmt: skip

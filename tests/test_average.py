@@ -29,7 +29,7 @@ SPLIT = {"val_fraction": 0.2, "log_every": 20}
 
 @pytest.fixture(scope="module")
 def model():
-    return GPT.train(DOCS, kneser_ney=3, kneser_ney_weight=0.25, **SMALL)
+    return GPT.train(DOCS, kneser_ney=3, kneser_ney_weight=0.25, **SMALL, preset="microgpt")
 
 
 @pytest.fixture(scope="module")
@@ -58,9 +58,11 @@ def test_the_fitted_weight_has_the_highest_likelihood():
 def test_the_weight_without_validation_data():
     few, many = (KneserNey.count([[2, 0, 1, 2]] * n, 2, 3) for n in (100, 200))
     assert (constant_weight(few), constant_weight(many)) == (MOSTLY, EVEN)
-    assert GPT.train(DOCS, kneser_ney=3, **SMALL).average.weight == MOSTLY
-    assert GPT.train(DOCS * 20, kneser_ney=3, **SMALL).average.weight == EVEN
-    assert GPT.train(DOCS * 20, kneser_ney=3, **SMALL, **SPLIT).average.weight == EVEN  # too little to fit it
+    assert GPT.train(DOCS, kneser_ney=3, **SMALL, preset="microgpt").average.weight == MOSTLY
+    assert GPT.train(DOCS * 20, kneser_ney=3, **SMALL, preset="microgpt").average.weight == EVEN
+    assert (
+        GPT.train(DOCS * 20, kneser_ney=3, **SMALL, **SPLIT, preset="microgpt").average.weight == EVEN
+    )  # too little to fit it
 
 
 @pytest.mark.parametrize("engine", ENGINES_HERE)
@@ -128,7 +130,7 @@ REQUESTS = (
 @pytest.mark.parametrize("framing", ["bos", "bos_eos"])
 def test_the_core_generates_what_is_generated_token_by_token(settings, dtype, framing):
     native = {**SMALL, "engine": "native", "dtype": dtype, "framing": framing}
-    model = GPT.train(DOCS * 3, kneser_ney=4, kneser_ney_weight=0.4, **native)
+    model = GPT.train(DOCS * 3, kneser_ney=4, kneser_ney_weight=0.4, **native, preset="microgpt")
     sample = model.config.sample.replace(**{"temperature": 1.0, **settings})
     request = request_of(sample, model.tokenizer, model.config.model.block_size)
     averaged = model.language_model
@@ -157,7 +159,7 @@ def test_the_core_refuses_n_grams_that_lead_outside():
     for wrong in ([], [*tables] * 4, [tables[1]], [tuple(array[1:] for array in tables[0])]):
         with pytest.raises(ValueError, match="NGrams"):
             _core.NGrams(wrong, unigrams)
-    model = GPT.train(DOCS, **{**SMALL, "engine": "native"})
+    model = GPT.train(DOCS, **{**SMALL, "engine": "native"}, preset="microgpt")
     request = request_of(model.config.sample, model.tokenizer, 8)
     with pytest.raises(ValueError, match="the same vocab_size"):
         model.engine.generate(request, [Stream.of(1, 0)], Average(n_grams, 0.5))
@@ -173,10 +175,15 @@ def test_texts_longer_than_the_block(model):
 
 def test_of_a_stream_and_of_bytes():
     text = "the cat sat on the mat. the dog sat on the cat. " * 20
-    stream = GPT.train([text], format="stream", kneser_ney=4, **SMALL)
+    stream = GPT.train([text], format="stream", kneser_ney=4, **SMALL, preset="microgpt")
     assert set(stream.generate(1, seed=1, max_new_tokens=60)[0]) <= set(text)
     framed = GPT.train(
-        ["жанна", "иван"], tokenizer="bytes", kneser_ney=4, framing="bos_eos", **{**SMALL, "block_size": 16}
+        ["жанна", "иван"],
+        tokenizer="bytes",
+        kneser_ney=4,
+        framing="bos_eos",
+        **{**SMALL, "block_size": 16},
+        preset="microgpt",
     )
     assert framed.score(["иван"])[0].log_probability > framed.score(["навж"])[0].log_probability
     assert framed.generate(3, seed=1)
@@ -184,7 +191,7 @@ def test_of_a_stream_and_of_bytes():
 
 def test_the_weight_is_fitted_to_the_best_parameters(names, tmp_path):
     settings = {**SMALL, "block_size": 16, "steps": 60, "val_fraction": 0.3, "log_every": 20, "batch_size": 8}
-    model = GPT.train(names, kneser_ney=5, out=tmp_path / "run", **settings)
+    model = GPT.train(names, kneser_ney=5, out=tmp_path / "run", **settings, preset="microgpt")
     folder = RunFolder(tmp_path / "run")
     assert folder.average(model.config, model.tokenizer).weight == model.average.weight
     from motegpt.data.split import split
@@ -211,7 +218,7 @@ def test_a_run_keeps_its_n_grams(model, tmp_path):
         assert copy.average.weight == 0.25
         assert copy.generate(20, seed=5) == model.generate(20, seed=5)
         assert copy.score(["anna"]) == model.score(["anna"])
-    GPT.train(DOCS, **SMALL).save(tmp_path / "moved", overwrite=True)
+    GPT.train(DOCS, **SMALL, preset="microgpt").save(tmp_path / "moved", overwrite=True)
     assert not (tmp_path / "moved" / KNESER_NEY).exists()
 
 
@@ -224,8 +231,8 @@ def test_a_resumed_run_is_one_that_never_stopped(names, tmp_path):
         "batch_size": 8,
         "kneser_ney": 3,
     }
-    whole = GPT.train(names, **settings)
-    training = GPT.training(names, **settings, out=tmp_path / "run")
+    whole = GPT.train(names, **settings, preset="microgpt")
+    training = GPT.training(names, **settings, out=tmp_path / "run", preset="microgpt")
     for record in training:
         if record.step >= 10:
             break
@@ -240,10 +247,10 @@ def test_a_resumed_run_is_one_that_never_stopped(names, tmp_path):
 
 def test_settings_that_contradict_each_other():
     with pytest.raises(SettingError, match=r"kneser_ney_weight: expected none without n-grams, got 0.5"):
-        GPT.train(DOCS, kneser_ney_weight=0.5, **SMALL)
+        GPT.train(DOCS, kneser_ney_weight=0.5, **SMALL, preset="microgpt")
     for wrong in (1, 9, 2.5):
         with pytest.raises(SettingError, match="kneser_ney: expected a whole number"):
-            GPT.train(DOCS, kneser_ney=wrong, **SMALL)
+            GPT.train(DOCS, kneser_ney=wrong, **SMALL, preset="microgpt")
 
 
 def set_to(key, value):
@@ -302,7 +309,7 @@ def test_n_grams_that_are_damaged_or_gone(model, tmp_path):
 
 def test_the_commands(motegpt):
     quick = ("--steps", 30, "--engine", "array", "-n", 2, "--val-fraction", 0.2, "--out", "run")
-    ended = motegpt("train", *quick, "--kneser-ney", 4, "--kneser-ney-weight", 0.5)
+    ended = motegpt("train", "--preset", "microgpt", *quick, "--kneser-ney", 4, "--kneser-ney-weight", 0.5)
     assert ended.code == 0, ended.err
     assert "averaged with Kneser-Ney n-grams of order 4, weight 0.50" in ended.err
     val_loss = ended.err.partition("validation loss ")[2].split()[0]
@@ -316,6 +323,6 @@ def test_the_commands(motegpt):
     assert (facts["average"]["order"], facts["average"]["weight"]) == (4, 0.5)
     assert facts["samples"]["texts"] == GPT.load("run", "array").generate(5, seed=0)
     assert motegpt("sample", "run", "-n", 3, "--seed", 1, "--format", "csv").code == 0
-    refused = motegpt("train", *quick, "--overwrite", "--kneser-ney-weight", 0.5)
+    refused = motegpt("train", "--preset", "microgpt", *quick, "--overwrite", "--kneser-ney-weight", 0.5)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "--kneser-ney 5" in refused.err

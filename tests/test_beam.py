@@ -217,7 +217,7 @@ def test_when_the_beams_meet_too_few():
 
 
 def test_in_the_python_api():
-    model = GPT.train(["anna", "hanna", "nan"], steps=30, seed=1)
+    model = GPT.train(["anna", "hanna", "nan"], steps=30, seed=1, preset="microgpt")
     best = model.generate(3, beams=10)
     assert best == model.generate(3, beams=10, seed=5) == model.generate(beams=10)[:3]
     assert len(model.generate(beams=2)) == 2

@@ -17,7 +17,7 @@ def files(folder):
 
 def stopped(place, at=6, docs=WORDS, **more):
     """A run in a folder that was left after a step."""
-    training = GPT.training(docs, out=place, **{**QUICK, **more})
+    training = GPT.training(docs, out=place, **{**QUICK, **more}, preset="microgpt")
     next(record for record in training if record.step == at)
     del training
     return place
@@ -30,7 +30,7 @@ def listed(tmp_path):
 
 
 def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, listed):
-    whole = GPT.train(listed, out=tmp_path / "whole", **QUICK)
+    whole = GPT.train(listed, out=tmp_path / "whole", **QUICK, preset="microgpt")
     model = GPT.train(resume=stopped(tmp_path / "parts", docs=listed))
     assert files(tmp_path / "parts") == files(tmp_path / "whole")
     assert model.generate(5, seed=1) == whole.generate(5, seed=1)
@@ -38,7 +38,7 @@ def test_a_run_goes_on_as_if_it_had_never_stopped(tmp_path, listed):
 
 
 def test_documents_in_memory_are_given_again(tmp_path):
-    GPT.train(WORDS, out=tmp_path / "whole", **QUICK)
+    GPT.train(WORDS, out=tmp_path / "whole", **QUICK, preset="microgpt")
     stopped(tmp_path / "parts")
     with pytest.raises(DataError, match=r"documents in memory; pass it as `docs`, with `resume=.*parts'`"):
         GPT.train(resume=tmp_path / "parts")
@@ -109,13 +109,15 @@ def test_what_does_not_go_together(tmp_path, given, kind, said):
 def test_another_run_may_be_replaced(tmp_path):
     stopped(tmp_path / "run")
     with pytest.raises(RunFolderError, match="`overwrite=True`"):
-        GPT.train(WORDS, out=tmp_path / "run", **QUICK)
-    GPT.train(WORDS, out=tmp_path / "run", overwrite=True, **{**QUICK, "steps": 3})
+        GPT.train(WORDS, out=tmp_path / "run", **QUICK, preset="microgpt")
+    GPT.train(WORDS, out=tmp_path / "run", overwrite=True, **{**QUICK, "steps": 3}, preset="microgpt")
     assert json.loads((tmp_path / "run" / "config.json").read_text())["train"]["steps"] == 3
 
 
 def test_the_command_line_says_it_with_flags(motegpt):
-    assert motegpt("train", "--engine", "array", "--steps", 3, "--out", "run").code == 0
+    assert (
+        motegpt("train", "--preset", "microgpt", "--engine", "array", "--steps", 3, "--out", "run").code == 0
+    )
     for words, said in (
         (["--resume", "run"], "set a larger --steps to continue"),
         (["--resume", "run", "--out", "x"], "expected no --preset, --out or --overwrite"),
@@ -129,7 +131,12 @@ def test_the_command_line_says_it_with_flags(motegpt):
 
 
 def test_data_that_are_gone_are_asked_for_as_an_argument(motegpt, tmp_path, listed):
-    assert motegpt("train", "list.txt", "--engine", "array", "--steps", 3, "--out", "run").code == 0
+    assert (
+        motegpt(
+            "train", "--preset", "microgpt", "list.txt", "--engine", "array", "--steps", 3, "--out", "run"
+        ).code
+        == 0
+    )
     listed.unlink()
     ended = motegpt("train", "--resume", "run", "--steps", 5)
     assert "no longer exists; pass it as DATA, with --resume run" in ended.err

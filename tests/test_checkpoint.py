@@ -18,7 +18,7 @@ from motegpt.training.run_folder import RunFolder
 @pytest.fixture
 def run(tmp_path):
     """The folder of a small finished run."""
-    GPT.train(["anna", "bob", "carla"], engine="array", steps=5).save(tmp_path / "run")
+    GPT.train(["anna", "bob", "carla"], engine="array", steps=5, preset="microgpt").save(tmp_path / "run")
     return tmp_path / "run"
 
 
@@ -38,7 +38,7 @@ def rewrite(path, change):
 
 
 def test_save_and_load_round_trip(tmp_path):
-    model = GPT.train(["anna", "bob", "carla"], engine="array", steps=5, seed=3)
+    model = GPT.train(["anna", "bob", "carla"], engine="array", steps=5, seed=3, preset="microgpt")
     model.save(tmp_path / "run")
     loaded = GPT.load(tmp_path / "run")
     assert loaded.config == model.config
@@ -260,7 +260,7 @@ def test_a_run_without_a_checkpoint_is_replaced(run, tmp_path):
     (run / ".model.safetensors.new").write_bytes(b"half written")
     with pytest.raises(RunFolderError, match=r"stopped before its first checkpoint; .* `out=.*run'`"):
         GPT.load(run)
-    model = GPT.train(["anna", "bob"], out=run, **QUICK)
+    model = GPT.train(["anna", "bob"], out=run, **QUICK, preset="microgpt")
     assert GPT.load(run).generate(3, seed=1) == model.generate(3, seed=1)
     assert len(RunFolder(run).metrics()) == 2
 
@@ -271,27 +271,27 @@ def test_files_of_other_programs_are_not_overwritten(tmp_path, names):
     for name in names:
         (tmp_path / "other" / name).write_text("{}")
     with pytest.raises(RunFolderError, match="the folder holds other files"):
-        GPT.train(["anna", "bob"], out=tmp_path / "other", **QUICK)
+        GPT.train(["anna", "bob"], out=tmp_path / "other", **QUICK, preset="microgpt")
     assert {path.read_text() for path in (tmp_path / "other").iterdir()} == {"{}"}
 
 
 def test_a_folder_is_locked_before_the_first_step(tmp_path):
-    first = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
+    first = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK, preset="microgpt")
     with pytest.raises(RunFolderError, match="another process is training in this folder"):
-        GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK)
+        GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK, preset="microgpt")
     list(first)
     with pytest.raises(RunFolderError, match="a run already exists"):
-        GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK)
+        GPT.training(["carla", "dora"], out=tmp_path / "run", **QUICK, preset="microgpt")
     assert GPT.load(tmp_path / "run").generate(3, seed=1) == first.model.generate(3, seed=1)
 
 
 def test_a_training_that_is_discarded_releases_its_folder(tmp_path):
-    GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
-    assert GPT.train(["carla", "dora"], out=tmp_path / "run", **QUICK).generate(1)
+    GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK, preset="microgpt")
+    assert GPT.train(["carla", "dora"], out=tmp_path / "run", **QUICK, preset="microgpt").generate(1)
 
 
 def test_a_failure_to_write_records_is_a_motegpt_error(monkeypatch, tmp_path):
-    training = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK)
+    training = GPT.training(["anna", "bob"], out=tmp_path / "run", **QUICK, preset="microgpt")
     (tmp_path / "run" / "metrics.jsonl").mkdir()
     with pytest.raises(MotegptError, match=r"metrics\.jsonl: "):
         list(training)

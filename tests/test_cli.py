@@ -17,7 +17,7 @@ QUICK = ("--steps", 3, "--engine", "array", "-n", 2)
 
 
 def test_train_prints_the_plain_lines(motegpt):
-    ended = motegpt("train", "--steps", 200, "--engine", "array", "-n", 20)
+    ended = motegpt("train", "--preset", "microgpt", "--steps", 200, "--engine", "array", "-n", 20)
     assert ended.code == 0
     lines = ended.out.splitlines()
     assert lines[:4] == ["num docs: 98", "vocab size: 26", "num params: 4160", "Training..."]
@@ -54,7 +54,7 @@ def test_microgpt_as_a_command_prints_the_reference(motegpt, names_txt, microgpt
 
 def test_train_save_sample(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("жанна\nиванна\nанна\n")
-    assert motegpt("train", "list.txt", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", "--preset", "microgpt", "list.txt", *QUICK, "--out", "run").code == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["source"]["path"] == str(
         tmp_path / "list.txt"
     )
@@ -68,8 +68,13 @@ def test_train_save_sample(motegpt, tmp_path):
 
 
 def test_until_and_resume(motegpt, tmp_path):
-    whole = motegpt("train", "--steps", 9, "--engine", "array", "--out", "whole").out
-    assert motegpt("train", "--steps", 9, "--engine", "array", "--out", "parts", "--until", 4).code == 0
+    whole = motegpt("train", "--preset", "microgpt", "--steps", 9, "--engine", "array", "--out", "whole").out
+    assert (
+        motegpt(
+            "train", "--preset", "microgpt", "--steps", 9, "--engine", "array", "--out", "parts", "--until", 4
+        ).code
+        == 0
+    )
     parts = motegpt("train", "--resume", "parts").out
     assert parts.splitlines()[-21:] == whole.splitlines()[-21:]
     for name in ("model.safetensors", "trainer.safetensors", "metrics.jsonl"):
@@ -97,7 +102,8 @@ OTHER_VALUES = {
     "n": 2, "temperature": 0.7, "prefix": "a", "repetition_penalty": 1.3, "top_k": 4, "top_p": 0.9,
     "min_p": 0.1, "typical_p": 0.6, "min_new_tokens": 2, "max_new_tokens": 5, "min_length": 3,
     "max_length": 7, "stop": "n", "allow": "abc", "forbid": "xyz", "suffix": "a", "tries": 30, "beams": 3,
-    "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "eval_every": 3, "patience": 4,
+    "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "unique": True, "novel": True,
+    "eval_every": 3, "patience": 4,
     "checkpoint_minutes": 2.5, "keep": 3,
     "ngram_orders": 3, "ngram_min_count": 3, "ngram_dropout": 0.25, "ngram_weight_decay": 2.0,
 }  # fmt: skip
@@ -131,7 +137,7 @@ def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, monkeypatch,
     (tmp_path / "c.toml").write_text(f"{name} = {json.dumps(value)}\n")
     common = ("--engine", engine, *(() if name == "steps" else ("--steps", 1)), *NEEDED_BESIDE.get(name, ()))
     for out, given in (("by_flag", words), ("by_file", ["--config", "c.toml"])):
-        ended = motegpt("train", *common, *given, "--out", out)
+        ended = motegpt("train", "--preset", "microgpt", *common, *given, "--out", out)
         assert ended.code == 0, ended.err
         config = json.loads((tmp_path / out / "config.json").read_text())
         (section,) = (section for section, kind in SECTIONS.items() if name in kinds(kind))
@@ -215,8 +221,8 @@ BAD_DATA = {"empty.txt": b"", "binary.txt": b"a\0b", "latin.txt": b"a\nzo\xeb\n"
 def test_usage_errors_are_one_line_exit_2_and_write_nothing(motegpt, tmp_path, words, message):
     for name, data in BAD_DATA.items():
         (tmp_path / name).write_bytes(data)
-    out = [] if "--resume" in words else ["--out", "run"]
-    ended = motegpt("train", *words, *out)
+    others = [] if "--resume" in words else ["--preset", "microgpt", "--out", "run"]
+    ended = motegpt("train", *words, *others)
     assert ended.code == 2
     assert ended.err.count("\n") == 1
     assert message.lower() in ended.err.lower()
@@ -237,14 +243,14 @@ def test_usage_errors_are_one_line_exit_2_and_write_nothing(motegpt, tmp_path, w
     ids=str,
 )
 def test_usage_errors_of_sample(motegpt, words, message):
-    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
     ended = motegpt("sample", *words)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     assert message.lower() in ended.err.lower()
 
 
 def test_a_run_of_another_version(motegpt, tmp_path):
-    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace('"format": 3', '"format": 9'))
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
@@ -256,10 +262,10 @@ def test_a_run_of_another_version(motegpt, tmp_path):
 
 
 def test_an_existing_run_is_kept_without_overwrite(motegpt):
-    assert motegpt("train", *QUICK, "--out", "run").code == 0
-    ended = motegpt("train", *QUICK, "--out", "run")
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
+    ended = motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert motegpt("train", *QUICK, "--out", "run", "--overwrite").code == 0
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run", "--overwrite").code == 0
 
 
 def test_debug_shows_the_traceback(motegpt):
@@ -274,9 +280,14 @@ def test_debug_shows_the_traceback(motegpt):
 
 def test_debug_can_be_an_ordinary_argument(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("--debug\nanna\n")
-    assert motegpt("train", "list.txt", *QUICK, "--prefix", "--debug", "--out", "run").code == 0
+    assert (
+        motegpt(
+            "train", "--preset", "microgpt", "list.txt", *QUICK, "--prefix", "--debug", "--out", "run"
+        ).code
+        == 0
+    )
     assert motegpt("score", "run", "--", "--debug").out.endswith("\t--debug\n")
-    ended = motegpt("train", "--", "--debug")
+    ended = motegpt("train", "--preset", "microgpt", "--", "--debug")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "--debug: no such file" in ended.err
     assert motegpt("graph", "--out", "--debug", "--", "--debug").code == 2
@@ -338,7 +349,7 @@ def test_gradcheck_goes_red_on_a_wrong_gradient(motegpt, monkeypatch):
 
 
 def test_a_bad_prefix_is_noticed_before_a_run_goes_on(motegpt, tmp_path):
-    assert motegpt("train", *QUICK, "--until", 1, "--out", "run").code == 0
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--until", 1, "--out", "run").code == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     ended = motegpt("train", "--resume", "run", "--prefix", "ÖÖ")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -349,7 +360,7 @@ def test_folders_of_other_programs_are_never_taken_for_runs(motegpt, tmp_path):
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "config.json").write_text('{"architectures": ["Llama"]}')
     (tmp_path / "hf" / "model.safetensors").write_text("precious")
-    assert motegpt("train", *QUICK, "--out", "hf", "--overwrite").code == 2
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "hf", "--overwrite").code == 2
     assert (tmp_path / "hf" / "model.safetensors").read_text() == "precious"
 
 
@@ -367,18 +378,18 @@ def test_hostile_toml_values_are_one_line(motegpt, tmp_path, text):
 
 
 def test_a_tiny_temperature_is_greedy(motegpt):
-    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
     greedy = motegpt("sample", "run", "-n", 3, "--temperature", 0).out
     assert motegpt("sample", "run", "-n", 3, "--temperature", "1e-320", "--seed", 1).out == greedy
 
 
 def test_divergence_is_one_line(motegpt):
-    ended = motegpt("train", "--steps", 3, "--lr", "1e308", "--engine", "array")
+    ended = motegpt("train", "--preset", "microgpt", "--steps", 3, "--lr", "1e308", "--engine", "array")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
 
 
 def test_devices_are_no_data(motegpt):
-    ended = motegpt("train", "/dev/zero")
+    ended = motegpt("train", "--preset", "microgpt", "/dev/zero")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
 
 

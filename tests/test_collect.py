@@ -26,15 +26,24 @@ def engine():
 
 @pytest.fixture(scope="module")
 def model():
-    return GPT.train(DOCUMENTS, steps=40, seed=1, n_embd=8, block_size=6, temperature=1.0, engine="array")
+    return GPT.train(
+        DOCUMENTS,
+        steps=40,
+        seed=1,
+        n_embd=8,
+        block_size=6,
+        temperature=1.0,
+        engine="array",
+        preset="microgpt",
+    )
 
 
 def sample(**given):
     return SampleConfig(**{"n": 20, "temperature": 1.0, **given})
 
 
-def drawn(engine, seed=3, unique=False, excluded=None, **given):
-    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, unique, excluded)
+def drawn(engine, seed=3, excluded=None, **given):
+    groups = draw_texts(engine, TOKENIZER, sample(**given), seed, excluded)
     return [text for group in groups for text in group]
 
 
@@ -75,9 +84,8 @@ def test_texts_come_in_groups_that_grow(engine):
 
 def test_tries_that_run_out_are_said_after_what_was_found(engine):
     found: list[str] = []
-    groups = draw_texts(
-        engine, TOKENIZER, sample(n=99, tries=900, max_length=1, temperature=9.0), 0, unique=True
-    )
+    few = sample(n=99, tries=900, max_length=1, temperature=9.0, unique=True)
+    groups = draw_texts(engine, TOKENIZER, few, 0)
     with pytest.raises(
         TriesExhausted, match=r"expected 99 texts, got 6, as 900 in a row did not qualify \(unique\)"
     ):
@@ -130,7 +138,7 @@ def test_novel_after_loading_from_memory_needs_the_data(model, tmp_path):
 def test_novel_after_loading_reads_the_file_again(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("\n".join(DOCUMENTS))
-    GPT.train(path, steps=50, engine="array").save(tmp_path / "run")
+    GPT.train(path, steps=50, engine="array", preset="microgpt").save(tmp_path / "run")
     model = GPT.load(tmp_path / "run")
     assert not set(model.generate(50, seed=1, novel=True)) & set(DOCUMENTS)
     path.write_text("other\nnames")
@@ -142,7 +150,7 @@ def test_novel_after_loading_reads_the_file_again(tmp_path):
 
 
 def test_novel_with_the_built_in_names(tmp_path):
-    GPT.train(steps=3, engine="array").save(tmp_path / "run")
+    GPT.train(steps=3, engine="array", preset="microgpt").save(tmp_path / "run")
     assert len(GPT.load(tmp_path / "run").generate(5, novel=True)) == 5
 
 
@@ -168,5 +176,5 @@ def test_in_turn_with_a_suffix_and_with_beams(engine):
 def test_novelty_is_that_of_the_file_the_run_recorded(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("anna\nbob\n")
-    model = GPT.train(path, steps=1, engine="array")
+    model = GPT.train(path, steps=1, engine="array", preset="microgpt")
     assert model.config.source.sha256 == hashlib.sha256(b"anna\nbob\n").hexdigest()

@@ -19,7 +19,7 @@ QUICK = {"steps": 3, "n": 4, "seed": 1}
 
 @pytest.fixture(scope="module", params=ENGINES_HERE)
 def model(request):
-    return GPT.train(WORDS, engine=request.param, val_fraction=0.3, **QUICK)
+    return GPT.train(WORDS, engine=request.param, val_fraction=0.3, **QUICK, preset="microgpt")
 
 
 def check_same(other, model):
@@ -49,7 +49,9 @@ def test_a_copy_is_independent(model):
 
 def test_a_pickle_holds_no_documents_and_no_training_state(model):
     secret = "zzyzx" * 20
-    trained = GPT.train([secret, *WORDS], engine=model.config.engine, block_size=16, **QUICK)
+    trained = GPT.train(
+        [secret, *WORDS], engine=model.config.engine, block_size=16, **QUICK, preset="microgpt"
+    )
     data = pickle.dumps(trained)
     assert b"zzyzx" not in data
     words = {str(argument) for _, argument, _ in pickletools.genops(data)}
@@ -85,7 +87,7 @@ def generate(model, seed):
 
 @pytest.mark.slow
 def test_in_other_processes():
-    model = GPT.train(WORDS, **QUICK)
+    model = GPT.train(WORDS, **QUICK, preset="microgpt")
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         texts = list(pool.map(generate, [model] * 4, range(4)))

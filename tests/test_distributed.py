@@ -99,7 +99,21 @@ def test_a_run_goes_on_in_another_number_of_processes(motegpt, tmp_path):
 
 @pytest.mark.parametrize("shard", [(), ("--shard",)], ids=str)
 def test_held_out_data_are_evaluated_by_the_first_process_alone(motegpt, tmp_path, shard):
-    words = ("motegpt", "train", "--steps", 5, "--batch-size", 2, "--val-fraction", 0.2, "-n", 1, *shard)
+    words = (
+        "motegpt",
+        "train",
+        "--preset",
+        "microgpt",
+        "--steps",
+        5,
+        "--batch-size",
+        2,
+        "--val-fraction",
+        0.2,
+        "-n",
+        1,
+        *shard,
+    )
     (code, out, err), (other, _, complained) = finish(start(2, *words, "--out", "run", cwd=tmp_path))
     assert (code, other) == (0, 0), err + complained
     assert "sample  1: " in out
@@ -107,7 +121,20 @@ def test_held_out_data_are_evaluated_by_the_first_process_alone(motegpt, tmp_pat
     assert f"validation loss {found['nats_per_token']['model']:.4f}" in err
 
 
-LONG = ("motegpt", "train", "--steps", 10**6, "--batch-size", 2, "--log-every", 1, "--checkpoint-every", 5)
+LONG = (
+    "motegpt",
+    "train",
+    "--preset",
+    "microgpt",
+    "--steps",
+    10**6,
+    "--batch-size",
+    2,
+    "--log-every",
+    1,
+    "--checkpoint-every",
+    5,
+)
 
 
 @pytest.mark.parametrize("dying", [0, 1])

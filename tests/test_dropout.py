@@ -54,7 +54,7 @@ def changed(place):
 def test_a_run_resumes_as_if_never_stopped(name, tmp_path):
     """Stopped in an epoch and at the end of one; the fourth epoch is the last."""
     chosen = {**SMALL, "dropout": 0.2, "reshuffle": True}
-    whole = GPT.train(NAMES, engine=name, **chosen)
+    whole = GPT.train(NAMES, engine=name, **chosen, preset="microgpt")
     trainer, *_ = begin(NAMES, chosen, engine=name, out=tmp_path / "run")
     list(trainer.run(until=4))
     trainer, *_ = begin(NAMES, {}, resumed=tmp_path / "run")
@@ -83,7 +83,7 @@ def test_a_run_goes_from_engine_to_engine_with_its_masks():
 
 
 def test_old_runs_have_neither(tmp_path):
-    GPT.train(NAMES, engine="array", **SMALL).save(tmp_path / "run")
+    GPT.train(NAMES, engine="array", **SMALL, preset="microgpt").save(tmp_path / "run")
     config = RunFolder(tmp_path / "run").config()
     data, train = config.data.values(), config.train.values()
     assert (data.pop("reshuffle"), train.pop("dropout")) == (False, 0.0)

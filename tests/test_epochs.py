@@ -69,7 +69,7 @@ def test_a_run_records_only_steps(motegpt, tmp_path):
         ("table", ["--config", "epochs.toml"]),
         ("flag over file", ["--config", "steps.toml", "--epochs", 0.5]),
     ):
-        assert motegpt("train", "names.txt", *QUICK, *words, "--out", name).code == 0
+        assert motegpt("train", "--preset", "microgpt", "names.txt", *QUICK, *words, "--out", name).code == 0
         train = json.loads((tmp_path / name / "config.json").read_text())["train"]
         assert (train["steps"], "epochs" in train) == (15, False)
     ended = motegpt("train", "names.txt", *QUICK, "--config", "epochs.toml", "--steps", 4, "--out", "steps")
@@ -91,7 +91,7 @@ def test_a_run_records_only_steps(motegpt, tmp_path):
     ids=str,
 )
 def test_invalid_length_error_is_one_line(motegpt, tmp_path, words, message):
-    ended = motegpt("train", *QUICK, *words, "--out", "run")
+    ended = motegpt("train", "--preset", "microgpt", *QUICK, *words, "--out", "run")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert message in ended.err
     assert not (tmp_path / "run").exists()
@@ -99,7 +99,9 @@ def test_invalid_length_error_is_one_line(motegpt, tmp_path, words, message):
 
 def test_resuming_with_more_epochs(motegpt, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
-    assert motegpt("train", "names.txt", *QUICK, "--epochs", 1, "--out", "run").code == 0
+    assert (
+        motegpt("train", "--preset", "microgpt", "names.txt", *QUICK, "--epochs", 1, "--out", "run").code == 0
+    )
     ended = motegpt("train", "--resume", "run", "--epochs", 1.5)
     assert ended.code == 0, ended.err
     assert "step   45 /   45" in ended.out
@@ -110,12 +112,12 @@ def test_resuming_with_more_epochs(motegpt, tmp_path):
 
 
 def test_epochs_in_python():
-    assert GPT.train(NAMES, epochs=0.5, engine="array").config.train.steps == 15
-    assert GPT.train(NAMES, epochs=None, steps=3, engine="array").config.train.steps == 3
+    assert GPT.train(NAMES, epochs=0.5, engine="array", preset="microgpt").config.train.steps == 15
+    assert GPT.train(NAMES, epochs=None, steps=3, engine="array", preset="microgpt").config.train.steps == 3
     with pytest.raises(SettingError, match="leave one out"):
-        GPT.train(NAMES, epochs=1, steps=3)
+        GPT.train(NAMES, epochs=1, steps=3, preset="microgpt")
     with pytest.raises(SettingError, match=r"epochs: expected a number above 0 .* got '2'"):
-        GPT.train(NAMES, epochs="2")
+        GPT.train(NAMES, epochs="2", preset="microgpt")
 
 
 def test_the_cost_of_epochs(motegpt, tmp_path):

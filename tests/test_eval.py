@@ -18,13 +18,13 @@ QUICK = ("--steps", 30, "--engine", "array", "-n", 2)
 
 @pytest.fixture
 def run(motegpt):
-    ended = motegpt("train", *QUICK, "--val-fraction", 0.2, "--out", "run")
+    ended = motegpt("train", "--preset", "microgpt", *QUICK, "--val-fraction", 0.2, "--out", "run")
     assert ended.code == 0, ended.err
     return motegpt
 
 
 def test_an_evaluation_by_hand():
-    model = GPT.train(["anna", "hanna", "nan"], steps=3, seed=1)
+    model = GPT.train(["anna", "hanna", "nan"], steps=3, seed=1, preset="microgpt")
     found = evaluate(model.engine, model.tokenizer, ["nana", "bob", "anna"], ["anna", "hanna", "nan"])
     assert (found.documents, found.tokens, found.characters) == (2, 10, 10)
     assert (found.known, found.left_out) == (1, ["bob"])
@@ -39,21 +39,21 @@ def test_an_evaluation_by_hand():
 
 
 def test_of_bytes_a_character_may_be_several_tokens():
-    model = GPT.train(["жанна", "иван"], steps=1, tokenizer="bytes")
+    model = GPT.train(["жанна", "иван"], steps=1, tokenizer="bytes", preset="microgpt")
     found = evaluate(model.engine, model.tokenizer, ["жан"])
     assert (found.tokens, found.characters) == (7, 4)
     assert found.bits_per_character(MODEL) == pytest.approx(found.losses[MODEL] / math.log(2) * 7 / 4)
 
 
 def test_no_data_to_evaluate_on():
-    model = GPT.train(["anna", "nan"], steps=1)
+    model = GPT.train(["anna", "nan"], steps=1, preset="microgpt")
     with pytest.raises(DataError, match="characters in the vocabulary, got none"):
         evaluate(model.engine, model.tokenizer, ["xyz"])
 
 
 @pytest.mark.parametrize("engine", ENGINES_HERE)
 def test_engines_agree(engine, motegpt):
-    assert motegpt("train", *QUICK, "--dtype", "float64", "--out", "run").code == 0
+    assert motegpt("train", "--preset", "microgpt", *QUICK, "--dtype", "float64", "--out", "run").code == 0
     here, array = (GPT.load("run", name) for name in (engine, "array"))
     losses = [
         evaluate(model.engine, model.tokenizer, ["anna", "emma"]).losses[MODEL] for model in (here, array)
@@ -88,7 +88,7 @@ def test_eval_as_json_and_by_a_file(run, tmp_path):
 
 def test_eval_without_the_training_data(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
-    assert motegpt("train", "list.txt", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", "--preset", "microgpt", "list.txt", *QUICK, "--out", "run").code == 0
     whole = motegpt("eval", "run", "--samples", 0)
     assert "no data were held out" in whole.err
     (tmp_path / "list.txt").rename(tmp_path / "moved.txt")
@@ -106,7 +106,19 @@ def test_eval_without_the_training_data(motegpt, tmp_path):
 
 def test_eval_of_a_stream(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text("the cat sat on the mat. the dog sat on the cat.\n" * 20)
-    ended = motegpt("train", "book.txt", "--format", "stream", "--val-fraction", 0.2, *QUICK, "--out", "run")
+    ended = motegpt(
+        "train",
+        "--preset",
+        "microgpt",
+        "book.txt",
+        "--format",
+        "stream",
+        "--val-fraction",
+        0.2,
+        *QUICK,
+        "--out",
+        "run",
+    )
     assert ended.code == 0, ended.err
     ended = motegpt("eval", "run")
     assert ended.code == 0, ended.err
@@ -149,7 +161,7 @@ def test_each_checkpoint_can_be_evaluated(run):
 
 
 def test_one_document_is_no_documents(motegpt, tmp_path):
-    motegpt("train", "--engine", "array", "--steps", 2, "--out", "run", "-n", 1)
+    motegpt("train", "--preset", "microgpt", "--engine", "array", "--steps", 2, "--out", "run", "-n", 1)
     for text, said in (("anna\n", "1 document of"), ("anna\nemma\n", "2 documents of")):
         (tmp_path / "evaluated.txt").write_text(text)
         assert motegpt("eval", "run", "evaluated.txt", "--samples", 0).out.startswith(said)

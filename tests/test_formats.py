@@ -272,11 +272,11 @@ def test_conflicting_settings():
 def test_training_on_a_csv_file(motegpt, tmp_path):
     (tmp_path / "list.csv.gz").write_bytes(gzip.compress(as_csv(DOCUMENTS).encode()))
     words = ("--steps", 3, "--engine", "array", "-n", 2, "--out", "run")
-    ended = motegpt("train", "list.csv.gz", "--column", "name", *words, "--until", 1)
+    ended = motegpt("train", "--preset", "microgpt", "list.csv.gz", "--column", "name", *words, "--until", 1)
     assert ended.code == 0, ended.err
     assert ended.out.startswith(f"num docs: {len(DOCUMENTS)}\n")
     assert motegpt("train", "--resume", "run").code == 0
-    ended = motegpt("train", "list.csv.gz", *words, "--overwrite")
+    ended = motegpt("train", "--preset", "microgpt", "list.csv.gz", *words, "--overwrite")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "choose with --column from: id, name" in ended.err
 

@@ -94,7 +94,7 @@ def test_settings_are_listed_under_their_section(motegpt):
         assert [name for name, text in sections.items() if re.search(rf"^  .*{flag}\b", text, re.M)] == [
             heading
         ]
-    assert re.search(r"--steps INTEGER .*\[1000\]", page)
+    assert re.search(r"--temperature FLOAT[^-]*\[0\.8\]", page)
     sample = motegpt("sample", "--help").out
     assert re.findall(r"^(\w+):", sample, re.MULTILINE) == ["Usage", "Options", "Sampling"]
     assert sample.index("--seed") < sample.index("Sampling:")
@@ -103,7 +103,7 @@ def test_settings_are_listed_under_their_section(motegpt):
 def test_exit_code_0_and_2_and_1(motegpt, monkeypatch):
     from motegpt.engines.array import ops
 
-    assert motegpt("train", "--steps", 1, "--engine", "array", "-n", 1).code == 0
+    assert motegpt("train", "--preset", "microgpt", "--steps", 1, "--engine", "array", "-n", 1).code == 0
     for words in ([], ["trian"], ["train", "--stesp"], ["score"], ["data"], ["completion", "tcsh"]):
         ended = motegpt(*words)
         assert (ended.code, ended.out) == (2, "")

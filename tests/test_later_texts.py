@@ -19,7 +19,7 @@ QUICK = {"steps": 20, "engine": "array", "n": 1}
 @pytest.fixture(scope="module")
 def model():
     """A model trained on normalized names."""
-    return GPT.train([APART, "anna", "hanna"], normalize="nfc", **QUICK)
+    return GPT.train([APART, "anna", "hanna"], normalize="nfc", **QUICK, preset="microgpt")
 
 
 def test_documents_are_stripped_and_normalized(model):
@@ -48,12 +48,14 @@ def test_fragments_are_normalized_but_not_stripped(model):
         assert one == other, name
     with pytest.raises(PrefixError, match=r"got ' ' \(U\+0020\)"):
         model.generate(1, prefix="anna ")
-    saved = GPT.train([APART, "anna"], normalize="nfc", prefix=APART, **QUICK)
+    saved = GPT.train([APART, "anna"], normalize="nfc", prefix=APART, **QUICK, preset="microgpt")
     assert saved.config.sample.prefix == WHOLE
 
 
 def test_a_stream_keeps_its_spaces():
-    stream = GPT.train(["the cat sat\r\non the mat "], format="stream", block_size=8, **QUICK)
+    stream = GPT.train(
+        ["the cat sat\r\non the mat "], format="stream", block_size=8, **QUICK, preset="microgpt"
+    )
     assert stream.score([" the\r\n"])[0].text == " the\n"
     assert stream.generate(1, prefix="the ", seed=1, max_new_tokens=2)[0].startswith("the ")
 
@@ -66,7 +68,9 @@ def test_normalization_functions():
 
 
 def test_unknown_characters_are_reported_with_code_points(motegpt):
-    motegpt("train", "--steps", 1, "--engine", "array", "-n", 1, "--quiet", "--out", "run")
+    motegpt(
+        "train", "--preset", "microgpt", "--steps", 1, "--engine", "array", "-n", 1, "--quiet", "--out", "run"
+    )
     assert "(U+0301)" in motegpt("sample", "run", "--prefix", "e\u0301").err
     assert "(U+0301)" in motegpt("score", "run", "e\u0301").err
 
@@ -77,7 +81,9 @@ MANY_LINES = ["X:1\nabc", "X:2\ncba", "X:3\nbca"]
 def test_texts_of_several_lines_are_written_one_per_line(motegpt, tmp_path):
     (tmp_path / "tunes.abc").write_text("\n\n".join(MANY_LINES))
     words = ("--steps", 400, "--engine", "array", "--delimiter", r"\n\n")
-    trained = motegpt("train", "tunes.abc", *words, "-n", 3, "--quiet", "--out", "run")
+    trained = motegpt(
+        "train", "--preset", "microgpt", "tunes.abc", *words, "-n", 3, "--quiet", "--out", "run"
+    )
     assert trained.out.count("\n") == 3
     assert r"\n" in trained.out
     lines = motegpt("sample", "run", "-n", 5, "--seed", 1).out.splitlines()
@@ -93,7 +99,7 @@ def test_texts_of_several_lines_are_written_one_per_line(motegpt, tmp_path):
 def test_a_stream_is_written_unchanged(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text("ab\n" * 20)
     words = ("--format", "stream", "--block-size", 8, "--steps", 50, "--engine", "array", "-n", 1)
-    motegpt("train", "book.txt", *words, "--quiet", "--out", "run")
+    motegpt("train", "--preset", "microgpt", "book.txt", *words, "--quiet", "--out", "run")
     assert "b\na" in motegpt("sample", "run", "-n", 1, "--seed", 1, "--prefix", "ab").out
 
 
@@ -101,7 +107,7 @@ def test_evaluation_data_are_utf_8_by_default(motegpt, tmp_path):
     (tmp_path / "old.txt").write_bytes("zoë\nanna\nrené\n".encode("latin-1"))
     (tmp_path / "new.txt").write_text("zoë\nrené\n", encoding="utf-8")
     words = ("--steps", 5, "--engine", "array", "-n", 1, "--quiet", "--out", "run")
-    assert motegpt("train", "old.txt", "--encoding", "latin-1", *words).code == 0
+    assert motegpt("train", "--preset", "microgpt", "old.txt", "--encoding", "latin-1", *words).code == 0
     assert motegpt("eval", "run", "--samples", 0).code == 0
     new = json.loads(motegpt("eval", "run", "new.txt", "--samples", 0, "--json").out)
     assert (new["documents"], new["left_out"]) == (2, [])
@@ -126,7 +132,7 @@ def test_table_error_lists_the_columns(given):
     with pytest.raises(
         DataError, match=r"with the columns \['name', 'age'\]; give one column, as in table\['name'\]"
     ):
-        GPT.train(given)
+        GPT.train(given, preset="microgpt")
 
 
 def test_other_types_of_documents(tmp_path):
@@ -147,7 +153,7 @@ def test_other_types_of_documents(tmp_path):
 @pytest.mark.parametrize("settings", [{}, {"format": "stream"}])
 def test_line_ends_are_converted_in_every_input(tmp_path, settings):
     words = ["ab\rcd", "efg\r\nhij", "x" * 20]
-    model = GPT.train(words, **QUICK, **settings)
+    model = GPT.train(words, **QUICK, **settings, preset="microgpt")
     assert "\r" not in model.tokenizer.characters
     assert all(math.isfinite(score.log_probability) for score in model.score(words))
     assert model.generate(n=1, prefix="ab\rc")[0].startswith("ab\nc")
@@ -155,21 +161,24 @@ def test_line_ends_are_converted_in_every_input(tmp_path, settings):
 
 def test_line_ends_in_json_are_converted(tmp_path):
     (tmp_path / "a.jsonl").write_text('"ab\\rcd"\n"efg"\n')
-    assert GPT.train(tmp_path / "a.jsonl", **QUICK).tokenizer.characters == "\nabcdefg"
+    assert GPT.train(tmp_path / "a.jsonl", **QUICK, preset="microgpt").tokenizer.characters == "\nabcdefg"
 
 
 def test_assumptions_are_warnings_in_python(tmp_path):
     (tmp_path / "list.csv").write_text("emma\nolivia\n")
     with pytest.warns(UserWarning, match="its first row, 'emma', is not a header; `header=True` if it is"):
-        model = GPT.train(tmp_path / "list.csv", **QUICK)
+        model = GPT.train(tmp_path / "list.csv", **QUICK, preset="microgpt")
     assert model.config.source.documents == 2
 
 
 def test_assumptions_are_logged_on_the_command_line(motegpt, tmp_path):
     (tmp_path / "list.csv").write_text("emma\nolivia\n")
     words = ("--steps", 1, "--engine", "array", "-n", 1)
-    assert "'emma', is not a header; --header if it is" in motegpt("train", "list.csv", *words).err
-    assert motegpt("train", "list.csv", *words, "--no-header").err == ""
+    assert (
+        "'emma', is not a header; --header if it is"
+        in motegpt("train", "--preset", "microgpt", "list.csv", *words).err
+    )
+    assert motegpt("train", "--preset", "microgpt", "list.csv", *words, "--no-header").err == ""
 
 
 def test_a_run_on_several_files_can_be_resumed(motegpt, tmp_path):

@@ -27,7 +27,7 @@ FILES = ("model.safetensors", "trainer.safetensors", "contexts.safetensors")
 
 
 def train(folder, engine="array", **changes):
-    return GPT.train(WORDS, engine=engine, out=folder, **{**QUICK, **changes})
+    return GPT.train(WORDS, engine=engine, out=folder, **{**QUICK, **changes}, preset="microgpt")
 
 
 @pytest.mark.parametrize("name", ENGINES_HERE)
@@ -36,7 +36,9 @@ def test_a_resumed_run_is_one_that_never_stopped(name, tmp_path, changes):
     dtype = "float32" if name == "torch" else "float64"
     whole = train(tmp_path / "whole", name, dtype=dtype, **changes)
     assert len(whole.config.model.ngram_rows) == 3
-    training = GPT.training(WORDS, engine=name, out=tmp_path / "parts", dtype=dtype, **{**QUICK, **changes})
+    training = GPT.training(
+        WORDS, engine=name, out=tmp_path / "parts", dtype=dtype, **{**QUICK, **changes}, preset="microgpt"
+    )
     for record in training:
         if record.step == 5:
             break
@@ -73,7 +75,7 @@ def test_engines_agree_on_whole_runs(tmp_path):
 
 def test_a_run_goes_on_with_another_engine(tmp_path):
     whole = train(tmp_path / "whole", dtype="float64")
-    for record in GPT.training(WORDS, engine="array", out=tmp_path / "run", **QUICK):
+    for record in GPT.training(WORDS, engine="array", out=tmp_path / "run", **QUICK, preset="microgpt"):
         if record.step == 4:
             break
     other = GPT.train(WORDS, resume=tmp_path / "run", engine="scalar")
@@ -82,7 +84,12 @@ def test_a_run_goes_on_with_another_engine(tmp_path):
 
 
 def test_contexts_are_of_the_training_part_alone():
-    model = GPT.train([*WORDS, *["zzzz"] * 9], engine="array", **{**QUICK, "val_fraction": 0.5, "steps": 1})
+    model = GPT.train(
+        [*WORDS, *["zzzz"] * 9],
+        engine="array",
+        **{**QUICK, "val_fraction": 0.5, "steps": 1},
+        preset="microgpt",
+    )
     tokens = {key & (2**20 - 1) for key in model.engine.contexts.keys[0].tolist()}
     held_out = model._trainer.validation.sequences
     z = model.tokenizer.encode("z")[0]
@@ -93,7 +100,13 @@ def test_a_training_that_uses_no_contexts_writes_none(tmp_path):
     with pytest.warns(
         UserWarning, match="no two adjacent tokens occur 2 times .* try a smaller `ngram_min_count`"
     ):
-        GPT.train(["ab", "cd"], engine="array", out=tmp_path / "run", **{**QUICK, "val_fraction": 0.0})
+        GPT.train(
+            ["ab", "cd"],
+            engine="array",
+            out=tmp_path / "run",
+            **{**QUICK, "val_fraction": 0.0},
+            preset="microgpt",
+        )
     assert not (tmp_path / "run" / CONTEXTS).exists()
     assert GPT.load(tmp_path / "run").config.model.ngram_rows == ()
     train(tmp_path / "run", overwrite=True)
@@ -202,7 +215,7 @@ def test_gradcheck_covers_the_tables(motegpt):
 
 
 def test_the_sum_of_the_vectors_is_an_intermediate():
-    model = GPT.train(WORDS, engine="array", dtype="float64", **QUICK)
+    model = GPT.train(WORDS, engine="array", dtype="float64", **QUICK, preset="microgpt")
     parameters, shape = model.engine.export().parameters, model.config.model
     ids = ids_of("hannas", model.tokenizer, shape.block_size)
     found = trace(parameters, shape, ids, model.engine.contexts)
@@ -254,7 +267,7 @@ def test_plots_know_the_contexts(run, motegpt):
 )
 def test_settings_that_do_not_go_together(given, error, said):
     with pytest.raises(error, match=said):
-        GPT.train(WORDS, engine="array", steps=1, **given)
+        GPT.train(WORDS, engine="array", steps=1, **given, preset="microgpt")
 
 
 def test_what_cannot_change_in_a_run(run, tmp_path):

@@ -187,7 +187,9 @@ def folder(tmp_path_factory):
     """A run whose texts are often cut, as its names are longer than its block."""
     path = tmp_path_factory.mktemp("runs") / "run"
     names = ["anna", "hannah", "johanna", "an"]
-    GPT.train(names, steps=60, seed=1, engine="array", block_size=5, temperature=1.0).save(path)
+    GPT.train(names, steps=60, seed=1, engine="array", block_size=5, temperature=1.0, preset="microgpt").save(
+        path
+    )
     return path
 
 
@@ -240,7 +242,18 @@ def test_a_run_keeps_its_setting_and_the_last_samples_obey_it(motegpt, tmp_path)
 
 def test_a_stream_is_refused_before_it_is_trained(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text("the cat sat on the mat. " * 9)
-    ended = motegpt("train", "book.txt", "--format", "stream", "--on-cut", "redraw", "--out", "run")
+    ended = motegpt(
+        "train",
+        "--preset",
+        "microgpt",
+        "book.txt",
+        "--format",
+        "stream",
+        "--on-cut",
+        "redraw",
+        "--out",
+        "run",
+    )
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "no end token, got redraw; try --on-cut mark, or set a --stop text" in ended.err
     assert not (tmp_path / "run").exists()

@@ -39,11 +39,11 @@ SVG = "{http://www.w3.org/2000/svg}"
 def trained(tmp_path_factory):
     """Small runs that must not be changed: a, b (wider), deep, and odd (characters no font has)."""
     folder = tmp_path_factory.mktemp("runs")
-    GPT.train(steps=40, **SMALL).save(folder / "a")
-    GPT.train(steps=40, **{**SMALL, "n_embd": 12}).save(folder / "b")
-    GPT.train(steps=2, **SMALL, n_layer=3).save(folder / "deep")
+    GPT.train(steps=40, **SMALL, preset="microgpt").save(folder / "a")
+    GPT.train(steps=40, **{**SMALL, "n_embd": 12}, preset="microgpt").save(folder / "b")
+    GPT.train(steps=2, **SMALL, n_layer=3, preset="microgpt").save(folder / "deep")
     odd = ["日本 b", "a\u0301\u200d", "🚀$x$", "ab\\"]
-    GPT.train(odd, steps=2, **SMALL).save(folder / "odd")
+    GPT.train(odd, steps=2, **SMALL, preset="microgpt").save(folder / "odd")
     return folder
 
 
@@ -149,7 +149,9 @@ def test_baselines_train_on_the_training_set_and_are_evaluated_on_the_other(tmp_
     from motegpt.data.split import split_documents
 
     for seed in (1, 2):
-        GPT.train(steps=10, **SMALL, val_fraction=0.2, seed=seed).save(tmp_path / str(seed))
+        GPT.train(steps=10, **SMALL, val_fraction=0.2, seed=seed, preset="microgpt").save(
+            tmp_path / str(seed)
+        )
     one, two = read(tmp_path, "1", "2")
     sides = split_documents(read_corpus(None).documents, 0.2, 1)
     training, held = map(one.tokenizer.encode_documents, sides)
@@ -293,7 +295,7 @@ def test_layers_and_heads_can_be_chosen_and_the_size_is_bounded(trained):
 
 
 def test_a_long_text_has_fewer_ticks(tmp_path):
-    GPT.train(["ab" * 50], steps=1, **{**SMALL, "block_size": 100}).save(tmp_path / "long")
+    GPT.train(["ab" * 50], steps=1, **{**SMALL, "block_size": 100}, preset="microgpt").save(tmp_path / "long")
     figure = attention_figure(Run.read(str(tmp_path / "long")), "ab" * 45)
     labels = [tick.get_text() for tick in figure.axes[1].get_xticklabels()]
     assert labels[0] == "0"
@@ -359,7 +361,7 @@ def families_of(path):
 @pytest.mark.parametrize("kind", ["png", "svg"])
 def test_a_font_of_the_machine_draws_what_the_usual_one_lacks(install, tmp_path, kind):
     """⌒ is in the monospaced font that comes with matplotlib, and not in the usual one."""
-    GPT.train(["a⌒b", "ba"], steps=1, **SMALL).save(tmp_path / "⌒")
+    GPT.train(["a⌒b", "ba"], steps=1, **SMALL, preset="microgpt").save(tmp_path / "⌒")
     (run,) = read(tmp_path, "⌒")
     install("No Such Family", "DejaVu Sans Mono")
     maps = vocabulary_figure(run), text_figure(run, "a⌒"), attention_figure(run, "a⌒")
@@ -408,7 +410,7 @@ def test_the_characters_of_a_font_that_is_none():
 
 def test_long_labels_are_turned_and_signs_are_upright(install, tmp_path):
     install()
-    GPT.train(["a中b", "ba"], steps=1, **SMALL).save(tmp_path / "run")
+    GPT.train(["a中b", "ba"], steps=1, **SMALL, preset="microgpt").save(tmp_path / "run")
     (run,) = read(tmp_path, "run")
     for axes in (text_figure(run, "a中").axes[2], attention_figure(run, "a中").axes[0]):
         turned = {label.get_text(): label.get_rotation() for label in axes.get_xticklabels()}
@@ -418,7 +420,7 @@ def test_long_labels_are_turned_and_signs_are_upright(install, tmp_path):
 def test_streams_and_bytes_have_pictures_too(tmp_path):
     (tmp_path / "book.txt").write_text("the cat sat on the mät. " * 20)
     for name, how in (("s", {"format": "stream"}), ("b", {"tokenizer": "bytes"})):
-        GPT.train(tmp_path / "book.txt", steps=3, **SMALL, **how).save(tmp_path / name)
+        GPT.train(tmp_path / "book.txt", steps=3, **SMALL, **how, preset="microgpt").save(tmp_path / name)
     stream, bytes_run = read(tmp_path, "s", "b")
     figure = attention_figure(stream, "the ät.")
     labels = [tick.get_text() for tick in figure.axes[0].get_yticklabels()]
@@ -552,7 +554,23 @@ def test_usage_errors_are_one_line_and_draw_nothing(motegpt, runs, words, messag
 
 def test_data_that_are_gone_or_changed_cost_the_baselines_alone(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("anna\nbob\n")
-    assert motegpt("train", "list.txt", "--steps", 3, "--engine", "array", "--out", "run", "-n", 1).code == 0
+    assert (
+        motegpt(
+            "train",
+            "--preset",
+            "microgpt",
+            "list.txt",
+            "--steps",
+            3,
+            "--engine",
+            "array",
+            "--out",
+            "run",
+            "-n",
+            1,
+        ).code
+        == 0
+    )
     assert motegpt("plot", "run").err == ""
     (tmp_path / "list.txt").write_text("anna\nbob\nc\n")
     ended = motegpt("plot", "run", "--out", "b.png")

@@ -26,7 +26,7 @@ def test_import_loads_no_heavy_library():
 
 
 def test_three_lines(tmp_path):
-    model = GPT.train(["anna", "hanna", "nan"], steps=20, seed=1)
+    model = GPT.train(["anna", "hanna", "nan"], steps=20, seed=1, preset="microgpt")
     model.save(tmp_path / "names")
     texts = GPT.load(tmp_path / "names").generate(n=3, seed=7)
     assert texts == model.generate(n=3, seed=7)
@@ -35,21 +35,21 @@ def test_three_lines(tmp_path):
 
 def test_training_on_a_file_and_on_the_built_in_names(tmp_path):
     (tmp_path / "list.txt").write_text("anna\nbob\n")
-    assert GPT.train(tmp_path / "list.txt", steps=1).tokenizer.characters == "abno"
-    assert GPT.train(steps=1).config.source.documents == 98
+    assert GPT.train(tmp_path / "list.txt", steps=1, preset="microgpt").tokenizer.characters == "abno"
+    assert GPT.train(steps=1, preset="microgpt").config.source.documents == 98
 
 
 def test_generate_without_a_seed_differs_each_time():
-    model = GPT.train(["anna", "hanna", "nan"], steps=1)
+    model = GPT.train(["anna", "hanna", "nan"], steps=1, preset="microgpt")
     assert model.generate(50) != model.generate(50)
 
 
 def test_invalid_arguments():
     with pytest.raises(SettingError, match="did you mean steps"):
-        GPT.train(["ab"], stepz=3)
+        GPT.train(["ab"], stepz=3, preset="microgpt")
     with pytest.raises(DataError):
-        GPT.train([])
-    model = GPT.train(["ab"], steps=1)
+        GPT.train([], preset="microgpt")
+    model = GPT.train(["ab"], steps=1, preset="microgpt")
     with pytest.raises(PrefixError):
         model.generate(prefix="z")
     with pytest.raises(SettingError, match="temperature"):
@@ -57,34 +57,44 @@ def test_invalid_arguments():
 
 
 def test_a_training_can_be_paused_and_continued():
-    training = GPT.training(["anna", "hanna", "nan"], steps=30, log_every=5, engine="array")
+    training = GPT.training(
+        ["anna", "hanna", "nan"], steps=30, log_every=5, engine="array", preset="microgpt"
+    )
     for record in training:
         if record.step == 10:
             break
     early = training.model
     assert [record.step for record in training] == [15, 20, 25, 30]
     assert [record.step for record in training.records] == [1, 5, 10, 15, 20, 25, 30]
-    whole = GPT.train(["anna", "hanna", "nan"], steps=30, log_every=5, engine="array")
+    whole = GPT.train(["anna", "hanna", "nan"], steps=30, log_every=5, engine="array", preset="microgpt")
     assert training.model.generate(9, seed=1) == whole.generate(9, seed=1) != early.generate(9, seed=1)
     assert [record.loss for record in whole.records] == [record.loss for record in training.records]
 
 
 def test_callbacks_receive_every_record_and_can_stop_the_training():
     seen = []
-    model = GPT.train(["anna", "nan"], steps=30, log_every=5, callbacks=[seen.append, lambda r: r.step >= 15])
+    model = GPT.train(
+        ["anna", "nan"],
+        steps=30,
+        log_every=5,
+        callbacks=[seen.append, lambda r: r.step >= 15],
+        preset="microgpt",
+    )
     assert [record.step for record in seen] == [1, 5, 10, 15]
     assert model.records == seen
 
 
 def test_a_paused_training_with_a_folder_can_be_resumed(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
-    for record in GPT.training("list.txt", steps=30, log_every=5, engine="array", out="run"):
+    for record in GPT.training(
+        "list.txt", steps=30, log_every=5, engine="array", out="run", preset="microgpt"
+    ):
         if record.step == 10:
             break
     ended = motegpt("train", "--resume", "run")
     assert "resumed after step 10" in ended.out
     with pytest.raises(RunFolderError, match="a run already exists"):
-        GPT.train("list.txt", steps=1, out="run")
+        GPT.train("list.txt", steps=1, out="run", preset="microgpt")
 
 
 def test_saving_a_copy_does_not_mark_the_training_as_saved(tmp_path):
@@ -95,7 +105,9 @@ def test_saving_a_copy_does_not_mark_the_training_as_saved(tmp_path):
         "checkpoint_minutes": 60.0,
         "engine": "array",
     }
-    training = GPT.training(["anna", "hanna", "nan", "hana"], out=tmp_path / "own", **settings)
+    training = GPT.training(
+        ["anna", "hanna", "nan", "hana"], out=tmp_path / "own", **settings, preset="microgpt"
+    )
     for record in training:
         if record.step == 20:
             training.model.save(tmp_path / "copy")
@@ -109,7 +121,7 @@ def test_saving_a_copy_does_not_mark_the_training_as_saved(tmp_path):
 def test_the_model_is_the_best_on_the_validation_set(tmp_path):
     documents = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
     settings = {"steps": 200, "lr": 0.05, "val_fraction": 0.3, "log_every": 10, "engine": "array"}
-    training = GPT.training(documents, **settings)
+    training = GPT.training(documents, **settings, preset="microgpt")
     best = min(record.val_loss for record in training)
     assert training.records[-1].val_loss > best
     model = training.model
@@ -124,7 +136,7 @@ def test_the_model_is_the_best_on_the_validation_set(tmp_path):
 
 def test_evaluate_includes_the_baselines(tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
-    model = GPT.train(tmp_path / "list.txt", steps=20)
+    model = GPT.train(tmp_path / "list.txt", steps=20, preset="microgpt")
     found = model.evaluate(["nana", "anna"])
     assert list(found.losses) == ["uniform", "unigram", "bigram", "trigram", "kneser-ney", "model"]
     model.save(tmp_path / "run")
@@ -134,7 +146,7 @@ def test_evaluate_includes_the_baselines(tmp_path):
 
 
 def test_a_string_instead_of_a_list_is_refused():
-    model = GPT.train(["anna", "hanna"], steps=2, engine="array")
+    model = GPT.train(["anna", "hanna"], steps=2, engine="array", preset="microgpt")
     with pytest.raises(DataError, match=r"score: expected a list of strings, got 'anna'"):
         model.score("anna")
     with pytest.raises(DataError, match="expected a list of strings"):
@@ -142,11 +154,13 @@ def test_a_string_instead_of_a_list_is_refused():
     with pytest.raises(DataError, match=r"evaluate: expected a list of strings, got 'list.txt'"):
         model.evaluate("list.txt")
     with pytest.raises(DataError, match="expected strings, or the name of a file, got 5"):
-        GPT.train(5, steps=2, engine="array")
+        GPT.train(5, steps=2, engine="array", preset="microgpt")
 
 
 def test_a_model_is_saved_unchanged_after_its_training_continues(tmp_path):
-    training = GPT.training(["anna", "hanna", "nan"], steps=20, log_every=5, engine="array")
+    training = GPT.training(
+        ["anna", "hanna", "nan"], steps=20, log_every=5, engine="array", preset="microgpt"
+    )
     for record in training:
         if record.step == 10:
             break

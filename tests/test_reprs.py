@@ -22,7 +22,7 @@ QUICK = {"steps": 12, "engine": "array", "log_every": 5, "seed": 3}
 
 @pytest.fixture(scope="module")
 def training():
-    training = GPT.training(WORDS, **QUICK)
+    training = GPT.training(WORDS, **QUICK, preset="microgpt")
     assert list(training)
     return training
 
@@ -102,7 +102,7 @@ def test_how_many_records(steps, log_every, count_from, left, eval_every, val_fr
     """The length is what iterating gives, before, in the middle and at the end."""
     given_settings = dict(locals())
     del given_settings["left"]
-    training = GPT.training(WORDS, engine="array", n_embd=4, n=1, **given_settings)
+    training = GPT.training(WORDS, engine="array", n_embd=4, n=1, **given_settings, preset="microgpt")
     whole = len(training)
     for _, record in zip(range(left), training, strict=False):
         assert record
@@ -112,10 +112,10 @@ def test_how_many_records(steps, log_every, count_from, left, eval_every, val_fr
 
 
 def test_a_long_training_has_a_length():
-    assert len(GPT.training(WORDS, steps=2**42, log_every=1, engine="array")) == 2**42
+    assert len(GPT.training(WORDS, steps=2**42, log_every=1, engine="array", preset="microgpt")) == 2**42
 
 
 def test_a_resumed_training_counts_its_own(tmp_path):
-    next(iter(GPT.training(WORDS, out=tmp_path / "run", **QUICK)))
+    next(iter(GPT.training(WORDS, out=tmp_path / "run", **QUICK, preset="microgpt")))
     training = GPT.training(WORDS, resume=tmp_path / "run")
     assert len(training) == len(list(copy.copy(training))) == 3

@@ -111,8 +111,8 @@ def test_recomputed_activations_change_nothing(name, threads):
 
 def test_a_run_with_both_is_saved_loaded_and_resumed_elsewhere(tmp_path):
     documents, chosen = ["anna", "bob", "carla"], {**CHOICES[2], "schedule": "constant", "seed": 3}
-    whole = GPT.train(documents, steps=8, engine="array", **chosen)
-    GPT.train(documents, steps=4, engine="scalar", out=tmp_path / "run", **chosen)
+    whole = GPT.train(documents, steps=8, engine="array", **chosen, preset="microgpt")
+    GPT.train(documents, steps=4, engine="scalar", out=tmp_path / "run", **chosen, preset="microgpt")
     with pytest.warns(UserWarning, match="resuming with the array engine"):
         resumed = GPT.train(documents, resume=tmp_path / "run", steps=8, engine="array")
     for name, w in whole.engine.export().parameters.items():

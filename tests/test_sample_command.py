@@ -22,7 +22,7 @@ def folder(tmp_path_factory):
     """A run of a few awkward words."""
     path = tmp_path_factory.mktemp("runs")
     (path / "list.txt").write_text("\n".join(AWKWARD))
-    GPT.train(path / "list.txt", steps=60, engine="array").save(path / "run")
+    GPT.train(path / "list.txt", steps=60, engine="array", preset="microgpt").save(path / "run")
     return path
 
 

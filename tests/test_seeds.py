@@ -11,13 +11,13 @@ LARGEST = 2**64 - 1
 
 @pytest.fixture(scope="module")
 def model():
-    return GPT.train(["anna", "hanna", "nan"], steps=3, engine="array")
+    return GPT.train(["anna", "hanna", "nan"], steps=3, engine="array", preset="microgpt")
 
 
 @pytest.mark.parametrize("seed", REFUSED, ids=lambda seed: repr(seed)[:12])
 def test_refused_alike_in_python(model, seed):
     calls = [
-        lambda: GPT.train(["anna", "nan"], steps=1, engine="array", seed=seed),
+        lambda: GPT.train(["anna", "nan"], steps=1, engine="array", seed=seed, preset="microgpt"),
         lambda: make_rng("lcg", seed),
         lambda: model.config.train.replace(seed=seed),
     ]
@@ -40,7 +40,7 @@ def test_refused_alike_in_python(model, seed):
 ], ids=lambda words: words[0])  # fmt: skip
 @pytest.mark.parametrize("seed", [-1, 2**64, 10**30])
 def test_refused_alike_on_the_command_line(motegpt, words, seed):
-    motegpt("train", "--steps", 1, "--engine", "array", "-n", 1, "--out", "run")
+    motegpt("train", "--preset", "microgpt", "--steps", 1, "--engine", "array", "-n", 1, "--out", "run")
     ended = motegpt(*words, "--seed", seed)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     assert (
@@ -53,11 +53,28 @@ def test_refused_alike_on_the_command_line(motegpt, words, seed):
 def test_taken_alike(model, seed):
     assert model.generate(3, seed=seed) == model.generate(3, seed=int(seed))
     assert make_rng("python", seed).uniform() == make_rng("python", int(seed)).uniform()
-    assert GPT.train(["anna", "nan"], steps=1, engine="array", seed=seed).config.train.seed == int(seed)
+    assert GPT.train(
+        ["anna", "nan"], steps=1, engine="array", seed=seed, preset="microgpt"
+    ).config.train.seed == int(seed)
 
 
 def test_the_largest_on_the_command_line(motegpt):
-    assert motegpt("train", "--steps", 1, "--engine", "array", "--seed", LARGEST, "--out", "run").code == 0
+    assert (
+        motegpt(
+            "train",
+            "--preset",
+            "microgpt",
+            "--steps",
+            1,
+            "--engine",
+            "array",
+            "--seed",
+            LARGEST,
+            "--out",
+            "run",
+        ).code
+        == 0
+    )
     for words in (
         ["sample", "run"],
         ["eval", "run", "--samples", 3],

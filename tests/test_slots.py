@@ -68,7 +68,7 @@ def third(monkeypatch):
 
 
 def test_an_optimizer_of_three_slots_trains_saves_and_resumes_as_if_never_stopped(third, tmp_path):
-    whole = GPT.train(WORDS, engine="array", **third)
+    whole = GPT.train(WORDS, engine="array", **third, preset="microgpt")
     trainer, *_ = begin(WORDS, third, engine="array", out=tmp_path / "run")
     list(trainer.run(until=3))
     state = RunFolder(tmp_path / "run").trainer_state(trainer.config, trainer.tokenizer)
@@ -151,7 +151,7 @@ def test_sgd_is_five_lines_of_numpy_over_the_gradients(name):
 @pytest.mark.parametrize("name", ENGINES_HERE)
 def test_a_run_with_sgd_resumes_as_if_never_stopped(name, tmp_path):
     chosen = {**SMALL, "optimizer": "sgd", "lr": 0.1}
-    whole = GPT.train(WORDS, engine=name, **chosen)
+    whole = GPT.train(WORDS, engine=name, **chosen, preset="microgpt")
     trainer, *_ = begin(WORDS, chosen, engine=name, out=tmp_path / "run")
     list(trainer.run(until=3))
     resumed = GPT.train(WORDS, resume=tmp_path / "run")
@@ -196,14 +196,14 @@ def test_a_setting_of_another_optimizer_is_refused(motegpt, optimizer, other, gi
     ((name, value),) = given.items()
     said = f"{name}: the {optimizer} optimizer does not have it; leave it out, or try `optimizer='{other}'`"
     with pytest.raises(SettingError, match=said):
-        GPT.train(WORDS, optimizer=optimizer, **given)
-    ended = motegpt("train", "--optimizer", optimizer, f"--{name}", value)
+        GPT.train(WORDS, optimizer=optimizer, **given, preset="microgpt")
+    ended = motegpt("train", "--preset", "microgpt", "--optimizer", optimizer, f"--{name}", value)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     assert f"--optimizer {other}" in ended.err
 
 
 def test_a_default_may_be_given_to_every_optimizer():
-    GPT.train(WORDS, optimizer="adam", momentum=0.9, **SMALL)
+    GPT.train(WORDS, optimizer="adam", momentum=0.9, **SMALL, preset="microgpt")
 
 
 def test_a_run_keeps_its_optimizer(tmp_path):
@@ -216,7 +216,7 @@ def test_a_run_keeps_its_optimizer(tmp_path):
 
 
 def test_a_run_of_format_2_goes_on_as_if_never_stopped(tmp_path):
-    whole = GPT.train(WORDS, engine="array", **SMALL)
+    whole = GPT.train(WORDS, engine="array", **SMALL, preset="microgpt")
     shutil.copytree(FORMAT_2, tmp_path / "run")
     before = GPT.load(tmp_path / "run")
     assert (before.config.format, before.config.train.optimizer) == (2, "adam")

@@ -136,7 +136,7 @@ def test_the_gradient_check_sees_an_added_tensor(added, name):
 
 
 def test_a_run_holds_an_added_tensor(added, monkeypatch, tmp_path):
-    GPT.train(["anna", "bob"], engine="array", steps=2).save(tmp_path / "run")
+    GPT.train(["anna", "bob"], engine="array", steps=2, preset="microgpt").save(tmp_path / "run")
     loaded = GPT.load(tmp_path / "run", engine="scalar")
     assert loaded.engine.export().parameters["layer0.kernel"].shape == (2, 3, 2)
     monkeypatch.undo()

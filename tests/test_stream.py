@@ -192,7 +192,9 @@ def book(seed):
 
 def test_training_on_a_book_and_continuing_it(tmp_path):
     text = book(1)
-    model = GPT.train([text], format="stream", steps=400, batch_size=8, block_size=24, seed=1)
+    model = GPT.train(
+        [text], format="stream", steps=400, batch_size=8, block_size=24, seed=1, preset="microgpt"
+    )
     counts = Counter(text)
     unigram = -sum(n / len(text) * math.log(n / len(text)) for n in counts.values())
     assert model.records[-1].loss < 0.4 * unigram
@@ -209,7 +211,9 @@ def test_training_on_a_book_and_continuing_it(tmp_path):
 
 
 def test_byte_tokens_in_any_script(tmp_path):
-    model = GPT.train(["Жанна", "анна", "👩‍👩‍👧"], tokenizer="bytes", steps=5, block_size=32)
+    model = GPT.train(
+        ["Жанна", "анна", "👩‍👩‍👧"], tokenizer="bytes", steps=5, block_size=32, preset="microgpt"
+    )
     assert model.config.model.vocab_size == 257
     assert model.generate(n=2, seed=1, prefix="ÿ") == model.generate(n=2, seed=1, prefix="ÿ")
     model.save(tmp_path / "run")
@@ -219,14 +223,27 @@ def test_byte_tokens_in_any_script(tmp_path):
 def test_the_command_line_trains_on_a_stream(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text(TEXT)
     ended = motegpt(
-        "train", "book.txt", "--format", "stream", "--steps", 3, "-n", 1, "--out", "run", "--until", 1
+        "train",
+        "--preset",
+        "microgpt",
+        "book.txt",
+        "--format",
+        "stream",
+        "--steps",
+        3,
+        "-n",
+        1,
+        "--out",
+        "run",
+        "--until",
+        1,
     )
     assert ended.code == 0, ended.err
     assert ended.out.startswith(f"num docs: 1\nvocab size: {len(set(TEXT))}\n")
     assert motegpt("train", "--resume", "run").code == 0
     assert motegpt("sample", "run", "-n", 1, "--prefix", "the ").out.startswith("the ")
     (tmp_path / "short.txt").write_text("ab")
-    ended = motegpt("train", "short.txt", "--format", "stream", "--out", "no")
+    ended = motegpt("train", "--preset", "microgpt", "short.txt", "--format", "stream", "--out", "no")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "at least block_size + 1 = 17 tokens, got 2; give a longer text" in ended.err
     assert not (tmp_path / "no").exists()

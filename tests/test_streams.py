@@ -10,7 +10,19 @@ import pytest
 from motegpt.training.run_folder import RunFolder
 
 MOTEGPT = [sys.executable, "-m", "motegpt"]
-TRAIN = ["train", "--engine", "array", "--steps", "40", "--log-every", "1", "--out", "new"]
+TRAIN = [
+    "train",
+    "--preset",
+    "microgpt",
+    "--engine",
+    "array",
+    "--steps",
+    "40",
+    "--log-every",
+    "1",
+    "--out",
+    "new",
+]
 COMMANDS = [
     ["--help"], ["--version"], ["show", "run"], ["sample", "run", "-n", "3000"], ["score", "run", "anna"],
     ["score", "run", "-"], ["eval", "run", "--samples", "3"], ["plot", "run"], ["data", "check"], ["cost"],
@@ -23,7 +35,12 @@ MADE = {"plot": "run-loss.png", "graph": "a.svg"}  # the file that the command w
 @pytest.fixture
 def folder(motegpt, tmp_path):
     """A folder with a run."""
-    assert motegpt("train", "--engine", "array", "--steps", 3, "-n", 1, "--out", "run").code == 0
+    assert (
+        motegpt(
+            "train", "--preset", "microgpt", "--engine", "array", "--steps", 3, "-n", 1, "--out", "run"
+        ).code
+        == 0
+    )
     return tmp_path
 
 

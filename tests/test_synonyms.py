@@ -101,7 +101,7 @@ def test_in_a_toml_file(motegpt, tmp_path):
     ],
 )  # fmt: skip
 def test_in_python(call, message):
-    model = GPT.train(["ab"], steps=1, engine="array")
+    model = GPT.train(["ab"], steps=1, engine="array", preset="microgpt")
     with pytest.raises(SettingError) as error:
         call(model)
     assert message in str(error.value)
@@ -114,18 +114,18 @@ def test_a_former_name_is_accepted_everywhere_and_hidden(motegpt, tmp_path):
         (tmp_path / "table.toml").write_text(f"[data]\n{name} = 'nfc'\n")
         quick = ("--engine", "array", "--steps", 1, "-n", 1, "--out", name, "--overwrite")
         for words in (["--config", "c.toml"], ["--config", "table.toml"], [f"--{name}", "nfc"]):
-            assert motegpt("train", "list.txt", *words, *quick).code == 0
+            assert motegpt("train", "--preset", "microgpt", "list.txt", *words, *quick).code == 0
             assert GPT.load(tmp_path / name).config.data.normalize == "nfc"
     assert "normalise" not in motegpt("train", "--help").out
     assert "normalise" not in (tmp_path / "normalise" / "config.json").read_text()
 
 
 def test_a_former_name_in_python_and_in_a_recorded_run():
-    model = GPT.train(["Zoe\u0308", "anna"], normalise="nfc", steps=1, engine="array")
+    model = GPT.train(["Zoe\u0308", "anna"], normalise="nfc", steps=1, engine="array", preset="microgpt")
     assert model.config.data.normalize == "nfc"
     values = model.config.data.values()
     values["normalise"] = values.pop("normalize")
     assert DataConfig.of(values) == model.config.data
     assert model.config.data.replace(normalise=None).normalize is None
     with pytest.raises(SettingError, match="normalize: expected one value, got another as `normalise`"):
-        GPT.train(["ab"], normalise="nfc", normalize="nfkc")
+        GPT.train(["ab"], normalise="nfc", normalize="nfkc", preset="microgpt")

@@ -109,7 +109,9 @@ def test_inherited_methods_of_a_tokenizer(framing):
 @pytest.mark.parametrize("engine", FAST)
 def test_train_save_load_sample_score_evaluate(engine, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES), encoding="utf-8")
-    trained = GPT.train(tmp_path / "names.txt", engine=engine, tokenizer="pairs", val_fraction=0.2, **SMALL)
+    trained = GPT.train(
+        tmp_path / "names.txt", engine=engine, tokenizer="pairs", val_fraction=0.2, **SMALL, preset="microgpt"
+    )
     trained.save(tmp_path / "run")
     model = GPT.load(tmp_path / "run", engine)
     assert model.tokenizer == trained.tokenizer
@@ -153,7 +155,10 @@ def test_plots_label_tokens():
 
 
 def test_the_engines_agree():
-    losses = {name: GPT.train(NAMES, engine=name, tokenizer="pairs", **SMALL).score(NAMES) for name in FAST}
+    losses = {
+        name: GPT.train(NAMES, engine=name, tokenizer="pairs", **SMALL, preset="microgpt").score(NAMES)
+        for name in FAST
+    }
     expected = [one.log_probability for one in losses["array"]]
     for found in losses.values():
         np.testing.assert_allclose([one.log_probability for one in found], expected, rtol=1e-9)

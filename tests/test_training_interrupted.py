@@ -34,7 +34,7 @@ def send_interrupt(monkeypatch, name, at, times=1):
 def test_during_a_step(monkeypatch, tmp_path, name):
     send_interrupt(monkeypatch, name, 12)
     with pytest.raises(TrainingInterrupted) as stopped:
-        GPT.train(WORDS, engine=name, out=tmp_path / "run", **QUICK)
+        GPT.train(WORDS, engine=name, out=tmp_path / "run", **QUICK, preset="microgpt")
     monkeypatch.undo()
     model = stopped.value.model
     assert isinstance(stopped.value, KeyboardInterrupt)
@@ -43,10 +43,13 @@ def test_during_a_step(monkeypatch, tmp_path, name):
         f"resume the run with `resume={str(tmp_path / 'run')!r}`"
     )
     assert [record.step for record in model.records] == list(range(1, 14))
-    part = GPT.training(WORDS, engine=name, **QUICK)
+    part = GPT.training(WORDS, engine=name, **QUICK, preset="microgpt")
     next(record for record in part if record.step == 13)
     assert model.generate(5, seed=1) == part.model.generate(5, seed=1)
-    whole, resumed = GPT.train(WORDS, engine=name, **QUICK), GPT.train(WORDS, resume=tmp_path / "run")
+    whole, resumed = (
+        GPT.train(WORDS, engine=name, **QUICK, preset="microgpt"),
+        GPT.train(WORDS, resume=tmp_path / "run"),
+    )
     assert resumed.generate(5, seed=1) == whole.generate(5, seed=1)
 
 
@@ -56,7 +59,7 @@ def test_during_a_callback(tmp_path):
             signal.raise_signal(signal.SIGINT)
 
     with pytest.raises(TrainingInterrupted) as stopped:
-        GPT.train(WORDS, engine="array", callbacks=call, out=tmp_path / "run", **QUICK)
+        GPT.train(WORDS, engine="array", callbacks=call, out=tmp_path / "run", **QUICK, preset="microgpt")
     assert len(stopped.value.model.records) == 7
     folder = RunFolder(tmp_path / "run")
     assert folder.trainer_state(folder.config(), folder.tokenizer()).done == 7
@@ -67,25 +70,25 @@ def test_callbacks_receive_every_record_before_the_exception(monkeypatch):
     send_interrupt(monkeypatch, "array", 3)
     seen = []
     with pytest.raises(TrainingInterrupted) as stopped:
-        GPT.train(WORDS, engine="array", callbacks=seen.append, **QUICK)
+        GPT.train(WORDS, engine="array", callbacks=seen.append, **QUICK, preset="microgpt")
     assert seen == stopped.value.model.records
     assert len(seen) == 4
 
 
 def test_an_interrupted_training_can_be_continued(monkeypatch):
     send_interrupt(monkeypatch, "array", 12)
-    training = GPT.training(WORDS, engine="array", **QUICK)
+    training = GPT.training(WORDS, engine="array", **QUICK, preset="microgpt")
     with pytest.raises(TrainingInterrupted) as stopped:
         list(training)
     assert len(stopped.value.model.records) == len(training.records) == 13
     monkeypatch.undo()
     list(training)
-    whole = GPT.train(WORDS, engine="array", **QUICK)
+    whole = GPT.train(WORDS, engine="array", **QUICK, preset="microgpt")
     assert training.model.generate(5, seed=1) == whole.generate(5, seed=1)
 
 
 def test_in_the_body_of_the_loop_it_is_a_keyboard_interrupt():
-    training = GPT.training(WORDS, engine="array", **QUICK)
+    training = GPT.training(WORDS, engine="array", **QUICK, preset="microgpt")
 
     def loop():
         for record in training:
@@ -100,7 +103,7 @@ def test_in_the_body_of_the_loop_it_is_a_keyboard_interrupt():
 
 def test_a_second_interrupt_aborts_the_step_and_invalidates_the_training(monkeypatch, tmp_path):
     send_interrupt(monkeypatch, "array", 12, times=2)
-    training = GPT.training(WORDS, engine="array", out=tmp_path / "run", **QUICK)
+    training = GPT.training(WORDS, engine="array", out=tmp_path / "run", **QUICK, preset="microgpt")
     with pytest.raises(KeyboardInterrupt) as stopped:
         list(training)
     assert stopped.type is KeyboardInterrupt
@@ -111,7 +114,7 @@ def test_a_second_interrupt_aborts_the_step_and_invalidates_the_training(monkeyp
     assert GPT.train(WORDS, resume=tmp_path / "run").generate(1)
     send_interrupt(monkeypatch, "array", 12, times=2)
     with pytest.raises(KeyboardInterrupt) as stopped:
-        GPT.train(WORDS, engine="array", **QUICK)
+        GPT.train(WORDS, engine="array", **QUICK, preset="microgpt")
     assert stopped.type is KeyboardInterrupt
 
 
@@ -125,7 +128,7 @@ def test_an_exception_of_a_signal_handler_invalidates_the_training_too(monkeypat
     before = signal.signal(signal.SIGINT, stop)
     try:
         send_interrupt(monkeypatch, "array", 12)
-        training = GPT.training(WORDS, engine="array", **QUICK)
+        training = GPT.training(WORDS, engine="array", **QUICK, preset="microgpt")
         with pytest.raises(TooLong):
             list(training)
         with pytest.raises(MotegptError, match="in the middle of a step; train again"):
@@ -135,14 +138,14 @@ def test_an_exception_of_a_signal_handler_invalidates_the_training_too(monkeypat
 
 
 def test_signal_handlers_are_restored(monkeypatch):
-    training = GPT.training(WORDS, engine="array", **QUICK)
+    training = GPT.training(WORDS, engine="array", **QUICK, preset="microgpt")
     before, during = signal.getsignal(signal.SIGINT), set()
     for _ in training:
         during.add(signal.getsignal(signal.SIGINT))
     assert during == {before} == {signal.getsignal(signal.SIGINT)}
     send_interrupt(monkeypatch, "array", 12)
     with pytest.raises(TrainingInterrupted):
-        GPT.train(WORDS, engine="array", **QUICK)
+        GPT.train(WORDS, engine="array", **QUICK, preset="microgpt")
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -151,7 +154,7 @@ def test_a_handler_of_the_program_is_not_replaced(monkeypatch):
     before = signal.signal(signal.SIGINT, lambda number, frame: received.append(number))
     try:
         send_interrupt(monkeypatch, "array", 12)
-        assert len(GPT.train(WORDS, engine="array", **QUICK).records) == 30
+        assert len(GPT.train(WORDS, engine="array", **QUICK, preset="microgpt").records) == 30
         assert received == [signal.SIGINT]
     finally:
         signal.signal(signal.SIGINT, before)
@@ -159,7 +162,9 @@ def test_a_handler_of_the_program_is_not_replaced(monkeypatch):
 
 def test_no_handler_is_installed_in_another_thread():
     models = []
-    thread = threading.Thread(target=lambda: models.append(GPT.train(WORDS, engine="array", **QUICK)))
+    thread = threading.Thread(
+        target=lambda: models.append(GPT.train(WORDS, engine="array", **QUICK, preset="microgpt"))
+    )
     thread.start()
     thread.join()
     assert len(models[0].records) == 30
@@ -175,12 +180,12 @@ def test_during_the_final_samples(monkeypatch):
 
     monkeypatch.setattr(loop, "generate_sequentially", generate)
     with pytest.raises(TrainingInterrupted, match="interrupted after step 30 of 30") as stopped:
-        GPT.train(WORDS, engine="array", **QUICK)
+        GPT.train(WORDS, engine="array", **QUICK, preset="microgpt")
     assert len(stopped.value.model.records) == 30
 
 
 def test_the_exception_can_be_pickled():
-    model = GPT.train(WORDS, engine="array", **QUICK)
+    model = GPT.train(WORDS, engine="array", **QUICK, preset="microgpt")
     error = pickle.loads(pickle.dumps(TrainingInterrupted("why", model)))
     assert str(error) == "why"
     assert error.model.generate(3, seed=1) == model.generate(3, seed=1)
@@ -201,7 +206,7 @@ def test_the_exception_can_be_pickled():
     ],
 )
 def test_class_methods_cannot_be_called_on_a_model(call, message):
-    model = GPT.train(WORDS, engine="array", **QUICK)
+    model = GPT.train(WORDS, engine="array", **QUICK, preset="microgpt")
     with pytest.raises(MotegptError, match=message) as error:
         call(model)
     assert "\n" not in str(error.value)

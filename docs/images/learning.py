@@ -17,7 +17,7 @@ def train(names: str) -> tuple[list[int], list[float], dict[int, list[str]]]:
     """Steps, their losses, and names generated after the steps in MARKS."""
     training = GPT.training(
         names, steps=MARKS[-1], n_embd=32, batch_size=32, schedule="cosine", loss_mean="tokens",
-        dtype="float32", log_every=1, seed=1,
+        dtype="float32", log_every=1, seed=1, preset="microgpt"
     )  # fmt: skip
     texts: dict[int, list[str]] = {}
     steps, losses = [], []

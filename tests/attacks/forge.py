@@ -30,7 +30,7 @@ ODD: list[Any] = [
 def make_run(folder: Path, steps: int = 4, **settings: Any) -> Path:
     """A small run and its training data, both in `folder`."""
     (folder / "list.txt").write_text("\n".join(DOCUMENTS) + "\n")
-    model = GPT.train(folder / "list.txt", steps=steps, **{**SMALL, **settings})
+    model = GPT.train(folder / "list.txt", steps=steps, **{**SMALL, **settings}, preset="microgpt")
     model.save(folder / "run")
     return folder / "run"
 

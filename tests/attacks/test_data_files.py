@@ -80,7 +80,7 @@ def test_any_file_can_be_trained_on_from_the_command_line(tmp_path_factory, data
     path = tmp_path_factory.getbasetemp() / "trained.txt"
     path.write_bytes(data)
     words = ["--steps", "1", "--engine", "array", "-n", "1", "--n-embd", "4", "--block-size", "2"]
-    command("train", str(path), *words, *(["--format", form] if form else []))
+    command("train", "--preset", "microgpt", str(path), *words, *(["--format", form] if form else []))
 
 
 def test_the_check_of_messages_goes_red():

@@ -75,7 +75,9 @@ def test_a_link_is_never_written_through(run, tmp_path, name):
     target = "metrics.jsonl" if name == "metrics.jsonl" else "precious.txt"
     (run / name).symlink_to(tmp_path / "outside" / target)
     list(everything(run))
-    command("train", "--steps", "2", "--engine", "array", "--out", str(run), "--overwrite")
+    command(
+        "train", "--preset", "microgpt", "--steps", "2", "--engine", "array", "--out", str(run), "--overwrite"
+    )
     assert snapshot(tmp_path / "outside") == before
 
 
@@ -288,7 +290,7 @@ def is_harmless(printed):
 def test_control_characters_of_a_run_do_not_reach_a_terminal(tmp_path):
     (tmp_path / "list.txt").write_text(f"anna{ESCAPE}\n{ESCAPE}bob\n")
     model = GPT.train(tmp_path / "list.txt", engine="array", steps=2, n_embd=4, n_head=2, block_size=40,
-                      prefix=ESCAPE)  # fmt: skip
+                      prefix=ESCAPE, preset="microgpt")  # fmt: skip
     model.save(tmp_path / "run")
     assert is_harmless(on_a_terminal("show", tmp_path / "run"))
     assert is_harmless(on_a_terminal("sample", tmp_path / "run", "-n", 2, "--seed", 1))
@@ -305,7 +307,7 @@ def test_control_characters_of_a_run_do_not_reach_a_terminal(tmp_path):
 def test_in_a_pipe_samples_are_as_the_model_writes_them(tmp_path):
     (tmp_path / "list.txt").write_text(f"anna{ESCAPE}\n{ESCAPE}bob\n")
     model = GPT.train(tmp_path / "list.txt", engine="array", steps=2, n_embd=4, n_head=2, block_size=40,
-                      prefix=ESCAPE)  # fmt: skip
+                      prefix=ESCAPE, preset="microgpt")  # fmt: skip
     model.save(tmp_path / "run")
     done = subprocess.run([*MOTEGPT, "sample", tmp_path / "run", "-n", "1"], capture_output=True, check=True)
     assert done.stdout.decode().startswith(ESCAPE)

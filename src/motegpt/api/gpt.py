@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from contextlib import closing
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
@@ -23,12 +23,13 @@ from motegpt.errors import (
     RunFolderError,
     SettingError,
     TrainingInterrupted,
+    TriesExhausted,
     UsageError,
 )
 from motegpt.evaluation.nll import Evaluation, Score, evaluate, score_texts
 from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
-from motegpt.sampling.training_texts import TrainingTexts
+from motegpt.sampling.training_texts import HashedTexts, TrainingTexts
 from motegpt.training.begin import AnyPath, Documents, begin
 from motegpt.training.build import build_engine, default_dtype
 from motegpt.training.loop import Trainer
@@ -51,7 +52,7 @@ class GPT:
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
     settings, tokenizer and records, but neither the documents nor the state of the training.
 
-    >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array")
+    >>> model = GPT.train(["anna", "hanna", "nan"], steps=50, seed=1, engine="array", preset="microgpt")
     >>> model.generate(n=3, seed=7)
     ['nan', 'nan', 'nanna']
     >>> model.generate(n=2, seed=7, prefix="ha", unique=True)
@@ -76,11 +77,15 @@ class GPT:
         trainer: Trainer | None = None,
         documents: Sequence[str] | None = None,
         average: Average | None = None,
+        known: HashedTexts | None = None,
     ) -> None:
-        """trainer, documents: of the training that made the model; None if it was loaded."""
+        """trainer, documents: of the training that made the model; None if it was loaded.
+
+        known: the training texts of a run that excludes them from its samples.
+        """
         self.config, self.tokenizer, self.engine, self.average = config, tokenizer, engine, average
         self.records = list(records)
-        self._trainer, self._documents = trainer, documents
+        self._trainer, self._documents, self.known = trainer, documents, known
         self._done = 0 if trainer is None else trainer.done  # the step of this model
         self._lock = Lock()  # held while a thread uses the engine
 
@@ -191,7 +196,8 @@ class GPT:
 
         The Training yields a StepRecord for each logged step; its `model` is the model so far.
 
-        >>> training = GPT.training(["anna", "hanna"], steps=40, log_every=20, engine="array")
+        >>> few = {"steps": 40, "log_every": 20, "engine": "array"}
+        >>> training = GPT.training(["anna", "hanna"], preset="microgpt", **few)
         >>> for record in training:
         ...     print(record.step, f"{record.loss:.1f}")
         1 1.5
@@ -201,7 +207,7 @@ class GPT:
         """
         settings = current_names(settings)
         _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
-        trainer, corpus, remarks = begin(
+        trainer, corpus, remarks, _ = begin(
             docs,
             settings,
             preset=preset,
@@ -232,9 +238,9 @@ class GPT:
             train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
             config = config.replace(engine=engine, train=train)
         parameters = folder.parameters(config, tokenizer, checkpoint)
-        average = folder.average(config, tokenizer)
-        engine_of_run = build_engine(config, folder.contexts(config, tokenizer))
-        model = cls(config, tokenizer, engine_of_run, average=average)
+        average, known = folder.average(config, tokenizer), folder.known(config, tokenizer)
+        untrained = build_engine(config, folder.contexts(config, tokenizer))
+        model = cls(config, tokenizer, untrained, average=average, known=known)
         model.engine.load(parameters)
         return model
 
@@ -243,8 +249,6 @@ class GPT:
         n: int | None = None,
         *,
         seed: int | None = None,
-        unique: bool = False,
-        novel: bool = False,
         data: AnyPath | None = None,
         **settings: Any,
     ) -> list[str]:
@@ -252,24 +256,34 @@ class GPT:
 
         n: number of texts (default: that of the model's settings).
         seed: the same seed gives the same texts; None: a random one.
-        unique: no text twice. novel: no text of the training data, which are read again after loading, from
-        the file `data` if given.
-        settings: fields of SampleConfig (temperature, prefix, beams, ...); others are as in training.
+        data: a file with the training data, for `novel` after loading (default: as recorded by the run).
+        settings: fields of SampleConfig (temperature, prefix, unique, ...); others are as in training.
 
         Candidate i depends only on the seed and i; the first n that meet the conditions are returned. Raises
         SettingError, PrefixError, DataError, UsageError (`data` without `novel`), and TriesExhausted after
-        `tries` consecutive candidates that do not meet them.
+        `tries` consecutive candidates that do not meet them. Where `unique` and `novel` are settings of the
+        run, it returns fewer texts instead, with a RuntimeWarning.
         """
-        groups = self.samples(n, seed=seed, unique=unique, novel=novel, data=data, **settings)
-        return [text for group in groups for text in group]
+        found: list[str] = []
+        try:
+            for texts in self.samples(n, seed=seed, data=data, **settings):
+                found += texts
+        except TriesExhausted as error:
+            if not self._conditions_are_default(settings):
+                raise
+            warn(f"{error}", RuntimeWarning)
+        return found
+
+    def _conditions_are_default(self, settings: Collection[str]) -> bool:
+        """Whether samples are unique or novel only because the settings of the run say so."""
+        sample = self.config.sample
+        return (sample.unique or sample.novel) and not {"unique", "novel", "suffix"} & set(settings)
 
     def samples(
         self,
         n: int | None = None,
         *,
         seed: int | None = None,
-        unique: bool = False,
-        novel: bool = False,
         data: AnyPath | None = None,
         **settings: Any,
     ) -> Iterator[list[str]]:
@@ -285,11 +299,10 @@ class GPT:
         if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
             raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
         root = secrets.randbits(64) if seed is None else checked_seed(seed)
-        unique, novel = flag("unique", unique), flag("novel", novel)
-        if data is not None and not novel:
+        if data is not None and not sample.novel:
             raise UsageError("data: is used only with `novel`; set `novel=True`, or omit `data`")
-        known = TrainingTexts(self._training_documents(data), self.tokenizer) if novel else None
-        return self._with_lock(draw_texts(self.language_model, self.tokenizer, sample, root, unique, known))
+        known = self._training_texts(data) if sample.novel else None
+        return self._with_lock(draw_texts(self.language_model, self.tokenizer, sample, root, known))
 
     def _with_lock(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
         """The groups, each generated under the lock, which is free between two groups."""
@@ -299,6 +312,12 @@ class GPT:
             if group is None:
                 return
             yield group
+
+    def _training_texts(self, data: AnyPath | None) -> Container[str]:
+        """The training texts, to reject copies of them: as hashes if the run folder has these."""
+        if data is None and self._documents is None and self.known is not None:
+            return self.known
+        return TrainingTexts(self._training_documents(data), self.tokenizer)
 
     def _training_documents(self, data: AnyPath | None = None) -> Sequence[str]:
         """The documents of the run: from memory after training, read again after loading or from `data`."""
@@ -352,6 +371,8 @@ class GPT:
                 parameters = self.engine.export().parameters
             if self.average is not None:
                 folder.save_average(self.average, self.tokenizer)
+            if self.known is not None:
+                folder.save_known(self.known.hashes, self.tokenizer)
             folder.save_parameters(parameters, self.tokenizer)
         finally:
             folder.unlock()

@@ -16,6 +16,7 @@ from motegpt.cli.streams import discard_if_closed
 from motegpt.model.spec import parameter_count
 from motegpt.training.losses import Mean
 from motegpt.training.reference import matching_preset
+from motegpt.views.report import report_lines, report_values
 from motegpt.views.text import one_line, short_number, with_flags
 from motegpt.views.utilization import utilization
 
@@ -199,6 +200,9 @@ class PlainReport(Report):
         if (average := self.trainer.average) is not None:
             order, weight = average.kneser_ney.order, average.weight
             log(f"averaged with Kneser-Ney n-grams of order {order}, weight {weight:.2f}")
+        if self.trainer.report is not None:
+            for line in report_lines(self.trainer.report):
+                log(line)
         super().end(interrupted)
 
     def _loss_of_best(self, best: Best, interrupted: bool) -> str:
@@ -286,6 +290,7 @@ class JsonReport(Report):
             best=None if best is None else {"step": best.step, "val_loss": loss},
             diverged=self.trainer.divergence_message() is not None,
             **({} if average is None else {"kneser_ney_weight": average.weight}),
+            **({} if self.trainer.report is None else {"report": report_values(self.trainer.report)}),
         )
 
     def _validation(self) -> dict[str, int] | None:

@@ -13,7 +13,7 @@ import click
 from motegpt.config.arguments import path_of
 from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
-from motegpt.config.presets import DEFAULT_PRESET, PRESETS, settings_of
+from motegpt.config.presets import AUTO, CONSTANTS, PRESETS, REFERENCE_PRESET, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
 from motegpt.config.synonyms import RENAMED, flag_of
 from motegpt.config.text import shortened
@@ -79,9 +79,16 @@ RUN = RunPath(readable=False)
 
 run_argument = click.argument("run", type=RUN)
 data_argument = click.argument("data", nargs=-1, type=FILE)
-preset_option = click.option(
-    "--preset", type=click.Choice(list(PRESETS)), help=f"Reference system.  [{DEFAULT_PRESET}]"
-)
+
+
+def preset_option(default: str, *more: str) -> Callable[[Command], Command]:
+    """Decorate a command with --preset; more: names beside those of the reference systems."""
+    names = f"{more[0]}, or a reference system" if more else "Reference system"
+    return click.option(
+        "--preset", type=click.Choice([*more, *PRESETS]), help=f"{names.capitalize()}.  [{default}]"
+    )
+
+
 config_option = click.option(
     "--config",
     type=FILE,
@@ -125,7 +132,7 @@ class Sectioned(click.Command):
 
     def __init__(self, *args: Any, preset: str | None = None, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.defaults = {} if preset is None else settings_of(preset)
+        self.defaults = {} if preset is None else CONSTANTS if preset == AUTO else settings_of(preset)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS.values()}
@@ -234,8 +241,8 @@ def settings_and_choices(
 
 
 def merge(preset: str | None, *layers: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a preset (default: DEFAULT_PRESET), updated with each layer in order."""
-    return reduce(merge_settings, layers, settings_of(preset or DEFAULT_PRESET))
+    """The settings of a preset (default: REFERENCE_PRESET), updated with each layer in order."""
+    return reduce(merge_settings, layers, settings_of(preset or REFERENCE_PRESET))
 
 
 def _check_toml_name(path: str, table: str | None, name: str) -> None:

@@ -1,4 +1,4 @@
-"""Epochs, an alternative to `steps` for the length of a training. Runs record steps."""
+"""Epochs and seconds, alternatives to `steps` for the length of a training. Runs record steps."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from motegpt.errors import SettingError
 if TYPE_CHECKING:
     from fractions import Fraction
 
+LENGTHS = ("steps", "epochs", "seconds")  # the settings for the length of a training
+
 
 def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Flat settings updated with `changes`, whose `steps` or `epochs` replaces both of the base.
+    """Flat settings updated with `changes`, whose `steps`, `epochs` or `seconds` replaces all of the base.
 
-    Raises SettingError if `changes` has both.
+    Raises SettingError if `changes` has `steps` and `epochs`; either takes precedence over `seconds`.
     """
     lengths = [name for name in ("steps", "epochs") if changes.get(name) is not None]
     if len(lengths) == 2:
@@ -25,14 +27,26 @@ def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
             f"epochs: expected `steps` or `epochs`, got `steps={changes['steps']}` and "
             f"`epochs={changes['epochs']}`; leave one out"
         )
-    kept = {name: value for name, value in base.items() if not (lengths and name in ("steps", "epochs"))}
+    replaces = any(changes.get(name) is not None for name in LENGTHS)
+    kept = {name: value for name, value in base.items() if not (replaces and name in LENGTHS)}
     return {**kept, **changes}
 
 
 def epochs_of(settings: Mapping[str, Any]) -> float | None:
     """The validated setting `epochs` of flat settings; None if not set."""
-    epochs: float | None = kinds(TrainRequest)["epochs"].check("epochs", settings.get("epochs"))
-    return epochs
+    return _checked("epochs", settings)
+
+
+def seconds_of(settings: Mapping[str, Any]) -> float | None:
+    """The validated setting `seconds` of flat settings; None if not set, or if another length is."""
+    seconds = _checked("seconds", settings)
+    others = (settings.get(name) for name in LENGTHS if name != "seconds")
+    return None if any(other is not None for other in others) else seconds
+
+
+def _checked(name: str, settings: Mapping[str, Any]) -> float | None:
+    value: float | None = kinds(TrainRequest)[name].check(name, settings.get(name))
+    return value
 
 
 def epochs_to_steps(epochs: float, epoch: Fraction) -> int:

@@ -89,7 +89,34 @@ ZEROCLAW: dict[str, Any] = {
 }
 
 PRESETS: dict[str, dict[str, Any]] = {"microgpt": MICROGPT, "oxidized": OXIDIZED, "zeroclaw": ZEROCLAW}
-DEFAULT_PRESET = "microgpt"
+REFERENCE_PRESET = "microgpt"  # of commands that do not train
+AUTO = DEFAULT_PRESET = "auto"  # settings from the data and a budget: training/auto.py
+
+# What "auto" does not choose from the data.
+CONSTANTS: dict[str, Any] = {
+    "activation": "relu",
+    "tied": False,
+    "embedding_norm": True,
+    "norm_eps": 1e-5,
+    "init_std": 0.08,
+    "zero_init": True,
+    "framing": "bos",
+    "cut": "targets",
+    "shuffle": True,
+    "reshuffle": True,
+    "loss_mean": "tokens",
+    "seed": 42,
+    "rng": "python",
+    "schedule": "cosine",
+    "adam": "corrected",
+    "beta1": 0.9,
+    "beta2": 0.99,
+    "eps": 1e-8,
+    "clip_norm": 1.0,
+    "dtype": "float32",
+    "n": 20,
+    "temperature": 0.8,
+}
 
 
 def settings_of(preset: str) -> dict[str, Any]:

@@ -23,6 +23,7 @@ LARGEST_SIZE = 2**20  # of vocabulary, width, block, batch and tries
 LARGEST_DEPTH = 2**12
 LARGEST_CACHE = 2**30  # numbers in the keys of one sequence; the values have as many
 LARGEST_STEPS = 2**42  # times LARGEST_SIZE sequences per batch fits into 64 bits
+LARGEST_SECONDS = 7 * 24 * 3600  # a week
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
 LARGEST_ORDER = 8  # tokens of a context of the n-gram embedding
@@ -219,6 +220,12 @@ class LengthRequest(Length):
         above=0,
         at_most=LARGEST_STEPS,
     )
+    seconds: float | None = setting(
+        "Operations of a training in seconds of one thread.",
+        default=None,
+        above=0,
+        at_most=LARGEST_SECONDS,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -337,7 +344,7 @@ class TrainConfig(Length):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest(TrainConfig, LengthRequest):
-    """TrainConfig as users may give it; epochs are converted to steps once the data are read (epochs.py)."""
+    """TrainConfig as users may give it; epochs and seconds become steps once the data are read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -394,6 +401,8 @@ class SampleConfig(Settings):
     allow: str = setting("Generate only these characters.  [all]", default="")
     forbid: str = setting("Never generate these characters.", default="")
     suffix: str = setting("Keep only texts that end with this.", default="")
+    unique: bool = setting("Drop repeated samples.", default=False)
+    novel: bool = setting("Drop samples found in the training data.", default=False)
     tries: int = setting(
         "Give up after N rejected texts in a row.",
         default=1000,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motegpt.config.presets import DEFAULT_PRESET, settings_of
+from motegpt.config.presets import REFERENCE_PRESET, settings_of
 from motegpt.config.sections import DataConfig, ModelConfig, section_values
 from motegpt.config.synonyms import flag_of
 from motegpt.data.corpus import BUILT_IN, name_of, paths_of, read_corpus
@@ -147,7 +147,7 @@ def _most_repeated(documents: Documents, repeats: Repeats) -> dict[str, int]:
 
 def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut | None, lint: Lint) -> str:
     """The recommended command: the given settings, and others that suit the files."""
-    defaults = settings_of(DEFAULT_PRESET)
+    defaults = settings_of(REFERENCE_PRESET)
     given = {name: settings[name] for name in REPEATED if settings.get(name) != defaults.get(name)}
     if lint.is_running_text and not given:
         given = {"format": "stream", "block_size": STREAM_BLOCK}

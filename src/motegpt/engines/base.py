@@ -158,6 +158,11 @@ class Engine(ABC):
         return next(filter(None, reasons), None)
 
     @classmethod
+    def level(cls) -> str:
+        """The instruction set that it uses here, as in budget.py; "" for engines without levels."""
+        return ""
+
+    @classmethod
     def alone(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
         """An engine of this process alone, even if several train together; for generation and evaluation."""
         return cls(model, train, contexts)

@@ -30,7 +30,6 @@ def draw_texts(
     tokenizer: Tokenizer,
     settings: SampleConfig,
     seed: int,
-    unique: bool = False,
     excluded: Container[str] | None = None,
 ) -> Iterator[list[str]]:
     """Yield settings.n texts in groups as they are generated; with beams, the n best in one group.
@@ -38,7 +37,7 @@ def draw_texts(
     excluded: texts to reject. The call itself raises PrefixError and SettingError; the iterator raises
     TriesExhausted after the last group if it found fewer texts.
     """
-    conditions = Conditions.of(settings, unique, excluded)
+    conditions = Conditions.of(settings, excluded)
     request = request_of(settings, tokenizer, engine.model.block_size)
     if settings.beams is not None:
         return _best_texts(engine, tokenizer, request, settings, conditions)

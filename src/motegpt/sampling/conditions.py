@@ -27,9 +27,9 @@ class Conditions:
     _accepted: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, settings: SampleConfig, unique: bool = False, excluded: Container[str] | None = None) -> Self:
-        """Conditions from settings and arguments."""
-        return cls(settings.suffix, unique, excluded, reject_cut=settings.on_cut == "redraw")
+    def of(cls, settings: SampleConfig, excluded: Container[str] | None = None) -> Self:
+        """Conditions from settings; excluded: the training texts, if they are to be rejected."""
+        return cls(settings.suffix, settings.unique, excluded, reject_cut=settings.on_cut == "redraw")
 
     def accept(self, text: str, cut: bool) -> bool:
         """Whether a text, cut or not, satisfies all conditions; records accepted texts if `unique`."""

@@ -7,7 +7,7 @@ text (`window_start`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.generation.filters import sample_token
@@ -44,13 +44,14 @@ def generate_sequentially(
     settings: SampleConfig,
     rng: Rng,
     interrupted: Callable[[], bool] = lambda: False,
+    excluded: Container[str] | None = None,
 ) -> list[str]:
     """settings.n texts, one after the other from a single generator, as in the reference programs.
 
     There are fewer if settings.tries attempts fail in a row, if beams < n, or if `interrupted()`, which is
     called before each text, or before each beam is extended.
     """
-    conditions = Conditions.of(settings)
+    conditions = Conditions.of(settings, excluded)
     request = request_of(settings, tokenizer, engine.model.block_size)
     if settings.beams is not None:
         return best_texts(engine, tokenizer, request, settings, conditions, interrupted)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from motegpt.data.tokenizers import Tokenizer
 
 
@@ -20,3 +24,32 @@ class TrainingTexts:
         if self._is_stream and isinstance(text, str):
             return any(text in document for document in self._documents)
         return text in self._documents
+
+
+class HashedTexts:
+    """A container of texts of which only 64-bit hashes are known, as in a run folder that was moved.
+
+    A text of N is mistaken for one of them with probability N / 2^64. hashes (N): sorted, distinct.
+    """
+
+    def __init__(self, hashes: NDArray[np.uint64]) -> None:
+        self.hashes = hashes
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> HashedTexts:
+        """The container of some texts."""
+        import numpy as np
+
+        return cls(np.unique(np.fromiter(map(text_hash, texts), np.uint64)))
+
+    def __contains__(self, text: object) -> bool:
+        if not isinstance(text, str) or not len(self.hashes):
+            return False
+        wanted = text_hash(text)
+        at = int(self.hashes.searchsorted(wanted))
+        return at < len(self.hashes) and int(self.hashes[at]) == wanted
+
+
+def text_hash(text: str) -> int:
+    """The first 64 bits of the SHA-256 of a text."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")

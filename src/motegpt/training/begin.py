@@ -5,23 +5,26 @@ All arguments are checked before anything is written.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from motegpt.config.arguments import flag, path_of
 from motegpt.config.epochs import merge_settings
-from motegpt.config.fields import plain
-from motegpt.config.presets import DEFAULT_PRESET, settings_of
-from motegpt.config.sections import FOUND_FROM_DATA, DataConfig, section_values
+from motegpt.config.fields import kinds, plain
+from motegpt.config.presets import AUTO, CONSTANTS, DEFAULT_PRESET, settings_of
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, DataConfig, section_of, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
 from motegpt.data.source import reload_corpus
-from motegpt.engines import check_settings, default_engine
+from motegpt.engines import check_settings, default_engine, engine_class
+from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
+from motegpt.training.auto import Choice, choose, facts_of
 from motegpt.training.build import default_dtype, prepare, resume
 from motegpt.training.loop import Trainer
+from motegpt.training.measure import Measure
 from motegpt.training.remarks import remarks_on
 from motegpt.training.run_folder import RunFolder
 
@@ -31,11 +34,12 @@ Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None
 
 
 class StartedRun(NamedTuple):
-    """A run, its data, and one-line remarks for the user."""
+    """A run, its data, and one-line remarks for the user; choices: what was chosen for the run, and why."""
 
     trainer: Trainer
     corpus: Corpus
     remarks: list[str]
+    choices: Sequence[str] = ()
 
 
 def begin(
@@ -87,17 +91,36 @@ def _new_run(
     for name in FOUND_FROM_DATA & given.keys():
         raise SettingError(f"{name} is determined by the data and cannot be set")
     engine = default_engine() if engine is None else engine
-    check_settings(engine, given, settings_of(preset))
-    settings = default_dtype(engine, merge_settings(settings_of(preset), given), is_set="dtype" in given)
+    base = CONSTANTS if preset == AUTO else settings_of(preset)
+    check_settings(engine, given, base)
+    settings = default_dtype(engine, merge_settings(base, given), is_set="dtype" in given)
     if out is not None:
         RunFolder(out).check_available(overwrite)
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
+    choices: list[str] = []
+    if preset == AUTO:
+        choice = _choice(corpus, {**given, "dtype": settings["dtype"]}, engine)
+        settings, choices = choice.settings, choice.reasons
     trainer = prepare(corpus, settings, engine)
+    if preset == AUTO:
+        trainer.measure = Measure(corpus, choice.check, prepare, "kneser_ney_weight" not in given)
+        trainer.budget = choice.seconds
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(
             out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts
         )
-    return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)])
+        if preset == AUTO:
+            trainer.folder.write_settings(trainer.config)
+    return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)], choices)
+
+
+def _choice(corpus: Corpus, given: Mapping[str, Any], engine: str) -> Choice:
+    """Complete settings for a corpus."""
+    given = {
+        name: kinds(REQUESTS[section_of(name)])[name].check(name, value) for name, value in given.items()
+    }
+    speed = operations_per_second(engine, engine_class(engine).level(), given["dtype"])
+    return choose(facts_of(corpus, given), given, speed)
 
 
 def _resumed_run(

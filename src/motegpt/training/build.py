@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from array import array
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
+from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings, seconds_of
 from motegpt.config.sections import (
     DataConfig,
     ModelConfig,
@@ -16,18 +17,20 @@ from motegpt.config.sections import (
     section_values,
 )
 from motegpt.data.cut import cut_of, sizes_of
-from motegpt.data.plan import plan_of
+from motegpt.data.plan import Plan, plan_of
 from motegpt.data.repeats import all_equal
 from motegpt.data.source import Source, check_unchanged
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class, make_engine
+from motegpt.engines.budget import seconds_to_steps
 from motegpt.errors import UsageError
 from motegpt.evaluation.nll import evaluation_sequences
 from motegpt.generation.request import request_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
 from motegpt.ngrams.contexts import Contexts
+from motegpt.sampling.training_texts import HashedTexts
 from motegpt.system import ranks
 from motegpt.training.loop import Trainer
 from motegpt.training.losses import LossMeans
@@ -52,8 +55,9 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     for name in settings:
         section_of(name)
     data = DataConfig.of(section_values(settings, "data"))
-    epochs, train_values = epochs_of(settings), section_values(settings, "train")
-    train = TrainConfig.of(train_values if epochs is None else {**train_values, "steps": 1})  # replaced below
+    is_converted = epochs_of(settings) is not None or seconds_of(settings) is not None
+    steps = {"steps": 1} if is_converted else {}  # replaced in _assemble
+    train = TrainConfig.of({**section_values(settings, "train"), **steps})
     sample = SampleConfig.of(section_values(settings, "sample"))
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
@@ -67,7 +71,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     )
     config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
     request_of(config.sample, tokenizer, model.block_size)
-    trainer, rng = _assemble(config, tokenizer, corpus, epochs)
+    trainer, rng = _assemble(config, tokenizer, corpus, settings)
     trainer.engine.load(initialize(trainer.config.model, rng))
     return trainer
 
@@ -87,7 +91,7 @@ def resume(
     if ranks.rank() == 0:
         folder.lock()
     contexts = folder.contexts(config, tokenizer)
-    trainer, rng = _assemble(config, tokenizer, corpus, epochs_of(changes), contexts)
+    trainer, rng = _assemble(config, tokenizer, corpus, changes, contexts)
     config = trainer.config
     longest = max(before, config, key=lambda one: one.train.steps)
     state = folder.trainer_state(longest, tokenizer, step)
@@ -138,12 +142,13 @@ def _assemble(
     config: RunConfig,
     tokenizer: Tokenizer,
     corpus: Corpus,
-    epochs: float | None,
+    given: Mapping[str, Any],
     contexts: Contexts | None = None,
 ) -> tuple[Trainer, RunRng]:
-    """A trainer before step 1, and its generator after the shuffle. epochs: overrides config's steps.
+    """A trainer before step 1, and its generator after the shuffle.
 
-    contexts: of a saved run; None to find them in the data, if the settings want any.
+    given: settings, whose `epochs` or `seconds` override config's steps; contexts: of a saved run; None to
+    find them in the data, if the settings want any.
     """
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
@@ -154,11 +159,10 @@ def _assemble(
     if config.data.shuffle:
         rng.shuffle(order)
     plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
-    if epochs is not None:
-        config = config.replace(train=config.train.replace(steps=epochs_to_steps(epochs, plan.epoch)))
     if contexts is None and config.model.ngram_orders is not None:
         contexts = find_contexts(plan, config.model, config.data)
         config = config.replace(model=config.model.replace(ngram_rows=contexts.sizes))
+    config = config.replace(train=config.train.replace(steps=_steps(config, plan, given)))
     validation = None
     if held_out:
         validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
@@ -169,6 +173,8 @@ def _assemble(
 
         n_grams = count_n_grams(training, tokenizer, config.train.kneser_ney)
         trainer.averaging = Averaging(n_grams, config.train.kneser_ney_weight)
+    if config.sample.novel and is_list:
+        trainer.known = HashedTexts.of(corpus.documents)
     return trainer, rng
 
 
@@ -176,3 +182,14 @@ def find_contexts(plan: Plan, model: ModelConfig, data: DataConfig) -> Contexts:
     """The contexts of the n-gram embedding in the data of a plan; none longer than the block."""
     assert model.ngram_orders is not None
     return Contexts.of_plan(plan, min(model.ngram_orders, model.block_size), data.ngram_min_count)
+
+
+def _steps(config: RunConfig, plan: Plan, given: Mapping[str, Any]) -> int:
+    """The number of steps in the given `epochs` or `seconds`, else those of the settings."""
+    epochs, seconds = epochs_of(given), seconds_of(given)
+    if epochs is not None:
+        return epochs_to_steps(epochs, plan.epoch)
+    if seconds is not None:
+        level = engine_class(config.engine).level()
+        return seconds_to_steps(seconds, config.engine, level, config.model, config.train, plan)
+    return config.train.steps

@@ -22,7 +22,7 @@ from motegpt.model.schedule import learning_rate
 from motegpt.sampling.generate import generate_sequentially
 from motegpt.training.events import Events, next_chunk_size
 from motegpt.training.losses import LossMeans
-from motegpt.training.records import Progress, StepRecord
+from motegpt.training.records import Progress, Report, StepRecord
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import Best, RunConfig, TrainerState
 from motegpt.training.validation import Validation
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine, LanguageModel, Values
     from motegpt.model.rng import RunRng
     from motegpt.ngrams.average import Average
+    from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.averaging import Averaging
 
 
@@ -40,7 +41,9 @@ class Trainer:
 
     cut: documents truncated by block_size; identical: whether all documents are the same; every_record: end a
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
-    time; averaging: the n-grams that the model is averaged with.
+    time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
+    end, and report: what was; budget: its seconds; known: the training texts, if samples
+    must be novel.
     """
 
     config: RunConfig
@@ -58,6 +61,10 @@ class Trainer:
     saved: int | None = None
     saved_at: float = field(default_factory=time.monotonic)
     averaging: Averaging | None = None
+    measure: Callable[[Trainer, Callable[[], bool]], Report] | None = None
+    budget: float | None = None
+    report: Report | None = None
+    known: HashedTexts | None = None
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -95,6 +102,17 @@ class Trainer:
                 self._save_progress()
                 raise
         self._save_progress()
+        if self.ended and self.measure is not None and not interrupted():
+            yield self._finish(interrupted)
+
+    def _finish(self, interrupted: Callable[[], bool]) -> Progress:
+        """Measure the model, save the weight found by it, and generate the samples."""
+        assert self.measure is not None
+        self.report = self.measure(self, interrupted)
+        if not interrupted():
+            self.measure = None
+        self.save()
+        return Progress(self.done, [], 0, [], self.sample_best(interrupted), ended=True)
 
     @property
     def events(self) -> Events:
@@ -125,7 +143,8 @@ class Trainer:
         records = self._records(start, losses)
         if self.folder is not None:
             self.folder.append_metrics(record.values() for record in records)
-        samples = self._samples(interrupted) if self._samples_are_due() else None
+        is_last = self.ended and self.measure is not None  # samples follow the measurement
+        samples = self._samples(interrupted) if self._samples_are_due() and not is_last else None
         return Progress(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
     def _samples_are_due(self) -> bool:
@@ -166,18 +185,20 @@ class Trainer:
 
     def sample_best(self, interrupted: Callable[[], bool] = lambda: False) -> list[str]:
         """Generate samples with the best parameters so far."""
-        return self._generate(self._best_engine(), interrupted)
+        return self._generate(self.best_engine(), interrupted)
 
     def _generate(self, engine: Engine, interrupted: Callable[[], bool]) -> list[str]:
         model = self._averaged(engine)
-        return generate_sequentially(model, self.tokenizer, self.config.sample, self.rng, interrupted)
+        return generate_sequentially(
+            model, self.tokenizer, self.config.sample, self.rng, interrupted, self.known
+        )
 
     @property
     def average(self) -> Average | None:
         """The n-grams that the best parameters are averaged with, and their weight; None without n-grams."""
         if self.averaging is None:
             return None
-        return self.averaging.average(self.validation, self._best_engine)
+        return self.averaging.average(self.validation, self.best_engine)
 
     def _averaged(self, engine: Engine) -> LanguageModel:
         if self.averaging is None:
@@ -192,15 +213,19 @@ class Trainer:
         """
         if self.validation is None or self.best is None:
             return None
-        return self.validation.full_loss(self._averaged(self._best_engine()))
+        return self.validation.full_loss(self._averaged(self.best_engine()))
 
     def reevaluate_best(self) -> None:
         """Recompute the best loss: old checkpoints recorded a mean over documents."""
         if self.validation is not None and self.validation.best is not None:
-            loss = self.validation.loss(self._best_engine())
+            loss = self.validation.loss(self.best_engine())
             self.validation.best = self.validation.best.replace(loss=loss)
 
-    def _best_engine(self) -> Engine:
+    def best_model(self) -> LanguageModel:
+        """The best parameters, averaged with the n-grams if there are any."""
+        return self._averaged(self.best_engine())
+
+    def best_engine(self) -> Engine:
         """An engine with the best parameters; without a validation set, the training engine."""
         if self.validation is None:
             return self.engine
@@ -258,6 +283,8 @@ class Trainer:
             state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._checkpoint_is_due() else 1
             self._save_average(self.folder)
+            if self.known is not None and self.saved is None:
+                self.folder.save_known(self.known.hashes, self.tokenizer)
             if self.done:
                 self._save_best_parameters(snapshot.parameters)
             self.folder.save(state, self.tokenizer, keep)
@@ -286,7 +313,8 @@ class Trainer:
         """Write the current state to another folder, without marking it as saved in the own folder."""
         validation = None if self.validation is None else replace(self.validation, unsaved=True)
         averaging = self.averaging and replace(self.averaging, saved=None)
-        replace(self, folder=folder, validation=validation, averaging=averaging).save()
+        copy = replace(self, folder=folder, validation=validation, averaging=averaging, saved=None)
+        copy.save()
 
     @property
     def best(self) -> Best | None:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from motegpt.config.text import concise_repr
+
+if TYPE_CHECKING:
+    from motegpt.evaluation.nll import Evaluation
+    from motegpt.evaluation.novelty import Novelty
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,20 @@ class Progress:
     records: list[StepRecord]
     samples: list[str] | None
     ended: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """evaluation: losses on held-out documents, None if none were held out; novelty: of samples without any
+    condition, None for a stream; of_second: whether a second model was measured.
+    """
+
+    evaluation: Evaluation | None
+    novelty: Novelty | None
+    of_second: bool
+
+    def bits(self) -> dict[str, float]:
+        """Name -> bits per character on the held-out documents; empty without any."""
+        if self.evaluation is None:
+            return {}
+        return {name: self.evaluation.bits_per_character(name) for name in self.evaluation.losses}

@@ -1,12 +1,13 @@
-"""Compare the settings of a run with those of the reference programs."""
+"""Compare the settings of a run with those of the reference programs, and write them as a file."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.presets import PRESETS, expected_settings
-from motegpt.config.sections import SECTIONS
+from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings
+from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS
 
 if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
@@ -38,3 +39,19 @@ def matching_preset(config: RunConfig) -> str | None:
         if all(expected[name] == value for name, value in settings.items()):
             return preset
     return None
+
+
+def settings_toml(config: RunConfig) -> str:
+    """All settings of a run as a TOML file; the preset that it names is overridden completely."""
+    lines = [f'preset = "{REFERENCE_PRESET}"', f'engine = "{config.engine}"']
+    for section, values in config.values().items():
+        if section in SECTIONS:
+            settings = {name: value for name, value in values.items() if name not in FOUND_FROM_DATA}
+            lines += ["", f"[{section}]", *(f"{name} = {_toml(value)}" for name, value in settings.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """A TOML value; none switches a setting off."""
+    text = json.dumps("none" if value is None else value, ensure_ascii=False)
+    return text.replace("\x7f", "\\u007f")

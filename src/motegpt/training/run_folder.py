@@ -7,6 +7,8 @@
     trainer.safetensors     parameters, optimizer slots, step, generator, losses   (replaced as a whole)
     model.safetensors       the parameters to sample from: the best, or the last   (replaced as a whole)
     kneser_ney.safetensors  n-grams averaged with the model, and their weight      (replaced as a whole)
+    texts.safetensors       hashes of the training texts, if samples must be novel (written once)
+    settings.toml           the settings that were chosen, for --config            (of preset auto)
     checkpoint-*            earlier trainer states, with `keep`                    (named by step)
     .lock                   lock file
 
@@ -32,12 +34,16 @@ from motegpt.errors import MotegptError, RunFolderError, SettingError
 from motegpt.model.spec import table_names, tensors
 from motegpt.ngrams.contexts import Contexts
 from motegpt.optim import OPTIMIZERS
+from motegpt.sampling.training_texts import HashedTexts
 from motegpt.training.losses import LossMeans
+from motegpt.training.reference import settings_toml
 from motegpt.training.run_files import CONFIG, LOCK, METRICS, TEMPORARY, RunFiles
 from motegpt.training.state import FORMAT, Best, RunConfig, TrainerState
 from motegpt.training.tensor_files import INTEGERS, UNSIGNED
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from motegpt.engines.base import Arrays
     from motegpt.ngrams.average import Average
 
@@ -47,13 +53,13 @@ STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # a step in a name, as checkpoint_name
 BEST, LAST = "best", "last"
 TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
 TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
-KNESER_NEY = "kneser_ney.safetensors"
+KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
 BEFORE_CHECKPOINT = {
-    *BEFORE_CONFIG, CONFIG, TOKENIZER, CONTEXTS, METRICS, KNESER_NEY,
-    *(TEMPORARY.format(name) for name in (TOKENIZER, CONTEXTS, METRICS, TRAINER, MODEL, KNESER_NEY)),
+    *BEFORE_CONFIG, CONFIG, TOKENIZER, CONTEXTS, METRICS, KNESER_NEY, KNOWN, SETTINGS,
+    *map(TEMPORARY.format, (TOKENIZER, CONTEXTS, METRICS, TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS)),
 }  # fmt: skip
 
 
@@ -78,8 +84,8 @@ class RunFolder(RunFiles):
             folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            others = (TRAINER, MODEL, KNESER_NEY, METRICS, CONTEXTS)
-            for name in (*others, *map(checkpoint_name, folder.kept_steps())):
+            files = (TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS, METRICS, CONTEXTS)
+            for name in (*files, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
@@ -211,6 +217,25 @@ class RunFolder(RunFiles):
             return restored(arrays, metadata.get("weight"), tokenizer, order)
         except ValueError as error:
             raise RunFolderError(f"{self.path / KNESER_NEY}: {error}; the file was changed") from None
+
+    def save_known(self, hashes: NDArray[Any], tokenizer: Tokenizer) -> None:
+        """Write the hashes of the training texts, so that a run that was moved knows them."""
+        self._write_tensors(KNOWN, {"hashes": hashes}, {"tokenizer": tokenizer_digest(tokenizer)})
+
+    def known(self, config: RunConfig, tokenizer: Tokenizer) -> HashedTexts | None:
+        """The training texts, as hashes; None if the run keeps none."""
+        if not config.sample.novel or not self._exists(KNOWN):
+            return None
+        arrays, metadata = self._read_tensors(KNOWN, {"hashes": None}, ("U64",))
+        self._check_tokenizer_of(KNOWN, metadata, config, tokenizer)
+        hashes = arrays["hashes"]
+        if hashes.ndim != 1 or not (hashes[1:] > hashes[:-1]).all():
+            raise RunFolderError(f"{self.path / KNOWN}: expected sorted hashes; the file was changed")
+        return HashedTexts(hashes)
+
+    def write_settings(self, config: RunConfig) -> None:
+        """Write a settings file that fixes what was chosen; train --config reproduces the run with it."""
+        self._write(SETTINGS, settings_toml(config).encode())
 
     def kept_steps(self) -> list[int]:
         """The steps of the kept checkpoints, in order."""

@@ -20,8 +20,8 @@ from motegpt.cli.options import (
     setting_flags,
     settings_and_choices,
 )
-from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
-from motegpt.config.presets import DEFAULT_PRESET
+from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings, seconds_of
+from motegpt.config.presets import REFERENCE_PRESET
 from motegpt.config.sections import (
     LARGEST_SIZE,
     DataConfig,
@@ -61,9 +61,9 @@ class DataSize(NamedTuple):
     ngram_rows: tuple[int, ...] = ()
 
 
-@click.command(cls=Sectioned, preset=DEFAULT_PRESET)
+@click.command(cls=Sectioned, preset=REFERENCE_PRESET)
 @data_argument
-@preset_option
+@preset_option(REFERENCE_PRESET)
 @engine_option("all", choices=WITH_KNOWN_MEMORY)
 @config_option
 @click.option("--vocab-size", type=int, help="Number of token ids, instead of data; sequences are full.")
@@ -110,6 +110,8 @@ def command(
 
 def _with_steps(settings: dict[str, Any], epoch: Fraction | None) -> dict[str, Any]:
     """The settings, with `epochs` replaced by the equivalent `steps`. epoch: steps per epoch, if known."""
+    if seconds_of(settings) is not None:
+        raise UsageError("seconds: expected `steps` or `epochs`, as the time depends on the engine")
     epochs = epochs_of(settings)
     if epochs is None:
         return settings

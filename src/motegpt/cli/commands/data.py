@@ -19,6 +19,7 @@ from motegpt.cli.options import (
     paths_given,
     preset_option,
 )
+from motegpt.config.presets import REFERENCE_PRESET
 from motegpt.views.text import clipped, columns, visible, with_flags
 
 if TYPE_CHECKING:
@@ -31,8 +32,17 @@ SHOWN = 60  # characters of an alphabet
 CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
 RARE, RARE_SHOWN = 3, 8  # occurrences up to which a character is rare; how many of these are named
 CHECKED = (
-    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer", "framing",
-    "cut", "block_size",
+    "format",
+    "column",
+    "header",
+    "delimiter",
+    "encoding",
+    "normalize",
+    "deduplicate",
+    "tokenizer",
+    "framing",
+    "cut",
+    "block_size",
 )  # fmt: skip
 
 
@@ -46,7 +56,7 @@ def command() -> None:
 
 @command.command(short_help="Describe a data file and report suspicious lines.")
 @data_argument
-@preset_option
+@preset_option(REFERENCE_PRESET)
 @named_flags(CHECKED)
 @json_option
 def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any) -> None:

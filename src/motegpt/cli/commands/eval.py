@@ -88,7 +88,7 @@ def command(
     if samples and train_texts and model.tokenizer.stop is not None:
         from motegpt.evaluation.novelty import novelty
 
-        novel = novelty(model.generate(samples, seed=seed), train_texts, val_texts)
+        novel = novelty(model.generate(samples, seed=seed, unique=False, novel=False), train_texts, val_texts)
     if as_json:
         click.echo(json.dumps(_values(evaluation, novel, name), indent=2))
         return

@@ -10,7 +10,7 @@ import click
 
 from motegpt.cli.options import SEED, engine_option, json_option, preset_option
 from motegpt.cli.streams import discard_if_closed
-from motegpt.config.presets import DEFAULT_PRESET
+from motegpt.config.presets import REFERENCE_PRESET
 from motegpt.engines import ENGINES
 from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
 from motegpt.views.text import with_flags
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @engine_option("all", multiple=True)
-@preset_option
+@preset_option(REFERENCE_PRESET)
 @click.option("--n-layer", "--layers", type=int, default=2, show_default=True, help="Layers of the model.")
 @click.option("--n-embd", type=int, default=8, show_default=True, help="Width of the model.")
 @click.option("--n-head", type=int, default=2, show_default=True, help="Attention heads.")
@@ -66,7 +66,7 @@ def command(
     show(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
-            for check in check_engine(name, preset or DEFAULT_PRESET, shape, seed, ngram_orders):
+            for check in check_engine(name, preset or REFERENCE_PRESET, shape, seed, ngram_orders):
                 checks.append(check)
                 show(line_of(check))
         except EngineUnavailable as error:

@@ -11,7 +11,7 @@ import click
 
 from motegpt.cli.options import FILE, SEED, json_option, overwrite_option
 from motegpt.cli.streams import discard_if_closed
-from motegpt.config.presets import DEFAULT_PRESET, settings_of
+from motegpt.config.presets import REFERENCE_PRESET, settings_of
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch
 from motegpt.data.tokenizers import CharacterTokenizer
@@ -84,7 +84,7 @@ def _print(facts: dict[str, Any], ops: dict[str, int], drawn: str | None) -> Non
 def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Value, dict[Value, str]]:
     """The loss of an untrained model on one document, after `backward`, and the parameters' names."""
     tokenizer = CharacterTokenizer("".join(sorted(set(text))), "bos")
-    settings = {**settings_of(DEFAULT_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
+    settings = {**settings_of(REFERENCE_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
     model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)
     engine = ScalarEngine(model, train)
     engine.load(initialize(model, make_rng(train.rng, train.seed)))

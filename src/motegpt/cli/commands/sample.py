@@ -36,8 +36,6 @@ if TYPE_CHECKING:
 @model_options
 @click.option("--seed", type=SEED, help="Random seed.  [a new one each time]")
 @click.option("--greedy", is_flag=True, help="Same as --temperature 0.")
-@click.option("--unique", is_flag=True, help="Drop repeated samples.")
-@click.option("--novel", is_flag=True, help="Drop samples found in the training data.")
 @click.option("--data", type=FILE, metavar="FILE", help="Training data for --novel.  [as recorded]")
 @click.option(
     "--format",
@@ -54,8 +52,6 @@ def command(
     checkpoint: str | None,
     seed: int | None,
     greedy: bool,
-    unique: bool,
-    novel: bool,
     data: str | None,
     form: str | None,
     output: str | None,
@@ -76,7 +72,7 @@ def command(
             f"greedy: expected temperature 0, got --temperature {given['temperature']:g}; leave one out"
         )
     model = GPT.load(run, engine, checkpoint)
-    groups = model.samples(seed=seed, unique=unique, novel=novel, data=data, **given)
+    groups = model.samples(seed=seed, data=data, **given)
     marked = given.get("on_cut", model.config.sample.on_cut) == "mark"
     in_lines = model.config.data.format != "stream"
     with _opened(output, overwrite) as file:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from functools import partial
@@ -26,7 +27,7 @@ from motegpt.cli.options import (
 )
 from motegpt.cli.processes import follow, lead
 from motegpt.cli.streams import discard_if_closed
-from motegpt.config.presets import DEFAULT_PRESET
+from motegpt.config.presets import AUTO
 from motegpt.engines import MULTI_PROCESS, PREFERRED, engine_class, why_unavailable
 from motegpt.errors import INTERRUPTED, MotegptError, TrainingDiverged, UsageError
 from motegpt.system import ranks
@@ -37,12 +38,13 @@ from motegpt.training.records import StepRecord
 from motegpt.training.remarks import validation_sampled
 from motegpt.training.run_folder import RunFolder
 
+FIRST_SECONDS, SLOWER = 1.0, 1.5
 FOLDER_PREFIX = "motegpt-"  # of the temporary folder of an interrupted run
 
 
-@click.command(cls=Sectioned, preset=DEFAULT_PRESET)
+@click.command(cls=Sectioned, preset=AUTO)
 @data_argument
-@preset_option
+@preset_option(AUTO, AUTO)
 @engine_option(PREFERRED)
 @config_option
 @click.option("--out", type=RUN, metavar="RUN", help="Run folder to write.")
@@ -74,7 +76,7 @@ def command(
         raise UsageError(f"until: expected a step of at least 1, got {until}")
     given, preset, engine = settings_and_choices(config, flags, preset, engine)
     engine = _engine_for_all(engine)
-    trainer, _, remarks = begin(
+    trainer, _, remarks, choices = begin(
         paths_given(data),
         given,
         preset=preset,
@@ -90,7 +92,7 @@ def command(
         )
     if engine is None and resumed is None:
         _log_fallback(trainer.engine.name)
-    _log_once([*remarks, validation_sampled(trainer)])
+    _log_once([*remarks, *choices, validation_sampled(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)
 
 
@@ -120,6 +122,7 @@ def _log_fallback(engine: str) -> None:
 def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     """Train and report; returns the exit code."""
     report, records = console.report_for(trainer, as_json), list[StepRecord]()
+    pace = Pace(trainer)
     signals = DeferredSignals(handled_signals(), _log_finishing)
     try:
         with discard_if_closed():
@@ -127,6 +130,7 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
         with report, closing(deferring(trainer.run(until, signals.__bool__), signals)) as chunks:
             for chunk in chunks:
                 records += chunk.records if trainer.folder is None else ()
+                pace.check(chunk.done)
                 with discard_if_closed():
                     report.show(chunk)
     except KeyboardInterrupt as interrupt:
@@ -139,6 +143,27 @@ def _train(trainer: Trainer, until: int | None, as_json: bool) -> int:
     if why is not None:
         raise TrainingDiverged(why)
     return INTERRUPTED if signals else 0
+
+
+class Pace:
+    """Says once, after the first second, how long a run will take if that is much more than its budget."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer, self._first, self._begin = trainer, trainer.done, time.monotonic()
+        self._budget = trainer.budget
+
+    def check(self, done: int) -> None:
+        """Look at the clock after step `done`."""
+        seconds = time.monotonic() - self._begin
+        if self._budget is None or seconds < FIRST_SECONDS:
+            return
+        needed = seconds / max(1, done - self._first) * (self._trainer.config.train.steps - self._first)
+        if needed > SLOWER * self._budget:
+            console.log(
+                f"this machine needs about {needed:.0f} s for a budget of {self._budget:g} s; a smaller "
+                "`seconds` trains less, and Ctrl-C ends early with a usable model"
+            )
+        self._budget = None
 
 
 def _log_finishing() -> None:

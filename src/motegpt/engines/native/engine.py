@@ -63,6 +63,11 @@ class NativeEngine(Engine):
         )
 
     @classmethod
+    def level(cls) -> str:
+        """See Engine.level."""
+        return _core.levels()[0]
+
+    @classmethod
     def why_not(cls, *, request: Request | None = None, **others: Any) -> str | None:
         """See Engine.why_not."""
         if request is not None and (unknown := request.filters.on.keys() - FILTERS):

@@ -1,0 +1,335 @@
+"""preset="auto": complete settings from the data, the settings that are given, and a budget.
+
+`choose` is a pure function. Its rules run in the order of RULES; each sees what is settled so far and adds
+settings, but never replaces a given one, so that the rest is chosen around it. docs/quality.md has the
+measurements behind the numbers. Budgets are operations (engines/budget.py), so the same data, settings,
+engine and level give the same choice on every machine.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import islice
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+from motegpt.config.epochs import epochs_of, epochs_to_steps
+from motegpt.config.fields import kinds
+from motegpt.config.presets import CONSTANTS
+from motegpt.config.sections import DataConfig, LengthRequest, ModelConfig, section_values
+from motegpt.data.cut import sizes_of
+from motegpt.data.plan import longest_sequence
+from motegpt.data.tokenizers import Tokenizer
+from motegpt.engines.budget import operations_per_step
+from motegpt.errors import SettingError
+
+if TYPE_CHECKING:
+    from motegpt.data.corpus import Corpus
+
+SECONDS = 10.0  # the default budget
+BATCH, ORDERS = 32, 5
+EPOCHS, LARGE_EPOCHS, MIN_STEPS = 10, 4, 150
+FEW_STEPS, FEW_LR = 75, 0.004
+LR_TIMES_WIDTH, MAX_LR, SMALL_BATCH_LR = 0.512, 0.02, 0.75
+EVEN, MOSTLY = 0.5, 0.7  # weight of the n-grams where it is not fitted
+NARROW, WIDE = {"n_layer": 1, "n_embd": 32}, {"n_layer": 2, "n_embd": 64}
+MIN_SHARE = 0.6  # of its epochs that a wide model needs to be better than a narrow one
+LONGEST_BLOCK, STREAM_BLOCK = 512, 64
+FEW, SOME, SMALL_LIST, THOUSAND = 50, 200, 400, 1000  # documents
+MIN_TEXT, SMALL_TEXT, LARGE_TEXT = 400, 10_000, 150_000  # tokens
+HELD_OUT, MOST_HELD_OUT = 1 / 8, 2000  # fraction, and documents
+ORDER_FROM = 50_000  # documents from which the order of Kneser-Ney is chosen
+MOST_TOKENS_OF_PAIRS = 1_000_000  # of a larger text, contexts seen twice get no row
+
+SAMPLED, PROSE_WORDS = 1000, 8  # documents; mean words per document from which they look like running text
+# How a run measures itself: a second model trained without an eighth of the documents; a part held out of the
+# one training; or not at all.
+Check = Literal["second model", "held out", "none"]
+Values = dict[str, Any]
+
+
+class Facts(NamedTuple):
+    """What the choice depends on.
+
+    documents: of a stream, 1; tokens: targets; longest: the smallest block_size that truncates none;
+    kneser_ney: the best order of n-grams; words: per document, on average over the first SAMPLED.
+    """
+
+    documents: int
+    tokens: int
+    longest: int
+    vocab_size: int
+    kneser_ney: int
+    is_stream: bool
+    words: float = 1.0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """settings: complete, but for those found from the data; seconds: the budget; reasons: lines to print."""
+
+    settings: Values
+    check: Check
+    seconds: float
+    reasons: list[str]
+
+
+def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
+    """The facts of a corpus. given: settings."""
+    data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
+    is_stream = data.format == "stream"
+    tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
+    sizes = sizes_of(corpus.documents, tokenizer)
+    order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer, is_stream)
+    return Facts(
+        documents=len(corpus.documents),
+        tokens=int(sizes.sum()) + (-1 if is_stream else len(sizes)),
+        longest=int(sizes.max()) + 2 - longest_sequence(0, data.cut),
+        vocab_size=tokenizer.vocab_size,
+        kneser_ney=order or 0,
+        is_stream=is_stream,
+        words=fmean(len(text.split()) for text in islice(corpus.documents, SAMPLED)),
+    )
+
+
+def _best_order(corpus: Corpus, tokenizer: Tokenizer, is_stream: bool) -> int:
+    """The order of Kneser-Ney n-grams with the lowest loss on a part of the data."""
+    from motegpt.ngrams.kneser_ney import chosen_order
+
+    if is_stream:
+        return chosen_order([tokenizer.encode_stream(corpus.documents)], tokenizer.vocab_size)
+    every = -(-len(corpus.documents) // ORDER_FROM)
+    sequences = tokenizer.encode_documents(corpus.documents)
+    return chosen_order(sequences if every == 1 else list(sequences)[::every], tokenizer.vocab_size)
+
+
+def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
+    """Complete settings. speed: operations per second; SettingError if no step fits the budget."""
+    seconds = kinds(LengthRequest)["seconds"].check("seconds", given.get("seconds")) or SECONDS
+    case = _Case(facts, {k: v for k, v in given.items() if k not in ("seconds", "epochs")}, seconds * speed)
+    settings = {**CONSTANTS, **case.given}
+    for rule in RULES:
+        settings = {**settings, **rule(case, {**settings, "epochs": epochs_of(given)}), **case.given}
+    check = _check(case, settings)
+    settings = {**settings, **_averaging(case, settings, check), **case.given}
+    return Choice(settings, check, seconds, _reasons(case, settings, check, seconds, speed))
+
+
+@dataclass(frozen=True)
+class _Case:
+    """What the rules see beside the settings. operations: the budget."""
+
+    facts: Facts
+    given: Values
+    operations: float
+
+    @property
+    def is_few(self) -> bool:
+        """Whether there is too little to learn an n-gram embedding from."""
+        return self.facts.tokens < MIN_TEXT or (self.facts.documents < FEW and not self.facts.is_stream)
+
+    def trainings(self, settings: Values) -> float:
+        """How many trainings the budget must have room for: a list that misses an eighth wants a second."""
+        size = self.facts.documents
+        wants = SOME <= size < MOST_HELD_OUT / HELD_OUT and not self.facts.is_stream
+        is_free = not settings.get("val_fraction") and "steps" not in self.given
+        return 2 - HELD_OUT if wants and is_free and settings.get("epochs") is None else 1
+
+    @property
+    def is_large(self) -> bool:
+        """Whether there is so much data that less of it is repeated, and regularized."""
+        return self.facts.tokens > LARGE_TEXT
+
+    def step(self, settings: Values) -> float:
+        """Operations of a step."""
+        orders = (settings["ngram_orders"] or 1) - 1
+        values = {**section_values(settings, "model"), "vocab_size": self.facts.vocab_size, "ngram_rows": ()}
+        positions = self._positions(settings["block_size"])
+        return operations_per_step(ModelConfig.of(values), settings["batch_size"], positions, orders)
+
+    def epoch(self, settings: Values) -> Fraction:
+        """Steps per pass over the data."""
+        facts, batch = self.facts, settings["batch_size"]
+        if facts.is_stream:
+            return Fraction(facts.tokens, batch * settings["block_size"])
+        kept = 1 - Fraction(str(settings.get("val_fraction", 0.0)))
+        return Fraction(facts.documents, batch) * kept
+
+    def _positions(self, block_size: int) -> float:
+        """Mean tokens per sequence."""
+        facts = self.facts
+        return block_size if facts.is_stream else min(block_size, facts.tokens / facts.documents)
+
+
+def _block(case: _Case, settings: Values) -> Values:
+    """The longest document fits, up to LONGEST_BLOCK."""
+    longest = min(STREAM_BLOCK, case.facts.tokens) if case.facts.is_stream else case.facts.longest
+    return {"block_size": max(2, min(longest, LONGEST_BLOCK))}
+
+
+def _n_grams(case: _Case, settings: Values) -> Values:
+    """Contexts of 2 to 5 tokens seen twice; more often in a large text, to bound the number of rows."""
+    off = case.is_few or settings.get("clip_node") is not None
+    rare = max(2, math.ceil(2 * case.facts.tokens / MOST_TOKENS_OF_PAIRS))
+    return {"ngram_orders": None if off else ORDERS, "ngram_min_count": rare}
+
+
+def _shape(case: _Case, settings: Values) -> Values:
+    """The wide model if the budget has MIN_SHARE of its epochs, else the narrow one."""
+    operations = case.operations / case.trainings(settings)
+    for shape in (WIDE, NARROW):
+        found = {**shape, **case.given, **_heads(shape, case.given)}
+        candidate = {**settings, **found, "batch_size": case.given.get("batch_size", BATCH)}
+        epochs = operations / case.step(candidate) / float(case.epoch(candidate))
+        if epochs >= MIN_SHARE * (LARGE_EPOCHS if case.is_large else EPOCHS) and not case.is_few:
+            break
+    return {**{name: found[name] for name in (*shape, "n_head")}, **_position(case, {**settings, **found})}
+
+
+def _position(case: _Case, settings: Values) -> Values:
+    """RoPE and QK norm for wide models; a narrow one loses nothing with learned positions."""
+    fits = settings["n_embd"] // settings["n_head"] % 2 == 0 and settings.get("clip_node") is None
+    if not fits or not is_wide(settings):
+        return {"position": "learned", "qk_norm": False}
+    return {"position": "rope", "qk_norm": True}
+
+
+def _heads(shape: Mapping[str, int], given: Values) -> Values:
+    """Width and heads that fit each other."""
+    width: int = given.get("n_embd", shape["n_embd"])
+    heads: int = given.get("n_head", 0)
+    if not heads:
+        heads = next(count for count in (4, 2, 1) if width % count == 0)
+    elif "n_embd" not in given:
+        width = -(-width // heads) * heads
+    return {"n_embd": width, "n_head": heads}
+
+
+def _batch(case: _Case, settings: Values) -> Values:
+    """Small batches for small lists; a window of a stream counts as several documents."""
+    if case.facts.is_stream or case.facts.documents < THOUSAND:
+        return {"batch_size": BATCH // 2}
+    return {"batch_size": 2 * BATCH if case.is_large and is_wide(settings) else BATCH}
+
+
+def _length(case: _Case, settings: Values) -> Values:
+    """The given length; else the epochs that suit the data, as far as the budget goes."""
+    if "steps" in case.given:
+        return {}
+    epoch, epochs = case.epoch(settings), settings["epochs"]
+    if epochs is not None:
+        return {"steps": epochs_to_steps(epochs, epoch)}
+    affordable = int(case.operations / case.trainings(settings) / case.step(settings))
+    if affordable < 1:
+        raise SettingError(
+            f"seconds: expected enough for one step, {case.step(settings):.2g} operations, got "
+            f"{case.operations:.2g}; try `steps=1`"
+        )
+    wanted = FEW_STEPS
+    if not case.is_few:
+        wanted = math.ceil((LARGE_EPOCHS if case.is_large and is_wide(settings) else EPOCHS) * epoch)
+        wanted = wanted if is_wide(settings) else max(MIN_STEPS, wanted)
+    return {"steps": min(wanted, affordable)}
+
+
+def _learning(case: _Case, settings: Values) -> Values:
+    """A rate that falls with the width, a warm-up of 5 %, a cosine to 2 %."""
+    lr = min(MAX_LR, LR_TIMES_WIDTH / settings["n_embd"])
+    if is_wide(settings) and settings["batch_size"] < BATCH:
+        lr *= SMALL_BATCH_LR
+    lr = FEW_LR if case.is_few else lr
+    lr = case.given.get("lr", round(lr, 6))
+    return {"lr": lr, "lr_min": lr / 50, "warmup_steps": settings["steps"] // 20}
+
+
+def _regularization(case: _Case, settings: Values) -> Values:
+    """Less of it for more data; the tables' decay from lr · decay = min(0.08, 5 / steps per epoch)."""
+    dropout = 0.0
+    if is_wide(settings) and not case.is_large:
+        dropout = 0.2 if case.facts.tokens < SMALL_TEXT else 0.1
+    is_small = not case.facts.is_stream and case.facts.documents <= SMALL_LIST
+    decay = 0.05 if is_small else min(0.08, 5 / float(case.epoch(settings)))
+    return {
+        "dropout": dropout,
+        "weight_decay": 0.1 if case.is_large else 0.3,
+        "ngram_dropout": (0.3 if case.is_large else 0.5) if settings["ngram_orders"] else 0.0,
+        "ngram_weight_decay": round(decay / settings["lr"], 4) if settings["ngram_orders"] else 0.0,
+    }
+
+
+def _reporting(case: _Case, settings: Values) -> Values:
+    """Ten lines; samples that are new, for which a stream has no documents to compare with."""
+    is_list = not case.facts.is_stream
+    return {"log_every": max(1, settings["steps"] // 10), "unique": is_list, "novel": is_list}
+
+
+Rule = Callable[[_Case, Values], Values]
+RULES: tuple[Rule, ...] = (
+    _block, _n_grams, _shape, _batch, _length, _learning, _regularization, _reporting,
+)  # fmt: skip
+
+
+def is_wide(settings: Values) -> bool:
+    """Whether a model is large enough to need dropout and long trainings."""
+    return bool(settings["n_layer"] * settings["n_embd"] >= WIDE["n_layer"] * WIDE["n_embd"])
+
+
+def _check(case: _Case, settings: Values) -> Check:
+    """How the run measures itself: see Check."""
+    facts = case.facts
+    if settings.get("val_fraction"):
+        return "held out"
+    if facts.documents < SOME and not (facts.is_stream and facts.tokens >= SMALL_TEXT):
+        return "none"
+    both = (2 - HELD_OUT) * settings["steps"] * case.step(settings)
+    if both <= case.operations and not facts.is_stream:
+        return "second model"
+    return "none" if "val_fraction" in case.given else "held out"
+
+
+def _averaging(case: _Case, settings: Values, check: Check) -> Values:
+    """The order and weight of the n-grams, and what is held out to fit the weight."""
+    weight = MOSTLY if case.is_few else EVEN
+    found: Values = {"kneser_ney": case.given.get("kneser_ney", case.facts.kneser_ney) or None}
+    if found["kneser_ney"] is not None and check != "held out":
+        found["kneser_ney_weight"] = weight
+    if check == "held out" and not settings.get("val_fraction"):
+        most = MOST_HELD_OUT / case.facts.documents
+        if case.facts.is_stream:
+            most = MOST_HELD_OUT * STREAM_BLOCK / 4 / case.facts.tokens
+        found["val_fraction"] = min(HELD_OUT, most)
+    return found
+
+
+def _reasons(case: _Case, settings: Values, check: Check, seconds: float, speed: float) -> list[str]:
+    """What was chosen, and why, in a few lines."""
+    facts, s = case.facts, settings
+    data = f"{facts.tokens:,} tokens" if facts.is_stream else f"{facts.documents:,} documents"
+    needed = s["steps"] * case.step(s) / speed
+    epochs = s["steps"] / float(case.epoch(s))
+    n_grams = f", n-grams of 2 to {s['ngram_orders']} tokens" if s["ngram_orders"] else ""
+    lines = [
+        f"auto: {data}, about {needed:.2g} s of a budget of {seconds:g} s; `preset` and settings change it",
+        f"model: {s['n_layer']} x {s['n_embd']}, block_size {s['block_size']}{n_grams}",
+        f"training: {s['steps']:,} steps, {epochs:.2g} epochs, batch_size {s['batch_size']}, lr {s['lr']:g}, "
+        f"dropout {s['dropout']:g}",
+    ]
+    if facts.words >= PROSE_WORDS and not facts.is_stream:
+        lines.append("the documents look like running text; `format='stream'` learns them as one text")
+    if s["kneser_ney"] is not None:
+        lines.append(f"averaged with Kneser-Ney n-grams of order {s['kneser_ney']}; {_how(check)}")
+    return lines
+
+
+def _how(check: Check) -> str:
+    """How the weight of the average is found."""
+    match check:
+        case "second model":
+            return "a second model, of seven eighths of the documents, then gives the weight and the report"
+        case "held out":
+            return "a part held out of the training gives the weight"
+        case "none":
+            return "their weight is fixed, as there is too little data to measure"
