@@ -158,7 +158,7 @@ def test_resuming_a_finished_run_says_that_the_rate_jumps(motegpt):
 @pytest.mark.parametrize("method", [GPT.train, GPT.training])
 def test_what_is_said_in_python(docs, settings, said, method):
     with pytest.warns(UserWarning, match=said) as caught:
-        method(docs, steps=3, engine="array", **settings)
+        method(docs, steps=3, engine="array", preset="microgpt", **settings)
     assert [Path(one.filename) for one in caught] == [
         Path(__file__)
     ]  # the line of the program, not of motegpt
