@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from motegpt.data.split import split
-from motegpt.evaluation.nll import Evaluation, evaluate
+from motegpt.evaluation.nll import Evaluation, evaluate, never_target
 from motegpt.evaluation.novelty import Novelty, novelty
 from motegpt.model.rng import Stream
 from motegpt.sampling.generate import generate
@@ -82,7 +82,8 @@ class Measure:
         held_out = split(self.corpus.documents, config.data, config.train.seed)[1]
         engine = trainer.best_engine()
         found = evaluate(engine, trainer.tokenizer, held_out, average=trainer.average)
-        return replace(found, losses={UNIFORM: math.log(config.model.vocab_size), **found.losses})
+        targets = trainer.tokenizer.vocab_size - (never_target(trainer.tokenizer) is not None)
+        return replace(found, losses={UNIFORM: math.log(targets), **found.losses})
 
     def _novelty(self, trainer: Trainer) -> Novelty | None:
         """Of samples without any condition, compared with the documents."""
