@@ -1,6 +1,7 @@
 """preset="auto": settings from the data and a budget; given ones are kept, and the run can be made again."""
 
 import itertools
+import pickle
 import shutil
 import warnings
 
@@ -182,6 +183,11 @@ def test_a_copy_keeps_the_hashes(tmp_path):
     trained(out=tmp_path / "run")
     GPT.load(tmp_path / "run").save(tmp_path / "copy")
     assert not set(GPT.load(tmp_path / "copy").generate(50, seed=1)) & set(LIST)
+
+
+def test_a_pickle_knows_the_texts():
+    model = pickle.loads(pickle.dumps(trained()))
+    assert not set(model.generate(50, seed=1)) & set(LIST)
 
 
 def test_fewer_texts_where_tries_run_out():

@@ -74,7 +74,7 @@ class Named(GPT):
 
 
 def test_a_copy_keeps_the_class_and_attributes_of_a_subclass():
-    named = Named.train(WORDS, engine="array", **QUICK)
+    named = Named.train(WORDS, preset="microgpt", engine="array", **QUICK)
     named.name = "mine"
     other = pickle.loads(pickle.dumps(named))
     assert (type(other), other.name) == (Named, "mine")

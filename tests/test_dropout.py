@@ -55,7 +55,7 @@ def test_a_run_resumes_as_if_never_stopped(name, tmp_path):
     """Stopped in an epoch and at the end of one; the fourth epoch is the last."""
     chosen = {**SMALL, "dropout": 0.2, "reshuffle": True}
     whole = GPT.train(NAMES, engine=name, **chosen, preset="microgpt")
-    trainer, *_ = begin(NAMES, chosen, engine=name, out=tmp_path / "run")
+    trainer, *_ = begin(NAMES, chosen, preset="microgpt", engine=name, out=tmp_path / "run")
     list(trainer.run(until=4))
     trainer, *_ = begin(NAMES, {}, resumed=tmp_path / "run")
     list(trainer.run(until=5))

@@ -69,7 +69,7 @@ def third(monkeypatch):
 
 def test_an_optimizer_of_three_slots_trains_saves_and_resumes_as_if_never_stopped(third, tmp_path):
     whole = GPT.train(WORDS, engine="array", **third, preset="microgpt")
-    trainer, *_ = begin(WORDS, third, engine="array", out=tmp_path / "run")
+    trainer, *_ = begin(WORDS, third, preset="microgpt", engine="array", out=tmp_path / "run")
     list(trainer.run(until=3))
     state = RunFolder(tmp_path / "run").trainer_state(trainer.config, trainer.tokenizer)
     assert list(state.snapshot.slots) == ["steps", "sum", "signs"]
@@ -87,7 +87,7 @@ def test_the_cost_of_three_slots(third):
 
 
 def test_a_slot_that_is_not_finite_is_found(third):
-    trainer, *_ = begin(WORDS, third, engine="array")
+    trainer, *_ = begin(WORDS, third, preset="microgpt", engine="array")
     snapshot = trainer.engine.export()
     snapshot.slots["signs"]["wpe"][0, 0] = np.inf
     trainer.engine.load(snapshot)
@@ -152,7 +152,7 @@ def test_sgd_is_five_lines_of_numpy_over_the_gradients(name):
 def test_a_run_with_sgd_resumes_as_if_never_stopped(name, tmp_path):
     chosen = {**SMALL, "optimizer": "sgd", "lr": 0.1}
     whole = GPT.train(WORDS, engine=name, **chosen, preset="microgpt")
-    trainer, *_ = begin(WORDS, chosen, engine=name, out=tmp_path / "run")
+    trainer, *_ = begin(WORDS, chosen, preset="microgpt", engine=name, out=tmp_path / "run")
     list(trainer.run(until=3))
     resumed = GPT.train(WORDS, resume=tmp_path / "run")
     for one, other in zip(

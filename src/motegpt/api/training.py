@@ -85,6 +85,7 @@ class Training(Generic[Model]):
             trainer=trainer,
             documents=self._documents,
             average=trainer.average,
+            known=trainer.known,
         )
 
     def interruption(self) -> TrainingInterrupted:
