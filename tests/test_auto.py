@@ -13,9 +13,13 @@ from motegpt.config.presets import CONSTANTS
 from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS, section_values
 from motegpt.data.corpus import corpus_of
 from motegpt.errors import RunFolderError, SettingError
+from motegpt.evaluation.novelty import Nearest, Novelty
+from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.training_texts import HashedTexts, text_hash
 from motegpt.training.auto import HELD_OUT, SECONDS, Facts, choose, facts_of
 from motegpt.training.begin import begin
+from motegpt.training.records import Report
+from motegpt.views.report import report_lines
 from tests.conftest import ENGINES_HERE
 
 NAMES = sorted(
@@ -83,6 +87,7 @@ def test_the_rest_is_chosen_around_what_is_given():
     assert chosen(lr=0.002).settings["lr_min"] == pytest.approx(0.00004)
     assert chosen(val_fraction=0.25).check == "held out"
     assert chosen(clip_node=10.0).settings["ngram_orders"] is None
+    assert chosen(clip_node=10.0).settings["dropout"] == 0.0
     assert chosen(kneser_ney=None).settings.get("kneser_ney_weight") is None
 
 
@@ -103,6 +108,52 @@ def test_small_lists():
     assert (some.check, some.settings["ngram_orders"], some.settings["kneser_ney_weight"]) == ("none", 5, 0.5)
 
 
+def test_what_was_chosen_is_said():
+    one = Facts(1, 9, 10, 6, 4, is_stream=False)
+    lines = choose(one, {"seconds": 604_800}, SPEED).reasons
+    assert lines[0].startswith("auto: 1 document, about")
+    assert "of a budget of 604,800 s" in lines[0]
+    assert lines[2].startswith("training: 75 steps, 1,200 epochs,")
+    assert (
+        choose(facts(300), {"kneser_ney_weight": 0.4}, SPEED).reasons[-1].endswith("weight is 0.4, as given")
+    )
+    for documents in (20, 100, 1000, 50_000):
+        assert all(len(line) <= 110 for line in choose(facts(documents), {}, SPEED).reasons)
+    with pytest.raises(SettingError, match=r"enough for one step, 0\.000\d+, got 1e-06; try `steps=1`"):
+        choose(facts(300), {"seconds": 1e-6}, SPEED)
+
+
+@pytest.mark.parametrize("documents", [["anna"] * 240, ["anna", "bob", "cora"] * 100])
+def test_repeated_entries_are_trained_and_not_measured(documents):
+    run = trained(documents=documents, steps=5)
+    assert run._trainer.report.evaluation is None
+
+
+def test_a_given_weight_is_what_is_measured():
+    bits = [trained(steps=5, kneser_ney_weight=w)._trainer.report.bits() for w in (0.0, 0.25)]
+    assert bits[0]["model"] == pytest.approx(bits[0]["gpt"], abs=1e-6)
+    assert bits[1]["model"] < bits[0]["model"]
+
+
+def test_the_empty_text_is_not_novel():
+    assert not Conditions(excluded={"anna"}).accept("", cut=False)
+    assert Conditions(unique=True).accept("", cut=False)
+
+
+def report(count, **changed):
+    nearest = [Nearest("Ann" * 20, "Anna" * 900, 9)] * count
+    return Report(None, Novelty(**{"texts": 200, "distinct": 197, "in_training": 2, "in_validation": 0,
+                                   "new": 198, "nearest": nearest, **changed}), of_second=False)  # fmt: skip
+
+
+def test_the_report_fits_lines():
+    assert list(report_lines(report(0))) == ["200 samples: 197 different, 2 in the list, which are left out"]
+    assert list(report_lines(report(0, in_training=0))) == ["200 samples: 197 different, all new"]
+    for count in (1, 5):
+        (line,) = list(report_lines(report(count)))[1:]
+        assert (line[:39], len(line) <= 100) == ("new, with the nearest entry: AnnAnnAnnA", True)
+
+
 def test_running_text_is_recognized():
     text = facts(300, 60)._replace(words=9.5)
     assert any("`format='stream'`" in line for line in choose(text, {}, SPEED).reasons)
@@ -118,7 +169,9 @@ def test_a_part_is_held_out_of_large_lists():
 
 def test_facts_of_a_corpus():
     found = facts_of(corpus_of(["anna", "bob"]), {"kneser_ney": 3})
-    assert found == Facts(documents=2, tokens=9, longest=5, vocab_size=5, kneser_ney=3, is_stream=False)
+    assert found == Facts(
+        documents=2, tokens=9, longest=5, vocab_size=5, kneser_ney=3, is_stream=False, distinct=2
+    )
     assert found.words == 1.0
     stream = facts_of(corpus_of(["anna bob"]), {"format": "stream", "kneser_ney": None})
     assert (stream.tokens, stream.kneser_ney, stream.is_stream) == (7, 0, True)

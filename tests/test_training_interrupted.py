@@ -173,7 +173,7 @@ def test_no_handler_is_installed_in_another_thread():
 def test_during_the_final_samples(monkeypatch):
     from motegpt.training import loop
 
-    def generate(engine, tokenizer, settings, rng, interrupted):
+    def generate(engine, tokenizer, settings, rng, interrupted, known):
         signal.raise_signal(signal.SIGINT)
         assert interrupted()
         return []

@@ -17,7 +17,7 @@ class Conditions:
     """Conditions on a text.
 
     suffix: required ending; unique: reject repeated texts; excluded: texts to reject; reject_cut: reject
-    texts that are cut by the end of the block.
+    texts that are cut by the end of the block. The empty text is never novel.
     """
 
     suffix: str = ""
@@ -39,7 +39,7 @@ class Conditions:
             or (self.unique and text in self._accepted)
         ):
             return False
-        if self.excluded is not None and text in self.excluded:
+        if self.excluded is not None and (not text or text in self.excluded):
             return False
         if self.unique:
             self._accepted.add(text)

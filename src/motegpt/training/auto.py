@@ -9,7 +9,7 @@ engine and level give the same choice on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
@@ -55,7 +55,8 @@ class Facts(NamedTuple):
     """What the choice depends on.
 
     documents: of a stream, 1; tokens: targets; longest: the smallest block_size that truncates none;
-    kneser_ney: the best order of n-grams; words: per document, on average over the first SAMPLED.
+    kneser_ney: the best order of n-grams; words: per document, on average over the first SAMPLED; distinct:
+    different documents, counted up to SOME.
     """
 
     documents: int
@@ -65,6 +66,7 @@ class Facts(NamedTuple):
     kneser_ney: int
     is_stream: bool
     words: float = 1.0
+    distinct: int = SOME
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,18 @@ def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
         kneser_ney=order or 0,
         is_stream=is_stream,
         words=fmean(len(text.split()) for text in islice(corpus.documents, SAMPLED)),
+        distinct=_distinct(corpus.documents),
     )
+
+
+def _distinct(documents: Iterable[str]) -> int:
+    """How many of them are different, up to SOME."""
+    found = set[str]()
+    for document in documents:
+        found.add(document)
+        if len(found) == SOME:
+            break
+    return len(found)
 
 
 def _best_order(corpus: Corpus, tokenizer: Tokenizer, is_stream: bool) -> int:
@@ -109,32 +122,45 @@ def _best_order(corpus: Corpus, tokenizer: Tokenizer, is_stream: bool) -> int:
 def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
     """Complete settings. speed: operations per second; SettingError if no step fits the budget."""
     seconds = kinds(LengthRequest)["seconds"].check("seconds", given.get("seconds")) or SECONDS
-    case = _Case(facts, {k: v for k, v in given.items() if k not in ("seconds", "epochs")}, seconds * speed)
+    case = _Case(facts, {k: v for k, v in given.items() if k not in ("seconds", "epochs")}, seconds, speed)
     settings = {**CONSTANTS, **case.given}
     for rule in RULES:
         settings = {**settings, **rule(case, {**settings, "epochs": epochs_of(given)}), **case.given}
     check = _check(case, settings)
     settings = {**settings, **_averaging(case, settings, check), **case.given}
-    return Choice(settings, check, seconds, _reasons(case, settings, check, seconds, speed))
+    return Choice(settings, check, seconds, _reasons(case, settings, check))
 
 
 @dataclass(frozen=True)
 class _Case:
-    """What the rules see beside the settings. operations: the budget."""
+    """What the rules see beside the settings. seconds: the budget; speed: operations per second."""
 
     facts: Facts
     given: Values
-    operations: float
+    seconds: float
+    speed: float
+
+    @property
+    def operations(self) -> float:
+        """The budget as operations."""
+        return self.seconds * self.speed
 
     @property
     def is_few(self) -> bool:
         """Whether there is too little to learn an n-gram embedding from."""
         return self.facts.tokens < FEW_TARGETS or (self.facts.documents < FEW and not self.facts.is_stream)
 
+    @property
+    def is_measured(self) -> bool:
+        """Whether there is enough to hold a part out: duplicates stay together, so different ones count."""
+        if self.facts.is_stream:
+            return self.facts.tokens >= SMALL_TEXT
+        return min(self.facts.documents, self.facts.distinct) >= SOME
+
     def trainings(self, settings: Values) -> float:
         """How many trainings the budget must have room for: a list that misses an eighth wants a second."""
         size = self.facts.documents
-        wants = SOME <= size < MOST_HELD_OUT / HELD_OUT and not self.facts.is_stream
+        wants = self.is_measured and size < MOST_HELD_OUT / HELD_OUT and not self.facts.is_stream
         is_free = not settings.get("val_fraction") and "steps" not in self.given
         return 2 - HELD_OUT if wants and is_free and settings.get("epochs") is None else 1
 
@@ -224,9 +250,10 @@ def _length(case: _Case, settings: Values) -> Values:
         return {"steps": epochs_to_steps(epochs, epoch)}
     affordable = int(case.operations / case.trainings(settings) / case.step(settings))
     if affordable < 1:
+        share = case.trainings(settings) * case.step(settings) / case.operations
         raise SettingError(
-            f"seconds: expected enough for one step, {case.step(settings):.2g} operations, got "
-            f"{case.operations:.2g}; try `steps=1`"
+            f"seconds: expected enough for one step, {share * case.seconds:.2g}, got {case.seconds:g}; "
+            "try `steps=1`"
         )
     wanted = FEW_STEPS
     if not case.is_few:
@@ -248,7 +275,7 @@ def _learning(case: _Case, settings: Values) -> Values:
 def _regularization(case: _Case, settings: Values) -> Values:
     """Less of it for more data; the tables' decay from lr · decay = min(0.08, 5 / steps per epoch)."""
     dropout = 0.0
-    if is_wide(settings) and not case.is_large:
+    if is_wide(settings) and not case.is_large and settings.get("clip_node") is None:
         dropout = 0.2 if case.facts.tokens < SMALL_TEXT else 0.1
     is_small = not case.facts.is_stream and case.facts.documents <= SMALL_LIST
     decay = 0.05 if is_small else min(0.08, 5 / float(case.epoch(settings)))
@@ -282,7 +309,7 @@ def _check(case: _Case, settings: Values) -> Check:
     facts = case.facts
     if settings.get("val_fraction"):
         return "held out"
-    if facts.documents < SOME and not (facts.is_stream and facts.tokens >= SMALL_TEXT):
+    if not case.is_measured:
         return "none"
     both = (2 - HELD_OUT) * settings["steps"] * case.step(settings)
     if both <= case.operations and not facts.is_stream:
@@ -304,31 +331,40 @@ def _averaging(case: _Case, settings: Values, check: Check) -> Values:
     return found
 
 
-def _reasons(case: _Case, settings: Values, check: Check, seconds: float, speed: float) -> list[str]:
+def _reasons(case: _Case, settings: Values, check: Check) -> list[str]:
     """What was chosen, and why, in a few lines."""
     facts, s = case.facts, settings
-    data = f"{facts.tokens:,} tokens" if facts.is_stream else f"{facts.documents:,} documents"
-    needed = s["steps"] * case.step(s) / speed
+    data = _count(facts.tokens, "token") if facts.is_stream else _count(facts.documents, "document")
+    needed = s["steps"] * case.step(s) / case.speed
     epochs = s["steps"] / float(case.epoch(s))
+    passes = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
     n_grams = f", n-grams of 2 to {s['ngram_orders']} tokens" if s["ngram_orders"] else ""
     lines = [
-        f"auto: {data}, about {needed:.2g} s of a budget of {seconds:g} s; `preset` and settings change it",
+        f"auto: {data}, about {needed:.2g} s of a budget of {case.seconds:,.10g} s; "
+        "`preset` and settings change it",
         f"model: {s['n_layer']} x {s['n_embd']}, block_size {s['block_size']}{n_grams}",
-        f"training: {s['steps']:,} steps, {epochs:.2g} epochs, batch_size {s['batch_size']}, lr {s['lr']:g}, "
+        f"training: {s['steps']:,} steps, {passes} epochs, batch_size {s['batch_size']}, lr {s['lr']:g}, "
         f"dropout {s['dropout']:g}",
     ]
     if facts.words >= PROSE_WORDS and not facts.is_stream:
         lines.append("the documents look like running text; `format='stream'` learns them as one text")
     if s["kneser_ney"] is not None:
-        lines.append(f"averaged with Kneser-Ney n-grams of order {s['kneser_ney']}; {_how(check)}")
+        lines.append(f"averaged with Kneser-Ney n-grams of order {s['kneser_ney']}; {_how(case, check)}")
     return lines
 
 
-def _how(check: Check) -> str:
+def _count(number: int, name: str) -> str:
+    """1 document, 2,000 documents."""
+    return f"{number:,} {name}" + "s" * (number != 1)
+
+
+def _how(case: _Case, check: Check) -> str:
     """How the weight of the average is found."""
+    if case.given.get("kneser_ney_weight") is not None:
+        return f"their weight is {case.given['kneser_ney_weight']:g}, as given"
     match check:
         case "second model":
-            return "a second model, of seven eighths of the documents, then gives the weight and the report"
+            return "a second model, of 7/8 of the list, gives the weight"
         case "held out":
             return "a part held out of the training gives the weight"
         case "none":

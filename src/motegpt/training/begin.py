@@ -21,7 +21,7 @@ from motegpt.engines import check_settings, default_engine, engine_class
 from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
-from motegpt.training.auto import Choice, choose, facts_of
+from motegpt.training.auto import HELD_OUT, Choice, choose, facts_of
 from motegpt.training.build import default_dtype, prepare, resume
 from motegpt.training.loop import Trainer
 from motegpt.training.measure import Measure
@@ -105,6 +105,7 @@ def _new_run(
     if preset == AUTO:
         trainer.measure = Measure(corpus, choice.check, prepare, "kneser_ney_weight" not in given)
         trainer.budget = choice.seconds
+        trainer.trainings = 2 - HELD_OUT if choice.check == "second model" else 1
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(
             out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts

@@ -62,7 +62,9 @@ class Measure:
 
         settings = flat_settings(trainer.config)
         steps = max(1, round((1 - HELD_OUT) * settings["steps"]))
-        changes = {"val_fraction": HELD_OUT, "steps": steps, "eval_every": steps, "kneser_ney_weight": None}
+        changes: dict[str, Any] = {"val_fraction": HELD_OUT, "steps": steps, "eval_every": steps}
+        if self.fits_weight:
+            changes["kneser_ney_weight"] = None
         found = {"vocab_size", "ngram_rows"}
         settings = {k: v for k, v in {**settings, **changes}.items() if k not in found}
         second = self.prepare(self.corpus, settings, trainer.config.engine)
@@ -97,9 +99,9 @@ class Measure:
 
 def _compared(texts: Sequence[str], documents: Sequence[str]) -> Novelty:
     """The novelty of all texts, and the nearest documents of the first few."""
-    few = [text for text in dict.fromkeys(texts) if text not in set(documents)][:NEAREST]
-    nearest = novelty(few, documents[:MAX_DOCUMENTS]).nearest
     known = set(documents)
+    few = [text for text in dict.fromkeys(texts) if text and text not in known][:NEAREST]
+    nearest = novelty(few, documents[:MAX_DOCUMENTS]).nearest
     copies = sum(text in known for text in texts)
     return Novelty(len(texts), len(set(texts)), copies, 0, len(texts) - copies, nearest)
 

@@ -5,26 +5,46 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from motegpt.views.text import one_line
+from motegpt.views.text import clipped, columns, one_line
 
 if TYPE_CHECKING:
+    from motegpt.evaluation.novelty import Novelty
     from motegpt.training.records import Report
 
-NAMES = {"kneser-ney": "Kneser-Ney", "gpt": "GPT alone", "model": "this model"}
+NAMES = {"kneser-ney": "Kneser-Ney", "gpt": "GPT alone"}
+WIDTH, WIDTH_OF_TEXT = 100, 30  # columns of a line, and of a text in it
 
 
 def report_lines(report: Report) -> Iterator[str]:
     """Bits per character on held-out documents, and how many samples are copies."""
     if report.evaluation is not None:
-        bits = ", ".join(f"{NAMES.get(name, name)} {value:.3f}" for name, value in report.bits().items())
+        found = report.bits()
+        names = {**NAMES, "model": "both" if "gpt" in found else "GPT"}
+        bits = ", ".join(f"{names.get(name, name)} {value:.3f}" for name, value in found.items())
         of = " by a second model, trained without them" if report.of_second else ""
-        yield f"bits per character of {report.evaluation.documents:,} held-out documents{of}: {bits}"
-    found = report.novelty
-    if found is not None:
-        near = ", ".join(f"{one_line(one.text)} ({one_line(one.document)})" for one in found.nearest)
-        examples = f"; new ones, and the nearest documents: {near}" if near else ""
-        yield f"{found.in_training / found.texts:.0%} of samples would be in the list, were they not left out"
-        yield f"{found.distinct:,} of {found.texts:,} samples are different{examples}"
+        yield f"bits per character of {report.evaluation.documents:,} held-out documents{of}; less is better:"
+        yield f"  {bits}"
+    if (novelty := report.novelty) is not None:
+        copies = (
+            f"{novelty.in_training:,} in the list, which are left out" if novelty.in_training else "all new"
+        )
+        yield f"{novelty.texts:,} samples: {novelty.distinct:,} different, {copies}"
+        if line := _examples(novelty):
+            yield line
+
+
+def _examples(novelty: Novelty) -> str:
+    """New texts, and the nearest documents; as many as fit a line; "" if none are new."""
+    line = ""
+    for one in novelty.nearest:
+        text, document = (clipped(one_line(each), WIDTH_OF_TEXT) for each in (one.text, one.document))
+        longer = (
+            f"{line}, {text} ({document})" if line else f"new, with the nearest entry: {text} ({document})"
+        )
+        if columns(longer) > WIDTH:
+            break
+        line = longer
+    return line
 
 
 def report_values(report: Report) -> dict[str, Any]:

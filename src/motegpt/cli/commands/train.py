@@ -157,11 +157,12 @@ class Pace:
         seconds = time.monotonic() - self._begin
         if self._budget is None or seconds < FIRST_SECONDS:
             return
-        needed = seconds / max(1, done - self._first) * (self._trainer.config.train.steps - self._first)
+        steps = (self._trainer.config.train.steps - self._first) * self._trainer.trainings
+        needed = seconds / max(1, done - self._first) * steps
         if needed > SLOWER * self._budget:
             console.log(
-                f"this machine needs about {needed:.0f} s for a budget of {self._budget:g} s; a smaller "
-                "`seconds` trains less, and Ctrl-C ends early with a usable model"
+                f"about {needed:,.0f} s on this machine, for a budget of {self._budget:g} s; "
+                "Ctrl-C ends early and keeps the model"
             )
         self._budget = None
 
