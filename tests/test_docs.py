@@ -202,9 +202,9 @@ def test_lines_left_out(shown, printed, verdict):
         ("sample  1: cardo", "cardo", False),
         ("marstin", "marley", True),
         ("marstin", "no name", False),
-        ("this model 2.773", "this model 2.80", True),
-        ("this model 2.773", "this model 2.871", False),  # no better than the n-grams
-        ("this model 2.773", "this model 2.773, more 1.0", False),
+        ("both 2.773", "both 2.80", True),
+        ("both 2.773", "both 2.871", False),  # no better than the n-grams
+        ("both 2.773", "both 2.773, more 1.0", False),
         ("step 2003 / 2003", "step 2002 / 2003", False),
     ],
 )

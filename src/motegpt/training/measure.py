@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from motegpt.config.sections import FOUND_FROM_DATA
 from motegpt.data.split import split
 from motegpt.evaluation.nll import Evaluation, evaluate, never_target
 from motegpt.evaluation.novelty import Novelty, novelty
@@ -65,8 +66,7 @@ class Measure:
         changes: dict[str, Any] = {"val_fraction": HELD_OUT, "steps": steps, "eval_every": steps}
         if self.fits_weight:
             changes["kneser_ney_weight"] = None
-        found = {"vocab_size", "ngram_rows"}
-        settings = {k: v for k, v in {**settings, **changes}.items() if k not in found}
+        settings = {k: v for k, v in {**settings, **changes}.items() if k not in FOUND_FROM_DATA}
         second = self.prepare(self.corpus, settings, trainer.config.engine)
         second.known = None
         for _ in second.run(interrupted=interrupted):
