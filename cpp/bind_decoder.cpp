@@ -85,7 +85,7 @@ class PythonDecoder {
                      int64_t max_new_tokens, int64_t min_new_tokens, int64_t n_prefix_tokens,
                      const std::optional<AnyArray>& stop, const std::optional<AnyArray>& masked,
                      double repetition_penalty, int64_t top_k, double top_p, double min_p,
-                     const NGramTables* n_grams, double n_gram_weight) {
+                     const KneserNeyTables* n_grams, double n_gram_weight) {
     const auto begin = copied<int32_t>(prompt, "generate: prompt", {-1});
     const auto stop_ids = stop ? copied<int32_t>(*stop, "generate: stop", {-1}) : std::vector<int32_t>();
     const auto never =

@@ -28,7 +28,7 @@ bool are_probabilities(const std::vector<double>& numbers) {
 
 }  // namespace
 
-NGramTables::NGramTables(const std::vector<Arrays>& levels, const AnyArray& unigrams)
+KneserNeyTables::KneserNeyTables(const std::vector<Arrays>& levels, const AnyArray& unigrams)
     : unigrams_(copied<double>(unigrams, "NGrams: unigrams", {-1})) {
   check(levels.size() >= 1 && levels.size() < size_t(largest_order), "n-grams of 2 … 8 tokens");
   check(!unigrams_.empty() && are_probabilities(unigrams_), "probabilities");
@@ -39,7 +39,7 @@ NGramTables::NGramTables(const std::vector<Arrays>& levels, const AnyArray& unig
   }
 }
 
-NGramTables::Level NGramTables::checked_level(const Arrays& arrays, int64_t shorter) const {
+KneserNeyTables::Level KneserNeyTables::checked_level(const Arrays& arrays, int64_t shorter) const {
   const auto& [children, first, starts, last, share, backoff] = arrays;
   Level level;
   level.children = copied<int64_t>(children, "NGrams: children", {shorter + 1});
@@ -57,7 +57,7 @@ NGramTables::Level NGramTables::checked_level(const Arrays& arrays, int64_t shor
   return level;
 }
 
-NGrams NGramTables::view(double weight) const {
+NGrams KneserNeyTables::view(double weight) const {
   NGrams view{int(levels_.size()) + 1, {}, unigrams_.data(), weight};
   for (size_t i = 0; i < levels_.size(); ++i) {
     const Level& level = levels_[i];
@@ -68,8 +68,9 @@ NGrams NGramTables::view(double weight) const {
 }
 
 void bind_n_grams(nb::module_& module) {
-  nb::class_<NGramTables>(module, "NGrams", "Tables of Kneser-Ney n-grams; see cpp/motegpt/generation.hpp.")
-      .def(nb::init<const std::vector<NGramTables::Arrays>&, const AnyArray&>(), "levels"_a,
+  nb::class_<KneserNeyTables>(module, "NGrams",
+                              "Tables of Kneser-Ney n-grams; see cpp/motegpt/generation.hpp.")
+      .def(nb::init<const std::vector<KneserNeyTables::Arrays>&, const AnyArray&>(), "levels"_a,
            "unigrams"_a.noconvert());
 }
 

@@ -9,13 +9,13 @@
 namespace motegpt::bindings {
 
 /// The tables of n-grams, which generation.hpp describes.
-class NGramTables {
+class KneserNeyTables {
  public:
   /// children, first, starts, last, share, backoff
   using Arrays = std::tuple<AnyArray, AnyArray, AnyArray, AnyArray, AnyArray, AnyArray>;
 
   /// levels: those of 2, 3, … tokens; unigrams (V)
-  NGramTables(const std::vector<Arrays>& levels, const AnyArray& unigrams);
+  KneserNeyTables(const std::vector<Arrays>& levels, const AnyArray& unigrams);
 
   int64_t vocab_size() const { return int64_t(unigrams_.size()); }
   /// Views of the tables; weight: of the n-grams in the average.

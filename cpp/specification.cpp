@@ -84,7 +84,7 @@ class Table {
 
   /// The tables ngram2, ngram3, … as one, with as many rows as there are contexts.
   Place take_tables(const std::vector<std::vector<int64_t>>& contexts, int64_t C) {
-    if (contexts.size() > 7) refuse("expected contexts of at most 8 tokens");
+    if (contexts.size() > Contexts::max_orders) refuse("expected contexts of at most 8 tokens");
     Place all{};
     for (size_t i = 0; i < contexts.size(); ++i) {
       const std::string name = "ngram" + std::to_string(i + 2);

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import pytest
 
 from motegpt.cli import main
@@ -18,6 +19,9 @@ from motegpt.data.plan import Batch
 from motegpt.engines import ENGINES, engine_class, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
 from motegpt.model.spec import tensors
+
+hypothesis.settings.register_profile("motegpt", deadline=None)  # other work must not make a test fail
+hypothesis.settings.load_profile("motegpt")
 
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
 REFERENCE = Path(__file__).parent / "reference"

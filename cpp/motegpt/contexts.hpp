@@ -16,6 +16,7 @@ struct Contexts {
   };
 
   static constexpr int token_bits = 20;
+  static constexpr int max_orders = 7;  // tables: of contexts of 2 … 8 tokens
 
   const Edge* edges = nullptr;  // (2^(64 - shift))
   int shift = 0;

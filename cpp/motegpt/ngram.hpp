@@ -6,9 +6,6 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// Tables of the n-gram embedding at most: contexts of 2 … 8 tokens.
-inline constexpr int max_ngram_orders = 7;
-
 /// The context of `parent` and the token before it; -1 if the table has none.
 MOTEGPT_INLINE int child_of(const Contexts& contexts, int parent, int token) {
   const int64_t key = Contexts::key_of(parent, token);
@@ -61,7 +58,7 @@ void ngram_embedding(Index N, Index C, const NGramRows<Real>& given, Real* x) {
   const Index row = padded<Real>(C);
   const int* rows = given.rows;
   for (Index n = 0; n < N; ++n, rows += given.orders, x += row) {
-    const Real* found[max_ngram_orders];
+    const Real* found[Contexts::max_orders];
     int count = 0;
     for (int k = 0; k < given.orders; ++k) {
       found[count] = given.table + rows[k] * row;

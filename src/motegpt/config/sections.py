@@ -26,7 +26,7 @@ LARGEST_STEPS = 2**42  # times LARGEST_SIZE sequences per batch fits into 64 bit
 LARGEST_SECONDS = 7 * 24 * 3600  # a week
 LARGEST_BEAMS = 2**16
 LARGEST_TEXT = 2**24  # tokens
-LARGEST_ORDER = 8  # tokens of a context of the n-gram embedding
+LARGEST_ORDER = 8  # tokens of an n-gram, or of a context of the n-gram embedding
 FORMATS_WITH = {  # setting -> formats that it applies to
     "column": ("csv", "tsv", "json", "jsonl"),
     "header": ("csv", "tsv"),
@@ -221,7 +221,7 @@ class LengthRequest(Length):
         at_most=LARGEST_STEPS,
     )
     seconds: float | None = setting(
-        "Operations of a training in seconds of one thread.",
+        "Budget of operations, in seconds of one thread.",
         default=None,
         above=0,
         at_most=LARGEST_SECONDS,
@@ -265,7 +265,10 @@ class TrainConfig(Length):
         "N-gram embedding: decoupled weight decay of its vectors.", default=0.0, at_least=0
     )
     kneser_ney: int | None = setting(
-        "Average the GPT with Kneser-Ney n-grams of up to N tokens.", default=None, at_least=2, at_most=8
+        "Average the GPT with Kneser-Ney n-grams of up to N tokens.",
+        default=None,
+        at_least=2,
+        at_most=LARGEST_ORDER,
     )
     kneser_ney_weight: float | None = setting(
         "Weight of the n-grams in the average.  [fitted]", default=None, at_least=0, at_most=1

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.errors import SettingError
 
@@ -114,8 +114,13 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     init = normal(model.init_std)
     token_rows, position_rows = (model.vocab_size, model.n_embd), (model.block_size, model.n_embd)
     yield Tensor("wte", token_rows, Role.EMBEDDING, init, "token embedding", products=int(model.tied))
-    if model.position == "learned":
-        yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
+    match model.position:
+        case "learned":
+            yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
+        case "rope":
+            pass
+        case _:
+            assert_never(model.position)
     for name, rows in zip(table_names(model), model.ngram_rows, strict=True):
         yield Tensor(name, (rows, model.n_embd), Role.TABLE, ZEROS, "n-gram embedding")
     if not model.tied:

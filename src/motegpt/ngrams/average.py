@@ -1,12 +1,15 @@
-"""The average of a GPT with Kneser-Ney n-grams, p = (1 - w) · GPT + w · KN, and its weight w."""
+"""The average of a GPT with Kneser-Ney n-grams, p = (1 - w) · GPT + w · KN, and its weight w.
+
+NumPy is imported when it is used.
+"""
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from motegpt.ngrams.kneser_ney import KneserNey
@@ -15,9 +18,9 @@ if TYPE_CHECKING:
 
 MIN_FITTED = 1500  # targets, those of about 200 names: for fewer, the weight is a constant
 EVEN, MOSTLY = 0.5, 0.7  # the weight where it is not fitted; MOSTLY where the GPT has learned little:
-FEW = 400  # from fewer targets, those of about 50 names
+FEW_TARGETS = 400  # from fewer, those of about 50 names
 STEPS = 40  # of the bisection
-SMALLEST = np.finfo(np.float64).tiny
+SMALLEST = sys.float_info.min
 
 
 class Average(NamedTuple):
@@ -31,6 +34,8 @@ class Average(NamedTuple):
 
         logits (N, V): of the GPT, NaN where they are not finite; histories (N, order - 1): the tokens before
         """
+        import numpy as np
+
         with np.errstate(all="ignore"):
             p = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
             p *= (1.0 - self.weight) / p.sum(axis=1, keepdims=True)
@@ -41,7 +46,7 @@ class Average(NamedTuple):
 
 def constant_weight(kneser_ney: KneserNey) -> float:
     """The weight without validation data."""
-    return EVEN if kneser_ney.targets >= FEW else MOSTLY
+    return EVEN if kneser_ney.targets >= FEW_TARGETS else MOSTLY
 
 
 def fitted_weight(gpt: Floats, kneser_ney: Floats) -> float:

@@ -26,13 +26,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
+from motegpt.config.sections import LARGEST_ORDER
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Ids = NDArray[np.int64]
     Floats = NDArray[np.float64]
 
-ORDERS = range(2, 9)
+ORDERS = range(2, LARGEST_ORDER + 1)
 HELD_OUT = 8  # chosen_order holds out every 8th sequence
 # Fewer are too few to compare orders; at 20 to 200 entries of six lists SMALL_ORDER was best (docs/log.md).
 MIN_SEQUENCES, MIN_STREAM = 400, 3000  # distinct sequences; tokens of a stream

@@ -25,6 +25,7 @@ from motegpt.data.plan import longest_sequence
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines.budget import operations_per_step
 from motegpt.errors import SettingError
+from motegpt.ngrams.average import EVEN, FEW_TARGETS, MOSTLY
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -34,12 +35,11 @@ BATCH, ORDERS = 32, 5
 EPOCHS, LARGE_EPOCHS, MIN_STEPS = 10, 4, 150
 FEW_STEPS, FEW_LR = 75, 0.004
 LR_TIMES_WIDTH, MAX_LR, SMALL_BATCH_LR = 0.512, 0.02, 0.75
-EVEN, MOSTLY = 0.5, 0.7  # weight of the n-grams where it is not fitted
 NARROW, WIDE = {"n_layer": 1, "n_embd": 32}, {"n_layer": 2, "n_embd": 64}
 MIN_SHARE = 0.6  # of its epochs that a wide model needs to be better than a narrow one
 LONGEST_BLOCK, STREAM_BLOCK = 512, 64
 FEW, SOME, SMALL_LIST, THOUSAND = 50, 200, 400, 1000  # documents
-MIN_TEXT, SMALL_TEXT, LARGE_TEXT = 400, 10_000, 150_000  # tokens
+SMALL_TEXT, LARGE_TEXT = 10_000, 150_000  # tokens
 HELD_OUT, MOST_HELD_OUT = 1 / 8, 2000  # fraction, and documents
 ORDER_FROM = 50_000  # documents from which the order of Kneser-Ney is chosen
 MOST_TOKENS_OF_PAIRS = 1_000_000  # of a larger text, contexts seen twice get no row
@@ -148,7 +148,7 @@ class _Case:
     @property
     def is_few(self) -> bool:
         """Whether there is too little to learn an n-gram embedding from."""
-        return self.facts.tokens < MIN_TEXT or (self.facts.documents < FEW and not self.facts.is_stream)
+        return self.facts.tokens < FEW_TARGETS or (self.facts.documents < FEW and not self.facts.is_stream)
 
     @property
     def is_measured(self) -> bool:

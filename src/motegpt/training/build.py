@@ -40,7 +40,6 @@ from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
-    from motegpt.data.plan import Plan
     from motegpt.engines.base import Engine
     from motegpt.model.rng import RunRng
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from motegpt.config.sections import FOUND_FROM_DATA
 from motegpt.data.split import split
-from motegpt.evaluation.nll import Evaluation, evaluate
+from motegpt.evaluation.nll import Evaluation, evaluate, never_target
 from motegpt.evaluation.novelty import Novelty, novelty
 from motegpt.model.rng import Stream
 from motegpt.sampling.generate import generate
@@ -65,8 +66,7 @@ class Measure:
         changes: dict[str, Any] = {"val_fraction": HELD_OUT, "steps": steps, "eval_every": steps}
         if self.fits_weight:
             changes["kneser_ney_weight"] = None
-        found = {"vocab_size", "ngram_rows"}
-        settings = {k: v for k, v in {**settings, **changes}.items() if k not in found}
+        settings = {k: v for k, v in {**settings, **changes}.items() if k not in FOUND_FROM_DATA}
         second = self.prepare(self.corpus, settings, trainer.config.engine)
         second.known = None
         for _ in second.run(interrupted=interrupted):
@@ -84,7 +84,8 @@ class Measure:
         held_out = split(self.corpus.documents, config.data, config.train.seed)[1]
         engine = trainer.best_engine()
         found = evaluate(engine, trainer.tokenizer, held_out, average=trainer.average)
-        return replace(found, losses={UNIFORM: math.log(config.model.vocab_size), **found.losses})
+        targets = trainer.tokenizer.vocab_size - (never_target(trainer.tokenizer) is not None)
+        return replace(found, losses={UNIFORM: math.log(targets), **found.losses})
 
     def _novelty(self, trainer: Trainer) -> Novelty | None:
         """Of samples without any condition, compared with the documents."""

@@ -142,6 +142,60 @@ def keep_all(x: Vector, site: int) -> Vector:
     return x
 
 
+def note_in(trace: Trace | None, hook: str, x: Any) -> Any:
+    """x itself; the trace, if any, gets it."""
+    if trace is not None:
+        trace[hook] = x
+    return x
+
+
+def embed(
+    token: int,
+    at: int,
+    w: Tensors,
+    model: ModelConfig,
+    reductions: Reductions,
+    trace: Trace | None,
+    vectors: Sequence[Vector] | None,
+) -> Vector:
+    """x (C) of a token at position `at`: wte[token] + wpe[at] + Σ vectors, and its norm."""
+    x: Vector = note_in(trace, "hook_embed", w["wte"][token])
+    if model.position == "learned":
+        x = add(x, note_in(trace, "hook_pos_embed", w["wpe"][at]))
+    for vector in vectors or ():
+        x = add(x, vector)
+    if trace is not None and vectors is not None:
+        zeros = [Value(0.0)] * len(x)
+        trace["hook_ngram_embed"] = [sum_values(list(values)) for values in zip(zeros, *vectors, strict=True)]
+    if model.embedding_norm:
+        x = note_in(trace, "embed.ln.hook_normalized", rmsnorm(x, model.norm_eps, reductions))
+    return x
+
+
+def query_and_key(
+    h: Vector,
+    i: int,
+    at: int,
+    w: Tensors,
+    model: ModelConfig,
+    reductions: Reductions,
+    trace: Trace | None,
+) -> tuple[Vector, Vector]:
+    """q and k (C) of layer i at position `at`, normalized with qk_norm, rotated with RoPE."""
+    layer, hook = f"layer{i}", f"blocks.{i}.attn"
+    q = note_in(trace, f"{hook}.hook_q", linear(h, w[f"{layer}.attn_wq"], reductions))
+    k = note_in(trace, f"{hook}.hook_k", linear(h, w[f"{layer}.attn_wk"], reductions))
+    if model.qk_norm:
+        q = note_in(trace, f"{hook}.q_norm.hook_normalized", head_norm(q, model, reductions))
+        k = note_in(trace, f"{hook}.k_norm.hook_normalized", head_norm(k, model, reductions))
+        (gain,) = w[f"{layer}.attn_q_gain"]
+        q = [value * gain for value in q]
+    if model.position == "rope":
+        q = note_in(trace, f"{hook}.hook_rot_q", rotate(q, at, model))
+        k = note_in(trace, f"{hook}.hook_rot_k", rotate(k, at, model))
+    return q, k
+
+
 def forward_token(
     token: int,
     at: int,
@@ -159,36 +213,13 @@ def forward_token(
     position, if there is one.
     """
 
-    def note(hook: str, x: Any) -> Any:
-        if trace is not None:
-            trace[hook] = x
-        return x
-
-    x = note("hook_embed", w["wte"][token])
-    if model.position == "learned":
-        x = add(x, note("hook_pos_embed", w["wpe"][at]))
-    for vector in vectors or ():
-        x = add(x, vector)
-    if trace is not None and vectors is not None:
-        zeros = [Value(0.0)] * len(x)
-        trace["hook_ngram_embed"] = [sum_values(list(values)) for values in zip(zeros, *vectors, strict=True)]
-    if model.embedding_norm:
-        x = note("embed.ln.hook_normalized", rmsnorm(x, model.norm_eps, reductions))
-    x = drop(x, EMBEDDING_SITE)
+    note = partial(note_in, trace)
+    x = drop(embed(token, at, w, model, reductions, trace, vectors), EMBEDDING_SITE)
     for i, (keys, values) in enumerate(cache):
         layer, block = f"layer{i}", f"blocks.{i}"
         note(f"{block}.hook_resid_pre", x)
         h = note(f"{block}.ln1.hook_normalized", norm(x, f"{layer}.ln1", w, model, reductions))
-        q = note(f"{block}.attn.hook_q", linear(h, w[f"{layer}.attn_wq"], reductions))
-        k = note(f"{block}.attn.hook_k", linear(h, w[f"{layer}.attn_wk"], reductions))
-        if model.qk_norm:
-            q = note(f"{block}.attn.q_norm.hook_normalized", head_norm(q, model, reductions))
-            k = note(f"{block}.attn.k_norm.hook_normalized", head_norm(k, model, reductions))
-            (gain,) = w[f"{layer}.attn_q_gain"]
-            q = [value * gain for value in q]
-        if model.position == "rope":
-            q = note(f"{block}.attn.hook_rot_q", rotate(q, at, model))
-            k = note(f"{block}.attn.hook_rot_k", rotate(k, at, model))
+        q, k = query_and_key(h, i, at, w, model, reductions, trace)
         keys.append(k)
         values.append(note(f"{block}.attn.hook_v", linear(h, w[f"{layer}.attn_wv"], reductions)))
         z, scores, p = attention(q, keys, values, model.n_head, reductions)
