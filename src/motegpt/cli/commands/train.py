@@ -149,16 +149,19 @@ class Pace:
     """Says once, after the first second, how long a run will take if that is much more than its budget."""
 
     def __init__(self, trainer: Trainer) -> None:
-        self._trainer, self._first, self._begin = trainer, trainer.done, time.monotonic()
-        self._budget = trainer.budget
+        self._trainer, self._budget = trainer, trainer.budget
+        self._first: tuple[int, float] | None = None  # a step, and the time when it ended
 
     def check(self, done: int) -> None:
-        """Look at the clock after step `done`."""
-        seconds = time.monotonic() - self._begin
-        if self._budget is None or seconds < FIRST_SECONDS:
+        """Look at the clock after step `done`. The first steps, which prepare, are not timed."""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done, now
+        first, begin = self._first
+        if self._budget is None or now - begin < FIRST_SECONDS:
             return
-        steps = (self._trainer.config.train.steps - self._first) * self._trainer.trainings
-        needed = seconds / max(1, done - self._first) * steps
+        steps = (self._trainer.config.train.steps - first) * self._trainer.trainings
+        needed = (now - begin) / (done - first) * steps
         if needed > SLOWER * self._budget:
             console.log(
                 f"about {needed:,.0f} s on this machine, for a budget of {self._budget:g} s; "
