@@ -274,6 +274,21 @@ def test_constants_are_settings():
         choose(facts(), {"seconds": 1e-9}, SPEED)
 
 
+def test_samples_that_are_missing_are_said(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("ab\n" * 20)
+    words = ["list.txt", "--engine", ENGINE, "--steps", 300, "--tries", 5, "-n", 50, "--preset", "auto"]
+    ended = motegpt("train", *words)
+    assert ended.out.count("\nsample") < 50
+    count = ended.out.count("\nsample")
+    assert f"{count} of 50 samples, as others were repeated, in the list" in ended.err
+
+
+def test_a_second_model_is_announced(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("\n".join(LIST))
+    ended = motegpt("train", "list.txt", "--engine", ENGINE, "--steps", 5, "--preset", "auto")
+    assert ended.out.count("measuring: a second model learns 7/8 of the list\n--- inference") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

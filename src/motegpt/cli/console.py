@@ -160,6 +160,7 @@ class PlainReport(Report):
     def __init__(self, trainer: Trainer) -> None:
         super().__init__(trainer)
         self._one_step = matching_preset(trainer.config) is not None
+        self._samples: int | None = None  # drawn at the end
 
     def begin(self) -> None:
         click.echo(f"num docs: {self.trainer.config.source.documents}")
@@ -177,7 +178,10 @@ class PlainReport(Report):
         """The lines for a chunk of steps."""
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
+        if chunk.ended and self.trainer.measure is not None and self.trainer.trainings > 1:
+            lines.append("measuring: a second model learns 7/8 of the list")
         if chunk.samples is not None:
+            self._samples = len(chunk.samples)
             lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples, self.trainer)
         return lines
 
@@ -197,6 +201,10 @@ class PlainReport(Report):
             train = self.trainer.config.train
             if best.step == 1 and best.evaluations_since_best and (train.eval_every or train.log_every) > 1:
                 log("that model has trained for one step only; a smaller --eval-every may find a better one")
+        sample = self.trainer.config.sample
+        wanted = sample.n if sample.beams is None else min(sample.n, sample.beams)
+        if not interrupted and self._samples is not None and self._samples < wanted:
+            log(f"{self._samples} of {wanted} samples, as others were repeated, in the list or refused")
         if (average := self.trainer.average) is not None:
             order, weight = average.kneser_ney.order, average.weight
             log(f"averaged with Kneser-Ney n-grams of order {order}, weight {weight:.2f}")
