@@ -18,8 +18,9 @@ from motegpt.training.run_folder import RunFolder
 KILLS = 50
 EVERY = 20
 STEPS = 160
-RUN = ["--engine", "array", "--steps", STEPS, "--log-every", 10, "--n-embd", 8, "-n", 3, "--keep", 3,
-       "--checkpoint-every", EVERY, "--val-fraction", 0.1, "--eval-every", 20, "--patience", 6]  # fmt: skip
+RUN = ["--preset", "microgpt", "--engine", "array", "--steps", STEPS, "--log-every", 10, "--n-embd", 8,
+       "-n", 3, "--keep", 3, "--checkpoint-every", EVERY, "--val-fraction", 0.1, "--eval-every", 20,
+       "--patience", 6]  # fmt: skip
 FORK = multiprocessing.get_context("fork")
 
 

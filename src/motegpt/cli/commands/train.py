@@ -158,7 +158,7 @@ class Pace:
         if self._first is None:
             self._first = done, now
         first, begin = self._first
-        if self._budget is None or now - begin < FIRST_SECONDS:
+        if self._budget is None or done == first or now - begin < FIRST_SECONDS:
             return
         steps = (self._trainer.config.train.steps - first) * self._trainer.trainings
         needed = (now - begin) / (done - first) * steps
