@@ -303,3 +303,15 @@ def test_contradictions_are_one_line(motegpt, tmp_path, words, message):
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert message in ended.err
     assert not (tmp_path / "run").exists()
+
+
+def test_a_resumed_run_measures_itself_too(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("\n".join(map(str, range(10_000, 10_600))))
+    words = ["list.txt", "--n-embd", 8, "--n-layer", 1, "-n", 1, "--preset", "auto"]
+    whole = motegpt("train", *words, "--out", "whole")
+    motegpt("train", *words, "--out", "half", "--until", 20)
+    rest = motegpt("train", "--resume", "half")
+    assert "held-out documents" in whole.out + whole.err
+    for name in ("config.json", "model.safetensors", "kneser_ney.safetensors"):
+        assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert "held-out documents" in rest.out + rest.err

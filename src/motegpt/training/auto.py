@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from itertools import islice
 from statistics import fmean
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.epochs import epochs_of, epochs_to_steps
 from motegpt.config.fields import kinds
@@ -29,6 +29,7 @@ from motegpt.ngrams.average import EVEN, FEW_TARGETS, MOSTLY
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
+    from motegpt.training.state import Check
 
 SECONDS = 10.0  # the default budget
 BATCH, ORDERS = 32, 5
@@ -45,9 +46,6 @@ ORDER_FROM = 50_000  # documents from which the order of Kneser-Ney is chosen
 MOST_TOKENS_OF_PAIRS = 1_000_000  # of a larger text, contexts seen twice get no row
 
 SAMPLED, PROSE_WORDS = 1000, 8  # documents; mean words per document from which they look like running text
-# How a run measures itself: a second model trained without an eighth of the documents; a part held out of the
-# one training; or not at all.
-Check = Literal["second model", "held out", "none"]
 Values = dict[str, Any]
 
 

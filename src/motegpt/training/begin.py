@@ -103,9 +103,10 @@ def _new_run(
         settings, choices = choice.settings, choice.reasons
     trainer = prepare(corpus, settings, engine)
     if preset == AUTO:
-        trainer.measure = Measure(corpus, choice.check, prepare, "kneser_ney_weight" not in given)
         trainer.budget = choice.seconds
-        trainer.trainings = 2 - HELD_OUT if choice.check == "second model" else 1
+        fits_weight = "kneser_ney_weight" not in given
+        trainer.config = trainer.config.replace(check=choice.check, fits_weight=fits_weight)
+        _add_measure(trainer, corpus)
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(
             out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts
@@ -113,6 +114,14 @@ def _new_run(
         if preset == AUTO:
             trainer.folder.write_settings(trainer.config)
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)], choices)
+
+
+def _add_measure(trainer: Trainer, corpus: Corpus) -> None:
+    """Let a run of the preset auto measure itself at its end."""
+    check = trainer.config.check
+    if check is not None:
+        trainer.measure = Measure(corpus, check, prepare, trainer.config.fits_weight)
+        trainer.trainings = 2 - HELD_OUT if check == "second model" else 1
 
 
 def _choice(corpus: Corpus, given: Mapping[str, Any], engine: str) -> Choice:
@@ -148,6 +157,7 @@ def _resumed_run(
         corpus = corpus_from(docs, config.data)
     trainer = resume(folder, corpus, changes, engine, checkpoint)
     _check_unfinished(trainer, folder)
+    _add_measure(trainer, corpus)
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
 
 

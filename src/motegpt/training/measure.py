@@ -18,12 +18,13 @@ from motegpt.evaluation.nll import Evaluation, evaluate, never_target
 from motegpt.evaluation.novelty import Novelty, novelty
 from motegpt.model.rng import Stream
 from motegpt.sampling.generate import generate
-from motegpt.training.auto import HELD_OUT, Check
+from motegpt.training.auto import HELD_OUT
 from motegpt.training.records import Report
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
     from motegpt.training.loop import Trainer
+    from motegpt.training.state import Check
 
 SAMPLES, NEAREST, SEED = 200, 5, 0
 MAX_DOCUMENTS = 50_000  # that samples are compared with, to find the nearest

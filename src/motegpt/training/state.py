@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 FORMAT = 3  # of the run folder; 2 has no setting `optimizer`, and only Adam's slots
 FORMATS = (2, FORMAT)  # readable
+# How a run measures itself at its end: by a second model, trained without an eighth of the documents; on a
+# part held out of the one training; or not at all.
+Check = Literal["second model", "held out", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,8 @@ class RunConfig(Settings):
     train: TrainConfig = setting("The section [train].")
     sample: SampleConfig = setting("The section [sample].")
     source: Source = setting("The training data.")
+    check: Check | None = setting("How a run of the preset auto measures itself at its end.", default=None)
+    fits_weight: bool = setting("Whether that gives the weight of its n-grams.", default=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
