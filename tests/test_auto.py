@@ -315,3 +315,9 @@ def test_a_resumed_run_measures_itself_too(motegpt, tmp_path):
     for name in ("config.json", "model.safetensors", "kneser_ney.safetensors"):
         assert (tmp_path / "half" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
     assert "held-out documents" in rest.out + rest.err
+
+
+def test_a_given_length_has_no_budget(motegpt):
+    done = motegpt("train", "--preset", "auto", "--steps", 3, "--n-embd", 8, "-n", 1, "--engine", "array")
+    assert done.code == 0
+    assert "budget" not in done.out + done.err

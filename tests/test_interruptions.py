@@ -163,7 +163,8 @@ def test_a_live_bar_on_a_terminal(tmp_path):
 def test_training_continues_when_the_reader_exits(motegpt, tmp_path):
     """The pipe closes while the scalar engine trains; it trains to its end."""
     command = (
-        f"{sys.executable} -m motegpt train --engine scalar --steps 30 --log-every 1 --out run | head -6"
+        f"{sys.executable} -m motegpt train --preset microgpt --engine scalar --steps 30 --log-every 1 "
+        "--out run | head -6"
     )
     done = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, text=True)
     assert (done.returncode, len(done.stdout.splitlines())) == (0, 6)
@@ -292,7 +293,7 @@ def test_a_benchmark_reports_that_its_measuring_process_was_killed():
 def test_an_ignored_hangup_stays_ignored(tmp_path):
     """As with nohup."""
     process = start(
-        "train", "--engine", "scalar", "--steps", "20", "--out", "run", cwd=tmp_path,
+        "train", "--preset", "microgpt", "--engine", "scalar", "--steps", "20", "--out", "run", cwd=tmp_path,
         preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN),
     )  # fmt: skip
     next(line for line in process.stdout if line.startswith("step"))

@@ -155,7 +155,7 @@ def model(tmp_path_factory):
     before = os.getcwd()
     os.chdir(tmp_path_factory.mktemp("calls"))
     Path("list.txt").write_text("\n".join(WORDS))
-    yield GPT.train(WORDS, out="run", **SMALL, preset="microgpt")
+    yield GPT.train(WORDS, out="run", **SMALL)
     os.chdir(before)
 
 

@@ -69,11 +69,13 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Choice:
-    """settings: complete, but for those found from the data; seconds: the budget; reasons: lines to print."""
+    """settings: complete, but for those found from the data; seconds: the budget, None where the length of
+    the training is given; reasons: lines to print.
+    """
 
     settings: Values
     check: Check
-    seconds: float
+    seconds: float | None
     reasons: list[str]
 
 
@@ -126,7 +128,9 @@ def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
         settings = {**settings, **rule(case, {**settings, "epochs": epochs_of(given)}), **case.given}
     check = _check(case, settings)
     settings = {**settings, **_averaging(case, settings, check), **case.given}
-    return Choice(settings, check, seconds, _reasons(case, settings, check))
+    is_given = "steps" in case.given or epochs_of(given) is not None
+    budget = None if is_given else seconds
+    return Choice(settings, check, budget, _reasons(case, settings, check, budget))
 
 
 @dataclass(frozen=True)
@@ -329,17 +333,17 @@ def _averaging(case: _Case, settings: Values, check: Check) -> Values:
     return found
 
 
-def _reasons(case: _Case, settings: Values, check: Check) -> list[str]:
+def _reasons(case: _Case, settings: Values, check: Check, budget: float | None) -> list[str]:
     """What was chosen, and why, in a few lines."""
     facts, s = case.facts, settings
     data = _count(facts.tokens, "token") if facts.is_stream else _count(facts.documents, "document")
     needed = s["steps"] * case.step(s) / case.speed
     epochs = s["steps"] / float(case.epoch(s))
     passes = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
+    of_budget = "" if budget is None else f" of a budget of {budget:,.10g} s"
     n_grams = f", n-grams of 2 to {s['ngram_orders']} tokens" if s["ngram_orders"] else ""
     lines = [
-        f"auto: {data}, about {needed:.2g} s of a budget of {case.seconds:,.10g} s; "
-        "`preset` and settings change it",
+        f"auto: {data}, about {needed:.2g} s{of_budget}; `preset` and settings change it",
         f"model: {s['n_layer']} x {s['n_embd']}, block_size {s['block_size']}{n_grams}",
         f"training: {s['steps']:,} steps, {passes} epochs, batch_size {s['batch_size']}, lr {s['lr']:g}, "
         f"dropout {s['dropout']:g}",
