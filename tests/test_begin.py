@@ -115,9 +115,7 @@ def test_another_run_may_be_replaced(tmp_path):
 
 
 def test_the_command_line_says_it_with_flags(motegpt):
-    assert (
-        motegpt("train", "--preset", "microgpt", "--engine", "array", "--steps", 3, "--out", "run").code == 0
-    )
+    assert motegpt("train", "--engine", "array", "--steps", 3, "--out", "run").code == 0
     for words, said in (
         (["--resume", "run"], "set a larger --steps to continue"),
         (["--resume", "run", "--out", "x"], "expected no --preset, --out or --overwrite"),
@@ -131,12 +129,7 @@ def test_the_command_line_says_it_with_flags(motegpt):
 
 
 def test_data_that_are_gone_are_asked_for_as_an_argument(motegpt, tmp_path, listed):
-    assert (
-        motegpt(
-            "train", "--preset", "microgpt", "list.txt", "--engine", "array", "--steps", 3, "--out", "run"
-        ).code
-        == 0
-    )
+    assert motegpt("train", "list.txt", "--engine", "array", "--steps", 3, "--out", "run").code == 0
     listed.unlink()
     ended = motegpt("train", "--resume", "run", "--steps", 5)
     assert "no longer exists; pass it as DATA, with --resume run" in ended.err

@@ -17,7 +17,7 @@ QUICK = ("--steps", 3, "--engine", "array", "-n", 2)
 
 
 def test_train_prints_the_plain_lines(motegpt):
-    ended = motegpt("train", "--preset", "microgpt", "--steps", 200, "--engine", "array", "-n", 20)
+    ended = motegpt("train", "--steps", 200, "--engine", "array", "-n", 20)
     assert ended.code == 0
     lines = ended.out.splitlines()
     assert lines[:4] == ["num docs: 98", "vocab size: 26", "num params: 4160", "Training..."]
@@ -54,7 +54,7 @@ def test_microgpt_as_a_command_prints_the_reference(motegpt, names_txt, microgpt
 
 def test_train_save_sample(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("жанна\nиванна\nанна\n")
-    assert motegpt("train", "--preset", "microgpt", "list.txt", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", "list.txt", *QUICK, "--out", "run").code == 0
     assert json.loads((tmp_path / "run" / "config.json").read_text())["source"]["path"] == str(
         tmp_path / "list.txt"
     )
@@ -68,13 +68,8 @@ def test_train_save_sample(motegpt, tmp_path):
 
 
 def test_until_and_resume(motegpt, tmp_path):
-    whole = motegpt("train", "--preset", "microgpt", "--steps", 9, "--engine", "array", "--out", "whole").out
-    assert (
-        motegpt(
-            "train", "--preset", "microgpt", "--steps", 9, "--engine", "array", "--out", "parts", "--until", 4
-        ).code
-        == 0
-    )
+    whole = motegpt("train", "--steps", 9, "--engine", "array", "--out", "whole").out
+    assert motegpt("train", "--steps", 9, "--engine", "array", "--out", "parts", "--until", 4).code == 0
     parts = motegpt("train", "--resume", "parts").out
     assert parts.splitlines()[-21:] == whole.splitlines()[-21:]
     for name in ("model.safetensors", "trainer.safetensors", "metrics.jsonl"):
@@ -243,14 +238,14 @@ def test_usage_errors_are_one_line_exit_2_and_write_nothing(motegpt, tmp_path, w
     ids=str,
 )
 def test_usage_errors_of_sample(motegpt, words, message):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
     ended = motegpt("sample", *words)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     assert message.lower() in ended.err.lower()
 
 
 def test_a_run_of_another_version(motegpt, tmp_path):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace('"format": 3', '"format": 9'))
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
@@ -262,10 +257,10 @@ def test_a_run_of_another_version(motegpt, tmp_path):
 
 
 def test_an_existing_run_is_kept_without_overwrite(motegpt):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
-    ended = motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run")
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
+    ended = motegpt("train", *QUICK, "--out", "run")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run", "--overwrite").code == 0
+    assert motegpt("train", *QUICK, "--out", "run", "--overwrite").code == 0
 
 
 def test_debug_shows_the_traceback(motegpt):
@@ -280,14 +275,9 @@ def test_debug_shows_the_traceback(motegpt):
 
 def test_debug_can_be_an_ordinary_argument(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("--debug\nanna\n")
-    assert (
-        motegpt(
-            "train", "--preset", "microgpt", "list.txt", *QUICK, "--prefix", "--debug", "--out", "run"
-        ).code
-        == 0
-    )
+    assert motegpt("train", "list.txt", *QUICK, "--prefix", "--debug", "--out", "run").code == 0
     assert motegpt("score", "run", "--", "--debug").out.endswith("\t--debug\n")
-    ended = motegpt("train", "--preset", "microgpt", "--", "--debug")
+    ended = motegpt("train", "--", "--debug")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "--debug: no such file" in ended.err
     assert motegpt("graph", "--out", "--debug", "--", "--debug").code == 2
@@ -349,7 +339,7 @@ def test_gradcheck_goes_red_on_a_wrong_gradient(motegpt, monkeypatch):
 
 
 def test_a_bad_prefix_is_noticed_before_a_run_goes_on(motegpt, tmp_path):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--until", 1, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--until", 1, "--out", "run").code == 0
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
     ended = motegpt("train", "--resume", "run", "--prefix", "ÖÖ")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
@@ -360,7 +350,7 @@ def test_folders_of_other_programs_are_never_taken_for_runs(motegpt, tmp_path):
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "config.json").write_text('{"architectures": ["Llama"]}')
     (tmp_path / "hf" / "model.safetensors").write_text("precious")
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "hf", "--overwrite").code == 2
+    assert motegpt("train", *QUICK, "--out", "hf", "--overwrite").code == 2
     assert (tmp_path / "hf" / "model.safetensors").read_text() == "precious"
 
 
@@ -378,18 +368,18 @@ def test_hostile_toml_values_are_one_line(motegpt, tmp_path, text):
 
 
 def test_a_tiny_temperature_is_greedy(motegpt):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--out", "run").code == 0
     greedy = motegpt("sample", "run", "-n", 3, "--temperature", 0).out
     assert motegpt("sample", "run", "-n", 3, "--temperature", "1e-320", "--seed", 1).out == greedy
 
 
 def test_divergence_is_one_line(motegpt):
-    ended = motegpt("train", "--preset", "microgpt", "--steps", 3, "--lr", "1e308", "--engine", "array")
+    ended = motegpt("train", "--steps", 3, "--lr", "1e308", "--engine", "array")
     assert (ended.code, ended.err.count("\n")) == (1, 1)
 
 
 def test_devices_are_no_data(motegpt):
-    ended = motegpt("train", "--preset", "microgpt", "/dev/zero")
+    ended = motegpt("train", "/dev/zero")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
 
 

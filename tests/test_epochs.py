@@ -99,9 +99,7 @@ def test_invalid_length_error_is_one_line(motegpt, tmp_path, words, message):
 
 def test_resuming_with_more_epochs(motegpt, tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
-    assert (
-        motegpt("train", "--preset", "microgpt", "names.txt", *QUICK, "--epochs", 1, "--out", "run").code == 0
-    )
+    assert motegpt("train", "names.txt", *QUICK, "--epochs", 1, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run", "--epochs", 1.5)
     assert ended.code == 0, ended.err
     assert "step   45 /   45" in ended.out

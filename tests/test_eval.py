@@ -18,7 +18,7 @@ QUICK = ("--steps", 30, "--engine", "array", "-n", 2)
 
 @pytest.fixture
 def run(motegpt):
-    ended = motegpt("train", "--preset", "microgpt", *QUICK, "--val-fraction", 0.2, "--out", "run")
+    ended = motegpt("train", *QUICK, "--val-fraction", 0.2, "--out", "run")
     assert ended.code == 0, ended.err
     return motegpt
 
@@ -53,7 +53,7 @@ def test_no_data_to_evaluate_on():
 
 @pytest.mark.parametrize("engine", ENGINES_HERE)
 def test_engines_agree(engine, motegpt):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--dtype", "float64", "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--dtype", "float64", "--out", "run").code == 0
     here, array = (GPT.load("run", name) for name in (engine, "array"))
     losses = [
         evaluate(model.engine, model.tokenizer, ["anna", "emma"]).losses[MODEL] for model in (here, array)
@@ -88,7 +88,7 @@ def test_eval_as_json_and_by_a_file(run, tmp_path):
 
 def test_eval_without_the_training_data(motegpt, tmp_path):
     (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
-    assert motegpt("train", "--preset", "microgpt", "list.txt", *QUICK, "--out", "run").code == 0
+    assert motegpt("train", "list.txt", *QUICK, "--out", "run").code == 0
     whole = motegpt("eval", "run", "--samples", 0)
     assert "no data were held out" in whole.err
     (tmp_path / "list.txt").rename(tmp_path / "moved.txt")
@@ -106,19 +106,7 @@ def test_eval_without_the_training_data(motegpt, tmp_path):
 
 def test_eval_of_a_stream(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text("the cat sat on the mat. the dog sat on the cat.\n" * 20)
-    ended = motegpt(
-        "train",
-        "--preset",
-        "microgpt",
-        "book.txt",
-        "--format",
-        "stream",
-        "--val-fraction",
-        0.2,
-        *QUICK,
-        "--out",
-        "run",
-    )
+    ended = motegpt("train", "book.txt", "--format", "stream", "--val-fraction", 0.2, *QUICK, "--out", "run")
     assert ended.code == 0, ended.err
     ended = motegpt("eval", "run")
     assert ended.code == 0, ended.err
@@ -161,7 +149,7 @@ def test_each_checkpoint_can_be_evaluated(run):
 
 
 def test_one_document_is_no_documents(motegpt, tmp_path):
-    motegpt("train", "--preset", "microgpt", "--engine", "array", "--steps", 2, "--out", "run", "-n", 1)
+    motegpt("train", "--engine", "array", "--steps", 2, "--out", "run", "-n", 1)
     for text, said in (("anna\n", "1 document of"), ("anna\nemma\n", "2 documents of")):
         (tmp_path / "evaluated.txt").write_text(text)
         assert motegpt("eval", "run", "evaluated.txt", "--samples", 0).out.startswith(said)

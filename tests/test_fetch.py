@@ -111,7 +111,7 @@ def test_the_command_prints_only_the_path(server, motegpt, tmp_path, monkeypatch
     monkeypatch.setattr("pooch.os_cache", lambda project: tmp_path / project)
     ended = motegpt("data", "fetch", "names", "--url", f"{server}/names.txt")
     assert (ended.code, ended.out, ended.err) == (0, f"{tmp_path / 'motegpt' / 'names.txt'}\n", "")
-    assert motegpt("train", "--preset", "microgpt", ended.out.strip(), "--steps", 1, "-n", 1).code == 0
+    assert motegpt("train", ended.out.strip(), "--steps", 1, "-n", 1).code == 0
     failed = motegpt("data", "fetch", "names", "--url", "ftp://x")
     assert (failed.code, failed.out, failed.err.count("\n")) == (2, "", 1)
     (tmp_path / "motegpt" / "names.txt").unlink()

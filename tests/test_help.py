@@ -103,7 +103,7 @@ def test_settings_are_listed_under_their_section(motegpt):
 def test_exit_code_0_and_2_and_1(motegpt, monkeypatch):
     from motegpt.engines.array import ops
 
-    assert motegpt("train", "--preset", "microgpt", "--steps", 1, "--engine", "array", "-n", 1).code == 0
+    assert motegpt("train", "--steps", 1, "--engine", "array", "-n", 1).code == 0
     for words in ([], ["trian"], ["train", "--stesp"], ["score"], ["data"], ["completion", "tcsh"]):
         ended = motegpt(*words)
         assert (ended.code, ended.out) == (2, "")

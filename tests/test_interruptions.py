@@ -115,7 +115,7 @@ def ctrl_c(monkeypatch, tmp_path):
 
 def test_an_interruption_with_quiet_names_the_run(motegpt, ctrl_c):
     ctrl_c.mkdir()
-    ended = motegpt("train", "--preset", "microgpt", "--engine", "array", "--quiet", "-n", 2)
+    ended = motegpt("train", "--engine", "array", "--quiet", "-n", 2)
     assert (ended.code, ended.out.count("sample"), ended.out.count("\n")) == (130, 2, 2)
     (run,) = ctrl_c.iterdir()
     assert re.search(rf"interrupted after step \d+; motegpt train --resume {run}\n$", ended.err)
@@ -123,7 +123,7 @@ def test_an_interruption_with_quiet_names_the_run(motegpt, ctrl_c):
 
 
 def test_a_run_that_cannot_be_saved_prints_the_reason_and_samples(motegpt, ctrl_c):
-    ended = motegpt("train", "--preset", "microgpt", "--engine", "array", "-n", 1)
+    ended = motegpt("train", "--engine", "array", "-n", 1)
     assert (ended.code, ended.out.count("sample  1: ")) == (130, 1)
     assert f"the run could not be saved: [Errno 2] No such file or directory: '{ctrl_c}" in ended.err
     assert ended.err.endswith("nothing was saved\n")
@@ -181,7 +181,7 @@ def test_sigterm_saves(tmp_path):
 def test_a_folder_with_a_space_is_quoted_in_commands(motegpt, tmp_path):
     _, _, err = interrupted_run(tmp_path, "--out", "my run")
     assert "motegpt train --resume 'my run'" in err
-    assert "--resume 'my run'," in motegpt("train", "--preset", "microgpt", "--out", "my run").err
+    assert "--resume 'my run'," in motegpt("train", "--out", "my run").err
 
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
@@ -236,9 +236,7 @@ def test_one_signal_ends_the_printing_of_the_last_samples(tmp_path):
     (["train", "--engine", "scalar", "--steps", "100000"], signal.SIGHUP),
 ])  # fmt: skip
 def test_every_command_ends_with_a_line(motegpt, tmp_path, words, number):
-    assert (
-        motegpt("train", "--preset", "microgpt", "--steps", 2, "--engine", "array", "--out", "run").code == 0
-    )
+    assert motegpt("train", "--steps", 2, "--engine", "array", "--out", "run").code == 0
     process = start(*words, cwd=tmp_path, stdin=subprocess.PIPE)
     time.sleep(1.0)
     code, err, seconds = signaled(process, number)

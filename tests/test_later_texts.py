@@ -68,9 +68,7 @@ def test_normalization_functions():
 
 
 def test_unknown_characters_are_reported_with_code_points(motegpt):
-    motegpt(
-        "train", "--preset", "microgpt", "--steps", 1, "--engine", "array", "-n", 1, "--quiet", "--out", "run"
-    )
+    motegpt("train", "--steps", 1, "--engine", "array", "-n", 1, "--quiet", "--out", "run")
     assert "(U+0301)" in motegpt("sample", "run", "--prefix", "e\u0301").err
     assert "(U+0301)" in motegpt("score", "run", "e\u0301").err
 

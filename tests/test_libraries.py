@@ -78,9 +78,7 @@ def test_unavailable_engines(tmp_path, engine, libraries, message):
     ],
 )
 def test_plot_without_matplotlib(motegpt, tmp_path, library, message):
-    assert (
-        motegpt("train", "--preset", "microgpt", "--engine", "array", "--steps", 2, "--out", "run").code == 0
-    )
+    assert motegpt("train", "--engine", "array", "--steps", 2, "--out", "run").code == 0
     ended = run(tmp_path, "plot", "run", matplotlib=library)
     assert (ended.returncode, ended.stderr.count("\n")) == (2, 1), ended.stderr
     assert message in ended.stderr

@@ -242,18 +242,7 @@ def test_a_run_keeps_its_setting_and_the_last_samples_obey_it(motegpt, tmp_path)
 
 def test_a_stream_is_refused_before_it_is_trained(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text("the cat sat on the mat. " * 9)
-    ended = motegpt(
-        "train",
-        "--preset",
-        "microgpt",
-        "book.txt",
-        "--format",
-        "stream",
-        "--on-cut",
-        "redraw",
-        "--out",
-        "run",
-    )
+    ended = motegpt("train", "book.txt", "--format", "stream", "--on-cut", "redraw", "--out", "run")
     assert (ended.code, ended.out, ended.err.count("\n")) == (2, "", 1)
     assert "no end token, got redraw; try --on-cut mark, or set a --stop text" in ended.err
     assert not (tmp_path / "run").exists()

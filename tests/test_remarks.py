@@ -51,7 +51,7 @@ def test_what_is_cut_of_documents(changes, block_size, expected):
 def test_one_long_document_is_not_worth_a_large_block(motegpt, tmp_path):
     (tmp_path / "long.txt").write_text("".join(f"{i:02} {'ab' * 11}\n" for i in range(50)) + "abc" * 100)
     said = "--block-size 26 keeps all but 1, and --block-size 301 keeps all"
-    assert said in motegpt("train", "--preset", "microgpt", "long.txt", *QUICK).err
+    assert said in motegpt("train", "long.txt", *QUICK).err
 
 
 def test_bytes_are_cut_by_bytes():
@@ -102,9 +102,7 @@ def test_a_warm_up_that_never_ends_is_told_of(warmup, said):
 
 
 def test_a_warm_up_is_told_with_its_numbers(motegpt):
-    ended = motegpt(
-        "train", "--preset", "microgpt", "--engine", "array", "--warmup-steps", 5000, "--steps", 100, "-n", 1
-    )
+    ended = motegpt("train", "--engine", "array", "--warmup-steps", 5000, "--steps", 100, "-n", 1)
     (line,) = ended.err.splitlines()
     assert "only reaches 0.0002 of 0.01, as warmup_steps is 5,000 and the run has 100 steps;" in line
     assert line.endswith("try --warmup-steps 10")

@@ -16,7 +16,7 @@ def events(text):
 
 
 def test_json_events(motegpt, tmp_path):
-    ended = motegpt("train", "--preset", "microgpt", *QUICK, "--json", "--val-fraction", 0.1, "--out", "run")
+    ended = motegpt("train", *QUICK, "--json", "--val-fraction", 0.1, "--out", "run")
     assert (ended.code, ended.err) == (0, "")
     printed = events(ended.out)
     assert [event.pop("event") for event in printed] == [
@@ -70,18 +70,16 @@ def test_quiet_prints_only_the_last_samples(motegpt, tmp_path):
     assert (quiet.code, quiet.err) == (0, "")
     assert quiet.out.splitlines() == loud.out.splitlines()[-2:]
     assert [line[:11] for line in quiet.out.splitlines()] == ["sample  1: ", "sample  2: "]
-    assert (
-        motegpt("train", "--preset", "microgpt", *QUICK, "--until", 2, "--quiet", "--out", "part").out == ""
-    )
+    assert motegpt("train", *QUICK, "--until", 2, "--quiet", "--out", "part").out == ""
     for name in ("model.safetensors", "trainer.safetensors", "metrics.jsonl"):
         assert (tmp_path / "quiet" / name).read_bytes() == (tmp_path / "loud" / name).read_bytes()
-    wrong = motegpt("train", "--preset", "microgpt", "none.txt", "--quiet")
+    wrong = motegpt("train", "none.txt", "--quiet")
     assert (wrong.code, wrong.err.count("\n")) == (2, 1)
 
 
 @pytest.mark.parametrize("engine", [name for name in ENGINES_HERE if name != "array"])
 def test_resuming_with_another_engine_is_logged(motegpt, tmp_path, engine):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--until", 3, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
     before = RunFolder(tmp_path / "run").metrics()
     ended = motegpt("train", "--resume", "run", "--engine", engine, "--log-every", 3)
     assert ended.code == 0
@@ -91,7 +89,7 @@ def test_resuming_with_another_engine_is_logged(motegpt, tmp_path, engine):
 
 
 def test_resuming_in_another_precision_is_logged(motegpt):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--until", 3, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run", "--dtype", "float32")
     assert ended.code == 0
     assert "resuming with the array engine in float32, after the array engine in float64" in ended.err
@@ -100,12 +98,7 @@ def test_resuming_in_another_precision_is_logged(motegpt):
 
 
 def test_resuming_from_an_earlier_checkpoint(motegpt, tmp_path):
-    assert (
-        motegpt(
-            "train", "--preset", "microgpt", *QUICK, "--checkpoint-every", 2, "--keep", 3, "--out", "run"
-        ).code
-        == 0
-    )
+    assert motegpt("train", *QUICK, "--checkpoint-every", 2, "--keep", 3, "--out", "run").code == 0
     ended = motegpt("train", "--resume", "run", "--checkpoint", 2)
     assert ended.code == 0, ended.err
     assert "resumed after step 2" in ended.out

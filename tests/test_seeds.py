@@ -40,7 +40,7 @@ def test_refused_alike_in_python(model, seed):
 ], ids=lambda words: words[0])  # fmt: skip
 @pytest.mark.parametrize("seed", [-1, 2**64, 10**30])
 def test_refused_alike_on_the_command_line(motegpt, words, seed):
-    motegpt("train", "--preset", "microgpt", "--steps", 1, "--engine", "array", "-n", 1, "--out", "run")
+    motegpt("train", "--steps", 1, "--engine", "array", "-n", 1, "--out", "run")
     ended = motegpt(*words, "--seed", seed)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     assert (
@@ -59,22 +59,7 @@ def test_taken_alike(model, seed):
 
 
 def test_the_largest_on_the_command_line(motegpt):
-    assert (
-        motegpt(
-            "train",
-            "--preset",
-            "microgpt",
-            "--steps",
-            1,
-            "--engine",
-            "array",
-            "--seed",
-            LARGEST,
-            "--out",
-            "run",
-        ).code
-        == 0
-    )
+    assert motegpt("train", "--steps", 1, "--engine", "array", "--seed", LARGEST, "--out", "run").code == 0
     for words in (
         ["sample", "run"],
         ["eval", "run", "--samples", 3],

@@ -18,7 +18,7 @@ QUICK = ("--engine", "array", "--steps", 6, "--log-every", 1, "-n", 1)
 @pytest.fixture
 def run(motegpt, tmp_path):
     """A finished run on the built-in names."""
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--n-embd", 8, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--n-embd", 8, "--out", "run").code == 0
     return tmp_path / "run"
 
 
@@ -100,7 +100,7 @@ def test_best_and_curve_are_of_mean_losses_and_of_single_ones_in_runs_without_me
 
 
 def test_a_run_that_stopped_early(motegpt, tmp_path):
-    assert motegpt("train", "--preset", "microgpt", *QUICK, "--until", 3, "--out", "run").code == 0
+    assert motegpt("train", *QUICK, "--until", 3, "--out", "run").code == 0
     assert "step 3 of 6, " in motegpt("show", "run").out
     assert "stopped early, motegpt train --resume" in motegpt("show", "run").out.replace("\n" + " " * 14, " ")
     facts = json.loads(motegpt("show", "run", "--json").out)
@@ -211,10 +211,7 @@ def test_any_terminal_any_script(motegpt, tmp_path):
     from rich.cells import cell_len
 
     (tmp_path / "list.txt").write_text("\n".join("日本語東京都大阪" * 9 for _ in range(3)) + "\na\u200bb\n")
-    assert (
-        motegpt("train", "--preset", "microgpt", "list.txt", *QUICK, "--block-size", 72, "--out", "run").code
-        == 0
-    )
+    assert motegpt("train", "list.txt", *QUICK, "--block-size", 72, "--out", "run").code == 0
     for encoding in ("utf-8", "ascii"):
         ended = subprocess.run(
             [sys.executable, "-m", "motegpt", "show", "run"], cwd=tmp_path, capture_output=True,

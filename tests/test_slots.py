@@ -197,7 +197,7 @@ def test_a_setting_of_another_optimizer_is_refused(motegpt, optimizer, other, gi
     said = f"{name}: the {optimizer} optimizer does not have it; leave it out, or try `optimizer='{other}'`"
     with pytest.raises(SettingError, match=said):
         GPT.train(WORDS, optimizer=optimizer, **given, preset="microgpt")
-    ended = motegpt("train", "--preset", "microgpt", "--optimizer", optimizer, f"--{name}", value)
+    ended = motegpt("train", "--optimizer", optimizer, f"--{name}", value)
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     assert f"--optimizer {other}" in ended.err
 

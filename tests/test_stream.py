@@ -223,27 +223,14 @@ def test_byte_tokens_in_any_script(tmp_path):
 def test_the_command_line_trains_on_a_stream(motegpt, tmp_path):
     (tmp_path / "book.txt").write_text(TEXT)
     ended = motegpt(
-        "train",
-        "--preset",
-        "microgpt",
-        "book.txt",
-        "--format",
-        "stream",
-        "--steps",
-        3,
-        "-n",
-        1,
-        "--out",
-        "run",
-        "--until",
-        1,
+        "train", "book.txt", "--format", "stream", "--steps", 3, "-n", 1, "--out", "run", "--until", 1
     )
     assert ended.code == 0, ended.err
     assert ended.out.startswith(f"num docs: 1\nvocab size: {len(set(TEXT))}\n")
     assert motegpt("train", "--resume", "run").code == 0
     assert motegpt("sample", "run", "-n", 1, "--prefix", "the ").out.startswith("the ")
     (tmp_path / "short.txt").write_text("ab")
-    ended = motegpt("train", "--preset", "microgpt", "short.txt", "--format", "stream", "--out", "no")
+    ended = motegpt("train", "short.txt", "--format", "stream", "--out", "no")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "at least block_size + 1 = 17 tokens, got 2; give a longer text" in ended.err
     assert not (tmp_path / "no").exists()

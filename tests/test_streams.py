@@ -35,12 +35,7 @@ MADE = {"plot": "run-loss.png", "graph": "a.svg"}  # the file that the command w
 @pytest.fixture
 def folder(motegpt, tmp_path):
     """A folder with a run."""
-    assert (
-        motegpt(
-            "train", "--preset", "microgpt", "--engine", "array", "--steps", 3, "-n", 1, "--out", "run"
-        ).code
-        == 0
-    )
+    assert motegpt("train", "--engine", "array", "--steps", 3, "-n", 1, "--out", "run").code == 0
     return tmp_path
 
 

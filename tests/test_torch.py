@@ -375,7 +375,7 @@ def test_other_engines_refuse_settings_of_torch(engine):
 
 
 def test_a_setting_of_another_engine_is_one_line(motegpt):
-    ended = motegpt("train", "--preset", "microgpt", "--engine", "array", "--compile", "--out", "run")
+    ended = motegpt("train", "--engine", "array", "--compile", "--out", "run")
     assert (ended.code, ended.err.count("\n"), ended.out) == (2, 1, "")
     with pytest.raises(SettingError, match="accumulate"):
         GPT.train(["ab"], engine="array", accumulate=2, preset="microgpt")
@@ -400,12 +400,7 @@ def test_a_run_goes_from_native_to_torch_and_back(motegpt, tmp_path):
 
 
 def test_a_run_from_a_gpu_can_be_sampled_without_one(motegpt, tmp_path):
-    assert (
-        motegpt(
-            "train", "--preset", "microgpt", "--engine", "torch", "--steps", 2, "-n", 1, "--out", "run"
-        ).code
-        == 0
-    )
+    assert motegpt("train", "--engine", "torch", "--steps", 2, "-n", 1, "--out", "run").code == 0
     config = tmp_path / "run" / "config.json"
     config.write_text(config.read_text().replace('"device": null', '"device": "cuda"'))
     assert motegpt("sample", "run", "-n", 1).code == 0
@@ -435,10 +430,10 @@ def test_the_utilization_is_logged_with_the_speed(motegpt, monkeypatch):
     from motegpt.cli import processes
 
     monkeypatch.setattr(processes, "REPORT_SECONDS", 0.0)
-    ended = motegpt("train", "--preset", "microgpt", "--engine", "torch", "--steps", 20, "-n", 1)
+    ended = motegpt("train", "--engine", "torch", "--steps", 20, "-n", 1)
     assert "tokens/s, 0." in ended.err
     assert ended.err.endswith("% model FLOPs utilization\n")
-    assert motegpt("train", "--preset", "microgpt", "--engine", "array", "--steps", 20, "-n", 1).err == ""
+    assert motegpt("train", "--engine", "array", "--steps", 20, "-n", 1).err == ""
 
 
 def test_the_plain_loop_is_the_same_model():

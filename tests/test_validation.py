@@ -235,19 +235,7 @@ def test_one_process_at_a_time(tmp_path):
 
 
 def test_metrics_and_console_show_the_validation_loss(motegpt, tmp_path):
-    ended = motegpt(
-        "train",
-        "--preset",
-        "microgpt",
-        "--steps",
-        4,
-        "--engine",
-        "array",
-        "--val-fraction",
-        0.2,
-        "--out",
-        "run",
-    )
+    ended = motegpt("train", "--steps", 4, "--engine", "array", "--val-fraction", 0.2, "--out", "run")
     assert " | val " in ended.out.splitlines()[4]
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records if "val_loss" in record] == [1, 4]
@@ -263,7 +251,7 @@ def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
 
 def test_too_few_documents_to_hold_any_out(motegpt, tmp_path):
     (tmp_path / "one.txt").write_text("ab\nab\n")
-    ended = motegpt("train", "--preset", "microgpt", "one.txt", "--val-fraction", 0.1)
+    ended = motegpt("train", "one.txt", "--val-fraction", 0.1)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert read_corpus(tmp_path / "one.txt").documents == ["ab", "ab"]
 
@@ -298,41 +286,13 @@ def test_patience_without_held_out_data_is_said(motegpt):
 
 
 def test_nothing_is_kept_that_is_not_periodic(motegpt, tmp_path):
-    motegpt(
-        "train",
-        "--preset",
-        "microgpt",
-        "--engine",
-        "array",
-        "--steps",
-        3,
-        "--keep",
-        3,
-        "-n",
-        1,
-        "--out",
-        "run",
-    )
+    motegpt("train", "--engine", "array", "--steps", 3, "--keep", 3, "-n", 1, "--out", "run")
     assert RunFolder(tmp_path / "run").kept_steps() == []
     assert "--checkpoint-every 100 with --keep 5" in motegpt("sample", "run", "--checkpoint", 3).err
 
 
 def test_fewer_steps_than_are_done_are_refused(motegpt):
-    motegpt(
-        "train",
-        "--preset",
-        "microgpt",
-        "--engine",
-        "array",
-        "--steps",
-        9,
-        "--until",
-        5,
-        "-n",
-        1,
-        "--out",
-        "run",
-    )
+    motegpt("train", "--engine", "array", "--steps", 9, "--until", 5, "-n", 1, "--out", "run")
     refused = motegpt("train", "--resume", "run", "--steps", 4)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "steps: expected at least 5, the completed steps of run, got 4" in refused.err
