@@ -18,6 +18,7 @@ from motegpt.config.text import concise
 from motegpt.data.documents import normalize_document, normalize_sample_texts
 from motegpt.data.source import training_documents
 from motegpt.data.split import split
+from motegpt.engines import averaged
 from motegpt.errors import (
     DataError,
     RunFolderError,
@@ -92,11 +93,7 @@ class GPT:
     @property
     def language_model(self) -> LanguageModel:
         """The model that generates and scores: the engine, averaged with n-grams if there are any."""
-        if self.average is None:
-            return self.engine
-        from motegpt.engines.averaged import Averaged
-
-        return Averaged(self.engine, self.average)
+        return averaged(self.engine, self.average)
 
     def __getstate__(self) -> dict[str, Any]:
         """The contents of a copy or a pickle: all attributes but NOT_COPIED, and the parameters."""

@@ -17,8 +17,9 @@ from motegpt.ngrams.contexts import Contexts
 from motegpt.system.libraries import imports_for
 
 if TYPE_CHECKING:
-    from motegpt.engines.base import Engine
+    from motegpt.engines.base import Engine, LanguageModel
     from motegpt.engines.cost import Memory
+    from motegpt.ngrams.average import Average
 
 ENGINES: dict[str, str] = {
     "scalar": "motegpt.engines.scalar.engine:ScalarEngine",
@@ -91,6 +92,15 @@ def make_engine(
         if not isinstance(given, kind):
             raise SettingError(f"{argument}: expected a {kind.__name__}, got {shortened(given)}")
     return engine_class(name)(model, train, contexts)
+
+
+def averaged(engine: Engine, average: Average | None) -> LanguageModel:
+    """The engine, averaged with n-grams if there are any."""
+    if average is None:
+        return engine
+    from motegpt.engines.averaged import Averaged
+
+    return Averaged(engine, average)
 
 
 def fresh_engine(

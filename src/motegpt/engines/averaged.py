@@ -82,8 +82,3 @@ class AveragedDecoder(Decoder):
 
     def _forget(self) -> None:
         self._histories[:] = self._average.kneser_ney.vocab_size  # START
-
-
-def averaged(engine: Engine, average: Average | None) -> Engine | Averaged:
-    """The engine with the average, if there is one."""
-    return engine if average is None else Averaged(engine, average)

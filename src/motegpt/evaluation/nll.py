@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.text import concise, shortened
 from motegpt.data.plan import Batch
+from motegpt.engines import averaged
 from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.generation.request import prompt_of
 from motegpt.ngrams.counts import KNESER_NEY, baselines
@@ -256,13 +257,9 @@ def evaluate(
         training_sequences = [sequence_of(text, tokenizer) for text in training]
         losses = baselines(training_sequences, sequences, tokenizer.vocab_size, never=never_target(tokenizer))
     if average is not None:
-        from motegpt.engines.averaged import Averaged
-
         losses[KNESER_NEY] = average.kneser_ney.loss(sequences)
         losses[GPT_ALONE] = mean_nll(engine, sequences)
-        losses[MODEL] = mean_nll(Averaged(engine, average), sequences)
-    else:
-        losses[MODEL] = mean_nll(engine, sequences)
+    losses[MODEL] = mean_nll(averaged(engine, average), sequences)
     _check_finite(losses[MODEL])
     return Evaluation(
         losses=losses,

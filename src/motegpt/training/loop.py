@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from motegpt.data.cut import Cut
 from motegpt.data.plan import Plan
 from motegpt.data.tokenizers import Tokenizer
-from motegpt.engines import engine_class
+from motegpt.engines import averaged, engine_class
 from motegpt.errors import TrainingDiverged
 from motegpt.model.schedule import learning_rate
 from motegpt.sampling.generate import generate_sequentially
@@ -202,10 +202,6 @@ class Trainer:
         return self.averaging.average(self.validation, self.best_engine)
 
     def _averaged(self, engine: Engine) -> LanguageModel:
-        if self.averaging is None:
-            return engine
-        from motegpt.engines.averaged import averaged
-
         return averaged(engine, self.average)
 
     def best_val_loss(self) -> float | None:
