@@ -153,9 +153,14 @@ def norm_tensors(model: ModelConfig, place: str) -> list[str]:
     return [f"{place}_{name}" for name, _, _ in NORM_TENSORS[model.norm]]
 
 
+def table_name(order: int) -> str:
+    """Name of the table of contexts of so many tokens."""
+    return f"ngram{order}"
+
+
 def table_names(model: ModelConfig) -> list[str]:
     """Names of the tables of the n-gram embedding, for the orders 2, 3, …"""
-    return [f"ngram{order}" for order, _ in enumerate(model.ngram_rows, 2)]
+    return [table_name(order) for order, _ in enumerate(model.ngram_rows, 2)]
 
 
 def parameter_count(model: ModelConfig) -> int:
@@ -180,11 +185,17 @@ def _initial_values(tensor: Tensor, rng: RunRng) -> array[float]:
 
 def named_views(flat: Any, model: ModelConfig) -> dict[str, Any]:
     """Views into a flat array (P,) in canonical order, by name, each in its tensor's shape."""
-    views, start = {}, 0
+    return {
+        tensor.name: flat[place.start : place.stop].reshape(tensor.shape) for tensor, place in places(model)
+    }
+
+
+def places(model: ModelConfig) -> Iterator[tuple[Tensor, range]]:
+    """Each tensor with its indices in the flat array (P,)."""
+    start = 0
     for tensor in tensors(model):
-        views[tensor.name] = flat[start : start + tensor.size].reshape(tensor.shape)
+        yield tensor, range(start, start + tensor.size)
         start += tensor.size
-    return views
 
 
 def check_shape(tensor: Tensor, got: tuple[int, ...], what: str) -> None:

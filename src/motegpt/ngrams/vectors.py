@@ -29,11 +29,13 @@ class Vectors(NamedTuple):
 
 def vectors_of(
     contexts: Contexts, sequences: Sequence[Sequence[int]], train: TrainConfig, step: int | None = None
-) -> Vectors:
-    """The vectors of a batch of ragged sequences, padded on the right without vectors.
+) -> Vectors | None:
+    """The vectors of a batch of ragged sequences, padded on the right without vectors; None without tables.
 
     step: of training, which drops vectors; None to keep all. The sequences are the whole batch of the step.
     """
+    if not contexts.keys:
+        return None
     import numpy as np
 
     lengths = np.array([len(sequence) for sequence in sequences])

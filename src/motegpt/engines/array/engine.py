@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from motegpt.engines.array.tape import Operation, Rules
     from motegpt.engines.base import Arrays, Values
     from motegpt.ngrams.contexts import Contexts
-    from motegpt.ngrams.vectors import Vectors
 
 
 class ArrayEngine(Engine):
@@ -72,7 +71,7 @@ class ArrayEngine(Engine):
 
     def logits(self, batch: Batch) -> list[Array]:
         ids = network.pad(batch.inputs)
-        vectors = self._vectors(batch, None)
+        vectors = vectors_of(self.contexts, batch.inputs, self.settings)
         with np.errstate(all="ignore"):  # numbers that overflow show in what comes of them
             logits = network.forward(self._w, ids, self.model, vectors=vectors)
         padded = logits.reshape(*ids.shape, -1)
@@ -118,10 +117,6 @@ class ArrayEngine(Engine):
         for slot, rows in zip(slots, rows_of_slots, strict=True):
             slot[used.rows] = rows
 
-    def _vectors(self, batch: Batch, step: int | None) -> Vectors | None:
-        """What the positions of a batch read of the tables; step: of a training step, which drops vectors."""
-        return vectors_of(self.contexts, batch.inputs, self.settings, step) if self._tables else None
-
     def _backpropagate(self, batch: Batch, step: int | None) -> tuple[float, list[Used]]:
         """Loss of the batch, and what it used of the tables; leaves the other gradients in self._gradient."""
         for part, _ in self._dense:
@@ -130,7 +125,7 @@ class ArrayEngine(Engine):
         weights = network.pad(batch.weights, self._flat.dtype).ravel()
         masks = masks_of(self.settings, step)
         used: list[Used] = []
-        vectors = self._vectors(batch, step)
+        vectors = vectors_of(self.contexts, batch.inputs, self.settings, step)
         if vectors is not None:
             vectors, used = used_rows(self._w, self._tables, vectors)
         tape = Tape(self._rules, [*self._parameters, *((one.w, one.dw) for one in used)])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from motegpt.engines.array.ops import Array, Ids
-from motegpt.model.spec import Role, tensors
+from motegpt.model.spec import Role, places
 from motegpt.ngrams.contexts import NONE
 from motegpt.ngrams.vectors import Vectors
 
@@ -40,12 +41,8 @@ def used_rows(w: Weights, names: Sequence[str], vectors: Vectors) -> tuple[Vecto
 
 def dense_parts(model: ModelConfig) -> Iterator[tuple[slice, Places]]:
     """The parts of a flat array (P,) outside the tables, each with the places that weight decay acts on."""
-    decayed = np.concatenate([np.full(one.size, one.decayed) for one in tensors(model)])
-    start = end = 0
-    for tensor in (*tensors(model), None):
-        if tensor is None or tensor.role is Role.TABLE:
-            if start < end:
-                places = decayed[start:end]
-                yield slice(start, end), True if places.all() else places
-            start = end + (0 if tensor is None else tensor.size)
-        end += 0 if tensor is None else tensor.size
+    for is_table, group in groupby(places(model), key=lambda one: one[0].role is Role.TABLE):
+        if not is_table:
+            specified, indices = zip(*group, strict=True)
+            decayed = np.concatenate([np.full(tensor.size, tensor.decayed) for tensor in specified])
+            yield slice(indices[0].start, indices[-1].stop), True if decayed.all() else decayed

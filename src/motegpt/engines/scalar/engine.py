@@ -23,6 +23,7 @@ from motegpt.model.spec import (
     check_shape,
     named_views,
     parameter_count,
+    places,
     table_names,
     tensors,
 )
@@ -51,7 +52,7 @@ class ScalarEngine(Engine):
         self.w: Tensors = self._nested(self.nodes)
         self._slots = [[0.0] * size for _ in self.optimizer.slots]
         self._decayed = [one.decayed for one in tensors(model) for _ in range(one.size)]
-        self._places = dict(places_of(model))
+        self._places = {tensor.name: place for tensor, place in places(model)}
         self._reductions: Reductions = FUSED
         self._backward: Callable[[Value], None] = Value.backward
         if train.clip_node is not None:
@@ -194,14 +195,6 @@ class ScalarDecoder(Decoder):
         for keys, values in cache:
             keys[-1], values[-1] = leaves(k.data for k in keys[-1]), leaves(v.data for v in values[-1])
         return [node.data for node in logits]
-
-
-def places_of(model: ModelConfig) -> Iterator[tuple[str, range]]:
-    """Name and indices in canonical order of each tensor."""
-    start = 0
-    for tensor in tensors(model):
-        yield tensor.name, range(start, start + tensor.size)
-        start += tensor.size
 
 
 def nested(flat: Iterator[Any], shape: tuple[int, ...]) -> Any:

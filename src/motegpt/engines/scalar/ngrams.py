@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from motegpt.model.spec import table_name
 from motegpt.ngrams.vectors import is_dropped, vector_scale
 
 if TYPE_CHECKING:
@@ -31,7 +32,7 @@ class NGramReader:
         for order, row in enumerate(self._contexts.rows_at_end(tokens), 2):
             if self._step is not None and is_dropped(self._train, self._step, order, document, at):
                 continue
-            self.used.add((name := f"ngram{order}", row))
+            self.used.add((name := table_name(order), row))
             vector = self._w[name][row]
             found.append(vector if self._scale == 1.0 else [value * self._scale for value in vector])
         return found

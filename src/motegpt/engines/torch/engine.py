@@ -49,7 +49,6 @@ if TYPE_CHECKING:
     from motegpt.data.plan import Batch, Chunk, Plan
     from motegpt.engines.base import Arrays, Values
     from motegpt.ngrams.contexts import Contexts
-    from motegpt.ngrams.vectors import Vectors
 
 
 class TorchEngine(Engine):
@@ -117,7 +116,8 @@ class TorchEngine(Engine):
         return self._export()
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
-        part = to_part(batch, self._dtype, vectors=self._vectors(batch, None))
+        vectors = vectors_of(self.contexts, batch.inputs, self.settings)
+        part = to_part(batch, self._dtype, vectors=vectors)
         network = self._whole_network()
         with report_out_of_memory(self.device, self.settings), torch.no_grad():
             part = part.to(network.wte.device)
@@ -183,28 +183,25 @@ class TorchEngine(Engine):
 
         def make(i: int) -> tuple[list[Part], list[Tensor]]:
             batch = chunk.batch(i)
-            vectors = self._vectors(batch, start + i)
-            parts = self._split(batch, start + i, vectors)
+            parts, used = self._split(batch, start + i)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)  # per thread; pinning would otherwise use GPU 0
                 parts = [part.pinned() for part in parts]
-            return parts, [] if vectors is None else used_rows(vectors)
+            return parts, used
 
         steps = range(len(chunk.starts))
         made = map(make, steps) if self.device.type == "cpu" else prefetch(make, steps)
         for parts, used in made:
             yield [part.to(self.device) for part in parts], self._local_rows(used)
 
-    def _vectors(self, batch: Batch, step: int | None) -> Vectors | None:
-        """What the positions of a batch read of the tables; step: of a training step, which drops vectors."""
-        return vectors_of(self.contexts, batch.inputs, self.settings, step) if self.contexts.keys else None
-
-    def _split(self, batch: Batch, step: int | None, vectors: Vectors | None) -> list[Part]:
-        """This rank's parts of a batch, with the masks of a step."""
+    def _split(self, batch: Batch, step: int | None) -> tuple[list[Part], list[Tensor]]:
+        """This rank's parts of a batch, with the masks of a step, and the rows that the whole batch uses."""
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
         masks = masks_of(self.settings, step)
         keys = mask_keys(masks, sites_of(self.model.n_layer), len(batch.inputs)) if masks else None
-        return split_batch(batch, size, rank, self.settings.accumulate, self._dtype, keys, vectors)
+        vectors = vectors_of(self.contexts, batch.inputs, self.settings, step)
+        parts = split_batch(batch, size, rank, self.settings.accumulate, self._dtype, keys, vectors)
+        return parts, [] if vectors is None else used_rows(vectors)
 
     def _local_rows(self, used: list[Tensor]) -> list[Tensor]:
         """Rows of the tables -> those that this rank has, as rows of its shards."""
@@ -239,7 +236,7 @@ class TorchEngine(Engine):
     def _gradients(self, batch: Batch, step: int | None) -> tuple[float, Arrays]:
         size = self._ranks.size if self._ranks else 1
         check_division(len(batch.inputs), size, self.settings.accumulate)
-        parts = self._split(batch, step, self._vectors(batch, step))
+        parts, _ = self._split(batch, step)
         with self._device_context():
             loss = self._summed(self._backpropagate([part.to(self.device) for part in parts]))
             with torch.no_grad():
