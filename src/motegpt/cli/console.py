@@ -178,7 +178,7 @@ class PlainReport(Report):
         """The lines for a chunk of steps."""
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
-        if chunk.ended and self.trainer.measure is not None and self.trainer.trainings > 1:
+        if chunk.ended and self.trainer.measure is not None and self.trainer.config.check == "second model":
             lines.append("measuring: a second model learns 7/8 of the list")
         if chunk.samples is not None:
             self._samples = len(chunk.samples)

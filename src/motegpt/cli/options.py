@@ -13,7 +13,7 @@ import click
 from motegpt.config.arguments import path_of
 from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
-from motegpt.config.presets import AUTO, CONSTANTS, PRESETS, REFERENCE_PRESET, settings_of
+from motegpt.config.presets import PRESETS, REFERENCE_PRESET, base_settings, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
 from motegpt.config.synonyms import RENAMED, flag_of
 from motegpt.config.text import shortened
@@ -132,7 +132,7 @@ class Sectioned(click.Command):
 
     def __init__(self, *args: Any, preset: str | None = None, **more: Any) -> None:
         super().__init__(*args, **more)
-        self.defaults = {} if preset is None else CONSTANTS if preset == AUTO else settings_of(preset)
+        self.defaults = {} if preset is None else base_settings(preset)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         groups: dict[str, list[tuple[str, str]]] = {heading: [] for heading in HEADINGS.values()}

@@ -90,7 +90,7 @@ ZEROCLAW: dict[str, Any] = {
 
 PRESETS: dict[str, dict[str, Any]] = {"microgpt": MICROGPT, "oxidized": OXIDIZED, "zeroclaw": ZEROCLAW}
 REFERENCE_PRESET = "microgpt"  # of commands that do not train
-AUTO = DEFAULT_PRESET = "auto"  # settings from the data and a budget: training/auto.py
+AUTO = "auto"  # settings from the data and a budget: training/auto.py
 
 # What "auto" does not choose from the data.
 CONSTANTS: dict[str, Any] = {
@@ -124,6 +124,11 @@ def settings_of(preset: str) -> dict[str, Any]:
     if not isinstance(preset, str) or preset not in PRESETS:
         raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {shortened(preset)}")
     return dict(PRESETS[preset])
+
+
+def base_settings(preset: str) -> dict[str, Any]:
+    """A copy of the preset's flat settings; of "auto", those that it does not choose from the data."""
+    return dict(CONSTANTS) if preset == AUTO else settings_of(preset)
 
 
 def expected_settings(preset: str) -> dict[str, Any]:

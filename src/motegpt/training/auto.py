@@ -79,6 +79,11 @@ class Choice:
     reasons: list[str]
 
 
+def trainings(check: Check | None) -> float:
+    """The trainings of a run with its check, as a multiple of its own."""
+    return 2 - HELD_OUT if check == "second model" else 1
+
+
 def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
     """The facts of a corpus. given: settings."""
     data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
@@ -164,7 +169,8 @@ class _Case:
         size = self.facts.documents
         wants = self.is_measured and size < MOST_HELD_OUT / HELD_OUT and not self.facts.is_stream
         is_free = not settings.get("val_fraction") and "steps" not in self.given
-        return 2 - HELD_OUT if wants and is_free and settings.get("epochs") is None else 1
+        both = wants and is_free and settings.get("epochs") is None
+        return trainings("second model" if both else None)
 
     @property
     def is_large(self) -> bool:
@@ -313,7 +319,7 @@ def _check(case: _Case, settings: Values) -> Check:
         return "held out"
     if not case.is_measured:
         return "none"
-    both = (2 - HELD_OUT) * settings["steps"] * case.step(settings)
+    both = trainings("second model") * settings["steps"] * case.step(settings)
     if both <= case.operations and not facts.is_stream:
         return "second model"
     return "none" if "val_fraction" in case.given else "held out"

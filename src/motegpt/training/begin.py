@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from motegpt.config.arguments import flag, path_of
 from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import kinds, plain
-from motegpt.config.presets import AUTO, CONSTANTS, DEFAULT_PRESET, settings_of
+from motegpt.config.presets import AUTO, base_settings
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, DataConfig, section_of, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
 from motegpt.data.source import reload_corpus
@@ -21,7 +21,7 @@ from motegpt.engines import check_settings, default_engine, engine_class
 from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
-from motegpt.training.auto import HELD_OUT, Choice, choose, facts_of
+from motegpt.training.auto import Choice, choose, facts_of
 from motegpt.training.build import default_dtype, prepare, resume
 from motegpt.training.loop import Trainer
 from motegpt.training.measure import Measure
@@ -65,7 +65,7 @@ def begin(
         if checkpoint is not None:
             raise UsageError("checkpoint: expected a run to resume, got none; set `resume`")
         path = None if out is None else path_of("out", out, RunFolderError)
-        preset = DEFAULT_PRESET if preset is None else preset
+        preset = AUTO if preset is None else preset
         return _new_run(docs, given, preset, engine, path, overwrite)
     if preset is not None or out is not None or overwrite:
         raise UsageError(
@@ -91,7 +91,7 @@ def _new_run(
     for name in FOUND_FROM_DATA & given.keys():
         raise SettingError(f"{name} is determined by the data and cannot be set")
     engine = default_engine() if engine is None else engine
-    base = CONSTANTS if preset == AUTO else settings_of(preset)
+    base = base_settings(preset)
     check_settings(engine, given, base)
     settings = default_dtype(engine, merge_settings(base, given), is_set="dtype" in given)
     if out is not None:
@@ -121,7 +121,6 @@ def _add_measure(trainer: Trainer, corpus: Corpus) -> None:
     check = trainer.config.check
     if check is not None:
         trainer.measure = Measure(corpus, check, prepare, trainer.config.fits_weight)
-        trainer.trainings = 2 - HELD_OUT if check == "second model" else 1
 
 
 def _choice(corpus: Corpus, given: Mapping[str, Any], engine: str) -> Choice:

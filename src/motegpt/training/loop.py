@@ -42,8 +42,8 @@ class Trainer:
     cut: documents truncated by block_size; identical: whether all documents are the same; every_record: end a
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
     time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
-    end, and report: what was; budget: seconds for `trainings` as long as this one; known: the training
-    texts, if samples must be novel.
+    end, and report: what was; budget: seconds of the run, measurement included; known: the training texts, if
+    samples must be novel.
     """
 
     config: RunConfig
@@ -63,7 +63,6 @@ class Trainer:
     averaging: Averaging | None = None
     measure: Callable[[Trainer, Callable[[], bool]], Report] | None = None
     budget: float | None = None
-    trainings: float = 1
     report: Report | None = None
     known: HashedTexts | None = None
 
