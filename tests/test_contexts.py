@@ -14,7 +14,8 @@ from motegpt.data.plan import DocumentPlan, WindowPlan
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import make_engine
 from motegpt.errors import RunFolderError, SettingError
-from motegpt.ngrams.contexts import NONE, TOKEN_BITS, Contexts
+from motegpt.ngrams.contexts import TOKEN_BITS, Contexts
+from motegpt.ngrams.keys import NONE
 from tests.conftest import small_settings
 
 

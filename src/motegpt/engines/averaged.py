@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.engines.base import Decoder
-from motegpt.ngrams.kneser_ney import windows_of
+from motegpt.ngrams.kneser_ney import grams_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,7 @@ class Averaged:
         ends = np.cumsum([len(row) for row in batch.inputs])
         padded = [[*row, 0] for row in batch.inputs]
         n_grams = self.average.kneser_ney
-        histories = windows_of(padded, n_grams.order, n_grams.vocab_size)[:, :-1]
+        histories = grams_of(padded, n_grams.order, n_grams.vocab_size)[:, :-1]
         return np.split(self.average.log_probabilities(np.concatenate(found), histories), ends[:-1])
 
     def decoder(self, n: int) -> AveragedDecoder:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.config.text import concise
 from motegpt.errors import RunFolderError, SettingError
+from motegpt.ngrams.keys import NONE, rows_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     Keys = NDArray[np.int64]
 
-NONE = -1  # the row of a context that is in no table
 TOKEN_BITS = 20  # LARGEST_SIZE of vocabularies is 2^20
 
 
@@ -59,10 +59,8 @@ class Contexts:
         """
         import numpy as np
 
-        ends = np.cumsum(lengths)
-        within = np.arange(int(lengths.sum())) - np.repeat(
-            ends - lengths, lengths
-        )  # position in its sequence
+        before = np.repeat(np.cumsum(lengths) - lengths, lengths)  # inputs of earlier sequences
+        within = np.arange(len(before)) - before  # position in its sequence
         at = within + np.repeat(starts, lengths)  # where contexts may end
         found: list[Keys] = []
         rows = memory[at].astype(np.int64)
@@ -102,8 +100,7 @@ class Contexts:
         for order, (keys, rows) in enumerate(zip(self.keys, found, strict=True), 2):
             first = tokens[:, : max(0, tokens.shape[1] - order + 1)]
             key = before[:, order - 1 :] << TOKEN_BITS | first  # negative after NONE
-            place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
-            rows[:, order - 1 :] = np.where(keys[place] == key, place, NONE)
+            rows[:, order - 1 :] = rows_of(keys, key)
             before = rows
         return found
 

@@ -15,8 +15,8 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 
-KNESER_NEY = "kneser-ney"
-NAMES = ("uniform", "unigram", "bigram", "trigram", KNESER_NEY)
+UNIFORM, KNESER_NEY = "uniform", "kneser-ney"
+NAMES = (UNIFORM, "unigram", "bigram", "trigram", KNESER_NEY)
 
 Gram = tuple[int, ...]
 
@@ -52,6 +52,11 @@ def grams(sequence: Sequence[int], order: int) -> Iterator[Gram]:
         yield tuple(sequence[max(0, i - order + 1) : i + 1])
 
 
+def uniform_loss(vocab_size: int, never: int | None) -> float:
+    """The loss in nats per token if all targets are equally likely. never: the id that is none, if any."""
+    return math.log(vocab_size - (never is not None))
+
+
 def baselines(
     training: Sequence[Sequence[int]],
     evaluated: Sequence[Sequence[int]],
@@ -65,7 +70,7 @@ def baselines(
     the best on a part of the training data.
     """
     size = vocab_size - (never is not None)
-    losses = {NAMES[0]: math.log(size)}
+    losses = {UNIFORM: uniform_loss(vocab_size, never)}
     for order, name in enumerate(NAMES[1:-1], 1):
         model = NGram(training, order, size)
         weights: dict[Gram, float] = defaultdict(float)

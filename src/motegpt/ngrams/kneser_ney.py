@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from motegpt.config.sections import LARGEST_ORDER
+from motegpt.ngrams.keys import rows_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +91,7 @@ class KneserNey:
         is_stream: bool = False,
     ) -> Self:
         """A model of the n-grams of sequences, each of which has at least two ids; the first is no target."""
-        windows = windows_of(sequences, order, vocab_size + is_stream)
+        windows = grams_of(sequences, order, vocab_size + is_stream)
         return cls(windows, np.ones(len(windows), np.int64), vocab_size, never)
 
     def shortened(self, order: int) -> KneserNey:
@@ -104,10 +105,10 @@ class KneserNey:
 
     def probabilities(self, sequences: Sequence[Sequence[int]]) -> Floats:
         """p of every target of all sequences, concatenated: Σ (length - 1) numbers."""
-        windows = windows_of(sequences, self.order, self.vocab_size)
+        windows = grams_of(sequences, self.order, self.vocab_size)
         p = np.full(len(windows), 1.0 / self.size)
         for level, row in zip(self.levels, self._rows(windows[:, :-1]), strict=True):
-            at = find(level.grams, row * self._base + windows[:, -1])
+            at = rows_of(level.grams, row * self._base + windows[:, -1])
             share = np.where(at >= 0, level.share[at], 0.0)
             p = np.where(row >= 0, share + level.backoff[row] * p, p)
         return p
@@ -148,7 +149,7 @@ class KneserNey:
         row = np.zeros(len(histories), np.int64)
         yield row
         for level, token in zip(self.levels[1:], histories.T[::-1], strict=True):
-            row = find(level.contexts, row * self._base + token)  # below 0 if the row is -1
+            row = rows_of(level.contexts, row * self._base + token)  # below 0 if the row is -1
             yield row
 
     def _contexts(self, grams: NDArray[Any]) -> tuple[list[Ids], Ids]:
@@ -197,13 +198,7 @@ def discounts(counts: Ids) -> list[float]:
     return found
 
 
-def find(keys: Ids, wanted: Ids) -> Ids:
-    """The index of each wanted key among sorted keys, -1 if it is not there."""
-    at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[at] == wanted, at, -1)
-
-
-def windows_of(sequences: Sequence[Sequence[int]], order: int, start: int) -> NDArray[Any]:
+def grams_of(sequences: Sequence[Sequence[int]], order: int, start: int) -> NDArray[Any]:
     """Each target of all sequences after the order - 1 tokens before it.   -> (N, order)
 
     start: the id before the first token.

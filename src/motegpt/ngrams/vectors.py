@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.model.dropout import mask_hash, mask_key, threshold
-from motegpt.ngrams.contexts import NONE
+from motegpt.ngrams.keys import NONE
 
 if TYPE_CHECKING:
     import numpy as np

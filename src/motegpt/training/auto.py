@@ -90,7 +90,7 @@ def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
     is_stream = data.format == "stream"
     tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
     sizes = sizes_of(corpus.documents, tokenizer)
-    order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer, is_stream)
+    order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer)
     return Facts(
         documents=len(corpus.documents),
         tokens=int(sizes.sum()) + (-1 if is_stream else len(sizes)),
@@ -113,14 +113,13 @@ def _distinct(documents: Iterable[str]) -> int:
     return len(found)
 
 
-def _best_order(corpus: Corpus, tokenizer: Tokenizer, is_stream: bool) -> int:
+def _best_order(corpus: Corpus, tokenizer: Tokenizer) -> int:
     """The order of Kneser-Ney n-grams with the lowest loss on a part of the data."""
     from motegpt.ngrams.kneser_ney import chosen_order
+    from motegpt.training.averaging import whole_sequences
 
-    if is_stream:
-        return chosen_order([tokenizer.encode_stream(corpus.documents)], tokenizer.vocab_size)
-    every = -(-len(corpus.documents) // ORDER_FROM)
-    sequences = tokenizer.encode_documents(corpus.documents)
+    sequences = whole_sequences(corpus.documents, tokenizer)
+    every = -(-len(sequences) // ORDER_FROM)
     return chosen_order(sequences if every == 1 else list(sequences)[::every], tokenizer.vocab_size)
 
 
@@ -326,7 +325,7 @@ def _check(case: _Case, settings: Values) -> Check:
 
 
 def _averaging(case: _Case, settings: Values, check: Check) -> Values:
-    """The order and weight of the n-grams, and what is held out to fit the weight."""
+    """The order and weight of the n-grams, and the held-out fraction that the weight is fitted on."""
     weight = MOSTLY if case.is_few else EVEN
     found: Values = {"kneser_ney": case.given.get("kneser_ney", case.facts.kneser_ney) or None}
     if found["kneser_ney"] is not None and check != "held out":

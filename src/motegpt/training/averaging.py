@@ -48,9 +48,14 @@ class Averaging:
 
 def count_n_grams(documents: Sequence[str], tokenizer: Tokenizer, order: int) -> KneserNey:
     """The n-grams of whole documents, or of the stream that they are: of training data, or of everything."""
-    is_stream = tokenizer.bos is None
-    sequences = [tokenizer.encode_stream(documents)] if is_stream else tokenizer.encode_documents(documents)
+    sequences, is_stream = whole_sequences(documents, tokenizer), tokenizer.bos is None
     return KneserNey.count(sequences, order, tokenizer.vocab_size, never_target(tokenizer), is_stream)
+
+
+def whole_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
+    """The ids of each document, or of the stream that they are, to count n-grams in."""
+    is_stream = tokenizer.bos is None
+    return [tokenizer.encode_stream(documents)] if is_stream else tokenizer.encode_documents(documents)
 
 
 def arrays_of(n_grams: KneserNey) -> dict[str, NDArray[Any]]:

@@ -7,7 +7,6 @@ are reported. A larger corpus holds a small part out of its only training. docs/
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from motegpt.data.split import split
 from motegpt.evaluation.nll import Evaluation, evaluate, never_target
 from motegpt.evaluation.novelty import Novelty, novelty
 from motegpt.model.rng import Stream
+from motegpt.ngrams.counts import UNIFORM, uniform_loss
 from motegpt.sampling.generate import generate
 from motegpt.training.auto import HELD_OUT
 from motegpt.training.records import Report
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
 SAMPLES, NEAREST, SEED = 200, 5, 0
 MAX_DOCUMENTS = 50_000  # that samples are compared with, to find the nearest
-UNIFORM = "uniform"
 
 
 @dataclass(frozen=True)
@@ -85,8 +84,8 @@ class Measure:
         held_out = split(self.corpus.documents, config.data, config.train.seed)[1]
         engine = trainer.best_engine()
         found = evaluate(engine, trainer.tokenizer, held_out, average=trainer.average)
-        targets = trainer.tokenizer.vocab_size - (never_target(trainer.tokenizer) is not None)
-        return replace(found, losses={UNIFORM: math.log(targets), **found.losses})
+        uniform = uniform_loss(trainer.tokenizer.vocab_size, never_target(trainer.tokenizer))
+        return replace(found, losses={UNIFORM: uniform, **found.losses})
 
     def _novelty(self, trainer: Trainer) -> Novelty | None:
         """Of samples without any condition, compared with the documents."""

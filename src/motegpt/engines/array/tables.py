@@ -10,7 +10,7 @@ import numpy as np
 
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.model.spec import Role, places
-from motegpt.ngrams.contexts import NONE
+from motegpt.ngrams.keys import NONE
 from motegpt.ngrams.vectors import Vectors
 
 if TYPE_CHECKING:
