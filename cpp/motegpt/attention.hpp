@@ -6,6 +6,7 @@
 #pragma once
 
 #include "head_attention.hpp"
+#include "heads.hpp"
 #include "narrow_attention.hpp"
 #include "work_split.hpp"
 
@@ -24,7 +25,7 @@ struct AttentionPlan {
 
   /// head_by_head: never by vectors.
   AttentionPlan(const Shape& shape, bool head_by_head)
-      : narrow(!head_by_head && lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0 &&
+      : narrow(!head_by_head && has_narrow_heads<Real>(shape) &&
                Index(shape.block_size) * shape.head_size() * shape.head_size() <= max_narrow_work),
         units(narrow ? shape.n_embd / lanes<Real> : shape.n_head),
         tape_row(narrow
@@ -62,19 +63,6 @@ struct AttentionTape {
 
 namespace detail {
 
-/// Calls f with the width of a head, one of those that narrow attention is made for, as a constant.
-template <class Real, class F>
-void with_width(Index D, F f) {
-  switch (D) {
-    case 1: return f.template operator()<1>();
-    case 2: return f.template operator()<min(2, lanes<Real>)>();
-    case 4: return f.template operator()<min(4, lanes<Real>)>();
-    case 8: return f.template operator()<min(8, lanes<Real>)>();
-    case 16: return f.template operator()<min(16, lanes<Real>)>();
-  }
-  __builtin_trap();
-}
-
 /// One unit of a document's work: its first number in rows of C and of 3C, and its part of the tape.
 template <class Real>
 struct AttentionUnit {
@@ -104,7 +92,7 @@ void for_units(const AttentionPlan<Real>& plan, const Part& part, const Attentio
   using Unit = AttentionUnit<Real>;
   part.share.barrier();
   if (plan.narrow) {
-    with_width<Real>(plan.D, [&]<int D>() {
+    with_lanes<Real>(plan.D, [&]<int D>() {
       part.for_units(plan.units, [&](Document document, Index i) {
         narrow.template operator()<D>(Unit(plan, tape, document, i));
       });

@@ -1,30 +1,42 @@
-// Queries and keys as heads: adjacent channels of a row that an operation takes together.
+// Heads: adjacent channels of a row that an operation takes together; narrow ones share a vector.
 #pragma once
 
 #include "view.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
+/// Whether whole heads fit into whole vectors.
+template <class Real>
+bool has_narrow_heads(const Shape& shape) {
+  return lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0;
+}
+
 /// How 2C channels, H heads of a query and then H of a key, are split into units.
 ///
 /// A unit is one head or, where heads are narrow, a vector that holds several.
 struct HeadUnits {
   Index D, C;   // channels of a head, and of all heads
-  bool narrow;  // whole heads in whole vectors
+  bool narrow;  // see has_narrow_heads
   Index width;  // channels of a unit
 
   template <class Real>
   static HeadUnits of(const Shape& shape) {
     const Index D = shape.head_size(), C = shape.n_embd;
-    const bool narrow = lanes<Real> % D == 0 && C % lanes<Real> == 0;
+    const bool narrow = has_narrow_heads<Real>(shape);
     return {D, C, narrow, narrow ? lanes<Real> : D};
+  }
+
+  /// Lanes of a vector that are of one head: all of them unless heads are narrow.
+  template <class Real>
+  Index lanes_of_head() const {
+    return narrow ? D : lanes<Real>;
   }
 };
 
-/// Calls f.operator()<G>(), where G lanes of a vector are of one head: all of them unless heads are narrow.
+/// Calls f.operator()<G>() with a power of two of at most a vector's lanes as a constant.
 template <class Real, class F>
-void with_group(const HeadUnits& heads, F f) {
-  switch (heads.narrow ? heads.D : lanes<Real>) {
+void with_lanes(Index G, F f) {
+  switch (G) {
     case 1: return f.template operator()<1>();
     case 2: return f.template operator()<min(2, lanes<Real>)>();
     case 4: return f.template operator()<min(4, lanes<Real>)>();

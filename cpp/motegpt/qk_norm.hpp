@@ -92,7 +92,7 @@ class QKNorm {
   /// Calls f.operator()<G>(c, x, saved) for every unit, at channel c of 2C, of every row.
   template <class F>
   void for_units(Index N, Real* x, Index row, QKNormTape<Real> tape, F f) const {
-    with_group<Real>(heads_, [&]<int G>() {
+    with_lanes<Real>(heads_.lanes_of_head<Real>(), [&]<int G>() {
       for (Index n = 0; n < N; ++n, x += row, tape = tape.from(1, shape_)) {
         for (Index c = 0; c < 2 * heads_.C; c += heads_.width) f.template operator()<G>(c, x + c, tape.x + c);
       }

@@ -68,7 +68,7 @@ class Rope {
 
   void rotate(Index N, const int* positions, Real* x, Index x_row, Real direction) const {
     if (!on_) return;
-    with_group<Real>(heads_, [&]<int G>() {
+    with_lanes<Real>(heads_.lanes_of_head<Real>(), [&]<int G>() {
       for (Index n = 0; n < N; ++n, x += x_row) {
         const Real *cos = cos_ + positions[n] * row_, *sin = sin_ + positions[n] * row_;
         for (Index c = 0; c < 2 * heads_.C; c += heads_.width) {

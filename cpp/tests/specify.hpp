@@ -8,7 +8,7 @@
 
 namespace motegpt {
 
-/// Keys of contexts at random: so many of 2 tokens, of 3, …
+/// Random keys of contexts. sizes: the number of contexts of 2, 3, … tokens
 inline std::vector<std::vector<int64_t>> random_contexts(int vocab_size, const std::vector<int>& sizes) {
   check::Random random(9);
   std::vector<std::vector<int64_t>> keys;
