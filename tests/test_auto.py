@@ -1,14 +1,17 @@
 """preset="auto": settings from the data and a budget; given ones are kept, and the run can be made again."""
 
 import itertools
+import os
 import pickle
 import shutil
+import signal
 import warnings
 
 import numpy as np
 import pytest
 
 from motegpt.api.gpt import GPT
+from motegpt.cli import console
 from motegpt.config.presets import CONSTANTS
 from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS, section_values
 from motegpt.data.corpus import corpus_of
@@ -195,6 +198,30 @@ def test_a_run_measures_itself_by_a_second_model():
     assert list(report.bits()) == ["uniform", "kneser-ney", "gpt", "model"]
     assert report.novelty.texts == 200
     assert trainer.config.data.val_fraction == 0.0
+
+
+TEXT = " ".join(LIST * 2)[:2500]
+
+
+@pytest.mark.parametrize(("repeats", "tail"), [(1, " by a second model, trained without them"), (6, "")])
+def test_a_stream_is_measured_too(motegpt, tmp_path, repeats, tail):
+    (tmp_path / "text.txt").write_text(TEXT * repeats)
+    words = ["text.txt", "--format", "stream", "--preset", "auto", "--engine", ENGINE, "--seconds", 0.5]
+    ended = motegpt("train", *words, "-n", 1)
+    count = round(len(TEXT) * repeats * HELD_OUT)
+    assert f"bits per character of {count:,} held-out characters{tail}; less" in ended.err
+    assert ("learns 7/8 of the text" in ended.out) == (repeats == 1)
+    (line,) = (line for line in ended.err.splitlines() if "uniform" in line)
+    assert [name in line for name in ("Kneser-Ney", "GPT alone", "both")] == [True] * 3
+
+
+def test_ctrl_c_measures_a_held_out_part(motegpt, tmp_path, monkeypatch):
+    monkeypatch.setattr(console.PlainReport, "show", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    (tmp_path / "text.txt").write_text(TEXT * 6)
+    words = ["text.txt", "--format", "stream", "--preset", "auto", "--engine", ENGINE, "--seconds", 0.5]
+    ended = motegpt("train", *words, "-n", 1, "--out", "run")
+    assert ended.code == 130
+    assert "held-out characters; less is better:" in ended.err
 
 
 def test_an_interrupted_run_has_a_usable_model(tmp_path):

@@ -40,7 +40,7 @@ NARROW, WIDE = {"n_layer": 1, "n_embd": 32}, {"n_layer": 2, "n_embd": 64}
 MIN_SHARE = 0.6  # of its epochs that a wide model needs to be better than a narrow one
 LONGEST_BLOCK, STREAM_BLOCK = 512, 64
 FEW, SOME, SMALL_LIST, THOUSAND = 50, 200, 400, 1000  # documents
-SMALL_TEXT, LARGE_TEXT = 10_000, 150_000  # tokens
+SHORT_STREAM, SMALL_TEXT, LARGE_TEXT = 2000, 10_000, 150_000  # tokens
 HELD_OUT, MOST_HELD_OUT = 1 / 8, 2000  # fraction, and documents
 ORDER_FROM = 50_000  # documents from which the order of Kneser-Ney is chosen
 MOST_TOKENS_OF_PAIRS = 1_000_000  # of a larger text, contexts seen twice get no row
@@ -160,16 +160,21 @@ class _Case:
     def is_measured(self) -> bool:
         """Whether there is enough to hold a part out: duplicates stay together, so different ones count."""
         if self.facts.is_stream:
-            return self.facts.tokens >= SMALL_TEXT
+            return self.facts.tokens >= SHORT_STREAM
         return min(self.facts.documents, self.facts.distinct) >= SOME
 
     def trainings(self, settings: Values) -> float:
         """How many trainings the budget must have room for: a list that misses an eighth wants a second."""
-        size = self.facts.documents
-        wants = self.is_measured and size < MOST_HELD_OUT / HELD_OUT and not self.facts.is_stream
         is_free = not settings.get("val_fraction") and "steps" not in self.given
-        both = wants and is_free and settings.get("epochs") is None
+        both = self.is_measured and self.is_short and is_free and settings.get("epochs") is None
         return trainings("second model" if both else None)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether an eighth of the data would be missed."""
+        if self.facts.is_stream:
+            return self.facts.tokens < SMALL_TEXT
+        return self.facts.documents < MOST_HELD_OUT / HELD_OUT
 
     @property
     def is_large(self) -> bool:
@@ -319,7 +324,7 @@ def _check(case: _Case, settings: Values) -> Check:
     if not case.is_measured:
         return "none"
     both = trainings("second model") * settings["steps"] * case.step(settings)
-    if both <= case.operations and not facts.is_stream:
+    if both <= case.operations and (case.is_short or not facts.is_stream):
         return "second model"
     return "none" if "val_fraction" in case.given else "held out"
 
@@ -360,6 +365,11 @@ def _reasons(case: _Case, settings: Values, check: Check, budget: float | None) 
     return lines
 
 
+def whole(is_stream: bool) -> str:
+    """The data of a run, in a message."""
+    return "the text" if is_stream else "the list"
+
+
 def _count(number: int, name: str) -> str:
     """1 document, 2,000 documents."""
     return f"{number:,} {name}" + "s" * (number != 1)
@@ -371,7 +381,7 @@ def _how(case: _Case, check: Check) -> str:
         return f"their weight is {case.given['kneser_ney_weight']:g}, as given"
     match check:
         case "second model":
-            return "a second model, of 7/8 of the list, gives the weight"
+            return f"a second model, of 7/8 of {whole(case.facts.is_stream)}, gives the weight"
         case "held out":
             return "a part held out of the training gives the weight"
         case "none":

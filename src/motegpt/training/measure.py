@@ -55,7 +55,13 @@ class Measure:
                     _set_weight(trainer, trainer.average.weight)
             case "none":
                 pass
-        return Report(evaluation, self._novelty(trainer), self.check == "second model")
+        return Report(evaluation, self._novelty(trainer), self.check == "second model", is_stream(trainer))
+
+    def so_far(self, trainer: Trainer) -> Report | None:
+        """The report of an unfinished run; None unless its own training has held-out data."""
+        if self.check != "held out":
+            return None
+        return Report(self._held_out(trainer), None, of_second=False, is_stream=is_stream(trainer))
 
     def _by_second_model(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Evaluation | None:
         """Train the second model; None if it is interrupted."""
@@ -95,6 +101,11 @@ class Measure:
         rngs = [Stream.of(SEED, i) for i in range(SAMPLES)]
         texts = generate(trainer.best_model(), trainer.tokenizer, sample, rngs)
         return _compared(texts, self.corpus.documents)
+
+
+def is_stream(trainer: Trainer) -> bool:
+    """Whether the data are one text."""
+    return trainer.config.data.format == "stream"
 
 
 def _compared(texts: Sequence[str], documents: Sequence[str]) -> Novelty:

@@ -54,12 +54,14 @@ class Progress:
 @dataclass(frozen=True)
 class Report:
     """evaluation: losses on held-out documents, None if none were held out; novelty: of samples without any
-    condition, None for a stream; of_second: whether a second model was measured.
+    condition, None for a stream; of_second: whether a second model was measured; is_stream: whether the data
+    are one text.
     """
 
     evaluation: Evaluation | None
     novelty: Novelty | None
     of_second: bool
+    is_stream: bool = False
 
     def bits(self) -> dict[str, float]:
         """Name -> bits per character on the held-out documents; empty without any."""

@@ -191,6 +191,8 @@ def _finish(
             _save_to_new_folder(trainer, records)
         if unsaved and signals.first == signal.SIGINT and not trainer.ended:
             report.show_samples(trainer.sample_best())
+        if signals.first == signal.SIGINT and not trainer.ended and trainer.measure is not None:
+            trainer.report = trainer.measure.so_far(trainer)
     finally:
         report.end(bool(signals))
 
