@@ -129,11 +129,24 @@ def test_what_was_chosen_is_said():
 @pytest.mark.parametrize("documents", [["anna"] * 240, ["anna", "bob", "cora"] * 100])
 def test_repeated_entries_are_trained_and_not_measured(documents):
     run = trained(documents=documents, steps=5)
-    assert run._trainer.report.evaluation is None
+    assert run.report.evaluation is None
+
+
+def test_a_trained_model_has_its_report(tmp_path):
+    model = trained(seconds=2.0)
+    assert list(model.report.bits()) == ["uniform", "kneser-ney", "gpt", "model"]
+    assert model.report.weight == model.average.weight
+    assert repr(model.report).startswith(f"Report(model={model.report.bits()['model']:.6g}, gpt=")
+    assert pickle.loads(pickle.dumps(model)).report == model.report
+    model.save(tmp_path / "run")
+    named = GPT.train(LIST, steps=2, preset="microgpt", engine="array")
+    assert (GPT.load(tmp_path / "run").report, named.report) == (None, None)
+    stream = trained(documents=[TEXT], format="stream", kneser_ney=None).report
+    assert (stream.is_stream, stream.novelty, stream.weight) == (True, None, None)
 
 
 def test_a_given_weight_is_what_is_measured():
-    bits = [trained(steps=5, kneser_ney_weight=w)._trainer.report.bits() for w in (0.0, 0.25)]
+    bits = [trained(steps=5, kneser_ney_weight=w).report.bits() for w in (0.0, 0.25)]
     assert bits[0]["model"] == pytest.approx(bits[0]["gpt"], abs=1e-6)
     assert bits[1]["model"] < bits[0]["model"]
 

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.averaging import Averaging
-    from motegpt.training.measure import Measure
 
 
 @dataclass
@@ -62,7 +61,7 @@ class Trainer:
     saved: int | None = None
     saved_at: float = field(default_factory=time.monotonic)
     averaging: Averaging | None = None
-    measure: Measure | None = None
+    measure: Callable[[Trainer, Callable[[], bool]], Report] | None = None
     budget: float | None = None
     report: Report | None = None
     known: HashedTexts | None = None

@@ -44,8 +44,13 @@ class Measure:
     fits_weight: bool = True
 
     def __call__(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Report:
-        """Measure, and give the trainer the weight that was found; as far as it comes if `interrupted()`."""
+        """Measure, and give the trainer the weight that was found; as far as it comes if `interrupted()`.
+
+        Of an unfinished training, only the losses on its own held-out documents are measured.
+        """
         evaluation = None
+        if not trainer.ended:
+            return _report(trainer, self._held_out(trainer) if self.check == "held out" else None)
         match self.check:
             case "second model":
                 evaluation = self._by_second_model(trainer, interrupted)
@@ -55,13 +60,7 @@ class Measure:
                     _set_weight(trainer, trainer.average.weight)
             case "none":
                 pass
-        return Report(evaluation, self._novelty(trainer), self.check == "second model", is_stream(trainer))
-
-    def so_far(self, trainer: Trainer) -> Report | None:
-        """The report of an unfinished run; None unless its own training has held-out data."""
-        if self.check != "held out":
-            return None
-        return Report(self._held_out(trainer), None, of_second=False, is_stream=is_stream(trainer))
+        return _report(trainer, evaluation, self._novelty(trainer), self.check == "second model")
 
     def _by_second_model(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Evaluation | None:
         """Train the second model; None if it is interrupted."""
@@ -103,9 +102,12 @@ class Measure:
         return _compared(texts, self.corpus.documents)
 
 
-def is_stream(trainer: Trainer) -> bool:
-    """Whether the data are one text."""
-    return trainer.config.data.format == "stream"
+def _report(
+    trainer: Trainer, evaluation: Evaluation | None, novelty: Novelty | None = None, of_second: bool = False
+) -> Report:
+    """The report of a run."""
+    weight = None if trainer.average is None else trainer.average.weight
+    return Report(evaluation, novelty, of_second, trainer.config.data.format == "stream", weight)
 
 
 def _compared(texts: Sequence[str], documents: Sequence[str]) -> Novelty:

@@ -192,7 +192,7 @@ def _finish(
         if unsaved and signals.first == signal.SIGINT and not trainer.ended:
             report.show_samples(trainer.sample_best())
         if signals.first == signal.SIGINT and not trainer.ended and trainer.measure is not None:
-            trainer.report = trainer.measure.so_far(trainer)
+            trainer.report = trainer.measure(trainer, signals.__bool__)
     finally:
         report.end(bool(signals))
 
