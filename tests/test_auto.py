@@ -105,6 +105,28 @@ def test_the_budget_decides_what_is_trained():
     assert choose(large, {"seconds": 9.5}, SPEED).settings["steps"] < longest
 
 
+def test_sgd_has_a_rate_of_its_own():
+    adam, sgd = (choose(facts(3000), {"optimizer": one}, SPEED) for one in ("adam", "sgd"))
+    assert (sgd.settings["lr"], sgd.settings["lr_min"]) == pytest.approx((0.3, 0.006))
+    assert "lr 0.3 for SGD, dropout" in sgd.reasons[2]
+    assert "SGD" not in adam.reasons[2]
+    for name in ("weight_decay", "ngram_weight_decay"):
+        decays = [one.settings[name] * one.settings["lr"] for one in (adam, sgd)]
+        assert decays[0] == pytest.approx(decays[1], rel=1e-3)
+    plain = choose(facts(3000), {"optimizer": "sgd", "momentum": 0.0}, SPEED).settings
+    assert plain["lr"] == pytest.approx(3.0)
+    assert choose(facts(20), {"optimizer": "sgd"}, SPEED).settings["lr"] == pytest.approx(0.03)
+    given = choose(facts(3000), {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.2}, SPEED).settings
+    assert (given["lr"], given["weight_decay"]) == (0.1, 0.2)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_learns_as_well_as_adam(momentum):
+    bits = trained(seconds=2.0, optimizer="sgd", momentum=momentum).report.bits()
+    adam = trained(seconds=2.0).report.bits()
+    assert bits["gpt"] < adam["gpt"] + 0.1
+
+
 def test_small_lists():
     few, some = choose(facts(20), {}, SPEED), choose(facts(100), {}, SPEED)
     assert (few.check, few.settings["ngram_orders"], few.settings["kneser_ney_weight"]) == ("none", None, 0.7)
