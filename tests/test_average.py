@@ -3,6 +3,8 @@
 import json
 import math
 import pickle
+import subprocess
+import sys
 from itertools import product
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 
 from motegpt import GPT
 from motegpt.data.plan import Batch
-from motegpt.engines.averaged import Averaged
+from motegpt.engines.average import Averaged
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.evaluation.nll import evaluation_sequences, token_nll
 from motegpt.generation.request import request_of
@@ -326,3 +328,12 @@ def test_the_commands(motegpt):
     refused = motegpt("train", "--preset", "microgpt", *quick, "--overwrite", "--kneser-ney-weight", 0.5)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "--kneser-ney 5" in refused.err
+
+
+def test_the_function_is_not_hidden_by_its_module():
+    program = (
+        "import importlib, pkgutil, motegpt.engines as e\n"
+        "[importlib.import_module(f'{e.__name__}.{one.name}') for one in pkgutil.iter_modules(e.__path__)]\n"
+        "assert callable(e.averaged)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)
