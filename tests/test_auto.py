@@ -280,6 +280,21 @@ def test_the_settings_file_makes_the_run_again(motegpt, tmp_path):
     for name in ("model.safetensors", "kneser_ney.safetensors", "contexts.safetensors", "texts.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "chosen" / name).read_bytes()
     assert not (tmp_path / "again" / "settings.toml").exists()
+    alone = motegpt("train", "--config", "chosen/settings.toml")
+    assert (alone.code, alone.out, alone.err.count("\n")) == (2, "", 1)
+    message = (
+        f"chosen/settings.toml has the settings of a run on '{tmp_path}/list.txt'; give that or other data"
+    )
+    assert message in alone.err
+    assert motegpt("train", "--resume", "chosen", "--config", "chosen/settings.toml").err.count("source") == 0
+
+
+def test_the_settings_file_of_the_built_in_names_needs_no_data(motegpt, tmp_path):
+    words = ("--engine", ENGINE, "--steps", 2, "-n", 1)
+    assert motegpt("train", "--preset", "auto", *words, "--out", "chosen").code == 0
+    assert motegpt("train", "--config", "chosen/settings.toml").code == 0
+    memory = trained(out=tmp_path / "memory", steps=2).config
+    assert memory.source.kind in motegpt("train", "--config", "memory/settings.toml").err
 
 
 def test_a_run_that_was_moved_knows_its_texts(tmp_path):
