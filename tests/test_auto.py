@@ -12,7 +12,7 @@ import pytest
 
 from motegpt.api.gpt import GPT
 from motegpt.cli import console
-from motegpt.config.presets import CONSTANTS
+from motegpt.config.presets import CONSTANTS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS, section_values
 from motegpt.data.corpus import corpus_of
 from motegpt.errors import RunFolderError, SettingError
@@ -343,6 +343,13 @@ def test_a_named_preset_chooses_nothing():
     run = begin(LIST, {"steps": 3}, preset="microgpt", engine="array")
     assert (run.choices, run.trainer.measure, run.trainer.known) == ([], None, None)
     assert run.trainer.config.model.n_embd == 16
+
+
+def test_an_unknown_preset_lists_auto_too():
+    with pytest.raises(SettingError, match="preset: expected one of auto, microgpt, .*, got 'gpt'"):
+        GPT.train(LIST, preset="gpt")
+    with pytest.raises(SettingError, match="preset: expected one of microgpt, .*, got 'auto'"):
+        settings_of("auto")
 
 
 def test_constants_are_settings():
