@@ -346,9 +346,9 @@ def test_a_named_preset_chooses_nothing():
 
 
 def test_an_unknown_preset_lists_auto_too():
-    with pytest.raises(SettingError, match="preset: expected one of auto, microgpt, .*, got 'gpt'"):
+    with pytest.raises(SettingError, match=r"preset: expected one of auto, microgpt, .*, got 'gpt'"):
         GPT.train(LIST, preset="gpt")
-    with pytest.raises(SettingError, match="preset: expected one of microgpt, .*, got 'auto'"):
+    with pytest.raises(SettingError, match=r"preset: expected one of microgpt, .*, got 'auto'"):
         settings_of("auto")
 
 

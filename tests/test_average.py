@@ -5,6 +5,7 @@ import math
 import pickle
 import subprocess
 import sys
+import warnings
 from itertools import product
 
 import numpy as np
@@ -222,6 +223,23 @@ def test_a_run_keeps_its_n_grams(model, tmp_path):
         assert copy.score(["anna"]) == model.score(["anna"])
     GPT.train(DOCS, **SMALL, preset="microgpt").save(tmp_path / "moved", overwrite=True)
     assert not (tmp_path / "moved" / KNESER_NEY).exists()
+
+
+def test_the_weight_in_the_settings_is_a_request(tmp_path, names):
+    settings = {**SMALL, **SPLIT, "preset": "microgpt", "kneser_ney": 3}
+    GPT.train(names, kneser_ney_weight=0.25, out=tmp_path / "run", **settings)
+    fitted = GPT.train(names, **{**settings, "steps": 30}).average.weight
+    path = tmp_path / "run" / "config.json"
+    values = json.loads(path.read_text())
+    assert values["train"]["kneser_ney_weight"] == 0.25
+    values["train"]["kneser_ney_weight"] = None
+    path.write_text(json.dumps(values))
+    assert GPT.load(tmp_path / "run").average.weight == 0.25
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the learning rate rises
+        resumed = GPT.train(names, resume=tmp_path / "run", steps=30).average.weight
+    assert resumed == pytest.approx(fitted, abs=0.1)
+    assert resumed != 0.25
 
 
 def test_a_resumed_run_is_one_that_never_stopped(names, tmp_path):
