@@ -62,10 +62,12 @@ def command(
     Example: motegpt play runs/names --out names.html
     """
     reading = given_settings(flags)
+    if out is not None:
+        ending_of(Path(out), (".html",))
     if len(data) == 1 and (Path(data[0]) / CONFIG).is_file():
         start = _from_run(data[0], checkpoint, with_list, reading)
     else:
-        _check_unused({"checkpoint": checkpoint is not None, "with_list": with_list}, "a run folder")
+        _check_unused({"checkpoint": checkpoint is not None, "with-list": with_list}, "a run folder")
         start = _from_list(data, reading)
     document = build_page(start)
     if out is None:
@@ -112,7 +114,6 @@ def _serve(server: PageServer, browser: bool) -> None:
 
 
 def _write(path: Path, document: str, overwrite: bool, has_run: bool) -> None:
-    ending_of(path, (".html",))
     with new_file(path, overwrite) as file:
         file.write(document)
     click.echo(f"written to {path}: {len(document.encode()) / 1000:,.0f} kB")
