@@ -11,7 +11,7 @@ const ICONS = {
 const RECENT = 50; // steps whose mean loss is shown
 
 function button(name, label, act) {
-  return make("button", {type: "button", id: `control-${name}`, onclick: act}, icon(ICONS[name]), make("span", {}, label));
+  return make("button", {type: "button", id: `control-${name}`, title: label, onclick: act}, icon(ICONS[name]), make("span", {}, label));
 }
 
 function readout(name, label) {
@@ -61,6 +61,7 @@ export const controlsView = {
   showRun(label, running) {
     if (this.shownAs === label) return;
     this.shownAs = label;
+    this.run.title = label;
     this.run.replaceChildren(icon(ICONS[running ? "pause" : "run"]), make("span", {}, label));
   },
 };

@@ -1,5 +1,6 @@
 /** The data: built-in lists, a pasted list, a file. */
 import {byId, counted, make, setText, withCode} from "../dom.js";
+import {symbol} from "../draw.js";
 
 const OWN = "own"; // value of the selection for a list that is not built in
 
@@ -57,7 +58,7 @@ export const listView = {
       : "The list that this model learned from is not part of the page.");
     setText(this.first, (documents.first ?? []).join(" · "));
     const shown = vocabulary.length > 150 ? [...vocabulary.slice(0, 150), "…"] : vocabulary;
-    this.letters.replaceChildren(...shown.map((label) => make("span", {}, shownLabel(label))));
+    this.letters.replaceChildren(...shown.map((label) => make("span", {}, symbol(label))));
   },
 
   drawSelect(list) {
@@ -69,6 +70,3 @@ export const listView = {
     this.select.value = list?.builtIn ? list.name : OWN;
   },
 };
-
-/** A vocabulary entry as it is shown: spaces and special tokens have signs. */
-const shownLabel = (label) => ({" ": "␣", "<BOS>": "⊢", "<EOS>": "⊣"})[label] ?? label;

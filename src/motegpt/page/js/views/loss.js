@@ -1,5 +1,6 @@
 /** The loss: training mean, validation, and the n-gram baselines as lines to beat. */
 import {grouped, make, setText} from "../dom.js";
+import {context2d, ink, ticks} from "../draw.js";
 
 const MARGIN = {left: 34, right: 82, top: 10, bottom: 22}; // CSS pixels
 const HEIGHT = 240;
@@ -43,13 +44,7 @@ class Scale {
 
   stepTicks() {
     if (this.log) return [0, ...[1, 10, 100, 1000, 1e4, 1e5, 1e6].filter((step) => step <= this.steps)];
-    return Array.from({length: 6}, (_, i) => i * this.steps / 5).filter(Number.isInteger);
-  }
-
-  lossTicks() {
-    const distance = roundUp((this.high - this.low) / 6);
-    const first = Math.ceil(this.low / distance);
-    return Array.from({length: Math.floor(this.high / distance) - first + 1}, (_, i) => (first + i) * distance);
+    return ticks(0, this.steps, 5).filter(Number.isInteger);
   }
 }
 
@@ -72,9 +67,12 @@ export const lossView = {
     this.log = make("input", {
       type: "checkbox", id: "log-steps", onchange: () => app.set({logSteps: this.log.checked}),
     });
-    element.append(this.canvas, make("div", {class: "row spread"}, this.values,
-      make("label", {class: "check"}, this.log, "log steps")), this.summary);
-    new ResizeObserver(() => app.set({})).observe(element);
+    this.held = make("span", {class: "key validation"}, "validation");
+    element.append(this.canvas, make("div", {class: "row spread"},
+      make("span", {class: "keys"}, make("span", {class: "key training"}, "training"), this.held,
+        make("span", {class: "key baseline"}, "counting")),
+      make("label", {class: "check"}, this.log, "log steps")), this.values, this.summary);
+    new ResizeObserver(() => app.set({})).observe(this.canvas);
   },
 
   point(step) {
@@ -96,7 +94,8 @@ export const lossView = {
     const {description, losses, validation} = data;
     this.log.checked = state.logSteps;
     if (!description) return;
-    const context = this.fit();
+    const {pen: context, width} = context2d(this.canvas);
+    this.width = width;
     const baselines = Object.entries(description.baselines ?? {}).sort((a, b) => b[1] - a[1]);
     this.scale = this.scaleFor(state, losses, validation, baselines);
     const pen = new Pen(context, this.scale);
@@ -104,27 +103,12 @@ export const lossView = {
     pen.baselines(baselines);
     if (losses.steps) pen.training(losses);
     if (validation.length) pen.validation(validation);
-    if (state.viewing !== null) pen.mark(state.viewing, "--accent");
-    if (this.hover !== null) pen.mark(this.hover, "--muted");
+    if (state.viewing !== null) pen.mark(state.viewing, "accent");
+    if (this.hover !== null) pen.mark(this.hover, "muted");
     const at = this.hover ?? actions.step;
     setText(this.values, losses.steps ? reading(at, data) : "Loss is in nats per token; lower is better.");
+    this.held.hidden = !validation.length;
     if (!state.running) setText(this.summary, summary(data, baselines));
-  },
-
-  /** The canvas at the size and resolution of the screen. */
-  fit() {
-    const ratio = devicePixelRatio || 1;
-    const width = this.canvas.parentElement.clientWidth;
-    if (this.canvas.width !== Math.round(width * ratio) || this.canvas.height !== Math.round(HEIGHT * ratio)) {
-      this.canvas.width = Math.round(width * ratio);
-      this.canvas.height = Math.round(HEIGHT * ratio);
-      Object.assign(this.canvas.style, {width: `${width}px`, height: `${HEIGHT}px`});
-    }
-    this.width = width;
-    const context = this.canvas.getContext("2d");
-    context.setTransform(ratio, 0, 0, ratio, 0, 0);
-    context.clearRect(0, 0, width, HEIGHT);
-    return context;
   },
 
   scaleFor({settings, logSteps}, losses, validation, baselines) {
@@ -145,20 +129,15 @@ class Pen {
   constructor(context, scale) {
     this.context = context;
     this.scale = scale;
-    this.style = getComputedStyle(document.documentElement);
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.textBaseline = "middle";
-  }
-
-  color(name) {
-    return this.style.getPropertyValue(name).trim();
   }
 
   line(points, color, {width = 1, dash = []} = {}) {
     const {context} = this;
     context.beginPath();
     points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
-    context.strokeStyle = this.color(color);
+    context.strokeStyle = ink(color);
     context.lineWidth = width;
     context.lineJoin = "round";
     context.setLineDash(dash);
@@ -166,8 +145,8 @@ class Pen {
     context.setLineDash([]);
   }
 
-  text(words, x, y, color = "--muted", align = "left") {
-    this.context.fillStyle = this.color(color);
+  text(words, x, y, color = "muted", align = "left") {
+    this.context.fillStyle = ink(color);
     this.context.textAlign = align;
     this.context.fillText(words, x, y);
   }
@@ -175,13 +154,13 @@ class Pen {
   axes() {
     const {scale} = this;
     const right = MARGIN.left + scale.width;
-    for (const loss of scale.lossTicks()) {
-      this.line([[MARGIN.left, scale.y(loss)], [right, scale.y(loss)]], "--line");
-      this.text(String(Number(loss.toFixed(3))), MARGIN.left - 6, scale.y(loss), "--muted", "right");
+    for (const loss of ticks(scale.low, scale.high, 6)) {
+      this.line([[MARGIN.left, scale.y(loss)], [right, scale.y(loss)]], "line");
+      this.text(String(Number(loss.toFixed(3))), MARGIN.left - 6, scale.y(loss), "muted", "right");
     }
     for (const step of scale.stepTicks()) {
       const align = step === 0 ? "left" : "center";
-      this.text(grouped(step), scale.x(step), HEIGHT - MARGIN.bottom / 2, "--muted", align);
+      this.text(grouped(step || 0), scale.x(step), HEIGHT - MARGIN.bottom / 2, "muted", align);
     }
   }
 
@@ -190,7 +169,7 @@ class Pen {
     const right = MARGIN.left + scale.width;
     const heights = spread(baselines.map(([, loss]) => scale.y(loss)), LABEL);
     baselines.forEach(([name, loss], i) => {
-      this.line([[MARGIN.left, scale.y(loss)], [right, scale.y(loss)]], "--muted", {dash: [2, 3]});
+      this.line([[MARGIN.left, scale.y(loss)], [right, scale.y(loss)]], "muted", {dash: [2, 3]});
       this.text(`${name} ${loss.toFixed(2)}`, right + 6, heights[i]);
     });
   }
@@ -198,28 +177,32 @@ class Pen {
   training(losses) {
     const {scale, context} = this;
     const points = [];
-    context.fillStyle = this.color("--series-1");
-    context.globalAlpha = 0.28;
+    context.save();
+    context.beginPath();
+    context.rect(MARGIN.left, MARGIN.top, scale.width, scale.height);
+    context.clip();
+    context.fillStyle = ink("series-1");
+    context.globalAlpha = 0.3;
     let last = 0;
     for (let x = MARGIN.left; x <= scale.x(losses.steps); x += 1) {
       const step = Math.max(last + 1, Math.round(scale.step(x)));
       if (step > losses.steps) break;
       const y = scale.y(losses.mean(last, step));
-      context.fillRect(x - 0.75, Math.max(MARGIN.top, y - 0.75), 1.5, 1.5);
+      context.fillRect(x - 0.75, y - 0.75, 1.5, 1.5);
       points.push([x, step]);
       last = step;
     }
-    context.globalAlpha = 1;
+    context.restore();
     const span = windowOf(losses.steps);
     const means = points.filter(([, step]) => step >= Math.min(span, losses.steps));
-    this.line(means.map(([x, step]) => [x, scale.y(losses.mean(step - span, step))]), "--series-1", {width: 2});
+    this.line(means.map(([x, step]) => [x, scale.y(losses.mean(step - span, step))]), "series-1", {width: 2});
   }
 
   validation(validation) {
     const {scale, context} = this;
     const points = validation.map(({step, loss}) => [scale.x(step), scale.y(loss)]);
-    this.line(points, "--series-2", {width: 2});
-    context.fillStyle = this.color("--series-2");
+    this.line(points, "series-2", {width: 2});
+    context.fillStyle = ink("series-2");
     if (points.length > 60) return;
     for (const [x, y] of points) {
       context.beginPath();

@@ -1,5 +1,6 @@
 /** Samples of the model; those that occur in the list are marked, and the meter shows how many they are. */
 import {counted, grouped, make, setText, withCode} from "../dom.js";
+import {ink} from "../draw.js";
 
 const HOTTEST = 2; // temperature at the right end of the slider
 
@@ -86,8 +87,7 @@ function drawShares(canvas, shares) {
   for (const {step, share} of shares) context.lineTo(step / last * width, height - 2 - share * (height - 4));
   context.lineTo(width, height);
   context.closePath();
-  const style = getComputedStyle(document.documentElement);
-  context.fillStyle = style.getPropertyValue("--series-2").trim();
+  context.fillStyle = ink("series-2");
   context.globalAlpha = 0.35;
   context.fill();
   context.globalAlpha = 1;
