@@ -23,3 +23,12 @@ export function topOf(values, offset, count, n) {
   }
   return found;
 }
+
+/** The entropy of count probabilities from offset, in bits. */
+export function entropy(probabilities, offset, count) {
+  let bits = 0;
+  for (let i = offset; i < offset + count; i += 1) {
+    if (probabilities[i] > 0) bits -= probabilities[i] * Math.log2(probabilities[i]);
+  }
+  return bits;
+}
