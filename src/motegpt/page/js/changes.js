@@ -12,7 +12,7 @@ export class Changes {
     this.chosen = null;
     this.position.addEventListener("change", () => (this.chosen = Number(this.position.value)));
     this.bars = make("ol", {class: "paired"});
-    this.said = make("p", {class: "hidden-text", role: "status"});
+    this.said = make("p", {class: "hidden", role: "status"});
     this.element = make("div", {class: "changes"},
       make("table", {class: "cause-losses"}, make("thead", {}, make("tr", {}, ...["Loss, nats", "before", "after",
         "change"].map((title) => make("th", {scope: "col"}, title)))), this.losses),

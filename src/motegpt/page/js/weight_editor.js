@@ -91,13 +91,15 @@ export class WeightEditor {
     if (!this.drag) return;
     hideTip();
     const moved = this.drag.y - event.clientY;
-    if (moved !== 0 || this.drag.moved) this.#write(this.drag.value + moved * this.drag.scale);
-    this.drag.moved ||= moved !== 0;
+    if (moved === 0 && !this.drag.moved) return;
+    this.#write(this.drag.value + moved * this.drag.scale, this.drag.moved);
+    this.drag.moved = true;
   }
 
-  #write(value) {
+  /** isContinued: of one movement of the pointer, which is undone as a whole. */
+  #write(value, isContinued = false) {
     const {state, actions} = this.app;
-    actions.setMask(withWeight(state.mask, this.#index(), value, this.#own()));
+    actions.setMask(withWeight(state.mask, this.#index(), value, this.#own()), isContinued);
   }
 
   /** The tensor's values with the mask's in place of its own; in an array that is kept. */

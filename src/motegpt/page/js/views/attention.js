@@ -8,7 +8,7 @@ class Attention {
   constructor(element, app) {
     Object.assign(this, {app, maps: new Maps(), key: ""});
     this.grid = make("div", {class: "attention"});
-    this.said = make("p", {class: "hidden-text"});
+    this.said = make("p", {class: "hidden"});
     element.append(make("p", {class: "view-note"}, "Each row is a character, and says how it divides its attention among "
       + "itself and those before it. A row sums to 100 %."), this.said, this.grid);
   }
@@ -54,6 +54,7 @@ export function describePattern(map, positions) {
 export const attentionView = {
   id: "attention",
   title: "Attention",
+  short: "Attention",
   needs: ["look"],
   mount(element, app) {
     this.attention = new Attention(element, app);

@@ -124,6 +124,7 @@ function press(button, off) {
 export const causeView = {
   id: "cause",
   title: "Cause and effect",
+  short: "Cause",
   needs: ["look", "cause", "weights"],
   mount(element, app) {
     this.cause = new Cause(element, app);

@@ -184,6 +184,7 @@ class Embeddings {
 export const embeddingsView = {
   id: "embeddings",
   title: "Map of the embeddings",
+  short: "Embeddings",
   needs: ["weights"],
   mount(element, app) {
     this.embeddings = new Embeddings(element, app);

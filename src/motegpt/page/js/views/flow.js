@@ -15,7 +15,7 @@ class Flow {
     this.kinds = make("fieldset", {class: "choices"}, make("legend", {}, "Parameters shown as"),
       ...KINDS.map(([kind, title]) => make("label", {}, make("input", {
         type: "radio", name: "matrix-kind", value: kind, onchange: () => app.set({matrixKind: kind})}), title)));
-    this.summary = make("p", {class: "hidden-text", role: "status"});
+    this.summary = make("p", {class: "hidden", role: "status"});
     element.append(make("div", {class: "view-tools"}, this.kinds), this.summary, this.picture);
   }
 
@@ -188,6 +188,7 @@ class Flow {
 export const flowView = {
   id: "flow",
   title: "The model as its data flows",
+  short: "Flow",
   needs: ({matrixKind}) => (matrixKind === "activations" ? ["look"] : ["look", matrixKind]),
   mount(element, app) {
     this.flow = new Flow(element, app);

@@ -153,6 +153,7 @@ const said = (lines) => lines.map(({label, note}) => `${label}: ${note}`).join("
 export const histogramsView = {
   id: "histograms",
   title: "Activations, gradients and updates",
+  short: "Histograms",
   needs: ["look", "weights", "gradients", "update"],
   mount(element, app) {
     this.histograms = new Histograms(element, app);

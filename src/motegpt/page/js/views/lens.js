@@ -17,7 +17,7 @@ class Lens {
       onpointerdown: (event) => this.#point(event), onfocusin: (event) => this.#point(event),
       onkeydown: (event) => this.#key(event)});
     this.bars = new NextBars(14);
-    this.said = make("p", {class: "hidden-text", role: "status"});
+    this.said = make("p", {class: "hidden", role: "status"});
     element.append(
       make("p", {class: "view-note"}, "The head reads the residual stream after each layer, as if that layer were the "
         + "last: the most likely next character, and its probability. The last rows are what the model samples from."),
@@ -138,6 +138,7 @@ class Lens {
 export const lensView = {
   id: "lens",
   title: "Logit lens and temperature",
+  short: "Lens",
   needs: ["look"],
   mount(element, app) {
     this.lens = new Lens(element, app);

@@ -10,7 +10,7 @@ const FRAMES = [["Forward", forwardFrame], ["Loss", lossFrame], ["Backward", bac
 class Slow {
   constructor(element, app) {
     Object.assign(this, {app, maps: new Maps(), frame: 0, index: null, shown: null});
-    this.ask = make("button", {type: "button", onclick: () => app.actions.slow()}, "Take the next step slowly");
+    this.ask = make("button", {type: "button", onclick: () => this.#ask()}, "Take the next step slowly");
     this.said = make("span", {class: "view-note inline", role: "status"});
     this.back = make("button", {type: "button", "aria-label": "Previous frame", onclick: () => this.#go(this.frame - 1)}, "‹");
     this.forth = make("button", {type: "button", "aria-label": "Next frame", onclick: () => this.#go(this.frame + 1)}, "›");
@@ -36,6 +36,14 @@ class Slow {
       : "One step in four frames; the model stays as it is.");
     if (slow) this.#show();
     else this.body.replaceChildren();
+  }
+
+  async #ask() {
+    try {
+      await this.app.actions.slow();
+    } catch (error) {
+      this.app.notify(error.message);
+    }
   }
 
   #go(frame) {
@@ -73,6 +81,7 @@ class Slow {
 export const slowView = {
   id: "slow",
   title: "One step in slow motion",
+  short: "Slow motion",
   needs: ["slow"],
   mount(element, app) {
     this.slow = new Slow(element, app);
