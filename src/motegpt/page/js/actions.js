@@ -196,10 +196,10 @@ export class Actions {
     this.frames.outdate();
   }
 
-  /** Switch parts of the model off in every look; {} for none. */
-  setMask(mask) {
+  /** Switch parts of the model off in every look; {} for none. isContinued: of the last change, which it replaces. */
+  setMask(mask, isContinued = false) {
     const {mask: old} = this.state;
-    this.undoable.push(() => this.#applyMask(old));
+    if (!isContinued) this.undoable.push(() => this.#applyMask(old));
     this.#applyMask({...EMPTY_MASK, ...mask});
   }
 

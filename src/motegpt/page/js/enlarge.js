@@ -3,7 +3,7 @@ import {make, setText} from "./dom.js";
 import {colors, four} from "./draw.js";
 import {HeatMap} from "./heatmap.js";
 
-let shown = null; // the open one: {map, source, axes, across, scale, text}
+let shown = null; // the open one: {map, source, axes, scale, text}
 
 /** Enlarge a heat map. axes: of axesOf; tell(row, column) -> lines about a cell, the first its name. */
 export function enlarge(source, title, axes, tell) {
@@ -14,13 +14,12 @@ export function enlarge(source, title, axes, tell) {
   const hint = "Point at a cell, or move with the arrow keys. Escape closes.";
   const reading = make("p", {class: "large-reading", role: "status", "aria-live": "polite"}, hint);
   const scale = make("div", {class: "large-scale", "aria-hidden": "true"});
-  const across = make("div", {class: "large-across", "aria-hidden": "true"});
   const close = make("button", {type: "button", class: "large-close", onclick: () => dialog.close()}, "Close");
   const dialog = make("dialog", {class: "large", "aria-label": title},
     make("header", {}, make("h3", {}, title), close), reading,
     make("div", {class: "large-picture"},
       make("div", {class: "large-down"}, `${axes.rows.is} ↓`),
-      make("div", {class: "large-columns"}, `${axes.columns.is} →`), across, map.element), scale);
+      make("div", {class: "large-columns"}, `${axes.columns.is} →`), map.element), scale);
   dialog.addEventListener("close", () => {
     source.onSet = null;
     dialog.remove();
@@ -29,7 +28,7 @@ export function enlarge(source, title, axes, tell) {
   });
   dialog.addEventListener("click", (event) => event.target === dialog && dialog.close());
   document.body.append(dialog);
-  shown = {map, source, axes, across, scale, text: ""};
+  shown = {map, source, axes, scale, text: ""};
   source.onSet = refresh;
   dialog.showModal();
   refresh();
@@ -41,22 +40,19 @@ export function enlarge(source, title, axes, tell) {
 
 function refresh() {
   if (!shown) return;
-  const {map, source, axes, across} = shown;
-  const labels = axes.rows.labels ?? Array.from({length: source.rows}, (_, i) => String(i));
-  const size = Math.max(2, Math.min(44, (innerWidth * 0.9 - 110) / source.columns, (innerHeight - 250) / source.rows));
+  const {map, source, axes} = shown;
+  const {rows, columns} = source;
+  const size = Math.max(2, Math.min(44, (innerWidth * 0.9 - 110) / columns, (innerHeight - 250) / rows));
   map.element.style.setProperty("--cell", `${size}px`);
-  across.style.setProperty("--cell", `${size}px`);
-  const every = size < 9 ? Math.ceil(12 / size) : 1;
-  map.set(source.values, source.offset, source.rows, source.columns,
-    labels.slice(0, source.rows).map((label, i) => (i % every ? "" : label)));
-  writeColumns(across, axes.columns.labels, source.columns, size < 16 ? Math.ceil(18 / size) : 1);
+  map.set(source.values, source.offset, rows, columns, sparse(axes.rows.labels, rows, 12 / size),
+    sparse(axes.columns.labels, columns, 18 / size));
   writeScale();
 }
 
-function writeColumns(across, labels, count, every) {
-  while (across.children.length > count) across.lastChild.remove();
-  while (across.children.length < count) across.append(make("span"));
-  for (let i = 0; i < count; i += 1) setText(across.children[i], i % every ? "" : labels?.[i] ?? String(i));
+/** A label for each index: the given ones, or numbers, but one in `every` where they would not fit. */
+function sparse(labels, count, every) {
+  const step = Math.max(1, Math.ceil(every));
+  return Array.from({length: count}, (_, i) => (i % step ? "" : labels?.[i] ?? String(i)));
 }
 
 function writeScale() {

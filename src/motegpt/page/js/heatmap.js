@@ -20,11 +20,12 @@ export class HeatMap {
     this.box = make("div", {class: "map-box", tabindex: "0", role: "img", "aria-roledescription": "heat map"},
       this.canvas, this.marks, this.cell);
     this.labels = make("div", {class: "map-labels", "aria-hidden": "true"});
+    this.across = make("div", {class: "map-across", "aria-hidden": "true", hidden: true});
     this.size = make("span", {class: "map-size"});
     this.caption = make("button", {class: "map-title", type: "button", title: "Enlarge", tabindex: "-1"},
       make("span", {}, title), this.size, note ? make("span", {class: "map-note"}, note) : null);
     this.element = make("figure", {class: "map", "data-map": name},
-      make("figcaption", {}, this.caption), make("div", {class: "map-body"}, this.labels, this.box));
+      make("figcaption", {}, this.caption), make("div", {class: "map-body"}, this.labels, this.box, this.across));
     this.#listen();
   }
 
@@ -92,11 +93,12 @@ export class HeatMap {
     return this.values[this.offset + row * this.columns + column];
   }
 
-  /** Show a matrix (rows, columns) that begins at offset of values; rowLabels: one short text per row, or null. */
-  set(values, offset, rows, columns, rowLabels = null) {
+  /** Show a matrix (rows, columns) that begins at offset of values; labels: a short text per row or column, or null. */
+  set(values, offset, rows, columns, rowLabels = null, columnLabels = null) {
     Object.assign(this, {values, offset});
     if (rows !== this.rows || columns !== this.columns) this.#resize(rows, columns);
-    this.#label(rowLabels);
+    writeLabels(this.labels, rowLabels);
+    writeLabels(this.across, columnLabels);
     this.range = this.scale ?? rangeOf(values, offset, rows * columns);
     this.#paint();
     this.onSet?.();
@@ -113,14 +115,6 @@ export class HeatMap {
     setText(this.size, `${rows} × ${columns}`);
     this.leave();
     this.mark([]);
-  }
-
-  #label(labels) {
-    this.labels.hidden = !labels;
-    if (!labels) return;
-    while (this.labels.children.length > labels.length) this.labels.lastChild.remove();
-    while (this.labels.children.length < labels.length) this.labels.append(make("span"));
-    labels.forEach((text, i) => setText(this.labels.children[i], text));
   }
 
   #paint() {
@@ -158,4 +152,13 @@ function place(element, {rows, columns}, [top, bottom], [left, right]) {
     top: `${(100 * top) / rows}%`, height: `${(100 * (bottom - top)) / rows}%`,
     left: `${(100 * left) / columns}%`, width: `${(100 * (right - left)) / columns}%`,
   });
+}
+
+function writeLabels(element, labels) {
+  element.hidden = !labels;
+  if (!labels) return;
+  const {children} = element;
+  while (children.length > labels.length) element.lastChild.remove();
+  while (children.length < labels.length) element.append(make("span"));
+  labels.forEach((text, i) => setText(children[i], text));
 }

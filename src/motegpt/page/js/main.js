@@ -10,16 +10,24 @@ import {mountShare} from "./share.js";
 import {startWorker, unpacked, whyNot} from "./start.js";
 import {Store} from "./state.js";
 import {mountTabs, mountTheme} from "./theme.js";
+import {attentionView} from "./views/attention.js";
+import {causeView} from "./views/cause.js";
 import {controlsView} from "./views/controls.js";
+import {embeddingsView} from "./views/embeddings.js";
+import {flowView} from "./views/flow.js";
+import {histogramsView} from "./views/histograms.js";
+import {lensView} from "./views/lens.js";
 import {listView} from "./views/list.js";
 import {lossView} from "./views/loss.js";
 import {samplesView} from "./views/samples.js";
 import {settingsView} from "./views/settings.js";
+import {slowView} from "./views/slow.js";
 import {textView} from "./views/text.js";
 import {timeView} from "./views/time.js";
 import {tourView} from "./views/tour.js";
 
-const COLUMNS = {setup: [listView, settingsView], model: [textView], results: [lossView, samplesView]};
+const INSIDE = [flowView, attentionView, lensView, causeView, embeddingsView, histogramsView, slowView];
+const COLUMNS = {setup: [listView, settingsView], model: [textView, ...INSIDE], results: [lossView, samplesView]};
 
 /** Show a sentence instead of a page that cannot work. */
 function giveUp(sentence) {
@@ -56,11 +64,19 @@ function section(view) {
   return {element, body};
 }
 
+/** Buttons that scroll to the views of the inside of the model. */
+function contents() {
+  const go = (id) => () => byId(`view-${id}`).scrollIntoView();
+  return make("nav", {class: "contents", "aria-label": "Views of the model"},
+    ...INSIDE.map(({id, short}) => make("button", {type: "button", class: "quiet", onclick: go(id)}, short)));
+}
+
 function mountViews(app, frames) {
   for (const [column, views] of Object.entries(COLUMNS)) {
     for (const view of views) {
       const {element, body} = section(view);
       byId(column).append(element);
+      if (view === textView) byId(column).append(contents());
       frames.add(view, body);
     }
   }

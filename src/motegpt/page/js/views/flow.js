@@ -15,7 +15,7 @@ class Flow {
     this.kinds = make("fieldset", {class: "choices"}, make("legend", {}, "Parameters shown as"),
       ...KINDS.map(([kind, title]) => make("label", {}, make("input", {
         type: "radio", name: "matrix-kind", value: kind, onchange: () => app.set({matrixKind: kind})}), title)));
-    this.summary = make("p", {class: "hidden-text", role: "status"});
+    this.summary = make("p", {class: "hidden", role: "status"});
     element.append(make("div", {class: "view-tools"}, this.kinds), this.summary, this.picture);
   }
 
@@ -40,7 +40,7 @@ class Flow {
     this.maps.clear();
     this.picture.classList.toggle("wide-model", settings.n_embd > 24);
     this.tokens = make("div", {class: "tokens"});
-    this.bars = new NextBars();
+    this.bars = new NextBars(10);
     this.picture.replaceChildren(this.#embedding(),
       ...Array.from({length: settings.n_layer}, (_, i) => this.#layer(i)).flat(), this.#head());
   }
@@ -50,7 +50,9 @@ class Flow {
   }
 
   #map(name, title, more = {}) {
-    return this.maps.add({name, title, ...more}).element;
+    const {element} = this.maps.add({name, title, ...more});
+    element.classList.toggle("hidden-layer", name.includes(".mlp.hook_"));
+    return element;
   }
 
   /** A tensor's heat map, if the model has it. */
@@ -86,11 +88,11 @@ class Flow {
     const at = `blocks.${i}`;
     const title = many ? `Layer ${i}: ` : "";
     return [make("section", {class: "stage", "aria-label": `Layer ${i}, attention`},
-      make("h3", {}, `${title}attention moves information between positions`),
+      make("h3", {}, `${title}${many ? "a" : "A"}ttention moves information between positions`),
       make("div", {class: "branch"}, make("div", {class: "units"}, ...this.#attention(i))),
       this.#stream(`${at}.hook_resid_mid`, "x after attention", "x + attention")),
     make("section", {class: "stage", "aria-label": `Layer ${i}, MLP`},
-      make("h3", {}, `${title}the MLP works on each position`),
+      make("h3", {}, `${title}${many ? "t" : "T"}he MLP works on each position`),
       make("div", {class: "branch"}, make("div", {class: "units"}, ...this.#mlp(i))),
       this.#stream(`${at}.hook_resid_post`, `x after layer ${i}`, "x + MLP"))];
   }
@@ -186,6 +188,7 @@ class Flow {
 export const flowView = {
   id: "flow",
   title: "The model as its data flows",
+  short: "Flow",
   needs: ({matrixKind}) => (matrixKind === "activations" ? ["look"] : ["look", matrixKind]),
   mount(element, app) {
     this.flow = new Flow(element, app);
