@@ -28,16 +28,22 @@ T attribute(nb::handle object, const char* name) {
   return value;
 }
 
+/// The choice of an enumeration with this name; raises "what a or b, got name" if there is none.
+template <class Choice, size_t n>
+Choice choice_of(const std::string& name, const char* const (&names)[n], const std::string& what) {
+  std::string all;
+  for (size_t i = 0; i < n; ++i) {
+    if (name == names[i]) return Choice(i);
+    all += (i ? " or " : " ") + std::string(names[i]);
+  }
+  throw nb::value_error((what + all + ", got " + name).c_str());
+}
+
 /// An attribute that names one of the choices of an enumeration; raises if it is none of them.
 template <class Choice, size_t n>
 Choice choice(nb::handle object, const char* name, const char* const (&names)[n]) {
-  const auto got = attribute<std::string>(object, name);
-  std::string all;
-  for (size_t i = 0; i < n; ++i) {
-    if (got == names[i]) return Choice(i);
-    all += (i ? " or " : " ") + std::string(names[i]);
-  }
-  throw nb::value_error((class_name(object) + ": expected " + name + all + ", got " + got).c_str());
+  return choice_of<Choice>(attribute<std::string>(object, name), names,
+                           class_name(object) + ": expected " + name);
 }
 
 }  // namespace motegpt::bindings

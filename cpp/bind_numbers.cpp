@@ -30,12 +30,7 @@ using Writable = nb::ndarray<T, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 constexpr int python_version = 3;  // of the states of random.Random
 
 Generator generator_of(const std::string& name) {
-  int i = 0;
-  for (const char* known : motegpt::generator_names) {
-    if (name == known) return Generator(i);
-    ++i;
-  }
-  throw nb::value_error(("Rng: expected a generator of a run, got " + name).c_str());
+  return choice_of<Generator>(name, motegpt::generator_names, "Rng: expected the generator");
 }
 
 /// A generator of a run. States are those of RunRng.state in src/motegpt/model/rng.py.
@@ -96,7 +91,6 @@ StepSettings settings_of(nb::handle train) {
   s.schedule = choice<motegpt::Schedule>(train, "schedule", motegpt::schedule_names);
   s.lr = attribute<double>(train, "lr");
   s.lr_min = attribute<double>(train, "lr_min");
-  s.optimizer = choice<motegpt::Optimizer>(train, "optimizer", motegpt::optimizer_names);
   s.adam = choice<motegpt::AdamForm>(train, "adam", motegpt::adam_form_names);
   s.beta1 = attribute<double>(train, "beta1");
   s.beta2 = attribute<double>(train, "beta2");
@@ -116,8 +110,10 @@ nb::object per_step(nb::handle train, int64_t first, size_t count) {
   return to_numpy(std::move(values), {count});
 }
 
-nb::object step_scalars(nb::handle train, int64_t first, size_t count) {
-  const StepSettings settings = settings_of(train);
+nb::object step_scalars(const std::string& optimizer, nb::handle train, int64_t first, size_t count) {
+  StepSettings settings = settings_of(train);
+  settings.optimizer =
+      choice_of<motegpt::Optimizer>(optimizer, motegpt::optimizer_names, "step_scalars: expected");
   const auto columns = size_t(motegpt::scalar_count(settings.optimizer));
   std::vector<double> rows(count * columns);
   motegpt::step_scalars(settings, first, int64_t(count), rows.data());
@@ -155,6 +151,6 @@ NB_MODULE(_numbers, module) {
   module.def("epoch_orders", &epoch_orders, "seed"_a, "first"_a, "count"_a, "n"_a, "Orders (count, n).");
   module.def("learning_rates", &per_step<motegpt::learning_rate>, "train"_a, "first"_a, "count"_a);
   module.def("table_decays", &per_step<motegpt::table_decay>, "train"_a, "first"_a, "count"_a);
-  module.def("step_scalars", &step_scalars, "train"_a, "first"_a, "count"_a,
-             "The scalars of the optimizer (count, scalars), in the order of its named tuple.");
+  module.def("step_scalars", &step_scalars, "optimizer"_a, "train"_a, "first"_a, "count"_a,
+             "The scalars of an optimizer (count, scalars), in the order of its named tuple.");
 }

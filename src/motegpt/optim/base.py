@@ -45,7 +45,7 @@ class Optimizer(ABC):
         scalars of a step must not depend on its chunk.
         """
         if self.is_compiled and (numbers := core.numbers()) is not None:
-            rows: NDArray[np.float64] = numbers.step_scalars(train, start, count)
+            rows: NDArray[np.float64] = numbers.step_scalars(self.name, train, start, count)
             return rows
         return self._chunk(train, start, count)
 
