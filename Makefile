@@ -21,10 +21,11 @@ FUZZ_SECONDS ?= 60
 # The core as WebAssembly. Its bytes depend on the sources, the flags and the version of the compiler alone.
 # system.cpp comes first: what it defines replaces parts of the library that print.
 WASM := src/motegpt/page/motegpt.wasm
-WASM_SOURCES := $(addprefix cpp/,wasm/system.cpp wasm/abi.cpp level.cpp dispatch.cpp specification.cpp context_trie.cpp)
+WASM_SOURCES := $(addprefix cpp/,wasm/system.cpp wasm/abi.cpp wasm/numbers.cpp level.cpp dispatch.cpp \
+    specification.cpp context_trie.cpp random.cpp schedule.cpp)
 WASM_FLAGS := -target wasm32-wasi -mexec-model=reactor -msimd128 -Os -std=c++20 -fno-exceptions -fno-rtti \
     -Wall -Wextra -Wno-unused-private-field -DMOTEGPT_LEVEL=baseline -Icpp -s \
-    -Wl,-z,stack-size=262144 -Wl,--max-memory=2147483648
+    -Wl,-z,stack-size=262144 -Wl,--max-memory=2147483648 -Wl,--export=__stack_pointer
 
 .PHONY: train test smoke test-core check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
 

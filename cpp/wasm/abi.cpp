@@ -1,5 +1,5 @@
-// A model in WebAssembly: what JavaScript calls to train it, look into it and generate with it. No mathematics
-// here. src/motegpt/page/js/core.js checks the arrays, and says what each function expects.
+// A model in WebAssembly: what JavaScript calls to train it, look into it and generate with it. No
+// mathematics here. src/motegpt/page/js/core-model.js checks the arrays.
 #include <memory>
 #include <string>
 #include <vector>
@@ -84,6 +84,7 @@ class AnyModel {
 
   virtual ~AnyModel() = default;
   virtual int slot_count() const = 0;
+  virtual int scalar_count() const = 0;
   virtual double parameter_count() const = 0;
   virtual void load(const void* parameters, const void* slots) = 0;
   virtual void store(void* parameters, void* slots) const = 0;
@@ -111,6 +112,7 @@ class ModelOf final : public AnyModel {
         core_(specification_.shape(), specification_.places(), optimizer, {1, false}) {}
 
   int slot_count() const override { return core_.slot_count(); }
+  int scalar_count() const override { return core_.scalar_count(); }
   double parameter_count() const override { return double(specification_.shape().parameters); }
 
   void load(const void* parameters, const void* slots) override {
@@ -222,7 +224,6 @@ void describe_contexts(Description* made, const double* keys, int count) {
 /// Deletes the description.
 MOTEGPT_EXPORT(make_model) AnyModel* make_model(Description* given, int single, const char* optimizer) {
   const std::unique_ptr<Description> description(given);
-  static constexpr const char* optimizer_names[] = {"adam", "sgd"};
   Optimizer rule{};
   choose(rule, "optimizer", optimizer, optimizer_names);
   if (single) return new ModelOf<float>(*description, rule);
@@ -230,6 +231,8 @@ MOTEGPT_EXPORT(make_model) AnyModel* make_model(Description* given, int single, 
 }
 
 MOTEGPT_EXPORT(slot_count) int slot_count(const AnyModel* model) { return model->slot_count(); }
+
+MOTEGPT_EXPORT(scalars_per_step) int scalars_per_step(const AnyModel* model) { return model->scalar_count(); }
 
 MOTEGPT_EXPORT(parameter_count) double parameter_count(const AnyModel* model) {
   return model->parameter_count();

@@ -1,7 +1,7 @@
 // Memory, threads and failures in WebAssembly, where there is one thread and nothing to catch an exception.
 //
-// A failure writes its reason and traps. The objects of the calls that it interrupts are never destroyed, so the
-// caller (src/motegpt/page/js/core.js) gives up the whole instance.
+// A failure writes its reason and traps. The objects of the calls that it interrupts are never destroyed, so
+// the caller (src/motegpt/page/js/core-memory.js) gives up the whole instance.
 #include <stdlib.h>
 #include <string.h>
 
