@@ -7,12 +7,12 @@ export class Float {
   }
 }
 
-const BIG = /"(?:[^"\\]|\\.)*"|-?\d{16,}(?![\d.eE])/g;
+const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, BIG = /^-?\d{16,}$/;
 const MARK = "\u0000"; // no text in a file that is read here has it
 
 /** The value of a JSON text; whole numbers that a double may not hold are BigInt. Throws SyntaxError. */
 export function parseJson(text) {
-  const marked = text.replace(BIG, (found) => (found[0] === '"' ? found : `"\\u0000${found}"`));
+  const marked = text.replace(NUMBERS, (found) => (BIG.test(found) ? `"\\u0000${found}"` : found));
   return JSON.parse(marked, (_, value) => {
     if (typeof value !== "string" || !value.startsWith(MARK)) return value;
     const number = BigInt(value.slice(1));
