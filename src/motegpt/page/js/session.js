@@ -287,7 +287,7 @@ export class Session {
     if (!(Number.isInteger(index) && index >= 0 && index < model.size)) {
       throw new Error(`edit: expected the index of one of ${model.size} weights, got ${index}`);
     }
-    if (!Number.isFinite(Math.fround(value))) throw new Error(`edit: expected a finite number, got ${value}`);
+    if (typeof value !== "number" || !Number.isFinite(Math.fround(value))) throw new Error(`edit: expected a finite number, got ${value}`);
     const entry = {index, before: this.writeWeight(index, value), value};
     this.edits.push(entry);
     return entry;
