@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,6 +41,19 @@ def launched() -> Iterator[Any]:
         browser.close()
 
 
+def until(page: Any, expression: str) -> None:
+    """Wait until an expression is true. Playwright's own wait evaluates text, which the page's policy forbids."""
+    limit = time.monotonic() + PATIENCE / 1000
+    while not page.evaluate(f"Boolean({expression})"):
+        assert time.monotonic() < limit, f"waited in vain for {expression}"
+        page.wait_for_timeout(15)
+
+
+def wait_for_text(page: Any, selector: str, part: str) -> None:
+    """Wait until the text of an element contains a part."""
+    until(page, f"document.querySelector({json.dumps(selector)})?.textContent.includes({json.dumps(part)})")
+
+
 class Tabs:
     """Opens pages, and checks at the end that none asked for anything outside or reported an error."""
 
@@ -71,7 +86,7 @@ class Tabs:
             page.add_init_script(before)
         page.goto((document or self.document).as_uri() + hash)
         if ready:
-            page.wait_for_function("window.motegpt")
+            until(page, "window.motegpt")
             page.evaluate("motegpt.ready.then(() => null)")
         return page
 

@@ -317,9 +317,10 @@ export class Actions {
       validation: event.validation ?? this.data.validation,
     });
     this.frames.outdate();
-    if (event.running || !this.state.running) return;
-    const finished = this.#isDone();
-    this.store.set({running: false, finished});
-    if (finished) this.speak(`The training has ended: ${this.#where()}.`);
+    const {running, finished, viewing} = this.state;
+    const isDone = this.#isDone() && viewing === null;
+    if (event.running || (!running && finished === isDone)) return;
+    this.store.set({running: false, finished: isDone});
+    if (isDone) this.speak(`The training has ended: ${this.#where()}.`);
   }
 }

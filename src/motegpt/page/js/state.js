@@ -1,5 +1,5 @@
 /** The only mutable store of the page: what was chosen (state), and what the worker last said (data). */
-import {LossHistory} from "./history.js";
+import {LossHistory} from "./losses.js";
 
 export const EMPTY_MASK = {heads: [], parts: [], cells: [], weights: []};
 export const SPEEDS = [0.1, 0.25, 0.5, 1, 2, 5, 10, 20, 50, 100, 200, 500]; // steps per frame
