@@ -53,7 +53,7 @@ export function readDocuments({name, text, bytes}, data) {
   if (OTHER_FORMATS.test(what)) {
     throw new Error(`${what}: expected a text file with one document per line; motegpt play ${what} reads others`);
   }
-  const whole = withNewlines(text ?? decodeText(bytes, what));
+  const whole = withNewlines(bytes ? decodeText(bytes, what) : text.replace(/^\ufeff/, ""));
   if (whole.includes("\0")) throw new Error(`${what}: expected text, got a zero character; remove it`);
   if (/\p{Surrogate}/u.test(whole)) {
     throw new Error(`${what}: expected Unicode characters, got half of a surrogate pair; remove it`);

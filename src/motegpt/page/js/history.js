@@ -1,6 +1,7 @@
 // Snapshots along a run, in bounded memory: where there are too many, every second one is dropped.
 
-const MAX_SNAPSHOTS = 100, MAX_BYTES = 96e6, PER_RUN = 50;
+const MAX_SNAPSHOTS = 100, MAX_BYTES = 96e6;
+const PER_RUN = 50, FARTHEST = 20; // snapshots of a run at first; most steps between two of them at first
 
 function bytesOfSnapshot({parameters, slots, bestParameters}) {
   return parameters.byteLength + slots.byteLength + (bestParameters?.byteLength ?? 0);
@@ -9,7 +10,7 @@ function bytesOfSnapshot({parameters, slots, bestParameters}) {
 export class History {
   /** steps: of the whole run, over which the first snapshots are spread. */
   constructor(steps) {
-    this.distance = Math.max(1, Math.floor(steps / PER_RUN));
+    this.distance = Math.min(Math.max(1, Math.floor(steps / PER_RUN)), FARTHEST);
     this.snapshots = [];
   }
 

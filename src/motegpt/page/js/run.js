@@ -36,7 +36,7 @@ export class TrainingRun {
    */
   constructor(core, state) {
     const {config, tokenizer, documents = null, list = null} = state, {model, train, data} = config;
-    Object.assign(this, {core, config, tokenizer, documents, list});
+    Object.assign(this, {core, config, tokenizer, documents, list, training: [], validation: [], sample: null});
     this.rng = core.random(train.rng, train.seed);
     this.plan = documents ? this.planOf(splitDocuments(documents, data, train.seed), data) : null;
     this.model = core.model(specificationOf(model, state.contexts ?? []), {dtype: train.dtype, optimizer: train.optimizer});
@@ -53,6 +53,7 @@ export class TrainingRun {
       throw error;
     }
     this.carried = state.carried ?? [];
+    this.contexts = state.contexts ?? [];
     this.known = documents && new Set(documents);
   }
 

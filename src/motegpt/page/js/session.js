@@ -46,9 +46,9 @@ export class Session {
   open(run) {
     const history = new History(run.config.train.steps);
     history.add(run.snapshot());
-    this.run?.free();
+    if (this.run !== run) this.run?.free();
     Object.assign(this, {run, history, head: run.done, edits: [], pending: [], validations: [], sampled: []});
-    this.request = {};
+    this.beginning = run.done === 0 ? history.last : null;
     return this.describe();
   }
 
@@ -66,7 +66,7 @@ export class Session {
       tensors: all.map(({name, shape, offset, role, group}) => ({name, shape, offset, role, group})),
       vocabulary: tokenizer.labels, bos: tokenizer.bos, stop: tokenizer.stop, block_size: config.model.block_size,
       documents: {
-        training: run.training?.length ?? 0, validation: run.validation?.length ?? 0,
+        training: run.training.length, validation: run.validation.length,
         characters: documents?.reduce((sum, document) => sum + document.length, 0) ?? 0,
         first: documents?.slice(0, SHOWN_DOCUMENTS) ?? [],
       },
@@ -173,13 +173,15 @@ export class Session {
     return sampled;
   }
 
-  /** The same model again from step 0. */
+  /** The same model again from step 0, without edits. -> Description */
   restart() {
-    const [start] = this.opened && this.history.snapshots;
-    this.run.restore(start);
-    this.history.dropAfter(start.step);
-    Object.assign(this, {head: this.run.done, edits: [], pending: [], validations: [], sampled: []});
-    return this.describe();
+    const {run, beginning} = this.opened && this, {config, tokenizer, documents, list, average, carried, contexts} = run;
+    if (beginning) {
+      run.restore(beginning);
+      return this.open(run);
+    }
+    if (!run.plan) throw new Error("restart: expected the list of this run to begin it again, got none; add it");
+    return this.open(new TrainingRun(this.core, {config, tokenizer, documents, list, average, carried, contexts}));
   }
 
   /** Move to the snapshot at or before a step. -> {step, last} */
@@ -287,7 +289,7 @@ export class Session {
     if (!(Number.isInteger(index) && index >= 0 && index < model.size)) {
       throw new Error(`edit: expected the index of one of ${model.size} weights, got ${index}`);
     }
-    if (!Number.isFinite(Math.fround(value))) throw new Error(`edit: expected a finite number, got ${value}`);
+    if (typeof value !== "number" || !Number.isFinite(Math.fround(value))) throw new Error(`edit: expected a finite number, got ${value}`);
     const entry = {index, before: this.writeWeight(index, value), value};
     this.edits.push(entry);
     return entry;
