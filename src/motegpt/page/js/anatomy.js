@@ -13,7 +13,7 @@ export function anatomyOf({settings, vocabulary, tensors}, look) {
     layers: settings.n_layer, heads: settings.n_head, width: settings.n_embd, places, ids: look.ids,
     headSize: settings.n_embd / settings.n_head, embeddingNorm: Boolean(settings.embedding_norm),
     head: places.has("lm_head") ? "lm_head" : "wte", vocabulary: vocabulary.map(symbol),
-    positions: look.labels.map(symbol), hooks: look.look, rotated: settings.position === "rope",
+    positions: look.labels.map(symbol), hooks: look.look.activations,
   };
 }
 

@@ -60,8 +60,6 @@ export class Changes {
 
   #writeBars(vocabulary, before, after, offset) {
     const found = largestChanges(before, after, offset, vocabulary.length, SHOWN);
-    const changed = found.some((id) => before[offset + id] !== after[offset + id]);
-    if (!changed) found.sort((a, b) => before[offset + b] - before[offset + a]);
     while (this.bars.children.length > found.length) this.bars.lastChild.remove();
     while (this.bars.children.length < found.length) {
       this.bars.append(make("li", {}, make("b"), make("div", {"aria-hidden": "true"}, make("i"), make("i")), make("span")));

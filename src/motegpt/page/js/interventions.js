@@ -45,8 +45,8 @@ export function interventions(mask, tensors) {
     (mask[list] ?? []).map((entry) => ({list, entry, text: text(entry), without: without(list, entry)})));
 }
 
-/** Indices of count probabilities from offset, by the size of their change, largest first; the n first. */
+/** Indices of count probabilities from offset, by the size of their change, then by size, largest first; the n first. */
 export function largestChanges(before, after, offset, count, n) {
   const change = (id) => Math.abs(after[offset + id] - before[offset + id]);
-  return Array.from({length: count}, (_, id) => id).sort((a, b) => change(b) - change(a) || a - b).slice(0, n);
+  return Array.from({length: count}, (_, id) => id).sort((a, b) => change(b) - change(a) || before[offset + b] - before[offset + a]).slice(0, n);
 }

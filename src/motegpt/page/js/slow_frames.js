@@ -9,16 +9,11 @@ import {largestUpdate, updateRows} from "./update_rule.js";
 const note = (text) => make("p", {class: "view-note"}, text);
 const sized = ({shape}) => shape.reduce((product, size) => product * size, 1);
 
-/** Weights of the targets in the loss: given, or each the same. */
-const targetWeights = ({targets, weights_of_targets: weights}) =>
-  weights ?? targets.map(() => 1 / targets.length);
-
-/** The gradient of the loss with respect to the logits, (T, V): (p − 1 at the target) · weight of the target. */
+/** The gradient of the loss with respect to the logits, (T, V): (p − 1 at the target) / number of targets. */
 export function logitGradients(slow, across) {
-  const weights = targetWeights(slow);
   return Float64Array.from(slow.probabilities, (p, i) => {
     const position = Math.floor(i / across);
-    return (p - (i % across === slow.targets[position] ? 1 : 0)) * weights[position];
+    return (p - (i % across === slow.targets[position] ? 1 : 0)) / slow.targets.length;
   });
 }
 
@@ -26,14 +21,14 @@ export function logitGradients(slow, across) {
 export function forwardFrame({maps, anatomy, slow}) {
   const {layers, vocabulary} = anatomy;
   const across = vocabulary.length;
-  const rows = slow.targets.map((target, t) => {
+  const rows = Array.from(slow.targets, (target, t) => {
     const [best] = topOf(slow.probabilities, t * across, across, 1);
     return [symbol(slow.labels[t]), vocabulary[best], percent(slow.probabilities[t * across + best]), vocabulary[target],
       percent(slow.probabilities[t * across + target])];
   });
   const stream = ["blocks.0.hook_resid_pre", ...Array.from({length: layers}, (_, i) => `blocks.${i}.hook_resid_post`)];
   const shown = stream.map((name, i) => activation(maps, name, i === 0 ? "embedding" : `after layer ${i - 1}`,
-    slow.forward[name]));
+    slow.forward.activations[name]));
   const logits = activation(maps, "logits", "logits",
     {rows: slow.ids.length, columns: across, values: slow.forward.logits});
   return [note(`The document “${slow.text}” goes through the model, all positions at once. Each position predicts the `
@@ -49,23 +44,21 @@ function activation(maps, name, title, {rows, columns, values}) {
 }
 
 /** Frame 2: −log p at each position, and its mean. */
-export function lossFrame({anatomy, slow}) {
-  const most = Math.max(...slow.losses, 1e-9);
+export function lossFrame({anatomy, slow, description: {settings}}) {
   const across = anatomy.vocabulary.length;
-  const weights = targetWeights(slow);
-  const mean = slow.losses.reduce((sum, loss, t) => sum + loss * weights[t], 0);
-  const list = make("ol", {class: "slow-losses"}, ...slow.targets.map((target, t) => make("li", {},
-    make("b", {}, `${symbol(slow.labels[t])} → ${anatomy.vocabulary[target]}`),
+  const counted = Array.from(slow.targets.keys()).filter((t) => slow.targets[t] >= 0); // not the end of a window
+  const most = Math.max(...counted.map((t) => slow.losses[t]), 1e-9);
+  const list = make("ol", {class: "slow-losses"}, ...counted.map((t) => make("li", {},
+    make("b", {}, `${symbol(slow.labels[t])} → ${anatomy.vocabulary[slow.targets[t]]}`),
     make("i", {style: `--share: ${slow.losses[t] / most}`, "aria-hidden": "true"}),
-    make("code", {}, `−log ${four(slow.probabilities[t * across + target])} = ${four(slow.losses[t])}`))));
-  const even = weights.every((weight) => Math.abs(weight * weights.length - 1) < 1e-9);
-  const sum = Array.from(slow.losses, four).join(" + ");
-  const batch = Math.abs(slow.loss - mean) > 1e-6 * Math.max(1, mean)
-    ? note(`The loss of the whole batch of this step is ${four(slow.loss)}.`) : null;
+    make("code", {}, `−log ${four(slow.probabilities[t * across + slow.targets[t]])} = ${four(slow.losses[t])}`))));
+  const sum = counted.map((t) => four(slow.losses[t])).join(" + ");
+  const batch = settings.batch_size > 1
+    ? note(`This is one of the ${settings.batch_size} documents of the step, whose mean loss is ${four(slow.batch_loss)}.`) : null;
   return [note("The loss is the mean of −log p of the characters that really come next: 0 where the model was certain and "
     + "right, large where it gave them little probability."), list,
-  make("p", {class: "slow-sum"}, even ? make("code", {}, `(${sum}) / ${weights.length} = `) : "Σ weight · loss = ",
-    make("strong", {"data-mean": mean}, four(mean)), " nats"), batch];
+  make("p", {class: "slow-sum"}, make("code", {}, `(${sum}) / ${counted.length} = `),
+    make("strong", {"data-mean": slow.loss}, four(slow.loss)), " nats"), batch];
 }
 
 /** Frame 3: the gradient at the logits, and of some tensors. */

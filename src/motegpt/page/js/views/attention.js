@@ -20,7 +20,7 @@ class Attention {
     const {layers, heads, positions} = this.maps.anatomy;
     this.#build(layers, heads, positions.length);
     for (const map of this.maps.all.values()) {
-      const {rows, columns, values} = look.look[map.name];
+      const {rows, columns, values} = look.look.activations[map.name];
       map.set(values, map.head * rows * columns, rows, columns, positions, positions);
       map.describe(describePattern(map, positions));
     }

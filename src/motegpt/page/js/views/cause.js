@@ -84,7 +84,7 @@ class Cause {
   #fill({look, labels}, mask) {
     const {positions} = this.maps.anatomy;
     for (const map of this.maps.all.values()) {
-      const {rows, columns, values} = look[map.name];
+      const {rows, columns, values} = look.activations[map.name];
       map.set(values, map.head * rows * columns, rows, columns, positions, positions);
       const layer = Number(map.name.split(".")[1]);
       map.mark(mask.cells.filter(([l, h, t, u]) => l === layer && h === map.head && t < labels.length && u <= t)

@@ -33,12 +33,11 @@ class Flow {
   /** The elements, made again only where the model or what is unfolded has changed. */
   #build({settings, parameters, vocabulary}, {look}) {
     const key = [settings.n_layer, settings.n_embd, settings.n_head, vocabulary.length, parameters, this.open,
-      ...Object.keys(look)].join();
+      ...Object.keys(look.activations)].join();
     if (key === this.key) return;
     this.key = key;
     this.open = Math.min(this.open, settings.n_layer - 1);
     this.maps.clear();
-    this.picture.classList.toggle("wide-model", settings.n_embd > 24);
     this.tokens = make("div", {class: "tokens"});
     this.bars = new NextBars(10);
     this.picture.replaceChildren(this.#embedding(),
@@ -104,7 +103,7 @@ class Flow {
       this.#unit(this.#tensor(`${w}.attn_w${letter}`), this.#map(`${at}.attn.hook_${letter}`, `${title} ${letter}`)));
     const heads = Array.from({length: this.anatomy.heads}, (_, head) => this.#pattern(i, head));
     return [this.#unit(norm), make("div", {class: "unit-group"}, q, k, v),
-      this.#unit(make("div", {class: "heads"}, ...heads)), this.#unit(this.#map(`${at}.attn.hook_z`, "heads’ output z")),
+      this.#unit(make("div", {class: "heads", style: `--across: ${Math.ceil(Math.sqrt(heads.length))}`}, ...heads)), this.#unit(this.#map(`${at}.attn.hook_z`, "heads’ output z")),
       this.#unit(this.#tensor(`${w}.attn_wo`), this.#map(`${at}.hook_attn_out`, "attention adds"))];
   }
 
@@ -149,7 +148,7 @@ class Flow {
     const {state, data} = this.app;
     const flat = data[state.matrixKind]?.values;
     const across = this.anatomy.vocabulary.length;
-    const activations = {...look, logits: {rows: ids.length, columns: across, values: look.logits},
+    const activations = {...look.activations, logits: {rows: ids.length, columns: across, values: look.logits},
       probabilities: {rows: ids.length, columns: across, values: probabilities}};
     for (const map of this.maps.all.values()) {
       if (map.name in activations) this.maps.setActivation(map, activations[map.name]);

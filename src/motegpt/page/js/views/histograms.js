@@ -77,7 +77,7 @@ class Histograms {
     if (!description) return;
     if (description !== this.description) this.ratios.clear();
     this.description = description;
-    if (look) this.#activations(look.look, description.settings.n_layer);
+    if (look) this.#activations(look.look.activations, description.settings.n_layer);
     const fits = (one) => one?.values.length === description.parameters;
     if (fits(gradients)) this.#gradients(gradients.values, description.tensors);
     if (fits(weights) && fits(update) && update !== this.update) this.#ratios(weights, update, description.tensors);
