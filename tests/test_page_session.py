@@ -53,13 +53,14 @@ def texts_of(answer: dict[str, Any]) -> list[str]:
     return [one["text"] for one in answer["texts"]]
 
 
-LONG = {  # settings -> list; all steps of the preset
+ZEROCLAW = {"preset": "zeroclaw", "steps": 1000, "dtype": "float64"}
+LONG = {  # settings, list (None: the built-in names), tolerance if it is not that of CLOSE
     "microgpt": ({}, None),
     "two layers": ({"n_layer": 2}, None),
     "another list": ({}, SHORT),
     "another seed": ({"seed": 7}, None),
     "oxidized": ({"preset": "oxidized"}, None),
-    "zeroclaw": ({"preset": "zeroclaw", "steps": 1000}, None),
+    "zeroclaw": (ZEROCLAW, None, 1e-7),  # amplifies rounding: in float32 the levels of the core differ by 0.3
 }
 OTHERS = {
     "dropout": {"dropout": 0.1},
@@ -69,6 +70,7 @@ OTHERS = {
     "no shuffle": {"shuffle": False, "batch_size": 3},
     "large seed": {"seed": 2**64 - 1},
     "warmup": {"warmup_steps": 20, "schedule": "cosine", "lr_min": 0.001, "weight_decay": 0.1},
+    "zeroclaw in float32": {"preset": "zeroclaw", "steps": 150},
     "clipped": {"clip_norm": 1.0, "clip_value": 0.5, "dtype": "float32"},
     "xoshiro": {"rng": "xoshiro128+"},
     "tied": {"tied": True, "zero_init": True, "activation": "squared_relu"},
@@ -85,7 +87,9 @@ def with_seed_as_text(settings: dict[str, Any]) -> dict[str, Any]:
     return {name: str(value) if name == "seed" else value for name, value in settings.items()}
 
 
-def check_same_run(settings: dict[str, Any], text: str | None, tmp_path: Path) -> None:
+def check_same_run(
+    tmp_path: Path, settings: dict[str, Any], text: str | None = None, tolerance: float | None = None
+) -> None:
     path = tmp_path / "list.txt"
     path.write_text(text or LIST["text"], encoding="utf-8")
     trainer = trainer_of(settings, path)
@@ -98,18 +102,19 @@ def check_same_run(settings: dict[str, Any], text: str | None, tmp_path: Path) -
     )
     assert created == {"error": None}
     assert progress["step"] == trainer.done
-    assert progress["losses"] == pytest.approx(losses, abs=CLOSE[trainer.config.train.dtype])
+    close = tolerance or CLOSE[trainer.config.train.dtype]
+    assert progress["losses"] == pytest.approx(losses, abs=close)
     assert texts_of(finished) == samples[-1]
 
 
 @pytest.mark.parametrize("name", LONG)
 def test_a_run_gives_the_losses_and_samples_of_python(name: str, tmp_path: Path) -> None:
-    check_same_run(*LONG[name], tmp_path)
+    check_same_run(tmp_path, *LONG[name])
 
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_settings_give_the_losses_and_samples_of_python(name: str, tmp_path: Path) -> None:
-    check_same_run({"steps": 150, **OTHERS[name]}, None, tmp_path)
+    check_same_run(tmp_path, {"steps": 150, **OTHERS[name]})
 
 
 def test_samples_on_the_way_use_the_generator_of_the_run(tmp_path: Path) -> None:
