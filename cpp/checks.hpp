@@ -12,6 +12,7 @@
 
 #include "motegpt/core.hpp"
 #include "motegpt/specification.hpp"
+#include "to_numpy.hpp"
 
 namespace motegpt::bindings {
 
@@ -65,14 +66,6 @@ template <class T>
 std::vector<T> copied(const AnyArray& array, const char* what, const std::vector<int64_t>& shape) {
   const T* data = checked<T>(array, what, shape);
   return std::vector<T>(data, data + array.size());
-}
-
-/// `values` as a NumPy array, without a copy.
-template <class T>
-nb::object to_numpy(std::vector<T>&& values, std::vector<size_t> shape) {
-  auto* kept = new std::vector<T>(std::move(values));
-  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape.size(), shape.data(), owner));
 }
 
 /// The optimizer of that name; raises if there is none.
