@@ -220,6 +220,18 @@ def test_a_small_graph_begins_open_and_a_large_one_folded(graph, picture):
     assert len(by_class(picture, "in")) == len(graph.groups)
 
 
+def test_lines_of_attention_are_as_strong_as_its_weights(graph, picture):
+    lines = [float(line.get("opacity")) for line in by_class(picture, "a", "path")]
+    weights = [
+        p.data
+        for group in graph.groups
+        if group.title.startswith("head") and group.column
+        for p in group.vectors(graph.names)["p"][:-1]
+    ]
+    assert len(lines) == 4 * (1 + 2 + 3 + 4)
+    assert sorted(lines) == pytest.approx(sorted(weights), rel=0.06)
+
+
 def test_groups_alone_and_the_largest_groups_stay_folded(graph, monkeypatch):
     alone = ElementTree.fromstring(to_svg(graph, numbers=False))
     assert not by_class(alone, "c")

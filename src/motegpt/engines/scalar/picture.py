@@ -30,6 +30,7 @@ from motegpt.engines.scalar.svg import Color, bow, curve, fit, image, path, rect
 MAX_CELLS = 16_000  # numbers in a picture
 NUMBER_WIDTH = 34  # that a number needs
 MAX_RECTANGLES = 8  # longer vectors are images
+FAINT = 0.06  # opacity of the line of an attention weight near 0; of others it is the weight
 MAX_LINES = 12  # a value with more parents has no line to them; picture.js shows them
 LABEL, LABELED = 36, 100  # width of the name of a vector in a folded group; narrower boxes have none
 RAMP, RAMP_STEP = 40, 5  # colors in the legend, and their width
@@ -137,7 +138,8 @@ class _Painter:
         inside = f'<g class="in">{self._inside(box, content)}</g>' if values[0] in self.index else ""
         outline = rectangle(box, 'class="b" rx="6"')
         title = rectangle(Box(box.x, box.y, box.width, TITLE), 'fill-opacity="0"')
-        title += text("", box.x + 7, box.y + 12, title_of(group))
+        name = title_of(group)
+        title += text("", box.x + 7, box.y + 12, name, fit(name, box.width - 12, 6.4))
         if box.width > LABELED:
             title += text("n", box.right - 6, box.y + 12, str(len(values)))
         return (
@@ -242,7 +244,11 @@ class _Painter:
             detour = "" if group.row == user.row else f"h14V{end.center:g}"
             return path("e", f"M{start.right:g} {start.center:g}{detour}H{end.middle:g}")
         if group.column != user.column and user.title != TOTAL:  # attention
-            return path("e a", bow(start, end, 6 + 4 * (column_of(user) - column_of(group))))
+            assert group.column is not None
+            assert user.column is not None
+            p = user.vectors(self.graph.names)["p"][group.column].data
+            depth = 6 + 14 * (user.column - group.column) / len(self.graph.columns)
+            return path("e a", bow(start, end, depth), f' opacity="{max(p, FAINT):.2g}"')
         if rows.index(user.row) - rows.index(group.row) == 1:
             return path("e", f"M{start.middle:g} {start.bottom:g}V{end.y:g}")
         of_head, to_head = (one.title.startswith("head") for one in (group, user))
