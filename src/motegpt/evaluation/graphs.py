@@ -14,7 +14,6 @@ from motegpt.engines.scalar.engine import ScalarEngine
 from motegpt.engines.scalar.groups import Graph, check_size, loss_graph
 from motegpt.engines.scalar.model import FUSED
 from motegpt.errors import DataError
-from motegpt.evaluation.inspect import ids_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
 
@@ -40,6 +39,8 @@ def text_graph(
     is_whole: whether the end, if the tokenizer has one, is the last target. Raises DataError or PrefixError
     for a text that the model cannot read, UsageError for a graph that would be too large.
     """
+    from motegpt.evaluation.inspect import ids_of  # imports NumPy, which help pages do without
+
     ids = ids_of(text, tokenizer, engine.model.block_size)
     ids += [tokenizer.stop] if is_whole and tokenizer.stop is not None else []
     if len(ids) < 2:
