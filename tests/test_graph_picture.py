@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 
 from motegpt import GPT
@@ -387,6 +388,18 @@ def test_a_model_that_is_too_large_is_one_line_before_it_is_built():
     large = ModelConfig.of({**section_values(settings_of("microgpt"), "model"), **shape})
     with pytest.raises(UsageError, match=f"at most {MAX_PRODUCTS:,} products"):
         check_size(large, 5)
+    check_size(large.replace(n_layer=1, n_embd=96, vocab_size=50, ngram_orders=2, ngram_rows=(2500,)), 5)
+
+
+def test_only_the_rows_of_tables_that_a_text_uses_are_drawn():
+    found = model(**NGRAMS)
+    rows = found.engine.contexts.rows(np.array([_batch(found, "emma").inputs[0]]))
+    expected = {
+        (f"ngram{order}", int(row)) for order, one in enumerate(rows, 2) for row in one.ravel() if row >= 0
+    }
+    tables = [name for name in graph_of(found).names.values() if name.startswith("ngram")]
+    assert {(name[:6], int(name[7:].partition(",")[0])) for name in tables} == expected
+    assert len(expected) < sum(found.config.model.ngram_rows)
 
 
 def test_a_stream_needs_two_characters():

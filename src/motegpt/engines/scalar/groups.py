@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.presets import REFERENCE_PRESET, settings_of
 from motegpt.config.sections import TrainConfig, section_values
@@ -17,7 +17,7 @@ from motegpt.engines.scalar.engine import ScalarEngine
 from motegpt.engines.scalar.graph import Value, topological
 from motegpt.engines.scalar.model import Trace
 from motegpt.errors import UsageError
-from motegpt.model.spec import parameter_count
+from motegpt.model.spec import Role, table_names, tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -97,25 +97,43 @@ def loss_graph(
 ) -> Graph:
     """The graph of the loss of a batch of one sequence, with gradients; columns: headings of its positions.
 
-    It is of a copy of the engine's parameters in double precision. UsageError if it would be too large.
+    It is of a copy of the engine's parameters in double precision; of the tables of the n-gram embedding, the
+    rows that the sequence uses. UsageError if it would be too large.
     """
     (inputs,) = batch.inputs
-    check_size(engine.model, len(inputs))
+    contexts, rows = engine.contexts.used_in(inputs)
+    used = dict(zip(table_names(engine.model), rows, strict=False))
+    model = engine.model.replace(ngram_rows=contexts.sizes)
+    check_size(model, len(inputs))
     train = TrainConfig.of({**section_values(settings_of(REFERENCE_PRESET), "train"), "dtype": "float64"})
-    copy, traces = ScalarEngine(engine.model, train, engine.contexts), list[Trace]()
-    copy.load(engine.export().parameters)
+    copy, traces = ScalarEngine(model, train, contexts), list[Trace]()
+    parameters = engine.export().parameters
+    copy.load({one.name: _rows_of(parameters[one.name], used.get(one.name)) for one in tensors(model)})
     reader = copy.reader()
     read = None if reader is None else reader.vectors
     loss = network.loss(batch, copy.w, copy.model, reductions, read=read, traces=traces)
     loss.backward()
-    names = copy.names()
+    names = {value: _original_name(name, used) for value, name in copy.names().items()}
     groups = list(_computed(loss, traces, copy.model, names))
     return Graph(loss, names, [*_weights(groups, names), *groups], columns, title)
 
 
+def _rows_of(parameters: Any, rows: Any | None) -> Any:
+    """Some rows of a tensor; None: all of it."""
+    return parameters if rows is None else parameters[rows]
+
+
+def _original_name(name: str, used: Mapping[str, Any]) -> str:
+    """The name of a number in the model that has all rows: that of ngram2[0,3] may be ngram2[812,3]."""
+    if (rows := used.get(tensor_of(name))) is None:
+        return name
+    row, _, rest = name.removeprefix(f"{tensor_of(name)}[").partition(",")
+    return f"{tensor_of(name)}[{rows[int(row)]},{rest}"
+
+
 def check_size(model: ModelConfig, positions: int) -> None:
-    """UsageError if the graph of so many positions would be too large."""
-    products = parameter_count(model) * positions
+    """UsageError if the graph of so many positions, which use few rows of tables, would be too large."""
+    products = positions * sum(one.size for one in tensors(model) if one.role is not Role.TABLE)
     if products > MAX_PRODUCTS:
         raise UsageError(
             f"graph: expected at most {MAX_PRODUCTS:,} products (parameters times positions), got "
