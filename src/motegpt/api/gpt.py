@@ -9,10 +9,12 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.class_only import class_only
+from motegpt.api.inspection import Inspection
+from motegpt.api.names import check_names
 from motegpt.api.training import Training
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
-from motegpt.config.fields import checked_seed, current_names, kinds, plain, unknown_setting
+from motegpt.config.fields import checked_seed, current_names, kinds, plain
 from motegpt.config.sections import REQUESTS, SampleConfig
 from motegpt.config.text import concise
 from motegpt.data.documents import normalize_document, normalize_sample_texts
@@ -47,7 +49,7 @@ Callback = Callable[[StepRecord], object]
 NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes left out of copies
 
 
-class GPT:
+class GPT(Inspection):
     """A trained character-level GPT: make one with GPT.train, GPT.training or GPT.load.
 
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
@@ -203,7 +205,7 @@ class GPT:
         >>> model = training.model
         """
         settings = current_names(settings)
-        _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
+        check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
         trainer, corpus, remarks, _ = begin(
             docs,
             settings,
@@ -289,7 +291,7 @@ class GPT:
         With on_cut="mark", each text has an attribute `cut`: whether block_size truncated it. Arguments and
         errors are those of `generate`.
         """
-        _check_names(settings, kinds(SampleConfig), self.samples)
+        check_names(settings, kinds(SampleConfig), self.samples)
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
         sample = normalize_sample_texts(sample, self.config.data)
@@ -378,13 +380,3 @@ class GPT:
 def without_device(config: RunConfig) -> RunConfig:
     """The settings without the training device, which may not exist here."""
     return config.replace(train=config.train.replace(device=None))
-
-
-def _check_names(given: Iterable[str], known: Collection[str], method: Callable[..., object]) -> None:
-    """SettingError for an unknown setting; suggests similar settings and arguments of the method."""
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        from inspect import signature
-
-        arguments = [one.name for one in signature(method).parameters.values() if one.kind != one.VAR_KEYWORD]
-        raise unknown_setting(unknown[0], [*known, *arguments])

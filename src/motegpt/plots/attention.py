@@ -50,11 +50,7 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
 
 def symbols_of(run: Run, ids: Sequence[int]) -> list[str]:
     """Decode each id by itself; bytes of an incomplete character become <C3>."""
-    names = [run.tokenizer.decode([token]) for token in ids]
-    return [
-        f"<{run.tokenizer.token_bytes(token).hex().upper()}>" if "\ufffd" in name else name
-        for token, name in zip(ids, names, strict=True)
-    ]
+    return run.tokenizer.names(ids)
 
 
 def bos_note(run: Run) -> str:

@@ -20,7 +20,8 @@ from motegpt.cli.options import (
     preset_option,
 )
 from motegpt.config.presets import REFERENCE_PRESET
-from motegpt.views.text import clipped, columns, visible, with_flags
+from motegpt.config.text import visible
+from motegpt.views.text import clipped, columns, with_flags
 
 if TYPE_CHECKING:
     from motegpt.data.check import Report
