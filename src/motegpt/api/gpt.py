@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 from motegpt.api.class_only import class_only
 from motegpt.api.inspection import Inspection
 from motegpt.api.names import check_names
+from motegpt.api.notebook import form
+from motegpt.api.progress import display_for
 from motegpt.api.training import Training
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
@@ -118,6 +120,10 @@ class GPT(Inspection):
         values = {"parameters": parameter_count(model), **shape, "engine": self.config.engine}
         return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
 
+    def _repr_html_(self) -> str:
+        """The summary that notebooks show."""
+        return form(type(self).__name__, self.config, self.tokenizer, self.records, self.average)
+
     @class_only
     def train(
         cls,
@@ -130,6 +136,7 @@ class GPT(Inspection):
         resume: AnyPath | None = None,
         checkpoint: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
+        progress: bool | None = None,
         **settings: Any,
     ) -> Self:
         """Train a model and return it.
@@ -143,6 +150,8 @@ class GPT(Inspection):
         (default: the last).
         callbacks: a function or several, called with the StepRecord of each logged step, losses in nats per
         token; training stops if one returns True.
+        progress: whether to show the progress in a notebook or on a terminal (standard error); None: after
+        half a second; True: at once.
         settings: fields of ModelConfig, DataConfig, TrainConfig and SampleConfig by name; they override the
         preset, or the settings of the resumed run.
 
@@ -153,7 +162,7 @@ class GPT(Inspection):
         TrainingInterrupted on Ctrl-C. Warns with UserWarning before training, for example of truncated
         documents, and with RuntimeWarning if the last losses are far above that of uniform guessing.
         """
-        hooks = functions("callbacks", callbacks)
+        hooks, display = functions("callbacks", callbacks), display_for(progress)
         training = cls.training(
             docs,
             preset=preset,
@@ -164,9 +173,12 @@ class GPT(Inspection):
             checkpoint=checkpoint,
             **settings,
         )
+        training.displays += [] if display is None else [display]
         try:
             with closing(iter(training)) as records:
                 for record in records:
+                    if display is not None and hooks:
+                        display.clear()
                     answers = [plain(callback(record)) for callback in hooks]
                     if any(answer is True for answer in answers):
                         break

@@ -1,0 +1,122 @@
+"""What a notebook shows beside the repr: tables and curves, in which no text of a user is HTML."""
+
+import re
+from xml.etree import ElementTree
+
+import pytest
+
+from motegpt import GPT
+from motegpt.config.html import Line, Markup, bar, curve, facts, table
+from motegpt.evaluation.nll import Evaluation, Score, Scores
+from tests.test_reprs import WORDS
+
+ATTACK = "<script>alert('x')</script>&\x1b[31m\"\n"
+QUICK = {"steps": 12, "engine": "array", "log_every": 2, "seed": 3, "preset": "microgpt"}
+
+
+@pytest.fixture(scope="module")
+def model():
+    return GPT.train(WORDS, **QUICK, val_fraction=0.3)
+
+
+def parsed(html):
+    """The elements; an error unless every tag is closed, and nothing is loaded or executed."""
+    root = ElementTree.fromstring(f"<root>{html.replace('&nbsp;', ' ')}</root>")
+    for element in root.iter():
+        tag = element.tag.rpartition("}")[2]
+        assert tag in {"root", "div", "table", "caption", "thead", "tbody", "tr", "th", "td", "b", "span",
+                       "svg", "text", "path", "polyline"}  # fmt: skip
+        assert not any(name.startswith("on") or name in ("href", "src") for name in element.attrib)
+        assert "url(" not in element.get("style", "")
+    return root
+
+
+def cells(html):
+    """The texts of the table, row by row."""
+    return [["".join(cell.itertext()) for cell in row] for row in parsed(html).iter("tr")]
+
+
+def test_the_table_of_a_model(model):
+    rows = dict(cells(model._repr_html_()))
+    assert rows["model"] == "1 layer, 16 wide, 4 heads, block_size 16: 3,456 parameters"
+    assert rows["vocabulary"] == "4 tokens: 'ahn'"
+    assert rows["engine"] == "array, float64"
+    assert rows["loss"] == f"{model.records[-1].mean_loss:.4f} nats per token at step 12"
+    assert rows["validation"] == f"{model.records[-1].val_loss:.4f} nats per token at step 12"
+
+
+def test_the_curve_of_a_model_is_that_of_its_records(model):
+    lines = list(parsed(model._repr_html_()).iter("{http://www.w3.org/2000/svg}polyline"))
+    assert len(lines) == 2
+    heights = [float(point.split(",")[1]) for point in lines[0].get("points").split()]
+    losses = [record.mean_loss for record in model.records]
+    assert len(heights) == len(losses)
+    assert heights.index(max(heights)) == losses.index(min(losses))
+
+
+def test_a_loaded_model_has_a_table_without_losses(model, tmp_path):
+    model.save(tmp_path / "run")
+    html = GPT.load(tmp_path / "run")._repr_html_()
+    assert "loss" not in dict(cells(html))
+    assert "<svg" not in html
+
+
+def test_an_averaged_model_says_so():
+    model = GPT.train(WORDS, **QUICK, kneser_ney=3, kneser_ney_weight=0.25)
+    assert dict(cells(model._repr_html_()))["averaged with"] == "Kneser-Ney n-grams of order 3, weight 0.25"
+
+
+def test_long_trainings_have_short_curves():
+    model = GPT.train(WORDS, **{**QUICK, "steps": 3000, "log_every": 1, "n_embd": 4})
+    assert len(model._repr_html_()) < 8000
+
+
+def test_nothing_of_a_user_is_executed(tmp_path):
+    (tmp_path / "<b>.txt").write_text(f"a{ATTACK.strip()}\nb{ATTACK.strip()}\n")
+    model = GPT.train(tmp_path / "<b>.txt", **QUICK, block_size=64)
+    shown = [model, model.next("a"), model.score([ATTACK]), model.score([ATTACK])[0], model.evaluate(["a"])]
+    for one in shown:
+        assert parsed(one._repr_html_()) is not None
+        assert "<script" not in one._repr_html_()
+        assert "\x1b" not in one._repr_html_()
+    assert dict(cells(model._repr_html_()))["data"].endswith("<b>.txt, 2 documents")
+
+
+def test_scores_are_a_table_and_still_a_list(model):
+    scores = model.score(["anna", ATTACK])
+    assert isinstance(scores, list)
+    assert scores == list(scores)
+    assert cells(scores._repr_html_()) == [
+        ["text", "log-probability (nats)", "bits per character"],
+        ["anna", f"{scores[0].log_probability:.3f}", f"{scores[0].bits_per_character:.3f}"],
+        [ATTACK.strip().replace("\x1b", "\\x1b"), "-inf", "inf"],
+    ]
+    assert cells(scores[0]._repr_html_()) == cells(scores._repr_html_())[:2]
+    many = Scores([Score("a", -1.0, 2, 2)] * 101)
+    assert len(cells(many._repr_html_())) == 101
+    assert "101 texts, the first 100" in many._repr_html_()
+
+
+def test_an_evaluation_is_a_table_with_the_best_first():
+    found = Evaluation({"uniform": 2.0, "model": 1.0}, 2, 6, 6, 1, ["x"])
+    rows = cells(found._repr_html_())
+    assert rows[1:] == [["model", "1.0000", "1.443"], ["uniform", "2.0000", "2.885"]]
+    assert "2 documents, 1 of them in the training data, 1 skipped" in found._repr_html_()
+
+
+def test_next_is_a_table_with_bars(model):
+    rows = cells(model.next("an")._repr_html_())
+    assert [row[0] for row in rows[1:]] == list(model.next("an"))
+    spaced = GPT.train([f"{c} {c}" for c in "abcdefghijklm"], **{**QUICK, "steps": 60})
+    rows = [row[0] for row in cells(spaced.next("a")._repr_html_())]
+    assert next(iter(spaced.next("a"))) == " "
+    assert (len(rows), rows[1], rows[-1]) == (14, "' '", "others")
+
+
+def test_parts():
+    assert cells(table(["a"], [["<&>"], [Markup("<b>bold</b>")]])) == [["a"], ["<&>"], ["bold"]]
+    assert cells(facts("title", [("a\n", "b")])) == [["a\\n", "b"]]
+    wide, narrow = (float(re.search(r"width:([\d.]+)px", bar(share))[1]) for share in (1.0, 0.5))
+    assert wide == 2 * narrow > 0
+    assert curve([], (0, 1), "none") == ""
+    assert parsed(curve([Line("<x>", [(1, 2.0)])], (1, 1), "a <b>")) is not None
