@@ -1,12 +1,16 @@
 """What a notebook shows beside the repr: tables and curves, in which no text of a user is HTML."""
 
+import math
 import re
+import sys
 from xml.etree import ElementTree
 
 import pytest
 
 from motegpt import GPT
 from motegpt.config.html import Line, Markup, bar, curve, facts, table
+from motegpt.engines.scalar.graph import Value, dot, leaves, sum_values
+from motegpt.engines.scalar.inline import BOX, HEIGHT, MAX_DEPTH, MAX_NODES, MAX_PARENTS, MAX_TITLE
 from motegpt.evaluation.nll import Evaluation, Score, Scores
 from tests.test_reprs import WORDS
 
@@ -120,3 +124,79 @@ def test_parts():
     assert wide == 2 * narrow > 0
     assert curve([], (0, 1), "none") == ""
     assert parsed(curve([Line("<x>", [(1, 2.0)])], (1, 1), "a <b>")) is not None
+
+
+# Graphs
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def drawn(value):
+    """The texts, and the numbers of boxes and of lines of a graph's picture."""
+    root = ElementTree.fromstring(value._repr_svg_())
+    texts = ["".join(text.itertext()) for text in root.iter(f"{SVG}text")]
+    return texts, len(list(root.iter(f"{SVG}rect"))) - 1, len(list(root.iter(f"{SVG}path")))
+
+
+def test_a_small_graph_has_every_number(monkeypatch):
+    w, x = Value(0.5), Value(2.0)
+    loss = (1.0 + (w * x).exp()).log()
+    loss.backward()
+    monkeypatch.setattr(sys.modules["__main__"], "weight", w, raising=False)
+    texts, boxes, lines = drawn(loss)
+    assert (boxes, lines) == (7, 6)
+    assert {"weight", "leaf", "mul", "exp", "constant", "add", "log"} <= set(texts)
+    assert {"1.313", "grad 1.462", "× 2", "× 0.5", "× 2.718", "× 0.2689"} <= set(texts)
+
+
+def test_a_value_used_twice_has_one_line():
+    x = Value(3.0)
+    texts, boxes, lines = drawn(x * x)
+    assert (boxes, lines) == (2, 1)
+    assert "× 6" in texts
+
+
+def test_a_long_line_passes_no_box():
+    """w goes to the last sum past two columns, in which it takes the place of a box."""
+    w = Value(0.5)
+    last = (w * 2.0).exp() + w
+    root = ElementTree.fromstring(last._repr_svg_())
+    passages = [path.get("d") for path in root.iter(f"{SVG}path") if path.get("d").endswith(f"h{BOX}")]
+    assert len(passages) == 2
+    for passage in passages:
+        x, y = map(float, passage[1:].partition("h")[0].split())
+        boxes = [box for box in root.iter(f"{SVG}rect") if box.get("x") and float(box.get("x")) == x]
+        assert all(abs(float(box.get("y")) + HEIGHT / 2 - y) > HEIGHT / 2 for box in boxes)
+
+
+def test_large_graphs_are_folded():
+    values = leaves(map(float, range(1000)))
+    texts, boxes, _ = drawn(dot(values[:500], values[500:]))
+    assert boxes == MAX_PARENTS + 1
+    assert f"{1000 - MAX_PARENTS} more" in texts
+    assert drawn(sum_values([dot(values[i : i + 9], values[:9]) for i in range(0, 90, 9)]))[1] == MAX_NODES
+    chain = Value(1.0)
+    for _ in range(100_000):
+        chain = chain + 1.0
+    texts, boxes, _ = drawn(chain)
+    assert boxes <= 2 * MAX_DEPTH + 1
+    assert "2 more" in texts
+    assert len(chain._repr_svg_()) < 20_000
+
+
+def test_boxes_do_not_overlap_and_lie_inside():
+    x, y = leaves([0.3, 1.2])
+    for _ in range(6):
+        x, y = (x * y).tanh(), x + y
+    root = ElementTree.fromstring((x * y)._repr_svg_())
+    places = {(float(box.get("x")), float(box.get("y"))) for box in root.iter(f"{SVG}rect") if box.get("x")}
+    assert len(places) == len(list(root.iter(f"{SVG}rect"))) - 1 > 10
+    assert max(x for x, _ in places) + BOX < float(root.get("width"))
+    assert max(y for _, y in places) + HEIGHT < float(root.get("height"))
+
+
+def test_names_and_operations_are_escaped():
+    value = Value(math.nan, "<&" * MAX_TITLE)
+    assert "<&" * (MAX_TITLE // 2) in drawn(value)[0]
+    assert "nan" in drawn(value)[0]
