@@ -106,7 +106,7 @@ class Inspection:
         from motegpt.evaluation.nll import sequence_of
 
         self._ids(text)  # raises if it does not fit
-        sequence = sequence_of(normalize_fragment(plain(text), self.config.data), self.tokenizer)
+        sequence = sequence_of(normalize_fragment(checked_text(text), self.config.data), self.tokenizer)
         with self._lock:
             parameters = self.engine.export().parameters
         model, train = self.config.model, self.config.train
@@ -121,7 +121,7 @@ class Inspection:
         than the block is read through a sliding window. Raises PrefixError and SettingError.
         """
         check_names(settings, SETTINGS, self.next)
-        prefix = normalize_fragment(_text(text), self.config.data)
+        prefix = normalize_fragment(checked_text(text), self.config.data)
         sample = SampleConfig.of({"n": 1, "temperature": 1.0, "prefix": prefix, **settings})
         with self._lock:
             return next_token(self.language_model, self.tokenizer, sample)
@@ -130,7 +130,7 @@ class Inspection:
         """The ids of a text, with BOS if there is one."""
         from motegpt.evaluation.inspect import ids_of
 
-        fragment = normalize_fragment(_text(text), self.config.data)
+        fragment = normalize_fragment(checked_text(text), self.config.data)
         if not fragment and self.tokenizer.bos is not None:
             return [self.tokenizer.bos]
         return ids_of(fragment, self.tokenizer, self.config.model.block_size)
@@ -141,7 +141,7 @@ class Inspection:
         return inspect(self.parameters, self.config.model, ids, self.engine.contexts)
 
 
-def _text(text: object) -> str:
+def checked_text(text: object) -> str:
     """The text as a plain string; DataError for anything else."""
     found = plain(text)
     if not isinstance(found, str):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 from motegpt.api.notebook import form
+from motegpt.api.pictures import MemoryView, plot_loss
 from motegpt.api.progress import NotebookDisplay
 from motegpt.api.warn import warn
 from motegpt.config.text import concise
@@ -19,6 +20,8 @@ from motegpt.training.build import build_engine
 from motegpt.training.losses import Mean
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from motegpt.api.progress import Display
     from motegpt.training.loop import Trainer
     from motegpt.training.records import StepRecord
@@ -138,6 +141,20 @@ class Training(Generic[Model]):
             average=trainer.average,
             known=trainer.known,
         )
+
+    def plot(
+        self,
+        *,
+        ax: Any = None,
+        label: str | None = None,
+        baselines: Mapping[str, float] | None = None,
+        window: int | None = None,
+        along: Literal["step", "tokens"] = "step",
+    ) -> Figure | Any:
+        """The losses so far; arguments, result and errors are those of GPT.plot_loss."""
+        trainer, name = self._trainer, type(self).__name__
+        view = MemoryView(name, trainer.config, trainer.tokenizer, self.records, {}, trainer.engine.contexts)
+        return plot_loss(view, ax, label, baselines, window, along)
 
     def interruption(self) -> TrainingInterrupted:
         """The exception to raise after an interrupt between two steps."""
