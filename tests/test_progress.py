@@ -151,9 +151,8 @@ def test_a_notebook_has_one_output_that_is_updated(notebook, every_update, termi
     (output,) = notebook
     assert len(output) > 5
     assert "step 1 of 30" in output[0]["text/html"]
-    assert "<td" in output[0]["text/html"]
-    assert "step 30 of 30" in output[-1]["text/html"]
-    assert "s left" not in output[-1]["text/html"]
+    assert "<polyline" in output[-2]["text/html"]
+    assert re.fullmatch(r"<div>step 30 of 30 · loss \d\.\d{3}</div>", output[-1]["text/html"])
     assert output[-1]["text/plain"].startswith("Training(step=30, ")
 
 

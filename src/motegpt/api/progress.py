@@ -7,6 +7,7 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from contextlib import suppress
+from html import escape
 from importlib import import_module
 from typing import Any, ClassVar, Protocol
 
@@ -18,11 +19,13 @@ FIRST_SECONDS = 0.5  # shorter trainings show nothing
 
 
 class Shown(Protocol):
-    """What is shown: as HTML, and as one line."""
+    """What is shown: all of it, as one line, and the losses as a curve."""
 
     def _repr_html_(self) -> str: ...
 
     def status(self) -> str: ...
+
+    def curve(self) -> str: ...
 
 
 class Display(ABC):
@@ -63,7 +66,7 @@ class Display(ABC):
 
 
 class NotebookDisplay(Display):
-    """One output of a cell, which keeps the last state."""
+    """An output of a cell with everything, which keeps the last state."""
 
     interval = 0.3
 
@@ -72,13 +75,26 @@ class NotebookDisplay(Display):
         self._handle: Any = None
 
     def draw(self, shown: Shown) -> None:
-        data = {"text/html": shown._repr_html_(), "text/plain": repr(shown)}
+        self._put(shown, shown._repr_html_())
+
+    finish = draw
+
+    def _put(self, shown: Shown, html: str) -> None:
+        data = {"text/html": html, "text/plain": repr(shown)}
         if self._handle is None:
             self._handle = import_module("IPython.display").display(data, raw=True, display_id=True)
         else:
             self._handle.update(data, raw=True)
 
-    finish = draw
+
+class NotebookProgress(NotebookDisplay):
+    """An output of a cell with a line and the curve, which keeps the line."""
+
+    def draw(self, shown: Shown) -> None:
+        self._put(shown, f"<div>{escape(shown.status())}</div>{shown.curve()}")
+
+    def finish(self, shown: Shown) -> None:
+        self._put(shown, f"<div>{escape(shown.status())}</div>")
 
 
 class TerminalDisplay(Display):
@@ -121,5 +137,5 @@ def display_for(progress: bool | None) -> Display | None:
         return None
     first = 0.0 if progress else FIRST_SECONDS
     if is_notebook():
-        return NotebookDisplay(first)
+        return NotebookProgress(first)
     return TerminalDisplay(first) if is_live(sys.stderr) else None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
-from motegpt.api.notebook import form
+from motegpt.api.notebook import form, loss_curve
 from motegpt.api.pictures import MemoryView, plot_loss
 from motegpt.api.progress import NotebookDisplay
 from motegpt.api.warn import warn
@@ -92,6 +92,10 @@ class Training(Generic[Model]):
             seconds = (time.monotonic() - began) / (done - first) * (steps - done)
             words.append(f"{seconds:,.0f} s left")
         return " · ".join(words)
+
+    def curve(self) -> str:
+        """The losses so far as an SVG."""
+        return loss_curve(self.records, self._trainer.config.train.steps)
 
     def __len__(self) -> int:
         """The number of records of the complete training, without early stopping."""
