@@ -87,7 +87,7 @@ def test_embeddings(model):
         assert f"after {0 if layer == 0 else 2} of 2 layers" in one.get_title(loc="left")
     with pytest.raises(UsageError, match="layer: expected 0 to 2, got 3"):
         model.plot_embeddings("anna", layer=3, ax=one)
-    with pytest.raises(UsageError, match="layer: expected `ax`"):
+    with pytest.raises(UsageError, match="layer: expected axes as well, got none"):
         model.plot_embeddings("anna", layer=1)
 
 

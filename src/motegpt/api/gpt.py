@@ -9,10 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.class_only import class_only
-from motegpt.api.inspection import Inspection
 from motegpt.api.names import check_names
 from motegpt.api.notebook import form
-from motegpt.api.pictures import MemoryView, Pictures
+from motegpt.api.pictures import Pictures
 from motegpt.api.progress import display_for
 from motegpt.api.training import Training
 from motegpt.api.warn import warn
@@ -52,7 +51,7 @@ Callback = Callable[[StepRecord], object]
 NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes left out of copies
 
 
-class GPT(Inspection, Pictures):
+class GPT(Pictures):
     """A trained character-level GPT: make one with GPT.train, GPT.training or GPT.load.
 
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
@@ -99,13 +98,6 @@ class GPT(Inspection, Pictures):
     def language_model(self) -> LanguageModel:
         """The model that generates and scores: the engine, averaged with n-grams if there are any."""
         return averaged(self.engine, self.average)
-
-    def view(self) -> MemoryView:
-        """The model as pictures show it: a copy of its parameters."""
-        name = type(self).__name__
-        return MemoryView(
-            name, self.config, self.tokenizer, self.records, self.parameters, self.engine.contexts
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         """The contents of a copy or a pickle: all attributes but NOT_COPIED, and the parameters."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from motegpt.engines.array.ops import Array
     from motegpt.engines.base import Arrays, Engine, LanguageModel
     from motegpt.evaluation.inspect import Gradients
+    from motegpt.training.records import StepRecord
     from motegpt.training.state import RunConfig
 
 Result = TypeVar("Result")
@@ -51,6 +52,7 @@ class Inspection:
     config: RunConfig
     tokenizer: Tokenizer
     engine: Engine
+    records: list[StepRecord]
     _lock: Lock
 
     if TYPE_CHECKING:

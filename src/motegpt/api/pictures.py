@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from motegpt.api.inspection import checked_text
+from motegpt.api.inspection import Inspection, checked_text
 from motegpt.config.fields import plain
 from motegpt.data.documents import normalize_fragment
 from motegpt.errors import UsageError
@@ -54,16 +54,12 @@ class MemoryView(RunView):
         return self._contexts
 
 
-class Pictures:
+class Pictures(Inspection):
     """Methods of a GPT that draw it with matplotlib.
 
     Without `ax` they return a new figure, which a notebook shows; figure.savefig writes it to a file. With
     `ax` they draw into these axes, and return them. Raise LibraryUnavailable without matplotlib.
     """
-
-    if TYPE_CHECKING:
-
-        def view(self) -> RunView: ...
 
     def plot_attention(
         self, text: str, *, layers: Indices = None, heads: Indices = None, ax: Any = None
@@ -76,7 +72,7 @@ class Pictures:
         """
         from motegpt.plots.attention import attention_figure, draw_attention
 
-        view, of = self.view(), (_indices("layers", layers), _indices("heads", heads))
+        view, of = self._view(), (_indices("layers", layers), _indices("heads", heads))
         text = _normalized(text, view)
         if ax is None:
             return attention_figure(view, text, *of)
@@ -94,13 +90,13 @@ class Pictures:
         """
         from motegpt.plots.embeddings import draw_map, text_figure, vocabulary_figure
 
-        view = self.view()
+        view = self._view()
         text = None if text is None else _normalized(text, view)
         if ax is not None:
             draw_map(ax, view, text, layer)
             return ax
         if layer is not None:
-            raise UsageError("layer: expected `ax`, as a figure has every layer, got none; leave out `layer`")
+            raise UsageError("layer: expected axes as well, got none; pass ax, or leave it out")
         return vocabulary_figure(view) if text is None else text_figure(view, text)
 
     def plot_loss(
@@ -118,7 +114,12 @@ class Pictures:
         (default: a tenth of all). With `ax`, for several models in one picture: a line in the next color with
         this label; baselines are left out. Raises UsageError for a model without records, as `load` returns.
         """
-        return plot_loss(self.view(), ax, label, baselines, window, along)
+        return plot_loss(self._view(), ax, label, baselines, window, along)
+
+    def _view(self) -> RunView:
+        """The model as pictures show it: a copy of its parameters."""
+        name, contexts = type(self).__name__, self.engine.contexts
+        return MemoryView(name, self.config, self.tokenizer, self.records, self.parameters, contexts)
 
 
 def plot_loss(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -53,7 +52,7 @@ class Training(Generic[Model]):
         self.records: list[StepRecord] = []
         self.is_torn = False
         self.displays: list[Display] = []
-        self._loss = math.nan  # mean of the last chunk of steps
+        self._losses: Sequence[float] = ()  # of the last chunk of steps
         self._start: tuple[float, int] | None = None  # time and steps done, while it runs
 
     def __repr__(self) -> str:
@@ -85,8 +84,8 @@ class Training(Generic[Model]):
         if trainer.ended and trainer.measure is not None:
             return f"step {done:,} of {steps:,} · measuring on documents that were held out"
         words = [f"step {done:,} of {steps:,}"]
-        if math.isfinite(self._loss):
-            words.append(f"loss {self._loss:.3f}")
+        if self._losses:
+            words.append(f"loss {Mean().extended(self._losses).value:.3f}")
         if self._start is not None and self._start[1] < done < steps:
             began, first = self._start
             seconds = (time.monotonic() - began) / (done - first) * (steps - done)
@@ -109,7 +108,7 @@ class Training(Generic[Model]):
             with closing(deferring(self._trainer.run(interrupted=signals.__bool__), signals)) as chunks:
                 for chunk in chunks:
                     self.records += chunk.records
-                    self._loss = Mean().extended(chunk.losses).value if chunk.losses else self._loss
+                    self._losses = chunk.losses or self._losses
                     for display in self.displays:
                         display.update(self)
                     yield from chunk.records

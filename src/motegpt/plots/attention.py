@@ -62,7 +62,7 @@ def draw_attention(
     if len(axes) != len(wanted):
         raise UsageError(
             f"ax: expected {len(wanted)} axes, one for each of {len(layers)} layers and {len(heads)} heads, "
-            f"got {len(axes)}; choose maps by `layers=0` and `heads=0`"
+            f"got {len(axes)}; choose maps by layers=0 and heads=0"
         )
     ids = ids_of(text, run.tokenizer, model.block_size)
     maps, labels = attention(run.parameters(), model, ids, run.contexts()), symbols_of(run, ids)
