@@ -31,7 +31,7 @@ from motegpt.errors import (
     TriesExhausted,
     UsageError,
 )
-from motegpt.evaluation.nll import Evaluation, Score, evaluate, score_texts
+from motegpt.evaluation.nll import Evaluation, Scores, evaluate, score_texts
 from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.training_texts import HashedTexts, TrainingTexts
@@ -337,8 +337,8 @@ class GPT(Pictures):
         path = None if data is None else path_of("data", data, DataError)
         return training_documents(self.config.source, self.config.data, path)
 
-    def score(self, texts: Iterable[str]) -> list[Score]:
-        """Score texts: log-probability in nats, and bits per character.
+    def score(self, texts: Iterable[str]) -> Scores:
+        """A list with a Score of each text: log-probability in nats, and bits per character.
 
         At temperature 1 without sampling filters, including the end token. A text with characters outside
         the vocabulary has log-probability -inf. Texts are first stripped, and normalized if the training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
@@ -89,7 +90,7 @@ class Training(Generic[Model]):
         if self._start is not None and self._start[1] < done < steps:
             began, first = self._start
             seconds = (time.monotonic() - began) / (done - first) * (steps - done)
-            words.append(f"{seconds:,.0f} s left")
+            words.append(f"{math.ceil(seconds):,} s left")
         return " · ".join(words)
 
     def curve(self) -> str:
