@@ -18,7 +18,16 @@ WITH_TESTS := --config-settings=cmake.define.MOTEGPT_TESTS=ON
 
 FUZZ_SECONDS ?= 60
 
-.PHONY: train test smoke test-core check format wheel sanitize fallback bench fuzz pictures clean
+# The core as WebAssembly. Its bytes depend on the sources, the flags and the version of the compiler alone.
+# system.cpp comes first: what it defines replaces parts of the library that print.
+WASM := src/motegpt/page/motegpt.wasm
+WASM_SOURCES := $(addprefix cpp/,wasm/system.cpp wasm/abi.cpp wasm/numbers.cpp level.cpp dispatch.cpp \
+    specification.cpp context_trie.cpp random.cpp schedule.cpp)
+WASM_FLAGS := -target wasm32-wasi -mexec-model=reactor -msimd128 -Os -std=c++20 -fno-exceptions -fno-rtti \
+    -Wall -Wextra -Wno-unused-private-field -DMOTEGPT_LEVEL=baseline -Icpp -s \
+    -Wl,-z,stack-size=262144 -Wl,--max-memory=2147483648 -Wl,--export=__stack_pointer
+
+.PHONY: train test smoke test-core check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
 
 train: $(TRAIN)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
@@ -54,13 +63,27 @@ wheel: | $(BIN)/python     ## build a wheel, install it in a fresh venv, and tra
 	build/wheel-venv/bin/python $(PIP) install dist/*.whl
 	cd build && env PATH=/nowhere wheel-venv/bin/motegpt train --engine native --steps 100 -n 3
 
+wasm: build/wasm/motegpt.wasm ## compile the core for the page
+	install -m 644 build/wasm/motegpt.wasm $(WASM)
+
+wasm-check: build/wasm/motegpt.wasm ## compile it again, and compare
+	cmp build/wasm/motegpt.wasm $(WASM)
+
+.PHONY: build/wasm/motegpt.wasm
+build/wasm/motegpt.wasm: | $(BIN)/python
+	@mkdir -p build/wasm
+	@test -d build/wasm/venv || $(PYTHON) -m venv build/wasm/venv
+	@build/wasm/venv/bin/python $(PIP) install "$$(sed -n 's/^ *"\(ziglang==[^"]*\)".*/\1/p' pyproject.toml)"
+	build/wasm/venv/bin/python -m ziglang c++ $(WASM_FLAGS) $(WASM_SOURCES) -o $@
+
 # The tests that hand memory to the core, over a core that watches each access and each arithmetic step.
 # Only tests/ is collected: with src/ on the path, processes that tests start would import motegpt from there,
 # without this core. Tests that start programs of the system are left out: these hang under the sanitizer.
-SANITIZED := $(foreach name,native native_chunks constraints sampler_edges,tests/test_$(name).py)
+SANITIZED := $(foreach name,native native_chunks native_ngrams constraints numbers sampler_edges, \
+    tests/test_$(name).py)
 SANITIZED_IF_QUICK := $(foreach name,parity reference sampling filters beam reorder collect slots specification \
     optimizers node_clip checkpoint train training_interrupted validation stream evaluate copies on_cut \
-    processors batches,tests/test_$(name).py)
+    processors batches average kneser_ney,tests/test_$(name).py)
 SANITIZER := LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0
 sanitize: $(DEV)           ## run the tests of the core with AddressSanitizer and UndefinedBehaviorSanitizer

@@ -1,7 +1,5 @@
 // The Python class Specification: a model's settings and its table of tensors, read once.
-#include <nanobind/stl/string.h>
-#include <nanobind/stl/vector.h>
-
+#include "attributes.hpp"
 #include "checks.hpp"
 
 namespace motegpt::bindings {
@@ -9,31 +7,6 @@ namespace motegpt::bindings {
 using namespace nb::literals;
 
 namespace {
-
-/// An attribute of a Python object as a T; raises if it has another type.
-template <class T>
-T attribute(nb::handle object, const char* name) {
-  const nb::object found = object.attr(name);  // AttributeError if there is none; try_cast may not throw
-  T value;
-  if (!nb::try_cast<T>(found, value)) {
-    throw nb::type_error((std::string("Specification: expected another type of ") + name + ", got " +
-                          nb::cast<std::string>(nb::repr(found)))
-                             .c_str());
-  }
-  return value;
-}
-
-/// An attribute that names one of the choices of an enumeration; raises if it is none of them.
-template <class Choice, size_t n>
-Choice choice(nb::handle object, const char* name, const char* const (&names)[n]) {
-  const auto got = attribute<std::string>(object, name);
-  std::string all;
-  for (size_t i = 0; i < n; ++i) {
-    if (got == names[i]) return Choice(i);
-    all += (i ? " or " : " ") + std::string(names[i]);
-  }
-  throw nb::value_error((std::string("Specification: expected ") + name + all + ", got " + got).c_str());
-}
 
 Shape shape_of(nb::handle model) {
   Shape shape{};

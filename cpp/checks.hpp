@@ -10,8 +10,10 @@
 #include <type_traits>
 #include <vector>
 
+#include "attributes.hpp"
 #include "motegpt/core.hpp"
 #include "motegpt/specification.hpp"
+#include "to_numpy.hpp"
 
 namespace motegpt::bindings {
 
@@ -67,19 +69,9 @@ std::vector<T> copied(const AnyArray& array, const char* what, const std::vector
   return std::vector<T>(data, data + array.size());
 }
 
-/// `values` as a NumPy array, without a copy.
-template <class T>
-nb::object to_numpy(std::vector<T>&& values, std::vector<size_t> shape) {
-  auto* kept = new std::vector<T>(std::move(values));
-  nb::capsule owner(kept, [](void* p) noexcept { delete static_cast<std::vector<T>*>(p); });
-  return nb::cast(nb::ndarray<nb::numpy, T>(kept->data(), shape.size(), shape.data(), owner));
-}
-
 /// The optimizer of that name; raises if there is none.
 inline Optimizer optimizer_of(const std::string& name) {
-  if (name == "adam") return Optimizer::adam;
-  if (name == "sgd") return Optimizer::sgd;
-  throw nb::value_error(("Model: expected optimizer adam or sgd, got " + name).c_str());
+  return choice_of<Optimizer>(name, optimizer_names, "Model: expected optimizer");
 }
 
 /// For each scalar of an optimizer, in the core's order, its place among `names`; raises if they do not

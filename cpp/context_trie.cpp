@@ -1,7 +1,8 @@
 #include "motegpt/context_trie.hpp"
 
-#include <stdexcept>
 #include <string>
+
+#include "motegpt/fail.hpp"
 
 namespace motegpt {
 
@@ -18,10 +19,9 @@ ContextTrie::ContextTrie(int vocab_size, const std::vector<std::vector<int64_t>>
     for (const int64_t key : order) {
       const int64_t row = key >> Contexts::token_bits, token = key - (row << Contexts::token_bits);
       if (key <= before || row >= parents || token >= vocab_size) {
-        throw std::invalid_argument("Specification: expected ascending keys of contexts with rows below " +
-                                    std::to_string(parents) + " and tokens below " +
-                                    std::to_string(vocab_size) + ", got " + std::to_string(key) + " after " +
-                                    std::to_string(before));
+        fail("Specification: expected ascending keys of contexts with rows below " + std::to_string(parents) +
+             " and tokens below " + std::to_string(vocab_size) + ", got " + std::to_string(key) + " after " +
+             std::to_string(before));
       }
       insert(Contexts::key_of(first_parent + row, token), int32_t(child++));
       before = key;

@@ -1,7 +1,8 @@
 #include "motegpt/specification.hpp"
 
 #include <map>
-#include <stdexcept>
+
+#include "motegpt/fail.hpp"
 
 namespace motegpt {
 namespace {
@@ -9,7 +10,7 @@ namespace {
 constexpr int64_t most_parameters = 2147483647;
 
 [[noreturn]] void refuse(const std::string& reason) {
-  throw std::invalid_argument("Specification: " + reason);
+  fail("Specification: " + reason);
 }
 
 void check_sizes(const Shape& shape) {

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <atomic>
 #include <new>
+#include <stdexcept>
 #include <thread>
 #include <vector>
 
@@ -15,6 +16,7 @@
 #endif
 
 #include "motegpt/core.hpp"
+#include "motegpt/fail.hpp"
 
 namespace motegpt {
 
@@ -34,6 +36,8 @@ void relax() {
 }
 
 }  // namespace
+
+void fail(const std::string& reason) { throw std::invalid_argument(reason); }
 
 Memory::Memory(int64_t bytes) { reserve(bytes); }
 

@@ -7,6 +7,7 @@
 
 #include "head_attention.hpp"
 #include "heads.hpp"
+#include "hooks.hpp"
 #include "narrow_attention.hpp"
 #include "work_split.hpp"
 
@@ -152,9 +153,9 @@ struct AttentionCache {
 /// already.
 ///
 ///   q (C, width) -> y (C, width); scores (block_size, lanes) is scratch
-template <class Real>
+template <class Real, class Hooks = NoHooks>
 void attention_step(Index width, const Shape& shape, Index t, const Real* q,
-                    const AttentionCache<Real>& cache, Real* y, Real* scores) {
+                    const AttentionCache<Real>& cache, Real* y, Real* scores, const Hooks& hooks = {}) {
   const Index C = shape.n_embd, D = shape.head_size(), step = 2 * C * width;
   const Real scale = 1 / square_root_of(Real(D));
   for (Index head = 0; head < shape.n_head; ++head) {
@@ -169,12 +170,14 @@ void attention_step(Index width, const Shape& shape, Index t, const Real* q,
         highest = maximum(highest, score);
         store(scores + u * lanes<Real>, score);
       }
+      hooks.scores(head, t, s, scores);
       Vector<Real> total = {};
       for (Index u = 0; u <= t; ++u) {
         const Vector<Real> e = exp<Real>(load(scores + u * lanes<Real>) - highest);
         total += e;
         store(scores + u * lanes<Real>, e);
       }
+      hooks.pattern(head, t, s, scores, total);
       for (Index d = 0; d < D; ++d) {
         Vector<Real> sum = {};
         for (Index u = 0; u <= t; ++u) sum += load(scores + u * lanes<Real>) * load(v + u * step + d * width);

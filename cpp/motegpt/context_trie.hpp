@@ -11,7 +11,7 @@ namespace motegpt {
 class ContextTrie {
  public:
   /// keys: of each order 2, 3, … as in src/motegpt/ngrams/contexts.py: row << 20 | token in ascending order,
-  /// where row is that of the context without its first token, or its one token. Throws std::invalid_argument
+  /// where row is that of the context without its first token, or its one token. Fails (fail.hpp)
   /// unless every row and token exists.
   ContextTrie(int vocab_size, const std::vector<std::vector<int64_t>>& keys);
 

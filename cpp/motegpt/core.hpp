@@ -90,6 +90,9 @@ struct Batches {
 /// The update rule of the parameters; a core has the slots of one of these.
 enum class Optimizer { adam, sgd };
 
+/// What Python calls them, in order.
+inline constexpr const char* optimizer_names[] = {"adam", "sgd"};
+
 /// The scalars of one step of Adam; adam.hpp has the equations. names: what Python calls them, in order.
 struct AdamScalars {
   double beta1, one_minus_beta1, beta2, one_minus_beta2, decay, step_size, v_scale, eps;

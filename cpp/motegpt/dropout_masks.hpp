@@ -3,16 +3,9 @@
 
 #include "core.hpp"
 #include "simd.hpp"
+#include "streams.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
-
-/// Output index + 1 of SplitMix64 (Steele, Lea and Flood, 2014) with this seed.
-inline uint64_t splitmix64(uint64_t seed, uint64_t index) {
-  uint64_t z = seed + (index + 1) * 0x9E3779B97F4A7C15;
-  z = (z ^ (z >> 30)) * 0xBF58476D1CE4E5B9;
-  z = (z ^ (z >> 27)) * 0x94D049BB133111EB;
-  return z ^ (z >> 31);
-}
 
 /// The masks of one step; without arguments there is no dropout.
 struct DropoutMasks {

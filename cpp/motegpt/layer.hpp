@@ -128,20 +128,38 @@ class Layers {
   }
 
   /// The forward at position t of `width` sequences.   w (P) canonical, x (C, width) -> x (C, width)
+  template <class Hooks>
   void step(Index layer, const Real* w, Index width, Index t, const AttentionCache<Real>& cache,
-            const LayerStep<Real>& scratch, Real* x) const {
+            const LayerStep<Real>& scratch, Real* x, const Hooks& hooks) const {
     const auto [h, q, a, u, scores] = scratch;
+    Real *k = cache.at(t, C(), width), *v = k + C() * width;
+    hooks.enter(layer);
+    hooks.note("hook_resid_pre", C(), x);
     ln1_.step(layer, w, width, x, h);
+    hooks.note("ln1.hook_normalized", C(), h);
     linear_step(width, h, layout_.attn_qkv(layer), 0, C(), w, q, false);
-    linear_step(width, h, layout_.attn_qkv(layer), C(), 2 * C(), w, cache.at(t, C(), width), false);
-    qk_norm_.step(layer, w, width, q, cache.at(t, C(), width));
-    rope_.step(width, t, q, cache.at(t, C(), width));
-    attention_step(width, shape_, t, q, cache, a, scores);
-    linear_step(width, a, layout_.attn_wo(layer), w, x, true);
+    linear_step(width, h, layout_.attn_qkv(layer), C(), 2 * C(), w, k, false);
+    hooks.note("attn.hook_q", C(), q);
+    hooks.note("attn.hook_k", C(), k);
+    hooks.note("attn.hook_v", C(), v);
+    qk_norm_.step(layer, w, width, q, k);
+    rope_.step(width, t, q, k);
+    if (shape_.position == Position::rope) {
+      hooks.note("attn.hook_rot_q", C(), q);
+      hooks.note("attn.hook_rot_k", C(), k);
+    }
+    attention_step(width, shape_, t, q, cache, a, scores, hooks);
+    hooks.note("attn.hook_z", C(), a);
+    add_step(width, a, layout_.attn_wo(layer), w, h, x, "hook_attn_out", hooks);
+    hooks.note("hook_resid_mid", C(), x);
     ln2_.step(layer, w, width, x, h);
+    hooks.note("ln2.hook_normalized", C(), h);
     linear_step(width, h, layout_.mlp_fc1(layer), w, u, false);
+    hooks.note("mlp.hook_pre", shape_.n_hidden, u);
     activate<Real>(shape_.activation, shape_.n_hidden * width, {u, u});
-    linear_step(width, u, layout_.mlp_fc2(layer), w, x, true);
+    hooks.note("mlp.hook_post", shape_.n_hidden, u);
+    add_step(width, u, layout_.mlp_fc2(layer), w, h, x, "hook_mlp_out", hooks);
+    hooks.note("hook_resid_post", C(), x);
   }
 
  private:
@@ -154,6 +172,21 @@ class Layers {
     Real* out = unused.dh + part.first * padded<Real>(C());
     linear(part.N, y, w, parameters, out, false);
     dropout(part, C(), site, out, x, true);
+  }
+
+  /// x += y · Wᵀ for one position; hooks, if any, get what is added.
+  ///
+  ///   y (in, width), parameters (P) canonical -> x (C, width); sum (C, width) is scratch for hooks
+  template <class Hooks>
+  void add_step(Index width, const Real* y, const Matrix& w, const Real* parameters, [[maybe_unused]] Real* sum,
+                Real* x, const char* name, const Hooks& hooks) const {
+    if constexpr (Hooks::on) {
+      linear_step(width, y, w, parameters, sum, false);
+      hooks.note(name, C(), sum);
+      for (Index i = 0; i < C() * width; i += lanes<Real>) store(x + i, load(x + i) + load(sum + i));
+    } else {
+      linear_step(width, y, w, parameters, x, true);
+    }
   }
 
   const Shape& shape_;

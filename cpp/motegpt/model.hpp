@@ -74,16 +74,20 @@ class Model {
   }
 
   /// Append a token to each sequence of a bundle.   w (P) canonical, ids (width) -> bundle.logits (V, width)
-  void step(const Real* w, const int* ids, Bundle<Real>& bundle) const {
+  template <class Hooks = NoHooks>
+  void step(const Real* w, const int* ids, Bundle<Real>& bundle, const Hooks& hooks = {}) const {
     const Index C = shape_.n_embd, width = bundle.width, t = bundle.position++;
     Real* x = bundle.x;
     rope_.reserve(t + 1);
     embedding_step(width, C, ids, t, w + layout_.wte().flat,
                    layout_.has_wpe() ? w + layout_.wpe().flat : nullptr, x);
     ngram_step(layout_.contexts(), width, C, ids, t, w + layout_.tables().flat, bundle.ngrams, x);
-    if (shape_.embedding_norm) rmsnorm_step(width, C, eps(), x, x);
+    if (shape_.embedding_norm) {
+      rmsnorm_step(width, C, eps(), x, x);
+      hooks.note("embed.ln.hook_normalized", C, x);
+    }
     for (int layer = 0; layer < shape_.n_layer; ++layer)
-      layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, x);
+      layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, x, hooks);
     linear_step(width, x, layout_.head(), w, bundle.logits, false);
   }
 

@@ -2,17 +2,10 @@
 #pragma once
 
 #include "math.hpp"
+#include "streams.hpp"
 #include "view.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
-
-/// Advance a linear congruential generator, as src/motegpt/model/rng.py does, and return a number in [0, 1):
-/// state <- a · state + c (mod 2^64), of which the high 53 bits are used. a and c are the MMIX constants
-/// (Knuth, The Art of Computer Programming 2, section 3.3.4).
-inline double next_uniform(uint64_t& state) {
-  state = state * 6364136223846793005u + 1442695040888963407u;
-  return double(state >> 11) * 0x1p-53;
-}
 
 /// The token with the largest logit of one sequence; of equals, the lowest id.
 /// logits: a column of (V, stride)

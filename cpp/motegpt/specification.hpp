@@ -22,8 +22,8 @@ struct Tensor {
 class Specification {
  public:
   /// tensors: all of them, in the order of the canonical flat array; shape.tied and shape.parameters
-  /// are derived from them. contexts: keys of the tables ngram2, ngram3, … as in ContextTrie. Throws
-  /// std::invalid_argument for a model that the core cannot compute.
+  /// are derived from them. contexts: keys of the tables ngram2, ngram3, … as in ContextTrie. Fails
+  /// (fail.hpp) for a model that the core cannot compute.
   Specification(const Shape& shape, const std::vector<Tensor>& tensors,
                 const std::vector<std::vector<int64_t>>& contexts = {});
 

@@ -25,4 +25,5 @@ from motegpt.evaluation.nll import Score as Score
 from motegpt.evaluation.nll import Scores as Scores
 from motegpt.model.rng import make_rng as make_rng
 from motegpt.sampling.next_token import NextToken as NextToken
+from motegpt.training.records import Report as Report
 from motegpt.training.records import StepRecord as StepRecord

@@ -144,6 +144,7 @@ class Training(Generic[Model]):
             documents=self._documents,
             average=trainer.average,
             known=trainer.known,
+            report=trainer.report,
         )
 
     def plot(

@@ -4,6 +4,9 @@ A run uses one of three generators, whose state can be saved: `PythonRandom`, Py
 (`microgpt`); `Lcg`, a 64-bit linear congruential generator (`oxidized`); `Xoshiro128Plus`, a 32-bit xorshift
 generator (`zeroclaw`). The last two compute derived numbers in single precision. A `Stream` samples one text:
 streams of one seed are independent, so a text does not depend on the number of texts. Standard library only.
+
+These are the definitions. cpp/random.cpp gives the same numbers faster; long series come from it where it is
+installed.
 """
 
 from __future__ import annotations
@@ -11,6 +14,7 @@ from __future__ import annotations
 import math
 import random
 from abc import ABC, abstractmethod
+from array import array
 from collections.abc import MutableSequence, Sequence
 from itertools import accumulate
 from typing import Any, ClassVar
@@ -18,6 +22,7 @@ from typing import Any, ClassVar
 from motegpt.config.fields import checked_seed
 from motegpt.config.text import concise, shortened
 from motegpt.errors import RunFolderError, SettingError
+from motegpt.model import core
 from motegpt.model.precision import single
 
 MASK32 = 0xFFFF_FFFF
@@ -105,6 +110,30 @@ class RunRng(Rng):
         for i in range(len(items) - 1, 0, -1):
             j = self._below(i + 1)
             items[i], items[j] = items[j], items[i]
+
+    def permutation(self, n: int) -> array[int]:
+        """0 … n - 1, shuffled."""
+        order = array("I", range(n))
+        if (compiled := self._compiled()) is None:
+            self.shuffle(order)
+        else:
+            compiled.shuffle(order)
+            self.restore(compiled.state())
+        return order
+
+    def gauss_array(self, mean: float, std: float, n: int) -> array[float]:
+        """The next n numbers of `gauss`."""
+        if (compiled := self._compiled()) is None:
+            return array("d", [self.gauss(mean, std) for _ in range(n)])
+        values = array("d", [0.0]) * n
+        compiled.fill_gauss(mean, std, values)
+        self.restore(compiled.state())
+        return values
+
+    def _compiled(self) -> Any:
+        """The same generator in the same state, compiled; None where it is not installed."""
+        numbers = core.numbers()
+        return None if numbers is None else numbers.Rng(self.name, self.state())
 
     def _below(self, n: int) -> int:
         """An integer in 0 … n - 1."""

@@ -180,7 +180,7 @@ def initialize(model: ModelConfig, rng: RunRng) -> dict[str, array[float]]:
 def _initial_values(tensor: Tensor, rng: RunRng) -> array[float]:
     if tensor.role is Role.TABLE:
         return array("d", [tensor.init.mean]) * tensor.size
-    return array("d", [rng.gauss(tensor.init.mean, tensor.init.std) for _ in range(tensor.size)])
+    return rng.gauss_array(tensor.init.mean, tensor.init.std, tensor.size)
 
 
 def named_views(flat: Any, model: ModelConfig) -> dict[str, Any]:

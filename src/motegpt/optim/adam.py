@@ -42,6 +42,7 @@ class Adam(Optimizer):
 
     name = "adam"
     slots = ("m", "v")
+    is_compiled = True
 
     def _varying(self, train: TrainConfig, steps: Sequence[int]) -> tuple[list[float], ...]:
         lr = [learning_rate(train, step) for step in steps]

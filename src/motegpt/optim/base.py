@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from motegpt.model import core
 from motegpt.model.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -24,10 +25,14 @@ TABLE_DECAY_EVERY = 8  # steps between two decays of the tables; docs/log.md has
 
 
 class Optimizer(ABC):
-    """name: value of the setting `optimizer`; slots: arrays like the parameters, zero before step 0."""
+    """name: value of the setting `optimizer`; slots: arrays like the parameters, zero before step 0.
+
+    is_compiled: cpp/schedule.cpp has its scalars too.
+    """
 
     name: ClassVar[str]
     slots: ClassVar[tuple[str, ...]]
+    is_compiled: ClassVar[bool] = False
 
     def scalars(self, train: TrainConfig, step: int) -> Any:
         """The scalars of step `step`, counted from 0: a named tuple, the same for every engine."""
@@ -39,6 +44,13 @@ class Optimizer(ABC):
         Powers and cosines are computed per step, because libraries may round them differently for arrays; the
         scalars of a step must not depend on its chunk.
         """
+        if self.is_compiled and (numbers := core.numbers()) is not None:
+            rows: NDArray[np.float64] = numbers.step_scalars(self.name, train, start, count)
+            return rows
+        return self._chunk(train, start, count)
+
+    def _chunk(self, train: TrainConfig, start: int, count: int) -> NDArray[np.float64]:
+        """The definition of `chunk`."""
         import numpy as np
 
         varying = self._varying(train, range(start, start + count))
@@ -72,3 +84,11 @@ def table_decay(train: TrainConfig, step: int) -> float:
         return 1.0
     steps = range(step + 1 - TABLE_DECAY_EVERY, step + 1)
     return prod(1.0 - learning_rate(train, i) * train.ngram_weight_decay for i in steps)
+
+
+def table_decays(train: TrainConfig, start: int, count: int) -> Sequence[float] | NDArray[np.float64]:
+    """The factors of the steps start … start + count - 1."""
+    if (numbers := core.numbers()) is not None:
+        factors: NDArray[np.float64] = numbers.table_decays(train, start, count)
+        return factors
+    return [table_decay(train, step) for step in range(start, start + count)]

@@ -33,6 +33,7 @@ class SGD(Optimizer):
 
     name = "sgd"
     slots = ("velocity",)
+    is_compiled = True
 
     def _varying(self, train: TrainConfig, steps: Sequence[int]) -> tuple[list[float], ...]:
         return ([learning_rate(train, step) for step in steps],)

@@ -154,9 +154,7 @@ def _assemble(
     is_list = config.data.format != "stream"
     cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
     identical = is_list and all_equal(training)
-    order = array("I", range(len(training)))
-    if config.data.shuffle:
-        rng.shuffle(order)
+    order = rng.permutation(len(training)) if config.data.shuffle else array("I", range(len(training)))
     plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
     if contexts is None and config.model.ngram_orders is not None:
         contexts = find_contexts(plan, config.model, config.data)

@@ -14,7 +14,7 @@ from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.errors import SettingError, UsageError
 from motegpt.generation.filters import non_finite_error
 from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
-from motegpt.optim.base import table_decay
+from motegpt.optim.base import table_decays
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class NativeEngine(Engine):
         """The factors of the tables after `count` steps; None without tables."""
         if not self.contexts.keys:
             return None
-        return np.array([table_decay(self.settings, step) for step in range(start, start + count)])
+        return np.asarray(table_decays(self.settings, start, count))
 
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._core_decoder(n), n)
