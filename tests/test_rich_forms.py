@@ -12,6 +12,7 @@ from motegpt.config.html import Line, Markup, bar, curve, facts, table
 from motegpt.engines.scalar.graph import Value, dot, leaves, sum_values
 from motegpt.engines.scalar.inline import BOX, HEIGHT, MAX_DEPTH, MAX_NODES, MAX_PARENTS, MAX_TITLE
 from motegpt.evaluation.nll import Evaluation, Score, Scores
+from motegpt.training.records import Report
 from tests.test_reprs import WORDS
 
 ATTACK = "<script>alert('x')</script>&\x1b[31m\"\n"
@@ -106,6 +107,16 @@ def test_an_evaluation_is_a_table_with_the_best_first():
     rows = cells(found._repr_html_())
     assert rows[1:] == [["model", "1.0000", "1.443"], ["uniform", "2.0000", "2.885"]]
     assert "2 documents, 1 of them in the training data, 1 skipped" in found._repr_html_()
+
+
+def test_what_a_training_measured_is_shown(model, monkeypatch):
+    found = Evaluation({"uniform": 2.0, "model": 1.0}, 2, 6, 6, 1, [])
+    report = Report(found, None, of_second=False)
+    assert cells(report._repr_html_()) == [["model", "1.443"], ["uniform", "2.885"]]
+    assert "bits per character" not in dict(cells(model._repr_html_()))
+    monkeypatch.setattr(model, "report", report)
+    assert dict(cells(model._repr_html_()))["bits per character"] == "model 1.443, uniform 2.885"
+    assert cells(Report(None, None, of_second=False)._repr_html_()) == []
 
 
 def test_next_is_a_table_with_bars(model):

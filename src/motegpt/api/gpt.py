@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.class_only import class_only
 from motegpt.api.names import check_names
-from motegpt.api.notebook import form
+from motegpt.api.notebook import form, report_facts
 from motegpt.api.pictures import Pictures
 from motegpt.api.progress import display_for
 from motegpt.api.training import Training
@@ -125,7 +125,8 @@ class GPT(Pictures):
 
     def _repr_html_(self) -> str:
         """The summary that notebooks show."""
-        return form(type(self).__name__, self.config, self.tokenizer, self.records, self.average)
+        rows = report_facts(self.report)
+        return form(type(self).__name__, self.config, self.tokenizer, self.records, self.average, rows)
 
     @class_only
     def train(

@@ -13,7 +13,7 @@ from motegpt.model.spec import parameter_count
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.ngrams.average import Average
-    from motegpt.training.records import StepRecord
+    from motegpt.training.records import Report, StepRecord
     from motegpt.training.state import RunConfig
 
 Fact = tuple[str, str]  # a name and its value
@@ -53,6 +53,13 @@ def average_facts(average: Average | None) -> list[Fact]:
         return []
     weight, order = average.weight, average.kneser_ney.order
     return [("averaged with", f"Kneser-Ney n-grams of order {order}, weight {weight:.2f}")]
+
+
+def report_facts(report: Report | None) -> list[Fact]:
+    """The losses on held-out documents that a complete training measured; empty without any."""
+    bits = {} if report is None else report.bits()
+    found = [f"{name} {value:.3f}" for name, value in sorted(bits.items(), key=lambda item: item[1])]
+    return [("bits per character", ", ".join(found))] if found else []
 
 
 def loss_facts(records: Sequence[StepRecord]) -> list[Fact]:
