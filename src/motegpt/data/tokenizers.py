@@ -139,6 +139,14 @@ class Tokenizer(ABC):
         """The text of the ids; special tokens appear as <BOS> and <EOS>, invalid UTF-8 as \ufffd."""
         return b"".join(map(self._shown.__getitem__, ids)).decode("utf-8", "replace")
 
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """Each id decoded by itself; a byte that is not a character by itself appears as <C3>."""
+        names = [self.decode([token]) for token in ids]
+        return [
+            f"<{self.token_bytes(token).hex().upper()}>" if "\ufffd" in name else name
+            for token, name in zip(ids, names, strict=True)
+        ]
+
     @cached_property
     def _shown(self) -> list[bytes]:
         """The bytes that `decode` shows for each id."""

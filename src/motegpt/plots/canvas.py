@@ -75,9 +75,10 @@ def _matplotlib() -> Any:
 def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
     """An empty figure; width and height in inches; compressed: for axes of fixed aspect."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="compressed" if compressed else "constrained")
+    from motegpt.plots.shown import ShownFigure
+
+    figure = ShownFigure(figsize=(width, height), layout="compressed" if compressed else "constrained")
     FigureCanvasAgg(figure)
     return figure
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.plots.canvas import GRID, INK, add_heading, drawing, new_figure, printable
-from motegpt.views.runs import MAX_NAMED, SEED, Run, differing_settings, identity_without_seed, labels
+from motegpt.views.runs import MAX_NAMED, SEED, RunView, differing_settings, identity_without_seed, labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,7 +56,7 @@ class Curve:
     the highest running mean.
     """
 
-    run: Run
+    run: RunView
     label: str
     x: list[float]
     losses: list[float]
@@ -103,7 +103,7 @@ def running_means(values: Sequence[float], window: int) -> list[float]:
     return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
 
 
-def curves_of(runs: Sequence[Run], window: int | None, along: str) -> list[Curve]:
+def curves_of(runs: Sequence[RunView], window: int | None, along: str) -> list[Curve]:
     """The curves of runs; RunFolderError for a run without losses."""
     if len(runs) > MAX_RUNS:
         raise UsageError(f"plot: expected at most {MAX_RUNS} runs per figure, got {len(runs)}")
@@ -120,7 +120,7 @@ def curves_of(runs: Sequence[Run], window: int | None, along: str) -> list[Curve
 
 @drawing()
 def loss_figure(
-    runs: Sequence[Run],
+    runs: Sequence[RunView],
     *,
     baselines: Mapping[str, float] | None = None,
     window: int | None = None,
@@ -216,6 +216,27 @@ def looks_of(curves: Sequence[Curve]) -> list[Look]:
     ]
 
 
+@drawing()
+def draw_losses(
+    axes: Axes, run: RunView, label: str | None, window: int | None, along: Literal["step", "tokens"]
+) -> None:
+    """The running means of a run in given axes, in their next color, and circles for validation losses."""
+    (curve,) = curves_of([run], window, along)
+    color = None
+    if curve.x:
+        (line,) = axes.plot(curve.x, curve.means, linewidth=1.6, label=label)
+        color = line.get_color()
+    if curve.val_x:
+        axes.plot(
+            curve.val_x, curve.val_losses, "o", color=color, markersize=4, markerfacecolor="none",
+            label=None if curve.x else label,
+        )  # fmt: skip
+    axes.set_xlabel("step" if along == "step" else "training tokens")
+    axes.set_ylabel("loss (nats per token)")
+    if label is not None:
+        axes.legend(frameon=False, fontsize=LABEL_SIZE)
+
+
 def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[float, float]:
     """The lowest and highest loss after the first steps, with a margin; includes baselines near them."""
     settled = []
@@ -279,7 +300,7 @@ def _draw_baseline(axes: Axes, name: str, loss: float, dash: Any, span: tuple[fl
     )  # fmt: skip
 
 
-def bits_of(runs: Sequence[Run]) -> str:
+def bits_of(runs: Sequence[RunView]) -> str:
     """The unit of a loss / ln 2; the end of a document counts as one character or byte."""
     units = {run.tokenizer.unit for run in runs}
     return f"bits per {units.pop() if len(units) == 1 else 'token'}"
@@ -337,7 +358,7 @@ def shortened_list(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _title(runs: Sequence[Run]) -> str:
+def _title(runs: Sequence[RunView]) -> str:
     if len(runs) == 1:
         return f"{runs[0].name}: loss"
     differing = differing_settings(runs)

@@ -7,10 +7,12 @@ the first layer and after each layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from motegpt.errors import UsageError
 from motegpt.evaluation.inspect import cosines, ids_of, principal_plane, residual_stream
 from motegpt.plots.attention import bos_note, symbols_of
 from motegpt.plots.canvas import (
@@ -24,6 +26,7 @@ from motegpt.plots.canvas import (
     rotate_long,
     symbol,
 )
+from motegpt.plots.fonts import fit_fonts
 from motegpt.plots.labels import label_points
 
 if TYPE_CHECKING:
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from motegpt.engines.array.ops import Array
-    from motegpt.views.runs import Run
+    from motegpt.views.runs import RunView
 
 COLORS = "RdBu"
 MAX_CHARACTERS = 600  # sum over the names in a map
@@ -40,7 +43,7 @@ SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, lett
 
 
 @drawing()
-def vocabulary_figure(run: Run) -> Figure:
+def vocabulary_figure(run: RunView) -> Figure:
     """The token embeddings wte: their projection and the cosine of each pair."""
     vectors = np.asarray(run.parameters()["wte"], np.float64)
     shown = selected_tokens(vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))])
@@ -69,7 +72,7 @@ def selected_tokens(vectors: Array, names: list[str]) -> list[int]:
 
 
 @drawing()
-def text_figure(run: Run, text: str) -> Figure:
+def text_figure(run: RunView, text: str) -> Figure:
     """The residual stream of a text, one column per stage: projection and the cosine of each pair.
 
     Raises DataError or PrefixError for a text that the model cannot read.
@@ -95,6 +98,33 @@ def text_figure(run: Run, text: str) -> Figure:
         f"lines join the positions in their order{bos_note(run)}",
     )
     return figure
+
+
+@drawing()
+def draw_map(axes: Axes, run: RunView, text: str | None, layer: int | None = None) -> None:
+    """One map in given axes: of the token embeddings, or of a text after `layer` layers (default: all).
+
+    Raises DataError or PrefixError for a text that the model cannot read, UsageError for an unknown layer.
+    """
+    model = run.config.model
+    if text is None:
+        vectors = np.asarray(run.parameters()["wte"], np.float64)
+        ids: Sequence[int] = selected_tokens(
+            vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))]
+        )
+        vectors, title = vectors[ids], "token embeddings"
+    else:
+        after = model.n_layer if layer is None else layer
+        if not 0 <= after <= model.n_layer:
+            raise UsageError(f"layer: expected 0 to {model.n_layer}, got {layer}")
+        ids = ids_of(text, run.tokenizer, model.block_size)
+        vectors = residual_stream(run.parameters(), model, ids, run.contexts())[after]
+        title = f"{quoted(text)} after {after} of {model.n_layer} layers"
+    points, shares = principal_plane(vectors)
+    names = symbols_of(run, ids)
+    _scatter(axes, points, shares, [symbol(name) for name in names], [color_of(name) for name in names])
+    axes.set_title(title, loc="left", fontsize=10)
+    fit_fonts(axes)
 
 
 def color_of(name: str) -> str:
