@@ -22,7 +22,7 @@ const CASES = {
     const typed = {parameters: type.from(state.parameters), slots: type.from(state.slots)};
     const best = state.bestParameters && type.from(state.bestParameters);
     for (const {name, bytes} of runFiles({...state, ...typed, bestParameters: best})) writeFileSync(`${to}/${name}`, bytes);
-    return {done: state.done, rng: state.rng, others: state.others.map(({name}) => name)};
+    return {done: state.done, others: state.others.map(({name}) => name)};
   },
   async average({from}) {
     return (await readRun(filesIn(from), boot)).average;

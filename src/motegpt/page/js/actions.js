@@ -119,8 +119,7 @@ export class Actions {
     if (!this.data.description?.canTrain || (this.#isDone() && this.state.viewing === null)) return;
     if (this.state.running) await this.pause();
     this.#forgetLater();
-    await this.client.call("step", {n});
-    this.frames.outdate();
+    this.receiveProgress({...await this.client.call("step", {n}), running: false});
     if (n === 1) this.speak(`${this.#where()}.`);
   }
 
@@ -243,7 +242,9 @@ export class Actions {
   /** Ask the worker for what a view needs: "look", "weights", …, "samples". */
   async request(name) {
     try {
-      this.store.receive({[name]: await this.#answerTo(name)});
+      const answer = await this.#answerTo(name);
+      if (answer === undefined) return; // a newer request is on its way
+      this.store.receive({[name]: answer});
       const place = name === "samples" ? "samples" : "text";
       if (this.state.errors[place]) this.store.fail(place, null);
       if (name === "samples") this.#recordShare();
@@ -314,7 +315,7 @@ export class Actions {
     if (event.losses?.length) losses.append(event.first, event.losses);
     this.store.receive({
       progress: event, losses, snapshots: event.snapshots ?? this.data.snapshots,
-      validation: event.validation ?? this.data.validation,
+      validation: [...this.data.validation, ...event.validation ?? []],
     });
     this.frames.outdate();
     const {running, finished, viewing} = this.state;

@@ -10,7 +10,10 @@ export class Client {
     worker.onerror = (event) => onCrash(event.message || "the worker stopped");
   }
 
-  /** Ask for an action by name. Resolves to its value; rejects with an Error whose message is a sentence. */
+  /**
+   * Ask for an action by name. Resolves to its value, or to undefined where a newer request of the kind replaced it;
+   * rejects with an Error whose message is a sentence.
+   */
   call(name, values = {}, transfer = []) {
     const id = this.next++;
     return new Promise((resolve, reject) => {
@@ -19,7 +22,7 @@ export class Client {
     });
   }
 
-  #answer({id, ok, error}) {
+  #answer({id, ok, error}) { // a stale request has neither
     const request = this.waiting.get(id);
     this.waiting.delete(id);
     if (!request) return;

@@ -17,6 +17,7 @@ const CONTEXTS = "contexts.safetensors", KNESER_NEY = "kneser_ney.safetensors";
 const LIST = "list.txt";
 const CARRIED = [CONTEXTS, KNESER_NEY, "texts.safetensors", "settings.toml"]; // never change in a run
 const MAX_JSON = 2 ** 26, MAX_COUNT = 2 ** 40, TOKEN_BITS = 2 ** 20;
+const MERSENNE_VERSION = 3; // of the states of Python's random.Random
 const SLOT_NAMES = {adam: ["m", "v"], sgd: ["velocity"]};
 const BUILT_IN = "built-in names", IN_MEMORY = "documents in memory";
 
@@ -64,7 +65,7 @@ export function runFiles(state) {
     Object.assign(groups, namedTensors(state.slots.subarray(i * size, (i + 1) * size), model, `${slot}.`));
   });
   const trainer = {
-    format: FORMAT, done: state.done, rng: state.rng, best: bestValues(state.best), losses: lossValues(state.losses),
+    format: FORMAT, done: state.done, rng: rngValues(train.rng, state.rng), best: bestValues(state.best), losses: lossValues(state.losses),
     tokenizer: digest,
   };
   const toSample = namedTensors(state.bestParameters ?? state.parameters, model);
@@ -78,6 +79,22 @@ export function runFiles(state) {
     ...state.carried,
   ];
   return list ? [...files, {name: LIST, bytes: list.bytes ?? bytesOfText(list.text)}] : files;
+}
+
+/** The state of a generator of the core, as Python records it. */
+function rngValues(name, {words, gaussNext}) {
+  return name === "python" ? [MERSENNE_VERSION, words, asFloat(gaussNext)] : words;
+}
+
+/** The inverse of rngValues; throws for what is no state of that generator. */
+function rngState(name, values) {
+  const isPython = name === "python", words = isPython ? values?.[1] : values, gaussNext = isPython ? values?.[2] ?? null : null;
+  const isWord = (word) => (Number.isSafeInteger(word) || typeof word === "bigint") && word >= 0 && word < 2 ** 64;
+  const isState = Array.isArray(values) && Array.isArray(words) && words.every(isWord)
+    && (!isPython || (values.length === 3 && values[0] === MERSENNE_VERSION))
+    && (gaussNext === null || Number.isFinite(gaussNext));
+  if (!isState) throw new Error(`${TRAINER}: rng: expected a saved state of the generator ${name}; the file was changed`);
+  return {words: words.map(BigInt), gaussNext};
 }
 
 /** JSON with indented lines; whole numbers beyond 2^53 stay exact. */
@@ -228,7 +245,7 @@ function trainerState(read, shapesOf, config) {
   const all = new Float64Array(slots.length * parameters.length);
   slots.forEach((slot, i) => all.set(slot, i * parameters.length));
   const {done, rng, best = null, losses = null} = metadata;
-  if (!Number.isSafeInteger(done) || done < 0 || done > config.train.steps || !Array.isArray(rng)) {
+  if (!Number.isSafeInteger(done) || done < 0 || done > config.train.steps) {
     throw new Error(`${TRAINER}: expected a step of the run, got ${quoted(done ?? null)}; the file was changed`);
   }
   const isMean = (one) => Number.isFinite(one?.value) && Number.isSafeInteger(one?.count);
@@ -236,7 +253,7 @@ function trainerState(read, shapesOf, config) {
   if ((losses && !(isMean(losses.recent) && isMean(losses.tail))) || (best && !isBest(best))) {
     throw new Error(`${TRAINER}: expected the losses of a run, got others; the file was changed`);
   }
-  return {done, parameters, slots: all, rng, best, losses};
+  return {done, parameters, slots: all, rng: rngState(config.train.rng, rng), best, losses};
 }
 
 /** The records of metrics.jsonl; a kill may have cut the last line off. */

@@ -61,7 +61,11 @@ export class Frames {
       one.stale ||= changes.state || this.#needs(one).some((name) => changes.data.has(name));
       if (!one.visible || !one.stale) continue;
       one.stale = false;
-      one.view.draw(this.app);
+      try {
+        one.view.draw(this.app);
+      } catch (error) {
+        reportError(error); // the other views go on
+      }
     }
     this.#ask();
     this.times.push(performance.now() - began);

@@ -141,8 +141,9 @@ async function start() {
     toggleTour: () => store.set({chapter: store.state.chapter === null ? 0 : null}),
   };
   const frames = new Frames(store, app, (name) => app.actions.request(name));
-  const client = new Client(startWorker(), (event) => {
+  const client = new Client(await startWorker(), (event) => {
     if (event.event === "progress") app.actions.receiveProgress(event);
+    else if (event.event === "failed") app.notify(event.error);
   }, (sentence) => giveUp(`The computation stopped: ${sentence}. Reload the page to begin again.`));
   const speak = (sentence) => setText(byId("spoken"), sentence);
   Object.assign(app, {frames, actions: new Actions({store, client, frames, boot, notify: app.notify, speak})});

@@ -9,8 +9,6 @@ import {checkForPage, completeSettings, sectionsOf} from "./settings.js";
 import {initialize, specificationOf} from "./spec.js";
 import {ValidationSample} from "./validation.js";
 
-const TABLE_DECAY_EVERY = 8; // steps between two decays of the tables, as in src/motegpt/optim/base.py
-
 /** A new run of a list. request: {settings, list}; boot: with presets, fields and lists. */
 export function prepareRun(core, boot, {settings: changes, list}) {
   const settings = completeSettings(changes ?? {}, boot);
@@ -49,7 +47,7 @@ export class TrainingRun {
       this.average = state.average ?? null;
       this.nGrams = this.average && {tables: core.nGrams(this.average), weight: this.average.weight};
     } catch (error) {
-      this.model.free();
+      this.free();
       throw error;
     }
     this.carried = state.carried ?? [];
@@ -145,21 +143,10 @@ export class TrainingRun {
 
   /** Train the model's parameters for the steps first … first + count - 1. */
   trainSteps(first, count) {
-    const {train} = this.config, scalars = this.core.scalars(train, first, count);
-    const options = {...this.options, first, table_decay: this.tableDecay(first, count)};
+    const {train, model} = this.config, scalars = this.core.scalars(train, first, count);
+    const table_decay = model.ngram_rows.length ? this.core.tableDecay(train, first, count) : null;
+    const options = {...this.options, first, table_decay};
     return this.model.train(this.plan.chunk(first, count), count, train.batch_size, scalars, options);
-  }
-
-  /** The factors of the tables of the n-gram embedding after each step; null without tables. */
-  tableDecay(first, count) {
-    const {train, model} = this.config;
-    if (!model.ngram_rows.length) return null;
-    const before = Math.min(first, TABLE_DECAY_EVERY - 1), rates = this.core.rates(train, first - before, before + count);
-    return Float64Array.from({length: count}, (_, i) => {
-      if ((first + i + 1) % TABLE_DECAY_EVERY) return 1;
-      const some = rates.slice(before + i + 1 - TABLE_DECAY_EVERY, before + i + 1);
-      return some.reduce((product, rate) => product * (1 - rate * train.ngram_weight_decay), 1);
-    });
   }
 
   /** The loss on the validation sample, after which the parameters may be the best so far. */
@@ -229,5 +216,6 @@ export class TrainingRun {
 
   free() {
     this.model.free();
+    this.rng.free();
   }
 }

@@ -70,9 +70,16 @@ export function completeSettings(changes, boot) {
   }
   const settings = {...base, ...given};
   for (const name of FOUND_FROM_DATA) delete settings[name];
+  settings.seed = wholeNumber(settings.seed);
   for (const [name, value] of Object.entries(settings)) checkSetting(name, value, boot.fields);
   checkTogether(settings);
   return settings;
+}
+
+/** A seed given as digits, which a number beyond 2^53 has to be; as a BigInt where a number cannot hold it. */
+function wholeNumber(seed) {
+  if (typeof seed !== "string" || !/^\d{1,20}$/.test(seed)) return seed;
+  return Number.isSafeInteger(Number(seed)) ? Number(seed) : BigInt(seed);
 }
 
 /** Throws for settings that contradict each other. */

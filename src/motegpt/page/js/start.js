@@ -12,22 +12,19 @@ export function whyNot(scope = globalThis) {
   if (!scope.WebAssembly.validate(new Uint8Array(SIMD))) {
     return `This browser's WebAssembly has no vector instructions (SIMD), which compute the model. ${advice}`;
   }
-  if (typeof scope.DecompressionStream === "undefined") {
-    return `This browser cannot unpack the page (it has no DecompressionStream). ${advice}`;
-  }
   if (typeof scope.Worker === "undefined") return `This browser has no workers, in which the model trains. ${advice}`;
   return null;
 }
 
 /** The bytes of an element whose text is gzip in base64. */
 export async function unpacked(id) {
-  const bytes = Uint8Array.from(atob(byId(id).textContent.trim()), (letter) => letter.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(byId(id).textContent), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
   return new Response(stream).arrayBuffer();
 }
 
-/** The worker, whose script the document carries as text. */
-export function startWorker() {
-  const url = URL.createObjectURL(new Blob([byId("worker").textContent], {type: "text/javascript"}));
+/** The worker, whose script the document carries. */
+export async function startWorker() {
+  const url = URL.createObjectURL(new Blob([await unpacked("worker")], {type: "text/javascript"}));
   return new Worker(url);
 }

@@ -116,7 +116,8 @@ function checkNames(name, header, expected, dtypes) {
       );
     }
     if (!dtypes.includes(dtype)) {
-      throw new Error(`${name}: ${key}: expected ${dtypes.join(" or ")}, got ${String(dtype).slice(0, 20)}; the file was changed`);
+      const got = typeof dtype === "string" ? dtype.slice(0, 20) : "none";
+      throw new Error(`${name}: ${key}: expected ${dtypes.join(" or ")}, got ${got}; the file was changed`);
     }
     if (!Array.isArray(place) || place.length !== 2 || !place.every(isCount)) throw incomplete(name, key);
   }

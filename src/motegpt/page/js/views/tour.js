@@ -3,6 +3,7 @@ import {CHAPTERS} from "../chapters.js";
 import {byId, make, withCode} from "../dom.js";
 
 const FASTEST = 1000; // steps in one request
+const SETTLING = [250, 700]; // ms after which views above are drawn and have moved what is scrolled to
 
 /** Bring the page to where a chapter begins: its list, its model, its step. */
 export async function setUp(app, chapter) {
@@ -89,13 +90,19 @@ export const tourView = {
     } catch (error) {
       this.app.notify(error.message);
     }
-    if (this.app.state.chapter === null || CHAPTERS[this.app.state.chapter] !== chapter) return;
+    this.showView(chapter);
+    for (const wait of SETTLING) setTimeout(() => this.showView(chapter), wait);
+  },
+
+  /** Scroll to the view of a chapter, if it is still the one that is read. */
+  showView(chapter) {
+    const {chapter: index, reducedMotion} = this.app.state;
     const view = byId(`view-${chapter.view}`);
-    if (!view) return;
+    if (index === null || CHAPTERS[index] !== chapter || !view) return;
     const column = view.closest(".column").id;
     if (document.body.dataset.tab !== column) this.app.showTab(column);
     view.classList.add("is-told");
-    view.scrollIntoView({block: "start", behavior: this.app.state.reducedMotion ? "auto" : "smooth"});
+    view.scrollIntoView({block: "start", behavior: reducedMotion ? "auto" : "smooth"});
   },
 };
 
