@@ -160,7 +160,7 @@ def test_pointing_at_an_output_frames_what_it_was_computed_from(open_page: Open)
     point(page, "flow", "blocks.0.hook_resid_mid", 4, 15)
     assert marks(page, "flow") == {("blocks.0.hook_resid_pre", "4-5,15-16"), ("blocks.0.hook_attn_out", "4-5,15-16")}
     page.mouse.move(2, 2)
-    until(page, "document.querySelectorAll('.map-mark').length === 0")
+    until(page, "document.querySelectorAll('#view-flow .map-mark').length === 0")
     assert page.locator(".tip").is_hidden()
 
 
