@@ -251,9 +251,10 @@ def test_frames_stay_short_while_training(open_page: Open) -> None:
 
 def test_every_control_has_a_name(open_page: Open) -> None:
     page = open_page()
-    page.evaluate("scrollTo(0, 1e6)")
     page.keyboard.press("t")
-    page.wait_for_timeout(300)
+    for number in range(page.locator(".view").count()):
+        page.locator(".view").nth(number).scroll_into_view_if_needed()
+        page.wait_for_timeout(60)
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input:not([hidden]), select, textarea, [role=img], [role=meter]")]
           .filter((one) => !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length
