@@ -21,8 +21,12 @@ for (const [name, args = {}, what = null] of given.actions) {
   try {
     const files = args.files ? {files: args.files.map(unpacked)} : {};
     const result = (await session[name]({...args, ...files})) ?? null;
-    const plain = result?.zip ? {files: result.files.map(packed), zip: packed({name: "zip", bytes: result.zip})} : result;
-    answers.push(what === null ? plain : Object.fromEntries(what.map((path) => [path, part(plain, path) ?? null])));
+    const plain = result?.zip
+      ? {files: result.files.map(packed), zip: packed({name: "zip", bytes: result.zip})}
+      : result;
+    answers.push(
+      what === null ? plain : Object.fromEntries(what.map((path) => [path, part(plain, path) ?? null])),
+    );
   } catch (error) {
     answers.push({error: error.message});
   }
