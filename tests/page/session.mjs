@@ -1,7 +1,7 @@
 // Actions of a session, one after the other, for tests/test_page_session.py.
 //
-// given: {boot, actions: [[name, arguments, what]]}; what: the parts of an answer that are wanted, as paths with
-// dots; null for all. Bytes of files come and go as base64.
+// given: {boot, actions: [[name, arguments, what]]}; what: the parts of an answer that are wanted, as paths
+// with dots; null for all. Bytes of files come and go as base64.
 
 import {readFileSync} from "node:fs";
 

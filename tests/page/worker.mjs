@@ -1,6 +1,8 @@
-// A worker's host with messages as a page sends them, for tests/test_page_worker.py: answers and events in order.
+// A worker's host with messages as a page sends them, for tests/test_page_worker.py: answers and events in
+// order.
 //
-// given: {boot, script: [[message, what to wait for before the next]]}; to wait for: an id, or the name of an event.
+// given: {boot, script: [[message, what to wait for before the next]]}; to wait for: an id, or the name of
+// an event.
 
 import {readFileSync} from "node:fs";
 

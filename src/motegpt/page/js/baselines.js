@@ -1,4 +1,5 @@
-// The losses of n-gram baselines, as in src/motegpt/ngrams/counts.py: interpolated n-grams after Witten and Bell.
+// The losses of n-gram baselines, as in src/motegpt/ngrams/counts.py: interpolated n-grams after Witten and
+// Bell.
 
 /** Counts of the n-grams of up to `order` tokens; size: number of possible targets. */
 class NGramCounts {

@@ -48,7 +48,8 @@ function normalizedText(text, data) {
 
 /**
  * The documents of a list {name, text | bytes}: its lines without empty ones, or one stream; data: the
- * section [data]. Throws a sentence for other formats, characters that are none, and a list without documents.
+ * section [data]. Throws a sentence for other formats, characters that are none, and a list without
+ * documents.
  */
 export function readDocuments({name, text, bytes}, data) {
   const what = name || "list";
@@ -87,7 +88,9 @@ function jsonValue(text) {
   }
 }
 
-/** Whether a text is JSON: one value, the beginning of an indented value, or a first line that is an object. */
+/**
+ * Whether a text is JSON: one value, the beginning of an indented value, or a first line that is an object.
+ */
 function looksLikeJson(text) {
   const [first, ...others] = text.trimStart().split("\n");
   const opening = first.trim();
@@ -182,7 +185,9 @@ export class Tokenizer {
     return new TextDecoder("utf-8", {ignoreBOM: true}).decode(Uint8Array.from(bytes));
   }
 
-  /** The ids fed before the first new token: BOS and the prefix; for a stream a separator if there is none. */
+  /**
+   * The ids fed before the first new token: BOS and the prefix; for a stream a separator if there is none.
+   */
   prompt(prefix = "") {
     const text = this.encode(prefix);
     if (this.bos !== null) return [this.bos, ...text];

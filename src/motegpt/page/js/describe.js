@@ -41,8 +41,8 @@ export function describeRun(run) {
 }
 
 /**
- * Losses of n-grams counted on the training documents, as `motegpt plot` draws them: on the held-out documents
- * where there are any, else on the training data as they are trained on. null without a list.
+ * Losses of n-grams counted on the training documents, as `motegpt plot` draws them: on the held-out
+ * documents where there are any, else on the training data as they are trained on. null without a list.
  */
 export function baselinesOf(run) {
   if (!run.plan) return null;

@@ -198,8 +198,8 @@ function jsonOf(files, name) {
   }
   if (!FORMATS.includes(values?.format)) {
     throw new Error(
-      `${name}: expected run format ${FORMATS.join(" or ")}, got ${quoted(values?.format ?? null)}; another ` +
-        "version of motegpt or another program wrote it",
+      `${name}: expected run format ${FORMATS.join(" or ")}, got ${quoted(values?.format ?? null)}; ` +
+        "another version of motegpt or another program wrote it",
     );
   }
   return values;

@@ -25,7 +25,8 @@ export function requestOf(prefix, tokenizer, blockSize) {
   const length = tokenizer.encode(prefix).length;
   if (length >= blockSize) {
     throw new Error(
-      `prefix: expected at most ${blockSize - 1} tokens (block_size ${blockSize} minus one to generate), got ${length}`,
+      `prefix: expected at most ${blockSize - 1} tokens (block_size ${blockSize} minus one to generate), ` +
+        `got ${length}`,
     );
   }
   const max = tokenizer.stop === null ? blockSize - length : blockSize - prompt.length + 1;
@@ -78,7 +79,10 @@ export function sampleToken(logits, sample, rng) {
   return support[rng.categorical(Float64Array.from(support, (i) => e[i] / total))];
 }
 
-/** sample.n texts as ids, one after the other from one generator. average: n-grams and their weight, or null. */
+/**
+ * sample.n texts as ids, one after the other from one generator. average: n-grams and their weight, or
+ * null.
+ */
 export function generateSequentially(model, request, sample, rng, average) {
   const decoder = model.decoder(1);
   const texts = [];

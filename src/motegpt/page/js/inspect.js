@@ -40,9 +40,9 @@ export function lookInto(run, text, mask) {
 }
 
 /**
- * {step, text, ids, targets, labels, loss, losses, probabilities (T · V), look, average} of the GPT, with a mask in
- * this look alone. Losses in nats, NaN where there is no target; average: {loss, losses, probabilities} with the
- * n-grams of the run, null without any.
+ * {step, text, ids, targets, labels, loss, losses, probabilities (T · V), look, average} of the GPT, with a
+ * mask in this look alone. Losses in nats, NaN where there is no target; average: {loss, losses,
+ * probabilities} with the n-grams of the run, null without any.
  */
 export function lookAtIds(run, text, ids, targets, mask) {
   const {vocab_size: size} = run.config.model;
@@ -103,7 +103,9 @@ function causeSequences(run) {
   return run.wholeSequences(distinct).map((ids) => ids.subarray(0, block + 1));
 }
 
-/** {before, after, documents}: the mean loss in nats per token with and without a mask; null without a list. */
+/**
+ * {before, after, documents}: the mean loss in nats per token with and without a mask; null without a list.
+ */
 export function causeInGeneral(run, mask) {
   const sequences = causeSequences(run);
   const {vocab_size: size} = run.config.model;

@@ -4,7 +4,9 @@ const UNDEFINED = [0.5, 0.75, 0.9]; // discounts where no n-gram has the count
 const MIN_DISCOUNT = 0.05;
 const MARGIN = 0.02;
 
-/** The index of each key among sorted distinct keys; exact: -1 where it is not there, else where it belongs. */
+/**
+ * The index of each key among sorted distinct keys; exact: -1 where it is not there, else where it belongs.
+ */
 function indexOf(keys, key, exact = true) {
   let low = 0;
   let high = keys.length;

@@ -33,7 +33,10 @@ export function batchOf(sequences, batchSize, lossMean) {
   return {tokens, offsets, weights};
 }
 
-/** All sequences once per epoch, batch_size per step. order: of the first epoch, and of all unless reshuffled. */
+/**
+ * All sequences once per epoch, batch_size per step. order: of the first epoch, and of all unless
+ * reshuffled.
+ */
 export class DocumentPlan {
   /** core: for the orders of later epochs, if `reshuffle`. */
   constructor(sequences, train, order, reshuffle, core) {
@@ -131,7 +134,9 @@ export class WindowPlan {
   }
 }
 
-/** The windows of sequences longer than the block: [start, first, end], as in src/motegpt/evaluation/nll.py. */
+/**
+ * The windows of sequences longer than the block: [start, first, end], as in src/motegpt/evaluation/nll.py.
+ */
 export function windowsOf(targets, blockSize) {
   const found = [];
   let done = 0;

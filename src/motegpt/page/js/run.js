@@ -33,8 +33,9 @@ export function prepareRun(core, boot, {settings: changes, list}) {
 /** One training: model, plan, generator, losses. */
 export class TrainingRun {
   /**
-   * state: {config, tokenizer, documents, list} of a new run; of a saved one also parameters, slots, done, rng,
-   * best, bestParameters, losses, metrics, contexts, average, carried. documents: null where the list is not known.
+   * state: {config, tokenizer, documents, list} of a new run; of a saved one also parameters, slots, done,
+   * rng, best, bestParameters, losses, metrics, contexts, average, carried. documents: null where the list
+   * is not known.
    */
   constructor(core, state) {
     const {config, tokenizer, documents = null, list = null} = state;
@@ -166,8 +167,8 @@ export class TrainingRun {
     const bad = losses.findIndex((loss) => !Number.isFinite(loss));
     if (bad >= 0) {
       throw new Error(
-        `train: the loss of step ${first + bad + 1} is ${losses[bad]}; try a smaller \`lr\` (it was ${train.lr}) or ` +
-          "`clip_norm=1`",
+        `train: the loss of step ${first + bad + 1} is ${losses[bad]}; try a smaller \`lr\` (it was ` +
+          `${train.lr}) or \`clip_norm=1\``,
       );
     }
     this.done = first + count;
@@ -227,7 +228,10 @@ export class TrainingRun {
     return drawn.map((ids) => sample.prefix + tokenizer.decode(ids));
   }
 
-  /** The samples at the end of a run, with its best parameters; its generator stays as it is, as in a checkpoint. */
+  /**
+   * The samples at the end of a run, with its best parameters; its generator stays as it is, as in a
+   * checkpoint.
+   */
   finalTexts() {
     const before = this.rng.state();
     try {

@@ -67,7 +67,8 @@ export function checkedContexts(contexts, model) {
     );
     if (!isFine || keys.length !== model.ngram_rows[i]) {
       throw new Error(
-        `contexts.safetensors: ngram${i + 2}: expected keys of contexts in order, got others; the file was changed`,
+        `contexts.safetensors: ngram${i + 2}: expected keys of contexts in order, got others; the file ` +
+          "was changed",
       );
     }
     before = keys.length;

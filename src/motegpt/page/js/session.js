@@ -21,7 +21,10 @@ export class Session {
     Object.assign(this, {core, boot, run: null});
   }
 
-  /** A new model of {settings, list}, or a trained one: {run} as in boot.run, perhaps with a list. -> Description */
+  /**
+   * A new model of {settings, list}, or a trained one: {run} as in boot.run, perhaps with a list. ->
+   * Description
+   */
   create({settings, list, run}) {
     if (!run) return this.open(prepareRun(this.core, this.boot, {settings, list}));
     const state = stateOfBootRun(run, this.boot);
@@ -70,8 +73,8 @@ export class Session {
   }
 
   /**
-   * Do at most `limit` steps, up to the next event: evaluation, samples, snapshot, the end. What came after the
-   * step viewed is forgotten. Returns the number of steps done.
+   * Do at most `limit` steps, up to the next event: evaluation, samples, snapshot, the end. What came after
+   * the step viewed is forgotten. Returns the number of steps done.
    */
   advance(limit) {
     this.checkTrains();
@@ -244,7 +247,10 @@ export class Session {
     return before;
   }
 
-  /** Texts of independent generators, as `motegpt sample --seed`. -> {step, texts: [{text, known, cut}], share} */
+  /**
+   * Texts of independent generators, as `motegpt sample --seed`. -> {step, texts: [{text, known, cut}],
+   * share}
+   */
   sample({n = 20, temperature, seed = 0, prefix = "", top_k = null, top_p = null, min_p = null} = {}) {
     const {run} = this.ready;
     const {tokenizer, config} = run;
@@ -279,7 +285,10 @@ export class Session {
     return {texts: all, share: all.filter((one) => one.known).length / Math.max(1, all.length)};
   }
 
-  /** The samples that `motegpt train` prints at the end, with the generator of the run; the run stays as it is. */
+  /**
+   * The samples that `motegpt train` prints at the end, with the generator of the run; the run stays as it
+   * is.
+   */
   finish() {
     const {run} = this.ready;
     const texts = run.finalTexts();
@@ -291,7 +300,8 @@ export class Session {
     const {run} = this.ready;
     if (run.average && !run.carried.length) {
       throw new Error(
-        "export: the page has the n-grams of this run only in the form in which it generates; keep its folder",
+        "export: the page has the n-grams of this run only in the form in which it generates; keep its " +
+          "folder",
       );
     }
     const files = runFiles(run.state());

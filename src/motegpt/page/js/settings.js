@@ -92,7 +92,9 @@ export function completeSettings(changes, boot) {
   return settings;
 }
 
-/** A seed given as digits, which a number beyond 2^53 has to be; as a BigInt where a number cannot hold it. */
+/**
+ * A seed given as digits, which a number beyond 2^53 has to be; as a BigInt where a number cannot hold it.
+ */
 function wholeNumber(seed) {
   if (typeof seed !== "string" || !/^\d{1,20}$/.test(seed)) return seed;
   return Number.isSafeInteger(Number(seed)) ? Number(seed) : BigInt(seed);
@@ -109,8 +111,8 @@ export function checkTogether(settings) {
   }
   if (position === "rope" && (width / heads) % 2) {
     throw new Error(
-      `n_embd: expected an even multiple of n_head = ${heads} with \`position='rope'\`, which rotates pairs of ` +
-        `channels, got ${width}; try \`n_embd=${next(2 * heads)}\``,
+      `n_embd: expected an even multiple of n_head = ${heads} with \`position='rope'\`, which rotates ` +
+        `pairs of channels, got ${width}; try \`n_embd=${next(2 * heads)}\``,
     );
   }
   if (settings.lr_min > settings.lr) {
@@ -124,8 +126,8 @@ export function checkTogether(settings) {
     for (const [name, value] of Object.entries(OF_OXIDIZED)) {
       if (settings[name] !== value) {
         throw new Error(
-          `clip_node: Oxidized-GPT has no \`${name}=${pythonValue(settings[name])}\`; leave one out, or try ` +
-            `\`${name}=${pythonValue(value)}\``,
+          `clip_node: Oxidized-GPT has no \`${name}=${pythonValue(settings[name])}\`; leave one out, or ` +
+            `try \`${name}=${pythonValue(value)}\``,
         );
       }
     }
@@ -137,7 +139,8 @@ export function checkForPage(settings, vocabSize) {
   for (const [name, off] of Object.entries(ONLY_OF_RUNS)) {
     if (settings[name] !== off) {
       throw new Error(
-        `${name}: expected none in the page, got ${settings[name]}; motegpt train has it, and the page opens its runs`,
+        `${name}: expected none in the page, got ${settings[name]}; motegpt train has it, and the page ` +
+          "opens its runs",
       );
     }
   }
@@ -162,16 +165,16 @@ export function checkSize(model, batchSize) {
   const {n_layer: layers, n_embd: width, n_head: heads, block_size: block, vocab_size: vocabSize} = model;
   if (layers * block * width > LARGEST_CACHE) {
     throw new Error(
-      `n_layer, block_size, n_embd: expected a product of at most ${LARGEST_CACHE} (the keys of one sequence), ` +
-        `got ${layers * block * width}`,
+      `n_layer, block_size, n_embd: expected a product of at most ${LARGEST_CACHE} (the keys of one ` +
+        `sequence), got ${layers * block * width}`,
     );
   }
   const estimated = layers * 12 * width * width;
   const count = estimated > MAX_PARAMETERS ? estimated : parameterCount(model);
   if (count > MAX_PARAMETERS) {
     throw new Error(
-      `n_layer, n_embd: expected at most ${MAX_PARAMETERS} parameters in the page, got ${count}; motegpt train ` +
-        "takes more",
+      `n_layer, n_embd: expected at most ${MAX_PARAMETERS} parameters in the page, got ${count}; motegpt ` +
+        "train takes more",
     );
   }
   const perPosition = layers * (16 * width + 2 * heads * block) + 2 * vocabSize;

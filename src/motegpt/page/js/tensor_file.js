@@ -125,7 +125,8 @@ function checkNames(name, header, expected, dtypes) {
     const isShape = Array.isArray(shape) && shape.every(isCount);
     if (wanted === undefined || !isShape || (wanted && String(wanted) !== String(shape))) {
       throw new Error(
-        `${name}: ${key.slice(0, 40)}: expected shape ${wanted ? tupleText(wanted) : wanted === null ? "any" : "none"}, ` +
+        `${name}: ${key.slice(0, 40)}: expected shape ` +
+          `${wanted ? tupleText(wanted) : wanted === null ? "any" : "none"}, ` +
           `got ${isShape ? tupleText(shape) : "none"}; config.json belongs to another model`,
       );
     }

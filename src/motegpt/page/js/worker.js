@@ -1,5 +1,6 @@
-// Messages -> Session: {id, do: name, ...arguments} -> {id, ok} | {id, error: sentence} | {id, stale: true}, and
-// events {event: "progress" | "samples" | "failed", …}. Trains in chunks of about 12 ms between messages.
+// Messages -> Session: {id, do: name, ...arguments} -> {id, ok} | {id, error: sentence} | {id, stale:
+// true}, and events {event: "progress" | "samples" | "failed", …}. Trains in chunks of about 12 ms between
+// messages.
 
 import {loadCore} from "./core.js";
 import {Session} from "./session.js";
