@@ -14,11 +14,11 @@ from typing import Any
 
 from motegpt.page.scripts import joined
 
-MODULE, STYLES = "motegpt.wasm", ("style.css", "views.css")
+MODULE, STYLES, LOADER = "motegpt.wasm", ("style.css", "views.css"), "loader.js"
 PLACEHOLDER = re.compile(r"\{\{(\w+)\}\}")
-POLICY = {  # nothing is loaded from anywhere; no script runs but the page's own and the worker that it starts
+POLICY = {  # nothing is loaded from anywhere; no script runs but the loader, and what it and the page unpack
     "default-src": "'none'",
-    "script-src": "'{script}' 'wasm-unsafe-eval'",
+    "script-src": "'{script}' blob: 'wasm-unsafe-eval'",
     "worker-src": "blob:",
     "style-src": "'unsafe-inline'",
     "img-src": "data: blob:",
@@ -28,16 +28,18 @@ POLICY = {  # nothing is loaded from anywhere; no script runs but the page's own
 
 
 def build_page(boot: Mapping[str, Any]) -> str:
-    """The document. boot: what it starts from (boot.py)."""
+    """The document. boot: what it starts from (boot.py). The loader, which is small, unpacks the rest."""
     assets = files("motegpt.page")
-    script, worker = (_inline(joined(assets / "js", entry)) for entry in ("main.js", "worker.js"))
+    loader = _inline((assets / LOADER).read_text(encoding="utf-8"))
+    script, worker = (packed(joined(assets / "js", entry).encode()) for entry in ("main.js", "worker.js"))
     parts = {
-        "policy": html.escape(_policy(script), quote=True),
+        "policy": html.escape(_policy(loader), quote=True),
         "style": "".join((assets / name).read_text(encoding="utf-8") for name in STYLES),
         "boot": packed(json.dumps(boot, ensure_ascii=False, separators=(",", ":")).encode()),
         "module": packed((assets / MODULE).read_bytes()),
         "worker": worker,
         "script": script,
+        "loader": loader,
     }
     template = (assets / "index.html").read_text(encoding="utf-8")
     return PLACEHOLDER.sub(lambda name: parts[name[1]], template)

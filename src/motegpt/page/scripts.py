@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 IMPORT = re.compile(r'^import \{([\w$,\s]+)\} from "(\.[\w./-]+\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|function\*?|class) ([\w$]+))", re.MULTILINE)
-LEFT = re.compile(r"^\s*(?:import|export)\b.*$", re.MULTILINE)  # in a form that is not joined
+LEFT = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)  # in a form that is not joined
 
 
 def joined(folder: Traversable, entry: str) -> str:
