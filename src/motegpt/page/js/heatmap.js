@@ -45,8 +45,8 @@ export class HeatMap {
   }
 
   #key(event) {
+    if (event.key === "Escape") this.leave();
     if (event.key === "Enter") this.onOpen?.(this);
-    else if (event.key === "Escape" && !this.cell.hidden) this.leave();
     else if (KEYS[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey) {
       this.#go(this.row + KEYS[event.key][0], this.column + KEYS[event.key][1]);
     } else return;
