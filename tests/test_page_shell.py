@@ -251,6 +251,10 @@ def test_frames_stay_short_while_training(open_page: Open) -> None:
 
 def test_every_control_has_a_name(open_page: Open) -> None:
     page = open_page()
+    page.keyboard.press("t")
+    for number in range(page.locator(".view").count()):
+        page.locator(".view").nth(number).scroll_into_view_if_needed()
+        page.wait_for_timeout(60)
     nameless = page.evaluate(
         """() => [...document.querySelectorAll("button, input:not([hidden]), select, textarea, [role=img], [role=meter]")]
           .filter((one) => !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length
@@ -263,7 +267,7 @@ def test_the_page_begins_with_the_list_of_the_user(open_page: Open, tmp_path: Pa
     path = tmp_path / "own.html"
     path.write_text(build_page(boot(data=list_of("own.txt", ["ab", "ba", "aa"]))), encoding="utf-8")
     page = open_page(document=path)
-    assert "3 documents" in page.inner_text("#list-about")
+    wait_for_text(page, "#list-about", "3 documents")
     assert "own.txt" in page.inner_text("#lists")
 
 

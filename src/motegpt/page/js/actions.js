@@ -302,6 +302,7 @@ export class Actions {
     const list = answer.list ? {...answer.list, title: "from the run", builtIn: false} : null;
     this.#adopt(answer, {preset: this.state.preset, settings: answer.settings, list});
     this.data.losses.append(0, answer.losses ?? []);
+    this.data.losses.append(answer.step ?? 0, []);
     const progress = {step: answer.step ?? 0, tokensPerSecond: 0, stepsPerSecond: 0};
     this.store.receive({progress, losses: this.data.losses, validation: answer.validation ?? []});
     this.store.set({temperature: answer.settings.temperature ?? this.state.temperature, finished: this.#isDone()});
