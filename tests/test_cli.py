@@ -328,6 +328,16 @@ def test_gradcheck_passes_on_every_preset(motegpt):
         assert "WRONG" not in ended.out
 
 
+@pytest.mark.parametrize(
+    "words", [["--position", "rope"], ["--qk-norm"], ["--position", "rope", "--qk-norm"]]
+)
+def test_gradcheck_of_settings_of_the_model(motegpt, words):
+    ended = motegpt("gradcheck", "--engine", "array", *words)  # the last has a kink within H
+    assert ended.code == 0, ended.err
+    assert ("attn_q_gain" in ended.out) == ("--qk-norm" in words)
+    assert ("wpe" in ended.out) == ("rope" not in words)
+
+
 def test_gradcheck_goes_red_on_a_wrong_gradient(motegpt, monkeypatch):
     from motegpt.engines.array import ops
 
