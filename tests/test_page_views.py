@@ -61,7 +61,8 @@ def look(page: Any, mask: str = "{}", text: str = TEXT) -> dict[str, Any]:
         f"""motegpt.look({text!r}, {mask}).then(({{loss, losses, probabilities, ids, look}}) => ({{
           loss, losses: Array.from(losses), probabilities: Array.from(probabilities), T: ids.length,
           logits: Array.from(look.logits), lens: Array.from(look.lens), activations: Object.fromEntries(
-            Object.entries(look.activations).map(([name, one]) => [name, {{...one, values: Array.from(one.values)}}]))}}))"""
+            Object.entries(look.activations).map(([name, one]) =>
+              [name, {{...one, values: Array.from(one.values)}}]))}}))"""
     )
     for name, one in found["activations"].items():
         heads = [one["heads"]] if one.get("heads") else []
@@ -154,11 +155,17 @@ def test_the_colors_are_those_of_the_numbers(open_page: Open) -> None:
 def test_pointing_at_an_output_frames_what_it_was_computed_from(open_page: Open) -> None:
     page = trained(open_page)
     point(page, "flow", "blocks.0.attn.hook_k", 2, 6)
-    assert marks(page, "flow") == {("blocks.0.ln1.hook_normalized", "2-3,0-16"), ("layer0.attn_wk", "6-7,0-16")}
+    assert marks(page, "flow") == {
+        ("blocks.0.ln1.hook_normalized", "2-3,0-16"),
+        ("layer0.attn_wk", "6-7,0-16"),
+    }
     point(page, "flow", "blocks.0.attn.hook_pattern", 3, 1, head=1)
     assert marks(page, "flow") == {("blocks.0.attn.hook_q", "3-4,4-8"), ("blocks.0.attn.hook_k", "1-2,4-8")}
     point(page, "flow", "blocks.0.hook_resid_mid", 4, 15)
-    assert marks(page, "flow") == {("blocks.0.hook_resid_pre", "4-5,15-16"), ("blocks.0.hook_attn_out", "4-5,15-16")}
+    assert marks(page, "flow") == {
+        ("blocks.0.hook_resid_pre", "4-5,15-16"),
+        ("blocks.0.hook_attn_out", "4-5,15-16"),
+    }
     page.mouse.move(2, 2)
     until(page, "document.querySelectorAll('#view-flow .map-mark').length === 0")
     assert page.locator(".tip").is_hidden()
@@ -219,14 +226,16 @@ def test_attention_names_its_characters_and_what_it_shows(open_page: Open) -> No
     assert first.locator(".map-across span").all_inner_texts() == ["⊢", *TEXT]
     most = int(pattern[0, 4].argmax())
     assert f"looks most at position {most}, " in first.locator(".map-box").get_attribute("aria-label")
-    assert number(point(page, "attention", "blocks.0.attn.hook_pattern", 3, 2, head=3)[0].split(" = ")[1]) == (
-        pytest.approx(pattern[3, 3, 2], rel=6e-4)
-    )
+    assert number(
+        point(page, "attention", "blocks.0.attn.hook_pattern", 3, 2, head=3)[0].split(" = ")[1]
+    ) == (pytest.approx(pattern[3, 3, 2], rel=6e-4))
 
 
 def losses(page: Any) -> list[float]:
     """Loss of the text before and after, and the change, as the cause view shows them."""
-    return [number(one) for one in page.locator(".cause-losses tbody tr").first.locator("td").all_inner_texts()]
+    return [
+        number(one) for one in page.locator(".cause-losses tbody tr").first.locator("td").all_inner_texts()
+    ]
 
 
 def test_a_cause_has_the_effect_of_a_look_with_its_mask(open_page: Open) -> None:
@@ -294,7 +303,9 @@ def test_a_weight_is_dragged_or_typed_and_undone(open_page: Open) -> None:
     sizes = [value.size for value in parameters(page).values()]
     offset = sum(sizes[:index]) + 4 * 16 + 2
     page.wait_for_timeout(300)
-    assert losses(page)[1] == pytest.approx(look(page, f"{{weights: [[{offset}, {dragged}]]}}")["loss"], rel=6e-4)
+    assert losses(page)[1] == pytest.approx(
+        look(page, f"{{weights: [[{offset}, {dragged}]]}}")["loss"], rel=6e-4
+    )
     page.fill(".weight-value input", "2")
     wait_for_text(page, ".cause-list", "layer0.attn_wo[4, 2] = 2")
     page.wait_for_timeout(300)
@@ -308,7 +319,8 @@ def test_a_weight_is_dragged_or_typed_and_undone(open_page: Open) -> None:
 
 def lens_cells(page: Any) -> list[list[str]]:
     return page.eval_on_selector_all(
-        "#view-lens tbody tr", "all => all.map(row => [...row.querySelectorAll('td')].map(cell => cell.innerText))"
+        "#view-lens tbody tr",
+        "all => all.map(row => [...row.querySelectorAll('td')].map(cell => cell.innerText))",
     )
 
 
@@ -391,10 +403,10 @@ def test_slow_motion_ends_in_the_update_of_the_core(open_page: Open, settings: s
     assert page.locator('.slow-frame [data-map="dlogits"]').count() == 1
     shown = number(point(page, "slow", "dlogits", 0, 0)[0].split(" = ")[1])
     assert -1 / len(terms) <= shown <= 1 / len(terms)
-    page.keyboard.press("ArrowRight") if page.evaluate("document.activeElement.closest('.slow')") else None
     page.click("text=4 Update")
     rows = page.eval_on_selector_all(
-        ".slow-update tr", "all => Object.fromEntries(all.map(one => [one.dataset.row, Number(one.dataset.value)]))"
+        ".slow-update tr",
+        "all => Object.fromEntries(all.map(one => [one.dataset.row, Number(one.dataset.value)]))",
     )
     core = float(page.get_attribute(".slow-frame [data-after]", "data-after"))
     assert rows["new w"] == pytest.approx(core, rel=1e-12)

@@ -198,7 +198,8 @@ function drawMark(pen, box, at, label) {
 }
 
 function drawLine(pen, {x, y, color, dashed = false, width = 1.5}, toX, toY) {
-  pen.strokeStyle = color;
+  pen.strokeStyle = pen.fillStyle = color;
+  if (x.length === 1) pen.fillRect(toX(x[0]) - 2, toY(y[0]) - 2, 5, 5);
   pen.lineWidth = width;
   pen.setLineDash(dashed ? [4, 4] : []);
   pen.beginPath();

@@ -51,6 +51,7 @@ class Flow {
   #map(name, title, more = {}) {
     const {element} = this.maps.add({name, title, ...more});
     element.classList.toggle("hidden-layer", name.includes(".mlp.hook_"));
+    element.classList.toggle("by-token", name === "logits" || name === "probabilities");
     return element;
   }
 

@@ -142,7 +142,7 @@ class Histograms {
       const y = this.ratios.of(i);
       return {label: name, x: steps, y, note: Number.isFinite(y.at(-1)) ? y.at(-1).toFixed(2) : "–"};
     });
-    this.updates.draw({x: [steps[0], Math.max(steps.at(-1), steps[0] + 1)], y: [-5, 0], xLabel: "step", yLabel: "log₁₀",
+    this.updates.draw({x: [steps[0], Math.max(steps.at(-1), steps[0] + 1)], y: [-6, 0], xLabel: "step", yLabel: "log₁₀",
       marks: [{y: USUAL, label: "−3"}]}, lines, said(lines));
   }
 }
