@@ -30,7 +30,11 @@ def test_every_chapter_of_the_tour_sets_the_page_up(open_page: Open) -> None:
         wait_for_text(page, "#tour h2", f"{number}. ")
         until(page, "document.querySelector('.is-told')")
         told = page.locator(".is-told")
-        until(page, "(box => box.top > -5 && box.top < innerHeight)(document.querySelector('.is-told').getBoundingClientRect())")
+        until(
+            page,
+            "(top => top > -5 && top < innerHeight)"
+            "(document.querySelector('.is-told').getBoundingClientRect().top)",
+        )
         assert told.count() == 1
         titles.append(page.inner_text("#tour h2"))
         assert page.evaluate("motegpt.config.n_layer") == 1
@@ -65,7 +69,8 @@ def test_a_link_opens_the_same_model(open_page: Open) -> None:
 def test_a_long_list_is_left_out_of_the_link(open_page: Open) -> None:
     page = open_page()
     page.evaluate(
-        "motegpt.setList({name: 'long', text: Array.from({length: 20000}, (_, i) => (i * 7919 % 99991).toString(36)).join('\\n')})"
+        "motegpt.setList({name: 'long', text: "
+        "Array.from({length: 20000}, (_, i) => (i * 7919 % 99991).toString(36)).join('\\n')})"
     )
     page.click("#copy-link")
     wait_for_text(page, "#message", "motegpt play FILE --out page.html")
@@ -89,9 +94,7 @@ def test_a_link_with_a_setting_that_cannot_be(open_page: Open) -> None:
     assert page.evaluate("motegpt.config.n_embd") == 16
 
 
-def test_the_run_folder_goes_out_and_comes_back(
-    open_page: Open, tmp_path: Path, motegpt: Any
-) -> None:
+def test_the_run_folder_goes_out_and_comes_back(open_page: Open, tmp_path: Path, motegpt: Any) -> None:
     page = open_page()
     page.evaluate("motegpt.train(60)")
     with page.expect_download() as saved:
@@ -109,7 +112,9 @@ def test_the_run_folder_goes_out_and_comes_back(
     assert other.evaluate("motegpt.parameters()") == page.evaluate("motegpt.parameters()")
     for one in (page, other):
         one.evaluate("motegpt.train(40)")
-    assert other.evaluate("Array.from(motegpt.losses)")[60:] == page.evaluate("Array.from(motegpt.losses)")[60:]
+    assert (
+        other.evaluate("Array.from(motegpt.losses)")[60:] == page.evaluate("Array.from(motegpt.losses)")[60:]
+    )
 
 
 def test_a_dropped_list_is_read(open_page: Open) -> None:
@@ -119,7 +124,8 @@ def test_a_dropped_list_is_read(open_page: Open) -> None:
           const transfer = new DataTransfer();
           transfer.items.add(new File(["one\\ntwo\\nthree\\n"], "counts.txt"));
           for (const name of ["dragenter", "dragover", "drop"]) {
-            document.body.dispatchEvent(new DragEvent(name, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+            const event = new DragEvent(name, {dataTransfer: transfer, bubbles: true, cancelable: true});
+            document.body.dispatchEvent(event);
           }
         }"""
     )
@@ -135,7 +141,15 @@ def test_everything_works_by_keyboard_alone(open_page: Open) -> None:
     for _ in range(40):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id"))
-    assert {"open-tour", "copy-link", "control-run", "control-step", "speed", "lists", "setting-n_layer"} <= reached
+    assert {
+        "open-tour",
+        "copy-link",
+        "control-run",
+        "control-step",
+        "speed",
+        "lists",
+        "setting-n_layer",
+    } <= reached
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press(".")
     until(page, "motegpt.step === 1")
@@ -256,7 +270,8 @@ def test_every_control_has_a_name(open_page: Open) -> None:
         page.locator(".view").nth(number).scroll_into_view_if_needed()
         page.wait_for_timeout(60)
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, input:not([hidden]), select, textarea, [role=img], [role=meter]")]
+        """() => [...document.querySelectorAll(
+            "button, input:not([hidden]), select, textarea, [role=img], [role=meter]")]
           .filter((one) => !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length
             || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML.slice(0, 200))"""
     )

@@ -44,7 +44,8 @@ export class Actions {
     }
     const old = {preset, settings, list, text: this.state.text};
     this.#adopt(description, wanted, changes.text);
-    if (old.list) this.undoable.push(() => this.create(old, {said: "The settings are the old ones again; the model is new."}));
+    const again = {said: "The settings are the old ones again; the model is new."};
+    if (old.list) this.undoable.push(() => this.create(old, again));
     if (said) this.notify(said, old.list ? {label: "Undo", act: () => this.undo()} : undefined);
     if (running) await this.run();
   }
@@ -74,7 +75,8 @@ export class Actions {
   async setSettings(changes) {
     const entries = Object.entries(changes).filter(([name, value]) => this.state.settings[name] !== value);
     if (!entries.length) return;
-    const words = entries.map(([name, value]) => `\`${name}\` is ${value ?? "none"}, it was ${this.state.settings[name] ?? "none"}`);
+    const old = this.state.settings;
+    const words = entries.map(([name, value]) => `\`${name}\` is ${value ?? "none"}, it was ${old[name] ?? "none"}`);
     const settings = {...this.state.settings, ...changes};
     await this.create({settings}, {said: `A new model: ${words.join("; ")}.`});
   }
@@ -87,7 +89,8 @@ export class Actions {
   /** Train on a list {name, text}, or on the built-in list of a name; this starts a new model. */
   setList(list) {
     const found = typeof list === "string" ? this.boot.lists.find(({name}) => name === list) : list;
-    if (!found) return Promise.reject(new Error(`list: expected ${this.boot.lists.map(({name}) => name).join(", ")}, got ${list}`));
+    const names = this.boot.lists.map(({name}) => name).join(", ");
+    if (!found) return Promise.reject(new Error(`list: expected ${names}, got ${list}`));
     const builtIn = this.boot.lists.includes(found);
     return this.create({list: {...found, builtIn}}, {place: "list", said: `A new model learns from ${found.name}.`});
   }

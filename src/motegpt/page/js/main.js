@@ -104,7 +104,8 @@ async function firstModel(app, boot) {
 
 async function openLink(app, boot, linked, fallback, start) {
   const found = boot.lists.find(({name}) => name === linked.list);
-  const list = found ? {...found, builtIn: true} : linked.list?.text !== undefined ? {...linked.list, builtIn: false} : fallback;
+  const own = linked.list?.text === undefined ? fallback : {...linked.list, builtIn: false};
+  const list = found ? {...found, builtIn: true} : own;
   const settings = {...boot.presets[linked.preset], ...linked.set};
   try {
     await app.actions.create({preset: linked.preset, settings, list, text: linked.text || undefined});

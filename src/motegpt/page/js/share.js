@@ -40,9 +40,13 @@ export async function openFiles(app, files) {
       app.notify(`Opened ${files[0].name}: the model is at step ${actions.step}.`);
       return;
     }
-    if (files.length > 1) throw new Error(`files: expected one list, or the files of a run folder, got ${files.length} files`);
+    if (files.length > 1) {
+      throw new Error(`files: expected one list, or the files of a run folder, got ${files.length} files`);
+    }
     const [{name, bytes}] = contents;
-    if (bytes.length > LARGEST_LIST) throw new Error(`${name}: expected at most ${LARGEST_LIST / 1e6} MB; \`motegpt train\` reads it`);
+    if (bytes.length > LARGEST_LIST) {
+      throw new Error(`${name}: expected at most ${LARGEST_LIST / 1e6} MB; \`motegpt train\` reads it`);
+    }
     await actions.setList({name, title: "your file", text: decodeText(bytes, name)});
   } catch (error) {
     app.notify(error.message);
