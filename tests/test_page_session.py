@@ -492,6 +492,7 @@ def test_ended_runs_say_so() -> None:
     assert stepped["error"].startswith("steps: the run has done all its 10 steps")
 
 
+@pytest.mark.slow
 def test_memory_after_many_models_and_steps_does_not_grow() -> None:
     def actions(n: int) -> list[Any]:
         once = [
@@ -505,6 +506,7 @@ def test_memory_after_many_models_and_steps_does_not_grow() -> None:
     assert many == few
 
 
+@pytest.mark.slow
 def test_damaged_run_folders_get_a_sentence_and_leave_the_model_in_place(tmp_path: Path) -> None:
     settings = {"steps": 6, "val_fraction": 0.1, "ngram_orders": 3, "kneser_ney": 3}
     run_to(trainer_of(settings, None, out=tmp_path / "run"))
