@@ -76,6 +76,8 @@ OTHERS = {
     "tied": {"tied": True, "zero_init": True, "activation": "squared_relu"},
     "validation": {"val_fraction": 0.2, "eval_every": 60, "log_every": 50},
     "samples": {"sample_every": 70},
+    "conditions": {"unique": True, "novel": True, "suffix": "a", "on_cut": "redraw", "n": 8},
+    "impossible": {"unique": True, "temperature": 0.0, "tries": 3, "n": 4},
     "patience": {"val_fraction": 0.3, "eval_every": 10, "patience": 2, "lr": 0.03},
     "bytes": {"tokenizer": "bytes", "framing": "bos_eos", "cut": "tokens"},
     "stream": {"format": "stream", "batch_size": 4, "block_size": 24},
