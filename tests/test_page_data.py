@@ -59,6 +59,9 @@ class CountingRng(RunRng):
         self.drawn += 1
         return mean + std * self.drawn
 
+    def _compiled(self) -> None:
+        """There is no compiled one."""
+
     uniform = state = restore = None  # type: ignore[assignment]
 
 

@@ -76,6 +76,8 @@ OTHERS = {
     "tied": {"tied": True, "zero_init": True, "activation": "squared_relu"},
     "validation": {"val_fraction": 0.2, "eval_every": 60, "log_every": 50},
     "samples": {"sample_every": 70},
+    "conditions": {"unique": True, "novel": True, "suffix": "a", "on_cut": "redraw", "n": 8},
+    "impossible": {"unique": True, "temperature": 0.0, "tries": 3, "n": 4},
     "patience": {"val_fraction": 0.3, "eval_every": 10, "patience": 2, "lr": 0.03},
     "bytes": {"tokenizer": "bytes", "framing": "bos_eos", "cut": "tokens"},
     "stream": {"format": "stream", "batch_size": 4, "block_size": 24},
@@ -492,6 +494,7 @@ def test_ended_runs_say_so() -> None:
     assert stepped["error"].startswith("steps: the run has done all its 10 steps")
 
 
+@pytest.mark.slow
 def test_memory_after_many_models_and_steps_does_not_grow() -> None:
     def actions(n: int) -> list[Any]:
         once = [
@@ -505,6 +508,7 @@ def test_memory_after_many_models_and_steps_does_not_grow() -> None:
     assert many == few
 
 
+@pytest.mark.slow
 def test_damaged_run_folders_get_a_sentence_and_leave_the_model_in_place(tmp_path: Path) -> None:
     settings = {"steps": 6, "val_fraction": 0.1, "ngram_orders": 3, "kneser_ney": 3}
     run_to(trainer_of(settings, None, out=tmp_path / "run"))

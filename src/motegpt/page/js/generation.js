@@ -13,9 +13,6 @@ const NOT_IN_PAGE = {
   stop: "",
   allow: "",
   forbid: "",
-  suffix: "",
-  unique: false,
-  novel: false,
   beams: null,
 };
 
@@ -80,33 +77,39 @@ export function sampleToken(logits, sample, rng) {
 }
 
 /**
- * sample.n texts as ids, one after the other from one generator. average: n-grams and their weight, or
- * null.
+ * sample.n texts as ids, one after the other from one generator; fewer if sample.tries in a row are not
+ * accepted. average: n-grams and their weight, or null; accept(ids): whether a text meets the conditions.
  */
-export function generateSequentially(model, request, sample, rng, average) {
+export function generateSequentially(model, request, sample, rng, average, accept) {
   const decoder = model.decoder(1);
   const texts = [];
   try {
-    while (texts.length < sample.n) {
-      decoder.reset();
-      const history = [...request.prompt];
-      const drawn = [];
-      let logits = null;
-      for (const id of request.prompt) logits = decoder.feed([id]);
-      while (drawn.length < request.max) {
-        const scores = average ? averagedLogits(logits, average, history) : logits;
-        const id = sampleToken(scores, sample, rng);
-        if (id === request.end) break;
-        drawn.push(id);
-        history.push(id);
-        if (drawn.length < request.max) logits = decoder.feed([id]);
-      }
+    for (let tries = 0; texts.length < sample.n && tries < sample.tries; tries++) {
+      const drawn = generateOne(decoder, request, sample, rng, average);
+      if (!accept(drawn)) continue;
       texts.push(drawn);
+      tries = -1;
     }
   } finally {
     decoder.free();
   }
   return texts;
+}
+
+function generateOne(decoder, request, sample, rng, average) {
+  decoder.reset();
+  const history = [...request.prompt];
+  const drawn = [];
+  let logits = null;
+  for (const id of request.prompt) logits = decoder.feed([id]);
+  while (drawn.length < request.max) {
+    const id = sampleToken(average ? averagedLogits(logits, average, history) : logits, sample, rng);
+    if (id === request.end) break;
+    drawn.push(id);
+    history.push(id);
+    if (drawn.length < request.max) logits = decoder.feed([id]);
+  }
+  return drawn;
 }
 
 /** p of every id after a history of ids, under Kneser-Ney tables (V). */

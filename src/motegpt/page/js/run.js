@@ -224,8 +224,27 @@ export class TrainingRun {
     const {tokenizer} = this;
     checkGeneration(sample);
     const request = requestOf(sample.prefix, tokenizer, model.block_size);
-    const drawn = generateSequentially(this.model, request, sample, this.rng, this.average);
-    return drawn.map((ids) => sample.prefix + tokenizer.decode(ids));
+    const textOf = (ids) => sample.prefix + tokenizer.decode(ids);
+    const accepted = new Set();
+    const accept = (ids) => {
+      const text = textOf(ids);
+      const isAccepted = this.meetsConditions(text, ids.length === request.max, accepted);
+      if (isAccepted) accepted.add(text);
+      return isAccepted;
+    };
+    return generateSequentially(this.model, request, sample, this.rng, this.average, accept).map(textOf);
+  }
+
+  /** Whether a text, perhaps cut by the end of the block, may follow those accepted before. */
+  meetsConditions(text, isCut, accepted) {
+    const {suffix, unique, novel, on_cut: onCut} = this.config.sample;
+    const isKnown = this.config.data.format !== "stream" && (!text || this.known?.has(text));
+    return (
+      text.endsWith(suffix) &&
+      !(isCut && onCut === "redraw") &&
+      !(unique && accepted.has(text)) &&
+      !(novel && isKnown)
+    );
   }
 
   /**
