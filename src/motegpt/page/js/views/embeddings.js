@@ -6,6 +6,7 @@ import {Plane} from "../plane.js";
 
 const KINDS = [["wte", "Characters"], ["wpe", "Positions"]];
 const ROUNDS = 14; // of pushing labels apart, per frame
+const PAIRS = 1e6; // that are compared in all rounds of a frame
 const REACH = 14; // pixels at which a point is under the pointer
 
 class Embeddings {
@@ -86,7 +87,8 @@ class Embeddings {
   #pushApart(width, height) {
     const {spots, shifts} = this;
     const [across, down] = [17, 18];
-    for (let round = 0; round < ROUNDS; round += 1) {
+    const rounds = Math.min(ROUNDS, PAIRS / (spots.length / 2) ** 2);
+    for (let round = 0; round < rounds; round += 1) {
       for (let i = 0; i < shifts.length; i += 1) shifts[i] *= 0.97;
       for (let i = 0; i < spots.length; i += 2) {
         for (let j = 0; j < i; j += 2) {

@@ -1,4 +1,5 @@
 /** Distributions of activations and gradients, and update-to-weight ratios over time. */
+import {shownTensors} from "../anatomy.js";
 import {make, setText} from "../dom.js";
 import {four, ink, percent, plot, rangeOf} from "../draw.js";
 import {histogram} from "../numbers.js";
@@ -79,8 +80,9 @@ class Histograms {
     this.description = description;
     if (look) this.#activations(look.look.activations, description.settings.n_layer);
     const fits = (one) => one?.values.length === description.parameters;
-    if (fits(gradients)) this.#gradients(gradients.values, description.tensors);
-    if (fits(weights) && fits(update) && update !== this.update) this.#ratios(weights, update, description.tensors);
+    const tensors = shownTensors(description.tensors);
+    if (fits(gradients)) this.#gradients(gradients.values, tensors);
+    if (fits(weights) && fits(update) && update !== this.update) this.#ratios(weights, update, tensors);
     else if (this.updates.redraw) this.updates.redraw();
   }
 
