@@ -259,6 +259,7 @@ def test_a_cause_has_the_effect_of_a_look_with_its_mask(open_page: Open) -> None
     page.wait_for_timeout(300)
     assert losses(page)[:2] == pytest.approx([before["loss"], after["loss"]], rel=6e-4)
     assert page.locator(".cause-losses tbody tr").count() == 2
+    assert page.locator("#view-lens .mask-note span").text_content().startswith("With 1 intervention:")
     label, numbers = (page.locator(f".paired li >> nth=0 >> {part}").inner_text() for part in ("b", "span"))
     change = np.abs(after["probabilities"][-1] - before["probabilities"][-1])
     vocabulary = page.evaluate("motegpt.vocabulary")

@@ -35,6 +35,7 @@ export class HeatMap {
     box.addEventListener("pointermove", point);
     box.addEventListener("pointerdown", point);
     box.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.leave());
+    box.addEventListener("pointercancel", () => this.leave()); // a touch that scrolls
     box.addEventListener("blur", () => this.leave());
     box.addEventListener("focus", () => box.matches(":focus-visible") && this.#go(this.row, this.column));
     box.addEventListener("click", (event) => {

@@ -14,7 +14,8 @@ class Embeddings {
     Object.assign(this, {app, tensor: "wte", plane: null, chosen: null, extent: 0});
     this.canvas = make("canvas", {class: "embedding-map", tabindex: "0", role: "img",
       onpointermove: (event) => this.#point(event), onpointerdown: (event) => this.#point(event),
-      onpointerleave: () => this.#choose(null), onblur: () => this.#choose(null),
+      onpointerleave: (event) => event.pointerType === "mouse" && this.#choose(null),
+      onpointercancel: () => this.#choose(null), onblur: () => this.#choose(null),
       onkeydown: (event) => this.#key(event)});
     this.kinds = make("fieldset", {class: "choices"}, make("legend", {}, "Embeddings of"),
       ...KINDS.map(([name, title]) => make("label", {}, make("input", {type: "radio", name: "embedding", value: name,

@@ -3,6 +3,7 @@ import {anatomyOf} from "../anatomy.js";
 import {NextBars} from "../bars.js";
 import {make, setText} from "../dom.js";
 import {cellColors, four, percent, symbol} from "../draw.js";
+import {MaskNote} from "../mask_note.js";
 import {entropy, softmax, topOf} from "../numbers.js";
 
 const KEYS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
@@ -23,7 +24,7 @@ class Lens {
         + "last: the most likely next character, and its probability. The last rows are what the model samples from."),
       make("div", {class: "view-tools"},
         make("label", {for: "lens-temperature"}, "Temperature"), this.slider, this.temperature),
-      this.said, make("div", {class: "lens-parts"}, make("div", {class: "lens-scroll"}, this.table), this.bars.element));
+      (this.note = new MaskNote(app)).element, this.said, make("div", {class: "lens-parts"}, make("div", {class: "lens-scroll"}, this.table), this.bars.element));
   }
 
   draw() {
@@ -36,6 +37,7 @@ class Lens {
     setText(this.temperature, four(state.temperature));
     this.#write(look);
     this.#showBars(look);
+    this.note.draw();
   }
 
   /** Probabilities of all stages: those of the lens, then the model's at the temperature. */
