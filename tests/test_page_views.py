@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,16 @@ def trained(open_page: Open, steps: int = 30, **options: Any) -> Any:
     until(page, "document.querySelector('#view-flow .map-box')")
     page.wait_for_timeout(200)
     return page
+
+
+VIEWS = ("flow", "attention", "lens", "cause", "embeddings", "histograms", "slow")
+
+
+def draw_all(page: Any) -> None:
+    """Scroll to every view, so that it draws."""
+    for view in VIEWS:
+        page.locator(f"#view-{view}").scroll_into_view_if_needed()
+        page.wait_for_timeout(150)
 
 
 def softmax(logits: Any) -> Any:
@@ -248,6 +259,7 @@ def test_a_cause_has_the_effect_of_a_look_with_its_mask(open_page: Open) -> None
     page.wait_for_timeout(300)
     assert losses(page)[:2] == pytest.approx([before["loss"], after["loss"]], rel=6e-4)
     assert page.locator(".cause-losses tbody tr").count() == 2
+    assert page.locator("#view-lens .mask-note span").text_content().startswith("With 1 intervention:")
     label, numbers = (page.locator(f".paired li >> nth=0 >> {part}").inner_text() for part in ("b", "span"))
     change = np.abs(after["probabilities"][-1] - before["probabilities"][-1])
     vocabulary = page.evaluate("motegpt.vocabulary")
@@ -427,12 +439,47 @@ def test_nothing_is_wider_than_the_page(open_page: Open, size: tuple[int, int], 
     page = open_page(size=size, color_scheme="dark")
     page.evaluate(f"motegpt.set({settings})")
     page.evaluate("motegpt.setText('maximiliana')")
-    for view in ("flow", "attention", "lens", "cause", "embeddings", "histograms", "slow"):
-        page.locator(f"#view-{view}").scroll_into_view_if_needed()
-        page.wait_for_timeout(120)
+    draw_all(page)
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
     wide = page.evaluate(
         "[...document.querySelectorAll('#model .map-box, #model canvas, #model button')].filter(one =>"
-        " one.getBoundingClientRect().right > innerWidth + 1).map(one => one.outerHTML.slice(0, 100))"
+        " !one.closest('.contents') && one.getBoundingClientRect().right > innerWidth + 1)"
+        ".map(one => one.outerHTML.slice(0, 100))"
     )
     assert wide == []
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["motegpt.setPreset('zeroclaw')", "motegpt.set({position: 'rope', qk_norm: true, dtype: 'float32'})"],
+    ids=["zeroclaw", "rope"],
+)
+def test_other_kinds_of_model_are_drawn(open_page: Open, change: str) -> None:
+    page = open_page()
+    page.evaluate(change)
+    page.evaluate("motegpt.setText('emma'), motegpt.train(5)")
+    draw_all(page)
+    for view in ("flow", "attention", "cause"):
+        assert page.locator(f"#view-{view} .map-box").count() >= 4
+    shown = point(page, "flow", "logits", 4, 3)[0].split(" = ")[1]
+    assert number(shown) == pytest.approx(look(page)["logits"][4, 3], rel=6e-4)
+    page.click("#view-slow .view-tools button")
+    until(page, "document.querySelector('.slow-frame .slow-table')")
+    page.click("text=4 Update")
+    rows = page.eval_on_selector_all(".slow-update tr", "all => all.map(one => Number(one.dataset.value))")
+    core = float(page.get_attribute(".slow-frame [data-after]", "data-after"))
+    assert rows[-1] == pytest.approx(core, rel=1e-6)  # single precision
+
+
+def test_a_run_with_an_embedding_of_n_grams_is_drawn(open_page: Open, tmp_path: Path, motegpt: Any) -> None:
+    run, document = tmp_path / "run", tmp_path / "page.html"
+    motegpt("train", "--steps", "20", "--ngram-orders", "3", "--kneser-ney", "3", "--val-fraction", "0.1",
+            "--out", str(run), "--quiet")  # fmt: skip
+    motegpt("play", str(run), "--out", str(document))
+    page = open_page(document=document)
+    page.evaluate("motegpt.setText('emma')")
+    draw_all(page)
+    assert page.locator('#view-flow [data-map="hook_ngram_embed"]').count() == 1
+    names = page.locator(".weight-editor option").all_inner_texts()
+    assert "wte" in names
+    assert not any(name.startswith("ngram") for name in names)

@@ -42,7 +42,7 @@ export const CHAPTERS = [
   {
     title: "The MLP and the residual stream", view: "flow", text: "emma", step: 1000,
     paragraphs: [
-      "Follow the line down the middle: the residual stream, a row of numbers for each position. A layer does not " +
+      "Follow the line on the left: the residual stream, a row of numbers for each position. A layer does not " +
         "replace it. Attention adds what it gathered from other positions; the MLP adds what it computed from this one.",
       "The MLP makes four times as many numbers, sets the negative ones to zero, and mixes the rest back. Without that " +
         "zero, its two matrices could do no more than a single one.",
