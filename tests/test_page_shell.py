@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 
-from motegpt.page.boot import boot, list_of
+from motegpt.api.gpt import GPT
+from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
+from motegpt.views.runs import Run
 from tests.browser import Open, until, wait_for_text
 
 ROOT = Path(__file__).parents[1]
@@ -61,7 +63,7 @@ def test_a_link_opens_the_same_model(open_page: Open) -> None:
     page.evaluate("motegpt.train(20)")
     other = open_page(page.evaluate("location.hash"))
     assert other.evaluate("motegpt.config") == page.evaluate("motegpt.config")
-    assert other.input_value("#text") == "möwe"
+    until(other, "document.querySelector('#text').value === 'möwe'")
     other.evaluate("motegpt.train(20)")
     assert other.evaluate("Array.from(motegpt.losses)") == page.evaluate("Array.from(motegpt.losses)")
 
@@ -284,6 +286,42 @@ def test_the_page_begins_with_the_list_of_the_user(open_page: Open, tmp_path: Pa
     page = open_page(document=path)
     wait_for_text(page, "#list-about", "3 documents")
     assert "own.txt" in page.inner_text("#lists")
+
+
+def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, tmp_path: Path) -> None:
+    names = [f"{a}{b}{c}" for a in ("an", "be", "co", "du") for b in "lmnr" for c in ("a", "is", "otte")]
+    GPT.train(names * 4, seconds=0.05, seed=1, out=tmp_path / "run")
+    path = tmp_path / "run.html"
+    path.write_text(build_page(boot(run=run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
+    page = open_page(document=path)
+    wait_for_text(page, "#list-about", "is not part of the page")
+    until(page, "document.querySelectorAll('#samples li').length === 20")
+    assert page.is_disabled("#control-run")
+    assert not page.is_visible(".memory")
+    assert page.input_value("#text")
+    change = "document.querySelector('#setting-n_layer')"
+    page.evaluate(f"{change}.value = 3; {change}.dispatchEvent(new Event('change'))")
+    wait_for_text(page, "#settings-error", "expected a list to train a new model on")
+    page.select_option("#lists", "names")
+    wait_for_text(page, "#list-about", "98 documents")
+    assert page.evaluate("motegpt.config.activation") == "relu"
+    page.evaluate("motegpt.train(3)")
+
+
+def test_undo_keeps_to_what_can_be_undone(open_page: Open) -> None:
+    page = open_page()
+    weight = "motegpt.parameters().then((all) => all.wte.values[0])"
+    before = page.evaluate(weight)
+    page.evaluate("motegpt.edit({index: 0, value: 9})")
+    assert page.evaluate(weight) == 9
+    page.evaluate("motegpt.undo()")
+    assert page.evaluate(weight) == before
+    page.evaluate("motegpt.edit({index: 0, value: 9})")
+    page.evaluate("motegpt.set({n_layer: 2})")
+    page.evaluate("motegpt.undo()")
+    assert page.evaluate("motegpt.config.n_layer") == 1
+    page.evaluate("motegpt.undo()")
+    wait_for_text(page, "#message", "There is nothing to undo")
 
 
 def test_the_scripts_names_are_documented(open_page: Open) -> None:
