@@ -170,8 +170,10 @@ def test_everything_works_by_keyboard_alone(open_page: Open) -> None:
     page.keyboard.press("?")
     assert page.is_visible("#keys")
     keys = page.inner_text("#keys table")
+    documented = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     for key in ("Space", ".", "R", "Z", "/", "T", "?"):
         assert re.search(rf"^{re.escape(key)}\s", keys, re.MULTILINE)
+        assert f"\n| {key} | " in documented
     page.keyboard.press("Escape")
     assert not page.is_visible("#keys")
 
