@@ -79,10 +79,11 @@ build/wasm/motegpt.wasm: | $(BIN)/python
 # The tests that hand memory to the core, over a core that watches each access and each arithmetic step.
 # Only tests/ is collected: with src/ on the path, processes that tests start would import motegpt from there,
 # without this core. Tests that start programs of the system are left out: these hang under the sanitizer.
-SANITIZED := $(foreach name,native native_chunks constraints sampler_edges,tests/test_$(name).py)
+SANITIZED := $(foreach name,native native_chunks native_ngrams constraints numbers sampler_edges, \
+    tests/test_$(name).py)
 SANITIZED_IF_QUICK := $(foreach name,parity reference sampling filters beam reorder collect slots specification \
     optimizers node_clip checkpoint train training_interrupted validation stream evaluate copies on_cut \
-    processors batches,tests/test_$(name).py)
+    processors batches average kneser_ney,tests/test_$(name).py)
 SANITIZER := LD_PRELOAD="$$($(CXX) -print-file-name=libasan.so) $$($(CXX) -print-file-name=libubsan.so)" \
     ASAN_OPTIONS=detect_leaks=0
 sanitize: $(DEV)           ## run the tests of the core with AddressSanitizer and UndefinedBehaviorSanitizer

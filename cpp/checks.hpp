@@ -10,6 +10,7 @@
 #include <type_traits>
 #include <vector>
 
+#include "attributes.hpp"
 #include "motegpt/core.hpp"
 #include "motegpt/specification.hpp"
 #include "to_numpy.hpp"
@@ -70,9 +71,7 @@ std::vector<T> copied(const AnyArray& array, const char* what, const std::vector
 
 /// The optimizer of that name; raises if there is none.
 inline Optimizer optimizer_of(const std::string& name) {
-  if (name == "adam") return Optimizer::adam;
-  if (name == "sgd") return Optimizer::sgd;
-  throw nb::value_error(("Model: expected optimizer adam or sgd, got " + name).c_str());
+  return choice_of<Optimizer>(name, optimizer_names, "Model: expected optimizer");
 }
 
 /// For each scalar of an optimizer, in the core's order, its place among `names`; raises if they do not

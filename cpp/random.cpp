@@ -4,11 +4,12 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
+#include <numbers>
 
 namespace motegpt {
 namespace {
 
-constexpr double pi = 3.141592653589793;
+using std::numbers::pi;
 
 /// x rounded to single precision.
 double single(double x) { return double(float(x)); }

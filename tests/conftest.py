@@ -6,7 +6,7 @@ import gzip
 import json
 import random
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -22,6 +22,7 @@ from motegpt.engines.base import Engine
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize, tensors
 from motegpt.ngrams.contexts import Contexts
+from tests import browser
 
 hypothesis.settings.register_profile("motegpt", deadline=None)  # other work must not make a test fail
 hypothesis.settings.load_profile("motegpt")
@@ -151,3 +152,29 @@ def random_sequences(seed: int, count: int, longest: int, vocab_size: int = VOCA
 def random_batch(seed: int, count: int = 3, longest: int = 6, loss_mean: str = "documents") -> Batch:
     """A ragged batch."""
     return Batch.of(random_sequences(seed, count, longest), loss_mean)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A browser, one per process of the tests; skips where there is none."""
+    with browser.launched() as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def page_html(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The page with the built-in lists, as a file."""
+    from motegpt.page.boot import boot
+    from motegpt.page.document import build_page
+
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    path.write_text(build_page(boot()), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def open_page(chromium: Any, page_html: Path) -> Iterator[browser.Open]:
+    """Opens the page in a tab; at the end no tab may have reported an error or used the network."""
+    tabs = browser.Tabs(chromium, page_html)
+    yield tabs.open
+    tabs.close()

@@ -1,15 +1,18 @@
 """preset="auto": settings from the data and a budget; given ones are kept, and the run can be made again."""
 
 import itertools
+import os
 import pickle
 import shutil
+import signal
 import warnings
 
 import numpy as np
 import pytest
 
 from motegpt.api.gpt import GPT
-from motegpt.config.presets import CONSTANTS
+from motegpt.cli import console
+from motegpt.config.presets import CONSTANTS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS, section_values
 from motegpt.data.corpus import corpus_of
 from motegpt.errors import RunFolderError, SettingError
@@ -102,6 +105,28 @@ def test_the_budget_decides_what_is_trained():
     assert choose(large, {"seconds": 9.5}, SPEED).settings["steps"] < longest
 
 
+def test_sgd_has_a_rate_of_its_own():
+    adam, sgd = (choose(facts(3000), {"optimizer": one}, SPEED) for one in ("adam", "sgd"))
+    assert (sgd.settings["lr"], sgd.settings["lr_min"]) == pytest.approx((0.3, 0.006))
+    assert "lr 0.3 for SGD, dropout" in sgd.reasons[2]
+    assert "SGD" not in adam.reasons[2]
+    for name in ("weight_decay", "ngram_weight_decay"):
+        decays = [one.settings[name] * one.settings["lr"] for one in (adam, sgd)]
+        assert decays[0] == pytest.approx(decays[1], rel=1e-3)
+    plain = choose(facts(3000), {"optimizer": "sgd", "momentum": 0.0}, SPEED).settings
+    assert plain["lr"] == pytest.approx(3.0)
+    assert choose(facts(20), {"optimizer": "sgd"}, SPEED).settings["lr"] == pytest.approx(0.03)
+    given = choose(facts(3000), {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.2}, SPEED).settings
+    assert (given["lr"], given["weight_decay"]) == (0.1, 0.2)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_sgd_learns_as_well_as_adam(momentum):
+    bits = trained(seconds=2.0, optimizer="sgd", momentum=momentum).report.bits()
+    adam = trained(seconds=2.0).report.bits()
+    assert bits["gpt"] < adam["gpt"] + 0.1
+
+
 def test_small_lists():
     few, some = choose(facts(20), {}, SPEED), choose(facts(100), {}, SPEED)
     assert (few.check, few.settings["ngram_orders"], few.settings["kneser_ney_weight"]) == ("none", None, 0.7)
@@ -126,11 +151,24 @@ def test_what_was_chosen_is_said():
 @pytest.mark.parametrize("documents", [["anna"] * 240, ["anna", "bob", "cora"] * 100])
 def test_repeated_entries_are_trained_and_not_measured(documents):
     run = trained(documents=documents, steps=5)
-    assert run._trainer.report.evaluation is None
+    assert run.report.evaluation is None
+
+
+def test_a_trained_model_has_its_report(tmp_path):
+    model = trained(seconds=2.0)
+    assert list(model.report.bits()) == ["uniform", "kneser-ney", "gpt", "model"]
+    assert model.report.weight == model.average.weight
+    assert repr(model.report).startswith(f"Report(model={model.report.bits()['model']:.6g}, gpt=")
+    assert pickle.loads(pickle.dumps(model)).report == model.report
+    model.save(tmp_path / "run")
+    named = GPT.train(LIST, steps=2, preset="microgpt", engine="array")
+    assert (GPT.load(tmp_path / "run").report, named.report) == (None, None)
+    stream = trained(documents=[TEXT], format="stream", kneser_ney=None).report
+    assert (stream.is_stream, stream.novelty, stream.weight) == (True, None, None)
 
 
 def test_a_given_weight_is_what_is_measured():
-    bits = [trained(steps=5, kneser_ney_weight=w)._trainer.report.bits() for w in (0.0, 0.25)]
+    bits = [trained(steps=5, kneser_ney_weight=w).report.bits() for w in (0.0, 0.25)]
     assert bits[0]["model"] == pytest.approx(bits[0]["gpt"], abs=1e-6)
     assert bits[1]["model"] < bits[0]["model"]
 
@@ -197,6 +235,30 @@ def test_a_run_measures_itself_by_a_second_model():
     assert trainer.config.data.val_fraction == 0.0
 
 
+TEXT = " ".join(LIST * 2)[:2500]
+
+
+@pytest.mark.parametrize(("repeats", "tail"), [(1, " by a second model, trained without them"), (6, "")])
+def test_a_stream_is_measured_too(motegpt, tmp_path, repeats, tail):
+    (tmp_path / "text.txt").write_text(TEXT * repeats)
+    words = ["text.txt", "--format", "stream", "--preset", "auto", "--engine", ENGINE, "--seconds", 0.5]
+    ended = motegpt("train", *words, "-n", 1)
+    count = round(len(TEXT) * repeats * HELD_OUT)
+    assert f"bits per character of {count:,} held-out characters{tail}; less" in ended.err
+    assert ("learns 7/8 of the text" in ended.out) == (repeats == 1)
+    (line,) = (line for line in ended.err.splitlines() if "uniform" in line)
+    assert [name in line for name in ("Kneser-Ney", "GPT alone", "both")] == [True] * 3
+
+
+def test_ctrl_c_measures_a_held_out_part(motegpt, tmp_path, monkeypatch):
+    monkeypatch.setattr(console.PlainReport, "show", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    (tmp_path / "text.txt").write_text(TEXT * 6)
+    words = ["text.txt", "--format", "stream", "--preset", "auto", "--engine", ENGINE, "--seconds", 0.5]
+    ended = motegpt("train", *words, "-n", 1, "--out", "run")
+    assert ended.code == 130
+    assert "held-out characters; less is better:" in ended.err
+
+
 def test_an_interrupted_run_has_a_usable_model(tmp_path):
     trainer = begin(LIST, {"seconds": 1.0}, engine=ENGINE, out=tmp_path / "run").trainer
     stopped = []
@@ -218,6 +280,21 @@ def test_the_settings_file_makes_the_run_again(motegpt, tmp_path):
     for name in ("model.safetensors", "kneser_ney.safetensors", "contexts.safetensors", "texts.safetensors"):
         assert (tmp_path / "again" / name).read_bytes() == (tmp_path / "chosen" / name).read_bytes()
     assert not (tmp_path / "again" / "settings.toml").exists()
+    alone = motegpt("train", "--config", "chosen/settings.toml")
+    assert (alone.code, alone.out, alone.err.count("\n")) == (2, "", 1)
+    message = (
+        f"chosen/settings.toml has the settings of a run on '{tmp_path}/list.txt'; give that or other data"
+    )
+    assert message in alone.err
+    assert motegpt("train", "--resume", "chosen", "--config", "chosen/settings.toml").err.count("source") == 0
+
+
+def test_the_settings_file_of_the_built_in_names_needs_no_data(motegpt, tmp_path):
+    words = ("--engine", ENGINE, "--steps", 2, "-n", 1)
+    assert motegpt("train", "--preset", "auto", *words, "--out", "chosen").code == 0
+    assert motegpt("train", "--config", "chosen/settings.toml").code == 0
+    memory = trained(out=tmp_path / "memory", steps=2).config
+    assert memory.source.kind in motegpt("train", "--config", "memory/settings.toml").err
 
 
 def test_a_run_that_was_moved_knows_its_texts(tmp_path):
@@ -266,6 +343,13 @@ def test_a_named_preset_chooses_nothing():
     run = begin(LIST, {"steps": 3}, preset="microgpt", engine="array")
     assert (run.choices, run.trainer.measure, run.trainer.known) == ([], None, None)
     assert run.trainer.config.model.n_embd == 16
+
+
+def test_an_unknown_preset_lists_auto_too():
+    with pytest.raises(SettingError, match=r"preset: expected one of auto, microgpt, .*, got 'gpt'"):
+        GPT.train(LIST, preset="gpt")
+    with pytest.raises(SettingError, match=r"preset: expected one of microgpt, .*, got 'auto'"):
+        settings_of("auto")
 
 
 def test_constants_are_settings():

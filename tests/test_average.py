@@ -3,6 +3,9 @@
 import json
 import math
 import pickle
+import subprocess
+import sys
+import warnings
 from itertools import product
 
 import numpy as np
@@ -10,7 +13,7 @@ import pytest
 
 from motegpt import GPT
 from motegpt.data.plan import Batch
-from motegpt.engines.averaged import Averaged
+from motegpt.engines.average import Averaged
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.evaluation.nll import evaluation_sequences, token_nll
 from motegpt.generation.request import request_of
@@ -222,6 +225,23 @@ def test_a_run_keeps_its_n_grams(model, tmp_path):
     assert not (tmp_path / "moved" / KNESER_NEY).exists()
 
 
+def test_the_weight_in_the_settings_is_a_request(tmp_path, names):
+    settings = {**SMALL, **SPLIT, "preset": "microgpt", "kneser_ney": 3}
+    GPT.train(names, kneser_ney_weight=0.25, out=tmp_path / "run", **settings)
+    fitted = GPT.train(names, **{**settings, "steps": 30}).average.weight
+    path = tmp_path / "run" / "config.json"
+    values = json.loads(path.read_text())
+    assert values["train"]["kneser_ney_weight"] == 0.25
+    values["train"]["kneser_ney_weight"] = None
+    path.write_text(json.dumps(values))
+    assert GPT.load(tmp_path / "run").average.weight == 0.25
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the learning rate rises
+        resumed = GPT.train(names, resume=tmp_path / "run", steps=30).average.weight
+    assert resumed == pytest.approx(fitted, abs=0.1)
+    assert resumed != 0.25
+
+
 def test_a_resumed_run_is_one_that_never_stopped(names, tmp_path):
     settings = {
         **SMALL,
@@ -326,3 +346,12 @@ def test_the_commands(motegpt):
     refused = motegpt("train", "--preset", "microgpt", *quick, "--overwrite", "--kneser-ney-weight", 0.5)
     assert (refused.code, refused.err.count("\n")) == (2, 1)
     assert "--kneser-ney 5" in refused.err
+
+
+def test_the_function_is_not_hidden_by_its_module():
+    program = (
+        "import importlib, pkgutil, motegpt.engines as e\n"
+        "[importlib.import_module(f'{e.__name__}.{one.name}') for one in pkgutil.iter_modules(e.__path__)]\n"
+        "assert callable(e.averaged)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

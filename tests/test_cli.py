@@ -305,7 +305,8 @@ def test_graph_draws_and_counts(motegpt, tmp_path):
     assert re.search(r"relu +40\n", ended.out)
     svg = (tmp_path / "emma.svg").read_text()
     assert svg.startswith("<svg")
-    assert svg.count("<g ") == int(re.search(r"nodes +(\d+)", ended.out)[1])
+    nodes, constants = (int(re.search(rf"{op} +(\d+)", ended.out)[1]) for op in ("nodes", "constant"))
+    assert svg.count('<g class="c"') == nodes - constants
     assert motegpt("graph", "em", "--out", "em.dot", "--plain").code == 0
     assert (tmp_path / "em.dot").read_text().startswith("digraph")
     for words, message in (
@@ -326,6 +327,16 @@ def test_gradcheck_passes_on_every_preset(motegpt):
         ended = motegpt("gradcheck", "--preset", preset, "--n-embd", 4)
         assert ended.code == 0, ended.out + ended.err
         assert "WRONG" not in ended.out
+
+
+@pytest.mark.parametrize(
+    "words", [["--position", "rope"], ["--qk-norm"], ["--position", "rope", "--qk-norm"]]
+)
+def test_gradcheck_of_settings_of_the_model(motegpt, words):
+    ended = motegpt("gradcheck", "--engine", "array", *words)  # the last has a kink within H
+    assert ended.code == 0, ended.err
+    assert ("attn_q_gain" in ended.out) == ("--qk-norm" in words)
+    assert ("wpe" in ended.out) == ("rope" not in words)
 
 
 def test_gradcheck_goes_red_on_a_wrong_gradient(motegpt, monkeypatch):

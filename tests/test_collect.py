@@ -178,3 +178,19 @@ def test_novelty_is_that_of_the_file_the_run_recorded(tmp_path):
     path.write_text("anna\nbob\n")
     model = GPT.train(path, steps=1, engine="array", preset="microgpt")
     assert model.config.source.sha256 == hashlib.sha256(b"anna\nbob\n").hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("given", "advice"),
+    [
+        ({"unique": True, "temperature": 0.01}, "a higher `temperature`, or a larger `tries`"),
+        ({"novel": True, "temperature": 0.0}, "a higher `temperature`, or a larger `tries`"),
+        ({"unique": True, "max_length": 1, "temperature": 2.0}, "a larger `tries`"),
+        ({"suffix": "zz", "temperature": 0.01}, "a larger `tries`"),
+    ],
+)
+def test_the_advice_where_tries_run_out(given, advice):
+    model = GPT.train(["anna", "bob", "zoe"], steps=200, preset="microgpt", seed=1)
+    with pytest.raises(TriesExhausted) as caught:
+        model.generate(50, seed=1, tries=20, **({"suffix": "zz"} if "max_length" in given else {}), **given)
+    assert str(caught.value).endswith(f"; try {advice}")

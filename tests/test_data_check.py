@@ -25,7 +25,7 @@ from motegpt.views.text import columns
 
 def check(tmp_path, text, name="list.txt", **changes):
     (tmp_path / name).write_bytes(text if isinstance(text, bytes) else text.encode())
-    return check_data(tmp_path / name, {**settings_of("microgpt"), **changes})
+    return check_data(tmp_path / name, {**settings_of("microgpt"), **changes}, changes)
 
 
 def test_counts(tmp_path):
@@ -268,6 +268,25 @@ def test_every_subcommand_has_an_example(motegpt):
     alone = motegpt("data")
     assert alone.code == 2
     assert "check" in alone.err
+
+
+def test_what_training_would_choose(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("\n".join(f"name {i}" for i in range(300)))
+    train = motegpt("train", "list.txt", "--preset", "auto", "--until", 1, "-n", 1)
+    chosen = train.err.splitlines()[:4]
+    assert chosen[0].startswith("auto: 300 documents")
+    ended = motegpt("data", "check", "list.txt")
+    for line in chosen:
+        assert line in " ".join(ended.out.split())
+    assert "nothing at block_size 9" in ended.out
+    assert json.loads(motegpt("data", "check", "list.txt", "--json").out)["choices"][0].startswith(
+        "auto: 300"
+    )
+    assert "block_size 5, n-grams" in motegpt("data", "check", "list.txt", "--block-size", 5).out
+    named = motegpt("data", "check", "list.txt", "--preset", "zeroclaw").out
+    assert "auto" not in named
+    assert "at block_size 8" in named
+    assert "try          motegpt train list.txt --preset zeroclaw --block-size" in named
 
 
 def test_rare_characters_are_counted(motegpt, tmp_path):

@@ -137,7 +137,8 @@ def test_what_was_found_is_printed_before_the_tries_run_out(motegpt, folder):
     ended = motegpt("sample", folder / "run", "-n", 5, "--greedy", "--unique", "--tries", 3)
     assert (ended.code, len(ended.out.splitlines()), ended.err.count("\n")) == (1, 1, 1)
     assert (
-        "expected 5 texts, got 1, as 3 in a row did not qualify (unique); try a larger --tries" in ended.err
+        "expected 5 texts, got 1, as 3 in a row did not qualify (unique); try a higher --temperature"
+        in ended.err
     )
 
 

@@ -132,7 +132,9 @@ def test_train_save_load_sample_score_evaluate(engine, tmp_path):
 
 def test_reports_and_errors(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES), encoding="utf-8")
-    report = check_data(tmp_path / "names.txt", {**settings_of("microgpt"), "tokenizer": "pairs"})
+    report = check_data(
+        tmp_path / "names.txt", {**settings_of("microgpt"), "tokenizer": "pairs"}, {"tokenizer": "pairs"}
+    )
     tokenizer = Tokenizer.of(NAMES, "bos", "pairs")
     assert report.vocab_size == tokenizer.vocab_size
     assert report.lengths.longest == max(len(tokenizer.encode(name)) for name in NAMES)

@@ -16,6 +16,7 @@ from motegpt.config.sections import model_and_training
 from motegpt.data.plan import DocumentPlan
 from motegpt.data.reshuffle import epoch_orders
 from motegpt.engines.array import model as network
+from motegpt.engines.average import Averaged
 from motegpt.evaluation.inspect import trace
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import Request
@@ -239,8 +240,6 @@ def test_texts_are_those_of_python(filters, dtype):
         request = Request((5, 2), 15, 5, Filters(filters.get("temperature", 1.0), on), **limits)
         expected = generate_by_token(python, request, [Stream.of(5, i) for i in range(70)])
         assert wasm.generate(request, [Stream.of(5, i) for i in range(70)]) == expected
-    from motegpt.engines.averaged import Averaged
-
     expected = generate_by_token(Averaged(python, average), request, [Stream.of(5, i) for i in range(70)])
     assert wasm.generate(request, [Stream.of(5, i) for i in range(70)], average) == expected
 

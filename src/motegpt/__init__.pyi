@@ -22,4 +22,5 @@ from motegpt.errors import UsageError as UsageError
 from motegpt.evaluation.nll import Evaluation as Evaluation
 from motegpt.evaluation.nll import Score as Score
 from motegpt.model.rng import make_rng as make_rng
+from motegpt.training.records import Report as Report
 from motegpt.training.records import StepRecord as StepRecord

@@ -69,7 +69,7 @@ def test_any_file_can_be_checked(tmp_path_factory, data, reading):
     path = tmp_path_factory.getbasetemp() / "checked.txt"
     path.write_bytes(data)
     with refused_or_right():
-        report = check_data(path, {**settings_of("microgpt"), **reading})
+        report = check_data(path, {**settings_of("microgpt"), **reading}, reading)
         for line in report_lines(report):
             assert "\n" not in line
 

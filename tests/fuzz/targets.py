@@ -96,7 +96,9 @@ class DataFile(Target):
         path = self.place.folder / "list"
         path.write_bytes(text)
         with refused_or_right():
-            assert all(map(str, report_lines(check_data(path, {**settings_of("microgpt"), **reading}))))
+            assert all(
+                map(str, report_lines(check_data(path, {**settings_of("microgpt"), **reading}, reading)))
+            )
 
 
 class Toml(Target):

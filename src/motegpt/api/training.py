@@ -86,6 +86,7 @@ class Training(Generic[Model]):
             documents=self._documents,
             average=trainer.average,
             known=trainer.known,
+            report=trainer.report,
         )
 
     def interruption(self) -> TrainingInterrupted:

@@ -30,6 +30,7 @@ COMMANDS = {
     "eval": "Evaluate on unseen data; measure the novelty of samples.",
     "show": "Describe a run: settings, sizes, progress, losses, samples.",
     "plot": "Draw loss curves, attention maps or embedding maps of runs.",
+    "play": "Open a page in which a GPT trains before your eyes.",
     "data": "Check a data file before training; download public ones.",
     "cost": "Compute the cost of a training: tokens, operations, memory, time.",
     "graph": "Draw the computation graph of a loss.",

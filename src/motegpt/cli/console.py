@@ -14,6 +14,7 @@ import click
 
 from motegpt.cli.streams import discard_if_closed
 from motegpt.model.spec import parameter_count
+from motegpt.training.auto import whole
 from motegpt.training.losses import Mean
 from motegpt.training.reference import matching_preset
 from motegpt.views.report import report_lines, report_values
@@ -179,7 +180,8 @@ class PlainReport(Report):
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.ended and self.trainer.measure is not None and self.trainer.config.check == "second model":
-            lines.append("measuring: a second model learns 7/8 of the list")
+            data = whole(self.trainer.config.data.format == "stream")
+            lines.append(f"measuring: a second model learns 7/8 of {data}")
         if chunk.samples is not None:
             self._samples = len(chunk.samples)
             lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples, self.trainer)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,14 +18,15 @@ from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
 from motegpt.config.synonyms import RENAMED, flag_of
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
-from motegpt.errors import DataError, SettingError
+from motegpt.errors import DataError, SettingError, UsageError
 from motegpt.views.text import setting_text
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 ALIASES = {"n_layer": ("--layers",), "n": ("-n",)}
 MAX_TOML_BYTES = 2**18
-TOP_LEVEL = {"preset", "engine"}
+SOURCE = "source"  # of a settings file that a run wrote: its training data
+TOP_LEVEL = {"preset", "engine", SOURCE}
 HEADINGS = {None: "Options", "model": "Model", "data": "Data", "train": "Training", "sample": "Sampling"}
 
 
@@ -236,8 +237,18 @@ def settings_and_choices(
 ) -> tuple[dict[str, Any], str | None, str | None]:
     """The settings of a TOML file updated with the flags, the preset, and the engine."""
     file = read_toml(config)
-    file_preset, file_engine = file.pop("preset", None), file.pop("engine", None)
+    file_preset, file_engine, _ = (file.pop(name, None) for name in ("preset", "engine", SOURCE))
     return merge_settings(file, given_settings(flags)), preset or file_preset, engine or file_engine
+
+
+def check_data_given(data: Sequence[str], config: str | None) -> None:
+    """UsageError if there are no data, and the settings file is that of a run on some."""
+    source = None if data else read_toml(config).get(SOURCE)
+    if source is not None:
+        raise UsageError(
+            f"data: expected files, got none; {config} has the settings of a run on "
+            f"{shortened(source)}; give that or other data"
+        )
 
 
 def merge(preset: str | None, *layers: dict[str, Any]) -> dict[str, Any]:

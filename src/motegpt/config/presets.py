@@ -6,6 +6,7 @@ all three share, so each preset lists only its own.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -121,14 +122,19 @@ CONSTANTS: dict[str, Any] = {
 
 def settings_of(preset: str) -> dict[str, Any]:
     """A copy of the preset's flat settings."""
-    if not isinstance(preset, str) or preset not in PRESETS:
-        raise SettingError(f"preset: expected one of {', '.join(PRESETS)}, got {shortened(preset)}")
-    return dict(PRESETS[preset])
+    return _preset(preset, PRESETS)
 
 
 def base_settings(preset: str) -> dict[str, Any]:
     """A copy of the preset's flat settings; of "auto", those that it does not choose from the data."""
-    return dict(CONSTANTS) if preset == AUTO else settings_of(preset)
+    return _preset(preset, {AUTO: CONSTANTS, **PRESETS})
+
+
+def _preset(name: str, presets: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """A copy of one of the presets; SettingError for another name."""
+    if not isinstance(name, str) or name not in presets:
+        raise SettingError(f"preset: expected one of {', '.join(presets)}, got {shortened(name)}")
+    return dict(presets[name])
 
 
 def expected_settings(preset: str) -> dict[str, Any]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motegpt.config.presets import REFERENCE_PRESET, settings_of
 from motegpt.config.sections import DataConfig, ModelConfig, section_values
 from motegpt.config.synonyms import flag_of
 from motegpt.data.corpus import BUILT_IN, name_of, paths_of, read_corpus
@@ -30,8 +29,8 @@ MAX_BARS = 10  # of a histogram
 MAX_EXAMPLES = 5  # of repeated documents
 STREAM_BLOCK = 64  # recommended block_size for running text
 REPEATED = (  # settings that the recommended command includes
-    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
-    "block_size",
+    "preset", "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
+    "framing", "cut", "block_size",
 )  # fmt: skip
 
 
@@ -58,7 +57,8 @@ class Lengths:
 class Report:
     """The result of `motegpt data check`. duplicates: documents equal to an earlier one.
 
-    assumed: assumptions about the files that no setting confirms.
+    assumed: assumptions about the files that no setting confirms; parameters: without those of the n-gram
+    embedding, whose contexts are not counted here; choices: what training would choose, and why.
     """
 
     path: str
@@ -77,11 +77,15 @@ class Report:
     vocab_size: int
     parameters: int
     command: str
+    choices: list[str] = field(default_factory=list)
 
 
-def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
+def check_data(
+    data: Data, settings: Mapping[str, Any], given: Mapping[str, Any], choices: Sequence[str] = ()
+) -> Report:
     """Check files, or the built-in names, as training with these flat settings would read them.
 
+    given: those that the user gave, `preset` included, which the recommended command repeats.
     Raises DataError where training would.
     """
     reading = DataConfig.of(section_values(settings, "data"))
@@ -110,7 +114,8 @@ def check_data(data: Data, settings: Mapping[str, Any]) -> Report:
         findings=lint.findings(),
         vocab_size=tokenizer.vocab_size,
         parameters=parameter_count(model),
-        command=_command(paths, settings, cut, lint),
+        command=_command(paths, given, cut, lint),
+        choices=list(choices),
     )
 
 
@@ -145,12 +150,11 @@ def _most_repeated(documents: Documents, repeats: Repeats) -> dict[str, int]:
     return {document: count for document, count in top if count > 1}
 
 
-def _command(paths: Sequence[str | Path], settings: Mapping[str, Any], cut: Cut | None, lint: Lint) -> str:
+def _command(paths: Sequence[str | Path], given: Mapping[str, Any], cut: Cut | None, lint: Lint) -> str:
     """The recommended command: the given settings, and others that suit the files."""
-    defaults = settings_of(REFERENCE_PRESET)
-    given = {name: settings[name] for name in REPEATED if settings.get(name) != defaults.get(name)}
-    if lint.is_running_text and not given:
-        given = {"format": "stream", "block_size": STREAM_BLOCK}
+    given = {name: given[name] for name in REPEATED if name in given}
+    if lint.is_running_text and not given.keys() - {"preset"}:
+        given |= {"format": "stream", "block_size": STREAM_BLOCK}
     elif cut is not None and cut.documents and cut.advised <= LARGEST_BLOCK:
         given["block_size"] = cut.advised
     if lint.has(NOT_NFC):

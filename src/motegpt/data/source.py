@@ -43,6 +43,11 @@ class Source(Settings):
         """All files, in order."""
         return () if self.path is None else (self.path, *self.others)
 
+    @property
+    def name(self) -> str:
+        """The data in messages, as valid Unicode."""
+        return (name_of(self.paths) or self.kind).encode("utf-8", "backslashreplace").decode()
+
 
 def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair: str = REPAIR) -> Corpus:
     """The training data of a run, read from the recorded files or from `data`.

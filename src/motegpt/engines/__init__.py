@@ -98,7 +98,7 @@ def averaged(engine: Engine, average: Average | None) -> LanguageModel:
     """The engine, averaged with n-grams if there are any."""
     if average is None:
         return engine
-    from motegpt.engines.averaged import Averaged
+    from motegpt.engines.average import Averaged
 
     return Averaged(engine, average)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from motegpt.engines.base import LanguageModel
 
 MAX_GROUP = 4096  # texts; group sizes double from 1 up to this
+USUAL_TEMPERATURE = 1.0  # at which the probabilities are the model's own
 
 
 def draw_texts(
@@ -85,8 +86,15 @@ def _sampled_texts(
         if failed == settings.tries:
             raise TriesExhausted(
                 f"sample: expected {settings.n} texts, got {found}, as {failed} in a row did not qualify "
-                f"({conditions}); try a larger `tries`"
+                f"({conditions}); try {_advice(settings, conditions)}"
             )
+
+
+def _advice(settings: SampleConfig, conditions: Conditions) -> str:
+    """What finds more texts: other ones first, if the model repeats itself."""
+    repeats = settings.unique or conditions.excluded is not None
+    hotter = "a higher `temperature`, or " if repeats and settings.temperature < USUAL_TEMPERATURE else ""
+    return f"{hotter}a larger `tries`"
 
 
 def _accepted(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motegpt.config.epochs import epochs_of, epochs_to_steps
 from motegpt.config.fields import kinds
 from motegpt.config.presets import CONSTANTS
-from motegpt.config.sections import DataConfig, LengthRequest, ModelConfig, section_values
+from motegpt.config.sections import DataConfig, LengthRequest, ModelConfig, TrainConfig, section_values
 from motegpt.data.cut import sizes_of
 from motegpt.data.plan import longest_sequence
 from motegpt.data.tokenizers import Tokenizer
@@ -36,11 +36,12 @@ BATCH, ORDERS = 32, 5
 EPOCHS, LARGE_EPOCHS, MIN_STEPS = 10, 4, 150
 FEW_STEPS, FEW_LR = 75, 0.004
 LR_TIMES_WIDTH, MAX_LR, SMALL_BATCH_LR = 0.512, 0.02, 0.75
+SGD_LR, FEW_SGD_LR = 3.0, 0.3  # without momentum, which makes a step 1 / (1 - momentum) times as large
 NARROW, WIDE = {"n_layer": 1, "n_embd": 32}, {"n_layer": 2, "n_embd": 64}
 MIN_SHARE = 0.6  # of its epochs that a wide model needs to be better than a narrow one
 LONGEST_BLOCK, STREAM_BLOCK = 512, 64
 FEW, SOME, SMALL_LIST, THOUSAND = 50, 200, 400, 1000  # documents
-SMALL_TEXT, LARGE_TEXT = 10_000, 150_000  # tokens
+SHORT_STREAM, SMALL_TEXT, LARGE_TEXT = 2000, 10_000, 150_000  # tokens
 HELD_OUT, MOST_HELD_OUT = 1 / 8, 2000  # fraction, and documents
 ORDER_FROM = 50_000  # documents from which the order of Kneser-Ney is chosen
 MOST_TOKENS_OF_PAIRS = 1_000_000  # of a larger text, contexts seen twice get no row
@@ -160,16 +161,21 @@ class _Case:
     def is_measured(self) -> bool:
         """Whether there is enough to hold a part out: duplicates stay together, so different ones count."""
         if self.facts.is_stream:
-            return self.facts.tokens >= SMALL_TEXT
+            return self.facts.tokens >= SHORT_STREAM
         return min(self.facts.documents, self.facts.distinct) >= SOME
 
     def trainings(self, settings: Values) -> float:
         """How many trainings the budget must have room for: a list that misses an eighth wants a second."""
-        size = self.facts.documents
-        wants = self.is_measured and size < MOST_HELD_OUT / HELD_OUT and not self.facts.is_stream
         is_free = not settings.get("val_fraction") and "steps" not in self.given
-        both = wants and is_free and settings.get("epochs") is None
+        both = self.is_measured and self.is_short and is_free and settings.get("epochs") is None
         return trainings("second model" if both else None)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether an eighth of the data would be missed."""
+        if self.facts.is_stream:
+            return self.facts.tokens < SMALL_TEXT
+        return self.facts.documents < MOST_HELD_OUT / HELD_OUT
 
     @property
     def is_large(self) -> bool:
@@ -269,14 +275,31 @@ def _length(case: _Case, settings: Values) -> Values:
     return {"steps": min(wanted, affordable)}
 
 
+def _adam_lr(case: _Case, settings: Values) -> float:
+    """Adam's rate, which falls with the width."""
+    if case.is_few:
+        return FEW_LR
+    is_small = is_wide(settings) and settings["batch_size"] < BATCH
+    lr: float = min(MAX_LR, LR_TIMES_WIDTH / settings["n_embd"])
+    return lr * SMALL_BATCH_LR if is_small else lr
+
+
+def _sgd_lr(case: _Case, settings: Values) -> float:
+    """SGD's rate, which a width of 32 or 64 does not change."""
+    lr = FEW_SGD_LR if case.is_few else SGD_LR
+    return lr * (1 - float(settings.get("momentum", TrainConfig.momentum)))
+
+
 def _learning(case: _Case, settings: Values) -> Values:
-    """A rate that falls with the width, a warm-up of 5 %, a cosine to 2 %."""
-    lr = min(MAX_LR, LR_TIMES_WIDTH / settings["n_embd"])
-    if is_wide(settings) and settings["batch_size"] < BATCH:
-        lr *= SMALL_BATCH_LR
-    lr = FEW_LR if case.is_few else lr
+    """The rate of the optimizer, a warm-up of 5 %, a cosine to 2 %."""
+    lr = _sgd_lr(case, settings) if _is_sgd(settings) else _adam_lr(case, settings)
     lr = case.given.get("lr", round(lr, 6))
     return {"lr": lr, "lr_min": lr / 50, "warmup_steps": settings["steps"] // 20}
+
+
+def _is_sgd(settings: Values) -> bool:
+    """Whether SGD was asked for."""
+    return bool(settings.get("optimizer") == "sgd")
 
 
 def _regularization(case: _Case, settings: Values) -> Values:
@@ -286,9 +309,12 @@ def _regularization(case: _Case, settings: Values) -> Values:
         dropout = 0.2 if case.facts.tokens < SMALL_TEXT else 0.1
     is_small = not case.facts.is_stream and case.facts.documents <= SMALL_LIST
     decay = 0.05 if is_small else min(0.08, 5 / float(case.epoch(settings)))
+    weight_decay = 0.1 if case.is_large else 0.3
+    if _is_sgd(settings):  # per step as much as Adam's
+        weight_decay = round(weight_decay * _adam_lr(case, settings) / settings["lr"], 6)
     return {
         "dropout": dropout,
-        "weight_decay": 0.1 if case.is_large else 0.3,
+        "weight_decay": weight_decay,
         "ngram_dropout": (0.3 if case.is_large else 0.5) if settings["ngram_orders"] else 0.0,
         "ngram_weight_decay": round(decay / settings["lr"], 4) if settings["ngram_orders"] else 0.0,
     }
@@ -319,7 +345,7 @@ def _check(case: _Case, settings: Values) -> Check:
     if not case.is_measured:
         return "none"
     both = trainings("second model") * settings["steps"] * case.step(settings)
-    if both <= case.operations and not facts.is_stream:
+    if both <= case.operations and (case.is_short or not facts.is_stream):
         return "second model"
     return "none" if "val_fraction" in case.given else "held out"
 
@@ -347,17 +373,23 @@ def _reasons(case: _Case, settings: Values, check: Check, budget: float | None) 
     passes = f"{epochs:,.0f}" if epochs >= 10 else f"{epochs:.2g}"
     of_budget = "" if budget is None else f" of a budget of {budget:,.10g} s"
     n_grams = f", n-grams of 2 to {s['ngram_orders']} tokens" if s["ngram_orders"] else ""
+    sgd = " for SGD" if _is_sgd(s) else ""
     lines = [
         f"auto: {data}, about {needed:.2g} s{of_budget}; `preset` and settings change it",
         f"model: {s['n_layer']} x {s['n_embd']}, block_size {s['block_size']}{n_grams}",
-        f"training: {s['steps']:,} steps, {passes} epochs, batch_size {s['batch_size']}, lr {s['lr']:g}, "
-        f"dropout {s['dropout']:g}",
+        f"training: {s['steps']:,} steps, {passes} epochs, batch_size {s['batch_size']}, "
+        f"lr {s['lr']:g}{sgd}, dropout {s['dropout']:g}",
     ]
     if facts.words >= PROSE_WORDS and not facts.is_stream:
         lines.append("the documents look like running text; `format='stream'` learns them as one text")
     if s["kneser_ney"] is not None:
         lines.append(f"averaged with Kneser-Ney n-grams of order {s['kneser_ney']}; {_how(case, check)}")
     return lines
+
+
+def whole(is_stream: bool) -> str:
+    """The data of a run, in a message."""
+    return "the text" if is_stream else "the list"
 
 
 def _count(number: int, name: str) -> str:
@@ -371,7 +403,7 @@ def _how(case: _Case, check: Check) -> str:
         return f"their weight is {case.given['kneser_ney_weight']:g}, as given"
     match check:
         case "second model":
-            return "a second model, of 7/8 of the list, gives the weight"
+            return f"a second model, of 7/8 of {whole(case.facts.is_stream)}, gives the weight"
         case "held out":
             return "a part held out of the training gives the weight"
         case "none":

@@ -99,7 +99,7 @@ def _new_run(
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
     choices: list[str] = []
     if preset == AUTO:
-        choice = _choice(corpus, {**given, "dtype": settings["dtype"]}, engine)
+        choice = choice_for(corpus, {**given, "dtype": settings["dtype"]}, engine)
         settings, choices = choice.settings, choice.reasons
     trainer = prepare(corpus, settings, engine)
     if preset == AUTO:
@@ -123,8 +123,8 @@ def _add_measure(trainer: Trainer, corpus: Corpus) -> None:
         trainer.measure = Measure(corpus, check, prepare, trainer.config.fits_weight)
 
 
-def _choice(corpus: Corpus, given: Mapping[str, Any], engine: str) -> Choice:
-    """Complete settings for a corpus."""
+def choice_for(corpus: Corpus, given: Mapping[str, Any], engine: str) -> Choice:
+    """Complete settings for a corpus. given: settings, with `dtype`."""
     given = {
         name: kinds(REQUESTS[section_of(name)])[name].check(name, value) for name, value in given.items()
     }

@@ -44,8 +44,13 @@ class Measure:
     fits_weight: bool = True
 
     def __call__(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Report:
-        """Measure, and give the trainer the weight that was found; as far as it comes if `interrupted()`."""
+        """Measure, and give the trainer the weight that was found; as far as it comes if `interrupted()`.
+
+        Of an unfinished training, only the losses on its own held-out documents are measured.
+        """
         evaluation = None
+        if not trainer.ended:
+            return _report(trainer, self._held_out(trainer) if self.check == "held out" else None)
         match self.check:
             case "second model":
                 evaluation = self._by_second_model(trainer, interrupted)
@@ -55,7 +60,7 @@ class Measure:
                     _set_weight(trainer, trainer.average.weight)
             case "none":
                 pass
-        return Report(evaluation, self._novelty(trainer), self.check == "second model")
+        return _report(trainer, evaluation, self._novelty(trainer), self.check == "second model")
 
     def _by_second_model(self, trainer: Trainer, interrupted: Callable[[], bool]) -> Evaluation | None:
         """Train the second model; None if it is interrupted."""
@@ -95,6 +100,14 @@ class Measure:
         rngs = [Stream.of(SEED, i) for i in range(SAMPLES)]
         texts = generate(trainer.best_model(), trainer.tokenizer, sample, rngs)
         return _compared(texts, self.corpus.documents)
+
+
+def _report(
+    trainer: Trainer, evaluation: Evaluation | None, novelty: Novelty | None = None, of_second: bool = False
+) -> Report:
+    """The report of a run."""
+    weight = None if trainer.average is None else trainer.average.weight
+    return Report(evaluation, novelty, of_second, trainer.config.data.format == "stream", weight)
 
 
 def _compared(texts: Sequence[str], documents: Sequence[str]) -> Novelty:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.text import concise_repr
+from motegpt.config.text import concise, concise_repr
 
 if TYPE_CHECKING:
     from motegpt.evaluation.nll import Evaluation
@@ -53,13 +53,21 @@ class Progress:
 
 @dataclass(frozen=True)
 class Report:
-    """evaluation: losses on held-out documents, None if none were held out; novelty: of samples without any
-    condition, None for a stream; of_second: whether a second model was measured.
+    """What a run of the preset auto measured at its end.
+
+    evaluation: losses on held-out documents, None if none were held out; novelty: of samples without any
+    condition, None for a stream; of_second: whether a second model was measured; is_stream: whether the data
+    are one text; weight: of the n-grams that the GPT is averaged with, None without them.
     """
 
     evaluation: Evaluation | None
     novelty: Novelty | None
     of_second: bool
+    is_stream: bool = False
+    weight: float | None = None
+
+    def __repr__(self) -> str:
+        return concise(type(self).__name__, {**dict(reversed(self.bits().items())), "weight": self.weight})
 
     def bits(self) -> dict[str, float]:
         """Name -> bits per character on the held-out documents; empty without any."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings
 from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS
+from motegpt.data.corpus import BUILT_IN
 
 if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
@@ -42,8 +43,13 @@ def matching_preset(config: RunConfig) -> str | None:
 
 
 def settings_toml(config: RunConfig) -> str:
-    """All settings of a run as a TOML file; the preset that it names is overridden completely."""
+    """All settings of a run as a TOML file; the preset that it names is overridden completely.
+
+    source: the training data, without which the command line refuses to train on the built-in names.
+    """
     lines = [f'preset = "{REFERENCE_PRESET}"', f'engine = "{config.engine}"']
+    if config.source.kind != BUILT_IN:
+        lines.append(f"source = {_toml(config.source.name)}")
     for section, values in config.values().items():
         if section in SECTIONS:
             settings = {name: value for name, value in values.items() if name not in FOUND_FROM_DATA}

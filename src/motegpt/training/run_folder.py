@@ -205,7 +205,11 @@ class RunFolder(RunFiles):
         self._write_tensors(KNESER_NEY, arrays_of(average.kneser_ney), metadata)
 
     def average(self, config: RunConfig, tokenizer: Tokenizer) -> Average | None:
-        """The n-grams that the model is averaged with, and their weight; None if it is not averaged."""
+        """The n-grams that the model is averaged with, and their weight; None if it is not averaged.
+
+        The weight is that in the file of the n-grams, which is checked. The one in the settings is a request,
+        for which None, fit it, is always valid; only resuming uses it.
+        """
         order = config.train.kneser_ney
         if order is None:
             return None

@@ -22,7 +22,10 @@ def report_lines(report: Report) -> Iterator[str]:
         names = {**NAMES, "model": "both" if "gpt" in found else "GPT"}
         bits = ", ".join(f"{names.get(name, name)} {value:.3f}" for name, value in found.items())
         of = " by a second model, trained without them" if report.of_second else ""
-        yield f"bits per character of {report.evaluation.documents:,} held-out documents{of}; less is better:"
+        size, unit = report.evaluation.documents, "documents"
+        if report.is_stream:
+            size, unit = report.evaluation.characters, "characters"
+        yield f"bits per character of {size:,} held-out {unit}{of}; less is better:"
         yield f"  {bits}"
     if (novelty := report.novelty) is not None:
         copies = (

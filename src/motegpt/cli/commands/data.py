@@ -14,16 +14,19 @@ from motegpt.cli.options import (
     data_argument,
     given_settings,
     json_option,
-    merge,
     named_flags,
     paths_given,
     preset_option,
 )
-from motegpt.config.presets import REFERENCE_PRESET
+from motegpt.config.epochs import merge_settings
+from motegpt.config.presets import AUTO, base_settings
 from motegpt.views.text import clipped, columns, visible, with_flags
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from motegpt.data.check import Report
+    from motegpt.training.auto import Choice
 
 WIDTH = 80
 LABEL = 13  # columns before the figures
@@ -47,11 +50,12 @@ def command() -> None:
 
 @command.command(short_help="Describe a data file and report suspicious lines.")
 @data_argument
-@preset_option(REFERENCE_PRESET)
+@preset_option(AUTO, AUTO)
 @named_flags(CHECKED)
 @json_option
 def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any) -> None:
-    """Describe DATA, files or folders, as training reads them, and report suspicious lines.
+    """Describe DATA, files or folders, as training reads them, report suspicious lines, and what
+    training would choose.
 
     Example: motegpt data check list.csv --column name --block-size 24
     """
@@ -59,12 +63,33 @@ def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any
 
     from motegpt.data.check import check_data
 
-    report = check_data(paths_given(data), merge(preset, given_settings(flags)))
+    paths, given, preset = paths_given(data), given_settings(flags), preset or AUTO
+    settings, choices = merge_settings(base_settings(preset), given), list[str]()
+    if preset == AUTO:
+        choice = _choice(paths, settings, given)
+        settings, choices = choice.settings, choice.reasons
+    else:
+        given["preset"] = preset
+    report = check_data(paths, settings, given, choices)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
         return
     for line in report_lines(report):
         print_result(line)
+
+
+def _choice(paths: list[Path] | None, settings: dict[str, Any], given: dict[str, Any]) -> Choice:
+    """What `motegpt train` would choose for these data."""
+    from motegpt.config.sections import DataConfig, section_values
+    from motegpt.data.corpus import read_corpus
+    from motegpt.engines import default_engine
+    from motegpt.training.begin import choice_for
+    from motegpt.training.build import default_dtype
+
+    engine = default_engine()
+    corpus = read_corpus(paths, DataConfig.of(section_values(settings, "data")))
+    dtype = default_dtype(engine, settings, is_set=False)["dtype"]
+    return choice_for(corpus, {**given, "dtype": dtype}, engine)
 
 
 @command.command(short_help="Download a public data file and print its path.")
@@ -99,7 +124,10 @@ def report_lines(report: Report) -> Iterator[str]:
             yield f"{'':{LABEL}}{times:>6,} x {fitted(document, WIDTH - LABEL - 9)}"
     yield from alphabet_lines(report.alphabet)
     yield from length_lines(report)
-    yield f"{'model':{LABEL}}vocab_size {report.vocab_size:,}, {report.parameters:,} parameters"
+    more = " beside n-grams" if any("n-grams of 2" in line for line in report.choices) else ""
+    yield f"{'model':{LABEL}}vocab_size {report.vocab_size:,}, {report.parameters:,} parameters{more}"
+    for choice in report.choices:
+        yield from wrapped(with_flags(choice).split(), gap=" ")
     yield from finding_lines(report)
     yield f"{'try':{LABEL}}{report.command}"
 

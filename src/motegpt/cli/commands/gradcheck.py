@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.cli.options import SEED, engine_option, json_option, preset_option
+from motegpt.cli.options import SEED, engine_option, given_settings, json_option, named_flags, preset_option
 from motegpt.cli.streams import discard_if_closed
 from motegpt.config.presets import REFERENCE_PRESET
 from motegpt.engines import ENGINES
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 )
 @click.option("--ngram-orders", type=int, help="Also check an n-gram embedding of these orders.")
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
+@named_flags(("position", "qk_norm"))
 @json_option
 def command(
     engines: tuple[str, ...],
@@ -47,6 +48,7 @@ def command(
     ngram_orders: int | None,
     seed: int,
     as_json: bool,
+    **flags: Any,
 ) -> None:
     """Compare gradients with finite differences in double precision; exit with 1 on a mismatch.
 
@@ -55,7 +57,7 @@ def command(
     from motegpt.evaluation.gradcheck import MIN_BLOCK_SIZE, TOLERANCE, check_engine
 
     sizes = {"n_layer": n_layer, "n_embd": n_embd, "n_head": n_head, "block_size": block_size}
-    shape = {**sizes, "dropout": dropout}
+    shape = {**sizes, "dropout": dropout, **given_settings(flags)}
     if block_size < MIN_BLOCK_SIZE:
         raise UsageError(
             f"block_size: expected at least {MIN_BLOCK_SIZE}, the longest test sequence, got {block_size}"

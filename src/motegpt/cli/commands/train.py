@@ -15,6 +15,7 @@ from motegpt.cli import console
 from motegpt.cli.options import (
     RUN,
     Sectioned,
+    check_data_given,
     config_option,
     data_argument,
     engine_option,
@@ -75,6 +76,8 @@ def command(
     """
     if until is not None and until < 1:
         raise UsageError(f"until: expected a step of at least 1, got {until}")
+    if resumed is None:
+        check_data_given(data, config)
     given, preset, engine = settings_and_choices(config, flags, preset, engine)
     engine = _engine_for_all(engine)
     trainer, _, remarks, choices = begin(
@@ -191,6 +194,8 @@ def _finish(
             _save_to_new_folder(trainer, records)
         if unsaved and signals.first == signal.SIGINT and not trainer.ended:
             report.show_samples(trainer.sample_best())
+        if signals.first == signal.SIGINT and not trainer.ended and trainer.measure is not None:
+            trainer.report = trainer.measure(trainer, signals.__bool__)
     finally:
         report.end(bool(signals))
 
