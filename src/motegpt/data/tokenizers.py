@@ -40,6 +40,9 @@ FRAMINGS = {
     "none": Framing(),  # streams have no document boundaries
 }
 
+# How tokens that are invisible, or not characters, are drawn.
+SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
+
 
 class Tokenizer(ABC):
     """kind: value of the setting `tokenizer`; unit: name of one token in messages; is_fixed: whether the

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motegpt.data.tokenizers import SYMBOLS
 from motegpt.errors import LibraryUnavailable
 from motegpt.plots.fonts import FONT, family_of, fit_fonts
 from motegpt.system.libraries import imports_for
@@ -47,7 +48,6 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # keep text searchable
     "svg.hashsalt": "motegpt",
 }
-SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from motegpt.plots.canvas import (
     rotate_long,
     symbol,
 )
+from motegpt.plots.labels import label_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -102,12 +103,15 @@ def color_of(name: str) -> str:
 
 
 def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colors: list[str]) -> None:
-    """Draw each name at its point; both axes have the same scale."""
+    """Draw each name at its point, or beside it where names would overlap; both axes have the same scale."""
     size = min(13.0, max(6.0, 90 / len(names) ** 0.5))
-    for (x, y), name, color in zip(points, names, colors, strict=True):
+    texts = [
         axes.text(
             x, y, name, ha="center", va="center", fontsize=size if len(name) < 3 else 0.6 * size, color=color
         )
+        for (x, y), name, color in zip(points, names, colors, strict=True)
+    ]
+    label_points(axes, points, texts)
     reach = 1.12 * float(np.abs(points).max()) or 1.0
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.grid(color=GRID, linewidth=0.7)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
 
 MAX_LOSS = 1e100  # larger losses are dropped
+SEED = "seed"
 MAX_NAMED = 3  # settings in the label of a run; if runs differ in more, labels are folder names
 
 
@@ -112,9 +113,18 @@ def _identity(run: Run) -> dict[str, Any]:
     return {**learning_settings(run.config), "engine": run.config.engine, "data": data}
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """A label per run: the settings that differ, or the folder name if they are many or the same."""
-    names, differing = folder_names(runs), differing_settings(runs)
+def identity_without_seed(run: Run) -> str:
+    """Equal for runs that differ in the seed alone."""
+    return str({name: value for name, value in _identity(run).items() if name != SEED})
+
+
+def labels(runs: Sequence[Run], ignored: str | None = None) -> list[str]:
+    """A label per run: the settings that differ, or the folder name if they are many or the same.
+
+    ignored: a setting that is not in labels.
+    """
+    names = folder_names(runs)
+    differing = [name for name in differing_settings(runs) if name != ignored]
     if not 1 <= len(differing) <= MAX_NAMED:
         return names
     texts = [_settings_label(run, differing) for run in runs]
