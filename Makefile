@@ -56,12 +56,14 @@ bench: $(DEV)              ## measure every engine
 pictures: $(DEV)           ## draw the pictures in docs/images again
 	PATH="$(abspath $(BIN)):$$PATH" docs/images/draw
 
-wheel: | $(BIN)/python     ## build a wheel, install it in a fresh venv, and train there
+wheel: | $(BIN)/python     ## build a wheel, install it in a fresh venv, and use its files there
 	rm -rf dist build/wheel-venv
 	$(BIN)/python $(PIP) wheel --no-deps --wheel-dir dist $(COMPILED) .
 	$(PYTHON) -m venv build/wheel-venv
 	build/wheel-venv/bin/python $(PIP) install dist/*.whl
 	cd build && env PATH=/nowhere wheel-venv/bin/motegpt train --engine native --steps 100 -n 3
+	build/wheel-venv/bin/motegpt play --out build/page.html --overwrite
+	build/wheel-venv/bin/motegpt graph a --n-embd 1 --out build/graph.svg --overwrite
 
 wasm: build/wasm/motegpt.wasm ## compile the core for the page
 	install -m 644 build/wasm/motegpt.wasm $(WASM)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-REQUIRED = "MOTEGPT_REQUIRE_BROWSER"  # set in continuous integration: a missing browser fails there
+REQUIRED = "MOTEGPT_REQUIRE_BROWSER"  # set in continuous integration: a missing browser or node fails there
 PATIENCE = 20_000  # ms until a wait fails
 INSIDE = ("file:", "blob:", "data:", "about:")  # addresses that need no network
 
