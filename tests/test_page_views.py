@@ -129,6 +129,10 @@ def test_the_flow_shows_the_numbers_of_the_session(open_page: Open) -> None:
     )
     shown = point(page, "flow", "probabilities", 4, 0)
     assert number(shown[0].split(" = ")[1]) == pytest.approx(found["probabilities"][4, 0], rel=6e-4)
+    best = page.evaluate("motegpt.vocabulary")[int(found["probabilities"][-1].argmax())].replace("<BOS>", "⊢")
+    summary = page.locator("#view-flow [aria-live]")
+    assert summary.text_content().startswith(f"Most likely next characters: {best} ")
+    assert summary.get_attribute("aria-live") == "polite"
     shown = point(page, "flow", "layer0.attn_wq", 3, 5)
     assert shown[0].startswith("layer0.attn_wq[3, 5] = ")
     assert number(shown[0].split(" = ")[1]) == pytest.approx(w["layer0.attn_wq"][3, 5], rel=6e-4)
