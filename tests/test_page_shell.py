@@ -14,7 +14,7 @@ from motegpt.api.gpt import GPT
 from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
 from motegpt.views.runs import Run
-from tests.browser import Open, until, wait_for_text
+from tests.browser import Open, Tabs, until, wait_for_text
 
 ROOT = Path(__file__).parents[1]
 WIDTHS = (320, 390, 820, 1280, 1920)
@@ -189,6 +189,16 @@ def test_no_width_scrolls_sideways(open_page: Open, width: int) -> None:
         assert page.is_visible(f"#{tab}")
         wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert wide[0] <= wide[1], tab
+
+
+@pytest.mark.parametrize("script", ["fetch('http://127.0.0.1:9/').catch(() => 0)", "console.error('oh')"])
+def test_requests_and_errors_are_noticed(chromium: Any, page_html: Path, script: str) -> None:
+    tabs = Tabs(chromium, page_html)
+    page = tabs.open()
+    page.evaluate(script)
+    page.wait_for_timeout(50)
+    with pytest.raises(AssertionError):
+        tabs.close()
 
 
 def luminance(color: str) -> float:

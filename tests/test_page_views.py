@@ -14,98 +14,10 @@ from motegpt.data.corpus import built_in_names
 from motegpt.data.plan import Batch
 from motegpt.engines import make_engine
 from tests.browser import Open, until, wait_for_text
+from tests.page_views import TEXT, draw_all, look, map_of, marks, number, parameters, point, softmax, trained
 
 NAMES = built_in_names().decode().split()
-TEXT = "emma"
-ONE_BY_64 = "motegpt.set({n_layer: 4, n_embd: 64})"
-
-
-def number(text: str) -> float:
-    """A number as the page writes it."""
-    return float(text.replace("−", "-").replace("∞", "inf").split()[0])
-
-
-def map_of(view: str, name: str, head: int | None = None) -> str:
-    """The selector of a heat map's cells."""
-    place = "" if head is None else f" >> nth={head}"
-    return f'#view-{view} [data-map="{name}"] .map-box{place}'
-
-
-def point(page: Any, view: str, name: str, row: int, column: int, head: int | None = None) -> list[str]:
-    """Move the pointer to a cell; the lines of the tooltip."""
-    box = page.locator(map_of(view, name, head))
-    page.mouse.move(1, 1)
-    box.scroll_into_view_if_needed()
-    rows, columns = box.locator("canvas").evaluate("one => [one.height, one.width]")
-    area = box.bounding_box()
-    x = area["x"] + (column + 0.5) * area["width"] / columns
-    y = area["y"] + (row + 0.5) * area["height"] / rows
-    if y < 130:  # under the control bar
-        page.evaluate("scrollBy(0, -200)")
-        return point(page, view, name, row, column, head)
-    page.mouse.move(x, y)
-    return page.locator(".tip div").all_inner_texts()
-
-
-def marks(page: Any, view: str) -> set[tuple[str, str]]:
-    """The framed regions: (map, "from-end,from-end"), rows first."""
-    found = page.eval_on_selector_all(
-        f"#view-{view} .map-mark",
-        "all => all.map(one => [one.closest('[data-map]').dataset.map, one.dataset.region])",
-    )
-    return {(name, region) for name, region in found}
-
-
-def look(page: Any, mask: str = "{}", text: str = TEXT) -> dict[str, Any]:
-    """A look of the session, activations as arrays (heads?, rows, columns)."""
-    found = page.evaluate(
-        f"""motegpt.look({text!r}, {mask}).then(({{loss, losses, probabilities, ids, look}}) => ({{
-          loss, losses: Array.from(losses), probabilities: Array.from(probabilities), T: ids.length,
-          logits: Array.from(look.logits), lens: Array.from(look.lens), activations: Object.fromEntries(
-            Object.entries(look.activations).map(([name, one]) =>
-              [name, {{...one, values: Array.from(one.values)}}]))}}))"""
-    )
-    for name, one in found["activations"].items():
-        heads = [one["heads"]] if one.get("heads") else []
-        found["activations"][name] = np.reshape(one["values"], [*heads, one["rows"], one["columns"]])
-    for name in ("probabilities", "logits"):
-        found[name] = np.reshape(found[name], (found["T"], -1))
-    found["lens"] = np.reshape(found["lens"], (-1, *found["logits"].shape))
-    return found
-
-
-def parameters(page: Any) -> dict[str, Any]:
-    """The parameters of the page's model as arrays."""
-    found = page.evaluate(
-        "motegpt.parameters().then(all => Object.fromEntries(Object.entries(all)"
-        ".map(([name, {shape, values}]) => [name, [shape, Array.from(values)]])))"
-    )
-    return {name: np.reshape(values, shape) for name, (shape, values) in found.items()}
-
-
-def trained(open_page: Open, steps: int = 30, **options: Any) -> Any:
-    page = open_page(**options)
-    page.evaluate(f"motegpt.setText({TEXT!r}), motegpt.train({steps})")
-    until(page, f"motegpt.step === {steps}")
-    page.locator("#view-flow").scroll_into_view_if_needed()
-    until(page, "document.querySelector('#view-flow .map-box')")
-    page.wait_for_timeout(200)
-    return page
-
-
-VIEWS = ("flow", "attention", "lens", "cause", "embeddings", "histograms", "slow")
-
-
-def draw_all(page: Any) -> None:
-    """Scroll to every view, so that it draws."""
-    for view in VIEWS:
-        page.locator(f"#view-{view}").scroll_into_view_if_needed()
-        page.wait_for_timeout(150)
-
-
-def softmax(logits: Any) -> Any:
-    e = np.exp(logits - logits.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
+FOUR_BY_64 = "motegpt.set({n_layer: 4, n_embd: 64})"
 
 
 def test_the_flow_shows_the_numbers_of_the_session(open_page: Open) -> None:
@@ -129,6 +41,10 @@ def test_the_flow_shows_the_numbers_of_the_session(open_page: Open) -> None:
     )
     shown = point(page, "flow", "probabilities", 4, 0)
     assert number(shown[0].split(" = ")[1]) == pytest.approx(found["probabilities"][4, 0], rel=6e-4)
+    best = page.evaluate("motegpt.vocabulary")[int(found["probabilities"][-1].argmax())].replace("<BOS>", "⊢")
+    summary = page.locator("#view-flow [aria-live]")
+    assert summary.text_content().startswith(f"Most likely next characters: {best} ")
+    assert summary.get_attribute("aria-live") == "polite"
     shown = point(page, "flow", "layer0.attn_wq", 3, 5)
     assert shown[0].startswith("layer0.attn_wq[3, 5] = ")
     assert number(shown[0].split(" = ")[1]) == pytest.approx(w["layer0.attn_wq"][3, 5], rel=6e-4)
@@ -218,7 +134,7 @@ def test_a_tap_reads_a_cell(open_page: Open) -> None:
 
 def test_layers_are_folded_except_one(open_page: Open) -> None:
     page = open_page()
-    page.evaluate(ONE_BY_64)
+    page.evaluate(FOUR_BY_64)
     until(page, "document.querySelectorAll('#view-flow .folded').length === 3")
     assert page.locator('#view-flow [data-map="layer0.mlp_fc1"]').count() == 1
     page.locator("#view-flow .unfold").nth(1).click()
@@ -240,93 +156,6 @@ def test_attention_names_its_characters_and_what_it_shows(open_page: Open) -> No
     assert number(
         point(page, "attention", "blocks.0.attn.hook_pattern", 3, 2, head=3)[0].split(" = ")[1]
     ) == (pytest.approx(pattern[3, 3, 2], rel=6e-4))
-
-
-def losses(page: Any) -> list[float]:
-    """Loss of the text before and after, and the change, as the cause view shows them."""
-    return [
-        number(one) for one in page.locator(".cause-losses tbody tr").first.locator("td").all_inner_texts()
-    ]
-
-
-def test_a_cause_has_the_effect_of_a_look_with_its_mask(open_page: Open) -> None:
-    page = trained(open_page, 200)
-    page.locator("#view-cause").scroll_into_view_if_needed()
-    until(page, "document.querySelector('[data-switch=\"heads 0 1\"]')")
-    page.click('[data-switch="heads 0 1"]')
-    wait_for_text(page, ".cause-list", "Layer 0: head 1 off")
-    before, after = look(page), look(page, "{heads: [[0, 1]]}")
-    page.wait_for_timeout(300)
-    assert losses(page)[:2] == pytest.approx([before["loss"], after["loss"]], rel=6e-4)
-    assert page.locator(".cause-losses tbody tr").count() == 2
-    assert page.locator("#view-lens .mask-note span").text_content().startswith("With 1 intervention:")
-    label, numbers = (page.locator(f".paired li >> nth=0 >> {part}").inner_text() for part in ("b", "span"))
-    change = np.abs(after["probabilities"][-1] - before["probabilities"][-1])
-    vocabulary = page.evaluate("motegpt.vocabulary")
-    assert {"⊢": "<BOS>"}.get(label, label) == vocabulary[int(change.argmax())]
-    shares = [float(one.replace("%", "").replace("<", "")) / 100 for one in numbers.split("→")]
-    best = int(change.argmax())
-    assert shares == pytest.approx([one["probabilities"][-1, best] for one in (before, after)], abs=0.006)
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("z")
-    until(page, "document.querySelectorAll('.cause-list li').length === 0")
-    assert losses(page)[2] == 0
-
-
-def test_an_attention_cell_and_parts_can_be_switched_off(open_page: Open) -> None:
-    page = trained(open_page, 200)
-    page.locator("#view-cause").scroll_into_view_if_needed()
-    until(page, "document.querySelector('[data-switch=\"parts 0 mlp\"]')")
-    page.wait_for_timeout(200)
-    point(page, "cause", "blocks.0.attn.hook_pattern", 4, 3, head=0)
-    page.mouse.down()
-    page.mouse.up()
-    wait_for_text(page, ".cause-list", "Layer 0: head 0, attention [4, 3] = 0")
-    page.click('[data-switch="parts 0 mlp"]')
-    wait_for_text(page, ".cause-list", "Layer 0: MLP off")
-    page.wait_for_timeout(300)
-    expected = look(page, '{cells: [[0, 0, 4, 3]], parts: [[0, "mlp"]]}')
-    assert losses(page)[1] == pytest.approx(expected["loss"], rel=6e-4)
-    page.click('[aria-label="Remove: Layer 0: MLP off"]')
-    page.wait_for_timeout(300)
-    assert losses(page)[1] == pytest.approx(look(page, "{cells: [[0, 0, 4, 3]]}")["loss"], rel=6e-4)
-
-
-def test_a_weight_is_dragged_or_typed_and_undone(open_page: Open) -> None:
-    page = trained(open_page)
-    page.locator(".weight-editor").scroll_into_view_if_needed()
-    until(page, "document.querySelector('.weight-map .map-box')")
-    page.select_option(".weight-editor select", "layer0.attn_wo")
-    page.wait_for_timeout(200)
-    own = parameters(page)["layer0.attn_wo"]
-    box = page.locator(".weight-map .map-box")
-    page.evaluate("document.querySelector('.weight-map').scrollIntoView({block: 'center'})")
-    area = box.bounding_box()
-    x, y = area["x"] + 2.5 * area["width"] / 16, area["y"] + 4.5 * area["height"] / 16
-    page.mouse.move(x, y)
-    page.mouse.down()
-    page.mouse.move(x, y - 20)
-    page.mouse.move(x, y - 60)
-    page.mouse.up()
-    wait_for_text(page, ".cause-list", "layer0.attn_wo[4, 2] = ")
-    dragged = float(page.input_value(".weight-value input"))
-    assert dragged > own[4, 2] + 0.05
-    index = page.evaluate("motegpt.parameters().then(all => Object.keys(all).indexOf('layer0.attn_wo'))")
-    sizes = [value.size for value in parameters(page).values()]
-    offset = sum(sizes[:index]) + 4 * 16 + 2
-    page.wait_for_timeout(300)
-    assert losses(page)[1] == pytest.approx(
-        look(page, f"{{weights: [[{offset}, {dragged}]]}}")["loss"], rel=6e-4
-    )
-    page.fill(".weight-value input", "2")
-    wait_for_text(page, ".cause-list", "layer0.attn_wo[4, 2] = 2")
-    page.wait_for_timeout(300)
-    assert losses(page)[1] == pytest.approx(look(page, f"{{weights: [[{offset}, 2]]}}")["loss"], rel=6e-4)
-    assert parameters(page)["layer0.attn_wo"] == pytest.approx(own)  # the model itself stays as it is
-    page.evaluate("document.activeElement.blur()")
-    page.keyboard.press("z")  # the number
-    page.keyboard.press("z")  # the drag, as a whole
-    until(page, "document.querySelectorAll('.cause-list li').length === 0")
 
 
 def lens_cells(page: Any) -> list[list[str]]:

@@ -16,7 +16,7 @@ class Flow {
     this.kinds = make("fieldset", {class: "choices"}, make("legend", {}, "Parameters shown as"),
       ...KINDS.map(([kind, title]) => make("label", {}, make("input", {
         type: "radio", name: "matrix-kind", value: kind, onchange: () => app.set({matrixKind: kind})}), title)));
-    this.summary = make("p", {class: "hidden", role: "status"});
+    this.summary = make("p", {class: "hidden"});
     element.append(make("div", {class: "view-tools"}, this.kinds), (this.note = new MaskNote(app)).element,
       this.summary, this.picture);
   }
@@ -176,11 +176,12 @@ class Flow {
     });
   }
 
-  /** The three most likely next characters in words; while training, at most every two seconds. */
+  /** The three most likely next characters in words; while training, every two seconds and without a voice. */
   #summarize(probabilities, offset) {
     const now = performance.now();
     if (this.app.state.running && now - (this.saidAt ?? -Infinity) < 2000) return;
     this.saidAt = now;
+    this.summary.setAttribute("aria-live", this.app.state.running ? "off" : "polite");
     const {vocabulary} = this.anatomy;
     const said = topOf(probabilities, offset, vocabulary.length, 3).map((id) =>
       `${vocabulary[id]} ${percent(probabilities[offset + id])}`);
