@@ -27,10 +27,13 @@ WASM_FLAGS := -target wasm32-wasi -mexec-model=reactor -msimd128 -Os -std=c++20 
     -Wall -Wextra -Wno-unused-private-field -DMOTEGPT_LEVEL=baseline -Icpp -s \
     -Wl,-z,stack-size=262144 -Wl,--max-memory=2147483648 -Wl,--export=__stack_pointer
 
-.PHONY: train test smoke test-core check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
+.PHONY: train play test smoke test-core check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
 
 train: $(TRAIN)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
+
+play: $(TRAIN)             ## open the page in which a GPT trains
+	$(BIN)/motegpt play
 
 test: test-core            ## run every test, and list the slowest
 	$(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations=25
