@@ -49,6 +49,14 @@ def until(page: Any, expression: str) -> None:
         page.wait_for_timeout(15)
 
 
+def until_equal(page: Any, read: Callable[[], Any], expected: Any) -> None:
+    """Wait until `read()` is as expected, which may be a pytest.approx."""
+    limit = time.monotonic() + PATIENCE / 1000
+    while (found := read()) != expected:
+        assert time.monotonic() < limit, f"waited in vain for {expected}, got {found}"
+        page.wait_for_timeout(15)
+
+
 def wait_for_text(page: Any, selector: str, part: str) -> None:
     """Wait until the text of an element contains a part."""
     until(page, f"document.querySelector({json.dumps(selector)})?.textContent.includes({json.dumps(part)})")
