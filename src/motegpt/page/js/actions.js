@@ -180,8 +180,7 @@ export class Actions {
   }
 
   #where() {
-    const {losses} = this.data;
-    const loss = losses.mean(this.step - 50, this.step);
+    const loss = this.data.losses.recent(this.step);
     return `Step ${this.step}${Number.isNaN(loss) ? "" : `, loss ${loss.toFixed(2)}`}`;
   }
 
