@@ -27,10 +27,13 @@ WASM_FLAGS := -target wasm32-wasi -mexec-model=reactor -msimd128 -Os -std=c++20 
     -Wall -Wextra -Wno-unused-private-field -DMOTEGPT_LEVEL=baseline -Icpp -s \
     -Wl,-z,stack-size=262144 -Wl,--max-memory=2147483648 -Wl,--export=__stack_pointer
 
-.PHONY: train test smoke test-core check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
+.PHONY: train play test smoke test-core check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
 
 train: $(TRAIN)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
+
+play: $(TRAIN)             ## open the page in which a GPT trains
+	$(BIN)/motegpt play
 
 test: test-core            ## run every test, and list the slowest
 	$(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations=25
@@ -56,12 +59,14 @@ bench: $(DEV)              ## measure every engine
 pictures: $(DEV)           ## draw the pictures in docs/images again
 	PATH="$(abspath $(BIN)):$$PATH" docs/images/draw
 
-wheel: | $(BIN)/python     ## build a wheel, install it in a fresh venv, and train there
+wheel: | $(BIN)/python     ## build a wheel, install it in a fresh venv, and use its files there
 	rm -rf dist build/wheel-venv
 	$(BIN)/python $(PIP) wheel --no-deps --wheel-dir dist $(COMPILED) .
 	$(PYTHON) -m venv build/wheel-venv
 	build/wheel-venv/bin/python $(PIP) install dist/*.whl
 	cd build && env PATH=/nowhere wheel-venv/bin/motegpt train --engine native --steps 100 -n 3
+	build/wheel-venv/bin/motegpt play --out build/page.html --overwrite
+	build/wheel-venv/bin/motegpt graph a --n-embd 1 --out build/graph.svg --overwrite
 
 wasm: build/wasm/motegpt.wasm ## compile the core for the page
 	install -m 644 build/wasm/motegpt.wasm $(WASM)

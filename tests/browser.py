@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-REQUIRED = "MOTEGPT_REQUIRE_BROWSER"  # set in continuous integration: a missing browser fails there
+REQUIRED = "MOTEGPT_REQUIRE_BROWSER"  # set in continuous integration: a missing browser or node fails there
 PATIENCE = 20_000  # ms until a wait fails
 INSIDE = ("file:", "blob:", "data:", "about:")  # addresses that need no network
 
@@ -46,6 +46,14 @@ def until(page: Any, expression: str) -> None:
     limit = time.monotonic() + PATIENCE / 1000
     while not page.evaluate(f"Boolean({expression})"):
         assert time.monotonic() < limit, f"waited in vain for {expression}"
+        page.wait_for_timeout(15)
+
+
+def until_equal(page: Any, read: Callable[[], Any], expected: Any) -> None:
+    """Wait until `read()` is as expected, which may be a pytest.approx."""
+    limit = time.monotonic() + PATIENCE / 1000
+    while (found := read()) != expected:
+        assert time.monotonic() < limit, f"waited in vain for {expected}, got {found}"
         page.wait_for_timeout(15)
 
 

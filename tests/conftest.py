@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import json
 import random
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,12 +22,13 @@ from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize, tensors
 from motegpt.ngrams.contexts import Contexts
 from tests import browser
+from tests.page_node import NODE
 
 hypothesis.settings.register_profile("motegpt", deadline=None)  # other work must not make a test fail
 hypothesis.settings.load_profile("motegpt")
 
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
-WASM_HERE = ["wasm"] if shutil.which("node") else []  # where node can run the core of the page
+WASM_HERE = ["wasm"] if NODE else []  # where node can run the core of the page
 REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
 OF_OXIDIZED = {  # required by clip_node

@@ -85,8 +85,11 @@ def test_source_files_that_pages_name_are_there():
             assert (ROOT / name).exists(), f"{page.name}: {name}"
 
 
-def test_the_script_of_a_picture_imports_what_exists():
-    for statement in ast.parse((ROOT / "docs" / "images" / "learning.py").read_text(encoding="utf-8")).body:
+@pytest.mark.parametrize(
+    "script", sorted((ROOT / "docs" / "images").glob("*.py")), ids=lambda path: path.stem
+)
+def test_the_script_of_a_picture_imports_what_exists(script):
+    for statement in ast.parse(script.read_text(encoding="utf-8")).body:
         if isinstance(statement, ast.ImportFrom) and statement.module.startswith("motegpt"):
             module = pytest.importorskip("matplotlib") and import_module(statement.module)
             assert all(hasattr(module, name.name) for name in statement.names)

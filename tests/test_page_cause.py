@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.browser import Open, until, wait_for_text
+from tests.browser import Open, until, until_equal, wait_for_text
 from tests.page_views import look, number, parameters, point, trained
 
 
@@ -18,6 +18,11 @@ def losses(page: Any) -> list[float]:
     ]
 
 
+def wait_for_loss(page: Any, expected: dict[str, Any]) -> None:
+    """Wait until the loss after the interventions is that of a look."""
+    until_equal(page, lambda: losses(page)[1:2], pytest.approx([expected["loss"]], rel=6e-4))
+
+
 def test_a_cause_has_the_effect_of_a_look_with_its_mask(open_page: Open) -> None:
     page = trained(open_page, 200)
     page.locator("#view-cause").scroll_into_view_if_needed()
@@ -25,8 +30,7 @@ def test_a_cause_has_the_effect_of_a_look_with_its_mask(open_page: Open) -> None
     page.click('[data-switch="heads 0 1"]')
     wait_for_text(page, ".cause-list", "Layer 0: head 1 off")
     before, after = look(page), look(page, "{heads: [[0, 1]]}")
-    page.wait_for_timeout(300)
-    assert losses(page)[:2] == pytest.approx([before["loss"], after["loss"]], rel=6e-4)
+    until_equal(page, lambda: losses(page)[:2], pytest.approx([before["loss"], after["loss"]], rel=6e-4))
     assert page.locator(".cause-losses tbody tr").count() == 2
     assert page.locator("#view-lens .mask-note span").text_content().startswith("With 1 intervention:")
     label, numbers = (page.locator(f".paired li >> nth=0 >> {part}").inner_text() for part in ("b", "span"))
@@ -39,7 +43,7 @@ def test_a_cause_has_the_effect_of_a_look_with_its_mask(open_page: Open) -> None
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("z")
     until(page, "document.querySelectorAll('.cause-list li').length === 0")
-    assert losses(page)[2] == 0
+    until_equal(page, lambda: losses(page)[2:3], [0])
 
 
 def test_an_attention_cell_and_parts_can_be_switched_off(open_page: Open) -> None:
@@ -53,12 +57,9 @@ def test_an_attention_cell_and_parts_can_be_switched_off(open_page: Open) -> Non
     wait_for_text(page, ".cause-list", "Layer 0: head 0, attention [4, 3] = 0")
     page.click('[data-switch="parts 0 mlp"]')
     wait_for_text(page, ".cause-list", "Layer 0: MLP off")
-    page.wait_for_timeout(300)
-    expected = look(page, '{cells: [[0, 0, 4, 3]], parts: [[0, "mlp"]]}')
-    assert losses(page)[1] == pytest.approx(expected["loss"], rel=6e-4)
+    wait_for_loss(page, look(page, '{cells: [[0, 0, 4, 3]], parts: [[0, "mlp"]]}'))
     page.click('[aria-label="Remove: Layer 0: MLP off"]')
-    page.wait_for_timeout(300)
-    assert losses(page)[1] == pytest.approx(look(page, "{cells: [[0, 0, 4, 3]]}")["loss"], rel=6e-4)
+    wait_for_loss(page, look(page, "{cells: [[0, 0, 4, 3]]}"))
 
 
 def test_a_weight_is_dragged_or_typed_and_undone(open_page: Open) -> None:
@@ -83,14 +84,10 @@ def test_a_weight_is_dragged_or_typed_and_undone(open_page: Open) -> None:
     index = page.evaluate("motegpt.parameters().then(all => Object.keys(all).indexOf('layer0.attn_wo'))")
     sizes = [value.size for value in parameters(page).values()]
     offset = sum(sizes[:index]) + 4 * 16 + 2
-    page.wait_for_timeout(300)
-    assert losses(page)[1] == pytest.approx(
-        look(page, f"{{weights: [[{offset}, {dragged}]]}}")["loss"], rel=6e-4
-    )
+    wait_for_loss(page, look(page, f"{{weights: [[{offset}, {dragged}]]}}"))
     page.fill(".weight-value input", "2")
     wait_for_text(page, ".cause-list", "layer0.attn_wo[4, 2] = 2")
-    page.wait_for_timeout(300)
-    assert losses(page)[1] == pytest.approx(look(page, f"{{weights: [[{offset}, 2]]}}")["loss"], rel=6e-4)
+    wait_for_loss(page, look(page, f"{{weights: [[{offset}, 2]]}}"))
     assert parameters(page)["layer0.attn_wo"] == pytest.approx(own)  # the model itself stays as it is
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press("z")  # the number

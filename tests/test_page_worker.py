@@ -32,19 +32,20 @@ def answers(sent: list[dict[str, Any]]) -> dict[int, dict[str, Any]]:
 
 
 def test_a_run_reports_every_loss_once_and_ends() -> None:
-    sent = talk(([create(steps=3000), {"id": 2, "do": "run"}], {"event": "progress", "running": False}))
+    sent = talk(([create(steps=9000), {"id": 2, "do": "run"}], {"event": "progress", "running": False}))
     reports, next_step = events(sent, "progress"), 0
     for one in reports:
         assert one["first"] == next_step or not one["losses"]
         next_step += len(one["losses"])
         assert one["step"] == next_step
-    assert next_step == 3000
+    assert next_step == 9000
     assert [one["running"] for one in reports] == [True] * (len(reports) - 1) + [False]
-    assert reports[-1]["stepsPerSecond"] > 100
+    assert 1000 < reports[-1]["stepsPerSecond"] < 50_000  # a step takes 0.02 ms of the test's clock
     assert reports[-1]["tokensPerSecond"] > reports[-1]["stepsPerSecond"]
     gaps = [b["at"] - a["at"] for a, b in pairwise(reports[:-1])]
+    assert len(gaps) >= 3
     assert all(gap > 30 for gap in gaps)
-    assert events(sent, "samples")[-1]["step"] == 3000
+    assert events(sent, "samples")[-1]["step"] == 9000
 
 
 def test_looks_are_answered_while_training_and_stale_ones_dropped() -> None:

@@ -29,8 +29,9 @@ from motegpt.optim import OPTIMIZERS
 from motegpt.optim.base import table_decay
 from motegpt.sampling.generate import generate_by_token
 from tests.conftest import VOCABULARY, random_sequences, small_engine, small_settings
+from tests.page_node import JS, NODE, needs_node
 from tests.test_ngram_engines import Problem
-from tests.wasm import NODE, SERVER, JavaScriptError, core, needs_node, specification
+from tests.wasm import JavaScriptError, core, specification
 
 pytestmark = needs_node
 
@@ -310,7 +311,7 @@ def test_out_of_memory_is_a_sentence_and_the_core_goes_on():
 def test_without_vectors_the_browser_is_named():
     """Bytes that do not compile, as those with vectors do not in an old browser."""
     script = f"""
-        import {{ loadCore }} from {json.dumps(str(SERVER.parents[2] / "src/motegpt/page/js/core.js"))};
+        import {{ loadCore }} from {json.dumps(str(JS / "core.js"))};
         loadCore(new Uint8Array([0, 97, 115, 109, 1, 0, 0, 0, 9])).catch((e) => console.log(e.message));
     """
     ended = subprocess.run([NODE, "--input-type=module", "-e", script], capture_output=True, text=True)

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
-import os
-import shutil
 import subprocess
 import weakref
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from motegpt.data.plan import Batch, Chunk, Plan
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
@@ -24,9 +20,9 @@ from motegpt.model.spec import check_names_match, check_shape, named_views, tens
 from motegpt.ngrams.average import Average
 from motegpt.ngrams.kneser_ney import KneserNey
 from motegpt.optim.base import table_decay
+from tests.page_node import NEEDED, NODE, SCRIPTS
 
-NODE = shutil.which("node")
-SERVER = Path(__file__).parent / "page" / "core.mjs"
+SERVER = SCRIPTS / "core.mjs"
 TYPES = {
     "Float32Array": np.float32, "Float64Array": np.float64, "Int32Array": np.int32, "Uint8Array": np.uint8,
     "Uint32Array": np.uint32, "BigUint64Array": np.uint64,
@@ -37,10 +33,6 @@ SHAPE = (
     "vocab_size", "block_size", "n_layer", "n_embd", "n_head", "n_hidden", "embedding_norm", "activation",
     "norm", "norm_eps", "position", "rope_base", "qk_norm",
 )  # fmt: skip
-
-if NODE is None and os.environ.get("CI"):
-    raise RuntimeError("the tests of the page need node in continuous integration")
-needs_node = pytest.mark.skipif(NODE is None, reason="node is not installed")
 
 
 class JavaScriptError(Exception):
@@ -63,7 +55,7 @@ class Remote:
 @cache
 def server() -> subprocess.Popen[str]:
     """The process that serves this one."""
-    assert NODE is not None
+    assert NODE is not None, NEEDED
     return subprocess.Popen(
         [NODE, str(SERVER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
     )

@@ -1,4 +1,4 @@
-"""Draw the picture of the README: the loss of a training, and names generated on the way.
+"""Draw a picture of docs/your-list.md: the loss of a training, and names generated on the way.
 
 python docs/images/learning.py names.txt learning.svg
 """

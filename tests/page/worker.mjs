@@ -2,7 +2,7 @@
 // order.
 //
 // given: {boot, script: [[message, what to wait for before the next]]}; to wait for: an id, or the name of
-// an event.
+// an event. The worker's clock is the test's: it goes on whenever it is read, and with every step.
 
 import {readFileSync} from "node:fs";
 
@@ -10,12 +10,15 @@ import {Host} from "../../src/motegpt/page/js/worker.js";
 import {answer, given} from "./io.mjs";
 
 const module = readFileSync(new URL("../../src/motegpt/page/motegpt.wasm", import.meta.url));
+const MS_PER_READING = 2;
+const MS_PER_STEP = 0.02;
+let time = 0;
 const sent = [];
 const waiting = [];
 
 /** What a page gets: a copy, as postMessage makes one, with the buffers handed over. */
 function post(message, buffers) {
-  sent.push({at: performance.now(), ...structuredClone(message, {transfer: buffers})});
+  sent.push({at: time, ...structuredClone(message, {transfer: buffers})});
   for (const one of waiting.splice(0)) one();
 }
 
@@ -23,9 +26,15 @@ async function until(holds) {
   while (!sent.some(holds)) await new Promise((resolve) => waiting.push(resolve));
 }
 
-const host = new Host(post);
+const host = new Host(post, () => (time += MS_PER_READING));
 host.receive({id: 0, do: "start", module, boot: given.boot});
 await until(({id}) => id === 0);
+const advance = host.session.advance.bind(host.session);
+host.session.advance = (count) => {
+  const done = advance(count);
+  time += done * MS_PER_STEP;
+  return done;
+};
 for (const [messages, wanted] of given.script) {
   const before = sent.length;
   for (const message of messages) host.receive(message);
