@@ -17,7 +17,7 @@ VALUES = [*PLAIN.split(), "", "a b", "a" * 300, "9" * 30, "e\u0301", "\x1b[31m",
 FILES = """run run/config.json run/model.safetensors list.txt list.csv none.txt empty . .. /dev/null new a/b
     new.png new.svg new.dot new.jsonl"""
 PATHS = [*FILES.split(), "", "x" * 300, "\udcff"]
-NEW = "new new.png new.svg new.dot new.jsonl run list.txt a/b full"
+NEW = "new new.png new.svg new.dot new.jsonl new.html run list.txt a/b full"
 OUTPUTS = [*NEW.split(), "", "x" * 300]
 WRITE = {"--out", "--output"}
 COUNTS = """--steps --epochs --n-layer --layers --n-embd --block-size --batch-size --n -n --samples
@@ -29,6 +29,7 @@ ENDINGS = {  # appended to keep a command short
     "eval": "--samples 2",
     "show": "-n 1",
     "graph": "--n-embd 2 --n-layer 1",
+    "play": "--no-browser --out new.html",  # serves nothing
     "gradcheck": "--engine array --n-embd 4 --n-layer 1",
     "bench": "--engine array --runs 1",
     "data fetch": "--url http://127.0.0.1:9/none",  # a port without a server
