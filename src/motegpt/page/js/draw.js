@@ -22,7 +22,7 @@ export function percent(share) {
 }
 
 // Color scales, from the lowest to the highest value; the middle of the diverging ones is zero. Blue and orange,
-// and one hue that only changes in lightness, are told apart with every kind of color vision.
+// and one hue that only changes in lightness, can be distinguished with every kind of color vision.
 const SCALES = {
   light: {
     diverging: ["#7a3000", "#c9661a", "#f0b27a", "#f4f3ef", "#8fbfe6", "#2f7cc0", "#08366f"],
