@@ -29,12 +29,12 @@ def test_every_chapter_of_the_tour_sets_the_page_up(open_page: Open) -> None:
     titles = []
     for number in range(1, 9):
         wait_for_text(page, "#tour h2", f"{number}. ")
-        until(page, "document.querySelector('.is-told')")
-        told = page.locator(".is-told")
+        until(page, "document.querySelector('.in-tour')")
+        told = page.locator(".in-tour")
         until(
             page,
             "(top => top > -5 && top < innerHeight)"
-            "(document.querySelector('.is-told').getBoundingClientRect().top)",
+            "(document.querySelector('.in-tour').getBoundingClientRect().top)",
         )
         assert told.count() == 1
         titles.append(page.inner_text("#tour h2"))

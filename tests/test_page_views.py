@@ -191,7 +191,7 @@ def test_the_lens_ends_in_the_probabilities_of_the_model(open_page: Open) -> Non
     assert page.locator("#view-lens .bars li b").first.inner_text() == lens_cells(page)[0][1].split("\n")[0]
 
 
-def test_the_map_of_embeddings_tells_the_nearest(open_page: Open) -> None:
+def test_the_map_of_embeddings_names_the_nearest(open_page: Open) -> None:
     page = trained(open_page, 200)
     page.locator("#view-embeddings").scroll_into_view_if_needed()
     wait_for_text(page, "#view-embeddings .inline", "% of the variance")

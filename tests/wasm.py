@@ -45,7 +45,7 @@ class Remote:
     def __init__(self, number: int) -> None:
         self.number = number
         if number > 0:
-            weakref.finalize(self, FORGOTTEN.append, number)  # told with the next request
+            weakref.finalize(self, FORGOTTEN.append, number)  # freed with the next request
 
     def call(self, name: str, *given: Any) -> Any:
         """A method's result, or a property."""

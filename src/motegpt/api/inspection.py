@@ -117,7 +117,7 @@ class Inspection:
     def next(self, text: str = "", **settings: Any) -> NextToken:
         """The probability of every token after a text, most likely first: a dict of names to probabilities.
 
-        <EOS>, or <BOS> where there is none, stands for the end. It is the distribution that `score` and
+        <EOS>, or <BOS> where there is none, is the end. It is the distribution that `score` and
         `generate` use, averaged with n-grams if the model is, at temperature 1 and without filters unless
         settings name them: temperature, top_k, top_p, min_p, typical_p, repetition_penalty. A longer text
         than the block is read through a sliding window. Raises PrefixError and SettingError.

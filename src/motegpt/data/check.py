@@ -58,7 +58,8 @@ class Report:
     """The result of `motegpt data check`. duplicates: documents equal to an earlier one.
 
     assumed: assumptions about the files that no setting confirms; parameters: without those of the n-gram
-    embedding, whose contexts are not counted here; choices: what training would choose, and why.
+    embedding (has_ngram_embedding), whose contexts are not counted here; choices: what training would choose,
+    and why.
     """
 
     path: str
@@ -76,6 +77,7 @@ class Report:
     findings: list[Finding]
     vocab_size: int
     parameters: int
+    has_ngram_embedding: bool
     command: str
     choices: list[str] = field(default_factory=list)
 
@@ -114,6 +116,7 @@ def check_data(
         findings=lint.findings(),
         vocab_size=tokenizer.vocab_size,
         parameters=parameter_count(model),
+        has_ngram_embedding=model.ngram_orders is not None,
         command=_command(paths, given, cut, lint),
         choices=list(choices),
     )

@@ -41,7 +41,7 @@ def separated(points: Array, sizes: Array) -> Array:
 
 
 def _directions(ring: int) -> Array:
-    """Vectors of length 1, turned from ring to ring."""
+    """Unit vectors, rotated from ring to ring."""
     angles = 2 * np.pi * (np.arange(DIRECTIONS if ring else 1) + ring / 2) / DIRECTIONS
     return np.stack([np.cos(angles), np.sin(angles)], axis=1)
 

@@ -125,7 +125,7 @@ def report_lines(report: Report) -> Iterator[str]:
             yield f"{'':{LABEL}}{times:>6,} x {fitted(document, WIDTH - LABEL - 9)}"
     yield from alphabet_lines(report.alphabet)
     yield from length_lines(report)
-    more = " beside n-grams" if any("n-grams of 2" in line for line in report.choices) else ""
+    more = " beside n-grams" if report.has_ngram_embedding else ""
     yield f"{'model':{LABEL}}vocab_size {report.vocab_size:,}, {report.parameters:,} parameters{more}"
     for choice in report.choices:
         yield from wrapped(with_flags(choice).split(), gap=" ")

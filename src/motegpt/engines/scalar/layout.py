@@ -33,7 +33,7 @@ class Box:
     height: float
 
     @property
-    def middle(self) -> float:
+    def center_x(self) -> float:
         return self.x + self.width / 2
 
     @property
@@ -41,7 +41,7 @@ class Box:
         return self.x + self.width
 
     @property
-    def center(self) -> float:
+    def center_y(self) -> float:
         return self.y + self.height / 2
 
     @property
@@ -60,7 +60,7 @@ class Content:
     def placed(self, box: Box) -> Box:
         """Its place in the middle of the box of its group."""
         return Box(
-            box.middle - self.width / 2,
+            box.center_x - self.width / 2,
             (box.y + TITLE + box.bottom - self.height) / 2,
             self.width,
             self.height,

@@ -99,7 +99,7 @@ class _Painter:
         headings: dict[float, str] = {}
         for group, box, _ in self.triples:
             if group.title != TOTAL:
-                headings[box.middle] = "weights" if group.column is None else graph.columns[group.column]
+                headings[box.center_x] = "weights" if group.column is None else graph.columns[group.column]
         yield from (text("h", x, 62, heading) for x, heading in headings.items())
 
     def _panels(self) -> Iterator[str]:
@@ -113,7 +113,7 @@ class _Painter:
             panel = Box(4, top, self.found.width - 8, bottom - top)
             yield rectangle(panel, 'class="p" rx="8"')
             yield text(
-                "h", 0, 0, f"layer {layer}", f' transform="translate(16 {panel.center:g}) rotate(-90)"'
+                "h", 0, 0, f"layer {layer}", f' transform="translate(16 {panel.center_y:g}) rotate(-90)"'
             )
 
     def _legend(self) -> Iterator[str]:
@@ -125,7 +125,7 @@ class _Painter:
             place = Box(x + RAMP_STEP * i, y, RAMP_STEP, 8)
             yield rectangle(place, f'fill="{self.colors.hex(gradient)}"')
             if i % (RAMP // 4) == 0:
-                yield text("s m", place.middle, y + 17, number_text(gradient))
+                yield text("s m", place.center_x, y + 17, number_text(gradient))
 
     # Groups
 
@@ -150,7 +150,7 @@ class _Painter:
 
     def _outside(self, group: Group, box: Box) -> Iterator[str]:
         """A folded group: weights as images, else the last two vectors."""
-        top = box.center - FOLDED_HEIGHT / 2 + TITLE
+        top = box.center_y - FOLDED_HEIGHT / 2 + TITLE
         if is_weights(group):
             yield from self._images(group, Box(box.x + PADDING, top + 2, box.width - PADDING, 21))
             return
@@ -184,7 +184,7 @@ class _Painter:
             if width >= NUMBER_WIDTH:
                 number = number_text(value.data)
                 yield text(
-                    f"v{self._shade(value)}", place.middle, at.y + 10, number, fit(number, width - 3, 4.9)
+                    f"v{self._shade(value)}", place.center_x, at.y + 10, number, fit(number, width - 3, 4.9)
                 )
 
     # Numbers
@@ -241,8 +241,8 @@ class _Painter:
     def _group_edge(self, one: int, two: int, rows: Sequence[int]) -> str:
         (group, start, _), (user, end, _) = self.triples[one], self.triples[two]
         if is_weights(group):
-            detour = "" if group.row == user.row else f"h14V{end.center:g}"
-            return path("e", f"M{start.right:g} {start.center:g}{detour}H{end.middle:g}")
+            detour = "" if group.row == user.row else f"h14V{end.center_y:g}"
+            return path("e", f"M{start.right:g} {start.center_y:g}{detour}H{end.center_x:g}")
         if group.column != user.column and user.title != TOTAL:  # attention
             assert group.column is not None
             assert user.column is not None
@@ -250,11 +250,11 @@ class _Painter:
             depth = 6 + 14 * (user.column - group.column) / len(self.graph.columns)
             return path("e a", bow(start, end, depth), f' opacity="{max(p, FAINT):.2g}"')
         if rows.index(user.row) - rows.index(group.row) == 1:
-            return path("e", f"M{start.middle:g} {start.bottom:g}V{end.y:g}")
+            return path("e", f"M{start.center_x:g} {start.bottom:g}V{end.y:g}")
         of_head, to_head = (one.title.startswith("head") for one in (group, user))
         x = start.right if of_head else start.x
         lane = x + 7 if of_head else x - 7 if to_head else x - 12
-        return path("e", f"M{x:g} {start.center:g}H{lane:g}V{end.center:g}H{x:g}")
+        return path("e", f"M{x:g} {start.center_y:g}H{lane:g}V{end.center_y:g}H{x:g}")
 
     def _value_edges(self) -> Iterator[str]:
         """A line from each value to those of other groups that use it, in a picture that begins open."""

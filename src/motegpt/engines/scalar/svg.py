@@ -53,15 +53,15 @@ def curve(start: Box, end: Box, sideways: bool = False) -> str:
     if start.y == end.y and not sideways:
         return bow(start, end, 14) if end.x - start.x > STEP_X else curve(start, end, sideways=True)
     if sideways:
-        x1, y1, x2, y2 = start.right, start.center, end.x, end.center
+        x1, y1, x2, y2 = start.right, start.center_y, end.x, end.center_y
         return f"M{x1:g} {y1:g}C{(m := (x1 + x2) / 2):g} {y1:g} {m:g} {y2:g} {x2:g} {y2:g}"
-    x1, y1, x2, y2 = start.middle, start.bottom, end.middle, end.y
+    x1, y1, x2, y2 = start.center_x, start.bottom, end.center_x, end.y
     return f"M{x1:g} {y1:g}C{x1:g} {(m := (y1 + y2) / 2):g} {x2:g} {m:g} {x2:g} {y2:g}"
 
 
 def bow(start: Box, end: Box, depth: float) -> str:
     """From the bottom of a box to the bottom of another on its right."""
-    x1, x2, y = start.middle + 4, end.middle - 4, start.bottom
+    x1, x2, y = start.center_x + 4, end.center_x - 4, start.bottom
     return f"M{x1:g} {y:g}C{x1:g} {y + depth:g} {x2:g} {y + depth:g} {x2:g} {y:g}"
 
 

@@ -5,7 +5,7 @@ import {EMPTY_MASK, emptyData, isMasked} from "./state.js";
 const SAMPLES = 20;
 
 export class Actions {
-  /** notify(sentence, button?): shows a message; speak(sentence): tells a screen reader. */
+  /** notify(sentence, button?): shows a message; speak(sentence): announces it to screen readers. */
   constructor({store, client, frames, boot, notify, speak}) {
     Object.assign(this, {store, client, frames, boot, notify, speak});
     this.undoable = []; // {kind: "settings" | "mask" | "edit", act}, newest last
@@ -180,8 +180,7 @@ export class Actions {
   }
 
   #where() {
-    const {losses} = this.data;
-    const loss = losses.mean(this.step - 50, this.step);
+    const loss = this.data.losses.recent(this.step);
     return `Step ${this.step}${Number.isNaN(loss) ? "" : `, loss ${loss.toFixed(2)}`}`;
   }
 

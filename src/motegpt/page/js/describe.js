@@ -1,4 +1,4 @@
-// What the page is told about a model when it is made or opened.
+// The description of a model, which the page gets when it is made or opened.
 
 import {baselineLosses} from "./baselines.js";
 import {longestSequence} from "./plan.js";

@@ -22,7 +22,7 @@ export function percent(share) {
 }
 
 // Color scales, from the lowest to the highest value; the middle of the diverging ones is zero. Blue and orange,
-// and one hue that only changes in lightness, are told apart with every kind of color vision.
+// and one hue that only changes in lightness, can be distinguished with every kind of color vision.
 const SCALES = {
   light: {
     diverging: ["#7a3000", "#c9661a", "#f0b27a", "#f4f3ef", "#8fbfe6", "#2f7cc0", "#08366f"],
@@ -71,6 +71,12 @@ export function cellColors(kind, value, range) {
   return {background: css[at], color: 0.299 * r + 0.587 * g + 0.114 * b > 140 ? "#16181d" : "#ffffff"};
 }
 
+/** The smallest of 1, 2 or 5 times a power of ten that is not below x, a number above 0. */
+export function roundUp(x) {
+  const power = 10 ** Math.floor(Math.log10(x));
+  return ([1, 2, 5, 10].find((digit) => digit * power >= x * (1 - 1e-9)) ?? 10) * power;
+}
+
 /** The largest absolute value of count values from offset, rounded up to 1, 2 or 5 times a power of ten: a scale
  * that does not flicker while its numbers move. 0 when there is none. */
 export function rangeOf(values, offset = 0, count = values.length) {
@@ -79,10 +85,7 @@ export function rangeOf(values, offset = 0, count = values.length) {
     const size = Math.abs(values[i]);
     if (size > most && size < 1e29) most = size;
   }
-  if (most === 0) return 0;
-  const power = 10 ** Math.floor(Math.log10(most));
-  const rounded = [1, 2, 5, 10].find((digit) => digit * power >= most * (1 - 1e-9));
-  return (rounded ?? 10) * power;
+  return most === 0 ? 0 : roundUp(most);
 }
 
 let inks = {theme: null};
@@ -133,8 +136,7 @@ export function context2d(canvas) {
 export function ticks(low, high, count) {
   const rough = (high - low) / Math.max(1, count);
   if (!(rough > 0)) return [low];
-  const power = 10 ** Math.floor(Math.log10(rough));
-  const size = [1, 2, 5, 10].find((digit) => digit * power >= rough) * power;
+  const size = roundUp(rough);
   const found = [];
   for (let i = Math.ceil(low / size - 1e-9); i * size <= high + size * 1e-9; i += 1) found.push(i * size);
   return found;

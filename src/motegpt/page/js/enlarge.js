@@ -7,11 +7,11 @@ const SMALLEST = 8; // pixels of a cell; what does not fit then scrolls
 
 let shown = null; // the open one: {map, source, axes, scale, text}
 
-/** Enlarge a heat map. axes: of axesOf; tell(row, column) -> lines about a cell, the first its name. */
-export function enlarge(source, title, axes, tell) {
+/** Enlarge a heat map. axes: of axesOf; linesOf(row, column) -> lines about a cell, the first its name. */
+export function enlarge(source, title, axes, linesOf) {
   const map = new HeatMap({
     name: `${source.name} enlarged`, title, kind: source.kind, scale: source.scale, triangle: source.triangle,
-    onPoint: (over, row, column) => setText(reading, over ? tell(row, column).join("  ·  ") : hint),
+    onPoint: (over, row, column) => setText(reading, over ? linesOf(row, column).join("  ·  ") : hint),
   });
   const hint = "Point at a cell, or move with the arrow keys. Escape closes.";
   const reading = make("p", {class: "large-reading", role: "status", "aria-live": "polite"}, hint);

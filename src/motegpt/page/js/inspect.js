@@ -1,6 +1,7 @@
 // Looking into a run for one text: ids, losses, probabilities, activations, and what a mask changes.
 
 import {averagedLogits} from "./generation.js";
+import {softmax} from "./numbers.js";
 import {batchOf, longestSequence} from "./plan.js";
 import {lossOfPieces, rowLoss} from "./validation.js";
 
@@ -21,15 +22,9 @@ export function idsOfText(text, tokenizer, blockSize) {
 }
 
 /** Probabilities (T · V) of logits, in double precision. */
-export function softmaxRows(logits, size) {
+function softmaxRows(logits, size) {
   const p = new Float64Array(logits.length);
-  for (let start = 0; start < p.length; start += size) {
-    let highest = -Infinity;
-    let sum = 0;
-    for (let i = start; i < start + size; i++) highest = Math.max(highest, logits[i]);
-    for (let i = start; i < start + size; i++) sum += p[i] = Math.exp(logits[i] - highest);
-    for (let i = start; i < start + size; i++) p[i] /= sum;
-  }
+  for (let start = 0; start < p.length; start += size) softmax(logits, start, size, p);
   return p;
 }
 

@@ -2,6 +2,7 @@
  * The losses of a training in bounded memory: each one up to CAPACITY steps, then means of 2, 4, … steps.
  */
 const CAPACITY = 1 << 16;
+const RECENT = 50; // steps
 
 export class LossHistory {
   constructor(capacity = CAPACITY) {
@@ -51,6 +52,11 @@ export class LossHistory {
       count += this.#count(bucket);
     }
     return count ? sum / count : NaN;
+  }
+
+  /** Mean loss of the last RECENT of the first `step` steps, as the control bar shows it. */
+  recent(step) {
+    return this.mean(step - RECENT, step);
   }
 
   /** The losses as an array: of each step, or of buckets of `width` steps. */

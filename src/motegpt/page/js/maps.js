@@ -48,7 +48,7 @@ export class Maps {
 
   point(map, row, column, event) {
     this.over = {map, row, column};
-    showTip(event.clientX, event.clientY, this.tell(map, row, column));
+    showTip(event.clientX, event.clientY, this.linesOf(map, row, column));
     this.mark(map, row, column);
   }
 
@@ -63,12 +63,12 @@ export class Maps {
     if (this.over && !document.querySelector("dialog[open]")) {
       const {map, row, column} = this.over;
       const area = map.cell.getBoundingClientRect();
-      showTip(area.right, area.bottom, this.tell(map, row, column));
+      showTip(area.right, area.bottom, this.linesOf(map, row, column));
     }
   }
 
   /** Lines about a cell: its name and number, its place in words. */
-  tell(map, row, column) {
+  linesOf(map, row, column) {
     const value = map.value(row, column);
     const shown = map.kind === "sequential" ? `${four(value)}  (${percent(value)})` : four(value);
     return [`${cellName(map, row, column, this.anatomy)} = ${shown}`, cellPlace(map, row, column, this.anatomy)];
@@ -93,6 +93,6 @@ export class Maps {
   open(map) {
     this.leave();
     const title = map.head === undefined ? map.name : `${map.name}, head ${map.head}`;
-    enlarge(map, title, axesOf(map.name, this.anatomy), (row, column) => this.tell(map, row, column));
+    enlarge(map, title, axesOf(map.name, this.anatomy), (row, column) => this.linesOf(map, row, column));
   }
 }

@@ -33,17 +33,35 @@ export function batchOf(sequences, batchSize, lossMean) {
   return {tokens, offsets, weights};
 }
 
+/** What plans share; they define sequence(number), in the order of training. */
+class Plan {
+  constructor(train) {
+    this.batchSize = train.batch_size;
+    this.lossMean = train.loss_mean;
+    this.seed = train.seed;
+  }
+
+  /** The sequences of the steps start … start + count - 1. */
+  sequencesOf(start, count) {
+    const first = start * this.batchSize;
+    return Array.from({length: count * this.batchSize}, (_, i) => this.sequence(first + i));
+  }
+
+  /** The batches of the steps start … start + count - 1. */
+  chunk(start, count) {
+    return batchOf(this.sequencesOf(start, count), this.batchSize, this.lossMean);
+  }
+}
+
 /**
  * All sequences once per epoch, batch_size per step. order: of the first epoch, and of all unless
  * reshuffled.
  */
-export class DocumentPlan {
+export class DocumentPlan extends Plan {
   /** core: for the orders of later epochs, if `reshuffle`. */
   constructor(sequences, train, order, reshuffle, core) {
+    super(train);
     Object.assign(this, {sequences, order, reshuffle, core});
-    this.batchSize = train.batch_size;
-    this.lossMean = train.loss_mean;
-    this.seed = train.seed;
     this.orders = new Map([[0, order]]);
     this.running = new Map();
     this.targets = sequences.reduce((sum, sequence) => sum + sequence.length - 1, 0);
@@ -64,17 +82,6 @@ export class DocumentPlan {
     const n = this.sequences.length;
     const epoch = Math.floor(number / n);
     return this.sequences[this.orderOf(epoch)[number - epoch * n]];
-  }
-
-  /** The sequences of the steps start … start + count - 1. */
-  sequencesOf(start, count) {
-    const first = start * this.batchSize;
-    return Array.from({length: count * this.batchSize}, (_, i) => this.sequence(first + i));
-  }
-
-  /** The batches of the steps start … start + count - 1. */
-  chunk(start, count) {
-    return batchOf(this.sequencesOf(start, count), this.batchSize, this.lossMean);
   }
 
   /** Number of targets in the first `steps` steps. */
@@ -98,12 +105,10 @@ export class DocumentPlan {
 }
 
 /** Random windows of a stream (ids): window b of step s starts at a hash of (seed, s · batch_size + b). */
-export class WindowPlan {
+export class WindowPlan extends Plan {
   constructor(stream, train, blockSize, core) {
+    super(train);
     Object.assign(this, {stream, blockSize, core});
-    this.batchSize = train.batch_size;
-    this.lossMean = train.loss_mean;
-    this.seed = train.seed;
     this.starts = stream.length - blockSize;
     if (this.starts < 1) {
       const fitting = stream.length - 1;
@@ -118,15 +123,6 @@ export class WindowPlan {
   sequence(number) {
     const start = Number(this.core.stream(this.seed, number) % BigInt(this.starts));
     return this.stream.subarray(start, start + this.blockSize + 1);
-  }
-
-  sequencesOf(start, count) {
-    const first = start * this.batchSize;
-    return Array.from({length: count * this.batchSize}, (_, i) => this.sequence(first + i));
-  }
-
-  chunk(start, count) {
-    return batchOf(this.sequencesOf(start, count), this.batchSize, this.lossMean);
   }
 
   tokensBefore(steps) {

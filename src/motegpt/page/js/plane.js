@@ -66,7 +66,7 @@ export class Plane {
     }
   }
 
-  /** Turn the basis within its plane to the components themselves (Rayleigh-Ritz). */
+  /** Rotate the basis within its plane to the components themselves (Rayleigh-Ritz). */
   #diagonalize() {
     const [u, v] = this.basis;
     this.basis.forEach((vector, i) => this.#times(vector, this.next[i]));

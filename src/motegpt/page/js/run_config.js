@@ -6,7 +6,7 @@ import {checkSetting, checkSize, checkTogether, flatSettings, sectionsOf} from "
 const TOKEN_BITS = 2 ** 20; // a key of a context is row · TOKEN_BITS + token
 const MOST_ORDERS = 7; // tables of the n-gram embedding
 
-/** Settings of a run, checked; what config.json lacks has the value of the microgpt preset. */
+/** Settings of a run, checked; what config.json lacks has the value of boot.preset. */
 export function checkedConfig(values, boot) {
   const isObject = (one) => typeof one === "object" && one !== null && !Array.isArray(one);
   for (const section of ["model", "data", "train", "sample", "source"]) {
@@ -19,7 +19,7 @@ export function checkedConfig(values, boot) {
   if (!Array.isArray(rows) || !rows.every((n) => isCount(n, 1)) || rows.length > MOST_ORDERS) {
     throw new Error(`ngram_rows: expected a list of numbers, got ${quoted(rows)}`);
   }
-  const defaults = {...boot.presets.microgpt};
+  const defaults = {...boot.presets[boot.preset]};
   for (const name of ["vocab_size", "ngram_rows"]) delete defaults[name];
   const settings = {...defaults, ...flatSettings(values)};
   for (const [name, value] of Object.entries(settings)) checkSetting(name, value, boot.fields);

@@ -75,7 +75,7 @@ export function checkSetting(name, value, fields) {
  * preset to begin with. Throws a sentence that begins with the name of the wrong setting.
  */
 export function completeSettings(changes, boot) {
-  const {preset = "microgpt", ...given} = changes;
+  const {preset = boot.preset, ...given} = changes;
   const base = Object.hasOwn(boot.presets, preset) ? boot.presets[preset] : null;
   if (!base)
     throw new Error(`preset: expected one of ${Object.keys(boot.presets).join(", ")}, got ${quoted(preset)}`);

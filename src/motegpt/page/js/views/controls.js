@@ -8,7 +8,6 @@ const ICONS = {
   step: "M2.5 2.2v11.6l7.5-5.8zM11.2 2.2h2.4v11.6h-2.4z",
   restart: "M8 2a6 6 0 1 0 6 6h-1.9A4.1 4.1 0 1 1 8 3.9v2.6l4.2-3.6L8-.7z",
 };
-const RECENT = 50; // steps whose mean loss is shown
 
 function button(name, label, act) {
   const attributes = {type: "button", id: `control-${name}`, title: label, onclick: act};
@@ -53,7 +52,7 @@ export const controlsView = {
     setText(this.shownSpeed, String(speed));
     const {step} = actions;
     setText(this.readouts.step.value, `${grouped(step)} / ${grouped(settings.steps ?? 0)}`);
-    const loss = data.losses.mean(step - RECENT, step);
+    const loss = data.losses.recent(step);
     setText(this.readouts.loss.value, Number.isNaN(loss) ? "–" : loss.toFixed(3));
     const rate = running ? data.progress?.tokensPerSecond : 0;
     setText(this.readouts.rate.value, rate ? compact(rate) : "–");

@@ -1,4 +1,4 @@
-/** A map of the embeddings of tokens or positions: their principal plane, which turns as little as possible over time. */
+/** A map of the embeddings of tokens or positions: their principal plane, which rotates as little as possible over time. */
 import {make, setText} from "../dom.js";
 import {cellColors, context2d, four, hideTip, ink, percent, showTip, symbol} from "../draw.js";
 import {cosine, topOf} from "../numbers.js";
@@ -166,13 +166,13 @@ class Embeddings {
 
   #choose(index) {
     if (index === null) hideTip();
-    else this.#tell(index);
+    else this.#showTipOf(index);
     if (index === this.chosen) return;
     this.chosen = index;
     if (this.plane) this.#paint();
   }
 
-  #tell(index) {
+  #showTipOf(index) {
     const {values} = this.app.data.weights;
     const near = Float64Array.from(this.labels, (_, i) =>
       (i === index ? -2 : cosine(values, this.place.offset, this.plane.columns, index, i)));

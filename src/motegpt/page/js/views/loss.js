@@ -1,17 +1,11 @@
 /** The loss: training mean, validation, and the n-gram baselines as lines to beat. */
 import {grouped, make, setText} from "../dom.js";
-import {context2d, ink, ticks} from "../draw.js";
+import {context2d, ink, roundUp, ticks} from "../draw.js";
 
 const MARGIN = {left: 34, right: 82, top: 10, bottom: 22}; // CSS pixels
 const HEIGHT = 240;
 const LABEL = 13; // least distance of two labels
 const WINDOW = 1 / 16; // of the steps: how many the drawn mean is over
-
-/** The smallest of 1, 2, 5, 10, … that is not below x. */
-export function roundUp(x) {
-  const size = 10 ** Math.floor(Math.log10(x));
-  return [1, 2, 5, 10].map((one) => one * size).find((one) => one >= x * (1 - 1e-9));
-}
 
 /** Positions moved apart so that neighbors differ by `least`; they stay in order. */
 export function spread(positions, least) {

@@ -35,11 +35,11 @@ export const tourView = {
     this.app = app;
     this.shown = null;
     this.begin = newestOnly((chapter) => this.setUp(chapter));
-    element.addEventListener("keydown", (event) => this.turn(event));
+    element.addEventListener("keydown", (event) => this.onKey(event));
   },
 
   /** Left and right turn the page while the tour has the focus. */
-  turn(event) {
+  onKey(event) {
     const direction = {ArrowLeft: -1, ArrowRight: 1}[event.key];
     const chapter = this.app.state.chapter + (direction ?? 0);
     if (!direction || !CHAPTERS[chapter]) return;
@@ -53,7 +53,7 @@ export const tourView = {
     this.shown = state.chapter;
     this.element.hidden = state.chapter === null;
     document.body.classList.toggle("has-tour", state.chapter !== null);
-    document.querySelectorAll(".view.is-told").forEach((view) => view.classList.remove("is-told"));
+    document.querySelectorAll(".view.in-tour").forEach((view) => view.classList.remove("in-tour"));
     if (state.chapter === null) {
       if (was !== null) byId("open-tour").focus();
       return;
@@ -104,7 +104,7 @@ export const tourView = {
     if (index === null || CHAPTERS[index] !== chapter || !view) return;
     const column = view.closest(".column").id;
     if (document.body.dataset.tab !== column) this.app.showTab(column);
-    view.classList.add("is-told");
+    view.classList.add("in-tour");
     view.scrollIntoView({block: "start"});
   },
 };
