@@ -30,7 +30,7 @@ MAX_EXAMPLES = 5  # of repeated documents
 STREAM_BLOCK = 64  # recommended block_size for running text
 REPEATED = (  # settings that the recommended command includes
     "preset", "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
-    "framing", "cut", "block_size",
+    "max_vocab_size", "token_pattern", "tokenizer_file", "framing", "cut", "block_size",
 )  # fmt: skip
 
 
@@ -93,7 +93,7 @@ def check_data(
     corpus = read_corpus(data, reading.replace(deduplicate=False), lint.look)
     repeats = find_repeats(corpus.documents)
     documents = drop_repeats(corpus.documents) if reading.deduplicate else corpus.documents
-    tokenizer = Tokenizer.of(documents, reading.framing, reading.tokenizer)
+    tokenizer = Tokenizer.fit(documents, reading)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     sizes = sizes_of(documents, tokenizer)
     cut = None if reading.format == "stream" else cut_of(sizes, model.block_size, reading.cut)

@@ -35,8 +35,8 @@ SHOWN = 60  # characters of an alphabet
 CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
 RARE, RARE_SHOWN = 3, 8  # occurrences up to which a character is rare; how many of these are named
 CHECKED = (
-    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer", "framing",
-    "cut", "block_size",
+    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
+    "max_vocab_size", "token_pattern", "tokenizer_file", "framing", "cut", "block_size",
 )  # fmt: skip
 
 
