@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -54,11 +54,25 @@ class Lengths:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """A tokenizer on the data: tokens per document, and bits per character of an n-gram model.
+
+    per_document: of a stream, per 1,000 characters.
+    """
+
+    kind: str
+    vocab_size: int
+    per_document: float
+    bits_per_character: float
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of `motegpt data check`. duplicates: documents equal to an earlier one.
 
     assumed: assumptions about the files that no setting confirms; parameters: without those of the n-gram
-    embedding, whose contexts are not counted here; choices: what training would choose, and why.
+    embedding, whose contexts are not counted here; choices: what training would choose, and why; tokenizers:
+    compared on a part of the data.
     """
 
     path: str
@@ -78,14 +92,20 @@ class Report:
     parameters: int
     command: str
     choices: list[str] = field(default_factory=list)
+    tokenizers: list[Tokens] = field(default_factory=list)
 
 
 def check_data(
-    data: Data, settings: Mapping[str, Any], given: Mapping[str, Any], choices: Sequence[str] = ()
+    data: Data,
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    choices: Sequence[str] = (),
+    compare: Callable[[Documents, DataConfig], list[Tokens]] = lambda documents, data: [],
 ) -> Report:
     """Check files, or the built-in names, as training with these flat settings would read them.
 
-    given: those that the user gave, `preset` included, which the recommended command repeats.
+    given: those that the user gave, `preset` included, which the recommended command repeats; compare: how
+    to compare tokenizers.
     Raises DataError where training would.
     """
     reading = DataConfig.of(section_values(settings, "data"))
@@ -116,6 +136,7 @@ def check_data(
         parameters=parameter_count(model),
         command=_command(paths, given, cut, lint),
         choices=list(choices),
+        tokenizers=compare(documents, reading),
     )
 
 
