@@ -42,7 +42,7 @@ def launched() -> Iterator[Any]:
 
 
 def until(page: Any, expression: str) -> None:
-    """Wait until an expression is true. Playwright's own wait evaluates text, which the page's policy forbids."""
+    """Wait until an expression is true: Playwright's own wait evaluates text, which the page forbids."""
     limit = time.monotonic() + PATIENCE / 1000
     while not page.evaluate(f"Boolean({expression})"):
         assert time.monotonic() < limit, f"waited in vain for {expression}"

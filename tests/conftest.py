@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,17 +15,20 @@ import pytest
 
 from motegpt.cli import main
 from motegpt.config.presets import settings_of
-from motegpt.config.sections import model_and_training
+from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
 from motegpt.data.plan import Batch
 from motegpt.engines import ENGINES, engine_class, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
-from motegpt.model.spec import tensors
+from motegpt.model.rng import make_rng
+from motegpt.model.spec import initialize, tensors
+from motegpt.ngrams.contexts import Contexts
 from tests import browser
 
 hypothesis.settings.register_profile("motegpt", deadline=None)  # other work must not make a test fail
 hypothesis.settings.load_profile("motegpt")
 
 ENGINES_HERE = [name for name in ENGINES if why_unavailable(name) is None]
+WASM_HERE = ["wasm"] if shutil.which("node") else []  # where node can run the core of the page
 REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
 OF_OXIDIZED = {  # required by clip_node
@@ -103,7 +107,20 @@ def small_settings(preset: str = "microgpt", **changes: Any) -> dict[str, Any]:
 
 def small_engine(name: str, settings: dict[str, Any], vocab_size: int = VOCABULARY) -> Engine:
     """An engine with fresh parameters; the same settings give the same ones on every engine."""
-    return fresh_engine(name, *model_and_training(settings, vocab_size))
+    return engine_named(name, *model_and_training(settings, vocab_size))
+
+
+def engine_named(
+    name: str, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None
+) -> Engine:
+    """As fresh_engine; name: an engine, or "wasm", the core as WebAssembly."""
+    if name != "wasm":
+        return fresh_engine(name, model, train, contexts)
+    from tests.wasm import WasmEngine
+
+    engine = WasmEngine(model, train, contexts)
+    engine.load(initialize(model, make_rng(train.rng, train.seed)))
+    return engine
 
 
 def engine_that_says(

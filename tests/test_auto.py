@@ -283,7 +283,7 @@ def test_the_settings_file_makes_the_run_again(motegpt, tmp_path):
     alone = motegpt("train", "--config", "chosen/settings.toml")
     assert (alone.code, alone.out, alone.err.count("\n")) == (2, "", 1)
     message = (
-        f"chosen/settings.toml has the settings of a run on '{tmp_path}/list.txt'; give that or other data"
+        f"chosen/settings.toml has the settings of a run on {tmp_path}/list.txt; give that or other data"
     )
     assert message in alone.err
     assert motegpt("train", "--resume", "chosen", "--config", "chosen/settings.toml").err.count("source") == 0

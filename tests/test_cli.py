@@ -305,7 +305,8 @@ def test_graph_draws_and_counts(motegpt, tmp_path):
     assert re.search(r"relu +40\n", ended.out)
     svg = (tmp_path / "emma.svg").read_text()
     assert svg.startswith("<svg")
-    assert svg.count("<g ") == int(re.search(r"nodes +(\d+)", ended.out)[1])
+    nodes, constants = (int(re.search(rf"{op} +(\d+)", ended.out)[1]) for op in ("nodes", "constant"))
+    assert svg.count('<g class="c"') == nodes - constants
     assert motegpt("graph", "em", "--out", "em.dot", "--plain").code == 0
     assert (tmp_path / "em.dot").read_text().startswith("digraph")
     for words, message in (

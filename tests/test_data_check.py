@@ -311,7 +311,7 @@ def test_tokenizers_are_compared(tmp_path):
     assert list(found) == ["characters", "bytes", "bpe", "words", "regex"]
     assert found["characters"].per_document == pytest.approx(found["bytes"].per_document)
     assert found["bpe"].per_document < 0.75 * found["characters"].per_document
-    assert found["bpe"].vocab_size <= found["regex"].vocab_size <= 200
+    assert found["bpe"].vocab_size <= 200
     assert all(2 < one.bits_per_character < 4 for one in report.tokenizers)
     lines = [line for line in report_lines(report) if "bits/character" in line]
     assert lines[0].startswith("tokenizers   characters 26 ids, 5.")

@@ -1,7 +1,9 @@
 """The pages of docs/ and the README: transcripts, scripts, links and pictures."""
 
+import ast
 import re
 import shlex
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -81,6 +83,13 @@ def test_source_files_that_pages_name_are_there():
             r"`((?:src|tests|cpp|docs|benchmarks)/[\w/.]+)`", page.read_text(encoding="utf-8")
         ):
             assert (ROOT / name).exists(), f"{page.name}: {name}"
+
+
+def test_the_script_of_a_picture_imports_what_exists():
+    for statement in ast.parse((ROOT / "docs" / "images" / "learning.py").read_text(encoding="utf-8")).body:
+        if isinstance(statement, ast.ImportFrom) and statement.module.startswith("motegpt"):
+            module = pytest.importorskip("matplotlib") and import_module(statement.module)
+            assert all(hasattr(module, name.name) for name in statement.names)
 
 
 TRUE_PAGE = """

@@ -14,7 +14,7 @@ from motegpt.cli import COMMANDS, cli
 SUBCOMMANDS = {"data": ("check", "fetch")}
 ALL = [words for name in COMMANDS for words in [[name], *([name, one] for one in SUBCOMMANDS.get(name, ()))]]
 WITH_DATA = [command for command in ALL if command != ["data"]]
-NO_DATA = {"sample", "plot", "data fetch", "completion"}  # --format jsonl; a path or a script otherwise
+NO_DATA = {"sample", "plot", "play", "data fetch", "completion"}  # --format jsonl; else a path or a script
 HEAVY = ("numpy", "safetensors", "rich", "matplotlib", "torch", "rapidfuzz", "pooch", "filelock")
 
 

@@ -10,16 +10,15 @@ from hypothesis import strategies as st
 
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch, DocumentPlan
-from motegpt.engines import fresh_engine
 from motegpt.evaluation.gradcheck import finite_difference
 from motegpt.model.dropout import mask_hash, mask_key, threshold
 from motegpt.model.schedule import learning_rate
 from motegpt.ngrams.contexts import Contexts
 from motegpt.optim.base import TABLE_DECAY_EVERY, table_decay
-from tests.conftest import ENGINES_HERE, VOCABULARY, small_settings
+from tests.conftest import ENGINES_HERE, VOCABULARY, WASM_HERE, engine_named, small_settings
 from tests.tolerances import GRADIENT, GRADIENT_FLOOR, LOGITS, LOSSES, relative_error
 
-OTHERS = [name for name in ENGINES_HERE if name != "scalar"]
+OTHERS = [*(name for name in ENGINES_HERE if name != "scalar"), *WASM_HERE]
 
 
 class Problem:
@@ -40,7 +39,7 @@ class Problem:
 
     def engine(self, name, filled=True, **changes):
         model, train = model_and_training({**self.settings, **changes}, VOCABULARY)
-        engine = fresh_engine(name, model, train, self.contexts)
+        engine = engine_named(name, model, train, self.contexts)
         if filled:
             w, rng = engine.export().parameters, np.random.default_rng(0)
             tables = {n: rng.normal(0, 0.3, x.shape) for n, x in w.items() if n.startswith("ngram")}
@@ -278,7 +277,7 @@ def test_without_frequent_contexts_the_model_is_the_plain_one(name):
     problem = Problem(min_count=10**6, steps=5)
     assert problem.contexts.sizes == ()
     plain = {n: value for n, value in problem.settings.items() if not n.startswith("ngram")}
-    other = fresh_engine(name, *model_and_training(plain, VOCABULARY))
+    other = engine_named(name, *model_and_training(plain, VOCABULARY))
     engine = problem.engine(name)
     assert engine.train(problem.plan, 0, 5) == other.train(problem.plan, 0, 5)
 
@@ -286,7 +285,7 @@ def test_without_frequent_contexts_the_model_is_the_plain_one(name):
 def test_tables_do_not_advance_the_generator():
     problem = Problem()
     plain = {n: value for n, value in problem.settings.items() if not n.startswith("ngram")}
-    expected = fresh_engine("array", *model_and_training(plain, VOCABULARY)).export().parameters
+    expected = engine_named("array", *model_and_training(plain, VOCABULARY)).export().parameters
     got = problem.engine("array", filled=False).export().parameters
     assert list(got)[:2] == ["wte", "wpe"]
     assert list(got)[2:6] == ["ngram2", "ngram3", "ngram4", "lm_head"]

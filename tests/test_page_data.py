@@ -59,6 +59,9 @@ class CountingRng(RunRng):
         self.drawn += 1
         return mean + std * self.drawn
 
+    def _compiled(self) -> None:
+        """There is no compiled one."""
+
     uniform = state = restore = None  # type: ignore[assignment]
 
 
@@ -68,8 +71,9 @@ def test_tensors_of_every_model() -> None:
         offset = 0
         for tensor, one in zip(tensors(model), found, strict=True):
             expected = {
-                "name": tensor.name, "shape": list(tensor.shape), "role": tensor.role.value, "size": tensor.size,
-                "group": tensor.group, "init": [tensor.init.mean, tensor.init.std], "offset": offset,
+                "name": tensor.name, "shape": list(tensor.shape), "role": tensor.role.value,
+                "size": tensor.size, "group": tensor.group, "offset": offset,
+                "init": [tensor.init.mean, tensor.init.std],
                 "products": tensor.products, "product": bool(tensor.products), "decayed": tensor.decayed,
             }  # fmt: skip
             assert one == expected
@@ -114,7 +118,8 @@ def test_documents_of_nasty_files() -> None:
 
 
 REFUSED = [
-    b"", b"\n \n", b"\xff\xfeanna", b"a\0b", b"caf\xe9\n", b'{"name": "anna"}\n', b'[\n  "anna"\n]', b"[1, 2]",
+    b"", b"\n \n", b"\xff\xfeanna", b"a\0b", b"caf\xe9\n", b'{"name": "anna"}\n', b'[\n  "anna"\n]',
+    b"[1, 2]",
     b'["anna",\n"ida"]',
 ]  # fmt: skip
 
@@ -210,8 +215,8 @@ def test_baselines(framing: str, loss_mean: str) -> None:
         [list(one) for one in tokenizer.encode_documents(part)] for part in (names[:70], names[60:])
     )
     given = {
-        "training": training, "evaluated": evaluated, "vocabSize": tokenizer.vocab_size, "lossMean": loss_mean,
-        "never": never_target(tokenizer),
+        "training": training, "evaluated": evaluated, "vocabSize": tokenizer.vocab_size,
+        "lossMean": loss_mean, "never": never_target(tokenizer),
     }  # fmt: skip
     (found,) = run_cases("baselines", [given])
     expected = baselines(training, evaluated, tokenizer.vocab_size, loss_mean, never_target(tokenizer))

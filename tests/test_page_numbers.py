@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,7 @@ def test_the_plane_is_that_of_the_package_and_moves_little() -> None:
         assert distances(points) == pytest.approx(distances(expected.points), abs=1e-4)
         assert one["shares"] == pytest.approx(list(expected.shares), abs=1e-6)
     assert shown[0] == pytest.approx(principal_plane(start).points, abs=1e-4)
-    moved = [np.abs(after - before).max() for before, after in zip(shown, shown[1:], strict=False)]
+    moved = [np.abs(after - before).max() for before, after in pairwise(shown)]
     assert max(moved) < 0.15 * np.abs(shown[0]).max()
 
 
@@ -56,7 +57,13 @@ def train_settings(**changes: Any) -> TrainConfig:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"weight_decay": 0.1}, {"adam": "folded"}, {"optimizer": "sgd"}, {"optimizer": "sgd", "weight_decay": 0.1}],
+    [
+        {},
+        {"weight_decay": 0.1},
+        {"adam": "folded"},
+        {"optimizer": "sgd"},
+        {"optimizer": "sgd", "weight_decay": 0.1},
+    ],
     ids=str,
 )
 @pytest.mark.parametrize("decayed", [True, False])
@@ -72,7 +79,8 @@ def test_the_update_in_numbers_is_the_optimizers(changes: dict[str, Any], decaye
         "update",
         {
             "settings": {"optimizer": train.optimizer, "adam": train.adam},
-            "scalars": list(scalars), "lr": lr, "w": 0.3, "gradient": -0.02, "slots": given, "decayed": decayed,
+            "scalars": list(scalars), "lr": lr, "w": 0.3, "gradient": -0.02, "slots": given,
+            "decayed": decayed,
         },
     )  # fmt: skip
     STEPS[train.optimizer](w, g, *slots, scalars, decayed)
@@ -94,7 +102,9 @@ def test_distributions() -> None:
     assert ask("entropy", [1.0, 0.0]) == 0
     assert ask("top", {"values": [3, 9, 1, 9, 5], "n": 3}) == [1, 3, 4]
     pair = np.array([[1.0, 2.0, 3.0], [-2.0, 0.5, 1.0]])
-    assert ask("cosine", {"values": pair.ravel().tolist(), "columns": 3}) == pytest.approx(cosines(pair)[0, 1])
+    assert ask("cosine", {"values": pair.ravel().tolist(), "columns": 3}) == pytest.approx(
+        cosines(pair)[0, 1]
+    )
     found = ask("histogram", {"values": [0, 0, 1, 2, 9], "low": 0, "high": 4, "bins": 4})
     assert found["counts"] == [2, 1, 1, 0]
     assert (found["zeros"], found["counted"]) == (0.4, 4)
@@ -104,27 +114,49 @@ def test_distributions() -> None:
 @pytest.mark.parametrize(
     ("name", "head", "cell", "expected"),
     [
-        ("hook_embed", None, (2, 6), [("wte", None, [5, 6], [6, 7])]),
-        ("blocks.0.hook_resid_pre", None, (1, 3), [("hook_embed", None, [1, 2], None), ("hook_pos_embed", None, [1, 2], None)]),
-        ("blocks.1.attn.hook_q", None, (2, 5), [("blocks.1.ln1.hook_normalized", None, [2, 3], None), ("layer1.attn_wq", None, [5, 6], None)]),
-        ("blocks.1.attn.hook_pattern", 1, (2, 0), [("blocks.1.attn.hook_q", None, [2, 3], [4, 8]), ("blocks.1.attn.hook_k", None, [0, 1], [4, 8])]),
-        ("blocks.0.attn.hook_z", None, (2, 5), [("blocks.0.attn.hook_pattern", 1, [2, 3], [0, 3]), ("blocks.0.attn.hook_v", None, [0, 3], [5, 6])]),
-        ("blocks.1.hook_resid_mid", None, (1, 2), [("blocks.0.hook_resid_post", None, [1, 2], [2, 3]), ("blocks.1.hook_attn_out", None, [1, 2], [2, 3])]),
-        ("blocks.0.hook_mlp_out", None, (1, 2), [("blocks.0.mlp.hook_post", None, [1, 2], None), ("layer0.mlp_fc2", None, [2, 3], None)]),
-        ("logits", None, (0, 9), [("blocks.1.hook_resid_post", None, [0, 1], None), ("lm_head", None, [9, 10], None)]),
-        ("layer0.attn_wq", None, (0, 0), []),
+        ("hook_embed", None, (2, 6), {"wte": ([5, 6], [6, 7])}),
+        (
+            "blocks.0.hook_resid_pre", None, (1, 3),
+            dict.fromkeys(("hook_embed", "hook_pos_embed"), ([1, 2], None)),
+        ),
+        (
+            "blocks.1.attn.hook_q", None, (2, 5),
+            {"blocks.1.ln1.hook_normalized": ([2, 3], None), "layer1.attn_wq": ([5, 6], None)},
+        ),
+        (
+            "blocks.1.attn.hook_pattern", 1, (2, 0),
+            {"blocks.1.attn.hook_q": ([2, 3], [4, 8]), "blocks.1.attn.hook_k": ([0, 1], [4, 8])},
+        ),
+        (
+            "blocks.0.attn.hook_z", None, (2, 5),
+            {"blocks.0.attn.hook_pattern 1": ([2, 3], [0, 3]), "blocks.0.attn.hook_v": ([0, 3], [5, 6])},
+        ),
+        (
+            "blocks.1.hook_resid_mid", None, (1, 2),
+            dict.fromkeys(("blocks.0.hook_resid_post", "blocks.1.hook_attn_out"), ([1, 2], [2, 3])),
+        ),
+        (
+            "blocks.0.hook_mlp_out", None, (1, 2),
+            {"blocks.0.mlp.hook_post": ([1, 2], None), "layer0.mlp_fc2": ([2, 3], None)},
+        ),
+        ("logits", None, (0, 9), {"blocks.1.hook_resid_post": ([0, 1], None), "lm_head": ([9, 10], None)}),
+        ("layer0.attn_wq", None, (0, 0), {}),
     ],
 )  # fmt: skip
 def test_what_a_cell_was_computed_from(name: str, head: Any, cell: tuple[int, int], expected: Any) -> None:
-    map_ = {"name": name} if head is None else {"name": name, "head": head}
-    found = ask("sources", {"map": map_, "row": cell[0], "column": cell[1], "anatomy": ANATOMY})
-    assert [(one["name"], one.get("head"), one.get("rows"), one.get("columns")) for one in found] == expected
+    given = {"name": name} if head is None else {"name": name, "head": head}
+    found = ask("sources", {"map": given, "row": cell[0], "column": cell[1], "anatomy": ANATOMY})
+    named = {
+        f"{one['name']} {one.get('head', '')}".strip(): (one.get("rows"), one.get("columns")) for one in found
+    }
+    assert named == expected
 
 
 def test_interventions() -> None:
     steps = [
         ["toggle", "heads", [0, 1]], ["toggle", "heads", [0, 2]], ["toggle", "heads", [0, 1]],
-        ["toggle", "cells", [0, 3, 2, 1]], ["weight", 21, 0.5, 0.1], ["weight", 21, 0.75, 0.1], ["weight", 3, 0.1, 0.1],
+        ["toggle", "cells", [0, 3, 2, 1]], ["weight", 21, 0.5, 0.1], ["weight", 21, 0.75, 0.1],
+        ["weight", 3, 0.1, 0.1],
     ]  # fmt: skip
     mask = ask("mask", {"mask": EMPTY, "steps": steps})
     assert mask == {"heads": [[0, 2]], "parts": [], "cells": [[0, 3, 2, 1]], "weights": [[21, 0.75]]}

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 
-from motegpt.page.boot import boot, list_of
+from motegpt.api.gpt import GPT
+from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
-from tests.browser import Open, until, wait_for_text
+from motegpt.views.runs import Run
+from tests.browser import Open, Tabs, until, wait_for_text
 
 ROOT = Path(__file__).parents[1]
 WIDTHS = (320, 390, 820, 1280, 1920)
@@ -30,7 +32,11 @@ def test_every_chapter_of_the_tour_sets_the_page_up(open_page: Open) -> None:
         wait_for_text(page, "#tour h2", f"{number}. ")
         until(page, "document.querySelector('.is-told')")
         told = page.locator(".is-told")
-        until(page, "(box => box.top > -5 && box.top < innerHeight)(document.querySelector('.is-told').getBoundingClientRect())")
+        until(
+            page,
+            "(top => top > -5 && top < innerHeight)"
+            "(document.querySelector('.is-told').getBoundingClientRect().top)",
+        )
         assert told.count() == 1
         titles.append(page.inner_text("#tour h2"))
         assert page.evaluate("motegpt.config.n_layer") == 1
@@ -57,7 +63,7 @@ def test_a_link_opens_the_same_model(open_page: Open) -> None:
     page.evaluate("motegpt.train(20)")
     other = open_page(page.evaluate("location.hash"))
     assert other.evaluate("motegpt.config") == page.evaluate("motegpt.config")
-    assert other.input_value("#text") == "möwe"
+    until(other, "document.querySelector('#text').value === 'möwe'")
     other.evaluate("motegpt.train(20)")
     assert other.evaluate("Array.from(motegpt.losses)") == page.evaluate("Array.from(motegpt.losses)")
 
@@ -65,7 +71,8 @@ def test_a_link_opens_the_same_model(open_page: Open) -> None:
 def test_a_long_list_is_left_out_of_the_link(open_page: Open) -> None:
     page = open_page()
     page.evaluate(
-        "motegpt.setList({name: 'long', text: Array.from({length: 20000}, (_, i) => (i * 7919 % 99991).toString(36)).join('\\n')})"
+        "motegpt.setList({name: 'long', text: "
+        "Array.from({length: 20000}, (_, i) => (i * 7919 % 99991).toString(36)).join('\\n')})"
     )
     page.click("#copy-link")
     wait_for_text(page, "#message", "motegpt play FILE --out page.html")
@@ -89,9 +96,7 @@ def test_a_link_with_a_setting_that_cannot_be(open_page: Open) -> None:
     assert page.evaluate("motegpt.config.n_embd") == 16
 
 
-def test_the_run_folder_goes_out_and_comes_back(
-    open_page: Open, tmp_path: Path, motegpt: Any
-) -> None:
+def test_the_run_folder_goes_out_and_comes_back(open_page: Open, tmp_path: Path, motegpt: Any) -> None:
     page = open_page()
     page.evaluate("motegpt.train(60)")
     with page.expect_download() as saved:
@@ -109,7 +114,9 @@ def test_the_run_folder_goes_out_and_comes_back(
     assert other.evaluate("motegpt.parameters()") == page.evaluate("motegpt.parameters()")
     for one in (page, other):
         one.evaluate("motegpt.train(40)")
-    assert other.evaluate("Array.from(motegpt.losses)")[60:] == page.evaluate("Array.from(motegpt.losses)")[60:]
+    assert (
+        other.evaluate("Array.from(motegpt.losses)")[60:] == page.evaluate("Array.from(motegpt.losses)")[60:]
+    )
 
 
 def test_a_dropped_list_is_read(open_page: Open) -> None:
@@ -119,7 +126,8 @@ def test_a_dropped_list_is_read(open_page: Open) -> None:
           const transfer = new DataTransfer();
           transfer.items.add(new File(["one\\ntwo\\nthree\\n"], "counts.txt"));
           for (const name of ["dragenter", "dragover", "drop"]) {
-            document.body.dispatchEvent(new DragEvent(name, {dataTransfer: transfer, bubbles: true, cancelable: true}));
+            const event = new DragEvent(name, {dataTransfer: transfer, bubbles: true, cancelable: true});
+            document.body.dispatchEvent(event);
           }
         }"""
     )
@@ -135,7 +143,15 @@ def test_everything_works_by_keyboard_alone(open_page: Open) -> None:
     for _ in range(40):
         page.keyboard.press("Tab")
         reached.add(page.evaluate("document.activeElement.id"))
-    assert {"open-tour", "copy-link", "control-run", "control-step", "speed", "lists", "setting-n_layer"} <= reached
+    assert {
+        "open-tour",
+        "copy-link",
+        "control-run",
+        "control-step",
+        "speed",
+        "lists",
+        "setting-n_layer",
+    } <= reached
     page.evaluate("document.activeElement.blur()")
     page.keyboard.press(".")
     until(page, "motegpt.step === 1")
@@ -154,8 +170,10 @@ def test_everything_works_by_keyboard_alone(open_page: Open) -> None:
     page.keyboard.press("?")
     assert page.is_visible("#keys")
     keys = page.inner_text("#keys table")
+    documented = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     for key in ("Space", ".", "R", "Z", "/", "T", "?"):
         assert re.search(rf"^{re.escape(key)}\s", keys, re.MULTILINE)
+        assert f"\n| {key} | " in documented
     page.keyboard.press("Escape")
     assert not page.is_visible("#keys")
 
@@ -171,6 +189,16 @@ def test_no_width_scrolls_sideways(open_page: Open, width: int) -> None:
         assert page.is_visible(f"#{tab}")
         wide = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
         assert wide[0] <= wide[1], tab
+
+
+@pytest.mark.parametrize("script", ["fetch('http://127.0.0.1:9/').catch(() => 0)", "console.error('oh')"])
+def test_requests_and_errors_are_noticed(chromium: Any, page_html: Path, script: str) -> None:
+    tabs = Tabs(chromium, page_html)
+    page = tabs.open()
+    page.evaluate(script)
+    page.wait_for_timeout(50)
+    with pytest.raises(AssertionError):
+        tabs.close()
 
 
 def luminance(color: str) -> float:
@@ -251,8 +279,13 @@ def test_frames_stay_short_while_training(open_page: Open) -> None:
 
 def test_every_control_has_a_name(open_page: Open) -> None:
     page = open_page()
+    page.keyboard.press("t")
+    for number in range(page.locator(".view").count()):
+        page.locator(".view").nth(number).scroll_into_view_if_needed()
+        page.wait_for_timeout(60)
     nameless = page.evaluate(
-        """() => [...document.querySelectorAll("button, input:not([hidden]), select, textarea, [role=img], [role=meter]")]
+        """() => [...document.querySelectorAll(
+            "button, input:not([hidden]), select, textarea, [role=img], [role=meter]")]
           .filter((one) => !(one.ariaLabel || one.title || one.textContent.trim() || one.labels?.length
             || one.getAttribute("aria-labelledby"))).map((one) => one.outerHTML.slice(0, 200))"""
     )
@@ -263,8 +296,44 @@ def test_the_page_begins_with_the_list_of_the_user(open_page: Open, tmp_path: Pa
     path = tmp_path / "own.html"
     path.write_text(build_page(boot(data=list_of("own.txt", ["ab", "ba", "aa"]))), encoding="utf-8")
     page = open_page(document=path)
-    assert "3 documents" in page.inner_text("#list-about")
+    wait_for_text(page, "#list-about", "3 documents")
     assert "own.txt" in page.inner_text("#lists")
+
+
+def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, tmp_path: Path) -> None:
+    names = [f"{a}{b}{c}" for a in ("an", "be", "co", "du") for b in "lmnr" for c in ("a", "is", "otte")]
+    GPT.train(names * 4, seconds=0.05, seed=1, out=tmp_path / "run")
+    path = tmp_path / "run.html"
+    path.write_text(build_page(boot(run=run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
+    page = open_page(document=path)
+    wait_for_text(page, "#list-about", "is not part of the page")
+    until(page, "document.querySelectorAll('#samples li').length === 20")
+    assert page.is_disabled("#control-run")
+    assert not page.is_visible(".memory")
+    assert page.input_value("#text")
+    change = "document.querySelector('#setting-n_layer')"
+    page.evaluate(f"{change}.value = 3; {change}.dispatchEvent(new Event('change'))")
+    wait_for_text(page, "#settings-error", "expected a list to train a new model on")
+    page.select_option("#lists", "names")
+    wait_for_text(page, "#list-about", "98 documents")
+    assert page.evaluate("motegpt.config.activation") == "relu"
+    page.evaluate("motegpt.train(3)")
+
+
+def test_undo_keeps_to_what_can_be_undone(open_page: Open) -> None:
+    page = open_page()
+    weight = "motegpt.parameters().then((all) => all.wte.values[0])"
+    before = page.evaluate(weight)
+    page.evaluate("motegpt.edit({index: 0, value: 9})")
+    assert page.evaluate(weight) == 9
+    page.evaluate("motegpt.undo()")
+    assert page.evaluate(weight) == before
+    page.evaluate("motegpt.edit({index: 0, value: 9})")
+    page.evaluate("motegpt.set({n_layer: 2})")
+    page.evaluate("motegpt.undo()")
+    assert page.evaluate("motegpt.config.n_layer") == 1
+    page.evaluate("motegpt.undo()")
+    wait_for_text(page, "#message", "There is nothing to undo")
 
 
 def test_the_scripts_names_are_documented(open_page: Open) -> None:

@@ -20,6 +20,7 @@ from tests.conftest import (
     ENGINES_HERE,
     OF_OXIDIZED,
     VOCABULARY,
+    WASM_HERE,
     random_batch,
     random_sequences,
     small_engine,
@@ -37,7 +38,8 @@ from tests.tolerances import (
 )
 
 STEPS, CLOSE = (H, 1e-6, 1e-7), 1e-8  # of central differences
-OTHERS = [name for name in ENGINES_HERE if name != "scalar"]
+ENGINES_AND_WASM = [*ENGINES_HERE, *WASM_HERE]
+OTHERS = [name for name in ENGINES_AND_WASM if name != "scalar"]
 
 
 @st.composite
@@ -137,7 +139,7 @@ def test_every_target_has_a_weight_of_its_own(name, problem):
     assert_gradients_agree(name, chosen, masked(batch, chosen["seed"]))
 
 
-@pytest.mark.parametrize("name", ENGINES_HERE)
+@pytest.mark.parametrize("name", ENGINES_AND_WASM)
 @pytest.mark.parametrize("clip_node", [None, 0.05])
 def test_a_target_of_weight_zero_leaves_no_trace(name, clip_node):
     """The last targets of a sequence, and a whole sequence, masked or not there at all."""
@@ -176,7 +178,7 @@ def test_trainings_with_masked_targets_agree(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ENGINES_HERE)
+@pytest.mark.parametrize("name", ENGINES_AND_WASM)
 @given(problem=problems(), where=st.integers(0, 10**6))
 @settings(max_examples=8, deadline=None)
 def test_gradients_agree_with_central_differences(name, problem, where):
@@ -308,7 +310,7 @@ def test_engines_agree_where_probabilities_underflow(name, preset):
         np.testing.assert_allclose(got[parameter], gradient, rtol=1e-7, atol=1e-9 * largest)
 
 
-@pytest.mark.parametrize("name", ENGINES_HERE)
+@pytest.mark.parametrize("name", ENGINES_AND_WASM)
 class TestEveryEngine:
     def test_the_future_does_not_move_the_past(self, name):
         engine = small_engine(name, small_settings(n_layer=2))

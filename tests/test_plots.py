@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from motegpt import GPT
 from motegpt.errors import DataError, LibraryUnavailable, RunFolderError, UsageError
-from motegpt.evaluation.inspect import attention, ids_of
+from motegpt.evaluation.inspect import attention, ids_of, principal_plane
 from motegpt.ngrams.counts import baselines
 from motegpt.views.baselines import baselines_of, common_baselines
 from motegpt.views.runs import Run, labels
@@ -26,10 +26,21 @@ from motegpt.views.sparkline import sparkline
 
 pytest.importorskip("matplotlib")
 from motegpt.plots import fonts
-from motegpt.plots.attention import attention_figure, panel_size, selected
+from motegpt.plots.attention import attention_figure, panel_size, selected, symbols_of
 from motegpt.plots.canvas import drawing, printable, save, symbol
-from motegpt.plots.curves import MAX_DIRECT, bits_of, loss_figure, running_means, y_range
+from motegpt.plots.curves import (
+    BEST,
+    MAX_DIRECT,
+    MAX_LEGEND,
+    MAX_RUNS,
+    PALE_LINE,
+    bits_of,
+    loss_figure,
+    running_means,
+    y_range,
+)
 from motegpt.plots.embeddings import selected_tokens, text_figure, vocabulary_figure
+from motegpt.plots.labels import overlapping, separated
 
 SMALL = {"engine": "array", "n_embd": 8, "n_head": 2, "block_size": 8, "log_every": 1}
 SVG = "{http://www.w3.org/2000/svg}"
@@ -206,8 +217,62 @@ def test_many_runs_have_a_legend_and_differ_without_color(trained):
     assert len(legend.get_texts()) == MAX_DIRECT + 1
     looks = {(line.get_color(), line.get_linestyle()) for line in figure.axes[0].get_lines()}
     assert len(looks) == MAX_DIRECT + 1
-    with pytest.raises(UsageError, match="at most 28 runs"):
-        loss_figure(read(trained, *["a"] * 29))
+    with pytest.raises(UsageError, match=f"at most {MAX_RUNS} runs"):
+        loss_figure(read(trained, *["a"] * (MAX_RUNS + 1)))
+
+
+def copies(runs, count, **change):
+    """Copies of run a, whose losses are higher by 0.01 i, with settings change(i)."""
+    found = []
+    for i in range(count):
+        shutil.copytree(runs / "a", runs / f"c{i:02d}")
+        edit_metrics(runs / f"c{i:02d}", lambda r, i=i: r | {"mean_loss": 2 + 1 / r["step"] + 0.01 * i})
+        path = runs / f"c{i:02d}" / "config.json"
+        config = json.loads(path.read_text())
+        config["train"] |= {name: value(i) for name, value in change.items()}
+        path.write_text(json.dumps(config))
+        found.append(f"c{i:02d}")
+    return read(runs, *found)
+
+
+@pytest.mark.parametrize("count", [1, MAX_DIRECT, 5, MAX_LEGEND, MAX_LEGEND + 1, 40])
+def test_the_legend_is_bounded_and_every_run_is_drawn(runs, count):
+    figure = loss_figure(
+        copies(runs, count, lr=lambda i: 0.01 + i / 1000), baselines={"uniform": 2.1}, window=1
+    )
+    texts = [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+    lines = [line for line in figure.axes[0].get_lines() if len(line.get_xdata()) == 40]
+    assert len(lines) == count
+    assert len(texts) <= MAX_LEGEND + 2
+    if count > MAX_LEGEND:
+        assert texts == [f"lr={0.01 + i / 1000:g}" for i in range(BEST)] + [
+            f"{count - BEST} others, with higher losses", "uniform 2.10"
+        ]  # fmt: skip
+        assert sum(line.get_color() == PALE_LINE for line in lines) == count - BEST
+        assert len({line.get_color() for line in lines}) == BEST + 1
+    figure.draw_without_rendering()
+    (axes,) = figure.axes
+    assert axes.get_position().height > 0.4
+    for legend in figure.legends:
+        box = legend.get_window_extent()
+        assert 0 <= box.x0 <= box.x1 <= figure.bbox.x1
+        assert not box.overlaps(axes.get_window_extent())
+
+
+def test_runs_that_differ_in_the_seed_alone_are_a_mean_and_a_band(runs):
+    seeds = copies(runs, 5, seed=lambda i: i)
+    figure = loss_figure(seeds, window=1)
+    assert "Loss of 5 seeds" in texts_of(figure)
+    ((mean,), (band,)) = lines_of(figure), figure.axes[0].collections
+    assert mean == [(step, pytest.approx(2 + 1 / step + 0.02)) for step in range(1, 41)]
+    corners = band.get_paths()[0].vertices
+    at_end = corners[corners[:, 0] == 40, 1]
+    assert (min(at_end), max(at_end)) == pytest.approx((2 + 1 / 40, 2 + 1 / 40 + 0.04))
+    assert "training 2.04" in texts_of(figure)
+    both = loss_figure([*seeds, *read(runs, "b")], window=1)
+    assert len(both.axes[0].collections) == 1
+    assert any(text.startswith("n_embd=8 (5 seeds)") for text in texts_of(both))
+    assert any(text.startswith("n_embd=12") for text in texts_of(both))
 
 
 def test_one_record_no_records_and_non_finite_losses(runs):
@@ -310,9 +375,61 @@ def test_the_map_of_tokens_has_every_token_once(trained):
     (image,) = heat.get_images()
     assert image.get_array().shape == (26, 26)
     np.testing.assert_allclose(np.diag(image.get_array()), 1)
-    points = {text.get_text(): text.get_position()[0] for text in plane.texts}
+    vectors = run.parameters()["wte"]
+    characters = [symbol(name) for name in symbols_of(run, range(26))]
+    points = dict(zip(characters, principal_plane(vectors)[0][:, 0], strict=True))
     names = [tick.get_text() for tick in heat.get_xticklabels()]
     assert names == sorted(names, key=points.__getitem__)
+
+
+def label_boxes(figure, axes):
+    for _ in range(3):  # the layout settles
+        figure.draw_without_rendering()
+    return {text.get_text(): text.get_window_extent() for text in axes.texts}
+
+
+def assert_apart(boxes):
+    for i, one in enumerate(boxes):
+        for other in boxes[:i]:
+            wide = min(one.x1, other.x1) - max(one.x0, other.x0)
+            high = min(one.y1, other.y1) - max(one.y0, other.y0)
+            assert wide <= 1e-6 or high <= 1e-6, (one, other)
+
+
+@pytest.mark.parametrize("crowded", [1.0, 0.01, 0.0])
+def test_labels_of_tokens_do_not_overlap(trained, monkeypatch, crowded):
+    (run,) = read(trained, "a")
+    parameters = {name: array * crowded for name, array in run.parameters().items()}
+    parameters["wte"] = parameters["wte"].copy()
+    parameters["wte"][0] += 1.0  # one token far away sets the scale
+    monkeypatch.setattr(Run, "parameters", lambda self: parameters)
+    figure = vocabulary_figure(run)
+    boxes = label_boxes(figure, figure.axes[0])
+    assert len(boxes) == 26
+    assert_apart(list(boxes.values()))
+    (lines,) = figure.axes[0].collections
+    assert crowded == 1.0 or lines.get_segments()
+    again = label_boxes(figure, figure.axes[0])
+    for name, box in boxes.items():
+        assert box.extents == pytest.approx(again[name].extents, abs=0.01)
+
+
+def test_labels_of_positions_do_not_overlap(trained):
+    (run,) = read(trained, "deep")
+    figure = text_figure(run, "mmmmmmm")
+    for axes in figure.axes[:4]:
+        figure.draw_without_rendering()
+        assert_apart([text.get_window_extent() for text in axes.texts])
+
+
+def test_a_label_with_room_is_at_its_point_and_a_line_leads_to_any_other():
+    points = np.array([[0.0, 0.0], [100.0, 0.0], [0.0, 1.0], [0.0, 0.0]])
+    sizes = np.full((4, 2), 10.0)
+    found = separated(points, sizes)
+    assert found[1].tolist() == [100.0, 0.0]
+    assert not overlapping(found[:, None], sizes[:, None], found, sizes)[~np.eye(4, dtype=bool)].any()
+    assert np.abs(found - points).max() < 25
+    assert (separated(points, sizes) == found).all()
 
 
 def test_a_large_vocabulary_is_reduced():

@@ -8,9 +8,10 @@ import sys
 import pytest
 
 from motegpt import GPT
+from motegpt.config.text import visible
 from motegpt.views.runs import Run, nearest_preset
 from motegpt.views.sparkline import BLOCKS, PLAIN
-from motegpt.views.text import clipped, visible
+from motegpt.views.text import clipped
 
 QUICK = ("--engine", "array", "--steps", 6, "--log-every", 1, "-n", 1)
 

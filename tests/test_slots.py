@@ -101,6 +101,7 @@ OWN = (
     "optim/sgd.py",
     *(f"engines/{name}/optimizers.py" for name in ("scalar", "array", "torch")),
 )
+OTHER_V = ("engines/scalar/groups.py", "engines/scalar/picture.py")  # of attention; a class in a picture
 SLOT_NAMES = {name for optimizer in OPTIMIZERS.values() for name in optimizer.slots}
 
 
@@ -118,7 +119,9 @@ def test_nobody_else_knows_the_name_of_a_slot():
     paths = {path.relative_to(SOURCE).as_posix(): path for path in SOURCE.rglob("*.py")}
     assert set(OWN) <= set(paths)
     found = {(at, name) for at, path in paths.items() for name in names_of_slots(path.read_text())}
-    assert not {(at, name) for at, name in found if at not in OWN}
+    assert not {
+        (at, name) for at, name in found if at not in OWN + OTHER_V or (at in OTHER_V and name != "v")
+    }
 
 
 @pytest.mark.parametrize("line", ['groups["m"]', "state.v", "self._m = 1", "f(velocity=1)", '("w.", "m.")'])

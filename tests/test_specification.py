@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
+from motegpt.cli.summary import sizes
 from motegpt.config.sections import ModelConfig, model_and_training
 from motegpt.data.plan import DocumentPlan
 from motegpt.engines import cost, make_engine, why_unavailable
@@ -17,7 +18,6 @@ from motegpt.evaluation.gradcheck import check_engine
 from motegpt.model import spec as parameters
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import ONES, ZEROS, Role, Tensor, initialize, named_views, normal, tensors
-from motegpt.views.summary import sizes
 from tests.conftest import (
     ENGINES_HERE,
     VOCABULARY,

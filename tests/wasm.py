@@ -18,7 +18,11 @@ import pytest
 
 from motegpt.data.plan import Batch, Chunk, Plan
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
-from motegpt.model.spec import named_views, tensors
+from motegpt.generation.request import Request
+from motegpt.model.rng import Stream
+from motegpt.model.spec import check_names_match, check_shape, named_views, tensors
+from motegpt.ngrams.average import Average
+from motegpt.ngrams.kneser_ney import KneserNey
 from motegpt.optim.base import table_decay
 
 NODE = shutil.which("node")
@@ -27,10 +31,11 @@ TYPES = {
     "Float32Array": np.float32, "Float64Array": np.float64, "Int32Array": np.int32, "Uint8Array": np.uint8,
     "Uint32Array": np.uint32, "BigUint64Array": np.uint64,
 }  # fmt: skip
+FORGOTTEN: list[int] = []  # objects of JavaScript that Python no longer has
 NAMES = {np.dtype(dtype): name for name, dtype in TYPES.items()}
 SHAPE = (
-    "vocab_size", "block_size", "n_layer", "n_embd", "n_head", "n_hidden", "embedding_norm", "activation", "norm",
-    "norm_eps", "position", "rope_base", "qk_norm",
+    "vocab_size", "block_size", "n_layer", "n_embd", "n_head", "n_hidden", "embedding_norm", "activation",
+    "norm", "norm_eps", "position", "rope_base", "qk_norm",
 )  # fmt: skip
 
 if NODE is None and os.environ.get("CI"):
@@ -47,7 +52,8 @@ class Remote:
 
     def __init__(self, number: int) -> None:
         self.number = number
-        weakref.finalize(self, _forget, number)
+        if number > 0:
+            weakref.finalize(self, FORGOTTEN.append, number)  # told with the next request
 
     def call(self, name: str, *given: Any) -> Any:
         """A method's result, or a property."""
@@ -68,16 +74,12 @@ def core() -> Remote:
     return Remote(0)
 
 
-def _forget(number: int) -> None:
-    if number > 0 and server().poll() is None:
-        _ask(number, "forget", ())
-
-
 def _ask(number: int, name: str, given: Sequence[Any]) -> Any:
     process = server()
     assert process.stdin is not None
     assert process.stdout is not None
-    process.stdin.write(json.dumps({"on": number, "call": name, "given": given}, default=_encoded) + "\n")
+    request = {"on": number, "call": name, "given": given, "forget": [FORGOTTEN.pop() for _ in FORGOTTEN[:]]}
+    process.stdin.write(json.dumps(request, default=_encoded) + "\n")
     process.stdin.flush()
     reply = json.loads(process.stdout.readline(), object_hook=_decoded)
     if "error" in reply:
@@ -126,6 +128,17 @@ def specification(model: Any, contexts: Any = None) -> dict[str, Any]:
     }
 
 
+def n_grams(kneser_ney: KneserNey) -> Remote:
+    """The tables of Kneser-Ney n-grams in JavaScript."""
+    names = {"children": np.float64, "first": np.int32, "starts": np.float64, "last": np.int32,
+             "share": np.float64, "backoff": np.float64}  # fmt: skip
+    levels = [
+        {name: np.asarray(x, dtype) for (name, dtype), x in zip(names.items(), level, strict=True)}
+        for level in kneser_ney.tables()
+    ]
+    return core().call("nGrams", {"levels": levels, "unigrams": np.asarray(kneser_ney.unigrams, np.float64)})
+
+
 class WasmEngine(Engine):
     """The engine interface over core.js, for the tests that compare engines."""
 
@@ -142,7 +155,12 @@ class WasmEngine(Engine):
         self.remote.call("load", self._flat(parameters), np.concatenate(flat) if flat else None)
 
     def _flat(self, values: Mapping[str, Any]) -> Any:
-        return np.concatenate([np.ravel(np.asarray(values[one.name], self.settings.dtype)) for one in tensors(self.model)])
+        check_names_match(values, self.model, "load")
+        for one in tensors(self.model):
+            check_shape(one, np.shape(values[one.name]), "load")
+        return np.concatenate(
+            [np.ravel(np.asarray(values[one.name], self.settings.dtype)) for one in tensors(self.model)]
+        )
 
     def export(self) -> Snapshot:
         slots = np.split(self.remote.call("slots"), len(self.optimizer.slots))
@@ -170,18 +188,35 @@ class WasmEngine(Engine):
         if self.contexts.keys:
             options["table_decay"] = np.array([table_decay(train, start + i) for i in range(count)])
         scalars = np.asarray(self.optimizer.chunk(train, start, count), np.float64)
-        losses = self.remote.call("train", batch_of(chunk), count, chunk.starts.shape[1], scalars.ravel(), options)
+        losses = self.remote.call(
+            "train", batch_of(chunk), count, chunk.starts.shape[1], scalars.ravel(), options
+        )
         return losses.tolist()
 
+    def generate(
+        self, request: Request, rngs: Sequence[Stream], average: Average | None = None
+    ) -> list[list[int]]:
+        given = {
+            "prompt": request.prompt, "max": request.max_new_tokens, "min": request.min_new_tokens,
+            "prefix": request.n_prefix_tokens, "end": request.end, "stop": request.stop,
+            "masked": list(request.masked), "temperature": request.filters.temperature, **request.filters.on,
+        }  # fmt: skip
+        if average is not None:
+            given["n_grams"] = {"tables": n_grams(average.kneser_ney), "weight": average.weight}
+        found: list[list[int]] = self.remote.call(
+            "generate", given, np.array([rng.number for rng in rngs], np.uint64)
+        )
+        return found
+
     def decoder(self, n: int) -> WasmDecoder:
-        return WasmDecoder(self.remote.call("decoder", n), n)
+        return WasmDecoder(self.remote, n)
 
 
 class WasmDecoder(Decoder):
     """The decoder interface over core.js."""
 
-    def __init__(self, remote: Remote, n: int) -> None:
-        self._remote, self._n = remote, n
+    def __init__(self, model: Remote, n: int) -> None:
+        self._model, self._remote, self._n = model, model.call("decoder", n), n
 
     def feed(self, ids: Sequence[int]) -> Any:
         try:

@@ -23,8 +23,8 @@ class Adam {
 
   /// Updates the slots from a gradient; returns the decrease of w.
   MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> g, Vector<Real>* slot) const {
-    const Vector<Real> m = slot[0] = slot[0] * beta1_ + g * one_minus_beta1_;
-    const Vector<Real> v = slot[1] = slot[1] * beta2_ + (g * one_minus_beta2_) * g;
+    const Vector<Real> m = slot[0] = without_tiny<Real>(slot[0] * beta1_ + g * one_minus_beta1_);
+    const Vector<Real> v = slot[1] = without_tiny<Real>(slot[1] * beta2_ + (g * one_minus_beta2_) * g);
     return quotient_(m, v);
   }
 

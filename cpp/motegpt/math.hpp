@@ -12,7 +12,7 @@ struct ExpConstants;
 
 template <>
 struct ExpConstants<float> {
-  static constexpr float lowest = -87.0f;
+  static constexpr float lowest = tiny_is_slow<float> ? -40.0f : -87.0f;
   static constexpr float rounder =
       12582912.0f;  // 1.5 · 2²³: adding it leaves the rounded value in the low bits
   static constexpr float ln2_high = 0.693145752f, ln2_low = 1.42860677e-6f;

@@ -17,7 +17,7 @@ class SGD {
 
   /// Updates the slot from a gradient; returns the decrease of w.
   MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> g, Vector<Real>* slot) const {
-    const Vector<Real> velocity = slot[0] = slot[0] * momentum_ + g;
+    const Vector<Real> velocity = slot[0] = without_tiny<Real>(slot[0] * momentum_ + g);
     return velocity * lr_;
   }
 

@@ -120,6 +120,16 @@ class FlushTiny {
   FlushTiny& operator=(const FlushTiny&) = delete;
 };
 
+/// Whether numbers too small for the type's full precision are slow, and FlushTiny cannot change it: in
+/// WebAssembly. In double precision a training does not reach them.
+template <class Real>
+inline constexpr bool tiny_is_slow =
+#if defined(__wasm__)
+    sizeof(Real) == 4;
+#else
+    false;
+#endif
+
 /// Numbers in one vector.
 template <class Real>
 inline constexpr int lanes = vector_bytes / int(sizeof(Real));
@@ -223,6 +233,14 @@ MOTEGPT_INLINE V maximum(V a, V b) {
 template <class V>
 MOTEGPT_INLINE V minimum(V a, V b) {
   return a < b ? a : b;
+}
+
+/// x, with 0 in place of numbers whose products with others may be tiny, where tiny_is_slow.
+template <class Real>
+MOTEGPT_INLINE Vector<Real> without_tiny(Vector<Real> x) {
+  if constexpr (!tiny_is_slow<Real>) return x;
+  constexpr Real smallest = Real(1e-30);
+  return maximum(x, -x) < broadcast(smallest) ? Vector<Real>{} : x;
 }
 
 /// Every lane becomes the sum of its group of Group neighboring lanes (a power of two).

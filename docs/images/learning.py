@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from motegpt import GPT
-from motegpt.plots.canvas import PALE, drawing, head, new_figure, save
+from motegpt.plots.canvas import PALE, add_heading, drawing, new_figure, save
 
 MARKS = (1, 10, 100, 1_000, 10_000)
 BLUE = "#0b6db7"
@@ -57,7 +57,7 @@ def draw(names: str, out: str) -> None:
         axes.axvline(step, ymax=0.52, color=PALE, linewidth=0.7, linestyle=(0, (2, 3)))
         for line, text in enumerate(drawn):
             axes.text(step, 5.15 - 0.25 * line, text, ha="left", va="top", size=10)
-    head(
+    add_heading(
         figure,
         "A model learns what a name is",
         "32,033 names, 14,528 parameters; six names that it generates after 1, 10, … 10,000 steps",

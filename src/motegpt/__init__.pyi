@@ -19,8 +19,11 @@ from motegpt.errors import TrainingDiverged as TrainingDiverged
 from motegpt.errors import TrainingInterrupted as TrainingInterrupted
 from motegpt.errors import TriesExhausted as TriesExhausted
 from motegpt.errors import UsageError as UsageError
+from motegpt.evaluation.inspect import Gradients as Gradients
 from motegpt.evaluation.nll import Evaluation as Evaluation
 from motegpt.evaluation.nll import Score as Score
+from motegpt.evaluation.nll import Scores as Scores
 from motegpt.model.rng import make_rng as make_rng
+from motegpt.sampling.next_token import NextToken as NextToken
 from motegpt.training.records import Report as Report
 from motegpt.training.records import StepRecord as StepRecord

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from motegpt import GPT
 from motegpt.cli import main
+from motegpt.cli.summary import summary
 from motegpt.data.source import reload_corpus
 from motegpt.errors import MotegptError
 from motegpt.training.build import resume
 from motegpt.training.run_folder import RunFolder
 from motegpt.views.runs import Run
-from motegpt.views.summary import summary
 
 CODES = {0, 1, 2, 130}
 LONGEST_ERROR = 2000  # characters

@@ -2,6 +2,7 @@
 // A typed array is {type, base64}; NaN and infinity are numbers of such an array.
 import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
+import { CoreModel } from "../../src/motegpt/page/js/core-model.js";
 import { loadCore } from "../../src/motegpt/page/js/core.js";
 
 const TYPES = { Float32Array, Float64Array, Int32Array, Uint8Array, Uint32Array, BigUint64Array };
@@ -23,10 +24,18 @@ function encoded(key, value) {
   return { type: value.constructor.name, base64 };
 }
 
-/** The answer to {on, call, given}: object number `on`, its method (or property) and its arguments. */
-function answer({ on, call, given }) {
-  if (call === "forget") return void (objects[on] = null);
-  const target = objects[on];
+/** Models that Python no longer has give their memory back. */
+function forget(numbers) {
+  for (const i of numbers) {
+    if (objects[i] instanceof CoreModel) objects[i].free();
+    objects[i] = null;
+  }
+}
+
+/** The answer to {on, call, given, forget}: object number `on`, its method (or property) and its arguments. */
+function answer(request) {
+  const { on, call, given } = request, target = objects[on];
+  forget(request.forget);
   const result = typeof target[call] === "function" ? target[call](...given) : target[call];
   if (result === null || typeof result !== "object" || ArrayBuffer.isView(result)) return result;
   if (Object.getPrototypeOf(result) === Object.prototype || Array.isArray(result)) return result;

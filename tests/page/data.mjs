@@ -19,13 +19,26 @@ const CASES = {
     const tokenizer = Tokenizer.learn(documents, data);
     const ids = documents.map((document) => tokenizer.encodeDocument(document));
     const {bos, stop, vocab_size, never} = tokenizer;
-    return {values: tokenizer.values(), ids, texts: ids.map((one) => tokenizer.decode(one)), bos, stop, vocab_size,
-            never, prompt: tokenizer.prompt()};
+    return {
+      values: tokenizer.values(),
+      ids,
+      texts: ids.map((one) => tokenizer.decode(one)),
+      bos,
+      stop,
+      vocab_size,
+      never,
+      prompt: tokenizer.prompt(),
+    };
   },
   split: ({documents, data, seed}) => splitDocuments(documents, data, seed),
   chunks({documents, data, train, blockSize, order, spans}) {
     const tokenizer = Tokenizer.learn(documents, data);
-    const plan = new DocumentPlan(trainingSequences(documents, tokenizer, data, blockSize), train, order, false);
+    const plan = new DocumentPlan(
+      trainingSequences(documents, tokenizer, data, blockSize),
+      train,
+      order,
+      false,
+    );
     return spans.map(([start, count]) => ({...plan.chunk(start, count), before: plan.tokensBefore(start)}));
   },
   windows: ([targets, blockSize]) => windowsOf(targets, blockSize),

@@ -21,7 +21,8 @@ const CASES = {
     const type = state.config.train.dtype === "float32" ? Float32Array : Float64Array;
     const typed = {parameters: type.from(state.parameters), slots: type.from(state.slots)};
     const best = state.bestParameters && type.from(state.bestParameters);
-    for (const {name, bytes} of runFiles({...state, ...typed, bestParameters: best})) writeFileSync(`${to}/${name}`, bytes);
+    for (const {name, bytes} of runFiles({...state, ...typed, bestParameters: best}))
+      writeFileSync(`${to}/${name}`, bytes);
     return {done: state.done, others: state.others.map(({name}) => name)};
   },
   async average({from}) {
@@ -36,7 +37,8 @@ const CASES = {
     (await unzip(bytesOf(path))).map(({name, bytes}) => [name, Buffer.from(bytes).toString("base64")]),
   read: ({path, expected, dtypes}) => readTensors("file", bytesOf(path), expected, dtypes),
   json: (text) => pythonJson(parseJson(text)),
-  kneserNey: ({grams, counts, order, vocabSize, never}) => kneserNeyTables(grams, counts, order, vocabSize, never),
+  kneserNey: ({grams, counts, order, vocabSize, never}) =>
+    kneserNeyTables(grams, counts, order, vocabSize, never),
   settings: (changes) => completeSettings(changes, boot),
 };
 

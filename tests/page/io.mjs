@@ -7,7 +7,8 @@ export const given = JSON.parse(readFileSync(0, "utf-8"));
 
 /** Print a value as JSON; typed arrays as lists, whole numbers of 64 bits as texts. */
 export function answer(value) {
-  const plain = (_, one) => (typeof one === "bigint" ? String(one) : ArrayBuffer.isView(one) ? Array.from(one) : one);
+  const plain = (_, one) =>
+    typeof one === "bigint" ? String(one) : ArrayBuffer.isView(one) ? Array.from(one) : one;
   process.stdout.write(JSON.stringify(value, plain));
 }
 

@@ -1,7 +1,7 @@
 // Actions of a session, one after the other, for tests/test_page_session.py.
 //
-// given: {boot, actions: [[name, arguments, what]]}; what: the parts of an answer that are wanted, as paths with
-// dots; null for all. Bytes of files come and go as base64.
+// given: {boot, actions: [[name, arguments, what]]}; what: the parts of an answer that are wanted, as paths
+// with dots; null for all. Bytes of files come and go as base64.
 
 import {readFileSync} from "node:fs";
 
@@ -21,8 +21,12 @@ for (const [name, args = {}, what = null] of given.actions) {
   try {
     const files = args.files ? {files: args.files.map(unpacked)} : {};
     const result = (await session[name]({...args, ...files})) ?? null;
-    const plain = result?.zip ? {files: result.files.map(packed), zip: packed({name: "zip", bytes: result.zip})} : result;
-    answers.push(what === null ? plain : Object.fromEntries(what.map((path) => [path, part(plain, path) ?? null])));
+    const plain = result?.zip
+      ? {files: result.files.map(packed), zip: packed({name: "zip", bytes: result.zip})}
+      : result;
+    answers.push(
+      what === null ? plain : Object.fromEntries(what.map((path) => [path, part(plain, path) ?? null])),
+    );
   } catch (error) {
     answers.push({error: error.message});
   }

@@ -9,10 +9,14 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.class_only import class_only
+from motegpt.api.names import check_names
+from motegpt.api.notebook import form, report_facts
+from motegpt.api.pictures import Pictures
+from motegpt.api.progress import display_for
 from motegpt.api.training import Training
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
-from motegpt.config.fields import checked_seed, current_names, kinds, plain, unknown_setting
+from motegpt.config.fields import checked_seed, current_names, kinds, plain
 from motegpt.config.sections import REQUESTS, SampleConfig
 from motegpt.config.text import concise
 from motegpt.data.documents import normalize_document, normalize_sample_texts
@@ -27,7 +31,7 @@ from motegpt.errors import (
     TriesExhausted,
     UsageError,
 )
-from motegpt.evaluation.nll import Evaluation, Score, evaluate, score_texts
+from motegpt.evaluation.nll import Evaluation, Scores, evaluate, score_texts
 from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.training_texts import HashedTexts, TrainingTexts
@@ -47,7 +51,7 @@ Callback = Callable[[StepRecord], object]
 NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes left out of copies
 
 
-class GPT:
+class GPT(Pictures):
     """A trained character-level GPT: make one with GPT.train, GPT.training or GPT.load.
 
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
@@ -119,6 +123,11 @@ class GPT:
         values = {"parameters": parameter_count(model), **shape, "engine": self.config.engine}
         return concise(type(self).__name__, {**values, "loss": None if last is None else last.mean_loss})
 
+    def _repr_html_(self) -> str:
+        """The summary that notebooks show."""
+        rows = report_facts(self.report)
+        return form(type(self).__name__, self.config, self.tokenizer, self.records, self.average, rows)
+
     @class_only
     def train(
         cls,
@@ -131,6 +140,7 @@ class GPT:
         resume: AnyPath | None = None,
         checkpoint: int | None = None,
         callbacks: Callback | Iterable[Callback] = (),
+        progress: bool | None = None,
         **settings: Any,
     ) -> Self:
         """Train a model and return it.
@@ -144,6 +154,8 @@ class GPT:
         (default: the last).
         callbacks: a function or several, called with the StepRecord of each logged step, losses in nats per
         token; training stops if one returns True.
+        progress: whether to show the progress in a notebook or on a terminal (standard error); None: after
+        half a second; True: at once.
         settings: fields of ModelConfig, DataConfig, TrainConfig and SampleConfig by name; they override the
         preset, or the settings of the resumed run.
 
@@ -154,7 +166,7 @@ class GPT:
         TrainingInterrupted on Ctrl-C. Warns with UserWarning before training, for example of truncated
         documents, and with RuntimeWarning if the last losses are far above that of uniform guessing.
         """
-        hooks = functions("callbacks", callbacks)
+        hooks, display = functions("callbacks", callbacks), display_for(progress)
         training = cls.training(
             docs,
             preset=preset,
@@ -165,9 +177,12 @@ class GPT:
             checkpoint=checkpoint,
             **settings,
         )
+        training.displays += [] if display is None else [display]
         try:
             with closing(iter(training)) as records:
                 for record in records:
+                    if display is not None and hooks:
+                        display.clear()
                     answers = [plain(callback(record)) for callback in hooks]
                     if any(answer is True for answer in answers):
                         break
@@ -206,7 +221,7 @@ class GPT:
         >>> model = training.model
         """
         settings = current_names(settings)
-        _check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
+        check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
         trainer, corpus, remarks, _ = begin(
             docs,
             settings,
@@ -292,7 +307,7 @@ class GPT:
         With on_cut="mark", each text has an attribute `cut`: whether block_size truncated it. Arguments and
         errors are those of `generate`.
         """
-        _check_names(settings, kinds(SampleConfig), self.samples)
+        check_names(settings, kinds(SampleConfig), self.samples)
         given = {**settings, **({} if n is None else {"n": n})}
         sample = SampleConfig.of({**self.config.sample.values(), **given})
         sample = normalize_sample_texts(sample, self.config.data)
@@ -326,8 +341,8 @@ class GPT:
         path = None if data is None else path_of("data", data, DataError)
         return training_documents(self.config.source, self.config.data, path)
 
-    def score(self, texts: Iterable[str]) -> list[Score]:
-        """Score texts: log-probability in nats, and bits per character.
+    def score(self, texts: Iterable[str]) -> Scores:
+        """A list with a Score of each text: log-probability in nats, and bits per character.
 
         At temperature 1 without sampling filters, including the end token. A text with characters outside
         the vocabulary has log-probability -inf. Texts are first stripped, and normalized if the training
@@ -381,13 +396,3 @@ class GPT:
 def without_device(config: RunConfig) -> RunConfig:
     """The settings without the training device, which may not exist here."""
     return config.replace(train=config.train.replace(device=None))
-
-
-def _check_names(given: Iterable[str], known: Collection[str], method: Callable[..., object]) -> None:
-    """SettingError for an unknown setting; suggests similar settings and arguments of the method."""
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        from inspect import signature
-
-        arguments = [one.name for one in signature(method).parameters.values() if one.kind != one.VAR_KEYWORD]
-        raise unknown_setting(unknown[0], [*known, *arguments])

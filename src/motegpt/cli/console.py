@@ -14,6 +14,7 @@ import click
 
 from motegpt.cli.streams import discard_if_closed
 from motegpt.model.spec import parameter_count
+from motegpt.system.terminals import is_live
 from motegpt.training.auto import whole
 from motegpt.training.losses import Mean
 from motegpt.training.reference import matching_preset
@@ -83,12 +84,12 @@ class Screen:
 
 
 def report_for(trainer: Trainer, as_json: bool) -> Report:
-    """The report class that fits --json, --quiet, a terminal or a pipe."""
+    """The report class that fits --json, --quiet, a terminal, or a pipe or a notebook."""
     if as_json:
         return JsonReport(trainer)
     if is_quiet():
         return Report(trainer)
-    return LiveReport(trainer) if is_terminal() else PlainReport(trainer)
+    return LiveReport(trainer) if is_live(sys.stdout) else PlainReport(trainer)
 
 
 def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:

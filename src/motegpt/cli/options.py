@@ -245,9 +245,11 @@ def check_data_given(data: Sequence[str], config: str | None) -> None:
     """UsageError if there are no data, and the settings file is that of a run on some."""
     source = None if data else read_toml(config).get(SOURCE)
     if source is not None:
+        from motegpt.data.source import shown_path
+
         raise UsageError(
             f"data: expected files, got none; {config} has the settings of a run on "
-            f"{shortened(source)}; give that or other data"
+            f"{shown_path(str(source))}; give that or other data"
         )
 
 

@@ -56,3 +56,9 @@ def shortened(value: object, max_length: int = 80) -> str:
     except Exception:  # an int of more digits than Python prints, or a __repr__ that fails
         return "a number of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
     return text if len(text) <= max_length else text[: max_length - 3] + "..."
+
+
+def visible(text: str, encoding: str = "utf-8") -> str:
+    """A text as one printable line in an encoding, with escapes for other characters."""
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+    return shown.encode(encoding, "backslashreplace").decode(encoding)

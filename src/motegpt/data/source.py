@@ -74,7 +74,7 @@ def _recorded(source: Source, repair: str) -> dict[Path, bytes]:
     """
     contents, digest = dict[Path, bytes](), hashlib.sha256()
     for path in source.paths:
-        what = f"data: the training file {_shown(path)}"
+        what = f"data: the training file {shown_path(path)}"
         try:
             contents[Path(path)] = data = read_bounded_file(Path(path), LARGEST_FILE)
         except FileNotFoundError:
@@ -84,11 +84,11 @@ def _recorded(source: Source, repair: str) -> dict[Path, bytes]:
             raise DataError(f"{what} cannot be read ({why}); {repair}") from None
         digest.update(data)
     if digest.hexdigest() != source.sha256:
-        raise _mismatch(name_of([_shown(path) for path in source.paths]), repair)
+        raise _mismatch(name_of([shown_path(path) for path in source.paths]), repair)
     return contents
 
 
-def _shown(path: str) -> str:
+def shown_path(path: str) -> str:
     """A recorded path, shortened for a message."""
     return path if path.isprintable() and len(path) < LONGEST_NAME else shortened(path)
 

@@ -1,4 +1,4 @@
-"""What goes on inside a trained model: attention, the residual stream, and maps of vectors.
+"""What goes on inside a trained model: attention, residual stream, logits, gradients, and maps of vectors.
 
 Values come from the array engine's forward pass in double precision, whatever engine the parameters were
 trained on. T positions, L layers, H heads, C channels, N vectors.
@@ -11,6 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from motegpt.config.text import concise
+from motegpt.data.plan import Batch
+from motegpt.engines import make_engine
 from motegpt.engines.array import model as network
 from motegpt.errors import DataError
 from motegpt.model.spec import check_names_match
@@ -18,9 +21,10 @@ from motegpt.ngrams.contexts import Contexts
 from motegpt.ngrams.vectors import Vectors
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import ModelConfig
+    from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.array.ops import Array
+    from motegpt.engines.base import Arrays
 
 
 def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
@@ -46,6 +50,41 @@ def attention(
     """(L, H, T, T): how much position t (row) looks at position u (column); rows sum to 1, 0 where u > t."""
     found = trace(parameters, model, ids, contexts)
     return np.concatenate([found[f"blocks.{i}.attn.hook_pattern"] for i in range(model.n_layer)])
+
+
+def logits(
+    parameters: Mapping[str, Any], model: ModelConfig, ids: Sequence[int], contexts: Contexts | None = None
+) -> Array:
+    """(T, V): the logits after each position."""
+    found: Array = trace(parameters, model, ids, contexts)["logits"][0]
+    return found
+
+
+class Gradients(NamedTuple):
+    """loss: in nats per token; by_name: name -> d loss / d tensor, in the shape of the tensor."""
+
+    loss: float
+    by_name: Arrays
+
+    def __repr__(self) -> str:
+        return concise(type(self).__name__, {"loss": self.loss, "tensors": len(self.by_name)})
+
+
+def gradients(
+    parameters: Mapping[str, Any],
+    model: ModelConfig,
+    train: TrainConfig,
+    sequence: Sequence[int],
+    contexts: Contexts | None = None,
+) -> Gradients:
+    """The mean loss over the targets of a sequence, and its gradient, without dropout and clipping.
+
+    sequence: 2 to block_size + 1 ids.
+    """
+    plain = train.replace(dtype="float64", clip_node=None)
+    engine = make_engine("array", model, plain, contexts or Contexts())
+    engine.load(parameters)
+    return Gradients(*engine.gradients(Batch.of([sequence], "tokens")))
 
 
 def residual_stream(

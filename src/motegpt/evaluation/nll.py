@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from motegpt.config.html import table
 from motegpt.config.text import concise, shortened
 from motegpt.data.plan import Batch
 from motegpt.engines import averaged
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_LOGITS = 2**20  # per forward pass
 MAX_SOFTMAX_LOGITS = 2**17  # converted to double precision at a time: 1 MB, which fits the cache
+MAX_ROWS = 100  # of a table of scores
 MODEL, GPT_ALONE = "model", "gpt"
 
 
@@ -56,20 +58,32 @@ class Score:
             },
         )
 
+    def _repr_html_(self) -> str:
+        return Scores([self])._repr_html_()
+
     @property
     def bits_per_character(self) -> float:
         """-log₂ p per character."""
         return -self.log_probability / math.log(2) / self.characters
 
 
-def score_texts(engine: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> list[Score]:
+class Scores(list[Score]):
+    """A list of scores, which a notebook shows as a table."""
+
+    def _repr_html_(self) -> str:
+        header = ["text", "log-probability (nats)", "bits per character"]
+        rows = [[s.text, f"{s.log_probability:.3f}", f"{s.bits_per_character:.3f}"] for s in self[:MAX_ROWS]]
+        return table(header, rows, f"{len(self):,} texts, the first {MAX_ROWS}" * (len(self) > MAX_ROWS))
+
+
+def score_texts(engine: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Scores:
     """The log-probability of each text, at temperature 1 and without filters.
 
     A text with characters outside the vocabulary has log-probability -inf and 0 tokens.
     """
     sequences = [sequence_or_none(text, tokenizer) for text in texts]
     nll = iter(token_nll(engine, [sequence for sequence in sequences if sequence is not None]))
-    scores = []
+    scores = Scores()
     for text, sequence in zip(texts, sequences, strict=True):
         total, tokens = (-math.inf, 0) if sequence is None else (-float(next(nll).sum()), len(sequence) - 1)
         _check_finite(total if tokens else 0.0)
@@ -226,6 +240,16 @@ class Evaluation:
         losses = dict(reversed(self.losses.items()))
         left_out = len(self.left_out) or None
         return concise(type(self).__name__, {"documents": self.documents, "left_out": left_out, **losses})
+
+    def _repr_html_(self) -> str:
+        """A table of the losses, the lowest first."""
+        rows = [
+            [name, f"{loss:.4f}", f"{self.bits_per_character(name):.3f}"]
+            for name, loss in sorted(self.losses.items(), key=lambda item: item[1])
+        ]
+        size = f"{self.documents:,} documents, {self.known:,} of them in the training data"
+        skipped = f", {len(self.left_out):,} skipped" * bool(self.left_out)
+        return table(["", "nats per token", "bits per character"], rows, size + skipped)
 
     def bits_per_character(self, name: str) -> float:
         """A loss in bits per character, counting the end of a document as one."""

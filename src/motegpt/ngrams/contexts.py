@@ -104,6 +104,21 @@ class Contexts:
             before = rows
         return found
 
+    def used_in(self, tokens: Sequence[int]) -> tuple[Contexts, tuple[Keys, ...]]:
+        """The contexts that occur in a sequence, and for each order the rows that they have here."""
+        import numpy as np
+
+        keys: list[Keys] = []
+        used: list[Keys] = []
+        for order, rows in enumerate(self.rows(np.array([tokens])), 2):
+            found = np.unique(rows[rows != NONE])
+            if not len(found):
+                break
+            shorter, first = np.divmod(self.keys[order - 2][found], 1 << TOKEN_BITS)
+            keys.append((np.searchsorted(used[-1], shorter) if used else shorter) << TOKEN_BITS | first)
+            used.append(found)
+        return Contexts(tuple(keys)), tuple(used)
+
     def rows_at_end(self, tokens: Sequence[int]) -> list[int]:
         """The rows of the contexts that end at the last of some tokens, by order; fewer if a longer has none.
 

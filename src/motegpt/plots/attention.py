@@ -10,13 +10,14 @@ import numpy as np
 from motegpt.errors import UsageError
 from motegpt.evaluation.inspect import attention, ids_of
 from motegpt.plots.canvas import INK, PALE, add_heading, drawing, new_figure, quoted, rotate_long, symbol
+from motegpt.plots.fonts import fit_fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from motegpt.engines.array.ops import Array
-    from motegpt.views.runs import Run
+    from motegpt.views.runs import RunView
 
 COLORS, EDGE = "Blues", "#9aa7b5"
 MAX_PANELS = 8  # in a row or column
@@ -26,7 +27,9 @@ CELL, LABELED = 0.31, 0.11  # inches needed by a number in a cell, and by a labe
 
 
 @drawing()
-def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Sequence[int] = ()) -> Figure:
+def attention_figure(
+    run: RunView, text: str, layers: Sequence[int] = (), heads: Sequence[int] = ()
+) -> Figure:
     """Attention on `text`, one panel per layer and head (default: all, at most MAX_PANELS of each).
 
     Raises DataError or PrefixError for a text that the model cannot read, UsageError for an unknown layer or
@@ -48,16 +51,41 @@ def attention_figure(run: Run, text: str, layers: Sequence[int] = (), heads: Seq
     return figure
 
 
-def symbols_of(run: Run, ids: Sequence[int]) -> list[str]:
+@drawing()
+def draw_attention(
+    axes: Sequence[Axes], run: RunView, text: str, layers: Sequence[int] = (), heads: Sequence[int] = ()
+) -> None:
+    """The same maps in given axes, by layer and then by head; UsageError for another number of axes."""
+    model = run.config.model
+    layers, heads = selected("layer", layers, model.n_layer), selected("head", heads, model.n_head)
+    wanted = [(layer, head) for layer in layers for head in heads]
+    if len(axes) != len(wanted):
+        raise UsageError(
+            f"ax: expected {len(wanted)} axes, one for each of {len(layers)} layers and {len(heads)} heads, "
+            f"got {len(axes)}; choose maps by layers=0 and heads=0"
+        )
+    ids = ids_of(text, run.tokenizer, model.block_size)
+    maps, labels = attention(run.parameters(), model, ids, run.contexts()), symbols_of(run, ids)
+    for one, (layer, head) in zip(axes, wanted, strict=True):
+        size = inches_of(one)
+        _panel(one, maps[layer, head], size / len(labels))
+        one.set_title(f"layer {layer}, head {head}", fontsize=9)
+        _ticks(one, [symbol(label) for label in labels], size, outer=(True, True))
+        fit_fonts(one)
+
+
+def inches_of(axes: Axes) -> float:
+    """The shorter side of axes."""
+    box = axes.get_window_extent()
+    return float(min(box.width, box.height) / axes.figure.dpi)
+
+
+def symbols_of(run: RunView, ids: Sequence[int]) -> list[str]:
     """Decode each id by itself; bytes of an incomplete character become <C3>."""
-    names = [run.tokenizer.decode([token]) for token in ids]
-    return [
-        f"<{run.tokenizer.token_bytes(token).hex().upper()}>" if "\ufffd" in name else name
-        for token, name in zip(ids, names, strict=True)
-    ]
+    return run.tokenizer.names(ids)
 
 
-def bos_note(run: Run) -> str:
+def bos_note(run: RunView) -> str:
     """An explanation of the BOS symbol, if there is one."""
     return "" if run.tokenizer.bos is None else " · ⊢ begins the text"
 

@@ -14,6 +14,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motegpt.data.tokenizers import SYMBOLS
 from motegpt.errors import LibraryUnavailable
 from motegpt.plots.fonts import FONT, family_of, fit_fonts
 from motegpt.system.libraries import imports_for
@@ -47,7 +48,6 @@ STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # keep text searchable
     "svg.hashsalt": "motegpt",
 }
-SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 
 @contextmanager
@@ -75,9 +75,10 @@ def _matplotlib() -> Any:
 def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
     """An empty figure; width and height in inches; compressed: for axes of fixed aspect."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="compressed" if compressed else "constrained")
+    from motegpt.plots.shown import ShownFigure
+
+    figure = ShownFigure(figsize=(width, height), layout="compressed" if compressed else "constrained")
     FigureCanvasAgg(figure)
     return figure
 

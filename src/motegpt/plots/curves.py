@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import cycle
+from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.plots.canvas import GRID, INK, add_heading, drawing, new_figure, printable
-from motegpt.views.runs import MAX_NAMED, Run, differing_settings, labels
+from motegpt.views.runs import MAX_NAMED, SEED, RunView, differing_settings, identity_without_seed, labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +30,9 @@ BASELINES: tuple[Any, ...] = (
     (0, (1, 1.2)), (0, (1, 2.5)), (0, (3, 1.5)), (0, (6, 2)), (0, (6, 1.5, 1.2, 1.5)),
 )  # fmt: skip
 MAX_DIRECT = 3  # runs labeled at the ends of their curves; more runs are named in a legend
-MAX_RUNS = len(COLORS) * len(DASHES)
+MAX_LEGEND = 12  # curves named in a legend; of more, the BEST are, and the others are pale
+BEST, PALE_LINE = len(COLORS), "#c4c8cc"
+MAX_RUNS = 400
 WINDOWS = 10  # by default a running mean covers 1 / WINDOWS of the records
 START = 0.05  # the vertical range ignores this fraction of the records at the start
 NOISE = 0.1  # and this fraction of the highest and of the lowest single losses
@@ -47,15 +50,30 @@ class End(NamedTuple):
 
 @dataclass(frozen=True)
 class Curve:
-    """The losses of a run, their running means, and its validation losses, in nats per token."""
+    """The losses of a run, their running means, and its validation losses, in nats per token.
 
-    run: Run
+    For runs that differ in the seed alone all three are means over them, and low and high are the lowest and
+    the highest running mean.
+    """
+
+    run: RunView
     label: str
     x: list[float]
     losses: list[float]
     means: list[float]
     val_x: list[float]
     val_losses: list[float]
+    low: Sequence[float] = ()
+    high: Sequence[float] = ()
+
+    def ranked_by(self, validated: bool) -> tuple[list[float], list[float]]:
+        """The series that ranks the curve: of validation losses, or else of means."""
+        return (self.val_x, self.val_losses) if validated or not self.x else (self.x, self.means)
+
+    @property
+    def last(self) -> float:
+        """The loss at the end, of validation if there is one."""
+        return (self.val_losses or self.means)[-1]
 
 
 def default_window(count: int) -> int:
@@ -85,7 +103,7 @@ def running_means(values: Sequence[float], window: int) -> list[float]:
     return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
 
 
-def curves_of(runs: Sequence[Run], window: int | None, along: str) -> list[Curve]:
+def curves_of(runs: Sequence[RunView], window: int | None, along: str) -> list[Curve]:
     """The curves of runs; RunFolderError for a run without losses."""
     if len(runs) > MAX_RUNS:
         raise UsageError(f"plot: expected at most {MAX_RUNS} runs per figure, got {len(runs)}")
@@ -102,25 +120,29 @@ def curves_of(runs: Sequence[Run], window: int | None, along: str) -> list[Curve
 
 @drawing()
 def loss_figure(
-    runs: Sequence[Run],
+    runs: Sequence[RunView],
     *,
     baselines: Mapping[str, float] | None = None,
     window: int | None = None,
     along: Literal["step", "tokens"] = "step",
 ) -> Figure:
     """Losses over steps or tokens. baselines: nats per token by name; window: records per running mean."""
-    curves, known = curves_of(runs, window, along), dict(baselines or {})
-    direct = len(runs) <= MAX_DIRECT
-    entries = len(known) + (0 if direct else len(runs))
+    curves, known = joined_seeds(curves_of(runs, window, along)), dict(baselines or {})
+    looks = looks_of(curves)
+    entries = len(known) + sum(look.in_legend for look in looks)
     figure = new_figure(WIDTH, HEIGHT + LEGEND_LINE * math.ceil(entries / COLUMNS))
     axes = figure.add_subplot()
     validated = all(curve.val_x for curve in curves)
-    ends = [end for i, curve in enumerate(curves) for end in _draw(axes, curve, i, len(runs), validated)]
+    ends = [
+        end
+        for curve, look in zip(curves, looks, strict=True)
+        for end in _draw(axes, curve, look, len(curves), validated)
+    ]
     span = min(min(c.x + c.val_x) for c in curves), max(max(c.x + c.val_x) for c in curves)
     _frame(axes, along, *y_range(curves, known), bits_of(runs))
     for dash, (name, loss) in zip(cycle(BASELINES), known.items(), strict=False):
         _draw_baseline(axes, name, loss, dash, span)
-    if direct:
+    if len(curves) <= MAX_DIRECT:
         _label_ends(axes, ends, *span)
     if entries:
         figure.legend(
@@ -128,6 +150,91 @@ def loss_figure(
         )
     add_heading(figure, _title(runs), _subtitle(curves, window))
     return figure
+
+
+def joined_seeds(curves: Sequence[Curve]) -> list[Curve]:
+    """The curves, with one in place of those whose runs differ in the seed alone."""
+    groups: dict[str, list[Curve]] = {}
+    for curve in curves:
+        groups.setdefault(identity_without_seed(curve.run), []).append(curve)
+    names = labels([group[0].run for group in groups.values()], ignored=SEED)
+    joined = []
+    for group, name in zip(groups.values(), names, strict=True):
+        seeds = len({curve.run.config.train.seed for curve in group})
+        if seeds < len(group) or len(groups) == len(curves):  # a run drawn twice is not a seed
+            joined += group
+        elif seeds == 1:
+            joined.append(replace(group[0], label=name))
+        else:
+            joined.append(_joined(group, f"{name} ({seeds} seeds)"))
+    return joined
+
+
+def _joined(group: Sequence[Curve], label: str) -> Curve:
+    """The mean of curves, at the records that all of them have."""
+    x, means = _common([curve.x for curve in group], [curve.means for curve in group])
+    _, losses = _common([curve.x for curve in group], [curve.losses for curve in group])
+    val_x, val = _common([curve.val_x for curve in group], [curve.val_losses for curve in group])
+    return Curve(
+        group[0].run, label, x, [fmean(y) for y in losses], [fmean(y) for y in means], val_x,
+        [fmean(y) for y in val], [min(y) for y in means], [max(y) for y in means],
+    )  # fmt: skip
+
+
+def _common(xs: Sequence[list[float]], ys: Sequence[list[float]]) -> tuple[list[float], list[list[float]]]:
+    """The x that all series have, in order, and for each the y of all series."""
+    tables = [dict(zip(x, y, strict=True)) for x, y in zip(xs, ys, strict=True)]
+    shared = [x for x in xs[0] if all(x in table for table in tables)]
+    return shared, [[table[x] for table in tables] for x in shared]
+
+
+@dataclass(frozen=True)
+class Look:
+    """How a curve is drawn; label: its name in the legend, where it is not that of the curve."""
+
+    color: str
+    dash: Any = "-"
+    in_legend: bool = False
+    is_pale: bool = False
+    label: str | None = None
+
+
+def looks_of(curves: Sequence[Curve]) -> list[Look]:
+    """A color for each curve, and a dash if there are many; of very many the best alone, the others pale."""
+    if len(curves) <= MAX_DIRECT:
+        return [Look(color) for color, _ in zip(COLORS, curves, strict=False)]
+    if len(curves) <= MAX_LEGEND:
+        return [Look(COLORS[i % len(COLORS)], DASHES[i % len(DASHES)], True) for i in range(len(curves))]
+    best = sorted(range(len(curves)), key=lambda i: curves[i].last)[:BEST]
+    first = next(i for i in range(len(curves)) if i not in best)
+    others = f"{len(curves) - BEST} others, with higher losses"
+    return [
+        Look(COLORS[best.index(i)], in_legend=True)
+        if i in best
+        else Look(PALE_LINE, in_legend=i == first, is_pale=True, label=others)
+        for i in range(len(curves))
+    ]
+
+
+@drawing()
+def draw_losses(
+    axes: Axes, run: RunView, label: str | None, window: int | None, along: Literal["step", "tokens"]
+) -> None:
+    """The running means of a run in given axes, in their next color, and circles for validation losses."""
+    (curve,) = curves_of([run], window, along)
+    color = None
+    if curve.x:
+        (line,) = axes.plot(curve.x, curve.means, linewidth=1.6, label=label)
+        color = line.get_color()
+    if curve.val_x:
+        axes.plot(
+            curve.val_x, curve.val_losses, "o", color=color, markersize=4, markerfacecolor="none",
+            label=None if curve.x else label,
+        )  # fmt: skip
+    axes.set_xlabel("step" if along == "step" else "training tokens")
+    axes.set_ylabel("loss (nats per token)")
+    if label is not None:
+        axes.legend(frameon=False, fontsize=LABEL_SIZE)
 
 
 def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[float, float]:
@@ -147,21 +254,24 @@ def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[fl
     return max(low - margin, 0.0 if low >= 0 else -math.inf), high + margin
 
 
-def _draw(axes: Axes, curve: Curve, i: int, count: int, validated: bool) -> list[End]:
-    """Draw the lines of run i of `count`; returns their labeled ends.
+def _draw(axes: Axes, curve: Curve, look: Look, count: int, validated: bool) -> list[End]:
+    """Draw the lines of one of `count` curves; returns their labeled ends.
 
     A single run has a label at both curves; each of several runs has one, at the validation loss if all runs
     have one, else at the training loss.
     """
-    alone, direct = count == 1, count <= MAX_DIRECT
-    style: dict[str, Any] = {
-        "color": COLORS[i % len(COLORS)],
-        "linestyle": "-" if direct else DASHES[i % len(DASHES)],
-    }
-    name, color = printable(curve.label), style["color"]
+    alone, direct, color = count == 1, count <= MAX_DIRECT, look.color
+    style: dict[str, Any] = {"color": color, "linestyle": look.dash}
+    name = printable(look.label or curve.label)
+    if look.is_pale:
+        label = name if look.in_legend else None
+        axes.plot(*curve.ranked_by(validated), color=color, linewidth=0.8, zorder=1.4, label=label)
+        return []
     ends = []
+    if curve.low:
+        axes.fill_between(curve.x, curve.low, curve.high, color=color, alpha=0.18, linewidth=0, zorder=1.5)
     if curve.x:
-        if direct and curve.means != curve.losses:
+        if direct and not curve.low and curve.means != curve.losses:
             axes.plot(curve.x, curve.losses, color=color, alpha=0.3 / count**0.5, linewidth=0.6, zorder=1.5)
         axes.plot(
             curve.x, curve.means, **style, linewidth=1.9, zorder=3, label=None if direct else name,
@@ -190,7 +300,7 @@ def _draw_baseline(axes: Axes, name: str, loss: float, dash: Any, span: tuple[fl
     )  # fmt: skip
 
 
-def bits_of(runs: Sequence[Run]) -> str:
+def bits_of(runs: Sequence[RunView]) -> str:
     """The unit of a loss / ln 2; the end of a document counts as one character or byte."""
     units = {run.tokenizer.unit for run in runs}
     return f"bits per {units.pop() if len(units) == 1 else 'token'}"
@@ -248,10 +358,12 @@ def shortened_list(names: Sequence[str]) -> str:
     return ", ".join(names[:MAX_NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
-def _title(runs: Sequence[Run]) -> str:
+def _title(runs: Sequence[RunView]) -> str:
     if len(runs) == 1:
         return f"{runs[0].name}: loss"
     differing = differing_settings(runs)
+    if differing == [SEED]:
+        return f"Loss of {len(runs)} seeds"
     if not differing:
         return f"Loss of {len(runs)} runs with the same settings"
     return f"Loss of {len(runs)} runs that differ in {shortened_list(differing)}"
@@ -273,6 +385,8 @@ def _subtitle(curves: Sequence[Curve], window: int | None) -> str:
         count = str(windows[0]) if len(windows) == 1 else f"{windows[0]} to {windows[-1]}"
         lines = "thick: mean" if len(curves) <= MAX_DIRECT else "means"
         parts.append(f"{lines} of {count} records")
+    if any(curve.low for curve in curves):
+        parts.append("band: range of the seeds")
     if any(curve.val_x for curve in curves):
         labeled = 1 < len(curves) <= MAX_DIRECT and all(curve.val_x for curve in curves)
         parts.append(f"circles{' and labels' * labeled}: validation")

@@ -7,10 +7,12 @@ the first layer and after each layer.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from motegpt.errors import UsageError
 from motegpt.evaluation.inspect import cosines, ids_of, principal_plane, residual_stream
 from motegpt.plots.attention import bos_note, symbols_of
 from motegpt.plots.canvas import (
@@ -24,13 +26,15 @@ from motegpt.plots.canvas import (
     rotate_long,
     symbol,
 )
+from motegpt.plots.fonts import fit_fonts
+from motegpt.plots.labels import label_points
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
     from motegpt.engines.array.ops import Array
-    from motegpt.views.runs import Run
+    from motegpt.views.runs import RunView
 
 COLORS = "RdBu"
 MAX_CHARACTERS = 600  # sum over the names in a map
@@ -39,7 +43,7 @@ SPECIAL, LETTER, OTHER = "#D55E00", "#0072B2", "#4d4d4d"  # special tokens, lett
 
 
 @drawing()
-def vocabulary_figure(run: Run) -> Figure:
+def vocabulary_figure(run: RunView) -> Figure:
     """The token embeddings wte: their projection and the cosine of each pair."""
     vectors = np.asarray(run.parameters()["wte"], np.float64)
     shown = selected_tokens(vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))])
@@ -68,7 +72,7 @@ def selected_tokens(vectors: Array, names: list[str]) -> list[int]:
 
 
 @drawing()
-def text_figure(run: Run, text: str) -> Figure:
+def text_figure(run: RunView, text: str) -> Figure:
     """The residual stream of a text, one column per stage: projection and the cosine of each pair.
 
     Raises DataError or PrefixError for a text that the model cannot read.
@@ -96,18 +100,48 @@ def text_figure(run: Run, text: str) -> Figure:
     return figure
 
 
+@drawing()
+def draw_map(axes: Axes, run: RunView, text: str | None, layer: int | None = None) -> None:
+    """One map in given axes: of the token embeddings, or of a text after `layer` layers (default: all).
+
+    Raises DataError or PrefixError for a text that the model cannot read, UsageError for an unknown layer.
+    """
+    model = run.config.model
+    if text is None:
+        vectors = np.asarray(run.parameters()["wte"], np.float64)
+        ids: Sequence[int] = selected_tokens(
+            vectors, [symbol(name) for name in symbols_of(run, range(len(vectors)))]
+        )
+        vectors, title = vectors[ids], "token embeddings"
+    else:
+        after = model.n_layer if layer is None else layer
+        if not 0 <= after <= model.n_layer:
+            raise UsageError(f"layer: expected 0 to {model.n_layer}, got {layer}")
+        ids = ids_of(text, run.tokenizer, model.block_size)
+        vectors = residual_stream(run.parameters(), model, ids, run.contexts())[after]
+        title = f"{quoted(text)} after {after} of {model.n_layer} layers"
+    points, shares = principal_plane(vectors)
+    names = symbols_of(run, ids)
+    _scatter(axes, points, shares, [symbol(name) for name in names], [color_of(name) for name in names])
+    axes.set_title(title, loc="left", fontsize=10)
+    fit_fonts(axes)
+
+
 def color_of(name: str) -> str:
     """The color for a special token, a letter, or another token."""
     return SPECIAL if name in ("<BOS>", "<EOS>") else LETTER if name.isalpha() else OTHER
 
 
 def _scatter(axes: Axes, points: Array, shares: Array, names: list[str], colors: list[str]) -> None:
-    """Draw each name at its point; both axes have the same scale."""
+    """Draw each name at its point, or beside it where names would overlap; both axes have the same scale."""
     size = min(13.0, max(6.0, 90 / len(names) ** 0.5))
-    for (x, y), name, color in zip(points, names, colors, strict=True):
+    texts = [
         axes.text(
             x, y, name, ha="center", va="center", fontsize=size if len(name) < 3 else 0.6 * size, color=color
         )
+        for (x, y), name, color in zip(points, names, colors, strict=True)
+    ]
+    label_points(axes, points, texts)
     reach = 1.12 * float(np.abs(points).max()) or 1.0
     axes.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
     axes.grid(color=GRID, linewidth=0.7)

@@ -11,7 +11,7 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    from matplotlib.artist import Artist
 
 FONT = "DejaVu Sans"
 BOXES = "LastResort"  # fonts that draw a box for every character
@@ -24,11 +24,11 @@ def family_of(character: str) -> str | None:
     return _installed_family_of(character)
 
 
-def fit_fonts(figure: Figure) -> None:
-    """Add the families that its characters need to every text of a figure."""
+def fit_fonts(artist: Artist) -> None:
+    """Add the families that its characters need to every text of a figure or of axes."""
     from matplotlib.text import Text
 
-    for text in figure.findobj(Text):
+    for text in artist.findobj(Text):
         families = dict.fromkeys(map(family_of, text.get_text()))
         others = [family for family in families if family not in (FONT, None)]
         if others:

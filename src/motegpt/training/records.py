@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from motegpt.config.html import facts
 from motegpt.config.text import concise, concise_repr
 
 if TYPE_CHECKING:
@@ -68,6 +69,11 @@ class Report:
 
     def __repr__(self) -> str:
         return concise(type(self).__name__, {**dict(reversed(self.bits().items())), "weight": self.weight})
+
+    def _repr_html_(self) -> str:
+        """A table of the losses, in a notebook."""
+        bits = sorted(self.bits().items(), key=lambda item: item[1])
+        return facts("bits per character, held out", [(name, f"{value:.3f}") for name, value in bits])
 
     def bits(self) -> dict[str, float]:
         """Name -> bits per character on the held-out documents; empty without any."""

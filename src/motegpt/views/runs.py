@@ -1,7 +1,8 @@
-"""Read-only views of run folders: records, losses, and the settings in which runs differ."""
+"""Read-only views of runs: records, losses, and the settings in which runs differ."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +24,74 @@ if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
 
 MAX_LOSS = 1e100  # larger losses are dropped
+SEED = "seed"
 MAX_NAMED = 3  # settings in the label of a run; if runs differ in more, labels are folder names
 
 
+class RunView(ABC):
+    """A model and its records, as pictures show them.
+
+    path: in messages; records: in order, as StepRecord.values().
+    """
+
+    path: str
+    config: RunConfig
+    tokenizer: Tokenizer
+    records: list[dict[str, Any]]
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """The name in titles."""
+
+    @property
+    @abstractmethod
+    def records_source(self) -> str:
+        """Where the records are, in messages."""
+
+    @abstractmethod
+    def parameters(self) -> Arrays:
+        """The parameters by name."""
+
+    @abstractmethod
+    def contexts(self) -> Contexts:
+        """The contexts of the n-gram embedding."""
+
+    @property
+    def data(self) -> str:
+        """The file name of the data, or the kind of source."""
+        source = self.config.source
+        return Path(source.path).name if source.path else source.kind
+
+    def losses(self, along: str = "step") -> tuple[list[float], list[float]]:
+        """Steps or tokens, and mean losses since the previous record, or else losses of single steps."""
+        return self.series("mean_loss", "loss", along=along)
+
+    def series(self, *keys: str, along: str = "step") -> tuple[list[float], list[float]]:
+        """Steps or tokens (`along`), and of each record the value of the first key that it has."""
+        pairs = []
+        for record in self.records:
+            key = next((key for key in keys if key in record), keys[0])
+            x, y = self._number(record, along), self._number(record, key)
+            if x is not None and y is not None:
+                pairs.append((x, y))
+        return [x for x, _ in pairs], [y for _, y in pairs]
+
+    def _number(self, record: dict[str, Any], key: str) -> float | None:
+        """A number of a record; None if it is missing or not finite."""
+        value = record.get(key)
+        if value is not None and type(value) not in (int, float):
+            raise RunFolderError(
+                f"{self.records_source}: step {record['step']}: expected a number for {key}, got "
+                f"{shortened(value)}"
+            )
+        bound = LARGEST_INT if isinstance(value, int) else MAX_LOSS
+        return value if value is not None and abs(value) <= bound else None
+
+
 @dataclass(frozen=True)
-class Run:
-    """A run on disk. path: as given; records: in order; checkpoint: as for RunFolder.parameters."""
+class Run(RunView):
+    """A run on disk. path: as given; checkpoint: as for RunFolder.parameters."""
 
     path: str
     folder: RunFolder
@@ -51,10 +114,8 @@ class Run:
         return Path(self.path).absolute().name or self.path
 
     @property
-    def data(self) -> str:
-        """The file name of the data, or the kind of source."""
-        source = self.config.source
-        return Path(source.path).name if source.path else source.kind
+    def records_source(self) -> str:
+        return str(self.folder.path / METRICS)
 
     def parameters(self) -> Arrays:
         """The parameters of the checkpoint (default: those for sampling); RunFolderError if damaged."""
@@ -63,31 +124,6 @@ class Run:
     def contexts(self) -> Contexts:
         """The contexts of the n-gram embedding; RunFolderError if damaged."""
         return self.folder.contexts(self.config, self.tokenizer)
-
-    def losses(self, along: str = "step") -> tuple[list[float], list[float]]:
-        """Steps or tokens, and mean losses since the previous record, or else losses of single steps."""
-        return self.series("mean_loss", "loss", along=along)
-
-    def series(self, *keys: str, along: str = "step") -> tuple[list[float], list[float]]:
-        """Steps or tokens (`along`), and of each record the value of the first key that it has."""
-        pairs = []
-        for record in self.records:
-            key = next((key for key in keys if key in record), keys[0])
-            x, y = self._number(record, along), self._number(record, key)
-            if x is not None and y is not None:
-                pairs.append((x, y))
-        return [x for x, _ in pairs], [y for _, y in pairs]
-
-    def _number(self, record: dict[str, Any], key: str) -> float | None:
-        """A number of a record; None if it is missing or not finite."""
-        value = record.get(key)
-        if value is not None and type(value) not in (int, float):
-            raise RunFolderError(
-                f"{self.folder.path / METRICS}: step {record['step']}: expected a number for {key}, got "
-                f"{shortened(value)}"
-            )
-        bound = LARGEST_INT if isinstance(value, int) else MAX_LOSS
-        return value if value is not None and abs(value) <= bound else None
 
 
 def nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
@@ -101,20 +137,29 @@ def nearest_preset(config: RunConfig) -> tuple[str, dict[str, Any]]:
     return nearest, differing[nearest]
 
 
-def differing_settings(runs: Sequence[Run]) -> list[str]:
+def differing_settings(runs: Sequence[RunView]) -> list[str]:
     """The settings that affect learning and differ between runs."""
     tables = [_identity(run) for run in runs]
     return [name for name in tables[0] if len({str(table[name]) for table in tables}) > 1]
 
 
-def _identity(run: Run) -> dict[str, Any]:
+def _identity(run: RunView) -> dict[str, Any]:
     data = f"{run.data} {run.config.source.sha256}"
     return {**learning_settings(run.config), "engine": run.config.engine, "data": data}
 
 
-def labels(runs: Sequence[Run]) -> list[str]:
-    """A label per run: the settings that differ, or the folder name if they are many or the same."""
-    names, differing = folder_names(runs), differing_settings(runs)
+def identity_without_seed(run: RunView) -> str:
+    """Equal for runs that differ in the seed alone."""
+    return str({name: value for name, value in _identity(run).items() if name != SEED})
+
+
+def labels(runs: Sequence[RunView], ignored: str | None = None) -> list[str]:
+    """A label per run: the settings that differ, or the folder name if they are many or the same.
+
+    ignored: a setting that is not in labels.
+    """
+    names = folder_names(runs)
+    differing = [name for name in differing_settings(runs) if name != ignored]
     if not 1 <= len(differing) <= MAX_NAMED:
         return names
     texts = [_settings_label(run, differing) for run in runs]
@@ -124,13 +169,13 @@ def labels(runs: Sequence[Run]) -> list[str]:
     ]
 
 
-def folder_names(runs: Sequence[Run]) -> list[str]:
+def folder_names(runs: Sequence[RunView]) -> list[str]:
     """The names of the folders; the path as given where names coincide."""
     names = [run.name for run in runs]
     return [run.name if names.count(run.name) == 1 else run.path for run in runs]
 
 
-def _settings_label(run: Run, names: Sequence[str]) -> str:
+def _settings_label(run: RunView, names: Sequence[str]) -> str:
     """n_embd=16, lr=0.01"""
     values = {**_identity(run), "data": run.data}
     return ", ".join(f"{name}={setting_text(values[name])}" for name in names)

@@ -28,12 +28,6 @@ def setting_text(value: Any) -> str:
     return repr(value) if value == "" else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def visible(text: str, encoding: str = "utf-8") -> str:
-    """A text as one printable line in an encoding, with escapes for other characters."""
-    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
-    return shown.encode(encoding, "backslashreplace").decode(encoding)
-
-
 def one_line(text: str) -> str:
     r"""Escape newlines.
 

@@ -20,7 +20,8 @@ from motegpt.cli.options import (
 )
 from motegpt.config.epochs import merge_settings
 from motegpt.config.presets import AUTO, base_settings
-from motegpt.views.text import clipped, columns, visible, with_flags
+from motegpt.config.text import visible
+from motegpt.views.text import clipped, columns, with_flags
 
 if TYPE_CHECKING:
     from pathlib import Path

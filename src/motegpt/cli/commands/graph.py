@@ -3,74 +3,132 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import click
 
-from motegpt.cli.options import FILE, SEED, json_option, overwrite_option
+from motegpt.cli.console import log
+from motegpt.cli.options import (
+    ALIASES,
+    FILE,
+    RUN,
+    SEED,
+    Command,
+    checkpoint_option,
+    json_option,
+    overwrite_option,
+)
 from motegpt.cli.streams import discard_if_closed
-from motegpt.config.presets import REFERENCE_PRESET, settings_of
-from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch
-from motegpt.data.tokenizers import CharacterTokenizer
-from motegpt.engines.scalar import model as network
-from motegpt.engines.scalar.draw import count_ops, to_dot, to_svg
-from motegpt.engines.scalar.engine import ScalarEngine
-from motegpt.engines.scalar.graph import Value
-from motegpt.errors import DataError
-from motegpt.model.rng import make_rng
-from motegpt.model.spec import initialize
-from motegpt.views.output import ending_of, new_file
+from motegpt.config.synonyms import flag_of
+from motegpt.engines.scalar.draw import count_ops, to_dot
+from motegpt.engines.scalar.groups import Graph, check_size
+from motegpt.engines.scalar.model import FUSED, UNFUSED, Reductions
+from motegpt.engines.scalar.picture import to_svg
+from motegpt.errors import DataError, UsageError
+from motegpt.evaluation.graphs import TINY, text_graph, tiny_graph
+from motegpt.views.output import check_new, ending_of, new_file
 
-DRAWERS = {".svg": to_svg, ".dot": to_dot}
+ENDINGS = (".svg", ".dot")
+LETTERS = 4  # of a sample, where no text is given
+
+
+def _shape_option(name: str, help: str) -> Callable[[Command], Command]:
+    """The option of a setting of the tiny model."""
+    return click.option(flag_of(name), *ALIASES.get(name, ()), name, type=int, help=f"{help}  [{TINY[name]}]")
 
 
 @click.command()
-@click.argument("text")
-@click.option("--n-embd", type=int, default=2, show_default=True, help="Width of the tiny model.")
-@click.option("--n-head", type=int, default=1, show_default=True, help="Attention heads.")
-@click.option("--n-layer", "--layers", type=int, default=1, show_default=True, help="Layers.")
-@click.option("--seed", type=SEED, default=42, show_default=True, help="Seed of the weights.")
+@click.argument("text", required=False)
+@click.option("--run", type=RUN, help="Draw this trained model.  [a tiny untrained one]")
+@checkpoint_option
+@_shape_option("n_embd", "Width of the tiny model.")
+@_shape_option("n_head", "Attention heads of the tiny model.")
+@_shape_option("n_layer", "Layers of the tiny model.")
+@click.option(
+    "--seed", type=SEED, default=42, show_default=True, help="Seed of the weights, or of the sample."
+)
 @click.option("--plain", is_flag=True, help="Draw each product and partial sum of a dot product.")
+@click.option(
+    "--numbers/--no-numbers", default=True, show_default=True, help="Draw each number, or groups alone."
+)
 @click.option("--out", type=FILE, metavar="FILE.svg|FILE.dot", help="File to write.  [<text>.svg]")
 @overwrite_option
 @click.option("--summary", is_flag=True, help="Count the nodes; draw nothing.")
 @json_option
 def command(
-    text: str,
-    n_embd: int,
-    n_head: int,
-    n_layer: int,
+    text: str | None,
+    run: str | None,
+    checkpoint: str | None,
     seed: int,
     plain: bool,
+    numbers: bool,
     out: str | None,
     overwrite: bool,
     summary: bool,
     as_json: bool,
+    **shape: int | None,
 ) -> None:
-    """Draw the computation graph of the loss of a tiny model on TEXT, with values and gradients.
+    """Draw the computation graph of the loss on TEXT, with values and gradients.
 
+    The picture has groups that open on a click. With --run it is of a trained model, and TEXT is by default
+    the first letters of a sample.
+
+    \b
     Example: motegpt graph emma --out emma.svg
+             motegpt graph emma --run runs/names
     """
-    if not text:
-        raise DataError("graph: expected a text of at least one character, got an empty one")
+    _check(text, run, checkpoint, shape, numbers, out)
+    for path in [Path(out)] if out and not summary else []:
+        check_new(path, overwrite)
+    reductions = UNFUSED if plain else FUSED
+    if run is None:
+        text, graph = text or "", tiny_graph(text or "", given(shape), seed, reductions)
+    else:
+        text, graph = _run_graph(run, checkpoint, text, seed, reductions)
     path = Path(out or f"{''.join(c if c.isalnum() else '_' for c in text)}.svg")
-    drawer = DRAWERS[ending_of(path, DRAWERS)]
-    shape = {"n_embd": n_embd, "n_head": n_head, "n_layer": n_layer}
-    loss, names = loss_graph(text, shape, seed, plain)
-    ops = count_ops(loss)
-    facts: dict[str, Any] = {"loss": loss.data, "targets": len(text) + 1, "nodes": sum(ops.values())}
+    ops = count_ops(graph.loss)
+    facts: dict[str, Any] = {
+        "loss": graph.loss.data, "targets": len(graph.columns), "nodes": sum(ops.values())
+    }  # fmt: skip
     if not summary:
+        content = to_svg(graph, numbers) if ending_of(path, ENDINGS) == ".svg" else to_dot(graph)
         with new_file(path, overwrite) as file:
-            file.write(drawer(loss, names))
+            file.write(content)
     drawn = None if summary else str(path)
     with nullcontext() if summary else discard_if_closed():
         if as_json:
             click.echo(json.dumps({**facts, "ops": ops, "drawn": drawn}))
         else:
             _print(facts, ops, drawn)
+
+
+def _check(
+    text: str | None,
+    run: str | None,
+    checkpoint: str | None,
+    shape: dict[str, int | None],
+    numbers: bool,
+    out: str | None,
+) -> None:
+    """Errors in the options, before anything is computed."""
+    if text == "" or (text is None and run is None):
+        raise DataError("graph: expected a text of at least one character, got an empty one")
+    if run is None and checkpoint is not None:
+        raise UsageError("graph: --checkpoint belongs to --run")
+    if run is not None and (settings := given(shape)):
+        raise UsageError(
+            f"graph: `{next(iter(settings))}` is of the tiny model, and cannot be set with --run"
+        )
+    if out is not None and ending_of(Path(out), ENDINGS) == ".dot" and not numbers:
+        raise UsageError("graph: --no-numbers belongs to *.svg files")
+
+
+def given(shape: dict[str, int | None]) -> dict[str, int]:
+    """The settings that are not None."""
+    return {name: value for name, value in shape.items() if value is not None}
 
 
 def _print(facts: dict[str, Any], ops: dict[str, int], drawn: str | None) -> None:
@@ -81,14 +139,22 @@ def _print(facts: dict[str, Any], ops: dict[str, int], drawn: str | None) -> Non
         click.echo(f"drawn to {drawn}")
 
 
-def loss_graph(text: str, shape: dict[str, int], seed: int, plain: bool) -> tuple[Value, dict[Value, str]]:
-    """The loss of an untrained model on one document, after `backward`, and the parameters' names."""
-    tokenizer = CharacterTokenizer("".join(sorted(set(text))), "bos")
-    settings = {**settings_of(REFERENCE_PRESET), **shape, "block_size": len(text) + 1, "dtype": "float64"}
-    model, train = model_and_training({**settings, "seed": seed}, tokenizer.vocab_size)
-    engine = ScalarEngine(model, train)
-    engine.load(initialize(model, make_rng(train.rng, train.seed)))
-    batch = Batch.of(tokenizer.encode_documents([text]), train.loss_mean)
-    loss = network.loss(batch, engine.w, model, network.UNFUSED if plain else network.FUSED)
-    loss.backward()
-    return loss, engine.names()
+def _run_graph(
+    run: str, checkpoint: str | None, text: str | None, seed: int, reductions: Reductions
+) -> tuple[str, Graph]:
+    """A text, the first letters of a sample if none is given, and the graph of its loss."""
+    from motegpt.api.gpt import GPT
+    from motegpt.training.run_folder import RunFolder
+
+    config = RunFolder(run).config()
+    check_size(config.model, LETTERS + 1 if text is None else len(text) + 1)
+    model = GPT.load(run, "array", checkpoint)  # it needs no GPU
+    if config.train.kneser_ney is not None:
+        log("the graph is of the GPT, without the n-grams that it is averaged with")
+    if text is not None:
+        return text, text_graph(model.engine, model.tokenizer, text, reductions=reductions)
+    (sample,) = model.generate(1, seed=seed, min_new_tokens=2, unique=False, novel=False)
+    letters = sample[:LETTERS]
+    return letters, text_graph(
+        model.engine, model.tokenizer, letters, is_whole=letters == sample, reductions=reductions
+    )

@@ -13,7 +13,8 @@ import click
 
 from motegpt.cli.console import escape_control_characters
 from motegpt.cli.options import json_option, run_argument
-from motegpt.views.text import clipped, setting_text, visible
+from motegpt.config.text import visible
+from motegpt.views.text import clipped, setting_text
 
 if TYPE_CHECKING:
     from motegpt.views.runs import Run
@@ -34,8 +35,8 @@ def command(run: str, samples: int, as_json: bool) -> None:
 
     Example: motegpt show runs/names
     """
+    from motegpt.cli.summary import summary
     from motegpt.views.runs import Run
-    from motegpt.views.summary import summary
 
     found = Run.read(run)
     facts = summary(found, samples)

@@ -5,7 +5,7 @@ character. A new tokenizer is a subclass of Tokenizer, an entry in TOKENIZERS an
 `tokenizer`.
 """
 
-from motegpt.data.tokenizers.base import FRAMINGS, TOKENIZERS, Framing, Tokenizer, with_code_points
+from motegpt.data.tokenizers.base import FRAMINGS, SYMBOLS, TOKENIZERS, Framing, Tokenizer, with_code_points
 from motegpt.data.tokenizers.bpe import BpeTokenizer
 from motegpt.data.tokenizers.file import FileTokenizer
 from motegpt.data.tokenizers.pieces import RegexTokenizer, WordTokenizer
@@ -22,6 +22,7 @@ TOKENIZERS.update(
 
 __all__ = [
     "FRAMINGS",
+    "SYMBOLS",
     "TOKENIZERS",
     "BpeTokenizer",
     "ByteTokenizer",

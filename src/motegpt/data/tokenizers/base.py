@@ -37,6 +37,9 @@ FRAMINGS = {
     "none": Framing(),  # streams have no document boundaries
 }
 
+# How tokens that are invisible, or not characters, are drawn.
+SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
+
 
 class Tokenizer(ABC):
     """kind: value of the setting `tokenizer`; unit: name of one token in messages; is_fixed: whether the
@@ -143,6 +146,14 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens appear as <BOS> and <EOS>, invalid UTF-8 as \ufffd."""
         return b"".join(map(self._shown.__getitem__, ids)).decode("utf-8", "replace")
+
+    def names(self, ids: Sequence[int]) -> list[str]:
+        """Each id decoded by itself; a byte that is not a character by itself appears as <C3>."""
+        names = [self.decode([token]) for token in ids]
+        return [
+            f"<{self.token_bytes(token).hex().upper()}>" if "\ufffd" in name else name
+            for token, name in zip(ids, names, strict=True)
+        ]
 
     @cached_property
     def _shown(self) -> list[bytes]:

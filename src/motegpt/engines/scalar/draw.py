@@ -1,20 +1,21 @@
-"""A computation graph as Graphviz text or as an SVG picture. Standard library only.
+"""A computation graph as Graphviz text, its values, and the texts of its nodes. Standard library only.
 
-The picture flows to the right; nodes in a column are ordered by the mean row of their parents, which keeps
-most edges short.
+Constants are part of the operation that uses them, as in "+ 0.5".
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from html import escape
+from math import isfinite, isnan
+from typing import NamedTuple
 
 from motegpt.engines.scalar.graph import Value, topological
+from motegpt.engines.scalar.groups import Graph
 
-COLUMN, ROW, BOX, HEIGHT = 150, 34, 120, 24  # distances and sizes in the picture, in pixels
-COLORS = {"leaf": "#cfe8ff", "constant": "#eeeeee", "relu": "#ffe0b0", "log": "#ffd0d0", "exp": "#ffd0d0"}
-DEFAULT_COLOR = "#ffffff"
+DIGITS = 4  # significant digits of a number in a picture
+BLUE, WHITE, RED = (0x2A, 0x78, 0xB8), (0xFF, 0xFF, 0xFF), (0xE0, 0x7B, 0x39)  # gradient below 0, 0, above
+CONSTANT = "constant"
 
 
 def all_nodes(root: Value) -> list[Value]:
@@ -30,86 +31,89 @@ def count_ops(root: Value) -> dict[str, int]:
     return dict(Counter(node.op for node in all_nodes(root)).most_common())
 
 
-def to_dot(root: Value, names: Mapping[Value, str]) -> str:
-    """The graph in Graphviz' language. names: labels of some of the nodes."""
-    nodes = all_nodes(root)
+def number_text(x: float) -> str:
+    """A number with DIGITS significant digits.
+
+    >>> number_text(0.5), number_text(-1234567.0), number_text(0.0), number_text(1e-5)
+    ('0.5000', '-1.235e6', '0', '1.000e-5')
+    """
+    mantissa, e, exponent = f"{x:#.{DIGITS}g}".partition("e")
+    return "0" if x == 0 else f"{mantissa.rstrip('.')}{e}{int(exponent) if e else ''}"
+
+
+def operation_text(node: Value) -> str:
+    """The operation of a node, with its constants: "dot", "× 0.5", "^ -0.5"."""
+    constants = [parent.data for parent in node.parents if is_constant(parent)]
+    if node.op == "pow" and len(node.parents) == 1:
+        (x,), (dx,) = node.parents, node.local_grads
+        exponent = dx * x.data / node.data if node.data and x.data else None  # dx = y x^(y-1)
+        return "pow" if exponent is None else f"^ {exponent:.4g}"
+    if not constants or node.op not in ("add", "mul") or len(constants) == len(node.parents):
+        return node.op
+    (c,) = constants
+    if node.op == "mul":
+        return f"× {c:.4g}"
+    return f"- {-c:.4g}" if c < 0 else f"+ {c:.4g}"
+
+
+class Colors(NamedTuple):
+    """Gradient -> color: white at 0, RED or BLUE from `largest` on, by the cube root between."""
+
+    largest: float
+
+    @classmethod
+    def of(cls, graph: Graph) -> Colors:
+        """largest: of the gradients but the highest twentieth, so that a few do not make all others pale."""
+        sizes = sorted(
+            abs(node.grad) for node in drawn_nodes(graph.loss) if node.grad and isfinite(node.grad)
+        )
+        return cls(sizes[int(0.95 * (len(sizes) - 1))] if sizes else 1.0)
+
+    def rgb(self, gradient: float) -> tuple[int, int, int]:
+        """Three numbers below 256; white if the gradient is not a number."""
+        share = 0.0 if isnan(gradient) else min(1.0, abs(gradient) / self.largest) ** (1 / 3)
+        r, g, b = (
+            round(white + (color - white) * share)
+            for white, color in zip(WHITE, RED if gradient > 0 else BLUE, strict=True)
+        )
+        return r, g, b
+
+    def hex(self, gradient: float) -> str:
+        return "#{:02x}{:02x}{:02x}".format(*self.rgb(gradient))
+
+
+def drawn_nodes(root: Value) -> list[Value]:
+    """All nodes but constants."""
+    return [node for node in all_nodes(root) if node is root or not is_constant(node)]
+
+
+def is_constant(node: Value) -> bool:
+    """Whether a node is a constant, or an operation on constants alone, as in x - 0.5."""
+    return node.op == CONSTANT or (bool(node.parents) and all(one.op == CONSTANT for one in node.parents))
+
+
+def to_dot(graph: Graph) -> str:
+    """The graph in Graphviz' language, a cluster for each group."""
+    nodes, colors = drawn_nodes(graph.loss), Colors.of(graph)
     number = {node: i for i, node in enumerate(nodes)}
-    lines = ["digraph loss {", "  rankdir=LR;", '  node [shape=box, fontname="sans-serif", style=filled];']
+    lines = ["digraph loss {", '  node [shape=box, fontname="sans-serif", style=filled];']
     for node, i in number.items():
-        label = "\\n".join(part.replace('"', '\\"') for part in label_of(node, names))
-        lines.append(f'  n{i} [label="{label}", fillcolor="{COLORS.get(node.op, DEFAULT_COLOR)}"];')
-    lines += [f"  n{number[parent]} -> n{number[node]};" for node in nodes for parent in node.parents]
+        label = "\\n".join(part.replace('"', '\\"') for part in label_of(node, graph.names))
+        lines.append(f'  n{i} [label="{label}", fillcolor="{colors.hex(node.grad)}"];')
+    for i, group in enumerate(graph.groups):
+        members = " ".join(f"n{number[value]};" for value in group.values)
+        lines.append(f'  subgraph cluster_{i} {{ label="{group.heading}"; {members} }}')
+    lines += [
+        f"  n{number[parent]} -> n{number[node]};"
+        for node in nodes
+        for parent in node.parents
+        if parent in number
+    ]
     return "\n".join([*lines, "}"]) + "\n"
 
 
-def to_svg(root: Value, names: Mapping[Value, str]) -> str:
-    """The graph as a picture; a node's tooltip has its value and gradient in full precision."""
-    places = layout(root)
-    width = (max(x for x, _ in places.values()) + 1) * COLUMN
-    height = (max(y for _, y in places.values()) + 1) * ROW + HEIGHT
-    edges = [_edge(places[parent], places[node]) for node in places for parent in node.parents]
-    boxes = [_box(node, at, names) for node, at in places.items()]
-    head = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif">'
-    )
-    return (
-        "\n".join([head, '<rect width="100%" height="100%" fill="white"/>', *edges, *boxes, "</svg>"]) + "\n"
-    )
-
-
-def label_of(node: Value, names: Mapping[Value, str]) -> tuple[str, str]:
-    """The name or operation of a node, and its value and gradient."""
-    return names.get(node, node.op), f"{node.data:.3g} | {node.grad:.2g}"
-
-
-def layout(root: Value) -> dict[Value, tuple[int, int]]:
-    """Value -> (column, row), with columns vertically centered."""
-    columns = columns_of(all_nodes(root))
-    members: dict[int, list[Value]] = {}
-    for node, column in columns.items():
-        members.setdefault(column, []).append(node)
-    tallest = max(map(len, members.values()))
-    places: dict[Value, tuple[int, int]] = {}
-    for column in sorted(members):
-        stack = sorted(members[column], key=lambda node: _mean_row(node, places))
-        first = (tallest - len(stack)) // 2
-        places.update({node: (column, first + row) for row, node in enumerate(stack)})
-    return places
-
-
-def columns_of(nodes: list[Value]) -> dict[Value, int]:
-    """Node -> column: right of its rightmost parent; for a leaf, left of the first node that uses it."""
-    columns: dict[Value, int] = {}
-    for node in nodes:
-        columns[node] = 1 + max((columns[parent] for parent in node.parents), default=-1)
-    first_use: dict[Value, int] = {}
-    for node in nodes:
-        for parent in node.parents:
-            first_use[parent] = min(columns[node], first_use.get(parent, columns[node]))
-    return {
-        node: column if node.parents or node not in first_use else first_use[node] - 1
-        for node, column in columns.items()
-    }
-
-
-def _mean_row(node: Value, places: Mapping[Value, tuple[int, int]]) -> float:
-    """The mean row of a node's parents; 0 without parents."""
-    return sum(places[parent][1] for parent in node.parents) / max(1, len(node.parents))
-
-
-def _edge(start: tuple[int, int], end: tuple[int, int]) -> str:
-    x1, y1 = start[0] * COLUMN + BOX + 10, start[1] * ROW + HEIGHT
-    x2, y2 = end[0] * COLUMN + 10, end[1] * ROW + HEIGHT
-    middle = (x1 + x2) // 2
-    path = f"M{x1} {y1}C{middle} {y1} {middle} {y2} {x2} {y2}"
-    return f'<path d="{path}" fill="none" stroke="#8899aa" stroke-opacity="0.5"/>'
-
-
-def _box(node: Value, at: tuple[int, int], names: Mapping[Value, str]) -> str:
-    x, y = at[0] * COLUMN + 10, at[1] * ROW + HEIGHT // 2
-    what, numbers = (escape(part) for part in label_of(node, names))
-    color = COLORS.get(node.op, DEFAULT_COLOR)
-    title = f"<title>{what} = {node.data!r}, gradient {node.grad!r}</title>"
-    box = f'<rect width="{BOX}" height="{HEIGHT}" rx="4" fill="{color}" stroke="#445566"/>'
-    text = f'<text x="4" y="10" font-size="9">{what}</text><text x="4" y="20" font-size="9">{numbers}</text>'
-    return f'<g transform="translate({x} {y})">{title}{box}{text}</g>'
+def label_of(node: Value, names: Mapping[Value, str]) -> tuple[str, str, str]:
+    """The name and operation of a node, its value, and its gradient."""
+    name = names.get(node)
+    parts = [part for part in (name, operation_text(node) if node.parents else "") if part]
+    return " = ".join(parts) or node.op, number_text(node.data), number_text(node.grad)

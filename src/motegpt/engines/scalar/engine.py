@@ -100,7 +100,7 @@ class ScalarEngine(Engine):
         return [self._step(plan.batch(step), step) for step in range(start, start + count)]
 
     def decoder(self, n: int) -> ScalarDecoder:
-        return ScalarDecoder(self.w, self.model, n, self._reader())
+        return ScalarDecoder(self.w, self.model, n, self.reader())
 
     def _step(self, batch: Batch, step: int) -> float:
         loss, reader = self._backpropagate(batch, step)
@@ -122,13 +122,13 @@ class ScalarEngine(Engine):
         rows = (self._places[name][row * width : (row + 1) * width] for name, row in reader.used)
         return ((i, self.nodes[i]) for i in chain(*dense, *rows))
 
-    def _reader(self, step: int | None = None) -> NGramReader | None:
+    def reader(self, step: int | None = None) -> NGramReader | None:
         """For the n-gram embedding, if there is one; step: of a training step, which drops vectors."""
         return NGramReader(self.w, self.contexts, self.settings, step) if self.contexts.keys else None
 
     def _backpropagate(self, batch: Batch, step: int | None) -> tuple[float, NGramReader | None]:
         """Loss of the batch; leaves its gradient in the nodes. The graph ends with this call."""
-        reader = self._reader(step)
+        reader = self.reader(step)
         read = None if reader is None else reader.vectors
         masks = masks_of(self.settings, step)
         loss = network.loss(batch, self.w, self.model, self._reductions, masks, read)
@@ -136,7 +136,7 @@ class ScalarEngine(Engine):
         return loss.data, reader
 
     def _logits_of(self, inputs: Sequence[int]) -> list[list[float]]:
-        cache, reader = empty_cache(self.model), self._reader()
+        cache, reader = empty_cache(self.model), self.reader()
         logits = []
         for at, token in enumerate(inputs):
             vectors = None if reader is None else reader.vectors(inputs[: at + 1])

@@ -29,6 +29,12 @@ class Value:
     def __repr__(self) -> str:
         return f"Value({self.data:.6g}, {self.op})"
 
+    def _repr_svg_(self) -> str:
+        """What a notebook shows: the graph."""
+        from motegpt.engines.scalar.inline import to_inline_svg
+
+        return to_inline_svg(self)
+
     def __add__(self, other: Value | float) -> Value:
         other = value(other)
         return Value(self.data + other.data, "add", (self, other), (1.0, 1.0))

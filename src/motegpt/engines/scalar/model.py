@@ -256,10 +256,12 @@ def loss(
     reductions: Reductions = FUSED,
     masks: Masks | None = None,
     read: Callable[[Sequence[int], int], list[Vector]] | None = None,
+    traces: list[Trace] | None = None,
 ) -> Value:
     """Σ_b Σ_t weights[b][t] · -log p(targets[b][t]), in nats.
 
-    masks: of dropout; read: NGramReader.vectors of the n-gram embedding, if there is one.
+    masks: of dropout; read: NGramReader.vectors of the n-gram embedding, if there is one; traces: gets the
+    intermediates of each position, and its term of the sum as "loss".
     """
     losses: Vector = []
     for b, sequence in enumerate(zip(batch.inputs, batch.targets, batch.weights, strict=True)):
@@ -267,6 +269,9 @@ def loss(
         for at, (token, target, weight) in enumerate(zip(*sequence, strict=True)):
             drop = keep_all if masks is None else partial(dropout, masks=masks, document=b, at=at)
             vectors = None if read is None else read(sequence[0][: at + 1], b)
-            logits = forward_token(token, at, w, cache, model, reductions, drop=drop, vectors=vectors)
-            losses.append(reductions.log_p(logits, target) * -weight)
+            trace: Trace | None = None if traces is None else {}
+            logits = forward_token(token, at, w, cache, model, reductions, trace, drop, vectors)
+            losses.append(note_in(trace, "loss", reductions.log_p(logits, target) * -weight))
+            if traces is not None and trace is not None:
+                traces.append(trace)
     return reductions.sum_values(losses)

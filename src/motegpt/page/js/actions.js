@@ -8,7 +8,7 @@ export class Actions {
   /** notify(sentence, button?): shows a message; speak(sentence): tells a screen reader. */
   constructor({store, client, frames, boot, notify, speak}) {
     Object.assign(this, {store, client, frames, boot, notify, speak});
-    this.undoable = []; // functions, newest last
+    this.undoable = []; // {kind: "settings" | "mask" | "edit", act}, newest last
     this.seekNewest = newestOnly((step) => this.#seek(step));
   }
 
@@ -36,6 +36,7 @@ export class Actions {
     const wanted = {preset, settings, list, ...changes};
     let description;
     try {
+      if (!wanted.list) throw new Error("list: expected a list to train a new model on, got none; choose one");
       const {name, text} = wanted.list;
       description = await this.client.call("create", {settings: wanted.settings, list: {name, text}});
     } catch (error) {
@@ -44,12 +45,14 @@ export class Actions {
     }
     const old = {preset, settings, list, text: this.state.text};
     this.#adopt(description, wanted, changes.text);
-    if (old.list) this.undoable.push(() => this.create(old, {said: "The settings are the old ones again; the model is new."}));
+    const again = {said: "The settings are the old ones again; the model is new."};
+    if (old.list) this.undoable.push({kind: "settings", act: () => this.create(old, again)});
     if (said) this.notify(said, old.list ? {label: "Undo", act: () => this.undo()} : undefined);
     if (running) await this.run();
   }
 
   #adopt(description, {preset, settings, list}, text) {
+    this.#keepUndoable("settings");
     const isOther = list !== this.state.list;
     this.store.receive({...emptyData(), description, progress: {step: 0, tokensPerSecond: 0, stepsPerSecond: 0}});
     const first = Array.from(description.documents?.first?.[0] ?? "").slice(0, description.block_size - 1).join("");
@@ -62,7 +65,8 @@ export class Actions {
 
   #refuse(error, place) {
     const name = /^([a-z_0-9]+)[:,]/.exec(error.message)?.[1];
-    this.store.fail(this.boot.fields[name] ? name : place, error.message);
+    const isShown = name && document.getElementById(`setting-${name}`);
+    this.store.fail(isShown ? name : place, error.message);
   }
 
   /** Change one setting, which starts a new model. */
@@ -74,7 +78,8 @@ export class Actions {
   async setSettings(changes) {
     const entries = Object.entries(changes).filter(([name, value]) => this.state.settings[name] !== value);
     if (!entries.length) return;
-    const words = entries.map(([name, value]) => `\`${name}\` is ${value ?? "none"}, it was ${this.state.settings[name] ?? "none"}`);
+    const old = this.state.settings;
+    const words = entries.map(([name, value]) => `\`${name}\` is ${value ?? "none"}, it was ${old[name] ?? "none"}`);
     const settings = {...this.state.settings, ...changes};
     await this.create({settings}, {said: `A new model: ${words.join("; ")}.`});
   }
@@ -87,9 +92,12 @@ export class Actions {
   /** Train on a list {name, text}, or on the built-in list of a name; this starts a new model. */
   setList(list) {
     const found = typeof list === "string" ? this.boot.lists.find(({name}) => name === list) : list;
-    if (!found) return Promise.reject(new Error(`list: expected ${this.boot.lists.map(({name}) => name).join(", ")}, got ${list}`));
-    const builtIn = this.boot.lists.includes(found);
-    return this.create({list: {...found, builtIn}}, {place: "list", said: `A new model learns from ${found.name}.`});
+    const names = this.boot.lists.map(({name}) => name).join(", ");
+    if (!found) return Promise.reject(new Error(`list: expected ${names}, got ${list}`));
+    const changes = {list: {...found, builtIn: this.boot.lists.includes(found)}};
+    const {preset} = this.boot; // a run without its list has settings that only its list can have
+    if (!this.state.list) Object.assign(changes, {preset, settings: {...this.boot.presets[preset]}});
+    return this.create(changes, {place: "list", said: `A new model learns from ${found.name}.`});
   }
 
   // Training
@@ -126,6 +134,7 @@ export class Actions {
   /** The same model from step 0 on. */
   async restart() {
     await this.client.call("restart");
+    this.#keepUndoable("settings", "mask");
     const {description} = this.data;
     this.store.receive({...emptyData(), description, progress: {step: 0, tokensPerSecond: 0, stepsPerSecond: 0}});
     this.store.set({running: false, finished: false, viewing: null});
@@ -146,6 +155,7 @@ export class Actions {
   async #seek(wanted) {
     const last = this.data.losses.steps;
     const {step} = await this.client.call("seek", {step: wanted});
+    this.#keepUndoable("settings", "mask");
     this.store.receive({progress: {...this.data.progress, step}});
     this.store.set({viewing: step < last ? step : null, running: false});
     this.frames.outdate();
@@ -198,7 +208,7 @@ export class Actions {
   /** Switch parts of the model off in every look; {} for none. isContinued: of the last change, which it replaces. */
   setMask(mask, isContinued = false) {
     const {mask: old} = this.state;
-    if (!isContinued) this.undoable.push(() => this.#applyMask(old));
+    if (!isContinued) this.undoable.push({kind: "mask", act: () => this.#applyMask(old)});
     this.#applyMask({...EMPTY_MASK, ...mask});
   }
 
@@ -211,22 +221,28 @@ export class Actions {
   /** Write a number into the model: {index: of the parameters, value}. */
   async edit(change) {
     await this.client.call("edit", change);
-    this.undoable.push(async () => {
+    const act = async () => {
       await this.client.call("undo");
       this.frames.outdate();
-    });
+    };
+    this.undoable.push({kind: "edit", act});
     this.frames.outdate();
+  }
+
+  /** What can still be undone once the weights, or the whole model, are others. */
+  #keepUndoable(...kinds) {
+    this.undoable = this.undoable.filter(({kind}) => kinds.includes(kind));
   }
 
   /** Take back the last change of settings, list, mask or weight. */
   async undo() {
-    const act = this.undoable.pop();
-    if (!act) {
+    const last = this.undoable.pop();
+    if (!last) {
       this.notify("There is nothing to undo.");
       return;
     }
     const depth = this.undoable.length;
-    await act();
+    await last.act();
     this.undoable.length = Math.min(this.undoable.length, depth); // an undo is not itself undone
   }
 
@@ -302,9 +318,18 @@ export class Actions {
     const list = answer.list ? {...answer.list, title: "from the run", builtIn: false} : null;
     this.#adopt(answer, {preset: this.state.preset, settings: answer.settings, list});
     this.data.losses.append(0, answer.losses ?? []);
+    this.data.losses.append(answer.step ?? 0, []);
     const progress = {step: answer.step ?? 0, tokensPerSecond: 0, stepsPerSecond: 0};
     this.store.receive({progress, losses: this.data.losses, validation: answer.validation ?? []});
+    if (!list) await this.#showFirstSample();
     this.store.set({temperature: answer.settings.temperature ?? this.state.temperature, finished: this.#isDone()});
+  }
+
+  /** A text to look at where there is no list to take one from. */
+  async #showFirstSample() {
+    const {texts} = await this.client.call("sample", {n: 1});
+    const most = this.data.description.block_size - 1;
+    this.setText(Array.from(texts[0].text).slice(0, most).join(""));
   }
 
   // Events of the worker

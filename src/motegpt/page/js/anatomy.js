@@ -4,6 +4,9 @@
  */
 import {symbol} from "./draw.js";
 
+/** The tensors that a picture can show: all but the tables of n-grams, which have a row for each of many contexts. */
+export const shownTensors = (tensors) => tensors.filter(({role}) => role !== "table");
+
 const PER_HEAD = /hook_(q|k|v|z|rot_q|rot_k)$/;
 
 /** What the rules below need of a description and a look. */

@@ -1,4 +1,5 @@
-// The losses of n-gram baselines, as in src/motegpt/ngrams/counts.py: interpolated n-grams after Witten and Bell.
+// The losses of n-gram baselines, as in src/motegpt/ngrams/counts.py: interpolated n-grams after Witten and
+// Bell.
 
 /** Counts of the n-grams of up to `order` tokens; size: number of possible targets. */
 class NGramCounts {
@@ -22,7 +23,8 @@ class NGramCounts {
   }
 
   count(sequence, at, n) {
-    const key = this.key(sequence, at, n), context = this.key(sequence, at - 1, n - 1);
+    const key = this.key(sequence, at, n);
+    const context = this.key(sequence, at - 1, n - 1);
     const before = this.counts.get(key) ?? 0;
     this.counts.set(key, before + 1);
     this.totals.set(context, (this.totals.get(context) ?? 0) + 1);
@@ -33,7 +35,8 @@ class NGramCounts {
   probability(sequence, at) {
     let p = 1 / this.size;
     for (let n = 1; n <= Math.min(this.order, at + 1); n++) {
-      const context = this.key(sequence, at - 1, n - 1), total = this.totals.get(context) ?? 0;
+      const context = this.key(sequence, at - 1, n - 1);
+      const total = this.totals.get(context) ?? 0;
       const types = this.types.get(context) ?? 0;
       if (total) p = ((this.counts.get(this.key(sequence, at, n)) ?? 0) + types * p) / (total + types);
     }
@@ -50,7 +53,8 @@ export function baselineLosses(training, evaluated, vocabSize, lossMean, never) 
   const losses = {uniform: Math.log(size)};
   ["unigram", "bigram", "trigram"].forEach((name, i) => {
     const counts = new NGramCounts(training, i + 1, size);
-    let sum = 0, total = 0;
+    let sum = 0;
+    let total = 0;
     for (const sequence of evaluated) {
       const targets = Math.max(1, sequence.length - 1);
       const weight = lossMean === "documents" ? 1 / targets / evaluated.length : 1;

@@ -42,10 +42,10 @@ export const CHAPTERS = [
   {
     title: "The MLP and the residual stream", view: "flow", text: "emma", step: 1000,
     paragraphs: [
-      "Follow the line down the middle: the residual stream, a row of numbers for each position. A layer does not " +
+      "Follow the line on the left: the residual stream, a row of numbers for each position. A layer does not " +
         "replace it. Attention adds what it gathered from other positions; the MLP adds what it computed from this one.",
       "The MLP makes four times as many numbers, sets the negative ones to zero, and mixes the rest back. Without that " +
-        "zero, everything would be one big matrix, and layers would gain nothing.",
+        "zero, its two matrices could do no more than a single one.",
       "At the end each row of the stream is compared with each token. The results are the logits, the scores of the " +
         "next character; softmax makes probabilities of them.",
     ],
@@ -57,7 +57,8 @@ export const CHAPTERS = [
       "How wrong is the model? Take the probability p that it gave the character that really came, and compute " +
         "−log p: zero when it was certain, and large when it was surprised. The mean of that is the loss.",
       "Guessing evenly among all tokens gives the dashed line `uniform`. The lines below it are what counting reaches: " +
-        "how often each character comes at all (unigram), after the last one (bigram), after the last two (trigram).",
+        "how often each character comes at all (unigram), after the last one (bigram), after the last two (trigram). They " +
+        "count the list itself, so the trigram is hard to beat.",
       "Each step looks at one name only, so the dots jump; the line is their mean.",
     ],
     attempt: "Watch when the mean crosses the bigram line. From then on the model uses more than the last letter.",

@@ -3,7 +3,8 @@
 import {sha256} from "./hash.js";
 
 const UTF8_BYTES = new TextEncoder();
-const OTHER_FORMATS = /\.(csv|tsv|json|jsonl|ndjson|gz|xlsx?|ods|docx|odt|pdf|zip|7z|tar|tgz|xz|bz2|zst|parquet)$/i;
+const OTHER_FORMATS =
+  /\.(csv|tsv|json|jsonl|ndjson|gz|xlsx?|ods|docx|odt|pdf|zip|7z|tar|tgz|xz|bz2|zst|parquet)$/i;
 // What Python strips; unlike String.trim not U+FEFF, but the separators U+001C … U+001F and U+0085.
 const SPACE = "[\\t-\\r\\x1c-\\x20\\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
 const EDGES = new RegExp(`^${SPACE}|${SPACE}$`, "g");
@@ -34,7 +35,8 @@ export function withNewlines(text) {
 
 /** Order of strings by code point, as Python sorts them. */
 export function byCodePoint(a, b) {
-  const x = [...a], y = [...b];
+  const x = [...a];
+  const y = [...b];
   const at = x.findIndex((character, i) => character !== y[i]);
   if (at < 0) return x.length - y.length;
   return at >= y.length ? 1 : x[at].codePointAt(0) - y[at].codePointAt(0);
@@ -46,12 +48,15 @@ function normalizedText(text, data) {
 
 /**
  * The documents of a list {name, text | bytes}: its lines without empty ones, or one stream; data: the
- * section [data]. Throws a sentence for other formats, characters that are none, and a list without documents.
+ * section [data]. Throws a sentence for other formats, characters that are none, and a list without
+ * documents.
  */
 export function readDocuments({name, text, bytes}, data) {
   const what = name || "list";
   if (OTHER_FORMATS.test(what)) {
-    throw new Error(`${what}: expected a text file with one document per line; motegpt play ${what} reads others`);
+    throw new Error(
+      `${what}: expected a text file with one document per line; motegpt play ${what} reads others`,
+    );
   }
   const whole = withNewlines(bytes ? decodeText(bytes, what) : text.replace(/^\ufeff/, ""));
   if (whole.includes("\0")) throw new Error(`${what}: expected text, got a zero character; remove it`);
@@ -83,7 +88,9 @@ function jsonValue(text) {
   }
 }
 
-/** Whether a text is JSON: one value, the beginning of an indented value, or a first line that is an object. */
+/**
+ * Whether a text is JSON: one value, the beginning of an indented value, or a first line that is an object.
+ */
 function looksLikeJson(text) {
   const [first, ...others] = text.trimStart().split("\n");
   const opening = first.trim();
@@ -130,8 +137,8 @@ export class Tokenizer {
     const characters = [...found].sort(byCodePoint);
     if (characters.length < 2) {
       throw new Error(
-        `vocabulary: expected at least 2 distinct characters, got ${characters.length} `
-        + `(${quoted(characters.join(""))}); with one there is nothing to learn`,
+        `vocabulary: expected at least 2 distinct characters, got ${characters.length} ` +
+          `(${quoted(characters.join(""))}); with one there is nothing to learn`,
       );
     }
     return new Tokenizer({characters: characters.join(""), framing: data.framing});
@@ -155,8 +162,8 @@ export class Tokenizer {
       const id = this.ids.get(unit);
       if (id === undefined) {
         throw new Error(
-          `text: expected only characters of the training data, got ${quoted(unit)}; known characters: `
-          + quoted(this.characters),
+          `text: expected only characters of the training data, got ${quoted(unit)}; known characters: ` +
+            quoted(this.characters),
         );
       }
       return id;
@@ -173,11 +180,14 @@ export class Tokenizer {
   decode(ids) {
     if (this.kind !== "bytes") return Array.from(ids, (id) => this.labels[id]).join("");
     const bytes = Array.from(ids).flatMap((id) =>
-      id < this.first || id >= this.first + 256 ? [...UTF8_BYTES.encode(this.labels[id])] : [id - this.first]);
+      id < this.first || id >= this.first + 256 ? [...UTF8_BYTES.encode(this.labels[id])] : [id - this.first],
+    );
     return new TextDecoder("utf-8", {ignoreBOM: true}).decode(Uint8Array.from(bytes));
   }
 
-  /** The ids fed before the first new token: BOS and the prefix; for a stream a separator if there is none. */
+  /**
+   * The ids fed before the first new token: BOS and the prefix; for a stream a separator if there is none.
+   */
   prompt(prefix = "") {
     const text = this.encode(prefix);
     if (this.bos !== null) return [this.bos, ...text];
@@ -202,9 +212,14 @@ export function splitDocuments(documents, data, seed) {
   const hashes = documents.map((document) => sha256(`${seed}\n${document}`).slice(0, 16));
   const distinct = [...new Set(hashes)].sort();
   if (distinct.length < 2) {
-    throw new Error(`val_fraction: expected at least 2 different documents, got ${distinct.length}; set it to 0`);
+    throw new Error(
+      `val_fraction: expected at least 2 different documents, got ${distinct.length}; set it to 0`,
+    );
   }
-  const count = Math.min(Math.max(1, roundHalfEven(data.val_fraction * distinct.length)), distinct.length - 1);
+  const count = Math.min(
+    Math.max(1, roundHalfEven(data.val_fraction * distinct.length)),
+    distinct.length - 1,
+  );
   const limit = distinct[count - 1];
   return {
     training: documents.filter((_, i) => hashes[i] > limit),
@@ -213,7 +228,8 @@ export function splitDocuments(documents, data, seed) {
 }
 
 function splitStream(text, fraction) {
-  const characters = charactersOf(text), count = Math.max(2, roundHalfEven(fraction * characters.length));
+  const characters = charactersOf(text);
+  const count = Math.max(2, roundHalfEven(fraction * characters.length));
   const length = characters.length - count;
   if (length < 2) {
     throw new Error(

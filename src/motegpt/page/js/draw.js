@@ -10,8 +10,9 @@ export const symbol = (label) => SYMBOLS[label] ?? label;
 export function four(value) {
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "not a number" : value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
-  const text = size !== 0 && (size < 1e-3 || size >= 1e6) ? value.toExponential(3) : value.toPrecision(4);
-  return String(text.includes("e") ? text.replace("e+", "e") : Number(text)).replaceAll("-", "−");
+  const isFar = size !== 0 && (size < 1e-3 || size >= 1e6);
+  const [digits, power] = isFar ? value.toExponential(3).split("e") : [value.toPrecision(4)];
+  return `${Number(digits)}${isFar ? `e${Number(power)}` : ""}`.replaceAll("-", "−");
 }
 
 /** A share as a percentage: 12 %, 1.2 %, < 0.1 %. */
@@ -198,7 +199,8 @@ function drawMark(pen, box, at, label) {
 }
 
 function drawLine(pen, {x, y, color, dashed = false, width = 1.5}, toX, toY) {
-  pen.strokeStyle = color;
+  pen.strokeStyle = pen.fillStyle = color;
+  if (x.length === 1) pen.fillRect(toX(x[0]) - 2, toY(y[0]) - 2, 5, 5);
   pen.lineWidth = width;
   pen.setLineDash(dashed ? [4, 4] : []);
   pen.beginPath();

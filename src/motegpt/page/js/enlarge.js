@@ -3,6 +3,8 @@ import {make, setText} from "./dom.js";
 import {colors, four} from "./draw.js";
 import {HeatMap} from "./heatmap.js";
 
+const SMALLEST = 8; // pixels of a cell; what does not fit then scrolls
+
 let shown = null; // the open one: {map, source, axes, scale, text}
 
 /** Enlarge a heat map. axes: of axesOf; tell(row, column) -> lines about a cell, the first its name. */
@@ -42,7 +44,7 @@ function refresh() {
   if (!shown) return;
   const {map, source, axes} = shown;
   const {rows, columns} = source;
-  const size = Math.max(2, Math.min(44, (innerWidth * 0.9 - 110) / columns, (innerHeight - 250) / rows));
+  const size = Math.max(SMALLEST, Math.min(44, (innerWidth * 0.9 - 110) / columns, (innerHeight - 250) / rows));
   map.element.style.setProperty("--cell", `${size}px`);
   map.set(source.values, source.offset, rows, columns, sparse(axes.rows.labels, rows, 12 / size),
     sparse(axes.columns.labels, columns, 18 / size));

@@ -1,25 +1,39 @@
 // A run folder <-> the state of a session, as src/motegpt/training/run_folder.py writes and reads it. What is
 // read is untrusted input: every file is checked before anything is made of it.
 
-import {Tokenizer, quoted} from "./data.js";
+import {quoted} from "./data.js";
 import {sha256} from "./hash.js";
 import {parseJson, pythonJson} from "./json.js";
 import {kneserNeyTables} from "./kneser_ney.js";
-import {checkSetting, checkSize, checkTogether, flatSettings, sectionsOf} from "./settings.js";
+import {checkedConfig, checkedContexts, checkedTokenizer} from "./run_config.js";
 import {tensors} from "./spec.js";
-import {FLOAT_TYPES, INTEGER_TYPES, UNSIGNED_TYPES, asFloat, readTensors, tensorBytes} from "./tensor_file.js";
+import {
+  FLOAT_TYPES,
+  INTEGER_TYPES,
+  UNSIGNED_TYPES,
+  asFloat,
+  readTensors,
+  tensorBytes,
+} from "./tensor_file.js";
 import {isZip, unzip} from "./zip.js";
 
-const FORMAT = 3, FORMATS = [2, FORMAT];
-const CONFIG = "config.json", TOKENIZER = "tokenizer.json", METRICS = "metrics.jsonl";
-const TRAINER = "trainer.safetensors", MODEL = "model.safetensors";
-const CONTEXTS = "contexts.safetensors", KNESER_NEY = "kneser_ney.safetensors";
+const FORMAT = 3;
+const FORMATS = [2, FORMAT];
+const CONFIG = "config.json";
+const TOKENIZER = "tokenizer.json";
+const METRICS = "metrics.jsonl";
+const TRAINER = "trainer.safetensors";
+const MODEL = "model.safetensors";
+const CONTEXTS = "contexts.safetensors";
+const KNESER_NEY = "kneser_ney.safetensors";
 const LIST = "list.txt";
 const CARRIED = [CONTEXTS, KNESER_NEY, "texts.safetensors", "settings.toml"]; // never change in a run
-const MAX_JSON = 2 ** 26, MAX_COUNT = 2 ** 40, TOKEN_BITS = 2 ** 20;
+const MAX_JSON = 2 ** 26;
+const MAX_COUNT = 2 ** 40;
 const MERSENNE_VERSION = 3; // of the states of Python's random.Random
 const SLOT_NAMES = {adam: ["m", "v"], sgd: ["velocity"]};
-const BUILT_IN = "built-in names", IN_MEMORY = "documents in memory";
+const BUILT_IN = "built-in names";
+const IN_MEMORY = "documents in memory";
 
 /** Names of an optimizer's slots, in the order of the flat array (n · P). */
 export function slotNames(optimizer) {
@@ -29,7 +43,13 @@ export function slotNames(optimizer) {
 /** The recorded source of a list; builtIn: it is the one that comes with the package. */
 export function sourceOf(list, documents, builtIn) {
   const digest = sha256(list.bytes ?? list.text);
-  return {kind: builtIn ? BUILT_IN : "file", path: builtIn ? null : LIST, others: [], sha256: digest, documents};
+  return {
+    kind: builtIn ? BUILT_IN : "file",
+    path: builtIn ? null : LIST,
+    others: [],
+    sha256: digest,
+    documents,
+  };
 }
 
 function bytesOfText(text) {
@@ -42,13 +62,19 @@ function tokenizerDigest(tokenizer) {
 
 /** The parts of a flat array (P) by name, with their shapes. */
 function namedTensors(flat, model, prefix = "") {
-  return Object.fromEntries(tensors(model).map(({name, shape, offset, size}) =>
-    [prefix + name, {shape, values: flat.subarray(offset, offset + size)}]));
+  return Object.fromEntries(
+    tensors(model).map(({name, shape, offset, size}) => [
+      prefix + name,
+      {shape, values: flat.subarray(offset, offset + size)},
+    ]),
+  );
 }
 
 /** The flat array (P) of named parts. */
 function flatTensors(named, model, prefix = "") {
-  const all = tensors(model), last = all.at(-1), flat = new Float64Array(last.offset + last.size);
+  const all = tensors(model);
+  const last = all.at(-1);
+  const flat = new Float64Array(last.offset + last.size);
   for (const {name, offset} of all) flat.set(named[prefix + name].values, offset);
   return flat;
 }
@@ -58,14 +84,20 @@ function flatTensors(named, model, prefix = "") {
  * bestParameters, losses, metrics, carried, list}, as `readRun` returns it; arrays in the run's dtype.
  */
 export function runFiles(state) {
-  const {config, tokenizer, list} = state, digest = tokenizerDigest(tokenizer), {model, train} = config;
+  const {config, tokenizer, list} = state;
+  const digest = tokenizerDigest(tokenizer);
+  const {model, train} = config;
   const groups = namedTensors(state.parameters, model, "w.");
   slotNames(train.optimizer).forEach((slot, i) => {
     const size = state.parameters.length;
     Object.assign(groups, namedTensors(state.slots.subarray(i * size, (i + 1) * size), model, `${slot}.`));
   });
   const trainer = {
-    format: FORMAT, done: state.done, rng: rngValues(train.rng, state.rng), best: bestValues(state.best), losses: lossValues(state.losses),
+    format: FORMAT,
+    done: state.done,
+    rng: rngValues(train.rng, state.rng),
+    best: bestValues(state.best),
+    losses: lossValues(state.losses),
     tokenizer: digest,
   };
   const toSample = namedTensors(state.bestParameters ?? state.parameters, model);
@@ -73,7 +105,10 @@ export function runFiles(state) {
   const files = [
     {name: CONFIG, bytes: bytesOfText(`${indentedJson({...config, format: FORMAT})}\n`)},
     {name: TOKENIZER, bytes: json({format: FORMAT, ...tokenizer.values()})},
-    {name: METRICS, bytes: bytesOfText(state.metrics.map((record) => `${pythonJson(recordValues(record))}\n`).join(""))},
+    {
+      name: METRICS,
+      bytes: bytesOfText(state.metrics.map((record) => `${pythonJson(recordValues(record))}\n`).join("")),
+    },
     {name: TRAINER, bytes: tensorBytes(groups, trainer)},
     {name: MODEL, bytes: tensorBytes(toSample, {format: FORMAT, tokenizer: digest})},
     ...state.carried,
@@ -88,18 +123,29 @@ function rngValues(name, {words, gaussNext}) {
 
 /** The inverse of rngValues; throws for what is no state of that generator. */
 function rngState(name, values) {
-  const isPython = name === "python", words = isPython ? values?.[1] : values, gaussNext = isPython ? values?.[2] ?? null : null;
-  const isWord = (word) => (Number.isSafeInteger(word) || typeof word === "bigint") && word >= 0 && word < 2 ** 64;
-  const isState = Array.isArray(values) && Array.isArray(words) && words.every(isWord)
-    && (!isPython || (values.length === 3 && values[0] === MERSENNE_VERSION))
-    && (gaussNext === null || Number.isFinite(gaussNext));
-  if (!isState) throw new Error(`${TRAINER}: rng: expected a saved state of the generator ${name}; the file was changed`);
+  const isPython = name === "python";
+  const words = isPython ? values?.[1] : values;
+  const gaussNext = isPython ? (values?.[2] ?? null) : null;
+  const isWord = (word) =>
+    (Number.isSafeInteger(word) || typeof word === "bigint") && word >= 0 && word < 2 ** 64;
+  const isState =
+    Array.isArray(values) &&
+    Array.isArray(words) &&
+    words.every(isWord) &&
+    (!isPython || (values.length === 3 && values[0] === MERSENNE_VERSION)) &&
+    (gaussNext === null || Number.isFinite(gaussNext));
+  if (!isState)
+    throw new Error(`${TRAINER}: rng: expected a saved state of the generator ${name}; the file was changed`);
   return {words: words.map(BigInt), gaussNext};
 }
 
 /** JSON with indented lines; whole numbers beyond 2^53 stay exact. */
 function indentedJson(values) {
-  const marked = JSON.stringify(values, (_, value) => (typeof value === "bigint" ? `\u0000${value}` : value), 2);
+  const marked = JSON.stringify(
+    values,
+    (_, value) => (typeof value === "bigint" ? `\u0000${value}` : value),
+    2,
+  );
   return marked.replace(/"\\u0000(\d+)"/g, "$1");
 }
 
@@ -108,7 +154,9 @@ function integersAsNumbers(_, value) {
 }
 
 function bestValues(best) {
-  return best && {step: best.step, loss: asFloat(best.loss), evaluations_since_best: best.evaluations_since_best};
+  return (
+    best && {step: best.step, loss: asFloat(best.loss), evaluations_since_best: best.evaluations_since_best}
+  );
 }
 
 function lossValues(losses) {
@@ -131,14 +179,17 @@ async function folderOf(files) {
     throw new Error(`run: expected the files of a run folder with one ${CONFIG}, got ${found}`);
   }
   const folder = configs[0].slice(0, -CONFIG.length);
-  const inside = all.filter((_, i) => paths[i].startsWith(folder) && !paths[i].slice(folder.length).includes("/"));
+  const inside = all.filter(
+    (_, i) => paths[i].startsWith(folder) && !paths[i].slice(folder.length).includes("/"),
+  );
   return new Map(inside.map(({name, bytes}) => [name.replaceAll("\\", "/").slice(folder.length), bytes]));
 }
 
 function jsonOf(files, name) {
   const bytes = files.get(name);
   if (!bytes) throw new Error(`${name}: missing; add it to the files of the run`);
-  if (bytes.length > MAX_JSON) throw new Error(`${name}: expected at most ${MAX_JSON} bytes, got ${bytes.length}`);
+  if (bytes.length > MAX_JSON)
+    throw new Error(`${name}: expected at most ${MAX_JSON} bytes, got ${bytes.length}`);
   let values = null;
   try {
     values = parseJson(new TextDecoder("utf-8", {fatal: true}).decode(bytes));
@@ -147,8 +198,8 @@ function jsonOf(files, name) {
   }
   if (!FORMATS.includes(values?.format)) {
     throw new Error(
-      `${name}: expected run format ${FORMATS.join(" or ")}, got ${quoted(values?.format ?? null)}; another `
-      + "version of motegpt or another program wrote it",
+      `${name}: expected run format ${FORMATS.join(" or ")}, got ${quoted(values?.format ?? null)}; ` +
+        "another version of motegpt or another program wrote it",
     );
   }
   return values;
@@ -163,46 +214,6 @@ function within(name, check) {
   }
 }
 
-/** Settings of a run, checked; what config.json lacks has the value of the microgpt preset. */
-export function checkedConfig(values, boot) {
-  const isObject = (one) => typeof one === "object" && one !== null && !Array.isArray(one);
-  for (const section of ["model", "data", "train", "sample", "source"]) {
-    if (!isObject(values[section])) throw new Error(`${section}: expected a section, got none`);
-  }
-  const {vocab_size, ngram_rows: rows = []} = values.model;
-  const isCount = (n, least) => Number.isSafeInteger(n) && n >= least && n <= 2 ** 31;
-  if (!isCount(vocab_size, 2)) throw new Error(`vocab_size: expected at least 2, got ${quoted(vocab_size ?? null)}`);
-  if (!Array.isArray(rows) || !rows.every((n) => isCount(n, 1)) || rows.length > 7) {
-    throw new Error(`ngram_rows: expected a list of numbers, got ${quoted(rows)}`);
-  }
-  const defaults = {...boot.presets.microgpt};
-  for (const name of ["vocab_size", "ngram_rows"]) delete defaults[name];
-  const settings = {...defaults, ...flatSettings(values)};
-  for (const [name, value] of Object.entries(settings)) checkSetting(name, value, boot.fields);
-  checkTogether(settings);
-  checkSize({...settings, vocab_size, ngram_rows: rows}, settings.batch_size);
-  const sections = sectionsOf(settings, boot.fields, {vocab_size, ngram_rows: rows});
-  const {engine = "native", source, check = null, fits_weight = false} = values;
-  return {engine, ...sections, source, check, fits_weight};
-}
-
-/** The tokenizer with these values, checked against the settings. */
-export function checkedTokenizer(values, config) {
-  const {kind = "characters", characters = "", framing} = values, {data, model} = config;
-  if (framing !== data.framing || kind !== data.tokenizer) {
-    throw new Error(`expected the tokenizer of ${CONFIG} (${data.tokenizer}, ${data.framing}), got another`);
-  }
-  const isText = typeof characters === "string" && !/\p{Surrogate}/u.test(characters);
-  if (!isText || new Set(characters).size !== [...characters].length || (kind === "characters" && !characters)) {
-    throw new Error("expected distinct characters, got none or a repeated one");
-  }
-  const tokenizer = new Tokenizer({kind, characters, framing});
-  if (tokenizer.vocab_size !== model.vocab_size) {
-    throw new Error(`expected ${model.vocab_size} tokens, as in ${CONFIG}, got ${tokenizer.vocab_size}`);
-  }
-  return tokenizer;
-}
-
 /** The state of the run in some files {name, bytes}, or in one zip file. boot: with presets and fields. */
 export async function readRun(given, boot) {
   const files = await folderOf(given);
@@ -212,14 +223,20 @@ export async function readRun(given, boot) {
     if (!files.has(name)) throw new Error(`${name}: missing; add it to the files of the run`);
     const found = readTensors(name, files.get(name), shapes, dtypes);
     if (found.metadata.tokenizer !== tokenizerDigest(tokenizer)) {
-      throw new Error(`${TOKENIZER}: expected the tokenizer of ${name}, got another one; one of the files was changed`);
+      throw new Error(
+        `${TOKENIZER}: expected the tokenizer of ${name}, got another one; one of the files was changed`,
+      );
     }
     return found;
   };
   const shapesOf = (prefix) => tensors(config.model).map(({name, shape}) => [prefix + name, shape]);
-  const toSample = () => flatTensors(read(MODEL, Object.fromEntries(shapesOf("")), FLOAT_TYPES).tensors, config.model);
+  const toSample = () =>
+    flatTensors(read(MODEL, Object.fromEntries(shapesOf("")), FLOAT_TYPES).tensors, config.model);
   const state = {
-    config, tokenizer, metrics: metricsOf(files), carried: [],
+    config,
+    tokenizer,
+    metrics: metricsOf(files),
+    carried: [],
     ...(files.has(TRAINER) ? trainerState(read, shapesOf, config) : weightsAlone(toSample(), config)),
   };
   state.bestParameters = state.best ? toSample() : null;
@@ -246,10 +263,13 @@ function trainerState(read, shapesOf, config) {
   slots.forEach((slot, i) => all.set(slot, i * parameters.length));
   const {done, rng, best = null, losses = null} = metadata;
   if (!Number.isSafeInteger(done) || done < 0 || done > config.train.steps) {
-    throw new Error(`${TRAINER}: expected a step of the run, got ${quoted(done ?? null)}; the file was changed`);
+    throw new Error(
+      `${TRAINER}: expected a step of the run, got ${quoted(done ?? null)}; the file was changed`,
+    );
   }
   const isMean = (one) => Number.isFinite(one?.value) && Number.isSafeInteger(one?.count);
-  const isBest = (one) => [one.step, one.evaluations_since_best].every(Number.isSafeInteger) && Number.isFinite(one.loss);
+  const isBest = (one) =>
+    [one.step, one.evaluations_since_best].every(Number.isSafeInteger) && Number.isFinite(one.loss);
   if ((losses && !(isMean(losses.recent) && isMean(losses.tail))) || (best && !isBest(best))) {
     throw new Error(`${TRAINER}: expected the losses of a run, got others; the file was changed`);
   }
@@ -266,7 +286,9 @@ function metricsOf(files) {
       if (!Number.isSafeInteger(record.step) || !Number.isFinite(record.loss)) throw new Error("no record");
       return record;
     } catch {
-      throw new Error(`${METRICS}: line ${i + 1}: expected an object with a step, got ${quoted(line.slice(0, 40))}`);
+      throw new Error(
+        `${METRICS}: line ${i + 1}: expected an object with a step, got ${quoted(line.slice(0, 40))}`,
+      );
     }
   });
 }
@@ -276,34 +298,33 @@ function contextsOf(read, model) {
   const names = model.ngram_rows.map((_, i) => `ngram${i + 2}`);
   const shapes = Object.fromEntries(names.map((name, i) => [name, [model.ngram_rows[i]]]));
   const {tensors: found} = read(CONTEXTS, shapes, INTEGER_TYPES);
-  return checkedContexts(names.map((name) => Float64Array.from(found[name].values, Number)), model);
-}
-
-/** The keys, if they can be those of contexts; throws else. */
-export function checkedContexts(contexts, model) {
-  let before = model.vocab_size;
-  contexts.forEach((keys, i) => {
-    const isFine = keys.every((key, at) => (at === 0 || keys[at - 1] < key) && key >= 0
-      && Math.floor(key / TOKEN_BITS) < before && key % TOKEN_BITS < model.vocab_size);
-    if (!isFine || keys.length !== model.ngram_rows[i]) {
-      throw new Error(`${CONTEXTS}: ngram${i + 2}: expected keys of contexts in order, got others; the file was changed`);
-    }
-    before = keys.length;
-  });
-  return contexts;
+  return checkedContexts(
+    names.map((name) => Float64Array.from(found[name].values, Number)),
+    model,
+  );
 }
 
 /** The Kneser-Ney tables and their weight. */
 function averageOf(read, config, tokenizer) {
-  const order = config.train.kneser_ney, {vocab_size: vocabSize} = config.model;
+  const order = config.train.kneser_ney;
+  const {vocab_size: vocabSize} = config.model;
   const {tensors: found, metadata} = read(KNESER_NEY, {grams: null, counts: null}, UNSIGNED_TYPES);
-  const grams = Array.from(found.grams.values, Number), counts = Array.from(found.counts.values, Number);
-  const {weight} = metadata, last = order - 1;
+  const grams = Array.from(found.grams.values, Number);
+  const counts = Array.from(found.counts.values, Number);
+  const {weight} = metadata;
+  const last = order - 1;
   const isShaped = String(found.grams.shape) === String([counts.length, order]) && counts.length > 0;
-  const isGram = (id, i) => id <= vocabSize + 1 && (i % order !== last || (id < vocabSize && id !== tokenizer.never));
-  if (!(weight >= 0 && weight <= 1) || !isShaped || !grams.every(isGram)
-      || !counts.every((count) => count >= 1 && count <= MAX_COUNT)) {
-    throw new Error(`${KNESER_NEY}: expected n-grams of ${order} of ${vocabSize} tokens, got others; the file was changed`);
+  const isGram = (id, i) =>
+    id <= vocabSize + 1 && (i % order !== last || (id < vocabSize && id !== tokenizer.never));
+  if (
+    !(weight >= 0 && weight <= 1) ||
+    !isShaped ||
+    !grams.every(isGram) ||
+    !counts.every((count) => count >= 1 && count <= MAX_COUNT)
+  ) {
+    throw new Error(
+      `${KNESER_NEY}: expected n-grams of ${order} of ${vocabSize} tokens, got others; the file was changed`,
+    );
   }
   return {weight, ...kneserNeyTables(grams, counts, order, vocabSize, tokenizer.never)};
 }

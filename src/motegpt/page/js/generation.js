@@ -4,16 +4,26 @@ const MIN_LOGIT = -708; // tokens with less than e^-708 of the highest probabili
 const SMALLEST = 2.2250738585072014e-308;
 // Settings of generation that the page has, and the values of the others that switch them off.
 const NOT_IN_PAGE = {
-  repetition_penalty: 1, typical_p: null, min_new_tokens: 0, max_new_tokens: null, min_length: null,
-  max_length: null, stop: "", allow: "", forbid: "", suffix: "", unique: false, novel: false, beams: null,
+  repetition_penalty: 1,
+  typical_p: null,
+  min_new_tokens: 0,
+  max_new_tokens: null,
+  min_length: null,
+  max_length: null,
+  stop: "",
+  allow: "",
+  forbid: "",
+  beams: null,
 };
 
 /** {prompt, prefix (number of ids), max, end} of texts that begin with a prefix. */
 export function requestOf(prefix, tokenizer, blockSize) {
-  const prompt = tokenizer.prompt(prefix), length = tokenizer.encode(prefix).length;
+  const prompt = tokenizer.prompt(prefix);
+  const length = tokenizer.encode(prefix).length;
   if (length >= blockSize) {
     throw new Error(
-      `prefix: expected at most ${blockSize - 1} tokens (block_size ${blockSize} minus one to generate), got ${length}`,
+      `prefix: expected at most ${blockSize - 1} tokens (block_size ${blockSize} minus one to generate), ` +
+        `got ${length}`,
     );
   }
   const max = tokenizer.stop === null ? blockSize - length : blockSize - prompt.length + 1;
@@ -40,8 +50,10 @@ function keepOnly(x, kept) {
 
 function topP(x, p) {
   if (p === 1) return x;
-  const order = sortedIds(x), target = p * order.reduce((sum, i) => sum + Math.exp(x[i]), 0);
-  let mass = 0, count = 0;
+  const order = sortedIds(x);
+  const target = p * order.reduce((sum, i) => sum + Math.exp(x[i]), 0);
+  let mass = 0;
+  let count = 0;
   while (count < order.length && mass < target) mass += Math.exp(x[order[count++]]);
   return keepOnly(x, order.slice(0, count));
 }
@@ -49,7 +61,8 @@ function topP(x, p) {
 /** The next id, as src/motegpt/generation/filters.py draws it. sample: temperature, top_k, top_p, min_p. */
 export function sampleToken(logits, sample, rng) {
   const highest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (!Number.isFinite(highest)) throw new Error("sample: expected finite logits, got NaN or infinity; the model has diverged");
+  if (!Number.isFinite(highest))
+    throw new Error("sample: expected finite logits, got NaN or infinity; the model has diverged");
   if (!(sample.temperature > 0 && Number.isFinite(1 / sample.temperature))) return logits.indexOf(highest);
   const inverse = 1 / sample.temperature;
   let x = Float64Array.from(logits, (logit) => (logit - highest) * inverse);
@@ -57,29 +70,25 @@ export function sampleToken(logits, sample, rng) {
   if (sample.top_k !== null) x = keepOnly(x, sortedIds(x).slice(0, sample.top_k));
   if (sample.top_p !== null) x = topP(x, sample.top_p);
   if (sample.min_p !== null) x = x.map((logit) => (Math.exp(logit) >= sample.min_p ? logit : -Infinity));
-  const e = x.map(Math.exp), total = e.reduce((sum, one) => sum + one, 0);
+  const e = x.map(Math.exp);
+  const total = e.reduce((sum, one) => sum + one, 0);
   const support = [...e.keys()].filter((i) => e[i] / total > 0);
   return support[rng.categorical(Float64Array.from(support, (i) => e[i] / total))];
 }
 
-/** sample.n texts as ids, one after the other from one generator. average: n-grams and their weight, or null. */
-export function generateSequentially(model, request, sample, rng, average) {
-  const decoder = model.decoder(1), texts = [];
+/**
+ * sample.n texts as ids, one after the other from one generator; fewer if sample.tries in a row are not
+ * accepted. average: n-grams and their weight, or null; accept(ids): whether a text meets the conditions.
+ */
+export function generateSequentially(model, request, sample, rng, average, accept) {
+  const decoder = model.decoder(1);
+  const texts = [];
   try {
-    while (texts.length < sample.n) {
-      decoder.reset();
-      const history = [...request.prompt], drawn = [];
-      let logits = null;
-      for (const id of request.prompt) logits = decoder.feed([id]);
-      while (drawn.length < request.max) {
-        const scores = average ? averagedLogits(logits, average, history) : logits;
-        const id = sampleToken(scores, sample, rng);
-        if (id === request.end) break;
-        drawn.push(id);
-        history.push(id);
-        if (drawn.length < request.max) logits = decoder.feed([id]);
-      }
+    for (let tries = 0; texts.length < sample.n && tries < sample.tries; tries++) {
+      const drawn = generateOne(decoder, request, sample, rng, average);
+      if (!accept(drawn)) continue;
       texts.push(drawn);
+      tries = -1;
     }
   } finally {
     decoder.free();
@@ -87,9 +96,26 @@ export function generateSequentially(model, request, sample, rng, average) {
   return texts;
 }
 
+function generateOne(decoder, request, sample, rng, average) {
+  decoder.reset();
+  const history = [...request.prompt];
+  const drawn = [];
+  let logits = null;
+  for (const id of request.prompt) logits = decoder.feed([id]);
+  while (drawn.length < request.max) {
+    const id = sampleToken(average ? averagedLogits(logits, average, history) : logits, sample, rng);
+    if (id === request.end) break;
+    drawn.push(id);
+    history.push(id);
+    if (drawn.length < request.max) logits = decoder.feed([id]);
+  }
+  return drawn;
+}
+
 /** p of every id after a history of ids, under Kneser-Ney tables (V). */
 export function nGramProbabilities({order, levels, unigrams}, history) {
-  const p = Float64Array.from(unigrams), start = unigrams.length; // the id before a text
+  const p = Float64Array.from(unigrams);
+  const start = unigrams.length; // the id before a text
   let row = 0;
   for (let i = 0; i < Math.min(levels.length, order - 1); i++) {
     const {children, first, starts, last, share, backoff} = levels[i];
@@ -108,6 +134,7 @@ export function nGramProbabilities({order, levels, unigrams}, history) {
 export function averagedLogits(logits, average, history) {
   const highest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
   const e = Float64Array.from(logits, (logit) => Math.exp(logit - highest));
-  const scale = (1 - average.weight) / e.reduce((sum, one) => sum + one, 0), p = nGramProbabilities(average, history);
+  const scale = (1 - average.weight) / e.reduce((sum, one) => sum + one, 0);
+  const p = nGramProbabilities(average, history);
   return e.map((one, id) => Math.log(Math.max(one * scale + average.weight * p[id], SMALLEST)));
 }

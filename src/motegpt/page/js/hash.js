@@ -26,11 +26,14 @@ export class Sha256 {
 
   /** data: a text, hashed as UTF-8, or a typed array, hashed as its bytes. Returns this. */
   update(data) {
-    const bytes = typeof data === "string" ? UTF8.encode(data)
-      : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
+    const bytes =
+      typeof data === "string"
+        ? UTF8.encode(data)
+        : new Uint8Array(data.buffer, data.byteOffset, data.byteLength);
     let at = 0;
     while (at < bytes.length) {
-      const used = this.length % 64, count = Math.min(64 - used, bytes.length - at);
+      const used = this.length % 64;
+      const count = Math.min(64 - used, bytes.length - at);
       this.block.set(bytes.subarray(at, at + count), used);
       at += count;
       this.length += count;
@@ -52,10 +55,12 @@ export class Sha256 {
   }
 
   compress() {
-    const w = this.words, view = new DataView(this.block.buffer);
+    const w = this.words;
+    const view = new DataView(this.block.buffer);
     for (let t = 0; t < 16; t++) w[t] = view.getInt32(4 * t);
     for (let t = 16; t < 64; t++) {
-      const x = w[t - 15], y = w[t - 2];
+      const x = w[t - 15];
+      const y = w[t - 2];
       const s0 = ((x >>> 7) | (x << 25)) ^ ((x >>> 18) | (x << 14)) ^ (x >>> 3);
       const s1 = ((y >>> 17) | (y << 15)) ^ ((y >>> 19) | (y << 13)) ^ (y >>> 10);
       w[t] = w[t - 16] + s0 + w[t - 7] + s1;

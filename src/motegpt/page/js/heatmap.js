@@ -35,6 +35,7 @@ export class HeatMap {
     box.addEventListener("pointermove", point);
     box.addEventListener("pointerdown", point);
     box.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && this.leave());
+    box.addEventListener("pointercancel", () => this.leave()); // a touch that scrolls
     box.addEventListener("blur", () => this.leave());
     box.addEventListener("focus", () => box.matches(":focus-visible") && this.#go(this.row, this.column));
     box.addEventListener("click", (event) => {
@@ -45,8 +46,8 @@ export class HeatMap {
   }
 
   #key(event) {
+    if (event.key === "Escape") this.leave();
     if (event.key === "Enter") this.onOpen?.(this);
-    else if (event.key === "Escape" && !this.cell.hidden) this.leave();
     else if (KEYS[event.key] && !event.ctrlKey && !event.metaKey && !event.altKey && !event.shiftKey) {
       this.#go(this.row + KEYS[event.key][0], this.column + KEYS[event.key][1]);
     } else return;
@@ -58,10 +59,10 @@ export class HeatMap {
     this.row = Math.min(Math.max(row, 0), this.rows - 1);
     this.column = Math.min(Math.max(column, 0), this.columns - 1);
     if (this.triangle) this.column = Math.min(this.column, this.row);
-    const area = this.box.getBoundingClientRect();
-    const at = {clientX: area.left + ((this.column + 1) / this.columns) * area.width,
-      clientY: area.top + ((this.row + 1) / this.rows) * area.height};
-    this.point(this.row, this.column, at);
+    this.#show();
+    this.cell.scrollIntoView({block: "nearest", inline: "nearest"});
+    const {right, bottom} = this.cell.getBoundingClientRect();
+    this.point(this.row, this.column, {clientX: right, clientY: bottom});
   }
 
   #pointAt(event) {
@@ -76,9 +77,13 @@ export class HeatMap {
   /** Point at a cell: show it, and report it. */
   point(row, column, event) {
     Object.assign(this, {row, column});
-    this.cell.hidden = false;
-    place(this.cell, this, [row, row + 1], [column, column + 1]);
+    this.#show();
     this.onPoint?.(this, row, column, event);
+  }
+
+  #show() {
+    this.cell.hidden = false;
+    place(this.cell, this, [this.row, this.row + 1], [this.column, this.column + 1]);
   }
 
   /** No cell is pointed at. */

@@ -1,7 +1,9 @@
 // Snapshots along a run, in bounded memory: where there are too many, every second one is dropped.
 
-const MAX_SNAPSHOTS = 100, MAX_BYTES = 96e6;
-const PER_RUN = 50, FARTHEST = 20; // snapshots of a run at first; most steps between two of them at first
+const MAX_SNAPSHOTS = 100;
+const MAX_BYTES = 96e6;
+const PER_RUN = 50;
+const FARTHEST = 20; // snapshots of a run at first; most steps between two of them at first
 
 function bytesOfSnapshot({parameters, slots, bestParameters}) {
   return parameters.byteLength + slots.byteLength + (bestParameters?.byteLength ?? 0);
@@ -37,7 +39,8 @@ export class History {
     this.snapshots = [...this.snapshots.filter(({step}) => step !== snapshot.step), snapshot];
     this.snapshots.sort((a, b) => a.step - b.step);
     const bytes = this.snapshots.reduce((sum, one) => sum + bytesOfSnapshot(one), 0);
-    if (this.snapshots.length > MAX_SNAPSHOTS || (bytes > MAX_BYTES && this.snapshots.length > 2)) this.thin();
+    if (this.snapshots.length > MAX_SNAPSHOTS || (bytes > MAX_BYTES && this.snapshots.length > 2))
+      this.thin();
   }
 
   thin() {

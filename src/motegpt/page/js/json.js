@@ -7,7 +7,8 @@ export class Float {
   }
 }
 
-const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g, BIG = /^-?\d{16,}$/;
+const NUMBERS = /"(?:[^"\\]|\\.)*"|-?\d[\d.eE+-]*/g;
+const BIG = /^-?\d{16,}$/;
 const MARK = "\u0000"; // no text in a file that is read here has it
 
 /** The value of a JSON text; whole numbers that a double may not hold are BigInt. Throws SyntaxError. */
@@ -32,8 +33,10 @@ function floatText(x) {
 }
 
 function stringText(text) {
-  return JSON.stringify(text).replace(/[\x7f-\uffff]/g, (unit) =>
-    `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`);
+  return JSON.stringify(text).replace(
+    /[\x7f-\uffff]/g,
+    (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, "0")}`,
+  );
 }
 
 /** json.dumps(value, sort_keys=sorted). Numbers are ints where they are whole, unless they are a Float. */
@@ -53,8 +56,11 @@ export function pythonJson(value, sorted = false) {
 
 /** The names of the object in a JSON text with the text of each value, as it is written there. */
 export function rawItems(text) {
-  const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^"{}[\],:\s]+/g, items = [];
-  let depth = 0, name = null, start = 0;
+  const token = /"(?:[^"\\]|\\.)*"|[{}[\],:]|[^"{}[\],:\s]+/g;
+  const items = [];
+  let depth = 0;
+  let name = null;
+  let start = 0;
   for (let found = token.exec(text); found; found = token.exec(text)) {
     const [sign] = found;
     if (sign === "{" || sign === "[") depth++;
@@ -71,6 +77,8 @@ export function rawItems(text) {
 
 /** json.dumps(sorted(metadata.items())) of the items of `rawItems`. */
 export function sortedItems(items) {
-  const parts = [...items].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, raw]) => `[${stringText(name)}, ${raw}]`);
+  const parts = [...items]
+    .sort(([a], [b]) => (a < b ? -1 : 1))
+    .map(([name, raw]) => `[${stringText(name)}, ${raw}]`);
   return `[${parts.join(", ")}]`;
 }

@@ -48,7 +48,8 @@ export async function unpackLink(text) {
 
 /** The settings that differ from those of a preset. */
 export function differences(settings, base) {
-  return Object.fromEntries(Object.entries(settings).filter(([name, value]) => (base[name] ?? null) !== (value ?? null)));
+  const differs = ([name, value]) => (base[name] ?? null) !== (value ?? null);
+  return Object.fromEntries(Object.entries(settings).filter(differs));
 }
 
 /**

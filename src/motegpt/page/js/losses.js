@@ -14,15 +14,21 @@ export class LossHistory {
     this.steps = 0;
   }
 
-  /** Append the losses (nats) of the steps from `first`, counted from 0; those at and after it are forgotten. */
+  /**
+   * Append the losses (nats) of the steps from `first`, counted from 0; those at and after it are forgotten. Steps
+   * before it that were not recorded are NaN.
+   */
   append(first, losses) {
     this.truncate(first);
-    for (const loss of losses) {
-      if (this.steps === this.sums.length * this.width) this.#halve();
-      const bucket = Math.floor(this.steps / this.width);
-      this.sums[bucket] = (this.steps % this.width ? this.sums[bucket] : 0) + loss;
-      this.steps += 1;
-    }
+    while (this.steps < first) this.#add(NaN);
+    for (const loss of losses) this.#add(loss);
+  }
+
+  #add(loss) {
+    if (this.steps === this.sums.length * this.width) this.#halve();
+    const bucket = Math.floor(this.steps / this.width);
+    this.sums[bucket] = (this.steps % this.width ? this.sums[bucket] : 0) + loss;
+    this.steps += 1;
   }
 
   /** Forget the steps from `step` on. Within a bucket, its mean stays. */
@@ -33,13 +39,14 @@ export class LossHistory {
     this.steps = step;
   }
 
-  /** Mean loss of the steps from `first` up to, not including, `end`; NaN when there are none. */
+  /** Mean loss of the steps from `first` up to, not including, `end`; NaN when none is known. */
   mean(first, end) {
     const from = Math.max(0, Math.floor(first / this.width));
     const to = Math.min(Math.ceil(this.steps / this.width), Math.max(from + 1, Math.ceil(end / this.width)));
     let sum = 0;
     let count = 0;
     for (let bucket = from; bucket < to; bucket += 1) {
+      if (Number.isNaN(this.sums[bucket])) continue;
       sum += this.sums[bucket];
       count += this.#count(bucket);
     }

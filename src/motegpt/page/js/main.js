@@ -9,7 +9,7 @@ import {scriptInterface} from "./script.js";
 import {mountShare} from "./share.js";
 import {startWorker, unpacked, whyNot} from "./start.js";
 import {Store} from "./state.js";
-import {mountTabs, mountTheme} from "./theme.js";
+import {measureBar, mountTabs, mountTheme} from "./theme.js";
 import {attentionView} from "./views/attention.js";
 import {causeView} from "./views/cause.js";
 import {controlsView} from "./views/controls.js";
@@ -104,7 +104,8 @@ async function firstModel(app, boot) {
 
 async function openLink(app, boot, linked, fallback, start) {
   const found = boot.lists.find(({name}) => name === linked.list);
-  const list = found ? {...found, builtIn: true} : linked.list?.text !== undefined ? {...linked.list, builtIn: false} : fallback;
+  const own = linked.list?.text === undefined ? fallback : {...linked.list, builtIn: false};
+  const list = found ? {...found, builtIn: true} : own;
   const settings = {...boot.presets[linked.preset], ...linked.set};
   try {
     await app.actions.create({preset: linked.preset, settings, list, text: linked.text || undefined});
@@ -150,10 +151,11 @@ async function start() {
   let isReady;
   window.motegpt = scriptInterface(app, new Promise((resolve) => { isReady = resolve; }));
   mountTheme(app);
+  measureBar();
   mountTabs(app);
   mountHelp();
   const module = await unpacked("module");
-  await client.call("start", {module, boot: {presets: boot.presets, fields: boot.fields}}, [module]);
+  await client.call("start", {module, boot: {presets: boot.presets, fields: boot.fields, lists: boot.lists}}, [module]);
   await firstModel(app, boot);
   mountViews(app, frames);
   mountShare(app);

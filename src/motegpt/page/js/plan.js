@@ -22,7 +22,8 @@ export function batchOf(sequences, batchSize, lossMean) {
   const weights = new Float64Array(tokens.length - sequences.length);
   sequences.forEach((sequence, i) => tokens.set(sequence, offsets[i]));
   for (let first = 0; first < sequences.length; first += batchSize) {
-    const last = first + batchSize, all = offsets[last] - offsets[first] - batchSize;
+    const last = first + batchSize;
+    const all = offsets[last] - offsets[first] - batchSize;
     for (let i = first; i < last; i++) {
       const targets = offsets[i + 1] - offsets[i] - 1;
       const weight = lossMean === "documents" ? 1 / (batchSize * targets) : 1 / all;
@@ -32,7 +33,10 @@ export function batchOf(sequences, batchSize, lossMean) {
   return {tokens, offsets, weights};
 }
 
-/** All sequences once per epoch, batch_size per step. order: of the first epoch, and of all unless reshuffled. */
+/**
+ * All sequences once per epoch, batch_size per step. order: of the first epoch, and of all unless
+ * reshuffled.
+ */
 export class DocumentPlan {
   /** core: for the orders of later epochs, if `reshuffle`. */
   constructor(sequences, train, order, reshuffle, core) {
@@ -57,7 +61,8 @@ export class DocumentPlan {
 
   /** Sequence number `number`, in the order of training. */
   sequence(number) {
-    const n = this.sequences.length, epoch = Math.floor(number / n);
+    const n = this.sequences.length;
+    const epoch = Math.floor(number / n);
     return this.sequences[this.orderOf(epoch)[number - epoch * n]];
   }
 
@@ -74,7 +79,8 @@ export class DocumentPlan {
 
   /** Number of targets in the first `steps` steps. */
   tokensBefore(steps) {
-    const number = steps * this.batchSize, epoch = Math.floor(number / this.sequences.length);
+    const number = steps * this.batchSize;
+    const epoch = Math.floor(number / this.sequences.length);
     return epoch * this.targets + this.targetsBefore(epoch)[number - epoch * this.sequences.length];
   }
 
@@ -103,8 +109,8 @@ export class WindowPlan {
       const fitting = stream.length - 1;
       const repair = fitting > 1 ? `try \`block_size=${fitting}\`, or a longer text` : "give a longer text";
       throw new Error(
-        `block_size: expected a text of at least block_size + 1 = ${blockSize + 1} tokens, got `
-        + `${stream.length}; ${repair}`,
+        `block_size: expected a text of at least block_size + 1 = ${blockSize + 1} tokens, got ` +
+          `${stream.length}; ${repair}`,
       );
     }
   }
@@ -128,10 +134,13 @@ export class WindowPlan {
   }
 }
 
-/** The windows of sequences longer than the block: [start, first, end], as in src/motegpt/evaluation/nll.py. */
+/**
+ * The windows of sequences longer than the block: [start, first, end], as in src/motegpt/evaluation/nll.py.
+ */
 export function windowsOf(targets, blockSize) {
   const found = [];
-  let done = 0, end = Math.min(targets, blockSize);
+  let done = 0;
+  let end = Math.min(targets, blockSize);
   while (done < end) {
     found.push([Math.max(0, end - blockSize), done, end]);
     [done, end] = [end, Math.min(targets, end + Math.max(1, blockSize >> 1))];

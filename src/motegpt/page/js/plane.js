@@ -1,6 +1,6 @@
 /** The first two principal components of the rows of a matrix, by orthogonal iteration that starts where it last ended. */
 
-const ITERATIONS = 200;
+const [AT_FIRST, LATER] = [200, 30]; // iterations: later ones begin near the result
 const CONVERGED = 1e-12; // change of the squared cosine between two iterations
 
 export class Plane {
@@ -57,7 +57,7 @@ export class Plane {
 
   #iterate() {
     orthonormalize(this.basis);
-    for (let turn = 0; turn < ITERATIONS; turn += 1) {
+    for (let turn = this.isFirst ? AT_FIRST : LATER; turn > 0; turn -= 1) {
       this.basis.forEach((vector, i) => this.#times(vector, this.next[i]));
       if (!orthonormalize(this.next)) return;
       const [[a, b], [c, d]] = this.next.map((one) => this.basis.map((other) => dot(one, other)));

@@ -1,6 +1,7 @@
 // What a run reports and when: logged steps, means of the losses, records, as in src/motegpt/training.
 
-const TAIL_FRACTION = 0.1, MIN_TAIL_STEPS = 100; // the last steps of a run, by which Python finds divergence
+const TAIL_FRACTION = 0.1;
+const MIN_TAIL_STEPS = 100; // the last steps of a run, by which Python finds divergence
 const MAX_RECORDS = 20000; // in memory; beyond them every second one is dropped
 
 /** Whether an event with this interval follows the step counted from 0. */
@@ -22,9 +23,10 @@ export function stepsUntil(train, every, done) {
 
 /** Of the steps start … start + count - 1, those with a record. */
 export function loggedSteps(train, start, count) {
-  const {log_every: every} = train, found = [];
+  const {log_every: every} = train;
+  const found = [];
   if (start === 0 && count) found.push(0);
-  for (let step = Math.max(start, 1); step < start + count; ) {
+  for (let step = Math.max(start, 1); step < start + count;) {
     const next = step + stepsUntil(train, every, step) - 1;
     if (next < start + count) found.push(next);
     step = next + 1;
@@ -42,14 +44,18 @@ export const NO_LOSSES = {recent: NO_MEAN, tail: NO_MEAN};
 
 /** {losses, means}: the means after the steps from `start` on, and the mean of each record. */
 export function lossesAfter(before, train, start, losses, logged) {
-  let first = 0, {recent} = before;
+  let first = 0;
+  let {recent} = before;
   const means = logged.map((step) => {
     const mean = extended(recent, losses.subarray(first, step - start + 1)).value;
     [first, recent] = [step - start + 1, NO_MEAN];
     return mean;
   });
   recent = extended(recent, losses.subarray(first));
-  const tailStart = Math.max(0, train.steps - Math.max(MIN_TAIL_STEPS, Math.ceil(TAIL_FRACTION * train.steps)));
+  const tailStart = Math.max(
+    0,
+    train.steps - Math.max(MIN_TAIL_STEPS, Math.ceil(TAIL_FRACTION * train.steps)),
+  );
   const offset = tailStart - start;
   const tail = extended(offset >= 0 ? NO_MEAN : before.tail, losses.subarray(Math.max(0, offset)));
   return {losses: {recent, tail}, means};
@@ -57,5 +63,7 @@ export function lossesAfter(before, train, start, losses, logged) {
 
 /** The records, or every second of them and the last where there are too many. */
 export function boundedRecords(records) {
-  return records.length <= MAX_RECORDS ? records : records.filter((_, i) => i % 2 === 0 || i === records.length - 1);
+  return records.length <= MAX_RECORDS
+    ? records
+    : records.filter((_, i) => i % 2 === 0 || i === records.length - 1);
 }

@@ -14,14 +14,18 @@ export function prepareRun(core, boot, {settings: changes, list}) {
   const settings = completeSettings(changes ?? {}, boot);
   if (!list) throw new Error("list: expected a text with one document per line, got none");
   checkForPage(settings, 2);
-  const documents = readDocuments(list, settings), tokenizer = Tokenizer.learn(documents, settings);
+  const documents = readDocuments(list, settings);
+  const tokenizer = Tokenizer.learn(documents, settings);
   checkForPage(settings, tokenizer.vocab_size);
   requestOf(settings.prefix, tokenizer, settings.block_size);
   const found = {vocab_size: tokenizer.vocab_size, ngram_rows: []};
   const isBuiltIn = boot.lists?.[0] !== undefined && boot.lists[0].text === list.text;
   const config = {
-    engine: "native", ...sectionsOf(settings, boot.fields, found),
-    source: sourceOf(list, documents.length, isBuiltIn), check: null, fits_weight: false,
+    engine: "native",
+    ...sectionsOf(settings, boot.fields, found),
+    source: sourceOf(list, documents.length, isBuiltIn),
+    check: null,
+    fits_weight: false,
   };
   return new TrainingRun(core, {config, tokenizer, documents, list});
 }
@@ -29,20 +33,39 @@ export function prepareRun(core, boot, {settings: changes, list}) {
 /** One training: model, plan, generator, losses. */
 export class TrainingRun {
   /**
-   * state: {config, tokenizer, documents, list} of a new run; of a saved one also parameters, slots, done, rng,
-   * best, bestParameters, losses, metrics, contexts, average, carried. documents: null where the list is not known.
+   * state: {config, tokenizer, documents, list} of a new run; of a saved one also parameters, slots, done,
+   * rng, best, bestParameters, losses, metrics, contexts, average, carried. documents: null where the list
+   * is not known.
    */
   constructor(core, state) {
-    const {config, tokenizer, documents = null, list = null} = state, {model, train, data} = config;
-    Object.assign(this, {core, config, tokenizer, documents, list, training: [], validation: [], sample: null});
+    const {config, tokenizer, documents = null, list = null} = state;
+    const {model, train, data} = config;
+    Object.assign(this, {
+      core,
+      config,
+      tokenizer,
+      documents,
+      list,
+      training: [],
+      validation: [],
+      sample: null,
+    });
     this.rng = core.random(train.rng, train.seed);
     this.plan = documents ? this.planOf(splitDocuments(documents, data, train.seed), data) : null;
-    this.model = core.model(specificationOf(model, state.contexts ?? []), {dtype: train.dtype, optimizer: train.optimizer});
+    this.model = core.model(specificationOf(model, state.contexts ?? []), {
+      dtype: train.dtype,
+      optimizer: train.optimizer,
+    });
     try {
       this.restore({
-        step: state.done ?? 0, parameters: state.parameters ?? initialize(model, this.rng), slots: state.slots ?? null,
-        rng: state.rng ?? this.rng.state(), losses: state.losses ?? NO_LOSSES, best: state.best ?? null,
-        bestParameters: state.bestParameters ?? null, metrics: state.metrics ?? [],
+        step: state.done ?? 0,
+        parameters: state.parameters ?? initialize(model, this.rng),
+        slots: state.slots ?? null,
+        rng: state.rng ?? this.rng.state(),
+        losses: state.losses ?? NO_LOSSES,
+        best: state.best ?? null,
+        bestParameters: state.bestParameters ?? null,
+        metrics: state.metrics ?? [],
       });
       this.average = state.average ?? null;
       this.nGrams = this.average && {tables: core.nGrams(this.average), weight: this.average.weight};
@@ -57,11 +80,13 @@ export class TrainingRun {
 
   /** The plan of the training documents; shuffles them with the run's generator. */
   planOf({training, validation}, data) {
-    const {core, tokenizer} = this, {model, train} = this.config;
+    const {core, tokenizer} = this;
+    const {model, train} = this.config;
     this.training = training;
     this.validation = validation;
     this.sample = validation.length
-      ? new ValidationSample(this.wholeSequences(validation), model.block_size, model.vocab_size, core) : null;
+      ? new ValidationSample(this.wholeSequences(validation), model.block_size, model.vocab_size, core)
+      : null;
     // A stream is shuffled too, as one document: the generator draws nothing for it.
     const order = data.shuffle ? this.rng.shuffle(training.length) : Int32Array.from(training.keys());
     if (data.format === "stream") {
@@ -74,20 +99,29 @@ export class TrainingRun {
   /** The ids of whole documents; a stream begins with the separator that is fed before its first token. */
   wholeSequences(documents) {
     const {tokenizer} = this;
-    return documents.map((document) => Int32Array.from(
-      tokenizer.bos === null ? [...tokenizer.prompt(), ...tokenizer.encode(document)] : tokenizer.encodeDocument(document)));
+    return documents.map((document) =>
+      Int32Array.from(
+        tokenizer.bos === null
+          ? [...tokenizer.prompt(), ...tokenizer.encode(document)]
+          : tokenizer.encodeDocument(document),
+      ),
+    );
   }
 
   /** Whether the last step is done, or early stopping ended the run. */
   get ended() {
     const {steps, patience} = this.config.train;
-    return this.done >= steps || (patience !== null && this.best !== null && this.best.evaluations_since_best >= patience);
+    return (
+      this.done >= steps ||
+      (patience !== null && this.best !== null && this.best.evaluations_since_best >= patience)
+    );
   }
 
   /** Everything that decides how the run goes on. */
   snapshot() {
     const {done: step, losses, best, bestParameters, metrics} = this;
-    const parameters = this.model.parameters(), slots = this.model.slots();
+    const parameters = this.model.parameters();
+    const slots = this.model.slots();
     return {step, parameters, slots, rng: this.rng.state(), losses, best, bestParameters, metrics};
   }
 
@@ -102,8 +136,11 @@ export class TrainingRun {
 
   /** The number of steps until an evaluation, samples or the last step. */
   stepsUntilEvent() {
-    const {train} = this.config, intervals = [train.sample_every, this.sample && this.evalEvery];
-    const events = intervals.filter((every) => every !== null).map((every) => stepsUntil(train, every, this.done));
+    const {train} = this.config;
+    const intervals = [train.sample_every, this.sample && this.evalEvery];
+    const events = intervals
+      .filter((every) => every !== null)
+      .map((every) => stepsUntil(train, every, this.done));
     return Math.min(train.steps - this.done, ...events);
   }
 
@@ -124,13 +161,14 @@ export class TrainingRun {
    * texts: null or samples}
    */
   advance(count) {
-    const {train} = this.config, first = this.done;
+    const {train} = this.config;
+    const first = this.done;
     const losses = this.trainSteps(first, count);
     const bad = losses.findIndex((loss) => !Number.isFinite(loss));
     if (bad >= 0) {
       throw new Error(
-        `train: the loss of step ${first + bad + 1} is ${losses[bad]}; try a smaller \`lr\` (it was ${train.lr}) or `
-        + "`clip_norm=1`",
+        `train: the loss of step ${first + bad + 1} is ${losses[bad]}; try a smaller \`lr\` (it was ` +
+          `${train.lr}) or \`clip_norm=1\``,
       );
     }
     this.done = first + count;
@@ -143,7 +181,8 @@ export class TrainingRun {
 
   /** Train the model's parameters for the steps first … first + count - 1. */
   trainSteps(first, count) {
-    const {train, model} = this.config, scalars = this.core.scalars(train, first, count);
+    const {train, model} = this.config;
+    const scalars = this.core.scalars(train, first, count);
     const table_decay = model.ngram_rows.length ? this.core.tableDecay(train, first, count) : null;
     const options = {...this.options, first, table_decay};
     return this.model.train(this.plan.chunk(first, count), count, train.batch_size, scalars, options);
@@ -162,27 +201,56 @@ export class TrainingRun {
   }
 
   record(first, losses, validation) {
-    const {train} = this.config, last = this.done - 1, logged = loggedSteps(train, first, losses.length);
+    const {train} = this.config;
+    const last = this.done - 1;
+    const logged = loggedSteps(train, first, losses.length);
     if (validation !== null && logged.at(-1) !== last) logged.push(last);
     const {losses: after, means} = lossesAfter(this.losses, train, first, losses, logged);
     this.losses = after;
     const records = logged.map((step, i) => ({
-      step: step + 1, loss: losses[step - first], mean_loss: means[i], lr: this.core.rates(train, step, 1)[0],
-      tokens: this.plan.tokensBefore(step + 1), ...(validation !== null && step === last ? {val_loss: validation} : {}),
+      step: step + 1,
+      loss: losses[step - first],
+      mean_loss: means[i],
+      lr: this.core.rates(train, step, 1)[0],
+      tokens: this.plan.tokensBefore(step + 1),
+      ...(validation !== null && step === last ? {val_loss: validation} : {}),
     }));
     if (records.length) this.metrics = boundedRecords([...this.metrics, ...records]);
   }
 
   /** Texts with the generator of the run, which advances. */
   generate() {
-    const {sample, model} = this.config, {tokenizer} = this;
+    const {sample, model} = this.config;
+    const {tokenizer} = this;
     checkGeneration(sample);
     const request = requestOf(sample.prefix, tokenizer, model.block_size);
-    const drawn = generateSequentially(this.model, request, sample, this.rng, this.average);
-    return drawn.map((ids) => sample.prefix + tokenizer.decode(ids));
+    const textOf = (ids) => sample.prefix + tokenizer.decode(ids);
+    const accepted = new Set();
+    const accept = (ids) => {
+      const text = textOf(ids);
+      const isAccepted = this.meetsConditions(text, ids.length === request.max, accepted);
+      if (isAccepted) accepted.add(text);
+      return isAccepted;
+    };
+    return generateSequentially(this.model, request, sample, this.rng, this.average, accept).map(textOf);
   }
 
-  /** The samples at the end of a run, with its best parameters; its generator stays as it is, as in a checkpoint. */
+  /** Whether a text, perhaps cut by the end of the block, may follow those accepted before. */
+  meetsConditions(text, isCut, accepted) {
+    const {suffix, unique, novel, on_cut: onCut} = this.config.sample;
+    const isKnown = this.config.data.format !== "stream" && (!text || this.known?.has(text));
+    return (
+      text.endsWith(suffix) &&
+      !(isCut && onCut === "redraw") &&
+      !(unique && accepted.has(text)) &&
+      !(novel && isKnown)
+    );
+  }
+
+  /**
+   * The samples at the end of a run, with its best parameters; its generator stays as it is, as in a
+   * checkpoint.
+   */
   finalTexts() {
     const before = this.rng.state();
     try {
@@ -195,7 +263,8 @@ export class TrainingRun {
   /** What `act` returns while the model has other parameters; null: its own. */
   withParameters(parameters, act) {
     if (parameters === null) return act();
-    const own = this.model.parameters(), slots = this.model.slots();
+    const own = this.model.parameters();
+    const slots = this.model.slots();
     this.model.load(parameters, slots);
     try {
       return act();
@@ -206,7 +275,8 @@ export class TrainingRun {
 
   /** The state that files.js writes. */
   state() {
-    const {step: done, ...others} = this.snapshot(), {config, tokenizer, carried, list} = this;
+    const {step: done, ...others} = this.snapshot();
+    const {config, tokenizer, carried, list} = this;
     return {...others, done, config, tokenizer, carried, list};
   }
 

@@ -1,19 +1,18 @@
 // A model in training and everything that one can do with it. No DOM, no worker: worker.js calls it by name.
 
-import {baselineLosses} from "./baselines.js";
 import {stateOfBootRun} from "./boot_run.js";
 import {readDocuments} from "./data.js";
+import {describeRun} from "./describe.js";
 import {listOfRun, readRun, runFiles} from "./files.js";
 import {requestOf} from "./generation.js";
 import {History} from "./history.js";
-import {batchOfText, causeInGeneral, lookInto} from "./inspect.js";
-import {longestSequence} from "./plan.js";
+import {causeInGeneral, lookInto} from "./inspect.js";
 import {TrainingRun, prepareRun} from "./run.js";
-import {checkReading, flatSettings} from "./settings.js";
-import {tensors} from "./spec.js";
+import {checkReading} from "./settings.js";
+import {parameterValues, slowMotion} from "./update.js";
 import {zipOf} from "./zip.js";
 
-const SHOWN_DOCUMENTS = 10, MAX_TEXTS = 1000;
+const MAX_TEXTS = 1000;
 
 /** One model at a time. Whatever fails leaves the model as it was. */
 export class Session {
@@ -22,7 +21,10 @@ export class Session {
     Object.assign(this, {core, boot, run: null});
   }
 
-  /** A new model of {settings, list}, or a trained one: {run} as in boot.run, with a list to train it on. -> Description */
+  /**
+   * A new model of {settings, list}, or a trained one: {run} as in boot.run, perhaps with a list. ->
+   * Description
+   */
   create({settings, list, run}) {
     if (!run) return this.open(prepareRun(this.core, this.boot, {settings, list}));
     const state = stateOfBootRun(run, this.boot);
@@ -49,73 +51,43 @@ export class Session {
     if (this.run !== run) this.run?.free();
     Object.assign(this, {run, history, head: run.done, edits: [], pending: [], validations: [], sampled: []});
     this.beginning = run.done === 0 ? history.last : null;
-    return this.describe();
+    return describeRun(run);
   }
 
-  /** The run, if there is one. */
-  get opened() {
+  /** This session, if it has a model. */
+  get ready() {
     if (!this.run) throw new Error("session: expected a model, got none; create one first");
-    return this.run;
-  }
-
-  describe() {
-    const {run} = this, {config, tokenizer, documents} = run;
-    const all = tensors(config.model), count = all.at(-1).offset + all.at(-1).size;
-    return {
-      settings: flatSettings(config), parameters: count, step: run.done,
-      tensors: all.map(({name, shape, offset, role, group}) => ({name, shape, offset, role, group})),
-      vocabulary: tokenizer.labels, bos: tokenizer.bos, stop: tokenizer.stop, block_size: config.model.block_size,
-      documents: {
-        training: run.training.length, validation: run.validation.length,
-        characters: documents?.reduce((sum, document) => sum + document.length, 0) ?? 0,
-        first: documents?.slice(0, SHOWN_DOCUMENTS) ?? [],
-      },
-      baselines: this.baselines(), average: run.average && {order: run.average.order, weight: run.average.weight},
-      canTrain: run.plan !== null, dtype: config.train.dtype, slots: run.slots, seed: config.train.seed,
-    };
-  }
-
-  /** Losses of n-grams counted on the training documents, as `motegpt plot` draws them; null without a list. */
-  baselines() {
-    const {run} = this, {model, data, train} = run.config, {never} = run.tokenizer;
-    if (!run.plan) return null;
-    if (run.validation.length) {
-      const whole = (documents) => run.wholeSequences(documents);
-      return baselineLosses(whole(run.training), whole(run.validation), model.vocab_size, "tokens", never);
-    }
-    if (data.format === "stream") {
-      const {stream} = run.plan, blocks = [], block = model.block_size;
-      for (let at = 0; at + 1 < stream.length; at += block) blocks.push(stream.subarray(at, at + block + 1));
-      return baselineLosses([stream], blocks, model.vocab_size, train.loss_mean, never);
-    }
-    const longest = longestSequence(model.block_size, data.cut);
-    const cut = run.wholeSequences(run.training).map((ids) => ids.subarray(0, longest));
-    return baselineLosses(cut, cut, model.vocab_size, train.loss_mean, never);
+    return this;
   }
 
   /** Throws unless the model can be trained further. */
   checkTrains() {
     const {run} = this;
-    if (!this.opened.plan) throw new Error("list: expected the list of this run to train it further, got none; add it");
+    if (!this.ready.run.plan)
+      throw new Error("list: expected the list of this run to train it further, got none; add it");
     if (run.ended) {
-      throw new Error(`steps: the run has done all its ${run.done} steps; set more \`steps\`, or start again`);
+      throw new Error(
+        `steps: the run has done all its ${run.done} steps; set more \`steps\`, or start again`,
+      );
     }
   }
 
   /**
-   * Do at most `limit` steps, up to the next event: evaluation, samples, snapshot, the end. What came after the
-   * step viewed is forgotten. Returns the number of steps done.
+   * Do at most `limit` steps, up to the next event: evaluation, samples, snapshot, the end. What came after
+   * the step viewed is forgotten. Returns the number of steps done.
    */
   advance(limit) {
     this.checkTrains();
     const {run, history} = this;
     this.forgetLater();
-    const before = run.done, count = Math.min(limit, run.stepsUntilEvent(), history.stepsUntil(before));
+    const before = run.done;
+    const count = Math.min(limit, run.stepsUntilEvent(), history.stepsUntil(before));
     try {
       const {first, losses, validation, texts} = run.advance(count);
       this.pending.push({first, losses});
       if (validation !== null) this.validations.push({step: run.done, loss: validation});
-      if (texts) this.sampled.push({step: run.done, ...this.marked(texts.map((text) => ({text, cut: false})))});
+      if (texts)
+        this.sampled.push({step: run.done, ...this.marked(texts.map((text) => ({text, cut: false})))});
     } catch (error) {
       run.restore(history.before(before));
       this.head = run.done;
@@ -142,26 +114,35 @@ export class Session {
 
   /** Do n steps. -> progress */
   step({n = 1} = {}) {
-    if (!(Number.isInteger(n) && n >= 1)) throw new Error(`step: expected a number of steps of at least 1, got ${n}`);
+    if (!(Number.isInteger(n) && n >= 1))
+      throw new Error(`step: expected a number of steps of at least 1, got ${n}`);
     this.checkTrains();
-    for (let left = n; left > 0 && !this.run.ended; ) left -= this.advance(left);
+    for (let left = n; left > 0 && !this.run.ended;) left -= this.advance(left);
     return this.progress();
   }
 
   /** What happened since it was last asked for: losses, validation, snapshots. */
   progress() {
-    const {run, pending} = this.opened && this, total = pending.reduce((sum, {losses}) => sum + losses.length, 0);
+    const {run, pending} = this.ready;
+    const total = pending.reduce((sum, {losses}) => sum + losses.length, 0);
     const losses = new Float64Array(total);
     let at = 0;
     for (const part of pending) {
       losses.set(part.losses, at);
       at += part.losses.length;
     }
-    const first = pending[0]?.first ?? run.done, {validations: validation} = this;
+    const first = pending[0]?.first ?? run.done;
+    const {validations: validation} = this;
     this.pending = [];
     this.validations = [];
     return {
-      step: run.done, last: this.head, first, losses, validation, snapshots: this.history.steps, ended: run.ended,
+      step: run.done,
+      last: this.head,
+      first,
+      losses,
+      validation,
+      snapshots: this.history.steps,
+      ended: run.ended,
       tokens: run.plan ? run.plan.tokensBefore(run.done) : 0,
     };
   }
@@ -175,18 +156,22 @@ export class Session {
 
   /** The same model again from step 0, without edits. -> Description */
   restart() {
-    const {run, beginning} = this.opened && this, {config, tokenizer, documents, list, average, carried, contexts} = run;
+    const {run, beginning} = this.ready;
+    const {config, tokenizer, documents, list, average, carried, contexts} = run;
     if (beginning) {
       run.restore(beginning);
       return this.open(run);
     }
-    if (!run.plan) throw new Error("restart: expected the list of this run to begin it again, got none; add it");
-    return this.open(new TrainingRun(this.core, {config, tokenizer, documents, list, average, carried, contexts}));
+    if (!run.plan)
+      throw new Error("restart: expected the list of this run to begin it again, got none; add it");
+    return this.open(
+      new TrainingRun(this.core, {config, tokenizer, documents, list, average, carried, contexts}),
+    );
   }
 
   /** Move to the snapshot at or before a step. -> {step, last} */
   seek({step}) {
-    const {run, history} = this.opened && this;
+    const {run, history} = this.ready;
     if (!Number.isFinite(step)) throw new Error(`seek: expected a step, got ${step}`);
     if (run.done === this.head) this.keepPresent();
     run.restore(history.before(step));
@@ -208,88 +193,38 @@ export class Session {
 
   /** See lookInto. at: a step to look at instead of the one viewed. */
   look({text = "", mask, at}) {
-    return this.opened && this.at(at, () => lookInto(this.run, text, mask));
+    return this.ready.at(at, () => lookInto(this.run, text, mask));
   }
 
   /** What a mask changes: {before, after} for a text, and in general. */
   cause({text = "", mask = {}}) {
-    const {run} = this.opened && this;
-    return {before: lookInto(run, text), after: lookInto(run, text, mask), validation: causeInGeneral(run, mask)};
+    const {run} = this.ready;
+    return {
+      before: lookInto(run, text),
+      after: lookInto(run, text, mask),
+      validation: causeInGeneral(run, mask),
+    };
   }
 
-  /** {step, kind, values (P)}: weights, a slot, the gradients of a text (else of the next step), or the next update. */
+  /** {step, kind, values (P)}; see parameterValues. */
   weights({kind = "weights", text}) {
-    const {run} = this.opened && this;
-    return {step: run.done, kind, values: this.valuesOf(kind, text)};
-  }
-
-  valuesOf(kind, text) {
-    const {run} = this, slot = run.slots.indexOf(kind);
-    if (kind === "weights") return run.model.parameters();
-    if (slot >= 0) {
-      const {size} = run.model;
-      return run.model.slots().slice(slot * size, (slot + 1) * size);
-    }
-    if (kind === "gradients") return this.gradient(text);
-    if (kind === "update") {
-      const {before, after} = this.nextUpdate();
-      return after.map((weight, i) => weight - before[i]);
-    }
-    throw new Error(`weights: expected weights, gradients, update, ${run.slots.join(", ")}, got ${kind}`);
-  }
-
-  /** The step that is to come; the last one where the run has ended. */
-  get nextStep() {
-    return Math.min(this.run.done, this.run.config.train.steps - 1);
-  }
-
-  /** The gradient (P) of a text without dropout, or of the next step's batch with it. */
-  gradient(text) {
-    const {run} = this, {options} = run, {batch_size: B} = run.config.train;
-    if (text !== undefined && text !== null) {
-      const clip_node = options.clip_node;
-      return run.model.gradients(batchOfText(run, text), 1, {clip_node}).gradient;
-    }
-    if (!run.plan) throw new Error("text: expected one, as this run has no list, got none");
-    return run.model.gradients(run.plan.chunk(this.nextStep, 1), B, {...options, first: this.nextStep}).gradient;
-  }
-
-  /** The parameters before and after the next step, which is taken back. */
-  nextUpdate() {
-    const {run} = this;
-    if (!run.plan) throw new Error("update: expected a run with its list, got one without; add the list");
-    const before = run.model.parameters(), slots = run.model.slots();
-    try {
-      const [loss] = run.trainSteps(this.nextStep, 1);
-      return {loss, before, after: run.model.parameters(), slotsBefore: slots, slotsAfter: run.model.slots()};
-    } finally {
-      run.model.load(before, slots);
-    }
+    const {run} = this.ready;
+    return {step: run.done, kind, values: parameterValues(run, kind, text)};
   }
 
   /** The next step as frames; the model stays as it is. */
   slow() {
-    const {run} = this.opened && this, {train, model} = run.config, step = this.nextStep;
-    const {loss, before, after, slotsBefore, slotsAfter} = this.nextUpdate();
-    const [sequence] = run.plan.sequencesOf(step, 1), {tokenizer} = run;
-    const inner = Array.from(sequence).slice(tokenizer.bos === null ? 0 : 1, model.block_size);
-    const text = tokenizer.decode(inner.filter((id) => id !== tokenizer.stop));
-    const looked = lookInto(run, text), {size} = run.model;
-    const slots = (all) => Object.fromEntries(run.slots.map((name, i) => [name, all.slice(i * size, (i + 1) * size)]));
-    return {
-      ...looked, step, forward: looked.look, batch_loss: loss, gradients: clipped(this.gradient(), train), before, after,
-      slots_before: slots(slotsBefore), slots_after: slots(slotsAfter), lr: this.core.rates(train, step, 1)[0],
-      scalars: Array.from(this.core.scalars(train, step, 1)),
-    };
+    return slowMotion(this.ready.run);
   }
 
   /** Set one weight of the model. -> {index, before, value} */
   edit({index, value}) {
-    const {model} = this.opened;
+    const {model} = this.ready.run;
     if (!(Number.isInteger(index) && index >= 0 && index < model.size)) {
       throw new Error(`edit: expected the index of one of ${model.size} weights, got ${index}`);
     }
-    if (typeof value !== "number" || !Number.isFinite(Math.fround(value))) throw new Error(`edit: expected a finite number, got ${value}`);
+    if (typeof value !== "number" || !Number.isFinite(Math.fround(value)))
+      throw new Error(`edit: expected a finite number, got ${value}`);
     const entry = {index, before: this.writeWeight(index, value), value};
     this.edits.push(entry);
     return entry;
@@ -297,61 +232,87 @@ export class Session {
 
   /** Take the last edit back; null where there is none. */
   undo() {
-    const entry = this.opened && this.edits.pop();
+    const entry = this.ready.edits.pop();
     if (!entry) return null;
     this.writeWeight(entry.index, entry.before);
     return entry;
   }
 
   writeWeight(index, value) {
-    const {model} = this.run, parameters = model.parameters(), before = parameters[index];
+    const {model} = this.run;
+    const parameters = model.parameters();
+    const before = parameters[index];
     parameters[index] = value;
     model.load(parameters, model.slots());
     return before;
   }
 
-  /** Texts of independent generators, as `motegpt sample --seed`. -> {step, texts: [{text, known, cut}], share} */
+  /**
+   * Texts of independent generators, as `motegpt sample --seed`. -> {step, texts: [{text, known, cut}],
+   * share}
+   */
   sample({n = 20, temperature, seed = 0, prefix = "", top_k = null, top_p = null, min_p = null} = {}) {
-    const {run} = this.opened && this, {tokenizer, config} = run;
-    if (!(Number.isInteger(n) && n >= 1 && n <= MAX_TEXTS)) throw new Error(`n: expected 1 to ${MAX_TEXTS} samples, got ${n}`);
+    const {run} = this.ready;
+    const {tokenizer, config} = run;
+    if (!(Number.isInteger(n) && n >= 1 && n <= MAX_TEXTS))
+      throw new Error(`n: expected 1 to ${MAX_TEXTS} samples, got ${n}`);
     const heat = temperature ?? config.sample.temperature;
-    if (!(heat >= 0 && heat < Infinity)) throw new Error(`temperature: expected a number of at least 0, got ${heat}`);
-    const request = {...requestOf(prefix, tokenizer, config.model.block_size), temperature: heat, n_grams: run.nGrams};
-    for (const [name, value] of Object.entries({top_k, top_p, min_p})) if (value !== null) request[name] = value;
+    if (!(heat >= 0 && heat < Infinity))
+      throw new Error(`temperature: expected a number of at least 0, got ${heat}`);
+    const request = {
+      ...requestOf(prefix, tokenizer, config.model.block_size),
+      temperature: heat,
+      n_grams: run.nGrams,
+    };
+    for (const [name, value] of Object.entries({top_k, top_p, min_p}))
+      if (value !== null) request[name] = value;
     const states = BigUint64Array.from({length: n}, (_, i) => this.core.stream(seed, i));
     const drawn = run.model.generate(request, states);
-    const texts = drawn.map((ids) => ({text: prefix + tokenizer.decode(ids), cut: ids.length === request.max}));
+    const texts = drawn.map((ids) => ({
+      text: prefix + tokenizer.decode(ids),
+      cut: ids.length === request.max,
+    }));
     return {step: run.done, ...this.marked(texts)};
   }
 
   /** Texts with whether the list has them, and the share that it has; null where the list is not known. */
   marked(texts) {
-    const {known, config} = this.run, isStream = config.data.format === "stream";
+    const {known, config} = this.run;
+    const isStream = config.data.format === "stream";
     if (!known) return {texts: texts.map((one) => ({...one, known: null})), share: null};
     const has = ({text}) => (isStream ? [...known].some((whole) => whole.includes(text)) : known.has(text));
     const all = texts.map((one) => ({...one, known: has(one)}));
     return {texts: all, share: all.filter((one) => one.known).length / Math.max(1, all.length)};
   }
 
-  /** The samples that `motegpt train` prints at the end, with the generator of the run; the run stays as it is. */
+  /**
+   * The samples that `motegpt train` prints at the end, with the generator of the run; the run stays as it
+   * is.
+   */
   finish() {
-    const {run} = this.opened && this, texts = run.finalTexts();
+    const {run} = this.ready;
+    const texts = run.finalTexts();
     return {step: run.done, ...this.marked(texts.map((text) => ({text, cut: false})))};
   }
 
   /** The run folder of the step viewed, which `motegpt sample` reads. -> {files, zip} */
   export({name = "run"} = {}) {
-    const {run} = this.opened && this;
+    const {run} = this.ready;
     if (run.average && !run.carried.length) {
-      throw new Error("export: the page has the n-grams of this run only in the form in which it generates; keep its folder");
+      throw new Error(
+        "export: the page has the n-grams of this run only in the form in which it generates; keep its " +
+          "folder",
+      );
     }
-    const files = runFiles(run.state()), folder = name.replace(/[^\p{L}\p{N} ._-]/gu, "_").replace(/^\.+/, "") || "run";
+    const files = runFiles(run.state());
+    const folder = name.replace(/[^\p{L}\p{N} ._-]/gu, "_").replace(/^\.+/, "") || "run";
     return {files, zip: zipOf(files.map((file) => ({...file, name: `${folder}/${file.name}`})))};
   }
 
   /** Open a run folder: its files, or a zip of them. -> Description with list, step, losses and validation */
   async import({files}) {
-    const state = await readRun(files, this.boot), {config} = state;
+    const state = await readRun(files, this.boot);
+    const {config} = state;
     const documentsOf = (list) => {
       try {
         return this.withList(state, list).documents;
@@ -359,14 +320,20 @@ export class Session {
         return null;
       }
     };
-    const builtIn = (this.boot.lists ?? []).map(({name, text}) => ({name, bytes: new TextEncoder().encode(text)}));
+    const builtIn = (this.boot.lists ?? []).map(({name, text}) => ({
+      name,
+      bytes: new TextEncoder().encode(text),
+    }));
     const list = listOfRun([...state.others, ...builtIn], config.source, documentsOf);
     const found = state.rng && list && documentsOf(list) ? this.withList(state, list) : {};
     const description = this.open(new TrainingRun(this.core, {...state, ...found}));
-    const text = list && new TextDecoder().decode(list.bytes), {metrics, done} = state;
+    const text = list && new TextDecoder().decode(list.bytes);
+    const {metrics, done} = state;
     const validation = metrics.filter(({val_loss: loss}) => loss !== undefined);
     return {
-      ...description, list: list && {name: list.name, text}, losses: spreadLosses(metrics, done),
+      ...description,
+      list: list && {name: list.name, text},
+      losses: spreadLosses(metrics, done),
       validation: validation.map(({step, val_loss: loss}) => ({step, loss})),
     };
   }
@@ -386,14 +353,4 @@ function spreadLosses(metrics, done) {
     at = step;
   }
   return losses.subarray(0, at).slice();
-}
-
-/** A gradient as the optimizer takes it: clipped by value, then by norm. */
-function clipped(gradient, {clip_value: value, clip_norm: norm}) {
-  let result = value === null ? gradient : gradient.map((x) => Math.min(Math.max(x, -value), value));
-  if (norm !== null) {
-    const length = Math.sqrt(result.reduce((sum, x) => sum + x * x, 0));
-    if (length > norm) result = result.map((x) => (x * norm) / length);
-  }
-  return result;
 }

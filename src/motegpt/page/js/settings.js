@@ -8,13 +8,20 @@ const FOUND_FROM_DATA = ["vocab_size", "ngram_rows"];
 const OTHER_LENGTHS = ["epochs", "seconds"]; // alternatives to `steps` that a run does not record
 const LARGEST_CACHE = 2 ** 30; // numbers in the keys of one sequence
 // What a page can hold: parameters, and numbers that one step keeps for its backward pass.
-const MAX_PARAMETERS = 16e6, MAX_ACTIVATIONS = 64e6;
+const MAX_PARAMETERS = 16e6;
+const MAX_ACTIVATIONS = 64e6;
 // Settings that the page takes from a trained run only, with what does train them.
 const ONLY_OF_RUNS = {ngram_orders: null, kneser_ney: null};
 // clip_node: Oxidized-GPT has these settings with these values alone (src/motegpt/engines/node_clip.py).
 const OF_OXIDIZED = {
-  activation: "relu", tied: false, embedding_norm: true, position: "learned", qk_norm: false, optimizer: "adam",
-  adam: "corrected", dropout: 0,
+  activation: "relu",
+  tied: false,
+  embedding_norm: true,
+  position: "learned",
+  qk_norm: false,
+  optimizer: "adam",
+  adam: "corrected",
+  dropout: 0,
 };
 // The section [data] of a list that the page reads.
 const PLAIN_READING = {column: null, header: null, delimiter: null, encoding: null};
@@ -29,21 +36,28 @@ function pythonValue(value) {
 function isOfType(field, value) {
   const isInteger = typeof value === "bigint" || Number.isSafeInteger(value);
   switch (field.type) {
-    case "int": return isInteger;
-    case "float": return typeof value === "number" && Number.isFinite(value);
-    case "bool": return typeof value === "boolean";
-    case "str": return typeof value === "string" && !/\p{Surrogate}/u.test(value);
-    default: return false;
+    case "int":
+      return isInteger;
+    case "float":
+      return typeof value === "number" && Number.isFinite(value);
+    case "bool":
+      return typeof value === "boolean";
+    case "str":
+      return typeof value === "string" && !/\p{Surrogate}/u.test(value);
+    default:
+      return false;
   }
 }
 
 function isWithin(field, value) {
   if (field.choices) return field.choices.includes(value);
   if (typeof value !== "number" && typeof value !== "bigint") return true;
-  return (field.at_least === undefined || value >= field.at_least)
-    && (field.above === undefined || value > field.above)
-    && (field.at_most === undefined || value <= field.at_most)
-    && (field.below === undefined || value < field.below);
+  return (
+    (field.at_least === undefined || value >= field.at_least) &&
+    (field.above === undefined || value > field.above) &&
+    (field.at_most === undefined || value <= field.at_most) &&
+    (field.below === undefined || value < field.below)
+  );
 }
 
 /** Throws "name: expected …, got …" unless a value is within the bounds of its field. */
@@ -63,9 +77,11 @@ export function checkSetting(name, value, fields) {
 export function completeSettings(changes, boot) {
   const {preset = "microgpt", ...given} = changes;
   const base = Object.hasOwn(boot.presets, preset) ? boot.presets[preset] : null;
-  if (!base) throw new Error(`preset: expected one of ${Object.keys(boot.presets).join(", ")}, got ${quoted(preset)}`);
+  if (!base)
+    throw new Error(`preset: expected one of ${Object.keys(boot.presets).join(", ")}, got ${quoted(preset)}`);
   for (const name of OTHER_LENGTHS) {
-    if (given[name] !== undefined && given[name] !== null) throw new Error(`${name}: expected \`steps\` in the page; set them`);
+    if (given[name] !== undefined && given[name] !== null)
+      throw new Error(`${name}: expected \`steps\` in the page; set them`);
     delete given[name];
   }
   const settings = {...base, ...given};
@@ -76,7 +92,9 @@ export function completeSettings(changes, boot) {
   return settings;
 }
 
-/** A seed given as digits, which a number beyond 2^53 has to be; as a BigInt where a number cannot hold it. */
+/**
+ * A seed given as digits, which a number beyond 2^53 has to be; as a BigInt where a number cannot hold it.
+ */
 function wholeNumber(seed) {
   if (typeof seed !== "string" || !/^\d{1,20}$/.test(seed)) return seed;
   return Number.isSafeInteger(Number(seed)) ? Number(seed) : BigInt(seed);
@@ -87,12 +105,14 @@ export function checkTogether(settings) {
   const {n_embd: width, n_head: heads, position} = settings;
   const next = (n) => Math.ceil(width / n) * n;
   if (width % heads) {
-    throw new Error(`n_embd: expected a multiple of n_head = ${heads}, got ${width}; try \`n_embd=${next(heads)}\``);
+    throw new Error(
+      `n_embd: expected a multiple of n_head = ${heads}, got ${width}; try \`n_embd=${next(heads)}\``,
+    );
   }
   if (position === "rope" && (width / heads) % 2) {
     throw new Error(
-      `n_embd: expected an even multiple of n_head = ${heads} with \`position='rope'\`, which rotates pairs of `
-      + `channels, got ${width}; try \`n_embd=${next(2 * heads)}\``,
+      `n_embd: expected an even multiple of n_head = ${heads} with \`position='rope'\`, which rotates ` +
+        `pairs of channels, got ${width}; try \`n_embd=${next(2 * heads)}\``,
     );
   }
   if (settings.lr_min > settings.lr) {
@@ -106,8 +126,8 @@ export function checkTogether(settings) {
     for (const [name, value] of Object.entries(OF_OXIDIZED)) {
       if (settings[name] !== value) {
         throw new Error(
-          `clip_node: Oxidized-GPT has no \`${name}=${pythonValue(settings[name])}\`; leave one out, or try `
-          + `\`${name}=${pythonValue(value)}\``,
+          `clip_node: Oxidized-GPT has no \`${name}=${pythonValue(settings[name])}\`; leave one out, or ` +
+            `try \`${name}=${pythonValue(value)}\``,
         );
       }
     }
@@ -118,7 +138,10 @@ export function checkTogether(settings) {
 export function checkForPage(settings, vocabSize) {
   for (const [name, off] of Object.entries(ONLY_OF_RUNS)) {
     if (settings[name] !== off) {
-      throw new Error(`${name}: expected none in the page, got ${settings[name]}; motegpt train has it, and the page opens its runs`);
+      throw new Error(
+        `${name}: expected none in the page, got ${settings[name]}; motegpt train has it, and the page ` +
+          "opens its runs",
+      );
     }
   }
   checkReading(settings);
@@ -132,7 +155,8 @@ export function checkReading(data) {
     throw new Error(`format: expected text or stream in the page, got ${form}; motegpt play FILE reads it`);
   }
   for (const [name, off] of Object.entries(PLAIN_READING)) {
-    if (data[name] !== off) throw new Error(`${name}: expected none in the page, got ${pythonValue(data[name])}`);
+    if (data[name] !== off)
+      throw new Error(`${name}: expected none in the page, got ${pythonValue(data[name])}`);
   }
 }
 
@@ -141,23 +165,23 @@ export function checkSize(model, batchSize) {
   const {n_layer: layers, n_embd: width, n_head: heads, block_size: block, vocab_size: vocabSize} = model;
   if (layers * block * width > LARGEST_CACHE) {
     throw new Error(
-      `n_layer, block_size, n_embd: expected a product of at most ${LARGEST_CACHE} (the keys of one sequence), `
-      + `got ${layers * block * width}`,
+      `n_layer, block_size, n_embd: expected a product of at most ${LARGEST_CACHE} (the keys of one ` +
+        `sequence), got ${layers * block * width}`,
     );
   }
   const estimated = layers * 12 * width * width;
   const count = estimated > MAX_PARAMETERS ? estimated : parameterCount(model);
   if (count > MAX_PARAMETERS) {
     throw new Error(
-      `n_layer, n_embd: expected at most ${MAX_PARAMETERS} parameters in the page, got ${count}; motegpt train `
-      + "takes more",
+      `n_layer, n_embd: expected at most ${MAX_PARAMETERS} parameters in the page, got ${count}; motegpt ` +
+        "train takes more",
     );
   }
   const perPosition = layers * (16 * width + 2 * heads * block) + 2 * vocabSize;
   if (batchSize * block * perPosition > MAX_ACTIVATIONS) {
     throw new Error(
-      `batch_size, block_size: expected steps of at most ${MAX_ACTIVATIONS} activations in the page, got `
-      + `${batchSize * block * perPosition}; try a smaller \`batch_size\``,
+      `batch_size, block_size: expected steps of at most ${MAX_ACTIVATIONS} activations in the page, got ` +
+        `${batchSize * block * perPosition}; try a smaller \`batch_size\``,
     );
   }
 }

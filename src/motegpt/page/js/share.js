@@ -1,25 +1,10 @@
 /** Links, downloads, and files that are opened or dropped. */
+import {decodeText} from "./data.js";
 import {byId, setText} from "./dom.js";
 import {hashOf} from "./link.js";
 
 const LARGEST_LIST = 50e6; // bytes; larger lists are for `motegpt train`
-const TABLES = /\.(csv|tsv|jsonl?|gz|parquet|xlsx?|ods|pdf|docx?)$/i;
 const OF_RUN = /\.(zip|safetensors)$|^(config|tokenizer)\.json$/i;
-
-/** The text of a list's bytes. Error, as a sentence, for what is not UTF-8 text of one document per line. */
-export function decodeList(name, bytes) {
-  const other = `open it by \`motegpt play ${name}\`, which reads tables, JSON and other encodings`;
-  if (TABLES.test(name)) throw new Error(`${name}: expected a text file with one document per line; ${other}`);
-  if (bytes.length > LARGEST_LIST) {
-    throw new Error(`${name}: expected at most ${LARGEST_LIST / 1e6} MB, got ${Math.round(bytes.length / 1e6)} MB; ` +
-      `train on it by \`motegpt train ${name}\``);
-  }
-  try {
-    return new TextDecoder("utf-8", {fatal: true}).decode(bytes);
-  } catch {
-    throw new Error(`${name}: expected UTF-8 text; ${other}`);
-  }
-}
 
 /** All files of what was dropped, folders included: [{name, bytes}], names without the folder. */
 async function droppedFiles(transfer) {
@@ -55,8 +40,14 @@ export async function openFiles(app, files) {
       app.notify(`Opened ${files[0].name}: the model is at step ${actions.step}.`);
       return;
     }
-    if (files.length > 1) throw new Error(`files: expected one list, or the files of a run folder, got ${files.length} files`);
-    await actions.setList({name: files[0].name, title: "your file", text: decodeList(files[0].name, contents[0].bytes)});
+    if (files.length > 1) {
+      throw new Error(`files: expected one list, or the files of a run folder, got ${files.length} files`);
+    }
+    const [{name, bytes}] = contents;
+    if (bytes.length > LARGEST_LIST) {
+      throw new Error(`${name}: expected at most ${LARGEST_LIST / 1e6} MB; \`motegpt train\` reads it`);
+    }
+    await actions.setList({name, title: "your file", text: decodeText(bytes, name)});
   } catch (error) {
     app.notify(error.message);
   }

@@ -1,5 +1,5 @@
 /** The four frames of one step in slow motion: forward, loss, backward, update. */
-import {axesOf} from "./anatomy.js";
+import {axesOf, shownTensors} from "./anatomy.js";
 import {make} from "./dom.js";
 import {four, percent, symbol} from "./draw.js";
 import {parameterName} from "./interventions.js";
@@ -87,10 +87,8 @@ export function backwardFrame({maps, anatomy, slow, description}) {
 export function updateFrame({maps, anatomy, slow, description, index, onChoose}) {
   const {tensors, settings} = description;
   const tensor = tensors.find((one) => index < one.offset + sized(one));
-  const choice = make("select", {"aria-label": "Tensor", onchange: () => {
-    const one = anatomy.places.get(choice.value);
-    onChoose(largestUpdate(slow.before, slow.after, one.offset, sized(one)));
-  }}, ...tensors.map(({name}) => make("option", {value: name, selected: name === tensor.name}, name)));
+  const choice = make("select", {"aria-label": "Tensor", onchange: () =>
+    onChoose(largestUpdate(slow.before, slow.after, [anatomy.places.get(choice.value)]))}, ...shownTensors(tensors).map(({name}) => make("option", {value: name, selected: name === tensor.name}, name)));
   const map = updateMap(maps, tensor, slow, index, onChoose);
   const pick = (slots) => Object.fromEntries(Object.entries(slots).map(([name, values]) => [name, values[index]]));
   const rows = updateRows({settings, scalars: slow.scalars, lr: slow.lr, w: slow.before[index],

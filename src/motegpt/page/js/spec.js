@@ -7,7 +7,17 @@ const HIDDEN_RATIO = 4; // width of the MLP's hidden layer / n_embd
 /** One tensor of a model; init: mean and standard deviation of the initial values. */
 function tensorOf(name, shape, role, init, group, products = 0) {
   const size = shape.reduce((product, n) => product * n, 1);
-  return {name, shape, size, role, init, group, products, product: products > 0, decayed: DECAYED_ROLES.has(role)};
+  return {
+    name,
+    shape,
+    size,
+    role,
+    init,
+    group,
+    products,
+    product: products > 0,
+    decayed: DECAYED_ROLES.has(role),
+  };
 }
 
 /**
@@ -15,7 +25,8 @@ function tensorOf(name, shape, role, init, group, products = 0) {
  * model: the settings of the section [model], vocab_size and ngram_rows included.
  */
 export function tensors(model) {
-  const init = [0, model.init_std], rows = [model.vocab_size, model.n_embd];
+  const init = [0, model.init_std];
+  const rows = [model.vocab_size, model.n_embd];
   const found = [tensorOf("wte", rows, "embedding", init, "token embedding", model.tied ? 1 : 0)];
   if (model.position === "learned") {
     const shape = [model.block_size, model.n_embd];
@@ -35,7 +46,9 @@ export function tensors(model) {
 }
 
 function layerTensors(model, module) {
-  const c = model.n_embd, hidden = HIDDEN_RATIO * c, init = [0, model.init_std];
+  const c = model.n_embd;
+  const hidden = HIDDEN_RATIO * c;
+  const init = [0, model.init_std];
   const toResidual = model.zero_init ? [0, 0] : init;
   const weight = (name, shape, values, group) =>
     tensorOf(`${module}.${name}`, shape, "weight", values, group, 1);
@@ -58,10 +71,25 @@ export function parameterCount(model) {
 
 /** The model as the core takes it: its sizes, its choices and its table of tensors. */
 export function specificationOf(model, contexts = []) {
-  const names = ["vocab_size", "block_size", "n_layer", "n_embd", "n_head", "embedding_norm", "activation",
-    "norm_eps", "position", "rope_base", "qk_norm"];
+  const names = [
+    "vocab_size",
+    "block_size",
+    "n_layer",
+    "n_embd",
+    "n_head",
+    "embedding_norm",
+    "activation",
+    "norm_eps",
+    "position",
+    "rope_base",
+    "qk_norm",
+  ];
   const shape = Object.fromEntries(names.map((name) => [name, model[name]]));
-  return {shape: {...shape, n_hidden: HIDDEN_RATIO * model.n_embd, norm: "rms"}, tensors: tensors(model), contexts};
+  return {
+    shape: {...shape, n_hidden: HIDDEN_RATIO * model.n_embd, norm: "rms"},
+    tensors: tensors(model),
+    contexts,
+  };
 }
 
 /**
@@ -70,7 +98,12 @@ export function specificationOf(model, contexts = []) {
  */
 export function initialize(model, rng) {
   const flat = new Float64Array(parameterCount(model));
-  for (const {role, init: [mean, std], offset, size} of tensors(model)) {
+  for (const {
+    role,
+    init: [mean, std],
+    offset,
+    size,
+  } of tensors(model)) {
     if (role !== "table") flat.set(rng.gauss(mean, std, size), offset);
   }
   return flat;

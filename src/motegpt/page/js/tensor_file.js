@@ -3,14 +3,22 @@
 import {Sha256} from "./hash.js";
 import {Float, parseJson, pythonJson, rawItems, sortedItems} from "./json.js";
 
-const ENTRY = "motegpt", DIGEST = "sha256", MAX_HEADER = 2 ** 24;
+const ENTRY = "motegpt";
+const DIGEST = "sha256";
+const MAX_HEADER = 2 ** 24;
 // dtype in the file -> array, NumPy's name
 const TYPES = {
-  F32: [Float32Array, "float32"], F64: [Float64Array, "float64"], I64: [BigInt64Array, "int64"],
-  U8: [Uint8Array, "uint8"], U16: [Uint16Array, "uint16"], U32: [Uint32Array, "uint32"],
+  F32: [Float32Array, "float32"],
+  F64: [Float64Array, "float64"],
+  I64: [BigInt64Array, "int64"],
+  U8: [Uint8Array, "uint8"],
+  U16: [Uint16Array, "uint16"],
+  U32: [Uint32Array, "uint32"],
   U64: [BigUint64Array, "uint64"],
 };
-export const FLOAT_TYPES = ["F32", "F64"], INTEGER_TYPES = ["I64"], UNSIGNED_TYPES = ["U8", "U16", "U32", "U64"];
+export const FLOAT_TYPES = ["F32", "F64"],
+  INTEGER_TYPES = ["I64"],
+  UNSIGNED_TYPES = ["U8", "U16", "U32", "U64"];
 
 function dtypeOf(values) {
   return Object.keys(TYPES).find((dtype) => values instanceof TYPES[dtype][0]);
@@ -40,7 +48,8 @@ export function tensorBytes(tensors, metadata) {
   const items = Object.entries(metadata).map(([name, value]) => [name, pythonJson(value)]);
   const digest = digestOf(tensors, items);
   const entry = pythonJson({...metadata, [DIGEST]: digest});
-  const header = {__metadata__: {[ENTRY]: entry}}, places = [];
+  const header = {__metadata__: {[ENTRY]: entry}};
+  const places = [];
   // In the order of the library: the widest numbers first, so that each tensor is aligned.
   const width = (name) => tensors[name].values.BYTES_PER_ELEMENT;
   const names = Object.keys(tensors).sort((a, b) => width(b) - width(a) || (a < b ? -1 : 1));
@@ -51,7 +60,8 @@ export function tensorBytes(tensors, metadata) {
     places.push([offset, values]);
     offset += values.byteLength;
   }
-  const text = new TextEncoder().encode(JSON.stringify(header)), length = Math.ceil(text.length / 8) * 8;
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const length = Math.ceil(text.length / 8) * 8;
   const bytes = new Uint8Array(8 + length + offset).fill(32, 0, 8 + length);
   new DataView(bytes.buffer).setBigUint64(0, BigInt(length), true);
   bytes.set(text, 8);
@@ -70,8 +80,11 @@ export function readTensors(name, bytes, expected, dtypes) {
   checkNames(name, header, expected, dtypes);
   const tensors = {};
   let end = 0;
-  for (const [key, entry] of Object.entries(header).sort(([, a], [, b]) => a.data_offsets[0] - b.data_offsets[0])) {
-    const [first, last] = entry.data_offsets, size = entry.shape.reduce((product, n) => product * n, 1);
+  for (const [key, entry] of Object.entries(header).sort(
+    ([, a], [, b]) => a.data_offsets[0] - b.data_offsets[0],
+  )) {
+    const [first, last] = entry.data_offsets;
+    const size = entry.shape.reduce((product, n) => product * n, 1);
     const [Values] = TYPES[entry.dtype];
     if (first !== end || last - first !== size * Values.BYTES_PER_ELEMENT || start + last > bytes.length) {
       throw incomplete(name, `the place of ${key}`);
@@ -106,13 +119,15 @@ function checkNames(name, header, expected, dtypes) {
   const names = new Set([...Object.keys(expected), ...Object.keys(header)]);
   const isCount = (n) => Number.isSafeInteger(n) && n >= 0;
   for (const key of [...names].sort()) {
-    const entry = Object.hasOwn(header, key) ? header[key] : {}, {shape, dtype, data_offsets: place} = entry;
+    const entry = Object.hasOwn(header, key) ? header[key] : {};
+    const {shape, dtype, data_offsets: place} = entry;
     const wanted = Object.hasOwn(expected, key) ? expected[key] : undefined;
     const isShape = Array.isArray(shape) && shape.every(isCount);
     if (wanted === undefined || !isShape || (wanted && String(wanted) !== String(shape))) {
       throw new Error(
-        `${name}: ${key.slice(0, 40)}: expected shape ${wanted ? tupleText(wanted) : wanted === null ? "any" : "none"}, `
-        + `got ${isShape ? tupleText(shape) : "none"}; config.json belongs to another model`,
+        `${name}: ${key.slice(0, 40)}: expected shape ` +
+          `${wanted ? tupleText(wanted) : wanted === null ? "any" : "none"}, ` +
+          `got ${isShape ? tupleText(shape) : "none"}; config.json belongs to another model`,
       );
     }
     if (!dtypes.includes(dtype)) {
@@ -125,15 +140,20 @@ function checkNames(name, header, expected, dtypes) {
 
 /** The metadata, if they and the tensors match the digest and all numbers are finite. */
 function checkedMetadata(name, text, tensors) {
-  let metadata = null, items = [];
+  let metadata = null;
+  let items = [];
   try {
     metadata = parseJson(text);
     items = rawItems(text);
   } catch {
     throw incomplete(name, "its metadata");
   }
-  const digest = digestOf(tensors, items.filter(([key]) => key !== DIGEST));
-  if (metadata?.[DIGEST] !== digest) throw new Error(`${name}: contents do not match the digest; the file was changed`);
+  const digest = digestOf(
+    tensors,
+    items.filter(([key]) => key !== DIGEST),
+  );
+  if (metadata?.[DIGEST] !== digest)
+    throw new Error(`${name}: contents do not match the digest; the file was changed`);
   for (const [key, {values}] of Object.entries(tensors)) {
     if (values instanceof Float32Array || values instanceof Float64Array) {
       if (!values.every(Number.isFinite)) {

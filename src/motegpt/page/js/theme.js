@@ -1,4 +1,4 @@
-/** Light or dark, reduced motion, and the tab that a narrow page shows. */
+/** Light or dark, reduced motion, the height of the bar, and the tab that a narrow page shows. */
 import {byId} from "./dom.js";
 
 const STORED = "motegpt-theme";
@@ -35,6 +35,12 @@ export function mountTheme(app) {
   still.addEventListener("change", () => app.set({reducedMotion: still.matches}));
   app.set({reducedMotion: still.matches});
   apply();
+}
+
+/** Keep the height of the control bar where the style finds it: what is sticky begins below it. */
+export function measureBar() {
+  const bar = byId("bar");
+  new ResizeObserver(() => document.documentElement.style.setProperty("--bar", `${bar.offsetHeight}px`)).observe(bar);
 }
 
 function show(app, theme) {

@@ -45,11 +45,14 @@ function adamRows({settings, scalars, lr, w, gradient, slots, decayed}) {
 
 const shrunk = (kept, w) => (kept === 1 ? four(w) : `${four(kept)} · ${four(w)}`);
 
-/** The index of the largest update among count parameters from offset. */
-export function largestUpdate(before, after, offset, count) {
-  let best = offset;
-  for (let i = offset; i < offset + count; i += 1) {
-    if (Math.abs(after[i] - before[i]) > Math.abs(after[best] - before[best])) best = i;
+/** The index of the parameter that an update changes most, among those of some tensors. */
+export function largestUpdate(before, after, tensors) {
+  let best = tensors[0].offset;
+  for (const {offset, shape} of tensors) {
+    const end = offset + shape.reduce((product, size) => product * size, 1);
+    for (let i = offset; i < end; i += 1) {
+      if (Math.abs(after[i] - before[i]) > Math.abs(after[best] - before[best])) best = i;
+    }
   }
   return best;
 }

@@ -7,7 +7,8 @@ const MAX_LOGITS = 2 ** 18; // per pass
 
 /** -log softmax(row)[target] of a row of logits, in nats. */
 export function rowLoss(logits, start, size, target) {
-  let highest = -Infinity, sum = 0;
+  let highest = -Infinity;
+  let sum = 0;
   for (let i = start; i < start + size; i++) highest = Math.max(highest, logits[i]);
   for (let i = start; i < start + size; i++) sum += Math.exp(logits[i] - highest);
   return Math.log(sum) + highest - logits[start + target];
@@ -17,7 +18,12 @@ export function rowLoss(logits, start, size, target) {
 export function lossOfPieces(model, pieces, vocabSize) {
   let total = 0;
   for (const group of groupsOf(pieces, Math.max(1, Math.floor(MAX_LOGITS / vocabSize)))) {
-    const batch = batchOf(group.map(({ids}) => ids), group.length, "tokens"), logits = model.logits(batch);
+    const batch = batchOf(
+      group.map(({ids}) => ids),
+      group.length,
+      "tokens",
+    );
+    const logits = model.logits(batch);
     let row = 0;
     for (const {ids, counted} of group) {
       for (let at = 1; at < ids.length; at++, row++) {
@@ -47,9 +53,13 @@ function groupsOf(pieces, positions) {
 export class ValidationSample {
   constructor(sequences, blockSize, vocabSize, core) {
     this.vocabSize = vocabSize;
-    const windows = sequences.flatMap((ids, i) => windowsOf(ids.length - 1, blockSize).map((one) => [i, ...one]));
+    const windows = sequences.flatMap((ids, i) =>
+      windowsOf(ids.length - 1, blockSize).map((one) => [i, ...one]),
+    );
     const hashes = windows.map((_, i) => core.stream(0, i));
-    const order = [...windows.keys()].sort((a, b) => (hashes[a] < hashes[b] ? -1 : hashes[a] > hashes[b] ? 1 : a - b));
+    const order = [...windows.keys()].sort((a, b) =>
+      hashes[a] < hashes[b] ? -1 : hashes[a] > hashes[b] ? 1 : a - b,
+    );
     const chosen = [];
     let targets = 0;
     for (const i of order) {
@@ -57,10 +67,12 @@ export class ValidationSample {
       if (targets > SAMPLED_TARGETS && chosen.length) break;
       chosen.push(i);
     }
-    this.pieces = chosen.sort((a, b) => a - b).map((i) => {
-      const [sequence, start, first, end] = windows[i];
-      return {ids: sequences[sequence].subarray(start, end + 1), counted: end - first};
-    });
+    this.pieces = chosen
+      .sort((a, b) => a - b)
+      .map((i) => {
+        const [sequence, start, first, end] = windows[i];
+        return {ids: sequences[sequence].subarray(start, end + 1), counted: end - first};
+      });
     this.targets = this.pieces.reduce((sum, {counted}) => sum + counted, 0);
   }
 

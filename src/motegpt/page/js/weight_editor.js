@@ -1,9 +1,9 @@
 /** One parameter changed by dragging it up or down on its heat map, by a slider of keys, or as a number. */
+import {axesOf, shownTensors} from "./anatomy.js";
 import {make, setText} from "./dom.js";
 import {four, hideTip, rangeOf} from "./draw.js";
 import {HeatMap} from "./heatmap.js";
 import {parameterName, weightUnder, withWeight} from "./interventions.js";
-import {axesOf} from "./anatomy.js";
 
 const TRAVEL = 120; // pixels of dragging for the largest weight of the tensor
 
@@ -24,7 +24,7 @@ export class WeightEditor {
   draw(anatomy) {
     this.anatomy = anatomy;
     const {weights} = this.app.data;
-    const names = [...anatomy.places.values()].filter(({shape}) => shape.length === 2).map(({name}) => name);
+    const names = shownTensors([...anatomy.places.values()]).filter(({shape}) => shape.length === 2).map(({name}) => name);
     if (names.join() !== this.names) {
       this.names = names.join();
       this.choice.replaceChildren(...names.map((name) => make("option", {value: name}, name)));

@@ -1,14 +1,34 @@
-// Messages -> Session: {id, do: name, ...arguments} -> {id, ok} | {id, error: sentence} | {id, stale: true}, and
-// events {event: "progress" | "samples" | "failed", …}. Trains in chunks of about 12 ms between messages.
+// Messages -> Session: {id, do: name, ...arguments} -> {id, ok} | {id, error: sentence} | {id, stale:
+// true}, and events {event: "progress" | "samples" | "failed", …}. Trains in chunks of about 12 ms between
+// messages.
 
 import {loadCore} from "./core.js";
 import {Session} from "./session.js";
 
-const CHUNK_MS = 12, FRAME_MS = 1000 / 60, PROGRESS_MS = 1000 / 30, SAMPLES_MS = 1000;
-const LIVE_SAMPLES = 10, MOST_STEPS = 1 << 20;
+const CHUNK_MS = 12;
+const FRAME_MS = 1000 / 60;
+const PROGRESS_MS = 1000 / 30;
+const SAMPLES_MS = 1000;
+const LIVE_SAMPLES = 10;
+const MOST_STEPS = 1 << 20;
 const REPLACED = new Set(["look", "cause", "weights"]); // of several that wait, only the last is answered
-const ACTIONS = new Set(["create", "step", "restart", "look", "cause", "weights", "edit", "undo", "sample", "finish",
-  "seek", "slow", "export", "import", "progress"]);
+const ACTIONS = new Set([
+  "create",
+  "step",
+  "restart",
+  "look",
+  "cause",
+  "weights",
+  "edit",
+  "undo",
+  "sample",
+  "finish",
+  "seek",
+  "slow",
+  "export",
+  "import",
+  "progress",
+]);
 const PAUSING = new Set(["create", "restart", "seek", "import", "edit"]);
 
 /** The buffers in a value that can be handed over instead of copied. */
@@ -48,8 +68,9 @@ export class Host {
     const waiting = this.queue;
     this.queue = [];
     for (let i = 0; i < waiting.length; i++) {
-      const isStale = REPLACED.has(waiting[i].do)
-        && waiting.some((other, j) => j > i && other.do === waiting[i].do && other.kind === waiting[i].kind);
+      const isStale =
+        REPLACED.has(waiting[i].do) &&
+        waiting.some((other, j) => j > i && other.do === waiting[i].do && other.kind === waiting[i].kind);
       if (isStale) this.post({id: waiting[i].id, stale: true}, []);
       else await this.answer(waiting[i]);
     }
@@ -82,7 +103,8 @@ export class Host {
     if (!this.session) throw new Error("session: expected the message start first");
     if (name === "run") return this.start(given);
     if (name === "pause") return this.stop();
-    if (!ACTIONS.has(name)) throw new Error(`session: expected one of ${[...ACTIONS].join(", ")}, got ${name}`);
+    if (!ACTIONS.has(name))
+      throw new Error(`session: expected one of ${[...ACTIONS].join(", ")}, got ${name}`);
     if (PAUSING.has(name)) this.stop();
     const result = await this.session[name](given);
     if (name === "step") this.reportSamples();
@@ -113,18 +135,23 @@ export class Host {
   allowed() {
     if (!Number.isFinite(this.stepsPerFrame)) return MOST_STEPS;
     const now = this.now();
-    this.credit = Math.min(this.credit + ((now - this.paced) / FRAME_MS) * this.stepsPerFrame, 10 * this.stepsPerFrame + 1);
+    this.credit = Math.min(
+      this.credit + ((now - this.paced) / FRAME_MS) * this.stepsPerFrame,
+      10 * this.stepsPerFrame + 1,
+    );
     this.paced = now;
     return Math.floor(this.credit);
   }
 
   /** Train for about CHUNK_MS. */
   train() {
-    const start = this.now(), {session} = this;
+    const start = this.now();
+    const {session} = this;
     let left = this.allowed();
     try {
       while (left > 0 && !session.run.ended && this.now() - start < CHUNK_MS) {
-        const begun = this.now(), done = session.advance(Math.min(left, this.chunk));
+        const begun = this.now();
+        const done = session.advance(Math.min(left, this.chunk));
         const fitting = (done * CHUNK_MS) / Math.max(this.now() - begun, 0.01);
         this.chunk = Math.max(1, Math.min(Math.floor(fitting), 8 * this.chunk, MOST_STEPS));
         left -= done;
@@ -142,10 +169,15 @@ export class Host {
   }
 
   report() {
-    const progress = this.session.progress(), now = this.now(), {mark} = this;
+    const progress = this.session.progress();
+    const now = this.now();
+    const {mark} = this;
     const seconds = Math.max(now - mark.at, 1) / 1000;
     const rate = (end, start) => Math.max(0, end - start) / seconds;
-    const speeds = {stepsPerSecond: rate(progress.step, mark.step), tokensPerSecond: rate(progress.tokens, mark.tokens)};
+    const speeds = {
+      stepsPerSecond: rate(progress.step, mark.step),
+      tokensPerSecond: rate(progress.tokens, mark.tokens),
+    };
     if (now - mark.at > 1000) this.mark = {at: now, step: progress.step, tokens: progress.tokens};
     this.progressAt = now;
     const event = {event: "progress", ...progress, ...speeds, running: this.running};
@@ -168,4 +200,5 @@ function serveWorker(scope) {
   scope.onmessage = ({data}) => host.receive(data);
 }
 
-if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlobalScope) serveWorker(globalThis);
+if (typeof WorkerGlobalScope !== "undefined" && globalThis instanceof WorkerGlobalScope)
+  serveWorker(globalThis);

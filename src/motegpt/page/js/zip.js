@@ -2,32 +2,66 @@
 
 import {crc32} from "./hash.js";
 
-const LOCAL = 0x04034b50, CENTRAL = 0x02014b50, END = 0x06054b50;
-const UTF8_NAMES = 0x0800, DATE = 0x21; // flag of UTF-8 names; 1 January 1980
-const MAX_FILES = 1000, MAX_UNPACKED = 2 ** 29; // entries; bytes
+const LOCAL = 0x04034b50;
+const CENTRAL = 0x02014b50;
+const END = 0x06054b50;
+const UTF8_NAMES = 0x0800;
+const DATE = 0x21; // flag of UTF-8 names; 1 January 1980
+const MAX_FILES = 1000;
+const MAX_UNPACKED = 2 ** 29; // entries; bytes
 
 /** The bytes of a zip file of {name, bytes}, stored. */
 export function zipOf(files) {
-  const encoder = new TextEncoder(), parts = [], directory = [];
+  const encoder = new TextEncoder();
+  const parts = [];
+  const directory = [];
   let offset = 0;
   for (const {name, bytes} of files) {
-    const encoded = encoder.encode(name), crc = crc32(bytes);
-    const common = [[2, 20], [2, UTF8_NAMES], [2, 0], [2, 0], [2, DATE], [4, crc], [4, bytes.length],
-      [4, bytes.length], [2, encoded.length], [2, 0]];
+    const encoded = encoder.encode(name);
+    const crc = crc32(bytes);
+    const common = [
+      [2, 20],
+      [2, UTF8_NAMES],
+      [2, 0],
+      [2, 0],
+      [2, DATE],
+      [4, crc],
+      [4, bytes.length],
+      [4, bytes.length],
+      [2, encoded.length],
+      [2, 0],
+    ];
     const header = packed([[4, LOCAL], ...common]);
-    const rest = [[2, 0], [2, 0], [2, 0], [4, 0], [4, offset]]; // comment, disk, attributes, place
+    const rest = [
+      [2, 0],
+      [2, 0],
+      [2, 0],
+      [4, 0],
+      [4, offset],
+    ]; // comment, disk, attributes, place
     directory.push(packed([[4, CENTRAL], [2, 20], ...common, ...rest]), encoded);
     parts.push(header, encoded, bytes);
     offset += header.length + encoded.length + bytes.length;
   }
-  const size = directory.reduce((sum, part) => sum + part.length, 0), n = files.length;
-  const end = packed([[4, END], [2, 0], [2, 0], [2, n], [2, n], [4, size], [4, offset], [2, 0]]);
+  const size = directory.reduce((sum, part) => sum + part.length, 0);
+  const n = files.length;
+  const end = packed([
+    [4, END],
+    [2, 0],
+    [2, 0],
+    [2, n],
+    [2, n],
+    [4, size],
+    [4, offset],
+    [2, 0],
+  ]);
   return joinedBytes([...parts, ...directory, end]);
 }
 
 /** Bytes of little-endian numbers [size, value]. */
 function packed(numbers) {
-  const bytes = new Uint8Array(numbers.reduce((sum, [size]) => sum + size, 0)), view = new DataView(bytes.buffer);
+  const bytes = new Uint8Array(numbers.reduce((sum, [size]) => sum + size, 0));
+  const view = new DataView(bytes.buffer);
   let at = 0;
   for (const [size, value] of numbers) {
     if (size === 2) view.setUint16(at, value, true);
@@ -63,16 +97,19 @@ function damaged(why) {
 
 /** The files {name, bytes} of a zip file; throws a sentence for a damaged or oversized one. */
 export async function unzip(bytes) {
-  const files = [], limit = {left: MAX_UNPACKED};
+  const files = [];
+  const limit = {left: MAX_UNPACKED};
   for (const entry of directoryOf(bytes)) {
-    if (!entry.name.endsWith("/")) files.push({name: entry.name, bytes: await contentsOf(bytes, entry, limit)});
+    if (!entry.name.endsWith("/"))
+      files.push({name: entry.name, bytes: await contentsOf(bytes, entry, limit)});
   }
   return files;
 }
 
 /** The entries of the central directory. */
 function directoryOf(bytes) {
-  const view = viewOf(bytes), entries = [];
+  const view = viewOf(bytes);
+  const entries = [];
   let at = bytes.length - 22;
   while (at >= 0 && view.getUint32(at, true) !== END) at--;
   if (at < 0) throw damaged("no directory");
@@ -111,7 +148,8 @@ async function contentsOf(bytes, entry, limit) {
 /** The unpacked bytes of an entry; stops where there are more than it says. */
 async function inflated(stored, entry) {
   const stream = new Blob([stored]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  const reader = stream.getReader(), parts = [];
+  const reader = stream.getReader();
+  const parts = [];
   let size = 0;
   try {
     for (let part = await reader.read(); !part.done; part = await reader.read()) {

@@ -3,6 +3,7 @@ import {anatomyOf} from "../anatomy.js";
 import {make, setText} from "../dom.js";
 import {percent} from "../draw.js";
 import {Maps} from "../maps.js";
+import {MaskNote} from "../mask_note.js";
 
 class Attention {
   constructor(element, app) {
@@ -10,7 +11,8 @@ class Attention {
     this.grid = make("div", {class: "attention"});
     this.said = make("p", {class: "hidden"});
     element.append(make("p", {class: "view-note"}, "Each row is a character, and says how it divides its attention among "
-      + "itself and those before it. A row sums to 100 %."), this.said, this.grid);
+      + "itself and those before it. A row sums to 100 %."), (this.note = new MaskNote(app)).element,
+      this.said, this.grid);
   }
 
   draw() {
@@ -25,6 +27,7 @@ class Attention {
       map.describe(describePattern(map, positions));
     }
     setText(this.said, `Attention of ${layers * heads} heads over ${positions.length} positions.`);
+    this.note.draw();
     this.maps.refresh();
   }
 

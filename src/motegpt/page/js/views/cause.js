@@ -44,7 +44,7 @@ class Cause {
 
   #build() {
     const {layers, heads, positions} = this.maps.anatomy;
-    this.parts.style.setProperty("--cell", `${Math.max(6, Math.min(22, Math.floor(130 / positions.length)))}px`);
+    this.parts.style.setProperty("--cell", `${Math.max(5, Math.min(17, Math.floor(86 / positions.length)))}px`);
     const key = [layers, heads].join();
     if (key === this.key) return;
     this.key = key;

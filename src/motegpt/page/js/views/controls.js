@@ -11,7 +11,8 @@ const ICONS = {
 const RECENT = 50; // steps whose mean loss is shown
 
 function button(name, label, act) {
-  return make("button", {type: "button", id: `control-${name}`, title: label, onclick: act}, icon(ICONS[name]), make("span", {}, label));
+  const attributes = {type: "button", id: `control-${name}`, title: label, onclick: act};
+  return make("button", attributes, icon(ICONS[name]), make("span", {}, label));
 }
 
 function readout(name, label) {

@@ -6,6 +6,7 @@ import {Plane} from "../plane.js";
 
 const KINDS = [["wte", "Characters"], ["wpe", "Positions"]];
 const ROUNDS = 14; // of pushing labels apart, per frame
+const PAIRS = 1e6; // that are compared in all rounds of a frame
 const REACH = 14; // pixels at which a point is under the pointer
 
 class Embeddings {
@@ -13,7 +14,8 @@ class Embeddings {
     Object.assign(this, {app, tensor: "wte", plane: null, chosen: null, extent: 0});
     this.canvas = make("canvas", {class: "embedding-map", tabindex: "0", role: "img",
       onpointermove: (event) => this.#point(event), onpointerdown: (event) => this.#point(event),
-      onpointerleave: () => this.#choose(null), onblur: () => this.#choose(null),
+      onpointerleave: (event) => event.pointerType === "mouse" && this.#choose(null),
+      onpointercancel: () => this.#choose(null), onblur: () => this.#choose(null),
       onkeydown: (event) => this.#key(event)});
     this.kinds = make("fieldset", {class: "choices"}, make("legend", {}, "Embeddings of"),
       ...KINDS.map(([name, title]) => make("label", {}, make("input", {type: "radio", name: "embedding", value: name,
@@ -86,7 +88,8 @@ class Embeddings {
   #pushApart(width, height) {
     const {spots, shifts} = this;
     const [across, down] = [17, 18];
-    for (let round = 0; round < ROUNDS; round += 1) {
+    const rounds = Math.min(ROUNDS, PAIRS / (spots.length / 2) ** 2);
+    for (let round = 0; round < rounds; round += 1) {
       for (let i = 0; i < shifts.length; i += 1) shifts[i] *= 0.97;
       for (let i = 0; i < spots.length; i += 2) {
         for (let j = 0; j < i; j += 2) {

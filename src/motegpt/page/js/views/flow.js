@@ -3,6 +3,7 @@ import {anatomyOf} from "../anatomy.js";
 import {make, setText} from "../dom.js";
 import {percent, symbol} from "../draw.js";
 import {Maps} from "../maps.js";
+import {MaskNote} from "../mask_note.js";
 import {topOf} from "../numbers.js";
 import {NextBars} from "../bars.js";
 
@@ -15,8 +16,9 @@ class Flow {
     this.kinds = make("fieldset", {class: "choices"}, make("legend", {}, "Parameters shown as"),
       ...KINDS.map(([kind, title]) => make("label", {}, make("input", {
         type: "radio", name: "matrix-kind", value: kind, onchange: () => app.set({matrixKind: kind})}), title)));
-    this.summary = make("p", {class: "hidden", role: "status"});
-    element.append(make("div", {class: "view-tools"}, this.kinds), this.summary, this.picture);
+    this.summary = make("p", {class: "hidden"});
+    element.append(make("div", {class: "view-tools"}, this.kinds), (this.note = new MaskNote(app)).element,
+      this.summary, this.picture);
   }
 
   draw() {
@@ -27,6 +29,7 @@ class Flow {
     this.kinds.querySelectorAll("input").forEach((input) => (input.checked = input.value === state.matrixKind));
     this.picture.classList.toggle("activations-only", state.matrixKind === "activations");
     this.#fill(look);
+    this.note.draw();
     this.maps.refresh();
   }
 
@@ -51,6 +54,7 @@ class Flow {
   #map(name, title, more = {}) {
     const {element} = this.maps.add({name, title, ...more});
     element.classList.toggle("hidden-layer", name.includes(".mlp.hook_"));
+    element.classList.toggle("by-token", name === "logits" || name === "probabilities");
     return element;
   }
 
@@ -172,11 +176,12 @@ class Flow {
     });
   }
 
-  /** The three most likely next characters in words; while training, at most every two seconds. */
+  /** The three most likely next characters in words; while training, every two seconds and without a voice. */
   #summarize(probabilities, offset) {
     const now = performance.now();
     if (this.app.state.running && now - (this.saidAt ?? -Infinity) < 2000) return;
     this.saidAt = now;
+    this.summary.setAttribute("aria-live", this.app.state.running ? "off" : "polite");
     const {vocabulary} = this.anatomy;
     const said = topOf(probabilities, offset, vocabulary.length, 3).map((id) =>
       `${vocabulary[id]} ${percent(probabilities[offset + id])}`);

@@ -1,10 +1,11 @@
 /** Distributions of activations and gradients, and update-to-weight ratios over time. */
+import {shownTensors} from "../anatomy.js";
 import {make, setText} from "../dom.js";
 import {four, ink, percent, plot, rangeOf} from "../draw.js";
 import {histogram} from "../numbers.js";
 import {Ratios} from "../ratios.js";
 
-const BINS = 60;
+const [FEWEST, MOST] = [14, 60]; // bins
 const COLORS = 6;
 const USUAL = -3; // log10 of a usual update-to-weight ratio
 
@@ -79,20 +80,22 @@ class Histograms {
     this.description = description;
     if (look) this.#activations(look.look.activations, description.settings.n_layer);
     const fits = (one) => one?.values.length === description.parameters;
-    if (fits(gradients)) this.#gradients(gradients.values, description.tensors);
-    if (fits(weights) && fits(update) && update !== this.update) this.#ratios(weights, update, description.tensors);
+    const tensors = shownTensors(description.tensors);
+    if (fits(gradients)) this.#gradients(gradients.values, tensors);
+    if (fits(weights) && fits(update) && update !== this.update) this.#ratios(weights, update, tensors);
     else if (this.updates.redraw) this.updates.redraw();
   }
 
   /** A line of a histogram as density, in arrays that are kept. */
   #density(key, values, offset, count, low, high, transform) {
-    if (!this.buffers.has(key)) {
-      this.buffers.set(key, {counts: new Float64Array(BINS), x: new Float64Array(BINS), y: new Float64Array(BINS)});
+    const bins = Math.round(Math.min(MOST, Math.max(FEWEST, 2 * Math.sqrt(count))));
+    if (this.buffers.get(key)?.x.length !== bins) {
+      this.buffers.set(key, {counts: new Float64Array(bins), x: new Float64Array(bins), y: new Float64Array(bins)});
     }
     const {counts, x, y} = this.buffers.get(key);
     const found = histogram(values, offset, count, low, high, counts, transform);
-    const width = (high - low) / BINS;
-    for (let i = 0; i < BINS; i += 1) {
+    const width = (high - low) / bins;
+    for (let i = 0; i < bins; i += 1) {
       x[i] = low + (i + 0.5) * width;
       y[i] = found.counted ? counts[i] / (found.counted * width) : 0;
     }
@@ -142,7 +145,8 @@ class Histograms {
       const y = this.ratios.of(i);
       return {label: name, x: steps, y, note: Number.isFinite(y.at(-1)) ? y.at(-1).toFixed(2) : "–"};
     });
-    this.updates.draw({x: [steps[0], Math.max(steps.at(-1), steps[0] + 1)], y: [-5, 0], xLabel: "step", yLabel: "log₁₀",
+    this.updates.draw({x: [steps[0], Math.max(steps.at(-1), steps[0] + 1)], y: [-6, 0], xLabel: "step", yLabel: "log₁₀",
+      xTick: (step) => (Number.isInteger(step) ? step.toLocaleString("en-US") : ""),
       marks: [{y: USUAL, label: "−3"}]}, lines, said(lines));
   }
 }

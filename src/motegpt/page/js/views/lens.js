@@ -3,8 +3,10 @@ import {anatomyOf} from "../anatomy.js";
 import {NextBars} from "../bars.js";
 import {make, setText} from "../dom.js";
 import {cellColors, four, percent, symbol} from "../draw.js";
+import {MaskNote} from "../mask_note.js";
 import {entropy, softmax, topOf} from "../numbers.js";
 
+const WHOLE = 64; // characters of a distribution that are shown
 const KEYS = {ArrowLeft: [0, -1], ArrowRight: [0, 1], ArrowUp: [-1, 0], ArrowDown: [1, 0]};
 
 class Lens {
@@ -16,14 +18,14 @@ class Lens {
     this.table = make("table", {class: "lens", onpointerover: (event) => this.#point(event),
       onpointerdown: (event) => this.#point(event), onfocusin: (event) => this.#point(event),
       onkeydown: (event) => this.#key(event)});
-    this.bars = new NextBars(14);
+    this.bars = new NextBars(WHOLE);
     this.said = make("p", {class: "hidden", role: "status"});
     element.append(
       make("p", {class: "view-note"}, "The head reads the residual stream after each layer, as if that layer were the "
-        + "last: the most likely next character, and its probability. The last rows are what the model samples from."),
+        + "last: the most likely next character, and its probability. The last row is what the model samples from."),
       make("div", {class: "view-tools"},
         make("label", {for: "lens-temperature"}, "Temperature"), this.slider, this.temperature),
-      this.said, make("div", {class: "lens-parts"}, make("div", {class: "lens-scroll"}, this.table), this.bars.element));
+      (this.note = new MaskNote(app)).element, this.said, make("div", {class: "lens-parts"}, make("div", {class: "lens-scroll"}, this.table), this.bars.element));
   }
 
   draw() {
@@ -36,6 +38,7 @@ class Lens {
     setText(this.temperature, four(state.temperature));
     this.#write(look);
     this.#showBars(look);
+    this.note.draw();
   }
 
   /** Probabilities of all stages: those of the lens, then the model's at the temperature. */

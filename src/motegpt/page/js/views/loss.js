@@ -5,7 +5,7 @@ import {context2d, ink, ticks} from "../draw.js";
 const MARGIN = {left: 34, right: 82, top: 10, bottom: 22}; // CSS pixels
 const HEIGHT = 240;
 const LABEL = 13; // least distance of two labels
-const WINDOW = 1 / 25; // of the steps: how many the drawn mean is over
+const WINDOW = 1 / 16; // of the steps: how many the drawn mean is over
 
 /** The smallest of 1, 2, 5, 10, … that is not below x. */
 export function roundUp(x) {
@@ -136,7 +136,7 @@ class Pen {
   line(points, color, {width = 1, dash = []} = {}) {
     const {context} = this;
     context.beginPath();
-    points.forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
+    points.filter(([, y]) => Number.isFinite(y)).forEach(([x, y], i) => (i ? context.lineTo(x, y) : context.moveTo(x, y)));
     context.strokeStyle = ink(color);
     context.lineWidth = width;
     context.lineJoin = "round";
@@ -184,9 +184,9 @@ class Pen {
     context.fillStyle = ink("series-1");
     context.globalAlpha = 0.3;
     let last = 0;
-    for (let x = MARGIN.left; x <= scale.x(losses.steps); x += 1) {
-      const step = Math.max(last + 1, Math.round(scale.step(x)));
-      if (step > losses.steps) break;
+    for (let x = MARGIN.left; x <= scale.x(losses.steps) + 0.5; x += 1) {
+      const step = Math.min(Math.round(scale.step(x)), losses.steps);
+      if (step <= last) continue;
       const y = scale.y(losses.mean(last, step));
       context.fillRect(x - 0.75, y - 0.75, 1.5, 1.5);
       points.push([x, step]);

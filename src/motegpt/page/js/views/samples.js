@@ -12,8 +12,9 @@ export const samplesView = {
   mount(element, {actions}) {
     this.about = make("p", {class: "hint", id: "samples-about"});
     this.list = make("ol", {class: "samples", id: "samples"});
-    this.meter = make("div", {class: "meter", role: "meter", "aria-label": "Memorized samples", "aria-valuemin": 0, "aria-valuemax": 100},
-      make("div", {class: "filled"}));
+    this.meter = make("div", {
+      class: "meter", role: "meter", "aria-label": "Memorized samples", "aria-valuemin": 0, "aria-valuemax": 100,
+    }, make("div", {class: "filled"}));
     this.canvas = make("canvas", {class: "shares", width: 600, height: 60, "aria-hidden": "true"});
     this.share = make("p", {class: "hint", id: "share"});
     this.temperature = make("input", {

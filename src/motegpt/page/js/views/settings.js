@@ -14,22 +14,15 @@ const MORE = {
 };
 const NUMBERS = {int: "numeric", float: "decimal"};
 
-/** The value that a control holds; NaN for a number that is none. */
-function valueOf(control, field) {
-  if (field.type === "bool") return control.checked;
-  if (field.choices) return field.choices.find((choice) => String(choice) === control.value) ?? null;
+/** The value that a control holds; the worker checks it, so what is no number stays text. */
+function valueOf(control, {type, choices, optional}) {
+  if (type === "bool") return control.checked;
+  if (choices) return choices.find((choice) => String(choice) === control.value) ?? null;
   const text = control.value.trim();
-  if (text === "" && field.optional) return null;
-  return field.type in NUMBERS ? (text === "" ? NaN : Number(text)) : text;
-}
-
-/** Why a value is out of a field's bounds, as Python says it; null when it is not. */
-export function refusal(name, value, text, field) {
-  if (value === null || !(field.type in NUMBERS)) return null;
-  const {at_least: atLeast = -Infinity, above = -Infinity, at_most: atMost = Infinity, below = Infinity} = field;
-  const isWithin = Number.isFinite(value) && (field.type !== "int" || Number.isInteger(value)) &&
-    value >= atLeast && value > above && value <= atMost && value < below;
-  return isWithin ? null : `${name}: expected ${field.expected}, got ${text.trim() || "nothing"}`;
+  if (text === "" && optional) return null;
+  const value = Number(text);
+  const isNumber = text !== "" && (type === "int" ? Number.isSafeInteger(value) : Number.isFinite(value));
+  return type in NUMBERS && isNumber ? value : text;
 }
 
 function controlFor(name, field) {
@@ -80,10 +73,8 @@ export const settingsView = {
 
   change(actions, name) {
     const {control, field} = this.rows[name];
-    const value = valueOf(control, field);
-    const why = refusal(name, value, control.value, field);
-    actions.store.fail(name, why);
-    if (why === null) actions.setSetting(name, value).catch(() => {});
+    actions.store.fail(name, null);
+    actions.setSetting(name, valueOf(control, field)).catch(() => {});
   },
 
   draw({state, data}) {

@@ -1,5 +1,5 @@
 /** One step in slow motion: forward, loss, backward and update as four frames, with the numbers of one document. */
-import {anatomyOf} from "../anatomy.js";
+import {anatomyOf, shownTensors} from "../anatomy.js";
 import {make, setText} from "../dom.js";
 import {Maps} from "../maps.js";
 import {backwardFrame, forwardFrame, lossFrame, updateFrame} from "../slow_frames.js";
@@ -55,7 +55,7 @@ class Slow {
     const {description, slow} = this.app.data;
     this.maps.clear();
     const anatomy = this.maps.anatomy = anatomyOf(description, {...slow, look: slow.forward});
-    this.index ??= largestUpdate(slow.before, slow.after, 0, slow.after.length);
+    this.index ??= largestUpdate(slow.before, slow.after, shownTensors(description.tensors));
     const onChoose = (index) => {
       this.index = index;
       this.#show();

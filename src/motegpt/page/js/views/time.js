@@ -7,7 +7,8 @@ export const timeView = {
 
   mount(element, {actions, data}) {
     this.handle = make("input", {
-      type: "range", id: "scrubber", min: 0, max: 0, step: "any", value: 0, "aria-label": "Time line: steps of the training",
+      type: "range", id: "scrubber", min: 0, max: 0, step: "any", value: 0,
+      "aria-label": "Time line: steps of the training",
       oninput: () => actions.seek(Math.round(Number(this.handle.value))),
       onkeydown: (event) => this.move(event, actions, data),
     });
@@ -28,7 +29,8 @@ export const timeView = {
     if (!direction) return;
     event.preventDefault();
     const steps = [...new Set([0, ...data.snapshots, data.losses.steps])].sort((a, b) => a - b);
-    const next = direction < 0 ? steps.findLast((step) => step < actions.step) : steps.find((step) => step > actions.step);
+    const {step} = actions;
+    const next = direction < 0 ? steps.findLast((one) => one < step) : steps.find((one) => one > step);
     if (next !== undefined) actions.seek(next);
   },
 

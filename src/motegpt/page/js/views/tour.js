@@ -1,9 +1,10 @@
 /** The tour's panel: a chapter at a time, each of which sets the page up. */
 import {CHAPTERS} from "../chapters.js";
+import {newestOnly} from "../client.js";
 import {byId, make, withCode} from "../dom.js";
 
 const FASTEST = 1000; // steps in one request
-const SETTLING = [250, 700]; // ms after which views above are drawn and have moved what is scrolled to
+const SETTLING = [150, 400, 900]; // ms after which views above are drawn and have moved what is scrolled to
 
 /** Bring the page to where a chapter begins: its list, its model, its step. */
 export async function setUp(app, chapter) {
@@ -33,6 +34,7 @@ export const tourView = {
     this.element = element;
     this.app = app;
     this.shown = null;
+    this.begin = newestOnly((chapter) => this.setUp(chapter));
     element.addEventListener("keydown", (event) => this.turn(event));
   },
 
@@ -84,7 +86,8 @@ export const tourView = {
     this.begin(chapter);
   },
 
-  async begin(chapter) {
+  /** Set the page up for a chapter: one at a time, and of those that are turned over meanwhile only the last. */
+  async setUp(chapter) {
     try {
       await setUp(this.app, chapter);
     } catch (error) {
@@ -96,13 +99,13 @@ export const tourView = {
 
   /** Scroll to the view of a chapter, if it is still the one that is read. */
   showView(chapter) {
-    const {chapter: index, reducedMotion} = this.app.state;
+    const {chapter: index} = this.app.state;
     const view = byId(`view-${chapter.view}`);
     if (index === null || CHAPTERS[index] !== chapter || !view) return;
     const column = view.closest(".column").id;
     if (document.body.dataset.tab !== column) this.app.showTab(column);
     view.classList.add("is-told");
-    view.scrollIntoView({block: "start", behavior: reducedMotion ? "auto" : "smooth"});
+    view.scrollIntoView({block: "start"});
   },
 };
 
