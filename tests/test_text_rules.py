@@ -13,7 +13,7 @@ from motegpt.api.gpt import GPT
 from motegpt.config.sections import SampleConfig
 from motegpt.data.plan import Batch
 from motegpt.data.tokenizers import BpeTokenizer, ByteTokenizer, CharacterTokenizer, RegexTokenizer
-from motegpt.errors import SettingError
+from motegpt.errors import PrefixError, SettingError
 from motegpt.generation.request import request_of
 from motegpt.generation.starts import starts_of
 from motegpt.generation.text_rules import TextRules, is_complete
@@ -209,3 +209,25 @@ def test_train_save_load_and_continue_a_prefix(kind, tmp_path):
     (score,) = model.score(["the cat ran"])
     assert score.characters == 12
     assert score.tokens < 8
+
+
+def test_a_prefix_may_have_no_tokens_of_its_own():
+    tokenizer = RegexTokenizer(("C", "Br", "Cl"), "Br|Cl|.", "bos")
+    engine = engine_that_says([0.0, 0.1, 0.2, 0.3], block_size=9)
+    texts = generate(engine, tokenizer, settings(prefix="CB"), [Stream.of(1, i) for i in range(20)])
+    assert all(text.startswith("CBr") for text in texts)
+    assert not any(
+        "l" in text
+        for text in generate(
+            engine,
+            tokenizer,
+            settings(prefix="C", stop="l", max_new_tokens=5),
+            [Stream.of(1, i) for i in range(20)],
+        )
+    )
+    with pytest.raises(PrefixError, match="got 'r'"):
+        generate(engine, tokenizer, settings(prefix="r"), [Stream.of(1, 0)])
+    with pytest.raises(PrefixError, match="expected one that the settings allow to continue"):
+        generate(engine, tokenizer, settings(prefix="B", forbid="r"), [Stream.of(1, 0)])
+    with pytest.raises(PrefixError, match="got 'z'"):
+        generate(engine, tokenizer, settings(stop="z"), [Stream.of(1, 0)])

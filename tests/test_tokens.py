@@ -36,6 +36,10 @@ def test_a_match_of_the_pattern_is_a_token():
     assert texts_of(tokenizer, "[N+]") == list("[N+]")  # seen once
     with pytest.raises(PrefixError, match="got 'x'"):
         tokenizer.encode("Cx")
+    twice = Tokenizer.of(MOLECULES * 2, "bos", "regex", token_pattern=SMILES)
+    assert "l" in twice.alphabet
+    assert twice.unknown("Cl") == ""
+    assert twice.unknown("lC") == "l"  # occurs in Cl alone, so no model has seen it
     with pytest.raises(DataError, match=r"got 'Z' \(U\+005A\)"):
         tokenizer.encode_documents(["Z"])
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from motegpt.config.text import concise_repr, shortened
 from motegpt.errors import PrefixError, SettingError
 from motegpt.generation.filters import Filters, filter_rows
-from motegpt.generation.starts import Start, text_of
+from motegpt.generation.starts import Start, first_start, text_of
 from motegpt.generation.text_rules import LONGEST_CHARACTER, TextRules
 
 if TYPE_CHECKING:
@@ -92,13 +92,19 @@ class Request:
         return 0 <= missing <= len(drawn) and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
 
 
-def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
-    """The settings in token ids; PrefixError or SettingError if no text can satisfy them."""
-    prompt, prefix = prompt_of(settings.prefix, tokenizer), tokenizer.encode(settings.prefix)
+def request_of(
+    settings: SampleConfig, tokenizer: Tokenizer, block_size: int, start: Start | None = None
+) -> Request:
+    """The settings in token ids; PrefixError or SettingError if no text can satisfy them.
+
+    start: how the text begins (default: the first way).
+    """
+    start = start or first_start(settings.prefix, tokenizer)
+    prompt = prompt_of(start.ids, tokenizer)
     texts = [text_of(tokenizer.token_bytes(token)) for token in tokenizer.text_ids]
     _check_units(settings, texts)
     if tokenizer.stop is not None and settings.max_new_tokens is None:
-        check_prefix(settings.prefix, tokenizer, block_size)
+        check_prefix(start.ids, tokenizer, block_size)
     room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
     are_characters = all(len(text) == 1 for text in texts)
     widest = 1 if all(texts) else LONGEST_CHARACTER  # tokens of a character, at most
@@ -107,7 +113,7 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
     cut_at = room if is_limited else None
     if settings.on_cut == "redraw":
         _check_redraw(settings, tokenizer, min_new, cut_at)
-    tokenizer.encode(settings.suffix)  # raises if the suffix has unknown characters
+    _check_known(settings.suffix, tokenizer)
     masked, drawable = _masked(settings, tokenizer, texts)
     rules = None if are_characters else _rules(settings, tokenizer)
     stop = tokenizer.encode(settings.stop) if rules is None else []
@@ -117,7 +123,7 @@ def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) ->
         max_new_tokens=max_new,
         end=tokenizer.stop,
         filters=filters_of(settings),
-        n_prefix_tokens=len(prefix),
+        n_prefix_tokens=len(start.ids),
         min_new_tokens=min_new,
         masked=frozenset(masked),
         stop=tuple(stop),
@@ -168,28 +174,34 @@ def filters_of(settings: SampleConfig) -> Filters:
     return filters
 
 
-def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
-    """The ids fed to the model before sampling: BOS and the prefix.
+def prompt_of(prefix: str | Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """The ids fed to the model before sampling: BOS and the prefix, a text or its ids.
 
     With framing "none" there is no BOS; an empty prefix is replaced by a newline, a space or the first token,
     whichever is in the vocabulary first. That token is not part of the text.
     """
-    text = tokenizer.encode(prefix)
+    text = tokenizer.encode(prefix) if isinstance(prefix, str) else list(prefix)
     if tokenizer.bos is not None:
         return [tokenizer.bos, *text]
     separator = next((c for c in "\n " if not tokenizer.unknown(c)), "")
     return text or tokenizer.encode(separator) or [tokenizer.text_ids[0]]
 
 
-def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
-    """The ids of a prefix; PrefixError unless the block has room for one more token."""
-    ids = tokenizer.encode(prefix)
+def check_prefix(ids: Sequence[int], tokenizer: Tokenizer, block_size: int) -> None:
+    """PrefixError unless the block has room for one more token after a prefix."""
     if len(ids) >= block_size:
         raise PrefixError(
             f"prefix: expected at most {block_size - 1} {tokenizer.unit}s (block_size {block_size} minus one "
             f"to generate), got {len(ids)}; set `max_new_tokens` to generate beyond the block"
         )
-    return ids
+
+
+def _check_known(text: str, tokenizer: Tokenizer) -> None:
+    """PrefixError if a part of a text has characters that no token has."""
+    if not tokenizer.alphabet:
+        tokenizer.encode(text)
+    elif not set(text) <= set(tokenizer.alphabet):
+        raise tokenizer.unknown_error(text)
 
 
 def _lengths(
@@ -256,7 +268,7 @@ def _rules(settings: SampleConfig, tokenizer: Tokenizer) -> TextRules | None:
     is_unique = all(len(one) == 1 for one in tokenizer.symbols)
     if lengths == (None, None) and (not settings.stop or is_unique):
         return None
-    tokenizer.encode(settings.stop)  # raises if the stop text has unknown characters
+    _check_known(settings.stop, tokenizer)
     return TextRules(
         tokens=tuple(map(tokenizer.token_bytes, range(tokenizer.vocab_size))),
         stop=settings.stop.encode(),

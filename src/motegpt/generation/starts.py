@@ -25,8 +25,20 @@ class Start(NamedTuple):
 
 
 def starts_of(prefix: str, tokenizer: Tokenizer) -> list[Start]:
-    """The starts of texts with this prefix; first the one whose tail is empty. Raises PrefixError."""
-    return [Start(tuple(tokenizer.encode(prefix))), *_straddling(prefix, tokenizer)]
+    """The starts of texts with this prefix, the one without a tail first; PrefixError if there are none."""
+    first = first_start(prefix, tokenizer)
+    return [first, *(start for start in _straddling(prefix, tokenizer) if start != first)]
+
+
+def first_start(prefix: str, tokenizer: Tokenizer) -> Start:
+    """The tokenization of the prefix, or of a longer text where it has none, as "C" of "Cl" alone."""
+    try:
+        return Start(tuple(tokenizer.encode(prefix)))
+    except PrefixError:
+        start = next(_straddling(prefix, tokenizer), None)
+        if start is None:
+            raise
+        return start
 
 
 def _straddling(prefix: str, tokenizer: Tokenizer) -> Iterator[Start]:

@@ -13,7 +13,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from motegpt.config.text import shortened
 from motegpt.data.plan import Batch
+from motegpt.errors import PrefixError
 from motegpt.generation.filters import argmax, log_softmax
 from motegpt.generation.request import Request, prompt_of, request_of, starting
 from motegpt.generation.starts import Start, starts_of
@@ -45,11 +47,17 @@ class Starts:
 
 def prepare_starts(engine: LanguageModel, tokenizer: Tokenizer, settings: SampleConfig) -> Starts:
     """The starts that the settings allow; PrefixError or SettingError as from request_of."""
-    first = request_of(settings, tokenizer, engine.model.block_size)
-    found = [(start, starting(first, start, settings)) for start in starts_of(settings.prefix, tokenizer)]
+    starts = starts_of(settings.prefix, tokenizer)
+    first = request_of(settings, tokenizer, engine.model.block_size, starts[0])
+    found = [(start, starting(first, start, settings)) for start in starts]
     allowed = [(start, request) for start, request in found if request is not None]
-    if len(allowed) < 2:
-        return Starts([first], [0.0], settings.temperature)
+    if not allowed:
+        raise PrefixError(
+            f"prefix: expected one that the settings allow to continue, got {shortened(settings.prefix)}, "
+            "which ends within a token; try another"
+        )
+    if len(allowed) == 1:
+        return Starts([allowed[0][1]], [0.0], settings.temperature)
     log_p = _log_probabilities(engine, tokenizer, [start for start, _ in allowed])
     return Starts([request for _, request in allowed], log_softmax(log_p), settings.temperature)
 

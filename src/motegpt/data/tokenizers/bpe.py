@@ -3,7 +3,7 @@
 Training starts with the characters of each word. It merges the most frequent pair of neighboring tokens into
 one token, again and again; of equally frequent pairs the one with the smallest ids. Encoding applies the
 merges to each word in the order in which they were learned. No merge crosses the end of a word, which is a
-match of a pattern (patterns.py).
+match of a pattern (config/patterns.py).
 
 The smallest tokens are the characters of the data, not bytes: a small vocabulary has no room for 256 bytes,
 and every token is a text, so that prefixes, lengths and allowed characters need not look into characters.

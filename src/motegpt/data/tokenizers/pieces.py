@@ -1,7 +1,7 @@
-"""Tokens of several characters: the most frequent pieces of the data, and every character beside them.
+"""Tokens of several characters: the most frequent pieces of the data.
 
-A piece is a match of a pattern (patterns.py). A piece that is not in the vocabulary is spelled by its
-characters, so that every text over the alphabet has ids, and each of its ids is text by itself.
+A piece is a match of a pattern (config/patterns.py). A piece that is not in the vocabulary is spelled by its
+characters, as far as the data have spelled them too: an l that only occurs in Cl is no token.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_KEPT = 2**16  # pieces whose ids are kept in memory
 
 
 class TextTokenizer(Tokenizer):
-    """Every token is a text; the first ones are the characters of the data, sorted.
+    """Every token is a text; the first ones are characters, sorted.
 
     pattern: of the pieces that are encoded each by itself; tokens: in the order of ids.
     """
@@ -143,13 +143,15 @@ class RegexTokenizer(TextTokenizer):
         token_pattern: str | None = None,
         max_vocab_size: int | None = None,
     ) -> Self:
-        """The characters, and the most frequent matches; ties in alphabetical order."""
+        """The most frequent matches, ties in alphabetical order, and the characters that spell the others."""
         characters, pattern = alphabet_of(documents), token_pattern or WORDS
         counts = count_pieces(pattern, documents)
         found = [piece for piece, n in counts.items() if len(piece) > 1 and n >= MIN_COUNT]
         found.sort(key=lambda piece: (-counts[piece], piece))
+        found = found[: room_for_tokens(characters, framing, max_vocab_size)]
+        spelled = sorted(set().union(*(counts.keys() - set(found))))
         return cls(
-            (*characters, *found[: room_for_tokens(characters, framing, max_vocab_size)]), pattern, framing
+            (*spelled, *found) if len(spelled) + len(found) > 1 else tuple(characters), pattern, framing
         )
 
     @classmethod
@@ -166,6 +168,14 @@ class RegexTokenizer(TextTokenizer):
             "pattern": self.pattern,
             "framing": self.framing,
         }
+
+    @property
+    def alphabet(self) -> str:
+        return "".join(sorted(set("".join(self.tokens))))
+
+    def unknown(self, text: str) -> str:
+        spelled = {one for piece in pieces(self.pattern, text) if piece not in self._ids for one in piece}
+        return "".join(sorted(spelled - self._ids.keys()))
 
     def _spell(self, piece: str) -> list[int]:
         whole = self._ids.get(piece)
