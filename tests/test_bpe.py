@@ -117,7 +117,7 @@ FORGED = {
     "a number": {"merges": [["a", 1]]},
     "a list in a list": {"merges": [["a", ["b"]]]},
     "a text": {"merges": ["ab"]},
-    "a token of 2^30 characters": {"merges": [["a" * 2**i, "a" * 2**i] for i in range(30)]},
+    "tokens that double": {"merges": [["a" * 2**i, "a" * 2**i] for i in range(12)]},
     "a repeated character": {"characters": "aab"},
     "one character": {"characters": "a", "merges": []},
     "half of a pair": {"characters": "a\ud800"},
