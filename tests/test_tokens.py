@@ -226,3 +226,11 @@ def test_a_missing_file_is_named(tmp_path):
     for path in (tmp_path / "none.json", tmp_path):
         with pytest.raises(MotegptError, match=r"tokenizer_file: expected a tokenizer\.json in"):
             Tokenizer.of(DOCS, "bos", "file", tokenizer_file=str(path))
+
+
+def test_a_pattern_of_a_file_that_takes_for_ever_is_stopped(library):
+    """By the library, which panics; that is no Exception."""
+    one = library.Tokenizer(library.models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    one.pre_tokenizer = library.pre_tokenizers.Split(library.Regex("(a+)+b"), "isolated")
+    with pytest.raises(PrefixError, match="expected one that the tokenizer file keeps"):
+        FileTokenizer(one.to_str(), "bos").encode("a" * 60)

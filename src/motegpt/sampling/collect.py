@@ -75,9 +75,9 @@ def _sampled_texts(
     while found < settings.n:
         count = size if conditions else min(size, settings.n - found)
         rngs = [Stream.of(seed, i) for i in range(candidate, candidate + count)]
-        candidates = generate_texts(engine, tokenizer, starts, rngs)
-        texts = [text for text, _ in candidates]
+        texts, cuts = generate_texts(engine, tokenizer, starts, rngs)
         if conditions:
+            candidates = zip(texts, cuts, strict=True)
             texts, failed = _accepted(candidates, conditions, settings.n - found, failed, settings.tries)
         candidate, found, size = candidate + count, found + len(texts), min(2 * size, MAX_GROUP)
         yield texts

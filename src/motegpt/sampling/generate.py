@@ -7,7 +7,7 @@ text (`window_start`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.generation.filters import sample_token
@@ -35,24 +35,30 @@ def generate(
     Each sequence uses only its own generator, so its text does not depend on the batch. Sequences are batched
     as far as their caches fit into CACHE_BYTES.
     """
-    starts = prepare_starts(engine, tokenizer, settings)
-    return [text for text, _ in generate_texts(engine, tokenizer, starts, rngs)]
+    return generate_texts(engine, tokenizer, prepare_starts(engine, tokenizer, settings), rngs)[0]
 
 
 def generate_texts(
     engine: LanguageModel, tokenizer: Tokenizer, starts: Starts, rngs: Sequence[Stream]
-) -> list[tuple[str, bool]]:
-    """One text per generator, and whether the end of the block cut it; texts of one start form a batch."""
+) -> tuple[list[str], Iterable[bool]]:
+    """One text per generator, and whether the end of the block cut each; texts of one start form a batch."""
+    if len(starts.requests) == 1:
+        return _batch_of_texts(engine, tokenizer, starts.requests[0], rngs)
     members: dict[int, list[int]] = {}
     for i, rng in enumerate(rngs):
         members.setdefault(starts.choose(rng), []).append(i)
     found: dict[int, tuple[str, bool]] = {}
     for start, indices in members.items():
-        request = starts.requests[start]
-        drawn = generate_ids(engine, request, [rngs[i] for i in indices])
-        texts = zip(texts_of(request, tokenizer, drawn), map(request.is_cut, drawn), strict=True)
-        found |= zip(indices, texts, strict=True)
-    return [found[i] for i in range(len(rngs))]
+        batch = _batch_of_texts(engine, tokenizer, starts.requests[start], [rngs[i] for i in indices])
+        found |= zip(indices, zip(*batch, strict=True), strict=True)
+    return [found[i][0] for i in range(len(rngs))], [found[i][1] for i in range(len(rngs))]
+
+
+def _batch_of_texts(
+    engine: LanguageModel, tokenizer: Tokenizer, request: Request, rngs: Sequence[Stream]
+) -> tuple[list[str], Iterable[bool]]:
+    drawn = generate_ids(engine, request, rngs)
+    return texts_of(request, tokenizer, drawn), map(request.is_cut, drawn)
 
 
 def generate_sequentially(

@@ -8,7 +8,8 @@ upper case, refuses those texts instead of learning others.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -76,12 +77,11 @@ class FileTokenizer(Tokenizer):
         with imports_for("tokenizer='file'", LibraryUnavailable):
             from tokenizers import Tokenizer as Library
         try:
-            library = Library.from_str(self.source)
-            library.no_truncation()
-            library.no_padding()
-        except BaseException as error:  # the library raises Exception, and its panics are no Exception
-            if isinstance(error, KeyboardInterrupt | MemoryError):
-                raise
+            with _panics_caught():
+                library = Library.from_str(self.source)
+                library.no_truncation()
+                library.no_padding()
+        except Exception as error:
             raise RunFolderError(
                 f"tokenizer: expected a tokenizer.json, got {shortened(str(error))}"
             ) from None
@@ -115,7 +115,8 @@ class FileTokenizer(Tokenizer):
         if not text:
             return []
         try:
-            ids = self._library.encode(text, add_special_tokens=False).ids
+            with _panics_caught():
+                ids = self._library.encode(text, add_special_tokens=False).ids
             places = [self._places[number] for number in ids]
             if b"".join(self.symbols[at] for at in places) != text.encode():
                 return None
@@ -135,6 +136,17 @@ class FileTokenizer(Tokenizer):
             f"text {shortened(text)}: expected one that the tokenizer file keeps as it is, got one that it "
             f"changes, with {shortened(self.unknown(text))}; try another `tokenizer`"
         )
+
+
+@contextmanager
+def _panics_caught() -> Iterator[None]:
+    """Panics of the library, which are no Exception, as ValueError: of an endless pattern, for example."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, Exception | KeyboardInterrupt | SystemExit):
+            raise
+        raise ValueError(str(error)) from None
 
 
 def _without_prefix(source: str) -> str:
