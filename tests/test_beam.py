@@ -9,10 +9,12 @@ from motegpt.api.gpt import GPT
 from motegpt.config.sections import SampleConfig
 from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer
 from motegpt.errors import SettingError, TriesExhausted
+from motegpt.generation.filters import log_softmax
 from motegpt.generation.request import request_of
-from motegpt.sampling.beam import beam_search, best_texts, log_softmax
+from motegpt.sampling.beam import beam_search, best_texts
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.conditions import Conditions
+from motegpt.sampling.starts import prepare_starts
 from tests.conftest import ENGINES_HERE, engine_that_says, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abc", "bos")
@@ -29,8 +31,8 @@ def sample(**given):
 
 def search(engine, settings, tokenizer=TOKENIZER):
     """The best texts that the settings ask for."""
-    request = request_of(settings, tokenizer, engine.model.block_size)
-    return best_texts(engine, tokenizer, request, settings, Conditions.of(settings))
+    starts = prepare_starts(engine, tokenizer, settings)
+    return best_texts(engine, tokenizer, starts, settings, Conditions.of(settings))
 
 
 def log_probability(engine, text, most):

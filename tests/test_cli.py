@@ -87,7 +87,8 @@ OTHER_VALUES = {
     "cut": "tokens", "shuffle": False, "reshuffle": True, "deduplicate": True, "format": "text",
     "column": "emma",
     "header": True, "delimiter": "n", "encoding": "ascii",
-    "normalize": "nfc", "tokenizer": "bytes", "steps": 2, "batch_size": 3,
+    "normalize": "nfc", "tokenizer": "bytes", "max_vocab_size": 60, "token_pattern": "a|.",
+    "tokenizer_file": "tokens.json", "steps": 2, "batch_size": 3,
     "loss_mean": "tokens", "seed": 7, "rng": "lcg", "lr": 0.002, "schedule": "cosine", "warmup_steps": 1,
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "optimizer": "sgd", "momentum": 0.5, "dropout": 0.1, "kneser_ney": 3, "kneser_ney_weight": 0.25,
@@ -108,6 +109,9 @@ NEEDED_BESIDE = {
     "autocast": ("--dtype", "float32"),
     "accumulate": ("--batch-size", 3),
     "momentum": ("--optimizer", "sgd"),
+    "max_vocab_size": ("--tokenizer", "bpe"),
+    "token_pattern": ("--tokenizer", "regex"),
+    "tokenizer_file": ("--tokenizer", "file"),
     "kneser_ney_weight": ("--kneser-ney", "4"),
     **dict.fromkeys(("ngram_min_count", "ngram_dropout", "ngram_weight_decay"), ("--ngram-orders", 2)),
 }
@@ -127,6 +131,10 @@ def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, monkeypatch,
         pytest.skip(f"{name} is a setting of an engine that is not installed")
     if name == "compile":
         monkeypatch.setattr("torch.compile", lambda module: module)  # test_torch.py has the real one
+    if name == "tokenizer_file":
+        pytest.importorskip("tokenizers", reason="reads tokenizer.json; pip install 'motegpt[hf]'")
+        model = {"type": "BPE", "vocab": {chr(97 + i): i for i in range(26)}, "merges": []}
+        (tmp_path / "tokens.json").write_text(json.dumps({"version": "1.0", "model": model}))
     value, flag = OTHER_VALUES[name], name.replace("_", "-")
     words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
     (tmp_path / "c.toml").write_text(f"{name} = {json.dumps(value)}\n")

@@ -10,16 +10,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.cli.commands.data import fitted, report_lines
+from motegpt.cli.commands.data import WIDTH, fitted, report_lines
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ReadConfig
 from motegpt.data.check import MAX_BARS, check_data, cut_of, lengths_of
+from motegpt.data.corpus import built_in_names
 from motegpt.data.formats import Texts
 from motegpt.data.formats.lines import TextReader
 from motegpt.data.lint import Lint
 from motegpt.data.plan import longest_sequence
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.errors import DataError
+from motegpt.evaluation.compare import compare_tokenizers
 from motegpt.views.text import columns
 
 
@@ -298,3 +300,33 @@ def test_rare_characters_are_counted(motegpt, tmp_path):
     assert "1 character occurs" in out
     assert "U+000A LINE FEED" in out
     assert "more" not in out
+
+
+def test_tokenizers_are_compared(tmp_path):
+    path = tmp_path / "names.txt"
+    path.write_bytes(built_in_names())
+    given = {"tokenizer": "regex", "token_pattern": "a|[^a]+", "max_vocab_size": 200}
+    report = check_data(path, {**settings_of("microgpt"), **given}, given, compare=compare_tokenizers)
+    found = {one.kind: one for one in report.tokenizers}
+    assert list(found) == ["characters", "bytes", "bpe", "words", "regex"]
+    assert found["characters"].per_document == pytest.approx(found["bytes"].per_document)
+    assert found["bpe"].per_document < 0.75 * found["characters"].per_document
+    assert found["bpe"].vocab_size <= 200
+    assert all(2 < one.bits_per_character < 4 for one in report.tokenizers)
+    lines = [line for line in report_lines(report) if "bits/character" in line]
+    assert lines[0].startswith("tokenizers   characters 26 ids, 5.")
+    assert max(map(len, lines)) <= WIDTH
+    assert "--token-pattern 'a|[^a]+'" in report.command
+
+
+def test_tokenizers_of_a_stream_and_of_little_data(tmp_path):
+    path = tmp_path / "text.txt"
+    path.write_text("the cat sat on the mat. " * 60, encoding="utf-8")
+    given = {"format": "stream"}
+    settings = {**settings_of("microgpt"), **given}
+    found = check_data(path, settings, given, compare=compare_tokenizers).tokenizers
+    assert found[0].per_document == pytest.approx(1000)
+    assert found[3].kind == "words"
+    assert found[3].per_document == pytest.approx(1000 * 7 / 24, rel=0.1)
+    path.write_text("a b\n", encoding="utf-8")
+    assert check_data(path, settings, given, compare=compare_tokenizers).tokenizers == []

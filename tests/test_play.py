@@ -76,6 +76,7 @@ def test_the_page_knows_every_setting_and_preset() -> None:
     assert start["presets"]["microgpt"] == expected_settings("microgpt")
     assert start["fields"]["n_layer"]["at_least"] == 1
     assert start["fields"]["activation"]["choices"] == ["relu", "squared_relu"]
+    assert start["fields"]["tokenizer"]["choices"] == ["characters", "bytes"]  # those that the page has
 
 
 def test_built_in_lists_have_distinct_lines() -> None:
@@ -106,6 +107,16 @@ def test_a_run_comes_with_its_weights_but_without_its_list(trained: Path) -> Non
     assert 0 < run["kneser_ney"]["weight"] < 1
     assert len(run["contexts"]) == len(run["config"]["model"]["ngram_rows"])
     assert run["config"]["source"] == {"documents": 256}
+
+
+def test_a_run_of_other_tokens_is_refused(motegpt: Any, tmp_path: Path) -> None:
+    GPT.train(
+        ["anna", "hanna"], tokenizer="bpe", steps=1, engine="array", preset="microgpt", out=tmp_path / "run"
+    )
+    found = motegpt("play", tmp_path / "run", "--out", tmp_path / "page.html")
+    assert found.code == 2
+    assert "expected a run with tokens that are characters or bytes, got bpe" in found.err
+    assert not (tmp_path / "page.html").exists()
 
 
 def test_play_writes_one_file(trained: Path, motegpt: Any, tmp_path: Path) -> None:

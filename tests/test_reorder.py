@@ -8,10 +8,10 @@ import pytest
 from motegpt.config.sections import SampleConfig
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import engine_class
-from motegpt.generation.request import request_of
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext, window_start
+from motegpt.sampling.starts import prepare_starts
 from tests.conftest import ENGINES_HERE, VOCABULARY, small_engine, small_settings
 from tests.tolerances import LOGITS, relative_error
 
@@ -119,7 +119,7 @@ def test_beams_are_fed_a_number_of_times_that_is_linear_in_the_length(length, bl
     engine = Counting(small_engine("array", small_settings(block_size=block, init_std=0.5)))
     given = {"beams": 5, "n": 1, "max_new_tokens": length, "min_new_tokens": length}
     settings = SampleConfig(temperature=1.0, **given)
-    request = request_of(settings, TOKENIZER, engine.model.block_size)
-    best_texts(engine, TOKENIZER, request, settings, Conditions())
+    starts = prepare_starts(engine, TOKENIZER, settings)
+    best_texts(engine, TOKENIZER, starts, settings, Conditions())
     assert engine.reorders > length / 8
     assert engine.feeds == length if block > length else length < engine.feeds <= 2 * length

@@ -26,7 +26,8 @@ from motegpt.data.documents import flat
 from motegpt.data.tokenizers import TOKENIZERS, ByteTokenizer, Tokenizer
 from motegpt.errors import DataError, PrefixError, SettingError
 from motegpt.evaluation.inspect import ids_of
-from motegpt.generation.request import _masked, request_of, text_of
+from motegpt.generation.request import _masked, request_of
+from motegpt.generation.starts import text_of
 from motegpt.model.rng import Stream
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.generate import generate_by_token
@@ -214,12 +215,6 @@ def test_stop_text_in_beam_search():
     (texts,) = draw_texts(engine, TOKENS, settings, seed=1)
     assert len(texts) == 4
     assert not any("bc" in text for text in texts)
-
-
-@pytest.mark.parametrize("given", [{"min_length": 2}, {"max_length": 4}], ids=str)
-def test_lengths_in_characters_need_tokens_that_are_characters(given):
-    with pytest.raises(SettingError, match=r"not single characters, got .*; try `m(in|ax)_new_tokens`"):
-        request_of(SampleConfig(n=1, temperature=1.0, **given), TOKENS, 6)
 
 
 def test_forbidden_characters_are_found_beside_a_part_of_another():

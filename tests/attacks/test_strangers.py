@@ -230,7 +230,7 @@ def test_show_bounds_the_cost_of_samples(run):
     edit_json(run / "config.json", "sample", "prefix", value="a" * 10**6)
     code, out, _ = command("show", str(run))
     assert code == 0
-    assert "samples: none, expected a prefix of at most 256 tokens, got a longer one" in out
+    assert "samples: none, expected a prefix of at most 256 characters, got a longer one" in out
     values["sample"] |= {"suffix": "", "beams": 2**16}
     (run / "config.json").write_text(json.dumps(values))
     assert command("show", str(run))[0] == 0

@@ -80,7 +80,7 @@ class DataFile(Target):
         settings = {
             "format": FORMATS,
             "normalize": (None, "nfc", "nfkc"),
-            "tokenizer": ("characters", "bytes"),
+            "tokenizer": ("characters", "bytes", "bpe", "words"),
             "header": (None, True, False),
             "encoding": (None, "utf-16"),
         }

@@ -113,8 +113,8 @@ def generate_samples(run: Run, count: int) -> tuple[list[str], str | None]:
     model, sample = GPT.load(run.folder.path, ENGINE), run.config.sample
     if not count:
         return [], None
-    if len(run.tokenizer.encode(sample.prefix)) > MAX_TOKENS:
-        return [], f"expected a prefix of at most {MAX_TOKENS} tokens, got a longer one"
+    if len(sample.prefix) > MAX_TOKENS:
+        return [], f"expected a prefix of at most {MAX_TOKENS} characters, got a longer one"
     limits: dict[str, Any] = {
         "tries": min(sample.tries, MAX_TRIES),
         "beams": sample.beams and min(sample.beams, MAX_BEAMS),

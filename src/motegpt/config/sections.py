@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from motegpt.config.fields import SEEDS, Settings, kinds, setting, unknown_setting
+from motegpt.config.patterns import compiled
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError
 from motegpt.system.processors import MAX_THREADS
@@ -32,6 +33,13 @@ FORMATS_WITH = {  # setting -> formats that it applies to
     "header": ("csv", "tsv"),
     "delimiter": ("text", "csv"),
 }
+TOKENIZERS_WITH = {  # setting -> tokenizers that it applies to
+    "max_vocab_size": ("bpe", "words", "regex"),
+    "token_pattern": ("bpe", "regex"),
+    "tokenizer_file": ("file",),
+}
+NEEDED_BY = {"regex": "token_pattern", "file": "tokenizer_file"}  # tokenizer -> the setting that it needs
+DEFAULT_VOCABULARY = 512  # tokens
 FOUND_FROM_DATA = {"vocab_size", "ngram_rows"}  # settings that users cannot set
 
 LARGEST_PENALTY = 10  # exponent of a length
@@ -176,9 +184,21 @@ def _check_encoding(name: str) -> None:
 class DataConfig(ReadConfig):
     """How a file is read, split and tokenized."""
 
-    tokenizer: Literal["characters", "bytes"] = setting(
-        "A token per character, or per byte of UTF-8.", default="characters"
+    tokenizer: Literal["characters", "bytes", "bpe", "words", "regex", "file"] = setting(
+        "Tokens: characters, bytes of UTF-8, merged pairs (bpe), words, matches of token_pattern (regex), or "
+        "those of tokenizer_file (file).",
+        default="characters",
     )
+    max_vocab_size: int | None = setting(
+        f"Most tokens of bpe, words and regex.  [{DEFAULT_VOCABULARY}]",
+        default=None,
+        at_least=2,
+        at_most=LARGEST_SIZE,
+    )
+    token_pattern: str | None = setting(
+        "Regular expression of the tokens (regex), or of the words that no token crosses (bpe).", default=None
+    )
+    tokenizer_file: str | None = setting("A tokenizer.json to read tokens from (file).", default=None)
     framing: Literal["bos", "bos_eos", "none"] = setting(
         "Special tokens: BOS at both ends, or BOS before and EOS after."
     )
@@ -197,10 +217,34 @@ class DataConfig(ReadConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_tokenizer()
         if self.format == "stream":
             object.__setattr__(self, "framing", "none")  # a stream has no document boundaries
         elif self.framing == "none":
             raise SettingError("framing: expected bos or bos_eos, got none, which is for `format='stream'`")
+
+    @property
+    def tokenizer_settings(self) -> list[str]:
+        """The settings that apply to the tokenizer."""
+        return [name for name, kinds in TOKENIZERS_WITH.items() if self.tokenizer in kinds]
+
+    def _check_tokenizer(self) -> None:
+        """SettingError for settings that the tokenizer lacks, or does not have."""
+        for name in TOKENIZERS_WITH:
+            if getattr(self, name) is not None and name not in self.tokenizer_settings:
+                owners = " or ".join(f"`tokenizer={kind!r}`" for kind in TOKENIZERS_WITH[name])
+                raise SettingError(
+                    f"{name}: expected none with `tokenizer={self.tokenizer!r}`; leave it out, or try "
+                    f"{owners}"
+                )
+        needed = NEEDED_BY.get(self.tokenizer)
+        if needed is not None and not getattr(self, needed):
+            raise SettingError(f"{needed}: expected one with `tokenizer={self.tokenizer!r}`, got none")
+        if self.token_pattern is not None:
+            try:
+                compiled(self.token_pattern)
+            except ValueError as error:
+                raise SettingError(f"token_pattern: expected a regular expression, got {error}") from None
 
 
 @dataclass(frozen=True, kw_only=True)

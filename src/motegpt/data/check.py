@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,7 +30,7 @@ MAX_EXAMPLES = 5  # of repeated documents
 STREAM_BLOCK = 64  # recommended block_size for running text
 REPEATED = (  # settings that the recommended command includes
     "preset", "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
-    "framing", "cut", "block_size",
+    "max_vocab_size", "token_pattern", "tokenizer_file", "framing", "cut", "block_size",
 )  # fmt: skip
 
 
@@ -54,12 +54,25 @@ class Lengths:
 
 
 @dataclass(frozen=True)
+class Tokens:
+    """A tokenizer on the data: tokens per document, and bits per character of an n-gram model.
+
+    per_document: of a stream, per 1,000 characters.
+    """
+
+    kind: str
+    vocab_size: int
+    per_document: float
+    bits_per_character: float
+
+
+@dataclass(frozen=True)
 class Report:
     """The result of `motegpt data check`. duplicates: documents equal to an earlier one.
 
     assumed: assumptions about the files that no setting confirms; parameters: without those of the n-gram
     embedding (has_ngram_embedding), whose contexts are not counted here; choices: what training would choose,
-    and why.
+    and why; tokenizers: compared on a part of the data.
     """
 
     path: str
@@ -80,14 +93,20 @@ class Report:
     has_ngram_embedding: bool
     command: str
     choices: list[str] = field(default_factory=list)
+    tokenizers: list[Tokens] = field(default_factory=list)
 
 
 def check_data(
-    data: Data, settings: Mapping[str, Any], given: Mapping[str, Any], choices: Sequence[str] = ()
+    data: Data,
+    settings: Mapping[str, Any],
+    given: Mapping[str, Any],
+    choices: Sequence[str] = (),
+    compare: Callable[[Documents, DataConfig], list[Tokens]] = lambda documents, data: [],
 ) -> Report:
     """Check files, or the built-in names, as training with these flat settings would read them.
 
-    given: those that the user gave, `preset` included, which the recommended command repeats.
+    given: those that the user gave, `preset` included, which the recommended command repeats; compare: how
+    to compare tokenizers.
     Raises DataError where training would.
     """
     reading = DataConfig.of(section_values(settings, "data"))
@@ -95,7 +114,7 @@ def check_data(
     corpus = read_corpus(data, reading.replace(deduplicate=False), lint.look)
     repeats = find_repeats(corpus.documents)
     documents = drop_repeats(corpus.documents) if reading.deduplicate else corpus.documents
-    tokenizer = Tokenizer.of(documents, reading.framing, reading.tokenizer)
+    tokenizer = Tokenizer.fit(documents, reading)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     sizes = sizes_of(documents, tokenizer)
     cut = None if reading.format == "stream" else cut_of(sizes, model.block_size, reading.cut)
@@ -119,6 +138,7 @@ def check_data(
         has_ngram_embedding=model.ngram_orders is not None,
         command=_command(paths, given, cut, lint),
         choices=list(choices),
+        tokenizers=compare(documents, reading),
     )
 
 

@@ -239,3 +239,11 @@ def _keep_only(x: list[float], kept: Sequence[int]) -> list[float]:
     for i in kept:
         y[i] = x[i]
     return y
+
+
+def log_softmax(logits: Sequence[float]) -> list[float]:
+    """log p of every token (V), in nats and double precision."""
+    x = checked_logits(logits)
+    highest = max(x)
+    log_total = highest + math.log(sum(math.exp(logit - highest) for logit in x))
+    return [logit - log_total for logit in x]

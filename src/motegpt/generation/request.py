@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from motegpt.config.text import concise_repr, shortened
 from motegpt.errors import PrefixError, SettingError
 from motegpt.generation.filters import Filters, filter_rows
-from motegpt.generation.stop_text import StopText
+from motegpt.generation.starts import Start, first_start, text_of
+from motegpt.generation.text_rules import LONGEST_CHARACTER, TextRules
 
 if TYPE_CHECKING:
     from motegpt.config.sections import SampleConfig
@@ -22,10 +23,11 @@ class Request:
 
     prompt: ids fed to the model first, the last n_prefix_tokens of which are the prefix; end: the id that
     ends a text, or None; min_new_tokens, max_new_tokens: number of ids to draw, excluding the end; masked:
-    ids that are never drawn; stop: ids that end a text and are removed from it; stop_text: used
-    instead of `stop` if the stop text has several tokenizations; it is removed from the decoded text; cut_at:
-    max_new_tokens if the block, not a setting, limits the length, else None; mark_cut: texts record whether
-    they are cut.
+    ids that are never drawn; stop: ids that end a text and are removed from it; rules: used
+    instead of `stop` if the stop text has several tokenizations, and for lengths if tokens are not
+    characters; the decoded text is cut accordingly; cut_at: max_new_tokens if the block, not a setting,
+    limits the length, else None; mark_cut: texts record whether they are cut; tail: characters of the prompt
+    beyond the prefix.
     """
 
     prompt: tuple[int, ...]
@@ -36,9 +38,10 @@ class Request:
     min_new_tokens: int = 0
     masked: frozenset[int] = frozenset()
     stop: tuple[int, ...] = ()
-    stop_text: StopText | None = None
+    rules: TextRules | None = None
     cut_at: int | None = None
     mark_cut: bool = False
+    tail: str = ""
 
     __repr__ = concise_repr
 
@@ -49,16 +52,17 @@ class Request:
 
     def masked_after(self, drawn: Sequence[int]) -> Set[int]:
         """The ids that may not follow `drawn`."""
-        longest_stop = len(self.stop) if self.stop_text is None else len(self.stop_text.stop)
-        if len(drawn) >= self.min_new_tokens + longest_stop:
+        is_short = self.rules is not None and self.rules.is_short(drawn)
+        longest_stop = len(self.stop) if self.rules is None else len(self.rules.stop)
+        if len(drawn) >= self.min_new_tokens + longest_stop and not (self.rules and self.rules.min_length):
             return self.masked
         masked = set(self.masked)
-        if len(drawn) < self.min_new_tokens and self.end is not None:
+        if (is_short or len(drawn) < self.min_new_tokens) and self.end is not None:
             masked.add(self.end)
         if len(drawn) + 1 - len(self.stop) < self.min_new_tokens and self.is_near_stop(drawn):
             masked.add(self.stop[-1])
-        if self.stop_text is not None:
-            masked |= self.stop_text.too_early(drawn, self.min_new_tokens)
+        if self.rules is not None:
+            masked |= self.rules.too_early(drawn, self.min_new_tokens)
         return masked
 
     def ends_after(self, drawn: tuple[int, ...]) -> dict[int, tuple[int, ...]]:
@@ -66,19 +70,20 @@ class Request:
         ends = {} if self.end is None else {self.end: drawn}
         if self.is_near_stop(drawn):
             ends[self.stop[-1]] = drawn[: len(drawn) + 1 - len(self.stop)]
-        if self.stop_text is not None:
-            ends |= {token: (*drawn, token) for token in self.stop_text.completing(drawn)}
+        if self.rules is not None:
+            found = [*self.rules.completing(drawn), *self.rules.filling(drawn)]
+            ends |= {token: (*drawn, token) for token in found}
         return ends
 
     def is_cut(self, drawn: Sequence[int]) -> bool:
         """Whether the text ends because the block is full, without an end token or stop text."""
-        is_stopped = self.stop_text is not None and self.stop_text.occurs_in(drawn)
+        is_stopped = self.rules is not None and self.rules.ends(drawn)
         return len(drawn) == self.cut_at and not is_stopped
 
     def is_stopped(self, drawn: Sequence[int]) -> bool:
-        """Whether `drawn` ends with the stop text."""
-        if self.stop_text is not None:
-            return self.stop_text.occurs_in(drawn)
+        """Whether `drawn` ends with the stop text, or is as long as the rules allow."""
+        if self.rules is not None:
+            return self.rules.ends(drawn)
         return bool(self.stop) and tuple(drawn[-len(self.stop) :]) == self.stop
 
     def is_near_stop(self, drawn: Sequence[int]) -> bool:
@@ -87,34 +92,72 @@ class Request:
         return 0 <= missing <= len(drawn) and tuple(drawn[len(drawn) - missing :]) == self.stop[:-1]
 
 
-def request_of(settings: SampleConfig, tokenizer: Tokenizer, block_size: int) -> Request:
-    """The settings in token ids; PrefixError or SettingError if no text can satisfy them."""
-    prompt, prefix = prompt_of(settings.prefix, tokenizer), tokenizer.encode(settings.prefix)
+def request_of(
+    settings: SampleConfig, tokenizer: Tokenizer, block_size: int, start: Start | None = None
+) -> Request:
+    """The settings in token ids; PrefixError or SettingError if no text can satisfy them.
+
+    start: how the text begins (default: the first way).
+    """
+    start = start or first_start(settings.prefix, tokenizer)
+    prompt = prompt_of(start.ids, tokenizer)
     texts = [text_of(tokenizer.token_bytes(token)) for token in tokenizer.text_ids]
-    _check_units(settings, tokenizer, texts)
+    _check_units(settings, texts)
     if tokenizer.stop is not None and settings.max_new_tokens is None:
-        check_prefix(settings.prefix, tokenizer, block_size)
+        check_prefix(start.ids, tokenizer, block_size)
     room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
-    min_new, max_new = _lengths(settings, len(settings.prefix), room)
-    cut_at = room if _is_limited_by_block(settings, len(settings.prefix), room) else None
+    are_characters = all(len(text) == 1 for text in texts)
+    widest = 1 if all(texts) else LONGEST_CHARACTER  # tokens of a character, at most
+    min_new, max_new = _lengths(settings, len(settings.prefix), room, are_characters, widest)
+    is_limited = _is_limited_by_block(settings, len(settings.prefix), room, are_characters)
+    cut_at = room if is_limited else None
     if settings.on_cut == "redraw":
         _check_redraw(settings, tokenizer, min_new, cut_at)
-    tokenizer.encode(settings.suffix)  # raises if the suffix has unknown characters
+    _check_known(settings.suffix, tokenizer)
     masked, drawable = _masked(settings, tokenizer, texts)
-    stop, stop_text = _stop(settings.stop, tokenizer, texts)
-    _check_stop(settings.stop, stop, stop_text, drawable, min_new)
+    rules = None if are_characters else _rules(settings, tokenizer)
+    stop = tokenizer.encode(settings.stop) if rules is None else []
+    _check_stop(settings.stop, stop, rules, drawable, min_new)
     return Request(
         prompt=tuple(prompt),
         max_new_tokens=max_new,
         end=tokenizer.stop,
         filters=filters_of(settings),
-        n_prefix_tokens=len(prefix),
+        n_prefix_tokens=len(start.ids),
         min_new_tokens=min_new,
         masked=frozenset(masked),
         stop=tuple(stop),
-        stop_text=stop_text,
+        rules=rules,
         cut_at=cut_at,
         mark_cut=settings.on_cut == "mark",
+    )
+
+
+def starting(request: Request, start: Start, settings: SampleConfig) -> Request | None:
+    """The request with a text that begins with `start`; None if the settings allow no such text.
+
+    request: of the same settings; a start that fills the block leaves no room for a text.
+    """
+    tail, longer = set(start.tail), len(start.ids) - request.n_prefix_tokens
+    if (settings.allow and not tail <= set(settings.allow)) or tail & set(settings.forbid):
+        return None
+    cut_at, max_new = request.cut_at, request.max_new_tokens
+    if cut_at is not None and request.end is not None:
+        max_new = min(max_new, cut_at - longer) if max_new < cut_at else cut_at - longer
+        cut_at -= longer
+    rules = None if request.rules is None else replace(request.rules, tail=start.tail.encode())
+    too_early = rules is not None and rules.begins_too_early(request.min_new_tokens)
+    least = max(1, request.min_new_tokens, (rules.min_length if rules else 0) - len(start.tail))
+    if too_early or max_new < least:
+        return None
+    return replace(
+        request,
+        prompt=(*request.prompt[: len(request.prompt) - request.n_prefix_tokens], *start.ids),
+        n_prefix_tokens=len(start.ids),
+        max_new_tokens=max_new,
+        cut_at=cut_at,
+        rules=rules,
+        tail=start.tail,
     )
 
 
@@ -131,32 +174,44 @@ def filters_of(settings: SampleConfig) -> Filters:
     return filters
 
 
-def prompt_of(prefix: str, tokenizer: Tokenizer) -> list[int]:
-    """The ids fed to the model before sampling: BOS and the prefix.
+def prompt_of(prefix: str | Sequence[int], tokenizer: Tokenizer) -> list[int]:
+    """The ids fed to the model before sampling: BOS and the prefix, a text or its ids.
 
     With framing "none" there is no BOS; an empty prefix is replaced by a newline, a space or the first token,
     whichever is in the vocabulary first. That token is not part of the text.
     """
-    text = tokenizer.encode(prefix)
+    text = tokenizer.encode(prefix) if isinstance(prefix, str) else list(prefix)
     if tokenizer.bos is not None:
         return [tokenizer.bos, *text]
     separator = next((c for c in "\n " if not tokenizer.unknown(c)), "")
     return text or tokenizer.encode(separator) or [tokenizer.text_ids[0]]
 
 
-def check_prefix(prefix: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
-    """The ids of a prefix; PrefixError unless the block has room for one more token."""
-    ids = tokenizer.encode(prefix)
+def check_prefix(ids: Sequence[int], tokenizer: Tokenizer, block_size: int) -> None:
+    """PrefixError unless the block has room for one more token after a prefix."""
     if len(ids) >= block_size:
         raise PrefixError(
             f"prefix: expected at most {block_size - 1} {tokenizer.unit}s (block_size {block_size} minus one "
             f"to generate), got {len(ids)}; set `max_new_tokens` to generate beyond the block"
         )
-    return ids
 
 
-def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
-    """The minimum and maximum number of ids to draw. room: the maximum if max_new_tokens is None."""
+def _check_known(text: str, tokenizer: Tokenizer) -> None:
+    """PrefixError if a part of a text has characters that no token has."""
+    if not tokenizer.alphabet:
+        tokenizer.encode(text)
+    elif not set(text) <= set(tokenizer.alphabet):
+        raise tokenizer.unknown_error(text)
+
+
+def _lengths(
+    settings: SampleConfig, prefix: int, room: int, are_characters: bool, widest: int
+) -> tuple[int, int]:
+    """The minimum and maximum number of ids to draw. room: the maximum if max_new_tokens is None.
+
+    are_characters: whether every token is one, so that lengths in characters are numbers of tokens; else
+    TextRules enforce them. prefix: in characters; widest: the most tokens that a character has.
+    """
     max_new = room if settings.max_new_tokens is None else settings.max_new_tokens
     if settings.max_length is not None:
         if settings.max_length <= prefix:
@@ -164,26 +219,29 @@ def _lengths(settings: SampleConfig, prefix: int, room: int) -> tuple[int, int]:
                 f"max_length: expected more than the {prefix} characters of the prefix, got "
                 f"{settings.max_length}"
             )
-        max_new = min(max_new, settings.max_length - prefix)
-    min_length = settings.min_length
-    if min_length is None:
-        min_length = 0 if settings.beams is None else 1  # a beam search never returns the empty text
-    min_new = max(settings.min_new_tokens, min_length - prefix)
+        max_new = min(max_new, widest * (settings.max_length - prefix))
+    if settings.min_length is not None:
+        least = widest * (settings.min_length - prefix)  # tokens that are sure to have so many characters
+    else:
+        least = (0 if settings.beams is None else 1) - prefix  # a beam search never returns the empty text
+    min_new = max(settings.min_new_tokens, least)
     if min_new > max_new:
         name = "min_new_tokens" if min_new == settings.min_new_tokens else "min_length"
-        limit = max_new + (prefix if name == "min_length" else 0)
+        limit = max_new // widest + prefix if name == "min_length" else max_new
         repair = "; set a larger `max_new_tokens` to generate beyond the block" if max_new == room else ""
         raise SettingError(
             f"{name}: expected at most {limit}, the maximum length of a text, got "
             f"{getattr(settings, name)}{repair}"
         )
+    if not are_characters and settings.min_length is not None:
+        return settings.min_new_tokens, max_new
     return min_new, max_new
 
 
-def _is_limited_by_block(settings: SampleConfig, prefix: int, room: int) -> bool:
+def _is_limited_by_block(settings: SampleConfig, prefix: int, room: int, are_characters: bool) -> bool:
     """Whether the block limits the length: no max_new_tokens, and no max_length that is reached first."""
     return settings.max_new_tokens is None and (
-        settings.max_length is None or settings.max_length > prefix + room
+        settings.max_length is None or settings.max_length > prefix + room or not are_characters
     )
 
 
@@ -201,33 +259,33 @@ def _check_redraw(settings: SampleConfig, tokenizer: Tokenizer, min_new: int, cu
         )
 
 
-def text_of(encoded: bytes) -> str:
-    """The characters of a token; empty if it is not valid UTF-8 by itself."""
-    try:
-        return encoded.decode()
-    except UnicodeDecodeError:
-        return ""
+def _rules(settings: SampleConfig, tokenizer: Tokenizer) -> TextRules | None:
+    """The rules that ids cannot express; None without lengths, and with a stop text of one tokenization.
 
-
-def _stop(stop: str, tokenizer: Tokenizer, texts: Sequence[str]) -> tuple[list[int], StopText | None]:
-    """A stop text as ids if its tokenization is unique, else as StopText.
-
-    It is unique if every token is one character, or every token is one byte. texts: the text of each text id.
+    It has one if every token is one byte.
     """
-    ids = tokenizer.encode(stop)
-    if not stop or all(len(text) == 1 for text in texts) or all(len(one) == 1 for one in tokenizer.symbols):
-        return ids, None
-    return [], StopText(stop.encode(), tuple(map(tokenizer.token_bytes, range(tokenizer.vocab_size))))
+    lengths, prefix = (settings.min_length, settings.max_length), len(settings.prefix)
+    is_unique = all(len(one) == 1 for one in tokenizer.symbols)
+    if lengths == (None, None) and (not settings.stop or is_unique):
+        return None
+    _check_known(settings.stop, tokenizer)
+    return TextRules(
+        tokens=tuple(map(tokenizer.token_bytes, range(tokenizer.vocab_size))),
+        stop=settings.stop.encode(),
+        min_length=max(0, (settings.min_length or 0) - prefix),
+        max_length=None if settings.max_length is None else settings.max_length - prefix,
+    )
 
 
 def _check_stop(
-    stop: str, ids: Sequence[int], stop_text: StopText | None, drawable: set[int], min_new: int
+    stop: str, ids: Sequence[int], rules: TextRules | None, drawable: set[int], min_new: int
 ) -> None:
     """SettingError if every text would contain the stop text before its minimum length."""
-    if stop_text is None:
+    if rules is None:
         is_avoidable = len(drawable) > 1 or drawable != {*ids} or min_new < len(ids)
     else:
-        is_avoidable = min_new == 0 or any(map(stop_text.never_completes, drawable))
+        min_new = min_new or rules.min_length
+        is_avoidable = not stop or min_new == 0 or any(map(rules.never_completes, drawable))
     if not is_avoidable:
         raise SettingError(
             f"stop: expected a text that {min_new} tokens can avoid, got {shortened(stop)}, which the "
@@ -265,15 +323,8 @@ def _masked(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) 
     return masked, drawable
 
 
-def _check_units(settings: SampleConfig, tokenizer: Tokenizer, texts: Sequence[str]) -> None:
-    """SettingError for settings that masks of single tokens cannot enforce if tokens are not characters."""
-    if any(len(text) != 1 for text in texts):
-        for name in ("min_length", "max_length"):
-            if given := getattr(settings, name):
-                repair = name.replace("length", "new_tokens")
-                raise SettingError(
-                    f"{name}: expected none, as tokens are not single characters, got {given}; try `{repair}`"
-                )
+def _check_units(settings: SampleConfig, texts: Sequence[str]) -> None:
+    """SettingError for settings that masks of tokens cannot enforce if these are parts of characters."""
     if not all(texts):
         for name in ("allow", "forbid"):
             if not (given := getattr(settings, name)).isascii():

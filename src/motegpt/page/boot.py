@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import Kind, kinds
 from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS
-from motegpt.errors import DataError, RunFolderError
+from motegpt.errors import DataError, RunFolderError, UsageError
 from motegpt.page.lists import lists
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 HALF, SINGLE = "<f2", "<f4"
 DTYPES = {HALF: "F16", SINGLE: "F32", "<i8": "I64", "<u4": "U32", "<u2": "U16"}  # as in safetensors
 LINE_BREAKS = ("\n", "\r")
+TOKENIZERS = ("characters", "bytes")  # that the page has
 
 
 def boot(data: dict[str, Any] | None = None, run: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -55,8 +57,13 @@ def list_of(name: str, documents: Sequence[str]) -> dict[str, Any]:
 def run_of(run: Run) -> dict[str, Any]:
     """A trained run: settings, tokenizer, and weights in half precision; not the list that it learned.
 
-    Raises RunFolderError for a damaged run.
+    Raises RunFolderError for a damaged run, and UsageError for a tokenizer that the page lacks.
     """
+    if run.tokenizer.kind not in TOKENIZERS:
+        raise UsageError(
+            f"play: expected a run with tokens that are {' or '.join(TOKENIZERS)}, got {run.tokenizer.kind}; "
+            "motegpt sample and motegpt show take it"
+        )
     average = run.folder.average(run.config, run.tokenizer)
     parameters = {name: _array(values, HALF) for name, values in run.parameters().items()}
     return {
@@ -107,7 +114,7 @@ def _array(values: ArrayLike, dtype: str) -> dict[str, Any]:
 def _settings() -> list[tuple[str, str, Kind]]:
     """Every setting that users can set: its section, its name and its bounds."""
     return [
-        (section, name, kind)
+        (section, name, replace(kind, choices=TOKENIZERS) if name == "tokenizer" else kind)
         for section, settings in REQUESTS.items()
         for name, kind in kinds(settings).items()
         if name not in FOUND_FROM_DATA

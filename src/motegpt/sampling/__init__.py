@@ -23,7 +23,9 @@ novel, not cut) are enforced by rejection, with up to `tries` attempts in a row 
 
     generation/request.py    settings -> token ids; rejects settings that no text can satisfy
     generation/filters.py    logits -> probabilities -> id
-    generation/stop_text.py  `stop` for multi-character tokens
+    generation/starts.py     the tokenizations that a text with a prefix can begin with
+    generation/text_rules.py `stop` and lengths for tokens that are not characters
+    starts.py                the choice among these by the model's probabilities
     context.py               the sliding context window
     texts.py                 ids -> texts, marked if they are cut
     generate.py              request -> ids -> texts, on any engine

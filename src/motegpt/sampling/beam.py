@@ -13,11 +13,12 @@ import heapq
 import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.sections import LARGEST_CACHE
 from motegpt.errors import SettingError
-from motegpt.generation.filters import checked_logits
+from motegpt.generation.filters import log_softmax
 from motegpt.generation.request import Request
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.texts import texts_of
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import LanguageModel
     from motegpt.sampling.conditions import Conditions
+    from motegpt.sampling.starts import Starts
 
 Ids = tuple[int, ...]
 
@@ -56,19 +58,23 @@ class Beam:
     drawn: int
     parent: int = 0
 
+    def score(self, length_penalty: float, tokens: int | None = None) -> float:
+        """Its score, or that of a beam with equal probability and this number of tokens."""
+        return self.log_probability / math.pow(tokens or max(1, self.drawn), length_penalty)
+
 
 def best_texts(
     engine: LanguageModel,
     tokenizer: Tokenizer,
-    request: Request,
+    starts: Starts,
     settings: SampleConfig,
     conditions: Conditions,
     interrupted: Callable[[], bool] = lambda: False,
 ) -> list[str]:
     """Up to min(n, beams) texts that satisfy the conditions, by descending score.
 
-    There are fewer if the search finds no more, or if `interrupted()`. request: `settings` in token ids;
-    settings.beams must not be None.
+    There are fewer if the search finds no more, or if `interrupted()`. The most likely starts are searched
+    one after the other, as many as there are beams. starts: of `settings`, whose beams must not be None.
     """
     assert settings.beams is not None
     model = engine.model
@@ -77,23 +83,33 @@ def best_texts(
         raise SettingError(
             f"beams: expected at most {max_beams}, the capacity of the key-value cache, got {settings.beams}"
         )
+    wanted = min(settings.n, settings.beams)
+    found = list[tuple[float, str]]()
+    ranked = sorted(zip(starts.log_p, starts.requests, strict=True), key=lambda one: -one[0])
+    for before, request in ranked[: settings.beams]:
+        beams = beam_search(
+            engine,
+            request,
+            settings.beams,
+            wanted,
+            settings.length_penalty,
+            result_of=partial(_text_and_cut, request, tokenizer, conditions),
+            accept=lambda result: conditions.accept(*result),
+            interrupted=interrupted,
+            before=before,
+        )
+        texts = texts_of(request, tokenizer, [beam.ids for beam in beams])
+        found += zip((beam.score(settings.length_penalty) for beam in beams), texts, strict=True)
+    found.sort(key=lambda one: -one[0])
+    return list(dict.fromkeys(text for _, text in found))[:wanted]
 
-    def text_and_cut(ids: Ids) -> tuple[str, bool]:
-        """Identify equal texts, except a rejected cut text and the same text uncut."""
-        (text,) = texts_of(request, tokenizer, [ids])
-        return text, conditions.reject_cut and request.is_cut(ids)
 
-    beams = beam_search(
-        engine,
-        request,
-        settings.beams,
-        min(settings.n, settings.beams),
-        settings.length_penalty,
-        result_of=text_and_cut,
-        accept=lambda result: conditions.accept(*result),
-        interrupted=interrupted,
-    )
-    return texts_of(request, tokenizer, [beam.ids for beam in beams])
+def _text_and_cut(
+    request: Request, tokenizer: Tokenizer, conditions: Conditions, ids: Ids
+) -> tuple[str, bool]:
+    """Identify equal texts, except a rejected cut text and the same text uncut."""
+    (text,) = texts_of(request, tokenizer, [ids])
+    return text, conditions.reject_cut and request.is_cut(ids)
 
 
 def beam_search(
@@ -105,19 +121,22 @@ def beam_search(
     accept: Callable[[Any], bool] = lambda result: True,
     interrupted: Callable[[], bool] = lambda: False,
     result_of: Callable[[Ids], Hashable] = lambda ids: ids,
+    before: float = 0.0,
 ) -> list[Beam]:
     """The `n_best` highest-scoring accepted texts that `beams` beams finish, by descending score.
 
     Of beams with equal `result_of(ids)` only the best is returned; accept is not asked again for one.
-    `interrupted()` is called before each beam is extended; if true, returns the texts found so far.
+    `interrupted()` is called before each beam is extended; if true, returns the texts found so far. before:
+    log p of the prompt, up to a constant; of several prompts the best texts are compared with it.
     """
+    if request.is_stopped(()):
+        return [Beam((), before, 0)] if accept(result_of(())) else []
 
-    def score(beam: Beam, tokens: int | None = None) -> float:
-        """The score of a beam, or of one with equal probability and this number of tokens."""
-        return beam.log_probability / math.pow(tokens or beam.drawn, length_penalty)
+    def score(beam: Beam) -> float:
+        return beam.score(length_penalty)
 
     context = SlidingContext(engine.decoder(beams), engine.model.block_size)
-    live, finished, best = [Beam((), 0.0, 0)], dict[Hashable, Beam](), list[Beam]()
+    live, finished, best = [Beam((), before, 0)], dict[Hashable, Beam](), list[Beam]()
     for remaining in range(request.max_new_tokens, 0, -1):
         padded = [*live, *live[:1] * (beams - len(live))]
         histories = [[*request.prompt, *beam.ids] for beam in padded]
@@ -134,7 +153,9 @@ def beam_search(
                 finished[result] = beam
         best = heapq.nlargest(n_best, finished.values(), key=score)
         # An upper bound: the remaining tokens have probability 1, and there are as many as allowed.
-        if not live or (len(best) == n_best and score(best[-1]) >= score(live[0], request.max_new_tokens)):
+        if not live or (
+            len(best) == n_best and score(best[-1]) >= live[0].score(length_penalty, request.max_new_tokens)
+        ):
             break
     return best
 
@@ -160,11 +181,3 @@ def _extend(
             else:
                 continuations.append(Continuation(parent, token, total))
     return continuations, ended
-
-
-def log_softmax(logits: Sequence[float]) -> list[float]:
-    """log p of every token (V), in nats and double precision."""
-    x = checked_logits(logits)
-    highest = max(x)
-    log_total = highest + math.log(sum(math.exp(logit - highest) for logit in x))
-    return [logit - log_total for logit in x]

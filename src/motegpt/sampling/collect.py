@@ -10,12 +10,11 @@ from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from motegpt.errors import TriesExhausted
-from motegpt.generation.request import Request, request_of
 from motegpt.model.rng import Stream
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
-from motegpt.sampling.generate import generate_ids
-from motegpt.sampling.texts import texts_of
+from motegpt.sampling.generate import generate_texts
+from motegpt.sampling.starts import Starts, prepare_starts
 
 if TYPE_CHECKING:
     from motegpt.config.sections import SampleConfig
@@ -39,21 +38,21 @@ def draw_texts(
     TriesExhausted after the last group if it found fewer texts.
     """
     conditions = Conditions.of(settings, excluded)
-    request = request_of(settings, tokenizer, engine.model.block_size)
+    starts = prepare_starts(engine, tokenizer, settings)
     if settings.beams is not None:
-        return _best_texts(engine, tokenizer, request, settings, conditions)
-    return _sampled_texts(engine, tokenizer, settings, request, seed, conditions)
+        return _best_texts(engine, tokenizer, starts, settings, conditions)
+    return _sampled_texts(engine, tokenizer, settings, starts, seed, conditions)
 
 
 def _best_texts(
     engine: LanguageModel,
     tokenizer: Tokenizer,
-    request: Request,
+    starts: Starts,
     settings: SampleConfig,
     conditions: Conditions,
 ) -> Iterator[list[str]]:
     wanted = min(settings.n, settings.beams or 1)
-    texts = best_texts(engine, tokenizer, request, settings, conditions)
+    texts = best_texts(engine, tokenizer, starts, settings, conditions)
     yield texts
     if len(texts) < wanted:
         accepted = f" that qualify ({conditions})" if conditions else ""
@@ -67,7 +66,7 @@ def _sampled_texts(
     engine: LanguageModel,
     tokenizer: Tokenizer,
     settings: SampleConfig,
-    request: Request,
+    starts: Starts,
     seed: int,
     conditions: Conditions,
 ) -> Iterator[list[str]]:
@@ -76,10 +75,9 @@ def _sampled_texts(
     while found < settings.n:
         count = size if conditions else min(size, settings.n - found)
         rngs = [Stream.of(seed, i) for i in range(candidate, candidate + count)]
-        drawn = generate_ids(engine, request, rngs)
-        texts = texts_of(request, tokenizer, drawn)
+        texts, cuts = generate_texts(engine, tokenizer, starts, rngs)
         if conditions:
-            candidates = zip(texts, map(request.is_cut, drawn), strict=True)
+            candidates = zip(texts, cuts, strict=True)
             texts, failed = _accepted(candidates, conditions, settings.n - found, failed, settings.tries)
         candidate, found, size = candidate + count, found + len(texts), min(2 * size, MAX_GROUP)
         yield texts

@@ -7,14 +7,15 @@ text (`window_start`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from motegpt.generation.filters import sample_token
-from motegpt.generation.request import Request, request_of
+from motegpt.generation.request import Request
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext
+from motegpt.sampling.starts import Starts, prepare_starts
 from motegpt.sampling.texts import texts_of
 
 if TYPE_CHECKING:
@@ -34,8 +35,30 @@ def generate(
     Each sequence uses only its own generator, so its text does not depend on the batch. Sequences are batched
     as far as their caches fit into CACHE_BYTES.
     """
-    request = request_of(settings, tokenizer, engine.model.block_size)
-    return texts_of(request, tokenizer, generate_ids(engine, request, rngs))
+    return generate_texts(engine, tokenizer, prepare_starts(engine, tokenizer, settings), rngs)[0]
+
+
+def generate_texts(
+    engine: LanguageModel, tokenizer: Tokenizer, starts: Starts, rngs: Sequence[Stream]
+) -> tuple[list[str], Iterable[bool]]:
+    """One text per generator, and whether the end of the block cut each; texts of one start form a batch."""
+    if len(starts.requests) == 1:
+        return _batch_of_texts(engine, tokenizer, starts.requests[0], rngs)
+    members: dict[int, list[int]] = {}
+    for i, rng in enumerate(rngs):
+        members.setdefault(starts.choose(rng), []).append(i)
+    found: dict[int, tuple[str, bool]] = {}
+    for start, indices in members.items():
+        batch = _batch_of_texts(engine, tokenizer, starts.requests[start], [rngs[i] for i in indices])
+        found |= zip(indices, zip(*batch, strict=True), strict=True)
+    return [found[i][0] for i in range(len(rngs))], [found[i][1] for i in range(len(rngs))]
+
+
+def _batch_of_texts(
+    engine: LanguageModel, tokenizer: Tokenizer, request: Request, rngs: Sequence[Stream]
+) -> tuple[list[str], Iterable[bool]]:
+    drawn = generate_ids(engine, request, rngs)
+    return texts_of(request, tokenizer, drawn), map(request.is_cut, drawn)
 
 
 def generate_sequentially(
@@ -52,14 +75,15 @@ def generate_sequentially(
     called before each text, or before each beam is extended.
     """
     conditions = Conditions.of(settings, excluded)
-    request = request_of(settings, tokenizer, engine.model.block_size)
+    starts = prepare_starts(engine, tokenizer, settings)
     if settings.beams is not None:
-        return best_texts(engine, tokenizer, request, settings, conditions, interrupted)
+        return best_texts(engine, tokenizer, starts, settings, conditions, interrupted)
     texts: list[str] = []
     while len(texts) < settings.n:
         for _ in range(settings.tries):
             if interrupted():
                 return texts
+            request = starts.requests[starts.choose(rng)]
             drawn = generate_by_token(engine, request, [rng])
             (text,) = texts_of(request, tokenizer, drawn)
             if conditions.accept(text, request.is_cut(drawn[0])):
@@ -105,7 +129,7 @@ class _Sequence:
         self._request, self._stop = request, len(request.stop)
         self.history, self.ids = list(request.prompt), list[int]()
         self.seen = set(request.prefix)
-        self.is_running = True
+        self.is_running = not request.is_stopped(())
 
     def append(self, token: int) -> None:
         """Append an id, which may be the end."""

@@ -33,8 +33,12 @@ def texts_of(request: Request, tokenizer: Tokenizer, drawn: Sequence[Sequence[in
 
 
 def _text(request: Request, tokenizer: Tokenizer, drawn: Sequence[int]) -> str:
-    """The prefix and the decoded ids, up to a stop text."""
-    if request.stop_text is None:
+    """The prefix and the decoded ids, up to a stop text and the maximum length."""
+    rules = request.rules
+    if rules is None:
         return tokenizer.decode([*request.prefix, *drawn])
-    stop = request.stop_text.stop.decode()
-    return tokenizer.decode(request.prefix) + tokenizer.decode(drawn).partition(stop)[0]
+    prefix = tokenizer.decode(request.prefix).removesuffix(request.tail)
+    text = request.tail + tokenizer.decode(drawn)
+    if rules.stop:
+        text = text.partition(rules.stop.decode())[0]
+    return prefix + text[: rules.max_length]

@@ -89,7 +89,7 @@ def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
     """The facts of a corpus. given: settings."""
     data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
     is_stream = data.format == "stream"
-    tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
+    tokenizer = Tokenizer.fit(corpus.documents, data)
     sizes = sizes_of(corpus.documents, tokenizer)
     order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer)
     return Facts(

@@ -58,7 +58,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     steps = {"steps": 1} if is_converted else {}  # replaced in _assemble
     train = TrainConfig.of({**section_values(settings, "train"), **steps})
     sample = SampleConfig.of(section_values(settings, "sample"))
-    tokenizer = Tokenizer.of(corpus.documents, data.framing, data.tokenizer)
+    tokenizer = Tokenizer.fit(corpus.documents, data)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     path, *others = corpus.paths or (None,)
     source = Source(

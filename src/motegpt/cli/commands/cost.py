@@ -215,7 +215,7 @@ def _data_size(data: list[Path] | None, vocab_size: int | None, settings: dict[s
         raise UsageError("vocab_size: expected DATA or --vocab-size, got both")
     options = DataConfig.of(section_values(settings, "data"))
     if vocab_size is None and data is None and TOKENIZERS[options.tokenizer].is_fixed:
-        vocab_size = Tokenizer.of((), options.framing, options.tokenizer).vocab_size
+        vocab_size = Tokenizer.fit((), options).vocab_size
     if vocab_size is not None:
         if settings.get("ngram_orders") is not None:
             raise UsageError(
@@ -232,7 +232,7 @@ def _count_data(data: list[Path] | None, settings: dict[str, Any], options: Data
     from motegpt.training.build import find_contexts
 
     documents = read_corpus(data, options).documents
-    tokenizer = Tokenizer.of(documents, options.framing, options.tokenizer)
+    tokenizer = Tokenizer.fit(documents, options)
     model, train = model_and_training({**settings, "steps": 1}, tokenizer.vocab_size)
     training, _ = split(documents, options, train.seed)
     plan = plan_of(training, tokenizer, options, train, model.block_size)

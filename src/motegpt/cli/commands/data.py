@@ -36,8 +36,8 @@ SHOWN = 60  # characters of an alphabet
 CONTROLS = {"\t": "TAB", "\n": "LINE FEED", "\r": "CARRIAGE RETURN"}  # Unicode names none of them
 RARE, RARE_SHOWN = 3, 8  # occurrences up to which a character is rare; how many of these are named
 CHECKED = (
-    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer", "framing",
-    "cut", "block_size",
+    "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
+    "max_vocab_size", "token_pattern", "tokenizer_file", "framing", "cut", "block_size",
 )  # fmt: skip
 
 
@@ -63,6 +63,7 @@ def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any
     from dataclasses import asdict
 
     from motegpt.data.check import check_data
+    from motegpt.evaluation.compare import compare_tokenizers
 
     paths, given, preset = paths_given(data), given_settings(flags), preset or AUTO
     settings, choices = merge_settings(base_settings(preset), given), list[str]()
@@ -71,7 +72,7 @@ def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any
         settings, choices = choice.settings, choice.reasons
     else:
         given["preset"] = preset
-    report = check_data(paths, settings, given, choices)
+    report = check_data(paths, settings, given, choices, compare_tokenizers)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
         return
@@ -127,6 +128,7 @@ def report_lines(report: Report) -> Iterator[str]:
     yield from length_lines(report)
     more = " beside n-grams" if report.has_ngram_embedding else ""
     yield f"{'model':{LABEL}}vocab_size {report.vocab_size:,}, {report.parameters:,} parameters{more}"
+    yield from tokenizer_lines(report)
     for choice in report.choices:
         yield from wrapped(with_flags(choice).split(), gap=" ")
     yield from finding_lines(report)
@@ -172,6 +174,15 @@ def length_lines(report: Report) -> Iterator[str]:
         rest = "1 document" if cut.advised_documents == 1 else f"{cut.advised_documents:,} documents"
         yield f"{'':{LABEL}}--block-size {cut.advised} keeps all but {rest}"
     yield f"{'':{LABEL}}--block-size {cut.fitting} keeps everything"
+
+
+def tokenizer_lines(report: Report) -> Iterator[str]:
+    """The tokenizers side by side."""
+    per = "1,000 chars" if report.cut is None else "document"
+    for i, one in enumerate(report.tokenizers):
+        label = "tokenizers" * (i == 0)
+        figures = f"{one.per_document:,.1f} tokens/{per}, {one.bits_per_character:.2f} bits/character"
+        yield f"{label:{LABEL}}{one.kind:<10} {one.vocab_size:,} ids, {figures}"
 
 
 def finding_lines(report: Report) -> Iterator[str]:

@@ -75,10 +75,12 @@ def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple
         weight, order = average["weight"], average["order"]
         n_grams = f"{average['n_grams']:,} Kneser-Ney n-grams of order {order}"
         yield "average", f"{weight:.2f} of {n_grams}, {1 - weight:.2f} of the GPT"
+    kind = vocabulary["kind"]
     characters = clipped(visible(vocabulary["characters"], encoding), columns - 20).replace(" ", NO_BREAK)
+    of = "" if kind == "characters" else f"{kind} of " if characters else kind
     yield (
         "vocabulary",
-        f"{vocabulary['size']:,} ids, framing {vocabulary['framing']}, {characters or vocabulary['kind']}",
+        f"{vocabulary['size']:,} ids, framing {vocabulary['framing']}, {of}{characters}",
     )
     listed = [f"{name} {_bytes(size)}" for name, size in files.items()]
     rest = [f"{len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []

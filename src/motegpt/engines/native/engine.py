@@ -74,8 +74,8 @@ class NativeEngine(Engine):
             return (
                 f"generate: the native core has no {', '.join(sorted(unknown))}; it generates token by token"
             )
-        if request is not None and request.stop_text is not None:
-            return "generate: the native core finds `stop` among ids, which needs tokens of one character"
+        if request is not None and request.rules is not None:
+            return "generate: the native core counts and stops by ids, which needs tokens of one character"
         return super().why_not(**others)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
