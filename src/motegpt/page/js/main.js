@@ -155,7 +155,8 @@ async function start() {
   mountTabs(app);
   mountHelp();
   const module = await unpacked("module");
-  await client.call("start", {module, boot: {presets: boot.presets, fields: boot.fields, lists: boot.lists}}, [module]);
+  const {preset, presets, fields, lists} = boot; // without a list or a run, which can be large
+  await client.call("start", {module, boot: {preset, presets, fields, lists}}, [module]);
   await firstModel(app, boot);
   mountViews(app, frames);
   mountShare(app);
