@@ -75,7 +75,7 @@ class FileTokenizer(Tokenizer):
     def _library(self) -> Any:
         """The tokenizer of the library."""
         with imports_for("tokenizer='file'", LibraryUnavailable):
-            from tokenizers import Tokenizer as Library
+            from tokenizers import Tokenizer as Library  # type: ignore[import-not-found, unused-ignore]
         try:
             with _panics_caught():
                 library = Library.from_str(self.source)
