@@ -341,3 +341,11 @@ def test_the_scripts_names_are_documented(open_page: Open) -> None:
     text = (ROOT / "docs" / "page.md").read_text(encoding="utf-8")
     table = text[text.index("## Scripts") : text.index("## Sharing")]
     assert names == set(re.findall(r"`(\w+)(?:\([^`]*\))?`(?=[^|\n]*\|.*\|$)", table, re.MULTILINE))
+
+
+def test_a_list_that_cannot_be_learned_is_explained(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "page.html"
+    path.write_text(build_page(boot(list_of("same.txt", ["aa", "aa"]))), encoding="utf-8")
+    page = open_page(document=path)
+    wait_for_text(page, "#message", "The list cannot be used: vocabulary: expected at least 2")
+    assert page.evaluate("motegpt.vocabulary.length") > 2

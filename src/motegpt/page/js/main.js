@@ -89,30 +89,38 @@ function mountViews(app, frames) {
 /** The model that the page begins with: of the link, of a run or list that came with the page, or the first list. */
 async function firstModel(app, boot) {
   const {actions} = app;
-  const start = {preset: boot.preset, settings: {...boot.presets[boot.preset]}, list: boot.lists[0]};
+  const first = {
+    preset: boot.preset, settings: {...boot.presets[boot.preset]}, list: {...boot.lists[0], builtIn: true},
+  };
+  const orFirst = async (what, make) => {
+    try {
+      await make();
+    } catch (error) {
+      await actions.create(first);
+      app.notify(`${what} cannot be used: ${error.message}. The page begins with its first list.`);
+    }
+  };
+  const own = boot.list && {...boot.list, title: boot.list.name, builtIn: false};
   let linked = null;
   try {
     linked = await readHash(location.hash, boot.presets);
   } catch {
-    app.notify("The link is damaged, so the page begins with its first list. Copy the whole link and open it again.");
+    app.notify("The link is damaged, so the page begins without it. Copy the whole link and open it again.");
   }
-  if (!linked && boot.run) return actions.importRun(boot.run, true);
-  const own = boot.list && {...boot.list, title: boot.list.name, builtIn: false};
-  if (!linked) return actions.create({...start, list: own ?? {...start.list, builtIn: true}});
-  return openLink(app, boot, linked, own ?? {...start.list, builtIn: true}, start);
+  if (linked) return orFirst("The link's model", () => actions.create(modelOfLink(linked, boot, own ?? first.list)));
+  if (boot.run) return orFirst("The run", () => actions.importRun(boot.run, true));
+  if (own) return orFirst("The list", () => actions.create({...first, list: own}));
+  return actions.create(first);
 }
 
-async function openLink(app, boot, linked, fallback, start) {
+/** What a link asks for; otherList: where it names none that is here. */
+function modelOfLink(linked, boot, otherList) {
   const found = boot.lists.find(({name}) => name === linked.list);
-  const own = linked.list?.text === undefined ? fallback : {...linked.list, builtIn: false};
-  const list = found ? {...found, builtIn: true} : own;
-  const settings = {...boot.presets[linked.preset], ...linked.set};
-  try {
-    await app.actions.create({preset: linked.preset, settings, list, text: linked.text || undefined});
-  } catch (error) {
-    await app.actions.create({...start, list: fallback});
-    app.notify(`The link's model cannot be made: ${error.message}. The page begins with its first list.`);
-  }
+  const sent = linked.list?.text !== undefined ? {...linked.list, builtIn: false} : otherList;
+  return {
+    preset: linked.preset, settings: {...boot.presets[linked.preset], ...linked.set},
+    list: found ? {...found, builtIn: true} : sent, text: linked.text || undefined,
+  };
 }
 
 /** Keep the address of the page in step with the model, so that it can be copied or reloaded. */
@@ -148,8 +156,13 @@ async function start() {
   }, (sentence) => giveUp(`The computation stopped: ${sentence}. Reload the page to begin again.`));
   const speak = (sentence) => setText(byId("spoken"), sentence);
   Object.assign(app, {frames, actions: new Actions({store, client, frames, boot, notify: app.notify, speak})});
-  let isReady;
-  window.motegpt = scriptInterface(app, new Promise((resolve) => { isReady = resolve; }));
+  const opened = open(app, client, frames, boot);
+  window.motegpt = scriptInterface(app, opened);
+  return opened;
+}
+
+/** Load the core, make the first model, and show it. */
+async function open(app, client, frames, boot) {
   mountTheme(app);
   measureBar();
   mountTabs(app);
@@ -162,8 +175,6 @@ async function start() {
   mountShare(app);
   listenToKeys(app);
   frames.add({always: true, mount() {}, draw: keepHash(app, boot)}, document.body);
-  isReady();
-  return undefined;
 }
 
 start().catch((error) => giveUp(`The page could not start: ${error.message}. Reload it to try again.`));

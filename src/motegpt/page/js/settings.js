@@ -173,17 +173,22 @@ export function checkSize(model, batchSize) {
   const count = estimated > MAX_PARAMETERS ? estimated : parameterCount(model);
   if (count > MAX_PARAMETERS) {
     throw new Error(
-      `n_layer, n_embd: expected at most ${MAX_PARAMETERS} parameters in the page, got ${count}; motegpt ` +
-        "train takes more",
+      `n_layer, n_embd: expected at most ${grouped(MAX_PARAMETERS)} parameters in the page, got ` +
+        `${grouped(count)}; motegpt train takes more`,
     );
   }
   const perPosition = layers * (16 * width + 2 * heads * block) + 2 * vocabSize;
   if (batchSize * block * perPosition > MAX_ACTIVATIONS) {
     throw new Error(
-      `batch_size, block_size: expected steps of at most ${MAX_ACTIVATIONS} activations in the page, got ` +
-        `${batchSize * block * perPosition}; try a smaller \`batch_size\``,
+      `batch_size, block_size: expected steps of at most ${grouped(MAX_ACTIVATIONS)} activations in the page, got ` +
+        `${grouped(batchSize * block * perPosition)}; try a smaller \`batch_size\``,
     );
   }
+}
+
+/** 16,000,000 */
+function grouped(number) {
+  return number.toLocaleString("en-US");
 }
 
 /** The flat settings as the four sections of config.json; found: vocab_size and ngram_rows. */
