@@ -301,11 +301,12 @@ def test_the_page_begins_with_the_list_of_the_user(open_page: Open, tmp_path: Pa
 
 def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, tmp_path: Path) -> None:
     names = [f"{a}{b}{c}" for a in ("an", "be", "co", "du") for b in "lmnr" for c in ("a", "is", "otte")]
-    GPT.train(names * 4, seconds=0.05, seed=1, out=tmp_path / "run")
+    steps = GPT.train(names * 4, seconds=0.05, seed=1, out=tmp_path / "run").config.train.steps
     path = tmp_path / "run.html"
     path.write_text(build_page(boot(run=run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
     page = open_page(document=path)
     wait_for_text(page, "#list-about", "is not part of the page")
+    wait_for_text(page, "#bar", f"{steps:,} / {steps:,}")
     until(page, "document.querySelectorAll('#samples li').length === 20")
     assert page.is_disabled("#control-run")
     assert not page.is_visible(".memory")
