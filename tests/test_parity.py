@@ -37,6 +37,11 @@ from tests.tolerances import (
     relative_error,
 )
 
+EPSILON, NUDGES, DRAWS = (
+    2.0**-52,
+    8,
+    16,
+)  # of float64; roundings of each parameter that add up; how often tried
 STEPS, CLOSE = (H, 1e-6, 1e-7), 1e-8  # of central differences
 ENGINES_AND_WASM = [*ENGINES_HERE, *WASM_HERE]
 OTHERS = [name for name in ENGINES_AND_WASM if name != "scalar"]
@@ -96,7 +101,42 @@ def assert_gradients_of_step_agree(name, chosen, batch, step):
         assert got[parameter].shape == gradient.shape
         scale = max(np.abs(gradient).max(), GRADIENT_FLOOR * largest)
         bound = GRADIENT["float64"] * scale + PROBABILITY
-        assert np.abs(got[parameter] - gradient).max() <= bound, parameter
+        error = np.abs(got[parameter] - gradient).max()
+        assert error <= bound or error <= bound + rounding_left(chosen, batch, step, parameter), parameter
+
+
+def rounding_left(chosen, batch, step, parameter):
+    """What rounding may leave of a gradient: NUDGES times what the last bits of all parameters change in it.
+
+    A norm of few channels that nearly cancel can amplify rounding a millionfold.
+    """
+    engine, chance = small_engine("scalar", chosen), np.random.default_rng(0)
+    _, gradients = engine.gradients(batch, step)
+    changes = []
+    for _ in range(DRAWS):
+        nudged = small_engine("scalar", chosen)
+        values = engine.export().parameters
+        nudged.load({name: w * (1 + EPSILON * chance.normal(size=w.shape)) for name, w in values.items()})
+        _, others = nudged.gradients(batch, step)
+        changes.append(np.abs(others[parameter] - gradients[parameter]).max())
+    return NUDGES * max(changes)
+
+
+def test_rounding_leaves_little_where_a_gradient_is_well_conditioned():
+    chosen, batch = small_settings(), random_batch(1)
+    _, gradients = small_engine("scalar", chosen).gradients(batch)
+    for parameter, gradient in gradients.items():
+        assert rounding_left(chosen, batch, None, parameter) < 1e-12 * np.abs(gradient).max()
+
+
+def test_a_gradient_that_amplifies_rounding_agrees_to_what_is_left():
+    chosen = small_settings(
+        n_layer=2, n_head=1, n_embd=2, block_size=3, position="rope", rope_base=1.5, qk_norm=True,
+        activation="squared_relu", dropout=0.5, seed=1,
+    )  # fmt: skip
+    batch = Batch([[1, 4, 0]], [[4, 0, 2]], [[1 / 3] * 3])
+    for name in OTHERS:
+        assert_gradients_agree(name, chosen, batch)
 
 
 def crosses_a_corner(engine, w, parameter, place, batch, h, step=None):
@@ -335,7 +375,7 @@ class TestEveryEngine:
         sequences = [[1, 2, 3, 4, 5, 0], [5, 5, 1, 0, 2, 3]]
         whole = engine.logits(Batch.of([[*row, 0] for row in sequences], "documents"))
         decoder = engine.decoder(2)
-        for _ in range(2):
+        for _ in range(DRAWS):
             for at, ids in enumerate(zip(*sequences, strict=True)):
                 logits = np.array(decoder.feed(ids))
                 np.testing.assert_allclose(logits, [whole[0][at], whole[1][at]], rtol=1e-10)
