@@ -27,7 +27,7 @@ WASM_FLAGS := -target wasm32-wasi -mexec-model=reactor -msimd128 -Os -std=c++20 
     -Wall -Wextra -Wno-unused-private-field -DMOTEGPT_LEVEL=baseline -Icpp -s \
     -Wl,-z,stack-size=262144 -Wl,--max-memory=2147483648 -Wl,--export=__stack_pointer
 
-.PHONY: train play test smoke test-core check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
+.PHONY: train play test smoke test-core test-interchange check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
 
 train: $(TRAIN)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
@@ -44,6 +44,12 @@ test: test-core            ## run every test, and list the slowest
 SMOKE := $(foreach name,graph ops rng tokenizer documents parity reference sampling,tests/test_$(name).py)
 smoke: $(DEV)              ## run a few hundred tests in under ten seconds
 	$(BIN)/pytest -m "not slow" -k "not torch" $(SMOKE)
+
+# Not part of `make test`: these compare with libraries that motegpt does without.
+INTERCHANGE := $(foreach name,bpe tokens,tests/test_$(name).py)
+test-interchange: $(DEV)   ## compare tokenizers with the library of that name
+	$(BIN)/python $(PIP) install "$$(sed -n 's/^ *"\(tokenizers>=[^"]*\)".*/\1/p' pyproject.toml)"
+	$(BIN)/pytest $(INTERCHANGE)
 
 test-core: $(DEV)          ## run the tests of the core, which need no Python
 	$(BIN)/ctest --test-dir build/core --no-tests=error --output-on-failure
