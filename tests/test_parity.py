@@ -112,10 +112,9 @@ def rounding_left(chosen, batch, step, parameter):
     """
     engine, chance = small_engine("scalar", chosen), np.random.default_rng(0)
     _, gradients = engine.gradients(batch, step)
-    changes = []
+    values, changes = engine.export().parameters, []
     for _ in range(DRAWS):
         nudged = small_engine("scalar", chosen)
-        values = engine.export().parameters
         nudged.load({name: w * (1 + EPSILON * chance.normal(size=w.shape)) for name, w in values.items()})
         _, others = nudged.gradients(batch, step)
         changes.append(np.abs(others[parameter] - gradients[parameter]).max())

@@ -1,8 +1,8 @@
 """Cut texts into pieces by a regular expression, in bounded time.
 
-A pattern may come with a run folder of a stranger, and Python's `re` backtracks: `(a+)+b` takes exponential
-time. So a pattern sees MAX_PIECE characters at a time, has no references, and there are at most MAX_PATHS
-ways to go through it; two repetitions in a row have MAX_PIECE².
+A pattern may come with a run folder, which is untrusted input, and `re` backtracks: `(a+)+b` takes
+exponential time. So a pattern sees MAX_PIECE characters at a time, has no references, and there are at most
+MAX_PATHS ways to go through it; two repetitions in a row have MAX_PIECE².
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ def _lengths(
             )
         max_new = min(max_new, widest * (settings.max_length - prefix))
     if settings.min_length is not None:
-        least = widest * (settings.min_length - prefix)  # tokens that are sure to have so many characters
+        least = widest * (settings.min_length - prefix)  # tokens that certainly have these characters
     else:
         least = (0 if settings.beams is None else 1) - prefix  # a beam search never returns the empty text
     min_new = max(settings.min_new_tokens, least)

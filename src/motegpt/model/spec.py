@@ -154,7 +154,7 @@ def norm_tensors(model: ModelConfig, place: str) -> list[str]:
 
 
 def table_name(order: int) -> str:
-    """Name of the table of contexts of so many tokens."""
+    """Name of the table of contexts of `order` tokens."""
     return f"ngram{order}"
 
 

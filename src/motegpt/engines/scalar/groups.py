@@ -132,7 +132,7 @@ def _original_name(name: str, used: Mapping[str, Any]) -> str:
 
 
 def check_size(model: ModelConfig, positions: int) -> None:
-    """UsageError if the graph of so many positions, which use few rows of tables, would be too large."""
+    """UsageError if the graph of these positions, which use few rows of tables, would be too large."""
     products = positions * sum(one.size for one in tensors(model) if one.role is not Role.TABLE)
     if products > MAX_PRODUCTS:
         raise UsageError(

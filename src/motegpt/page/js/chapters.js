@@ -23,7 +23,7 @@ export const CHAPTERS = [
         "numbers of its own, its embedding. A second table has a row for each position.",
       "The map shows the letters by their embeddings. At first they lie anywhere. While the model trains, letters that " +
         "are used alike move together, because that makes the next letter easier to predict.",
-      "Nobody told the model what a vowel is.",
+      "The model was given no list of vowels.",
     ],
     attempt: "Pause with the space key, point at a letter, and see which others are close to it.",
   },

@@ -33,7 +33,7 @@ export function entropy(probabilities, offset, count) {
   return bits;
 }
 
-/** The cosine of the angle between rows a and b of a matrix with so many columns from offset; 0 with a row of zeros. */
+/** The cosine of the angle between rows a and b of the matrix that begins at offset; 0 with a row of zeros. */
 export function cosine(values, offset, columns, a, b) {
   let [dot, one, other] = [0, 0, 0];
   for (let i = 0; i < columns; i += 1) {

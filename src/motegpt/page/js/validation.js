@@ -34,7 +34,7 @@ export function lossOfPieces(model, pieces, vocabSize) {
   return total;
 }
 
-/** Pieces in groups of at most so many positions, or of one. */
+/** Pieces in groups of a limited number of positions; a longer piece is a group of its own. */
 function groupsOf(pieces, positions) {
   const groups = [];
   let size = Infinity;
