@@ -24,6 +24,7 @@ from motegpt.engines.array.ops.attention import *
 from motegpt.engines.array.ops.base import *
 from motegpt.engines.array.ops.elementwise import *
 from motegpt.engines.array.ops.embeddings import *
+from motegpt.engines.array.ops.heads import *
 from motegpt.engines.array.ops.loss import *
 from motegpt.engines.array.ops.matrices import *
 from motegpt.engines.array.ops.norms import *

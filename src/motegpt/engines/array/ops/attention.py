@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from motegpt.engines.array.ops.base import Array, backward_of
-from motegpt.engines.array.ops.matrices import merge_heads, split_heads
+from motegpt.engines.array.ops.heads import merge_heads, split_heads
 
 
 def causal_mask(t: int, start: int, dtype: np.dtype[Any]) -> Array:
@@ -77,5 +77,5 @@ def attend(p: Array, v: Array) -> tuple[Array, AttendSaved]:
 def attend_backward(dz: Array, saved: AttendSaved) -> tuple[Array, Array]:
     """Of z = merge_heads(p · v): dp and dv."""
     p, v = saved
-    dz = split_heads(dz, *p.shape[:2])
+    dz, _ = split_heads(dz, *p.shape[:2])
     return dz @ v.swapaxes(-1, -2), p.swapaxes(-1, -2) @ dz

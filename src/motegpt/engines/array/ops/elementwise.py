@@ -53,3 +53,33 @@ def scale_backward(dy: Array, saved: ScaleSaved) -> tuple[Array, Array]:
     """Of y = x · gain: dx = dy · gain and dgain = Σ dy · x."""
     x, gain = saved
     return dy * gain, (dy * x).sum().reshape(1)
+
+
+class GainSaved(NamedTuple):
+    """x (N, C), gain (C,)"""
+
+    x: Array
+    gain: Array
+
+
+def apply_gain(x: Array, gain: Array) -> tuple[Array, GainSaved]:
+    """y[n] = x[n] · gain.   x, y (N, C), gain (C,)"""
+    return x * gain, GainSaved(x, gain)
+
+
+@backward_of(apply_gain)
+def apply_gain_backward(dy: Array, saved: GainSaved) -> tuple[Array, Array]:
+    """Of y[n] = x[n] · gain: dx[n] = dy[n] · gain and dgain = Σ_n dy[n] · x[n]."""
+    x, gain = saved
+    return dy * gain, (dy * x).sum(axis=0)
+
+
+def add_bias(x: Array, bias: Array) -> tuple[Array, None]:
+    """y[n] = x[n] + bias.   x, y (N, C), bias (C,)"""
+    return x + bias, None
+
+
+@backward_of(add_bias)
+def add_bias_backward(dy: Array, saved: None) -> tuple[Array, Array]:
+    """Of y[n] = x[n] + bias: dx is dy, and dbias = Σ_n dy[n]."""
+    return dy, dy.sum(axis=0)
