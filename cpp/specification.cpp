@@ -9,9 +9,7 @@ namespace {
 
 constexpr int64_t most_parameters = 2147483647;
 
-[[noreturn]] void refuse(const std::string& reason) {
-  fail("Specification: " + reason);
-}
+[[noreturn]] void refuse(const std::string& reason) { fail("Specification: " + reason); }
 
 void check_sizes(const Shape& shape) {
   for (const auto& [name, size] : {std::pair{"vocab_size", shape.vocab_size},
@@ -189,11 +187,11 @@ Specification::Specification(const Shape& shape, const std::vector<Tensor>& tens
   shape_.tied = !table.has("lm_head");
   shape_.parameters = table.parameters();
   places_.push_back(table.take("wte", shape.vocab_size, C, shape_.tied));
-  if (shape.position == Position::learned)
-    places_.push_back(table.take("wpe", shape.block_size, C, false));
+  if (shape.position == Position::learned) places_.push_back(table.take("wpe", shape.block_size, C, false));
   tables_ = table.take_tables(contexts, C);
   if (!shape_.tied) places_.push_back(table.take("lm_head", shape.vocab_size, C));
-  for (int i = 0; i < shape.n_layer; ++i) take_layer(shape, "layer" + std::to_string(i) + ".", table, places_);
+  for (int i = 0; i < shape.n_layer; ++i)
+    take_layer(shape, "layer" + std::to_string(i) + ".", table, places_);
   if (shape.final_norm) take_norm(shape, "", "ln_f", table, places_);
   table.check_all_taken();
   contexts_ = std::make_shared<const ContextTrie>(shape.vocab_size, contexts);

@@ -91,7 +91,7 @@ struct AttentionUnit {
              tape.qkv + qkv_at},
         p(tape.p + document.first * plan.tape_row +
           i * (plan.narrow ? narrow_attention_tape<Real>(document.length)
-                              : document.length * padded<Real>(document.length))) {}
+                           : document.length * padded<Real>(document.length))) {}
 };
 
 /// Calls narrow<D>(unit) or head(unit), whichever the plan has chosen, for this thread's units of a group.
@@ -169,8 +169,8 @@ struct AttentionCache {
 template <class Real, class Hooks = NoHooks>
 void attention_step(Index width, const Shape& shape, Index t, const Real* q,
                     const AttentionCache<Real>& cache, Real* y, Real* scores, const Hooks& hooks = {}) {
-  const Index D = shape.head_size(), shared = shape.n_head / shape.n_kv_head,
-              v_at = shape.kv_size() * width, step = 2 * v_at;
+  const Index D = shape.head_size(), shared = shape.n_head / shape.n_kv_head, v_at = shape.kv_size() * width,
+              step = 2 * v_at;
   const Real scale = 1 / square_root_of(Real(D));
   for (Index head = 0; head < shape.n_head; ++head) {
     for (Index s = 0; s < width; s += lanes<Real>) {

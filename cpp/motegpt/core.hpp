@@ -51,8 +51,8 @@ struct Shape {
   int64_t parameters;  // numbers in the canonical flat array
 
   int head_size() const;
-  int kv_size() const;    // channels of all keys, and of all values
-  bool gated() const;     // whether a gate multiplies the hidden layer
+  int kv_size() const;     // channels of all keys, and of all values
+  bool gated() const;      // whether a gate multiplies the hidden layer
   int mlp_inputs() const;  // channels of the activation's input: those of a gate come first
 };
 

@@ -192,8 +192,8 @@ class Layers {
   ///
   ///   y (in, width), parameters (P) canonical -> x (C, width); sum (C, width) is scratch for hooks
   template <class Hooks>
-  void add_step(Index width, const Real* y, const Matrix& w, const Real* parameters, [[maybe_unused]] Real* sum,
-                Real* x, const char* name, const Hooks& hooks) const {
+  void add_step(Index width, const Real* y, const Matrix& w, const Real* parameters,
+                [[maybe_unused]] Real* sum, Real* x, const char* name, const Hooks& hooks) const {
     if constexpr (Hooks::on) {
       linear_step(width, y, w, parameters, sum, false);
       hooks.note(name, C(), sum);

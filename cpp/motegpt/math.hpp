@@ -86,8 +86,8 @@ struct TailPolynomial;
 // The Chebyshev series in t, to 2e-7 (4e-16 in double precision) and in powers of t, lowest first.
 template <>
 struct TailPolynomial<float> {
-  static constexpr float of_t[] = {0.7552851271f,   -0.6078964038f,  0.3871375629f,   -0.1865267109f,
-                                   0.06039529587f,  -0.007512231382f, -0.003476167895f, 0.001563786899f,
+  static constexpr float of_t[] = {0.7552851271f,    -0.6078964038f,   0.3871375629f,    -0.1865267109f,
+                                   0.06039529587f,   -0.007512231382f, -0.003476167895f, 0.001563786899f,
                                    0.0001293256813f, -0.0001573205696f};
 };
 
@@ -117,7 +117,8 @@ struct Normal {
     constexpr Real width = 4;
     const Vector<Real> distance = maximum(x, -x), e = exp<Real>(Real(-0.5) * x * x);
     const Vector<Real> s = Real(1) / (distance + width);
-    const Vector<Real> beyond = e * s * detail::evaluate<Real>(detail::TailPolynomial<Real>::of_t, (distance - width) * s);
+    const Vector<Real> beyond =
+        e * s * detail::evaluate<Real>(detail::TailPolynomial<Real>::of_t, (distance - width) * s);
     density = e * Real(0.3989422804014326779399461);
     probability = x > Vector<Real>{} ? Real(1) - beyond : beyond;
   }

@@ -56,7 +56,8 @@ struct NodeClip {
     linear_backward_all(N, dy, matrix, x, dx, pass);
   }
 
-  void activation(Activation kind, Index N, Index hidden, ActivationTape<Real> tape, Real* dg, Real* du) const {
+  void activation(Activation kind, Index N, Index hidden, ActivationTape<Real> tape, Real* dg,
+                  Real* du) const {
     clip(dg, N * padded<Real>(hidden));
     activate_backward(kind, N, hidden, tape, dg, du);
   }

@@ -126,7 +126,8 @@ void layernorm_step(Index width, Index C, Real eps, const Real* x, Real* y) {
 /// y = x, or y += x where `accumulate`.   count numbers in whole vectors
 template <class Real>
 void copy(Index count, const Real* x, Real* y, bool accumulate = false) {
-  for (Index i = 0; i < count; i += lanes<Real>) store(y + i, accumulate ? load(y + i) + load(x + i) : load(x + i));
+  for (Index i = 0; i < count; i += lanes<Real>)
+    store(y + i, accumulate ? load(y + i) + load(x + i) : load(x + i));
 }
 
 /// The norm at one place, "ln1" or "ln2" of every layer or "ln_f", of the kind that the model has, and its gain

@@ -167,7 +167,8 @@ void test_layernorm(Random& random, int N, int C) {
   const Array expected = naive::layernorm(N, C, given.eps, given.x);
   check_padded<Real>(given.y, expected, N, C, tolerance<Real>, "layernorm");
   layernorm_backward<Real>(N, C, given.doutput, given.tape(), dx, false);
-  given.check_gradient(dx, naive::layernorm_backward(N, C, given.eps, given.dy, given.x), "layernorm_backward");
+  given.check_gradient(dx, naive::layernorm_backward(N, C, given.eps, given.dy, given.x),
+                       "layernorm_backward");
   const Index width = 2 * lanes<Real>;  // each sequence with the same numbers
   Buffer<Real> x(C * width), y(C * width);
   for (Index i = 0; i < C * width; ++i) x[i] = Real(given.x[size_t(i / width)]);
@@ -179,8 +180,8 @@ void test_layernorm(Random& random, int N, int C) {
 /// A whole norm with gain and bias in the second of two layers, or the final one.
 template <class Real>
 void test_norm(Random& random, NormKind kind, const char* place, int N, int C) {
-  const Specification specification = specify(5, 9, 2, C, 1, true, true, Activation::relu, {}, Position::none, false,
-                                              {0, 0, true, kind, true, true, true});
+  const Specification specification = specify(5, 9, 2, C, 1, true, true, Activation::relu, {}, Position::none,
+                                              false, {0, 0, true, kind, true, true, true});
   const Shape& shape = specification.shape();
   NormCase<Real> given(random, N, C);
   Placed<Layout<Real>> layout(shape, specification.places());
@@ -189,7 +190,8 @@ void test_norm(Random& random, NormKind kind, const char* place, int N, int C) {
   const Index layer = std::strcmp(place, "ln_f") ? 1 : 0;
   const Index gain_at = layout->of_layer(layer, layout->find(place, "gain")).at,
               bias_at = layout->of_layer(layer, layout->find(place, "bias")).at;
-  const Array gain = rounded<Real>(random.normals(size_t(C))), bias = rounded<Real>(random.normals(size_t(C)));
+  const Array gain = rounded<Real>(random.normals(size_t(C))),
+              bias = rounded<Real>(random.normals(size_t(C)));
   spread(gain, 1, C, w->w + gain_at);
   spread(bias, 1, C, w->w + bias_at);
   norm.forward(layer, *w, N, given.input.get(), given.tape());
@@ -199,7 +201,8 @@ void test_norm(Random& random, NormKind kind, const char* place, int N, int C) {
   Buffer<Real> dw(layout->size());
   std::fill(dw.get(), dw.get() + layout->size(), Real(0));
   Rowwise<Real> dx(given.x, N, C);
-  norm.backward(layer, {*w, dw, true}, Textbook<Real>{}, N, given.doutput.get(), given.tape(), dx.get(), true);
+  norm.backward(layer, {*w, dw, true}, Textbook<Real>{}, N, given.doutput.get(), given.tape(), dx.get(),
+                true);
   Array products = given.dy, dy = naive::scale_and_shift(N, C, given.dy, gain, Array(size_t(C)));
   for (size_t i = 0; i < dy.size(); ++i) products[i] *= y[i];
   check_padded<Real>(dw + gain_at, naive::sum_rows(N, C, products), 1, C, tolerance<Real>, "norm, dgain");
@@ -252,8 +255,9 @@ void test_linear_bias(Random& random, int N, int C) {
   const Array weights(&flat[size_t(matrix.flat)], &flat[size_t(matrix.flat)] + out * C),
       bias(&flat[size_t(matrix.bias_flat)], &flat[size_t(matrix.bias_flat)] + out);
   spread(bias, 1, out, w->w + matrix.bias);
-  Array expected = naive::scale_and_shift(N, out, naive::multiply(N, out, C, x, naive::transpose(out, C, weights)),
-                                          Array(size_t(out), 1.0), bias);
+  Array expected =
+      naive::scale_and_shift(N, out, naive::multiply(N, out, C, x, naive::transpose(out, C, weights)),
+                             Array(size_t(out), 1.0), bias);
   Rowwise<Real> input(x, N, C);
   Buffer<Real> y(N * padded<Real>(out));
   linear<Real>(N, input, matrix, *w, y, false);
@@ -360,7 +364,8 @@ struct QueriesAndKeys {
         C(D * H),
         kv(D * n_kv_head),
         columns(C + 2 * kv),
-        specification(specify(5, 200, 2, C, H, true, true, Activation::relu, {}, position, qk_norm, {n_kv_head})),
+        specification(
+            specify(5, 200, 2, C, H, true, true, Activation::relu, {}, position, qk_norm, {n_kv_head})),
         x(rounded<Real>(random.normals(size_t(N * columns)))),
         rows(x, N, columns) {}
 
@@ -411,7 +416,8 @@ void test_rope(Random& random, int D, int H, int n_kv_head) {
     const auto check_columns = [&](const Real* got, const Array& expected, int channels) {
       for (int c = 0; c < channels; ++c) {
         for (const Index s : {Index(0), width - 1})
-          check::near(double(got[c * width + s]), expected[size_t(n * channels + c)], 1, tolerance<Real>, "rope step");
+          check::near(double(got[c * width + s]), expected[size_t(n * channels + c)], 1, tolerance<Real>,
+                      "rope step");
       }
     };
     check_columns(columns, q, given.C);
