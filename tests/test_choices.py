@@ -9,8 +9,9 @@ from motegpt.data.tokenizers import CharacterTokenizer, Tokenizer
 from motegpt.engines import training_memory
 from motegpt.engines.array import ops
 from motegpt.engines.scalar.graph import Value
-from motegpt.engines.scalar.model import activate
+from motegpt.engines.scalar.model import FUSED, activate, norm
 from motegpt.model.schedule import learning_rate
+from motegpt.model.spec import _tensors
 from motegpt.ngrams.counts import baselines
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import small_engine, small_settings
@@ -20,9 +21,9 @@ THIRD = "a third"
 
 def settings(section, **changes):
     """The settings of a small run, one of them a choice that no check let through."""
-    values = {**vars(getattr(small_engine("array", small_settings()), section)), **changes}
-    values["n_hidden"] = 4 * values.get("n_embd", 0)
-    return SimpleNamespace(**values)
+    one = getattr(small_engine("array", small_settings()), section)
+    derived = [name for name, value in vars(type(one)).items() if isinstance(value, property)]
+    return SimpleNamespace(**{**vars(one), **{name: getattr(one, name) for name in derived}, **changes})
 
 
 def tokenizer(**changes):
@@ -47,6 +48,12 @@ BRANCHES = {
     "activation, cost": lambda: training_memory(
         "torch", settings("model", activation=THIRD), settings("settings"), 4
     ),
+    "norm, scalar": lambda: norm([Value(1.0)], "", {}, settings("model", norm=THIRD), FUSED, "", None),
+    "norm, array": lambda: ops.NORMS[THIRD],
+    "norm, cost, array": lambda: training_memory(
+        "array", settings("model", norm=THIRD), settings("settings"), 4
+    ),
+    "position": lambda: list(_tensors(settings("model", position=THIRD))),
     "schedule": lambda: learning_rate(settings("settings", schedule=THIRD), 0),
     "adam": lambda: OPTIMIZERS["adam"].scalars(settings("settings", adam=THIRD), 0),
     "loss_mean": lambda: Batch.of([[0, 1]], THIRD),
