@@ -85,11 +85,11 @@ def trainings(check: Check | None) -> float:
     return 2 - HELD_OUT if check == "second model" else 1
 
 
-def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
-    """The facts of a corpus. given: settings."""
+def facts_of(corpus: Corpus, given: Mapping[str, Any], tokenizer: Tokenizer | None = None) -> Facts:
+    """The facts of a corpus. given: settings; tokenizer: of a model to fine-tune."""
     data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
     is_stream = data.format == "stream"
-    tokenizer = Tokenizer.fit(corpus.documents, data)
+    tokenizer = Tokenizer.fit(corpus.documents, data) if tokenizer is None else tokenizer
     sizes = sizes_of(corpus.documents, tokenizer)
     order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer)
     return Facts(
@@ -124,10 +124,13 @@ def _best_order(corpus: Corpus, tokenizer: Tokenizer) -> int:
     return chosen_order(sequences if every == 1 else list(sequences)[::every], tokenizer.vocab_size)
 
 
-def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
-    """Complete settings. speed: operations per second; SettingError if no step fits the budget."""
+def choose(facts: Facts, given: Mapping[str, Any], speed: float, is_tuning: bool = False) -> Choice:
+    """Complete settings. speed: operations per second; is_tuning: the model is trained already, and given has
+    its architecture. SettingError if no step fits the budget.
+    """
     seconds = kinds(LengthRequest)["seconds"].check("seconds", given.get("seconds")) or SECONDS
-    case = _Case(facts, {k: v for k, v in given.items() if k not in ("seconds", "epochs")}, seconds, speed)
+    others = {k: v for k, v in given.items() if k not in ("seconds", "epochs")}
+    case = _Case(facts, others, seconds, speed, is_tuning)
     settings = {**CONSTANTS, **case.given}
     for rule in RULES:
         settings = {**settings, **rule(case, {**settings, "epochs": epochs_of(given)}), **case.given}
@@ -140,12 +143,15 @@ def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
 
 @dataclass(frozen=True)
 class _Case:
-    """What the rules see beside the settings. seconds: the budget; speed: operations per second."""
+    """What the rules see beside the settings. seconds: the budget; speed: operations per second; is_tuning:
+    the model is trained already.
+    """
 
     facts: Facts
     given: Values
     seconds: float
     speed: float
+    is_tuning: bool = False
 
     @property
     def operations(self) -> float:

@@ -217,7 +217,7 @@ TOKENIZERS: dict[str, type[Tokenizer]] = {}  # by kind; filled by the package
 
 
 def recorded_growth(values: Mapping[str, Any], tokens: Sequence[Any]) -> int:
-    """The recorded number of appended tokens, 0 if none is; RunFolderError unless some others precede them."""
+    """The recorded number of appended tokens; RunFolderError unless there are others."""
     appended = values.get("appended", 0)
     if type(appended) is not int or not 0 <= appended < len(tokens):
         raise RunFolderError(
