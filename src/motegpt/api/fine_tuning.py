@@ -37,7 +37,7 @@ class FineTuning:
     _trainer: Trainer | None
     _documents: Sequence[str] | None
     _lock: Lock
-    _done: int
+    _step: int
     _loaded: tuple[RunFolder, str | int | None] | None
 
     def fine_tune(
@@ -119,7 +119,7 @@ class FineTuning:
         """The step of the parameters and the run folder of this model, None where they are not known."""
         if self._trainer is not None:
             folder = self._trainer.folder
-            return self._done, None if folder is None else str(folder.path.absolute())
+            return self._step, None if folder is None else str(folder.path.absolute())
         if self._loaded is None:
             return None, None
         (folder, checkpoint), step = self._loaded, None

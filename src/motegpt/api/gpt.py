@@ -50,6 +50,7 @@ NOT_COPIED = {
     "engine",
     "_trainer",
     "_done",
+    "_step",
     "_loaded",
     "_documents",
     "_lock",
@@ -100,6 +101,8 @@ class GPT(FineTuning, Pictures):
         self.records, self.report = list(records), report
         self._trainer, self._documents, self.known = trainer, documents, known
         self._done = 0 if trainer is None else trainer.done  # the step of this model
+        best = None if trainer is None else trainer.best
+        self._step = self._done if best is None else best.step  # the step of its parameters
         self._loaded = None
         self._lock = Lock()  # held while a thread uses the engine
 

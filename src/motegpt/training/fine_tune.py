@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import kinds
 from motegpt.config.presets import AUTO
-from motegpt.config.sections import REQUESTS, TOKENIZERS_WITH, ModelConfig, section_of
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, TOKENIZERS_WITH, ModelConfig, section_of
 from motegpt.config.text import shortened
 from motegpt.data.tokenizers import Tokenizer, with_code_points
 from motegpt.errors import DataError, RunFolderError, SettingError
@@ -71,21 +71,25 @@ class Base:
         """The architecture, with the size of the vocabulary."""
         return self.config.model.replace(vocab_size=self.tokenizer.vocab_size)
 
+    def fixed_settings(self) -> dict[str, Any]:
+        """The settings of the architecture and of the tokens, by name, without those found from the data."""
+        data = self.config.data.values()
+        settings = {**self.config.model.values(), **{name: data[name] for name in OF_TOKENS}}
+        return {name: value for name, value in settings.items() if name not in FOUND_FROM_DATA}
+
     def kept_settings(self, preset: str) -> dict[str, Any]:
         """The settings that a fine-tuning takes over, by name. With a named preset, precision and sampling
         are those of the preset; with "auto", the order of the n-grams is chosen.
         """
-        model, data, train = (
-            one.values() for one in (self.config.model, self.config.data, self.config.train)
-        )
-        kept = {**model, **{name: data[name] for name in (*OF_TOKENS, *OF_TEXTS)}}
+        data, train = self.config.data.values(), self.config.train.values()
+        kept = {**self.fixed_settings(), **{name: data[name] for name in OF_TEXTS}}
         if data["format"] == "stream":
             kept["format"] = "stream"
         if preset != AUTO or train["kneser_ney"] is None:
             kept["kneser_ney"] = train["kneser_ney"]
         if preset == AUTO:
             kept |= {"dtype": train["dtype"], **self.config.sample.values()}
-        return {name: value for name, value in kept.items() if name not in ("vocab_size", "ngram_rows")}
+        return kept
 
     def described(self) -> str:
         """What is fine-tuned, and what is kept of it, in a line."""
@@ -104,8 +108,7 @@ class Base:
 
     def check_given(self, given: Mapping[str, Any]) -> None:
         """SettingError for a setting that differs from one of the model, which no training changes."""
-        data = self.config.data.values()
-        fixed = {**self.config.model.values(), **{name: data[name] for name in OF_TOKENS}}
+        fixed, is_stream = self.fixed_settings(), self.config.data.format == "stream"
         for name, value in given.items():
             checked = kinds(REQUESTS[section_of(name)])[name].check(name, value)
             if name in fixed and checked != fixed[name]:
@@ -113,7 +116,6 @@ class Base:
                     f"{name}: expected {_word(fixed[name])}, as in the model to fine-tune, got "
                     f"{_word(checked)}; leave it out, or train a new model"
                 )
-        is_stream = data["format"] == "stream"
         if given.get("format") is not None and (given["format"] == "stream") != is_stream:
             expected = "one long text (stream)" if is_stream else "documents"
             raise SettingError(
