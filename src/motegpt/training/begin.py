@@ -125,8 +125,7 @@ def _new_run(
     trainer = prepare(corpus, settings, engine, base)
     if preset == AUTO:
         trainer.budget = choice.seconds
-        fits_weight = "kneser_ney_weight" not in given
-        trainer.config = trainer.config.replace(check=choice.check, fits_weight=fits_weight)
+        trainer.config = trainer.config.replace(check=choice.check, fits_weight=choice.fits_weight)
         _add_measure(trainer, corpus, base)
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(
@@ -176,8 +175,8 @@ def choice_for(corpus: Corpus, given: Mapping[str, Any], engine: str, base: Base
         name: kinds(REQUESTS[section_of(name)])[name].check(name, value) for name, value in given.items()
     }
     speed = operations_per_second(engine, engine_class(engine).level(), given["dtype"])
-    facts = facts_of(corpus, given, None if base is None else base.tokenizer)
-    return choose(facts, given, speed, is_tuning=base is not None)
+    of_base = () if base is None else (base.tokenizer, base.tuning(corpus))
+    return choose(facts_of(corpus, given, *of_base), given, speed)
 
 
 def _resumed_run(

@@ -14,16 +14,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import kinds
-from motegpt.config.presets import AUTO
-from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, TOKENIZERS_WITH, ModelConfig, section_of
+from motegpt.config.presets import AUTO, REFERENCE_PRESET, settings_of
+from motegpt.config.sections import (
+    FOUND_FROM_DATA,
+    REQUESTS,
+    TOKENIZERS_WITH,
+    ModelConfig,
+    TrainConfig,
+    section_of,
+    section_values,
+)
 from motegpt.config.text import shortened
 from motegpt.data.tokenizers import Tokenizer, with_code_points
+from motegpt.engines import make_engine
 from motegpt.errors import DataError, RunFolderError, SettingError
+from motegpt.evaluation.nll import evaluation_sequences, never_target
+from motegpt.model.rng import make_rng
 from motegpt.model.spec import tensors
 from motegpt.ngrams.contexts import Contexts
+from motegpt.ngrams.counts import uniform_loss
 from motegpt.sampling.training_texts import HashedTexts
+from motegpt.training.auto import RELATED, UNRELATED, Tuning
 from motegpt.training.run_folder import BEST, LAST, TRAINER, RunFolder
 from motegpt.training.state import Origin, RunConfig
+from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -35,6 +49,8 @@ if TYPE_CHECKING:
 # Settings of the data that belong to the model: those of the tokenizer, and of the contexts.
 OF_TOKENS = ("tokenizer", *TOKENIZERS_WITH, "framing", "ngram_min_count")
 OF_TEXTS = ("cut", "normalize")  # kept unless given
+MEASURING = "array"  # engine: installed everywhere, with the same results
+MOST_OF_GUESS = 0.8  # of the loss of a uniform guess: the highest loss of a model that knows the new data
 
 
 @dataclass(frozen=True)
@@ -139,6 +155,16 @@ class Base:
             f"data: expected only characters of the model to fine-tune, got {count} in {corpus.name}: "
             f"{with_code_points(unknown)}{repair}"
         )
+
+    def tuning(self, corpus: Corpus) -> Tuning:
+        """How to train on a corpus: RELATED if the model, untrained on it, is much better than a guess."""
+        train = TrainConfig.of(section_values(settings_of(REFERENCE_PRESET), "train"))
+        engine = make_engine(MEASURING, self.model, train, self.contexts)
+        engine.load(self.initial(make_rng("python", 0)))
+        sequences = evaluation_sequences(corpus.documents, self.tokenizer)
+        loss = Validation(sequences, self.model.block_size).loss(engine)
+        uniform = uniform_loss(self.tokenizer.vocab_size, never_target(self.tokenizer))
+        return RELATED if loss < MOST_OF_GUESS * uniform else UNRELATED
 
     def initial(self, rng: RunRng) -> dict[str, Any]:
         """The parameters to start from: those of the base; the rows of appended tokens are drawn as
