@@ -109,7 +109,7 @@ class Base:
 
     def described(self) -> str:
         """What is fine-tuned, and what is kept of it, in a line."""
-        name = "a model" if self.origin.path is None else self.origin.path
+        name = "a model" if self.origin.path is None else Path(self.origin.path).name
         new = self.tokenizer.vocab_size - self.config.model.vocab_size
         added = "" if not new else f"; {new:,} character{'s' * (new > 1)} added to its vocabulary"
         return f"fine-tuning {name}: its architecture and tokens are kept{added}"
