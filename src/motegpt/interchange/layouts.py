@@ -29,7 +29,7 @@ ROPE = ("rope_parameters", "rope_scaling")  # keys with the settings of RoPE, of
 
 class Module(NamedTuple):
     """A module of a layout. parts: the matrices, norms or embeddings of motegpt that it holds, one above the
-    other: its `weight` is their weights or gains, its `bias` their biases. transposed: matrices are (in, out).
+    other: its `weight` is their weights or gains, its `bias` their biases. transposed: they are (in, out).
     """
 
     name: str
