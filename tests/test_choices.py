@@ -40,7 +40,7 @@ def torch_activation(module, name):
 
 
 BRANCHES = {
-    "activation, scalar": lambda: activate(Value(1.0), THIRD),
+    "activation, scalar": lambda: activate(THIRD, Value(1.0)),
     "activation, array": lambda: ops.ACTIVATIONS[THIRD],
     "activation, torch": lambda: torch_activation("ops", "Operations"),
     "activation, torch, node clip": lambda: torch_activation("node_clip", "NodeClip"),

@@ -114,7 +114,7 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     match model.position:
         case "learned":
             yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
-        case "rope":
+        case "rope" | "none":
             pass
         case _:
             assert_never(model.position)
