@@ -64,7 +64,8 @@ class Layout:
 
     demands: allowed values of settings, all others are free; is_grouped: whether several queries may share a
     key; fixed: keys with the one value that is supported, which is also their default; ignored: keys without
-    influence on what a model computes; buffers: endings of names of tensors that are no parameters.
+    influence on what a model computes; dropout: keys that are written as 0; buffers: endings of names of
+    tensors that are no parameters.
     """
 
     name: str
@@ -78,6 +79,7 @@ class Layout:
     is_grouped: bool = True
     fixed: Mapping[str, Any] = field(default_factory=dict)
     ignored: str = ""
+    dropout: tuple[str, ...] = ()
     buffers: tuple[str, ...] = ()
 
     def misfit(self, model: ModelConfig) -> str | None:
@@ -169,9 +171,10 @@ GPT2 = Layout(
         "scale_attn_by_inverse_layer_idx": False,
         "add_cross_attention": False,
     },
-    ignored=f"""{COMMON_KEYS} attn_pdrop embd_pdrop resid_pdrop n_ctx n_special predict_special_tokens
+    ignored=f"""{COMMON_KEYS} n_ctx n_special predict_special_tokens
         reorder_and_upcast_attn summary_activation summary_first_dropout summary_proj_to_labels summary_type
         summary_use_proj""",
+    dropout=("attn_pdrop", "embd_pdrop", "resid_pdrop"),
     buffers=(".attn.bias", ".attn.masked_bias"),
 )
 
@@ -222,7 +225,8 @@ LLAMA = Layout(
         **PLAIN,
     },
     fixed={"pretraining_tp": 1, "partial_rotary_factor": 1.0},
-    ignored=f"{COMMON_KEYS} attention_dropout",
+    ignored=COMMON_KEYS,
+    dropout=("attention_dropout",),
     buffers=(".rotary_emb.inv_freq",),
 )
 
@@ -257,7 +261,7 @@ def layout_of(model: ModelConfig) -> Layout:
 
 def config_of(layout: Layout, model: ModelConfig) -> dict[str, Any]:
     """The settings of a model as keys of config.json."""
-    values = dict(layout.fixed)
+    values = {**layout.fixed, **dict.fromkeys(layout.dropout, 0.0)}
     for key in layout.keys:
         value = getattr(model, key.shown or key.setting)
         values[key.name] = value if key.words is None else key.words[value]
@@ -271,7 +275,7 @@ def model_of(layout: Layout, config: Mapping[str, Any]) -> ModelConfig:
 
     Raises SettingError for values that fit the layout, and no model.
     """
-    known = {key.name for key in layout.keys} | layout.fixed.keys() | set(layout.ignored.split())
+    known = {key.name for key in layout.keys} | layout.fixed.keys() | {*layout.ignored.split(), *layout.dropout}
     config = _with_base(config) if layout.demands.get("position") == ("rope",) else config
     for name, value in config.items():
         if name not in known and value not in OFF:

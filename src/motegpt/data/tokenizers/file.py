@@ -100,6 +100,11 @@ class FileTokenizer(Tokenizer):
         """Id in the file -> index of the token; files may leave out ids."""
         return {number: at for at, (number, _) in enumerate(self._vocabulary)}
 
+    @property
+    def ids_of_file(self) -> dict[int, int]:
+        """Id in the file -> id of the token here."""
+        return {number: self.text_ids.start + at for number, at in self._places.items()}
+
     @cached_property
     def symbols(self) -> Sequence[bytes]:
         return [encoded for _, encoded in self._vocabulary]
