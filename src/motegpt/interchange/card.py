@@ -31,8 +31,8 @@ def model_card(model: PortableModel, layout: Layout) -> str:
             "",
             "# A GPT trained with motegpt",
             "",
-            f"{parameter_count(model.config.model):,} parameters in the architecture "
-            f"`{layout.architecture}`; tokens: {model.tokenizer.kind}, {model.tokenizer.vocab_size:,} of them.",
+            f"{parameter_count(model.config.model):,} parameters, architecture {layout.architecture}; "
+            f"{model.tokenizer.vocab_size:,} tokens, of the kind {model.tokenizer.kind}.",
             "",
             *_usage(model, layout),
             *_data(model),
@@ -56,7 +56,7 @@ def _usage(model: PortableModel, layout: Layout) -> Iterator[str]:
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        'tokenizer = AutoTokenizer.from_pretrained("DIR")',
+        f'tokenizer = AutoTokenizer.from_pretrained("DIR"{trust})',
         f'model = AutoModelForCausalLM.from_pretrained("DIR", dtype="auto"{trust})',
         f'inputs = tokenizer([{json.dumps(text)}] * 5, return_tensors="pt", return_token_type_ids=False)',
         "texts = tokenizer.batch_decode(model.generate(**inputs), skip_special_tokens=True)",
@@ -89,16 +89,18 @@ def _losses(model: PortableModel) -> Iterator[str]:
         yield from ("| held-out documents | bits per character |", "|---|---|")
         names = NAMES if "gpt" in bits else {**NAMES, "model": "this model"}
         both = {"model": "this model averaged with the n-grams"} if "gpt" in bits else {}
-        yield from (f"| {({**names, **both}).get(name, name)} | {value:.3f} |" for name, value in bits.items())
+        yield from (
+            f"| {({**names, **both}).get(name, name)} | {value:.3f} |" for name, value in bits.items()
+        )
         yield ""
     if model.weight is not None:
-        yield _without_average(model)
+        yield without_average(model)
         yield ""
     if last is None and not bits:
         yield from ("None recorded.", "")
 
 
-def _without_average(model: PortableModel) -> str:
+def without_average(model: PortableModel) -> str:
     """What leaving out the n-grams costs."""
     cost = "how many bits that costs was not measured"
     if {"gpt", "model"} <= model.bits.keys():

@@ -17,14 +17,15 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from motegpt.interchange.card import model_card
+from motegpt.interchange.card import model_card, without_average
 from motegpt.interchange.folders import check_free, new_folder
 from motegpt.interchange.layouts import OWN, Layout, arrays_of, config_of, layout_of
 from motegpt.interchange.tokens import special_names, tokenizer_config, tokenizer_json
-from motegpt.model.spec import table_names
+from motegpt.model.spec import parameter_count, table_names
 
 if TYPE_CHECKING:
-    from motegpt.engines.base import Arrays
+    from numpy.typing import NDArray
+
     from motegpt.interchange.model import PortableModel
 
 CONFIG, GENERATION, MODEL = "config.json", "generation_config.json", "model.safetensors"
@@ -33,8 +34,8 @@ CODE = "modeling_motegpt"
 METADATA = {"format": "pt"}  # of model.safetensors, which transformers asks for
 
 
-def export_hf(model: PortableModel, out: Path) -> Layout:
-    """Write the folder; returns the layout that was found.
+def export_hf(model: PortableModel, out: Path) -> list[str]:
+    """Write the folder; returns lines for the user.
 
     Raises UsageError if something is at `out`, if it cannot be written, or for a tokenizer that the library
     does not have; then nothing is written.
@@ -44,8 +45,9 @@ def export_hf(model: PortableModel, out: Path) -> Layout:
     check_free(out)
     layout = layout_of(model.config.model)
     arrays = tensors_of(model, layout)
+    dtype = str(next(iter(arrays.values())).dtype)
     texts = {
-        CONFIG: _json(hf_config(model, layout, str(next(iter(arrays.values())).dtype))),
+        CONFIG: _json(hf_config(model, layout, dtype)),
         GENERATION: _json(generation_config(model)),
         TOKENIZER: _json(tokenizer_json(model.tokenizer)),
         TOKENIZER_CONFIG: _json(tokenizer_config(model.tokenizer, model.config.model.block_size)),
@@ -57,14 +59,17 @@ def export_hf(model: PortableModel, out: Path) -> Layout:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         save_file(arrays, folder / MODEL, METADATA)
-    return layout
+    return [
+        f"{out}: {layout.architecture}, {parameter_count(model.config.model):,} parameters, {dtype}",
+        *([] if model.weight is None else [without_average(model)]),
+    ]
 
 
-def tensors_of(model: PortableModel, layout: Layout) -> Arrays:
+def tensors_of(model: PortableModel, layout: Layout) -> dict[str, NDArray[Any]]:
     """The contents of model.safetensors."""
     arrays = arrays_of(layout, model.config.model, model.parameters)
     names = table_names(model.config.model)
-    return arrays | {f"{name}.keys": keys for name, keys in zip(names, model.contexts.keys, strict=True)}
+    return {**arrays} | {f"{name}.keys": keys for name, keys in zip(names, model.contexts.keys, strict=True)}
 
 
 def hf_config(model: PortableModel, layout: Layout, dtype: str) -> dict[str, Any]:
@@ -85,12 +90,12 @@ def hf_config(model: PortableModel, layout: Layout, dtype: str) -> dict[str, Any
 
 def _special_ids(model: PortableModel) -> dict[str, int | None]:
     """Without special tokens none: transformers has others by default."""
-    ids = list(special_names(model.tokenizer).values()) or [None]
+    ids: list[int | None] = [*special_names(model.tokenizer).values()] or [None]
     return {"bos_token_id": ids[0], "eos_token_id": ids[-1], "pad_token_id": ids[-1]}
 
 
 def generation_config(model: PortableModel) -> dict[str, Any]:
-    """generation_config.json: as the run samples. Everything is explicit, as the library has other defaults."""
+    """generation_config.json: as the run samples. All is explicit, as defaults there differ."""
     sample, size, special = model.config.sample, model.config.model.block_size, _special_ids(model)
     is_greedy = sample.temperature == 0
     chosen = {

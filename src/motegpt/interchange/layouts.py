@@ -275,7 +275,9 @@ def model_of(layout: Layout, config: Mapping[str, Any]) -> ModelConfig:
 
     Raises SettingError for values that fit the layout, and no model.
     """
-    known = {key.name for key in layout.keys} | layout.fixed.keys() | {*layout.ignored.split(), *layout.dropout}
+    known = (
+        {key.name for key in layout.keys} | layout.fixed.keys() | {*layout.ignored.split(), *layout.dropout}
+    )
     config = _with_base(config) if layout.demands.get("position") == ("rope",) else config
     for name, value in config.items():
         if name not in known and value not in OFF:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from motegpt.ngrams.contexts import Contexts
+from motegpt.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
@@ -30,3 +31,18 @@ class PortableModel:
     weight: float | None = None
     records: Sequence[Mapping[str, Any]] = ()
     bits: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of_run(cls, folder: RunFolder, checkpoint: int | str | None = None) -> PortableModel:
+        """The model in a run folder. checkpoint: as for RunFolder.parameters. Raises RunFolderError."""
+        config, tokenizer = folder.config(), folder.tokenizer()
+        average = folder.average(config, tokenizer)
+        return cls(
+            config,
+            tokenizer,
+            folder.parameters(config, tokenizer, checkpoint),
+            folder.contexts(config, tokenizer),
+            None if average is None else average.weight,
+            folder.metrics(),
+            folder.report(),
+        )

@@ -2,7 +2,7 @@
 
     model = AutoModelForCausalLM.from_pretrained(DIR, trust_remote_code=True, dtype="auto")
 
-Letters: B sequences, T positions of this call, U positions so far, C channels, H heads of D channels, V tokens.
+B sequences, T positions of this call, U positions so far, C channels, H heads of D channels, V tokens.
 """
 
 import torch
@@ -12,7 +12,9 @@ from transformers import DynamicCache, GenerationMixin, PretrainedConfig, PreTra
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-TOKEN_BITS = 20  # the key of a context has its first token in so many bits, and above them the row of the rest
+TOKEN_BITS = (
+    20  # the key of a context has its first token in so many bits, and above them the row of the rest
+)
 ACTIVATIONS = {
     "relu": F.relu,
     "squared_relu": lambda u: F.relu(u) ** 2,
@@ -25,7 +27,7 @@ class MotegptConfig(PretrainedConfig):
     """The settings of the architecture, under motegpt's names."""
 
     model_type = "motegpt"
-    attribute_map = {
+    attribute_map = {  # noqa: RUF012
         "hidden_size": "n_embd",
         "num_hidden_layers": "n_layer",
         "num_attention_heads": "n_head",
@@ -89,8 +91,10 @@ class Layer(nn.Module):
     def attention(self, h, rotation, mask, cache):
         """h (B, T, C) -> (B, T, C); mask (B, 1, T, U) of the keys that a query sees."""
         c = self.c
-        heads = [w(h).unflatten(-1, (-1, c.n_embd // c.n_head)) for w in (self.attn_wq, self.attn_wk, self.attn_wv)]
-        q, k, v = (x.transpose(1, 2) for x in heads)
+        q, k, v = (
+            w(h).unflatten(-1, (-1, c.n_embd // c.n_head)).transpose(1, 2)
+            for w in (self.attn_wq, self.attn_wk, self.attn_wv)
+        )  # each (B, H, T, D)
         if c.qk_norm:
             q, k = rms(q, c.norm_eps) * self.attn_q.weight, rms(k, c.norm_eps)
         if rotation is not None:
@@ -151,8 +155,8 @@ class MotegptForCausalLM(PreTrainedModel, GenerationMixin):
         return self.wte
 
     def forward(
-        self, input_ids, attention_mask=None, position_ids=None, past_key_values=None, cache=None,
-        labels=None, use_cache=None, logits_to_keep=0, return_dict=None, **_,
+        self, input_ids, attention_mask=None, past_key_values=None, cache=None, labels=None, use_cache=None,
+        logits_to_keep=0, return_dict=None, **_,
     ):  # fmt: skip
         """attention_mask (B, U): 0 at padding, on the left. cache: another name of past_key_values."""
         cache = past_key_values if cache is None else cache

@@ -1,7 +1,7 @@
 """Token patterns for the library `tokenizers`, whose regular expressions are Oniguruma's, not Python's.
 
-The two disagree on what \\w and \\s are, on flags and on anchors. A tokenizer has a finite alphabet, though, so
-every part of a pattern that matches one character becomes the list of the characters that it matches here.
+The two disagree on what \\w and \\s are, on flags and on anchors. A tokenizer has a finite alphabet, though,
+so every part of a pattern that matches one character becomes the list of the characters that it matches.
 """
 
 from __future__ import annotations

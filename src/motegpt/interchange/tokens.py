@@ -37,8 +37,7 @@ def special_names(tokenizer: Tokenizer) -> dict[str, int]:
     """The special tokens, BOS first, with their ids; renamed where a token has the name of one."""
     before, after = FRAMINGS[tokenizer.framing]
     texts, names = set(tokenizer.symbols), dict[str, int]()
-    text = tokenizer.text_ids
-    ids = (*range(text.start), *range(text.stop, tokenizer.vocab_size))
+    ids = sorted(set(range(tokenizer.vocab_size)).difference(tokenizer.text_ids))
     for name, token in zip((*before, *after), ids, strict=True):
         while name.encode() in texts:
             name = f"<{name}>"
@@ -69,7 +68,9 @@ def tokenizer_json(tokenizer: Tokenizer) -> dict[str, Any]:
 def tokenizer_config(tokenizer: Tokenizer, block_size: int) -> dict[str, Any]:
     """The contents of tokenizer_config.json. `motegpt` has the tokenizer as a run folder has it."""
     specials, is_file = list(special_names(tokenizer)), isinstance(tokenizer, FileTokenizer)
-    names = {"bos_token": specials[0], "eos_token": specials[-1], "pad_token": specials[-1]} if specials else {}
+    names = (
+        {"bos_token": specials[0], "eos_token": specials[-1], "pad_token": specials[-1]} if specials else {}
+    )
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
         **names,
@@ -116,7 +117,12 @@ def _parts(tokenizer: Tokenizer, specials: Mapping[str, int]) -> dict[str, Any]:
             model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN}
             return {"pre_tokenizer": _split(ANY), "decoder": FUSE, "model": model}
         case ByteTokenizer():
-            spread = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": False, "use_regex": False}
+            spread = {
+                "type": "ByteLevel",
+                "add_prefix_space": False,
+                "trim_offsets": False,
+                "use_regex": False,
+            }
             return {"pre_tokenizer": spread, "decoder": spread, "model": _bpe(vocabulary)}
         case BpeTokenizer():
             model = _bpe(vocabulary, [list(pair) for pair in tokenizer.merges], unknown=UNKNOWN)
@@ -165,7 +171,10 @@ def _of_file(tokenizer: FileTokenizer, specials: Mapping[str, int]) -> dict[str,
     model, vocabulary = found["model"], found["model"].get("vocab")
     is_same = all(number == token for number, token in ids.items())
     if isinstance(vocabulary, dict):
-        model = {**model, "vocab": {name: ids[number] for name, number in vocabulary.items() if number in ids}}
+        model = {
+            **model,
+            "vocab": {name: ids[number] for name, number in vocabulary.items() if number in ids},
+        }
         model["vocab"].update(specials)
     elif not is_same:
         raise UsageError(

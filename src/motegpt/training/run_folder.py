@@ -9,6 +9,7 @@
     kneser_ney.safetensors  n-grams averaged with the model, and their weight      (replaced as a whole)
     texts.safetensors       hashes of the training texts, if samples must be novel (written once)
     settings.toml           the settings that were chosen, for --config            (of preset auto)
+    report.json             bits per character on held-out documents, at its end   (of preset auto)
     checkpoint-*            earlier trainer states, with `keep`                    (named by step)
     .lock                   lock file
 
@@ -21,8 +22,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,6 +56,8 @@ BEST, LAST = "best", "last"
 TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
 TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
 KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
+REPORT, BITS = "report.json", "bits_per_character"
+MAX_BITS, MAX_NAME = 20, 40  # models that a report compares, and characters of their names
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
@@ -84,7 +88,7 @@ class RunFolder(RunFiles):
             folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            files = (TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS, METRICS, CONTEXTS)
+            files = (TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS, METRICS, CONTEXTS, REPORT)
             for name in (*files, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
@@ -240,6 +244,21 @@ class RunFolder(RunFiles):
     def write_settings(self, config: RunConfig) -> None:
         """Write a settings file that fixes what was chosen; train --config reproduces the run with it."""
         self._write(SETTINGS, settings_toml(config).encode())
+
+    def write_report(self, bits: Mapping[str, float]) -> None:
+        """Write what the run measured at its end, as Report.bits."""
+        self._write_json(REPORT, {"format": FORMAT, BITS: dict(bits)})
+
+    def report(self) -> dict[str, float]:
+        """Name -> bits per character on held-out documents; empty if the run measured none."""
+        values = self._read_json(REPORT).get(BITS) if self._exists(REPORT) else {}
+        is_valid = isinstance(values, dict) and len(values) <= MAX_BITS
+        if not is_valid or not all(
+            len(name) <= MAX_NAME and type(bits) is float and math.isfinite(bits)
+            for name, bits in values.items()
+        ):
+            raise RunFolderError(f"{self.path / REPORT}: expected {BITS} by name; the file was changed")
+        return dict(values)
 
     def kept_steps(self) -> list[int]:
         """The steps of the kept checkpoints, in order."""
