@@ -113,56 +113,6 @@ def test_activations_of_the_array_engine(changes):
     assert array_tape_bytes(model, train) == expected + embedding_scales + angles
 
 
-@pytest.mark.parametrize("activation", ["relu", "squared_relu"])
-@pytest.mark.parametrize("half", [False, True])
-@pytest.mark.parametrize(
-    "own",
-    [
-        {},
-        {"dropout": 0.1},
-        {"position": "rope"},
-        {"qk_norm": True},
-        {"position": "rope", "qk_norm": True, "dropout": 0.1},
-    ],
-    ids=str,
-)
-def test_activations_of_the_torch_engine(activation, half, own):
-    """The bytes that autograd saves for one more layer, without weights but with their 16-bit copies."""
-    torch = pytest.importorskip("torch")
-    modules = pytest.importorskip("motegpt.engines.torch.model")
-    ops = pytest.importorskip("motegpt.engines.torch.ops")
-
-    def saved(layers):
-        model, train = small(n_layer=layers, activation=activation, dtype="float32", n_embd=64, **own)
-        network = modules.Transformer(model, ops.Operations(), dropout=train.dropout)
-        for parameter in network.parameters():
-            torch.nn.init.normal_(parameter, std=0.1)
-        weights = {parameter.untyped_storage().data_ptr() for parameter in network.parameters()}
-        kept = {}
-
-        def pack(x):
-            if x.untyped_storage().data_ptr() not in weights:
-                kept[x.untyped_storage().data_ptr()] = x
-            return x
-
-        ids = torch.zeros((2, T), dtype=torch.long)
-        keys = torch.zeros((2, 1 + 2 * layers), dtype=torch.long) if "dropout" in own else None
-        with (
-            torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x),
-            torch.autocast("cpu", torch.bfloat16, enabled=half),
-        ):
-            network(ids, ids, torch.ones(2, T), keys)
-        return sum(x.untyped_storage().nbytes() for x in kept.values())
-
-    def computed(layers):
-        model, train = small(n_layer=layers, batch_size=2, dtype="float32", **changes)
-        needed = training_memory("torch", model, train, T)
-        return needed.activations + needed.parameters - 4 * parameter_count(model)
-
-    changes = {**own, "activation": activation, "n_embd": 64, "autocast": "bfloat16" if half else None}
-    assert saved(3) - saved(2) == computed(3) - computed(2) > 0
-
-
 WIDE = {"n_layer": 3, "n_embd": 256, "block_size": 128, "batch_size": 4, "dtype": "float32", "threads": 1}
 
 
