@@ -133,7 +133,8 @@ def _check_names(
             words = [
                 "no such tensor" if one is None else f"shape {shortened(one)}" for one in (expected, got)
             ]
-            raise RunFolderError(f"{folder}: {shortened(name)}: expected {words[0]}, got {words[1]}")
+            shown = name if name in shapes else shortened(name)
+            raise RunFolderError(f"{folder}: {shown}: expected {words[0]}, got {words[1]}")
 
 
 def _run_config(

@@ -57,7 +57,8 @@ TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
 TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
 KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
 REPORT, BITS = "report.json", "bits_per_character"
-MAX_BITS, MAX_NAME = 20, 40  # models that a report compares, and characters of their names
+REPORTED = re.compile(r"[\w-]{1,40}")  # the name of a model in a report
+MAX_REPORTED = 20
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
@@ -252,9 +253,9 @@ class RunFolder(RunFiles):
     def report(self) -> dict[str, float]:
         """Name -> bits per character on held-out documents; empty if the run measured none."""
         values = self._read_json(REPORT).get(BITS) if self._exists(REPORT) else {}
-        is_valid = isinstance(values, dict) and len(values) <= MAX_BITS
+        is_valid = isinstance(values, dict) and len(values) <= MAX_REPORTED
         if not is_valid or not all(
-            len(name) <= MAX_NAME and type(bits) is float and math.isfinite(bits)
+            REPORTED.fullmatch(name) and type(bits) is float and math.isfinite(bits)
             for name, bits in values.items()
         ):
             raise RunFolderError(f"{self.path / REPORT}: expected {BITS} by name; the file was changed")
