@@ -8,10 +8,10 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.class_only import class_only
+from motegpt.api.exchange import Exchange
 from motegpt.api.fine_tuning import FineTuning
 from motegpt.api.names import check_names
 from motegpt.api.notebook import form, report_facts
-from motegpt.api.pictures import Pictures
 from motegpt.api.progress import display_for
 from motegpt.api.training import Callback, Training, completed
 from motegpt.api.warn import warn
@@ -35,7 +35,7 @@ from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.training_texts import HashedTexts, TrainingTexts
 from motegpt.training.begin import AnyPath, Documents, begin
-from motegpt.training.build import build_engine, default_dtype
+from motegpt.training.build import build_engine, with_engine
 from motegpt.training.loop import Trainer
 from motegpt.training.records import Report, StepRecord
 from motegpt.training.run_folder import RunFolder
@@ -57,7 +57,7 @@ NOT_COPIED = {
 }  # attributes left out of copies
 
 
-class GPT(FineTuning, Pictures):
+class GPT(FineTuning, Exchange):
     """A trained character-level GPT: make one with GPT.train, GPT.training or GPT.load.
 
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
@@ -244,8 +244,7 @@ class GPT(FineTuning, Pictures):
         folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
         config, tokenizer = without_device(folder.config()), folder.tokenizer()
         if engine is not None:
-            train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
-            config = config.replace(engine=engine, train=train)
+            config = with_engine(config, engine)
         parameters = folder.parameters(config, tokenizer, checkpoint)
         average, known = folder.average(config, tokenizer), folder.known(config, tokenizer)
         untrained = build_engine(config, folder.contexts(config, tokenizer))

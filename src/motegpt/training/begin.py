@@ -18,7 +18,7 @@ from motegpt.config.fields import kinds, plain
 from motegpt.config.presets import AUTO, base_settings
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, DataConfig, section_of, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
-from motegpt.data.source import reload_corpus
+from motegpt.data.source import IMPORTED, reload_corpus
 from motegpt.engines import check_settings, default_engine, engine_class
 from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
@@ -188,6 +188,11 @@ def _resumed_run(
 ) -> StartedRun:
     """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
     config = folder.config()
+    if config.source.kind == IMPORTED:
+        raise RunFolderError(
+            f"resume: {folder.path} is an imported model, which has no training to resume; fine-tune "
+            "it instead"
+        )
     check_settings(
         config.engine if engine is None else engine, given, {**config.model.values(), **config.train.values()}
     )

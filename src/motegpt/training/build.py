@@ -140,6 +140,12 @@ def build_engine(config: RunConfig, contexts: Contexts | None = None) -> Engine:
     return make_engine(config.engine, config.model, config.train, contexts)
 
 
+def with_engine(config: RunConfig, engine: str) -> RunConfig:
+    """The settings of a run on another engine, with a dtype that it supports."""
+    train = config.train.replace(**default_dtype(engine, config.train.values(), is_set=False))
+    return config.replace(engine=engine, train=train)
+
+
 def default_dtype(engine: str, settings: dict[str, Any], is_set: bool) -> dict[str, Any]:
     """The settings with a dtype that the engine supports. is_set: the user set a dtype, which is kept."""
     dtypes = engine_class(engine).dtypes

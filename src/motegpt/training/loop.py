@@ -110,6 +110,8 @@ class Trainer:
         """Measure the model, save the weight found by it, and generate the samples."""
         assert self.measure is not None
         self.report = self.measure(self, interrupted)
+        if self.folder is not None and (bits := self.report.bits()):
+            self.folder.write_report(bits)
         if not interrupted():
             self.measure = None
         self.save()

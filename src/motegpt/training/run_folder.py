@@ -10,6 +10,7 @@
     texts.safetensors       hashes of the training texts, if samples must be novel (written once)
     start.safetensors       parameters that a fine-tuned run's second model starts from (written once)
     settings.toml           the settings that were chosen, for --config            (of preset auto)
+    report.json             bits per character on held-out documents, at its end   (of preset auto)
     checkpoint-*            earlier trainer states, with `keep`                    (named by step)
     .lock                   lock file
 
@@ -22,8 +23,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -56,6 +58,9 @@ TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
 TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
 KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
 START = "start.safetensors"
+REPORT, BITS = "report.json", "bits_per_character"
+REPORTED = re.compile(r"[\w-]{1,40}")  # the name of a model in a report
+MAX_REPORTED = 20
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
@@ -86,7 +91,9 @@ class RunFolder(RunFiles):
             folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            files = (TRAINER, MODEL, KNESER_NEY, KNOWN, START, SETTINGS, METRICS, CONTEXTS)
+            files = (
+                TRAINER, MODEL, KNESER_NEY, KNOWN, START, SETTINGS, METRICS, CONTEXTS, REPORT,
+            )  # fmt: skip
             for name in (*files, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
@@ -250,6 +257,21 @@ class RunFolder(RunFiles):
     def write_settings(self, config: RunConfig) -> None:
         """Write a settings file that fixes what was chosen; train --config reproduces the run with it."""
         self._write(SETTINGS, settings_toml(config).encode())
+
+    def write_report(self, bits: Mapping[str, float]) -> None:
+        """Write what the run measured at its end, as Report.bits."""
+        self._write_json(REPORT, {"format": FORMAT, BITS: dict(bits)})
+
+    def report(self) -> dict[str, float]:
+        """Name -> bits per character on held-out documents; empty if the run measured none."""
+        values = self._read_json(REPORT).get(BITS) if self._exists(REPORT) else {}
+        is_valid = isinstance(values, dict) and len(values) <= MAX_REPORTED
+        if not is_valid or not all(
+            REPORTED.fullmatch(name) and type(bits) is float and math.isfinite(bits)
+            for name, bits in values.items()
+        ):
+            raise RunFolderError(f"{self.path / REPORT}: expected {BITS} by name; the file was changed")
+        return dict(values)
 
     def kept_steps(self) -> list[int]:
         """The steps of the kept checkpoints, in order."""

@@ -14,6 +14,7 @@ import click
 from motegpt.cli.console import escape_control_characters
 from motegpt.cli.options import json_option, run_argument
 from motegpt.config.text import visible
+from motegpt.data.source import IMPORTED
 from motegpt.views.text import clipped, setting_text
 
 if TYPE_CHECKING:
@@ -68,10 +69,15 @@ def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iter
 def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple[str, str]]:
     """Label and text of the first facts. columns: width of the list of characters."""
     source, vocabulary, files = facts["source"], facts["vocabulary"], facts["files"]
-    yield "data", f"{source['path'] or source['kind']}, {source['documents']:,} documents"
+    imported = source["kind"] == IMPORTED
+    trained_on = f"{source['path'] or source['kind']}, {source['documents']:,} documents"
+    yield "data", f"none, imported from {source['path']}" if imported else trained_on
     if (base := facts["base"]) is not None:
         yield "base", _base(base)
-    yield "progress", _progress(facts["progress"])
+    if imported:
+        yield "progress", "parameters only, of an imported model; it can be fine-tuned, not resumed"
+    else:
+        yield "progress", _progress(facts["progress"])
     groups = _list(f"{name} {size:,}" for name, size in facts["parameters"]["groups"].items())
     yield "parameters", f"{facts['parameters']['total']:,}: {groups}"
     if (average := facts["average"]) is not None:

@@ -46,12 +46,17 @@ class FileTokenizer(Tokenizer):
         path = Path(tokenizer_file or "tokenizer.json")
         try:
             source = read_bounded_file(path, MAX_BYTES).decode("utf-8-sig")
-            return cls(_without_prefix(source), framing)._checked()
+            return cls.from_source(source, framing)
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"tokenizer_file: expected a tokenizer.json in {path}, got {reason}") from None
         except RunFolderError as error:
             raise DataError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_source(cls, source: str, framing: str) -> Self:
+        """The tokenizer with this JSON; RunFolderError if it is none, and ValueError if it is no JSON."""
+        return cls(_without_prefix(source), framing)._checked()
 
     @classmethod
     def restore(cls, values: Mapping[str, Any]) -> Self:
@@ -99,6 +104,11 @@ class FileTokenizer(Tokenizer):
     def _places(self) -> dict[int, int]:
         """Id in the file -> index of the token; files may leave out ids."""
         return {number: at for at, (number, _) in enumerate(self._vocabulary)}
+
+    @property
+    def ids_of_file(self) -> dict[int, int]:
+        """Id in the file -> id of the token here."""
+        return {number: self.text_ids[at] for number, at in self._places.items()}
 
     @cached_property
     def symbols(self) -> Sequence[bytes]:
