@@ -140,6 +140,7 @@ def _resumed_run(
     checkpoint: int | None,
 ) -> StartedRun:
     """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
+    folder.check_resumable()
     config = folder.config()
     check_settings(
         config.engine if engine is None else engine, given, {**config.model.values(), **config.train.values()}
