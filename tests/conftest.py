@@ -13,11 +13,18 @@ import hypothesis
 import pytest
 
 from motegpt.cli import main
-from motegpt.config.presets import settings_of
-from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
+from motegpt.config.presets import expected_settings, settings_of
+from motegpt.config.sections import (
+    FOUND_FROM_DATA,
+    ModelConfig,
+    TrainConfig,
+    model_and_training,
+    section_of,
+)
 from motegpt.data.plan import Batch
 from motegpt.engines import ENGINES, engine_class, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
+from motegpt.engines.node_clip import SIZES, TRAINING
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize, tensors
 from motegpt.ngrams.contexts import Contexts
@@ -32,8 +39,19 @@ WASM_HERE = ["wasm"] if NODE else []  # where node can run the core of the page
 REFERENCE = Path(__file__).parent / "reference"
 VOCABULARY = 6
 OF_OXIDIZED = {  # required by clip_node
-    "activation": "relu", "tied": False, "embedding_norm": True, "optimizer": "adam", "adam": "corrected",
-    "dropout": 0.0, "position": "learned", "rope_base": 100.0, "qk_norm": False,
+    name: value
+    for name, value in expected_settings("oxidized").items()
+    if (section_of(name) == "model" and name not in SIZES | FOUND_FROM_DATA) or name in TRAINING
+}
+ARCHITECTURES = {  # beside today's: arguments of small_settings
+    "gpt2": {"preset": "gpt2", "n_layer": 2},
+    "llama": {"preset": "llama", "n_layer": 2, "n_head": 4, "n_kv_head": 2, "rope_base": 100.0},
+    "layer": {
+        "norm": "layer", "norm_bias": True, "n_layer": 2, "n_head": 4, "n_kv_head": 1, "qk_norm": True,
+        "activation": "gelu", "final_norm": True, "position": "rope",
+    },
+    "rms": {"norm_gain": True, "norm_bias": True, "bias": True, "n_hidden": 5, "activation": "swiglu"},
+    "none": {"norm": "none", "position": "none", "embedding_norm": False, "n_layer": 2, "n_hidden": 12},
 }  # fmt: skip
 
 

@@ -116,6 +116,12 @@ def test_exit_code_0_and_2_and_1(motegpt, monkeypatch):
     assert [one for one in found["matrices"] if not one["passed"]]
 
 
+def required_options(words):
+    """The options that a command cannot do without, each with a value."""
+    options = [param for param in resolved(words).params if isinstance(param, click.Option)]
+    return [word for option in options if option.required for word in (option.opts[0], "x")]
+
+
 @pytest.mark.parametrize("words", WITH_DATA, ids=" ".join)
 def test_an_interrupted_command_ends_with_130(motegpt, monkeypatch, words):
     def interrupted(*_):
@@ -125,7 +131,7 @@ def test_an_interrupted_command_ends_with_130(motegpt, monkeypatch, words):
     needed = [
         param for param in resolved(words).params if isinstance(param, click.Argument) and param.required
     ]
-    ended = motegpt(*words, *["bash" for _ in needed])
+    ended = motegpt(*words, *["bash" for _ in needed], *required_options(words))
     assert (ended.code, ended.out, ended.err.strip()) == (130, "", "motegpt: interrupted")
 
 

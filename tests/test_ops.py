@@ -1,5 +1,7 @@
 """Every backward of the array engine against central differences, and what each forward promises."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,27 @@ def test_rmsnorm(random, width):
     np.testing.assert_allclose(np.square(y).mean(axis=1), 1.0, atol=0.1)
 
 
+@pytest.mark.parametrize("width", [1, 2, 7, 16, 17])
+def test_layernorm(random, width):
+    y = check(ops.layernorm, [random(5, width) + 3.0], [0.1 if width < 3 else 1e-5])
+    np.testing.assert_allclose(y.mean(axis=1), 0.0, atol=1e-14)
+    if width > 2:
+        np.testing.assert_allclose(np.square(y).mean(axis=1), 1.0, atol=0.1)
+
+
+def test_layernorm_of_one_channel_is_zero(random):
+    x = random(5, 1)
+    y, saved = ops.layernorm(x, 1e-5)
+    assert not y.any()
+    assert not ops.layernorm_backward(random(5, 1), saved).any()
+
+
+def test_gain_and_bias(random):
+    x, gain = random(5, 3), random(3)
+    np.testing.assert_array_equal(check(ops.apply_gain, [x, gain])[4], x[4] * gain)
+    np.testing.assert_array_equal(check(ops.add_bias, [x, gain])[4], x[4] + gain)
+
+
 def test_add_vectors(random):
     """Rows used twice, once and never; -1 adds nothing."""
     rows = np.array([2, -1, 0, 2, -1])
@@ -73,12 +96,6 @@ def test_add(random):
 
 def test_linear(random):
     check(ops.linear, [random(5, 3), random(4, 3)])
-
-
-def test_linear_of_heads(random):
-    x, w = random(6, 3), random(8, 3)
-    y = check(ops.linear_heads, [x, w], [2, 4])
-    np.testing.assert_array_equal(ops.merge_heads(y), x @ w.T)
 
 
 def test_rmsnorm_of_heads(random):
@@ -169,12 +186,42 @@ def test_the_mask_of_later_positions_is_the_end_of_the_whole(dtype):
 
 def test_heads_split_and_merge(random):
     x = random(6, 8)
-    np.testing.assert_array_equal(ops.merge_heads(ops.split_heads(x, 2, 4)), x)
+    np.testing.assert_array_equal(ops.merge_heads(check(ops.split_heads, [x], [2, 4])), x)
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_queries_share_heads(random, times):
+    x = random(2, 2, 5, 3)
+    y = check(ops.repeat_heads, [x], [times])
+    for head in range(2 * times):
+        np.testing.assert_array_equal(y[:, head], x[:, head // times])
 
 
 @pytest.mark.parametrize("kind", ops.ACTIVATIONS)
 def test_activation(random, kind):
-    check(ops.ACTIVATIONS[kind], [random(5, 9)])
+    check(ops.ACTIVATIONS[kind], [random(5, 9) for _ in range(1 + (kind == "swiglu"))])
+
+
+def test_gelu_is_exact_and_its_approximation_near():
+    u = np.linspace(-9, 9, 181)
+    g, _ = ops.gelu(u)
+    exact = [x / 2 * (1 + math.erf(x / math.sqrt(2))) for x in u]
+    np.testing.assert_allclose(g, exact, rtol=1e-15, atol=1e-15)
+    np.testing.assert_allclose(ops.gelu_tanh(u)[0], g, atol=5e-4)
+    assert np.abs(ops.gelu_tanh(u)[0] - g).max() > 1e-4
+
+
+@pytest.mark.parametrize("kind", ops.ACTIVATIONS)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_activation_stays_finite_and_keeps_the_precision(kind, dtype):
+    u = np.array([-1e4, -100.0, 0.0, 100.0, 1e4], dtype)
+    inputs = [u, u] if kind == "swiglu" else [u]
+    with np.errstate(over="raise", invalid="raise"):
+        g, saved = ops.ACTIVATIONS[kind](*inputs)
+        du = ops.BACKWARD[ops.ACTIVATIONS[kind]](np.ones_like(g), saved)
+    for array in (g, *(du if isinstance(du, tuple) else [du])):
+        assert array.dtype == dtype
+        assert np.isfinite(array).all()
 
 
 def test_cross_entropy(random):

@@ -9,14 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from motegpt.config.fields import kinds
+from motegpt.config.sections import NEED_A_NORM, ModelConfig
 from motegpt.data.plan import Batch, Chunk, DocumentPlan, Plan
 from motegpt.engines.array import model as network
 from motegpt.engines.base import Snapshot
 from motegpt.errors import SettingError
-from motegpt.evaluation.gradcheck import H, finite_difference
+from motegpt.evaluation.gradcheck import H, finite_difference, vary_constants
 from motegpt.model.dropout import masks_of
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import (
+    ARCHITECTURES,
     ENGINES_HERE,
     OF_OXIDIZED,
     VOCABULARY,
@@ -43,6 +46,7 @@ EPSILON, NUDGES, DRAWS = (
     16,
 )  # of float64; roundings of each parameter that add up; how often tried
 STEPS, CLOSE = (H, 1e-6, 1e-7), 1e-8  # of central differences
+MODEL = kinds(ModelConfig)
 ENGINES_AND_WASM = [*ENGINES_HERE, *WASM_HERE]
 OTHERS = [name for name in ENGINES_AND_WASM if name != "scalar"]
 
@@ -57,9 +61,15 @@ def problems(draw):
         "n_embd": n_head * draw(st.integers(1, 4)),
         "block_size": draw(st.integers(2, 6)),
         "tied": draw(st.booleans()),
-        "activation": draw(st.sampled_from(["relu", "squared_relu"])),
+        "n_kv_head": draw(st.sampled_from([None, *(n for n in range(1, n_head) if n_head % n == 0)])),
+        "n_hidden": draw(st.sampled_from([None, 1, 5, 17])),
+        "activation": draw(st.sampled_from(MODEL["activation"].choices)),
+        "bias": draw(st.booleans()),
+        "norm": (norm := draw(st.sampled_from(MODEL["norm"].choices))),
+        **{name: norm != "none" and draw(st.booleans()) for name in NEED_A_NORM},
+        "scaled_init": draw(st.booleans()),
         "embedding_norm": draw(st.booleans()),
-        "position": draw(st.sampled_from(["learned", "rope"])),
+        "position": draw(st.sampled_from(MODEL["position"].choices)),
         "rope_base": draw(st.sampled_from([1.5, 100.0, 10_000.0])),
         "qk_norm": draw(st.booleans()),
         "seed": draw(st.integers(0, 2**32)),
@@ -77,6 +87,13 @@ def problems(draw):
     )
 
 
+def varied_engine(name, chosen):
+    """An engine whose gains and biases are not those that it begins with."""
+    engine = small_engine(name, chosen)
+    engine.load(vary_constants(engine.export().parameters, engine.model, chosen["seed"]))
+    return engine
+
+
 @pytest.mark.parametrize("name", OTHERS)
 @given(problem=problems())
 @settings(max_examples=40, deadline=None)
@@ -92,8 +109,8 @@ def assert_gradients_agree(name, chosen, batch):
 
 def assert_gradients_of_step_agree(name, chosen, batch, step):
     """The same with the masks of one step."""
-    expected_loss, expected = small_engine("scalar", chosen).gradients(batch, step)
-    loss, got = small_engine(name, chosen).gradients(batch, step)
+    expected_loss, expected = varied_engine("scalar", chosen).gradients(batch, step)
+    loss, got = varied_engine(name, chosen).gradients(batch, step)
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     assert list(got) == list(expected)
     largest = max(np.abs(gradient).max() for gradient in expected.values())
@@ -110,7 +127,7 @@ def rounding_left(chosen, batch, step, parameter):
 
     A norm of few channels that nearly cancel can amplify rounding a millionfold.
     """
-    engine, chance = small_engine("scalar", chosen), np.random.default_rng(0)
+    engine, chance = varied_engine("scalar", chosen), np.random.default_rng(0)
     _, gradients = engine.gradients(batch, step)
     values, changes = engine.export().parameters, []
     for _ in range(DRAWS):
@@ -140,6 +157,8 @@ def test_a_gradient_that_amplifies_rounding_agrees_to_what_is_left():
 
 def crosses_a_corner(engine, w, parameter, place, batch, h, step=None):
     """Whether a number that an activation gets changes its sign between w - h and w + h."""
+    if engine.model.activation not in ("relu", "squared_relu"):
+        return False
     signs, masks = [], masks_of(engine.settings, step)
     for offset in (h, -h):
         moved, trace = w[parameter].copy(), {}
@@ -222,7 +241,7 @@ def test_trainings_with_masked_targets_agree(name):
 @settings(max_examples=8, deadline=None)
 def test_gradients_agree_with_central_differences(name, problem, where):
     chosen, batch = problem
-    engine = small_engine(name, {**chosen, "clip_node": None})
+    engine = varied_engine(name, {**chosen, "clip_node": None})
     w, step = engine.export().parameters, where % 5 or None
     _, gradients = engine.gradients(batch, step)
     scale = max(1.0, *(np.abs(gradient).max() for gradient in gradients.values()))
@@ -287,6 +306,7 @@ TRAININGS = {
     "dropout": small_settings(n_layer=2, dropout=0.2, batch_size=3),
     "RoPE": small_settings(position="rope", n_layer=2, batch_size=2),
     "RoPE and QK norm": small_settings(position="rope", qk_norm=True, n_layer=2, weight_decay=0.1),
+    **{name: small_settings(**{"batch_size": 2, "lr": 0.01, **one}) for name, one in ARCHITECTURES.items()},
     "constant": small_settings(schedule="constant", adam="folded", clip_norm=0.1),
     "sgd": small_settings(optimizer="sgd", lr=0.1, batch_size=2),
     "sgd, everything": small_settings(
@@ -369,8 +389,9 @@ class TestEveryEngine:
         for parameter in gradients:
             assert relative_error(gradients[parameter], same[parameter]) < 1e-12
 
-    def test_cached_equals_uncached(self, name):
-        engine = small_engine(name, small_settings(n_layer=2))
+    @pytest.mark.parametrize("architecture", [{"n_layer": 2}, *ARCHITECTURES.values()], ids=str)
+    def test_cached_equals_uncached(self, name, architecture):
+        engine = varied_engine(name, small_settings(**architecture))
         sequences = [[1, 2, 3, 4, 5, 0], [5, 5, 1, 0, 2, 3]]
         whole = engine.logits(Batch.of([[*row, 0] for row in sequences], "documents"))
         decoder = engine.decoder(2)

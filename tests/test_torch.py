@@ -41,62 +41,6 @@ def plan_of(batch_size=4, loss_mean="documents"):
     return DocumentPlan(random_sequences(5, 12, 6), batch_size, loss_mean)
 
 
-@pytest.mark.parametrize("shape", [(1, 1, 1, 1), (2, 3, 5, 4), (3, 2, 33, 7)], ids=str)
-class TestOperationsAgainstTheirReference:
-    """B, H, T and D of awkward sizes, in double precision: values and gradients."""
-
-    @staticmethod
-    def both(operation, *inputs):
-        from motegpt.engines.torch.ops import Operations, Reference
-
-        outcomes = []
-        for ops in (Operations(), Reference()):
-            leaves = [x.clone().requires_grad_() for x in inputs]
-            y = operation(ops, *leaves)
-            weights = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape)
-            outcomes.append([y, *torch.autograd.grad((y * weights).sum(), leaves)])
-        return zip(*outcomes, strict=True)
-
-    @pytest.mark.parametrize("causal", [True, False])
-    def test_attention(self, shape, causal):
-        torch.manual_seed(1)
-        q, k, v = torch.randn((3, *shape), dtype=torch.float64)
-        q = q if causal else q[:, :, -1:]
-        for fused, reference in self.both(lambda ops, *qkv: ops.attention(*qkv, causal=causal), q, k, v):
-            torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
-
-    def test_rmsnorm(self, shape):
-        torch.manual_seed(1)
-        x = torch.randn(shape, dtype=torch.float64)
-        for fused, reference in self.both(lambda ops, x: ops.rmsnorm(x, 1e-5), x):
-            torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
-
-    def test_rotate_is_that_of_the_array_engine(self, shape):
-        from motegpt.engines.array import ops as array_ops
-        from motegpt.engines.torch.ops import Operations, rotations
-
-        d = 2 * shape[3]
-        model = small_engine("array", small_settings(n_embd=2 * d, position="rope")).model
-        x = torch.randn((*shape[:3], d), dtype=torch.float64)
-        expected, _ = array_ops.rotate(
-            x.numpy(), array_ops.rotations(model, 3, shape[2], np.dtype("float64"))
-        )
-        got = Operations().rotate(x, rotations(model, 3, shape[2], x))
-        np.testing.assert_allclose(got, expected, atol=1e-14)
-
-    def test_cross_entropy_beside_padding(self, shape):
-        torch.manual_seed(1)
-        logits = torch.randn((9, shape[2] + 1), dtype=torch.float64)
-        targets, weights = torch.arange(9) % (shape[2] + 1), torch.rand(9, dtype=torch.float64)
-        weights[[2, 8]] = 0.0
-
-        def loss(ops, logits):
-            return ops.cross_entropy(logits, targets, weights)
-
-        for fused, reference in self.both(loss, logits):
-            torch.testing.assert_close(fused, reference, rtol=1e-10, atol=1e-12)
-
-
 def test_fused_adam_equals_its_reference():
     """The same numbers to rounding, from the first step and from the thousandth, weight decay included."""
     train = small_engine("torch", small_settings(weight_decay=0.1, steps=2000)).settings
@@ -423,7 +367,7 @@ def test_nothing_else_imports_torch(tmp_path):
             [sys.executable, "-c", program.format(words=words)], capture_output=True, text=True
         )
         assert done.returncode == code, done.stderr
-        assert "pip install 'torch>=2.4'" in done.stderr or code == 0
+        assert "pip install 'torch>=2.5'" in done.stderr or code == 0
 
 
 def test_the_utilization_is_logged_with_the_speed(motegpt, monkeypatch):

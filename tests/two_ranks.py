@@ -18,6 +18,8 @@ CASES = [  # loss_mean, and settings
     ("tokens", {"adam": "folded", "position": "rope", "qk_norm": True}),
     ("documents", {"adam": "corrected", "dropout": 0.2, "checkpoint_activations": True}),
     ("documents", {"optimizer": "sgd", "lr": 0.1, "weight_decay": 0.1}),
+    ("documents", {"preset": "gpt2", "scaled_init": False, "n_kv_head": 2, "position": "rope"}),
+    ("tokens", {"preset": "llama", "n_kv_head": 1, "checkpoint_activations": True}),
     ("documents", {"ngram_orders": 4, "ngram_dropout": 0.5, "ngram_weight_decay": 2.0, "steps": 9}),
 ]
 

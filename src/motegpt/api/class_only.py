@@ -25,6 +25,6 @@ else:
 def _refuse(kind: str, method: str, *arguments: object, **more: object) -> None:
     call = f"{kind}.{method}"
     repair = f"`{call}(docs)` to train a new model, or `{call}(resume=path)` to resume a run"
-    if method == "load":
+    if method in ("load", "from_hf"):
         repair = f"`{call}(path)`"
     raise UsageError(f"{method}: expected a call on the class {kind}, got one on a model; call {repair}")

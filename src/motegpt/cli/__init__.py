@@ -30,6 +30,8 @@ COMMANDS = {
     "eval": "Evaluate on unseen data; measure the novelty of samples.",
     "show": "Describe a run: settings, sizes, progress, losses, samples.",
     "plot": "Draw loss curves, attention maps or embedding maps of runs.",
+    "export": "Write a model in the format of another program.",
+    "import": "Make a run of a model that another program wrote.",
     "play": "Open a page in which a GPT trains before your eyes.",
     "data": "Check a data file before training; download public ones.",
     "cost": "Compute the cost of a training: tokens, operations, memory, time.",
@@ -39,6 +41,7 @@ COMMANDS = {
     "completion": "Print a completion script for bash, zsh or fish.",
 }
 
+MODULES = {"import": "import_model"}  # commands whose name cannot be that of a module
 DEBUG = "debug"
 
 
@@ -79,7 +82,9 @@ class Lazy(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in COMMANDS:
-            command: click.Command = import_module(f"motegpt.cli.commands.{cmd_name}").command
+            command: click.Command = import_module(
+                f"motegpt.cli.commands.{MODULES.get(cmd_name, cmd_name)}"
+            ).command
         else:
             added = super().get_command(ctx, cmd_name)
             if added is None:

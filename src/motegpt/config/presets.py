@@ -1,7 +1,7 @@
-"""Presets: the settings of three reference systems, each number with its source.
+"""Presets: the settings of three reference systems and of two known architectures, with their sources.
 
-A preset is a flat dictionary of settings; `settings_of(name)` returns a copy. COMMON holds the settings that
-all three share, so each preset lists only its own.
+A preset is a flat dictionary of settings; `settings_of(name)` returns a copy. COMMON and MODERN hold
+the settings that several share, so each preset lists only its own.
 """
 
 from __future__ import annotations
@@ -89,7 +89,73 @@ ZEROCLAW: dict[str, Any] = {
     "temperature": 1.0,
 }
 
-PRESETS: dict[str, dict[str, Any]] = {"microgpt": MICROGPT, "oxidized": OXIDIZED, "zeroclaw": ZEROCLAW}
+# Shared by the presets of known architectures: sizes of the smallest GPT-2, and a training in the manner of
+# GPT-3 (Brown et al., 2020, appendix B). Every size can be set.
+MODERN: dict[str, Any] = {
+    "n_layer": 12,
+    "n_embd": 768,
+    "n_head": 12,
+    "block_size": 1024,
+    "final_norm": True,
+    "norm_gain": True,
+    "norm_eps": 1e-5,
+    "embedding_norm": False,
+    "init_std": 0.02,
+    "zero_init": False,
+    "framing": "bos",
+    "cut": "targets",
+    "shuffle": True,
+    "reshuffle": True,
+    "batch_size": 16,
+    "loss_mean": "tokens",
+    "steps": 1000,
+    "seed": 42,
+    "rng": "python",
+    "lr": 6e-4,
+    "schedule": "cosine",
+    "warmup_steps": 50,
+    "lr_min": 6e-5,
+    "adam": "corrected",
+    "beta1": 0.9,
+    "beta2": 0.95,
+    "eps": 1e-8,
+    "weight_decay": 0.1,
+    "clip_norm": 1.0,
+    "dtype": "float32",
+    "log_every": 100,
+    "n": 20,
+    "temperature": 0.8,
+}
+
+# Source: Radford et al., 2019, and the smallest of the published models.
+GPT2: dict[str, Any] = {
+    **MODERN,
+    "position": "learned",
+    "norm": "layer",
+    "norm_bias": True,
+    "bias": True,
+    "activation": "gelu_tanh",
+    "tied": True,
+    "scaled_init": True,
+}
+
+# Source: Touvron et al., 2023, in the size of GPT-2; grouped-query heads as of Llama 2 by `n_kv_head`.
+LLAMA: dict[str, Any] = {
+    **MODERN,
+    "position": "rope",
+    "rope_base": 10_000.0,
+    "norm": "rms",
+    "activation": "swiglu",
+    "tied": False,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "microgpt": MICROGPT,
+    "oxidized": OXIDIZED,
+    "zeroclaw": ZEROCLAW,
+    "gpt2": GPT2,
+    "llama": LLAMA,
+}
 REFERENCE_PRESET = "microgpt"  # of commands that do not train
 AUTO = "auto"  # settings from the data and a budget: training/auto.py
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import gcd
 from typing import Any, Literal
 
 from motegpt.config.fields import SEEDS, Settings, kinds, setting, unknown_setting
@@ -19,7 +20,8 @@ from motegpt.config.text import shortened
 from motegpt.errors import SettingError
 from motegpt.system.processors import MAX_THREADS
 
-HIDDEN_RATIO = 4  # width of the MLP's hidden layer / n_embd
+HIDDEN_RATIO = 4  # width of the MLP's hidden layer / n_embd, unless it is set
+GATED_MULTIPLE = 16  # of SwiGLU: two thirds of that, as it has three matrices, up to a multiple of this
 LARGEST_SIZE = 2**20  # of vocabulary, width, block, batch and tries
 LARGEST_DEPTH = 2**12
 LARGEST_CACHE = 2**30  # numbers in the keys of one sequence; the values have as many
@@ -40,13 +42,14 @@ TOKENIZERS_WITH = {  # setting -> tokenizers that it applies to
 }
 NEEDED_BY = {"regex": "token_pattern", "file": "tokenizer_file"}  # tokenizer -> the setting that it needs
 DEFAULT_VOCABULARY = 512  # tokens
+NEED_A_NORM = ("norm_gain", "norm_bias", "final_norm")  # settings of ModelConfig
 FOUND_FROM_DATA = {"vocab_size", "ngram_rows"}  # settings that users cannot set
 
 LARGEST_PENALTY = 10  # exponent of a length
 
-Activation = Literal["relu", "squared_relu"]
-Norm = Literal["rms"]
-Position = Literal["learned", "rope"]
+Activation = Literal["relu", "squared_relu", "gelu", "gelu_tanh", "swiglu"]
+Norm = Literal["rms", "layer", "none"]
+Position = Literal["learned", "rope", "none"]
 LossMean = Literal["documents", "tokens"]
 CutRule = Literal["targets", "tokens"]
 
@@ -59,14 +62,37 @@ class ModelConfig(Settings):
     n_layer: int = setting("Number of transformer layers.", at_least=1, at_most=LARGEST_DEPTH)
     n_embd: int = setting("Width of the residual stream.", at_least=1, at_most=LARGEST_SIZE)
     n_head: int = setting("Attention heads per layer; must divide n_embd.", at_least=1)
+    n_kv_head: int | None = setting(
+        "Heads of keys and values, each shared by as many queries; must divide n_head.  [n_head]",
+        default=None,
+        at_least=1,
+    )
+    n_hidden: int | None = setting(
+        f"Width of the MLP's hidden layer.  [{HIDDEN_RATIO} n_embd; swiglu: two thirds of it]",
+        default=None,
+        at_least=1,
+        at_most=LARGEST_SIZE,
+    )
     block_size: int = setting("Longest sequence the model sees.", at_least=2, at_most=LARGEST_SIZE)
-    activation: Activation = setting("Nonlinearity of the MLP.")
+    activation: Activation = setting("Nonlinearity of the MLP; gelu_tanh approximates gelu.")
+    bias: bool = setting("Add a learned bias to every matrix product of a layer.", default=False)
+    norm: Norm = setting(
+        "Norm before attention and MLP: RMSNorm (rms), LayerNorm (layer), or none.", default="rms"
+    )
+    norm_gain: bool = setting("Multiply each channel of these norms by a learned gain.", default=False)
+    norm_bias: bool = setting("Add a learned bias to each channel of these norms.", default=False)
+    final_norm: bool = setting("Apply the norm before the output head too.", default=False)
     tied: bool = setting("Share the token embedding with the output head.")
     embedding_norm: bool = setting("Apply RMSNorm after the embedding.")
-    norm_eps: float = setting("RMSNorm: added to the mean square for numerical stability.", above=0)
+    norm_eps: float = setting(
+        "Norms: added to the mean square, or the variance, for numerical stability.", above=0
+    )
     init_std: float = setting("Standard deviation of the initial weights.", above=0)
     zero_init: bool = setting("Initialize the matrices that write to the residual stream to zero.")
-    position: Position = setting("Position encoding: learned embeddings, or RoPE.", default="learned")
+    scaled_init: bool = setting(
+        "Divide the initial standard deviation of these matrices by √(2 n_layer), as GPT-2.", default=False
+    )
+    position: Position = setting("Position encoding: learned embeddings, RoPE, or none.", default="learned")
     rope_base: float = setting("RoPE: base of the frequencies.", default=100.0, above=1)
     qk_norm: bool = setting("Apply RMSNorm to the queries and keys of each head.", default=False)
     ngram_orders: int | None = setting(
@@ -98,7 +124,18 @@ class ModelConfig(Settings):
                 f"n_embd: expected an even multiple of n_head = {self.n_head} with `position='rope'`, which "
                 f"rotates pairs of channels, got {self.n_embd}; try `n_embd={fitting}`"
             )
-        keys = self.n_layer * self.block_size * self.n_embd
+        if self.n_head % self.kv_heads:
+            raise SettingError(
+                f"n_kv_head: expected a divisor of n_head = {self.n_head}, got {self.n_kv_head}; try "
+                f"`n_kv_head={gcd(self.n_head, self.kv_heads)}`"
+            )
+        if self.norm == "none":
+            for name in NEED_A_NORM:
+                if getattr(self, name):
+                    raise SettingError(f"{name}: expected false with `norm='none'`, got true")
+        if self.zero_init and self.scaled_init:
+            raise SettingError("scaled_init: expected false with `zero_init=True`, got true; leave one out")
+        keys = self.n_layer * self.block_size * self.kv_size
         if keys > LARGEST_CACHE:
             raise SettingError(
                 f"n_layer, block_size, n_embd: expected a product of at most {LARGEST_CACHE:,} (the keys of "
@@ -111,14 +148,28 @@ class ModelConfig(Settings):
         return self.n_embd // self.n_head
 
     @property
-    def norm(self) -> Norm:
-        """Kind of the norm before attention and MLP."""
-        return "rms"
+    def kv_heads(self) -> int:
+        """Number of heads of keys and of values."""
+        return self.n_head if self.n_kv_head is None else self.n_kv_head
 
     @property
-    def n_hidden(self) -> int:
+    def kv_size(self) -> int:
+        """Width of all keys, and of all values, of a position."""
+        return self.kv_heads * self.head_size
+
+    @property
+    def mlp_size(self) -> int:
         """Width of the MLP's hidden layer."""
+        if self.n_hidden is not None:
+            return self.n_hidden
+        if self.gated:
+            return -(-HIDDEN_RATIO * 2 * self.n_embd // (3 * GATED_MULTIPLE)) * GATED_MULTIPLE
         return HIDDEN_RATIO * self.n_embd
+
+    @property
+    def gated(self) -> bool:
+        """Whether the MLP multiplies its hidden layer by a gate, the product with a third matrix."""
+        return self.activation == "swiglu"
 
 
 @dataclass(frozen=True, kw_only=True)

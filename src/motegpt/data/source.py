@@ -26,17 +26,18 @@ from motegpt.errors import DataError
 from motegpt.system.files import read_bounded_file
 
 REPAIR = "give the data again"
+IMPORTED = "imported model"  # the kind of a run that another program trained
 
 
 @dataclass(frozen=True, kw_only=True)
 class Source(Settings):
-    """The training data of a run."""
+    """The training data of a run; none, with the folder as `path`, of a model that was imported."""
 
-    kind: str = setting("Kind of source, as in corpus.py.")
+    kind: str = setting("Kind of source, as in corpus.py, or IMPORTED.")
     path: str | None = setting("The first file.", default=None)
     others: tuple[str, ...] = setting("Further files, in order.", default=())
     sha256: str = setting("SHA-256 of the bytes.")
-    documents: int = setting("Number of documents.", at_least=1)
+    documents: int = setting("Number of documents; 0 if the model was imported.", at_least=0)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -54,6 +55,8 @@ def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair:
 
     Raises DataError if they are missing or have changed; `repair` ends the message.
     """
+    if source.kind == IMPORTED:
+        raise DataError("data: the run was imported, so it has no training data")
     if data is None and source.kind == IN_MEMORY:
         raise DataError(f"data: the run was trained on documents in memory; {repair}")
     if data is None and source.path is not None:

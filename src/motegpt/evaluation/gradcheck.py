@@ -18,10 +18,11 @@ from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import fresh_engine
-from motegpt.model.spec import table_names
+from motegpt.model.spec import tensors
 from motegpt.ngrams.contexts import Contexts
 
 if TYPE_CHECKING:
+    from motegpt.config.sections import ModelConfig
     from motegpt.engines.base import Arrays, Engine
 
 H, NEAR_H = 1e-5, 1e-7  # NEAR_H: where a kink may be within H
@@ -52,8 +53,8 @@ def check_engine(
 
     Uses the preset's architecture without clipping, as a clipped gradient is not the derivative, and without
     zero initialization, as a zero matrix blocks the gradients of others. shape: its sizes, dropout, and other
-    settings of the model; ngram_orders: with an n-gram embedding of all contexts in the batch, whose tables
-    are not zero.
+    settings of the model; ngram_orders: with an n-gram embedding of all contexts in the batch. See
+    `vary_constants`.
     """
     settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
@@ -64,9 +65,18 @@ def check_engine(
         rows = [[*inputs, 0] for inputs in batch.inputs]
         contexts = Contexts.of_plan(DocumentPlan(rows, 1, "documents"), ngram_orders, min_count=1)
     engine = fresh_engine(name, model.replace(ngram_rows=contexts.sizes), train, contexts)
-    w, normal = engine.export().parameters, np.random.default_rng(seed).normal
-    w |= {table: normal(0.0, settings["init_std"], w[table].shape) for table in table_names(engine.model)}
+    w = vary_constants(engine.export().parameters, engine.model, seed)
     yield from check_gradients(engine, w, batch, rng, step=0)
+
+
+def vary_constants(w: Arrays, model: ModelConfig, seed: int) -> Arrays:
+    """Parameters with normal numbers added to gains, biases and others that begin as constants.
+
+    At gains of 1 and biases of 0, a gradient that left them out would be right.
+    """
+    normal = np.random.default_rng(seed).normal
+    constants = [one for one in tensors(model) if one.init.std == 0.0]
+    return {**w, **{one.name: w[one.name] + normal(0.0, model.init_std, one.shape) for one in constants}}
 
 
 def check_gradients(

@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING, Any, assert_never
 from motegpt.errors import SettingError
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import ModelConfig, Norm
+    from motegpt.config.sections import ModelConfig
     from motegpt.model.rng import RunRng
 
 LARGEST_MODEL = 2**31 - 1  # parameters
+FINAL_NORM = "ln_f"  # place of the norm before the head
 
 
 class Role(Enum):
@@ -57,10 +58,6 @@ def normal(std: float) -> Init:
 
 ZEROS, ONES = Init(0.0, 0.0), Init(1.0, 0.0)
 Q_GAIN = Init(2.0, 0.0)  # with qk_norm: scores start within ± 2 · √D; docs/log.md has the source
-
-# For each kind of norm its tensors (C,), in the order in which it takes them. That of layer0.ln1 with name
-# "gain" is layer0.ln1_gain.
-NORM_TENSORS: dict[Norm, tuple[tuple[str, Role, Init], ...]] = {"rms": ()}
 
 
 @dataclass(frozen=True)
@@ -117,7 +114,7 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     match model.position:
         case "learned":
             yield Tensor("wpe", position_rows, Role.EMBEDDING, init, "position embedding")
-        case "rope":
+        case "rope" | "none":
             pass
         case _:
             assert_never(model.position)
@@ -126,31 +123,69 @@ def _tensors(model: ModelConfig) -> Iterator[Tensor]:
     if not model.tied:
         yield Tensor("lm_head", token_rows, Role.WEIGHT, init, "head", products=1)
     for i in range(model.n_layer):
-        yield from _layer(model, f"layer{i}")
+        yield from _attention(model, f"layer{i}")
+        yield from _mlp(model, f"layer{i}")
+    if model.final_norm:
+        yield from _norm(model, FINAL_NORM)
 
 
-def _layer(model: ModelConfig, module: str) -> Iterator[Tensor]:
-    c, hidden, default = model.n_embd, model.n_hidden, normal(model.init_std)
-    to_residual = ZEROS if model.zero_init else default
-    attention = (
-        ("attn_wq", (c, c), default),
-        ("attn_wk", (c, c), default),
-        ("attn_wv", (c, c), default),
-        ("attn_wo", (c, c), to_residual),
+def _norm(model: ModelConfig, place: str) -> Iterator[Tensor]:
+    """The tensors of the norm at a place such as "layer0.ln1"."""
+    if model.norm_gain:
+        yield Tensor(f"{place}_gain", (model.n_embd,), Role.GAIN, ONES, "norms")
+    if model.norm_bias:
+        yield Tensor(f"{place}_bias", (model.n_embd,), Role.BIAS, ZEROS, "norms")
+
+
+def _attention(model: ModelConfig, module: str) -> Iterator[Tensor]:
+    c, kv, init = model.n_embd, model.kv_size, normal(model.init_std)
+    yield from _norm(model, f"{module}.ln1")
+    yield from _matrices(
+        model,
+        "attention",
+        {
+            f"{module}.attn_wq": ((c, c), init),
+            f"{module}.attn_wk": ((kv, c), init),
+            f"{module}.attn_wv": ((kv, c), init),
+            f"{module}.attn_wo": ((c, c), _to_residual(model)),
+        },
     )
-    mlp = (("mlp_fc1", (hidden, c), default), ("mlp_fc2", (c, hidden), to_residual))
-    for norm, group, matrices in (("ln1", "attention", attention), ("ln2", "MLP", mlp)):
-        for name, role, init in NORM_TENSORS[model.norm]:
-            yield Tensor(f"{module}.{norm}_{name}", (c,), role, init, "norms")
-        for name, shape, init in matrices:
-            yield Tensor(f"{module}.{name}", shape, Role.WEIGHT, init, group, products=1)
-        if norm == "ln1" and model.qk_norm:
-            yield Tensor(f"{module}.attn_q_gain", (1,), Role.GAIN, Q_GAIN, "norms")
+    if model.qk_norm:
+        yield Tensor(f"{module}.attn_q_gain", (1,), Role.GAIN, Q_GAIN, "norms")
 
 
-def norm_tensors(model: ModelConfig, place: str) -> list[str]:
-    """Names of the tensors of the norm at a place such as "layer0.ln1", in the order of NORM_TENSORS."""
-    return [f"{place}_{name}" for name, _, _ in NORM_TENSORS[model.norm]]
+def _mlp(model: ModelConfig, module: str) -> Iterator[Tensor]:
+    c, hidden, init = model.n_embd, model.mlp_size, normal(model.init_std)
+    yield from _norm(model, f"{module}.ln2")
+    gate = {f"{module}.mlp_gate": ((hidden, c), init)} if model.gated else {}
+    others = {
+        f"{module}.mlp_fc1": ((hidden, c), init),
+        f"{module}.mlp_fc2": ((c, hidden), _to_residual(model)),
+    }
+    yield from _matrices(model, "MLP", gate | others)
+
+
+def _matrices(
+    model: ModelConfig, group: str, matrices: Mapping[str, tuple[tuple[int, int], Init]]
+) -> Iterator[Tensor]:
+    """Matrices by name, then their biases, if there are any, each (out,)."""
+    for name, (shape, init) in matrices.items():
+        yield Tensor(name, shape, Role.WEIGHT, init, group, products=1)
+    if model.bias:
+        for name, ((out, _), _) in matrices.items():
+            yield Tensor(bias_name(name), (out,), Role.BIAS, ZEROS, group)
+
+
+def bias_name(matrix: str) -> str:
+    """Name of the bias of a matrix: layer0.mlp_fc1_bias."""
+    return f"{matrix}_bias"
+
+
+def _to_residual(model: ModelConfig) -> Init:
+    """Of a matrix that writes to the residual stream. scaled_init: Radford et al., 2019, section 2.3."""
+    if model.zero_init:
+        return ZEROS
+    return normal(model.init_std * (2 * model.n_layer) ** -0.5 if model.scaled_init else model.init_std)
 
 
 def table_name(order: int) -> str:

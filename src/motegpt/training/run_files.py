@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 CONFIG, METRICS, LOCK, TEMPORARY = "config.json", "metrics.jsonl", ".lock", ".{}.new"
 TOKENIZER, CONTEXTS, MODEL = "tokenizer.json", "contexts.safetensors", "model.safetensors"
 KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
+REPORT = "report.json"
 # The files of a run that is one file.
-ARCHIVED = (CONFIG, TOKENIZER, SETTINGS, METRICS, CONTEXTS, MODEL, KNESER_NEY, KNOWN)
+ARCHIVED = (CONFIG, TOKENIZER, SETTINGS, METRICS, REPORT, CONTEXTS, MODEL, KNESER_NEY, KNOWN)
 ENDING = ".motegpt"  # of its name
 MAX_JSON_BYTES, MAX_METRICS_BYTES = 2**26, 2**30
 

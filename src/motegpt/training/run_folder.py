@@ -8,7 +8,9 @@
     model.safetensors       the parameters to sample from: the best, or the last   (replaced as a whole)
     kneser_ney.safetensors  n-grams averaged with the model, and their weight      (replaced as a whole)
     texts.safetensors       hashes of the training texts, if samples must be novel (written once)
+    start.safetensors       parameters that a fine-tuned run's second model starts from (written once)
     settings.toml           the settings that were chosen, for --config            (of preset auto)
+    report.json             bits per character on held-out documents, at its end   (of preset auto)
     checkpoint-*            earlier trainer states, with `keep`                    (named by step)
     .lock                   lock file
 
@@ -21,8 +23,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -47,6 +50,7 @@ from motegpt.training.run_files import (
     LOCK,
     METRICS,
     MODEL,
+    REPORT,
     SETTINGS,
     TEMPORARY,
     TOKENIZER,
@@ -66,12 +70,16 @@ Part = TypeVar("Part", bound=Settings)
 STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # a step in a name, as checkpoint_name writes it
 BEST, LAST = "best", "last"
 TRAINER, CHECKPOINT = "trainer.safetensors", "checkpoint-{}.safetensors"
+START = "start.safetensors"
+BITS = "bits_per_character"
+REPORTED = re.compile(r"[\w-]{1,40}")  # the name of a model in a report
+MAX_REPORTED = 20
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
+BEFORE_TRAINER = (TOKENIZER, CONTEXTS, METRICS, KNESER_NEY, KNOWN, START, SETTINGS)
 BEFORE_CHECKPOINT = {
-    *BEFORE_CONFIG, CONFIG, TOKENIZER, CONTEXTS, METRICS, KNESER_NEY, KNOWN, SETTINGS,
-    *map(TEMPORARY.format, (TOKENIZER, CONTEXTS, METRICS, TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS)),
+    *BEFORE_CONFIG, CONFIG, *BEFORE_TRAINER, *map(TEMPORARY.format, (*BEFORE_TRAINER, TRAINER, MODEL)),
 }  # fmt: skip
 
 
@@ -96,7 +104,9 @@ class RunFolder(RunFiles):
             folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            files = (TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS, METRICS, CONTEXTS)
+            files = (
+                TRAINER, MODEL, KNESER_NEY, KNOWN, START, SETTINGS, METRICS, CONTEXTS, REPORT,
+            )  # fmt: skip
             for name in (*files, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
@@ -254,9 +264,32 @@ class RunFolder(RunFiles):
             raise RunFolderError(f"{self.path / KNOWN}: expected sorted hashes; the file was changed")
         return HashedTexts(hashes)
 
+    def save_start(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
+        """Write the parameters that a fine-tuning started from."""
+        self._write_tensors(START, parameters, {"tokenizer": tokenizer_digest(tokenizer)})
+
+    def start(self, config: RunConfig, tokenizer: Tokenizer) -> Arrays:
+        """The parameters that a fine-tuning started from."""
+        return self._read_checked_tensors(START, config, tokenizer, ("",))[0]
+
     def write_settings(self, config: RunConfig) -> None:
         """Write a settings file that fixes what was chosen; train --config reproduces the run with it."""
         self._write(SETTINGS, settings_toml(config).encode())
+
+    def write_report(self, bits: Mapping[str, float]) -> None:
+        """Write what the run measured at its end, as Report.bits."""
+        self._write_json(REPORT, {"format": FORMAT, BITS: dict(bits)})
+
+    def report(self) -> dict[str, float]:
+        """Name -> bits per character on held-out documents; empty if the run measured none."""
+        values = self._read_json(REPORT).get(BITS) if self._exists(REPORT) else {}
+        is_valid = isinstance(values, dict) and len(values) <= MAX_REPORTED
+        if not is_valid or not all(
+            REPORTED.fullmatch(name) and type(bits) is float and math.isfinite(bits)
+            for name, bits in values.items()
+        ):
+            raise RunFolderError(f"{self.path / REPORT}: expected {BITS} by name; the file was changed")
+        return dict(values)
 
     def kept_steps(self) -> list[int]:
         """The steps of the kept checkpoints, in order."""
@@ -302,7 +335,7 @@ class RunFolder(RunFiles):
         """
         config, tokenizer = self.config(), self.tokenizer()
         parameters = self.parameters(config, tokenizer, checkpoint)
-        self.metrics()
+        self.metrics(), self.report()
         is_used = {
             CONTEXTS: bool(self.contexts(config, tokenizer).keys),
             KNESER_NEY: self.average(config, tokenizer) is not None,

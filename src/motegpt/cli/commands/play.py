@@ -27,10 +27,8 @@ from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
 from motegpt.page.server import PageServer
 from motegpt.training.run_files import is_run
-from motegpt.views.output import ending_of, new_file
+from motegpt.views.output import REVEALS, ending_of, new_file
 from motegpt.views.runs import Run
-
-REVEALS = "whoever has this file has the model, and can find out much of what it was trained on"
 
 
 @click.command()

@@ -46,12 +46,17 @@ class FileTokenizer(Tokenizer):
         path = Path(tokenizer_file or "tokenizer.json")
         try:
             source = read_bounded_file(path, MAX_BYTES).decode("utf-8-sig")
-            return cls(_without_prefix(source), framing)._checked()
+            return cls.from_source(source, framing)
         except (OSError, ValueError, RecursionError) as error:
             reason = getattr(error, "strerror", None) or error
             raise DataError(f"tokenizer_file: expected a tokenizer.json in {path}, got {reason}") from None
         except RunFolderError as error:
             raise DataError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_source(cls, source: str, framing: str) -> Self:
+        """The tokenizer with this JSON; RunFolderError if it is none, and ValueError if it is no JSON."""
+        return cls(_without_prefix(source), framing)._checked()
 
     @classmethod
     def restore(cls, values: Mapping[str, Any]) -> Self:
@@ -100,6 +105,11 @@ class FileTokenizer(Tokenizer):
         """Id in the file -> index of the token; files may leave out ids."""
         return {number: at for at, (number, _) in enumerate(self._vocabulary)}
 
+    @property
+    def ids_of_file(self) -> dict[int, int]:
+        """Id in the file -> id of the token here."""
+        return {number: self.text_ids[at] for number, at in self._places.items()}
+
     @cached_property
     def symbols(self) -> Sequence[bytes]:
         return [encoded for _, encoded in self._vocabulary]
@@ -122,7 +132,7 @@ class FileTokenizer(Tokenizer):
                 return None
         except Exception:  # a surrogate, or what the library cannot encode
             return None
-        return [self.text_ids.start + at for at in places]
+        return [self.text_ids[at] for at in places]
 
     def unknown(self, text: str) -> str:
         """The characters that have no ids by themselves; all of them if the text as a whole has none."""

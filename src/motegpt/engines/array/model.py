@@ -9,21 +9,24 @@ A trace holds the intermediates of one forward pass under the names of Transform
     hook_ngram_embed                     (B, T, C)     sum of the vectors, with an n-gram embedding alone
     embed.ln.hook_scale, …_normalized    as below      with embedding_norm alone
     blocks.{i}.hook_resid_pre            (B, T, C)     the residual stream as it enters layer i
-    blocks.{i}.ln1.hook_scale            (B, T, 1)     √(mean(x²) + eps), which the norm divides by
-    blocks.{i}.ln1.hook_normalized       (B, T, C)
-    blocks.{i}.attn.hook_q, k, v         (B, T, H, D)
+    blocks.{i}.ln1.hook_scale            (B, T, 1)     √(mean(x²) + eps), which the norm divides by; of
+                                                       LayerNorm, x minus its mean; nothing without norms
+    blocks.{i}.ln1.hook_normalized       (B, T, C)     the norm's result, with its gain and bias
+    blocks.{i}.attn.hook_q, k, v         (B, T, H, D)  of k and v the heads that queries share
     blocks.{i}.attn.q_norm.hook_scale    (B, T, H, 1)  as of ln1, for each head; with qk_norm alone
     blocks.{i}.attn.q_norm.hook_normalized  (B, T, H, D)  before the gain; k_norm has the same two
     blocks.{i}.attn.hook_rot_q, rot_k    (B, T, H, D)  q and k rotated; with RoPE alone
     blocks.{i}.attn.hook_attn_scores     (B, H, T, U)  q · kᵀ / √D of these, -inf where u is after t
     blocks.{i}.attn.hook_pattern         (B, H, T, U)  softmax of the scores
     blocks.{i}.attn.hook_z               (B, T, H, D)  pattern · v
-    blocks.{i}.hook_attn_out             (B, T, C)     z · attn_woᵀ
+    blocks.{i}.hook_attn_out             (B, T, C)     z · attn_woᵀ, with its bias
     blocks.{i}.hook_resid_mid            (B, T, C)     resid_pre + attn_out
     blocks.{i}.ln2.hook_scale, …_normalized            as of ln1
-    blocks.{i}.mlp.hook_pre, hook_post   (B, T, 4C)    before and after the activation
+    blocks.{i}.mlp.hook_pre, hook_post   (B, T, hidden)  before and after the activation
+    blocks.{i}.mlp.hook_pre_linear       (B, T, hidden)  what SwiGLU multiplies by its gate, whose is hook_pre
     blocks.{i}.hook_mlp_out              (B, T, C)
     blocks.{i}.hook_resid_post           (B, T, C)     resid_mid + mlp_out
+    ln_final.hook_scale, …_normalized                  as of ln1; with final_norm alone
     logits                               (B, T, V)
 """
 
@@ -40,7 +43,7 @@ from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.array.tape import Tape, apply
 from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
-from motegpt.model.spec import norm_tensors, table_names
+from motegpt.model.spec import FINAL_NORM, bias_name, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -53,15 +56,15 @@ Trace = dict[str, Array]
 
 
 class Cache:
-    """Keys and values of the positions so far: two arrays (L, B, H, block_size, D)."""
+    """Keys and values of the positions so far: two arrays (L, B, kv_heads, block_size, D)."""
 
     def __init__(self, model: ModelConfig, batch: int, dtype: np.dtype[Any]) -> None:
-        shape = (model.n_layer, batch, model.n_head, model.block_size, model.head_size)
+        shape = (model.n_layer, batch, model.kv_heads, model.block_size, model.head_size)
         self.keys, self.values = np.zeros((2, *shape), dtype)
         self.length = 0
 
     def append(self, layer: int, k: Array, v: Array) -> tuple[Array, Array]:
-        """k and v (B, H, T, D) of new positions -> those of all positions, (B, H, length + T, D)."""
+        """k and v (B, K, T, D) of new positions -> those of all positions, (B, K, length + T, D)."""
         end = self.length + k.shape[2]
         self.keys[layer, :, :, self.length : end] = k
         self.values[layer, :, :, self.length : end] = v
@@ -82,19 +85,24 @@ class Pass:
     rotations: ops.RotateSaved | None  # of the positions, with RoPE
 
     def linear(self, x: Array, name: str) -> Array:
-        """x (N, in) -> (N, out), by the matrix of that name."""
-        return self.apply(ops.linear, x, self.w[name])
+        """x (N, in) -> (N, out), by the matrix of that name and its bias, if it has one."""
+        y, bias = self.apply(ops.linear, x, self.w[name]), self.w.get(bias_name(name))
+        return y if bias is None else self.apply(ops.add_bias, y, bias)
 
-    def norm(self, x: Array, i: int, place: str) -> Array:
-        """x (N, C) -> (N, C), by the norm of layer i at a place: "ln1" or "ln2"."""
-        own = [self.w[name] for name in norm_tensors(self.model, f"layer{i}.{place}")]
-        return self.noted_norm(f"blocks.{i}.{place}", ops.NORMS[self.model.norm], x, *own)
+    def norm(self, x: Array, place: str, hook: str) -> Array:
+        """x (N, C) -> (N, C), by the norm at a place such as "layer0.ln1", with its gain and bias."""
+        operation = ops.NORMS[self.model.norm]
+        return x if operation is None else self.noted_norm(hook, operation, x, place)
 
-    def noted_norm(self, hook: str, operation: Operation, *inputs: Array) -> Array:
-        """An operation of ops.NORMS, its scale and its result in the trace."""
-        h: Array = self.apply(operation, *inputs, self.model.norm_eps)
+    def noted_norm(self, hook: str, operation: Operation, x: Array, place: str | None = None) -> Array:
+        """One of ops.NORMS, with the gain and bias of a place, its scale and its result in the trace."""
+        h: Array = self.apply(operation, x, self.model.norm_eps)
+        if (gain := self.w.get(f"{place}_gain")) is not None:
+            h = self.apply(ops.apply_gain, h, gain)
+        if (bias := self.w.get(f"{place}_bias")) is not None:
+            h = self.apply(ops.add_bias, h, bias)
         if self.trace is not None:
-            self.note(f"{hook}.hook_scale", 1.0 / operation(*inputs, self.model.norm_eps)[1].r)
+            self.note(f"{hook}.hook_scale", 1.0 / operation(x, self.model.norm_eps)[1].r)
             self.note(f"{hook}.hook_normalized", h)
         return h
 
@@ -145,12 +153,14 @@ def forward(
         x = layer(run, i, x, mask)
     if cache is not None:
         cache.length += t
+    if model.final_norm:
+        x = run.norm(x, FINAL_NORM, "ln_final")
     return run.note("logits", run.linear(x, "wte" if model.tied else "lm_head"))
 
 
 def embed(run: Pass, ids: Ids, start: int, vectors: Vectors | None) -> Array:
     """ids (B, T) of the positions from `start` on -> x (N, C)"""
-    wte, wpe = run.w["wte"], run.w.get("wpe")  # none with RoPE
+    wte, wpe = run.w["wte"], run.w.get("wpe")  # with learned positions alone
     if run.trace is not None:
         run.note("hook_embed", wte[ids])
         if wpe is not None:
@@ -175,30 +185,40 @@ def add_ngrams(run: Pass, x: Array, vectors: Vectors, apply: Callable[..., Array
 
 def layer(run: Pass, i: int, x: Array, mask: Array) -> Array:
     """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x), dropout on what is added."""
-    apply, note, linear, w, at = run.apply, run.note, run.linear, f"layer{i}", f"blocks.{i}"
-    h = run.norm(note(f"{at}.hook_resid_pre", x), i, "ln1")
+    apply, note, w, at = run.apply, run.note, f"layer{i}", f"blocks.{i}"
+    h = run.norm(note(f"{at}.hook_resid_pre", x), f"{w}.ln1", f"{at}.ln1")
     z = attention(run, i, h, mask)
-    attn_out = note(f"{at}.hook_attn_out", linear(z, f"{w}.attn_wo"))
+    attn_out = note(f"{at}.hook_attn_out", run.linear(z, f"{w}.attn_wo"))
     x_attn = apply(ops.add, x, run.dropout(attn_out, attention_site(i)))
-    h_mlp = run.norm(note(f"{at}.hook_resid_mid", x_attn), i, "ln2")
-    u = note(f"{at}.mlp.hook_pre", linear(h_mlp, f"{w}.mlp_fc1"))
-    g = note(f"{at}.mlp.hook_post", apply(ops.ACTIVATIONS[run.model.activation], u))
-    mlp_out = note(f"{at}.hook_mlp_out", linear(g, f"{w}.mlp_fc2"))
+    h_mlp = run.norm(note(f"{at}.hook_resid_mid", x_attn), f"{w}.ln2", f"{at}.ln2")
+    mlp_out = note(f"{at}.hook_mlp_out", mlp(run, i, h_mlp))
     out = apply(ops.add, x_attn, run.dropout(mlp_out, mlp_site(i)))
     return note(f"{at}.hook_resid_post", out)
 
 
+def mlp(run: Pass, i: int, h: Array) -> Array:
+    """h (N, C) -> (N, C): activation(h · fc1ᵀ) · fc2ᵀ; gated, activation(h · gateᵀ, h · fc1ᵀ) · fc2ᵀ."""
+    w, at, activation = f"layer{i}", f"blocks.{i}.mlp", ops.ACTIVATIONS[run.model.activation]
+    if run.model.gated:
+        a = run.note(f"{at}.hook_pre", run.linear(h, f"{w}.mlp_gate"))
+        u = run.note(f"{at}.hook_pre_linear", run.linear(h, f"{w}.mlp_fc1"))
+        g = run.apply(activation, a, u)
+    else:
+        g = run.apply(activation, run.note(f"{at}.hook_pre", run.linear(h, f"{w}.mlp_fc1")))
+    return run.linear(run.note(f"{at}.hook_post", g), f"{w}.mlp_fc2")
+
+
 def attention(run: Pass, i: int, h: Array, mask: Array) -> Array:
     """h (N, C) -> z (N, C), what the heads take from the positions so far."""
-    apply, heads, at = run.apply, run.model.n_head, f"blocks.{i}.attn"
+    apply, model, at = run.apply, run.model, f"blocks.{i}.attn"
     q, k, v = (
         run.note_heads(
             f"{at}.hook_{name}",
-            apply(ops.linear_heads, h, run.w[f"layer{i}.attn_w{name}"], run.batch, heads),
+            apply(ops.split_heads, run.linear(h, f"layer{i}.attn_w{name}"), run.batch, heads),
         )
-        for name in "qkv"
+        for name, heads in (("q", model.n_head), ("k", model.kv_heads), ("v", model.kv_heads))
     )
-    if run.model.qk_norm:
+    if model.qk_norm:
         q = apply(ops.scale, head_norm(run, f"{at}.q_norm", q), run.w[f"layer{i}.attn_q_gain"])
         k = head_norm(run, f"{at}.k_norm", k)
     if run.rotations is not None:
@@ -206,10 +226,12 @@ def attention(run: Pass, i: int, h: Array, mask: Array) -> Array:
         k = run.note_heads(f"{at}.hook_rot_k", apply(ops.rotate, k, run.rotations))
     if run.cache is not None:
         k, v = run.cache.append(i, k, v)
+    if model.kv_heads != model.n_head:
+        k, v = (apply(ops.repeat_heads, x, model.n_head // model.kv_heads) for x in (k, v))
     scores = run.note(f"{at}.hook_attn_scores", apply(ops.attention_scores, q, k, mask))
     p = run.note(f"{at}.hook_pattern", apply(ops.softmax, scores))
     z: Array = apply(ops.attend, p, v)
-    run.note_heads(f"{at}.hook_z", ops.split_heads(z, run.batch, heads))
+    run.note_heads(f"{at}.hook_z", ops.split_heads(z, run.batch, model.n_head)[0])
     return z
 
 

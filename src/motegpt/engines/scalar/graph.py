@@ -65,10 +65,20 @@ class Value:
         result = math.tanh(self.data)
         return Value(result, "tanh", (self,), (1.0 - result * result,))
 
+    def erf(self) -> Value:
+        slope = 2.0 / math.sqrt(math.pi) * math.exp(-self.data * self.data)
+        return Value(math.erf(self.data), "erf", (self,), (slope,))
+
+    def sigmoid(self) -> Value:
+        """1 / (1 + exp(-x)), without overflow."""
+        e = math.exp(-abs(self.data))
+        result = (e if self.data < 0.0 else 1.0) / (1.0 + e)
+        return Value(result, "sigmoid", (self,), (result * (1.0 - result),))
+
     def relu(self) -> Value:
         return Value(0.0 if self.data <= 0.0 else self.data, "relu", (self,), (float(self.data > 0.0),))
 
-    # The rest is derived from these seven.
+    # The rest is derived from these nine.
 
     __radd__, __rmul__ = __add__, __mul__
 

@@ -7,18 +7,18 @@ and returns the logits of the token to follow. Standard library only.
 from __future__ import annotations
 
 from functools import partial
-from math import cos, sin
+from math import cos, pi, sin, sqrt
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.engines.scalar.graph import Value, dot, dot_unfused, sum_unfused, sum_values
 from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
 from motegpt.model.rope import frequencies
-from motegpt.model.spec import norm_tensors
+from motegpt.model.spec import FINAL_NORM, bias_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from motegpt.config.sections import Activation, ModelConfig, Norm
+    from motegpt.config.sections import Activation, ModelConfig
     from motegpt.data.plan import Batch
     from motegpt.model.dropout import Masks
 
@@ -34,6 +34,10 @@ class Reductions:
 
     dot = staticmethod(dot)
     sum_values = staticmethod(sum_values)
+
+    def mean(self, x: Vector) -> Value:
+        """Σ x / C"""
+        return self.sum_values(x) * (1.0 / len(x))
 
     def softmax(self, x: Vector) -> Vector:
         """p = e / Σe with e = exp(x - max x); the maximum is a constant, so no gradient flows through it."""
@@ -63,32 +67,82 @@ def linear(x: Vector, w: Matrix, reductions: Reductions) -> Vector:
     return [reductions.dot(row, x) for row in w]
 
 
-def activate(x: Value, kind: Activation) -> Value:
-    """max(0, x), or its square (So et al., 2021)."""
+def biased_linear(x: Vector, name: str, w: Tensors, reductions: Reductions) -> Vector:
+    """y[o] = Σ_i w[o][i] · x[i] + b[o], with the matrix of that name, and its bias if it has one."""
+    y, bias = linear(x, w[name], reductions), w.get(bias_name(name))
+    return y if bias is None else add(y, bias)
+
+
+def gelu(u: Value) -> Value:
+    """½ u · (1 + erf(u / √2))   (Hendrycks and Gimpel, 2016)"""
+    return u * 0.5 * ((u * sqrt(0.5)).erf() + 1.0)
+
+
+def gelu_tanh(u: Value) -> Value:
+    """½ u · (1 + tanh(√(2 / π) · (u + 0.044715 u³)))   (Hendrycks and Gimpel, 2016)"""
+    return u * 0.5 * (((u + u * u * u * 0.044715) * sqrt(2.0 / pi)).tanh() + 1.0)
+
+
+def swiglu(a: Value, u: Value) -> Value:
+    """a · σ(a) · u with σ(a) = 1 / (1 + exp(-a))   (Shazeer, 2020)"""
+    return a * a.sigmoid() * u
+
+
+def activate(kind: Activation, *x: Value) -> Value:
+    """The activation of a number u, or of two, the gate a and u. squared_relu: So et al., 2021."""
     match kind:
         case "relu":
-            return x.relu()
+            return x[0].relu()
         case "squared_relu":
-            return x.squared_relu()
+            return x[0].squared_relu()
+        case "gelu":
+            return gelu(x[0])
+        case "gelu_tanh":
+            return gelu_tanh(x[0])
+        case "swiglu":
+            return swiglu(*x)
         case _:
             assert_never(kind)
 
 
 def rmsnorm(x: Vector, eps: float, reductions: Reductions) -> Vector:
     """y = x · (mean(x²) + eps)^-½   (Zhang and Sennrich, 2019)"""
-    mean_square = reductions.sum_values([value * value for value in x]) * (1.0 / len(x))
+    mean_square = reductions.mean([value * value for value in x])
     scale = (mean_square + eps) ** -0.5
     return [value * scale for value in x]
 
 
-# norm(x, *tensors, eps, reductions)
-NORMS: dict[Norm, Callable[..., Vector]] = {"rms": rmsnorm}
+def layernorm(x: Vector, eps: float, reductions: Reductions) -> Vector:
+    """y = c · (mean(c²) + eps)^-½ with c = x - mean(x)   (Ba et al., 2016)"""
+    minus_mean = -reductions.mean(x)
+    return rmsnorm([value + minus_mean for value in x], eps, reductions)
 
 
-def norm(x: Vector, place: str, w: Tensors, model: ModelConfig, reductions: Reductions) -> Vector:
-    """The norm at a place such as "layer0.ln1", with its tensors."""
-    own = (w[name] for name in norm_tensors(model, place))
-    return NORMS[model.norm](x, *own, model.norm_eps, reductions)
+def norm(
+    x: Vector,
+    place: str,
+    w: Tensors,
+    model: ModelConfig,
+    reductions: Reductions,
+    hook: str,
+    trace: Trace | None,
+) -> Vector:
+    """The norm at a place such as "layer0.ln1", with its gain and bias; x itself without norms."""
+    match model.norm:
+        case "rms":
+            y = rmsnorm(x, model.norm_eps, reductions)
+        case "layer":
+            y = layernorm(x, model.norm_eps, reductions)
+        case "none":
+            return x
+        case _:
+            assert_never(model.norm)
+    if (gain := w.get(f"{place}_gain")) is not None:
+        y = [value * factor for value, factor in zip(y, gain, strict=True)]
+    if (bias := w.get(f"{place}_bias")) is not None:
+        y = add(y, bias)
+    normalized: Vector = note_in(trace, f"{hook}.hook_normalized", y)
+    return normalized
 
 
 def head_norm(x: Vector, model: ModelConfig, reductions: Reductions) -> Vector:
@@ -117,18 +171,41 @@ def attention(
 ) -> tuple[Vector, Matrix, Matrix]:
     """For each head p · v with p = softmax(q · k / √D) over the positions so far   (Vaswani et al., 2017)
 
-    Returns z (C), and for each head the scores and p.
+    A head of keys and values serves as many queries as q has numbers for each of theirs (Ainslie et al.,
+    2023). Returns z (C), and for each head the scores and p.
     """
-    size = len(q) // n_head
+    size, queries = len(q) // n_head, len(q) // len(keys[0])
     parts = [slice(head * size, (head + 1) * size) for head in range(n_head)]
-    scores = [[reductions.dot(q[part], k[part]) * size**-0.5 for k in keys] for part in parts]
+    shared = [parts[head // queries] for head in range(n_head)]
+    scores = [
+        [reductions.dot(q[part], k[of_k]) * size**-0.5 for k in keys]
+        for part, of_k in zip(parts, shared, strict=True)
+    ]
     p = [reductions.softmax(row) for row in scores]
     z = [
         reductions.dot(row, [v[i] for v in values])
-        for row, part in zip(p, parts, strict=True)
+        for row, part in zip(p, shared, strict=True)
         for i in range(part.start, part.stop)
     ]
     return z, scores, p
+
+
+def mlp(
+    h: Vector, i: int, w: Tensors, model: ModelConfig, reductions: Reductions, trace: Trace | None
+) -> Vector:
+    """activation(fc1 · h), with a gate activation(gate · h, fc1 · h), through fc2, in layer i"""
+    layer, hook = f"layer{i}", f"blocks.{i}.mlp"
+    matrices = (
+        {"mlp_gate": "hook_pre", "mlp_fc1": "hook_pre_linear"} if model.gated else {"mlp_fc1": "hook_pre"}
+    )
+    inputs = [
+        note_in(trace, f"{hook}.{name}", biased_linear(h, f"{layer}.{matrix}", w, reductions))
+        for matrix, name in matrices.items()
+    ]
+    g = note_in(
+        trace, f"{hook}.hook_post", [activate(model.activation, *x) for x in zip(*inputs, strict=True)]
+    )
+    return biased_linear(g, f"{layer}.mlp_fc2", w, reductions)
 
 
 def dropout(x: Vector, site: int, masks: Masks, document: int, at: int) -> Vector:
@@ -181,10 +258,10 @@ def query_and_key(
     reductions: Reductions,
     trace: Trace | None,
 ) -> tuple[Vector, Vector]:
-    """q and k (C) of layer i at position `at`, normalized with qk_norm, rotated with RoPE."""
+    """q (C) and k (kv_size) of layer i at position `at`, normalized with qk_norm, rotated with RoPE."""
     layer, hook = f"layer{i}", f"blocks.{i}.attn"
-    q = note_in(trace, f"{hook}.hook_q", linear(h, w[f"{layer}.attn_wq"], reductions))
-    k = note_in(trace, f"{hook}.hook_k", linear(h, w[f"{layer}.attn_wk"], reductions))
+    q = note_in(trace, f"{hook}.hook_q", biased_linear(h, f"{layer}.attn_wq", w, reductions))
+    k = note_in(trace, f"{hook}.hook_k", biased_linear(h, f"{layer}.attn_wk", w, reductions))
     if model.qk_norm:
         q = note_in(trace, f"{hook}.q_norm.hook_normalized", head_norm(q, model, reductions))
         k = note_in(trace, f"{hook}.k_norm.hook_normalized", head_norm(k, model, reductions))
@@ -218,23 +295,23 @@ def forward_token(
     for i, (keys, values) in enumerate(cache):
         layer, block = f"layer{i}", f"blocks.{i}"
         note(f"{block}.hook_resid_pre", x)
-        h = note(f"{block}.ln1.hook_normalized", norm(x, f"{layer}.ln1", w, model, reductions))
+        h = norm(x, f"{layer}.ln1", w, model, reductions, f"{block}.ln1", trace)
         q, k = query_and_key(h, i, at, w, model, reductions, trace)
         keys.append(k)
-        values.append(note(f"{block}.attn.hook_v", linear(h, w[f"{layer}.attn_wv"], reductions)))
+        values.append(note(f"{block}.attn.hook_v", biased_linear(h, f"{layer}.attn_wv", w, reductions)))
         z, scores, p = attention(q, keys, values, model.n_head, reductions)
         note(f"{block}.attn.hook_attn_scores", scores)
         note(f"{block}.attn.hook_pattern", p)
         note(f"{block}.attn.hook_z", z)
-        attn_out = note(f"{block}.hook_attn_out", linear(z, w[f"{layer}.attn_wo"], reductions))
+        attn_out = note(f"{block}.hook_attn_out", biased_linear(z, f"{layer}.attn_wo", w, reductions))
         x = add(x, drop(attn_out, attention_site(i)))
         note(f"{block}.hook_resid_mid", x)
-        h = note(f"{block}.ln2.hook_normalized", norm(x, f"{layer}.ln2", w, model, reductions))
-        u = note(f"{block}.mlp.hook_pre", linear(h, w[f"{layer}.mlp_fc1"], reductions))
-        g = note(f"{block}.mlp.hook_post", [activate(value, model.activation) for value in u])
-        mlp_out = note(f"{block}.hook_mlp_out", linear(g, w[f"{layer}.mlp_fc2"], reductions))
+        h = norm(x, f"{layer}.ln2", w, model, reductions, f"{block}.ln2", trace)
+        mlp_out = note(f"{block}.hook_mlp_out", mlp(h, i, w, model, reductions, trace))
         x = add(x, drop(mlp_out, mlp_site(i)))
         note(f"{block}.hook_resid_post", x)
+    if model.final_norm:
+        x = norm(x, FINAL_NORM, w, model, reductions, "ln_final", trace)
     logits: Vector = note("logits", linear(x, w["wte" if model.tied else "lm_head"], reductions))
     return logits
 

@@ -25,7 +25,7 @@ class TorchDecoder(Decoder):
     ) -> None:
         """contexts: of the n-gram embedding, if there is one."""
         self._network, self._model, self._n = network, model, n
-        shape = (n, model.n_head, model.block_size, model.head_size)
+        shape = (n, model.kv_heads, model.block_size, model.head_size)
         self._caches = [LayerCache(shape, network.wte) for _ in range(model.n_layer)]
         self._ends = LastTokens(contexts, n) if contexts is not None and contexts.keys else None
 

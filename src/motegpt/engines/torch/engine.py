@@ -313,11 +313,12 @@ class TorchEngine(Engine):
         return [distributed.local(gradient) for gradient in gradients]
 
     def _named(self, parts: list[Tensor]) -> Arrays:
-        """This rank's shards of tensors like the parameters -> the whole tensors by name."""
-        return {
+        """This rank's shards of tensors like the parameters -> whole tensors by name, in canonical order."""
+        named = {
             name: distributed.whole(w, part.detach()).to("cpu", copy=True).numpy()
             for (name, w), part in zip(self._network.named_parameters(), parts, strict=True)
         }
+        return {tensor.name: named[tensor.name] for tensor in tensors(self.model)}
 
     def _check(self, values: Mapping[str, Any]) -> None:
         check_names_match(values, self.model, "load")

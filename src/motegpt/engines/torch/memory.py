@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING
 from motegpt.engines.cost import BYTES, Memory, gathered_count, product_count
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import ModelConfig, TrainConfig
+    from motegpt.config.sections import Activation, ModelConfig, TrainConfig
 
 HALF = 2  # bytes of a number in 16 bits
+# Hidden layers of the MLP that are saved: the input of the last product, and the factors that lead to it.
+HIDDEN: dict[Activation, int] = {"relu": 1, "squared_relu": 2, "gelu": 2, "gelu_tanh": 2, "swiglu": 4}
 
 
 def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
@@ -35,18 +37,30 @@ def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ra
 def saved_bytes(model: ModelConfig, train: TrainConfig) -> float:
     """Bytes per position that autograd saves in model.py; fused attention saves no scores.
 
-    A layer saves 10 · C inputs of products, and 4 · C to square a ReLU; with autocast they have 16 bits, and
-    q, k and v each save a copy of h. QK norm saves queries and keys before it, queries before their gain, and
-    a scale for each head. With it or with RoPE z is copied to merge the heads. With dropout a layer saves
-    2 · C of masks, and the embedding C.
+    A layer saves its norms, the inputs of its products, q, k, v, and a scale for each head; products and
+    attention in 16 bits with autocast, where each product of h saves a copy of it. QK norm saves queries and
+    keys before it, queries before their gain, and a scale for each head. With it or with RoPE z is copied to
+    merge the heads. With dropout a layer saves 2 · C of masks, and the embedding C.
     """
     c, size, half = model.n_embd, BYTES[train.dtype], train.autocast is not None
-    inputs = 10 + {"relu": 0, "squared_relu": 4}[model.activation] + 2 * half
-    masks = c if train.dropout else 0
-    layer = inputs * c * (HALF if half else size) + (2 * c + 2 * masks + model.n_head + 2) * size
+    copies = 4 + model.gated if half else 2
+    products = (copies + 2) * c + 2 * model.kv_size + HIDDEN[model.activation] * model.mlp_size
+    masks, norm = c if train.dropout else 0, norm_numbers(model)
+    others = 2 * norm + 2 * masks + model.n_head
     if model.qk_norm:
-        layer += ((3 if half else 4) * c + 2 * model.n_head) * size
+        products += 2 * c
+        others += c + model.kv_size + model.n_head + model.kv_heads
     elif model.position == "rope":
-        layer += c * (HALF if half else size)
+        products += c
+    layer = products * (HALF if half else size) + others * size
     layers = model.n_layer * c * size + layer if train.checkpoint_activations else model.n_layer * layer
-    return layers + (2 * c + masks + model.vocab_size) * size
+    return layers + (2 * c + masks + norm * model.final_norm + model.vocab_size) * size
+
+
+def norm_numbers(model: ModelConfig) -> int:
+    """Numbers per position that a norm saves.
+
+    RMSNorm saves its input, a scale, and with a gain what it multiplies; LayerNorm input, mean and scale.
+    """
+    c = model.n_embd
+    return {"rms": c + c * model.norm_gain + 1, "layer": c + 2, "none": 0}[model.norm]

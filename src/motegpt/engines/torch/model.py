@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, assert_never, cast
 
 import torch
 import torch.nn.functional as F
@@ -13,21 +13,15 @@ from torch.utils.checkpoint import checkpoint
 
 from motegpt.engines.torch.ops import rotations
 from motegpt.model import spec as parameters
-from motegpt.model.spec import norm_tensors, table_names
+from motegpt.model.spec import FINAL_NORM, bias_name, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
     from motegpt.engines.torch.ops import Operations, Rotations
 
 
-def add_parameters(module: nn.Module, specified: Iterable[parameters.Tensor]) -> None:
-    """Register an uninitialized parameter for each tensor of the specification."""
-    for tensor in specified:
-        module.register_parameter(tensor.attribute, nn.Parameter(torch.empty(tensor.shape)))
-
-
 class LayerCache:
-    """Keys and values (n, H, block_size, D) of one layer, of which the first `length` positions are known."""
+    """Keys and values (n, G, block_size, D) of one layer, of which the first `length` positions are known."""
 
     def __init__(self, shape: Sequence[int], like: Tensor) -> None:
         """like: a tensor of the precision and on the device to use."""
@@ -35,7 +29,7 @@ class LayerCache:
         self.length = 0
 
     def append(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """k, v (n, H, 1, D) of the next position -> keys and values so far, (n, H, length, D)"""
+        """k, v (n, G, 1, D) of the next position -> keys and values so far, (n, G, length, D)"""
         at, self.length = self.length, self.length + 1
         self.keys[:, :, at], self.values[:, :, at] = k[:, :, 0], v[:, :, 0]
         return self.keys[:, :, : self.length], self.values[:, :, : self.length]
@@ -46,16 +40,36 @@ class LayerCache:
             x[:, :, : self.length] = x[order, :, : self.length]
 
 
-class Layer(nn.Module):
+class Module(nn.Module):
+    """Some tensors of the specification as parameters, uninitialized, and the operations on them."""
+
+    def __init__(self, model: ModelConfig, ops: Operations, specified: Iterable[parameters.Tensor]) -> None:
+        """specified: the tensors of this module."""
+        super().__init__()
+        self._model, self._ops = model, ops
+        self._specified = {tensor.attribute: tensor for tensor in specified}
+        for name, tensor in self._specified.items():
+            self.register_parameter(name, nn.Parameter(torch.empty(tensor.shape)))
+
+    def optional(self, name: str) -> nn.Parameter | None:
+        """The parameter of that name; None if the specification has none."""
+        return getattr(self, name) if name in self._specified else None
+
+    def linear(self, x: Tensor, matrix: str) -> Tensor:
+        """x · matrixᵀ, plus its bias if there is one.   (…, in) -> (…, out)"""
+        return self._ops.linear(x, getattr(self, matrix), self.optional(bias_name(matrix)))
+
+    def norm(self, x: Tensor, place: str) -> Tensor:
+        """(B, T, C) -> (B, T, C), by the norm at a place such as "ln1"."""
+        gain, bias = self.optional(f"{place}_gain"), self.optional(f"{place}_bias")
+        return self._ops.norm(self._model.norm, x, gain, bias, self._model.norm_eps)
+
+
+class Layer(Module):
     """x + attention(norm x), then x + mlp(norm x); in training, dropout on what is added."""
 
-    attn_wq: nn.Parameter
-    attn_wk: nn.Parameter
-    attn_wv: nn.Parameter
     attn_wo: nn.Parameter
     attn_q_gain: nn.Parameter  # with qk_norm
-    mlp_fc1: nn.Parameter
-    mlp_fc2: nn.Parameter
 
     def __init__(
         self,
@@ -64,10 +78,8 @@ class Layer(nn.Module):
         specified: Iterable[parameters.Tensor],
         dropout: float,
     ) -> None:
-        """specified: the tensors of this layer."""
-        super().__init__()
-        add_parameters(self, specified)
-        self._model, self._ops, self._dropout = model, ops, dropout
+        super().__init__(model, ops, specified)
+        self._dropout = dropout
 
     def forward(
         self,
@@ -87,33 +99,29 @@ class Layer(nn.Module):
         """(B, T, C) -> (B, T, C), by the mask of column i of the keys; x itself without keys."""
         return x if keys is None else self._ops.dropout(x, keys[:, i], self._dropout, self.attn_wo.dtype)
 
-    def norm(self, x: Tensor, place: str) -> Tensor:
-        """(B, T, C) -> (B, T, C), by the norm at "ln1" or "ln2"."""
-        own = (getattr(self, name) for name in norm_tensors(self._model, place))
-        return self._ops.norm(self._model.norm, x, *own, eps=self._model.norm_eps)
-
     def attention(self, h: Tensor, cache: LayerCache | None, rotations: Rotations | None) -> Tensor:
         """(B, T, C) -> (B, T, C). The one position fed to a cache comes last, so it sees all of them."""
-        ops, heads = self._ops, self._model.n_head
-        q, k, v = (split_heads(ops.linear(h, w), heads) for w in (self.attn_wq, self.attn_wk, self.attn_wv))
-        if self._model.qk_norm:
-            q = ops.rmsnorm(q, self._model.norm_eps) * self.attn_q_gain
-            k = ops.rmsnorm(k, self._model.norm_eps)
+        ops, model = self._ops, self._model
+        q = split_heads(self.linear(h, "attn_wq"), model.n_head)
+        k, v = (split_heads(self.linear(h, w), model.kv_heads) for w in ("attn_wk", "attn_wv"))
+        if model.qk_norm:
+            q = ops.rmsnorm(q, model.norm_eps) * self.attn_q_gain
+            k = ops.rmsnorm(k, model.norm_eps)
         if rotations is not None:
             q, k = ops.rotate(q, rotations), ops.rotate(k, rotations)
         q, k = q.to(v.dtype), k.to(v.dtype)  # with autocast norms and rotations are in float32
         if cache is not None:
             k, v = cache.append(k, v)
-        return ops.linear(merge_heads(ops.attention(q, k, v, causal=cache is None)), self.attn_wo)
+        return self.linear(merge_heads(ops.attention(q, k, v, causal=cache is None)), "attn_wo")
 
     def mlp(self, h: Tensor) -> Tensor:
         """(B, T, C) -> (B, T, C)"""
-        u = self._ops.linear(h, self.mlp_fc1)
-        g = self._ops.activation(u, self._model.activation)
-        return self._ops.linear(g, self.mlp_fc2)
+        a = self.linear(h, "mlp_gate" if self._model.gated else "mlp_fc1")
+        g = self._ops.activation(a, self._model.activation)
+        return self.linear(g * self.linear(h, "mlp_fc1") if self._model.gated else g, "mlp_fc2")
 
 
-class Transformer(nn.Module):
+class Transformer(Module):
     """The whole model; calling it returns the loss.
 
     Rows are padded on the right. The padding needs no mask: causality keeps it from the positions before
@@ -121,8 +129,7 @@ class Transformer(nn.Module):
     """
 
     wte: nn.Parameter
-    wpe: nn.Parameter  # unless with RoPE
-    lm_head: nn.Parameter  # unless tied
+    wpe: nn.Parameter  # with learned positions
 
     def __init__(
         self, model: ModelConfig, ops: Operations, recompute: bool = False, dropout: float = 0.0
@@ -131,14 +138,13 @@ class Transformer(nn.Module):
 
         dropout: its probability, where the loss is given keys.
         """
-        super().__init__()
         specified: defaultdict[str, list[parameters.Tensor]] = defaultdict(list)
         for tensor in parameters.tensors(model):
             specified[tensor.module].append(tensor)
-        add_parameters(self, specified.pop(""))
+        super().__init__(model, ops, specified.pop(""))
         for name, layer in specified.items():
             self.add_module(name, Layer(model, ops, layer, dropout))
-        self._model, self._ops, self._recompute, self._dropout = model, ops, recompute, dropout
+        self._recompute, self._dropout = recompute, dropout
 
     def forward(
         self,
@@ -165,9 +171,7 @@ class Transformer(nn.Module):
 
         keys, rows, scales: as in Part.
         """
-        start, model = caches[0].length if caches else 0, self._model
-        x = self.embed(ids, start, rows, scales)
-        rotated = rotations(model, start, ids.shape[1], self.wte) if model.position == "rope" else None
+        x, rotated = self.embed(ids, caches[0].length if caches else 0, rows, scales)
         if keys is not None:
             x = self._ops.dropout(x, keys[:, 0], self._dropout, self.wte.dtype)
         for i, layer in enumerate(self.layers()):
@@ -179,20 +183,30 @@ class Transformer(nn.Module):
                 x = layer(*inputs)
         return self.head(x)
 
-    def embed(self, ids: Tensor, at: int, rows: Tensor | None, scales: Tensor | None) -> Tensor:
-        """ids (B, T), the first at position `at` -> (B, T, C)"""
-        ops, model = self._ops, self._model
+    def embed(
+        self, ids: Tensor, at: int, rows: Tensor | None, scales: Tensor | None
+    ) -> tuple[Tensor, Rotations | None]:
+        """ids (B, T), the first at position `at` -> (B, T, C), and with RoPE their rotations"""
+        ops, model, rotated = self._ops, self._model, None
         x = F.embedding(ids, self.wte)
-        if model.position == "learned":
-            x = ops.add(x, self.wpe[at : at + ids.shape[1]])
+        match model.position:
+            case "learned":
+                x = ops.add(x, self.wpe[at : at + ids.shape[1]])
+            case "rope":
+                rotated = rotations(model, at, ids.shape[1], self.wte)
+            case "none":
+                pass
+            case _:
+                assert_never(model.position)
         if rows is not None and scales is not None:
             for name, row, scale in zip(table_names(model), rows, scales, strict=True):
                 x = x + F.embedding(row, getattr(self, name)) * scale[..., None]
-        return ops.rmsnorm(x, model.norm_eps) if model.embedding_norm else x
+        return ops.rmsnorm(x, model.norm_eps) if model.embedding_norm else x, rotated
 
     def head(self, x: Tensor) -> Tensor:
         """(B, T, C) -> logits (B, T, V)"""
-        return self._ops.linear(x, self.wte if self._model.tied else self.lm_head)
+        x = self.norm(x, FINAL_NORM) if self._model.final_norm else x
+        return self.linear(x, "wte" if self._model.tied else "lm_head")
 
     def layers(self) -> list[Layer]:
         """The layers, first to last."""
@@ -200,7 +214,7 @@ class Transformer(nn.Module):
 
 
 def split_heads(x: Tensor, heads: int) -> Tensor:
-    """(B, T, C) -> (B, H, T, D)"""
+    """(B, T, heads · D) -> (B, heads, T, D)"""
     b, t, c = x.shape
     return x.view(b, t, heads, c // heads).transpose(1, 2)
 

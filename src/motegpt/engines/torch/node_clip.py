@@ -21,21 +21,22 @@ class NodeClip(Operations):
     def __init__(self, bound: float) -> None:
         self._bound = bound
 
-    def linear(self, x: Tensor, w: Tensor) -> Tensor:
-        return self._node(F.linear(x, w))
+    def linear(self, x: Tensor, w: Tensor, bias: Tensor | None = None) -> Tensor:
+        return self._node(F.linear(x, w, bias))
 
     def add(self, x: Tensor, y: Tensor) -> Tensor:
         return self._node(x + y)
 
-    def rmsnorm(self, x: Tensor, eps: float) -> Tensor:
+    def rmsnorm(self, x: Tensor, eps: float, gain: Tensor | None = None) -> Tensor:
         mean_square = self._node(x.square().mean(-1, keepdim=True) + eps)
-        return self._node(x * self._node(mean_square**-0.5))
+        y = self._node(x * self._node(mean_square**-0.5))
+        return y if gain is None else self._node(y * gain)
 
     def attention(self, q: Tensor, k: Tensor, v: Tensor, *, causal: bool) -> Tensor:
         return self._node(self._softmax(self._node(attention_scores(q, k, causal))) @ v)
 
-    def activation(self, u: Tensor, kind: Activation) -> Tensor:
-        return self._node(super().activation(u, kind))
+    def activation(self, a: Tensor, kind: Activation) -> Tensor:
+        return self._node(super().activation(a, kind))
 
     def cross_entropy(self, logits: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
         """loss = Σ weights · -log(p[target] + ADDED_TO_P), through p itself."""

@@ -1,0 +1,46 @@
+"""New folders, written as a whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from motegpt.errors import UsageError
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder beside `path` to write to, which gets its name at the end, and is deleted after an error.
+
+    UsageError if something is at `path`, but for an empty folder, or if it cannot be written.
+    """
+    check_free(path)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.mkdir()
+        yield temporary
+        check_free(path)
+        if path.is_dir():
+            path.rmdir()
+        os.rename(temporary, path)
+    except OSError as error:
+        raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_free(path: Path) -> None:
+    """UsageError unless nothing is at `path`, or an empty folder."""
+    try:
+        is_free = not os.path.lexists(path) or (
+            path.is_dir() and not path.is_symlink() and not any(path.iterdir())
+        )
+    except OSError as error:
+        raise UsageError(f"out: {path} cannot be read ({error.strerror}); choose another") from None
+    if not is_free or not path.name:
+        raise UsageError(f"out: {path} already exists; choose another, as nothing is overwritten")

@@ -1,0 +1,28 @@
+"""The formats to export to, by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from motegpt.config.text import shortened
+from motegpt.errors import UsageError
+
+if TYPE_CHECKING:
+    from motegpt.interchange.model import PortableModel
+
+# Name -> the function that writes a model to a path, and returns lines for the user; imported when used.
+TARGETS = {"hf": "motegpt.interchange.hf.export_hf"}
+DEFAULT = "hf"
+FILE = "file"  # a run as one file, which is for motegpt itself: training/run_archive.py
+
+
+def export(model: PortableModel, to: str, out: Path) -> list[str]:
+    """Write a model in a format; lines for the user. UsageError if it cannot be written, or exists."""
+    if to not in TARGETS:
+        raise UsageError(f"to: expected {' or '.join([*TARGETS, FILE])}, got {shortened(to)}")
+    module, _, name = TARGETS[to].rpartition(".")
+    write: Callable[[PortableModel, Path], list[str]] = getattr(import_module(module), name)
+    return write(model, out)
