@@ -23,7 +23,7 @@ class PythonDecoder {
  public:
   PythonDecoder(const Specification& specification, const AnyArray& parameters, int64_t n,
                 const std::string& dtype, std::optional<std::string> level)
-      : shape_(specification.shape()), contexts_(specification.contexts()), n_(n) {
+      : shape_(specification.shape()), contexts_(specification.contexts()), parameters_(parameters), n_(n) {
     if (n < 1)
       throw nb::value_error(("Decoder: expected at least 1 sequence, got " + std::to_string(n)).c_str());
     const Level chosen = find_level(level);
@@ -168,7 +168,8 @@ class PythonDecoder {
   }
 
   Shape shape_;
-  std::shared_ptr<const ContextTrie> contexts_;  // read by decoder_
+  std::shared_ptr<const ContextTrie> contexts_;  // read by decoder_, as are the
+  AnyArray parameters_;
   int64_t n_, fed_ = 0;
   std::variant<std::unique_ptr<Decoder<float>>, std::unique_ptr<Decoder<double>>> decoder_;
   std::mutex in_use_;
@@ -177,7 +178,8 @@ class PythonDecoder {
 }  // namespace
 
 void bind_decoder(nb::module_& module) {
-  nb::class_<PythonDecoder>(module, "Decoder", "Keys and values of n sequences that advance together.")
+  nb::class_<PythonDecoder>(module, "Decoder", "Keys and values of n sequences that advance together. It reads the parameters where they are; they "
+                             "must not change.")
       .def(nb::init<const Specification&, const AnyArray&, int64_t, const std::string&,
                     std::optional<std::string>>(),
            "specification"_a, "parameters"_a.noconvert(), "n"_a, nb::kw_only(), "dtype"_a,

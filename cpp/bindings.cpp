@@ -146,15 +146,16 @@ class Model {
  public:
   Model(const Specification& specification, const std::string& dtype, const std::string& optimizer,
         const std::vector<std::string>& scalars, std::optional<std::string> level, int threads,
-        bool checkpoint_activations)
+        bool checkpoint_activations, bool inference)
       : shape_(specification.shape()),
         contexts_(specification.contexts()),
-        columns_(scalar_columns(optimizer_of(optimizer), scalars)) {
+        columns_(scalar_columns(optimizer_of(optimizer), scalars)),
+        inference_(inference) {
     if (threads < 0 || threads > 256)
       throw nb::value_error("Model: expected threads in 1 … 256, or 0 for every core");
     const motegpt::Level& chosen = find_level(level);
     level_ = chosen.name;
-    const motegpt::Execution execution{threads, checkpoint_activations};
+    const motegpt::Execution execution{threads, checkpoint_activations, inference};
     if (dtype == "float32") {
       core_ = std::unique_ptr<Core<float>>(
           chosen.make_float(shape_, specification.places(), optimizer_of(optimizer), execution));
@@ -177,6 +178,7 @@ class Model {
   }
 
   nb::tuple store() {
+    check_training("store");
     nb::tuple result;
     with_core("store", [&]<class Real>(Core<Real>& core) {
       const size_t size = size_t(shape_.parameters), count = size_t(core.slot_count());
@@ -188,6 +190,7 @@ class Model {
   }
 
   nb::object parameters() {
+    check_training("parameters");
     nb::object result;
     with_core("parameters", [&]<class Real>(Core<Real>& core) {
       std::vector<Real> p(size_t(shape_.parameters));
@@ -202,6 +205,7 @@ class Model {
                    std::optional<double> clip_value, std::optional<double> clip_norm, int64_t first,
                    uint64_t seed, double dropout, double ngram_dropout,
                    const std::optional<AnyArray>& table_decay) {
+    check_training("train");
     const Steps steps(shape_, tokens, starts, lengths, weights, -1, "train");
     const int64_t count = steps.batches().count;
     const Clips clips{bound_of(clip_node, "train: clip_node"), bound_of(clip_value, "train: clip_value"),
@@ -225,6 +229,7 @@ class Model {
   nb::tuple gradients(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
                       const AnyArray& weights, std::optional<double> clip_node, int64_t step, uint64_t seed,
                       double dropout, double ngram_dropout) {
+    check_training("gradients");
     const Steps steps(shape_, tokens, starts, lengths, weights, 1, "gradients");
     const double none = std::numeric_limits<double>::infinity();
     const Clips clips{bound_of(clip_node, "gradients: clip_node"), none, none};
@@ -260,6 +265,10 @@ class Model {
   }
 
  private:
+  void check_training(const char* operation) const {
+    if (inference_) throw nb::value_error((std::string(operation) + ": this model is for inference").c_str());
+  }
+
   /// The scalars (count, n) of `count` steps, with the columns in the order of the core.
   std::vector<double> in_core_order(const double* scalars, int64_t count) const {
     const size_t n = columns_.size();
@@ -283,6 +292,7 @@ class Model {
   Shape shape_;
   std::shared_ptr<const motegpt::ContextTrie> contexts_;  // read by core_
   std::vector<size_t> columns_;                           // of the optimizer's scalars
+  bool inference_;
   std::string level_;
   std::variant<std::unique_ptr<Core<float>>, std::unique_ptr<Core<double>>> core_;
   std::mutex in_use_;
@@ -316,9 +326,9 @@ NB_MODULE(_core, module) {
   bind_decoder(module);
   nb::class_<Model>(module, "Model", "Parameters, slots of their optimizer, and the buffers to train them.")
       .def(nb::init<const Specification&, const std::string&, const std::string&,
-                    const std::vector<std::string>&, std::optional<std::string>, int, bool>(),
+                    const std::vector<std::string>&, std::optional<std::string>, int, bool, bool>(),
            "specification"_a, nb::kw_only(), "dtype"_a, "optimizer"_a, "scalars"_a, "level"_a = nb::none(),
-           "threads"_a = 0, "checkpoint_activations"_a = false)
+           "threads"_a = 0, "checkpoint_activations"_a = false, "inference"_a = false)
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "slots"_a.noconvert(),
            "Load flat parameters (P) and slots (n, P).")

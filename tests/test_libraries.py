@@ -57,8 +57,8 @@ def run(folder, *words, **libraries):
         ("scalar", {"numpy": ABSENT}, "this command needs NumPy: pip install numpy"),
         (
             "scalar",
-            {"safetensors": ABSENT.replace("numpy", "safetensors")},
-            "this command needs safetensors: pip",
+            {"filelock": ABSENT.replace("numpy", "filelock")},
+            "this command needs filelock: pip",
         ),
         ("array", {"filelock": NO_MEMORY}, f"this command cannot be loaded ({UNMAPPED})"),
     ],

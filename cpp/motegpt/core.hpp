@@ -130,9 +130,10 @@ struct Dropout {
 struct Execution {
   int threads;                  // at most; 0: as many as the processor has cores
   bool checkpoint_activations;  // keep only the inputs of the layers and recompute the rest
+  bool inference = false;       // for logits alone: no slots, no gradients
 };
 
-/// A model in training. One thread at a time may use it. All flat arrays are canonical: the tensors of the
+/// A model in training, or for its logits alone (Execution::inference). One thread at a time may use it. All flat arrays are canonical: the tensors of the
 /// specification (src/motegpt/model/spec.py), one after the other, in row-major order.
 template <class Real>
 class Core {
@@ -224,7 +225,7 @@ struct Level {
   const char* name;
   Core<float>* (*make_float)(const Shape&, const Places&, Optimizer, const Execution&);
   Core<double>* (*make_double)(const Shape&, const Places&, Optimizer, const Execution&);
-  /// parameters (P) are copied; n sequences
+  /// parameters (P) must outlive the decoder, and not change; n sequences
   Decoder<float>* (*make_float_decoder)(const Shape&, const Places&, const float* parameters, int64_t n);
   Decoder<double>* (*make_double_decoder)(const Shape&, const Places&, const double* parameters, int64_t n);
 };

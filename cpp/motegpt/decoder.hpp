@@ -5,11 +5,10 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// n sequences in bundles, and a copy of the parameters.
+/// n sequences in bundles.
 template <class Real>
 struct Sequences {
   Index n, bundles;
-  Real* w;    // (P) canonical
   Real* row;  // (n) in whole bundles: one row of a cache
   int* ids;   // (n) in whole bundles
   Bundle<Real>* bundle;
@@ -17,7 +16,6 @@ struct Sequences {
   Sequences(const Shape& shape, int orders, Index n_, Arena& arena)
       : n(n_),
         bundles((n + max_bundle_width<Real> - 1) / max_bundle_width<Real>),
-        w(arena.take<Real>(shape.parameters)),
         row(arena.take<Real>(bundles * max_bundle_width<Real>)),
         ids(arena.take<int>(bundles * max_bundle_width<Real>)),
         bundle(arena.take<Bundle<Real>>(bundles)) {
@@ -30,7 +28,7 @@ struct Sequences {
   Index size_of(Index i) const { return min(max_bundle_width<Real>, n - i * max_bundle_width<Real>); }
 };
 
-/// The decoder of generation.hpp.
+/// The decoder of generation.hpp. Reads the caller's parameters, which must outlive it.
 template <class Real>
 class BundledDecoder final : public Decoder<Real> {
  public:
@@ -40,10 +38,9 @@ class BundledDecoder final : public Decoder<Real> {
         plan_(shape_, false),
         rope_(shape_),
         model_(shape_, *layout_, plan_, rope_, false, {}),
+        w_(parameters),
         sequences_(shape_, places.contexts.orders, Index(n)),
-        generator_(shape_) {
-    for (Index i = 0; i < shape_.parameters; ++i) sequences_->w[i] = parameters[i];
-  }
+        generator_(shape_) {}
 
   void reset() override {
     for (Index i = 0; i < sequences_->bundles; ++i) sequences_->bundle[i].position = 0;
@@ -66,7 +63,7 @@ class BundledDecoder final : public Decoder<Real> {
       const Index count = sequences_->size_of(i);
       for (Index s = 0; s < bundle.width; ++s)  // any token may fill up the bundle
         sequences_->ids[s] = s < count ? ids[i * max_bundle_width<Real> + s] : 0;
-      model_.step(sequences_->w, sequences_->ids, bundle);
+      model_.step(w_, sequences_->ids, bundle);
       for (Index s = 0; s < count; ++s) {
         for (Index v = 0; v < shape_.vocab_size; ++v) *logits++ = bundle.logits[v * bundle.width + s];
       }
@@ -77,7 +74,7 @@ class BundledDecoder final : public Decoder<Real> {
                 int64_t* lengths) override {
     const Index most = sequences_->size_of(0);
     for (Index first = 0; first < n; first += most) {
-      if (!(*generator_)(model_, sequences_->w, sequences_->bundle[0], request, min(most, n - first),
+      if (!(*generator_)(model_, w_, sequences_->bundle[0], request, min(most, n - first),
                          states + first, ids + first * request.max_new_tokens, lengths + first))
         return false;
     }
@@ -104,6 +101,7 @@ class BundledDecoder final : public Decoder<Real> {
   AttentionPlan<Real> plan_;
   Rope<Real> rope_;
   StepModel<Real> model_;
+  const Real* w_;  // (P) canonical
   Placed<Sequences<Real>> sequences_;
   Placed<Generator<Real>> generator_;
 };

@@ -15,7 +15,8 @@ class Trainer final : public Core<Real> {
   Trainer(const Shape& shape, const Places& places, Optimizer optimizer, const Execution& execution)
       : shape_(shape),
         optimizer_(optimizer),
-        checkpoint_(execution.checkpoint_activations),
+        inference_(execution.inference),
+        checkpoint_(execution.checkpoint_activations || inference_),
         team_(execution.threads),
         layout_(shape, places),
         w_(*layout_, slot_count()),
@@ -25,6 +26,7 @@ class Trainer final : public Core<Real> {
         used_(places.contexts) {}
 
   int slot_count() const override {
+    if (inference_) return 0;
     return with_rule<Real>(optimizer_, []<class Rule> { return Rule::slots; });
   }
 
@@ -36,7 +38,7 @@ class Trainer final : public Core<Real> {
   void load(const Real* parameters, const Real* slots) override {
     for (Index i = 0; i < layout_->count(); ++i) {
       const Matrix& matrix = (*layout_)[i];
-      to_panels(matrix, parameters + matrix.flat, w_->w + matrix.at);
+      if (!inference_ || is_read(i)) to_panels(matrix, parameters + matrix.flat, w_->w + matrix.at);
       for (int s = 0; s < slot_count(); ++s)
         to_panels(matrix, slots + s * shape_.parameters + matrix.flat, w_->slots[s] + matrix.at);
       if (matrix.transposed >= 0)
@@ -112,6 +114,9 @@ class Trainer final : public Core<Real> {
 
   static bool every(Index, Index) { return true; }
 
+  /// Whether the forward pass reads matrix i itself, not only its transpose: embeddings and vectors.
+  bool is_read(Index i) const { return i == 0 || (*layout_)[i].transposed < 0; }
+
   WorkSplit split_of(const Batches& batches, Index step) const {
     const double work = double(layout_->transposed_size());
     return WorkSplit(batches, step, work, team_.largest());
@@ -129,7 +134,7 @@ class Trainer final : public Core<Real> {
       rows = max(rows, split.by_rows ? split.tokens : min(split.tokens, most));
     }
     rope_.reserve(min(rows, Index(shape_.block_size)));  // no document is longer than either
-    workers_.reserve(shape_, checkpoint_, layout_->size(), threads, rows,
+    workers_.reserve(shape_, checkpoint_, inference_ ? 0 : layout_->size(), threads, rows,
                      AttentionPlan<Real>(shape_, head_by_head));
     used_.reserve(tables_, positions, threads);
     return threads;
@@ -286,7 +291,7 @@ class Trainer final : public Core<Real> {
 
   Shape shape_;
   Optimizer optimizer_;
-  bool checkpoint_;
+  bool inference_, checkpoint_;
   LazyTeam team_;
   Placed<Layout<Real>> layout_;
   Placed<Parameters<Real>> w_;

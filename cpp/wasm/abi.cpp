@@ -63,8 +63,8 @@ class AnyDecoder {
 template <class Real>
 class DecoderOf final : public AnyDecoder {
  public:
-  DecoderOf(const Specification& specification, const Real* w, int n)
-      : decoder_(specification.shape(), specification.places(), w, n) {}
+  DecoderOf(const Specification& specification, std::vector<Real> w, int n)
+      : w_(std::move(w)), decoder_(specification.shape(), specification.places(), w_.data(), n) {}
   void reset() override { decoder_.reset(); }
   void reorder(const int32_t* sources) override { decoder_.reorder(sources); }
   void feed(const int32_t* ids, void* logits) override { decoder_.feed(ids, static_cast<Real*>(logits)); }
@@ -73,6 +73,7 @@ class DecoderOf final : public AnyDecoder {
   }
 
  private:
+  std::vector<Real> w_;  // (P), read by decoder_
   BundledDecoder<Real> decoder_;
 };
 
@@ -135,7 +136,7 @@ class ModelOf final : public AnyModel {
   AnyDecoder* decoder(int n) const override {
     std::vector<Real> w(size_t(specification_.shape().parameters));
     core_.store(w.data(), nullptr);
-    return new DecoderOf<Real>(specification_, w.data(), n);
+    return new DecoderOf<Real>(specification_, std::move(w), n);
   }
 
   void* parameters_of_look() override {

@@ -137,10 +137,11 @@ class Looker {
         plan_(shape_, false),
         rope_(shape_),
         model_(shape_, *layout_, plan_, rope_, false, {}),
+        w_(size_t(shape.parameters)),
         sequences_(shape_, places.contexts.orders, Index(1)) {}
 
   /// (P) canonical, for the caller to fill.
-  Real* parameters() { return sequences_->w; }
+  Real* parameters() { return w_.data(); }
 
   /// ids (T)
   const Recording<Real>& operator()(const int32_t* ids, Index T, const Mask& mask) {
@@ -156,7 +157,7 @@ class Looker {
       for (Index s = 0; s < bundle.width; ++s) sequences_->ids[s] = s ? 0 : ids[t];
       recorder.begin(t);
       embeddings.note(recorder, t);
-      model_.step(sequences_->w, sequences_->ids, bundle, recorder);
+      model_.step(w_.data(), sequences_->ids, bundle, recorder);
       for (Index v = 0; v < V; ++v) recording_.logits[size_t(t * V + v)] = bundle.logits[v * bundle.width];
     }
     apply_head(bundle, T);
@@ -178,7 +179,7 @@ class Looker {
 
     void note(const Recorder<Real>& recorder, Index t) {
       const Layout<Real>& layout = *looker_.layout_;
-      const Real* w = looker_.sequences_->w;
+      const Real* w = looker_.w_.data();
       const int* ids = looker_.sequences_->ids;
       const Index C = looker_.shape_.n_embd;
       note_row(recorder, "hook_embed", w + layout.wte().flat + ids[0] * C);
@@ -211,7 +212,7 @@ class Looker {
       const std::vector<Real>& x = stage ? found("hook_resid_post", stage - 1) : found("hook_resid_pre", 0);
       for (Index t = 0; t < T; ++t, out += V) {
         for (Index c = 0; c < C; ++c) bundle.x[c * bundle.width] = x[size_t(t * C + c)];
-        model_.step_head(sequences_->w, bundle);
+        model_.step_head(w_.data(), bundle);
         for (Index v = 0; v < V; ++v) out[v] = bundle.logits[v * bundle.width];
       }
     }
@@ -229,6 +230,7 @@ class Looker {
   AttentionPlan<Real> plan_;
   Rope<Real> rope_;
   StepModel<Real> model_;
+  std::vector<Real> w_;  // (P) canonical
   Placed<Sequences<Real>> sequences_;
   Recording<Real> recording_;
 };

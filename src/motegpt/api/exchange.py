@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.class_only import class_only
@@ -25,15 +26,22 @@ class Exchange(Pictures):
     average: Average | None
     report: Report | None
     _loaded: tuple[RunFolder, str | int | None] | None
+    save: Callable[..., None]
 
     def export(self, path: AnyPath, to: str = "hf") -> None:
-        """Write the model in the format of another program, as `motegpt export` does.
+        """Write the model in another format, as `motegpt export` does.
 
-        to: "hf", a folder for the library transformers, with a model card; the n-grams of `kneser_ney` are
-        left out. Nothing is overwritten: raises UsageError if something is at `path`, or cannot be written.
+        to: "hf", a folder for the library transformers, with a model card, without the n-grams of
+        `kneser_ney`; "file", a run as one file *.motegpt, as `save` writes it. Nothing is overwritten: raises
+        UsageError if something is at `path`, or cannot be written.
         """
-        from motegpt.interchange.targets import export
+        from motegpt.interchange.targets import FILE, export
+        from motegpt.training.run_archive import check_archive_name
 
+        if to == FILE:
+            check_archive_name(path_of("export", path, UsageError))
+            self.save(path)
+            return
         export(self._portable(), to, path_of("export", path, UsageError))
 
     @class_only
@@ -50,7 +58,7 @@ class Exchange(Pictures):
         found = read_hf(path_of("from_hf", path, RunFolderError))
         config = found.config if engine is None else with_engine(found.config, plain(engine))
         make: Any = cls  # the class that has both this and a constructor
-        model: Self = make(config, found.tokenizer, build_engine(config, found.contexts))
+        model: Self = make(config, found.tokenizer, build_engine(config, found.contexts, inference=True))
         model.engine.load(found.parameters)
         return model
 
@@ -58,7 +66,7 @@ class Exchange(Pictures):
         from motegpt.interchange.model import PortableModel
 
         with self._lock:
-            parameters = self.engine.export().parameters
+            parameters = self.engine.parameters()
         records = [record.values() for record in self.records]
         bits = {} if self.report is None else self.report.bits()
         if self._loaded is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Collection, Container, Iterable, Iterator, Sequence
+from pathlib import Path
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
@@ -38,6 +39,8 @@ from motegpt.training.begin import AnyPath, Documents, begin
 from motegpt.training.build import build_engine, with_engine
 from motegpt.training.loop import Trainer
 from motegpt.training.records import Report, StepRecord
+from motegpt.training.run_archive import folder_for
+from motegpt.training.run_files import ENDING
 from motegpt.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
@@ -114,14 +117,14 @@ class GPT(FineTuning, Exchange):
     def __getstate__(self) -> dict[str, Any]:
         """The contents of a copy or a pickle: all attributes but NOT_COPIED, and the parameters."""
         with self._lock:
-            parameters = self.engine.export().parameters
+            parameters = self.engine.parameters()
         kept = {name: value for name, value in vars(self).items() if name not in NOT_COPIED}
         return {**kept, "parameters": parameters, "contexts": self.engine.contexts}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         kept = dict(state)
         parameters, config = kept.pop("parameters"), without_device(kept.pop("config"))
-        engine = build_engine(config, kept.pop("contexts"))
+        engine = build_engine(config, kept.pop("contexts"), inference=True)
         GPT.__init__(self, config, kept.pop("tokenizer"), engine)
         self.engine.load(parameters)
         vars(self).update(kept)
@@ -232,7 +235,7 @@ class GPT(FineTuning, Exchange):
 
     @class_only
     def load(cls, path: AnyPath, engine: str | None = None, checkpoint: str | int | None = None) -> Self:
-        """Load the model in a run folder.
+        """Load the model in a run folder, or in a run that is one file.
 
         engine: the compute engine (default: the one it was trained with).
         checkpoint: "best" on the validation set, "last", or the step of a kept checkpoint (default: the best
@@ -247,7 +250,7 @@ class GPT(FineTuning, Exchange):
             config = with_engine(config, engine)
         parameters = folder.parameters(config, tokenizer, checkpoint)
         average, known = folder.average(config, tokenizer), folder.known(config, tokenizer)
-        untrained = build_engine(config, folder.contexts(config, tokenizer))
+        untrained = build_engine(config, folder.contexts(config, tokenizer), inference=True)
         model = cls(config, tokenizer, untrained, average=average, known=known)
         model.engine.load(parameters)
         model._loaded = folder, checkpoint
@@ -366,20 +369,28 @@ class GPT(FineTuning, Exchange):
             return evaluate(self.engine, self.tokenizer, docs, training_set, self.average)
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:
-        """Write a run folder, to be read by `load` and `motegpt sample`.
+        """Write a run folder, to be read by `load` and `motegpt sample`; one file if it ends in ".motegpt".
 
-        The run can be resumed if this model was trained in this process and its training has not continued
+        A folder can be resumed if this model was trained in this process and its training has not continued
         since. Raises RunFolderError if a run already exists, unless `overwrite`, or if the folder holds other
         files.
         """
         out, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
+        if out.suffix == ENDING and not out.is_dir():
+            with folder_for(out, overwrite) as inner:
+                self._save(inner, overwrite=False)
+        else:
+            self._save(out, overwrite)
+
+    def _save(self, out: Path, overwrite: bool) -> None:
+        """Write a run folder."""
         folder = RunFolder.create(out, self.config, self.tokenizer, overwrite, self.engine.contexts)
         try:
             folder.append_metrics(record.values() for record in self.records)
             if self._trainer is not None and self._trainer.done == self._done:
                 self._trainer.save_copy(folder)
             with self._lock:
-                parameters = self.engine.export().parameters
+                parameters = self.engine.parameters()
             if self.average is not None:
                 folder.save_average(self.average, self.tokenizer)
             if self.known is not None:

@@ -64,7 +64,7 @@ class Inspection:
     def parameters(self) -> Arrays:
         """Copies of the parameters by name; matrices are (out, in), as docs/notation.md lists them."""
         with self._lock:
-            return self.engine.export().parameters
+            return self.engine.parameters()
 
     @property
     def embeddings(self) -> Array:
@@ -110,7 +110,7 @@ class Inspection:
         self._ids(text)  # raises if it does not fit
         sequence = sequence_of(normalize_fragment(checked_text(text), self.config.data), self.tokenizer)
         with self._lock:
-            parameters = self.engine.export().parameters
+            parameters = self.engine.parameters()
         model, train = self.config.model, self.config.train
         return gradients(parameters, model, train, sequence, self.engine.contexts)
 

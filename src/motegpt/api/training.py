@@ -135,7 +135,7 @@ class Training(Generic[Model]):
         """
         self._check_not_torn()
         trainer = self._trainer
-        engine = build_engine(trainer.config, trainer.engine.contexts)
+        engine = build_engine(trainer.config, trainer.engine.contexts, inference=True)
         engine.load(trainer.best_parameters())
         return self._kind(
             trainer.config,

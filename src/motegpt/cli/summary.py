@@ -70,7 +70,9 @@ def average(run: Run) -> dict[str, Any] | None:
 
 
 def files(run: Run) -> dict[str, int]:
-    """Size in bytes of each file of the run except hidden ones."""
+    """Size in bytes of each file of the run except hidden ones; of a run in one file, that of this file."""
+    if run.folder.path.is_file():
+        return {run.folder.path.name: run.folder.path.stat().st_size}
     paths = [path for path in sorted(run.folder.path.iterdir()) if path.is_file() and path.name[0] != "."]
     return {path.name: path.stat().st_size for path in paths}
 

@@ -79,11 +79,17 @@ def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any
 
 
 def make_engine(
-    name: str, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None
+    name: str,
+    model: ModelConfig,
+    train: TrainConfig,
+    contexts: Contexts | None = None,
+    *,
+    inference: bool = False,
 ) -> Engine:
     """A new engine without parameters, for `load`; SettingError for arguments of other types.
 
-    contexts: of the n-gram embedding, with the sizes in model.ngram_rows.
+    contexts: of the n-gram embedding, with the sizes in model.ngram_rows; inference: for generation and
+    evaluation, as Engine.inference.
     """
     arguments: list[tuple[str, object, type]] = [("model", model, ModelConfig), ("train", train, TrainConfig)]
     if contexts is not None:
@@ -91,7 +97,8 @@ def make_engine(
     for argument, given, kind in arguments:
         if not isinstance(given, kind):
             raise SettingError(f"{argument}: expected a {kind.__name__}, got {shortened(given)}")
-    return engine_class(name)(model, train, contexts)
+    kind = engine_class(name)
+    return kind.inference(model, train, contexts) if inference else kind(model, train, contexts)
 
 
 def averaged(engine: Engine, average: Average | None) -> LanguageModel:

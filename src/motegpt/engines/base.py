@@ -163,8 +163,12 @@ class Engine(ABC):
         return ""
 
     @classmethod
-    def alone(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
-        """An engine of this process alone, even if several train together; for generation and evaluation."""
+    def inference(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
+        """An engine for generation and evaluation, of this process alone, even if several train together.
+
+        It has no gradients and optimizer slots until it is asked to train, and where it can its `load` refers
+        to the given arrays instead of copying them; they must not change.
+        """
         return cls(model, train, contexts)
 
     def __repr__(self) -> str:
@@ -192,6 +196,10 @@ class Engine(ABC):
     @abstractmethod
     def export(self) -> Snapshot:
         """Copies of the parameters and optimizer slots."""
+
+    def parameters(self) -> Arrays:
+        """The parameters by name; of an engine for inference they may be read-only views."""
+        return self.export().parameters
 
     def _snapshot(self, parameters: Arrays, slots: Sequence[Arrays]) -> Snapshot:
         """slots: in the optimizer's order."""

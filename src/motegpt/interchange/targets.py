@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 # Name -> the function that writes a model to a path, and returns lines for the user; imported when used.
 TARGETS = {"hf": "motegpt.interchange.hf.export_hf"}
 DEFAULT = "hf"
+FILE = "file"  # a run as one file, which is for motegpt itself: training/run_archive.py
 
 
 def export(model: PortableModel, to: str, out: Path) -> list[str]:
     """Write a model in a format; lines for the user. UsageError if it cannot be written, or exists."""
     if to not in TARGETS:
-        raise UsageError(f"to: expected {' or '.join(TARGETS)}, got {shortened(to)}")
+        raise UsageError(f"to: expected {' or '.join([*TARGETS, FILE])}, got {shortened(to)}")
     module, _, name = TARGETS[to].rpartition(".")
     write: Callable[[PortableModel, Path], list[str]] = getattr(import_module(module), name)
     return write(model, out)

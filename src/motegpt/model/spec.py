@@ -225,6 +225,25 @@ def named_views(flat: Any, model: ModelConfig) -> dict[str, Any]:
     }
 
 
+def flat_view(values: Mapping[str, Any], model: ModelConfig, dtype: str) -> Any | None:
+    """The flat array (P,) that arrays by name are views of, as those of named_views; None if they are not."""
+    import numpy as np
+
+    parts = [values[tensor.name] for tensor in tensors(model)]
+    base = getattr(parts[0], "base", None)
+    if not isinstance(base, np.ndarray) or base.ndim != 1 or not base.flags.c_contiguous:
+        return None
+    start = at = parts[0].__array_interface__["data"][0]
+    for part in parts:
+        is_next = isinstance(part, np.ndarray) and part.base is base and part.flags.c_contiguous
+        if not is_next or part.dtype != dtype or part.__array_interface__["data"][0] != at:
+            return None
+        at += part.nbytes
+    begin = start - base.__array_interface__["data"][0]
+    flat = base.view(np.uint8)[begin : begin + at - start].view(dtype)
+    return flat if flat.flags.aligned and flat.size == parameter_count(model) else None
+
+
 def places(model: ModelConfig) -> Iterator[tuple[Tensor, range]]:
     """Each tensor with its indices in the flat array (P,)."""
     start = 0

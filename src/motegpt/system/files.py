@@ -8,11 +8,18 @@ from __future__ import annotations
 
 import difflib
 import errno
+import mmap
 import os
 import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
+Buffer = bytes | memoryview | mmap.mmap  # the contents of a file
+
+MAPPED_FROM = 2**24  # bytes: smaller files are read
 MAX_SIBLINGS = 1000  # file names compared with a missing one
 
 
@@ -22,6 +29,25 @@ def read_bounded_file(path: Path, max_bytes: int) -> bytes:
     Never blocks, as reading a pipe would. Raises OSError if the file cannot be opened, is not regular, or is
     larger than `max_bytes`.
     """
+    with _opened(path, max_bytes) as (file, size):
+        return file.read(size)
+
+
+def view_file(path: Path, max_bytes: int) -> Buffer:
+    """As read_bounded_file, but a large file is mapped: its pages are read when they are first used.
+
+    Who shortens a mapped file ends the processes that read it, with SIGBUS; files that are replaced, as by
+    replace_file, stay as they were mapped.
+    """
+    with _opened(path, max_bytes) as (file, size):
+        if size < MAPPED_FROM or os.name != "posix":  # elsewhere a mapped file cannot be replaced
+            return file.read(size)
+        return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ)
+
+
+@contextmanager
+def _opened(path: Path, max_bytes: int) -> Iterator[tuple[BinaryIO, int]]:
+    """A regular file of at most `max_bytes`, and its size."""
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     handle = os.open(path, flags)
     try:
@@ -31,7 +57,7 @@ def read_bounded_file(path: Path, max_bytes: int) -> bytes:
         if status.st_size > max_bytes:
             raise OSError(errno.EFBIG, f"expected at most {max_bytes:,} bytes, got {status.st_size:,}")
         with open(handle, "rb", closefd=False) as file:
-            return file.read(status.st_size)
+            yield file, status.st_size
     finally:
         os.close(handle)
 
@@ -52,15 +78,17 @@ def is_not_regular(path: Path) -> bool:
     return path.is_symlink() or (path.exists() and not path.is_file())
 
 
-def replace_file(path: Path, temporary: Path, data: bytes) -> None:
+def replace_file(path: Path, temporary: Path, data: bytes | Callable[[BinaryIO], object]) -> None:
     """Replace a file atomically: a kill at any moment leaves the old file or the new one.
+
+    data: the contents, or a function that writes them to a file.
 
     `path` and `temporary` must be in one folder; links are replaced, not followed. Raises OSError.
     """
     try:
         temporary.unlink(missing_ok=True)
         with temporary.open("xb") as file:
-            file.write(data)
+            data(file) if callable(data) else file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)

@@ -187,6 +187,7 @@ def _resumed_run(
     checkpoint: int | None,
 ) -> StartedRun:
     """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
+    folder.check_resumable()
     config = folder.config()
     if config.source.kind == IMPORTED:
         raise RunFolderError(

@@ -135,9 +135,9 @@ def changed(config: RunConfig, changes: dict[str, Any], engine: str | None) -> R
     )
 
 
-def build_engine(config: RunConfig, contexts: Contexts | None = None) -> Engine:
-    """The engine of a run, before its parameters are loaded."""
-    return make_engine(config.engine, config.model, config.train, contexts)
+def build_engine(config: RunConfig, contexts: Contexts | None = None, *, inference: bool = False) -> Engine:
+    """The engine of a run, before its parameters are loaded; inference: as Engine.inference."""
+    return make_engine(config.engine, config.model, config.train, contexts, inference=inference)
 
 
 def with_engine(config: RunConfig, engine: str) -> RunConfig:

@@ -229,7 +229,7 @@ class Trainer:
         if self.validation is None:
             return self.engine
         kind, contexts = engine_class(self.config.engine), self.engine.contexts
-        engine = kind.alone(self.config.model, self.config.train, contexts)
+        engine = kind.inference(self.config.model, self.config.train, contexts)
         engine.load(self.best_parameters())
         return engine
 
@@ -325,7 +325,7 @@ class Trainer:
     def best_parameters(self) -> Arrays:
         """The parameters of the best evaluation; without a validation set, the current ones."""
         if self.validation is None or self.best is None:
-            return self.engine.export().parameters
+            return self.engine.parameters()
         if self.validation.parameters is not None:
             return self.validation.parameters
         assert self.folder is not None, "the best parameters of a resumed run are in its folder"

@@ -1,20 +1,30 @@
 """Locking a run folder, and reading and writing its JSON, metrics and tensor files.
 
-Run folders are untrusted input: reads are bounded (system/files.py) and tensors are checked
-(tensor_files.py). Files are replaced atomically: a kill at any moment leaves the old file or the new one.
+A run may also be one file, an archive of the folder (archive.py), which is only read. Both are untrusted
+input: reads are bounded (system/files.py) and tensors are checked (tensor_files.py). Files are replaced
+atomically: a kill at any moment leaves the old file or the new one.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import LARGEST_INT
 from motegpt.config.text import shortened
 from motegpt.errors import MotegptError, RunFolderError
-from motegpt.system.files import is_not_regular, nearest_name, read_bounded_file, replace_file
+from motegpt.system.files import (
+    Buffer,
+    is_not_regular,
+    nearest_name,
+    read_bounded_file,
+    replace_file,
+    view_file,
+)
+from motegpt.training.archive import Archive
 from motegpt.training.state import FORMAT, FORMATS
 from motegpt.training.tensor_files import FLOATS, read_tensors, tensor_bytes
 
@@ -24,15 +34,37 @@ if TYPE_CHECKING:
     from motegpt.training.tensor_files import Shapes
 
 CONFIG, METRICS, LOCK, TEMPORARY = "config.json", "metrics.jsonl", ".lock", ".{}.new"
+TOKENIZER, CONTEXTS, MODEL = "tokenizer.json", "contexts.safetensors", "model.safetensors"
+KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
+REPORT = "report.json"
+# The files of a run that is one file.
+ARCHIVED = (CONFIG, TOKENIZER, SETTINGS, METRICS, REPORT, CONTEXTS, MODEL, KNESER_NEY, KNOWN)
+ENDING = ".motegpt"  # of its name
 MAX_JSON_BYTES, MAX_METRICS_BYTES = 2**26, 2**30
 
 
 class RunFiles:
-    """The files of a run folder; RunFolder defines their contents."""
+    """The files of a run; RunFolder defines their contents."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self._lock: BaseFileLock | None = None
+
+    @cached_property
+    def _archive(self) -> Archive | None:
+        """The archive of a run that is one file, None for a folder; RunFolderError if it is damaged."""
+        try:
+            return Archive(self.path, ARCHIVED) if is_archive(self.path) else None
+        except (OSError, ValueError) as error:
+            raise RunFolderError(f"{self.path}: {error}; send the file that motegpt wrote") from None
+
+    def check_resumable(self) -> None:
+        """RunFolderError if the run is one file."""
+        if self._archive is not None:
+            raise RunFolderError(
+                f"{self.path}: cannot be resumed: it is read-only, and has the parameters without the state "
+                "of their training; resume the run folder that it was made from"
+            )
 
     def lock(self) -> None:
         """Acquire the lock of the folder, and delete the temporary files of a killed process.
@@ -43,6 +75,7 @@ class RunFiles:
 
         if self._lock is not None:
             return
+        self.check_resumable()
         self._check_regular_files()
         lock = FileLock(self.path / LOCK, timeout=0, thread_local=False)  # any thread may release it
         try:
@@ -109,7 +142,8 @@ class RunFiles:
         if not self._exists(METRICS):
             return []
         try:
-            return read_bounded_file(path, MAX_METRICS_BYTES).decode("utf-8", "replace").split("\n")[:-1]
+            text = bytes(self._contents(METRICS, MAX_METRICS_BYTES)).decode("utf-8", "replace")
+            return text.split("\n")[:-1]
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -128,7 +162,7 @@ class RunFiles:
         """The object in a JSON file of a supported format."""
         path = self._existing(name)
         try:
-            values = json.loads(read_bounded_file(path, MAX_JSON_BYTES))
+            values = json.loads(bytes(self._contents(name, MAX_JSON_BYTES)))
         except (ValueError, OSError, RecursionError) as error:
             raise RunFolderError(f"{path}: expected JSON, got {error}") from None
         check_format(path, values)
@@ -142,7 +176,17 @@ class RunFiles:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """The tensors with these names and shapes, and the metadata, of a file of a supported format."""
         path = self._existing(name)
-        return read_tensors(path, shapes, lambda metadata: check_format(path, metadata), dtypes)
+        check = partial(check_format, path)
+        return read_tensors(path, shapes, check, dtypes, partial(self._contents, name))
+
+    def _contents(self, name: str, max_bytes: int) -> Buffer:
+        """The contents of a file; OSError if it cannot be read, RunFolderError if damaged in an archive."""
+        if self._archive is None:
+            return view_file(self.path / name, max_bytes)
+        try:
+            return self._archive.view(name, max_bytes)
+        except ValueError as error:
+            raise RunFolderError(f"{self.path / name}: {error}; the file was changed") from None
 
     def _write(self, name: str, data: bytes) -> None:
         """Replace a file atomically."""
@@ -153,6 +197,8 @@ class RunFiles:
 
     def _exists(self, name: str) -> bool:
         """Whether a file exists; RunFolderError if the folder cannot be read."""
+        if self._archive is not None:
+            return name in self._archive.names()
         try:
             return (self.path / name).is_file()
         except OSError as error:
@@ -162,8 +208,10 @@ class RunFiles:
         """The path of a file; RunFolderError with a likely repair if it does not exist."""
         if self._exists(name):
             return self.path / name
+        if self._archive is not None:
+            raise RunFolderError(f"{self.path}: has no {name}; send the file that motegpt wrote")
         if self.path.exists() and not self.path.is_dir():
-            raise RunFolderError(f"{self.path}: expected a run folder, got a file")
+            raise RunFolderError(f"{self.path}: expected a run folder or a file *{ENDING}, got another file")
         if not self.path.is_dir():
             near = nearest_name(self.path, folders=True)
             create = f"training with `out={str(self.path)!r}` creates one"
@@ -172,10 +220,25 @@ class RunFiles:
             )
         if not (self.path / CONFIG).is_file():
             raise RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
+        if (self.path / MODEL).is_file():
+            raise RunFolderError(
+                f"{self.path}: cannot be resumed: it has no {name}, as the model was saved without the state "
+                "of its training"
+            )
         raise RunFolderError(
             f"{self.path}: has no {name}, as the run stopped before its first checkpoint; restart it with "
             f"`out={str(self.path)!r}`"
         )
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a run is one file, by its name; folders may have any name."""
+    return path.suffix == ENDING and path.is_file()
+
+
+def is_run(path: Path) -> bool:
+    """Whether a path looks like a run, not like data to train on."""
+    return is_archive(path) or (path / CONFIG).is_file()
 
 
 def check_format(path: Path, values: Any) -> None:

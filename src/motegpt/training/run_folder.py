@@ -14,9 +14,9 @@
     checkpoint-*            earlier trainer states, with `keep`                    (named by step)
     .lock                   lock file
 
-Only JSON and safetensors: reading a folder executes no code. Resuming needs a single file, which is replaced
-atomically, so a kill at any moment leaves the old state or the new one. Each safetensors file holds a digest
-of its contents, which detects damage.
+A run that is one file (run_archive.py) is read alike. Only JSON and safetensors: reading a folder executes no
+code. Resuming needs a single file, which is replaced atomically, so a kill at any moment leaves the old state
+or the new one. Each safetensors file holds a digest of its contents, which detects damage.
 """
 
 from __future__ import annotations
@@ -40,9 +40,24 @@ from motegpt.optim import OPTIMIZERS
 from motegpt.sampling.training_texts import HashedTexts
 from motegpt.training.losses import LossMeans
 from motegpt.training.reference import settings_toml
-from motegpt.training.run_files import CONFIG, LOCK, METRICS, TEMPORARY, RunFiles
+from motegpt.training.run_files import (
+    ARCHIVED,
+    CONFIG,
+    CONTEXTS,
+    ENDING,
+    KNESER_NEY,
+    KNOWN,
+    LOCK,
+    METRICS,
+    MODEL,
+    REPORT,
+    SETTINGS,
+    TEMPORARY,
+    TOKENIZER,
+    RunFiles,
+)
 from motegpt.training.state import FORMAT, Best, RunConfig, TrainerState
-from motegpt.training.tensor_files import INTEGERS, UNSIGNED
+from motegpt.training.tensor_files import INTEGERS, MAX_FREE_BYTES, UNSIGNED, tensor_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,11 +69,9 @@ Part = TypeVar("Part", bound=Settings)
 
 STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # a step in a name, as checkpoint_name writes it
 BEST, LAST = "best", "last"
-TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
-TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
-KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
+TRAINER, CHECKPOINT = "trainer.safetensors", "checkpoint-{}.safetensors"
 START = "start.safetensors"
-REPORT, BITS = "report.json", "bits_per_character"
+BITS = "bits_per_character"
 REPORTED = re.compile(r"[\w-]{1,40}")  # the name of a model in a report
 MAX_REPORTED = 20
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
@@ -119,6 +132,11 @@ class RunFolder(RunFiles):
     def _check_available(self, overwrite: bool) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path}: expected a folder to write a run to, got a file")
+        if self.path.suffix == ENDING and not self.path.exists():
+            raise RunFolderError(
+                f"{self.path}: expected a folder to write a run to, got the name of a file; train with "
+                "another `out`, then export the run to this file"
+            )
         names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
         if names <= BEFORE_CONFIG or (names <= BEFORE_CHECKPOINT and self._is_run()):
             return
@@ -299,6 +317,8 @@ class RunFolder(RunFiles):
         run has a validation set, else the last.
         """
         checkpoint = plain(checkpoint)
+        if self._archive is not None and checkpoint is not None:
+            raise RunFolderError(f"{self.path}: has the parameters of one checkpoint; leave out `checkpoint`")
         step = self._parse_checkpoint(checkpoint, config)
         if checkpoint == LAST or step is not None:
             return self.trainer_state(config, tokenizer, step).snapshot.parameters
@@ -307,6 +327,27 @@ class RunFolder(RunFiles):
             if state.done == 0:  # the process was killed within the first checkpoint
                 return state.snapshot.parameters
         return self._read_checked_tensors(MODEL, config, tokenizer, ("",))[0]
+
+    def members(self, checkpoint: int | str | None = None) -> dict[str, bytes]:
+        """The files that a run needs for everything but resuming, all of them checked, by name.
+
+        checkpoint: of the parameters, as in `parameters`.
+        """
+        config, tokenizer = self.config(), self.tokenizer()
+        parameters = self.parameters(config, tokenizer, checkpoint)
+        self.metrics(), self.report()
+        is_used = {
+            CONTEXTS: bool(self.contexts(config, tokenizer).keys),
+            KNESER_NEY: self.average(config, tokenizer) is not None,
+            KNOWN: self.known(config, tokenizer) is not None,
+            MODEL: False,  # it may hold the parameters of another checkpoint
+        }
+        names = [name for name in ARCHIVED if is_used.get(name, True) and self._exists(name)]
+        metadata = {"format": FORMAT, "tokenizer": tokenizer_digest(tokenizer)}
+        return {
+            **{name: bytes(self._contents(name, MAX_FREE_BYTES)) for name in names},
+            MODEL: tensor_bytes(parameters, metadata),
+        }
 
     def _parse_checkpoint(self, checkpoint: int | str | None, config: RunConfig) -> int | None:
         """The step that `checkpoint` names, None if it names no step; RunFolderError if it is invalid."""

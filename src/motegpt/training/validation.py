@@ -80,7 +80,7 @@ class Validation:
         """Record the loss after `step` steps, and copy the parameters if it is the lowest so far."""
         if self.best is None or loss < self.best.loss:
             self.best = Best(step=step, loss=loss, evaluations_since_best=0)
-            self.parameters, self.unsaved = engine.export().parameters, True
+            self.parameters, self.unsaved = engine.parameters(), True
         else:
             self.best = self.best.replace(evaluations_since_best=self.best.evaluations_since_best + 1)
 

@@ -9,6 +9,8 @@ from typing import IO, Any
 
 from motegpt.errors import UsageError
 
+REVEALS = "whoever has this file has the model, and can find out much of what it was trained on"
+
 
 def ending_of(path: Path, endings: Iterable[str]) -> str:
     """The suffix of a file name in lower case; UsageError unless it is one of `endings`."""

@@ -26,11 +26,9 @@ from motegpt.errors import UsageError
 from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
 from motegpt.page.server import PageServer
-from motegpt.training.run_files import CONFIG
-from motegpt.views.output import ending_of, new_file
+from motegpt.training.run_files import is_run
+from motegpt.views.output import REVEALS, ending_of, new_file
 from motegpt.views.runs import Run
-
-REVEALS = "whoever has this file has the model, and can find out much of what it was trained on"
 
 
 @click.command()
@@ -64,7 +62,7 @@ def command(
     reading = given_settings(flags)
     if out is not None:
         ending_of(Path(out), (".html",))
-    if len(data) == 1 and (Path(data[0]) / CONFIG).is_file():
+    if len(data) == 1 and is_run(Path(data[0])):
         start = _from_run(data[0], checkpoint, with_list, reading)
     else:
         _check_unused({"checkpoint": checkpoint is not None, "with-list": with_list}, "a run folder")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -37,27 +37,57 @@ if TYPE_CHECKING:
 
 
 class ArrayEngine(Engine):
-    """Parameters, gradient and each slot are flat arrays (P,); the tensors are views into them."""
+    """Parameters, gradient and each slot are flat arrays (P,); the tensors are views into them.
+
+    For inference, the parameters are the given arrays themselves, and the rest is made when first used.
+    """
 
     name = "array"
     dtypes = ("float64", "float32")
 
-    def __init__(self, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> None:
+    def __init__(
+        self,
+        model: ModelConfig,
+        train: TrainConfig,
+        contexts: Contexts | None = None,
+        inference: bool = False,
+    ) -> None:
+        """inference: see Engine.inference."""
         super().__init__(model, train, contexts)
-        n_slots = len(self.optimizer.slots)
-        self._flat, self._gradient, *self._slots = np.zeros(
-            (2 + n_slots, parameter_count(model)), train.dtype
-        )
-        self._w = self._views(self._flat)
-        dw, self._tables = self._views(self._gradient), table_names(model)
-        self._parameters = [(w, dw[name]) for name, w in self._w.items() if name not in self._tables]
+        self._for_inference, self._tables = True, table_names(model)
+        self._w = self._views(np.zeros(parameter_count(model), train.dtype))
+        if not inference:
+            self._prepare_training()
         self._dense = list(dense_parts(model))
         self._cross_entropy: Operation = ops.cross_entropy
         self._rules: Rules = ops.BACKWARD
         if train.clip_node is not None:
             self._cross_entropy, self._rules = cross_entropy_clipped, clipped_rules(train.clip_node)
 
+    def _prepare_training(self) -> None:
+        """Copy the parameters into a flat array and allocate the gradient and the slots, once."""
+        if not self._for_inference:
+            return
+        w, size = self._w, parameter_count(self.model)
+        self._flat, self._gradient, *self._slots = np.zeros(
+            (2 + len(self.optimizer.slots), size), self.settings.dtype
+        )
+        self._w, dw = self._views(self._flat), self._views(self._gradient)
+        for name, array in w.items():
+            self._w[name][...] = array
+        self._parameters = [(w, dw[name]) for name, w in self._w.items() if name not in self._tables]
+        self._for_inference = False
+
+    @classmethod
+    def inference(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
+        """See Engine.inference."""
+        return cls(model, train, contexts, inference=True)
+
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
+        if self._for_inference and slots is None:
+            self._w = self._checked(parameters)
+            return
+        self._prepare_training()
         self._fill(self._flat, parameters)
         for i, slot in enumerate(self._slots):
             if slots is None:
@@ -65,7 +95,17 @@ class ArrayEngine(Engine):
             else:
                 self._fill(slot, slots[i])
 
+    def parameters(self) -> Arrays:
+        """See Engine.parameters."""
+        if not self._for_inference:
+            return self._views(self._flat.copy())
+        views = {name: array.view() for name, array in self._w.items()}
+        for view in views.values():
+            view.flags.writeable = False
+        return views
+
     def export(self) -> Snapshot:
+        self._prepare_training()
         w, *slots = (self._views(flat.copy()) for flat in (self._flat, *self._slots))
         return self._snapshot(w, slots)
 
@@ -78,6 +118,7 @@ class ArrayEngine(Engine):
         return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
+        self._prepare_training()
         with np.errstate(all="ignore"):
             loss, used = self._backpropagate(batch, step)
         gradient = self._views(self._gradient.copy())
@@ -86,6 +127,7 @@ class ArrayEngine(Engine):
         return loss, gradient
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
+        self._prepare_training()
         with np.errstate(all="ignore"):  # a training that has run away shows in its losses
             batches = plan.chunk(start, count).batches()
             return [self._step(batch, step) for step, batch in enumerate(batches, start)]
@@ -142,10 +184,17 @@ class ArrayEngine(Engine):
 
     def _fill(self, flat: Array, values: Mapping[str, Any]) -> None:
         """Copy named values into a flat array."""
+        checked = self._checked(values)
+        for name, view in self._views(flat).items():
+            view[...] = checked[name]
+
+    def _checked(self, values: Mapping[str, Any]) -> Arrays:
+        """Named values as arrays of the engine's dtype, not copied if they are."""
         check_names_match(values, self.model, "load")
-        views = self._views(flat)
+        arrays = {}
         for tensor in tensors(self.model):
-            given = np.asarray(values[tensor.name])
-            check_shape(tensor, given.shape, "load")
+            check_shape(tensor, np.shape(values[tensor.name]), "load")
             with np.errstate(over="ignore"):
-                views[tensor.name][:] = given.reshape(tensor.shape)
+                given = np.asarray(values[tensor.name], self.settings.dtype)
+            arrays[tensor.name] = given.reshape(tensor.shape)
+        return arrays

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +13,14 @@ from motegpt.data.plan import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.errors import SettingError, UsageError
 from motegpt.generation.filters import non_finite_error
-from motegpt.model.spec import check_names_match, check_shape, named_views, parameter_count, tensors
+from motegpt.model.spec import (
+    check_names_match,
+    check_shape,
+    flat_view,
+    named_views,
+    parameter_count,
+    tensors,
+)
 from motegpt.optim.base import table_decays
 from motegpt.system.processors import available_processors
 
@@ -35,7 +42,11 @@ BUNDLE = 64  # sequences that generate() decodes together: the columns of a tile
 
 
 class NativeEngine(Engine):
-    """The core owns parameters and slots; they are passed as flat arrays (P,) in canonical order."""
+    """The core owns parameters and slots; they are passed as flat arrays (P,) in canonical order.
+
+    For inference, parameters stay in a flat array, which decoders read; the core copies them when it is first
+    asked for logits.
+    """
 
     name = "native"
     dtypes = ("float32", "float64")
@@ -46,21 +57,52 @@ class NativeEngine(Engine):
         train: TrainConfig,
         contexts: Contexts | None = None,
         level: str | None = None,
+        inference: bool = False,
     ) -> None:
-        """level: instruction set, one of _core.levels(); default: the fastest that this machine supports."""
+        """level: instruction set, one of _core.levels(); default: the fastest that this machine supports.
+
+        inference: see Engine.inference.
+        """
         super().__init__(model, train, contexts)
         self._specification = specification_of(model, self.contexts)
         self._level = level
         self._n_grams: tuple[KneserNey, _core.NGrams] | None = None
-        self._core = _core.Model(
+        self._flat = np.zeros(parameter_count(model), train.dtype) if inference else None
+        self._core = None if inference else self._make_core()
+
+    def _make_core(self, inference: bool = False) -> _core.Model:
+        return _core.Model(
             self._specification,
-            dtype=train.dtype,
-            optimizer=train.optimizer,
-            scalars=self.optimizer.scalars(train, 0)._fields,
-            level=level,
-            threads=train.threads or available_processors(),
-            checkpoint_activations=train.checkpoint_activations,
+            dtype=self.settings.dtype,
+            optimizer=self.settings.optimizer,
+            scalars=self.optimizer.scalars(self.settings, 0)._fields,
+            level=self._level,
+            threads=self.settings.threads or available_processors(),
+            checkpoint_activations=self.settings.checkpoint_activations,
+            inference=inference,
         )
+
+    def _training_core(self) -> _core.Model:
+        """The core with gradients and slots; for inference it is made here."""
+        if self._flat is not None:
+            flat, self._flat = self._flat, None
+            self._core = self._make_core()
+            self._core.load(flat, self._flat_slots(()))
+        assert self._core is not None
+        return self._core
+
+    def _logits_core(self) -> _core.Model:
+        """The core that computes logits; for inference one without gradients and slots is made here."""
+        if self._core is None:
+            assert self._flat is not None
+            self._core = self._make_core(inference=True)
+            self._core.load(self._flat, np.zeros((0, self._flat.size), self._flat.dtype))
+        return self._core
+
+    @classmethod
+    def inference(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
+        """See Engine.inference."""
+        return cls(model, train, contexts, inference=True)
 
     @classmethod
     def level(cls) -> str:
@@ -79,22 +121,42 @@ class NativeEngine(Engine):
         return super().why_not(**others)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
+        flat = self._flattened(parameters)
+        if self._flat is not None and slots is None:
+            self._flat, self._core = flat, None
+        else:
+            self._training_core().load(flat, self._flat_slots(slots or ()))
+
+    def _flat_slots(self, slots: Sequence[Values]) -> Array:
+        """The slots of the optimizer, or zeros if none are given: (n, P)."""
         flat = np.zeros((len(self.optimizer.slots), parameter_count(self.model)), self.settings.dtype)
-        for i, values in enumerate(slots or ()):
-            flat[i] = self._flat(values)
-        self._core.load(self._flat(parameters), flat)
+        for i, values in enumerate(slots):
+            flat[i] = self._flattened(values)
+        return flat
 
     def export(self) -> Snapshot:
-        parameters, slots = self._core.store()
+        parameters, slots = self._training_core().store()
         return self._snapshot(self._named(parameters), list(map(self._named, slots)))
 
+    def parameters(self) -> Arrays:
+        """See Engine.parameters."""
+        return self._named(self._flat_parameters())
+
+    def _flat_parameters(self) -> Array:
+        """(P,): a copy, or for inference a read-only view."""
+        if self._flat is None:
+            return self._training_core().parameters()
+        view = self._flat.view()
+        view.flags.writeable = False
+        return view
+
     def logits(self, batch: Batch) -> list[Array]:
-        flat = self._core.logits(*core_arguments(Chunk.of([batch])))
+        flat = self._logits_core().logits(*core_arguments(Chunk.of([batch])))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         train = self.settings
-        loss, flat = self._core.gradients(
+        loss, flat = self._training_core().gradients(
             *core_arguments(Chunk.of([batch])),
             clip_node=train.clip_node,
             step=step or 0,
@@ -105,7 +167,7 @@ class NativeEngine(Engine):
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
-        losses = self._core.train(
+        losses = self._training_core().train(
             *core_arguments(plan.chunk(start, count)),
             self.optimizer.chunk(self.settings, start, count),
             clip_node=self.settings.clip_node,
@@ -169,18 +231,21 @@ class NativeEngine(Engine):
         return {"n_grams": self._n_grams[1], "n_gram_weight": average.weight}
 
     def _core_decoder(self, n: int) -> _core.Decoder:
-        w, dtype = self._core.parameters(), self.settings.dtype
+        w, dtype = self._flat_parameters(), self.settings.dtype
         return _core.Decoder(self._specification, w, n, dtype=dtype, level=self._level)
 
-    def _flat(self, values: Mapping[str, Any]) -> Array:
-        """Named values -> one flat array in canonical order."""
+    def _flattened(self, values: Mapping[str, Any]) -> Array:
+        """Named values -> one flat array in canonical order; not copied if they are views of one."""
         check_names_match(values, self.model, "load")
+        for tensor in tensors(self.model):
+            check_shape(tensor, np.shape(values[tensor.name]), "load")
+        flat: Array | None = flat_view(values, self.model, self.settings.dtype)
+        if flat is not None:
+            return flat
         parts = []
         for tensor in tensors(self.model):
             with np.errstate(over="ignore"):
-                given = np.asarray(values[tensor.name], self.settings.dtype)
-            check_shape(tensor, given.shape, "load")
-            parts.append(given.ravel())
+                parts.append(np.asarray(values[tensor.name], self.settings.dtype).ravel())
         return np.concatenate(parts)
 
     def _named(self, flat: Array) -> Arrays:

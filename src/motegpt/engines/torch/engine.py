@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -35,7 +36,7 @@ from motegpt.engines.torch.device import (
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Operations
-from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, clip_gradient
+from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, TorchOptimizer, clip_gradient
 from motegpt.errors import RankLost
 from motegpt.model.dropout import masks_of, sites_of
 from motegpt.model.spec import Role, check_names_match, check_shape, table_names, tensors
@@ -67,7 +68,7 @@ class TorchEngine(Engine):
         contexts: Contexts | None = None,
         alone: bool = False,
     ) -> None:
-        """alone: ignore other processes that torchrun started."""
+        """alone: ignore other processes that torchrun started, and allocate slots only when they are used."""
         super().__init__(model, train, contexts)
         size = 1 if alone else ranks.world_size()
         check_division(train.batch_size, size, train.accumulate)
@@ -78,16 +79,22 @@ class TorchEngine(Engine):
         with report_out_of_memory(self.device, train):
             self._network = self._make_network()
             self._replica = self._replicated()
-            parts = self._local_parameters()
             self._shards = [
                 distributed.local_rows(getattr(self._network, name)) for name in table_names(model)
             ]
-            self._update = TORCH_OPTIMIZERS[train.optimizer](parts, train, self._decayed())
+            if not alone:
+                self._update  # noqa: B018  # allocates the slots
         self._loss: nn.Module = torch.compile(self._replica) if train.compile else self._replica  # type: ignore[assignment]
         scaled = {None: False, "bfloat16": False, "float16": True}[train.autocast]
         self._scale = LossScale(self.device) if scaled else None
         self._whole: Transformer | None = None
         self._threads = default_threads(model, train)
+
+    @cached_property
+    def _update(self) -> TorchOptimizer:
+        """The optimizer with its slots."""
+        kind = TORCH_OPTIMIZERS[self.settings.optimizer]
+        return kind(self._local_parameters(), self.settings, self._decayed())
 
     @classmethod
     def why_not(cls, *, train: TrainConfig | None = None, processes: int = 1, **asked: Any) -> str | None:
@@ -96,17 +103,19 @@ class TorchEngine(Engine):
         return super().why_not(train=train, **asked) or incompatible
 
     @classmethod
-    def alone(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
-        """See Engine; on the CPU if each device holds only a shard of the model."""
+    def inference(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
+        """See Engine.inference; on the CPU if each device holds only a shard of the model."""
         return cls(model, train.replace(device="cpu") if train.shard else train, contexts, alone=True)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         given = [parameters, *(slots or ())]
         for values in given:
             self._check(values)
-        if slots is None:
+        if slots is None and "_update" in vars(self):
             torch._foreach_zero_([tensor for slot in self._update.slots for tensor in slot])
-        for values, parts in zip(given, [self._local_parameters(), *self._update.slots], strict=False):
+        for values, parts in zip(
+            given, [self._local_parameters(), *(self._update.slots if slots else ())], strict=True
+        ):
             self._fill(parts, values)
         self._whole = None
 
@@ -114,6 +123,12 @@ class TorchEngine(Engine):
         if self._sharded:
             self._broadcast("export")
         return self._export()
+
+    def parameters(self) -> Arrays:
+        """See Engine.parameters."""
+        if self._sharded:
+            self._broadcast("gather")
+        return self._gather()
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
         vectors = vectors_of(self.contexts, batch.inputs, self.settings)

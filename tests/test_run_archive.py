@@ -1,0 +1,183 @@
+"""A run as one file: every command reads it as the folder, and nothing writes to it."""
+
+import json
+import zipfile
+
+import pytest
+
+from motegpt import GPT
+from motegpt.errors import RunFolderError
+from motegpt.training.run_archive import archive_run
+from motegpt.training.run_files import ARCHIVED
+from motegpt.training.run_folder import RunFolder
+from tests.attacks.forge import make_run
+
+FULL = {"kneser_ney": 3, "ngram_orders": 3, "ngram_min_count": 1, "novel": True, "n": 3}
+
+
+@pytest.fixture(scope="module", params=["plain", "full"])
+def both(request, tmp_path_factory):
+    """A run as a folder, and as one file."""
+    room = tmp_path_factory.mktemp("runs")
+    run = make_run(room, **(FULL if request.param == "full" else {}))
+    archive_run(RunFolder(run), room / "run.motegpt")
+    return run, room / "run.motegpt"
+
+
+def test_it_is_a_plain_zip_of_what_can_be_used(both):
+    run, file = both
+    with zipfile.ZipFile(file) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        assert set(names) == {path.name for path in run.iterdir()} & set(ARCHIVED)
+        for name in set(names) - {"model.safetensors"}:
+            assert archive.read(name) == (run / name).read_bytes()
+
+
+def test_unpacked_it_is_a_run_folder(both, tmp_path, motegpt):
+    _, file = both
+    with zipfile.ZipFile(file) as archive:
+        archive.extractall(tmp_path / "unpacked")
+    assert GPT.load(tmp_path / "unpacked").generate(3, seed=1) == GPT.load(file).generate(3, seed=1)
+    done = motegpt("train", "--resume", str(tmp_path / "unpacked"))
+    assert "cannot be resumed: it has no trainer.safetensors" in done.err
+
+
+def test_the_parameters_are_aligned_views_of_the_file(both):
+    run, file = both
+    views = GPT.load(file).engine.parameters()
+    expected = GPT.load(run).engine.parameters()
+    assert list(views) == list(expected)
+    for name, view in views.items():
+        assert not view.flags.owndata
+        assert not view.flags.writeable
+        assert view.flags.aligned
+        assert (view == expected[name]).all()
+    with zipfile.ZipFile(file) as archive:
+        (member,) = (one for one in archive.infolist() if one.filename == "model.safetensors")
+    assert member.compress_type == zipfile.ZIP_STORED
+
+
+def test_the_same_run_gives_the_same_bytes(both, tmp_path):
+    run, file = both
+    archive_run(RunFolder(run), tmp_path / "again.motegpt")
+    archive_run(RunFolder(file), tmp_path / "copy.motegpt")
+    assert (tmp_path / "again.motegpt").read_bytes() == file.read_bytes()
+    assert (tmp_path / "copy.motegpt").read_bytes() == file.read_bytes()
+
+
+COMMANDS = [
+    ["sample", "RUN", "-n", "3", "--seed", "4"],
+    ["sample", "RUN", "-n", "3", "--seed", "4", "--engine", "array", "--format", "jsonl"],
+    ["score", "RUN", "anna", "bob"],
+    ["eval", "RUN", "--json"],
+    ["graph", "an", "--run", "RUN", "--summary", "--json"],
+]
+
+
+@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: " ".join(words))
+def test_every_command_reads_it_as_the_folder(both, words, motegpt):
+    outputs = []
+    for run in both:
+        done = motegpt(*(str(run) if word == "RUN" else word for word in words))
+        assert done.code == 0, done.err
+        outputs.append(done.out.replace(str(run), "RUN").replace("run.motegpt", "run"))
+    assert outputs[0] == outputs[1]
+
+
+def test_show_describes_it(both, motegpt):
+    of_folder, of_file = (json.loads(motegpt("show", run, "--json").out) for run in both)
+    size = both[1].stat().st_size
+    assert of_file.pop("files") == {"run.motegpt": size}
+    assert not of_file["progress"].pop("resumable")
+    del of_folder["files"], of_folder["progress"]["resumable"]
+    for key in (
+        "step",
+        "finished",
+        "best",
+        "exhausted",
+    ):  # of_folder has read them in the state of the trainer
+        del of_file["progress"][key], of_folder["progress"][key]
+    assert of_file | {"run": ""} == of_folder | {"run": ""}
+    assert "cannot be resumed" in " ".join(motegpt("show", both[1]).out.split())
+
+
+def test_pictures_and_the_page_read_it(both, tmp_path, motegpt):
+    for run in both:
+        out = tmp_path / run.name.replace(".", "-")
+        for words in (["plot", run, "--out", f"{out}.svg"], ["play", run, "--out", f"{out}.html"]):
+            done = motegpt(*words)
+            assert done.code == 0, done.err
+    sizes = [(tmp_path / name).stat().st_size for name in ("run.svg", "run-motegpt.svg")]
+    assert abs(sizes[0] - sizes[1]) < 100
+
+
+def test_it_is_read_only(both, motegpt, tmp_path):
+    _, file = both
+    before = file.read_bytes()
+    for words in (["train", "--resume", str(file)], ["train", "--resume", str(file), "--steps", "9"]):
+        done = motegpt(*words)
+        assert "cannot be resumed: it is read-only" in done.err
+        assert "resume the run folder that it was made from" in done.err
+    with pytest.raises(RunFolderError, match="cannot be resumed"):
+        GPT.train(resume=file)
+    with pytest.raises(RunFolderError, match="cannot be resumed"):
+        RunFolder(file).lock()
+    for words in (["--out", str(file)], ["--out", str(file), "--overwrite"]):
+        done = motegpt("train", "--steps", "2", *words)
+        assert "expected a folder to write a run to" in done.err
+    assert file.read_bytes() == before
+    done = motegpt("train", "--steps", "2", "--out", str(tmp_path / "new.motegpt"))
+    assert "got the name of a file" in done.err
+    assert not (tmp_path / "new.motegpt").exists()
+
+
+def test_it_has_one_checkpoint(both, motegpt):
+    _, file = both
+    for checkpoint in ("best", "last", "3"):
+        done = motegpt("sample", str(file), "--checkpoint", checkpoint)
+        assert "parameters of one checkpoint; leave out --checkpoint" in done.err
+
+
+def test_a_checkpoint_can_be_chosen(tmp_path):
+    run = make_run(tmp_path)
+    model = GPT.train(tmp_path / "list.txt", out=tmp_path / "kept", steps=6, keep=3, checkpoint_every=2,
+                      preset="microgpt", n_embd=4, n_head=2, block_size=6)  # fmt: skip
+    archive_run(RunFolder(tmp_path / "kept"), tmp_path / "two.motegpt", checkpoint=2)
+    two = GPT.load(tmp_path / "two.motegpt").engine.parameters()
+    assert (two["wte"] == GPT.load(tmp_path / "kept", checkpoint=2).engine.parameters()["wte"]).all()
+    assert (two["wte"] != model.engine.parameters()["wte"]).any()
+    assert run.is_dir()
+
+
+def test_a_model_is_saved_to_one_file(tmp_path):
+    model = GPT.train(["anna", "bob"], steps=3, preset="microgpt", engine="array")
+    model.save(tmp_path / "deep" / "a.motegpt")
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.motegpt"]
+    loaded = GPT.load(tmp_path / "deep" / "a.motegpt")
+    assert loaded.generate(3, seed=2) == model.generate(3, seed=2)
+    with pytest.raises(RunFolderError, match=r"already exists; .* `overwrite=True`"):
+        model.save(tmp_path / "deep" / "a.motegpt")
+    loaded.save(tmp_path / "deep" / "a.motegpt", overwrite=True)
+    assert loaded.generate(2, seed=2) == GPT.load(tmp_path / "deep" / "a.motegpt").generate(2, seed=2)
+
+
+def test_only_runs_are_overwritten(tmp_path):
+    model = GPT.train(["anna", "bob"], steps=3, preset="microgpt", engine="array")
+    (tmp_path / "letter.motegpt").write_text("dear")
+    (tmp_path / "folder.motegpt").mkdir()
+    (tmp_path / "folder.motegpt" / "letter").write_text("dear")
+    for name in ("letter", "folder"):
+        with pytest.raises(RunFolderError, match=r"something else|other files"):
+            model.save(tmp_path / f"{name}.motegpt", overwrite=True)
+    assert (tmp_path / "letter.motegpt").read_text() == "dear"
+    (tmp_path / "empty.motegpt").mkdir()
+    model.save(tmp_path / "empty.motegpt")  # a folder of this name is a folder
+    assert json.loads((tmp_path / "empty.motegpt" / "config.json").read_text())["engine"] == "array"
+    assert GPT.load(tmp_path / "empty.motegpt").generate(1, seed=1) == model.generate(1, seed=1)
+
+
+def test_other_files_are_no_runs(tmp_path, motegpt):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    done = motegpt("sample", str(tmp_path / "a.zip"))
+    assert "expected a run folder or a file *.motegpt, got another file" in done.err
