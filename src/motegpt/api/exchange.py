@@ -27,8 +27,10 @@ class Exchange(Pictures):
     def export(self, path: AnyPath, to: str = "hf") -> None:
         """Write the model in the format of another program, as `motegpt export` does.
 
-        to: "hf", a folder for the library transformers, with a model card; the n-grams of `kneser_ney` are
-        left out. Nothing is overwritten: raises UsageError if something is at `path`, or cannot be written.
+        to: "hf", a folder for the library transformers, with a model card; or "gguf", a file for llama.cpp,
+        for the architectures of the presets gpt2 and llama. The n-grams of `kneser_ney` are left out. Nothing
+        is overwritten: raises UsageError if something is at `path`, or cannot be written; LibraryUnavailable
+        without `gguf`.
         """
         from motegpt.interchange.targets import export
 

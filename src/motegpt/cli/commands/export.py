@@ -16,14 +16,15 @@ from motegpt.interchange.targets import DEFAULT, TARGETS
 @click.command()
 @run_argument
 @click.option("--to", type=click.Choice(list(TARGETS)), default=DEFAULT, show_default=True, help="Format.")
-@click.option("--out", type=RUN, required=True, metavar="DIR", help="What to write; never replaced.")
+@click.option("--out", type=RUN, required=True, metavar="PATH", help="What to write; never replaced.")
 @checkpoint_option
 @json_option
 def command(run: str, to: str, out: str, checkpoint: str | None, as_json: bool) -> None:
     """Write the model in the folder RUN in the format of another program.
 
     hf is a folder for the library transformers: GPT2LMHeadModel or LlamaForCausalLM where the architecture is
-    theirs, else with the code of the model, which is loaded with trust_remote_code=True.
+    theirs, else with the code of the model, which is loaded with trust_remote_code=True. gguf is a file for
+    llama.cpp, which has the architectures of the presets gpt2 and llama alone.
 
     Example: motegpt export runs/names --out names-hf
     """

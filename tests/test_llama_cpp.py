@@ -1,0 +1,83 @@
+"""Exported GGUF files in llama.cpp: the same probabilities, the same greedy text, the same ids."""
+
+import numpy as np
+import pytest
+
+from motegpt import GPT
+from tests.exported import small_model
+
+pytest.importorskip("gguf")
+pytest.importorskip("xllamacpp")
+from tests.llama_cpp import LlamaCpp
+
+# Of log-probabilities. llama.cpp computes in single precision, and looks the GELU up in a table of numbers in
+# half precision.
+TOLERANCES = {"gpt2": 2e-3, "llama": 5e-6}
+MODELS = {
+    "gpt2": {},
+    "gpt2, untied, grouped, narrow": {"tied": False, "n_kv_head": 1, "n_hidden": 10},
+    "gpt2, bos_eos": {"framing": "bos_eos"},
+    "gpt2, bytes": {"tokenizer": "bytes", "block_size": 16},
+    "llama": {},
+    "llama, grouped, tied, biases": {"n_kv_head": 1, "tied": True, "bias": True, "rope_base": 300.0},
+    "llama, bytes, bos_eos": {"tokenizer": "bytes", "block_size": 16, "framing": "bos_eos"},
+    "llama, bytes of a stream": {"tokenizer": "bytes", "format": "stream", "block_size": 16},
+}
+
+
+@pytest.fixture(params=MODELS)
+def pair(request, tmp_path):
+    """The layout, a model, and its file in llama.cpp."""
+    preset = request.param.partition(",")[0]
+    model = small_model(preset=preset, **MODELS[request.param])
+    model.export(tmp_path / "model.gguf", to="gguf")
+    return preset, model, LlamaCpp(tmp_path / "model.gguf")
+
+
+def log_softmax(logits):
+    shifted = logits - logits.max()
+    return shifted - np.log(np.exp(shifted).sum())
+
+
+def test_the_same_model(pair):
+    """Texts and lists of ids give the same, so texts have the same ids."""
+    layout, model, llama = pair
+    bos, size, forced = model.tokenizer.bos, model.tokenizer.vocab_size, model.tokenizer.encode("a")[0]
+    for text in ("", "an", "nan", "émi", "x -a"):
+        ids = [*([] if bos is None else [bos]), *model.tokenizer.encode(text)]
+        if not ids:
+            continue
+        expected = log_softmax(model.logits(text)[-1])
+        for prompt in (text or ids, ids):
+            got = llama.log_probabilities(prompt, size, forced)
+            np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCES[layout], err_msg=text)
+        assert (
+            text + llama.greedy(text or ids, 4)
+            == model.generate(1, temperature=0, prefix=text, max_new_tokens=4)[0]
+        )
+
+
+def test_special_tokens_are_not_found_in_texts(tmp_path):
+    model = GPT.train(["<BOS>", "BOS", "a<b>"], preset="llama", n_layer=1, n_embd=8, n_head=2, block_size=12,
+                      steps=1, warmup_steps=0, engine="array", progress=False)  # fmt: skip
+    model.export(tmp_path / "model.gguf", to="gguf")
+    assert LlamaCpp(tmp_path / "model.gguf").tokens("<BOS>") == 1 + len("<BOS>")
+
+
+def test_unknown_characters_are_errors(tmp_path):
+    small_model(preset="llama").export(tmp_path / "model.gguf", to="gguf")
+    llama = LlamaCpp(tmp_path / "model.gguf")
+    for text in ("q", "è", "n\nn"):
+        with pytest.raises(ValueError, match="_Map_base::at"):
+            llama.greedy(text, 1)
+    assert llama.greedy("an", 2), "it goes on"
+
+
+def test_the_run_samples_there_as_here(tmp_path):
+    model = small_model(preset="llama", temperature=0.0)
+    model.export(tmp_path / "model.gguf", to="gguf")
+    llama = LlamaCpp(tmp_path / "model.gguf")
+    found = {llama.complete("an", n_predict=4)["choices"][0]["text"] for _ in range(4)}
+    assert {f"an{text}" for text in found} == {
+        model.generate(1, prefix="an", temperature=0, max_new_tokens=4)[0]
+    }
