@@ -17,6 +17,7 @@ from motegpt.errors import SettingError
 ANY = r"[\s\S]"
 NEVER = "(?!)"
 WORD = re.compile(r"\w")
+TYPES = re.ASCII | re.LOCALE | re.UNICODE  # flags of which a part of a pattern has one
 
 
 def oniguruma(pattern: str, alphabet: str) -> str:
@@ -51,7 +52,8 @@ def _part(op: str, node: tuple[Any, Any], flags: int, alphabet: str) -> str:
             return {"MIN_REPEAT": f"{repeated}?", "MAX_REPEAT": repeated}.get(op, f"(?>{repeated})")
         case "SUBPATTERN":
             _, added, removed, inner = value
-            return f"(?:{_sequence(inner, (flags | added) & ~removed, alphabet)})"
+            kept = flags & ~(TYPES if added & TYPES else 0) & ~removed
+            return f"(?:{_sequence(inner, kept | added, alphabet)})"
         case "BRANCH":
             return f"(?:{'|'.join(_sequence(inner, flags, alphabet) for inner in value[1])})"
         case "ASSERT" | "ASSERT_NOT":
