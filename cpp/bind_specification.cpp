@@ -15,10 +15,15 @@ Shape shape_of(nb::handle model) {
   shape.n_layer = attribute<int>(model, "n_layer");
   shape.n_embd = attribute<int>(model, "n_embd");
   shape.n_head = attribute<int>(model, "n_head");
-  shape.n_hidden = attribute<int>(model, "n_hidden");
+  shape.n_kv_head = attribute<int>(model, "kv_heads");
+  shape.n_hidden = attribute<int>(model, "mlp_size");
+  shape.bias = attribute<bool>(model, "bias");
   shape.embedding_norm = attribute<bool>(model, "embedding_norm");
   shape.activation = choice<Activation>(model, "activation", activation_names);
   shape.norm = choice<NormKind>(model, "norm", norm_names);
+  shape.norm_gain = attribute<bool>(model, "norm_gain");
+  shape.norm_bias = attribute<bool>(model, "norm_bias");
+  shape.final_norm = attribute<bool>(model, "final_norm");
   shape.norm_eps = attribute<double>(model, "norm_eps");
   shape.position = choice<Position>(model, "position", position_names);
   shape.rope_base = attribute<double>(model, "rope_base");

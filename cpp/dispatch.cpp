@@ -66,6 +66,9 @@ int usable_levels(Level* levels) {
 }
 
 int Shape::head_size() const { return n_embd / n_head; }
+int Shape::kv_size() const { return n_kv_head * head_size(); }
+bool Shape::gated() const { return activation == Activation::swiglu; }
+int Shape::mlp_inputs() const { return gated() ? 2 * n_hidden : n_hidden; }
 
 template <class Real>
 Core<Real>::~Core() = default;

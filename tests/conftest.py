@@ -43,6 +43,16 @@ OF_OXIDIZED = {  # required by clip_node
     for name, value in expected_settings("oxidized").items()
     if (section_of(name) == "model" and name not in SIZES | FOUND_FROM_DATA) or name in TRAINING
 }
+ARCHITECTURES = {  # beside today's: arguments of small_settings
+    "gpt2": {"preset": "gpt2", "n_layer": 2},
+    "llama": {"preset": "llama", "n_layer": 2, "n_head": 4, "n_kv_head": 2, "rope_base": 100.0},
+    "layer": {
+        "norm": "layer", "norm_bias": True, "n_layer": 2, "n_head": 4, "n_kv_head": 1, "qk_norm": True,
+        "activation": "gelu", "final_norm": True, "position": "rope",
+    },
+    "rms": {"norm_gain": True, "norm_bias": True, "bias": True, "n_hidden": 5, "activation": "swiglu"},
+    "none": {"norm": "none", "position": "none", "embedding_norm": False, "n_layer": 2, "n_hidden": 12},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="session")

@@ -29,7 +29,7 @@ from motegpt.engines.native.memory import group_rows
 from motegpt.model.dropout import masks_of
 from motegpt.model.spec import parameter_count
 
-from .conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_settings
+from .conftest import ARCHITECTURES, ENGINES_HERE, VOCABULARY, random_sequences, small_settings
 
 T = 6
 MEBIBYTE = 2**20
@@ -54,7 +54,17 @@ class Counted(np.ndarray):
         return result.view(Counted) if isinstance(result, np.ndarray) and result.ndim else result
 
 
-@pytest.mark.parametrize("changes", [{}, {"n_layer": 3, "n_embd": 24, "n_head": 3}, {"tied": True}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"n_layer": 3, "n_embd": 24, "n_head": 3},
+        {"tied": True},
+        {"n_head": 4, "n_kv_head": 2, "n_hidden": 5, "bias": True},
+        {"activation": "swiglu", "final_norm": True, "norm_gain": True},
+    ],
+    ids=str,
+)
 def test_operations_match_the_products_of_the_array_engine(changes):
     """Forward, by counting. The array engine does attention in full, the formula counts the causal half."""
     model, train = small(**changes)
@@ -102,13 +112,18 @@ def array_tape_bytes(model, train):
         {"qk_norm": True, "n_layer": 2},
         {"position": "rope"},
         {"position": "rope", "qk_norm": True},
+        {"norm": "layer", "final_norm": True},
+        {"norm_gain": True, "final_norm": True, "norm_bias": True},
+        {"activation": "swiglu", "qk_norm": True, "n_head": 4, "n_kv_head": 2},
+        *ARCHITECTURES.values(),
     ],
     ids=str,
 )
 def test_activations_of_the_array_engine(changes):
-    model, train = small(batch_size=2, **changes)
+    model, train = model_and_training(small_settings(**{"batch_size": 2, **changes}), VOCABULARY)
+    train = train.replace(batch_size=2)
     expected = training_memory("array", model, train, T).activations
-    embedding_scales = 2 * T * 8
+    embedding_scales = 2 * T * 8 * (1 if model.embedding_norm else -model.n_embd)
     angles = T * model.head_size * 8 if model.position == "rope" else 0
     assert array_tape_bytes(model, train) == expected + embedding_scales + angles
 
@@ -163,8 +178,9 @@ def test_ranks_and_parts_divide_the_activations_of_torch():
     assert training_memory("torch", model, train.replace(accumulate=4), T, 2).activations == whole / 8
 
 
-def test_cache_bytes_are_those_of_the_decoder():
-    model, train = small(n_layer=2)
+@pytest.mark.parametrize("heads", [(2, None), (4, 2), (4, 1)])
+def test_cache_bytes_are_those_of_the_decoder(heads):
+    model, train = small(n_layer=2, n_head=heads[0], n_kv_head=heads[1])
     decoder = ArrayDecoder(fresh_engine("array", model, train).export().parameters, model, 1)
     assert decoder.cache.keys.nbytes + decoder.cache.values.nbytes == cache_bytes(model, "float64")
 

@@ -34,6 +34,7 @@ from motegpt.engines.scalar.picture import to_svg
 from motegpt.engines.scalar.svg import png
 from motegpt.errors import DataError, UsageError
 from motegpt.evaluation.graphs import text_graph, tiny_graph
+from tests.conftest import ARCHITECTURES
 
 SVG = "{http://www.w3.org/2000/svg}"
 SHAPE = {"n_embd": 4, "n_head": 2, "n_layer": 2}
@@ -251,6 +252,7 @@ def test_groups_alone_and_the_largest_groups_stay_folded(graph, monkeypatch):
     [
         {}, NGRAMS, {"position": "rope"}, {"tied": True}, {"activation": "squared_relu"}, {"kneser_ney": 3},
         {"embedding_norm": False}, {"clip_node": 1.0}, {"engine": "native", "dtype": "float32"},
+        *({**one, "dtype": "float64", "n_embd": 8, "warmup_steps": 2} for one in ARCHITECTURES.values()),
     ],
     ids=str,
 )  # fmt: skip
@@ -278,6 +280,25 @@ def test_models_of_other_settings_are_drawn_whole(settings):
             tensor, place = re.fullmatch(r"([\w.]+)\[([\d,]*)\]", name).groups()
             assert node.grad == pytest.approx(gradients[tensor][tuple(map(int, place.split(",")))], abs=1e-14)
     assert all((before[name] == array).all() for name, array in found.engine.export().parameters.items())
+
+
+def test_the_groups_of_a_llama_and_of_a_model_without_norms():
+    """Two heads share keys and values: those are of the first. The MLP has a gate, the head a norm."""
+    llama = model(**ARCHITECTURES["llama"], dtype="float64", n_embd=8, warmup_steps=2)
+    found = {group.heading: group for group in graph_of(llama).groups if group.column == 1}
+    names = graph_of(llama).names
+    assert {"layer 0, norm 1", "layer 1, norm 2", "final norm", "logits"} < found.keys()
+    assert [list(found[f"layer 0, head {head}"].parts) for head in (2, 3)] == [
+        ["q", "k", "v", "scores", "p", "z"],
+        ["q", "scores", "p", "z"],
+    ]
+    assert list(found["layer 0, MLP"].parts) == ["a", "u", "g", "mlp_out", "x"]
+    weights = {group.heading: list(group.tensors) for group in graph_of(llama).groups if is_weights(group)}
+    assert weights["final norm"] == ["ln_f_gain"]
+    assert weights["layer 1, MLP"] == [f"layer1.mlp_{name}" for name in ("gate", "fc1", "fc2")]
+    assert any(name.startswith("h_final[") for name in names.values())
+    plain = graph_of(model(**ARCHITECTURES["none"]))
+    assert not any("norm" in group.heading for group in plain.groups)
 
 
 def _batch(found, text):

@@ -10,13 +10,14 @@ from motegpt.engines.array.engine import ArrayEngine
 from motegpt.engines.scalar.graph import Value
 from motegpt.engines.scalar.model import FUSED, empty_cache, forward_token
 from motegpt.errors import DataError, PrefixError
+from motegpt.evaluation.gradcheck import vary_constants
 from motegpt.evaluation.inspect import attention, cosines, ids_of, principal_plane, residual_stream, trace
-from tests.conftest import ENGINES_HERE, random_sequences, small_settings
+from tests.conftest import ARCHITECTURES, ENGINES_HERE, random_sequences, small_settings
 
 
 def fresh(preset="microgpt", **changes):
     """A model with random weights: its shape and its parameters."""
-    model, train = model_and_training(small_settings(preset, n_layer=2, **changes), 6)
+    model, train = model_and_training(small_settings(preset, **{"n_layer": 2, **changes}), 6)
     return model, fresh_engine("array", model, train).export().parameters
 
 
@@ -41,7 +42,7 @@ def in_shape(name, rows, model):
             square[0, :, t, : t + 1] = row
         return square
     of_heads = name.endswith(tuple("qkvz")) or "attn.q_norm" in name or "attn.k_norm" in name
-    heads = (model.n_head, -1) if of_heads else (-1,)
+    heads = (-1, model.head_size) if of_heads else (-1,)
     return np.reshape(rows, (1, len(rows), *heads))
 
 
@@ -50,6 +51,16 @@ def in_shape(name, rows, model):
 @pytest.mark.parametrize("preset", ["microgpt", "zeroclaw"])
 def test_every_intermediate_is_that_of_the_scalar_engine(preset, position, qk_norm):
     model, parameters = fresh(preset, n_embd=12, n_head=2, block_size=5, position=position, qk_norm=qk_norm)
+    assert_traces_agree(model, parameters)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_intermediate_of_an_architecture(architecture):
+    model, parameters = fresh(**{"preset": "microgpt", **ARCHITECTURES[architecture]})
+    assert_traces_agree(model, vary_constants(parameters, model, 1))
+
+
+def assert_traces_agree(model, parameters):
     ids = random_sequences(3, 1, 4)[0]
     found, expected = trace(parameters, model, ids), scalar_trace(model, parameters, ids)
     assert found.keys() - expected.keys() == {name for name in found if name.endswith("hook_scale")}
@@ -57,6 +68,19 @@ def test_every_intermediate_is_that_of_the_scalar_engine(preset, position, qk_no
         np.testing.assert_allclose(found[name], x, atol=1e-13, err_msg=name)
     maps = np.stack([expected[f"blocks.{i}.attn.hook_pattern"][0] for i in range(2)])
     np.testing.assert_allclose(attention(parameters, model, ids), maps, atol=1e-14)
+
+
+def test_the_final_norm_is_between_the_residual_stream_and_the_head():
+    model, parameters = fresh("gpt2")
+    parameters = vary_constants(parameters, model, 1)
+    ids = [5, 0, 1, 2]
+    x, found = residual_stream(parameters, model, ids)[-1], trace(parameters, model, ids)
+    centered = x - x.mean(axis=1, keepdims=True)
+    scale = np.sqrt((centered**2).mean(axis=1, keepdims=True) + model.norm_eps)
+    np.testing.assert_allclose(found["ln_final.hook_scale"][0], scale)
+    normalized = centered / scale * parameters["ln_f_gain"] + parameters["ln_f_bias"]
+    np.testing.assert_allclose(found["ln_final.hook_normalized"][0], normalized)
+    np.testing.assert_allclose(found["logits"][0], normalized @ parameters["wte"].T)
 
 
 def test_rows_sum_to_one_and_nothing_looks_ahead():

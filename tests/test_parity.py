@@ -19,6 +19,7 @@ from motegpt.evaluation.gradcheck import H, finite_difference, vary_constants
 from motegpt.model.dropout import masks_of
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import (
+    ARCHITECTURES,
     ENGINES_HERE,
     OF_OXIDIZED,
     VOCABULARY,
@@ -305,6 +306,7 @@ TRAININGS = {
     "dropout": small_settings(n_layer=2, dropout=0.2, batch_size=3),
     "RoPE": small_settings(position="rope", n_layer=2, batch_size=2),
     "RoPE and QK norm": small_settings(position="rope", qk_norm=True, n_layer=2, weight_decay=0.1),
+    **{name: small_settings(**{"batch_size": 2, "lr": 0.01, **one}) for name, one in ARCHITECTURES.items()},
     "constant": small_settings(schedule="constant", adam="folded", clip_norm=0.1),
     "sgd": small_settings(optimizer="sgd", lr=0.1, batch_size=2),
     "sgd, everything": small_settings(
@@ -387,8 +389,9 @@ class TestEveryEngine:
         for parameter in gradients:
             assert relative_error(gradients[parameter], same[parameter]) < 1e-12
 
-    def test_cached_equals_uncached(self, name):
-        engine = small_engine(name, small_settings(n_layer=2))
+    @pytest.mark.parametrize("architecture", [{"n_layer": 2}, *ARCHITECTURES.values()], ids=str)
+    def test_cached_equals_uncached(self, name, architecture):
+        engine = varied_engine(name, small_settings(**architecture))
         sequences = [[1, 2, 3, 4, 5, 0], [5, 5, 1, 0, 2, 3]]
         whole = engine.logits(Batch.of([[*row, 0] for row in sequences], "documents"))
         decoder = engine.decoder(2)

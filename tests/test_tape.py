@@ -115,6 +115,9 @@ def test_nothing_is_kept_without_a_tape_and_little_with_one(numbers):
         ("zeroclaw", {}),
         ("oxidized", {}),
         ("microgpt", {"position": "rope", "qk_norm": True}),
+        ("gpt2", {}),
+        ("llama", {"n_kv_head": 1, "qk_norm": True}),
+        ("microgpt", {"norm": "none", "position": "none", "n_hidden": 3}),
     ],
     ids=str,
 )
@@ -123,25 +126,27 @@ def test_the_trace_has_the_documented_names_and_shapes(preset, changes):
     model, ids = engine.model, np.array([[0, 1, 2, 3], [3, 3, 0, 0], [5, 4, 3, 2]])
     w = engine.export().parameters
     trace = trace_of(w, ids, model)
-    b, t, c, h, d = 3, 4, model.n_embd, model.n_head, model.head_size
+    b, t, c, h, k, d = 3, 4, model.n_embd, model.n_head, model.kv_heads, model.head_size
     expected = {"hook_embed": (b, t, c), "logits": (b, t, model.vocab_size)}
-    if not changes:
+    if model.position == "learned":
         expected["hook_pos_embed"] = (b, t, c)
-    norms = ["embed.ln"] if model.embedding_norm else []
+    norms = ["embed.ln"] * model.embedding_norm + ["ln_final"] * model.final_norm
     for i in range(2):
         at = f"blocks.{i}"
-        norms += [f"{at}.ln1", f"{at}.ln2"]
+        norms += [f"{at}.ln1", f"{at}.ln2"] if model.norm != "none" else []
         for name in ("resid_pre", "attn_out", "resid_mid", "mlp_out", "resid_post"):
             expected[f"{at}.hook_{name}"] = (b, t, c)
-        expected |= {f"{at}.attn.hook_{name}": (b, t, h, d) for name in "qkvz"}
+        expected |= {f"{at}.attn.hook_{name}": (b, t, h, d) for name in "qz"}
+        expected |= {f"{at}.attn.hook_{name}": (b, t, k, d) for name in "kv"}
         expected |= {f"{at}.attn.hook_{name}": (b, h, t, t) for name in ("attn_scores", "pattern")}
-        for x in "qk" if changes else "":
-            expected |= {
-                f"{at}.attn.hook_rot_{x}": (b, t, h, d),
-                f"{at}.attn.{x}_norm.hook_scale": (b, t, h, 1),
-            }
-            expected[f"{at}.attn.{x}_norm.hook_normalized"] = (b, t, h, d)
-        expected |= {f"{at}.mlp.hook_{name}": (b, t, 4 * c) for name in ("pre", "post")}
+        for x, heads in (("q", h), ("k", k)):
+            if model.position == "rope":
+                expected[f"{at}.attn.hook_rot_{x}"] = (b, t, heads, d)
+            if model.qk_norm:
+                expected[f"{at}.attn.{x}_norm.hook_scale"] = (b, t, heads, 1)
+                expected[f"{at}.attn.{x}_norm.hook_normalized"] = (b, t, heads, d)
+        for name in ("pre", "post", *["pre_linear"] * model.gated):
+            expected[f"{at}.mlp.hook_{name}"] = (b, t, model.mlp_size)
     for norm in norms:
         expected |= {f"{norm}.hook_scale": (b, t, 1), f"{norm}.hook_normalized": (b, t, c)}
     assert {name: x.shape for name, x in trace.items()} == expected
@@ -149,5 +154,6 @@ def test_the_trace_has_the_documented_names_and_shapes(preset, changes):
     for i in range(2):
         x, a = (trace[f"blocks.{i}.hook_{name}"] for name in ("resid_pre", "attn_out"))
         np.testing.assert_allclose(trace[f"blocks.{i}.hook_resid_mid"], x + a)
-        scale, h = (trace[f"blocks.{i}.ln1.hook_{name}"] for name in ("scale", "normalized"))
-        np.testing.assert_allclose(h, x / scale)
+        if model.norm == "rms":
+            scale, h = (trace[f"blocks.{i}.ln1.hook_{name}"] for name in ("scale", "normalized"))
+            np.testing.assert_allclose(h, x / scale)

@@ -20,24 +20,27 @@ struct AttentionPlan {
   static constexpr Index max_narrow_work = 2048;
 
   bool narrow;
-  Index units;     // pieces of work in a document: heads, or vectors of channels
+  Index units;     // pieces of work in a document: heads of keys, or vectors of channels
+  Index shared;    // heads of queries in a unit
   Index tape_row;  // numbers of AttentionTape::p for each position of a document
-  Index C, D, block_size;
+  Index C, kv, D, block_size;
 
   /// head_by_head: never by vectors.
   AttentionPlan(const Shape& shape, bool head_by_head)
-      : narrow(!head_by_head && has_narrow_heads<Real>(shape) &&
+      : narrow(!head_by_head && has_narrow_heads<Real>(shape) && shape.n_kv_head == shape.n_head &&
                Index(shape.block_size) * shape.head_size() * shape.head_size() <= max_narrow_work),
-        units(narrow ? shape.n_embd / lanes<Real> : shape.n_head),
+        units(narrow ? shape.n_embd / lanes<Real> : shape.n_kv_head),
+        shared(shape.n_head / shape.n_kv_head),
         tape_row(narrow
                      ? units * narrow_attention_tape<Real>(shape.block_size) / shape.block_size + lanes<Real>
-                     : units * padded<Real>(shape.block_size)),
+                     : shape.n_head * padded<Real>(shape.block_size)),
         C(shape.n_embd),
+        kv(shape.kv_size()),
         D(shape.head_size()),
         block_size(shape.block_size) {}
 
   Index row() const { return padded<Real>(C); }
-  Index qkv_row() const { return padded<Real>(3 * C); }
+  Index qkv_row() const { return padded<Real>(C + 2 * kv); }
   Index channels_per_unit() const { return narrow ? lanes<Real> : D; }
 
   HeadScratch<Real> take_scratch(Arena& arena) const {
@@ -48,7 +51,7 @@ struct AttentionPlan {
 /// What the backward needs, and the output.
 template <class Real>
 struct AttentionTape {
-  Real* qkv;  // (N, 3C)
+  Real* qkv;  // (N, C + 2 kv)
   Real* p;    // (N, tape_row) probabilities, unit by unit for each document
   Real* y;    // (N, C)
 
@@ -64,7 +67,8 @@ struct AttentionTape {
 
 namespace detail {
 
-/// One unit of a document's work: its first number in rows of C and of 3C, and its part of the tape.
+/// A head of queries or a vector of narrow heads of a document: its first number in rows of C and of C + 2 kv,
+/// and its part of the tape.
 template <class Real>
 struct AttentionUnit {
   Index at, qkv_at;
@@ -72,16 +76,22 @@ struct AttentionUnit {
   Head<Real> head;
   Real* p;
 
-  AttentionUnit(const AttentionPlan<Real>& plan, const AttentionTape<Real>& tape, Document document,
-                Index unit)
-      : at(document.first * plan.row() + unit * plan.channels_per_unit()),
-        qkv_at(document.first * plan.qkv_row() + unit * plan.channels_per_unit()),
+  AttentionUnit(const AttentionPlan<Real>& plan, const AttentionTape<Real>& tape, Document document, Index i)
+      : at(document.first * plan.row() + i * plan.channels_per_unit()),
+        qkv_at(document.first * plan.qkv_row() + i * plan.channels_per_unit()),
         narrow{document.length, plan.C, plan.qkv_row(), plan.row(), tape.qkv + qkv_at},
-        head{document.length,  plan.D, plan.C, plan.qkv_row(), plan.row(), padded<Real>(document.length),
+        head{document.length,
+             plan.D,
+             plan.C + (i / plan.shared - i) * plan.D,
+             plan.C + (i / plan.shared - i) * plan.D + plan.kv,
+             i % plan.shared > 0,
+             plan.qkv_row(),
+             plan.row(),
+             padded<Real>(document.length),
              tape.qkv + qkv_at},
         p(tape.p + document.first * plan.tape_row +
-          unit * (plan.narrow ? narrow_attention_tape<Real>(document.length)
-                              : document.length * padded<Real>(document.length))) {}
+          i * (plan.narrow ? narrow_attention_tape<Real>(document.length)
+                           : document.length * padded<Real>(document.length))) {}
 };
 
 /// Calls narrow<D>(unit) or head(unit), whichever the plan has chosen, for this thread's units of a group.
@@ -99,7 +109,10 @@ void for_units(const AttentionPlan<Real>& plan, const Part& part, const Attentio
       });
     });
   } else {
-    part.for_units(plan.units, [&](Document document, Index i) { head(Unit(plan, tape, document, i)); });
+    part.for_units(plan.units, [&](Document document, Index unit) {
+      for (Index i = unit * plan.shared; i < (unit + 1) * plan.shared; ++i)
+        head(Unit(plan, tape, document, i));
+    });
   }
   part.share.barrier();
 }
@@ -117,7 +130,7 @@ void attention(const AttentionPlan<Real>& plan, const Part& part, const Attentio
       [&](const Unit& unit) { head_attention(unit.head, unit.p, tape.y + unit.at, scratch); });
 }
 
-/// dqkv of y = p · v, for all documents of a group.   dy (N, C) -> dqkv (N, 3C)
+/// dqkv of y = p · v, for all documents of a group.   dy (N, C) -> dqkv (N, C + 2 kv)
 ///
 /// head_backward: takes the place of head_attention_backward (node_clip.hpp).
 template <class Real, class HeadBackward = HeadAttentionBackward>
@@ -137,16 +150,16 @@ void attention_backward(const AttentionPlan<Real>& plan, const Part& part, const
 /// The KV cache of `width` sequences in one layer.
 template <class Real>
 struct AttentionCache {
-  Real* kv;  // (block_size, 2C, width): k, then v of a position
+  Real* kv;  // (block_size, 2 kv, width): k, then v of a position
 
   /// Rows (width) of a position.
-  static Index rows(const Shape& shape) { return 2 * Index(shape.n_embd); }
+  static Index rows(const Shape& shape) { return 2 * Index(shape.kv_size()); }
 
   static AttentionCache take(Arena& arena, const Shape& shape, Index width) {
     return {arena.take<Real>(shape.block_size * rows(shape) * width)};
   }
-  /// Where k and v of position t go.   (2C, width)
-  Real* at(Index t, Index C, Index width) const { return kv + t * 2 * C * width; }
+  /// Where k and v of position t go.   (2 kv, width)
+  Real* at(Index t, const Shape& shape, Index width) const { return kv + t * rows(shape) * width; }
 };
 
 /// y = p · v with p = softmax(q · kᵀ / √D) at position t of `width` sequences, whose k and v are cached
@@ -156,12 +169,13 @@ struct AttentionCache {
 template <class Real, class Hooks = NoHooks>
 void attention_step(Index width, const Shape& shape, Index t, const Real* q,
                     const AttentionCache<Real>& cache, Real* y, Real* scores, const Hooks& hooks = {}) {
-  const Index C = shape.n_embd, D = shape.head_size(), step = 2 * C * width;
+  const Index D = shape.head_size(), shared = shape.n_head / shape.n_kv_head, v_at = shape.kv_size() * width,
+              step = 2 * v_at;
   const Real scale = 1 / square_root_of(Real(D));
   for (Index head = 0; head < shape.n_head; ++head) {
     for (Index s = 0; s < width; s += lanes<Real>) {
       const Index at = head * D * width + s;
-      const Real *k = cache.kv + at, *v = k + C * width;
+      const Real *k = cache.kv + head / shared * D * width + s, *v = k + v_at;
       Vector<Real> highest = broadcast(-Real(__builtin_huge_val()));
       for (Index u = 0; u <= t; ++u) {
         Vector<Real> score = {};

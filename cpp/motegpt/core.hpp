@@ -11,26 +11,22 @@
 namespace motegpt {
 
 /// The non-linearity of the MLP.
-enum class Activation { relu, squared_relu };
+enum class Activation { relu, squared_relu, gelu, gelu_tanh, swiglu };
 
 /// What Python calls them, in order.
-inline constexpr const char* activation_names[] = {"relu", "squared_relu"};
+inline constexpr const char* activation_names[] = {"relu", "squared_relu", "gelu", "gelu_tanh", "swiglu"};
 
-/// The norm before attention and MLP.
-enum class NormKind { rms };
-
-/// What Python calls them, in order.
-inline constexpr const char* norm_names[] = {"rms"};
-
-/// For each, the names of its tensors (C,), null after the last; that of layer0.ln1 called gain is
-/// layer0.ln1_gain.
-inline constexpr const char* norm_tensors[][3] = {{nullptr}};
-
-/// How the model knows positions: embeddings, a tensor wpe, or rotated queries and keys (rope.hpp).
-enum class Position { learned, rope };
+/// The norm before attention and MLP, and before the head with a final norm.
+enum class NormKind { rms, layer, none };
 
 /// What Python calls them, in order.
-inline constexpr const char* position_names[] = {"learned", "rope"};
+inline constexpr const char* norm_names[] = {"rms", "layer", "none"};
+
+/// How the model knows positions: embeddings, a tensor wpe, rotated queries and keys (rope.hpp), or not at all.
+enum class Position { learned, rope, none };
+
+/// What Python calls them, in order.
+inline constexpr const char* position_names[] = {"learned", "rope", "none"};
 
 /// The model: C = n_embd channels, H = n_head heads, V = vocab_size tokens.
 struct Shape {
@@ -39,10 +35,14 @@ struct Shape {
   int n_layer;
   int n_embd;
   int n_head;
+  int n_kv_head;        // heads of keys and values, each for n_head / n_kv_head queries
   int n_hidden;         // channels of the MLP's hidden layer
+  bool bias;            // of every matrix of a layer
   bool embedding_norm;  // RMSNorm right after the embedding
   Activation activation;
   NormKind norm;
+  bool norm_gain, norm_bias;  // its tensors (C,)
+  bool final_norm;            // before the head
   double norm_eps;
   Position position;
   double rope_base;    // of RoPE's frequencies
@@ -51,6 +51,9 @@ struct Shape {
   int64_t parameters;  // numbers in the canonical flat array
 
   int head_size() const;
+  int kv_size() const;     // channels of all keys, and of all values
+  bool gated() const;      // whether a gate multiplies the hidden layer
+  int mlp_inputs() const;  // channels of the activation's input: those of a gate come first
 };
 
 /// The offset of a matrix (out, in) in the canonical flat array, and its uses. A vector (n,), which is no
@@ -59,12 +62,13 @@ struct Place {
   int64_t out, in, flat;
   bool product;            // a factor of matrix products
   bool decayed;            // weight decay applies to it
-  const char* owner = "";  // of a vector: "ln1" of layer0.ln1_gain
+  const char* owner = "";  // of a vector that is no bias of a matrix: "ln1" of layer0.ln1_gain
   const char* name = "";   // and "gain"
+  bool bias = false;       // the bias of the matrix before it
 };
 
 /// The matrices of a model in the order of Layout's accessors (parameters.hpp), those of a layer before its
-/// vectors; specification.hpp finds them.
+/// other vectors, those of the final norm last; specification.hpp finds them.
 struct Places {
   const Place* list;
   int64_t count;

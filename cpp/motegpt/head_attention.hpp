@@ -12,7 +12,9 @@ template <class Real>
 struct Head {
   Index T;      // positions
   Index D;      // channels of the head
-  Index C;      // offset from q to k, and from k to v
+  Index k_at;   // offset from q to k
+  Index v_at;   // and to v
+  bool later;   // dk and dv are added to those of an earlier head with the same k and v
   Index row;    // stride of qkv and dqkv
   Index y_row;  // stride of y and dy
   Index p_row;  // stride of p
@@ -52,13 +54,14 @@ void gather_head(Index T, Index D, const Real* x, Index row, Real* out) {
   }
 }
 
-/// The inverse: (T, D) in whole vectors -> rows of a wider matrix.
+/// The inverse: (T, D) in whole vectors -> rows of a wider matrix, or added to them.
 template <class Real>
-void scatter_head(Index T, Index D, const Real* x, Real* out, Index row) {
+void scatter_head(Index T, Index D, const Real* x, Real* out, Index row, bool accumulate = false) {
   for (Index t = 0; t < T; ++t, x += padded<Real>(D), out += row) {
     Index d = 0;
-    for (; d + lanes<Real> <= D; d += lanes<Real>) store(out + d, load(x + d));
-    for (; d < D; ++d) out[d] = x[d];
+    for (; d + lanes<Real> <= D; d += lanes<Real>)
+      store(out + d, accumulate ? load(out + d) + load(x + d) : load(x + d));
+    for (; d < D; ++d) out[d] = accumulate ? out[d] + x[d] : x[d];
   }
 }
 
@@ -124,11 +127,11 @@ struct SoftmaxBackward {
 
 /// y = p · v with p = softmax(q · kᵀ / √D), position t attending to 0 … t (Vaswani et al., 2017).
 ///
-///   qkv (T, 3C) -> p (T, T) lower triangle, y (T, D)
+///   qkv (T, C + 2 kv) -> p (T, T) lower triangle, y (T, D)
 template <class Real>
 void head_attention(const Head<Real>& head, Real* p, Real* y, const HeadScratch<Real>& scratch) {
-  const auto [T, D, C, row, y_row, p_row, q] = head;
-  const Real *k = q + C, *v = k + C;
+  const auto [T, D, k_at, v_at, later, row, y_row, p_row, q] = head;
+  const Real *k = q + k_at, *v = q + v_at;
   const Real scale = 1 / square_root_of(Real(D));
   const Index width = padded<Real>(D), transposed_row = padded<Real>(T);
   detail::transpose_head(T, D, k, row, scratch.transposed);
@@ -148,12 +151,12 @@ void head_attention(const Head<Real>& head, Real* p, Real* y, const HeadScratch<
 /// Backward of y = p · v, p = softmax(s / √D), s = q · kᵀ: dp = dy · vᵀ, ds by SoftmaxBackward,
 /// dq = ds · k, dk = dsᵀ · q, dv = pᵀ · dy.
 ///
-///   p (T, T) of the forward, dy (T, D) -> dqkv (T, 3C), only the channels of this head
+///   p (T, T) of the forward, dy (T, D) -> dqkv (T, C + 2 kv), only the channels of this head
 template <class Real, class Softmax = SoftmaxBackward<Real>>
 void head_attention_backward(const Head<Real>& head, const Real* p, const Real* dy, Real* dqkv,
                              const HeadScratch<Real>& scratch, const Softmax& softmax_backward = {}) {
-  const auto [T, D, C, row, y_row, p_row, q] = head;
-  const Real *k = q + C, *v = k + C;
+  const auto [T, D, k_at, v_at, later, row, y_row, p_row, q] = head;
+  const Real *k = q + k_at, *v = q + v_at;
   const Real scale = 1 / square_root_of(Real(D));
   const Index width = padded<Real>(D), transposed_row = padded<Real>(T), dp_row = transposed_row;
   const Columns<Real> result = row_major(scratch.result, width);
@@ -178,12 +181,12 @@ void head_attention_backward(const Head<Real>& head, const Real* p, const Real* 
                row_major(const_cast<Real*>(right) + u * width, width),
                row_major(result.data + u * width, width), false);
     }
-    detail::scatter_head(T, D, scratch.result, out, row);
+    detail::scatter_head(T, D, scratch.result, out, row, later);
   };
   detail::gather_head(T, D, q, row, scratch.first);
-  over_queries(scratch.dp, dp_row, scratch.first, dqkv + C);
+  over_queries(scratch.dp, dp_row, scratch.first, dqkv + k_at);
   detail::gather_head(T, D, dy, y_row, scratch.second);
-  over_queries(p, p_row, scratch.second, dqkv + 2 * C);
+  over_queries(p, p_row, scratch.second, dqkv + v_at);
 }
 
 /// head_attention_backward as an object, for attention.hpp.

@@ -8,14 +8,16 @@ namespace motegpt::MOTEGPT_LEVEL {
 /// Whether whole heads fit into whole vectors.
 template <class Real>
 bool has_narrow_heads(const Shape& shape) {
-  return lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0;
+  return lanes<Real> % shape.head_size() == 0 && shape.n_embd % lanes<Real> == 0 &&
+         shape.kv_size() % lanes<Real> == 0;
 }
 
-/// How 2C channels, H heads of a query and then H of a key, are split into units.
+/// How C + kv channels, the heads of a query and then those of a key, are split into units.
 ///
 /// A unit is one head or, where heads are narrow, a vector that holds several.
 struct HeadUnits {
-  Index D, C;   // channels of a head, and of all heads
+  Index D, C;   // channels of a head, and of all heads of a query
+  Index all;    // of those of a key too
   bool narrow;  // see has_narrow_heads
   Index width;  // channels of a unit
 
@@ -23,7 +25,7 @@ struct HeadUnits {
   static HeadUnits of(const Shape& shape) {
     const Index D = shape.head_size(), C = shape.n_embd;
     const bool narrow = has_narrow_heads<Real>(shape);
-    return {D, C, narrow, narrow ? lanes<Real> : D};
+    return {D, C, C + shape.kv_size(), narrow, narrow ? lanes<Real> : D};
   }
 
   /// Lanes of a vector that are of one head: all of them unless heads are narrow.

@@ -21,15 +21,13 @@ struct LayerTape {
   ActivationTape<Real> activation;
 
   static LayerTape take(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, Index N) {
-    return {NormTape<Real>::take(arena, shape.norm, N, shape.n_embd),
-            QKNormTape<Real>::take(arena, shape, N),
-            AttentionTape<Real>::take(arena, plan, N),
-            NormTape<Real>::take(arena, shape.norm, N, shape.n_embd),
-            ActivationTape<Real>::take(arena, N, shape.n_hidden)};
+    return {Norm<Real>::take(arena, shape, N), QKNormTape<Real>::take(arena, shape, N),
+            AttentionTape<Real>::take(arena, plan, N), Norm<Real>::take(arena, shape, N),
+            ActivationTape<Real>::take(arena, shape, N)};
   }
   LayerTape from(Index row, const Shape& shape, const AttentionPlan<Real>& plan) const {
     return {ln1.from(row, shape.n_embd), qk_norm.from(row, shape), attention.from(row, plan),
-            ln2.from(row, shape.n_embd), activation.from(row, shape.n_hidden)};
+            ln2.from(row, shape.n_embd), activation.from(row, shape)};
   }
 };
 
@@ -37,31 +35,41 @@ struct LayerTape {
 template <class Real>
 struct LayerGradients {
   Real* dh;    // (N, C)
-  Real* du;    // (N, hidden)
-  Real* dqkv;  // (N, 3C)
+  Real* dg;    // (N, hidden), and scratch (N, C)
+  Real* du;    // (N, inputs of the activation): dg, unless there is a gate
+  Real* dqkv;  // (N, C + 2 kv)
 
-  static LayerGradients take(Arena& arena, const Shape& shape, Index N) {
-    return {arena.take<Real>(N * padded<Real>(shape.n_embd)),
-            arena.take<Real>(N * padded<Real>(shape.n_hidden)),
-            arena.take<Real>(N * padded<Real>(3 * shape.n_embd))};
+  static LayerGradients take(Arena& arena, const Shape& shape, const AttentionPlan<Real>& plan, Index N) {
+    Real *dh = arena.take<Real>(N * plan.row()), *dg = arena.take<Real>(N * dg_row(shape));
+    Real* du = shape.gated() ? arena.take<Real>(N * padded<Real>(shape.mlp_inputs())) : dg;
+    return {dh, dg, du, arena.take<Real>(N * plan.qkv_row())};
   }
+  /// Those of the rows from `row` on.
+  LayerGradients from(Index row, const Shape& shape, const AttentionPlan<Real>& plan) const {
+    const Index du_row = shape.gated() ? padded<Real>(shape.mlp_inputs()) : dg_row(shape);
+    return {dh + row * plan.row(), dg + row * dg_row(shape), du + row * du_row, dqkv + row * plan.qkv_row()};
+  }
+
+ private:
+  static Index dg_row(const Shape& shape) { return padded<Real>(max(shape.n_hidden, shape.n_embd)); }
 };
 
 /// Scratch of a step of `width` sequences; all layers use the same.
 template <class Real>
 struct LayerStep {
   Real *h, *q, *a;  // (C, width)
-  Real* u;          // (hidden, width)
+  Real* u;          // (inputs of the activation, width)
   Real* scores;     // (block_size, lanes)
 
   static LayerStep take(Arena& arena, const Shape& shape, Index width) {
     const Index C = shape.n_embd;
     return {arena.take<Real>(C * width), arena.take<Real>(C * width), arena.take<Real>(C * width),
-            arena.take<Real>(shape.n_hidden * width), arena.take<Real>(shape.block_size * lanes<Real>)};
+            arena.take<Real>(shape.mlp_inputs() * width), arena.take<Real>(shape.block_size * lanes<Real>)};
   }
 };
 
-/// x += attn_wo · attention(attn_qkv · norm x);   x += mlp_fc2 · activation(mlp_fc1 · norm x)
+/// x += attn_wo · attention(attn_qkv · norm x);   x += mlp_fc2 · activation(mlp_fc1 · norm x), each product
+/// plus its bias if the model has them
 ///
 /// What is added passes through dropout, at sites 16 + 2 · layer and 17 + 2 · layer.
 ///
@@ -88,21 +96,21 @@ class Layers {
                          const HeadScratch<Real>& scratch, Real* x) const {
     const LayerTape<Real> tape = group.from(part.first, shape_, plan_);
     ln1_.forward(layer, w, part.N, x, tape.ln1);
-    linear(part.N, tape.ln1.y, layout_.attn_qkv(layer), w, tape.attention.qkv, false);
+    linear(part.N, tape.ln1.out, layout_.attn_qkv(layer), w, tape.attention.qkv, false);
     qk_norm_.forward(layer, w, part.N, tape.attention.qkv, plan_.qkv_row(), tape.qk_norm);
     rope_.forward(part.N, part.positions, tape.attention.qkv, plan_.qkv_row());
     attention(plan_, part, group.attention, scratch);
     add_dropped(part, site(layer), tape.attention.y, layout_.attn_wo(layer), w, unused, x);
     ln2_.forward(layer, w, part.N, x, tape.ln2);
-    linear(part.N, tape.ln2.y, layout_.mlp_fc1(layer), w, tape.activation.u, false);
-    activate(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation);
+    linear(part.N, tape.ln2.out, layout_.mlp_fc1(layer), w, tape.activation.u, false);
+    activate(shape_.activation, part.N, shape_.n_hidden, tape.activation);
   }
 
   /// x (N, C) -> x (N, C) and the tape.
   void forward(Index layer, const Parameters<Real>& w, const Part& part, const LayerTape<Real>& group,
                const LayerGradients<Real>& unused, const HeadScratch<Real>& scratch, Real* x) const {
     forward_to_hidden(layer, w, part, group, unused, scratch, x);
-    const Real* g = group.activation.from(part.first, shape_.n_hidden).g;
+    const Real* g = group.activation.from(part.first, shape_).g;
     add_dropped(part, site(layer) + 1, g, layout_.mlp_fc2(layer), w, unused, x);
   }
 
@@ -110,21 +118,19 @@ class Layers {
   void backward(Index layer, const BackwardPass<Real>& pass, const Part& part, const LayerTape<Real>& group,
                 const LayerGradients<Real>& gradients, const HeadScratch<Real>& scratch, Real* dx) const {
     const LayerTape<Real> tape = group.from(part.first, shape_, plan_);
-    Real* dh = gradients.dh + part.first * padded<Real>(C());
-    Real* du = gradients.du + part.first * padded<Real>(shape_.n_hidden);
-    Real* dqkv = gradients.dqkv + part.first * plan_.qkv_row();
+    const auto [dh, dg, du, dqkv] = gradients.from(part.first, shape_, plan_);
     Real* dmlp = dropout_backward(part, C(), site(layer) + 1, dx, dh);
-    back_.linear(part.N, dmlp, layout_.mlp_fc2(layer), tape.activation.g, du, pass);
-    back_.activation(shape_.activation, part.N * padded<Real>(shape_.n_hidden), tape.activation, du);
-    back_.linear(part.N, du, layout_.mlp_fc1(layer), tape.ln2.y, dh, pass);
-    ln2_.backward(layer, pass, back_, part.N, dh, tape.ln2, dx);
-    Real* dattn = dropout_backward(part, C(), site(layer), dx, du);
+    back_.linear(part.N, dmlp, layout_.mlp_fc2(layer), tape.activation.g, dg, pass);
+    back_.activation(shape_.activation, part.N, shape_.n_hidden, tape.activation, dg, du);
+    back_.linear(part.N, du, layout_.mlp_fc1(layer), tape.ln2.out, dh, pass);
+    ln2_.backward(layer, pass, back_, part.N, dh, tape.ln2, dx, true);
+    Real* dattn = dropout_backward(part, C(), site(layer), dx, dg);
     back_.linear(part.N, dattn, layout_.attn_wo(layer), tape.attention.y, dh, pass);
     back_.attention(plan_, part, group.attention, gradients.dh, gradients.dqkv, scratch);
     rope_.backward(part.N, part.positions, dqkv, plan_.qkv_row());
     qk_norm_.backward(layer, pass, part.N, dqkv, plan_.qkv_row(), tape.qk_norm);
-    back_.linear(part.N, dqkv, layout_.attn_qkv(layer), tape.ln1.y, dh, pass);
-    ln1_.backward(layer, pass, back_, part.N, dh, tape.ln1, dx);
+    back_.linear(part.N, dqkv, layout_.attn_qkv(layer), tape.ln1.out, dh, pass);
+    ln1_.backward(layer, pass, back_, part.N, dh, tape.ln1, dx, true);
   }
 
   /// The forward at position t of `width` sequences.   w (P) canonical, x (C, width) -> x (C, width)
@@ -132,38 +138,46 @@ class Layers {
   void step(Index layer, const Real* w, Index width, Index t, const AttentionCache<Real>& cache,
             const LayerStep<Real>& scratch, Real* x, const Hooks& hooks) const {
     const auto [h, q, a, u, scores] = scratch;
-    Real *k = cache.at(t, C(), width), *v = k + C() * width;
+    const Index kv = shape_.kv_size(), hidden = shape_.n_hidden;
+    Real *k = cache.at(t, shape_, width), *v = k + kv * width;
     hooks.enter(layer);
     hooks.note("hook_resid_pre", C(), x);
     ln1_.step(layer, w, width, x, h);
-    hooks.note("ln1.hook_normalized", C(), h);
+    note_norm("ln1.hook_normalized", h, hooks);
     linear_step(width, h, layout_.attn_qkv(layer), 0, C(), w, q, false);
-    linear_step(width, h, layout_.attn_qkv(layer), C(), 2 * C(), w, k, false);
+    linear_step(width, h, layout_.attn_qkv(layer), C(), 2 * kv, w, k, false);
     hooks.note("attn.hook_q", C(), q);
-    hooks.note("attn.hook_k", C(), k);
-    hooks.note("attn.hook_v", C(), v);
+    hooks.note("attn.hook_k", kv, k);
+    hooks.note("attn.hook_v", kv, v);
     qk_norm_.step(layer, w, width, q, k);
     rope_.step(width, t, q, k);
     if (shape_.position == Position::rope) {
       hooks.note("attn.hook_rot_q", C(), q);
-      hooks.note("attn.hook_rot_k", C(), k);
+      hooks.note("attn.hook_rot_k", kv, k);
     }
     attention_step(width, shape_, t, q, cache, a, scores, hooks);
     hooks.note("attn.hook_z", C(), a);
     add_step(width, a, layout_.attn_wo(layer), w, h, x, "hook_attn_out", hooks);
     hooks.note("hook_resid_mid", C(), x);
     ln2_.step(layer, w, width, x, h);
-    hooks.note("ln2.hook_normalized", C(), h);
+    note_norm("ln2.hook_normalized", h, hooks);
     linear_step(width, h, layout_.mlp_fc1(layer), w, u, false);
-    hooks.note("mlp.hook_pre", shape_.n_hidden, u);
-    activate<Real>(shape_.activation, shape_.n_hidden * width, {u, u});
-    hooks.note("mlp.hook_post", shape_.n_hidden, u);
+    hooks.note("mlp.hook_pre", hidden, u);
+    if (shape_.gated()) hooks.note("mlp.hook_pre_linear", hidden, u + hidden * width);
+    activate<Real>(shape_.activation, 1, hidden * width, {u, u});
+    hooks.note("mlp.hook_post", hidden, u);
     add_step(width, u, layout_.mlp_fc2(layer), w, h, x, "hook_mlp_out", hooks);
     hooks.note("hook_resid_post", C(), x);
   }
 
  private:
   Index C() const { return shape_.n_embd; }
+
+  /// h (C, width) after a norm, if there is one.
+  template <class Hooks>
+  void note_norm(const char* name, const Real* h, const Hooks& hooks) const {
+    if (shape_.norm != NormKind::none) hooks.note(name, C(), h);
+  }
 
   /// x += dropout(y · Wᵀ).   y (N, in), W (C, in) -> x (N, C)
   void add_dropped(const Part& part, Index site, const Real* y, const Matrix& w,
@@ -178,8 +192,8 @@ class Layers {
   ///
   ///   y (in, width), parameters (P) canonical -> x (C, width); sum (C, width) is scratch for hooks
   template <class Hooks>
-  void add_step(Index width, const Real* y, const Matrix& w, const Real* parameters, [[maybe_unused]] Real* sum,
-                Real* x, const char* name, const Hooks& hooks) const {
+  void add_step(Index width, const Real* y, const Matrix& w, const Real* parameters,
+                [[maybe_unused]] Real* sum, Real* x, const char* name, const Hooks& hooks) const {
     if constexpr (Hooks::on) {
       linear_step(width, y, w, parameters, sum, false);
       hooks.note(name, C(), sum);

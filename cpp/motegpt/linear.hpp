@@ -1,17 +1,23 @@
-// Linear layer: y = x · Wᵀ, for the matrices of parameters.hpp.
+// Linear layer: y = x · Wᵀ, plus its bias if there is one, for the matrices of parameters.hpp.
 #pragma once
 
 #include "parameters.hpp"
 #include "product.hpp"
+#include "vectors.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// y = x · Wᵀ, or y += x · Wᵀ.   x (N, in), W (out, in) -> y (N, out)
+/// y = x · Wᵀ + bias, or y += x · Wᵀ + bias.   x (N, in), W (out, in), bias (out) -> y (N, out)
 template <class Real>
 void linear(Index N, const Real* x, const Matrix& w, const Parameters<Real>& parameters, Real* y,
             bool accumulate) {
-  multiply(N, padded<Real>(w.out), w.in, rows(x, padded<Real>(w.in)), parameters.transposed_matrix(w),
-           row_major(y, padded<Real>(w.out)), accumulate);
+  const Index out = padded<Real>(w.out);
+  const Rows<Real> left = rows(x, padded<Real>(w.in));
+  const Columns<Real> right = parameters.transposed_matrix(w), result = row_major(y, out);
+  if (w.bias >= 0 && !accumulate)
+    return multiply<Real>(N, out, w.in, left, right, result, parameters.w + w.bias);
+  if (w.bias >= 0) add_to_rows<Real>(N, w.out, parameters.w + w.bias, y);
+  multiply(N, out, w.in, left, right, result, accumulate);
 }
 
 /// dx = dy · W.   dy (N, out) -> dx (N, in)
@@ -29,22 +35,26 @@ void linear_backward_weights(Index N, const Real* dy, const Matrix& w, const Rea
            row_major(const_cast<Real*>(x), padded<Real>(w.in)), in_panels(dw + w.at, w.out), accumulate);
 }
 
-/// dx = dy · W and dW = dyᵀ · x, the latter in pass.dw.   dy (N, out), x (N, in) -> dx (N, in), dW (out, in)
+/// dx = dy · W, dW = dyᵀ · x and dbias = Σ dy, the latter in pass.dw.
+///
+///   dy (N, out), x (N, in) -> dx (N, in), dW (out, in), dbias (out)
 template <class Real>
 void linear_backward_all(Index N, const Real* dy, const Matrix& w, const Real* x, Real* dx,
                          const BackwardPass<Real>& pass) {
   linear_backward_weights(N, dy, w, x, pass.dw, pass.accumulate);
+  if (w.bias >= 0) sum_rows<Real>(N, w.out, dy, pass.dw + w.bias, pass.accumulate);
   linear_backward(N, dy, w, pass.w, dx);
 }
 
-/// y = x · Wᵀ for one position of `width` sequences, with rows first … first + count - 1 of W.
+/// y = x · Wᵀ + bias for one position of `width` sequences, with rows first … first + count - 1 of W.
 ///
 ///   x (in, width), parameters (P) canonical -> y (count, width)
 template <class Real>
 void linear_step(Index width, const Real* x, const Matrix& w, Index first, Index count,
                  const Real* parameters, Real* y, bool accumulate) {
+  if (w.bias >= 0) fill_rows<Real>(count, width, parameters + w.bias_flat + first, y, accumulate);
   multiply(count, width, w.in, rows(parameters + w.flat + first * w.in, w.in),
-           row_major(const_cast<Real*>(x), width), row_major(y, width), accumulate);
+           row_major(const_cast<Real*>(x), width), row_major(y, width), accumulate || w.bias >= 0);
 }
 
 /// The same with all rows of W.   x (in, width) -> y (out, width)

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "math.hpp"
-#include "view.hpp"
+#include "vectors.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -18,16 +18,6 @@ struct LossTape {
 };
 
 namespace detail {
-
-/// Calls f for the whole vectors of a row of V numbers, then for the last with the numbers beyond V replaced.
-template <class Real, class F>
-MOTEGPT_INLINE void for_row(Index V, const Real* x, Real beyond, F f) {
-  const Index whole = V / lanes<Real> * lanes<Real>;
-  for (Index v = 0; v < whole; v += lanes<Real>) f(v, load(x + v));
-  if (whole == V) return;
-  const auto inside = lane_numbers<Real>() < broadcast(Real(V - whole));
-  f(whole, inside ? load(x + whole) : broadcast(beyond));
-}
 
 /// The largest of x (V).
 template <class Real>

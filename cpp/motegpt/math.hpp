@@ -71,6 +71,59 @@ MOTEGPT_INLINE Vector<Real> exp(Vector<Real> x) {
   return __builtin_bit_cast(Vector<Real>, __builtin_bit_cast(Words, y) + exponent);
 }
 
+/// σ(x) = 1 / (1 + e⁻ˣ)
+template <class Real>
+MOTEGPT_INLINE Vector<Real> sigmoid(Vector<Real> x) {
+  const Vector<Real> limit = broadcast(-detail::ExpConstants<Real>::lowest);
+  return Real(1) / (Real(1) + exp<Real>(minimum(-x, limit)));
+}
+
+namespace detail {
+
+template <class Real>
+struct TailPolynomial;
+
+// The Chebyshev series in t, to 2e-7 (4e-16 in double precision) and in powers of t, lowest first.
+template <>
+struct TailPolynomial<float> {
+  static constexpr float of_t[] = {0.7552851271f,    -0.6078964038f,   0.3871375629f,    -0.1865267109f,
+                                   0.06039529587f,   -0.007512231382f, -0.003476167895f, 0.001563786899f,
+                                   0.0001293256813f, -0.0001573205696f};
+};
+
+template <>
+struct TailPolynomial<double> {
+  static constexpr double of_t[] = {
+      0.7552851304157514,     -0.6078966419718923,     0.38713740074222658,     -0.18652185795963661,
+      0.060396574890360918,   -0.0075401889673863123,  -0.0034796923566515025,  0.0016308184674099085,
+      0.00013334420916014778, -0.00023109501736277426, -1.907676030719098e-06,  3.5145111902837653e-05,
+      7.1460215312674618e-07, -5.9216110459239778e-06, -6.2495510775651778e-07, 1.0247851016552774e-06,
+      2.6473372819798679e-07, -1.597739614223922e-07,  -7.8783603426936384e-08, 1.7844927772981415e-08,
+      1.60673869573294e-08,   -5.8736267649871908e-10, -1.6886576966786735e-09, -1.1997782031253095e-10};
+};
+
+}  // namespace detail
+
+/// Of the standard normal distribution the density φ(x) = exp(-x²/2) / √(2π) and the probability Φ(x) of
+/// numbers below x, which is ½ (1 + erf(x / √2)).
+///
+/// Beyond |x| are exp(-x²/2) · p(t) / (|x| + 4) with t = (|x| - 4) / (|x| + 4), after Shepherd and Laframboise
+/// (1981): p is smooth from t = -1 to 1, so that one polynomial serves all x without a branch.
+template <class Real>
+struct Normal {
+  Vector<Real> density, probability;
+
+  MOTEGPT_INLINE explicit Normal(Vector<Real> x) {
+    constexpr Real width = 4;
+    const Vector<Real> distance = maximum(x, -x), e = exp<Real>(Real(-0.5) * x * x);
+    const Vector<Real> s = Real(1) / (distance + width);
+    const Vector<Real> beyond =
+        e * s * detail::evaluate<Real>(detail::TailPolynomial<Real>::of_t, (distance - width) * s);
+    density = e * Real(0.3989422804014326779399461);
+    probability = x > Vector<Real>{} ? Real(1) - beyond : beyond;
+  }
+};
+
 /// log x for x > 0 and normal: x = 2ⁿ · y with y in [√½, √2), and the series of 2 artanh((y - 1) / (y + 1)).
 template <class Real>
 MOTEGPT_INLINE Vector<Real> log(Vector<Real> x) {

@@ -18,6 +18,7 @@ class Model {
         layout_(layout),
         rope_(rope),
         layers_(shape, layout, plan, rope, calculus),
+        final_norm_(shape, layout, shape.final_norm ? "ln_f" : nullptr),
         checkpoint_(checkpoint),
         back_(calculus),
         row_(padded<Real>(shape.n_embd)),
@@ -42,7 +43,9 @@ class Model {
       if (checkpoint_) copy(N * row_, x, group.inputs[layer] + first * row_);
       layers_.forward(layer, w, part, group.layers[layer], group.inner, scratch.attention, x);
     }
-    linear(N, x, layout_.head(), w, group.logits + first * logits_row_, false);
+    const NormTape<Real> tape = group.final.from(first, shape_.n_embd);
+    if (shape_.final_norm) final_norm_.forward(0, w, N, x, tape);
+    linear(N, shape_.final_norm ? tape.out : x, layout_.head(), w, group.logits + first * logits_row_, false);
   }
 
   /// Loss in nats of this share, from the logits; then, by `pass`, the gradient of every parameter.
@@ -54,7 +57,9 @@ class Model {
     Real* dlogits = group.logits + first * logits_row_;
     const double loss =
         back_.loss(N, shape_.vocab_size, dlogits, group.targets + first, group.weights + first, scratch.loss);
-    back_.linear(N, dlogits, layout_.head(), x, dx, pass);
+    const NormTape<Real> tape = group.final.from(first, shape_.n_embd);
+    back_.linear(N, dlogits, layout_.head(), shape_.final_norm ? tape.out : x, dx, pass);
+    if (shape_.final_norm) final_norm_.backward(0, pass, back_, N, dx, tape, dx, false);
     for (int layer = shape_.n_layer - 1; layer >= 0; --layer) {
       const LayerTape<Real>& tape = group.layers[layer];
       if (checkpoint_ && layer < shape_.n_layer - 1) {
@@ -88,15 +93,15 @@ class Model {
     }
     for (int layer = 0; layer < shape_.n_layer; ++layer)
       layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, x, hooks);
+    if (shape_.final_norm) {
+      final_norm_.step(0, w, width, x, x);
+      hooks.note("ln_final.hook_normalized", C, x);
+    }
     linear_step(width, x, layout_.head(), w, bundle.logits, false);
   }
 
  private:
   Real eps() const { return Real(shape_.norm_eps); }
-
-  static void copy(Index count, const Real* from, Real* to) {
-    for (Index i = 0; i < count; i += lanes<Real>) store(to + i, load(from + i));
-  }
 
   void clear_embeddings(const BackwardPass<Real>& pass) const {
     if (!shape_.tied) pass.clear(layout_.wte());  // if tied, the head's gradient is already there
@@ -107,6 +112,7 @@ class Model {
   const Layout<Real>& layout_;
   Rope<Real>& rope_;
   Layers<Real, Calculus> layers_;
+  Norm<Real> final_norm_;
   bool checkpoint_;
   Calculus back_;
   Index row_, logits_row_;

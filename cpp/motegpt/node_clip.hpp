@@ -56,9 +56,10 @@ struct NodeClip {
     linear_backward_all(N, dy, matrix, x, dx, pass);
   }
 
-  void activation(Activation kind, Index count, ActivationTape<Real> tape, Real* dg) const {
-    clip(dg, count);
-    activate_backward(kind, count, tape, dg);
+  void activation(Activation kind, Index N, Index hidden, ActivationTape<Real> tape, Real* dg,
+                  Real* du) const {
+    clip(dg, N * padded<Real>(hidden));
+    activate_backward(kind, N, hidden, tape, dg, du);
   }
 
   void attention(const auto&... given) const {

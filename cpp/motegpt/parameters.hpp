@@ -17,6 +17,7 @@ struct Matrix {
   Index flat;                // in the canonical array
   bool decayed;              // weight decay shrinks it
   const char *owner, *name;  // of a vector, as in Place
+  Index bias, bias_flat;     // of a product: of its bias, as `at` and `flat`; -1 if there is none
 };
 
 /// Numbers in a matrix in panels, padding included.
@@ -25,9 +26,9 @@ constexpr Index panelled_size(Index rows, Index columns) {
   return rows * padded<Real>(columns);
 }
 
-/// All matrices of a model in canonical order; those of queries, keys and values, which are adjacent there,
-/// are one matrix (3C, C). Vectors are matrices of one row, which is adjacent in panels too: padded and
-/// aligned. Every layer has the same, after its matrices.
+/// All matrices of a model in the order of Places; those of queries, keys and values, which are adjacent, are
+/// one matrix (C + 2 kv, C), and so are those of gate and hidden layer, (2 hidden, C). Vectors are matrices of
+/// one row, which is adjacent in panels too: padded and aligned. Every layer has the same.
 template <class Real>
 class Layout {
  public:
@@ -37,7 +38,9 @@ class Layout {
         contexts_(places.contexts),
         tied_(shape.tied),
         learned_positions_(shape.position == Position::learned),
-        per_layer_((places.count - outside()) / shape.n_layer) {
+        bias_(shape.bias),
+        per_layer_((places.count - before_layers() - shape.final_norm * (shape.norm_gain + shape.norm_bias)) /
+                   shape.n_layer) {
     for (Index i = 0; i < places.count; ++i) add(places.list[i]);
   }
 
@@ -49,36 +52,45 @@ class Layout {
   const Matrix& wte() const { return list_[0]; }
   bool has_wpe() const { return learned_positions_; }
   const Matrix& wpe() const { return list_[1]; }  // if it has one
-  const Matrix& head() const { return list_[tied_ ? 0 : outside() - 1]; }
-  const Matrix& attn_qkv(Index layer) const { return of_layer(layer, 0); }
-  const Matrix& attn_wo(Index layer) const { return of_layer(layer, 1); }
-  const Matrix& mlp_fc1(Index layer) const { return of_layer(layer, 2); }
-  const Matrix& mlp_fc2(Index layer) const { return of_layer(layer, 3); }
+  const Matrix& head() const { return list_[tied_ ? 0 : before_layers() - 1]; }
+  const Matrix& attn_qkv(Index layer) const { return product(layer, 0); }
+  const Matrix& attn_wo(Index layer) const { return product(layer, 1); }
+  /// With a gate, its rows come first.
+  const Matrix& mlp_fc1(Index layer) const { return product(layer, 2); }
+  const Matrix& mlp_fc2(Index layer) const { return product(layer, 3); }
 
   /// Those of the n-gram embedding, which are not among the matrices above.
   const Place& tables() const { return tables_; }
   const Contexts& contexts() const { return contexts_; }
 
-  /// Matrix or vector i of a layer.
-  const Matrix& of_layer(Index layer, Index i) const { return list_[outside() + per_layer_ * layer + i]; }
+  /// In the layer of that number, what is number i of all in the first; outside the layers, layer is 0.
+  const Matrix& of_layer(Index layer, Index i) const { return list_[i + per_layer_ * layer]; }
 
   /// The i of a vector in of_layer; the Specification has checked that there is one.
   Index find(const char* owner, const char* name) const {
-    for (Index i = 0; i < per_layer_; ++i) {
-      const Matrix& one = of_layer(0, i);
-      if (!__builtin_strcmp(one.owner, owner) && !__builtin_strcmp(one.name, name)) return i;
+    for (Index i = 0; i < count_; ++i) {
+      if (!__builtin_strcmp(list_[i].owner, owner) && !__builtin_strcmp(list_[i].name, name)) return i;
     }
     __builtin_trap();
   }
 
  private:
-  Index outside() const { return 1 + learned_positions_ + !tied_; }
+  Index before_layers() const { return 1 + learned_positions_ + !tied_; }
+
+  /// Matrix i of a layer, each followed by its bias if there are any.
+  const Matrix& product(Index layer, Index i) const {
+    return of_layer(layer, before_layers() + i * (1 + bias_));
+  }
 
   void add(const Place& place) {
     const Index transposed = place.product ? transposed_size_ : -1;
     if (list_) {
-      list_[count_] = {place.out,  place.in,      size_,       transposed,
-                       place.flat, place.decayed, place.owner, place.name};
+      list_[count_] = {place.out,     place.in,    size_,      transposed, place.flat,
+                       place.decayed, place.owner, place.name, -1,         -1};
+      if (place.bias) {
+        list_[count_ - 1].bias = size_;
+        list_[count_ - 1].bias_flat = place.flat;
+      }
     }
     ++count_;
     size_ += panelled_size<Real>(place.out, place.in);
@@ -88,7 +100,7 @@ class Layout {
   Matrix* list_;
   Place tables_;
   Contexts contexts_;
-  bool tied_, learned_positions_;
+  bool tied_, learned_positions_, bias_;
   Index per_layer_;
   Index count_ = 0, size_ = 0, transposed_size_ = 0;
 };

@@ -1,4 +1,4 @@
-// The one matrix product of the core: c = a · b or c += a · b.
+// The one matrix product of the core: c = a · b, c += a · b, or c = bias + a · b.
 //
 // A tile of c, a few rows by up to a panel of columns, stays in registers while k runs: each number
 // of a is broadcast and multiplied by a row of b. No product needs a sum across a vector, because both W and
@@ -20,13 +20,14 @@ struct Tile {
   Index b_row;
   Real* c;
   Index c_row;
-  bool accumulate;
+  const Real* start;  // what the sums are added to: c, or a bias; null: nothing
+  Index start_row;    // c_row, or 0
 };
 
-/// c (R, V vectors) = or += a (R, K) · b (K, V vectors).
+/// c (R, V vectors) = start + a (R, K) · b (K, V vectors).
 template <class Real, int R, int V, bool AdjacentRows>
 [[gnu::noinline]] void multiply_tile(const Tile<Real>& tile) {
-  const auto [K, a_start, a_stride, b_start, b_row, c, c_row, accumulate] = tile;
+  const auto [K, a_start, a_stride, b_start, b_row, c, c_row, start, start_row] = tile;
   const Real *a = a_start, *b = b_start;
   const Index row = AdjacentRows ? 1 : a_stride, step = AdjacentRows ? a_stride : 1;
   Vector<Real> sums[R][V] = {};
@@ -41,9 +42,10 @@ template <class Real, int R, int V, bool AdjacentRows>
       for (int v = 0; v < V; ++v) sums[r][v] += left * right[v];
     }
   }
-  if (accumulate) {
+  if (start) {
     MOTEGPT_UNROLL
-    for (int i = 0; i < R * V; ++i) sums[i / V][i % V] += load(c + i / V * c_row + i % V * lanes<Real>);
+    for (int i = 0; i < R * V; ++i)
+      sums[i / V][i % V] += load(start + i / V * start_row + i % V * lanes<Real>);
   }
   MOTEGPT_UNROLL
   for (int i = 0; i < R * V; ++i) store(c + i / V * c_row + i % V * lanes<Real>, sums[i / V][i % V]);
@@ -95,25 +97,31 @@ void multiply_panel(Index M, int V, bool adjacent_rows, Tile<Real>& tile) {
     functions[R](tile);
     tile.a += R * (adjacent_rows ? 1 : tile.a_stride);
     tile.c += R * tile.c_row;
+    tile.start += R * tile.start_row;
   }
 }
 
 /// Rows first_row … first_row + M of c over the K positions of k from first_k on; a begins there already.
+/// bias (N), if any, is added instead of c.
 template <class Real>
 void multiply_block(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b, Index first_k,
-                    const Columns<Real>& c, Index first_row, bool accumulate) {
+                    const Columns<Real>& c, Index first_row, bool accumulate, const Real* bias = nullptr) {
   const bool adjacent = a.row == 1;
   for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
     const Index width = min(N - n, panel_width<Real>);
     const Index b_row = b.row_of(width), c_row = c.row_of(width);
+    Real* result = c.panel(j) + first_row * c_row;
     Tile<Real> tile{K,
                     a.data,
                     adjacent ? a.step : a.row,
                     b.panel(j) + first_k * b_row,
                     b_row,
-                    c.panel(j) + first_row * c_row,
+                    result,
                     c_row,
-                    accumulate};
+                    bias         ? bias + n
+                    : accumulate ? result
+                                 : nullptr,
+                    accumulate ? c_row : 0};
     multiply_panel(M, int(width / lanes<Real>), adjacent, tile);
   }
 }
@@ -165,6 +173,13 @@ void multiply(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real
       detail::multiply_block(M, N, stretch, rest, b, k, c, 0, accumulate || k > 0);
     }
   }
+}
+
+/// c (M, N) = bias (N) + a (M, K) · b (K, N); a is not transposed, N in whole vectors.
+template <class Real>
+void multiply(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b, const Columns<Real>& c,
+              const Real* bias) {
+  if (M > 0) detail::multiply_block(M, N, K, a, b, 0, c, 0, false, bias);
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

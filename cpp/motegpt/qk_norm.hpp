@@ -11,9 +11,11 @@ namespace motegpt::MOTEGPT_LEVEL {
 /// The queries and keys before the norm, which the backward needs.
 template <class Real>
 struct QKNormTape {
-  Real* x;  // (N, 2C)
+  Real* x;  // (N, C + kv)
 
-  static Index row(const Shape& shape) { return shape.qk_norm ? padded<Real>(2 * shape.n_embd) : 0; }
+  static Index row(const Shape& shape) {
+    return shape.qk_norm ? padded<Real>(shape.n_embd + shape.kv_size()) : 0;
+  }
   static QKNormTape take(Arena& arena, const Shape& shape, Index N) {
     return {arena.take<Real>(N * row(shape))};
   }
@@ -30,7 +32,7 @@ class QKNorm {
         heads_(HeadUnits::of<Real>(shape)),
         tensor_(shape.qk_norm ? layout.find("attn_q", "gain") : 0) {}
 
-  /// qkv (N, 3C), of which q and k are normalized in place, and the tape.
+  /// qkv (N, C + 2 kv), of which q and k are normalized in place, and the tape.
   void forward(Index layer, const Parameters<Real>& w, Index N, Real* qkv, Index row,
                QKNormTape<Real> tape) const {
     if (!shape_.qk_norm) return;
@@ -49,7 +51,7 @@ class QKNorm {
   /// Of q = gain · y with y = x · r: dgain = Σ dq · y, and dx = gain · r · (dq - y · mean(dq · y)); of k the
   /// same with gain 1.
   ///
-  ///   dqkv (N, 3C) of q and k -> of x, in place; dgain in pass.dw
+  ///   dqkv (N, C + 2 kv) of q and k -> of x, in place; dgain in pass.dw
   void backward(Index layer, const BackwardPass<Real>& pass, Index N, Real* dqkv, Index row,
                 QKNormTape<Real> tape) const {
     if (!shape_.qk_norm) return;
@@ -73,28 +75,23 @@ class QKNorm {
     total[0] = (pass.accumulate ? total[0] : 0) + sum<Real>(dgain);
   }
 
-  /// One position of `width` sequences.   w (P) canonical, q, k (C, width), normalized in place
+  /// One position of `width` sequences.   w (P) canonical, q (C, width), k (kv, width), normalized in place
   void step(Index layer, const Real* w, Index width, Real* q, Real* k) const {
     if (!shape_.qk_norm) return;
-    const Index size = heads_.D * width;
-    for (Index head = 0; head < heads_.C * width; head += size) {
-      for (Index s = 0; s < width; s += lanes<Real>) {
-        step_head(width, w[gain_of(layer).flat], q + head + s);
-        step_head(width, 1, k + head + s);
-      }
-    }
+    step_heads(width, heads_.C, w[gain_of(layer).flat], q);
+    step_heads(width, heads_.all - heads_.C, 1, k);
   }
 
  private:
   const Matrix& gain_of(Index layer) const { return layout_.of_layer(layer, tensor_); }
   Real eps() const { return Real(shape_.norm_eps); }
 
-  /// Calls f.operator()<G>(c, x, saved) for every unit, at channel c of 2C, of every row.
+  /// Calls f.operator()<G>(c, x, saved) for every unit, at channel c of C + kv, of every row.
   template <class F>
   void for_units(Index N, Real* x, Index row, QKNormTape<Real> tape, F f) const {
     with_lanes<Real>(heads_.lanes_of_head<Real>(), [&]<int G>() {
       for (Index n = 0; n < N; ++n, x += row, tape = tape.from(1, shape_)) {
-        for (Index c = 0; c < 2 * heads_.C; c += heads_.width) f.template operator()<G>(c, x + c, tape.x + c);
+        for (Index c = 0; c < heads_.all; c += heads_.width) f.template operator()<G>(c, x + c, tape.x + c);
       }
     });
   }
@@ -108,6 +105,13 @@ class QKNorm {
       squares += part * part;
     }
     return Real(1) / square_root<Real>(group_sum<Real, G>(squares) / Real(heads_.D) + eps());
+  }
+
+  /// x (channels, width)
+  void step_heads(Index width, Index channels, Real gain, Real* x) const {
+    for (Index c = 0; c < channels; c += heads_.D) {
+      for (Index s = 0; s < width; s += lanes<Real>) step_head(width, gain, x + c * width + s);
+    }
   }
 
   /// One head of as many sequences as there are lanes.   x (D, width)

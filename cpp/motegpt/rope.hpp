@@ -32,23 +32,21 @@ class Rope {
     for (Index i = 0; i < row_; ++i) fill(i);
   }
 
-  /// x (N, 3C) of which q and k are rotated in place; positions (N)
+  /// x (N, C + 2 kv) of which q and k are rotated in place; positions (N)
   void forward(Index N, const int* positions, Real* x, Index row) const {
     rotate(N, positions, x, row, 1);
   }
 
-  /// Of y rotated by t f_i: dx is dy rotated by -t f_i.   dx (N, 3C) in place of dy
+  /// Of y rotated by t f_i: dx is dy rotated by -t f_i.   dx (N, C + 2 kv) in place of dy
   void backward(Index N, const int* positions, Real* dx, Index row) const {
     rotate(N, positions, dx, row, -1);
   }
 
-  /// Position t of `width` sequences.   q, k (C, width) are rotated in place
+  /// Position t of `width` sequences.   q (C, width) and k (kv, width) are rotated in place
   void step(Index width, Index t, Real* q, Real* k) const {
     if (!on_) return;
-    for (Index head = 0; head < heads_.C; head += heads_.D) {
-      rotate_step(width, t, q + head * width);
-      rotate_step(width, t, k + head * width);
-    }
+    for (Index c = 0; c < heads_.C; c += heads_.D) rotate_step(width, t, q + c * width);
+    for (Index c = 0; c < heads_.all - heads_.C; c += heads_.D) rotate_step(width, t, k + c * width);
   }
 
  private:
@@ -71,7 +69,7 @@ class Rope {
     with_lanes<Real>(heads_.lanes_of_head<Real>(), [&]<int G>() {
       for (Index n = 0; n < N; ++n, x += x_row) {
         const Real *cos = cos_ + positions[n] * row_, *sin = sin_ + positions[n] * row_;
-        for (Index c = 0; c < 2 * heads_.C; c += heads_.width) {
+        for (Index c = 0; c < heads_.all; c += heads_.width) {
           if (heads_.narrow)
             rotate_vector<G>(cos, sin, direction, x + c);
           else

@@ -19,6 +19,7 @@ struct Group {
 
   Real* x;                     // (N, C) the residual stream
   NormTape<Real> embedded;     // after the embedding's norm
+  NormTape<Real> final;        // with a final norm
   Real* logits;                // (N, V), then e, then their gradient
   Real* dx;                    // (N, C)
   LayerGradients<Real> inner;  // of one layer at a time
@@ -32,10 +33,11 @@ struct Group {
         targets(arena.take<int>(rows)),
         weights(arena.take<Real>(rows)),
         x(arena.take<Real>(rows * padded<Real>(shape.n_embd))),
-        embedded(NormTape<Real>::take(arena, NormKind::rms, rows, shape.n_embd)),
+        embedded(NormTape<Real>::take(arena, false, rows, shape.n_embd)),
+        final(Norm<Real>::take(arena, shape, shape.final_norm ? rows : 0)),
         logits(arena.take<Real>(rows * padded<Real>(shape.vocab_size))),
         dx(arena.take<Real>(rows * padded<Real>(shape.n_embd))),
-        inner(LayerGradients<Real>::take(arena, shape, rows)),
+        inner(LayerGradients<Real>::take(arena, shape, plan, rows)),
         layers(arena.take<LayerTape<Real>>(shape.n_layer)),
         inputs(arena.take<Real*>(shape.n_layer)) {
     LayerTape<Real> tape;

@@ -23,7 +23,7 @@ struct AttentionCase {
 
   /// Puts head h of x at channel `at` of rows of `row` numbers.
   void place(const std::vector<Array>& x, Index at, Index row, Real* out) const {
-    for (int h = 0; h < H; ++h) {
+    for (int h = 0; h < int(x.size()); ++h) {
       for (int t = 0; t < T; ++t) {
         for (int d = 0; d < D; ++d) out[t * row + at + h * D + d] = Real(x[size_t(h)][size_t(t * D + d)]);
       }
@@ -74,7 +74,8 @@ struct PlacedAttention {
   }
 
   Head<Real> head(int h) {
-    return {given.T, given.D, given.H * given.D, row, y_row, p_row, qkv + h * given.D};
+    const int C = given.H * given.D;
+    return {given.T, given.D, C, 2 * C, false, row, y_row, p_row, qkv + h * given.D};
   }
 
   void check_results(const std::string& name) {

@@ -78,9 +78,69 @@ inline Array rotate(int N, int C, int D, double base, const std::vector<int>& po
   return y;
 }
 
-inline double activate(bool squared, double u) { return u > 0 ? (squared ? u * u : u) : 0; }
+/// y = x · gain + bias, row by row.   x (N, C), gain, bias (C)
+inline Array scale_and_shift(int N, int C, const Array& x, const Array& gain, const Array& bias) {
+  Array y(x.size());
+  for (int n = 0; n < N; ++n) {
+    for (int c = 0; c < C; ++c) y[n * C + c] = x[n * C + c] * gain[c] + bias[c];
+  }
+  return y;
+}
 
-inline double activate_slope(bool squared, double u) { return u > 0 ? (squared ? 2 * u : 1) : 0; }
+/// y = (x - mean) · (mean((x - mean)²) + eps)^-½, row by row.   x (N, C)
+inline Array layernorm(int N, int C, double eps, Array x) {
+  for (int n = 0; n < N; ++n) {
+    const double mean = std::accumulate(&x[n * C], &x[n * C] + C, 0.0) / C;
+    for (int c = 0; c < C; ++c) x[n * C + c] -= mean;
+  }
+  return rmsnorm(N, C, eps, x);
+}
+
+/// Of y = rmsnorm(x - mean): the gradient of x is that of x - mean, less its own mean.
+inline Array layernorm_backward(int N, int C, double eps, const Array& dy, Array x) {
+  for (int n = 0; n < N; ++n) {
+    const double mean = std::accumulate(&x[n * C], &x[n * C] + C, 0.0) / C;
+    for (int c = 0; c < C; ++c) x[n * C + c] -= mean;
+  }
+  Array dx = rmsnorm_backward(N, C, eps, dy, x);
+  for (int n = 0; n < N; ++n) {
+    const double mean = std::accumulate(&dx[n * C], &dx[n * C] + C, 0.0) / C;
+    for (int c = 0; c < C; ++c) dx[n * C + c] -= mean;
+  }
+  return dx;
+}
+
+/// Σ x[n]   x (N, C) -> (C)
+inline Array sum_rows(int N, int C, const Array& x) {
+  Array sum(size_t(C), 0.0);
+  for (int i = 0; i < N * C; ++i) sum[i % C] += x[i];
+  return sum;
+}
+
+inline double sigmoid(double x) { return 1 / (1 + std::exp(-x)); }
+
+/// An activation of one number, and its derivative.
+struct Activated {
+  double value, slope;
+};
+
+inline Activated activate(Activation kind, double u) {
+  const double pi = std::acos(-1.0);
+  switch (kind) {
+    case Activation::relu: return {u > 0 ? u : 0, u > 0 ? 1.0 : 0.0};
+    case Activation::squared_relu: return {u > 0 ? u * u : 0, u > 0 ? 2 * u : 0};
+    case Activation::gelu: {
+      const double below = std::erfc(-u / std::sqrt(2)) / 2;
+      return {u * below, below + u * std::exp(-u * u / 2) / std::sqrt(2 * pi)};
+    }
+    case Activation::gelu_tanh: {
+      const double k = std::sqrt(2 / pi), t = std::tanh(k * (u + 0.044715 * u * u * u));
+      return {u / 2 * (1 + t), (1 + t) / 2 + u / 2 * (1 - t * t) * k * (1 + 3 * 0.044715 * u * u)};
+    }
+    case Activation::swiglu: break;  // the factor of the gate
+  }
+  return {u * sigmoid(u), sigmoid(u) * (1 + u * (1 - sigmoid(u)))};
+}
 
 /// Row t of the lower triangle: p[t][u] = softmax over u <= t of q[t] · k[u] / √D.   q, k (T, D) -> p (T, T)
 inline Array attention_weights(int T, int D, const Array& q, const Array& k) {

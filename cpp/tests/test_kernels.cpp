@@ -8,6 +8,7 @@
 #include "motegpt/product.hpp"
 #include "motegpt/qk_norm.hpp"
 #include "motegpt/rope.hpp"
+#include "motegpt/textbook.hpp"
 #include "row_cases.hpp"
 #include "specify.hpp"
 
@@ -29,6 +30,28 @@ void test_lanes() {
   for (int i = 0; i < lanes<Real>; ++i) check::that(pairs[i] == Real(i / 2 * 4 + 1), "group_sum of pairs");
 }
 
+/// σ, Φ and φ against the standard library: relative errors, of the tails too.
+template <class Real>
+void test_normal(double units) {
+  const double pi = std::acos(-1.0);
+  for (double at = -12; at <= 12; at += 0.003) {
+    const Real x = Real(at);
+    const double probability = std::erfc(-double(x) / std::sqrt(2)) / 2,
+                 density = std::exp(-double(x) * double(x) / 2) / std::sqrt(2 * pi);
+    const Normal<Real> normal(broadcast(x));
+    const double allowed = (4 + at * at) * units;  // of x² / 2 the exponential shows the absolute error
+    check::near(double(normal.probability[0]), probability, probability, allowed, "probability");
+    check::near(double(normal.density[0]), density, density, allowed, "density");
+    const double s = naive::sigmoid(double(x));
+    check::near(double(sigmoid<Real>(broadcast(x))[0]), s, s, 4 * units, "sigmoid");
+  }
+  for (const double far : {-1e30, -500.0, 500.0, 1e30}) {
+    const Normal<Real> normal(broadcast(Real(far)));
+    check::near(double(normal.probability[0]), far > 0, 1, units, "probability, far");
+    check::near(double(sigmoid<Real>(broadcast(Real(far)))[0]), far > 0, 1, units, "sigmoid, far");
+  }
+}
+
 template <class Real>
 void test_functions(Random& random) {
   constexpr double units = sizeof(Real) == 4 ? 1.2e-7 : 2.3e-16;
@@ -44,6 +67,7 @@ void test_functions(Random& random) {
     check::near(double(quotient(broadcast(m), broadcast(positive))[0]), expected, std::fabs(expected),
                 (sizeof(Real) == 4 ? 10 : 4) * units, "QuotientByRoot");
   }
+  test_normal<Real>(units);
   check::that(log<Real>(broadcast(Real(1)))[0] == 0, "log 1");
   const auto keeps_one = [](auto function) { return function(broadcast(Real(0)))[0] == 1; };
   check::that(keeps_one(exp<Real>), "exp 0");
@@ -136,21 +160,124 @@ void test_rmsnorm(Random& random, int N, int C) {
 }
 
 template <class Real>
-void test_activation(Random& random, Activation kind, int count) {
-  const bool squared = kind == Activation::squared_relu;
-  const Array u = rounded<Real>(random.normals(size_t(count))),
-              dg = rounded<Real>(random.normals(size_t(count)));
-  Rowwise<Real> before(u, 1, count), gradient(dg, 1, count);
-  Buffer<Real> after(padded<Real>(count));
-  activate<Real>(kind, padded<Real>(count), {before, after});
-  activate_backward<Real>(kind, padded<Real>(count), {before, after}, gradient);
-  for (int i = 0; i < count; ++i) {
-    check::near(double(after[i]), naive::activate(squared, u[size_t(i)]), 1, tolerance<Real>, "activate");
-    check::near(double(gradient[i]), naive::activate_slope(squared, u[size_t(i)]) * dg[size_t(i)], 1,
-                tolerance<Real>, "activate_backward");
+void test_layernorm(Random& random, int N, int C) {
+  NormCase<Real> given(random, N, C);
+  Buffer<Real> dx(N * padded<Real>(C));
+  layernorm<Real>(N, C, Real(given.eps), given.input, given.tape());
+  const Array expected = naive::layernorm(N, C, given.eps, given.x);
+  check_padded<Real>(given.y, expected, N, C, tolerance<Real>, "layernorm");
+  layernorm_backward<Real>(N, C, given.doutput, given.tape(), dx, false);
+  given.check_gradient(dx, naive::layernorm_backward(N, C, given.eps, given.dy, given.x),
+                       "layernorm_backward");
+  const Index width = 2 * lanes<Real>;  // each sequence with the same numbers
+  Buffer<Real> x(C * width), y(C * width);
+  for (Index i = 0; i < C * width; ++i) x[i] = Real(given.x[size_t(i / width)]);
+  layernorm_step<Real>(width, C, Real(given.eps), x, y);
+  for (Index i = 0; i < C * width; ++i)
+    check::near(double(y[i]), expected[size_t(i / width)], 1, tolerance<Real>, "layernorm_step");
+}
+
+/// A whole norm with gain and bias in the second of two layers, or the final one.
+template <class Real>
+void test_norm(Random& random, NormKind kind, const char* place, int N, int C) {
+  const Specification specification = specify(5, 9, 2, C, 1, true, true, Activation::relu, {}, Position::none,
+                                              false, {0, 0, true, kind, true, true, true});
+  const Shape& shape = specification.shape();
+  NormCase<Real> given(random, N, C);
+  Placed<Layout<Real>> layout(shape, specification.places());
+  Placed<Parameters<Real>> w(*layout, 1);
+  const Norm<Real> norm(shape, *layout, place);
+  const Index layer = std::strcmp(place, "ln_f") ? 1 : 0;
+  const Index gain_at = layout->of_layer(layer, layout->find(place, "gain")).at,
+              bias_at = layout->of_layer(layer, layout->find(place, "bias")).at;
+  const Array gain = rounded<Real>(random.normals(size_t(C))),
+              bias = rounded<Real>(random.normals(size_t(C)));
+  spread(gain, 1, C, w->w + gain_at);
+  spread(bias, 1, C, w->w + bias_at);
+  norm.forward(layer, *w, N, given.input.get(), given.tape());
+  const Array y = kind == NormKind::layer ? naive::layernorm(N, C, given.eps, given.x)
+                                          : naive::rmsnorm(N, C, given.eps, given.x);
+  check_padded<Real>(given.out, naive::scale_and_shift(N, C, y, gain, bias), N, C, tolerance<Real>, "norm");
+  Buffer<Real> dw(layout->size());
+  std::fill(dw.get(), dw.get() + layout->size(), Real(0));
+  Rowwise<Real> dx(given.x, N, C);
+  norm.backward(layer, {*w, dw, true}, Textbook<Real>{}, N, given.doutput.get(), given.tape(), dx.get(),
+                true);
+  Array products = given.dy, dy = naive::scale_and_shift(N, C, given.dy, gain, Array(size_t(C)));
+  for (size_t i = 0; i < dy.size(); ++i) products[i] *= y[i];
+  check_padded<Real>(dw + gain_at, naive::sum_rows(N, C, products), 1, C, tolerance<Real>, "norm, dgain");
+  check_padded<Real>(dw + bias_at, naive::sum_rows(N, C, given.dy), 1, C, tolerance<Real>, "norm, dbias");
+  Array expected = kind == NormKind::layer ? naive::layernorm_backward(N, C, given.eps, dy, given.x)
+                                           : naive::rmsnorm_backward(N, C, given.eps, dy, given.x);
+  for (size_t i = 0; i < expected.size(); ++i) expected[i] += given.x[i];
+  given.check_gradient(dx, expected, "norm, dx");
+}
+
+template <class Real>
+void test_activation(Random& random, Activation kind, int N, int hidden) {
+  const bool gated = kind == Activation::swiglu;
+  const int inputs = gated ? 2 * hidden : hidden;
+  Array u = random.normals(size_t(N * inputs));
+  for (double& value : u) value *= 3;
+  u = rounded<Real>(u);
+  const Array dg = rounded<Real>(random.normals(size_t(N * hidden)));
+  Rowwise<Real> before(u, N, inputs), gradient(dg, N, hidden), gate_gradient(Array(u.size()), N, inputs);
+  Buffer<Real> after(N * padded<Real>(hidden));
+  Real* du = gated ? gate_gradient.get() : gradient.get();
+  activate<Real>(kind, N, hidden, {before, after});
+  activate_backward<Real>(kind, N, hidden, {before, after}, gradient, du);
+  Array value(dg.size()), slope(u.size());
+  for (int i = 0; i < N * hidden; ++i) {
+    const size_t at = size_t(i), a = size_t(i / hidden * inputs + i % hidden);
+    const naive::Activated expected = naive::activate(kind, u[a]);
+    const double factor = gated ? u[a + size_t(hidden)] : 1;
+    value[at] = expected.value * factor;
+    slope[a] = dg[at] * expected.slope * factor;
+    if (gated) slope[a + size_t(hidden)] = dg[at] * expected.value;
   }
-  check::zero_beyond(after.get(), padded<Real>(count), 1, count, "activate");
-  check::zero_beyond(gradient.get(), padded<Real>(count), 1, count, "activate_backward");
+  check_padded<Real>(after, value, N, hidden, tolerance<Real>, "activate");
+  check_padded<Real>(du, slope, N, inputs, tolerance<Real>, "activate_backward");
+}
+
+/// A product with a bias, forward, backward, and for one position of many sequences.
+template <class Real>
+void test_linear_bias(Random& random, int N, int C) {
+  const Specification specification =
+      specify(5, 9, 2, C, 1, true, true, Activation::relu, {}, Position::none, false, {0, 0, true});
+  Placed<Layout<Real>> layout(specification.shape(), specification.places());
+  Placed<Parameters<Real>> w(*layout, 1);
+  const Matrix& matrix = layout->mlp_fc1(1);
+  const int out = int(matrix.out);
+  const Array x = rounded<Real>(random.normals(size_t(N * C))),
+              flat = rounded<Real>(random.normals(size_t(specification.shape().parameters)));
+  std::vector<Real> canonical(flat.begin(), flat.end());
+  to_transposed_panels(matrix, canonical.data() + matrix.flat, w->transposed + matrix.transposed);
+  const Array weights(&flat[size_t(matrix.flat)], &flat[size_t(matrix.flat)] + out * C),
+      bias(&flat[size_t(matrix.bias_flat)], &flat[size_t(matrix.bias_flat)] + out);
+  spread(bias, 1, out, w->w + matrix.bias);
+  Array expected =
+      naive::scale_and_shift(N, out, naive::multiply(N, out, C, x, naive::transpose(out, C, weights)),
+                             Array(size_t(out), 1.0), bias);
+  Rowwise<Real> input(x, N, C);
+  Buffer<Real> y(N * padded<Real>(out));
+  linear<Real>(N, input, matrix, *w, y, false);
+  check_padded<Real>(y, expected, N, out, tolerance<Real>, "linear with bias");
+  linear<Real>(N, input, matrix, *w, y, true);
+  Array twice = expected;
+  for (double& value : twice) value *= 2;
+  check_padded<Real>(y, twice, N, out, tolerance<Real>, "linear with bias, accumulating");
+  const Array dy = rounded<Real>(random.normals(size_t(N * out)));
+  Rowwise<Real> doutput(dy, N, out);
+  Buffer<Real> dx(N * padded<Real>(C)), dw(layout->size());
+  linear_backward_all<Real>(N, doutput, matrix, input, dx, {*w, dw, false});
+  check_padded<Real>(dw + matrix.bias, naive::sum_rows(N, out, dy), 1, out, tolerance<Real>, "dbias");
+  const Index width = 2 * lanes<Real>;
+  Buffer<Real> columns(C * width), stepped(out * width);
+  for (Index i = 0; i < C * width; ++i) columns[i] = Real(x[size_t(i / width)]);
+  linear_step<Real>(width, columns, matrix, canonical.data(), stepped, false);
+  linear_step<Real>(width, columns, matrix, canonical.data(), stepped, true);
+  for (int i = 0; i < out; ++i)
+    check::near(double(stepped[i * width]), twice[size_t(i)], C, tolerance<Real>, "linear_step with bias");
 }
 
 template <class Real>
@@ -173,6 +300,40 @@ void test_attention(Random& random, int T, int D, int H) {
   given.check_results("attention");
 }
 
+/// Heads that share keys and values: as naive heads of which each has them, and their gradients summed.
+template <class Real>
+void test_shared_attention(Random& random, int T, int D, int H) {
+  AttentionCase<Real> given = AttentionCase<Real>::make(random, T, D, H);
+  for (int h = 1; h < H; ++h) {
+    given.k[size_t(h)] = given.k[0];
+    given.v[size_t(h)] = given.v[0];
+  }
+  const int columns = (H + 2) * D;
+  const Index row = padded<Real>(columns), y_row = padded<Real>(H * D), p_row = padded<Real>(T);
+  Buffer<Real> qkv(T * row), dqkv(T * row), y(T * y_row), dy(T * y_row), p(T * p_row);
+  given.place(given.q, 0, row, qkv);
+  given.place({given.k[0]}, H * D, row, qkv.get());
+  given.place({given.v[0]}, (H + 1) * D, row, qkv.get());
+  given.place(given.dy, 0, y_row, dy);
+  PlacedAttention<Real> scratch(random, T, D, H);
+  Array dk(size_t(T * D)), dv(dk);
+  for (int h = 0; h < H; ++h) {
+    const size_t i = size_t(h);
+    const Head<Real> head{T, D, (H - h) * D, (H + 1 - h) * D, h > 0, row, y_row, p_row, qkv + h * D};
+    head_attention<Real>(head, p, y + h * D, scratch.scratch);
+    head_attention_backward<Real>(head, p, dy + h * D, dqkv + h * D, scratch.scratch);
+    const naive::AttentionGradients expected =
+        naive::attention_backward(T, D, given.q[i], given.k[0], given.v[0], given.dy[i]);
+    check::near_rows(dqkv + h * D, row, expected.dq, T, D, 4 * tolerance<Real>, "shared keys, dq");
+    for (size_t j = 0; j < dk.size(); ++j) {
+      dk[j] += expected.dk[j];
+      dv[j] += expected.dv[j];
+    }
+  }
+  check::near_rows(dqkv + H * D, row, dk, T, D, 4 * tolerance<Real>, "shared keys, dk");
+  check::near_rows(dqkv + (H + 1) * D, row, dv, T, D, 4 * tolerance<Real>, "shared values, dv");
+}
+
 template <class Real, int D>
 void test_narrow_attention(Random& random, int T) {
   if constexpr (D <= lanes<Real>) {
@@ -190,77 +351,84 @@ void test_narrow_attention(Random& random, int T) {
   }
 }
 
-/// A model with H heads of D channels, and rows of queries, keys and values.
+/// A model with H heads of D channels and `kv` channels of keys, and rows of queries, keys and values.
 template <class Real>
 struct QueriesAndKeys {
-  int N = 9, D, C;
+  int N = 9, D, C, kv, columns;
   Specification specification;
   Array x;
   Rowwise<Real> rows;
 
-  QueriesAndKeys(Random& random, int D_, int H, Position position, bool qk_norm)
+  QueriesAndKeys(Random& random, int D_, int H, int n_kv_head, Position position, bool qk_norm)
       : D(D_),
         C(D * H),
-        specification(specify(5, 200, 2, C, H, true, true, Activation::relu, {}, position, qk_norm)),
-        x(rounded<Real>(random.normals(size_t(N * 3 * C)))),
-        rows(x, N, 3 * C) {}
+        kv(D * n_kv_head),
+        columns(C + 2 * kv),
+        specification(
+            specify(5, 200, 2, C, H, true, true, Activation::relu, {}, position, qk_norm, {n_kv_head})),
+        x(rounded<Real>(random.normals(size_t(N * columns)))),
+        rows(x, N, columns) {}
 
   const Shape& shape() const { return specification.shape(); }
-  Index row() const { return padded<Real>(3 * C); }
+  Index row() const { return padded<Real>(columns); }
 
   /// Every row's channels `first` … of x.
   Array part(int first, int count) const {
     Array found;
     for (int n = 0; n < N; ++n)
-      found.insert(found.end(), x.begin() + n * 3 * C + first, x.begin() + n * 3 * C + first + count);
+      found.insert(found.end(), x.begin() + n * columns + first, x.begin() + n * columns + first + count);
     return found;
   }
+  Array q() const { return part(0, C); }
+  Array k() const { return part(C, kv); }
 
   /// The rows hold q and k as expected, and v as before.
   void check_rows(const Array& q, const Array& k, const std::string& what, double allowed = 1) {
     const Real* got = rows.get();
     check::near_rows(got, row(), q, N, C, allowed * tolerance<Real>, what + ", q");
-    check::near_rows(got + C, row(), k, N, C, allowed * tolerance<Real>, what + ", k");
-    check::near_rows(got + 2 * C, row(), part(2 * C, C), N, C, 0, what + ", v");
-    check::zero_beyond(got, row(), N, 3 * C, what);
+    check::near_rows(got + C, row(), k, N, kv, allowed * tolerance<Real>, what + ", k");
+    check::near_rows(got + C + kv, row(), part(C + kv, kv), N, kv, 0, what + ", v");
+    check::zero_beyond(got, row(), N, columns, what);
   }
 };
 
 template <class Real>
-void test_rope(Random& random, int D, int H) {
-  QueriesAndKeys<Real> given(random, D, H, Position::rope, false);
+void test_rope(Random& random, int D, int H, int n_kv_head) {
+  QueriesAndKeys<Real> given(random, D, H, n_kv_head, Position::rope, false);
   const std::vector<int> positions{0, 1, 2, 0, 5, 17, 63, 64, 199};
   Rope<Real> rope(given.shape());
   for (const Index count : {1, 65, 200}) rope.reserve(count);
   rope.forward(given.N, positions.data(), given.rows, given.row());
-  const auto rotated = [&](int first) {
-    return naive::rotate(given.N, given.C, D, 100, positions, given.part(first, given.C));
+  const auto rotated = [&](const Array& x, int channels) {
+    return naive::rotate(given.N, channels, D, 100, positions, x);
   };
-  given.check_rows(rotated(0), rotated(given.C), "rope");
+  const Array q = rotated(given.q(), given.C), k = rotated(given.k(), given.kv);
+  given.check_rows(q, k, "rope");
   rope.backward(given.N, positions.data(), given.rows, given.row());
-  given.check_rows(given.part(0, given.C), given.part(given.C, given.C), "rope there and back");
+  given.check_rows(given.q(), given.k(), "rope there and back");
+  const Index width = 2 * lanes<Real>;
   for (int n = 0; n < given.N; ++n) {  // as a position of `width` sequences, each with the same numbers
-    const Index width = 2 * lanes<Real>;
-    Buffer<Real> q(given.C * width), k(given.C * width);
-    for (Index i = 0; i < given.C * width; ++i) {
-      q[i] = Real(given.x[size_t(n * 3 * given.C + i / width)]);
-      k[i] = Real(given.x[size_t(n * 3 * given.C + given.C + i / width)]);
-    }
-    rope.step(width, positions[size_t(n)], q, k);
-    for (int c = 0; c < given.C; ++c) {
-      for (const Index s : {Index(0), width - 1}) {
-        const size_t i = size_t(n * given.C + c);
-        check::near(double(q[c * width + s]), rotated(0)[i], 1, tolerance<Real>, "rope step, q");
-        check::near(double(k[c * width + s]), rotated(given.C)[i], 1, tolerance<Real>, "rope step, k");
+    Buffer<Real> columns((given.C + given.kv) * width);
+    for (Index i = 0; i < (given.C + given.kv) * width; ++i)
+      columns[i] = Real(given.x[size_t(n * given.columns + i / width)]);
+    Real* keys = columns + given.C * width;
+    rope.step(width, positions[size_t(n)], columns, keys);
+    const auto check_columns = [&](const Real* got, const Array& expected, int channels) {
+      for (int c = 0; c < channels; ++c) {
+        for (const Index s : {Index(0), width - 1})
+          check::near(double(got[c * width + s]), expected[size_t(n * channels + c)], 1, tolerance<Real>,
+                      "rope step");
       }
-    }
+    };
+    check_columns(columns, q, given.C);
+    check_columns(keys, k, given.kv);
   }
 }
 
 template <class Real>
-void test_qk_norm(Random& random, int D, int H) {
-  QueriesAndKeys<Real> given(random, D, H, Position::learned, true);
-  const int N = given.N, C = given.C;
+void test_qk_norm(Random& random, int D, int H, int n_kv_head) {
+  QueriesAndKeys<Real> given(random, D, H, n_kv_head, Position::learned, true);
+  const int N = given.N, heads = N * H, kv_heads = N * n_kv_head;
   const Real gain = Real(-1.5);
   Placed<Layout<Real>> layout(given.shape(), given.specification.places());
   Placed<Parameters<Real>> w(*layout, 1);
@@ -268,25 +436,25 @@ void test_qk_norm(Random& random, int D, int H) {
   w->w[tensor.at] = gain;
   Buffer<Real> saved(N * QKNormTape<Real>::row(given.shape())), dw(layout->size());
   const QKNorm<Real> norm(given.shape(), *layout);
-  const Array q = given.part(0, C), k = given.part(C, C);
-  Array y = naive::rmsnorm(N * H, D, 1e-5, q), scaled = y;
+  const Array q = given.q(), k = given.k(), y = naive::rmsnorm(heads, D, 1e-5, q);
+  Array scaled = y;
   for (double& value : scaled) value *= double(gain);
   norm.forward(1, *w, N, given.rows, given.row(), {saved});
-  given.check_rows(scaled, naive::rmsnorm(N * H, D, 1e-5, k), "qk_norm");
+  given.check_rows(scaled, naive::rmsnorm(kv_heads, D, 1e-5, k), "qk_norm");
 
   std::fill(dw.get(), dw.get() + layout->size(), Real(1));
   given.x = rounded<Real>(random.normals(given.x.size()));  // from here on gradients
-  spread(given.x, N, 3 * C, given.rows.get());
+  spread(given.x, N, given.columns, given.rows.get());
   norm.backward(1, {*w, dw, true}, N, given.rows, given.row(), {saved});
-  const Array dy = given.part(0, C);
-  Array dq = naive::rmsnorm_backward(N * H, D, 1e-5, dy, q);
+  const Array dy = given.q();
+  Array dq = naive::rmsnorm_backward(heads, D, 1e-5, dy, q);
   for (double& value : dq) value *= double(gain);
-  const Array dk = naive::rmsnorm_backward(N * H, D, 1e-5, given.part(C, C), k);
+  const Array dk = naive::rmsnorm_backward(kv_heads, D, 1e-5, given.k(), k);
   // In one channel the true gradient is nearly nothing, a difference of two large numbers.
   given.check_rows(dq, dk, "qk_norm backward", D == 1 ? 1e5 : 10);
   double dgain = 1;
   for (size_t i = 0; i < q.size(); ++i) dgain += dy[i] * y[i];
-  check::near(double(dw[tensor.at]), dgain, double(N * C), tolerance<Real>, "qk_norm, dgain");
+  check::near(double(dw[tensor.at]), dgain, double(N * given.C), tolerance<Real>, "qk_norm, dgain");
 }
 
 template <class Real>
@@ -304,21 +472,34 @@ void test_all() {
   for (const int N : sizes) {
     for (const int C : sizes) {
       test_rmsnorm<Real>(random, N, C);
+      test_layernorm<Real>(random, N, C);
+      for (const NormKind kind : {NormKind::rms, NormKind::layer}) {
+        for (const char* place : {"ln1", "ln2", "ln_f"}) test_norm<Real>(random, kind, place, N, C);
+      }
+      test_linear_bias<Real>(random, N, C);
+      for (const Activation kind : {Activation::relu, Activation::squared_relu, Activation::gelu,
+                                    Activation::gelu_tanh, Activation::swiglu})
+        test_activation<Real>(random, kind, N, C);
       test_cross_entropy<Real>(random, N, C);
     }
-    test_activation<Real>(random, Activation::relu, N);
-    test_activation<Real>(random, Activation::squared_relu, N);
   }
   test_mask_keys<Real>();
   for (const int C : sizes) test_dropout<Real>(random, C);
   for (const int D : {2, 4, 6, 8, 10, 16, 24, 30, 32, 34, 48, 80}) {
-    for (const int H : {1, 2, 3, 8}) test_rope<Real>(random, D, H);
+    for (const int H : {1, 2, 3, 8}) test_rope<Real>(random, D, H, H);
+    test_rope<Real>(random, D, 8, 2);
+    test_rope<Real>(random, D, 3, 1);
   }
   for (const int D : {1, 2, 3, 4, 5, 8, 15, 16, 17, 24, 48, 80}) {
-    for (const int H : {1, 2, 3, 8}) test_qk_norm<Real>(random, D, H);
+    for (const int H : {1, 2, 3, 8}) test_qk_norm<Real>(random, D, H, H);
+    test_qk_norm<Real>(random, D, 8, 2);
+    test_qk_norm<Real>(random, D, 3, 1);
   }
   for (const int T : sizes) {
-    for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) test_attention<Real>(random, T, D, 1 + T % 3);
+    for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) {
+      test_attention<Real>(random, T, D, 1 + T % 3);
+      test_shared_attention<Real>(random, T, D, 1 + T % 3);
+    }
     test_narrow_attention<Real, 1>(random, T);
     test_narrow_attention<Real, 2>(random, T);
     test_narrow_attention<Real, 4>(random, T);

@@ -54,8 +54,9 @@ def operations_per_token(model: ModelConfig, positions: float) -> float:
 
     Each weight of a matrix product costs a multiply and an add forward and twice that backward: 6 per
     token (Kaplan et al., 2020, section 2.1). Attention's two products over T positions, halved because
-    it is causal, add 6 · L · C · T per token. (Chowdhery et al., 2022, appendix B, do not halve it:
-    12 · L · H · D · T; a utilization by that formula is higher.)
+    it is causal, add 6 · L · C · T per token, as each query has its own even where several share a key.
+    (Chowdhery et al., 2022, appendix B, do not halve it: 12 · L · H · D · T; a utilization by that formula is
+    higher.)
     """
     return 6.0 * (product_count(model) + model.n_layer * model.n_embd * positions)
 
@@ -72,8 +73,13 @@ def gathered_count(model: ModelConfig) -> int:
 
 
 def cache_bytes(model: ModelConfig, dtype: str) -> int:
-    """Bytes of the KV cache of one sequence: a key and a value of C numbers per layer and position."""
-    return 2 * model.n_layer * model.block_size * model.n_embd * BYTES[dtype]
+    """Bytes of the KV cache of one sequence."""
+    return cached_numbers(model) * BYTES[dtype]
+
+
+def cached_numbers(model: ModelConfig) -> int:
+    """Numbers in the KV cache of one sequence: a key and a value per layer, position and head of theirs."""
+    return 2 * model.n_layer * model.block_size * model.kv_size
 
 
 def all_reduce(count: int, ranks: int) -> float:

@@ -17,6 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.sections import LARGEST_CACHE
+from motegpt.engines.cost import cached_numbers
 from motegpt.errors import SettingError
 from motegpt.generation.filters import log_softmax
 from motegpt.generation.request import Request
@@ -78,7 +79,7 @@ def best_texts(
     """
     assert settings.beams is not None
     model = engine.model
-    max_beams = LARGEST_CACHE // (model.n_layer * model.block_size * model.n_embd)
+    max_beams = 2 * LARGEST_CACHE // cached_numbers(model)
     if settings.beams > max_beams:
         raise SettingError(
             f"beams: expected at most {max_beams}, the capacity of the key-value cache, got {settings.beams}"

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container, Iterable, Sequence
 from typing import TYPE_CHECKING
 
+from motegpt.engines.cost import cached_numbers
 from motegpt.generation.filters import sample_token
 from motegpt.generation.request import Request
 from motegpt.sampling.beam import best_texts
@@ -146,5 +147,5 @@ class _Sequence:
 
 def group_size(model: ModelConfig, max_new_tokens: int) -> int:
     """The number of sequences whose keys, values and ids fit into CACHE_BYTES, at least 1."""
-    numbers = 2 * model.n_layer * model.block_size * model.n_embd + max_new_tokens
+    numbers = cached_numbers(model) + max_new_tokens
     return max(1, CACHE_BYTES // (8 * numbers))

@@ -10,13 +10,19 @@ import click
 
 from motegpt.cli.options import SEED, engine_option, given_settings, json_option, named_flags, preset_option
 from motegpt.cli.streams import discard_if_closed
+from motegpt.config.fields import kinds
 from motegpt.config.presets import REFERENCE_PRESET
+from motegpt.config.sections import FOUND_FROM_DATA, ModelConfig
 from motegpt.engines import ENGINES
 from motegpt.errors import EngineUnavailable, GradientMismatch, UsageError
 from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from motegpt.evaluation.gradcheck import GradientCheck
+
+OWN = {"n_layer", "n_embd", "n_head", "block_size", "ngram_orders"}  # with defaults of this command
+INITIAL = {"init_std", "zero_init", "scaled_init"}  # fixed by it
+ARCHITECTURE = [name for name in kinds(ModelConfig) if name not in OWN | INITIAL | FOUND_FROM_DATA]
 
 
 @click.command()
@@ -35,7 +41,7 @@ if TYPE_CHECKING:
 )
 @click.option("--ngram-orders", type=int, help="Also check an n-gram embedding of these orders.")
 @click.option("--seed", type=SEED, default=42, show_default=True, help="Random seed.")
-@named_flags(("position", "qk_norm"))
+@named_flags(ARCHITECTURE)
 @json_option
 def command(
     engines: tuple[str, ...],

@@ -152,31 +152,44 @@ def stages(trace: Trace, model: ModelConfig) -> Iterator[Stage]:
         yield Stage("embedding", None, "x", trace["blocks.0.hook_resid_pre"])
     for i in range(model.n_layer):
         block = f"blocks.{i}"
-        yield Stage("norm 1", i, "h", trace[f"{block}.ln1.hook_normalized"])
+        yield from _norm(trace, f"{block}.ln1", "norm 1", i, "h")
         for head in range(model.n_head):
-            for name, vector in _head(trace, f"{block}.attn", head, model.head_size):
+            for name, vector in _head(trace, f"{block}.attn", head, model):
                 yield Stage(f"head {head}", i, name, vector)
         yield Stage("attention out", i, "attn_out", trace[f"{block}.hook_attn_out"])
         yield Stage("attention out", i, "x_attn", trace[f"{block}.hook_resid_mid"])
-        yield Stage("norm 2", i, "h_mlp", trace[f"{block}.ln2.hook_normalized"])
-        yield Stage("MLP", i, "u", trace[f"{block}.mlp.hook_pre"])
+        yield from _norm(trace, f"{block}.ln2", "norm 2", i, "h_mlp")
+        yield Stage("MLP", i, "a" if model.gated else "u", trace[f"{block}.mlp.hook_pre"])
+        if model.gated:
+            yield Stage("MLP", i, "u", trace[f"{block}.mlp.hook_pre_linear"])
         yield Stage("MLP", i, "g", trace[f"{block}.mlp.hook_post"])
         yield Stage("MLP", i, "mlp_out", trace[f"{block}.hook_mlp_out"])
         yield Stage("MLP", i, "x", trace[f"{block}.hook_resid_post"])
+    yield from _norm(trace, "ln_final", "final norm", None, "h_final")
     yield Stage("logits", None, "logits", trace["logits"])
     yield Stage("loss", None, "loss", [trace["loss"]])
 
 
-def _head(trace: Trace, attn: str, head: int, size: int) -> Iterator[tuple[str, Vector]]:
-    """The named vectors of a head at a position; normalized and rotated ones have the names q and k too."""
-    part = slice(head * size, (head + 1) * size)
-    for name in ("q", "k", "v"):
+def _norm(trace: Trace, place: str, title: str, layer: int | None, name: str) -> Iterator[Stage]:
+    """The result of a norm, if there is one at that place of the trace."""
+    if (normalized := trace.get(f"{place}.hook_normalized")) is not None:
+        yield Stage(title, layer, name, normalized)
+
+
+def _head(trace: Trace, attn: str, head: int, model: ModelConfig) -> Iterator[tuple[str, Vector]]:
+    """The named vectors of a head at a position; normalized and rotated ones have the names q and k too.
+
+    Keys and values that several heads share are of the first of them.
+    """
+    size, queries = model.head_size, model.n_head // model.kv_heads
+    own = {"q": head} if head % queries else {"q": head, "k": head // queries, "v": head // queries}
+    for name, at in own.items():
         for hook in (f"hook_{name}", f"{name}_norm.hook_normalized", f"hook_rot_{name}"):
             if f"{attn}.{hook}" in trace:
-                yield name, trace[f"{attn}.{hook}"][part]
+                yield name, trace[f"{attn}.{hook}"][at * size : (at + 1) * size]
     yield "scores", trace[f"{attn}.hook_attn_scores"][head]
     yield "p", trace[f"{attn}.hook_pattern"][head]
-    yield "z", trace[f"{attn}.hook_z"][part]
+    yield "z", trace[f"{attn}.hook_z"][head * size : (head + 1) * size]
 
 
 def _computed(
