@@ -45,11 +45,25 @@ SMOKE := $(foreach name,graph ops rng tokenizer documents parity reference sampl
 smoke: $(DEV)              ## run a few hundred tests in under ten seconds
 	$(BIN)/pytest -m "not slow" -k "not torch" $(SMOKE)
 
-# Not part of `make test`: these compare with libraries that motegpt does without.
-INTERCHANGE := $(foreach name,bpe tokens,tests/test_$(name).py)
-test-interchange: $(DEV)   ## compare tokenizers with the library of that name
+# Not part of `make test`: these compare with libraries that motegpt does without. Both majors of transformers
+# are in use; each has an environment of its own, which shares all other packages with $(VENV).
+INTERCHANGE := $(foreach name,bpe tokens export_tokens,tests/test_$(name).py)
+SHARED = import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')
+test-interchange: $(DEV) build/transformers4/.made build/transformers5/.made ## compare with other programs
 	$(BIN)/python $(PIP) install "$$(sed -n 's/^ *"\(tokenizers>=[^"]*\)".*/\1/p' pyproject.toml)"
 	$(BIN)/pytest $(INTERCHANGE)
+	build/transformers4/bin/python -m pytest tests/test_transformers.py
+	build/transformers5/bin/python -m pytest tests/test_transformers.py
+
+build/transformers4/.made: REQUIREMENT := transformers>=4.57,<5
+build/transformers5/.made: REQUIREMENT := transformers>=5,<6
+build/transformers%/.made: Makefile | $(DEV)
+	@$(BIN)/python -c 'import torch' 2>/dev/null || $(BIN)/python $(PIP) install $(TORCH_FOR_CPU)
+	$(PYTHON) -m venv $(@D)
+	echo "$(SHARED)" > "$$($(@D)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/shared.pth"
+	$(@D)/bin/python $(PIP) install '$(REQUIREMENT)'
+	$(@D)/bin/python -c 'import torch, transformers' # else its tests would be skipped
+	@touch $@
 
 test-core: $(DEV)          ## run the tests of the core, which need no Python
 	$(BIN)/ctest --test-dir build/core --no-tests=error --output-on-failure
