@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
+from motegpt.engines import why_unavailable
 from tests.exported import small_model
 
 pytest.importorskip("gguf")
@@ -54,6 +55,26 @@ def test_the_same_model(pair):
         assert (
             text + llama.greedy(text or ids, 4)
             == model.generate(1, temperature=0, prefix=text, max_new_tokens=4)[0]
+        )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("preset", TOLERANCES)
+def test_a_model_trained_on_names(preset, names_txt, tmp_path):
+    """Trained with the native engine, where it was built; every greedy text is the same to its end."""
+    engine = "native" if why_unavailable("native") is None else "array"
+    sizes = {"n_layer": 2, "n_embd": 32, "n_head": 4, "block_size": 16}
+    training = {"steps": 150, "batch_size": 32, "lr": 3e-3, "warmup_steps": 10}
+    model = GPT.train(names_txt, preset=preset, engine=engine, progress=False, **sizes, **training)
+    model.export(tmp_path / "names.gguf", to="gguf")
+    llama = LlamaCpp(tmp_path / "names.gguf")
+    for letter in "abcdefghijklmnopqrstuvwxyz":
+        expected = log_softmax(model.logits(letter)[-1])
+        got = llama.log_probabilities(letter, model.tokenizer.vocab_size, 0)
+        np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCES[preset], err_msg=letter)
+        assert (
+            letter + llama.greedy(letter, 12)
+            == model.generate(1, temperature=0, prefix=letter, max_new_tokens=12)[0]
         )
 
 
