@@ -1,4 +1,4 @@
-"""docs/examples: programs for other libraries, with a small substitute for the library where it is missing."""
+"""docs/examples: programs for other libraries, with a small substitute where one is missing."""
 
 import importlib.util
 import sys

@@ -122,6 +122,7 @@ class HookedMotegpt(HookedRootModule):
 
 
 def main(run, text):
+    """Print how far the activations are from motegpt's."""
     gpt = GPT.load(run)
     hooked, bos = HookedMotegpt(gpt), [] if gpt.tokenizer.bos is None else [gpt.tokenizer.bos]
     _, cache = hooked.run_with_cache(torch.tensor([[*bos, *gpt.tokenizer.encode(text)]]))
