@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from motegpt import GPT
+from motegpt import GPT, UsageError
 from motegpt.engines import why_unavailable
-from tests.exported import small_model
+from tests.exported import DOCUMENTS, small_model
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
@@ -76,6 +76,29 @@ def test_a_model_trained_on_names(preset, names_txt, tmp_path):
             letter + llama.greedy(letter, 12)
             == model.generate(1, temperature=0, prefix=letter, max_new_tokens=12)[0]
         )
+
+
+def test_a_tokenizer_file_like_that_of_gpt2(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers")
+    library = tokenizers.Tokenizer(tokenizers.models.BPE())
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    library.decoder = tokenizers.decoders.ByteLevel()
+    library.train_from_iterator(DOCUMENTS * 9, tokenizers.trainers.BpeTrainer(
+        vocab_size=290, initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(), show_progress=False
+    ))  # fmt: skip
+    library.save(str(tmp_path / "tokenizer.json"))
+    settings = {"tokenizer": "file", "tokenizer_file": str(tmp_path / "tokenizer.json"), "block_size": 40}
+    model = small_model(preset="llama", **settings)
+    model.export(tmp_path / "model.gguf", to="gguf")
+    llama, size = LlamaCpp(tmp_path / "model.gguf"), model.tokenizer.vocab_size
+    for text in ("hanna", "anna émile", "x-an  ana, na!", "Don't  \n 12 ▁ 日本 é<BOS>"):
+        expected = log_softmax(model.logits(text)[-1])
+        got = llama.log_probabilities(text, size, model.tokenizer.encode("a")[0])
+        np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCES["llama"], err_msg=text)
+    library.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    library.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(UsageError, match="or a file like GPT-2's, got file, "):
+        small_model(preset="llama", **settings).export(tmp_path / "other.gguf", to="gguf")
 
 
 def test_special_tokens_are_not_found_in_texts(tmp_path):

@@ -1,7 +1,7 @@
 """The vocabularies of GGUF files: motegpt's tokenizers as those of llama.cpp, where all ids are the same.
 
     characters  SentencePiece without merges ("llama"); a space is ▁, and an unknown character an error
-    bytes       byte-level BPE without merges ("gpt2")
+    bytes       byte-level BPE without merges ("gpt2"), or with those of a tokenizer file like GPT-2's
     a stream    the longest match ("rwkv"), the one kind that needs no token for the end of a text
 
 The last one never returns from some unknown characters of two or more bytes, so it is for ASCII and bytes
@@ -10,16 +10,19 @@ alone. Other tokenizers cut a text by a pattern first: llama.cpp has those of kn
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from motegpt.config.text import shortened
-from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer, Tokenizer
-from motegpt.data.tokenizers.file import SPACE, byte_level
+from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer, FileTokenizer, Tokenizer
+from motegpt.data.tokenizers.file import BYTE_LEVEL, SPACE, byte_level
 from motegpt.errors import UsageError
 from motegpt.interchange.tokens import special_names
 
+UNLIKE_GPT2 = ("dropout", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges")
 NORMAL, CONTROL = 1, 3  # types of tokens
 NEVER = "ÿ ÿ"  # a merge of two bytes that no UTF-8 has: the list may not be empty
+GPT2 = {"model": "gpt2", "pre": "gpt-2"}  # byte-level BPE, after a split by the pattern of GPT-2
 NONCHARACTER = "\ufdd0"  # a code point that is not for texts (The Unicode Standard, section 23.7)
 
 
@@ -62,12 +65,43 @@ def _kind(tokenizer: Tokenizer) -> tuple[dict[str, Any], list[str]]:
             return {"model": "llama"}, [_with_visible_space(one) for one in tokenizer.characters]
         case ByteTokenizer():
             level = byte_level()
-            return {"model": "gpt2", "pre": "gpt-2", "merges": [NEVER]}, sorted(level, key=level.__getitem__)
+            return {**GPT2, "merges": [NEVER]}, sorted(level, key=level.__getitem__)
+        case FileTokenizer() if tokenizer.bos is not None and (model := _gpt2_of(tokenizer.source)):
+            return {**GPT2, "merges": _merges(model)}, _in_order(tokenizer, model["vocab"])
         case _:
             raise UsageError(
-                f"tokenizer: expected characters or bytes, got {tokenizer.kind}, which llama.cpp does not "
-                "cut as motegpt does; train with `tokenizer='characters'`, or export to hf"
+                f"tokenizer: expected characters, bytes or a file like GPT-2's, got {tokenizer.kind}, which "
+                "llama.cpp does not cut as motegpt does; train with `tokenizer='characters'`, or export to hf"
             )
+
+
+def _gpt2_of(source: str) -> dict[str, Any] | None:
+    """The model in a tokenizer.json that splits and merges as GPT-2's; None for another."""
+    values = json.loads(source)
+    model, split = values["model"], values.get("pre_tokenizer") or {}
+    is_like_gpt2 = (
+        split.get("type") == BYTE_LEVEL
+        and split.get("use_regex", True)
+        and (values.get("decoder") or {}).get("type") == BYTE_LEVEL
+        and not values.get("normalizer")
+        and not values.get("added_tokens")
+        and model.get("type", "BPE") == "BPE"
+        and "merges" in model
+        and not any(model.get(name) for name in UNLIKE_GPT2)
+        and model["vocab"].keys() >= byte_level().keys()
+    )
+    return model if is_like_gpt2 else None
+
+
+def _merges(model: dict[str, Any]) -> list[str]:
+    merges = [one if isinstance(one, str) else " ".join(one) for one in model["merges"]]
+    return merges or [NEVER]
+
+
+def _in_order(tokenizer: FileTokenizer, tokens: dict[str, int]) -> list[str]:
+    """The tokens in the order of their ids here."""
+    ids = tokenizer.ids_of_file
+    return sorted(tokens, key=lambda token: ids[tokens[token]])
 
 
 def _escaped(symbol: bytes) -> str:
