@@ -149,7 +149,14 @@ def grown(changes):
 @pytest.mark.skipif(not resident_bytes(), reason="resident memory is not known here")
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"n_layer": 1}, {"checkpoint_activations": True}, {"position": "rope", "qk_norm": True}],
+    [
+        {},
+        {"n_layer": 1},
+        {"checkpoint_activations": True},
+        {"position": "rope", "qk_norm": True, "n_kv_head": 2},
+        {"norm": "layer", "norm_gain": True, "norm_bias": True, "bias": True, "final_norm": True},
+        {"activation": "swiglu", "n_kv_head": 1, "n_layer": 1},
+    ],
     ids=str,
 )
 def test_memory_of_the_native_engine(changes):

@@ -1,5 +1,7 @@
 """GPT-2's and Llama's layouts: the tables lead there and back."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -124,6 +126,24 @@ def test_missing_keys_have_their_default():
     assert model_of(LLAMA, {**old, "rope_parameters": {"rope_theta": 500.0}}).rope_base == 500
     assert model_of(LLAMA, {**old, "rope_theta": 500.0, "rope_scaling": None}).rope_base == 500
     assert model_of(GPT2, {**GPT2_LIKE, "activation_function": "gelu_pytorch_tanh"}).activation == "gelu_tanh"
+
+
+@pytest.mark.parametrize("layout", [GPT2, LLAMA], ids=["gpt2", "llama"])
+def test_the_page_has_the_tables(layout):
+    page = (Path(__file__).parents[1] / "docs" / "interchange.md").read_text("utf-8")
+    assert [row for row in table_rows(layout) if row not in page] == []
+
+
+def table_rows(layout):
+    """The rows of a layout in docs/interchange.md."""
+    for module in layout.modules:
+        parts = ", ".join(f"`{part}`".replace("{i}", "N") for part in module.parts)
+        yield f"| {parts} | `{module.name.replace('{i}', 'N')}` | {'yes' * module.transposed} |"
+    for key in layout.keys:
+        words = ", ".join(
+            f"`{theirs}`" + f" for {ours}" * (ours != theirs) for ours, theirs in (key.words or {}).items()
+        )
+        yield f"| `{key.setting}` | `{key.name}`{': ' * bool(words)}{words} |"
 
 
 def test_every_layout_has_a_name():

@@ -12,6 +12,7 @@ import pytest
 
 from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
+from motegpt.evaluation.gradcheck import vary_constants
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import Request
 from motegpt.model import spec
@@ -53,6 +54,41 @@ def native(settings, level=None, **changes):
     engine = NativeEngine(like.model, like.settings.replace(**changes), level=level)
     engine.load(like.export())
     return engine
+
+
+ARCHITECTURES = [
+    {"norm": "layer", "norm_gain": True, "norm_bias": True, "bias": True, "activation": "gelu_tanh",
+     "final_norm": True},
+    {"norm_gain": True, "activation": "swiglu", "n_kv_head": 2, "position": "rope", "final_norm": True,
+     "n_hidden": 23},
+    {"norm": "none", "bias": True, "activation": "gelu", "n_kv_head": 1, "position": "none", "qk_norm": True,
+     "n_hidden": 5},
+    {"norm": "layer", "norm_bias": True, "activation": "swiglu", "bias": True, "n_hidden": 64},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("level", level_names())
+@pytest.mark.parametrize("width", [8, 24, 64])
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("change", ARCHITECTURES, ids=str)
+def test_every_level_agrees_on_every_architecture(level, width, dtype, change):
+    """Gradients and decoded logits; of the heads of 2, 6 and 16 channels some share keys."""
+    chosen = small_settings(n_embd=width, n_head=4, n_layer=2, block_size=6, **change)
+    batch = random_batch(width, count=4)
+    array = small_engine("array", chosen)
+    array.load(vary_constants(array.export().parameters, array.model, 1))
+    engine = native({**chosen, "dtype": dtype}, level)
+    engine.load(array.export())
+    expected, got = array.gradients(batch)[1], engine.gradients(batch)[1]
+    largest = max(np.abs(gradient).max() for gradient in expected.values())
+    for parameter, gradient in expected.items():
+        assert np.abs(got[parameter] - gradient).max() <= GRADIENT[dtype] * largest, parameter
+    row = [1, 2, 3, 0]
+    (logits,) = array.logits(Batch.of([[*row, 0]], "documents"))
+    decoder = engine.decoder(1)
+    for at, token in enumerate(row):
+        error = np.abs(decoder.feed([token])[0] - logits[at]).max()
+        assert error <= 5 * GRADIENT[dtype] * np.abs(logits).max()
 
 
 @pytest.mark.parametrize("level", level_names())
@@ -129,10 +165,11 @@ def test_the_same_thread_count_gives_the_same_bits(threads, shape, dropout):
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("step", [None, 4])
-def test_checkpointed_activations_change_no_bit(dtype, threads, step):
+@pytest.mark.parametrize("change", [{}, *ARCHITECTURES], ids=str)
+def test_checkpointed_activations_change_no_bit(dtype, threads, step, change):
     """With and without dropout."""
     chosen = small_settings(
-        n_layer=5, n_embd=32, n_head=2, block_size=40, batch_size=3, dtype=dtype, dropout=0.2
+        n_layer=5, n_embd=32, n_head=4, block_size=40, batch_size=3, dtype=dtype, dropout=0.2, **change
     )
     batch = Batch.of(random_sequences(4, 3, 40), "documents")
     (loss, kept), (same_loss, recomputed) = (
@@ -249,6 +286,8 @@ SHAPE = {
     "vocab_size": 5, "block_size": 4, "n_layer": 1, "n_embd": 8, "n_head": 2, "tied": False,
     "embedding_norm": True, "activation": "relu", "norm": "rms", "norm_eps": 1e-5, "init_std": 0.1,
     "zero_init": False, "ngram_rows": (), "position": "learned", "rope_base": 100.0, "qk_norm": False,
+    "bias": False, "norm_gain": False, "norm_bias": False, "final_norm": False, "scaled_init": False,
+    "kv_heads": 2, "kv_size": 8, "mlp_size": 32, "gated": False,
 }  # fmt: skip
 SIZE = (5 + 4 + 5) * 8 + 12 * 64
 TOKENS = np.array([0, 1, 2, 3, 4], np.int32)
@@ -264,8 +303,7 @@ def slots(**changes):
 
 def specification(core, change=lambda listed: listed, **changes):
     """What is asked of the core, unchecked by any settings; change: of the list of tensors."""
-    sizes = {**SHAPE, **changes}
-    model = SimpleNamespace(**sizes, n_hidden=4 * sizes["n_embd"])
+    model = SimpleNamespace(**{**SHAPE, **changes})
     return core.Specification(model, change(list(tensors(model))))
 
 
@@ -284,7 +322,10 @@ def small_decoder(core, n=2):
         ({"n_embd": 0}, "n_embd of at least 1"),
         ({"n_layer": -1}, "n_layer of at least 1"),
         ({"n_head": 3}, "multiple of n_head"),
-        ({"activation": "gelu"}, "activation"),
+        ({"kv_heads": 3}, "multiple of n_kv_head"),
+        ({"kv_heads": 0}, "n_kv_head of at least 1"),
+        ({"mlp_size": 0}, "n_hidden of at least 1"),
+        ({"activation": "elu"}, "activation"),
         ({"norm_eps": float("nan")}, "norm_eps"),
         ({"n_embd": 6, "position": "rope"}, "even n_embd / n_head"),
         ({"rope_base": 1.0, "position": "rope"}, "rope_base above 1"),
@@ -304,9 +345,9 @@ def test_a_model_without_a_setting_raises(core):
         core.Specification(model, [])
 
 
-@pytest.mark.parametrize("change", [{"activation": "gelu"}, {"norm": "none"}, {"position": "none"}], ids=str)
+@pytest.mark.parametrize("change", [{"activation": "elu"}, {"norm": "batch"}, {"position": "alibi"}], ids=str)
 def test_no_such_choice(core, change):
-    model = SimpleNamespace(**{**SHAPE, **change}, n_hidden=32)
+    model = SimpleNamespace(**{**SHAPE, **change})
     (name,) = change
     with pytest.raises(ValueError, match=f"expected {name} .*, got {change[name]}"):
         core.Specification(model, [])
@@ -352,7 +393,7 @@ def test_no_such_tensors(core, change, said):
 @pytest.mark.parametrize("change", [{"n_layer": "1"}, {"n_layer": 2**40}, {"norm_eps": None}], ids=str)
 def test_settings_of_another_type(core, change):
     with pytest.raises(TypeError, match=next(iter(change))):
-        core.Specification(SimpleNamespace(**{**SHAPE, "n_hidden": 32, **change}), ())
+        core.Specification(SimpleNamespace(**{**SHAPE, **change}), ())
 
 
 @pytest.mark.parametrize(

@@ -147,7 +147,17 @@ def test_tokenizers(framing: str, kind: str) -> None:
     stream = {"format": "stream"} if framing == "none" else {}
     data = data_config(framing=framing, tokenizer=kind, **stream)
     (found,) = run_cases("learn", [{"documents": TEXTS, "data": data.values()}])
-    tokenizer = Tokenizer.of(TEXTS, framing, kind)
+    check_tokenizer(found, Tokenizer.of(TEXTS, framing, kind))
+
+
+@pytest.mark.parametrize("framing", ["bos", "bos_eos", "none"])
+def test_tokenizers_with_appended_characters(framing: str) -> None:
+    tokenizer = Tokenizer.of(TEXTS[:2], framing).extended("\U0001f600\uffee b\u00e9\U00010400")
+    (found,) = run_cases("learn", [{"documents": TEXTS, "values": tokenizer.values()}])
+    check_tokenizer(found, tokenizer)
+
+
+def check_tokenizer(found: dict[str, Any], tokenizer: Tokenizer) -> None:
     specials = [[one] if one is not None else [] for one in (tokenizer.bos, tokenizer.stop)]
     ids = [[*specials[0], *tokenizer.encode(text), *specials[1]] for text in TEXTS]
     assert found == {

@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from motegpt import GPT
 from motegpt.cli import COMMANDS
 from tests.attacks.forge import DOCUMENTS, copied, make_run
 from tests.attacks.oracle import command, snapshot
@@ -31,6 +32,7 @@ def work_in(parent):
     work.mkdir()
     run = make_run(parent)
     copied(run, work / "run")
+    GPT.load(run).export(work / "hf")
     (work / "list.txt").write_text("\n".join(DOCUMENTS))
     (work / "list.csv").write_text("x,ab\nanna,1\nbob,2\n")
     (work / "empty").write_text("")

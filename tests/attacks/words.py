@@ -14,8 +14,8 @@ Pick = Callable[[int], int]  # chooses a number below n
 PLAIN = """0 -1 1 2 3 1e309 nan 0.5 -0.0 x none - -- = best last text csv jsonl stream nfc array scalar native
     zeroclaw bytes true ab"""
 VALUES = [*PLAIN.split(), "", "a b", "a" * 300, "9" * 30, "e\u0301", "\x1b[31m", "\udcff"]
-FILES = """run run/config.json run/model.safetensors list.txt list.csv none.txt empty . .. /dev/null new a/b
-    new.png new.svg new.dot new.jsonl"""
+FILES = """run hf run/config.json run/model.safetensors list.txt list.csv none.txt empty . .. /dev/null new
+    a/b new.png new.svg new.dot new.jsonl"""
 PATHS = [*FILES.split(), "", "x" * 300, "\udcff"]
 NEW = "new new.png new.svg new.dot new.jsonl new.html run list.txt a/b full"
 OUTPUTS = [*NEW.split(), "", "x" * 300]
@@ -28,6 +28,8 @@ ENDINGS = {  # appended to keep a command short
     "sample": "-n 2",
     "eval": "--samples 2",
     "show": "-n 1",
+    "export": "--out new",
+    "import": "--out new",
     "graph": "--n-embd 2 --n-layer 1",
     "play": "--no-browser --out new.html",  # serves nothing
     "gradcheck": "--engine array --n-embd 4 --n-layer 1",
@@ -36,6 +38,7 @@ ENDINGS = {  # appended to keep a command short
 }
 NAMED = {  # values of parameters whose name or metavar contains the word
     "checkpoint": ["last", "0"],
+    "folder": ["hf"],
     "run": ["run"],
     "data": ["list.txt"],
     "file": ["list.txt"],

@@ -10,6 +10,7 @@ import gzip
 import json
 import os
 import random
+import shutil
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +23,15 @@ from motegpt.config.sections import DataConfig
 from motegpt.data.check import check_data
 from motegpt.data.corpus import corpus_in
 from motegpt.data.formats import READERS
+from motegpt.interchange.hf import export_hf
+from motegpt.interchange.imports import import_hf
+from motegpt.interchange.model import PortableModel
 from motegpt.training.run_folder import RunFolder
 from tests.attacks.forge import file_of, forge, make_run
 from tests.attacks.oracle import look, refused_or_right
 from tests.attacks.test_command_lines import hold, work_in
 from tests.attacks.words import QUICK, vector
+from tests.exported import small_model
 
 FORMATS = (None, *READERS)
 RUN_FILES = ("config.json", "tokenizer.json", "metrics.jsonl")
@@ -173,6 +178,41 @@ def read_tensor_files(run: Path) -> None:
             reader(config, tokenizer)
 
 
+class Exported(Target):
+    """The first byte chooses a folder of transformers and a file in it, the rest are its bytes."""
+
+    FOLDERS = ("gpt2", "llama", "motegpt")
+    FILES = ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json")
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="motegpt-fuzz-"))
+        for name, settings in zip(self.FOLDERS, ({}, {}, {"ngram_orders": 3}), strict=True):
+            preset = "microgpt" if settings else name
+            small_model(preset=preset, n_layer=1, n_embd=6, **settings).export(self.folder / name)
+
+    def chosen(self, which: int) -> Path:
+        which, file = divmod(which % (len(self.FOLDERS) * len(self.FILES)), len(self.FILES))
+        return self.folder / self.FOLDERS[which] / self.FILES[file]
+
+    def seeds(self) -> Sequence[bytes]:
+        whole = [bytes([i]) + self.chosen(i).read_bytes() for i in range(len(self.FOLDERS) * len(self.FILES))]
+        return [*whole, b'\x00{"model_type": "gpt2"}', b'\x04{"model_type": "llama"}', b"\x03{}", b"\x02{}"]
+
+    def __call__(self, data: bytes) -> None:
+        path = self.chosen((data[:1] or b"\0")[0])
+        before, files = path.read_bytes(), sorted(self.folder.iterdir())
+        path.write_bytes(data[1:])
+        try:
+            with refused_or_right():
+                import_hf(path.parent, self.folder / "run")
+                export_hf(PortableModel.of_run(RunFolder(self.folder / "run")), self.folder / "back")
+        finally:
+            path.write_bytes(before)
+            for name in ("run", "back"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+        assert sorted(self.folder.iterdir()) == files, "nothing is left of a refused import"
+
+
 class CommandLine(Target):
     """Each byte chooses the next word among the options there are and odd values."""
 
@@ -204,6 +244,6 @@ class Planted(Target):
 
 
 TARGETS: dict[str, type[Target]] = {
-    "data": DataFile, "toml": Toml, "run": RunFile, "tensors": TensorFile, "words": CommandLine,
-    "planted": Planted,
+    "data": DataFile, "toml": Toml, "run": RunFile, "tensors": TensorFile, "hf": Exported,
+    "words": CommandLine, "planted": Planted,
 }  # fmt: skip

@@ -15,8 +15,8 @@ const CASES = {
   hashes: (base64) => ({sha256: sha256(bytesOf(base64)), crc32: crc32(bytesOf(base64))}),
   documents: ({base64, data}) => readDocuments({name: "list", bytes: bytesOf(base64)}, data),
   decode: (base64) => decodeText(bytesOf(base64), "list"),
-  learn({documents, data}) {
-    const tokenizer = Tokenizer.learn(documents, data);
+  learn({documents, data, values}) {
+    const tokenizer = values ? new Tokenizer(values) : Tokenizer.learn(documents, data);
     const ids = documents.map((document) => tokenizer.encodeDocument(document));
     const {bos, stop, vocab_size, never} = tokenizer;
     return {

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.training.begin import AnyPath
     from motegpt.training.records import Report
+    from motegpt.training.run_folder import RunFolder
 
 
 class Exchange(Pictures):
@@ -23,6 +24,7 @@ class Exchange(Pictures):
 
     average: Average | None
     report: Report | None
+    _loaded: tuple[RunFolder, str | int | None] | None
 
     def export(self, path: AnyPath, to: str = "hf") -> None:
         """Write the model in the format of another program, as `motegpt export` does.
@@ -59,12 +61,17 @@ class Exchange(Pictures):
 
         with self._lock:
             parameters = self.engine.export().parameters
+        records = [record.values() for record in self.records]
+        bits = {} if self.report is None else self.report.bits()
+        if self._loaded is not None:
+            folder, _ = self._loaded
+            records, bits = records or folder.metrics(), bits or folder.report()
         return PortableModel(
             self.config,
             self.tokenizer,
             parameters,
             self.engine.contexts,
             None if self.average is None else self.average.weight,
-            [record.values() for record in self.records],
-            {} if self.report is None else self.report.bits(),
+            records,
+            bits,
         )

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Collection, Container, Iterable, Iterator, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.class_only import class_only
 from motegpt.api.exchange import Exchange
+from motegpt.api.fine_tuning import FineTuning
 from motegpt.api.names import check_names
 from motegpt.api.notebook import form, report_facts
 from motegpt.api.progress import display_for
-from motegpt.api.training import Training
+from motegpt.api.training import Callback, Training, completed
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
 from motegpt.config.fields import checked_seed, current_names, kinds, plain
@@ -27,7 +27,6 @@ from motegpt.errors import (
     DataError,
     RunFolderError,
     SettingError,
-    TrainingInterrupted,
     TriesExhausted,
     UsageError,
 )
@@ -47,11 +46,18 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.training.state import RunConfig
 
-Callback = Callable[[StepRecord], object]
-NOT_COPIED = {"engine", "_trainer", "_done", "_documents", "_lock"}  # attributes left out of copies
+NOT_COPIED = {
+    "engine",
+    "_trainer",
+    "_done",
+    "_step",
+    "_loaded",
+    "_documents",
+    "_lock",
+}  # attributes left out of copies
 
 
-class GPT(Exchange):
+class GPT(FineTuning, Exchange):
     """A trained character-level GPT: make one with GPT.train, GPT.training or GPT.load.
 
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
@@ -95,6 +101,9 @@ class GPT(Exchange):
         self.records, self.report = list(records), report
         self._trainer, self._documents, self.known = trainer, documents, known
         self._done = 0 if trainer is None else trainer.done  # the step of this model
+        best = None if trainer is None else trainer.best
+        self._step = self._done if best is None else best.step  # the step of its parameters
+        self._loaded = None
         self._lock = Lock()  # held while a thread uses the engine
 
     @property
@@ -177,22 +186,7 @@ class GPT(Exchange):
             checkpoint=checkpoint,
             **settings,
         )
-        training.displays += [] if display is None else [display]
-        try:
-            with closing(iter(training)) as records:
-                for record in records:
-                    if display is not None and hooks:
-                        display.clear()
-                    answers = [plain(callback(record)) for callback in hooks]
-                    if any(answer is True for answer in answers):
-                        break
-        except TrainingInterrupted:
-            raise
-        except KeyboardInterrupt:  # in a callback, or in the middle of a step
-            if training.is_torn:
-                raise
-            raise training.interruption() from None
-        return training.model
+        return completed(training, hooks, display)
 
     @class_only
     def training(
@@ -256,6 +250,7 @@ class GPT(Exchange):
         untrained = build_engine(config, folder.contexts(config, tokenizer))
         model = cls(config, tokenizer, untrained, average=average, known=known)
         model.engine.load(parameters)
+        model._loaded = folder, checkpoint
         return model
 
     def generate(
@@ -328,8 +323,10 @@ class GPT(Exchange):
             yield group
 
     def _training_texts(self, data: AnyPath | None) -> Container[str]:
-        """The training texts, to reject copies of them: as hashes if the run folder has these."""
-        if data is None and self._documents is None and self.known is not None:
+        """The training texts, to reject copies of them: as hashes if the run folder has these, or those of
+        the model that was fine-tuned.
+        """
+        if data is None and self.known is not None and (self._documents is None or self.config.base):
             return self.known
         return TrainingTexts(self._training_documents(data), self.tokenizer)
 

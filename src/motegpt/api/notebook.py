@@ -39,11 +39,13 @@ def model_facts(config: RunConfig, tokenizer: Tokenizer) -> list[Fact]:
     layers = "1 layer" if model.n_layer == 1 else f"{model.n_layer} layers"
     shape = f"{layers}, {model.n_embd} wide, {model.n_head} heads, block_size {model.block_size}"
     characters = shortened(tokenizer.alphabet, 60) if tokenizer.alphabet else tokenizer.kind
+    base = [] if config.base is None else [("fine-tuned from", config.base.path or "a model in memory")]
     return [
         ("model", f"{shape}: {parameter_count(model):,} parameters"),
         ("vocabulary", f"{tokenizer.vocab_size:,} tokens: {characters}"),
         ("data", f"{source.path or source.kind}, {source.documents:,} documents"),
         ("engine", f"{config.engine}, {config.train.dtype}"),
+        *base,
     ]
 
 

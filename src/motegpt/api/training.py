@@ -12,6 +12,7 @@ from motegpt.api.notebook import form, loss_curve
 from motegpt.api.pictures import MemoryView, plot_loss
 from motegpt.api.progress import NotebookDisplay
 from motegpt.api.warn import warn
+from motegpt.config.fields import plain
 from motegpt.config.text import concise
 from motegpt.errors import MotegptError, TrainingInterrupted
 from motegpt.system.interrupts import DeferredSignals, default_interrupt, deferring
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from motegpt.training.records import StepRecord
 
 Model = TypeVar("Model")
+Callback = Callable[["StepRecord"], object]
 
 
 class Training(Generic[Model]):
@@ -176,3 +178,23 @@ class Training(Generic[Model]):
         """One sentence if there is a folder to resume from, else none."""
         folder = self._trainer.folder
         return [] if folder is None else [f"resume the run with `resume={str(folder.path)!r}`"]
+
+
+def completed(training: Training[Model], hooks: Sequence[Callback], display: Display | None) -> Model:
+    """Train to the end, or until a callback returns True, and return the model."""
+    training.displays += [] if display is None else [display]
+    try:
+        with closing(iter(training)) as records:
+            for record in records:
+                if display is not None and hooks:
+                    display.clear()
+                answers = [plain(callback(record)) for callback in hooks]
+                if any(answer is True for answer in answers):
+                    break
+    except TrainingInterrupted:
+        raise
+    except KeyboardInterrupt:  # in a callback, or in the middle of a step
+        if training.is_torn:
+            raise
+        raise training.interruption() from None
+    return training.model

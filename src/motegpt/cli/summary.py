@@ -43,6 +43,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         },
         "files": files(run),
         "source": values["source"],
+        "base": values["base"],
         "progress": progress(run),
         "loss": extremes(*run.losses()),
         "val_loss": extremes(*run.series("val_loss")),

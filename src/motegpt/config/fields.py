@@ -234,4 +234,5 @@ def _kind(hint: Any, metadata: Mapping[str, Any]) -> Kind:
 
 
 def _nested(kind: Kind, value: Any) -> Any:
-    return kind.base.of(value) if issubclass(kind.base, Settings) else value
+    is_left_out = value is None and kind.optional
+    return kind.base.of(value) if issubclass(kind.base, Settings) and not is_left_out else value

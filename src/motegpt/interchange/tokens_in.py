@@ -66,7 +66,7 @@ def _of_file(path: Path, values: dict[str, Any], config: Mapping[str, Any], voca
         framing, special = "none", []
     try:
         tokenizer = FileTokenizer.from_source(json.dumps(_without(values, special)), framing)
-    except RunFolderError as error:
+    except (RunFolderError, ValueError, RecursionError) as error:
         raise RunFolderError(f"{path}: {error}") from None
     moved = [number for number, token in tokenizer.ids_of_file.items() if number != token]
     if moved:
@@ -81,6 +81,8 @@ def _without(values: dict[str, Any], special: Collection[int]) -> dict[str, Any]
     kept = {**values, "post_processor": None}
     if special:
         added, model = values.get("added_tokens") or [], values["model"]
+        if not isinstance(added, list) or not all(isinstance(one, dict) for one in added):
+            raise RunFolderError(f"tokenizer: expected a list of added_tokens, got {shortened(added)}")
         kept["added_tokens"] = [one for one in added if one.get("id") not in special]
         vocabulary = {name: token for name, token in model["vocab"].items() if token not in special}
         kept["model"] = {**model, "vocab": vocabulary}

@@ -43,6 +43,12 @@ class HashedTexts:
 
         return cls(np.unique(np.fromiter(map(text_hash, texts), np.uint64)))
 
+    def union(self, other: HashedTexts) -> HashedTexts:
+        """The texts of both."""
+        import numpy as np
+
+        return HashedTexts(np.union1d(self.hashes, other.hashes))
+
     def __contains__(self, text: object) -> bool:
         return isinstance(text, str) and text_hash(text) in self._known
 

@@ -25,7 +25,7 @@ from motegpt.data.plan import longest_sequence
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines.budget import operations_per_step
 from motegpt.errors import SettingError
-from motegpt.ngrams.average import EVEN, FEW_TARGETS, MOSTLY
+from motegpt.ngrams.average import EVEN, FEW_TARGETS, MIN_FITTED, MOSTLY
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -50,12 +50,27 @@ SAMPLED, PROSE_WORDS = 1000, 8  # documents; mean words per document from which 
 Values = dict[str, Any]
 
 
+class Tuning(NamedTuple):
+    """How a trained model is trained on new data.
+
+    epochs: passes over the data; rate: the learning rate, as a share of that of a new model; weight: of the
+    n-grams, where there is too little data to fit it.
+    """
+
+    epochs: int
+    rate: float
+    weight: float
+
+
+RELATED, UNRELATED = Tuning(5, 1 / 6, 0.15), Tuning(10, 1 / 4, EVEN)  # data that the model knows, or not
+
+
 class Facts(NamedTuple):
     """What the choice depends on.
 
     documents: of a stream, 1; tokens: targets; longest: the smallest block_size that truncates none;
     kneser_ney: the best order of n-grams; words: per document, on average over the first SAMPLED; distinct:
-    different documents, counted up to SOME.
+    different documents, counted up to SOME; tuning: of a model that is trained already.
     """
 
     documents: int
@@ -66,18 +81,21 @@ class Facts(NamedTuple):
     is_stream: bool
     words: float = 1.0
     distinct: int = SOME
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True)
 class Choice:
     """settings: complete, but for those found from the data; seconds: the budget, None where the length of
-    the training is given; reasons: lines to print.
+    the training is given; reasons: lines to print; fits_weight: whether the check gives the weight of the
+    n-grams.
     """
 
     settings: Values
     check: Check
     seconds: float | None
     reasons: list[str]
+    fits_weight: bool = True
 
 
 def trainings(check: Check | None) -> float:
@@ -85,11 +103,13 @@ def trainings(check: Check | None) -> float:
     return 2 - HELD_OUT if check == "second model" else 1
 
 
-def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
-    """The facts of a corpus. given: settings."""
+def facts_of(
+    corpus: Corpus, given: Mapping[str, Any], tokenizer: Tokenizer | None = None, tuning: Tuning | None = None
+) -> Facts:
+    """The facts of a corpus. given: settings; tokenizer, tuning: of a model that is trained already."""
     data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
     is_stream = data.format == "stream"
-    tokenizer = Tokenizer.fit(corpus.documents, data)
+    tokenizer = Tokenizer.fit(corpus.documents, data) if tokenizer is None else tokenizer
     sizes = sizes_of(corpus.documents, tokenizer)
     order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer)
     return Facts(
@@ -101,6 +121,7 @@ def facts_of(corpus: Corpus, given: Mapping[str, Any]) -> Facts:
         is_stream=is_stream,
         words=fmean(len(text.split()) for text in islice(corpus.documents, SAMPLED)),
         distinct=_distinct(corpus.documents),
+        tuning=tuning,
     )
 
 
@@ -135,7 +156,8 @@ def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
     settings = {**settings, **_averaging(case, settings, check), **case.given}
     is_given = "steps" in case.given or epochs_of(given) is not None
     budget = None if is_given else seconds
-    return Choice(settings, check, budget, _reasons(case, settings, check, budget))
+    fits_weight = "kneser_ney_weight" not in given and case.fits_weight(settings)
+    return Choice(settings, check, budget, _reasons(case, settings, check, budget), fits_weight)
 
 
 @dataclass(frozen=True)
@@ -163,6 +185,11 @@ class _Case:
         if self.facts.is_stream:
             return self.facts.tokens >= SHORT_STREAM
         return min(self.facts.documents, self.facts.distinct) >= SOME
+
+    def fits_weight(self, settings: Values) -> bool:
+        """Whether enough is held out to fit the weight of the n-grams; with a new model, EVEN will do."""
+        held_out = self.facts.tokens * (settings.get("val_fraction") or HELD_OUT)
+        return self.facts.tuning is None or held_out >= MIN_FITTED
 
     def trainings(self, settings: Values) -> float:
         """How many trainings the budget must have room for: a list that misses an eighth wants a second."""
@@ -268,8 +295,10 @@ def _length(case: _Case, settings: Values) -> Values:
             f"seconds: expected enough for one step, {share * case.seconds:.2g}, got {case.seconds:g}; "
             "try `steps=1`"
         )
-    wanted = FEW_STEPS
-    if not case.is_few:
+    wanted, tuning = FEW_STEPS, case.facts.tuning
+    if tuning is not None:
+        wanted = math.ceil(tuning.epochs * epoch)
+    elif not case.is_few:
         wanted = math.ceil((LARGE_EPOCHS if case.is_large and is_wide(settings) else EPOCHS) * epoch)
         wanted = wanted if is_wide(settings) else max(MIN_STEPS, wanted)
     return {"steps": min(wanted, affordable)}
@@ -277,7 +306,7 @@ def _length(case: _Case, settings: Values) -> Values:
 
 def _adam_lr(case: _Case, settings: Values) -> float:
     """Adam's rate, which falls with the width."""
-    if case.is_few:
+    if case.is_few and case.facts.tuning is None:
         return FEW_LR
     is_small = is_wide(settings) and settings["batch_size"] < BATCH
     lr: float = min(MAX_LR, LR_TIMES_WIDTH / settings["n_embd"])
@@ -293,6 +322,7 @@ def _sgd_lr(case: _Case, settings: Values) -> float:
 def _learning(case: _Case, settings: Values) -> Values:
     """The rate of the optimizer, a warm-up of 5 %, a cosine to 2 %."""
     lr = _sgd_lr(case, settings) if _is_sgd(settings) else _adam_lr(case, settings)
+    lr *= 1.0 if case.facts.tuning is None else case.facts.tuning.rate
     lr = case.given.get("lr", round(lr, 6))
     return {"lr": lr, "lr_min": lr / 50, "warmup_steps": settings["steps"] // 20}
 
@@ -303,12 +333,15 @@ def _is_sgd(settings: Values) -> bool:
 
 
 def _regularization(case: _Case, settings: Values) -> Values:
-    """Less of it for more data; the tables' decay from lr · decay = min(0.08, 5 / steps per epoch)."""
+    """Less of it for more data; the tables' decay from lr · decay = min(0.08, 5 / steps per epoch), which in
+    a model that is trained already would erase what they hold.
+    """
     dropout = 0.0
     if is_wide(settings) and not case.is_large and settings.get("clip_node") is None:
         dropout = 0.2 if case.facts.tokens < SMALL_TEXT else 0.1
     is_small = not case.facts.is_stream and case.facts.documents <= SMALL_LIST
     decay = 0.05 if is_small else min(0.08, 5 / float(case.epoch(settings)))
+    decay = decay if case.facts.tuning is None else 0.0
     weight_decay = 0.1 if case.is_large else 0.3
     if _is_sgd(settings):  # per step as much as Adam's
         weight_decay = round(weight_decay * _adam_lr(case, settings) / settings["lr"], 6)
@@ -352,9 +385,10 @@ def _check(case: _Case, settings: Values) -> Check:
 
 def _averaging(case: _Case, settings: Values, check: Check) -> Values:
     """The order and weight of the n-grams, and the held-out fraction that the weight is fitted on."""
-    weight = MOSTLY if case.is_few else EVEN
+    tuning = case.facts.tuning
+    weight = tuning.weight if tuning is not None else MOSTLY if case.is_few else EVEN
     found: Values = {"kneser_ney": case.given.get("kneser_ney", case.facts.kneser_ney) or None}
-    if found["kneser_ney"] is not None and check != "held out":
+    if found["kneser_ney"] is not None and (check != "held out" or not case.fits_weight(settings)):
         found["kneser_ney_weight"] = weight
     if check == "held out" and not settings.get("val_fraction"):
         most = MOST_HELD_OUT / case.facts.documents
@@ -383,7 +417,7 @@ def _reasons(case: _Case, settings: Values, check: Check, budget: float | None) 
     if facts.words >= PROSE_WORDS and not facts.is_stream:
         lines.append("the documents look like running text; `format='stream'` learns them as one text")
     if s["kneser_ney"] is not None:
-        lines.append(f"averaged with Kneser-Ney n-grams of order {s['kneser_ney']}; {_how(case, check)}")
+        lines.append(f"averaged with Kneser-Ney n-grams of order {s['kneser_ney']}; {_how(case, s, check)}")
     return lines
 
 
@@ -397,11 +431,11 @@ def _count(number: int, name: str) -> str:
     return f"{number:,} {name}" + "s" * (number != 1)
 
 
-def _how(case: _Case, check: Check) -> str:
+def _how(case: _Case, settings: Values, check: Check) -> str:
     """How the weight of the average is found."""
     if case.given.get("kneser_ney_weight") is not None:
         return f"their weight is {case.given['kneser_ney_weight']:g}, as given"
-    match check:
+    match check if case.fits_weight(settings) else "none":
         case "second model":
             return f"a second model, of 7/8 of {whole(case.facts.is_stream)}, gives the weight"
         case "held out":

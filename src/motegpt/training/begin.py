@@ -6,6 +6,8 @@ All arguments are checked before anything is written.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +25,7 @@ from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
 from motegpt.training.auto import Choice, choose, facts_of
 from motegpt.training.build import default_dtype, prepare, resume
+from motegpt.training.fine_tune import Base, resumed_base
 from motegpt.training.loop import Trainer
 from motegpt.training.measure import Measure
 from motegpt.training.remarks import remarks_on
@@ -52,21 +55,30 @@ def begin(
     overwrite: bool = False,
     resumed: AnyPath | None = None,
     checkpoint: int | None = None,
+    base: AnyPath | Base | None = None,
+    extend_vocabulary: bool = False,
 ) -> StartedRun:
-    """Start a run, or resume one.
+    """Start a run, fine-tune a model, or resume a run.
 
     given: settings by name, which override the preset or those of the resumed run. resumed: the folder of a
-    run to resume; its data are read again if `docs` is None; checkpoint: the step of a kept checkpoint to
-    resume from. Raises UsageError for arguments that exclude each other.
+    run to resume; its data are read again if `docs` is None; base: a model to fine-tune, or its run folder;
+    checkpoint: the step of a kept checkpoint to resume or fine-tune; extend_vocabulary: append the characters
+    that the base lacks. Raises UsageError for arguments that exclude each other.
     """
     engine, preset, checkpoint = plain(engine), plain(preset), plain(checkpoint)
-    overwrite = flag("overwrite", overwrite)
+    overwrite, extend = flag("overwrite", overwrite), flag("extend_vocabulary", extend_vocabulary)
+    if extend and base is None:
+        raise UsageError("extend_vocabulary: expected a model to fine-tune, got none; set `from`")
     if resumed is None:
-        if checkpoint is not None:
+        if checkpoint is not None and base is None:
             raise UsageError("checkpoint: expected a run to resume, got none; set `resume`")
         path = None if out is None else path_of("out", out, RunFolderError)
         preset = AUTO if preset is None else preset
-        return _new_run(docs, given, preset, engine, path, overwrite)
+        if base is None:
+            return _new_run(docs, given, preset, engine, path, overwrite)
+        return _fine_tuned_run(docs, given, preset, engine, path, overwrite, base, checkpoint, extend)
+    if base is not None:
+        raise UsageError("from: expected no `resume`, which continues a run with its own data; leave one out")
     if preset is not None or out is not None or overwrite:
         raise UsageError(
             "resume: expected no `preset`, `out` or `overwrite`, as a run keeps its preset and folder"
@@ -86,27 +98,35 @@ def _new_run(
     engine: str | None,
     out: Path | None,
     overwrite: bool,
+    base: Base | None = None,
+    extend: bool = False,
 ) -> StartedRun:
-    """A new run, with its folder created if `out` is given."""
+    """A new run, with its folder created if `out` is given.
+
+    base: a model to fine-tune; extend: its vocabulary may grow.
+    """
     for name in FOUND_FROM_DATA & given.keys():
         raise SettingError(f"{name} is determined by the data and cannot be set")
     engine = default_engine() if engine is None else engine
-    base = base_settings(preset)
-    check_settings(engine, given, base)
-    settings = default_dtype(engine, merge_settings(base, given), is_set="dtype" in given)
+    kept = {} if base is None else base.kept_settings(preset)
+    defaults = base_settings(preset) | kept
+    check_settings(engine, given, defaults)
+    settings = default_dtype(engine, merge_settings(defaults, given), is_set="dtype" in given)
     if out is not None:
         RunFolder(out).check_available(overwrite)
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
     choices: list[str] = []
+    if base is not None:
+        base = base.fitted(corpus, extend)
+        choices.append(base.described())
     if preset == AUTO:
-        choice = choice_for(corpus, {**given, "dtype": settings["dtype"]}, engine)
-        settings, choices = choice.settings, choice.reasons
-    trainer = prepare(corpus, settings, engine)
+        choice = choice_for(corpus, {**kept, **given, "dtype": settings["dtype"]}, engine, base)
+        settings, choices = choice.settings, [*choices, *choice.reasons]
+    trainer = prepare(corpus, settings, engine, base)
     if preset == AUTO:
         trainer.budget = choice.seconds
-        fits_weight = "kneser_ney_weight" not in given
-        trainer.config = trainer.config.replace(check=choice.check, fits_weight=fits_weight)
-        _add_measure(trainer, corpus)
+        trainer.config = trainer.config.replace(check=choice.check, fits_weight=choice.fits_weight)
+        _add_measure(trainer, corpus, base)
     if out is not None and ranks.rank() == 0:
         trainer.folder = RunFolder.create(
             out, trainer.config, trainer.tokenizer, overwrite, trainer.engine.contexts
@@ -116,20 +136,47 @@ def _new_run(
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)], choices)
 
 
-def _add_measure(trainer: Trainer, corpus: Corpus) -> None:
-    """Let a run of the preset auto measure itself at its end."""
+def _fine_tuned_run(
+    docs: Documents,
+    given: Mapping[str, Any],
+    preset: str,
+    engine: str | None,
+    out: Path | None,
+    overwrite: bool,
+    base: AnyPath | Base,
+    checkpoint: int | None,
+    extend: bool,
+) -> StartedRun:
+    """A new run that starts from the parameters of another."""
+    if docs is None:
+        raise UsageError("data: expected documents to fine-tune the model on, got none; give them")
+    if not isinstance(base, Base):
+        base = Base.read(RunFolder(path_of("from", base, RunFolderError)), checkpoint)
+    base.check_given(given)
+    base.check_out(out)
+    engine = base.config.engine if engine is None else engine
+    return _new_run(docs, given, preset, engine, out, overwrite, base, extend)
+
+
+def _add_measure(trainer: Trainer, corpus: Corpus, base: Base | None = None) -> None:
+    """Let a run of the preset auto measure itself at its end. base: the model that is fine-tuned."""
     check = trainer.config.check
+    if base is not None and check == "second model":
+        if trainer.start is None:
+            trainer.start = trainer.engine.export().parameters  # with the rows of appended tokens
+        base = replace(base, parameters=trainer.start)
     if check is not None:
-        trainer.measure = Measure(corpus, check, prepare, trainer.config.fits_weight)
+        trainer.measure = Measure(corpus, check, partial(prepare, base=base), trainer.config.fits_weight)
 
 
-def choice_for(corpus: Corpus, given: Mapping[str, Any], engine: str) -> Choice:
-    """Complete settings for a corpus. given: settings, with `dtype`."""
+def choice_for(corpus: Corpus, given: Mapping[str, Any], engine: str, base: Base | None = None) -> Choice:
+    """Complete settings for a corpus. given: settings, with `dtype`; base: a model to fine-tune."""
     given = {
         name: kinds(REQUESTS[section_of(name)])[name].check(name, value) for name, value in given.items()
     }
     speed = operations_per_second(engine, engine_class(engine).level(), given["dtype"])
-    return choose(facts_of(corpus, given), given, speed)
+    of_base = () if base is None else (base.tokenizer, base.tuning(corpus))
+    return choose(facts_of(corpus, given, *of_base), given, speed)
 
 
 def _resumed_run(
@@ -161,7 +208,7 @@ def _resumed_run(
         corpus = corpus_from(docs, config.data)
     trainer = resume(folder, corpus, changes, engine, checkpoint)
     _check_unfinished(trainer, folder)
-    _add_measure(trainer, corpus)
+    _add_measure(trainer, corpus, resumed_base(trainer, folder))
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer, config)])
 
 

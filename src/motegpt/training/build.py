@@ -42,12 +42,14 @@ if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
     from motegpt.engines.base import Engine
     from motegpt.model.rng import RunRng
+    from motegpt.training.fine_tune import Base
 
 FIXED = ("seed", "rng", "batch_size", "optimizer", "kneser_ney")  # training settings that no resuming changes
 
 
-def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
-    """A new run. settings: by name, as from presets.settings_of; `epochs` overrides `steps`.
+def prepare(corpus: Corpus, settings: dict[str, Any], engine: str, base: Base | None = None) -> Trainer:
+    """A new run. settings: by name, as from presets.settings_of; `epochs` overrides `steps`; base: a model to
+    fine-tune, whose architecture and tokenizer the settings have.
 
     The generator is used in the order of the reference programs: shuffle, initialization, samples.
     """
@@ -58,8 +60,9 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
     steps = {"steps": 1} if is_converted else {}  # replaced in _assemble
     train = TrainConfig.of({**section_values(settings, "train"), **steps})
     sample = SampleConfig.of(section_values(settings, "sample"))
-    tokenizer = Tokenizer.fit(corpus.documents, data)
-    model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
+    tokenizer = Tokenizer.fit(corpus.documents, data) if base is None else base.tokenizer
+    found = {"vocab_size": tokenizer.vocab_size, "ngram_rows": base.contexts.sizes if base else ()}
+    model = ModelConfig.of({**section_values(settings, "model"), **found})
     path, *others = corpus.paths or (None,)
     source = Source(
         kind=corpus.kind,
@@ -68,10 +71,16 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str) -> Trainer:
         sha256=corpus.sha256,
         documents=len(corpus.documents),
     )
-    config = RunConfig(engine=engine, model=model, data=data, train=train, sample=sample, source=source)
+    config = RunConfig(
+        engine=engine, model=model, data=data, train=train, sample=sample, source=source,
+        base=None if base is None else base.origin,
+    )  # fmt: skip
     request_of(config.sample, tokenizer, model.block_size)
-    trainer, rng = _assemble(config, tokenizer, corpus, settings)
-    trainer.engine.load(initialize(trainer.config.model, rng))
+    contexts = None if base is None else base.contexts
+    trainer, rng = _assemble(config, tokenizer, corpus, settings, contexts)
+    trainer.engine.load(initialize(trainer.config.model, rng) if base is None else base.initial(rng))
+    if base is not None and base.known is not None and trainer.known is not None:
+        trainer.known = trainer.known.union(base.known)
     return trainer
 
 
@@ -103,6 +112,8 @@ def resume(
     trainer.engine.load(state.snapshot)
     trainer.folder, trainer.done, trainer.saved_at = folder, state.done, time.monotonic()
     trainer.losses = state.losses or LossMeans()
+    if config.base is not None and trainer.known is not None:
+        trainer.known = folder.known(config, tokenizer) or trainer.known
     if step is None:
         trainer.saved = state.done
         if trainer.validation is not None and state.best is not None:

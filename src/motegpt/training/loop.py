@@ -43,7 +43,7 @@ class Trainer:
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
     time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
     end, and report: what was; budget: seconds of the run, measurement included; known: the training texts, if
-    samples must be novel.
+    samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too.
     """
 
     config: RunConfig
@@ -65,6 +65,7 @@ class Trainer:
     budget: float | None = None
     report: Report | None = None
     known: HashedTexts | None = None
+    start: Arrays | None = None
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -283,6 +284,8 @@ class Trainer:
             self._save_average(self.folder)
             if self.known is not None and self.saved is None:
                 self.folder.save_known(self.known.hashes, self.tokenizer)
+            if self.start is not None and self.saved is None:
+                self.folder.save_start(self.start, self.tokenizer)
             if self.done:
                 self._save_best_parameters(snapshot.parameters)
             self.folder.save(state, self.tokenizer, keep)

@@ -23,6 +23,7 @@ from motegpt.training.records import Report
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
+    from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.loop import Trainer
     from motegpt.training.state import Check
 
@@ -99,7 +100,7 @@ class Measure:
         sample = trainer.config.sample.replace(unique=False, novel=False, n=SAMPLES, beams=None)
         rngs = [Stream.of(SEED, i) for i in range(SAMPLES)]
         texts = generate(trainer.best_model(), trainer.tokenizer, sample, rngs)
-        return _compared(texts, self.corpus.documents)
+        return _compared(texts, self.corpus.documents, trainer.known)
 
 
 def _report(
@@ -110,9 +111,10 @@ def _report(
     return Report(evaluation, novelty, of_second, trainer.config.data.format == "stream", weight)
 
 
-def _compared(texts: Sequence[str], documents: Sequence[str]) -> Novelty:
-    """The novelty of all texts, and the nearest documents of the first few."""
-    known = set(documents)
+def _compared(texts: Sequence[str], documents: Sequence[str], known: HashedTexts) -> Novelty:
+    """The novelty of all texts, and the nearest documents of the first few. known: the documents, and those
+    of a model that was fine-tuned.
+    """
     few = [text for text in dict.fromkeys(texts) if text and text not in known][:NEAREST]
     nearest = novelty(few, documents[:MAX_DOCUMENTS]).nearest
     copies = sum(text in known for text in texts)

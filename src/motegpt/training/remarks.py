@@ -42,6 +42,8 @@ def documents_cut(trainer: Trainer) -> str | None:
     most = f"`block_size={cut.advised}` keeps all but {cut.advised_documents:,}, and "
     most = most if cut.block_size < cut.advised < cut.fitting else ""
     repair = f"{most}`block_size={cut.fitting}` keeps all"
+    if trainer.config.base is not None:
+        repair = f"fine-tuning keeps it, and a new model with `block_size={cut.fitting}` keeps all"
     return f"{cut.documents:,} {are_cut} at block_size {cut.block_size}; {repair}"
 
 
@@ -54,7 +56,7 @@ def documents_identical(trainer: Trainer) -> str | None:
 
 def no_contexts(config: RunConfig) -> str | None:
     """The n-gram embedding has no tables."""
-    if config.model.ngram_orders is None or config.model.ngram_rows:
+    if config.model.ngram_orders is None or config.model.ngram_rows or config.base is not None:
         return None
     return (
         f"no two adjacent tokens occur {config.data.ngram_min_count} times in the training data, so the "

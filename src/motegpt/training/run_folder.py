@@ -8,6 +8,7 @@
     model.safetensors       the parameters to sample from: the best, or the last   (replaced as a whole)
     kneser_ney.safetensors  n-grams averaged with the model, and their weight      (replaced as a whole)
     texts.safetensors       hashes of the training texts, if samples must be novel (written once)
+    start.safetensors       parameters that a fine-tuned run's second model starts from (written once)
     settings.toml           the settings that were chosen, for --config            (of preset auto)
     report.json             bits per character on held-out documents, at its end   (of preset auto)
     checkpoint-*            earlier trainer states, with `keep`                    (named by step)
@@ -56,15 +57,16 @@ BEST, LAST = "best", "last"
 TOKENIZER, CONTEXTS = "tokenizer.json", "contexts.safetensors"
 TRAINER, MODEL, CHECKPOINT = "trainer.safetensors", "model.safetensors", "checkpoint-{}.safetensors"
 KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
+START = "start.safetensors"
 REPORT, BITS = "report.json", "bits_per_character"
 REPORTED = re.compile(r"[\w-]{1,40}")  # the name of a model in a report
 MAX_REPORTED = 20
 PARAMETERS = "w"  # tensors of a checkpoint are named w.name, and slot.name per slot of the optimizer
 # The files of a run that stopped before it wrote config.json, or before its first checkpoint.
 BEFORE_CONFIG = {LOCK, TEMPORARY.format(CONFIG)}
+BEFORE_TRAINER = (TOKENIZER, CONTEXTS, METRICS, KNESER_NEY, KNOWN, START, SETTINGS)
 BEFORE_CHECKPOINT = {
-    *BEFORE_CONFIG, CONFIG, TOKENIZER, CONTEXTS, METRICS, KNESER_NEY, KNOWN, SETTINGS,
-    *map(TEMPORARY.format, (TOKENIZER, CONTEXTS, METRICS, TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS)),
+    *BEFORE_CONFIG, CONFIG, *BEFORE_TRAINER, *map(TEMPORARY.format, (*BEFORE_TRAINER, TRAINER, MODEL)),
 }  # fmt: skip
 
 
@@ -89,7 +91,9 @@ class RunFolder(RunFiles):
             folder.check_available(overwrite)
             folder.path.mkdir(parents=True, exist_ok=True)
             folder.lock()
-            files = (TRAINER, MODEL, KNESER_NEY, KNOWN, SETTINGS, METRICS, CONTEXTS, REPORT)
+            files = (
+                TRAINER, MODEL, KNESER_NEY, KNOWN, START, SETTINGS, METRICS, CONTEXTS, REPORT,
+            )  # fmt: skip
             for name in (*files, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
             folder.write_config(config)
@@ -241,6 +245,14 @@ class RunFolder(RunFiles):
         if hashes.ndim != 1 or not (hashes[1:] > hashes[:-1]).all():
             raise RunFolderError(f"{self.path / KNOWN}: expected sorted hashes; the file was changed")
         return HashedTexts(hashes)
+
+    def save_start(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
+        """Write the parameters that a fine-tuning started from."""
+        self._write_tensors(START, parameters, {"tokenizer": tokenizer_digest(tokenizer)})
+
+    def start(self, config: RunConfig, tokenizer: Tokenizer) -> Arrays:
+        """The parameters that a fine-tuning started from."""
+        return self._read_checked_tensors(START, config, tokenizer, ("",))[0]
 
     def write_settings(self, config: RunConfig) -> None:
         """Write a settings file that fixes what was chosen; train --config reproduces the run with it."""

@@ -23,6 +23,16 @@ Check = Literal["second model", "held out", "none"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin(Settings):
+    """The model that a fine-tuned run started from."""
+
+    path: str | None = setting("Its run folder.", default=None)
+    step: int | None = setting("The step of its parameters.", default=None, at_least=0)
+    steps: int = setting("The steps of its training.", at_least=1)
+    sha256: str = setting("SHA-256 of its parameters: name, newline, float64 values, by name.")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Settings):
     """All settings of a run."""
 
@@ -33,6 +43,7 @@ class RunConfig(Settings):
     train: TrainConfig = setting("The section [train].")
     sample: SampleConfig = setting("The section [sample].")
     source: Source = setting("The training data.")
+    base: Origin | None = setting("The model that was fine-tuned.", default=None)
     check: Check | None = setting("How a run of the preset auto measures itself at its end.", default=None)
     fits_weight: bool = setting("Whether that gives the weight of its n-grams.", default=False)
 

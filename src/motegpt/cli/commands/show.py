@@ -24,6 +24,7 @@ INDENT = 14  # columns of the labels on the left
 MIN_WIDTH, MAX_WIDTH = 40, 120
 NUMBERS = 18  # columns of the first and last loss beside a curve
 MAX_FILES = 8
+DIGITS = 12  # of a digest
 NO_BREAK = "\xa0"
 
 
@@ -68,11 +69,14 @@ def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iter
 def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple[str, str]]:
     """Label and text of the first facts. columns: width of the list of characters."""
     source, vocabulary, files = facts["source"], facts["vocabulary"], facts["files"]
-    if source["kind"] == IMPORTED:
-        yield "data", f"none, imported from {source['path']}"
+    imported = source["kind"] == IMPORTED
+    trained_on = f"{source['path'] or source['kind']}, {source['documents']:,} documents"
+    yield "data", f"none, imported from {source['path']}" if imported else trained_on
+    if (base := facts["base"]) is not None:
+        yield "base", _base(base)
+    if imported:
         yield "progress", "parameters only, of an imported model; it can be fine-tuned, not resumed"
     else:
-        yield "data", f"{source['path'] or source['kind']}, {source['documents']:,} documents"
         yield "progress", _progress(facts["progress"])
     groups = _list(f"{name} {size:,}" for name, size in facts["parameters"]["groups"].items())
     yield "parameters", f"{facts['parameters']['total']:,}: {groups}"
@@ -91,6 +95,12 @@ def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple
     rest = [f"{len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []
     yield "on disk", f"{_bytes(sum(files.values()))}: {_list(listed[:MAX_FILES] + rest)}"
     yield "engine", f"{facts['engine']}, {facts['settings']['train']['dtype']}"
+
+
+def _base(base: dict[str, Any]) -> str:
+    """The model that was fine-tuned: runs/names, step 1,000 of 1,000, parameters 0123456789ab"""
+    step = "" if base["step"] is None else f", step {base['step']:,} of {base['steps']:,}"
+    return f"{base['path'] or 'a model in memory'}{step}, parameters {base['sha256'][:DIGITS]}"
 
 
 def _progress(done: dict[str, Any]) -> str:

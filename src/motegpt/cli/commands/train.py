@@ -52,8 +52,12 @@ FOLDER_PREFIX = "motegpt-"  # of the temporary folder of an interrupted run
 @click.option("--out", type=RUN, metavar="RUN", help="Run folder to write.")
 @overwrite_option
 @click.option("--resume", "resumed", type=RUN, metavar="RUN", help="Run folder to continue.")
+@click.option("--from", "base", type=RUN, metavar="RUN", help="Run folder of a model to fine-tune on DATA.")
+@click.option(
+    "--extend-vocabulary", is_flag=True, help="With --from: append characters that the model does not know."
+)
 @click.option("--until", type=int, metavar="STEP", help="Save and stop after this step.")
-@click.option("--checkpoint", type=int, metavar="STEP", help="With --resume: step to continue from.")
+@click.option("--checkpoint", type=int, metavar="STEP", help="With --resume or --from: step to start from.")
 @json_option
 @setting_flags(["model", "data", "train", "sample"])
 def command(
@@ -64,6 +68,8 @@ def command(
     out: str | None,
     overwrite: bool,
     resumed: str | None,
+    base: str | None,
+    extend_vocabulary: bool,
     until: int | None,
     checkpoint: int | None,
     as_json: bool,
@@ -89,12 +95,14 @@ def command(
         overwrite=overwrite,
         resumed=resumed,
         checkpoint=checkpoint,
+        base=base,
+        extend_vocabulary=extend_vocabulary,
     )
     if until is not None and until <= trainer.done:
         raise UsageError(
             f"until: expected a step after {trainer.done}, the last step of {resumed}, got {until}"
         )
-    if engine is None and resumed is None:
+    if engine is None and resumed is None and base is None:
         _log_fallback(trainer.engine.name)
     _log_once([*remarks, *choices, validation_sampled(trainer)])
     return lead(trainer, partial(_train, trainer, until, as_json)) if ranks.rank() == 0 else follow(trainer)

@@ -43,13 +43,15 @@ SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 class Tokenizer(ABC):
     """kind: value of the setting `tokenizer`; unit: name of one token in messages; is_fixed: whether the
-    vocabulary is independent of the data; framing: a key of FRAMINGS.
+    vocabulary is independent of the data; framing: a key of FRAMINGS; appended: how many tokens, the last
+    ones, were added to those of a trained model, so that their ids follow those of the special tokens.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str] = "token"
     is_fixed: ClassVar[bool] = False
     framing: str
+    appended: int = 0
 
     @classmethod
     @abstractmethod
@@ -81,6 +83,17 @@ class Tokenizer(ABC):
     def unknown(self, text: str) -> str:
         """The distinct characters of a text that cannot be encoded."""
 
+    def unknown_in(self, documents: Sequence[str]) -> str:
+        """The distinct characters of a corpus that cannot be encoded."""
+        return "".join(sorted(set().union(*map(self.unknown, documents))))
+
+    def extended(self, characters: str) -> Tokenizer:
+        """The same with characters appended: all ids remain. DataError if the tokenizer cannot grow."""
+        raise DataError(
+            f"extend_vocabulary: expected a tokenizer of the data, got `tokenizer={self.kind!r}`, whose "
+            f"tokens are fixed; leave out texts with {with_code_points(characters)}"
+        )
+
     @property
     def alphabet(self) -> str:
         """The characters that texts may contain, in the order of ids; empty if unrestricted."""
@@ -107,22 +120,26 @@ class Tokenizer(ABC):
             raise RunFolderError(f"tokenizer: expected a kind in {tuple(TOKENIZERS)}, got {shortened(kind)}")
         return TOKENIZERS[kind].restore(values)
 
+    def growth(self) -> dict[str, Any]:
+        """The part of `values()` that says what was appended."""
+        return {"appended": self.appended} if self.appended else {}
+
     def __post_init__(self) -> None:
         if self.framing not in FRAMINGS:
             raise RunFolderError(
                 f"tokenizer: expected a framing in {tuple(FRAMINGS)}, got {shortened(self.framing)}"
             )
 
-    @property
-    def text_ids(self) -> range:
-        """The ids of text tokens."""
-        first = len(FRAMINGS[self.framing].before)
-        return range(first, first + len(self.symbols))
+    @cached_property
+    def text_ids(self) -> Sequence[int]:
+        """The ids of text tokens, in ascending order."""
+        specials = set(self._specials)
+        return [token for token in range(self.vocab_size) if token not in specials]
 
     @property
     def vocab_size(self) -> int:
         """Number of ids, including special tokens."""
-        return self.text_ids.stop + len(FRAMINGS[self.framing].after)
+        return len(self.symbols) + sum(map(len, FRAMINGS[self.framing]))
 
     @property
     def bos(self) -> int | None:
@@ -136,12 +153,18 @@ class Tokenizer(ABC):
 
     @property
     def _specials(self) -> list[int]:
-        return [*range(self.text_ids.start), *range(self.text_ids.stop, self.vocab_size)]
+        before, after = map(len, FRAMINGS[self.framing])
+        end = self.vocab_size - self.appended
+        return [*range(before), *range(end - after, end)]
 
     def token_bytes(self, token: int) -> bytes:
         """The UTF-8 of an id, possibly a part of a character; empty for special tokens."""
-        text = self.text_ids
-        return self.symbols[token - text.start] if token in text else b""
+        return self._bytes.get(token, b"")
+
+    @cached_property
+    def _bytes(self) -> dict[int, bytes]:
+        """Id of a text token -> its UTF-8."""
+        return dict(zip(self.text_ids, self.symbols, strict=True))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens appear as <BOS> and <EOS>, invalid UTF-8 as \ufffd."""
@@ -158,8 +181,9 @@ class Tokenizer(ABC):
     @cached_property
     def _shown(self) -> list[bytes]:
         """The bytes that `decode` shows for each id."""
-        before, after = FRAMINGS[self.framing]
-        return [*(name.encode() for name in before), *self.symbols, *(name.encode() for name in after)]
+        specials = dict(zip(self._specials, chain(*FRAMINGS[self.framing]), strict=True))
+        names = {token: name.encode() for token, name in specials.items()} | self._bytes
+        return [names[token] for token in range(self.vocab_size)]
 
     def lengths(self, documents: Documents) -> array[int]:
         """Number of tokens of each document, without special tokens."""
@@ -190,6 +214,16 @@ class Tokenizer(ABC):
 
 
 TOKENIZERS: dict[str, type[Tokenizer]] = {}  # by kind; filled by the package
+
+
+def recorded_growth(values: Mapping[str, Any], tokens: Sequence[Any]) -> int:
+    """The recorded number of appended tokens; RunFolderError unless there are others."""
+    appended = values.get("appended", 0)
+    if type(appended) is not int or not 0 <= appended < len(tokens):
+        raise RunFolderError(
+            f"tokenizer: expected fewer appended tokens than {len(tokens):,}, got {shortened(appended)}"
+        )
+    return appended
 
 
 def unknown_in_data(characters: str) -> DataError:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple, Self
 
 from motegpt.config.patterns import MAX_PIECE, WORDS
 from motegpt.config.text import concise_repr, shortened
+from motegpt.data.tokenizers.base import recorded_growth
 from motegpt.data.tokenizers.pieces import (
     MIN_COUNT,
     TextTokenizer,
@@ -96,7 +97,8 @@ def merged(word: list[int], pair: Pair, new: int) -> list[int]:
 class BpeTokenizer(TextTokenizer):
     """A token is a character, or two tokens merged.
 
-    characters: the alphabet; merges: the texts of the two tokens of each merge, in order; pattern: of words.
+    characters: the alphabet, appended ones last; merges: the texts of the two tokens of each merge, in order,
+    none of them of appended characters; pattern: of words.
     """
 
     kind = "bpe"
@@ -104,6 +106,7 @@ class BpeTokenizer(TextTokenizer):
     merges: tuple[tuple[str, str], ...]
     pattern: str
     framing: str
+    appended: int = 0
 
     __repr__ = concise_repr
 
@@ -127,11 +130,18 @@ class BpeTokenizer(TextTokenizer):
         characters, merges, framing = (values.get(name) for name in ("characters", "merges", "framing"))
         if not isinstance(characters, str) or not isinstance(merges, list) or not isinstance(framing, str):
             raise RunFolderError("tokenizer: expected characters, merges and framing")
+        growth = recorded_growth(values, characters)
         return cls(
             "".join(checked_tokens(characters)),
-            tuple(_checked_merges(characters, merges)),
+            tuple(_checked_merges(characters[: len(characters) - growth], merges)),
             checked_pattern(values),
             framing,
+            growth,
+        )
+
+    def extended(self, characters: str) -> Self:
+        return replace(
+            self, characters=self.characters + characters, appended=self.appended + len(characters)
         )
 
     def values(self) -> dict[str, Any]:
@@ -141,11 +151,14 @@ class BpeTokenizer(TextTokenizer):
             "merges": [list(pair) for pair in self.merges],
             "pattern": self.pattern,
             "framing": self.framing,
+            **self.growth(),
         }
 
     @cached_property
     def tokens(self) -> Sequence[str]:  # type: ignore[override]
-        return list(dict.fromkeys([*self.characters, *map("".join, self.merges)]))
+        first = len(self.characters) - self.appended
+        merged = map("".join, self.merges)
+        return list(dict.fromkeys([*self.characters[:first], *merged, *self.characters[first:]]))
 
     @cached_property
     def _ranks(self) -> dict[Pair, tuple[int, int]]:

@@ -132,7 +132,7 @@ class FileTokenizer(Tokenizer):
                 return None
         except Exception:  # a surrogate, or what the library cannot encode
             return None
-        return [self.text_ids.start + at for at in places]
+        return [self.text_ids[at] for at in places]
 
     def unknown(self, text: str) -> str:
         """The characters that have no ids by themselves; all of them if the text as a whole has none."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, ClassVar, Self
 
@@ -17,7 +17,7 @@ from motegpt.config.patterns import MAX_PIECE, WORDS, compiled, pieces
 from motegpt.config.sections import DEFAULT_VOCABULARY
 from motegpt.config.text import concise_repr, has_surrogate, shortened
 from motegpt.data.documents import flat
-from motegpt.data.tokenizers.base import FRAMINGS, Tokenizer
+from motegpt.data.tokenizers.base import FRAMINGS, Tokenizer, recorded_growth
 from motegpt.errors import DataError, RunFolderError
 
 MIN_COUNT = 2  # of a token of several characters: one seen once teaches nothing
@@ -131,6 +131,7 @@ class RegexTokenizer(TextTokenizer):
     tokens: tuple[str, ...]
     pattern: str
     framing: str
+    appended: int = 0
 
     __repr__ = concise_repr
 
@@ -159,7 +160,11 @@ class RegexTokenizer(TextTokenizer):
         tokens, framing = values.get("tokens"), values.get("framing")
         if not isinstance(tokens, list) or not isinstance(framing, str):
             raise RunFolderError("tokenizer: expected tokens and framing")
-        return cls(checked_tokens(tokens), checked_pattern(values), framing)
+        growth = recorded_growth(values, tokens)
+        return cls(checked_tokens(tokens), checked_pattern(values), framing, growth)
+
+    def extended(self, characters: str) -> Self:
+        return replace(self, tokens=(*self.tokens, *characters), appended=self.appended + len(characters))
 
     def values(self) -> dict[str, Any]:
         return {
@@ -167,6 +172,7 @@ class RegexTokenizer(TextTokenizer):
             "tokens": list(self.tokens),
             "pattern": self.pattern,
             "framing": self.framing,
+            **self.growth(),
         }
 
     @property

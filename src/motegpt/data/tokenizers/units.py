@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import accumulate, chain
 from typing import Any, ClassVar, Self
@@ -13,7 +13,7 @@ from typing import Any, ClassVar, Self
 from motegpt.config.text import concise_repr, has_surrogate, is_surrogate
 from motegpt.data.documents import END, Documents, flat
 from motegpt.data.sequences import TokenSequences, packed_ids
-from motegpt.data.tokenizers.base import Tokenizer, unknown_in_data
+from motegpt.data.tokenizers.base import Tokenizer, recorded_growth, unknown_in_data
 from motegpt.errors import DataError, RunFolderError
 
 BYTES = 256
@@ -93,6 +93,7 @@ class CharacterTokenizer(UnitTokenizer):
     encoding = "utf-8"
     characters: str
     framing: str
+    appended: int = 0
 
     __repr__ = concise_repr
 
@@ -119,11 +120,16 @@ class CharacterTokenizer(UnitTokenizer):
         characters, framing = values.get("characters"), values.get("framing")
         if not isinstance(characters, str) or not isinstance(framing, str):
             raise RunFolderError("tokenizer: expected characters and framing")
-        return cls(characters, framing)
+        return cls(characters, framing, recorded_growth(values, characters))
 
     def values(self) -> dict[str, Any]:
         """Without `kind`, which the first run folders did not record."""
-        return {"characters": self.characters, "framing": self.framing}
+        return {"characters": self.characters, "framing": self.framing, **self.growth()}
+
+    def extended(self, characters: str) -> Self:
+        return replace(
+            self, characters=self.characters + characters, appended=self.appended + len(characters)
+        )
 
     @property
     def alphabet(self) -> str:
@@ -135,6 +141,9 @@ class CharacterTokenizer(UnitTokenizer):
 
     def unknown(self, text: str) -> str:
         return "".join(sorted({character for character in text if character not in self._ids}))
+
+    def unknown_in(self, documents: Sequence[str]) -> str:
+        return self.unknown(flat(documents).alphabet())
 
     def lengths(self, documents: Documents) -> array[int]:
         return documents.lengths

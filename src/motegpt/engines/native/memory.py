@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from motegpt.engines.cost import BYTES, ONE_LAYER, Memory, product_count
-from motegpt.model.spec import Role, tensors
+from motegpt.engines.cost import BYTES, Memory, product_count
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
@@ -15,18 +14,21 @@ if TYPE_CHECKING:
 def training_memory(model: ModelConfig, train: TrainConfig, positions: float, ranks: int = 1) -> Memory:
     """See motegpt.engines. Each thread has gradients, and the LayerTape and Group of cpp/motegpt/tape.hpp.
 
-    A norm with a gain saves the numbers that it scales, and QK norm its queries and keys. Matrices of
-    products are stored twice, the second time transposed. Attention with heads narrower than a vector saves
-    up to C · (T + 3) / 2 numbers per position instead of the H · T counted here. Instead of the gradient of
-    the n-gram tables, that of x (C) at all positions of a step is kept; a row also needs two ints and two to
-    four edges (contexts.hpp).
+    Norms with a gain or a bias save their output too. Matrices of products are stored twice, the second time
+    transposed. Attention with heads narrower than a vector saves up to C · (T + 3) / 2 numbers per position
+    instead of the H · T counted here. Instead of the gradient of the n-gram tables, that of x (C) at all
+    positions of a step is kept; a row also needs two ints and two to four edges (contexts.hpp).
     """
     c, threads = model.n_embd, train.threads or available_processors()
-    gains = sum(one.size for one in tensors(model) if one.module == ONE_LAYER and one.role is Role.GAIN)
-    layer = (14 + 2 * model.qk_norm) * c + gains + model.n_head * positions + 2
+    qkv, inputs = c + 2 * model.kv_size, (1 + model.gated) * model.mlp_size
+    norm = (1 + (model.norm_gain or model.norm_bias)) * c + 1
+    layer = 2 * norm + model.qk_norm * (c + model.kv_size) + qkv + model.n_head * positions + c
+    layer += inputs + model.mlp_size
     layers = model.n_layer * c + layer if train.checkpoint_activations else model.n_layer * layer
+    inner = c + max(model.mlp_size, c) + model.gated * inputs + qkv  # gradients inside a layer
+    group = 3 * c + model.final_norm * norm + model.vocab_size + inner
     rows = threads * min(train.batch_size * positions, max(group_rows(model, train), model.block_size))
-    memory = Memory.of(model, train, rows * (layers + 11 * c + model.vocab_size))
+    memory = Memory.of(model, train, rows * (layers + group))
     size, tables = BYTES[train.dtype], sum(model.ngram_rows)
     step = train.batch_size * positions * c if tables else 0
     return memory._replace(

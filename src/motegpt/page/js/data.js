@@ -113,20 +113,26 @@ const FRAMINGS = {
 
 /** Text <-> token ids, with the special tokens of a framing; kind: "characters" or "bytes". */
 export class Tokenizer {
-  /** characters: the alphabet in the order of ids; unused for bytes. */
-  constructor({kind = "characters", characters = "", framing}) {
+  /**
+   * characters: the alphabet in the order of ids; unused for bytes. appended: how many of them, the last ones,
+   * have ids behind those of the special tokens.
+   */
+  constructor({kind = "characters", characters = "", framing, appended = 0}) {
     const {before, after} = FRAMINGS[framing];
     this.kind = kind;
     this.framing = framing;
     this.units = kind === "bytes" ? Array.from({length: 256}, (_, byte) => byte) : charactersOf(characters);
     this.characters = characters;
+    this.appended = appended;
     this.first = before.length;
-    this.ids = new Map(this.units.map((unit, i) => [unit, this.first + i]));
+    const end = this.units.length - appended;
+    this.ids = new Map(this.units.map((unit, i) => [unit, this.first + i + (i < end ? 0 : after.length)]));
     this.vocab_size = this.first + this.units.length + after.length;
-    const specials = [...before.keys(), ...after.map((_, i) => this.first + this.units.length + i)];
+    const specials = [...before.keys(), ...after.map((_, i) => this.first + end + i)];
     this.bos = specials[0] ?? null;
     this.stop = specials.at(-1) ?? null;
-    this.labels = [...before, ...this.units.map(unitLabel), ...after];
+    const labels = this.units.map(unitLabel);
+    this.labels = [...before, ...labels.slice(0, end), ...after, ...labels.slice(end)];
   }
 
   /** A tokenizer fit to documents; throws if a model could learn nothing from them. */
@@ -147,7 +153,8 @@ export class Tokenizer {
   /** What tokenizer.json records, without the format. */
   values() {
     if (this.kind === "bytes") return {kind: this.kind, framing: this.framing};
-    return {characters: this.characters, framing: this.framing};
+    const {characters, framing, appended} = this;
+    return appended ? {characters, framing, appended} : {characters, framing};
   }
 
   /** The id that is never the next token, a BOS that is not also the end; null if there is none. */

@@ -1,6 +1,6 @@
 // The settings and the tokenizer of a saved run, checked; its files are untrusted input.
 
-import {Tokenizer, quoted} from "./data.js";
+import {Tokenizer, charactersOf, quoted} from "./data.js";
 import {checkSetting, checkSize, checkTogether, flatSettings, sectionsOf} from "./settings.js";
 
 const TOKEN_BITS = 2 ** 20; // a key of a context is row · TOKEN_BITS + token
@@ -26,13 +26,13 @@ export function checkedConfig(values, boot) {
   checkTogether(settings);
   checkSize({...settings, vocab_size, ngram_rows: rows}, settings.batch_size);
   const sections = sectionsOf(settings, boot.fields, {vocab_size, ngram_rows: rows});
-  const {engine = "native", source, check = null, fits_weight = false} = values;
-  return {engine, ...sections, source, check, fits_weight};
+  const {engine = "native", source, base = null, check = null, fits_weight = false} = values;
+  return {engine, ...sections, source, base, check, fits_weight};
 }
 
 /** The tokenizer with these values, checked against the settings. */
 export function checkedTokenizer(values, config) {
-  const {kind = "characters", characters = "", framing} = values;
+  const {kind = "characters", characters = "", framing, appended = 0} = values;
   const {data, model} = config;
   if (framing !== data.framing || kind !== data.tokenizer) {
     throw new Error(
@@ -47,7 +47,11 @@ export function checkedTokenizer(values, config) {
   ) {
     throw new Error("expected distinct characters, got none or a repeated one");
   }
-  const tokenizer = new Tokenizer({kind, characters, framing});
+  const others = charactersOf(characters).length - appended;
+  if (appended !== 0 && !(Number.isInteger(appended) && appended > 0 && others > 0)) {
+    throw new Error(`expected fewer appended tokens than characters, got ${quoted(appended)}`);
+  }
+  const tokenizer = new Tokenizer({kind, characters, framing, appended});
   if (tokenizer.vocab_size !== model.vocab_size) {
     throw new Error(`expected ${model.vocab_size} tokens, as in config.json, got ${tokenizer.vocab_size}`);
   }
