@@ -7,8 +7,9 @@ from motegpt.data.tokenizers import CharacterTokenizer, Tokenizer
 from motegpt.engines import training_memory
 from motegpt.engines.array import ops
 from motegpt.engines.scalar.graph import Value
-from motegpt.engines.scalar.model import activate
+from motegpt.engines.scalar.model import FUSED, activate, norm
 from motegpt.model.schedule import learning_rate
+from motegpt.model.spec import _tensors
 from motegpt.ngrams.counts import baselines
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import small_engine, small_settings
@@ -56,6 +57,12 @@ BRANCHES = {
     "activation, array": lambda: ops.ACTIVATIONS[THIRD],
     "activation, torch": lambda: torch_activation("ops", "Operations"),
     "activation, torch, node clip": lambda: torch_activation("node_clip", "NodeClip"),
+    "norm, scalar": lambda: norm([Value(1.0)], "", {}, settings("model", norm=THIRD), FUSED, "", None),
+    "norm, array": lambda: ops.NORMS[THIRD],
+    "norm, cost, array": lambda: training_memory(
+        "array", settings("model", norm=THIRD), settings("settings"), 4
+    ),
+    "position, specification": lambda: list(_tensors(settings("model", position=THIRD))),
     "activation, torch, reference": lambda: torch_activation("ops", "Reference"),
     "norm, torch": torch_norm,
     "position, torch": torch_position,
