@@ -6,15 +6,19 @@ import xllamacpp
 
 
 class LlamaCpp:
-    """A GGUF file in llama.cpp, on one thread of the processor, with a cache in single precision."""
+    """A GGUF file in llama.cpp, on one thread of the processor.
 
-    def __init__(self, path):
+    is_single: keep keys and values in single precision, instead of half, and compute attention with them so.
+    """
+
+    def __init__(self, path, is_single=True):
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.n_ctx, params.n_parallel, params.warmup, params.verbosity = 0, 1, False, -1
         params.n_gpu_layers, params.cpuparams.n_threads, params.fit_params = 0, 1, False
-        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        if is_single:
+            params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+            params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
         self.server = xllamacpp.Server(params)
 
     def complete(self, prompt, **settings):

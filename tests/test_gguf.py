@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,17 +97,17 @@ def of_preset(preset, **changes):
 @pytest.mark.parametrize(
     ("preset", "changes", "message"),
     [
-        ("microgpt", {}, "norm: expected layer, as in the `gpt2` layout, got rms; "),
+        ("microgpt", {}, "norm: expected layer, as in GPT-2, got rms; "),
         ("zeroclaw", {}, "norm: expected layer, "),
         (
             "gpt2",
             {"activation": "gelu"},
-            "activation: expected gelu_tanh, as in the `gpt2` layout, got gelu; ",
+            "activation: expected gelu_tanh, as in GPT-2, got gelu; ",
         ),
-        ("gpt2", {"bias": False}, "bias: expected true, as in the `gpt2` layout, got false; "),
+        ("gpt2", {"bias": False}, "bias: expected true, as in GPT-2, got false; "),
         ("gpt2", {"position": "none"}, "position: expected learned, "),
         ("gpt2", {"qk_norm": True}, "qk_norm: expected false, "),
-        ("llama", {"activation": "gelu_tanh"}, "activation: expected swiglu, as in the `llama` layout, "),
+        ("llama", {"activation": "gelu_tanh"}, "activation: expected swiglu, as in Llama, "),
         ("llama", {"embedding_norm": True}, "embedding_norm: expected false, "),
         ("llama", {"ngram_orders": 3, "ngram_rows": (4, 2)}, "ngram_orders: expected none, .* got 3; "),
     ],
@@ -204,3 +205,14 @@ def test_the_architectures_of_the_tests_are_covered():
             continue
         fitting.add(name)
     assert fitting == {"gpt2", "llama", "llama, grouped, tied, biases"}
+
+
+@pytest.mark.parametrize("layout", [GPT2_FILE, LLAMA_FILE], ids=lambda layout: layout.name)
+def test_the_page_has_the_tables(layout):
+    page = (Path(__file__).parents[1] / "docs" / "interchange.md").read_text("utf-8")
+    rows = [
+        f"| {', '.join(f'`{part}`' for part in module.parts)} | `{module.name}` | ".replace("{i}", "N")
+        for module in layout.modules
+    ]
+    rows += [f"| `{key.setting}` | `{key.name}` | " for key in layout.keys]
+    assert [row for row in rows if row not in page] == []

@@ -1,11 +1,14 @@
 """Exported GGUF files in llama.cpp: the same probabilities, the same greedy text, the same ids."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from motegpt import GPT, UsageError
 from motegpt.engines import why_unavailable
 from tests.exported import DOCUMENTS, small_model
+from tests.transcripts import checked
 
 pytest.importorskip("gguf")
 pytest.importorskip("xllamacpp")
@@ -125,3 +128,19 @@ def test_the_run_samples_there_as_here(tmp_path):
     assert {f"an{text}" for text in found} == {
         model.generate(1, prefix="an", temperature=0, max_new_tokens=4)[0]
     }
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(why_unavailable("native") is not None, reason="the page shows the native engine")
+def test_the_page(tmp_path, monkeypatch, capsys):
+    """The transcripts up to that of llama.cpp, and what its script prints, which is the last sample."""
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs" / "interchange.md").read_text("utf-8")
+    page = page[: page.index("## To TransformerLens")].replace("```shellsession", "```console")
+    shown = list(checked(page, tmp_path))
+    script = next(block.text for block in shown if block.language == "py" and "xllamacpp" in block.text)
+    capsys.readouterr()
+    exec(script, {})
+    printed = capsys.readouterr().out.splitlines()[-1]
+    transcript = next(block.text for block in reversed(shown) if "--temperature 0" in block.text)
+    assert printed in transcript.splitlines()

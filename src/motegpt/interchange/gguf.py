@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, SampleConfig
     from motegpt.interchange.model import PortableModel
 
+NAMES = {"gpt2": "GPT-2", "llama": "Llama"}  # of layouts, in messages
 ROTATED = ("attn_q.", "attn_k.")  # in names of tensors
 LAYER_MODULES = (  # of both layouts
     Module("token_embd", ("wte",)),
@@ -114,7 +115,7 @@ def file_layout(model: ModelConfig) -> Layout:
     if name == "ngram_rows":
         name, allowed, got = "ngram_orders", "none", str(model.ngram_orders)
     raise UsageError(
-        f"{name}: expected {allowed}, as in the `{layout.name}` layout, got {got}; llama.cpp has no such "
+        f"{name}: expected {allowed}, as in {NAMES[layout.name]}, got {got}; llama.cpp has no such "
         "part: train with `preset='llama'` or `preset='gpt2'`, or export to hf"
     )
 
