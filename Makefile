@@ -47,10 +47,12 @@ smoke: $(DEV)              ## run a few hundred tests in under ten seconds
 
 # Not part of `make test`: these compare with libraries that motegpt does without. Both majors of transformers
 # are in use; each has an environment of its own, which shares all other packages with $(VENV).
-INTERCHANGE := $(foreach name,bpe tokens export_tokens,tests/test_$(name).py)
+INTERCHANGE := $(foreach name,bpe tokens export_tokens gguf llama_cpp,tests/test_$(name).py)
+required = "$$(sed -n 's/^ *"\($(1)>=[^"]*\)".*/\1/p' pyproject.toml)"
 SHARED = import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')')
 test-interchange: $(DEV) build/transformers4/.made build/transformers5/.made ## compare with other programs
-	$(BIN)/python $(PIP) install "$$(sed -n 's/^ *"\(tokenizers>=[^"]*\)".*/\1/p' pyproject.toml)"
+	$(BIN)/python $(PIP) install $(foreach name,tokenizers gguf xllamacpp,$(call required,$(name)))
+	$(BIN)/python -c 'import tokenizers, gguf, xllamacpp' # else their tests would be skipped
 	$(BIN)/pytest $(INTERCHANGE)
 	build/transformers4/bin/python -m pytest tests/test_transformers.py
 	build/transformers5/bin/python -m pytest tests/test_transformers.py

@@ -209,3 +209,118 @@ def test_the_same_greedy_text_of_every_tokenizer(tokenizers_case):
     more = {} if prefix == "" else {"max_length": 9}
     expected = model.generate(1, temperature=0, prefix=prefix, **({"max_new_tokens": 8} if more else {}))
     assert greedy(theirs, tokenizer, [prefix], **more) == expected
+
+
+# Folders of others: their tokenizers, their special tokens, their shards.
+
+
+def foreign_tokenizer(folder, specials):
+    """A byte-level BPE as GPT-2's, with special tokens behind the others or before them."""
+    library = pytest.importorskip("tokenizers")
+    one = library.Tokenizer(library.models.BPE())
+    one.pre_tokenizer = library.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    one.decoder = library.decoders.ByteLevel()
+    one.post_processor = library.processors.ByteLevel(trim_offsets=False)
+    trainer = library.trainers.BpeTrainer(
+        vocab_size=300,
+        special_tokens=specials if len(specials) > 1 else [],
+        initial_alphabet=library.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    one.train_from_iterator(DOCUMENTS * 4, trainer)
+    one.add_special_tokens(specials)
+    fast = transformers.PreTrainedTokenizerFast(
+        tokenizer_object=one, bos_token=specials[0], eos_token=specials[-1]
+    )
+    fast.save_pretrained(folder)
+    return fast
+
+
+def written(folder, config_class, model_class, specials, **settings):
+    """A model with random parameters in a folder, in shards of 20 kB, and its tokenizer."""
+    tokenizer = foreign_tokenizer(folder, specials)
+    ids = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    torch.manual_seed(3)
+    model = model_class(config_class(vocab_size=len(tokenizer), **ids, **settings)).eval()
+    for parameter in model.parameters():
+        parameter.data.normal_(std=0.3)
+    model.save_pretrained(folder, max_shard_size="20kB")
+    return model, tokenizer
+
+
+GPT2_SIZES = {"n_positions": 16, "n_embd": 24, "n_layer": 2, "n_head": 3}
+LLAMA_SIZES = {
+    "max_position_embeddings": 16, "hidden_size": 24, "intermediate_size": 40, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2,
+}  # fmt: skip
+
+
+def test_a_gpt2_of_others(tmp_path):
+    theirs, _ = written(
+        tmp_path / "theirs",
+        transformers.GPT2Config,
+        transformers.GPT2LMHeadModel,
+        ["<|endoftext|>"],
+        **GPT2_SIZES,
+    )
+    assert len(list((tmp_path / "theirs").glob("*.safetensors"))) > 1
+    model = GPT.from_hf(tmp_path / "theirs")
+    assert model.config.data.framing == "bos"
+    bos = theirs.config.bos_token_id
+    assert model.tokenizer.bos == bos
+    ids = [bos, *model.tokenizer.encode("hanna 漢")]
+    with torch.no_grad():
+        assert difference(theirs(torch.tensor([ids])).logits[0], model.logits("hanna 漢")) < SINGLE
+    found = theirs.generate(torch.tensor([[bos]]), do_sample=False, max_length=17, pad_token_id=bos)[
+        0
+    ].tolist()
+    end = found.index(bos, 1) if bos in found[1:] else len(found)
+    assert model.generate(1, temperature=0) == [model.tokenizer.decode(found[1:end])]
+    model.export(tmp_path / "back")
+    again, tokenizer = loaded(tmp_path / "back")
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+    assert tokenizer("hanna 漢").input_ids == ids
+    tuned = model.fine_tune(["anna", "nan"], preset="gpt2", steps=2, progress=False)
+    assert tuned.config.source.documents == 2
+    assert tuned.tokenizer == model.tokenizer
+
+
+@pytest.mark.parametrize(
+    "more", [{}, {"tie_word_embeddings": True, "attention_bias": True, "mlp_bias": True}]
+)
+def test_a_llama_of_others(tmp_path, more):
+    theirs, tokenizer = written(
+        tmp_path / "theirs",
+        transformers.LlamaConfig,
+        transformers.LlamaForCausalLM,
+        ["<unk>", "<s>", "</s>"],
+        **{**LLAMA_SIZES, **more},
+    )
+    model = GPT.from_hf(tmp_path / "theirs")
+    assert model.config.data.format == "stream"
+    text = "<s>hanna"
+    ids = tokenizer(text).input_ids
+    assert model.tokenizer.encode(text) == ids
+    with torch.no_grad():
+        assert difference(theirs(torch.tensor([ids])).logits[0], model.logits(text)) < SINGLE
+    model.export(tmp_path / "back")
+    again, copied = loaded(tmp_path / "back")
+    assert copied(text).input_ids == ids
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(again.state_dict()[name], tensor), name
+
+
+def test_half_precision_is_read_exactly(tmp_path):
+    for dtype in (torch.float16, torch.bfloat16):
+        folder = tmp_path / str(dtype)
+        theirs, _ = written(
+            folder, transformers.LlamaConfig, transformers.LlamaForCausalLM, ["<s>", "</s>"], **LLAMA_SIZES
+        )
+        for file in folder.glob("*.safetensors*"):
+            file.unlink()
+        theirs.to(dtype).save_pretrained(folder)
+        model = GPT.from_hf(folder)
+        expected = theirs.get_input_embeddings().weight.detach().float().numpy()
+        assert model.config.train.dtype == "float32"
+        assert (model.parameters["wte"] == expected).all()

@@ -13,7 +13,7 @@ from tests.attacks.forge import DOCUMENTS, copied, make_run
 from tests.attacks.oracle import command, snapshot
 from tests.attacks.words import EVERY, OUTPUTS, VALUES, params_of, vector
 
-LINES = 1000
+LINES = 1200
 ROW = {
     "step_seconds": {"median": 1.0, "low": 1.0, "high": 1.0}, "documents": 1, "tokens": 1, "operations": 1.0,
     "peak": None, "generated_per_second": {"median": 1.0, "low": 1.0, "high": 1.0}, "added_bytes": 0,
@@ -83,7 +83,7 @@ def restore(folder, before):
 
 @pytest.mark.slow
 def test_random_command_lines(folder, monkeypatch, tmp_path):
-    """A thousand command lines over all commands and options; `bench` does not measure, as it is slow."""
+    """Many command lines over all commands and options; `bench` does not measure, as it is slow."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("motegpt.bench.measure.measure", lambda *_: ROW)

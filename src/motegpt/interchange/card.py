@@ -107,5 +107,5 @@ def without_average(model: PortableModel) -> str:
         cost = f"that costs {model.bits['gpt'] - model.bits['model']:.3f} bits per character"
     return (
         f"In motegpt, Kneser-Ney n-grams of up to {model.config.train.kneser_ney} tokens have a share of "
-        f"{model.weight:.2f} in every probability. They are not part of this folder: {cost}."
+        f"{model.weight:.2f} in every probability. They are not exported: {cost}."
     )

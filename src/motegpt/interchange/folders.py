@@ -1,4 +1,4 @@
-"""New folders, written as a whole or not at all."""
+"""New folders and files, written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -18,20 +18,37 @@ def new_folder(path: Path) -> Iterator[Path]:
 
     UsageError if something is at `path`, but for an empty folder, or if it cannot be written.
     """
-    check_free(path)
-    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+    with _new(path) as temporary:
         temporary.mkdir()
         yield temporary
         check_free(path)
         if path.is_dir():
             path.rmdir()
+
+
+@contextmanager
+def new_file(path: Path) -> Iterator[Path]:
+    """The same for a file, which the caller creates."""
+    with _new(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def _new(path: Path) -> Iterator[Path]:
+    """A name beside `path`; what is there in the end is renamed, and deleted after an error."""
+    check_free(path)
+    temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        check_free(path)
         os.rename(temporary, path)
     except OSError as error:
         raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        if temporary.is_dir():
+            shutil.rmtree(temporary, ignore_errors=True)
+        temporary.unlink(missing_ok=True)
 
 
 def check_free(path: Path) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from motegpt.interchange.model import PortableModel
 
 # Name -> the function that writes a model to a path, and returns lines for the user; imported when used.
-TARGETS = {"hf": "motegpt.interchange.hf.export_hf"}
+TARGETS = {"hf": "motegpt.interchange.hf.export_hf", "gguf": "motegpt.interchange.gguf.export_gguf"}
 DEFAULT = "hf"
 FILE = "file"  # a run as one file, which is for motegpt itself: training/run_archive.py
 

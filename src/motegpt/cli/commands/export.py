@@ -24,7 +24,8 @@ def command(run: str, to: str, out: str, checkpoint: str | None, as_json: bool) 
     """Write the model in the folder RUN in the format of another program, or in one file to send to someone.
 
     hf is a folder for the library transformers: GPT2LMHeadModel or LlamaForCausalLM where the architecture is
-    theirs, else with the code of the model, which is loaded with trust_remote_code=True.
+    theirs, else with the code of the model, which is loaded with trust_remote_code=True. gguf is a file for
+    llama.cpp, which has the architectures of the presets gpt2 and llama alone.
 
     file is a run as one file *.motegpt, a zip of the folder without the state of the training: every command
     reads it as a run, but it cannot be resumed.
