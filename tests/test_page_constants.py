@@ -13,13 +13,21 @@ import pytest
 from motegpt.config.epochs import LENGTHS
 from motegpt.config.fields import kinds
 from motegpt.config.presets import expected_settings
-from motegpt.config.sections import FOUND_FROM_DATA, HIDDEN_RATIO, LARGEST_CACHE, LARGEST_ORDER, SECTIONS
+from motegpt.config.sections import (
+    FOUND_FROM_DATA,
+    GATED_MULTIPLE,
+    HIDDEN_RATIO,
+    LARGEST_CACHE,
+    LARGEST_ORDER,
+    NEED_A_NORM,
+    SECTIONS,
+)
 from motegpt.data.corpus import BUILT_IN, IN_MEMORY
 from motegpt.data.formats.base import OPENINGS
 from motegpt.data.tokenizers import FRAMINGS, SYMBOLS
 from motegpt.engines.node_clip import SIZES, TRAINING
 from motegpt.generation.filters import MIN_LOGIT
-from motegpt.model.spec import DECAYED
+from motegpt.model.spec import DECAYED, FINAL_NORM
 from motegpt.ngrams.contexts import TOKEN_BITS
 from motegpt.ngrams.kneser_ney import MARGIN, MIN_DISCOUNT, UNDEFINED
 from motegpt.optim import OPTIMIZERS
@@ -67,13 +75,17 @@ REPEATED: dict[str, dict[str, Any]] = {
         "SECTION_NAMES": list(SECTIONS), "FOUND_FROM_DATA": sorted(FOUND_FROM_DATA, reverse=True),
         "OTHER_LENGTHS": list(LENGTHS[1:]), "LARGEST_CACHE": LARGEST_CACHE,
         "ONLY_OF_RUNS": {name: MICROGPT[name] for name in NO_N_GRAMS},
+        "NEED_A_NORM": list(NEED_A_NORM),
         "PLAIN_READING": {name: MICROGPT[name] for name in READING},
         "OF_OXIDIZED": {
             name: OXIDIZED[name]
             for name in {*kinds(SECTIONS["model"]), *TRAINING} - SIZES - FOUND_FROM_DATA - NOT_OF_OXIDIZED
         },
     },
-    "spec.js": {"DECAYED_ROLES": sorted(role.value for role in DECAYED), "HIDDEN_RATIO": HIDDEN_RATIO},
+    "spec.js": {
+        "DECAYED_ROLES": sorted(role.value for role in DECAYED), "HIDDEN_RATIO": HIDDEN_RATIO,
+        "GATED_MULTIPLE": GATED_MULTIPLE, "FINAL_NORM": FINAL_NORM,
+    },
     "tensor_file.js": {"ENTRY": ENTRY, "MAX_HEADER": MAX_HEADER},
     "validation.js": {"SAMPLED_TARGETS": SAMPLE},
 }  # fmt: skip

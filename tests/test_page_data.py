@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import itertools
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 
+from motegpt.config.fields import kinds
 from motegpt.config.presets import PRESETS, settings_of
 from motegpt.config.sections import DataConfig, ModelConfig, TrainConfig, section_values
 from motegpt.data.corpus import built_in_names, corpus_in
 from motegpt.data.plan import plan_of
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
-from motegpt.errors import DataError
+from motegpt.errors import DataError, SettingError
 from motegpt.evaluation.nll import never_target, windows_of
 from motegpt.generation.request import prompt_of
 from motegpt.model.rng import RunRng
@@ -34,18 +36,22 @@ def run_cases(name: str, values: list[Any]) -> list[Any]:
 
 
 def models() -> list[ModelConfig]:
-    """The models of the presets with many choices changed."""
-    axes = {
-        "tied": (True, False), "position": ("learned", "rope"), "qk_norm": (True, False),
-        "zero_init": (True, False), "n_layer": (1, 2, 5), "ngram_rows": ((), (7,), (5, 3)),
+    """The models of the presets, and of each many with random choices."""
+    fields, random, found = kinds(ModelConfig), Random(1), []
+    axes: dict[str, tuple[Any, ...]] = {
+        "n_layer": (1, 2, 5), "ngram_rows": ((), (7,), (5, 3)), "n_head": (2, 4), "n_kv_head": (None, 1, 2),
+        "n_hidden": (None, 1, 50), "n_embd": (8, 16, 40),
     }  # fmt: skip
-    found = []
+    for name, kind in fields.items():
+        if kind.choices or kind.base is bool:
+            axes[name] = kind.choices or (False, True)
     for preset in PRESETS:
         base = {**section_values(settings_of(preset), "model"), "vocab_size": 28, "ngram_orders": 3}
-        found += [
-            ModelConfig.of({**base, **dict(zip(axes, values, strict=True))})
-            for values in itertools.product(*axes.values())
-        ]
+        found.append(ModelConfig.of(base))
+        while len(found) % 40:
+            chosen = {name: random.choice(values) for name, values in axes.items()}
+            with suppress(SettingError):  # settings that contradict each other
+                found.append(ModelConfig.of({**base, **chosen}))
     return found
 
 

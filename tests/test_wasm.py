@@ -17,6 +17,7 @@ from motegpt.data.plan import DocumentPlan
 from motegpt.data.reshuffle import epoch_orders
 from motegpt.engines.array import model as network
 from motegpt.engines.average import Averaged
+from motegpt.evaluation.gradcheck import vary_constants
 from motegpt.evaluation.inspect import trace
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import Request
@@ -41,13 +42,21 @@ MODELS = {
     "oxidized": small_settings("oxidized", n_layer=2),
     "zeroclaw": small_settings("zeroclaw", n_layer=2),
     "RoPE and QK norm": small_settings(position="rope", qk_norm=True, n_layer=3, tied=True),
+    "gpt2": small_settings("gpt2", n_layer=2),
+    "llama": small_settings("llama", n_layer=2, n_head=4, n_kv_head=2),
+    "no norm": small_settings(norm="none", bias=True, activation="gelu", position="none", n_kv_head=1),
+    "a final norm alone": small_settings(norm="layer", norm_bias=True, final_norm=True, n_hidden=5),
 }
 IDS = [0, 3, 2, 5, 1]
 EVERY_MODEL = pytest.mark.parametrize("model", MODELS)
 
 
 def twins(chosen):
-    return small_engine("array", chosen), small_engine("wasm", chosen)
+    """The two engines, with gains and biases that are not those that models begin with."""
+    array, wasm = small_engine("array", chosen), small_engine("wasm", chosen)
+    array.load(vary_constants(array.export().parameters, array.model, 1))
+    wasm.load(array.export())
+    return array, wasm
 
 
 def close(got, expected):
@@ -96,7 +105,17 @@ def test_the_lens_applies_the_head_to_every_layer(model):
     expected = trace(w, array.model, IDS)
     residuals = [expected["blocks.0.hook_resid_pre"]]
     residuals += [expected[f"blocks.{i}.hook_resid_post"] for i in range(array.model.n_layer)]
-    close(found["lens"], [x[0] @ w["wte" if array.model.tied else "lm_head"].T for x in residuals])
+    close(found["lens"], [head_of(w, array.model, x[0]) for x in residuals])
+    close(found["lens"][-found["logits"].size :], found["logits"])
+
+
+def head_of(w, model, x):
+    """The final norm, if there is one, and the head, in NumPy.   x (T, C) -> (T, V)"""
+    if model.final_norm:
+        centered = x - x.mean(-1, keepdims=True) if model.norm == "layer" else x
+        x = centered / np.sqrt((centered**2).mean(-1, keepdims=True) + model.norm_eps)
+        x = x * w.get("ln_f_gain", 1) + w.get("ln_f_bias", 0)
+    return x @ w["wte" if model.tied else "lm_head"].T
 
 
 def masked_logits(engine, mask):
@@ -271,7 +290,8 @@ def test_refusals_are_sentences_and_harm_nothing():
     shape = specification(small_engine("array", small_settings()).model)["shape"]
     for change, message in (
         ({"n_embd": 9}, "expected n_embd to be a multiple of n_head"),
-        ({"activation": "gelu"}, "`activation`: expected relu or squared_relu, got gelu"),
+        ({"activation": "elu"}, "`activation`: expected relu or squared_relu or gelu or .*, got elu"),
+        ({"n_kv_head": 3}, "expected n_head to be a multiple of n_kv_head"),
         ({"norm_eps": None}, "expected norm_eps above 0"),
         ({"n_layer": 2}, "expected a tensor layer1"),
     ):

@@ -30,8 +30,8 @@ TYPES = {
 FORGOTTEN: list[int] = []  # objects of JavaScript that Python no longer has
 NAMES = {np.dtype(dtype): name for name, dtype in TYPES.items()}
 SHAPE = (
-    "vocab_size", "block_size", "n_layer", "n_embd", "n_head", "n_hidden", "embedding_norm", "activation",
-    "norm", "norm_eps", "position", "rope_base", "qk_norm",
+    "vocab_size", "block_size", "n_layer", "n_embd", "n_head", "bias", "embedding_norm", "activation", "norm",
+    "norm_gain", "norm_bias", "final_norm", "norm_eps", "position", "rope_base", "qk_norm",
 )  # fmt: skip
 
 
@@ -111,7 +111,8 @@ def batch_of(chunk: Chunk) -> dict[str, Any]:
 def specification(model: Any, contexts: Any = None) -> dict[str, Any]:
     """A ModelConfig, its tensors and the keys of its contexts as core.js takes them."""
     return {
-        "shape": {name: getattr(model, name) for name in SHAPE},
+        "shape": {name: getattr(model, name) for name in SHAPE}
+        | {"n_kv_head": model.kv_heads, "n_hidden": model.mlp_size},
         "tensors": [
             {"name": one.name, "shape": one.shape, "product": one.products > 0, "decayed": one.decayed}
             for one in tensors(model)

@@ -11,7 +11,7 @@ namespace motegpt::MOTEGPT_LEVEL {
 struct NoHooks {
   static constexpr bool on = false;
 
-  /// The calls that follow are of this layer.
+  /// The calls that follow are of this layer, or of none if it is -1.
   void enter(Index /*layer*/) const {}
   /// x (n, width) is the value of that name.
   void note(const char* /*name*/, Index /*n*/, const auto* /*x*/) const {}

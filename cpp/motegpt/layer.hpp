@@ -175,7 +175,7 @@ class Layers {
 
   /// h (C, width) after a norm, if there is one.
   template <class Hooks>
-  void note_norm(const char* name, const Real* h, const Hooks& hooks) const {
+  void note_norm(const char* name, Real* h, const Hooks& hooks) const {
     if (shape_.norm != NormKind::none) hooks.note(name, C(), h);
   }
 

@@ -93,11 +93,18 @@ class Model {
     }
     for (int layer = 0; layer < shape_.n_layer; ++layer)
       layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, x, hooks);
+    hooks.enter(-1);
+    step_head(w, bundle, hooks);
+  }
+
+  /// The logits of the residual stream.   w (P) canonical, bundle.x (C, width) -> bundle.logits (V, width)
+  template <class Hooks = NoHooks>
+  void step_head(const Real* w, Bundle<Real>& bundle, const Hooks& hooks = {}) const {
     if (shape_.final_norm) {
-      final_norm_.step(0, w, width, x, x);
-      hooks.note("ln_final.hook_normalized", C, x);
+      final_norm_.step(0, w, bundle.width, bundle.x, bundle.x);
+      hooks.note("ln_final.hook_normalized", shape_.n_embd, bundle.x);
     }
-    linear_step(width, x, layout_.head(), w, bundle.logits, false);
+    linear_step(bundle.width, bundle.x, layout_.head(), w, bundle.logits, false);
   }
 
  private:

@@ -39,7 +39,7 @@ struct Record {
 template <class Real>
 struct Recording {
   std::vector<Record<Real>> records;
-  std::vector<Real> lens;    // (L + 1, T, V): the head applied to the residual stream before and after layers
+  std::vector<Real> lens;    // (L + 1, T, V): norm and head applied to the residual stream before and after layers
   std::vector<Real> logits;  // (T, V)
 };
 
@@ -211,7 +211,7 @@ class Looker {
       const std::vector<Real>& x = stage ? found("hook_resid_post", stage - 1) : found("hook_resid_pre", 0);
       for (Index t = 0; t < T; ++t, out += V) {
         for (Index c = 0; c < C; ++c) bundle.x[c * bundle.width] = x[size_t(t * C + c)];
-        linear_step(bundle.width, bundle.x, layout_->head(), sequences_->w, bundle.logits, false);
+        model_.step_head(sequences_->w, bundle);
         for (Index v = 0; v < V; ++v) out[v] = bundle.logits[v * bundle.width];
       }
     }

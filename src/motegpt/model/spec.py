@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from math import prod
+from math import prod, sqrt
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.errors import SettingError
@@ -185,7 +185,7 @@ def _to_residual(model: ModelConfig) -> Init:
     """Of a matrix that writes to the residual stream. scaled_init: Radford et al., 2019, section 2.3."""
     if model.zero_init:
         return ZEROS
-    return normal(model.init_std * (2 * model.n_layer) ** -0.5 if model.scaled_init else model.init_std)
+    return normal(model.init_std / sqrt(2 * model.n_layer) if model.scaled_init else model.init_std)
 
 
 def table_name(order: int) -> str:

@@ -7,8 +7,8 @@ import {
 import { passCoreSettings } from "./core-memory.js";
 
 const CORE_REALS = { float32: Float32Array, float64: Float64Array };
-const CORE_MODEL_NUMBERS = ["vocab_size", "block_size", "n_layer", "n_embd", "n_head", "n_hidden",
-  "embedding_norm", "norm_eps", "rope_base", "qk_norm"];
+const CORE_MODEL_NUMBERS = ["vocab_size", "block_size", "n_layer", "n_embd", "n_head", "n_kv_head", "n_hidden", "bias",
+  "embedding_norm", "norm_gain", "norm_bias", "final_norm", "norm_eps", "rope_base", "qk_norm"];
 const CORE_MODEL_CHOICES = ["activation", "norm", "position"];
 const CORE_SIDE_BY_SIDE = 64; // texts that are generated together
 

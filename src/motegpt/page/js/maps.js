@@ -42,7 +42,8 @@ export class Maps {
 
   /** Show a tensor out of a flat array of all. */
   setTensor(map, values) {
-    const {shape: [rows, columns], offset} = this.anatomy.places.get(map.name);
+    const {shape, offset} = this.anatomy.places.get(map.name);
+    const [rows, columns] = shape.length === 1 ? [1, shape[0]] : shape;
     map.set(values, offset, rows, columns);
   }
 

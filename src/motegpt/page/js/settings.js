@@ -1,7 +1,7 @@
 // Settings by name, checked against boot.fields as src/motegpt/config checks them, and their four sections.
 
 import {quoted} from "./data.js";
-import {parameterCount} from "./spec.js";
+import {kvSize, mlpSize, parameterCount} from "./spec.js";
 
 const SECTION_NAMES = ["model", "data", "train", "sample"];
 const FOUND_FROM_DATA = ["vocab_size", "ngram_rows"];
@@ -14,15 +14,24 @@ const MAX_ACTIVATIONS = 64e6;
 const ONLY_OF_RUNS = {ngram_orders: null, kneser_ney: null};
 // clip_node: Oxidized-GPT has these settings with these values alone (src/motegpt/engines/node_clip.py).
 const OF_OXIDIZED = {
+  n_kv_head: null,
+  n_hidden: null,
   activation: "relu",
+  bias: false,
+  norm: "rms",
+  norm_gain: false,
+  norm_bias: false,
+  final_norm: false,
   tied: false,
   embedding_norm: true,
+  scaled_init: false,
   position: "learned",
   qk_norm: false,
   optimizer: "adam",
   adam: "corrected",
   dropout: 0,
 };
+const NEED_A_NORM = ["norm_gain", "norm_bias", "final_norm"];
 // The section [data] of a list that the page reads.
 const PLAIN_READING = {column: null, header: null, delimiter: null, encoding: null};
 
@@ -115,6 +124,19 @@ export function checkTogether(settings) {
         `pairs of channels, got ${width}; try \`n_embd=${next(2 * heads)}\``,
     );
   }
+  const kv = settings.n_kv_head ?? heads;
+  if (heads % kv) {
+    throw new Error(
+      `n_kv_head: expected a divisor of n_head = ${heads}, got ${kv}; try \`n_kv_head=${greatestDivisor(heads, kv)}\``,
+    );
+  }
+  for (const name of NEED_A_NORM) {
+    if (settings.norm === "none" && settings[name])
+      throw new Error(`${name}: expected false with \`norm='none'\`, got true`);
+  }
+  if (settings.zero_init && settings.scaled_init) {
+    throw new Error("scaled_init: expected false with `zero_init=True`, got true; leave one out");
+  }
   if (settings.lr_min > settings.lr) {
     throw new Error(`lr_min: expected at most lr = ${settings.lr}, got ${settings.lr_min}`);
   }
@@ -132,6 +154,10 @@ export function checkTogether(settings) {
       }
     }
   }
+}
+
+function greatestDivisor(a, b) {
+  return b ? greatestDivisor(b, a % b) : a;
 }
 
 /** Throws for what a new model in the page cannot have, and what is too large for it. */
@@ -163,13 +189,14 @@ export function checkReading(data) {
 /** Throws for a model, or a batch of one, that is too large for a page. */
 export function checkSize(model, batchSize) {
   const {n_layer: layers, n_embd: width, n_head: heads, block_size: block, vocab_size: vocabSize} = model;
-  if (layers * block * width > LARGEST_CACHE) {
+  const [kv, hidden] = [kvSize(model), mlpSize(model)];
+  if (layers * block * kv > LARGEST_CACHE) {
     throw new Error(
       `n_layer, block_size, n_embd: expected a product of at most ${LARGEST_CACHE} (the keys of one ` +
-        `sequence), got ${layers * block * width}`,
+        `sequence), got ${layers * block * kv}`,
     );
   }
-  const estimated = layers * 12 * width * width;
+  const estimated = layers * width * (2 * width + 2 * kv + 2 * hidden);
   const count = estimated > MAX_PARAMETERS ? estimated : parameterCount(model);
   if (count > MAX_PARAMETERS) {
     throw new Error(
@@ -177,7 +204,7 @@ export function checkSize(model, batchSize) {
         `${grouped(count)}; motegpt train takes more`,
     );
   }
-  const perPosition = layers * (16 * width + 2 * heads * block) + 2 * vocabSize;
+  const perPosition = layers * (6 * width + 2 * kv + 2 * hidden + 2 * heads * block) + 2 * vocabSize;
   if (batchSize * block * perPosition > MAX_ACTIVATIONS) {
     throw new Error(
       `batch_size, block_size: expected steps of at most ${grouped(MAX_ACTIVATIONS)} activations in the page, got ` +

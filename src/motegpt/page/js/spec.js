@@ -2,7 +2,22 @@
 
 /** Roles with weight decay; tables have their own. */
 const DECAYED_ROLES = new Set(["embedding", "weight"]);
-const HIDDEN_RATIO = 4; // width of the MLP's hidden layer / n_embd
+const HIDDEN_RATIO = 4; // width of the MLP's hidden layer / n_embd, unless it is set
+const GATED_MULTIPLE = 16; // of SwiGLU: two thirds of that, up to a multiple of this
+const FINAL_NORM = "ln_f"; // place of the norm before the head
+
+/** The width of all keys, and of all values, of a position. */
+export const kvSize = ({n_embd, n_head, n_kv_head}) => ((n_kv_head ?? n_head) * n_embd) / n_head;
+
+/** Whether the MLP multiplies its hidden layer by a gate, the product with a third matrix. */
+const isGated = ({activation}) => activation === "swiglu";
+
+/** The width of the MLP's hidden layer. */
+export function mlpSize(model) {
+  if (model.n_hidden !== null) return model.n_hidden;
+  if (!isGated(model)) return HIDDEN_RATIO * model.n_embd;
+  return Math.ceil((HIDDEN_RATIO * 2 * model.n_embd) / (3 * GATED_MULTIPLE)) * GATED_MULTIPLE;
+}
 
 /** One tensor of a model; init: mean and standard deviation of the initial values. */
 function tensorOf(name, shape, role, init, group, products = 0) {
@@ -37,6 +52,7 @@ export function tensors(model) {
   });
   if (!model.tied) found.push(tensorOf("lm_head", rows, "weight", init, "head", 1));
   for (let i = 0; i < model.n_layer; i++) found.push(...layerTensors(model, `layer${i}`));
+  if (model.final_norm) found.push(...normTensors(model, FINAL_NORM));
   let offset = 0;
   for (const tensor of found) {
     tensor.offset = offset;
@@ -45,22 +61,41 @@ export function tensors(model) {
   return found;
 }
 
+/** The tensors of the norm at a place such as "layer0.ln1". */
+function normTensors(model, place) {
+  const found = [];
+  if (model.norm_gain) found.push(tensorOf(`${place}_gain`, [model.n_embd], "gain", [1, 0], "norms"));
+  if (model.norm_bias) found.push(tensorOf(`${place}_bias`, [model.n_embd], "bias", [0, 0], "norms"));
+  return found;
+}
+
+/** Matrices, given as [name, shape, init], then their biases, if there are any. */
+function matrixTensors(model, group, matrices) {
+  const weights = matrices.map(([name, shape, init]) => tensorOf(name, shape, "weight", init, group, 1));
+  if (!model.bias) return weights;
+  return [...weights, ...matrices.map(([name, [out]]) => tensorOf(`${name}_bias`, [out], "bias", [0, 0], group))];
+}
+
 function layerTensors(model, module) {
-  const c = model.n_embd;
-  const hidden = HIDDEN_RATIO * c;
+  const [c, kv, hidden] = [model.n_embd, kvSize(model), mlpSize(model)];
   const init = [0, model.init_std];
-  const toResidual = model.zero_init ? [0, 0] : init;
-  const weight = (name, shape, values, group) =>
-    tensorOf(`${module}.${name}`, shape, "weight", values, group, 1);
-  const gain = model.qk_norm ? [tensorOf(`${module}.attn_q_gain`, [1], "gain", [2, 0], "norms")] : [];
+  const divisor = model.scaled_init ? Math.sqrt(2 * model.n_layer) : 1;
+  const toResidual = [0, model.zero_init ? 0 : model.init_std / divisor];
   return [
-    weight("attn_wq", [c, c], init, "attention"),
-    weight("attn_wk", [c, c], init, "attention"),
-    weight("attn_wv", [c, c], init, "attention"),
-    weight("attn_wo", [c, c], toResidual, "attention"),
-    ...gain,
-    weight("mlp_fc1", [hidden, c], init, "MLP"),
-    weight("mlp_fc2", [c, hidden], toResidual, "MLP"),
+    ...normTensors(model, `${module}.ln1`),
+    ...matrixTensors(model, "attention", [
+      [`${module}.attn_wq`, [c, c], init],
+      [`${module}.attn_wk`, [kv, c], init],
+      [`${module}.attn_wv`, [kv, c], init],
+      [`${module}.attn_wo`, [c, c], toResidual],
+    ]),
+    ...(model.qk_norm ? [tensorOf(`${module}.attn_q_gain`, [1], "gain", [2, 0], "norms")] : []),
+    ...normTensors(model, `${module}.ln2`),
+    ...matrixTensors(model, "MLP", [
+      ...(isGated(model) ? [[`${module}.mlp_gate`, [hidden, c], init]] : []),
+      [`${module}.mlp_fc1`, [hidden, c], init],
+      [`${module}.mlp_fc2`, [c, hidden], toResidual],
+    ]),
   ];
 }
 
@@ -77,8 +112,13 @@ export function specificationOf(model, contexts = []) {
     "n_layer",
     "n_embd",
     "n_head",
+    "bias",
     "embedding_norm",
     "activation",
+    "norm",
+    "norm_gain",
+    "norm_bias",
+    "final_norm",
     "norm_eps",
     "position",
     "rope_base",
@@ -86,7 +126,7 @@ export function specificationOf(model, contexts = []) {
   ];
   const shape = Object.fromEntries(names.map((name) => [name, model[name]]));
   return {
-    shape: {...shape, n_hidden: HIDDEN_RATIO * model.n_embd, norm: "rms"},
+    shape: {...shape, n_kv_head: model.n_kv_head ?? model.n_head, n_hidden: mlpSize(model)},
     tensors: tensors(model),
     contexts,
   };

@@ -102,13 +102,24 @@ class Flow {
 
   #attention(i) {
     const [at, w] = [`blocks.${i}`, `layer${i}`];
-    const norm = this.#map(`${at}.ln1.hook_normalized`, "norm h");
     const [q, k, v] = [["q", "query"], ["k", "key"], ["v", "value"]].map(([letter, title]) =>
-      this.#unit(this.#tensor(`${w}.attn_w${letter}`), this.#map(`${at}.attn.hook_${letter}`, `${title} ${letter}`)));
+      this.#product(`${w}.attn_w${letter}`, `${at}.attn.hook_${letter}`, `${title} ${letter}`));
     const heads = Array.from({length: this.anatomy.heads}, (_, head) => this.#pattern(i, head));
-    return [this.#unit(norm), make("div", {class: "unit-group"}, q, k, v),
+    return [...this.#norm(`${at}.ln1`, `${w}.ln1`), make("div", {class: "unit-group"}, q, k, v),
       this.#unit(make("div", {class: "heads", style: `--across: ${Math.ceil(Math.sqrt(heads.length))}`}, ...heads)), this.#unit(this.#map(`${at}.attn.hook_z`, "heads’ output z")),
-      this.#unit(this.#tensor(`${w}.attn_wo`), this.#map(`${at}.hook_attn_out`, "attention adds"))];
+      this.#product(`${w}.attn_wo`, `${at}.hook_attn_out`, "attention adds")];
+  }
+
+  /** A norm with its gain and bias, if the model has them. */
+  #norm(hooks, place) {
+    if (!this.#has(`${hooks}.hook_normalized`)) return [];
+    return [this.#unit(this.#tensor(`${place}_gain`), this.#tensor(`${place}_bias`),
+      this.#map(`${hooks}.hook_normalized`, "norm h"))];
+  }
+
+  /** The product with a matrix, and its bias, if the model has one. */
+  #product(matrix, hook, title) {
+    return this.#unit(this.#tensor(matrix), this.#tensor(`${matrix}_bias`), this.#map(hook, title));
   }
 
   #pattern(i, head) {
@@ -118,10 +129,12 @@ class Flow {
 
   #mlp(i) {
     const [at, w] = [`blocks.${i}`, `layer${i}`];
-    return [this.#unit(this.#map(`${at}.ln2.hook_normalized`, "norm h")),
-      this.#unit(this.#tensor(`${w}.mlp_fc1`), this.#map(`${at}.mlp.hook_pre`, "hidden layer u")),
-      this.#unit(this.#map(`${at}.mlp.hook_post`, "activation g")),
-      this.#unit(this.#tensor(`${w}.mlp_fc2`), this.#map(`${at}.hook_mlp_out`, "MLP adds"))];
+    const hidden = this.#has(`${at}.mlp.hook_pre_linear`)
+      ? [this.#product(`${w}.mlp_gate`, `${at}.mlp.hook_pre`, "gate a"),
+        this.#product(`${w}.mlp_fc1`, `${at}.mlp.hook_pre_linear`, "hidden layer u")]
+      : [this.#product(`${w}.mlp_fc1`, `${at}.mlp.hook_pre`, "hidden layer u")];
+    return [...this.#norm(`${at}.ln2`, `${w}.ln2`), ...hidden, this.#unit(this.#map(`${at}.mlp.hook_post`, "activation g")),
+      this.#product(`${w}.mlp_fc2`, `${at}.hook_mlp_out`, "MLP adds")];
   }
 
   /** A folded layer: its heads and what leaves it, and a button that unfolds it. */
@@ -142,7 +155,7 @@ class Flow {
   #head() {
     return make("section", {class: "stage last", "aria-label": "Prediction"},
       make("h3", {}, "The stream becomes the next character"),
-      make("div", {class: "branch to-text"}, make("div", {class: "units"},
+      make("div", {class: "branch to-text"}, make("div", {class: "units"}, ...this.#norm("ln_final", "ln_f"),
         this.#unit(this.#tensor(this.anatomy.head), this.#map("logits", "logits"),
           this.#map("probabilities", "probabilities", {kind: "sequential", scale: 1})),
         this.#unit(this.bars.element))));

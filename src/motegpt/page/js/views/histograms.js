@@ -62,8 +62,8 @@ class Histograms {
     this.app = app;
     this.ratios = new Ratios();
     this.buffers = new Map();
-    this.hidden = new Panel("MLP hidden layer before its activation, u", "ReLU passes what is right of zero. Units that "
-      + "are zero at every position do not learn.");
+    this.hidden = new Panel("MLP hidden layer before its activation", "ReLU passes what is right of zero, GELU and SwiGLU "
+      + "little of what is left of it. Units that are zero at every position do not learn.");
     this.stream = new Panel("Residual stream, x", "Each layer adds to it, so it usually widens with depth.");
     this.gradients = new Panel("Gradients of the text’s loss", "log₁₀ of their size, per tensor: where they differ by "
       + "factors, some tensors learn much faster than others.");
@@ -78,7 +78,7 @@ class Histograms {
     if (!description) return;
     if (description !== this.description) this.ratios.clear();
     this.description = description;
-    if (look) this.#activations(look.look.activations, description.settings.n_layer);
+    if (look) this.#activations(look.look.activations, description.settings);
     const fits = (one) => one?.values.length === description.parameters;
     const tensors = shownTensors(description.tensors);
     if (fits(gradients)) this.#gradients(gradients.values, tensors);
@@ -102,12 +102,13 @@ class Histograms {
     return {...found, x, y};
   }
 
-  #activations(look, layers) {
+  #activations(look, {n_layer: layers, activation}) {
     const range = Array.from({length: layers}, (_, i) => i);
+    const isRelu = activation.endsWith("relu");
     const hidden = range.filter((i) => `blocks.${i}.mlp.hook_pre` in look).map((i) => {
       const {values} = look[`blocks.${i}.mlp.hook_post`];
       const zeros = values.reduce((sum, value) => sum + (value === 0), 0) / values.length;
-      return {hook: `blocks.${i}.mlp.hook_pre`, label: `layer ${i}`, extra: `, zero after ReLU ${percent(zeros)}`};
+      return {hook: `blocks.${i}.mlp.hook_pre`, label: `layer ${i}`, extra: isRelu ? `, zero after ReLU ${percent(zeros)}` : ""};
     });
     this.#distributions(this.hidden, look, hidden);
     this.#distributions(this.stream, look, [{hook: "blocks.0.hook_resid_pre", label: "embedding", extra: ""},

@@ -6,8 +6,10 @@ const SHOWN = { // setting -> its label; the names are those of docs and command
   lr: "Learning rate", optimizer: "Optimizer", seed: "Seed",
 };
 const MORE = {
-  activation: "Activation", position: "Positions", qk_norm: "Query–key norm", tied: "Tied head",
-  embedding_norm: "Embedding norm", zero_init: "Zero init", init_std: "Initial std", schedule: "Schedule",
+  activation: "Activation", n_hidden: "Hidden width", n_kv_head: "Key heads", position: "Positions",
+  qk_norm: "Query–key norm", norm: "Norm", norm_gain: "Norm gain", norm_bias: "Norm bias", final_norm: "Final norm",
+  embedding_norm: "Embedding norm", bias: "Biases", tied: "Tied head", zero_init: "Zero init",
+  scaled_init: "Scaled init", init_std: "Initial std", schedule: "Schedule",
   warmup_steps: "Warmup", beta1: "β₁", beta2: "β₂", momentum: "Momentum", weight_decay: "Weight decay",
   dropout: "Dropout", clip_norm: "Clip norm", val_fraction: "Held out", shuffle: "Shuffle", reshuffle: "Reshuffle",
   loss_mean: "Loss mean", dtype: "Precision",
