@@ -187,7 +187,7 @@ def test_novel_samples_are_in_neither_list(tmp_path):
 @pytest.mark.parametrize("tied", [True, False])
 def test_appended_characters_change_no_id_and_no_other_logit(framing, tied):
     base = GPT.train(OLD, **QUICK, framing=framing, tied=tied)
-    with pytest.raises(DataError, match=r"got 7 others .*U\+0062.*add them with `extend_vocabulary=True`"):
+    with pytest.raises(DataError, match=r"got 7 others, .*U\+0062.*add them with `extend_vocabulary=True`"):
         base.fine_tune(STRANGE, **QUICK)
     bigger = started(base, STRANGE, extend_vocabulary=True).model
     before, after = base.tokenizer, bigger.tokenizer
@@ -275,7 +275,7 @@ def test_a_tokenizer_file_cannot_grow(tmp_path):
     base.fine_tune(NEW, **QUICK)
     with pytest.raises(DataError, match=r"`tokenizer='file'`, whose tokens are fixed; leave out texts with"):
         base.fine_tune(STRANGE, **QUICK, extend_vocabulary=True)
-    with pytest.raises(DataError, match=r"got 7 others .*U\+0062") as caught:
+    with pytest.raises(DataError, match=r"got 7 others, .*U\+0062") as caught:
         base.fine_tune(STRANGE, **QUICK)
     assert "extend_vocabulary" not in str(caught.value)
 

@@ -34,7 +34,8 @@ from motegpt.model.spec import tensors
 from motegpt.ngrams.contexts import Contexts
 from motegpt.ngrams.counts import uniform_loss
 from motegpt.sampling.training_texts import HashedTexts
-from motegpt.training.auto import RELATED, UNRELATED, Tuning
+from motegpt.training.auto import RELATED, UNRELATED
+from motegpt.training.facts import Tuning
 from motegpt.training.run_folder import BEST, LAST, TRAINER, RunFolder
 from motegpt.training.state import Origin, RunConfig
 from motegpt.training.validation import Validation
@@ -152,7 +153,7 @@ class Base:
         count = f"{len(unknown):,} others" if len(unknown) > 1 else "another"
         repair = "" if self.tokenizer.is_fixed else "; add them with `extend_vocabulary=True`"
         raise DataError(
-            f"data: expected only characters of the model to fine-tune, got {count} in {corpus.name}: "
+            f"data: expected only characters of the model to fine-tune, got {count}, "
             f"{with_code_points(unknown)}{repair}"
         )
 
