@@ -83,6 +83,18 @@ def test_it_trains_when_it_is_asked_to(name, first):
         np.testing.assert_array_equal(array, before[key])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_sequence_has_the_bits_of_many(dtype):
+    """The native engine multiplies the vector of a single sequence by a kernel of its own."""
+    settings = {"n_layer": 2, "n_embd": 24, "n_head": 4, "block_size": 12, "dtype": dtype}
+    model, train = model_of(**settings)
+    engine = make_engine("native", model, train, inference=True)
+    engine.load(arrays_of(model, dtype))
+    one, many = engine.decoder(1), engine.decoder(3)
+    for token in (5, 1, 2, 4, 3):
+        np.testing.assert_array_equal(one.feed([token])[0], many.feed([token, 0, 1])[0])
+
+
 @pytest.mark.parametrize("name", ["array", "native"])
 def test_arrays_of_its_dtype_are_not_copied(name):
     model, train = model_of()

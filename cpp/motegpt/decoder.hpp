@@ -20,7 +20,7 @@ struct Sequences {
         ids(arena.take<int>(bundles * max_bundle_width<Real>)),
         bundle(arena.take<Bundle<Real>>(bundles)) {
     for (Index i = 0; i < bundles; ++i) {
-      const Bundle<Real> made(arena, shape, orders, padded<Real>(size_of(i)));
+      const Bundle<Real> made(arena, shape, orders, {padded<Real>(size_of(i)), size_of(i) == 1});
       if (bundle) bundle[i] = made;
     }
   }

@@ -135,7 +135,7 @@ class Layers {
 
   /// The forward at position t of `width` sequences.   w (P) canonical, x (C, width) -> x (C, width)
   template <class Hooks>
-  void step(Index layer, const Real* w, Index width, Index t, const AttentionCache<Real>& cache,
+  void step(Index layer, const Real* w, StepWidth width, Index t, const AttentionCache<Real>& cache,
             const LayerStep<Real>& scratch, Real* x, const Hooks& hooks) const {
     const auto [h, q, a, u, scores] = scratch;
     const Index kv = shape_.kv_size(), hidden = shape_.n_hidden;
@@ -192,7 +192,7 @@ class Layers {
   ///
   ///   y (in, width), parameters (P) canonical -> x (C, width); sum (C, width) is scratch for hooks
   template <class Hooks>
-  void add_step(Index width, const Real* y, const Matrix& w, const Real* parameters,
+  void add_step(StepWidth width, const Real* y, const Matrix& w, const Real* parameters,
                 [[maybe_unused]] Real* sum, Real* x, const char* name, const Hooks& hooks) const {
     if constexpr (Hooks::on) {
       linear_step(width, y, w, parameters, sum, false);

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "parameters.hpp"
-#include "product.hpp"
+#include "vector_product.hpp"
 #include "vectors.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
@@ -50,16 +50,19 @@ void linear_backward_all(Index N, const Real* dy, const Matrix& w, const Real* x
 ///
 ///   x (in, width), parameters (P) canonical -> y (count, width)
 template <class Real>
-void linear_step(Index width, const Real* x, const Matrix& w, Index first, Index count,
+void linear_step(StepWidth width, const Real* x, const Matrix& w, Index first, Index count,
                  const Real* parameters, Real* y, bool accumulate) {
+  const Real* rows_of_w = parameters + w.flat + first * w.in;
   if (w.bias >= 0) fill_rows<Real>(count, width, parameters + w.bias_flat + first, y, accumulate);
-  multiply(count, width, w.in, rows(parameters + w.flat + first * w.in, w.in),
-           row_major(const_cast<Real*>(x), width), row_major(y, width), accumulate || w.bias >= 0);
+  accumulate |= w.bias >= 0;
+  if (width.single) return multiply_vector<Real>(count, w.in, rows_of_w, x, width, y, accumulate);
+  multiply(count, width, w.in, rows(rows_of_w, w.in), row_major(const_cast<Real*>(x), width.columns),
+           row_major(y, width.columns), accumulate);
 }
 
 /// The same with all rows of W.   x (in, width) -> y (out, width)
 template <class Real>
-void linear_step(Index width, const Real* x, const Matrix& w, const Real* parameters, Real* y,
+void linear_step(StepWidth width, const Real* x, const Matrix& w, const Real* parameters, Real* y,
                  bool accumulate) {
   linear_step(width, x, w, 0, w.out, parameters, y, accumulate);
 }

@@ -81,7 +81,8 @@ class Model {
   /// Append a token to each sequence of a bundle.   w (P) canonical, ids (width) -> bundle.logits (V, width)
   template <class Hooks = NoHooks>
   void step(const Real* w, const int* ids, Bundle<Real>& bundle, const Hooks& hooks = {}) const {
-    const Index C = shape_.n_embd, width = bundle.width, t = bundle.position++;
+    const Index C = shape_.n_embd, t = bundle.position++;
+    const StepWidth width = bundle.width;
     Real* x = bundle.x;
     rope_.reserve(t + 1);
     embedding_step(width, C, ids, t, w + layout_.wte().flat,

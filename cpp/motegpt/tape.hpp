@@ -85,7 +85,8 @@ struct Scratch {
 /// neighboring sequences, and no norm, attention or softmax sums across a vector.
 template <class Real>
 struct Bundle {
-  Index width, position = 0;
+  StepWidth width;
+  Index position = 0;
   AttentionCache<Real>* caches;  // (n_layer)
   Real* x;                       // (C, width)
   Real* logits;                  // (V, width)
@@ -93,7 +94,7 @@ struct Bundle {
   NGramStep<Real> ngrams;
 
   /// orders: tables of the n-gram embedding
-  Bundle(Arena& arena, const Shape& shape, int orders, Index width_)
+  Bundle(Arena& arena, const Shape& shape, int orders, StepWidth width_)
       : width(width_), caches(arena.take<AttentionCache<Real>>(shape.n_layer)) {
     for (int layer = 0; layer < shape.n_layer; ++layer) {
       const auto cache = AttentionCache<Real>::take(arena, shape, width);

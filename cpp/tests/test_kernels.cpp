@@ -149,6 +149,24 @@ void test_multiply(Random& random, int M, int N, int K) {
   }
 }
 
+/// A vector times a matrix has the bits of the first column of a product, in every column.
+template <class Real>
+void test_multiply_vector(Random& random, int M, int K) {
+  const Array a = rounded<Real>(random.normals(size_t(M * K)));
+  const Index width = lanes<Real>;
+  Buffer<Real> w(M * K), x(K * width), y(M * width), expected(M * width);
+  for (int i = 0; i < M * K; ++i) w[i] = Real(a[size_t(i)]);
+  for (int k = 0; k < K; ++k) x[k * width] = Real(random.normal());
+  for (int i = 0; i < M * int(width); ++i) y[i] = expected[i] = Real(i / int(width));
+  for (const bool accumulate : {true, false}) {
+    multiply<Real>(M, width, K, rows<Real>(w, K), row_major<Real>(x, width), row_major<Real>(expected, width),
+                   accumulate);
+    multiply_vector<Real>(M, K, w, x, width, y, accumulate);
+    for (int m = 0; m < M; ++m)
+      check::that(y[m * width] == expected[m * width], "multiply_vector has the bits of multiply");
+  }
+}
+
 template <class Real>
 void test_rmsnorm(Random& random, int N, int C) {
   NormCase<Real> given(random, N, C);
@@ -469,6 +487,10 @@ void test_all() {
   }
   test_multiply<Real>(random, 13, 150, 700);   // several panels, several stretches of k
   test_multiply<Real>(random, 1100, 70, 300);  // rows of a transposed left side on pages of their own
+  for (const int M : sizes) {
+    for (const int K : sizes) test_multiply_vector<Real>(random, M, K);
+  }
+  test_multiply_vector<Real>(random, 35, 4100);  // longer than what is copied together
   for (const int N : sizes) {
     for (const int C : sizes) {
       test_rmsnorm<Real>(random, N, C);

@@ -26,6 +26,7 @@ from motegpt.data.formats import READERS
 from motegpt.interchange.hf import export_hf
 from motegpt.interchange.imports import import_hf
 from motegpt.interchange.model import PortableModel
+from motegpt.training.run_archive import archive_run
 from motegpt.training.run_folder import RunFolder
 from tests.attacks.forge import file_of, forge, make_run
 from tests.attacks.oracle import look, refused_or_right
@@ -213,6 +214,25 @@ class Exported(Target):
         assert sorted(self.folder.iterdir()) == files, "nothing is left of a refused import"
 
 
+class ArchiveFile(Target):
+    """A run as one file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.file = self.place.folder / "run.motegpt"
+        archive_run(RunFolder(self.place.run), self.file)
+
+    def seeds(self) -> Sequence[bytes]:
+        whole = self.file.read_bytes()
+        return [whole, whole[: len(whole) // 2], b"PK\5\6" + bytes(18), b""]
+
+    def __call__(self, data: bytes) -> None:
+        self.file.write_bytes(data)
+        with refused_or_right():
+            RunFolder(self.file).members()
+        look(self.file)
+
+
 class CommandLine(Target):
     """Each byte chooses the next word among the options there are and odd values."""
 
@@ -245,5 +265,5 @@ class Planted(Target):
 
 TARGETS: dict[str, type[Target]] = {
     "data": DataFile, "toml": Toml, "run": RunFile, "tensors": TensorFile, "hf": Exported,
-    "words": CommandLine, "planted": Planted,
+    "file": ArchiveFile, "words": CommandLine, "planted": Planted,
 }  # fmt: skip
