@@ -58,6 +58,7 @@ def test_the_flow_shows_every_part_of_another_architecture(open_page: Open) -> N
     """Gate, gains and biases with their numbers; a cell's sources, of which two heads share the keys."""
     page = open_page()
     page.evaluate(OTHER_PARTS)
+    page.click("#message [aria-label='Close this message']")
     page.evaluate(f"motegpt.setText({TEXT!r}), motegpt.train(5)")
     until(page, "motegpt.step === 5")
     page.locator("#view-flow").scroll_into_view_if_needed()
