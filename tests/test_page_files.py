@@ -253,6 +253,6 @@ def test_wrong_settings_get_the_sentence_of_python() -> None:
     answers = run_cases(*(("settings", changes) for changes, _ in WRONG))
     for (_, sentence), found in zip(WRONG, answers, strict=True):
         assert found["error"].startswith(sentence), found
-    for preset in ("microgpt", "oxidized", "zeroclaw", "gpt2", "llama"):
+    for preset in ("microgpt", "oxidized", "zeroclaw"):
         (found,) = run_cases(("settings", {"preset": preset}))
         assert "error" not in found

@@ -1,5 +1,6 @@
 """The specification is the one list of tensors: a tensor added to it is found everywhere."""
 
+import json
 import re
 from itertools import accumulate
 from pathlib import Path
@@ -178,25 +179,40 @@ def test_no_draw_depends_on_what_other_tensors_start_as(tied, zero_init, n_layer
         assert list(values[tensor.name]) == ([0.0] * tensor.size if zero else draws)
 
 
-ROW = re.compile(r"\| `([^`]+)` \| \(([^)]+)\) \| (\w+) \| ([\w ]+) \| (\d) \|")
+ROW = re.compile(r"\| `([^`]+)` \| \(([^)]+)\) \| (\w+) \| ([\w ]+) \| (\d) \| (.+) \|")
+CONDITION = re.compile(r"`(\w+)(?: = ([\w\"]+))?`")
+ARCHITECTURES_LISTED = [
+    {"qk_norm": True, "bias": True, "norm_gain": True, "norm_bias": True, "final_norm": True,
+     "activation": "swiglu", "n_kv_head": 1},
+    {}, {"tied": True, "position": "none"}, {"bias": True, "norm": "layer", "norm_bias": True, "n_hidden": 3},
+    {"activation": "swiglu", "final_norm": True, "norm_gain": True}, {"norm": "none", "position": "rope"},
+]  # fmt: skip
 
 
+@pytest.mark.parametrize("changes", ARCHITECTURES_LISTED, ids=str)
 @pytest.mark.parametrize("n_layer", [1, 3])
-def test_the_notation_lists_the_tensors(n_layer):
+def test_the_notation_lists_the_tensors(n_layer, changes):
+    model = small_model(**{"n_layer": n_layer, "tied": False, **changes})
     rows = ROW.findall((Path(__file__).parent.parent / "docs/notation.md").read_text())
-    outside = [row for row in rows if not row[0].startswith("layer{i}.")]
+    rows = [row for row in rows if all(has(model, *one) for one in CONDITION.findall(row[-1]))]
+    first = next(i for i, row in enumerate(rows) if row[0].startswith("layer{i}."))
     layer = [row for row in rows if row[0].startswith("layer{i}.")]
-    model = small_model(n_layer=n_layer, qk_norm=True)
-    written = outside + [(row[0].format(i=i), *row[1:]) for i in range(n_layer) for row in layer]
+    layers = [(row[0].format(i=i), *row[1:]) for i in range(n_layer) for row in layer]
+    written = [*rows[:first], *layers, *rows[first + len(layer) :]]
     assert [
-        (name, shape_of(shape, model), role, group, int(products))
-        for name, shape, role, group, products in written
+        (name, shape_of(shape, model), role, group, int(products) + (model.tied and name == "wte"))
+        for name, shape, role, group, products, _ in written
     ] == [(one.name, one.shape, one.role.value, one.group, one.products) for one in tensors(model)]
 
 
+def has(model: ModelConfig, setting: str, value: str) -> bool:
+    """Whether a model has a setting: one that is on, or of that value."""
+    return getattr(model, setting) == (json.loads(value) if value else True)
+
+
 def shape_of(text: str, model: ModelConfig) -> tuple[int, ...]:
-    letters = {"V": model.vocab_size, "C": model.n_embd, "4C": model.n_hidden, "block_size": model.block_size}
-    letters["1"] = 1
+    letters = {"V": model.vocab_size, "C": model.n_embd, "F": model.mlp_size, "K D": model.kv_size, "1": 1}
+    letters["block_size"] = model.block_size
     return tuple(letters[letter] for letter in text.split(", "))
 
 

@@ -7,6 +7,7 @@ from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import why_unavailable
+from motegpt.evaluation.gradcheck import vary_constants
 from motegpt.model.spec import tensors
 from tests.conftest import random_batch, random_sequences, small_engine, small_settings
 
@@ -32,10 +33,9 @@ def settings(architecture, **changes):
 
 
 def engine_of(architecture, **changes):
-    """An engine whose gains and biases are random too."""
-    engine, chance = small_engine("torch", settings(architecture, **changes)), np.random.default_rng(3)
-    w = engine.export().parameters
-    engine.load({name: x + 0.1 * chance.normal(size=x.shape) for name, x in w.items()})
+    """An engine whose gains and biases are not those that it begins with."""
+    engine = small_engine("torch", settings(architecture, **changes))
+    engine.load(vary_constants(engine.export().parameters, engine.model, seed=3))
     return engine
 
 

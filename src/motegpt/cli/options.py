@@ -83,8 +83,8 @@ data_argument = click.argument("data", nargs=-1, type=FILE)
 
 
 def preset_option(default: str, *more: str) -> Callable[[Command], Command]:
-    """Decorate a command with --preset; more: names beside those of the reference systems."""
-    names = f"{more[0]}, or a reference system" if more else "Reference system"
+    """Decorate a command with --preset; more: names beside those of config/presets.py."""
+    names = f"{more[0]}, or a known model" if more else "Known model"
     return click.option(
         "--preset", type=click.Choice([*more, *PRESETS]), help=f"{names.capitalize()}.  [{default}]"
     )

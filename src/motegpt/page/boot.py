@@ -12,9 +12,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import Kind, kinds
-from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings
-from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS
+from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings, settings_of
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, ModelConfig, section_values
 from motegpt.errors import DataError, RunFolderError, UsageError
+from motegpt.model.spec import parameter_count
 from motegpt.page.lists import lists
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 HALF, SINGLE = "<f2", "<f4"
 DTYPES = {HALF: "F16", SINGLE: "F32", "<i8": "I64", "<u4": "U32", "<u2": "U16"}  # as in safetensors
 LINE_BREAKS = ("\n", "\r")
+LARGEST_PRESET = 1_000_000  # parameters
 TOKENIZERS = ("characters", "bytes")  # that the page has
 
 
@@ -35,12 +37,18 @@ def boot(data: dict[str, Any] | None = None, run: dict[str, Any] | None = None) 
     return {
         "version": version("motegpt"),
         "preset": REFERENCE_PRESET,
-        "presets": {preset: expected_settings(preset) for preset in PRESETS},
+        "presets": {preset: expected_settings(preset) for preset in PRESETS if fits_page(preset)},
         "fields": {name: _field(section, kind) for section, name, kind in _settings()},
         "lists": [one._asdict() for one in lists()],
         "list": data,
         "run": run,
     }
+
+
+def fits_page(preset: str) -> bool:
+    """Whether a browser trains a model of the sizes of a preset while somebody watches."""
+    settings = {**section_values(settings_of(preset), "model"), "vocab_size": 27}
+    return parameter_count(ModelConfig.of(settings)) <= LARGEST_PRESET
 
 
 def list_of(name: str, documents: Sequence[str]) -> dict[str, Any]:

@@ -17,7 +17,7 @@ BENCH = "psutil and threadpoolctl: pip install 'psutil>=5.9' 'threadpoolctl>=3.1
 # pyproject.toml; `pip install 'motegpt[torch]'` works neither in a clone nor from PyPI.
 INSTALL = {
     "numpy": "NumPy: pip install numpy",
-    "torch": "PyTorch: pip install 'torch>=2.4'",
+    "torch": "PyTorch: pip install 'torch>=2.5'",
     "matplotlib": "matplotlib: pip install 'matplotlib>=3.8'",
     "tokenizers": "tokenizers: pip install 'tokenizers>=0.21'",
     "psutil": BENCH,
