@@ -50,11 +50,11 @@ TOKENIZERS = {
 }
 
 
-def small_model(seed=1, **settings):
+def small_model(seed=1, documents=DOCUMENTS, **settings):
     """A model with random parameters, far from uniform, on the array engine in double precision."""
     settings = {**SMALL, "steps": 1, "dtype": "float64", "engine": "array", "progress": False, **settings}
     with warnings.catch_warnings(action="ignore"):  # of such a training, which is none
-        model = GPT.train(DOCUMENTS, **settings)
+        model = GPT.train(documents, **settings)
     rng = np.random.default_rng(seed)
     parameters = model.engine.export().parameters
     model.engine.load({name: rng.normal(0, 0.4, array.shape) for name, array in parameters.items()})

@@ -162,6 +162,12 @@ def test_the_command(motegpt, tmp_path, reader):
     assert not (tmp_path / "x.gguf").exists()
 
 
+def test_a_name_that_is_no_text(tmp_path, reader):
+    path = tmp_path / "\udcff.gguf"  # a byte that is not UTF-8
+    small_model(preset="gpt2").export(path, to="gguf")
+    assert written(reader, path)[0]["general.name"] == "?"
+
+
 def test_a_folder_is_not_replaced(tmp_path):
     pytest.importorskip("gguf")
     (tmp_path / "empty").mkdir()

@@ -104,6 +104,18 @@ def test_a_tokenizer_file_like_that_of_gpt2(tmp_path):
         small_model(preset="llama", **settings).export(tmp_path / "other.gguf", to="gguf")
 
 
+def test_any_character(tmp_path):
+    """Line breaks, tabs, combining marks, and characters beyond 16 bits, as text and as ids."""
+    documents = ["a\nb\tc", "😀e\u0301 <|x|>", "\x7f\u200d\x85a", "[0]  (a)"]
+    model = small_model(preset="llama", documents=documents, block_size=12)
+    model.export(tmp_path / "model.gguf", to="gguf")
+    llama, size = LlamaCpp(tmp_path / "model.gguf"), model.tokenizer.vocab_size
+    for text in documents:
+        expected = log_softmax(model.logits(text)[-1])
+        got = llama.log_probabilities(text, size, model.tokenizer.encode("a")[0])
+        np.testing.assert_allclose(got, expected, rtol=0, atol=TOLERANCES["llama"], err_msg=text)
+
+
 def test_special_tokens_are_not_found_in_texts(tmp_path):
     model = GPT.train(["<BOS>", "BOS", "a<b>"], preset="llama", n_layer=1, n_embd=8, n_head=2, block_size=12,
                       steps=1, warmup_steps=0, engine="array", progress=False)  # fmt: skip

@@ -160,7 +160,7 @@ def _add(writer: Any, metadata: dict[str, Any]) -> None:
             case float():
                 writer.add_float32(key, value)
             case str():
-                writer.add_string(key, value)
+                writer.add_string(key, value.encode("utf-8", "replace").decode())  # names of files
             case _:
                 writer.add_array(key, value)
 

@@ -88,7 +88,7 @@ def _gpt2_of(source: str) -> dict[str, Any] | None:
         and model.get("type", "BPE") == "BPE"
         and "merges" in model
         and not any(model.get(name) for name in UNLIKE_GPT2)
-        and model["vocab"].keys() >= byte_level().keys()
+        and model["vocab"].keys() >= byte_level().keys() >= set("".join(model["vocab"]))
     )
     return model if is_like_gpt2 else None
 
