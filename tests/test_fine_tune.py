@@ -96,6 +96,16 @@ def test_the_command_line_and_python_give_the_same_run(motegpt, old, tmp_path):
     assert files(tmp_path / "cli") == files(tmp_path / "python")
 
 
+def test_a_run_as_one_file_is_fine_tuned_like_its_folder(motegpt, old, tmp_path):
+    GPT.load(old).export(tmp_path / "old.motegpt", to="file")
+    (tmp_path / "new.txt").write_text("\n".join(NEW))
+    flags = ["--steps", "6", "--log-every", "1", "--engine", "array", "--dtype", "float64"]
+    ended = motegpt("train", "new.txt", "--from", "old.motegpt", "--out", "one", *flags)
+    assert ended.code == 0, ended.err
+    expected = GPT.load(old).fine_tune(NEW, **QUICK)
+    assert_equal(parameters(GPT.load(tmp_path / "one")), parameters(expected))
+
+
 def test_the_origin_is_recorded_and_shown(motegpt, old, tmp_path):
     before = files(old)
     tuned = GPT.load(old).fine_tune(NEW, out=tmp_path / "new", **QUICK)

@@ -31,8 +31,8 @@ class Exchange(Pictures):
     def export(self, path: AnyPath, to: str = "hf") -> None:
         """Write the model in another format, as `motegpt export` does.
 
-        to: "hf", a folder for the library transformers, with a model card; "gguf", a file for llama.cpp, for the
-        architectures of the presets gpt2 and llama; "file", a run as one file *.motegpt, as `save` writes it.
+        to: "hf", a folder for the library transformers, with a model card; "gguf", a file for llama.cpp, for
+        the architectures of the presets gpt2 and llama; "file", one file *.motegpt, as `save` writes it.
         The first two leave the n-grams of `kneser_ney` out. Nothing is overwritten: raises UsageError if
         something is at `path`, or cannot be written; LibraryUnavailable without `gguf`.
         """

@@ -108,7 +108,7 @@ class FineTuning:
     def _base(self) -> Base:
         """This model, as what a fine-tuning starts from."""
         with self._lock:
-            parameters = self.engine.export().parameters
+            parameters = self.engine.parameters()
         known = self.known
         if known is None and self._documents is not None and self.config.data.format != "stream":
             known = HashedTexts.of(self._documents)

@@ -63,7 +63,7 @@ class RunFiles:
         if self._archive is not None:
             raise RunFolderError(
                 f"{self.path}: cannot be resumed: it is read-only, and has the parameters without the state "
-                "of their training; resume the run folder that it was made from"
+                "of their training; resume the run folder that it was made from, or fine-tune it with `from`"
             )
 
     def lock(self) -> None:

@@ -71,7 +71,7 @@ def command(
     show = (lambda line: None) if as_json else _print
     checks: list[GradientCheck] = []
     unchecked: dict[str, str] = {}
-    show(f"{'engine':8} {'parameter':18} {'largest relative error':>22}")
+    show(f"{'engine':8} {'parameter':20} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
             for check in check_engine(name, preset or REFERENCE_PRESET, shape, seed, ngram_orders):
@@ -90,7 +90,7 @@ def command(
             f"gradcheck: expected every error below {TOLERANCE:g}, got {len(failed)} of {len(checks)} "
             f"above, first {failed[0].engine} {failed[0].parameter} with {failed[0].error:.1e}"
         )
-    show(f"{len(checks)} matrices agree with finite differences to {TOLERANCE:g}")
+    show(f"{len(checks)} tensors agree with finite differences to {TOLERANCE:g}")
 
 
 def _print(line: str) -> None:
@@ -124,4 +124,4 @@ def _number(error: float) -> float | None:
 def line_of(check: GradientCheck) -> str:
     """A row of the table."""
     verdict = "ok" if check.passed else "WRONG"
-    return f"{check.engine:8} {check.parameter:18} {check.error:22.1e} {verdict}"
+    return f"{check.engine:8} {check.parameter:20} {check.error:22.1e} {verdict}"
