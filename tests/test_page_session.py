@@ -402,8 +402,15 @@ def test_a_run_without_its_list_samples_but_does_not_train(tmp_path: Path) -> No
     assert look["loss"] > 0
 
 
-def test_a_run_of_the_automatic_choice_plays_from_boot_and_from_its_folder(tmp_path: Path) -> None:
-    settings = {"preset": "auto", "seconds": 0.1, "kneser_ney": 3, "ngram_orders": 3}
+PLAYED = {
+    "automatic": {"preset": "auto", "seconds": 0.1, "kneser_ney": 3, "ngram_orders": 3},
+    "gpt2": {"steps": 100, "dtype": "float32", **GPT2},
+    "llama": {"steps": 100, "dtype": "float32", **LLAMA},
+}
+
+
+@pytest.mark.parametrize("settings", PLAYED.values(), ids=PLAYED)
+def test_a_run_plays_from_boot_and_from_its_folder(tmp_path: Path, settings: dict[str, Any]) -> None:
     run_to(trainer_of(settings, None, out=tmp_path / "run"))
     booted = run_of(Run.read(str(tmp_path / "run")))
     sample = {"n": 20, "temperature": 1.0, "seed": 3}
