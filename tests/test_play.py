@@ -19,7 +19,7 @@ import pytest
 from motegpt.api.gpt import GPT
 from motegpt.config.fields import kinds
 from motegpt.config.presets import expected_settings
-from motegpt.config.sections import REQUESTS
+from motegpt.config.sections import REQUESTS, ModelConfig
 from motegpt.errors import DataError, UsageError
 from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
@@ -75,7 +75,8 @@ def test_the_page_knows_every_setting_and_preset() -> None:
     assert set(start["fields"]) == known
     assert start["presets"]["microgpt"] == expected_settings("microgpt")
     assert start["fields"]["n_layer"]["at_least"] == 1
-    assert start["fields"]["activation"]["choices"] == ["relu", "squared_relu"]
+    assert start["fields"]["activation"]["choices"] == list(kinds(ModelConfig)["activation"].choices)
+    assert list(start["presets"]) == ["microgpt", "oxidized", "zeroclaw"]  # those that a browser can train
     assert start["fields"]["tokenizer"]["choices"] == ["characters", "bytes"]  # those that the page has
 
 
