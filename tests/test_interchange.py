@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from motegpt import GPT, RunFolderError, UsageError
 from motegpt.config.presets import settings_of
+from motegpt.data.split import split
 from motegpt.interchange.card import model_card
 from motegpt.interchange.folders import new_folder
 from motegpt.interchange.hf import METADATA
@@ -109,6 +110,20 @@ def test_what_is_left_out_is_said_with_its_cost(tmp_path, motegpt):
     assert "was not measured" in model_card(PortableModel(
         portable.config, portable.tokenizer, portable.parameters, weight=0.25
     ), layout_of(portable.config.model))  # fmt: skip
+
+
+def test_the_cost_is_measured_on_the_validation_set(tmp_path, motegpt):
+    (tmp_path / "list.txt").write_text("\n".join(f"{a}n{b}" for a in "abcdefgh" for b in "aeiouxyz"))
+    settings = {"preset": "microgpt", "steps": 5, "engine": "array", "val_fraction": 0.2, "kneser_ney": 3}
+    model = GPT.train(tmp_path / "list.txt", out=tmp_path / "run", **settings)
+    evaluation = model.evaluate(split(model._training_documents(), model.config.data, 42)[1])
+    cost = evaluation.bits_per_character("gpt") - evaluation.bits_per_character("model")
+    assert (
+        f"that costs {cost:.3f} bits"
+        in motegpt("export", str(tmp_path / "run"), "--out", str(tmp_path / "a")).err
+    )
+    (tmp_path / "list.txt").unlink()
+    assert "was not measured" in motegpt("export", str(tmp_path / "run"), "--out", str(tmp_path / "b")).err
 
 
 # What must be refused: each changes a folder that is right, and names what is wrong.

@@ -295,7 +295,8 @@ def model_of(layout: Layout, config: Mapping[str, Any]) -> ModelConfig:
         if key.words is not None:
             value = _word(key, value)
         if key.setting in seen and values[key.setting] != value:
-            raise _unsupported(key.name, f"{values[key.setting]}, as {seen[key.setting]}", value)
+            expected = f"{shortened(values[key.setting])}, as {seen[key.setting]}"
+            raise _unsupported(key.name, expected, value)
         values[key.setting], seen[key.setting] = value, key.name
     head_size = values.pop("head_size", None)
     model = ModelConfig.of(values)

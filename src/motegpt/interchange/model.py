@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+from motegpt.data.source import reload_split
+from motegpt.errors import DataError
+from motegpt.evaluation.nll import evaluate
 from motegpt.ngrams.contexts import Contexts
+from motegpt.training.build import build_engine
 from motegpt.training.run_folder import RunFolder
 
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Arrays
+    from motegpt.ngrams.average import Average
     from motegpt.training.state import RunConfig
 
 
@@ -37,12 +42,23 @@ class PortableModel:
         """The model in a run folder. checkpoint: as for RunFolder.parameters. Raises RunFolderError."""
         config, tokenizer = folder.config(), folder.tokenizer()
         average = folder.average(config, tokenizer)
-        return cls(
-            config,
-            tokenizer,
-            folder.parameters(config, tokenizer, checkpoint),
-            folder.contexts(config, tokenizer),
-            None if average is None else average.weight,
-            folder.metrics(),
-            folder.report(),
-        )
+        parameters = folder.parameters(config, tokenizer, checkpoint)
+        model = cls(config, tokenizer, parameters, folder.contexts(config, tokenizer), None, folder.metrics())
+        if average is None:
+            return replace(model, bits=folder.report())
+        bits = folder.report() or model.measured(average)
+        return replace(model, weight=average.weight, bits=bits)
+
+    def measured(self, average: Average) -> dict[str, float]:
+        """Bits per character on the validation set of the run, averaged and alone; empty if there is none."""
+        config = self.config.replace(train=self.config.train.replace(device=None))
+        if not config.data.val_fraction:
+            return {}
+        try:
+            held_out = reload_split(config.source, config.data, config.train.seed)[1]
+        except DataError:  # it was moved, or changed
+            return {}
+        engine = build_engine(config, self.contexts)
+        engine.load(self.parameters)
+        found = evaluate(engine, self.tokenizer, held_out, average=average)
+        return {name: found.bits_per_character(name) for name in found.losses}
