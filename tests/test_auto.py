@@ -19,8 +19,9 @@ from motegpt.errors import RunFolderError, SettingError
 from motegpt.evaluation.novelty import Nearest, Novelty
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.training_texts import HashedTexts, text_hash
-from motegpt.training.auto import HELD_OUT, SECONDS, Facts, choose, facts_of
+from motegpt.training.auto import HELD_OUT, SECONDS, choose
 from motegpt.training.begin import begin
+from motegpt.training.facts import Facts, facts_of
 from motegpt.training.records import Report
 from motegpt.views.report import report_lines
 from tests.conftest import ENGINES_HERE

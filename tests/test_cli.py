@@ -83,7 +83,8 @@ def test_until_and_resume(motegpt, tmp_path):
 OTHER_VALUES = {
     "n_layer": 2, "n_embd": 12, "n_head": 2, "block_size": 9, "activation": "squared_relu", "tied": True,
     "embedding_norm": False, "norm_eps": 0.001, "init_std": 0.03, "zero_init": True, "framing": "bos_eos",
-    "position": "rope", "rope_base": 50.0, "qk_norm": True,
+    "position": "rope", "rope_base": 50.0, "qk_norm": True, "n_kv_head": 2, "n_hidden": 9, "bias": True,
+    "norm": "layer", "norm_gain": True, "norm_bias": True, "final_norm": True, "scaled_init": True,
     "cut": "tokens", "shuffle": False, "reshuffle": True, "deduplicate": True, "format": "text",
     "column": "emma",
     "header": True, "delimiter": "n", "encoding": "ascii",

@@ -1,14 +1,18 @@
 """Fine-tuning: what is kept of a model, what is new, and what is refused."""
 
 import json
+import math
 import pickle
+import random
 
 import numpy as np
 import pytest
 
 from motegpt import GPT, DataError, PrefixError, RunFolderError, SettingError, UsageError
+from motegpt.data.corpus import corpus_of
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.model.rng import make_rng
+from motegpt.training.auto import RELATED, UNRELATED
 from motegpt.training.fine_tune import Base
 from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE
@@ -87,7 +91,7 @@ def test_the_command_line_and_python_give_the_same_run(motegpt, old, tmp_path):
     flags = ["--steps", "6", "--log-every", "1", "--engine", "array", "--dtype", "float64"]
     ended = motegpt("train", "new.txt", "--from", old, "--out", "cli", *flags)
     assert ended.code == 0, ended.err
-    assert f"fine-tuning {old}" in ended.err
+    assert f"fine-tuning {old.name}: its architecture" in ended.err
     GPT.load(old).fine_tune(tmp_path / "new.txt", out=tmp_path / "python", **QUICK)
     assert files(tmp_path / "cli") == files(tmp_path / "python")
 
@@ -121,10 +125,10 @@ def test_a_fine_tuned_run_goes_on_as_if_it_had_never_stopped(old, tmp_path):
 
 def test_a_run_that_measures_itself_goes_on_too(tmp_path):
     """Its second model starts from the same parameters, which the run folder keeps."""
-    names = [f"{a}{b}{c}" for a in "abcdefg" for b in "hijklm" for c in "nopqrstu"]
+    words = [f"{a}{b}{c}" for a in "abcdefg" for b in "hijklm" for c in "nopqrstu"]
     quick = {"engine": "array", "n_layer": 1, "n_embd": 8, "ngram_orders": 2, "seconds": 60}
-    base = GPT.train(names[::2], **quick, steps=8, kneser_ney=3)
-    (tmp_path / "new.txt").write_text("\n".join([*names[1:230], "ábc"]))
+    base = GPT.train(words[::2], **quick, steps=8, kneser_ney=3)
+    (tmp_path / "new.txt").write_text("\n".join([*words[1:230], "ábc"]))
     reports = []
     for name, until in (("whole", 10), ("parts", 4)):
         training = base.fine_tuning(
@@ -144,9 +148,9 @@ def test_a_run_that_measures_itself_goes_on_too(tmp_path):
 
 def test_the_second_model_starts_from_the_base_too():
     """So its loss before the first step is that of the base, not that of a new model."""
-    names = [f"{a}{b}{c}" for a in "abcdefg" for b in "hijklm" for c in "nopqrstu"]
-    base = GPT.train(names, engine="array", n_layer=1, n_embd=8, ngram_orders=None, epochs=20, lr=0.02)
-    tuned = base.fine_tune(names[:210], steps=1, lr=1e-9)
+    words = [f"{a}{b}{c}" for a in "abcdefg" for b in "hijklm" for c in "nopqrstu"]
+    base = GPT.train(words, engine="array", n_layer=1, n_embd=8, ngram_orders=None, epochs=20, lr=0.02)
+    tuned = base.fine_tune(words[:210], steps=1, lr=1e-9)
     assert tuned.report.of_second
     assert tuned.report.bits()["gpt"] < 0.8 * tuned.report.bits()["uniform"]
 
@@ -183,7 +187,7 @@ def test_novel_samples_are_in_neither_list(tmp_path):
 @pytest.mark.parametrize("tied", [True, False])
 def test_appended_characters_change_no_id_and_no_other_logit(framing, tied):
     base = GPT.train(OLD, **QUICK, framing=framing, tied=tied)
-    with pytest.raises(DataError, match=r"got 7 others .*U\+0062.*add them with `extend_vocabulary=True`"):
+    with pytest.raises(DataError, match=r"got 7 others, .*U\+0062.*add them with `extend_vocabulary=True`"):
         base.fine_tune(STRANGE, **QUICK)
     bigger = started(base, STRANGE, extend_vocabulary=True).model
     before, after = base.tokenizer, bigger.tokenizer
@@ -271,7 +275,7 @@ def test_a_tokenizer_file_cannot_grow(tmp_path):
     base.fine_tune(NEW, **QUICK)
     with pytest.raises(DataError, match=r"`tokenizer='file'`, whose tokens are fixed; leave out texts with"):
         base.fine_tune(STRANGE, **QUICK, extend_vocabulary=True)
-    with pytest.raises(DataError, match=r"got 7 others .*U\+0062") as caught:
+    with pytest.raises(DataError, match=r"got 7 others, .*U\+0062") as caught:
         base.fine_tune(STRANGE, **QUICK)
     assert "extend_vocabulary" not in str(caught.value)
 
@@ -407,3 +411,56 @@ def test_a_model_alone_has_no_other_documents():
     base = GPT.train(OLD, **QUICK)
     with pytest.raises(UsageError, match="expected documents to fine-tune the model on"):
         base.fine_tune(None, **QUICK)
+
+
+def names(count, seed=0):
+    """Names of three parts, as two lists have in common."""
+    chance = random.Random(seed)
+    parts = (["ka", "lo", "mi", "nu", "ra"], ["ber", "dan", "gor", "lin"], ["a", "e", "os", "um"])
+    return ["".join(map(chance.choice, parts)) for _ in range(count)]
+
+
+@pytest.fixture(scope="module")
+def knowing():
+    """A model that knows the names."""
+    return GPT.train(names(400), engine="array", epochs=10, n_layer=1, n_embd=16, kneser_ney=3)
+
+
+def test_a_model_that_knows_the_data_learns_slower_and_shorter(knowing):
+    known = Base.tuning(knowing._base(), corpus_of(names(60, 1)))
+    other = Base.tuning(knowing._base(), corpus_of([name[::-1] for name in names(60, 1)]))
+    assert (known, other) == (RELATED, UNRELATED)
+    config = knowing.fine_tuning(names(60, 1)).model.config
+    assert config.train.lr == pytest.approx(0.02 * RELATED.rate, rel=1e-3)
+    assert config.train.steps == math.ceil(RELATED.epochs * 60 / config.train.batch_size)
+    assert config.train.ngram_weight_decay == 0.0  # which would erase the tables
+    assert (config.check, config.train.kneser_ney_weight) == ("none", RELATED.weight)
+    assert knowing.fine_tuning(names(60, 1), lr=0.5, steps=3).model.config.train.lr == 0.5
+
+
+def test_with_too_little_to_fit_it_the_weight_of_the_n_grams_stays_fixed(knowing):
+    new = [f"{name}{i}" for i, name in enumerate(names(210, 1))]
+    model = knowing.fine_tune(new, extend_vocabulary=True, epochs=1)
+    assert model.report.of_second
+    assert model.report.weight == model.average.weight == UNRELATED.weight
+    fitted = knowing.fine_tune(new, extend_vocabulary=True, epochs=1, val_fraction=0.9)
+    assert fitted.config.train.kneser_ney_weight not in (None, UNRELATED.weight)
+
+
+def test_fine_tuning_beats_a_new_model_on_a_short_list(knowing):
+    new, held_out = names(60, 1), names(300, 2)
+    tuned, fresh = knowing.fine_tune(new), GPT.train(new, engine="array")
+    bits = [model.evaluate(held_out).bits_per_character("model") for model in (tuned, fresh)]
+    assert bits[0] < bits[1] - 0.1
+
+
+@pytest.mark.parametrize("preset", ["gpt2", "llama"])
+def test_every_architecture(preset, tmp_path):
+    small = {"n_layer": 2, "n_embd": 8, "n_head": 2, "block_size": 8, "engine": "array", "preset": preset}
+    base = GPT.train(OLD, **small, steps=2, batch_size=2, out=tmp_path / "base")
+    assert_equal(
+        parameters(started(base, STRANGE, extend_vocabulary=True).model),
+        parameters(started(GPT.load(tmp_path / "base"), STRANGE, extend_vocabulary=True).model),
+    )
+    tuned = base.fine_tune(STRANGE, extend_vocabulary=True, steps=2, lr=0.01)
+    assert tuned.config.model == base.config.model.replace(vocab_size=base.tokenizer.vocab_size + 7)

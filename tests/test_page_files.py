@@ -29,6 +29,11 @@ RUNS: dict[str, dict[str, Any]] = {
     "large seed": {"steps": 10, "seed": 2**64 - 1},
     "oxidized": {"preset": "oxidized", "steps": 20},
     "zeroclaw": {"preset": "zeroclaw", "steps": 20},
+    "gpt2": {"preset": "gpt2", "steps": 20, "n_layer": 2, "n_embd": 16, "n_head": 4, "block_size": 16},
+    "llama": {
+        "preset": "llama", "steps": 20, "n_layer": 2, "n_embd": 16, "n_head": 4, "n_kv_head": 2,
+        "n_hidden": 24, "block_size": 16,
+    },
     "n-grams": {
         "steps": 20, "ngram_orders": 3, "kneser_ney": 3, "dtype": "float32", "novel": True,
     },
@@ -224,6 +229,9 @@ def test_json_is_written_as_python_writes_it() -> None:
 WRONG = [
     ({"n_embd": 15}, "n_embd: expected a multiple of n_head = 4, got 15; try `n_embd=16`"),
     ({"n_embd": 12, "position": "rope"}, "n_embd: expected an even multiple"),
+    ({"n_kv_head": 3}, "n_kv_head: expected a divisor of n_head = 4, got 3; try `n_kv_head=1`"),
+    ({"norm": "none", "final_norm": True}, "final_norm: expected false with `norm='none'`, got true"),
+    ({"zero_init": True, "scaled_init": True}, "scaled_init: expected false with `zero_init=True`"),
     ({"n_layer": 0}, "n_layer: expected a whole number of at least 1"),
     ({"n_layer": 1.5}, "n_layer: expected a whole number"),
     ({"lr": 0}, "lr: expected a number above 0"),

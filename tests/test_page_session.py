@@ -62,9 +62,20 @@ LONG = {  # settings, list (None: the built-in names), tolerance if it is not th
     "oxidized": ({"preset": "oxidized"}, None),
     "zeroclaw": (ZEROCLAW, None, 1e-7),  # amplifies rounding: in float32 the levels of the core differ by 0.3
 }
+GPT2 = {
+    "norm": "layer", "norm_gain": True, "norm_bias": True, "bias": True, "activation": "gelu_tanh",
+    "final_norm": True, "tied": True, "scaled_init": True, "embedding_norm": False, "n_layer": 2,
+}  # fmt: skip
+LLAMA = {
+    "norm_gain": True, "activation": "swiglu", "final_norm": True, "position": "rope", "n_kv_head": 2,
+    "embedding_norm": False, "n_layer": 2,
+}  # fmt: skip
 OTHERS = {
     "dropout": {"dropout": 0.1},
     "rope": {"position": "rope", "qk_norm": True},
+    "gpt2": {**GPT2, "dropout": 0.1},
+    "llama": LLAMA,
+    "no norm": {"norm": "none", "bias": True, "activation": "gelu", "position": "none", "n_hidden": 20},
     "sgd": {"optimizer": "sgd", "lr": 0.2, "momentum": 0.8},
     "reshuffled": {"reshuffle": True, "batch_size": 8, "loss_mean": "tokens"},
     "no shuffle": {"shuffle": False, "batch_size": 3},
@@ -320,6 +331,7 @@ RESUMED = {
     "validation": {"val_fraction": 0.2, "eval_every": 50}, "float32": {"dtype": "float32"},
     "sgd": {"optimizer": "sgd"}, "reshuffled": {"reshuffle": True, "batch_size": 16},
     "n-grams": {"ngram_orders": 3, "ngram_dropout": 0.1, "ngram_weight_decay": 0.01, "dtype": "float32"},
+    "gpt2": GPT2, "llama": LLAMA,
 }  # fmt: skip
 
 

@@ -50,6 +50,42 @@ def test_the_flow_shows_the_numbers_of_the_session(open_page: Open) -> None:
     assert number(shown[0].split(" = ")[1]) == pytest.approx(w["layer0.attn_wq"][3, 5], rel=6e-4)
 
 
+OTHER_PARTS = """motegpt.set({n_layer: 2, activation: 'swiglu', n_kv_head: 2, norm: 'layer', norm_gain: true,
+    norm_bias: true, bias: true, final_norm: true, n_hidden: 24})"""
+
+
+def test_the_flow_shows_every_part_of_another_architecture(open_page: Open) -> None:
+    """Gate, gains and biases with their numbers; a cell's sources, of which two heads share the keys."""
+    page = open_page()
+    page.evaluate(OTHER_PARTS)
+    page.click("#message [aria-label='Close this message']")
+    page.evaluate(f"motegpt.setText({TEXT!r}), motegpt.train(5)")
+    until(page, "motegpt.step === 5")
+    page.locator("#view-flow").scroll_into_view_if_needed()
+    until(page, "document.querySelector('#view-flow .map-box')")
+    page.wait_for_timeout(300)
+    found, w = look(page)["activations"], parameters(page)
+    for name in ("blocks.0.mlp.hook_pre", "blocks.0.mlp.hook_pre_linear", "ln_final.hook_normalized"):
+        shown = point(page, "flow", name, 2, 7)[0].split(" = ")
+        assert shown[0] == f"{name}[2, 7]"
+        assert number(shown[1]) == pytest.approx(found[name][2, 7], rel=6e-4)
+    for name in ("layer0.ln1_gain", "layer0.mlp_gate_bias", "ln_f_bias"):
+        shown, place = point(page, "flow", name, 0, 3)
+        assert number(shown.split(f"{name}[3] = ")[1]) == pytest.approx(w[name][3], rel=6e-4)
+        assert place == "channel 3"
+    point(page, "flow", "blocks.0.mlp.hook_pre", 2, 7)
+    assert marks(page, "flow") == {
+        ("blocks.0.ln2.hook_normalized", "2-3,0-16"), ("layer0.mlp_gate", "7-8,0-16"),
+        ("layer0.mlp_gate_bias", "0-1,7-8"),
+    }  # fmt: skip
+    point(page, "flow", "blocks.0.attn.hook_pattern", 4, 1, head=3)
+    assert marks(page, "flow") == {
+        ("blocks.0.attn.hook_q", "4-5,12-16"), ("blocks.0.attn.hook_k", "1-2,4-8"),
+    }  # fmt: skip
+    point(page, "flow", "logits", 3, 2)
+    assert ("ln_final.hook_normalized", "3-4,0-16") in marks(page, "flow")
+
+
 def test_the_flow_shows_gradients_of_the_text(open_page: Open) -> None:
     page = trained(open_page)
     model = GPT.training(NAMES, preset="microgpt", engine="array", steps=1).model

@@ -19,15 +19,16 @@ import pytest
 from motegpt.api.gpt import GPT
 from motegpt.config.fields import kinds
 from motegpt.config.presets import expected_settings
-from motegpt.config.sections import REQUESTS
+from motegpt.config.sections import REQUESTS, ModelConfig
 from motegpt.errors import DataError, UsageError
 from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
 from motegpt.page.lists import in_words, lists
-from motegpt.page.scripts import joined
+from motegpt.page.scripts import COMMENT, joined
 from motegpt.page.server import PageServer
 from motegpt.views.runs import Run
 from tests.conftest import Ended
+from tests.page_node import JS
 
 SIZE_LIMIT = 350_000  # bytes of the page without a model and data
 PACKED = re.compile(r'id="(boot|module)">([A-Za-z0-9+/=]+)</script>')
@@ -75,7 +76,8 @@ def test_the_page_knows_every_setting_and_preset() -> None:
     assert set(start["fields"]) == known
     assert start["presets"]["microgpt"] == expected_settings("microgpt")
     assert start["fields"]["n_layer"]["at_least"] == 1
-    assert start["fields"]["activation"]["choices"] == ["relu", "squared_relu"]
+    assert start["fields"]["activation"]["choices"] == list(kinds(ModelConfig)["activation"].choices)
+    assert list(start["presets"]) == ["microgpt", "oxidized", "zeroclaw"]  # those that a browser can train
     assert start["fields"]["tokenizer"]["choices"] == ["characters", "bytes"]  # those that the page has
 
 
@@ -221,6 +223,25 @@ def test_modules_are_joined_in_the_order_of_their_imports(tmp_path: Path) -> Non
     script = joined(folder, "main.js")
     assert re.findall(r"modules\['(\w+)\.js'\] = ", script) == ["one", "two", "main"]
     assert not re.search(r"^(import|export)", script, re.MULTILINE)
+
+
+def test_comments_on_lines_of_their_own_are_left_out(tmp_path: Path) -> None:
+    code = '// 1\nconst a = "// text"; // said\n/** two\n * lines */\n  // three\nconst b = 1 /* 4 */ + 2;\n'
+    script = joined(write_modules(tmp_path, main=code), "main.js")
+    assert 'const a = "// text"; // said\nconst b = 1 /* 4 */ + 2;\n' in script
+
+
+def test_no_comment_begins_inside_a_text() -> None:
+    """In a template of several lines a line may look like one: then a backtick is open before it."""
+    for path in sorted(JS.rglob("*.js")):
+        source = path.read_text(encoding="utf-8")
+        for comment in COMMENT.finditer(source):
+            before = COMMENT.sub("", source[: comment.start()]).replace('"`"', "")
+            assert before.count("`") % 2 == 0, (path.name, comment[0])
+
+
+def test_the_page_alone_stays_small() -> None:
+    assert len(build_page(boot()).encode()) <= 350_000
 
 
 @pytest.mark.parametrize(

@@ -12,9 +12,9 @@ from transformers import DynamicCache, GenerationMixin, PretrainedConfig, PreTra
 from transformers.cache_utils import DynamicLayer
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
-TOKEN_BITS = (
-    20  # the key of a context has its first token in so many bits, and above them the row of the rest
-)
+FIELDS = CausalLMOutputWithPast.__dataclass_fields__
+CACHE = "cache" if "cache" in FIELDS else "past_key_values"  # its name since transformers 5, and before
+TOKEN_BITS = 20  # of the key of a context, for its first token; above them is the row of the others
 ACTIVATIONS = {
     "relu": F.relu,
     "squared_relu": lambda u: F.relu(u) ** 2,
@@ -182,7 +182,7 @@ class MotegptForCausalLM(PreTrainedModel, GenerationMixin):
         loss = None
         if labels is not None:
             loss = F.cross_entropy(logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten())
-        found = CausalLMOutputWithPast(loss=loss, logits=logits, past_key_values=cache)
+        found = CausalLMOutputWithPast(loss=loss, logits=logits, **{CACHE: cache})
         return found if return_dict or return_dict is None else found.to_tuple()
 
     def embed(self, ids, positions, cache):

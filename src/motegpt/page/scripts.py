@@ -1,7 +1,8 @@
 """Join the ES modules of the page into one classic script.
 
 A page opened from a file:// address cannot load modules, and neither can a worker started from a Blob. So
-each module becomes a function that is called once and returns its exports.
+each module becomes a function that is called once and returns its exports. Comments, a fourth of the packed
+script, are left out.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 IMPORT = re.compile(r'^import \{([\w$,\s]+)\} from "(\.[\w./-]+\.js)";$', re.MULTILINE)
 EXPORT = re.compile(r"^export (?=(?:async )?(?:const|let|function\*?|class) ([\w$]+))", re.MULTILINE)
+COMMENT = re.compile(r"^[ \t]*(?://.*|/\*(?:(?!\*/)[\s\S])*\*/[ \t]*)\n", re.MULTILINE)  # on lines of its own
 LEFT = re.compile(r"^(?:import|export)\b.*$", re.MULTILINE)  # in a form that is not joined
 
 
@@ -50,7 +52,7 @@ def _as_function(path: str, source: str) -> str:
     """The body of a function that returns the exports of a module."""
     names = [name[1] for name in EXPORT.finditer(source)]
     code = IMPORT.sub(lambda one: f"const {{{one[1]}}} = modules[{_resolved(path, one[2])!r}];", source)
-    code = EXPORT.sub("", code)
+    code = COMMENT.sub("", EXPORT.sub("", code))
     if left := LEFT.search(code):
         raise ValueError(f"{path}: expected an import of names or an exported declaration, got {left[0]!r}")
     return f"{code}\nreturn {{ {', '.join(names)} }};\n"

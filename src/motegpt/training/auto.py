@@ -9,26 +9,21 @@ engine and level give the same choice on every machine.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
-from statistics import fmean
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from motegpt.config.epochs import epochs_of, epochs_to_steps
 from motegpt.config.fields import kinds
 from motegpt.config.presets import CONSTANTS
-from motegpt.config.sections import DataConfig, LengthRequest, ModelConfig, TrainConfig, section_values
-from motegpt.data.cut import sizes_of
-from motegpt.data.plan import longest_sequence
-from motegpt.data.tokenizers import Tokenizer
+from motegpt.config.sections import LengthRequest, ModelConfig, TrainConfig, section_values
 from motegpt.engines.budget import operations_per_step
 from motegpt.errors import SettingError
 from motegpt.ngrams.average import EVEN, FEW_TARGETS, MIN_FITTED, MOSTLY
+from motegpt.training.facts import SOME, Facts, Tuning
 
 if TYPE_CHECKING:
-    from motegpt.data.corpus import Corpus
     from motegpt.training.state import Check
 
 SECONDS = 10.0  # the default budget
@@ -40,48 +35,14 @@ SGD_LR, FEW_SGD_LR = 3.0, 0.3  # without momentum, which makes a step 1 / (1 - m
 NARROW, WIDE = {"n_layer": 1, "n_embd": 32}, {"n_layer": 2, "n_embd": 64}
 MIN_SHARE = 0.6  # of its epochs that a wide model needs to be better than a narrow one
 LONGEST_BLOCK, STREAM_BLOCK = 512, 64
-FEW, SOME, SMALL_LIST, THOUSAND = 50, 200, 400, 1000  # documents
+FEW, SMALL_LIST, THOUSAND = 50, 400, 1000  # documents
 SHORT_STREAM, SMALL_TEXT, LARGE_TEXT = 2000, 10_000, 150_000  # tokens
 HELD_OUT, MOST_HELD_OUT = 1 / 8, 2000  # fraction, and documents
-ORDER_FROM = 50_000  # documents from which the order of Kneser-Ney is chosen
 MOST_TOKENS_OF_PAIRS = 1_000_000  # of a larger text, contexts seen twice get no row
-
-SAMPLED, PROSE_WORDS = 1000, 8  # documents; mean words per document from which they look like running text
-Values = dict[str, Any]
-
-
-class Tuning(NamedTuple):
-    """How a trained model is trained on new data.
-
-    epochs: passes over the data; rate: the learning rate, as a share of that of a new model; weight: of the
-    n-grams, where there is too little data to fit it.
-    """
-
-    epochs: int
-    rate: float
-    weight: float
-
-
+PROSE_WORDS = 8  # mean words per document from which they look like running text
 RELATED, UNRELATED = Tuning(5, 1 / 6, 0.15), Tuning(10, 1 / 4, EVEN)  # data that the model knows, or not
-
-
-class Facts(NamedTuple):
-    """What the choice depends on.
-
-    documents: of a stream, 1; tokens: targets; longest: the smallest block_size that truncates none;
-    kneser_ney: the best order of n-grams; words: per document, on average over the first SAMPLED; distinct:
-    different documents, counted up to SOME; tuning: of a model that is trained already.
-    """
-
-    documents: int
-    tokens: int
-    longest: int
-    vocab_size: int
-    kneser_ney: int
-    is_stream: bool
-    words: float = 1.0
-    distinct: int = SOME
-    tuning: Tuning | None = None
+MORE = 0.3  # least weight from SMALL_LIST documents on
+Values = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -101,48 +62,6 @@ class Choice:
 def trainings(check: Check | None) -> float:
     """The trainings of a run with its check, as a multiple of its own."""
     return 2 - HELD_OUT if check == "second model" else 1
-
-
-def facts_of(
-    corpus: Corpus, given: Mapping[str, Any], tokenizer: Tokenizer | None = None, tuning: Tuning | None = None
-) -> Facts:
-    """The facts of a corpus. given: settings; tokenizer, tuning: of a model that is trained already."""
-    data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
-    is_stream = data.format == "stream"
-    tokenizer = Tokenizer.fit(corpus.documents, data) if tokenizer is None else tokenizer
-    sizes = sizes_of(corpus.documents, tokenizer)
-    order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer)
-    return Facts(
-        documents=len(corpus.documents),
-        tokens=int(sizes.sum()) + (-1 if is_stream else len(sizes)),
-        longest=int(sizes.max()) + 2 - longest_sequence(0, data.cut),
-        vocab_size=tokenizer.vocab_size,
-        kneser_ney=order or 0,
-        is_stream=is_stream,
-        words=fmean(len(text.split()) for text in islice(corpus.documents, SAMPLED)),
-        distinct=_distinct(corpus.documents),
-        tuning=tuning,
-    )
-
-
-def _distinct(documents: Iterable[str]) -> int:
-    """How many of them are different, up to SOME."""
-    found = set[str]()
-    for document in documents:
-        found.add(document)
-        if len(found) == SOME:
-            break
-    return len(found)
-
-
-def _best_order(corpus: Corpus, tokenizer: Tokenizer) -> int:
-    """The order of Kneser-Ney n-grams with the lowest loss on a part of the data."""
-    from motegpt.ngrams.kneser_ney import chosen_order
-    from motegpt.training.averaging import whole_sequences
-
-    sequences = whole_sequences(corpus.documents, tokenizer)
-    every = -(-len(sequences) // ORDER_FROM)
-    return chosen_order(sequences if every == 1 else list(sequences)[::every], tokenizer.vocab_size)
 
 
 def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
@@ -385,8 +304,9 @@ def _check(case: _Case, settings: Values) -> Check:
 
 def _averaging(case: _Case, settings: Values, check: Check) -> Values:
     """The order and weight of the n-grams, and the held-out fraction that the weight is fitted on."""
-    tuning = case.facts.tuning
-    weight = tuning.weight if tuning is not None else MOSTLY if case.is_few else EVEN
+    weight, tuning = MOSTLY if case.is_few else EVEN, case.facts.tuning
+    if tuning is not None:
+        weight = max(tuning.weight, MORE if case.facts.documents > SMALL_LIST else 0.0)
     found: Values = {"kneser_ney": case.given.get("kneser_ney", case.facts.kneser_ney) or None}
     if found["kneser_ney"] is not None and (check != "held out" or not case.fits_weight(settings)):
         found["kneser_ney_weight"] = weight

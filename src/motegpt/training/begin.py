@@ -23,8 +23,9 @@ from motegpt.engines import check_settings, default_engine, engine_class
 from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
-from motegpt.training.auto import Choice, choose, facts_of
+from motegpt.training.auto import Choice, choose
 from motegpt.training.build import default_dtype, prepare, resume
+from motegpt.training.facts import facts_of
 from motegpt.training.fine_tune import Base, resumed_base
 from motegpt.training.loop import Trainer
 from motegpt.training.measure import Measure

@@ -34,7 +34,8 @@ from motegpt.model.spec import tensors
 from motegpt.ngrams.contexts import Contexts
 from motegpt.ngrams.counts import uniform_loss
 from motegpt.sampling.training_texts import HashedTexts
-from motegpt.training.auto import RELATED, UNRELATED, Tuning
+from motegpt.training.auto import RELATED, UNRELATED
+from motegpt.training.facts import Tuning
 from motegpt.training.run_folder import BEST, LAST, TRAINER, RunFolder
 from motegpt.training.state import Origin, RunConfig
 from motegpt.training.validation import Validation
@@ -109,7 +110,7 @@ class Base:
 
     def described(self) -> str:
         """What is fine-tuned, and what is kept of it, in a line."""
-        name = "a model" if self.origin.path is None else self.origin.path
+        name = "a model" if self.origin.path is None else Path(self.origin.path).name
         new = self.tokenizer.vocab_size - self.config.model.vocab_size
         added = "" if not new else f"; {new:,} character{'s' * (new > 1)} added to its vocabulary"
         return f"fine-tuning {name}: its architecture and tokens are kept{added}"
@@ -152,7 +153,7 @@ class Base:
         count = f"{len(unknown):,} others" if len(unknown) > 1 else "another"
         repair = "" if self.tokenizer.is_fixed else "; add them with `extend_vocabulary=True`"
         raise DataError(
-            f"data: expected only characters of the model to fine-tune, got {count} in {corpus.name}: "
+            f"data: expected only characters of the model to fine-tune, got {count}, "
             f"{with_code_points(unknown)}{repair}"
         )
 

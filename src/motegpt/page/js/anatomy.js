@@ -39,8 +39,13 @@ export function axesOf(name, {vocabulary, positions}) {
   return {rows: position, columns: /mlp\.hook_(pre|pre_linear|post)$/.test(name) ? hidden : channel};
 }
 
+/** Whether a tensor is a gain or a bias, which is shown as one row. */
+const isVector = (name, {places}) => places.get(name)?.shape.length === 1;
+
 /** The name of a cell, as an index into the array of docs/notation.md. */
-export function cellName({name, head}, row, column, {headSize}) {
+export function cellName({name, head}, row, column, anatomy) {
+  const {headSize} = anatomy;
+  if (isVector(name, anatomy)) return `${name}[${column}]`;
   if (head !== undefined) return `${name}[${head}, ${row}, ${column}]`;
   if (PER_HEAD.test(name)) return `${name}[${row}, ${Math.floor(column / headSize)}, ${column % headSize}]`;
   return `${name}[${row}, ${column}]`;
@@ -48,6 +53,7 @@ export function cellName({name, head}, row, column, {headSize}) {
 
 /** The row and column of a cell in words: position 2 "m", channel 5. */
 export function cellPlace(map, row, column, anatomy) {
+  if (isVector(map.name, anatomy)) return `channel ${column}`;
   const axes = axesOf(map.name, anatomy);
   const said = ({is, labels}, index) => `${is} ${index}${labels?.[index] ? ` “${labels[index]}”` : ""}`;
   const places = [said(axes.rows, row), said(axes.columns, column)];
