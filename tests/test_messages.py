@@ -18,11 +18,9 @@ SOURCE = Path(__file__).parents[1] / "src" / "motegpt"
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 OTHER_PROGRAMS = re.compile("--nproc-per-node|--always|--dirty")  # torchrun's, git's
 PRINTED_BY_A_COMMAND = {"check.py", "lint.py"}  # no errors: what `motegpt data check` advises
-ARGUMENTS = {
-    name
-    for method in (GPT.train, GPT.training, GPT.load, GPT.generate, GPT.score, GPT.evaluate, GPT.save)
-    for name in inspect.signature(method).parameters
-}
+METHODS = (GPT.train, GPT.training, GPT.fine_tune, GPT.load, GPT.generate, GPT.score, GPT.evaluate, GPT.save)
+ARGUMENTS = {name for method in METHODS for name in inspect.signature(method).parameters}
+ARGUMENTS.add("from")  # a flag alone: the model itself in Python
 SETTINGS = {name for section in REQUESTS.values() for name in kinds(section)}
 
 

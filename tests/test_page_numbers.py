@@ -10,18 +10,37 @@ import numpy as np
 import pytest
 
 from motegpt.config.presets import settings_of
-from motegpt.config.sections import TrainConfig
+from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
+from motegpt.engines import make_engine
+from motegpt.engines.array.model import trace_of
 from motegpt.engines.array.optimizers import STEPS
 from motegpt.evaluation.inspect import cosines, principal_plane
+from motegpt.model.spec import tensors
 from motegpt.optim import OPTIMIZERS
+from tests.conftest import small_settings
 from tests.page_node import needs_node, run_script
 
 pytestmark = needs_node
 EMPTY: dict[str, list[Any]] = {"heads": [], "parts": [], "cells": [], "weights": []}
-ANATOMY = {
-    "layers": 2, "heads": 2, "headSize": 4, "embeddingNorm": True, "head": "lm_head", "ids": [9, 4, 5],
-    "hooks": {"hook_embed": 1, "hook_pos_embed": 1},
-}  # fmt: skip
+MODEL, SHARING = (
+    model_and_training(small_settings(n_layer=2, n_head=2, n_embd=8, **changes), 11)[0]
+    for changes in (
+        {},
+        {"n_kv_head": 1, "norm_gain": True, "bias": True, "final_norm": True, "activation": "swiglu"},
+    )
+)
+
+
+def anatomy(model: ModelConfig) -> dict[str, Any]:
+    """What the page's script is given of a model and a look at three tokens."""
+    ids = [9, 4, 5]
+    engine = make_engine("array", model, model_and_training(small_settings(), 11)[1])
+    hooks = trace_of(engine.export().parameters, np.array([ids]), model)
+    return {
+        "layers": 2, "heads": 2, "headSize": 4, "embeddingNorm": True, "head": "lm_head", "ids": ids,
+        "sharing": model.n_head // model.kv_heads, "hooks": dict.fromkeys(hooks, 1),
+        "tensors": [tensor.name for tensor in tensors(model)],
+    }  # fmt: skip
 
 
 def ask(name: str, value: Any) -> Any:
@@ -112,40 +131,72 @@ def test_distributions() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "head", "cell", "expected"),
+    ("model", "name", "head", "cell", "expected"),
     [
-        ("hook_embed", None, (2, 6), {"wte": ([5, 6], [6, 7])}),
+        (MODEL, "hook_embed", None, (2, 6), {"wte": ([5, 6], [6, 7])}),
         (
-            "blocks.0.hook_resid_pre", None, (1, 3),
+            MODEL, "blocks.0.hook_resid_pre", None, (1, 3),
             dict.fromkeys(("hook_embed", "hook_pos_embed"), ([1, 2], None)),
         ),
         (
-            "blocks.1.attn.hook_q", None, (2, 5),
+            MODEL, "blocks.1.attn.hook_q", None, (2, 5),
             {"blocks.1.ln1.hook_normalized": ([2, 3], None), "layer1.attn_wq": ([5, 6], None)},
         ),
         (
-            "blocks.1.attn.hook_pattern", 1, (2, 0),
+            MODEL, "blocks.1.attn.hook_pattern", 1, (2, 0),
             {"blocks.1.attn.hook_q": ([2, 3], [4, 8]), "blocks.1.attn.hook_k": ([0, 1], [4, 8])},
         ),
         (
-            "blocks.0.attn.hook_z", None, (2, 5),
+            MODEL, "blocks.0.attn.hook_z", None, (2, 5),
             {"blocks.0.attn.hook_pattern 1": ([2, 3], [0, 3]), "blocks.0.attn.hook_v": ([0, 3], [5, 6])},
         ),
         (
-            "blocks.1.hook_resid_mid", None, (1, 2),
+            MODEL, "blocks.1.hook_resid_mid", None, (1, 2),
             dict.fromkeys(("blocks.0.hook_resid_post", "blocks.1.hook_attn_out"), ([1, 2], [2, 3])),
         ),
         (
-            "blocks.0.hook_mlp_out", None, (1, 2),
+            MODEL, "blocks.0.hook_mlp_out", None, (1, 2),
             {"blocks.0.mlp.hook_post": ([1, 2], None), "layer0.mlp_fc2": ([2, 3], None)},
         ),
-        ("logits", None, (0, 9), {"blocks.1.hook_resid_post": ([0, 1], None), "lm_head": ([9, 10], None)}),
-        ("layer0.attn_wq", None, (0, 0), {}),
+        (
+            MODEL, "logits", None, (0, 9),
+            {"blocks.1.hook_resid_post": ([0, 1], None), "lm_head": ([9, 10], None)},
+        ),
+        (MODEL, "layer0.attn_wq", None, (0, 0), {}),
+        (
+            SHARING, "blocks.1.ln1.hook_normalized", None, (2, 5),
+            {"blocks.0.hook_resid_post": ([2, 3], None), "layer1.ln1_gain": ([0, 1], [5, 6])},
+        ),
+        (
+            SHARING, "blocks.0.attn.hook_pattern", 1, (2, 0),
+            {"blocks.0.attn.hook_q": ([2, 3], [4, 8]), "blocks.0.attn.hook_k": ([0, 1], [0, 4])},
+        ),
+        (
+            SHARING, "blocks.0.attn.hook_z", None, (2, 5),
+            {"blocks.0.attn.hook_pattern 1": ([2, 3], [0, 3]), "blocks.0.attn.hook_v": ([0, 3], [1, 2])},
+        ),
+        (
+            SHARING, "blocks.0.mlp.hook_pre", None, (1, 2),
+            {
+                "blocks.0.ln2.hook_normalized": ([1, 2], None), "layer0.mlp_gate": ([2, 3], None),
+                "layer0.mlp_gate_bias": ([0, 1], [2, 3]),
+            },
+        ),
+        (
+            SHARING, "blocks.0.mlp.hook_post", None, (1, 2),
+            dict.fromkeys(("blocks.0.mlp.hook_pre", "blocks.0.mlp.hook_pre_linear"), ([1, 2], [2, 3])),
+        ),
+        (
+            SHARING, "logits", None, (0, 9),
+            {"ln_final.hook_normalized": ([0, 1], None), "lm_head": ([9, 10], None)},
+        ),
     ],
 )  # fmt: skip
-def test_what_a_cell_was_computed_from(name: str, head: Any, cell: tuple[int, int], expected: Any) -> None:
+def test_what_a_cell_was_computed_from(
+    model: ModelConfig, name: str, head: Any, cell: tuple[int, int], expected: Any
+) -> None:
     given = {"name": name} if head is None else {"name": name, "head": head}
-    found = ask("sources", {"map": given, "row": cell[0], "column": cell[1], "anatomy": ANATOMY})
+    found = ask("sources", {"map": given, "row": cell[0], "column": cell[1], "anatomy": anatomy(model)})
     named = {
         f"{one['name']} {one.get('head', '')}".strip(): (one.get("rows"), one.get("columns")) for one in found
     }

@@ -101,7 +101,11 @@ OWN = (
     "optim/sgd.py",
     *(f"engines/{name}/optimizers.py" for name in ("scalar", "array", "torch")),
 )
-OTHER_V = ("engines/scalar/groups.py", "engines/scalar/picture.py")  # of attention; a class in a picture
+OTHER_V = (  # of attention; a class in a picture
+    "engines/array/model.py",
+    "engines/scalar/groups.py",
+    "engines/scalar/picture.py",
+)
 SLOT_NAMES = {name for optimizer in OPTIMIZERS.values() for name in optimizer.slots}
 
 

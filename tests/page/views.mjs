@@ -22,7 +22,8 @@ const CASES = {
     const counts = new Float64Array(bins);
     return {...histogram(values, 0, values.length, low, high, counts), counts};
   },
-  sources: ({map, row, column, anatomy}) => sourcesOf(map, row, column, {...anatomy, places: new Map()}),
+  sources: ({map, row, column, anatomy}) => 
+    sourcesOf(map, row, column, {...anatomy, places: new Map(anatomy.tensors.map((name) => [name, {shape: [1]}]))}),
   mask({mask, steps}) {
     for (const [name, ...rest] of steps) mask = name === "toggle" ? toggled(mask, ...rest) : withWeight(mask, ...rest);
     return mask;

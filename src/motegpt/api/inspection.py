@@ -64,12 +64,13 @@ class Inspection:
     def parameters(self) -> Arrays:
         """Copies of the parameters by name; matrices are (out, in), as docs/notation.md lists them."""
         with self._lock:
-            return self.engine.parameters()
+            return {name: values.copy() for name, values in self.engine.parameters().items()}
 
     @property
     def embeddings(self) -> Array:
         """(V, C): a copy of the token embeddings; row i is that of the token with id i."""
-        return self.parameters["wte"]
+        with self._lock:
+            return self.engine.parameters()["wte"].copy()
 
     def tokens(self, text: str) -> list[str]:
         """The T tokens that the model reads: <BOS>, if texts begin with it, and the characters or bytes."""

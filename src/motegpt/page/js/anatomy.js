@@ -73,7 +73,13 @@ const present = (hook, otherwise, {hooks}) => (hook in hooks ? hook : otherwise)
  * The cells that a cell of an activation was computed from: [{name, head?, rows?, columns?}], ranges [from, end).
  * A cell of a tensor has none: it is where the gradient ends.
  */
-export function sourcesOf({name, head}, r, c, anatomy) {
+export function sourcesOf(map, r, c, anatomy) {
+  const {places, hooks} = anatomy;
+  return anySources(map, r, c, anatomy).filter(({name}) => places.has(name) || name in hooks || name === "logits");
+}
+
+/** The same, with gains, biases and gates that the model may not have. */
+function anySources({name, head}, r, c, anatomy) {
   const layer = /^blocks\.(\d+)\.(.*)$/.exec(name);
   if (layer) return sourcesInLayer(Number(layer[1]), layer[2], head, r, c, anatomy);
   if (name === "hook_embed") return [cell("wte", anatomy.ids[r], c)];
