@@ -2,6 +2,7 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +59,7 @@ def test_commands(motegpt, tmp_path):
     small_model(preset="gpt2").save(run)
     ended = motegpt("export", run, "--out", out)
     assert (ended.code, ended.out) == (0, f"{out}: GPT2LMHeadModel, 4,080 parameters, float64\n")
+    assert len({path.stat().st_mode for path in Path(out).iterdir()}) == 1  # whoever may read one reads all
     assert json.loads(motegpt("import", out, "--out", again, "--json").out)["parameters"] == 4080
     assert "none, imported from" in motegpt("show", again, "-n", "1").out
     scored = [motegpt("score", path, "anna", "--engine", "array").out for path in (run, again)]

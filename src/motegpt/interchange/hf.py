@@ -59,6 +59,7 @@ def export_hf(model: PortableModel, out: Path) -> list[str]:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
         save_file(arrays, folder / MODEL, METADATA)
+        (folder / MODEL).chmod((folder / CONFIG).stat().st_mode)  # the library makes it private
     return [
         f"{out}: {layout.architecture}, {parameter_count(model.config.model):,} parameters, {dtype}",
         *([] if model.weight is None else [without_average(model)]),
