@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import kinds, plain
-from motegpt.config.sections import DataConfig, ModelConfig, TrainConfig
+from motegpt.config.sections import SECTIONS, DataConfig, ModelConfig, TrainConfig, section_of
 from motegpt.config.text import shortened
 from motegpt.engines.base import refuse, why_not_setting
 from motegpt.errors import EngineUnavailable, SettingError
@@ -74,7 +74,8 @@ def check_settings(engine: str, given: Mapping[str, Any], over: Mapping[str, Any
         refuse(why_not_setting("optimizer", optimizer, name, value))
     if given.get("ngram_orders", over.get("ngram_orders")) is None:
         for name, default in OF_NGRAMS.items():
-            if given.get(name, default) != default:
+            section = SECTIONS[section_of(name)]
+            if kinds(section)[name].check(name, given.get(name, default)) != default:
                 raise SettingError(f"{name}: expected an n-gram embedding, got none; set `ngram_orders=5`")
 
 
