@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from motegpt import GPT, RunFolderError, UsageError
@@ -208,6 +209,7 @@ WTE = "transformer.wte.weight"
     [
         (lambda found: found.pop(WTE), f"{WTE}: expected shape"),
         (lambda found: found.update(more=found[WTE]), "'more': expected no such tensor"),
+        (lambda found: found.update({"wte.weight": found[WTE] + 1}), f"{WTE}: expected it once"),
         (lambda found: found.update({WTE: found[WTE].T.copy()}), f"{WTE}"),
         (lambda found: found.update({WTE: found[WTE].astype(np.int8)}), f"{WTE}: expected F16, BF16"),
         (lambda found: found.update({WTE: found[WTE] * np.nan}), f"{WTE}: expected finite numbers"),
@@ -338,6 +340,17 @@ def test_a_failure_leaves_nothing(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("No space left on device")
+
+    model = small_model(preset="microgpt")
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(UsageError, match=r"out: .* cannot be written .*No space left"):
+        model.export(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 
