@@ -11,6 +11,7 @@ from safetensors.numpy import load_file, save_file
 
 from motegpt import GPT, RunFolderError, UsageError
 from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig
 from motegpt.data.split import split
 from motegpt.interchange.card import model_card
 from motegpt.interchange.folders import new_folder
@@ -72,6 +73,32 @@ def test_commands(motegpt, tmp_path):
     assert "imported model, which has no training to resume" in motegpt("train", "--resume", again).err
     (tmp_path / "more.txt").write_text("anna\nnan\n")
     assert "model" in motegpt("eval", again, str(tmp_path / "more.txt"), "--engine", "array").out
+
+
+def test_the_card_says_where_a_model_comes_from(tmp_path):
+    small_model(preset="gpt2").export(tmp_path / "first")
+    model = GPT.from_hf(tmp_path / "first", "array")
+    model.export(tmp_path / "again")
+    model.save(tmp_path / "base")
+    base = GPT.load(tmp_path / "base")
+    tuned = base.fine_tune(["anna", "nan"], preset="gpt2", steps=1, warmup_steps=0, batch_size=2)
+    tuned.export(tmp_path / "tuned")
+    again, last = ((tmp_path / name / "README.md").read_text() for name in ("again", "tuned"))
+    assert "# A GPT imported into motegpt" in again
+    assert 'A model, imported from "first", SHA-256' in again
+    assert "# A GPT trained with motegpt" in last
+    assert "2 documents," in last
+    assert f'Fine-tuned from "base", SHA-256 of its parameters `{tuned.config.base.sha256}`' in last
+    assert str(tmp_path) not in again + last
+
+
+def test_the_card_leaves_out_the_path_of_a_tokenizer():
+    model = small_model(preset="gpt2")
+    data = model.config.data.values() | {"tokenizer": "file", "tokenizer_file": "/home/me/tokenizer.json"}
+    config = model.config.replace(data=DataConfig.of(data))
+    card = model_card(PortableModel(config, model.tokenizer, {}), GPT2)
+    assert 'tokenizer_file = "tokenizer.json"' in card
+    assert "/home/me" not in card
 
 
 def test_an_imported_run_is_a_run(tmp_path):
