@@ -355,8 +355,9 @@ def test_nothing_is_overwritten(tmp_path):
             model.export(tmp_path / name)
     model.export(tmp_path / "empty")
     assert (tmp_path / "full" / "thesis").read_text() == "years of work"
-    with pytest.raises(UsageError, match="to: expected hf"):
-        model.export(tmp_path / "other", to="onnx")
+    for to in ("onnx", None, ["hf"]):
+        with pytest.raises(UsageError, match="to: expected hf"):
+            model.export(tmp_path / "other", to=to)
 
 
 def test_a_failure_leaves_nothing(tmp_path):
