@@ -101,7 +101,10 @@ def _special_ids(model: PortableModel) -> dict[str, int | None]:
 
 
 def generation_config(model: PortableModel) -> dict[str, Any]:
-    """generation_config.json: as the run samples. All is explicit, as defaults there differ."""
+    """generation_config.json: how the run samples, without its penalties, beams and rules on texts.
+
+    All is explicit, as defaults there differ.
+    """
     sample, size, special = model.config.sample, model.config.model.block_size, _special_ids(model)
     is_greedy = sample.temperature == 0
     chosen = {
