@@ -12,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from motegpt import GPT
 from motegpt.errors import MotegptError, RunFolderError
+from motegpt.system.files import replace_file
 from motegpt.training.run_folder import RunFolder
 
 
@@ -234,6 +235,18 @@ def full_disk(monkeypatch, name):
         write(path, temporary, data)
 
     monkeypatch.setattr(run_files, "replace_file", fail)
+
+
+@pytest.mark.parametrize("error", [OSError, ValueError, KeyboardInterrupt])
+def test_a_failed_write_leaves_the_old_file(tmp_path, error):
+    def fail(file):
+        file.write(b"half")
+        raise error
+
+    (tmp_path / "file").write_bytes(b"old")
+    with pytest.raises(error):
+        replace_file(tmp_path / "file", tmp_path / "temporary", fail)
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("file", b"old")]
 
 
 @pytest.mark.parametrize(

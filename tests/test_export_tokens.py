@@ -25,6 +25,7 @@ PATTERNS = [
     r"\w++|\S\B",
     r"\A.|.\Z|(?a:\w+)|(?P<one>\s{2})",
     r"(?i:AB)|a{2}?|[\x1c-\x1f]+|[Ⅷ½]",
+    r"(?a:\b\w+\b)|(?a:.\B)|\S",
 ]
 
 library = pytest.importorskip("tokenizers", reason="make test-interchange")

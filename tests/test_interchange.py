@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from motegpt import GPT, RunFolderError, UsageError
 from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig
 from motegpt.data.split import split
 from motegpt.interchange.card import model_card
 from motegpt.interchange.folders import new_folder
@@ -71,6 +73,32 @@ def test_commands(motegpt, tmp_path):
     assert "imported model, which has no training to resume" in motegpt("train", "--resume", again).err
     (tmp_path / "more.txt").write_text("anna\nnan\n")
     assert "model" in motegpt("eval", again, str(tmp_path / "more.txt"), "--engine", "array").out
+
+
+def test_the_card_says_where_a_model_comes_from(tmp_path):
+    small_model(preset="gpt2").export(tmp_path / "first")
+    model = GPT.from_hf(tmp_path / "first", "array")
+    model.export(tmp_path / "again")
+    model.save(tmp_path / "base")
+    base = GPT.load(tmp_path / "base")
+    tuned = base.fine_tune(["anna", "nan"], preset="gpt2", steps=1, warmup_steps=0, batch_size=2)
+    tuned.export(tmp_path / "tuned")
+    again, last = ((tmp_path / name / "README.md").read_text() for name in ("again", "tuned"))
+    assert "# A GPT imported into motegpt" in again
+    assert 'A model, imported from "first", SHA-256' in again
+    assert "# A GPT trained with motegpt" in last
+    assert "2 documents," in last
+    assert f'Fine-tuned from "base", SHA-256 of its parameters `{tuned.config.base.sha256}`' in last
+    assert str(tmp_path) not in again + last
+
+
+def test_the_card_leaves_out_the_path_of_a_tokenizer():
+    model = small_model(preset="gpt2")
+    data = model.config.data.values() | {"tokenizer": "file", "tokenizer_file": "/home/me/tokenizer.json"}
+    config = model.config.replace(data=DataConfig.of(data))
+    card = model_card(PortableModel(config, model.tokenizer, {}), GPT2)
+    assert 'tokenizer_file = "tokenizer.json"' in card
+    assert "/home/me" not in card
 
 
 def test_an_imported_run_is_a_run(tmp_path):
@@ -208,6 +236,7 @@ WTE = "transformer.wte.weight"
     [
         (lambda found: found.pop(WTE), f"{WTE}: expected shape"),
         (lambda found: found.update(more=found[WTE]), "'more': expected no such tensor"),
+        (lambda found: found.update({"wte.weight": found[WTE] + 1}), f"{WTE}: expected it once"),
         (lambda found: found.update({WTE: found[WTE].T.copy()}), f"{WTE}"),
         (lambda found: found.update({WTE: found[WTE].astype(np.int8)}), f"{WTE}: expected F16, BF16"),
         (lambda found: found.update({WTE: found[WTE] * np.nan}), f"{WTE}: expected finite numbers"),
@@ -326,8 +355,9 @@ def test_nothing_is_overwritten(tmp_path):
             model.export(tmp_path / name)
     model.export(tmp_path / "empty")
     assert (tmp_path / "full" / "thesis").read_text() == "years of work"
-    with pytest.raises(UsageError, match="to: expected hf"):
-        model.export(tmp_path / "other", to="onnx")
+    for to in ("onnx", None, ["hf"]):
+        with pytest.raises(UsageError, match="to: expected hf"):
+            model.export(tmp_path / "other", to=to)
 
 
 def test_a_failure_leaves_nothing(tmp_path):
@@ -338,6 +368,17 @@ def test_a_failure_leaves_nothing(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
+    def full(*_):
+        raise SafetensorError("No space left on device")
+
+    model = small_model(preset="microgpt")
+    monkeypatch.setattr("safetensors.numpy.save_file", full)
+    with pytest.raises(UsageError, match=r"out: .* cannot be written .*No space left"):
+        model.export(tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 
 

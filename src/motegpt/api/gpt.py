@@ -49,19 +49,12 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.training.state import RunConfig
 
-NOT_COPIED = {
-    "engine",
-    "_trainer",
-    "_done",
-    "_step",
-    "_loaded",
-    "_documents",
-    "_lock",
-}  # attributes left out of copies
+# Attributes left out of copies.
+NOT_COPIED = {"engine", "_trainer", "_done", "_step", "_loaded", "_documents", "_lock"}
 
 
 class GPT(FineTuning, Exchange):
-    """A trained character-level GPT: make one with GPT.train, GPT.training or GPT.load.
+    """A trained GPT: make one with GPT.train, GPT.training, GPT.load or GPT.from_hf.
 
     A model may be used from several threads, which take turns. Copies and pickles hold its parameters,
     settings, tokenizer and records, but neither the documents nor the state of the training.

@@ -35,7 +35,7 @@ def form(
 
 def model_facts(config: RunConfig, tokenizer: Tokenizer) -> list[Fact]:
     """The sizes of a model, its engine and its data."""
-    model, source = config.model, config.source
+    model = config.model
     layers = "1 layer" if model.n_layer == 1 else f"{model.n_layer} layers"
     shape = f"{layers}, {model.n_embd} wide, {model.n_head} heads, block_size {model.block_size}"
     characters = shortened(tokenizer.alphabet, 60) if tokenizer.alphabet else tokenizer.kind
@@ -43,7 +43,7 @@ def model_facts(config: RunConfig, tokenizer: Tokenizer) -> list[Fact]:
     return [
         ("model", f"{shape}: {parameter_count(model):,} parameters"),
         ("vocabulary", f"{tokenizer.vocab_size:,} tokens: {characters}"),
-        ("data", f"{source.path or source.kind}, {source.documents:,} documents"),
+        ("data", config.source.described),
         ("engine", f"{config.engine}, {config.train.dtype}"),
         *base,
     ]

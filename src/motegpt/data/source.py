@@ -45,6 +45,18 @@ class Source(Settings):
         return () if self.path is None else (self.path, *self.others)
 
     @property
+    def is_imported(self) -> bool:
+        """Whether the model was imported, so that its training data are not known."""
+        return self.kind == IMPORTED
+
+    @property
+    def described(self) -> str:
+        """The data in a line: names.txt, 32,033 documents"""
+        if self.is_imported:
+            return f"none, imported from {self.path}"
+        return f"{self.path or self.kind}, {self.documents:,} documents"
+
+    @property
     def name(self) -> str:
         """The data in messages, as valid Unicode."""
         return (name_of(self.paths) or self.kind).encode("utf-8", "backslashreplace").decode()
@@ -55,7 +67,7 @@ def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair:
 
     Raises DataError if they are missing or have changed; `repair` ends the message.
     """
-    if source.kind == IMPORTED:
+    if source.is_imported:
         raise DataError("data: the run was imported, so it has no training data")
     if data is None and source.kind == IN_MEMORY:
         raise DataError(f"data: the run was trained on documents in memory; {repair}")

@@ -13,6 +13,7 @@ from motegpt.training.reference import settings_toml
 if TYPE_CHECKING:
     from motegpt.interchange.layouts import Layout
     from motegpt.interchange.model import PortableModel
+    from motegpt.training.state import RunConfig
 
 NAMES = {"uniform": "uniform guess", "kneser-ney": "Kneser-Ney n-grams", "gpt": "this model"}
 MAX_NAME = 80  # characters of a file name
@@ -29,7 +30,7 @@ def model_card(model: PortableModel, layout: Layout) -> str:
             "# license: fill in the one that your data allow",
             "---",
             "",
-            "# A GPT trained with motegpt",
+            f"# A GPT {'imported into' if model.config.source.is_imported else 'trained with'} motegpt",
             "",
             f"{parameter_count(model.config.model):,} parameters, architecture {layout.architecture}; "
             f"{model.tokenizer.vocab_size:,} tokens, of the kind {model.tokenizer.kind}.",
@@ -40,7 +41,7 @@ def model_card(model: PortableModel, layout: Layout) -> str:
             "## Settings",
             "",
             "```toml",
-            *(line for line in settings_toml(model.config).splitlines() if not line.startswith("source =")),
+            *_settings(model.config),
             "```",
             "",
         ]
@@ -66,14 +67,31 @@ def _usage(model: PortableModel, layout: Layout) -> Iterator[str]:
 
 
 def _data(model: PortableModel) -> Iterator[str]:
-    source = model.config.source
-    name = json.dumps(Path(source.path).name[:MAX_NAME] if source.path else source.kind)
+    source, base = model.config.source, model.config.base
+    documents = "A model, imported from" if source.is_imported else f"{source.documents:,} documents,"
     yield from (
         "## Data",
         "",
-        f"{source.documents:,} documents, {name}, SHA-256 `{source.sha256[:64]}`.",
+        f"{documents} {_file_name(source.path, source.kind)}, SHA-256 `{source.sha256[:64]}`.",
         "",
     )
+    if base is not None:
+        name = _file_name(base.path, "a model in memory")
+        yield from (f"Fine-tuned from {name}, SHA-256 of its parameters `{base.sha256[:64]}`.", "")
+
+
+def _file_name(path: str | None, otherwise: str) -> str:
+    """The last part of a path, as the rest tells about whoever trained the model."""
+    return json.dumps(Path(path).name[:MAX_NAME] if path else otherwise)
+
+
+def _settings(config: RunConfig) -> Iterator[str]:
+    """The settings in TOML, without the paths of files."""
+    for line in settings_toml(config).splitlines():
+        if line.startswith("tokenizer_file =") and (file := config.data.tokenizer_file) is not None:
+            yield f"tokenizer_file = {_file_name(file, '')}"
+        elif not line.startswith("source ="):
+            yield line
 
 
 def _losses(model: PortableModel) -> Iterator[str]:

@@ -128,9 +128,10 @@ def _shown(value: Any) -> str:
 def _metadata(model: PortableModel, layout: Layout, name: str) -> dict[str, Any]:
     """The settings, and how the run samples. All is explicit, as llama.cpp has other defaults."""
     settings, sample, source = model.config.model, model.config.sample, model.config.source
+    documents = "imported" if source.is_imported else f"{source.documents:,} documents"
     return {
         "general.name": name,
-        "general.description": f"{source.documents:,} documents, SHA-256 {source.sha256[:64]}",
+        "general.description": f"{documents}, SHA-256 {source.sha256[:64]}",
         "general.file_type": 0,  # float32 throughout
         **_sampling(sample),
         **{f"{layout.name}.{key.name}": getattr(settings, key.shown or key.setting) for key in layout.keys},

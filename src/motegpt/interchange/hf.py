@@ -17,6 +17,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from motegpt.errors import UsageError
 from motegpt.interchange.card import model_card, without_average
 from motegpt.interchange.folders import check_free, new_folder
 from motegpt.interchange.layouts import OWN, Layout, arrays_of, config_of, layout_of
@@ -40,6 +41,7 @@ def export_hf(model: PortableModel, out: Path) -> list[str]:
     Raises UsageError if something is at `out`, if it cannot be written, or for a tokenizer that the library
     does not have; then nothing is written.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     check_free(out)
@@ -58,7 +60,10 @@ def export_hf(model: PortableModel, out: Path) -> list[str]:
     with new_folder(out) as folder:
         for name, text in texts.items():
             (folder / name).write_text(text, encoding="utf-8")
-        save_file(arrays, folder / MODEL, METADATA)
+        try:
+            save_file(arrays, folder / MODEL, METADATA)
+        except SafetensorError as error:  # also of a full disk, for which the library has no OSError
+            raise UsageError(f"out: {out} cannot be written ({error}); choose another") from None
         (folder / MODEL).chmod((folder / CONFIG).stat().st_mode)  # the library makes it private
     return [
         f"{out}: {layout.architecture}, {parameter_count(model.config.model):,} parameters, {dtype}",
@@ -96,7 +101,10 @@ def _special_ids(model: PortableModel) -> dict[str, int | None]:
 
 
 def generation_config(model: PortableModel) -> dict[str, Any]:
-    """generation_config.json: as the run samples. All is explicit, as defaults there differ."""
+    """generation_config.json: how the run samples, without its penalties, beams and rules on texts.
+
+    All is explicit, as defaults there differ.
+    """
     sample, size, special = model.config.sample, model.config.model.block_size, _special_ids(model)
     is_greedy = sample.temperature == 0
     chosen = {

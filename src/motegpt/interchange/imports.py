@@ -90,8 +90,13 @@ def _tensors(folder: Path, layout: Layout, model: ModelConfig) -> tuple[Arrays, 
     tables = {
         f"{name}.keys": (rows,) for name, rows in zip(table_names(model), model.ngram_rows, strict=True)
     }
-    found = {_full_name(name, layout, shapes): one for name, one in tensors_in(folder).items()}
-    found = {name: one for name, one in found.items() if not name.endswith(layout.buffers or (" ",))}
+    found: dict[str, Found] = {}
+    for name, one in tensors_in(folder).items():
+        full = _full_name(name, layout, shapes)
+        if full in found:
+            raise RunFolderError(f"{folder}: {full}: expected it once, got it with and without its prefix")
+        if not full.endswith(layout.buffers):
+            found[full] = one
     extra = {HEAD} if model.tied and layout is not OWN else set()
     _check_names(folder, shapes | tables, found, extra)
     arrays = read_floats({name: one for name, one in found.items() if name not in tables})
@@ -110,7 +115,7 @@ def _tensors(folder: Path, layout: Layout, model: ModelConfig) -> tuple[Arrays, 
 def _full_name(name: str, layout: Layout, shapes: Mapping[str, Any]) -> str:
     """The name with the prefix of the layout, which files of the model without its head leave out."""
     full = f"{layout.prefix}{name}"
-    return full if full in shapes or full.endswith(layout.buffers or (" ",)) else name
+    return full if full in shapes or full.endswith(layout.buffers) else name
 
 
 def _embedding(layout: Layout) -> str:

@@ -218,6 +218,7 @@ class MotegptForCausalLM(PreTrainedModel, GenerationMixin):
     def rotation(self, positions, dtype):
         """cos and sin (B, 1, T, D/2) of the angles position · rope_base^(-2i / D)"""
         size = self.config.n_embd // self.config.n_head
-        steps = torch.arange(0, size, 2, dtype=torch.float64, device=positions.device)
-        angles = positions[:, None, :, None].double() * self.config.rope_base ** (-steps / size)
+        exact = torch.float32 if positions.device.type == "mps" else torch.float64  # the best it has
+        steps = torch.arange(0, size, 2, dtype=exact, device=positions.device)
+        angles = positions[:, None, :, None].to(exact) * self.config.rope_base ** (-steps / size)
         return angles.cos().to(dtype), angles.sin().to(dtype)

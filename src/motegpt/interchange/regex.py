@@ -16,7 +16,6 @@ from motegpt.errors import SettingError
 
 ANY = r"[\s\S]"
 NEVER = "(?!)"
-WORD = re.compile(r"\w")
 TYPES = re.ASCII | re.LOCALE | re.UNICODE  # flags of which a part of a pattern has one
 
 
@@ -70,7 +69,8 @@ def _part(op: str, node: tuple[Any, Any], flags: int, alphabet: str) -> str:
 
 def _anchor(kind: str, flags: int, alphabet: str) -> str:
     """A place between two characters."""
-    in_lines, word = flags & re.MULTILINE, _one_of(filter(WORD.match, alphabet))
+    in_lines = flags & re.MULTILINE
+    word = _one_of(filter(re.compile(r"\w", flags & re.ASCII).match, alphabet))
     is_edge = f"(?<={word})(?!{word})|(?<!{word})(?={word})"
     return {
         "AT_BEGINNING": "^" if in_lines else r"\A",

@@ -19,9 +19,9 @@ DEFAULT = "hf"
 FILE = "file"  # a run as one file, which is for motegpt itself: training/run_archive.py
 
 
-def export(model: PortableModel, to: str, out: Path) -> list[str]:
+def export(model: PortableModel, to: object, out: Path) -> list[str]:
     """Write a model in a format; lines for the user. UsageError if it cannot be written, or exists."""
-    if to not in TARGETS:
+    if not isinstance(to, str) or to not in TARGETS:
         raise UsageError(f"to: expected {' or '.join([*TARGETS, FILE])}, got {shortened(to)}")
     module, _, name = TARGETS[to].rpartition(".")
     write: Callable[[PortableModel, Path], list[str]] = getattr(import_module(module), name)

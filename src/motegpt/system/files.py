@@ -93,7 +93,7 @@ def replace_file(path: Path, temporary: Path, data: bytes | Callable[[BinaryIO],
             os.fsync(file.fileno())
         os.replace(temporary, path)
         _sync_folder(path.parent)
-    except OSError:
+    except BaseException:
         if temporary.is_file():
             temporary.unlink()
         raise

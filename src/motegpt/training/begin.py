@@ -18,7 +18,7 @@ from motegpt.config.fields import kinds, plain
 from motegpt.config.presets import AUTO, base_settings
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, DataConfig, section_of, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
-from motegpt.data.source import IMPORTED, reload_corpus
+from motegpt.data.source import reload_corpus
 from motegpt.engines import check_settings, default_engine, engine_class
 from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
@@ -190,7 +190,7 @@ def _resumed_run(
     """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
     folder.check_resumable()
     config = folder.config()
-    if config.source.kind == IMPORTED:
+    if config.source.is_imported:
         raise RunFolderError(
             f"resume: {folder.path} is an imported model, which has no training to resume; fine-tune "
             "it instead"

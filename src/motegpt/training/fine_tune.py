@@ -160,7 +160,7 @@ class Base:
     def tuning(self, corpus: Corpus) -> Tuning:
         """How to train on a corpus: RELATED if the model, untrained on it, is much better than a guess."""
         train = TrainConfig.of(section_values(settings_of(REFERENCE_PRESET), "train"))
-        engine = make_engine(MEASURING, self.model, train, self.contexts)
+        engine = make_engine(MEASURING, self.model, train, self.contexts, inference=True)
         engine.load(self.initial(make_rng("python", 0)))
         sequences = evaluation_sequences(corpus.documents, self.tokenizer)
         loss = Validation(sequences, self.model.block_size).loss(engine)

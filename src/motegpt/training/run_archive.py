@@ -6,6 +6,7 @@ and kept checkpoints are of no use where nothing can be resumed.
 
 from __future__ import annotations
 
+import secrets
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ def archive_run(
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write = partial(write_archive, members=members, viewed=(MODEL,))
-        replace_file(out, out.with_name(f".{out.name}.new"), write)
+        replace_file(out, out.with_name(f".{out.name}.{secrets.token_hex(4)}.new"), write)
     except (OSError, ValueError) as error:
         raise RunFolderError(f"{out}: cannot be written ({error}); choose another") from None
 

@@ -14,7 +14,7 @@ import click
 from motegpt.cli.console import escape_control_characters
 from motegpt.cli.options import json_option, run_argument
 from motegpt.config.text import visible
-from motegpt.data.source import IMPORTED
+from motegpt.data.source import Source
 from motegpt.views.text import clipped, setting_text
 
 if TYPE_CHECKING:
@@ -68,13 +68,11 @@ def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iter
 
 def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple[str, str]]:
     """Label and text of the first facts. columns: width of the list of characters."""
-    source, vocabulary, files = facts["source"], facts["vocabulary"], facts["files"]
-    imported = source["kind"] == IMPORTED
-    trained_on = f"{source['path'] or source['kind']}, {source['documents']:,} documents"
-    yield "data", f"none, imported from {source['path']}" if imported else trained_on
+    source, vocabulary, files = Source.of(facts["source"]), facts["vocabulary"], facts["files"]
+    yield "data", source.described
     if (base := facts["base"]) is not None:
         yield "base", _base(base)
-    if imported:
+    if source.is_imported:
         yield "progress", "parameters only, of an imported model; it can be fine-tuned, not resumed"
     else:
         yield "progress", _progress(facts["progress"])

@@ -85,9 +85,9 @@ class NativeEngine(Engine):
     def _training_core(self) -> _core.Model:
         """The core with gradients and slots; for inference it is made here."""
         if self._flat is not None:
-            flat, self._flat = self._flat, None
-            self._core = self._make_core()
-            self._core.load(flat, self._flat_slots(()))
+            core = self._make_core()
+            core.load(self._flat, self._flat_slots(()))
+            self._core, self._flat = core, None
         assert self._core is not None
         return self._core
 
