@@ -22,19 +22,21 @@ namespace {
 class PythonDecoder {
  public:
   PythonDecoder(const Specification& specification, const AnyArray& parameters, int64_t n,
-                const std::string& dtype, std::optional<std::string> level)
+                const std::string& dtype, std::optional<std::string> level, int threads)
       : shape_(specification.shape()), contexts_(specification.contexts()), parameters_(parameters), n_(n) {
     if (n < 1)
       throw nb::value_error(("Decoder: expected at least 1 sequence, got " + std::to_string(n)).c_str());
+    if (threads < 0)
+      throw nb::value_error(("Decoder: expected at least 0 threads, got " + std::to_string(threads)).c_str());
     const Level chosen = find_level(level);
     const std::vector<int64_t> size{shape_.parameters};
     const Places places = specification.places();
     if (dtype == "float32") {
       const float* w = checked<float>(parameters, "Decoder: parameters", size);
-      decoder_ = made(chosen.make_float_decoder(shape_, places, w, n));
+      decoder_ = made(chosen.make_float_decoder(shape_, places, w, n, threads));
     } else if (dtype == "float64") {
       const double* w = checked<double>(parameters, "Decoder: parameters", size);
-      decoder_ = made(chosen.make_double_decoder(shape_, places, w, n));
+      decoder_ = made(chosen.make_double_decoder(shape_, places, w, n, threads));
     } else {
       throw nb::value_error(("Decoder: expected dtype float32 or float64, got " + dtype).c_str());
     }
@@ -181,9 +183,9 @@ void bind_decoder(nb::module_& module) {
   nb::class_<PythonDecoder>(module, "Decoder", "Keys and values of n sequences that advance together. It reads the parameters where they are; they "
                              "must not change.")
       .def(nb::init<const Specification&, const AnyArray&, int64_t, const std::string&,
-                    std::optional<std::string>>(),
+                    std::optional<std::string>, int>(),
            "specification"_a, "parameters"_a.noconvert(), "n"_a, nb::kw_only(), "dtype"_a,
-           "level"_a = nb::none())
+           "level"_a = nb::none(), "threads"_a = 1)
       .def("reset", &PythonDecoder::reset, "Forget everything that was fed.")
       .def("reorder", &PythonDecoder::reorder, "sources"_a.noconvert(),
            "Let sequence i go on from what sequence sources[i] was fed: sources (n).")

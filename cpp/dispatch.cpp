@@ -10,8 +10,8 @@ namespace motegpt {
 #define MOTEGPT_DECLARE(level)                                                                    \
   Core<float>* make_float_##level(const Shape&, const Places&, Optimizer, const Execution&);      \
   Core<double>* make_double_##level(const Shape&, const Places&, Optimizer, const Execution&);    \
-  Decoder<float>* make_float_decoder_##level(const Shape&, const Places&, const float*, int64_t); \
-  Decoder<double>* make_double_decoder_##level(const Shape&, const Places&, const double*, int64_t);
+  Decoder<float>* make_float_decoder_##level(const Shape&, const Places&, const float*, int64_t, int); \
+  Decoder<double>* make_double_decoder_##level(const Shape&, const Places&, const double*, int64_t, int);
 
 #define MOTEGPT_LEVEL_NAMED(level) \
   {#level, make_float_##level, make_double_##level, make_float_decoder_##level, make_double_decoder_##level}

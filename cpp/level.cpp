@@ -19,13 +19,13 @@ Core<double>* MOTEGPT_NAME(make_double, MOTEGPT_LEVEL)(const Shape& shape, const
 }
 
 Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& shape, const Places& places,
-                                                                const float* w, int64_t n) {
-  return new MOTEGPT_LEVEL::BundledDecoder<float>(shape, places, w, n);
+                                                                const float* w, int64_t n, int threads) {
+  return new MOTEGPT_LEVEL::BundledDecoder<float>(shape, places, w, n, threads);
 }
 
 Decoder<double>* MOTEGPT_NAME(make_double_decoder, MOTEGPT_LEVEL)(const Shape& shape, const Places& places,
-                                                                  const double* w, int64_t n) {
-  return new MOTEGPT_LEVEL::BundledDecoder<double>(shape, places, w, n);
+                                                                  const double* w, int64_t n, int threads) {
+  return new MOTEGPT_LEVEL::BundledDecoder<double>(shape, places, w, n, threads);
 }
 
 }  // namespace motegpt

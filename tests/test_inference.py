@@ -95,6 +95,20 @@ def test_one_sequence_has_the_bits_of_many(dtype):
         np.testing.assert_array_equal(one.feed([token])[0], many.feed([token, 0, 1])[0])
 
 
+def test_a_sequence_has_the_same_bits_on_any_number_of_threads():
+    """Wide enough that threads share the rows of every matrix, whose number is no multiple of theirs."""
+    pytest.importorskip("motegpt.engines.native._core")
+    settings = small_settings(n_embd=500, n_head=4, block_size=4, dtype="float32", init_std=0.05, bias=True)
+    found = []
+    for threads in (1, 2, 3):
+        model, train = model_and_training({**settings, "threads": threads}, 300)
+        engine = make_engine("native", model, train, inference=True)
+        engine.load(initialize(model, make_rng("python", 1)))
+        decoder = engine.decoder(1)
+        found.append([np.array(decoder.feed([token])).tolist() for token in (1, 299, 7)])
+    assert found[0] == found[1] == found[2]
+
+
 @pytest.mark.parametrize("name", ["array", "native"])
 def test_arrays_of_its_dtype_are_not_copied(name):
     model, train = model_of()

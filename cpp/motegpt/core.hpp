@@ -225,9 +225,12 @@ struct Level {
   const char* name;
   Core<float>* (*make_float)(const Shape&, const Places&, Optimizer, const Execution&);
   Core<double>* (*make_double)(const Shape&, const Places&, Optimizer, const Execution&);
-  /// parameters (P) must outlive the decoder, and not change; n sequences
-  Decoder<float>* (*make_float_decoder)(const Shape&, const Places&, const float* parameters, int64_t n);
-  Decoder<double>* (*make_double_decoder)(const Shape&, const Places&, const double* parameters, int64_t n);
+  /// parameters (P) must outlive the decoder, and not change; n sequences; threads as in
+  /// Execution, for a single sequence of a large model
+  Decoder<float>* (*make_float_decoder)(const Shape&, const Places&, const float* parameters, int64_t n,
+                                        int threads);
+  Decoder<double>* (*make_double_decoder)(const Shape&, const Places&, const double* parameters, int64_t n,
+                                          int threads);
 };
 
 /// The levels that can run here, the fastest first.   Returns how many; levels (at most 4)

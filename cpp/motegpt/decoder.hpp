@@ -32,7 +32,8 @@ struct Sequences {
 template <class Real>
 class BundledDecoder final : public Decoder<Real> {
  public:
-  BundledDecoder(const Shape& shape, const Places& places, const Real* parameters, int64_t n)
+  /// threads: at most, for a single sequence of a large model; more sequences have one
+  BundledDecoder(const Shape& shape, const Places& places, const Real* parameters, int64_t n, int threads)
       : shape_(shape),
         layout_(shape_, places),
         plan_(shape_, false),
@@ -40,7 +41,10 @@ class BundledDecoder final : public Decoder<Real> {
         model_(shape_, *layout_, plan_, rope_, false, {}),
         w_(parameters),
         sequences_(shape_, places.contexts.orders, Index(n)),
-        generator_(shape_) {}
+        generator_(shape_),
+        team_(threads) {
+    for (Index i = 0; i < sequences_->bundles; ++i) sequences_->bundle[i].width.team = &team_;
+  }
 
   void reset() override {
     for (Index i = 0; i < sequences_->bundles; ++i) sequences_->bundle[i].position = 0;
@@ -104,6 +108,7 @@ class BundledDecoder final : public Decoder<Real> {
   const Real* w_;  // (P) canonical
   Placed<Sequences<Real>> sequences_;
   Placed<Generator<Real>> generator_;
+  LazyTeam team_;
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -55,7 +55,7 @@ void linear_step(StepWidth width, const Real* x, const Matrix& w, Index first, I
   const Real* rows_of_w = parameters + w.flat + first * w.in;
   if (w.bias >= 0) fill_rows<Real>(count, width, parameters + w.bias_flat + first, y, accumulate);
   accumulate |= w.bias >= 0;
-  if (width.single) return multiply_vector<Real>(count, w.in, rows_of_w, x, width, y, accumulate);
+  if (width.single) return multiply_vector_shared<Real>(count, w.in, rows_of_w, x, width, y, accumulate);
   multiply(count, width, w.in, rows(rows_of_w, w.in), row_major(const_cast<Real*>(x), width.columns),
            row_major(y, width.columns), accumulate);
 }

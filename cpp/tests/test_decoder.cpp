@@ -15,9 +15,9 @@ std::unique_ptr<Decoder<Real>> make(const Level& level, const Specification& mod
                                     const std::vector<Real>& w, int64_t n) {
   Decoder<Real>* made;
   if constexpr (sizeof(Real) == 4) {
-    made = level.make_float_decoder(model.shape(), model.places(), w.data(), n);
+    made = level.make_float_decoder(model.shape(), model.places(), w.data(), n, 2);
   } else {
-    made = level.make_double_decoder(model.shape(), model.places(), w.data(), n);
+    made = level.make_double_decoder(model.shape(), model.places(), w.data(), n, 2);
   }
   return std::unique_ptr<Decoder<Real>>(made);
 }

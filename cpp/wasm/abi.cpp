@@ -64,7 +64,7 @@ template <class Real>
 class DecoderOf final : public AnyDecoder {
  public:
   DecoderOf(const Specification& specification, std::vector<Real> w, int n)
-      : w_(std::move(w)), decoder_(specification.shape(), specification.places(), w_.data(), n) {}
+      : w_(std::move(w)), decoder_(specification.shape(), specification.places(), w_.data(), n, 1) {}
   void reset() override { decoder_.reset(); }
   void reorder(const int32_t* sources) override { decoder_.reorder(sources); }
   void feed(const int32_t* ids, void* logits) override { decoder_.feed(ids, static_cast<Real*>(logits)); }

@@ -231,8 +231,15 @@ class NativeEngine(Engine):
         return {"n_grams": self._n_grams[1], "n_gram_weight": average.weight}
 
     def _core_decoder(self, n: int) -> _core.Decoder:
-        w, dtype = self._flat_parameters(), self.settings.dtype
-        return _core.Decoder(self._specification, w, n, dtype=dtype, level=self._level)
+        train = self.settings
+        return _core.Decoder(
+            self._specification,
+            self._flat_parameters(),
+            n,
+            dtype=train.dtype,
+            level=self._level,
+            threads=train.threads or available_processors(),
+        )
 
     def _flattened(self, values: Mapping[str, Any]) -> Array:
         """Named values -> one flat array in canonical order; not copied if they are views of one."""
