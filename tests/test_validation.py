@@ -279,6 +279,15 @@ def test_a_best_that_has_hardly_begun_is_said(motegpt):
     assert hint not in motegpt(*words, "--log-every", 30, "--lr", 0.001).err
 
 
+def test_a_last_step_that_was_not_evaluated_is_said(motegpt):
+    words = ("train", "--engine", "array", "--val-fraction", 0.5, "--steps", 30, "--until", 20)
+    assert "step 20 was not evaluated, so step 1 is what one samples with; --checkpoint last" in (
+        motegpt(*words, "--log-every", 30, "--out", "one").err
+    )
+    assert "was not evaluated" not in motegpt(*words, "--eval-every", 20, "--out", "two").err
+    assert motegpt("sample", "one", "--checkpoint", "last").code == 0
+
+
 def test_patience_without_held_out_data_is_said(motegpt):
     words = ("train", "--engine", "array", "--patience", 3, "--steps", 2, "-n", 1)
     assert "--val-fraction" in motegpt(*words).err

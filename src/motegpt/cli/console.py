@@ -204,6 +204,16 @@ class PlainReport(Report):
             train = self.trainer.config.train
             if best.step == 1 and best.evaluations_since_best and (train.eval_every or train.log_every) > 1:
                 log("that model has trained for one step only; a smaller --eval-every may find a better one")
+            elif (
+                folder is not None
+                and not self.trainer.ended
+                and best.evaluations_since_best == 0
+                and best.step < done
+            ):
+                log(
+                    f"step {done} was not evaluated, so step {best.step} is what {folder.path} samples with; "
+                    "--checkpoint last samples with the last step"
+                )
         sample = self.trainer.config.sample
         wanted = sample.n if sample.beams is None else min(sample.n, sample.beams)
         if not interrupted and self._samples is not None and self._samples < wanted:
