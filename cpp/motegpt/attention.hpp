@@ -173,9 +173,10 @@ void attention_step(Index width, const Shape& shape, Index t, const Real* q,
               step = 2 * v_at;
   const Real scale = 1 / square_root_of(Real(D));
   for (Index head = 0; head < shape.n_head; ++head) {
+    const Index kv_head = head / shared;
     for (Index s = 0; s < width; s += lanes<Real>) {
       const Index at = head * D * width + s;
-      const Real *k = cache.kv + head / shared * D * width + s, *v = k + v_at;
+      const Real *k = cache.kv + kv_head * D * width + s, *v = k + v_at;
       Vector<Real> highest = broadcast(-Real(__builtin_huge_val()));
       for (Index u = 0; u <= t; ++u) {
         Vector<Real> score = {};

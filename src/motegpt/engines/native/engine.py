@@ -65,7 +65,7 @@ class NativeEngine(Engine):
         """
         super().__init__(model, train, contexts)
         self._specification = specification_of(model, self.contexts)
-        self._level = level
+        self._level, self._threads = level, train.threads or available_processors()
         self._n_grams: tuple[KneserNey, _core.NGrams] | None = None
         self._flat = np.zeros(parameter_count(model), train.dtype) if inference else None
         self._core = None if inference else self._make_core()
@@ -77,7 +77,7 @@ class NativeEngine(Engine):
             optimizer=self.settings.optimizer,
             scalars=self.optimizer.scalars(self.settings, 0)._fields,
             level=self._level,
-            threads=self.settings.threads or available_processors(),
+            threads=self._threads,
             checkpoint_activations=self.settings.checkpoint_activations,
             inference=inference,
         )
@@ -231,14 +231,13 @@ class NativeEngine(Engine):
         return {"n_grams": self._n_grams[1], "n_gram_weight": average.weight}
 
     def _core_decoder(self, n: int) -> _core.Decoder:
-        train = self.settings
         return _core.Decoder(
             self._specification,
             self._flat_parameters(),
             n,
-            dtype=train.dtype,
+            dtype=self.settings.dtype,
             level=self._level,
-            threads=train.threads or available_processors(),
+            threads=self._threads,
         )
 
     def _flattened(self, values: Mapping[str, Any]) -> Array:
