@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig
-from motegpt.config.text import shortened
+from motegpt.config.text import file_name, shortened
 from motegpt.data.corpus import (
     IN_MEMORY,
     LONGEST_NAME,
@@ -60,6 +60,10 @@ class Source(Settings):
     def name(self) -> str:
         """The data in messages, as valid Unicode."""
         return (name_of(self.paths) or self.kind).encode("utf-8", "backslashreplace").decode()
+
+    def without_folders(self) -> Source:
+        """The same, with the names of the files alone."""
+        return self.replace(path=file_name(self.path), others=tuple(map(file_name, self.others)))
 
 
 def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair: str = REPAIR) -> Corpus:
