@@ -193,6 +193,35 @@ def test_a_checkpoint_can_be_chosen(tmp_path):
     assert run.is_dir()
 
 
+@pytest.mark.parametrize("preset", ["auto", "microgpt"])
+def test_python_and_the_command_line_write_the_same(tmp_path, motegpt, preset):
+    documents = [f"{a}n{b}{c}" for a in "abcdefg" for b in "aeiou" for c in "nmrtlk"]
+    given = {"seconds": 0.1} if preset == "auto" else {"steps": 12, "log_every": 5}
+    model = GPT.train(documents, preset=preset, engine="array", out=tmp_path / "run", **given)
+    motegpt("export", tmp_path / "run", "--to", "file", "--out", tmp_path / "line.motegpt")
+    GPT.load(tmp_path / "run").export(tmp_path / "export.motegpt", to="file")
+    GPT.load(tmp_path / "run").save(tmp_path / "save.motegpt")
+    GPT.load(tmp_path / "line.motegpt").save(tmp_path / "again.motegpt")
+    model.save(tmp_path / "trained.motegpt")
+    expected = _contents(tmp_path / "line.motegpt")
+    assert ("report.json" in expected) == ("settings.toml" in expected) == (preset == "auto")
+    for name in ("export", "save", "again", "trained"):
+        assert _contents(tmp_path / f"{name}.motegpt") == expected, name
+
+
+def test_a_run_that_went_on_says_nothing_about_a_model_loaded_before(tmp_path):
+    GPT.train(["anna", "bob"], steps=2, preset="microgpt", engine="array", out=tmp_path / "run")
+    before = GPT.load(tmp_path / "run")
+    assert before._run()[0] == 2
+    GPT.train(["anna", "bob"], resume=tmp_path / "run", steps=4)
+    before.save(tmp_path / "before.motegpt")
+    GPT.load(tmp_path / "run").save(tmp_path / "after.motegpt")
+    steps = [len(RunFolder(tmp_path / f"{name}.motegpt").metrics()) for name in ("before", "after")]
+    assert steps == [0, len(RunFolder(tmp_path / "run").metrics())]
+    assert before._portable().records == []
+    assert before._run() == (None, str(tmp_path / "run"))
+
+
 def test_a_model_is_saved_to_one_file(tmp_path):
     model = GPT.train(["anna", "bob"], steps=3, preset="microgpt", engine="array")
     model.save(tmp_path / "deep" / "a.motegpt")
