@@ -75,6 +75,37 @@ def test_commands(motegpt, tmp_path):
     assert "model" in motegpt("eval", again, str(tmp_path / "more.txt"), "--engine", "array").out
 
 
+@pytest.fixture
+def imported(tmp_path):
+    """An imported run, and a list beside it."""
+    small_model(preset="llama").export(tmp_path / "out")
+    import_hf(tmp_path / "out", tmp_path / "run")
+    (tmp_path / "list.txt").write_text("anna\nnan\nhanna\n")
+    return tmp_path / "run"
+
+
+def test_an_imported_run_is_compared_with_given_training_data(imported, motegpt):
+    ended = motegpt("eval", imported, "list.txt", "--training", "list.txt", "--samples", "0", "--json")
+    assert ended.code == 0, ended.err
+    losses = json.loads(ended.out)["nats_per_token"]
+    assert set(losses) > {"bigram", "model"}
+    alone = motegpt("eval", imported, "--training", "list.txt", "--samples", "0", "--json")
+    assert json.loads(alone.out)["nats_per_token"] == losses
+
+
+def test_commands_say_in_one_line_what_an_imported_run_lacks(imported, motegpt):
+    for words, said in (
+        (["eval", imported], "give it with --training FILE, or DATA to evaluate on"),
+        (["plot", imported], "expected losses to draw, got none"),
+    ):
+        ended = motegpt(*words)
+        assert ended.code != 0
+        assert said in ended.err
+        assert ended.err.count("\n") == 1, ended.err
+    said = motegpt("eval", imported, "list.txt").err
+    assert "the run was imported, and records no training data; give it with --training FILE\n" in said
+
+
 def test_the_card_says_where_a_model_comes_from(tmp_path):
     small_model(preset="gpt2").export(tmp_path / "first")
     model = GPT.from_hf(tmp_path / "first", "array")
