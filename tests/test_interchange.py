@@ -288,6 +288,55 @@ def test_wrong_contexts(right, tmp_path):
     refused(folder, "ngram2.keys: expected I64", tmp_path)
 
 
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": 1.3, "top_k": 5}, {"top_p": 0.75, "min_p": 0.125}, {"temperature": 0.0}, {}],
+    ids=str,
+)
+@pytest.mark.parametrize("preset", ["gpt2", "microgpt"])
+def test_sampling_leads_there_and_back(tmp_path, preset, settings):
+    model = small_model(preset=preset, **settings)
+    model.export(tmp_path / "out")
+    again = GPT.from_hf(tmp_path / "out", "array")
+    for name in ("temperature", "top_k", "top_p", "min_p"):
+        assert getattr(again.config.sample, name) == getattr(model.config.sample, name), name
+    assert again.generate(3, seed=5) == model.generate(3, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"do_sample": "yes"}, "do_sample: expected true or false, got 'yes'"),
+        ({"do_sample": 1}, "do_sample: expected true or false, got 1"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": False}, "top_k"),
+        ({"top_k": -5}, "top_k"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"top_p": 7}, "top_p"),
+        ({"min_p": [0.1]}, "min_p"),
+        ({"do_sample": False, "top_p": 7}, "top_p"),
+    ],
+)
+def test_wrong_sampling_settings(right, tmp_path, changes, named):
+    folder = copy_of(right, "gpt2", tmp_path)
+    edited(folder, "generation_config.json", **changes)
+    refused(folder, f"generation_config.json: {named}", tmp_path)
+
+
+def test_sampling_settings_that_a_folder_does_not_have(right, tmp_path):
+    folder = copy_of(right, "gpt2", tmp_path)
+    edited(folder, "generation_config.json", temperature=None, top_k=None, odd=[1], num_beams=7)
+    expected = settings_of("gpt2")
+    assert read_hf(folder).config.sample.temperature == expected["temperature"]
+    (folder / "generation_config.json").unlink()
+    found = read_hf(folder).config.sample.values()
+    assert {name: found[name] for name in found.keys() & expected.keys()}.items() <= expected.items()
+    (folder / "generation_config.json").symlink_to(right / "gpt2" / "generation_config.json")
+    refused(folder, "generation_config.json: expected a file, got a symbolic link", tmp_path)
+
+
 def test_what_may_differ(right, tmp_path):
     """Names without the prefix, mask buffers, a head equal to the embedding, 16-bit numbers, and shards."""
     expected = read_hf(right / "gpt2").parameters

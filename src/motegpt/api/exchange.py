@@ -50,8 +50,9 @@ class Exchange(Pictures):
         """The model in a folder of the library transformers, in GPT-2's or Llama's layout, or motegpt's own.
 
         engine: the compute engine (default: the best that is installed). The model has no training data; its
-        settings of training and sampling are those of the preset of its layout. Nothing in the folder is
-        executed. Raises RunFolderError for a part that motegpt's models do not have, and for damaged files;
+        settings of training are those of the preset of its layout, and so are those of sampling that the
+        folder does not have in generation_config.json. Nothing in the folder is executed. Raises
+        RunFolderError for a part that motegpt's models do not have, and for damaged files;
         LibraryUnavailable without `tokenizers`, if the tokenizer is not one of motegpt's own.
         """
         from motegpt.interchange.imports import read_hf
