@@ -251,6 +251,9 @@ def refused(folder, named, tmp_path):
         ("motegpt", {"norm": "group"}, "norm: expected one of"),
         ("motegpt", {"n_layer": "gone"}, "n_layer"),
         ("motegpt", {"auto_factor": 2}, "auto_factor"),
+        ("gpt2", {"first_layer": 0}, "first_layer: expected none, got 0"),
+        ("gpt2", {"factor": 0.0}, "factor: expected none, got 0.0"),
+        ("gpt2", {"scale_attn_weights": 1}, "scale_attn_weights: expected True, got 1"),
     ],
 )  # fmt: skip
 def test_unsupported_settings(right, tmp_path, layout, changes, named):
