@@ -1,5 +1,6 @@
 """Export to and import from folders of the library transformers, without that library."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -462,6 +463,21 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("safetensors.numpy.save_file", full)
     with pytest.raises(UsageError, match=r"out: .* cannot be written .*No space left"):
         model.export(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "failing", ["motegpt.training.run_files.replace_file", "motegpt.training.run_files.RunFiles.lock"]
+)
+def test_a_failed_import_names_the_folder_that_was_given(right, tmp_path, monkeypatch, failing):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(failing, full)
+    with pytest.raises(UsageError) as error:
+        import_hf(right / "llama", tmp_path / "run")
+    said = f"out: {tmp_path / 'run'} cannot be written (No space left on device); choose another"
+    assert str(error.value) == said
     assert list(tmp_path.iterdir()) == []
 
 

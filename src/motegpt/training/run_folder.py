@@ -117,7 +117,7 @@ class RunFolder(RunFiles):
                 folder._write_tensors(CONTEXTS, keys, {"tokenizer": tokenizer_digest(tokenizer)})
         except OSError as error:
             folder.unlock()
-            raise folder._write_error(error) from None
+            raise folder._write_error(error) from error
         except MotegptError:
             folder.unlock()
             raise
