@@ -338,6 +338,19 @@ def test_settings_that_agree_with_the_model_are_not(old):
     assert tuned.config.data.cut == "tokens"
 
 
+def test_none_and_its_value_agree(old):
+    base = GPT.load(old)
+    given = {"n_kv_head": base.config.model.n_head, "n_hidden": 4 * base.config.model.n_embd}
+    assert base.config.model.values().items() >= dict.fromkeys(given).items()
+    explicit = base.fine_tune(NEW, **QUICK, **given)
+    assert explicit.generate(3, seed=1) == base.fine_tune(NEW, **QUICK).generate(3, seed=1)
+    assert explicit.fine_tune(NEW, **QUICK, **dict.fromkeys(given)).config.model.n_hidden is None
+    with pytest.raises(SettingError, match=r"n_hidden: expected none, .* got 63"):
+        base.fine_tune(NEW, **QUICK, n_hidden=63)
+    with pytest.raises(SettingError, match="n_kv_head"):
+        base.fine_tune(NEW, **QUICK, n_kv_head=1)
+
+
 def test_what_is_refused_on_the_command_line(motegpt, old, tmp_path):
     (tmp_path / "new.txt").write_text("\n".join(NEW))
     (tmp_path / "strange.txt").write_text("\n".join(STRANGE))

@@ -1,5 +1,6 @@
 """Export to and import from folders of the library transformers, without that library."""
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -73,6 +74,37 @@ def test_commands(motegpt, tmp_path):
     assert "imported model, which has no training to resume" in motegpt("train", "--resume", again).err
     (tmp_path / "more.txt").write_text("anna\nnan\n")
     assert "model" in motegpt("eval", again, str(tmp_path / "more.txt"), "--engine", "array").out
+
+
+@pytest.fixture
+def imported(tmp_path):
+    """An imported run, and a list beside it."""
+    small_model(preset="llama").export(tmp_path / "out")
+    import_hf(tmp_path / "out", tmp_path / "run")
+    (tmp_path / "list.txt").write_text("anna\nnan\nhanna\n")
+    return tmp_path / "run"
+
+
+def test_an_imported_run_is_compared_with_given_training_data(imported, motegpt):
+    ended = motegpt("eval", imported, "list.txt", "--training", "list.txt", "--samples", "0", "--json")
+    assert ended.code == 0, ended.err
+    losses = json.loads(ended.out)["nats_per_token"]
+    assert set(losses) > {"bigram", "model"}
+    alone = motegpt("eval", imported, "--training", "list.txt", "--samples", "0", "--json")
+    assert json.loads(alone.out)["nats_per_token"] == losses
+
+
+def test_commands_say_in_one_line_what_an_imported_run_lacks(imported, motegpt):
+    for words, said in (
+        (["eval", imported], "give it with --training FILE, or DATA to evaluate on"),
+        (["plot", imported], "expected losses to draw, got none"),
+    ):
+        ended = motegpt(*words)
+        assert ended.code != 0
+        assert said in ended.err
+        assert ended.err.count("\n") == 1, ended.err
+    said = motegpt("eval", imported, "list.txt").err
+    assert "the run was imported, and records no training data; give it with --training FILE\n" in said
 
 
 def test_the_card_says_where_a_model_comes_from(tmp_path):
@@ -220,6 +252,9 @@ def refused(folder, named, tmp_path):
         ("motegpt", {"norm": "group"}, "norm: expected one of"),
         ("motegpt", {"n_layer": "gone"}, "n_layer"),
         ("motegpt", {"auto_factor": 2}, "auto_factor"),
+        ("gpt2", {"first_layer": 0}, "first_layer: expected none, got 0"),
+        ("gpt2", {"factor": 0.0}, "factor: expected none, got 0.0"),
+        ("gpt2", {"scale_attn_weights": 1}, "scale_attn_weights: expected True, got 1"),
     ],
 )  # fmt: skip
 def test_unsupported_settings(right, tmp_path, layout, changes, named):
@@ -255,6 +290,55 @@ def test_wrong_contexts(right, tmp_path):
     refused(folder, "ngram2: expected keys in ascending order", tmp_path)
     retensored(folder, lambda found: found.update({"ngram2.keys": found["ngram2.keys"].astype(np.int32)}))
     refused(folder, "ngram2.keys: expected I64", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"temperature": 1.3, "top_k": 5}, {"top_p": 0.75, "min_p": 0.125}, {"temperature": 0.0}, {}],
+    ids=str,
+)
+@pytest.mark.parametrize("preset", ["gpt2", "microgpt"])
+def test_sampling_leads_there_and_back(tmp_path, preset, settings):
+    model = small_model(preset=preset, **settings)
+    model.export(tmp_path / "out")
+    again = GPT.from_hf(tmp_path / "out", "array")
+    for name in ("temperature", "top_k", "top_p", "min_p"):
+        assert getattr(again.config.sample, name) == getattr(model.config.sample, name), name
+    assert again.generate(3, seed=5) == model.generate(3, seed=5)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"do_sample": "yes"}, "do_sample: expected true or false, got 'yes'"),
+        ({"do_sample": 1}, "do_sample: expected true or false, got 1"),
+        ({"temperature": -1}, "temperature"),
+        ({"temperature": "hot"}, "temperature"),
+        ({"temperature": float("nan")}, "temperature"),
+        ({"top_k": False}, "top_k"),
+        ({"top_k": -5}, "top_k"),
+        ({"top_k": 2.5}, "top_k"),
+        ({"top_p": 7}, "top_p"),
+        ({"min_p": [0.1]}, "min_p"),
+        ({"do_sample": False, "top_p": 7}, "top_p"),
+    ],
+)
+def test_wrong_sampling_settings(right, tmp_path, changes, named):
+    folder = copy_of(right, "gpt2", tmp_path)
+    edited(folder, "generation_config.json", **changes)
+    refused(folder, f"generation_config.json: {named}", tmp_path)
+
+
+def test_sampling_settings_that_a_folder_does_not_have(right, tmp_path):
+    folder = copy_of(right, "gpt2", tmp_path)
+    edited(folder, "generation_config.json", temperature=None, top_k=None, odd=[1], num_beams=7)
+    expected = settings_of("gpt2")
+    assert read_hf(folder).config.sample.temperature == expected["temperature"]
+    (folder / "generation_config.json").unlink()
+    found = read_hf(folder).config.sample.values()
+    assert {name: found[name] for name in found.keys() & expected.keys()}.items() <= expected.items()
+    (folder / "generation_config.json").symlink_to(right / "gpt2" / "generation_config.json")
+    refused(folder, "generation_config.json: expected a file, got a symbolic link", tmp_path)
 
 
 def test_what_may_differ(right, tmp_path):
@@ -379,6 +463,21 @@ def test_a_full_disk_is_said_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr("safetensors.numpy.save_file", full)
     with pytest.raises(UsageError, match=r"out: .* cannot be written .*No space left"):
         model.export(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "failing", ["motegpt.training.run_files.replace_file", "motegpt.training.run_files.RunFiles.lock"]
+)
+def test_a_failed_import_names_the_folder_that_was_given(right, tmp_path, monkeypatch, failing):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(failing, full)
+    with pytest.raises(UsageError) as error:
+        import_hf(right / "llama", tmp_path / "run")
+    said = f"out: {tmp_path / 'run'} cannot be written (No space left on device); choose another"
+    assert str(error.value) == said
     assert list(tmp_path.iterdir()) == []
 
 

@@ -109,7 +109,15 @@ def test_a_run_that_stopped_early(motegpt, tmp_path):
     assert not facts["progress"]["finished"]
 
 
+def test_a_saved_copy_keeps_the_losses(motegpt, run, tmp_path):
+    GPT.load(run).save(tmp_path / "copy")
+    facts = [json.loads(motegpt("show", name, "--json").out) for name in ("run", "copy")]
+    assert facts[0]["loss"] == facts[1]["loss"]
+    assert "step 6 of 6, 44 tokens; parameters only, it cannot be resumed" in motegpt("show", "copy").out
+
+
 def test_parameters_alone(motegpt, run, tmp_path):
+    (run / "metrics.jsonl").unlink()
     GPT.load(run).save(tmp_path / "copy")
     ended = motegpt("show", "copy")
     assert (ended.code, ended.err) == (0, "")

@@ -13,11 +13,11 @@ from motegpt.errors import RunFolderError, UsageError
 from motegpt.training.build import build_engine, with_engine
 
 if TYPE_CHECKING:
+    from motegpt.api.loaded import Loaded
     from motegpt.interchange.model import PortableModel
     from motegpt.ngrams.average import Average
     from motegpt.training.begin import AnyPath
     from motegpt.training.records import Report
-    from motegpt.training.run_folder import RunFolder
 
 
 class Exchange(Pictures):
@@ -25,7 +25,7 @@ class Exchange(Pictures):
 
     average: Average | None
     report: Report | None
-    _loaded: tuple[RunFolder, str | int | None] | None
+    _loaded: Loaded | None
     save: Callable[..., None]
 
     def export(self, path: AnyPath, to: str = "hf") -> None:
@@ -50,8 +50,9 @@ class Exchange(Pictures):
         """The model in a folder of the library transformers, in GPT-2's or Llama's layout, or motegpt's own.
 
         engine: the compute engine (default: the best that is installed). The model has no training data; its
-        settings of training and sampling are those of the preset of its layout. Nothing in the folder is
-        executed. Raises RunFolderError for a part that motegpt's models do not have, and for damaged files;
+        settings of training are those of the preset of its layout, and so are those of sampling that the
+        folder does not have in generation_config.json. Nothing in the folder is executed. Raises
+        RunFolderError for a part that motegpt's models do not have, and for damaged files;
         LibraryUnavailable without `tokenizers`, if the tokenizer is not one of motegpt's own.
         """
         from motegpt.interchange.imports import read_hf
@@ -68,11 +69,7 @@ class Exchange(Pictures):
 
         with self._lock:
             parameters = self.engine.parameters()
-        records = [record.values() for record in self.records]
-        bits = {} if self.report is None else self.report.bits()
-        if self._loaded is not None:
-            folder, _ = self._loaded
-            records, bits = records or folder.metrics(), bits or folder.report()
+        records, bits = self._history()
         return PortableModel(
             self.config,
             self.tokenizer,
@@ -82,3 +79,14 @@ class Exchange(Pictures):
             records,
             bits,
         )
+
+    def _history(self) -> tuple[list[dict[str, Any]], dict[str, float]]:
+        """The records of the training, and what it measured at its end: name -> bits per character.
+
+        Of a loaded model as long as its run is the same. Raises RunFolderError if the run is damaged.
+        """
+        records = [record.values() for record in self.records]
+        bits = {} if self.report is None else self.report.bits()
+        if self._loaded is None:
+            return records, bits
+        return records or self._loaded.records(), bits or self._loaded.bits()

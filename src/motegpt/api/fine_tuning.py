@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,13 +13,12 @@ from motegpt.api.warn import warn
 from motegpt.config.arguments import functions
 from motegpt.config.fields import current_names, kinds
 from motegpt.config.sections import REQUESTS
-from motegpt.errors import RunFolderError
 from motegpt.sampling.training_texts import HashedTexts
 from motegpt.training.begin import AnyPath, Documents, begin
-from motegpt.training.fine_tune import Base, origin_of, step_of
-from motegpt.training.run_folder import RunFolder
+from motegpt.training.fine_tune import Base, origin_of
 
 if TYPE_CHECKING:
+    from motegpt.api.loaded import Loaded
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine
     from motegpt.training.loop import Trainer
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class FineTuning:
-    """A GPT that can be fine-tuned. loaded: the run folder and the checkpoint that it was loaded from."""
+    """A GPT that can be fine-tuned."""
 
     config: RunConfig
     tokenizer: Tokenizer
@@ -38,7 +36,7 @@ class FineTuning:
     _documents: Sequence[str] | None
     _lock: Lock
     _step: int
-    _loaded: tuple[RunFolder, str | int | None] | None
+    _loaded: Loaded | None
 
     def fine_tune(
         self,
@@ -122,7 +120,5 @@ class FineTuning:
             return self._step, None if folder is None else str(folder.path.absolute())
         if self._loaded is None:
             return None, None
-        (folder, checkpoint), step = self._loaded, None
-        with suppress(RunFolderError):  # deleted or damaged since
-            step = step_of(folder, self.config, self.tokenizer, checkpoint)
-        return step, str(folder.path.absolute())
+        step = self._loaded.step(self.config, self.tokenizer)
+        return step, str(self._loaded.folder.path.absolute())

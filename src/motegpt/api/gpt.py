@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from motegpt.api.class_only import class_only
 from motegpt.api.exchange import Exchange
 from motegpt.api.fine_tuning import FineTuning
+from motegpt.api.loaded import Loaded
 from motegpt.api.names import check_names
 from motegpt.api.notebook import form, report_facts
 from motegpt.api.progress import display_for
@@ -99,7 +100,7 @@ class GPT(FineTuning, Exchange):
         self._done = 0 if trainer is None else trainer.done  # the step of this model
         best = None if trainer is None else trainer.best
         self._step = self._done if best is None else best.step  # the step of its parameters
-        self._loaded = None
+        self._loaded: Loaded | None = None
         self._lock = Lock()  # held while a thread uses the engine
 
     @property
@@ -238,6 +239,7 @@ class GPT(FineTuning, Exchange):
         or LibraryUnavailable.
         """
         folder, engine = RunFolder(path_of("load", path, RunFolderError)), plain(engine)
+        loaded = Loaded.of(folder, checkpoint)
         config, tokenizer = without_device(folder.config()), folder.tokenizer()
         if engine is not None:
             config = with_engine(config, engine)
@@ -246,7 +248,7 @@ class GPT(FineTuning, Exchange):
         untrained = build_engine(config, folder.contexts(config, tokenizer), inference=True)
         model = cls(config, tokenizer, untrained, average=average, known=known)
         model.engine.load(parameters)
-        model._loaded = folder, checkpoint
+        model._loaded = loaded
         return model
 
     def generate(
@@ -366,7 +368,7 @@ class GPT(FineTuning, Exchange):
 
         A folder can be resumed if this model was trained in this process and its training has not continued
         since. Raises RunFolderError if a run already exists, unless `overwrite`, or if the folder holds other
-        files.
+        files, and if the run that this model was loaded from is damaged.
         """
         out, overwrite = path_of("save", path, RunFolderError), flag("overwrite", overwrite)
         if out.suffix == ENDING and not out.is_dir():
@@ -377,9 +379,14 @@ class GPT(FineTuning, Exchange):
 
     def _save(self, out: Path, overwrite: bool) -> None:
         """Write a run folder."""
+        records, bits = self._history()
         folder = RunFolder.create(out, self.config, self.tokenizer, overwrite, self.engine.contexts)
         try:
-            folder.append_metrics(record.values() for record in self.records)
+            folder.append_metrics(records)
+            if bits:
+                folder.write_report(bits)
+            if self.config.check is not None:  # the settings were chosen
+                folder.write_settings(self.config)
             if self._trainer is not None and self._trainer.done == self._done:
                 self._trainer.save_copy(folder)
             with self._lock:

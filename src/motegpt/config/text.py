@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
+from pathlib import PureWindowsPath
+from typing import Any, overload
 
 MAX_LINE = 100  # columns
 MAX_VALUE = 40  # columns of one value
+UNNAMED = "unnamed"  # the name of a path without one, such as /
 
 
 def concise(name: str, values: Mapping[str, Any]) -> str:
@@ -56,6 +58,15 @@ def shortened(value: object, max_length: int = 80) -> str:
     except Exception:  # an int of more digits than Python prints, or a __repr__ that fails
         return "a number of thousands of digits" if isinstance(value, int) else f"a {type(value).__name__}"
     return text if len(text) <= max_length else text[: max_length - 3] + "..."
+
+
+@overload
+def file_name(path: str) -> str: ...
+@overload
+def file_name(path: None) -> None: ...
+def file_name(path: str | None) -> str | None:
+    """The last part of a path of any system; None for None."""
+    return None if path is None else PureWindowsPath(path).name or UNNAMED  # it knows both separators
 
 
 def visible(text: str, encoding: str = "utf-8") -> str:

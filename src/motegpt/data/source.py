@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig
-from motegpt.config.text import shortened
+from motegpt.config.text import file_name, shortened
 from motegpt.data.corpus import (
     IN_MEMORY,
     LONGEST_NAME,
@@ -61,14 +61,19 @@ class Source(Settings):
         """The data in messages, as valid Unicode."""
         return (name_of(self.paths) or self.kind).encode("utf-8", "backslashreplace").decode()
 
+    def without_folders(self) -> Source:
+        """The same, with the names of the files alone."""
+        return self.replace(path=file_name(self.path), others=tuple(map(file_name, self.others)))
+
 
 def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair: str = REPAIR) -> Corpus:
     """The training data of a run, read from the recorded files or from `data`.
 
-    Raises DataError if they are missing or have changed; `repair` ends the message.
+    Of an imported run, which records none, they are whatever `data` has. Raises DataError if they are missing
+    or have changed; `repair` ends the message.
     """
-    if source.is_imported:
-        raise DataError("data: the run was imported, so it has no training data")
+    if data is None and source.is_imported:
+        raise DataError(f"data: the run was imported, and records no training data; {repair}")
     if data is None and source.kind == IN_MEMORY:
         raise DataError(f"data: the run was trained on documents in memory; {repair}")
     if data is None and source.path is not None:
@@ -77,7 +82,8 @@ def reload_corpus(source: Source, config: DataConfig, data: Data = None, repair:
         corpus = read_corpus(data, config)
     if source.kind == IN_MEMORY:
         corpus = corpus_of(corpus.documents, config)
-    check_unchanged(corpus, source, repair)
+    if not source.is_imported:
+        check_unchanged(corpus, source, repair)
     return corpus
 
 
@@ -112,7 +118,8 @@ def reload_split(
     source: Source, config: DataConfig, seed: int, data: Data = None, repair: str = REPAIR
 ) -> tuple[Documents, Documents]:
     """The (training, validation) documents of a run, reloaded. seed: of its training."""
-    return split(reload_corpus(source, config, data, repair).documents, config, seed)
+    documents = reload_corpus(source, config, data, repair).documents
+    return split(documents, config.replace(val_fraction=0.0) if source.is_imported else config, seed)
 
 
 def training_documents(source: Source, config: DataConfig, data: Data = None) -> Documents:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from motegpt.errors import UsageError
+from motegpt.errors import MotegptError, UsageError
 
 
 @contextmanager
@@ -35,7 +35,10 @@ def new_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _new(path: Path) -> Iterator[Path]:
-    """A name beside `path`; what is there in the end is renamed, and deleted after an error."""
+    """A name beside `path`; what is there in the end is renamed, and deleted after an error.
+
+    Errors of writing name `path`: also those that a RunFolder raises with an OSError as cause.
+    """
     check_free(path)
     temporary = path.parent / f".{path.name}.{secrets.token_hex(4)}.new"
     try:
@@ -43,8 +46,11 @@ def _new(path: Path) -> Iterator[Path]:
         yield temporary
         check_free(path)
         os.rename(temporary, path)
-    except OSError as error:
-        raise UsageError(f"out: {path} cannot be written ({error.strerror}); choose another") from None
+    except (OSError, MotegptError) as error:
+        cause = error if isinstance(error, OSError) else error.__cause__
+        if not isinstance(cause, OSError):
+            raise
+        raise UsageError(f"out: {path} cannot be written ({cause.strerror}); choose another") from None
     finally:
         if temporary.is_dir():
             shutil.rmtree(temporary, ignore_errors=True)

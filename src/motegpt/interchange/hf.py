@@ -21,6 +21,7 @@ from motegpt.errors import UsageError
 from motegpt.interchange.card import model_card, without_average
 from motegpt.interchange.folders import check_free, new_folder
 from motegpt.interchange.layouts import OWN, Layout, arrays_of, config_of, layout_of
+from motegpt.interchange.sampling_in import GENERATION
 from motegpt.interchange.tokens import special_names, tokenizer_config, tokenizer_json
 from motegpt.model.spec import parameter_count, table_names
 
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from motegpt.interchange.model import PortableModel
 
-CONFIG, GENERATION, MODEL = "config.json", "generation_config.json", "model.safetensors"
+CONFIG, MODEL = "config.json", "model.safetensors"
 TOKENIZER, TOKENIZER_CONFIG, CARD = "tokenizer.json", "tokenizer_config.json", "README.md"
 CODE = "modeling_motegpt"
 METADATA = {"format": "pt"}  # of model.safetensors, which transformers asks for

@@ -19,6 +19,7 @@ from motegpt.errors import RunFolderError, SettingError
 from motegpt.interchange.folders import check_free, new_folder
 from motegpt.interchange.layouts import LAYOUTS, OWN, Layout, model_of, parameters_of
 from motegpt.interchange.model import PortableModel
+from motegpt.interchange.sampling_in import sampling_in
 from motegpt.interchange.tokens_in import TOKENIZER, tokenizer_in
 from motegpt.interchange.weights import Found, read_floats, read_integers, read_json, tensors_in
 from motegpt.model.spec import table_names
@@ -145,7 +146,9 @@ def _check_names(
 def _run_config(
     folder: Path, layout: Layout, model: ModelConfig, tokenizer: Tokenizer, arrays: Arrays
 ) -> RunConfig:
-    """The settings of the run: those of the preset of that name, for a training on other data."""
+    """The settings of the run: those of the preset of that name, for a training on other data, and how the
+    folder samples.
+    """
     settings = settings_of(REFERENCE_PRESET if layout is OWN else layout.name)
     engine, dtype = default_engine(), str(next(iter(arrays.values())).dtype)
     settings = default_dtype(engine, {**settings, "dtype": dtype}, is_set=False)
@@ -166,7 +169,7 @@ def _run_config(
             model=model,
             data=DataConfig.of(data),
             train=TrainConfig.of(section_values(settings, "train")),
-            sample=SampleConfig.of(section_values(settings, "sample")),
+            sample=SampleConfig.of({**section_values(settings, "sample"), **sampling_in(folder)}),
             source=Source(kind=IMPORTED, path=str(folder.absolute()), sha256=digest(arrays, {}), documents=0),
         )
     except SettingError as error:

@@ -280,10 +280,10 @@ def model_of(layout: Layout, config: Mapping[str, Any]) -> ModelConfig:
     )
     config = _with_base(config) if layout.demands.get("position") == ("rope",) else config
     for name, value in config.items():
-        if name not in known and value not in OFF:
+        if name not in known and not any(_is_same(value, off) for off in OFF):
             raise _unsupported(name if name.isidentifier() else shortened(name), "none", value)
     for name, value in layout.fixed.items():
-        if (got := config.get(name, value)) != value:
+        if not _is_same(got := config.get(name, value), value):
             raise _unsupported(name, value, got)
     values: dict[str, Any] = {name: allowed[0] for name, allowed in layout.demands.items()}
     values.update({"zero_init": False} if layout is not OWN else {})
@@ -303,6 +303,11 @@ def model_of(layout: Layout, config: Mapping[str, Any]) -> ModelConfig:
     if head_size is not None and head_size != model.head_size:
         raise _unsupported("head_dim", model.head_size, head_size)
     return model.replace(n_kv_head=None) if model.n_kv_head == model.n_head else model
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Whether JSON values are equal; in Python, false equals 0."""
+    return isinstance(a, bool) == isinstance(b, bool) and bool(a == b)
 
 
 def _with_base(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,7 +87,7 @@ def run_of(run: Run) -> dict[str, Any]:
 
 def _without_paths(config: RunConfig) -> dict[str, Any]:
     """The settings, and of the data only how many documents they were: a path can name a person."""
-    values = config.values()
+    values = config.without_folders().values()
     return {**values, "source": {"documents": values["source"]["documents"]}}
 
 

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 # Settings of the data that belong to the model: those of the tokenizer, and of the contexts.
 OF_TOKENS = ("tokenizer", *TOKENIZERS_WITH, "framing", "ngram_min_count")
 OF_TEXTS = ("cut", "normalize")  # kept unless given
+RESOLVED = {"n_kv_head": "kv_heads", "n_hidden": "mlp_size"}  # setting -> attribute with its value for none
 MEASURING = "array"  # engine: installed everywhere, with the same results
 MOST_OF_GUESS = 0.8  # of the loss of a uniform guess: the highest loss of a model that knows the new data
 
@@ -128,7 +129,7 @@ class Base:
         fixed, is_stream = self.fixed_settings(), self.config.data.format == "stream"
         for name, value in given.items():
             checked = kinds(REQUESTS[section_of(name)])[name].check(name, value)
-            if name in fixed and checked != fixed[name]:
+            if name in fixed and self._resolved(name, checked) != self._resolved(name, fixed[name]):
                 raise SettingError(
                     f"{name}: expected {_word(fixed[name])}, as in the model to fine-tune, got "
                     f"{_word(checked)}; leave it out, or train a new model"
@@ -139,6 +140,12 @@ class Base:
                 f"format: expected {expected}, as in the model to fine-tune, got {given['format']}; leave it "
                 "out, or train a new model"
             )
+
+    def _resolved(self, name: str, value: Any) -> Any:
+        """The value of a setting; of none the one that the model then has."""
+        if value is not None or name not in RESOLVED:
+            return value
+        return getattr(self.config.model.replace(**{name: None}), RESOLVED[name])
 
     def fitted(self, corpus: Corpus, extend: bool) -> Base:
         """The base with a vocabulary that has all characters of the corpus.

@@ -1,7 +1,8 @@
 """A run as one file, to send to someone: a plain zip of the run folder that every command reads as it is.
 
 It has the files of the folder that are in ARCHIVED, without the state of the training: trainer.safetensors
-and kept checkpoints are of no use where nothing can be resumed.
+and kept checkpoints are of no use where nothing can be resumed. Of recorded paths it has the file names
+alone, as folders can name a person.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class RunFiles:
         return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
 
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
-        self._write(name, (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode())
+        self._write(name, json_bytes(values))
 
     def _read_json(self, name: str) -> Any:
         """The object in a JSON file of a supported format."""
@@ -229,6 +229,11 @@ class RunFiles:
             f"{self.path}: has no {name}, as the run stopped before its first checkpoint; restart it with "
             f"`out={str(self.path)!r}`"
         )
+
+
+def json_bytes(values: Mapping[str, Any]) -> bytes:
+    """The contents of a JSON file."""
+    return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def is_archive(path: Path) -> bool:

@@ -55,6 +55,7 @@ from motegpt.training.run_files import (
     TEMPORARY,
     TOKENIZER,
     RunFiles,
+    json_bytes,
 )
 from motegpt.training.state import FORMAT, Best, RunConfig, TrainerState
 from motegpt.training.tensor_files import INTEGERS, MAX_FREE_BYTES, UNSIGNED, tensor_bytes
@@ -116,7 +117,7 @@ class RunFolder(RunFiles):
                 folder._write_tensors(CONTEXTS, keys, {"tokenizer": tokenizer_digest(tokenizer)})
         except OSError as error:
             folder.unlock()
-            raise folder._write_error(error) from None
+            raise folder._write_error(error) from error
         except MotegptError:
             folder.unlock()
             raise
@@ -153,7 +154,7 @@ class RunFolder(RunFiles):
 
     def write_config(self, config: RunConfig) -> None:
         """Replace config.json, in the current format."""
-        self._write_json(CONFIG, {**config.values(), "format": FORMAT})
+        self._write_json(CONFIG, _recorded(config))
 
     def config(self) -> RunConfig:
         """The settings of the run."""
@@ -331,7 +332,7 @@ class RunFolder(RunFiles):
     def members(self, checkpoint: int | str | None = None) -> dict[str, bytes]:
         """The files that a run needs for everything but resuming, all of them checked, by name.
 
-        checkpoint: of the parameters, as in `parameters`.
+        checkpoint: of the parameters, as in `parameters`. Of recorded paths only the file names are kept.
         """
         config, tokenizer = self.config(), self.tokenizer()
         parameters = self.parameters(config, tokenizer, checkpoint)
@@ -344,8 +345,10 @@ class RunFolder(RunFiles):
         }
         names = [name for name in ARCHIVED if is_used.get(name, True) and self._exists(name)]
         metadata = {"format": FORMAT, "tokenizer": tokenizer_digest(tokenizer)}
+        public = config.without_folders()
+        rewritten = {CONFIG: json_bytes(_recorded(public)), SETTINGS: settings_toml(public).encode()}
         return {
-            **{name: bytes(self._contents(name, MAX_FREE_BYTES)) for name in names},
+            **{name: rewritten.get(name) or bytes(self._contents(name, MAX_FREE_BYTES)) for name in names},
             MODEL: tensor_bytes(parameters, metadata),
         }
 
@@ -426,6 +429,11 @@ class RunFolder(RunFiles):
                 "files was changed"
             )
         self.check_tokenizer(config, tokenizer)
+
+
+def _recorded(config: RunConfig) -> dict[str, Any]:
+    """The contents of config.json, in the current format."""
+    return {**config.values(), "format": FORMAT}
 
 
 def checkpoint_name(step: int) -> str:

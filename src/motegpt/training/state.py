@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig, ModelConfig, SampleConfig, TrainConfig
+from motegpt.config.text import file_name
 from motegpt.data.documents import normalize_sample_texts
 from motegpt.data.source import Source
 from motegpt.model.spec import tensors
@@ -31,6 +32,10 @@ class Origin(Settings):
     steps: int = setting("The steps of its training.", at_least=1)
     sha256: str = setting("SHA-256 of its parameters: name, newline, float64 values, by name.")
 
+    def without_folder(self) -> Origin:
+        """The same, with the name of the run folder alone."""
+        return self.replace(path=file_name(self.path))
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Settings):
@@ -51,6 +56,14 @@ class RunConfig(Settings):
         super().__post_init__()
         tensors(self.model)  # raises if the model is too large
         object.__setattr__(self, "sample", normalize_sample_texts(self.sample, self.data))
+
+    def without_folders(self) -> RunConfig:
+        """The settings for others: of paths the file names alone, as a folder can name a person."""
+        return self.replace(
+            data=self.data.replace(tokenizer_file=file_name(self.data.tokenizer_file)),
+            source=self.source.without_folders(),
+            base=None if self.base is None else self.base.without_folder(),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,9 +73,8 @@ def command(
     from motegpt.api.gpt import GPT
     from motegpt.evaluation.nll import evaluate
 
-    model = GPT.load(run, engine, checkpoint)
-    train_texts, val_texts = _split(model, training)
-    paths = paths_given(data)
+    model, paths = GPT.load(run, engine, checkpoint), paths_given(data)
+    train_texts, val_texts = _split(model, training, is_needed=paths is None)
     if paths is not None:
         texts, name = _read(paths, model.config.data.replace(**{"encoding": None, **given_settings(flags)}))
     else:
@@ -97,15 +96,17 @@ def command(
         _print_novelty(novel, model.config.sample.temperature, bool(val_texts))
 
 
-def _split(model: GPT, training: str | None) -> tuple[Sequence[str], Sequence[str]]:
+def _split(model: GPT, training: str | None, is_needed: bool) -> tuple[Sequence[str], Sequence[str]]:
     """The training and validation documents of a run; if unreadable, two empty lists and a log message.
 
     training: file to read instead of the recorded data; raises DataError if it is unreadable or differs.
+    is_needed: whether there is nothing else to evaluate on; raises DataError instead of logging.
     """
     from motegpt.data.source import reload_split
 
     config, repair = model.config, "give it with --training FILE"
-    if training is not None:
+    if training is not None or is_needed:
+        repair = f"{repair}, or DATA to evaluate on" if is_needed else repair
         return reload_split(config.source, config.data, config.train.seed, training, repair)
     try:
         return reload_split(config.source, config.data, config.train.seed, repair=repair)
@@ -128,10 +129,8 @@ def _recorded(train_texts: Sequence[str], val_texts: Sequence[str]) -> tuple[Seq
     """The validation documents of a run, or its training documents if it has none, and their name."""
     if val_texts:
         return val_texts, "the held-out data"
-    if train_texts:
-        log("no data were held out: evaluated on the training data; train with --val-fraction 0.1")
-        return train_texts, TRAINING
-    raise DataError("eval: expected DATA, as the recorded data cannot be read, got none")
+    log("no data were held out: evaluated on the training data; train with --val-fraction 0.1")
+    return train_texts, TRAINING
 
 
 def _print(evaluation: Evaluation, name: str) -> None:

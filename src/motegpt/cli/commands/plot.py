@@ -115,9 +115,10 @@ def _check(
 def _losses(
     runs: list[Run], smooth: int | None, along: Literal["step", "tokens"], with_baselines: bool
 ) -> Figure:
-    from motegpt.plots.curves import loss_figure
+    from motegpt.plots.curves import curves_of, loss_figure
     from motegpt.views.baselines import common_baselines
 
+    curves_of(runs, smooth, along)  # reports a run without losses before anything is said about baselines
     baselines = {}
     if with_baselines:
         try:
