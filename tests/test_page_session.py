@@ -323,6 +323,7 @@ def files_of(folder: Path) -> list[dict[str, str]]:
     return [
         {"name": path.name, "base64": base64.b64encode(path.read_bytes()).decode()}
         for path in folder.iterdir()
+        if path.is_file()
     ]
 
 
@@ -441,6 +442,28 @@ def test_a_run_from_boot_trains_on_with_a_list(tmp_path: Path) -> None:
     assert refused["error"].startswith("list: expected only characters of the training data")
 
 
+LONG_BLOCK = {"block_size": 1024, "batch_size": 16, "steps": 2}  # larger steps than the page holds
+
+
+def test_a_run_too_large_to_train_in_the_page_opens_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(SHORT)
+    run_to(trainer_of(LONG_BLOCK, path, out=tmp_path / "run"), 1)
+    files = [*files_of(tmp_path / "run"), *files_of(tmp_path)]
+    booted = run_of(Run.read(str(tmp_path / "run")))
+    looks = (("look", {"text": "anna"}, ["loss"]), ("sample", {"n": 2}, ["step"]))
+    steps = (("step",), ("slow",), ("weights", {"kind": "update"}), ("weights", {"kind": "gradients"}))
+    for action in (("import", {"files": files}), ("create", {"run": booted, "list": LIST | {"text": SHORT}})):
+        opened, looked, sampled, *refused = act(action, *looks, *steps)
+        assert opened["canTrain"]
+        assert looked["loss"] > 0
+        assert "error" not in sampled
+        for one in refused:
+            assert one["error"] == opened["whyNoStep"]
+        assert "batch_size, block_size: expected steps of at most 64,000,000" in opened["whyNoStep"]
+        assert "try a smaller `batch_size`" in opened["whyNoStep"]
+
+
 FEW = {"name": "x", "text": "anna"}
 TOO_LARGE = "n_layer, block_size, n_embd: expected|n_layer, n_embd: expected"
 WRONG = [
@@ -453,6 +476,7 @@ WRONG = [
     ({"list": LIST, "settings": {"n_embd": 2**20, "n_head": 1}}, TOO_LARGE),
     ({"list": LIST, "settings": {"n_layer": 64, "n_embd": 256}}, "n_layer, n_embd: expected at most"),
     ({"list": LIST, "settings": {"batch_size": 2**20}}, "batch_size, block_size: expected steps of at most"),
+    ({"list": LIST, "settings": {"block_size": 4096}}, "batch_size, block_size: expected steps of at most"),
     ({"list": LIST, "settings": {"ngram_orders": 3}}, "ngram_orders: expected none in the page"),
     ({"list": LIST, "settings": {"format": "csv"}}, "format: expected text or stream in the page"),
     ({"list": LIST, "settings": {"format": "stream", "block_size": 2000}}, "block_size: expected a text of"),

@@ -18,6 +18,7 @@ from tests.browser import Open, Tabs, until, wait_for_text
 
 ROOT = Path(__file__).parents[1]
 WIDTHS = (320, 390, 820, 1280, 1920)
+WORDS = [f"{a}{b}{c}" for a in ("an", "be", "co", "du") for b in "lmnr" for c in ("a", "is", "otte")]
 LEAST_CONTRAST = 4.5  # of text, by the Web Content Accessibility Guidelines (AA)
 
 
@@ -300,8 +301,7 @@ def test_the_page_begins_with_the_list_of_the_user(open_page: Open, tmp_path: Pa
 
 
 def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, tmp_path: Path) -> None:
-    names = [f"{a}{b}{c}" for a in ("an", "be", "co", "du") for b in "lmnr" for c in ("a", "is", "otte")]
-    steps = GPT.train(names * 4, seconds=0.05, seed=1, out=tmp_path / "run").config.train.steps
+    steps = GPT.train(WORDS * 4, seconds=0.05, seed=1, out=tmp_path / "run").config.train.steps
     path = tmp_path / "run.html"
     path.write_text(build_page(boot(run=run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
     page = open_page(document=path)
@@ -318,6 +318,29 @@ def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, 
     wait_for_text(page, "#list-about", "98 documents")
     assert page.evaluate("motegpt.config.activation") == "relu"
     page.evaluate("motegpt.train(3)")
+
+
+def page_of_run(tmp_path: Path, data: dict[str, Any] | None = None, **settings: Any) -> Path:
+    """The page of a run of WORDS, with a list if there is one."""
+    GPT.train(WORDS, **{"preset": "microgpt", "steps": 300, **settings}, out=tmp_path / "run")
+    path = tmp_path / "run.html"
+    path.write_text(build_page(boot(data, run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
+    return path
+
+
+def test_a_run_too_large_to_train_in_the_page_opens_and_says_so(open_page: Open, tmp_path: Path) -> None:
+    large = {"block_size": 1024, "batch_size": 16, "steps": 1}
+    page = open_page(document=page_of_run(tmp_path, **large))
+    assert page.evaluate("motegpt.config.block_size") == 1024
+    until(page, "document.querySelectorAll('#samples li').length === 20")
+    assert not page.is_visible("#message")
+    files = [path for path in (tmp_path / "run").iterdir() if path.is_file()]
+    (tmp_path / "list.txt").write_text("\n".join(WORDS))
+    page.set_input_files("#files", [*files, tmp_path / "list.txt"])
+    wait_for_text(page, "#list-about", f"{len(WORDS)} documents")
+    page.click("#control-run")
+    wait_for_text(page, "#message", "expected steps of at most 64,000,000 activations")
+    assert not page.evaluate("motegpt.running")
 
 
 def test_undo_keeps_to_what_can_be_undone(open_page: Open) -> None:

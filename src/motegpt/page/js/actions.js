@@ -102,9 +102,16 @@ export class Actions {
 
   // Training
 
+  /** Whether the model can be trained here; says why not where only its steps are too large. */
+  #mayTrain() {
+    const {canTrain, whyNoStep} = this.data.description ?? {};
+    if (canTrain && whyNoStep) this.notify(whyNoStep);
+    return canTrain && !whyNoStep;
+  }
+
   /** Train until pause() or the last step; from the start again when it was at the end. */
   async run() {
-    if (!this.data.description?.canTrain) return;
+    if (!this.#mayTrain()) return;
     if (this.#isDone() && this.state.viewing === null) await this.restart();
     this.#forgetLater();
     this.store.set({running: true, finished: false});
@@ -124,7 +131,7 @@ export class Actions {
 
   /** Train n steps, and pause. */
   async train(n = 1) {
-    if (!this.data.description?.canTrain || (this.#isDone() && this.state.viewing === null)) return;
+    if (!this.#mayTrain() || (this.#isDone() && this.state.viewing === null)) return;
     if (this.state.running) await this.pause();
     this.#forgetLater();
     this.receiveProgress({...await this.client.call("step", {n}), running: false});

@@ -35,6 +35,7 @@ export function describeRun(run) {
     baselines: baselinesOf(run),
     average: run.average && {order: run.average.order, weight: run.average.weight},
     canTrain: run.plan !== null,
+    whyNoStep: run.whyNoStep,
     dtype: config.train.dtype,
     slots: run.slots,
   };

@@ -65,6 +65,7 @@ export class Session {
     const {run} = this;
     if (!this.ready.run.plan)
       throw new Error("list: expected the list of this run to train it further, got none; add it");
+    if (run.whyNoStep) throw new Error(run.whyNoStep);
     if (run.ended) {
       throw new Error(
         `steps: the run has done all its ${run.done} steps; set more \`steps\`, or start again`,
