@@ -430,15 +430,33 @@ def test_a_run_plays_from_boot_and_from_its_folder(tmp_path: Path, settings: dic
     assert same >= 15  # half precision changes few
 
 
-def test_a_run_from_boot_trains_on_with_a_list(tmp_path: Path) -> None:
-    run_to(trainer_of({"steps": 50}, None, out=tmp_path / "run"))
+def test_weights_alone_are_at_the_step_of_their_run(tmp_path: Path) -> None:
+    run_to(trainer_of({"steps": 300}, None, out=tmp_path / "run"), 200)
+    files = files_of(tmp_path / "run")
+    shared = [one for one in files if one["name"] != "trainer.safetensors"]
     booted = run_of(Run.read(str(tmp_path / "run")))
-    created, progress, refused = act(
-        ("create", {"run": booted, "list": LIST}, ["canTrain"]), ("step", {"n": 50}),
+    kept = ["step", "hasGenerator"]
+    exact, *alone = act(
+        ("import", {"files": files}, kept),
+        ("import", {"files": shared}, kept),
+        ("create", {"run": booted}, kept),
+    )
+    assert exact == {"step": 200, "hasGenerator": True}
+    assert alone == [{"step": 200, "hasGenerator": False}] * 2
+
+
+def test_a_run_from_boot_trains_on_with_a_list(tmp_path: Path) -> None:
+    run_to(trainer_of({"steps": 100}, None, out=tmp_path / "run"), 50)
+    booted = run_of(Run.read(str(tmp_path / "run")))
+    created, progress, restarted, again, refused = act(
+        ("create", {"run": booted, "list": LIST}, ["canTrain", "step"]), ("step", {"n": 50}),
+        ("restart", {}, ["step", "hasGenerator"]), ("step", {"n": 50}),
         ("create", {"run": booted, "list": {"name": "x", "text": "ümlaut\nanna"}}),
     )  # fmt: skip
-    assert created["canTrain"]
+    assert created == {"canTrain": True, "step": 50}
     assert sum(progress["losses"][:10]) / 10 < 3.0
+    assert restarted == {"step": 0, "hasGenerator": True}
+    assert sum(again["losses"][:10]) / 10 > 3.0
     assert refused["error"].startswith("list: expected only characters of the training data")
 
 

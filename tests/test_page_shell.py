@@ -303,10 +303,11 @@ def test_the_page_begins_with_the_list_of_the_user(open_page: Open, tmp_path: Pa
 def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, tmp_path: Path) -> None:
     steps = GPT.train(WORDS * 4, seconds=0.05, seed=1, out=tmp_path / "run").config.train.steps
     path = tmp_path / "run.html"
-    path.write_text(build_page(boot(run=run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
+    run = run_of(Run.read(str(tmp_path / "run")))
+    path.write_text(build_page(boot(run=run)), encoding="utf-8")
     page = open_page(document=path)
     wait_for_text(page, "#list-about", "is not part of the page")
-    wait_for_text(page, "#bar", f"{steps:,} / {steps:,}")
+    wait_for_text(page, "#bar", f"{run['step']:,} / {steps:,}")
     until(page, "document.querySelectorAll('#samples li').length === 20")
     assert page.is_disabled("#control-run")
     assert not page.is_visible(".memory")
@@ -341,6 +342,13 @@ def test_a_run_too_large_to_train_in_the_page_opens_and_says_so(open_page: Open,
     page.click("#control-run")
     wait_for_text(page, "#message", "expected steps of at most 64,000,000 activations")
     assert not page.evaluate("motegpt.running")
+
+
+def test_a_trained_run_is_at_its_last_step(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(document=page_of_run(tmp_path, preset="llama", n_embd=24, block_size=16))
+    wait_for_text(page, "#bar", "300 / 300")
+    wait_for_text(page, "#samples-about", "20 samples at step 300")
+    assert page.evaluate("motegpt.step") == 300
 
 
 def test_undo_keeps_to_what_can_be_undone(open_page: Open) -> None:

@@ -111,6 +111,15 @@ def test_a_run_comes_with_its_weights_but_without_its_list(trained: Path) -> Non
     assert run["config"]["source"] == {"documents": 256}
 
 
+def test_a_run_comes_with_the_step_of_its_weights(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"preset": "microgpt", "steps": 25, "log_every": 10, "checkpoint_every": 5}
+    path = str(tmp_path / "run")
+    GPT.train(["anna", "hanna"], engine="array", keep=9, out=path, **settings)
+    assert [run_of(Run.read(path, step))["step"] for step in (None, "last", "15")] == [25, 25, 15]
+    (tmp_path / "run" / "trainer.safetensors").unlink()
+    assert run_of(Run.read(path))["step"] == 25
+
+
 def test_a_run_of_other_tokens_is_refused(motegpt: Any, tmp_path: Path) -> None:
     GPT.train(
         ["anna", "hanna"], tokenizer="bpe", steps=1, engine="array", preset="microgpt", out=tmp_path / "run"

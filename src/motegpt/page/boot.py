@@ -78,11 +78,20 @@ def run_of(run: Run) -> dict[str, Any]:
         "name": run.name,
         "config": _without_paths(run.config),
         "tokenizer": run.tokenizer.values(),
-        "step": run.records[-1]["step"] if run.records else 0,
+        "step": _step(run),
         "tensors": parameters,
         "contexts": [_array(keys, "<i8") for keys in run.contexts().keys],
         "kneser_ney": None if average is None else _n_grams(average),
     }
+
+
+def _step(run: Run) -> int:
+    """The step of the weights; without the trainer's state, which has it, the last one recorded."""
+    from motegpt.training.fine_tune import step_of
+
+    step = step_of(run.folder, run.config, run.tokenizer, run.checkpoint)
+    last = run.records[-1]["step"] if run.records else 0
+    return last if step is None else step
 
 
 def _without_paths(config: RunConfig) -> dict[str, Any]:

@@ -140,9 +140,8 @@ export class Actions {
 
   /** The same model from step 0 on. */
   async restart() {
-    await this.client.call("restart");
+    const description = await this.client.call("restart");
     this.#keepUndoable("settings", "mask");
-    const {description} = this.data;
     this.store.receive({...emptyData(), description, progress: {step: 0, tokensPerSecond: 0, stepsPerSecond: 0}});
     this.store.set({running: false, finished: false, viewing: null});
     this.frames.outdate();
@@ -288,7 +287,7 @@ export class Actions {
   async #sample() {
     const {temperature, prefix, finished, viewing} = this.state;
     const step = this.step;
-    const plain = !prefix && temperature === this.state.settings.temperature;
+    const plain = !prefix && temperature === this.state.settings.temperature && this.data.description.hasGenerator;
     if (finished && viewing === null && plain) return {...await this.client.call("finish"), step, last: true};
     return {...await this.client.call("sample", {n: SAMPLES, temperature, seed: step, prefix}), step, temperature};
   }

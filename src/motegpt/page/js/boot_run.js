@@ -22,7 +22,7 @@ export function numbersOf({dtype, base64}) {
   return Float64Array.from(new ARRAYS[dtype](bytes.buffer), Number);
 }
 
-/** The state of boot.run, as `readRun` returns that of a folder; it begins at step 0 with these weights. */
+/** The state of boot.run, as `readRun` returns that of a folder without a trainer. */
 export function stateOfBootRun(run, boot) {
   const config = checkedConfig({...run.config, source: run.config.source ?? {}}, boot);
   const tokenizer = checkedTokenizer(run.tokenizer, config);
@@ -38,7 +38,7 @@ export function stateOfBootRun(run, boot) {
   const {documents = 1} = run.config.source ?? {};
   config.source = {kind: "documents in memory", path: null, others: [], sha256: "", documents};
   return {
-    ...weightsAlone(parameters, config),
+    ...weightsAlone(parameters, config, run.step ?? 0),
     config,
     tokenizer,
     metrics: [],

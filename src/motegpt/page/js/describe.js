@@ -36,6 +36,7 @@ export function describeRun(run) {
     average: run.average && {order: run.average.order, weight: run.average.weight},
     canTrain: run.plan !== null,
     whyNoStep: run.whyNoStep,
+    hasGenerator: run.hasGenerator,
     dtype: config.train.dtype,
     slots: run.slots,
   };

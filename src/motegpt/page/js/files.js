@@ -237,7 +237,7 @@ export async function readRun(given, boot) {
     tokenizer,
     metrics: metricsOf(files),
     carried: [],
-    ...(files.has(TRAINER) ? trainerState(read, shapesOf, config) : weightsAlone(toSample(), config)),
+    ...(files.has(TRAINER) ? trainerState(read, shapesOf, config) : weightsAlone(toSample(), config, stepOf(files))),
   };
   state.bestParameters = state.best ? toSample() : null;
   state.metrics = state.metrics.filter(({step}) => step <= state.done);
@@ -249,9 +249,10 @@ export async function readRun(given, boot) {
 }
 
 /** Parameters without a trainer: nothing to resume from. */
-export function weightsAlone(parameters, config) {
+export function weightsAlone(parameters, config, step) {
   const slots = new Float64Array(slotNames(config.train.optimizer).length * parameters.length);
-  return {done: 0, parameters, slots, rng: null, best: null, losses: null};
+  const done = Math.min(step, config.train.steps);
+  return {done, parameters, slots, rng: null, best: null, losses: null};
 }
 
 function trainerState(read, shapesOf, config) {
@@ -274,6 +275,11 @@ function trainerState(read, shapesOf, config) {
     throw new Error(`${TRAINER}: expected the losses of a run, got others; the file was changed`);
   }
   return {done, parameters, slots: all, rng: rngState(config.train.rng, rng), best, losses};
+}
+
+/** The last recorded step. */
+function stepOf(files) {
+  return metricsOf(files).at(-1)?.step ?? 0;
 }
 
 /** The records of metrics.jsonl; a kill may have cut the last line off. */

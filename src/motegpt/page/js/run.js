@@ -73,6 +73,8 @@ export class TrainingRun {
       this.free();
       throw error;
     }
+    // Whether the generator is that of the run: weights alone come without it.
+    this.hasGenerator = !state.parameters || Boolean(state.rng);
     this.carried = state.carried ?? [];
     this.contexts = state.contexts ?? [];
     this.known = documents && new Set(documents);
