@@ -460,6 +460,14 @@ def test_a_run_from_boot_trains_on_with_a_list(tmp_path: Path) -> None:
     assert refused["error"].startswith("list: expected only characters of the training data")
 
 
+def test_a_run_from_boot_with_its_list_is_exported_with_it(tmp_path: Path) -> None:
+    run_to(trainer_of({"steps": 20}, None, out=tmp_path / "run"))
+    booted = run_of(Run.read(str(tmp_path / "run")))
+    _, exported = act(("create", {"run": booted, "list": LIST}, []), ("export", {}))
+    (opened,) = act(("import", {"files": [exported["zip"]]}, ["list.text", "canTrain", "step"]))
+    assert opened == {"list.text": LIST["text"], "canTrain": True, "step": 20}
+
+
 LONG_BLOCK = {"block_size": 1024, "batch_size": 16, "steps": 2}  # larger steps than the page holds
 
 

@@ -321,9 +321,11 @@ def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, 
     page.evaluate("motegpt.train(3)")
 
 
-def page_of_run(tmp_path: Path, data: dict[str, Any] | None = None, **settings: Any) -> Path:
-    """The page of a run of WORDS, with a list if there is one."""
-    GPT.train(WORDS, **{"preset": "microgpt", "steps": 300, **settings}, out=tmp_path / "run")
+def page_of_run(
+    tmp_path: Path, texts: list[str] | Path = WORDS, data: dict[str, Any] | None = None, **settings: Any
+) -> Path:
+    """The page of a run of texts, with a list if there is one."""
+    GPT.train(texts, **{"preset": "microgpt", "steps": 300, **settings}, out=tmp_path / "run")
     path = tmp_path / "run.html"
     path.write_text(build_page(boot(data, run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
     return path
@@ -349,6 +351,31 @@ def test_a_trained_run_is_at_its_last_step(open_page: Open, tmp_path: Path) -> N
     wait_for_text(page, "#bar", "300 / 300")
     wait_for_text(page, "#samples-about", "20 samples at step 300")
     assert page.evaluate("motegpt.step") == 300
+
+
+def test_a_run_uses_the_list_that_came_with_it(open_page: Open, tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_text("\n".join(["word,n", *(f"{word},1" for word in WORDS)]))
+    path = page_of_run(tmp_path, tmp_path / "words.csv", list_of("words.csv", WORDS), column="word")
+    page = open_page(document=path)
+    wait_for_text(page, "#list-about", f"{len(WORDS)} documents")
+    wait_for_text(page, "#bar", "300 / 300")
+    assert not page.is_visible("#message")
+    found = page.evaluate("motegpt.sample({n: 100})")
+    assert [one["known"] for one in found["texts"]] == [one["text"] in WORDS for one in found["texts"]]
+    assert 0 < found["share"] <= 1
+    page.wait_for_timeout(500)  # the address is written after a while
+    assert page.evaluate("location.hash") == ""
+    page.evaluate("motegpt.set({n_layer: 2})")
+    assert page.evaluate("motegpt.step") == 0
+    page.evaluate("motegpt.train(3)")
+    until(page, "location.hash")
+
+
+def test_the_page_begins_with_a_list_of_another_format(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "own.html"
+    path.write_text(build_page(boot(data=list_of("own.csv", ["ab", "ba", "aa"]))), encoding="utf-8")
+    page = open_page(document=path)
+    wait_for_text(page, "#list-about", "3 documents")
 
 
 def test_undo_keeps_to_what_can_be_undone(open_page: Open) -> None:

@@ -143,11 +143,22 @@ def test_play_writes_one_file(trained: Path, motegpt: Any, tmp_path: Path) -> No
     assert "already exists" in again.err
 
 
+def test_the_list_of_a_run_comes_as_the_page_reads_it(motegpt: Any, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("name,year\nanna,1\nbob,2\n")
+    settings = ["--preset", "microgpt", "--column", "name", "--steps", 3, "--out", "run"]
+    assert motegpt("train", "list.csv", *settings).code == 0
+    assert motegpt("play", "run", "--with-list", "--out", "page.html").code == 0
+    start = boot_of((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert start["list"] == {"name": "list", "text": "anna\nbob\n"}
+    data = start["run"]["config"]["data"]
+    assert (data["format"], data["column"], data["encoding"]) == ("text", None, None)
+
+
 def test_play_starts_with_a_list_of_any_format(motegpt: Any, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text('name,year\n"anna, the first",1\nbob,2\n')
     assert motegpt("play", "list.csv", "--column", "name", "--out", "page.html").code == 0
     start = boot_of((tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert start["list"] == {"name": "list.csv", "text": "anna, the first\nbob\n"}
+    assert start["list"] == {"name": "list", "text": "anna, the first\nbob\n"}
     assert start["run"] is None
 
 

@@ -58,7 +58,7 @@ export class Actions {
     const first = Array.from(description.documents?.first?.[0] ?? "").slice(0, description.block_size - 1).join("");
     this.store.set({
       preset, settings, list, errors: {}, mask: EMPTY_MASK, viewing: null, finished: false, running: false,
-      text: text ?? (isOther ? first : this.state.text),
+      opened: false, text: text ?? (isOther ? first : this.state.text),
     });
     this.frames.outdate();
   }
@@ -143,7 +143,7 @@ export class Actions {
     const description = await this.client.call("restart");
     this.#keepUndoable("settings", "mask");
     this.store.receive({...emptyData(), description, progress: {step: 0, tokensPerSecond: 0, stepsPerSecond: 0}});
-    this.store.set({running: false, finished: false, viewing: null});
+    this.store.set({running: false, finished: false, viewing: null, opened: false});
     this.frames.outdate();
     this.speak("The model is at step 0 again.");
   }
@@ -312,22 +312,33 @@ export class Actions {
   }
 
   /** Go on with the files of a run folder, or its zip: [{name, bytes}]. */
-  async importRun(files, run = false) {
+  importRun(files) {
+    return this.#open("import", {files});
+  }
+
+  /** Begin with a run like boot.run, and with its list, null where it is not known. */
+  openRun(run, list) {
+    return this.#open("create", {run, list: list && {name: list.name, text: list.text}});
+  }
+
+  async #open(action, given) {
     let answer;
     try {
-      answer = await this.client.call(...(run ? ["create", {run: files}] : ["import", {files}]));
+      answer = await this.client.call(action, given);
     } catch (error) {
       this.store.fail("files", error.message);
       throw error;
     }
-    const list = answer.list ? {...answer.list, title: "from the run", builtIn: false} : null;
+    const found = answer.list ?? given.list;
+    const list = found ? {...found, title: "from the run", builtIn: false} : null;
     this.#adopt(answer, {preset: this.state.preset, settings: answer.settings, list});
     this.data.losses.append(0, answer.losses ?? []);
     this.data.losses.append(answer.step ?? 0, []);
     const progress = {step: answer.step ?? 0, tokensPerSecond: 0, stepsPerSecond: 0};
     this.store.receive({progress, losses: this.data.losses, validation: answer.validation ?? []});
     if (!list) await this.#showFirstSample();
-    this.store.set({temperature: answer.settings.temperature ?? this.state.temperature, finished: this.#isDone()});
+    const temperature = answer.settings.temperature ?? this.state.temperature;
+    this.store.set({temperature, opened: true, finished: this.#isDone()});
   }
 
   /** A text to look at where there is no list to take one from. */

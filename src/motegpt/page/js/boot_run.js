@@ -1,6 +1,6 @@
-// The trained run that the page starts with: weights in half precision, without the list that it learned.
+// The trained run that the page starts with: weights in half precision; the list that it learned comes apart.
 
-import {weightsAlone} from "./files.js";
+import {sourceInMemory, weightsAlone} from "./files.js";
 import {checkedConfig, checkedContexts, checkedTokenizer} from "./run_config.js";
 import {tensors} from "./spec.js";
 
@@ -36,7 +36,7 @@ export function stateOfBootRun(run, boot) {
     parameters.set(values, offset);
   }
   const {documents = 1} = run.config.source ?? {};
-  config.source = {kind: "documents in memory", path: null, others: [], sha256: "", documents};
+  config.source = {...sourceInMemory([]), sha256: "", documents};
   return {
     ...weightsAlone(parameters, config, run.step ?? 0),
     config,

@@ -52,6 +52,21 @@ export function sourceOf(list, documents, builtIn) {
   };
 }
 
+/** The recorded source of documents that are no file. */
+export function sourceInMemory(documents) {
+  return {
+    kind: IN_MEMORY,
+    path: null,
+    others: [],
+    sha256: digestOf(documents),
+    documents: documents.length,
+  };
+}
+
+function digestOf(documents) {
+  return sha256(documents.join("\n"));
+}
+
 function bytesOfText(text) {
   return new TextEncoder().encode(text);
 }
@@ -341,7 +356,7 @@ export function listOfRun(files, source, documentsOf) {
     if (source.kind !== IN_MEMORY && sha256(bytes) === source.sha256) return {name, bytes};
     if (source.kind === IN_MEMORY && /\.txt$|^[^.]+$/.test(name)) {
       const documents = documentsOf({name, bytes});
-      if (documents && sha256(documents.join("\n")) === source.sha256) return {name, bytes};
+      if (documents && digestOf(documents) === source.sha256) return {name, bytes};
     }
   }
   return null;

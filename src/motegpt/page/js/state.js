@@ -12,6 +12,7 @@ function firstState() {
   return {
     settings: {}, preset: "microgpt", list: null, // list: {name, title, text, builtIn}
     text: "", temperature: 0.5, prefix: "", mask: EMPTY_MASK, selected: null, matrixKind: "weights",
+    opened: false, // whether the model is a run that was opened, not one of these settings that began here
     running: false, finished: false, speed: 1, viewing: null, // viewing: the step looked back at, or null
     theme: "light", reducedMotion: false, logSteps: false, tab: "model", chapter: null,
     errors: {}, // place -> sentence
