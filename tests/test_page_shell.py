@@ -353,6 +353,20 @@ def test_a_trained_run_is_at_its_last_step(open_page: Open, tmp_path: Path) -> N
     assert page.evaluate("motegpt.step") == 300
 
 
+def test_a_run_has_the_preset_of_none(open_page: Open, tmp_path: Path) -> None:
+    path = page_of_run(tmp_path, data=list_of("w", WORDS), preset="llama", n_embd=24, block_size=16, steps=2)
+    page = open_page(document=path)
+    shown = "document.querySelector('#preset').selectedOptions[0].textContent"
+    until(page, f"{shown} === 'none: settings of a run'")
+    page.evaluate("motegpt.set({n_layer: 1})")
+    assert page.evaluate(shown) == "none: settings of a run"
+    until(page, "location.hash")
+    other = open_page(page.evaluate("location.hash"))
+    assert other.evaluate("motegpt.config.activation") == "swiglu"
+    page.select_option("#preset", "oxidized")
+    until(page, f"{shown} === 'oxidized' && motegpt.config.clip_node === 10")
+
+
 def test_a_run_uses_the_list_that_came_with_it(open_page: Open, tmp_path: Path) -> None:
     (tmp_path / "words.csv").write_text("\n".join(["word,n", *(f"{word},1" for word in WORDS)]))
     path = page_of_run(tmp_path, tmp_path / "words.csv", list_of("words.csv", WORDS), column="word")

@@ -331,7 +331,7 @@ export class Actions {
     }
     const found = answer.list ?? given.list;
     const list = found ? {...found, title: "from the run", builtIn: false} : null;
-    this.#adopt(answer, {preset: this.state.preset, settings: answer.settings, list});
+    this.#adopt(answer, {preset: null, settings: answer.settings, list});
     this.data.losses.append(0, answer.losses ?? []);
     this.data.losses.append(answer.step ?? 0, []);
     const progress = {step: answer.step ?? 0, tokensPerSecond: 0, stepsPerSecond: 0};

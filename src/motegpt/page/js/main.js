@@ -134,7 +134,7 @@ function keepHash(app, boot) {
     last = now;
     clearTimeout(timer);
     timer = setTimeout(async () => {
-      const {hash} = await hashOf(app.state, boot.presets[preset]);
+      const {hash} = await hashOf(app.state, boot);
       history.replaceState(null, "", hash);
     }, 300);
   };
