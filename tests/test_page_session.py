@@ -6,6 +6,7 @@ import base64
 import math
 import random
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -386,6 +387,23 @@ def test_a_zip_of_the_page_opens_again() -> None:
     )
     assert again == finished
     assert len(opened["losses"]) > 0
+
+
+def test_a_zip_of_the_page_is_read_unpacked_as_its_guide_says(tmp_path: Path, motegpt: Any) -> None:
+    create = ("create", {"settings": {"steps": 20}, "list": {"name": "x", "text": SHORT}}, [])
+    *_, exported = act(create, ("step", {"n": 10}, []), ("export", {"name": "mine"}))
+    for name in ("mine.zip", "mine.motegpt"):
+        (tmp_path / name).write_bytes(base64.b64decode(exported["zip"]["base64"]))
+        assert motegpt("sample", name).code != 0
+    with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
+        archive.extractall(tmp_path)
+    assert "list.txt" in motegpt("train", "--resume", "mine").err  # is not where the run says
+    for words in (["sample", "mine"], ["show", "mine"], ["train", "mine/list.txt", "--resume", "mine"]):
+        assert motegpt(*words).code == 0, words
+    sharing = (
+        (Path(__file__).parents[1] / "docs/page.md").read_text(encoding="utf-8").partition("## Sharing")[2]
+    )
+    assert "Unpacked, it is a run folder, which `motegpt sample`" in " ".join(sharing.split())
 
 
 def test_a_run_without_its_list_samples_but_does_not_train(tmp_path: Path) -> None:
