@@ -6,6 +6,7 @@ import base64
 import math
 import random
 import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -323,6 +324,7 @@ def files_of(folder: Path) -> list[dict[str, str]]:
     return [
         {"name": path.name, "base64": base64.b64encode(path.read_bytes()).decode()}
         for path in folder.iterdir()
+        if path.is_file()
     ]
 
 
@@ -387,6 +389,23 @@ def test_a_zip_of_the_page_opens_again() -> None:
     assert len(opened["losses"]) > 0
 
 
+def test_a_zip_of_the_page_is_read_unpacked_as_its_guide_says(tmp_path: Path, motegpt: Any) -> None:
+    create = ("create", {"settings": {"steps": 20}, "list": {"name": "x", "text": SHORT}}, [])
+    *_, exported = act(create, ("step", {"n": 10}, []), ("export", {"name": "mine"}))
+    for name in ("mine.zip", "mine.motegpt"):
+        (tmp_path / name).write_bytes(base64.b64decode(exported["zip"]["base64"]))
+        assert motegpt("sample", name).code != 0
+    with zipfile.ZipFile(tmp_path / "mine.zip") as archive:
+        archive.extractall(tmp_path)
+    assert "list.txt" in motegpt("train", "--resume", "mine").err  # is not where the run says
+    for words in (["sample", "mine"], ["show", "mine"], ["train", "mine/list.txt", "--resume", "mine"]):
+        assert motegpt(*words).code == 0, words
+    sharing = (
+        (Path(__file__).parents[1] / "docs/page.md").read_text(encoding="utf-8").partition("## Sharing")[2]
+    )
+    assert "Unpacked, it is a run folder, which `motegpt sample`" in " ".join(sharing.split())
+
+
 def test_a_run_without_its_list_samples_but_does_not_train(tmp_path: Path) -> None:
     path = tmp_path / "list.txt"
     path.write_text(SHORT)
@@ -429,16 +448,64 @@ def test_a_run_plays_from_boot_and_from_its_folder(tmp_path: Path, settings: dic
     assert same >= 15  # half precision changes few
 
 
-def test_a_run_from_boot_trains_on_with_a_list(tmp_path: Path) -> None:
-    run_to(trainer_of({"steps": 50}, None, out=tmp_path / "run"))
+def test_weights_alone_are_at_the_step_of_their_run(tmp_path: Path) -> None:
+    run_to(trainer_of({"steps": 300}, None, out=tmp_path / "run"), 200)
+    files = files_of(tmp_path / "run")
+    shared = [one for one in files if one["name"] != "trainer.safetensors"]
     booted = run_of(Run.read(str(tmp_path / "run")))
-    created, progress, refused = act(
-        ("create", {"run": booted, "list": LIST}, ["canTrain"]), ("step", {"n": 50}),
+    kept = ["step", "hasGenerator"]
+    exact, *alone = act(
+        ("import", {"files": files}, kept),
+        ("import", {"files": shared}, kept),
+        ("create", {"run": booted}, kept),
+    )
+    assert exact == {"step": 200, "hasGenerator": True}
+    assert alone == [{"step": 200, "hasGenerator": False}] * 2
+
+
+def test_a_run_from_boot_trains_on_with_a_list(tmp_path: Path) -> None:
+    run_to(trainer_of({"steps": 100}, None, out=tmp_path / "run"), 50)
+    booted = run_of(Run.read(str(tmp_path / "run")))
+    created, progress, restarted, again, refused = act(
+        ("create", {"run": booted, "list": LIST}, ["canTrain", "step"]), ("step", {"n": 50}),
+        ("restart", {}, ["step", "hasGenerator"]), ("step", {"n": 50}),
         ("create", {"run": booted, "list": {"name": "x", "text": "ümlaut\nanna"}}),
     )  # fmt: skip
-    assert created["canTrain"]
+    assert created == {"canTrain": True, "step": 50}
     assert sum(progress["losses"][:10]) / 10 < 3.0
+    assert restarted == {"step": 0, "hasGenerator": True}
+    assert sum(again["losses"][:10]) / 10 > 3.0
     assert refused["error"].startswith("list: expected only characters of the training data")
+
+
+def test_a_run_from_boot_with_its_list_is_exported_with_it(tmp_path: Path) -> None:
+    run_to(trainer_of({"steps": 20}, None, out=tmp_path / "run"))
+    booted = run_of(Run.read(str(tmp_path / "run")))
+    _, exported = act(("create", {"run": booted, "list": LIST}, []), ("export", {}))
+    (opened,) = act(("import", {"files": [exported["zip"]]}, ["list.text", "canTrain", "step"]))
+    assert opened == {"list.text": LIST["text"], "canTrain": True, "step": 20}
+
+
+LONG_BLOCK = {"block_size": 1024, "batch_size": 16, "steps": 2}  # larger steps than the page holds
+
+
+def test_a_run_too_large_to_train_in_the_page_opens_and_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "list.txt"
+    path.write_text(SHORT)
+    run_to(trainer_of(LONG_BLOCK, path, out=tmp_path / "run"), 1)
+    files = [*files_of(tmp_path / "run"), *files_of(tmp_path)]
+    booted = run_of(Run.read(str(tmp_path / "run")))
+    looks = (("look", {"text": "anna"}, ["loss"]), ("sample", {"n": 2}, ["step"]))
+    steps = (("step",), ("slow",), ("weights", {"kind": "update"}), ("weights", {"kind": "gradients"}))
+    for action in (("import", {"files": files}), ("create", {"run": booted, "list": LIST | {"text": SHORT}})):
+        opened, looked, sampled, *refused = act(action, *looks, *steps)
+        assert opened["canTrain"]
+        assert looked["loss"] > 0
+        assert "error" not in sampled
+        for one in refused:
+            assert one["error"] == opened["whyNoStep"]
+        assert "batch_size, block_size: expected steps of at most 64,000,000" in opened["whyNoStep"]
+        assert "try a smaller `batch_size`" in opened["whyNoStep"]
 
 
 FEW = {"name": "x", "text": "anna"}
@@ -453,6 +520,7 @@ WRONG = [
     ({"list": LIST, "settings": {"n_embd": 2**20, "n_head": 1}}, TOO_LARGE),
     ({"list": LIST, "settings": {"n_layer": 64, "n_embd": 256}}, "n_layer, n_embd: expected at most"),
     ({"list": LIST, "settings": {"batch_size": 2**20}}, "batch_size, block_size: expected steps of at most"),
+    ({"list": LIST, "settings": {"block_size": 4096}}, "batch_size, block_size: expected steps of at most"),
     ({"list": LIST, "settings": {"ngram_orders": 3}}, "ngram_orders: expected none in the page"),
     ({"list": LIST, "settings": {"format": "csv"}}, "format: expected text or stream in the page"),
     ({"list": LIST, "settings": {"format": "stream", "block_size": 2000}}, "block_size: expected a text of"),

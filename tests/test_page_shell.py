@@ -18,6 +18,7 @@ from tests.browser import Open, Tabs, until, wait_for_text
 
 ROOT = Path(__file__).parents[1]
 WIDTHS = (320, 390, 820, 1280, 1920)
+WORDS = [f"{a}{b}{c}" for a in ("an", "be", "co", "du") for b in "lmnr" for c in ("a", "is", "otte")]
 LEAST_CONTRAST = 4.5  # of text, by the Web Content Accessibility Guidelines (AA)
 
 
@@ -300,13 +301,13 @@ def test_the_page_begins_with_the_list_of_the_user(open_page: Open, tmp_path: Pa
 
 
 def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, tmp_path: Path) -> None:
-    names = [f"{a}{b}{c}" for a in ("an", "be", "co", "du") for b in "lmnr" for c in ("a", "is", "otte")]
-    steps = GPT.train(names * 4, seconds=0.05, seed=1, out=tmp_path / "run").config.train.steps
+    steps = GPT.train(WORDS * 4, seconds=0.05, seed=1, out=tmp_path / "run").config.train.steps
     path = tmp_path / "run.html"
-    path.write_text(build_page(boot(run=run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
+    run = run_of(Run.read(str(tmp_path / "run")))
+    path.write_text(build_page(boot(run=run)), encoding="utf-8")
     page = open_page(document=path)
     wait_for_text(page, "#list-about", "is not part of the page")
-    wait_for_text(page, "#bar", f"{steps:,} / {steps:,}")
+    wait_for_text(page, "#bar", f"{run['step']:,} / {steps:,}")
     until(page, "document.querySelectorAll('#samples li').length === 20")
     assert page.is_disabled("#control-run")
     assert not page.is_visible(".memory")
@@ -318,6 +319,77 @@ def test_a_trained_run_is_shown_and_generates_without_its_list(open_page: Open, 
     wait_for_text(page, "#list-about", "98 documents")
     assert page.evaluate("motegpt.config.activation") == "relu"
     page.evaluate("motegpt.train(3)")
+
+
+def page_of_run(
+    tmp_path: Path, texts: list[str] | Path = WORDS, data: dict[str, Any] | None = None, **settings: Any
+) -> Path:
+    """The page of a run of texts, with a list if there is one."""
+    GPT.train(texts, **{"preset": "microgpt", "steps": 300, **settings}, out=tmp_path / "run")
+    path = tmp_path / "run.html"
+    path.write_text(build_page(boot(data, run_of(Run.read(str(tmp_path / "run"))))), encoding="utf-8")
+    return path
+
+
+def test_a_run_too_large_to_train_in_the_page_opens_and_says_so(open_page: Open, tmp_path: Path) -> None:
+    large = {"block_size": 1024, "batch_size": 16, "steps": 1}
+    page = open_page(document=page_of_run(tmp_path, **large))
+    assert page.evaluate("motegpt.config.block_size") == 1024
+    until(page, "document.querySelectorAll('#samples li').length === 20")
+    assert not page.is_visible("#message")
+    files = [path for path in (tmp_path / "run").iterdir() if path.is_file()]
+    (tmp_path / "list.txt").write_text("\n".join(WORDS))
+    page.set_input_files("#files", [*files, tmp_path / "list.txt"])
+    wait_for_text(page, "#list-about", f"{len(WORDS)} documents")
+    page.click("#control-run")
+    wait_for_text(page, "#message", "expected steps of at most 64,000,000 activations")
+    assert not page.evaluate("motegpt.running")
+
+
+def test_a_trained_run_is_at_its_last_step(open_page: Open, tmp_path: Path) -> None:
+    page = open_page(document=page_of_run(tmp_path, preset="llama", n_embd=24, block_size=16))
+    wait_for_text(page, "#bar", "300 / 300")
+    wait_for_text(page, "#samples-about", "20 samples at step 300")
+    assert page.evaluate("motegpt.step") == 300
+
+
+def test_a_run_has_the_preset_of_none(open_page: Open, tmp_path: Path) -> None:
+    path = page_of_run(tmp_path, data=list_of("w", WORDS), preset="llama", n_embd=24, block_size=16, steps=2)
+    page = open_page(document=path)
+    shown = "document.querySelector('#preset').selectedOptions[0].textContent"
+    until(page, f"{shown} === 'none: settings of a run'")
+    page.evaluate("motegpt.set({n_layer: 1})")
+    assert page.evaluate(shown) == "none: settings of a run"
+    until(page, "location.hash")
+    other = open_page(page.evaluate("location.hash"))
+    assert other.evaluate("motegpt.config.activation") == "swiglu"
+    page.select_option("#preset", "oxidized")
+    until(page, f"{shown} === 'oxidized' && motegpt.config.clip_node === 10")
+
+
+def test_a_run_uses_the_list_that_came_with_it(open_page: Open, tmp_path: Path) -> None:
+    (tmp_path / "words.csv").write_text("\n".join(["word,n", *(f"{word},1" for word in WORDS)]))
+    path = page_of_run(tmp_path, tmp_path / "words.csv", list_of("words.csv", WORDS), column="word")
+    page = open_page(document=path)
+    wait_for_text(page, "#list-about", f"{len(WORDS)} documents")
+    wait_for_text(page, "#bar", "300 / 300")
+    assert not page.is_visible("#message")
+    found = page.evaluate("motegpt.sample({n: 100})")
+    assert [one["known"] for one in found["texts"]] == [one["text"] in WORDS for one in found["texts"]]
+    assert 0 < found["share"] <= 1
+    page.wait_for_timeout(500)  # the address is written after a while
+    assert page.evaluate("location.hash") == ""
+    page.evaluate("motegpt.set({n_layer: 2})")
+    assert page.evaluate("motegpt.step") == 0
+    page.evaluate("motegpt.train(3)")
+    until(page, "location.hash")
+
+
+def test_the_page_begins_with_a_list_of_another_format(open_page: Open, tmp_path: Path) -> None:
+    path = tmp_path / "own.html"
+    path.write_text(build_page(boot(data=list_of("own.csv", ["ab", "ba", "aa"]))), encoding="utf-8")
+    page = open_page(document=path)
+    wait_for_text(page, "#list-about", "3 documents")
 
 
 def test_undo_keeps_to_what_can_be_undone(open_page: Open) -> None:

@@ -111,6 +111,15 @@ def test_a_run_comes_with_its_weights_but_without_its_list(trained: Path) -> Non
     assert run["config"]["source"] == {"documents": 256}
 
 
+def test_a_run_comes_with_the_step_of_its_weights(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"preset": "microgpt", "steps": 25, "log_every": 10, "checkpoint_every": 5}
+    path = str(tmp_path / "run")
+    GPT.train(["anna", "hanna"], engine="array", keep=9, out=path, **settings)
+    assert [run_of(Run.read(path, step))["step"] for step in (None, "last", "15")] == [25, 25, 15]
+    (tmp_path / "run" / "trainer.safetensors").unlink()
+    assert run_of(Run.read(path))["step"] == 25
+
+
 def test_a_run_of_other_tokens_is_refused(motegpt: Any, tmp_path: Path) -> None:
     GPT.train(
         ["anna", "hanna"], tokenizer="bpe", steps=1, engine="array", preset="microgpt", out=tmp_path / "run"
@@ -134,11 +143,22 @@ def test_play_writes_one_file(trained: Path, motegpt: Any, tmp_path: Path) -> No
     assert "already exists" in again.err
 
 
+def test_the_list_of_a_run_comes_as_the_page_reads_it(motegpt: Any, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("name,year\nanna,1\nbob,2\n")
+    settings = ["--preset", "microgpt", "--column", "name", "--steps", 3, "--out", "run"]
+    assert motegpt("train", "list.csv", *settings).code == 0
+    assert motegpt("play", "run", "--with-list", "--out", "page.html").code == 0
+    start = boot_of((tmp_path / "page.html").read_text(encoding="utf-8"))
+    assert start["list"] == {"name": "list", "text": "anna\nbob\n"}
+    data = start["run"]["config"]["data"]
+    assert (data["format"], data["column"], data["encoding"]) == ("text", None, None)
+
+
 def test_play_starts_with_a_list_of_any_format(motegpt: Any, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text('name,year\n"anna, the first",1\nbob,2\n')
     assert motegpt("play", "list.csv", "--column", "name", "--out", "page.html").code == 0
     start = boot_of((tmp_path / "page.html").read_text(encoding="utf-8"))
-    assert start["list"] == {"name": "list.csv", "text": "anna, the first\nbob\n"}
+    assert start["list"] == {"name": "list", "text": "anna, the first\nbob\n"}
     assert start["run"] is None
 
 

@@ -6,6 +6,7 @@ Everything that the page knows about settings comes from here, so that it is wri
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 HALF, SINGLE = "<f2", "<f4"
 DTYPES = {HALF: "F16", SINGLE: "F32", "<i8": "I64", "<u4": "U32", "<u2": "U16"}  # as in safetensors
 LINE_BREAKS = ("\n", "\r")
+FORMATS = re.compile(r"(\.(?!txt$)[a-z]\w{1,6})+$", re.IGNORECASE)  # endings of files other than lists
+READ = dict.fromkeys(("column", "header", "delimiter", "encoding"))  # settings of files that Python has read
 LARGEST_PRESET = 1_000_000  # parameters
 TOKENIZERS = ("characters", "bytes")  # that the page has
 
@@ -52,14 +55,17 @@ def fits_page(preset: str) -> bool:
 
 
 def list_of(name: str, documents: Sequence[str]) -> dict[str, Any]:
-    """A list of the user. DataError for documents that are not one line each."""
+    """A list of the user, named without the format that it was read from.
+
+    Raises DataError for documents that are not one line each.
+    """
     for number, document in enumerate(documents, 1):
         if any(sign in document for sign in LINE_BREAKS):
             raise DataError(
                 f"play: expected documents of one line each, got a line break in document {number:,} of "
                 f"{name}; the page shows one document per line"
             )
-    return {"name": name, "text": "".join(f"{document}\n" for document in documents)}
+    return {"name": FORMATS.sub("", name), "text": "".join(f"{document}\n" for document in documents)}
 
 
 def run_of(run: Run) -> dict[str, Any]:
@@ -76,19 +82,33 @@ def run_of(run: Run) -> dict[str, Any]:
     parameters = {name: _array(values, HALF) for name, values in run.parameters().items()}
     return {
         "name": run.name,
-        "config": _without_paths(run.config),
+        "config": _config(run.config),
         "tokenizer": run.tokenizer.values(),
-        "step": run.records[-1]["step"] if run.records else 0,
+        "step": _step(run),
         "tensors": parameters,
         "contexts": [_array(keys, "<i8") for keys in run.contexts().keys],
         "kneser_ney": None if average is None else _n_grams(average),
     }
 
 
-def _without_paths(config: RunConfig) -> dict[str, Any]:
-    """The settings, and of the data only how many documents they were: a path can name a person."""
+def _step(run: Run) -> int:
+    """The step of the weights; without the trainer's state, which has it, the last one recorded."""
+    from motegpt.training.fine_tune import step_of
+
+    step = step_of(run.folder, run.config, run.tokenizer, run.checkpoint)
+    last = run.records[-1]["step"] if run.records else 0
+    return last if step is None else step
+
+
+def _config(config: RunConfig) -> dict[str, Any]:
+    """The settings, and of the data only how many documents they were: a path can name a person.
+
+    The settings that read its file are those of the list in the page, which `list_of` made of any format.
+    """
     values = config.without_folders().values()
-    return {**values, "source": {"documents": values["source"]["documents"]}}
+    form = "stream" if config.data.format == "stream" else "text"
+    data = {**values["data"], **READ, "format": form}
+    return {**values, "data": data, "source": {"documents": values["source"]["documents"]}}
 
 
 def _n_grams(average: Average) -> dict[str, Any]:

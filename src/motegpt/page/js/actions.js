@@ -58,7 +58,7 @@ export class Actions {
     const first = Array.from(description.documents?.first?.[0] ?? "").slice(0, description.block_size - 1).join("");
     this.store.set({
       preset, settings, list, errors: {}, mask: EMPTY_MASK, viewing: null, finished: false, running: false,
-      text: text ?? (isOther ? first : this.state.text),
+      opened: false, text: text ?? (isOther ? first : this.state.text),
     });
     this.frames.outdate();
   }
@@ -102,9 +102,16 @@ export class Actions {
 
   // Training
 
+  /** Whether the model can be trained here; says why not where only its steps are too large. */
+  #mayTrain() {
+    const {canTrain, whyNoStep} = this.data.description ?? {};
+    if (canTrain && whyNoStep) this.notify(whyNoStep);
+    return canTrain && !whyNoStep;
+  }
+
   /** Train until pause() or the last step; from the start again when it was at the end. */
   async run() {
-    if (!this.data.description?.canTrain) return;
+    if (!this.#mayTrain()) return;
     if (this.#isDone() && this.state.viewing === null) await this.restart();
     this.#forgetLater();
     this.store.set({running: true, finished: false});
@@ -124,7 +131,7 @@ export class Actions {
 
   /** Train n steps, and pause. */
   async train(n = 1) {
-    if (!this.data.description?.canTrain || (this.#isDone() && this.state.viewing === null)) return;
+    if (!this.#mayTrain() || (this.#isDone() && this.state.viewing === null)) return;
     if (this.state.running) await this.pause();
     this.#forgetLater();
     this.receiveProgress({...await this.client.call("step", {n}), running: false});
@@ -133,11 +140,10 @@ export class Actions {
 
   /** The same model from step 0 on. */
   async restart() {
-    await this.client.call("restart");
+    const description = await this.client.call("restart");
     this.#keepUndoable("settings", "mask");
-    const {description} = this.data;
     this.store.receive({...emptyData(), description, progress: {step: 0, tokensPerSecond: 0, stepsPerSecond: 0}});
-    this.store.set({running: false, finished: false, viewing: null});
+    this.store.set({running: false, finished: false, viewing: null, opened: false});
     this.frames.outdate();
     this.speak("The model is at step 0 again.");
   }
@@ -281,7 +287,7 @@ export class Actions {
   async #sample() {
     const {temperature, prefix, finished, viewing} = this.state;
     const step = this.step;
-    const plain = !prefix && temperature === this.state.settings.temperature;
+    const plain = !prefix && temperature === this.state.settings.temperature && this.data.description.hasGenerator;
     if (finished && viewing === null && plain) return {...await this.client.call("finish"), step, last: true};
     return {...await this.client.call("sample", {n: SAMPLES, temperature, seed: step, prefix}), step, temperature};
   }
@@ -306,22 +312,33 @@ export class Actions {
   }
 
   /** Go on with the files of a run folder, or its zip: [{name, bytes}]. */
-  async importRun(files, run = false) {
+  importRun(files) {
+    return this.#open("import", {files});
+  }
+
+  /** Begin with a run like boot.run, and with its list, null where it is not known. */
+  openRun(run, list) {
+    return this.#open("create", {run, list: list && {name: list.name, text: list.text}});
+  }
+
+  async #open(action, given) {
     let answer;
     try {
-      answer = await this.client.call(...(run ? ["create", {run: files}] : ["import", {files}]));
+      answer = await this.client.call(action, given);
     } catch (error) {
       this.store.fail("files", error.message);
       throw error;
     }
-    const list = answer.list ? {...answer.list, title: "from the run", builtIn: false} : null;
-    this.#adopt(answer, {preset: this.state.preset, settings: answer.settings, list});
+    const found = answer.list ?? given.list;
+    const list = found ? {...found, title: "from the run", builtIn: false} : null;
+    this.#adopt(answer, {preset: null, settings: answer.settings, list});
     this.data.losses.append(0, answer.losses ?? []);
     this.data.losses.append(answer.step ?? 0, []);
     const progress = {step: answer.step ?? 0, tokensPerSecond: 0, stepsPerSecond: 0};
     this.store.receive({progress, losses: this.data.losses, validation: answer.validation ?? []});
     if (!list) await this.#showFirstSample();
-    this.store.set({temperature: answer.settings.temperature ?? this.state.temperature, finished: this.#isDone()});
+    const temperature = answer.settings.temperature ?? this.state.temperature;
+    this.store.set({temperature, opened: true, finished: this.#isDone()});
   }
 
   /** A text to look at where there is no list to take one from. */

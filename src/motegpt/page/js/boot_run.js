@@ -1,6 +1,6 @@
-// The trained run that the page starts with: weights in half precision, without the list that it learned.
+// The trained run that the page starts with: weights in half precision; the list that it learned comes apart.
 
-import {weightsAlone} from "./files.js";
+import {sourceInMemory, weightsAlone} from "./files.js";
 import {checkedConfig, checkedContexts, checkedTokenizer} from "./run_config.js";
 import {tensors} from "./spec.js";
 
@@ -22,7 +22,7 @@ export function numbersOf({dtype, base64}) {
   return Float64Array.from(new ARRAYS[dtype](bytes.buffer), Number);
 }
 
-/** The state of boot.run, as `readRun` returns that of a folder; it begins at step 0 with these weights. */
+/** The state of boot.run, as `readRun` returns that of a folder without a trainer. */
 export function stateOfBootRun(run, boot) {
   const config = checkedConfig({...run.config, source: run.config.source ?? {}}, boot);
   const tokenizer = checkedTokenizer(run.tokenizer, config);
@@ -36,9 +36,9 @@ export function stateOfBootRun(run, boot) {
     parameters.set(values, offset);
   }
   const {documents = 1} = run.config.source ?? {};
-  config.source = {kind: "documents in memory", path: null, others: [], sha256: "", documents};
+  config.source = {...sourceInMemory([]), sha256: "", documents};
   return {
-    ...weightsAlone(parameters, config),
+    ...weightsAlone(parameters, config, run.step ?? 0),
     config,
     tokenizer,
     metrics: [],

@@ -35,6 +35,8 @@ export function describeRun(run) {
     baselines: baselinesOf(run),
     average: run.average && {order: run.average.order, weight: run.average.weight},
     canTrain: run.plan !== null,
+    whyNoStep: run.whyNoStep,
+    hasGenerator: run.hasGenerator,
     dtype: config.train.dtype,
     slots: run.slots,
   };

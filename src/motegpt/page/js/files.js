@@ -52,6 +52,21 @@ export function sourceOf(list, documents, builtIn) {
   };
 }
 
+/** The recorded source of documents that are no file. */
+export function sourceInMemory(documents) {
+  return {
+    kind: IN_MEMORY,
+    path: null,
+    others: [],
+    sha256: digestOf(documents),
+    documents: documents.length,
+  };
+}
+
+function digestOf(documents) {
+  return sha256(documents.join("\n"));
+}
+
 function bytesOfText(text) {
   return new TextEncoder().encode(text);
 }
@@ -237,7 +252,7 @@ export async function readRun(given, boot) {
     tokenizer,
     metrics: metricsOf(files),
     carried: [],
-    ...(files.has(TRAINER) ? trainerState(read, shapesOf, config) : weightsAlone(toSample(), config)),
+    ...(files.has(TRAINER) ? trainerState(read, shapesOf, config) : weightsAlone(toSample(), config, stepOf(files))),
   };
   state.bestParameters = state.best ? toSample() : null;
   state.metrics = state.metrics.filter(({step}) => step <= state.done);
@@ -249,9 +264,10 @@ export async function readRun(given, boot) {
 }
 
 /** Parameters without a trainer: nothing to resume from. */
-export function weightsAlone(parameters, config) {
+export function weightsAlone(parameters, config, step) {
   const slots = new Float64Array(slotNames(config.train.optimizer).length * parameters.length);
-  return {done: 0, parameters, slots, rng: null, best: null, losses: null};
+  const done = Math.min(step, config.train.steps);
+  return {done, parameters, slots, rng: null, best: null, losses: null};
 }
 
 function trainerState(read, shapesOf, config) {
@@ -274,6 +290,11 @@ function trainerState(read, shapesOf, config) {
     throw new Error(`${TRAINER}: expected the losses of a run, got others; the file was changed`);
   }
   return {done, parameters, slots: all, rng: rngState(config.train.rng, rng), best, losses};
+}
+
+/** The last recorded step. */
+function stepOf(files) {
+  return metricsOf(files).at(-1)?.step ?? 0;
 }
 
 /** The records of metrics.jsonl; a kill may have cut the last line off. */
@@ -335,7 +356,7 @@ export function listOfRun(files, source, documentsOf) {
     if (source.kind !== IN_MEMORY && sha256(bytes) === source.sha256) return {name, bytes};
     if (source.kind === IN_MEMORY && /\.txt$|^[^.]+$/.test(name)) {
       const documents = documentsOf({name, bytes});
-      if (documents && sha256(documents.join("\n")) === source.sha256) return {name, bytes};
+      if (documents && digestOf(documents) === source.sha256) return {name, bytes};
     }
   }
   return null;

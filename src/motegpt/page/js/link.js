@@ -54,10 +54,12 @@ export function differences(settings, base) {
 
 /**
  * The hash of a page's state, "#m=…", and a sentence about what it leaves out, or null.
- * state: {preset, settings, list, text}; base: the preset's settings. A list that is not built in travels as text.
+ * state: {preset, settings, list, text}; boot: with presets, and the one for settings of a run, which have none. A list
+ * that is not built in travels as text.
  */
-export async function hashOf(state, base) {
-  const value = {preset: state.preset, set: differences(state.settings, base), text: state.text};
+export async function hashOf(state, boot) {
+  const preset = state.preset ?? boot.preset;
+  const value = {preset, set: differences(state.settings, boot.presets[preset]), text: state.text};
   const own = state.list && !state.list.builtIn;
   const withList = {...value, list: own ? {name: state.list.name, text: state.list.text} : state.list?.name};
   const hash = own && state.list.text.length > LARGEST_HASH ? null : `#m=${await packLink(withList)}`;

@@ -108,7 +108,7 @@ async function firstModel(app, boot) {
     app.notify("The link is damaged, so the page begins without it. Copy the whole link and open it again.");
   }
   if (linked) return orFirst("The link's model", () => actions.create(modelOfLink(linked, boot, own ?? first.list)));
-  if (boot.run) return orFirst("The run", () => actions.importRun(boot.run, true));
+  if (boot.run) return orFirst("The run", () => actions.openRun(boot.run, own));
   if (own) return orFirst("The list", () => actions.create({...first, list: own}));
   return actions.create(first);
 }
@@ -128,13 +128,13 @@ function keepHash(app, boot) {
   let timer = 0;
   let last = null;
   return () => {
-    const {preset, settings, list, text} = app.state;
-    const now = JSON.stringify([preset, settings, list?.name, list?.text.length, text]);
-    if (!list || now === last) return;
+    const {preset, settings, list, text, opened} = app.state;
+    const now = JSON.stringify([preset, settings, list?.name, list?.text.length, text, opened]);
+    if (!list || (boot.run && opened) || now === last) return; // a link would replace the run of the page
     last = now;
     clearTimeout(timer);
     timer = setTimeout(async () => {
-      const {hash} = await hashOf(app.state, boot.presets[preset]);
+      const {hash} = await hashOf(app.state, boot);
       history.replaceState(null, "", hash);
     }, 300);
   };

@@ -5,7 +5,7 @@ import {slotNames, sourceOf} from "./files.js";
 import {checkGeneration, generateSequentially, requestOf} from "./generation.js";
 import {DocumentPlan, WindowPlan, trainingSequences} from "./plan.js";
 import {NO_LOSSES, boundedRecords, isDueAfter, loggedSteps, lossesAfter, stepsUntil} from "./records.js";
-import {checkForPage, completeSettings, sectionsOf} from "./settings.js";
+import {checkForPage, completeSettings, sectionsOf, whyNoStep} from "./settings.js";
 import {initialize, specificationOf} from "./spec.js";
 import {ValidationSample} from "./validation.js";
 
@@ -73,6 +73,8 @@ export class TrainingRun {
       this.free();
       throw error;
     }
+    // Whether the generator is that of the run: weights alone come without it.
+    this.hasGenerator = !state.parameters || Boolean(state.rng);
     this.carried = state.carried ?? [];
     this.contexts = state.contexts ?? [];
     this.known = documents && new Set(documents);
@@ -106,6 +108,17 @@ export class TrainingRun {
           : tokenizer.encodeDocument(document),
       ),
     );
+  }
+
+  /** Why the page cannot take a step of this run, as it is too large; null if it can. */
+  get whyNoStep() {
+    return whyNoStep(this.config.model, this.config.train.batch_size);
+  }
+
+  /** The batches of the steps first … first + count - 1; throws where the page cannot take them. */
+  batches(first, count) {
+    if (this.whyNoStep) throw new Error(this.whyNoStep);
+    return this.plan.chunk(first, count);
   }
 
   /** Whether the last step is done, or early stopping ended the run. */
@@ -185,7 +198,7 @@ export class TrainingRun {
     const scalars = this.core.scalars(train, first, count);
     const table_decay = model.ngram_rows.length ? this.core.tableDecay(train, first, count) : null;
     const options = {...this.options, first, table_decay};
-    return this.model.train(this.plan.chunk(first, count), count, train.batch_size, scalars, options);
+    return this.model.train(this.batches(first, count), count, train.batch_size, scalars, options);
   }
 
   /** The loss on the validation sample, after which the parameters may be the best so far. */

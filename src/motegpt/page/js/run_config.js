@@ -24,7 +24,7 @@ export function checkedConfig(values, boot) {
   const settings = {...defaults, ...flatSettings(values)};
   for (const [name, value] of Object.entries(settings)) checkSetting(name, value, boot.fields);
   checkTogether(settings);
-  checkSize({...settings, vocab_size, ngram_rows: rows}, settings.batch_size);
+  checkSize({...settings, vocab_size, ngram_rows: rows});
   const sections = sectionsOf(settings, boot.fields, {vocab_size, ngram_rows: rows});
   const {engine = "native", source, base = null, check = null, fits_weight = false} = values;
   return {engine, ...sections, source, base, check, fits_weight};

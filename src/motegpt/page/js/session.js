@@ -3,7 +3,7 @@
 import {stateOfBootRun} from "./boot_run.js";
 import {readDocuments} from "./data.js";
 import {describeRun} from "./describe.js";
-import {listOfRun, readRun, runFiles} from "./files.js";
+import {listOfRun, readRun, runFiles, sourceInMemory} from "./files.js";
 import {requestOf} from "./generation.js";
 import {History} from "./history.js";
 import {causeInGeneral, lookInto} from "./inspect.js";
@@ -28,7 +28,10 @@ export class Session {
   create({settings, list, run}) {
     if (!run) return this.open(prepareRun(this.core, this.boot, {settings, list}));
     const state = stateOfBootRun(run, this.boot);
-    return this.open(new TrainingRun(this.core, {...state, ...(list ? this.withList(state, list) : {})}));
+    if (!list) return this.open(new TrainingRun(this.core, state));
+    const found = this.withList(state, list);
+    const config = {...state.config, source: sourceInMemory(found.documents)};
+    return this.open(new TrainingRun(this.core, {...state, ...found, config}));
   }
 
   /** The documents of a list for a trained model, which has to know all of its characters. */
@@ -65,6 +68,7 @@ export class Session {
     const {run} = this;
     if (!this.ready.run.plan)
       throw new Error("list: expected the list of this run to train it further, got none; add it");
+    if (run.whyNoStep) throw new Error(run.whyNoStep);
     if (run.ended) {
       throw new Error(
         `steps: the run has done all its ${run.done} steps; set more \`steps\`, or start again`,

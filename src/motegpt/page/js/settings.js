@@ -7,7 +7,7 @@ const SECTION_NAMES = ["model", "data", "train", "sample"];
 const FOUND_FROM_DATA = ["vocab_size", "ngram_rows"];
 const OTHER_LENGTHS = ["epochs", "seconds"]; // alternatives to `steps` that a run does not record
 const LARGEST_CACHE = 2 ** 30; // numbers in the keys of one sequence
-// What a page can hold: parameters, and numbers that one step keeps for its backward pass.
+// What a page can hold: parameters and, to train, numbers that one step keeps for its backward pass.
 const MAX_PARAMETERS = 16e6;
 const MAX_ACTIVATIONS = 64e6;
 // Settings that the page takes from a trained run only, with what does train them.
@@ -171,7 +171,10 @@ export function checkForPage(settings, vocabSize) {
     }
   }
   checkReading(settings);
-  checkSize({...settings, vocab_size: vocabSize, ngram_rows: []}, settings.batch_size);
+  const model = {...settings, vocab_size: vocabSize, ngram_rows: []};
+  checkSize(model);
+  const reason = whyNoStep(model, settings.batch_size);
+  if (reason) throw new Error(reason);
 }
 
 /** Throws unless the page reads lists as the section [data] says. */
@@ -186,9 +189,9 @@ export function checkReading(data) {
   }
 }
 
-/** Throws for a model, or a batch of one, that is too large for a page. */
-export function checkSize(model, batchSize) {
-  const {n_layer: layers, n_embd: width, n_head: heads, block_size: block, vocab_size: vocabSize} = model;
+/** Throws for a model that is too large for a page, even to look into. */
+export function checkSize(model) {
+  const {n_layer: layers, n_embd: width, block_size: block} = model;
   const [kv, hidden] = [kvSize(model), mlpSize(model)];
   if (layers * block * kv > LARGEST_CACHE) {
     throw new Error(
@@ -204,13 +207,20 @@ export function checkSize(model, batchSize) {
         `${grouped(count)}; motegpt train takes more`,
     );
   }
+}
+
+/** Why the page cannot train a model in batches of this size, which it can look into; null if it can. */
+export function whyNoStep(model, batchSize) {
+  const {n_layer: layers, n_embd: width, n_head: heads, block_size: block, vocab_size: vocabSize} = model;
+  const [kv, hidden] = [kvSize(model), mlpSize(model)];
   const perPosition = layers * (6 * width + 2 * kv + 2 * hidden + 2 * heads * block) + 2 * vocabSize;
-  if (batchSize * block * perPosition > MAX_ACTIVATIONS) {
-    throw new Error(
-      `batch_size, block_size: expected steps of at most ${grouped(MAX_ACTIVATIONS)} activations in the page, got ` +
-        `${grouped(batchSize * block * perPosition)}; try a smaller \`batch_size\``,
-    );
-  }
+  const activations = batchSize * block * perPosition;
+  if (activations <= MAX_ACTIVATIONS) return null;
+  const smaller = block * perPosition > MAX_ACTIVATIONS ? "block_size" : "batch_size";
+  return (
+    `batch_size, block_size: expected steps of at most ${grouped(MAX_ACTIVATIONS)} activations to train in ` +
+    `the page, got ${grouped(activations)}; try a smaller \`${smaller}\`, or motegpt train, which takes more`
+  );
 }
 
 /** 16,000,000 */

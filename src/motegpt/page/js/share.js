@@ -62,7 +62,7 @@ function save(name, bytes, type) {
 }
 
 async function copyLink(app) {
-  const {hash, remark} = await hashOf(app.state, app.boot.presets[app.state.preset]);
+  const {hash, remark} = await hashOf(app.state, app.boot);
   const url = `${location.href.split("#")[0]}${hash}`;
   history.replaceState(null, "", hash);
   const button = byId("copy-link");
@@ -81,8 +81,8 @@ async function download(app) {
     const {zip} = await app.actions.exportRun();
     const name = (app.state.list?.name ?? "run").replace(/\.\w+$/, "").replace(/[^\w-]+/g, "-");
     save(`${name}.zip`, zip, "application/zip");
-    app.notify(`Saved ${name}.zip: unpack it, then \`motegpt sample ${name}\`, \`motegpt show ${name}\` or ` +
-      `\`motegpt train --resume ${name}\`.`);
+    const more = app.state.list ? ` or \`motegpt train ${name}/list.txt --resume ${name}\`` : "";
+    app.notify(`Saved ${name}.zip: unpack it, then \`motegpt sample ${name}\`, \`motegpt show ${name}\`${more}.`);
   } catch (error) {
     app.notify(error.message);
   }

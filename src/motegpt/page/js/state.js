@@ -10,8 +10,9 @@ export const isMasked = (mask) => Object.values(mask).some((part) => part.length
 /** The state of the page before anything is known. */
 function firstState() {
   return {
-    settings: {}, preset: "microgpt", list: null, // list: {name, title, text, builtIn}
+    settings: {}, preset: "microgpt", list: null, // preset: null of a run; list: {name, title, text, builtIn}
     text: "", temperature: 0.5, prefix: "", mask: EMPTY_MASK, selected: null, matrixKind: "weights",
+    opened: false, // whether the model is a run that was opened, not one of these settings that began here
     running: false, finished: false, speed: 1, viewing: null, // viewing: the step looked back at, or null
     theme: "light", reducedMotion: false, logSteps: false, tab: "model", chapter: null,
     errors: {}, // place -> sentence

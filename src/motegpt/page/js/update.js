@@ -35,7 +35,7 @@ function gradientOf(run, text) {
   }
   if (!run.plan) throw new Error("text: expected one, as this run has no list, got none");
   const first = nextStep(run);
-  return run.model.gradients(run.plan.chunk(first, 1), run.plan.batchSize, {...options, first}).gradient;
+  return run.model.gradients(run.batches(first, 1), run.plan.batchSize, {...options, first}).gradient;
 }
 
 /** Loss of the next step, and parameters and slots before and after it; the step is taken back. */

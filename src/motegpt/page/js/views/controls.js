@@ -42,7 +42,7 @@ export const controlsView = {
     this.shownAs = null;
   },
 
-  draw({state, data, actions, boot}) {
+  draw({state, data, actions}) {
     const {settings, running, finished, viewing, speed} = state;
     this.showRun(running ? "Pause" : finished && viewing === null ? "Run again" : "Run", running);
     const still = !data.description?.canTrain;
@@ -50,10 +50,8 @@ export const controlsView = {
     this.speed.value = SPEEDS.indexOf(speed);
     this.speed.setAttribute("aria-valuetext", `${speed} steps per frame`);
     setText(this.shownSpeed, String(speed));
-    // a run that came with the page, without its list, has the steps that it was trained for
-    const step = still ? Math.max(actions.step, boot.run?.step ?? 0) : actions.step;
-    setText(this.readouts.step.value, `${grouped(step)} / ${grouped(settings.steps ?? 0)}`);
-    const loss = data.losses.recent(step);
+    setText(this.readouts.step.value, `${grouped(actions.step)} / ${grouped(settings.steps ?? 0)}`);
+    const loss = data.losses.recent(actions.step);
     setText(this.readouts.loss.value, Number.isNaN(loss) ? "–" : loss.toFixed(3));
     const rate = running ? data.progress?.tokensPerSecond : 0;
     setText(this.readouts.rate.value, rate ? compact(rate) : "–");

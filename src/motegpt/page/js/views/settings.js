@@ -45,6 +45,7 @@ export const settingsView = {
     const {boot, actions} = app;
     this.rows = {};
     this.preset = make("select", {id: "preset", onchange: () => actions.setPreset(this.preset.value).catch(() => {})},
+      make("option", {value: "", hidden: true}, "none: settings of a run"),
       ...Object.keys(boot.presets).map((name) => make("option", {}, name)));
     this.count = make("p", {class: "count", id: "parameter-count"});
     const more = make("details", {id: "more-settings"}, make("summary", {}, "More settings"));
@@ -81,7 +82,7 @@ export const settingsView = {
 
   draw({state, data}) {
     const {settings, errors} = state;
-    this.preset.value = state.preset;
+    this.preset.value = state.preset ?? "";
     for (const [name, {control, error, element, field}] of Object.entries(this.rows)) {
       setText(error, errors[name] ?? "");
       control.setAttribute("aria-invalid", String(name in errors));
