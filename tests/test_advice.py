@@ -1,0 +1,55 @@
+"""A run, or a folder of transformers, in the wrong place: messages say what would be right."""
+
+import pytest
+
+from motegpt import GPT, RunFolderError
+from tests.attacks.forge import make_run
+from tests.exported import small_model
+
+
+@pytest.fixture(scope="module")
+def room(tmp_path_factory):
+    """A run, the same in one file, its list, and a folder of transformers."""
+    room = tmp_path_factory.mktemp("room")
+    GPT.load(make_run(room)).save(room / "run.motegpt")
+    small_model(preset="llama").export(room / "hf")
+    return room
+
+
+def said(motegpt, *words):
+    """The message of a command that refuses, in one line."""
+    ended = motegpt(*words)
+    assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
+    return ended.err
+
+
+def test_an_export_is_never_overwritten(room, motegpt):
+    message = said(motegpt, "export", room / "run", "--to", "file", "--out", room / "run.motegpt")
+    assert message.endswith("already exists; choose another, as nothing is overwritten\n")
+    with pytest.raises(RunFolderError, match="as nothing is overwritten"):
+        GPT.load(room / "run").export(room / "run.motegpt", "file")
+
+
+def test_a_list_that_was_moved_is_left_out_of_the_page(motegpt, tmp_path):
+    run = make_run(tmp_path)
+    (tmp_path / "list.txt").unlink()
+    message = said(motegpt, "play", run, "--with-list", "--out", tmp_path / "page.html")
+    assert message.endswith("no longer exists; leave out --with-list\n")
+
+
+def test_the_way_to_fine_tune_is_named(room, motegpt, tmp_path):
+    file, imported = room / "run.motegpt", tmp_path / "imported"
+    assert f"or fine-tune it with --from {file}" in said(motegpt, "train", "--resume", file)
+    with pytest.raises(RunFolderError, match=r"fine-tune it with `GPT.load\('.*'\).fine_tune`$"):
+        GPT.train(resume=file)
+    motegpt("import", room / "hf", "--out", imported)
+    assert said(motegpt, "train", "--resume", imported).endswith(f"fine-tune it with --from {imported}\n")
+
+
+def test_what_creates_a_missing_run(room, motegpt):
+    message = said(motegpt, "sample", "nope.motegpt")
+    assert message.endswith(
+        "no such run; exporting a run with --to file and --out nope.motegpt creates one\n"
+    )
+    assert f"did you mean {room / 'run.motegpt'}?" in said(motegpt, "sample", room / "rum.motegpt")
+    assert "training with --out nope creates one" in said(motegpt, "sample", "nope")
