@@ -2,7 +2,7 @@
 
 import pytest
 
-from motegpt import GPT, RunFolderError
+from motegpt import GPT, RunFolderError, UsageError
 from tests.attacks.forge import make_run
 from tests.exported import small_model
 
@@ -21,6 +21,22 @@ def said(motegpt, *words):
     ended = motegpt(*words)
     assert (ended.code, ended.err.count("\n")) == (2, 1), ended.err
     return ended.err
+
+
+@pytest.mark.parametrize("to", ["hf", "gguf"])
+def test_only_a_run_is_exported_to_the_name_of_one(to, room, motegpt, tmp_path):
+    out = tmp_path / "new.motegpt"
+    message = said(motegpt, "export", room / "run", "--to", to, "--out", out)
+    assert message.endswith(f"got {out}, a run in one file; choose another, or --to file\n")
+    with pytest.raises(UsageError, match="choose another, or `to='file'`"):
+        GPT.load(room / "run").export(out, to)
+    assert not out.exists()
+
+
+def test_no_folder_is_imported_to_the_name_of_a_file(room, motegpt, tmp_path):
+    message = said(motegpt, "import", room / "hf", "--out", tmp_path / "new.motegpt")
+    assert message.endswith("import with another --out, then export the run to this file\n")
+    assert not (tmp_path / "new.motegpt").exists()
 
 
 def test_an_export_is_never_overwritten(room, motegpt):

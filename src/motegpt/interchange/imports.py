@@ -15,7 +15,7 @@ from motegpt.config.text import shortened
 from motegpt.data.source import IMPORTED, Source
 from motegpt.data.tokenizers import FileTokenizer
 from motegpt.engines import default_engine
-from motegpt.errors import RunFolderError, SettingError
+from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.interchange.folders import check_free, new_folder
 from motegpt.interchange.layouts import LAYOUTS, OWN, Layout, model_of, parameters_of
 from motegpt.interchange.model import PortableModel
@@ -23,6 +23,7 @@ from motegpt.interchange.tokens_in import TOKENIZER, tokenizer_in
 from motegpt.interchange.weights import Found, read_floats, read_integers, read_json, tensors_in
 from motegpt.model.spec import table_names
 from motegpt.ngrams.contexts import Contexts
+from motegpt.system.runs import ENDING
 from motegpt.training.build import default_dtype
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import RunConfig
@@ -38,6 +39,11 @@ CONFIG, HEAD = "config.json", "lm_head.weight"
 def import_hf(folder: Path, out: Path) -> PortableModel:
     """Make a run of the model in a folder; UsageError, and nothing is written, if it cannot be one."""
     check_free(out)
+    if out.suffix == ENDING:
+        raise UsageError(
+            f"out: expected a folder to write a run to, got {out}, the name of a file; import with another "
+            "`out`, then export the run to this file"
+        )
     model = read_hf(folder)
     with new_folder(out) as temporary:
         run = RunFolder.create(temporary, model.config, model.tokenizer, contexts=model.contexts)
