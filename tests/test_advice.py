@@ -1,5 +1,8 @@
 """A run, or a folder of transformers, in the wrong place: messages say what would be right."""
 
+import json
+import shutil
+
 import pytest
 
 from motegpt import GPT, RunFolderError, UsageError
@@ -69,3 +72,30 @@ def test_what_creates_a_missing_run(room, motegpt):
     )
     assert f"did you mean {room / 'run.motegpt'}?" in said(motegpt, "sample", room / "rum.motegpt")
     assert "training with --out nope creates one" in said(motegpt, "sample", "nope")
+
+
+def changed_config(room, folder, **changes):
+    """A copy of the folder of transformers with other values in config.json."""
+    shutil.copytree(room / "hf", folder)
+    values = json.loads((folder / "config.json").read_text()) | changes
+    (folder / "config.json").write_text(json.dumps(values))
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_attention_heads": 5}, "hidden_size: expected a multiple of num_attention_heads = 5, got 12"),
+        (
+            {"num_key_value_heads": 2},
+            "num_key_value_heads: expected a divisor of num_attention_heads = 3, got 2",
+        ),
+        ({"num_hidden_layers": 0}, "num_hidden_layers: expected a whole number of at least 1"),
+        ({"rope_parameters": None, "rope_theta": -1}, "rope_theta: expected a number above 1, got -1"),
+    ],
+)
+def test_a_wrong_value_has_the_name_of_its_key(changes, message, room, motegpt, tmp_path):
+    folder = changed_config(room, tmp_path / "changed", **changes)
+    found = said(motegpt, "import", folder, "--out", tmp_path / "new")
+    assert f"config.json: {message}" in found
+    assert "--" not in found

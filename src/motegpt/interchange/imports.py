@@ -5,6 +5,7 @@ The folder is untrusted input: nothing in it is executed, and what motegpt's mod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
 CONFIG, HEAD = "config.json", "lm_head.weight"
+ADVICE, WORD = re.compile("; (?:try|leave|set) [^;]*$"), re.compile(r"\b[a-z_]+\b")  # of a SettingError
 
 
 def import_hf(folder: Path, out: Path) -> PortableModel:
@@ -63,8 +65,10 @@ def read_hf(folder: Path) -> PortableModel:
     layout = _layout(path, config)
     try:
         model = model_of(layout, config)
-    except (RunFolderError, SettingError) as error:
+    except RunFolderError as error:
         raise RunFolderError(f"{path}: {error}") from None
+    except SettingError as error:
+        raise RunFolderError(f"{path}: {_in_keys(str(error), layout)}") from None
     arrays, contexts = _tensors(folder, layout, model)
     tokenizer = tokenizer_in(folder, config, model.vocab_size)
     return PortableModel(
@@ -88,6 +92,13 @@ def _layout(path: Path, config: Mapping[str, Any]) -> Layout:
             f"{path}: architectures: expected {' or '.join(allowed)}, got {shortened(architectures)}"
         )
     return layout
+
+
+def _in_keys(message: str, layout: Layout) -> str:
+    """The message of a SettingError with the keys of config.json, and without advice for a training."""
+    keys = {key.setting: key.name for key in reversed(layout.keys)}
+    message = ADVICE.sub("", message).replace("`", "")
+    return WORD.sub(lambda word: keys.get(word[0], word[0]), message)
 
 
 def _tensors(folder: Path, layout: Layout, model: ModelConfig) -> tuple[Arrays, Contexts]:
