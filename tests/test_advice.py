@@ -2,10 +2,11 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
-from motegpt import GPT, RunFolderError, UsageError
+from motegpt import GPT, DataError, RunFolderError, UsageError
 from tests.attacks.forge import make_run
 from tests.exported import small_model
 
@@ -99,3 +100,43 @@ def test_a_wrong_value_has_the_name_of_its_key(changes, message, room, motegpt, 
     found = said(motegpt, "import", folder, "--out", tmp_path / "new")
     assert f"config.json: {message}" in found
     assert "--" not in found
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("train", "few.txt", "--from"), ("sample",), ("show",), ("play",), ("eval",), ("train", "--resume")],
+    ids=" ".join,
+)
+def test_a_folder_of_transformers_is_no_run(words, room, motegpt):
+    Path("few.txt").write_text("anna\nnan\n")
+    message = (
+        f"{room / 'hf'}: expected a run, got a folder of the library transformers; motegpt import makes "
+    )
+    assert message in said(motegpt, *words, room / "hf")
+
+
+@pytest.mark.parametrize("name", ["run", "run.motegpt"])
+def test_a_run_needs_no_import(name, room, motegpt, tmp_path):
+    message = said(motegpt, "import", room / name, "--out", tmp_path / "new")
+    assert message.endswith(
+        "expected a folder of the library transformers, got a run, which needs no import\n"
+    )
+    with pytest.raises(RunFolderError, match="which needs no import"):
+        GPT.from_hf(room / name)
+
+
+@pytest.mark.parametrize("words", [("train",), ("cost",), ("data", "check")], ids=" ".join)
+def test_a_run_is_no_data(words, room, motegpt):
+    run, file = room / "run", room / "run.motegpt"
+    expected = (
+        f"{run}: expected documents, got a run; training fine-tunes it with --from {run}, and continues "
+    )
+    assert said(motegpt, *words, run).endswith(f"{expected}it with --resume {run}\n")
+    assert said(motegpt, *words, file).endswith(f"got a run; training fine-tunes it with --from {file}\n")
+    with pytest.raises(DataError, match=r"fine-tunes it with `GPT.load\('.*'\).fine_tune`$"):
+        GPT.train(file)
+
+
+def test_a_folder_of_documents_may_have_a_config(motegpt, tmp_path):
+    (tmp_path / "config.json").write_text('["anna", "nan"]')
+    assert motegpt("cost", tmp_path).code == 0

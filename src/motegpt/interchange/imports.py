@@ -24,7 +24,7 @@ from motegpt.interchange.tokens_in import TOKENIZER, tokenizer_in
 from motegpt.interchange.weights import Found, read_floats, read_integers, read_json, tensors_in
 from motegpt.model.spec import table_names
 from motegpt.ngrams.contexts import Contexts
-from motegpt.system.runs import ENDING
+from motegpt.system.runs import ENDING, is_archive, is_run_folder
 from motegpt.training.build import default_dtype
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import RunConfig
@@ -58,6 +58,10 @@ def import_hf(folder: Path, out: Path) -> PortableModel:
 
 def read_hf(folder: Path) -> PortableModel:
     """The model in a folder of transformers, or of `motegpt export`; RunFolderError if it is unsupported."""
+    if is_archive(folder) or is_run_folder(folder):
+        raise RunFolderError(
+            f"{folder}: expected a folder of the library transformers, got a run, which needs no import"
+        )
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: expected a folder with {CONFIG} and model.safetensors, got none")
     path = folder / CONFIG

@@ -31,6 +31,12 @@ def is_run_folder(path: Path) -> bool:
     return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
 
 
+def ways_to_train(path: Path) -> str:
+    """How to train a run, in a message to someone who gave it as data."""
+    fine_tuning = f"training fine-tunes it with {fine_tuning_of(path)}"
+    return fine_tuning if is_archive(path) else f"{fine_tuning}, and continues it with `resume={str(path)!r}`"
+
+
 def fine_tuning_of(path: str | Path) -> str:
     """How to fine-tune a run, in a message: the command line shows --from in its place (views/text.py)."""
     return f"`GPT.load({str(path)!r}).fine_tune`"

@@ -231,6 +231,11 @@ class RunFiles:
 def check_format(path: Path, values: Any) -> None:
     """RunFolderError unless `values`, read from `path`, is an object of a supported format."""
     found = values.get("format") if isinstance(values, dict) else None
+    if found is None and path.name == CONFIG and isinstance(values, dict) and "model_type" in values:
+        raise RunFolderError(
+            f"{path.parent}: expected a run, got a folder of the library transformers; motegpt import "
+            "makes a run of it"
+        )
     if found not in FORMATS:
         raise RunFolderError(
             f"{path}: expected run format {' or '.join(map(str, FORMATS))}, got "
