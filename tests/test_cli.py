@@ -348,6 +348,13 @@ def test_gradcheck_of_settings_of_the_model(motegpt, words):
     assert ("wpe" in ended.out) == ("rope" not in words)
 
 
+def test_gradcheck_shows_an_error_alone(motegpt):
+    ended = motegpt("gradcheck", "--engine", "array", "--n-embd", 7)
+    assert (ended.code, ended.out) == (2, "")
+    assert "n_embd: expected a multiple of n_head" in ended.err
+    assert motegpt("gradcheck", "--engine", "array").out.count("largest relative error") == 1
+
+
 def test_gradcheck_goes_red_on_a_wrong_gradient(motegpt, monkeypatch):
     from motegpt.engines.array import ops
 

@@ -330,3 +330,14 @@ def test_tokenizers_of_a_stream_and_of_little_data(tmp_path):
     assert found[3].per_document == pytest.approx(1000 * 7 / 24, rel=0.1)
     path.write_text("a b\n", encoding="utf-8")
     assert check_data(path, settings, given, compare=compare_tokenizers).tokenizers == []
+
+
+@pytest.mark.parametrize("preset", ["gpt2", "llama"])
+def test_sizes_are_recommended_with_a_large_preset(preset, motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("anna\nhanna\nnan\n")
+    out = " ".join(motegpt("data", "check", "list.txt", "--preset", preset).out.split())
+    assert f"sizes as of the preset auto; {preset} has 12 layers of 768 channels" in out
+    command = f"motegpt train list.txt --preset {preset} --n-layer 1 --n-embd 32 --n-head 4 --out runs/list"
+    assert out.endswith(f"try {command}")
+    words = command.split()[1:]
+    assert motegpt(*words, "--steps", 1, "--warmup-steps", 0, "-n", 1, "--engine", "array").code == 0

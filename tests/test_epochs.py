@@ -126,3 +126,57 @@ def test_the_cost_of_epochs(motegpt, tmp_path):
     ended = motegpt("cost", "--vocab-size", 27, "--epochs", 4)
     assert (ended.code, ended.err.count("\n")) == (2, 1)
     assert "epochs: expected DATA, whose size defines an epoch" in ended.err
+
+
+WITHOUT_NORM = dict.fromkeys(("norm_gain", "norm_bias", "final_norm"), False)
+
+
+@pytest.mark.parametrize(
+    ("given", "off"),
+    [
+        ({"norm": "none"}, WITHOUT_NORM),
+        (
+            {"norm": "none", "final_norm": True},
+            {**WITHOUT_NORM, "final_norm": True},
+        ),  # refused, as it is given
+        ({"norm": "rms"}, {"final_norm": True}),
+        ({"norm": [1, 2]}, {"final_norm": True}),  # no setting: the sections refuse it
+        ({"zero_init": True}, {"zero_init": True, "scaled_init": False}),
+        ({"zero_init": False}, {"zero_init": False, "scaled_init": True}),
+    ],
+)
+def test_a_given_setting_switches_off_what_it_excludes_in_the_preset(given, off):
+    settings = merge_settings(settings_of("gpt2"), given)
+    assert {name: settings[name] for name in off} == off
+    assert settings == {**settings_of("gpt2"), **given, **off}
+
+
+def test_nothing_is_switched_off_that_is_not_on():
+    assert merge_settings({}, {"norm": "none", "zero_init": True}) == {"norm": "none", "zero_init": True}
+
+
+SMALL = ("--layers", 1, "--n-embd", 8, "--n-head", 2)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("cost", "--vocab-size", 9, "--preset", "gpt2", "--norm", "none"),
+        ("gradcheck", "--engine", "array", "--preset", "gpt2", "--norm", "none"),
+        ("train", "--preset", "gpt2", "--norm", "none", *SMALL, "--block-size", 8, "--steps", 1, *QUICK),
+        ("train", "--preset", "gpt2", "--zero-init", *SMALL, "--block-size", 8, "--steps", 1, *QUICK),
+        ("train", "--preset", "auto", "--scaled-init", "--steps", 1, *QUICK),
+        ("train", "--preset", "auto", "--norm", "none", "--steps", 1, *QUICK),
+    ],
+    ids=str,
+)
+def test_commands_switch_off_what_is_excluded(words, motegpt, tmp_path):
+    (tmp_path / "few.txt").write_text("anna\nhanna\n")
+    data = [str(tmp_path / "few.txt")] if words[0] == "train" else []
+    ended = motegpt(*words, *data)
+    assert (ended.code, ended.err.count("expected")) == (0, 0), ended.err
+
+
+def test_what_the_user_gave_is_not_switched_off(motegpt):
+    ended = motegpt("cost", "--vocab-size", 9, "--preset", "gpt2", "--norm", "none", "--norm-bias")
+    assert ended.err == "motegpt: norm_bias: expected false with --norm none, got true\n"

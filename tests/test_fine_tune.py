@@ -487,3 +487,13 @@ def test_every_architecture(preset, tmp_path):
     )
     tuned = base.fine_tune(STRANGE, extend_vocabulary=True, steps=2, lr=0.01)
     assert tuned.config.model == base.config.model.replace(vocab_size=base.tokenizer.vocab_size + 7)
+
+
+def test_messages_write_true_and_false_as_elsewhere():
+    base = GPT.train(OLD, **QUICK)
+    with pytest.raises(
+        SettingError, match=r"^tied: expected false, as in the model to fine-tune, got true; "
+    ):
+        base.fine_tune(NEW, tied=True)
+    with pytest.raises(SettingError, match=r"^n_kv_head: expected none, .*, got 2; "):
+        base.fine_tune(NEW, n_kv_head=2)

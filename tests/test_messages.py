@@ -18,7 +18,10 @@ SOURCE = Path(__file__).parents[1] / "src" / "motegpt"
 FLAG = re.compile(r"(?<![\w-])--[a-z]")
 OTHER_PROGRAMS = re.compile("--nproc-per-node|--always|--dirty")  # torchrun's, git's
 PRINTED_BY_A_COMMAND = {"check.py", "lint.py"}  # no errors: what `motegpt data check` advises
-METHODS = (GPT.train, GPT.training, GPT.fine_tune, GPT.load, GPT.generate, GPT.score, GPT.evaluate, GPT.save)
+METHODS = (
+    GPT.train, GPT.training, GPT.fine_tune, GPT.load, GPT.generate, GPT.score, GPT.evaluate, GPT.save,
+    GPT.export,
+)  # fmt: skip
 ARGUMENTS = {name for method in METHODS for name in inspect.signature(method).parameters}
 ARGUMENTS.add("from")  # a flag alone: the model itself in Python
 SETTINGS = {name for section in REQUESTS.values() for name in kinds(section)}
@@ -80,6 +83,7 @@ def test_what_stands_in_backticks_is_an_argument_and_a_flag():
         ("try `n_embd=20`, `out='my runs'` or `tied=True`", "try --n-embd 20, --out 'my runs' or --tied"),
         ("give it as `docs`, with `resume='a'`", "give it as DATA, with --resume a"),
         ("a larger `tries`, or `device=None`", "a larger --tries, or --device none"),
+        ("fine-tune it with `GPT.load('my runs').fine_tune`", "fine-tune it with --from 'my runs'"),
         ("`GPT.train(docs)`, `5` and `x=(1,`", "`GPT.train(docs)`, `5` and `x=(1,`"),
     ],
 )

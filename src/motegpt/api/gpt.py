@@ -36,12 +36,12 @@ from motegpt.evaluation.nll import Evaluation, Scores, evaluate, score_texts
 from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.training_texts import HashedTexts, TrainingTexts
+from motegpt.system.runs import ENDING
 from motegpt.training.begin import AnyPath, Documents, begin
 from motegpt.training.build import build_engine, with_engine
 from motegpt.training.loop import Trainer
 from motegpt.training.records import Report, StepRecord
 from motegpt.training.run_archive import folder_for
-from motegpt.training.run_files import ENDING
 from motegpt.training.run_folder import RunFolder
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Epochs and seconds, alternatives to `steps` for the length of a training. Runs record steps."""
+"""Settings that replace others: given ones those of a preset; epochs and seconds the steps of a run."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.fields import kinds
-from motegpt.config.sections import TrainRequest
+from motegpt.config.fields import kinds, plain
+from motegpt.config.sections import EXCLUDES, TrainRequest
 from motegpt.errors import SettingError
 
 if TYPE_CHECKING:
@@ -19,7 +19,8 @@ LENGTHS = ("steps", "epochs", "seconds")  # the settings for the length of a tra
 def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Flat settings updated with `changes`, whose `steps`, `epochs` or `seconds` replaces all of the base.
 
-    Raises SettingError if `changes` has `steps` and `epochs`; either takes precedence over `seconds`.
+    What a change excludes is switched off in the base. Raises SettingError if `changes` has `steps` and
+    `epochs`; either takes precedence over `seconds`.
     """
     lengths = [name for name in ("steps", "epochs") if changes.get(name) is not None]
     if len(lengths) == 2:
@@ -29,7 +30,23 @@ def merge_settings(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[
         )
     replaces = any(changes.get(name) is not None for name in LENGTHS)
     kept = {name: value for name, value in base.items() if not (replaces and name in LENGTHS)}
-    return {**kept, **changes}
+    return {**kept, **_switched_off(base, changes), **changes}
+
+
+def _switched_off(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, bool]:
+    """The settings that are on in the base and that a change excludes, as false: see EXCLUDES."""
+    excluded = (
+        name
+        for (setting, value), names in EXCLUDES.items()
+        if _is(plain(changes.get(setting)), value)
+        for name in names
+    )
+    return {name: False for name in excluded if base.get(name)}
+
+
+def _is(given: Any, value: str | bool) -> bool:
+    """Whether any value, as a user may give it, is this one."""
+    return type(given) is type(value) and bool(given == value)
 
 
 def epochs_of(settings: Mapping[str, Any]) -> float | None:

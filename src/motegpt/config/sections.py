@@ -43,6 +43,11 @@ TOKENIZERS_WITH = {  # setting -> tokenizers that it applies to
 NEEDED_BY = {"regex": "token_pattern", "file": "tokenizer_file"}  # tokenizer -> the setting that it needs
 DEFAULT_VOCABULARY = 512  # tokens
 NEED_A_NORM = ("norm_gain", "norm_bias", "final_norm")  # settings of ModelConfig
+EXCLUDES: dict[tuple[str, str | bool], tuple[str, ...]] = {  # a setting with a value -> those it cannot have
+    ("norm", "none"): NEED_A_NORM,
+    ("scaled_init", True): ("zero_init",),
+    ("zero_init", True): ("scaled_init",),
+}
 FOUND_FROM_DATA = {"vocab_size", "ngram_rows"}  # settings that users cannot set
 
 LARGEST_PENALTY = 10  # exponent of a length

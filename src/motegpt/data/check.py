@@ -28,9 +28,10 @@ if TYPE_CHECKING:
 MAX_BARS = 10  # of a histogram
 MAX_EXAMPLES = 5  # of repeated documents
 STREAM_BLOCK = 64  # recommended block_size for running text
+SIZES = ("n_layer", "n_embd", "n_head")  # recommended with a preset of a large model
 REPEATED = (  # settings that the recommended command includes
-    "preset", "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate", "tokenizer",
-    "max_vocab_size", "token_pattern", "tokenizer_file", "framing", "cut", "block_size",
+    "preset", *SIZES, "format", "column", "header", "delimiter", "encoding", "normalize", "deduplicate",
+    "tokenizer", "max_vocab_size", "token_pattern", "tokenizer_file", "framing", "cut", "block_size",
 )  # fmt: skip
 
 
@@ -176,7 +177,7 @@ def _most_repeated(documents: Documents, repeats: Repeats) -> dict[str, int]:
 def _command(paths: Sequence[str | Path], given: Mapping[str, Any], cut: Cut | None, lint: Lint) -> str:
     """The recommended command: the given settings, and others that suit the files."""
     given = {name: given[name] for name in REPEATED if name in given}
-    if lint.is_running_text and not given.keys() - {"preset"}:
+    if lint.is_running_text and not given.keys() - {"preset", *SIZES}:
         given |= {"format": "stream", "block_size": STREAM_BLOCK}
     elif cut is not None and cut.documents and cut.advised <= LARGEST_BLOCK:
         given["block_size"] = cut.advised

@@ -27,6 +27,7 @@ from motegpt.data.formats.tables import TableReader
 from motegpt.data.repeats import drop_repeats
 from motegpt.errors import DataError
 from motegpt.system.files import nearest_name
+from motegpt.system.runs import is_archive, is_run_folder, ways_to_train
 
 BUILT_IN, IN_MEMORY = "built-in names", "documents in memory"
 NOT_TEXT = {  # suffixes of binary formats -> name; repair
@@ -144,6 +145,8 @@ def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
 def _files_of(paths: Iterable[Path]) -> Iterator[Path]:
     """The files, folders expanded recursively in order of names, without hidden files."""
     for path in paths:
+        if is_archive(path) or is_run_folder(path):
+            raise DataError(f"{path}: expected documents, got a run; {ways_to_train(path)}")
         if not os.path.isdir(path):  # unlike Path.is_dir, accepts any string
             yield path
             continue

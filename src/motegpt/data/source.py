@@ -122,14 +122,16 @@ def reload_split(
     return split(documents, config.replace(val_fraction=0.0) if source.is_imported else config, seed)
 
 
-def training_documents(source: Source, config: DataConfig, data: Data = None) -> Documents:
+def training_documents(
+    source: Source, config: DataConfig, data: Data = None, repair: str = "give it as `data`"
+) -> Documents:
     """All documents of a run, held-out ones included, reloaded; or those of the file `data`, unchecked.
 
-    Raises DataError if they are missing or have changed.
+    Raises DataError if they are missing or have changed; `repair` ends the message.
     """
     if data is not None:
         return read_corpus(data, config).documents
-    return reload_corpus(source, config, repair="give it as `data`").documents
+    return reload_corpus(source, config, repair=repair).documents
 
 
 def check_unchanged(corpus: Corpus, source: Source, repair: str) -> None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from motegpt.config.epochs import merge_settings
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch, DocumentPlan
@@ -56,7 +57,7 @@ def check_engine(
     settings of the model; ngram_orders: with an n-gram embedding of all contexts in the batch. See
     `vary_constants`.
     """
-    settings = {**settings_of(preset), **shape, "zero_init": False, "init_std": 0.3}
+    settings = {**merge_settings(settings_of(preset), shape), "zero_init": False, "init_std": 0.3}
     settings |= {"dtype": "float64", "clip_node": None, "clip_value": None, "seed": seed}
     model, train = model_and_training({**settings, "ngram_orders": ngram_orders}, VOCAB_SIZE)
     rng, contexts = random.Random(seed), Contexts()

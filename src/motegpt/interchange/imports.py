@@ -5,6 +5,7 @@ The folder is untrusted input: nothing in it is executed, and what motegpt's mod
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from motegpt.config.text import shortened
 from motegpt.data.source import IMPORTED, Source
 from motegpt.data.tokenizers import FileTokenizer
 from motegpt.engines import default_engine
-from motegpt.errors import RunFolderError, SettingError
+from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.interchange.folders import check_free, new_folder
 from motegpt.interchange.layouts import LAYOUTS, OWN, Layout, model_of, parameters_of
 from motegpt.interchange.model import PortableModel
@@ -24,6 +25,7 @@ from motegpt.interchange.tokens_in import TOKENIZER, tokenizer_in
 from motegpt.interchange.weights import Found, read_floats, read_integers, read_json, tensors_in
 from motegpt.model.spec import table_names
 from motegpt.ngrams.contexts import Contexts
+from motegpt.system.runs import ENDING, is_archive, is_run_folder
 from motegpt.training.build import default_dtype
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import RunConfig
@@ -34,11 +36,17 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
 CONFIG, HEAD = "config.json", "lm_head.weight"
+ADVICE, WORD = re.compile("; (?:try|leave|set) [^;]*$"), re.compile(r"\b[a-z_]+\b")  # of a SettingError
 
 
 def import_hf(folder: Path, out: Path) -> PortableModel:
     """Make a run of the model in a folder; UsageError, and nothing is written, if it cannot be one."""
     check_free(out)
+    if out.suffix == ENDING:
+        raise UsageError(
+            f"out: expected a folder to write a run to, got {out}, the name of a file; import with another "
+            "`out`, then export the run to this file"
+        )
     model = read_hf(folder)
     with new_folder(out) as temporary:
         run = RunFolder.create(temporary, model.config, model.tokenizer, contexts=model.contexts)
@@ -51,6 +59,10 @@ def import_hf(folder: Path, out: Path) -> PortableModel:
 
 def read_hf(folder: Path) -> PortableModel:
     """The model in a folder of transformers, or of `motegpt export`; RunFolderError if it is unsupported."""
+    if is_archive(folder) or is_run_folder(folder):
+        raise RunFolderError(
+            f"{folder}: expected a folder of the library transformers, got a run, which needs no import"
+        )
     if not folder.is_dir():
         raise RunFolderError(f"{folder}: expected a folder with {CONFIG} and model.safetensors, got none")
     path = folder / CONFIG
@@ -58,8 +70,10 @@ def read_hf(folder: Path) -> PortableModel:
     layout = _layout(path, config)
     try:
         model = model_of(layout, config)
-    except (RunFolderError, SettingError) as error:
+    except RunFolderError as error:
         raise RunFolderError(f"{path}: {error}") from None
+    except SettingError as error:
+        raise RunFolderError(f"{path}: {_in_keys(str(error), layout)}") from None
     arrays, contexts = _tensors(folder, layout, model)
     tokenizer = tokenizer_in(folder, config, model.vocab_size)
     return PortableModel(
@@ -83,6 +97,13 @@ def _layout(path: Path, config: Mapping[str, Any]) -> Layout:
             f"{path}: architectures: expected {' or '.join(allowed)}, got {shortened(architectures)}"
         )
     return layout
+
+
+def _in_keys(message: str, layout: Layout) -> str:
+    """The message of a SettingError with the keys of config.json, and without advice for a training."""
+    keys = {key.setting: key.name for key in reversed(layout.keys)}
+    message = ADVICE.sub("", message).replace("`", "")
+    return WORD.sub(lambda word: keys.get(word[0], word[0]), message)
 
 
 def _tensors(folder: Path, layout: Layout, model: ModelConfig) -> tuple[Arrays, Contexts]:

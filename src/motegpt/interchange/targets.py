@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.config.text import shortened
 from motegpt.errors import UsageError
+from motegpt.system.runs import ENDING
 
 if TYPE_CHECKING:
     from motegpt.interchange.model import PortableModel
@@ -23,6 +24,11 @@ def export(model: PortableModel, to: object, out: Path) -> list[str]:
     """Write a model in a format; lines for the user. UsageError if it cannot be written, or exists."""
     if not isinstance(to, str) or to not in TARGETS:
         raise UsageError(f"to: expected {' or '.join([*TARGETS, FILE])}, got {shortened(to)}")
+    if out.suffix == ENDING:
+        raise UsageError(
+            f"out: expected a name for another program, got {out}, a run in one file; choose another, or "
+            f"`to={FILE!r}`"
+        )
     module, _, name = TARGETS[to].rpartition(".")
     write: Callable[[PortableModel, Path], list[str]] = getattr(import_module(module), name)
     return write(model, out)

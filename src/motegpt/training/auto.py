@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.epochs import epochs_of, epochs_to_steps
+from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
 from motegpt.config.fields import kinds
 from motegpt.config.presets import CONSTANTS
 from motegpt.config.sections import LengthRequest, ModelConfig, TrainConfig, section_values
@@ -68,7 +68,7 @@ def choose(facts: Facts, given: Mapping[str, Any], speed: float) -> Choice:
     """Complete settings. speed: operations per second; SettingError if no step fits the budget."""
     seconds = kinds(LengthRequest)["seconds"].check("seconds", given.get("seconds")) or SECONDS
     case = _Case(facts, {k: v for k, v in given.items() if k not in ("seconds", "epochs")}, seconds, speed)
-    settings = {**CONSTANTS, **case.given}
+    settings = merge_settings(CONSTANTS, case.given)
     for rule in RULES:
         settings = {**settings, **rule(case, {**settings, "epochs": epochs_of(given)}), **case.given}
     check = _check(case, settings)

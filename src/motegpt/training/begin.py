@@ -23,6 +23,7 @@ from motegpt.engines import check_settings, default_engine, engine_class
 from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
+from motegpt.system.runs import fine_tuning_of
 from motegpt.training.auto import Choice, choose
 from motegpt.training.build import default_dtype, prepare, resume
 from motegpt.training.facts import facts_of
@@ -192,8 +193,8 @@ def _resumed_run(
     config = folder.config()
     if config.source.is_imported:
         raise RunFolderError(
-            f"resume: {folder.path} is an imported model, which has no training to resume; fine-tune "
-            "it instead"
+            f"resume: {folder.path} is an imported model, which has no training to resume; "
+            f"fine-tune it with {fine_tuning_of(folder.path)}"
         )
     check_settings(
         config.engine if engine is None else engine, given, {**config.model.values(), **config.train.values()}

@@ -224,4 +224,6 @@ def step_of(
 
 def _word(value: Any) -> str:
     """A value of a setting in a message."""
-    return "none" if value is None else shortened(value).strip("'")
+    if value is None or isinstance(value, bool):
+        return {None: "none", True: "true", False: "false"}[value]
+    return shortened(value).strip("'")

@@ -16,17 +16,19 @@ from pathlib import Path
 
 from motegpt.errors import RunFolderError
 from motegpt.system.files import replace_file
+from motegpt.system.runs import ENDING
 from motegpt.training.archive import Archive, write_archive
-from motegpt.training.run_files import ARCHIVED, ENDING, MODEL
+from motegpt.training.run_files import ARCHIVED, MODEL
 from motegpt.training.run_folder import RunFolder
 
 
 def archive_run(
-    folder: RunFolder, out: Path, checkpoint: int | str | None = None, overwrite: bool = False
+    folder: RunFolder, out: Path, checkpoint: int | str | None = None, overwrite: bool | None = None
 ) -> None:
     """Write a run to one file. checkpoint: of the parameters, as in RunFolder.parameters.
 
     Raises RunFolderError if the run is damaged, or the file exists, unless `overwrite` and it is a run.
+    overwrite: None if the caller has no such argument.
     """
     check_archive_name(out, overwrite)
     members = folder.members(checkpoint)
@@ -38,8 +40,11 @@ def archive_run(
         raise RunFolderError(f"{out}: cannot be written ({error}); choose another") from None
 
 
-def check_archive_name(out: Path, overwrite: bool = False) -> None:
-    """RunFolderError unless a run may be written to this file. Only runs are ever overwritten."""
+def check_archive_name(out: Path, overwrite: bool | None = None) -> None:
+    """RunFolderError unless a run may be written to this file. Only runs are ever overwritten.
+
+    overwrite: as of archive_run.
+    """
     if out.suffix != ENDING:
         raise RunFolderError(f"{out}: expected a file name that ends in {ENDING}")
     if out.is_dir() or (out.exists() and not out.is_file()):
@@ -47,7 +52,8 @@ def check_archive_name(out: Path, overwrite: bool = False) -> None:
     if not out.exists() and not out.is_symlink():
         return
     if not overwrite:
-        raise RunFolderError(f"{out}: already exists; choose another, or replace it with `overwrite=True`")
+        repair = "as nothing is overwritten" if overwrite is None else "or replace it with `overwrite=True`"
+        raise RunFolderError(f"{out}: already exists; choose another, {repair}")
     try:
         Archive(out, ARCHIVED)
     except (OSError, ValueError):

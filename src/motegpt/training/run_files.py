@@ -20,10 +20,10 @@ from motegpt.system.files import (
     Buffer,
     is_not_regular,
     nearest_name,
-    read_bounded_file,
     replace_file,
     view_file,
 )
+from motegpt.system.runs import CONFIG, ENDING, MAX_JSON_BYTES, fine_tuning_of, is_archive
 from motegpt.training.archive import Archive
 from motegpt.training.state import FORMAT, FORMATS
 from motegpt.training.tensor_files import FLOATS, read_tensors, tensor_bytes
@@ -33,14 +33,13 @@ if TYPE_CHECKING:
 
     from motegpt.training.tensor_files import Shapes
 
-CONFIG, METRICS, LOCK, TEMPORARY = "config.json", "metrics.jsonl", ".lock", ".{}.new"
+METRICS, LOCK, TEMPORARY = "metrics.jsonl", ".lock", ".{}.new"
 TOKENIZER, CONTEXTS, MODEL = "tokenizer.json", "contexts.safetensors", "model.safetensors"
 KNESER_NEY, KNOWN, SETTINGS = "kneser_ney.safetensors", "texts.safetensors", "settings.toml"
 REPORT = "report.json"
 # The files of a run that is one file.
 ARCHIVED = (CONFIG, TOKENIZER, SETTINGS, METRICS, REPORT, CONTEXTS, MODEL, KNESER_NEY, KNOWN)
-ENDING = ".motegpt"  # of its name
-MAX_JSON_BYTES, MAX_METRICS_BYTES = 2**26, 2**30
+MAX_METRICS_BYTES = 2**30
 
 
 class RunFiles:
@@ -63,7 +62,8 @@ class RunFiles:
         if self._archive is not None:
             raise RunFolderError(
                 f"{self.path}: cannot be resumed: it is read-only, and has the parameters without the state "
-                "of their training; resume the run folder that it was made from, or fine-tune it with `from`"
+                "of their training; resume the run folder that it was made from, or fine-tune it with "
+                f"{fine_tuning_of(self.path)}"
             )
 
     def lock(self) -> None:
@@ -147,14 +147,6 @@ class RunFiles:
         except OSError as error:
             raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
 
-    def _is_run(self) -> bool:
-        """Whether config.json is that of a run, in any version of the format."""
-        try:
-            values = json.loads(read_bounded_file(self.path / CONFIG, MAX_JSON_BYTES))
-        except (OSError, ValueError, RecursionError):
-            return False
-        return isinstance(values, dict) and {"format", "engine", "model", "train"} <= values.keys()
-
     def _write_json(self, name: str, values: Mapping[str, Any]) -> None:
         self._write(name, json_bytes(values))
 
@@ -204,6 +196,15 @@ class RunFiles:
         except OSError as error:
             raise RunFolderError(f"{self.path}: cannot be read ({error.strerror})") from None
 
+    def _missing(self) -> RunFolderError:
+        """The error for a run that does not exist."""
+        is_file, out = self.path.suffix == ENDING, f"`out={str(self.path)!r}`"
+        what, near = "run" if is_file else "run folder", nearest_name(self.path, folders=not is_file)
+        create = f"exporting a run with `to='file'` and {out}" if is_file else f"training with {out}"
+        return RunFolderError(
+            f"{self.path}: no such {what}; {f'did you mean {near}?' if near else f'{create} creates one'}"
+        )
+
     def _existing(self, name: str) -> Path:
         """The path of a file; RunFolderError with a likely repair if it does not exist."""
         if self._exists(name):
@@ -213,11 +214,7 @@ class RunFiles:
         if self.path.exists() and not self.path.is_dir():
             raise RunFolderError(f"{self.path}: expected a run folder or a file *{ENDING}, got another file")
         if not self.path.is_dir():
-            near = nearest_name(self.path, folders=True)
-            create = f"training with `out={str(self.path)!r}` creates one"
-            raise RunFolderError(
-                f"{self.path}: no such run folder; {f'did you mean {near}?' if near else create}"
-            )
+            raise self._missing()
         if not (self.path / CONFIG).is_file():
             raise RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
         if (self.path / MODEL).is_file():
@@ -236,19 +233,14 @@ def json_bytes(values: Mapping[str, Any]) -> bytes:
     return (json.dumps(values, indent=2, ensure_ascii=False) + "\n").encode()
 
 
-def is_archive(path: Path) -> bool:
-    """Whether a run is one file, by its name; folders may have any name."""
-    return path.suffix == ENDING and path.is_file()
-
-
-def is_run(path: Path) -> bool:
-    """Whether a path looks like a run, not like data to train on."""
-    return is_archive(path) or (path / CONFIG).is_file()
-
-
 def check_format(path: Path, values: Any) -> None:
     """RunFolderError unless `values`, read from `path`, is an object of a supported format."""
     found = values.get("format") if isinstance(values, dict) else None
+    if found is None and path.name == CONFIG and isinstance(values, dict) and "model_type" in values:
+        raise RunFolderError(
+            f"{path.parent}: expected a run, got a folder of the library transformers; motegpt import "
+            "makes a run of it"
+        )
     if found not in FORMATS:
         raise RunFolderError(
             f"{path}: expected run format {' or '.join(map(str, FORMATS))}, got "

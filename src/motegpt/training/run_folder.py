@@ -38,13 +38,12 @@ from motegpt.model.spec import table_names, tensors
 from motegpt.ngrams.contexts import Contexts
 from motegpt.optim import OPTIMIZERS
 from motegpt.sampling.training_texts import HashedTexts
+from motegpt.system.runs import CONFIG, ENDING, is_run_folder
 from motegpt.training.losses import LossMeans
 from motegpt.training.reference import settings_toml
 from motegpt.training.run_files import (
     ARCHIVED,
-    CONFIG,
     CONTEXTS,
-    ENDING,
     KNESER_NEY,
     KNOWN,
     LOCK,
@@ -139,9 +138,9 @@ class RunFolder(RunFiles):
                 "another `out`, then export the run to this file"
             )
         names = {path.name for path in self.path.iterdir()} if self.path.exists() else set()
-        if names <= BEFORE_CONFIG or (names <= BEFORE_CHECKPOINT and self._is_run()):
+        if names <= BEFORE_CONFIG or (names <= BEFORE_CHECKPOINT and is_run_folder(self.path)):
             return
-        if not self._is_run():
+        if not is_run_folder(self.path):
             raise RunFolderError(f"{self.path}: the folder holds other files; choose a new one for `out`")
         if not overwrite:
             raise RunFolderError(

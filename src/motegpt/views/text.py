@@ -10,6 +10,7 @@ from typing import Any
 from motegpt.config.synonyms import flag_of
 
 POSITIONAL = {"docs": "DATA"}  # arguments of the Python API that are arguments of commands too
+FINE_TUNING = re.compile(r"`GPT\.load\(([^`]*)\)\.fine_tune`")
 IN_BACKTICKS = re.compile(r"`([a-z][a-z0-9_]*)(?:=([^`]*))?`")
 
 
@@ -56,8 +57,10 @@ def with_flags(message: str) -> str:
 
     >>> with_flags("try `n_embd=20`, `out='my runs'` or `deduplicate=True`, or leave out `min_p`")
     "try --n-embd 20, --out 'my runs' or --deduplicate, or leave out --min-p"
+    >>> with_flags("fine-tune it with `GPT.load('a.motegpt').fine_tune`")
+    'fine-tune it with --from a.motegpt'
     """
-    return IN_BACKTICKS.sub(_as_flag, message)
+    return IN_BACKTICKS.sub(_as_flag, FINE_TUNING.sub(r"`from=\1`", message))
 
 
 def _as_flag(match: re.Match[str]) -> str:

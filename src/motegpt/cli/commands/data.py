@@ -71,13 +71,29 @@ def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any
         choice = _choice(paths, settings, given)
         settings, choices = choice.settings, choice.reasons
     else:
-        given["preset"] = preset
+        sizes, choices = _sizes(paths, settings, given, preset)
+        settings, given = {**settings, **sizes}, {"preset": preset, **sizes, **given}
     report = check_data(paths, settings, given, choices, compare_tokenizers)
     if as_json:
         click.echo(json.dumps(asdict(report), indent=2))
         return
     for line in report_lines(report):
         print_result(line)
+
+
+def _sizes(
+    paths: list[Path] | None, settings: dict[str, Any], given: dict[str, Any], preset: str
+) -> tuple[dict[str, Any], list[str]]:
+    """Sizes to recommend with a preset whose own would train for hours, and a line that says so."""
+    from motegpt.data.check import SIZES
+    from motegpt.training.auto import WIDE
+
+    own = {name: settings[name] for name in SIZES}
+    if own["n_embd"] <= WIDE["n_embd"]:
+        return {}, []
+    chosen = _choice(paths, settings, given).settings
+    line = f"sizes as of the preset auto; {preset} has {own['n_layer']} layers of {own['n_embd']} channels"
+    return {name: chosen[name] for name in SIZES}, [line]
 
 
 def _choice(paths: list[Path] | None, settings: dict[str, Any], given: dict[str, Any]) -> Choice:

@@ -69,19 +69,26 @@ def command(
             f"block_size: expected at least {MIN_BLOCK_SIZE}, the longest test sequence, got {block_size}"
         )
     show = (lambda line: None) if as_json else _print
+    heading = [f"{'engine':8} {'parameter':20} {'largest relative error':>22}"]
+
+    def show_row(line: str) -> None:
+        """Show a row, after the heading if it is the first: an error before it is shown alone."""
+        while heading:
+            show(heading.pop())
+        show(line)
+
     checks: list[GradientCheck] = []
     unchecked: dict[str, str] = {}
-    show(f"{'engine':8} {'parameter':20} {'largest relative error':>22}")
     for name in engines or ENGINES:
         try:
             for check in check_engine(name, preset or REFERENCE_PRESET, shape, seed, ngram_orders):
                 checks.append(check)
-                show(line_of(check))
+                show_row(line_of(check))
         except EngineUnavailable as error:
             if engines:
                 raise
             unchecked[name] = with_flags(str(error))
-            show(f"{name:8} not checked: {unchecked[name]}")
+            show_row(f"{name:8} not checked: {unchecked[name]}")
     if as_json:
         _print(json.dumps(values_of(checks, unchecked)))
     failed = [check for check in checks if not check.passed]

@@ -21,12 +21,13 @@ from motegpt.cli.options import (
 from motegpt.config.fields import kinds
 from motegpt.config.sections import ReadConfig
 from motegpt.data.corpus import read_corpus
+from motegpt.data.documents import Documents
 from motegpt.data.source import training_documents
 from motegpt.errors import UsageError
 from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
 from motegpt.page.server import PageServer
-from motegpt.training.run_files import is_run
+from motegpt.system.runs import is_run
 from motegpt.views.output import REVEALS, ending_of, new_file
 from motegpt.views.runs import Run
 
@@ -77,8 +78,13 @@ def command(
 def _from_run(path: str, checkpoint: str | None, with_list: bool, reading: dict[str, Any]) -> dict[str, Any]:
     _check_unused(dict.fromkeys(reading, True), "a list")
     run = Run.read(path, checkpoint)
-    documents = training_documents(run.config.source, run.config.data) if with_list else None
+    documents = _training_list(run) if with_list else None
     return boot(None if documents is None else list_of(run.data, documents), run_of(run))
+
+
+def _training_list(run: Run) -> Documents:
+    """The list that a run was trained on."""
+    return training_documents(run.config.source, run.config.data, repair="leave out `with_list`")
 
 
 def _from_list(data: tuple[str, ...], reading: dict[str, Any]) -> dict[str, Any]:
