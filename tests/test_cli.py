@@ -333,7 +333,7 @@ def test_graph_draws_and_counts(motegpt, tmp_path):
 @pytest.mark.slow
 def test_gradcheck_passes_on_every_preset(motegpt):
     for preset in PRESETS:
-        ended = motegpt("gradcheck", "--preset", preset, "--n-embd", 4)
+        ended = motegpt("gradcheck", "--preset", preset, "--layers", 1, "--n-embd", 4)
         assert ended.code == 0, ended.out + ended.err
         assert "WRONG" not in ended.out
 

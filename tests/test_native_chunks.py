@@ -128,10 +128,10 @@ BETWEEN = {
 
 
 def outcome(engine, losses):
-    """All that can be seen of a training, as bytes."""
+    """All that can be seen of a training, as text and bytes, in which one nan is like another."""
     seen = engine.export()
     parts = (seen.parameters, *seen.slots.values())
-    return losses, {f"{i} {name}": a.tobytes() for i, part in enumerate(parts) for name, a in part.items()}
+    return repr(losses), {f"{i} {name}": a.tobytes() for i, part in enumerate(parts) for name, a in part.items()}
 
 
 def trained_in_chunks(problem):
