@@ -130,8 +130,8 @@ BETWEEN = {
 def outcome(engine, losses):
     """All that can be seen of a training, as text and bytes, in which one nan is like another."""
     seen = engine.export()
-    parts = (seen.parameters, *seen.slots.values())
-    return repr(losses), {f"{i} {name}": a.tobytes() for i, part in enumerate(parts) for name, a in part.items()}
+    parts = enumerate((seen.parameters, *seen.slots.values()))
+    return repr(losses), {f"{i} {name}": a.tobytes() for i, part in parts for name, a in part.items()}
 
 
 def trained_in_chunks(problem):

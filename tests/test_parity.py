@@ -2,6 +2,7 @@
 
 import random
 import tracemalloc
+from functools import cache
 from itertools import pairwise
 
 import numpy as np
@@ -316,15 +317,21 @@ TRAININGS = {
 }  # fmt: skip
 
 
+@cache
+def whole_training(name, training, dtype="float64"):
+    """The losses of 40 steps."""
+    chosen = {**TRAININGS[training], "steps": 40, "dtype": dtype}
+    plan = DocumentPlan(random_sequences(5, 8, 6), chosen["batch_size"], chosen.get("loss_mean", "documents"))
+    return small_engine(name, chosen).train(plan, 0, 40)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("training", TRAININGS)
 @pytest.mark.parametrize("name", OTHERS)
 def test_whole_trainings_agree(name, training):
-    chosen = {**TRAININGS[training], "steps": 40}
-    plan = DocumentPlan(random_sequences(5, 8, 6), chosen["batch_size"], chosen.get("loss_mean", "documents"))
-    expected = small_engine("scalar", chosen).train(plan, 0, 40)
-    assert small_engine(name, chosen).train(plan, 0, 40) == pytest.approx(expected, abs=LOSSES["float64"])
-    single = small_engine(name, {**chosen, "dtype": "float32"}).train(plan, 0, 40)
+    expected = whole_training("scalar", training)
+    assert whole_training(name, training) == pytest.approx(expected, abs=LOSSES["float64"])
+    single = whole_training(name, training, "float32")
     assert single[:10] == pytest.approx(expected[:10], abs=LOSSES["float32"])
 
 
