@@ -350,6 +350,7 @@ def test_a_trained_run_is_at_its_last_step(open_page: Open, tmp_path: Path) -> N
     page = open_page(document=page_of_run(tmp_path, preset="llama", n_embd=24, block_size=16))
     wait_for_text(page, "#bar", "300 / 300")
     wait_for_text(page, "#samples-about", "20 samples at step 300")
+    wait_for_text(page, "#loss-values", "Step 300: its loss is not known here")
     assert page.evaluate("motegpt.step") == 300
 
 

@@ -217,8 +217,9 @@ function reading(step, {losses, validation}) {
   const span = windowOf(losses.steps);
   const over = span > 1 && at > 1 ? ` (mean of ${grouped(Math.min(span, at))} steps)` : "";
   const held = validation.findLast((one) => one.step <= at);
-  return `Step ${grouped(at)}: training ${losses.mean(at - span, at).toFixed(3)}${over}` +
-    (held ? `, validation ${held.loss.toFixed(3)}` : "");
+  const mean = losses.mean(at - span, at); // NaN for steps of a run that came without its losses
+  const training = Number.isNaN(mean) ? "its loss is not known here" : `training ${mean.toFixed(3)}${over}`;
+  return `Step ${grouped(at)}: ${training}` + (held ? `, validation ${held.loss.toFixed(3)}` : "");
 }
 
 /** The chart for those who do not see it. */
