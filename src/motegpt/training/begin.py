@@ -76,9 +76,10 @@ def begin(
             raise UsageError("checkpoint: expected a run to resume, got none; set `resume`")
         path = None if out is None else path_of("out", out, RunFolderError)
         preset = AUTO if preset is None else preset
-        if base is None:
-            return _new_run(docs, given, preset, engine, path, overwrite)
-        return _fine_tuned_run(docs, given, preset, engine, path, overwrite, base, checkpoint, extend)
+        if base is not None:
+            base = _checked_base(base, checkpoint, docs, given, path)
+            engine = base.config.engine if engine is None else engine
+        return _new_run(docs, given, preset, engine, path, overwrite, base, extend)
     if base is not None:
         raise UsageError("from: expected no `resume`, which continues a run with its own data; leave one out")
     if preset is not None or out is not None or overwrite:
@@ -138,26 +139,17 @@ def _new_run(
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)], choices)
 
 
-def _fine_tuned_run(
-    docs: Documents,
-    given: Mapping[str, Any],
-    preset: str,
-    engine: str | None,
-    out: Path | None,
-    overwrite: bool,
-    base: AnyPath | Base,
-    checkpoint: int | None,
-    extend: bool,
-) -> StartedRun:
-    """A new run that starts from the parameters of another."""
+def _checked_base(
+    base: AnyPath | Base, checkpoint: int | None, docs: Documents, given: Mapping[str, Any], out: Path | None
+) -> Base:
+    """The model to fine-tune; an error unless it can be trained on `docs` with the given settings."""
     if docs is None:
         raise UsageError("data: expected documents to fine-tune the model on, got none; give them")
     if not isinstance(base, Base):
         base = Base.read(RunFolder(path_of("from", base, RunFolderError)), checkpoint)
     base.check_given(given)
     base.check_out(out)
-    engine = base.config.engine if engine is None else engine
-    return _new_run(docs, given, preset, engine, out, overwrite, base, extend)
+    return base
 
 
 def _add_measure(trainer: Trainer, corpus: Corpus, base: Base | None = None) -> None:
