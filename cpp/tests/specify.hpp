@@ -113,6 +113,22 @@ inline Specification specify(int vocab_size, int block_size, int n_layer, int n_
   return Specification(shape, TensorList(shape, tied, contexts).list, random_contexts(vocab_size, contexts));
 }
 
+/// Models that have every option, alone or with others.
+inline std::vector<Specification> architectures() {
+  return {
+      // vocabulary, block, layers, channels, heads, tied, embedding norm, activation, contexts, position,
+      // QK norm, {kv heads, hidden channels, bias, norm, gain, bias, final norm}
+      specify(11, 9, 2, 12, 2, true, false, Activation::gelu, {}, Position::learned, false,
+              {2, 0, true, NormKind::layer, true, true, true}),
+      specify(9, 12, 2, 24, 4, false, true, Activation::swiglu, {}, Position::rope, false,
+              {2, 19, false, NormKind::rms, true, false, true}),
+      specify(9, 40, 1, 32, 8, false, false, Activation::swiglu, {}, Position::rope, true,
+              {1, 32, true, NormKind::layer, false, true, true}),
+      specify(9, 12, 2, 16, 4, true, true, Activation::gelu_tanh, {}, Position::none, true,
+              {4, 5, true, NormKind::none, false, false, false}),
+  };
+}
+
 /// Normal numbers for all parameters.
 template <class Real>
 std::vector<Real> random_parameters(const Shape& shape, double std) {

@@ -219,7 +219,7 @@ void test_memory() {
 
 void test_level(const Level& level) {
   constexpr Activation relu = Activation::relu, squared = Activation::squared_relu;
-  const Specification models[] = {
+  std::vector<Specification> models = {
       // vocabulary, block, layers, channels, heads, tied, embedding norm, activation
       specify(27, 16, 1, 16, 4, false, true, relu),
       specify(27, 8, 1, 16, 4, true, false, squared),
@@ -234,18 +234,10 @@ void test_level(const Level& level) {
       specify(9, 40, 2, 48, 2, true, true, squared, {}, Position::rope, true),
       specify(9, 12, 1, 12, 2, false, true, relu, {}, Position::rope),
       specify(9, 12, 1, 15, 3, false, true, relu, {}, Position::learned, true),
-      // kv heads, hidden channels, bias, norm, gain, bias, final norm
-      specify(11, 9, 2, 12, 2, true, false, Activation::gelu, {}, Position::learned, false,
-              {2, 0, true, NormKind::layer, true, true, true}),
-      specify(9, 12, 2, 24, 4, false, true, Activation::swiglu, {}, Position::rope, false,
-              {2, 19, false, NormKind::rms, true, false, true}),
-      specify(9, 40, 1, 32, 8, false, false, Activation::swiglu, {}, Position::rope, true,
-              {1, 32, true, NormKind::layer, false, true, true}),
-      specify(9, 12, 2, 16, 4, true, true, Activation::gelu_tanh, {}, Position::none, true,
-              {4, 5, true, NormKind::none, false, false, false}),
       specify(5, 9, 2, 20, 4, false, false, squared, {10, 20}, Position::none, false,
               {2, 64, false, NormKind::layer, true, false, true}),
   };
+  for (const Specification& one : architectures()) models.push_back(one);
   for (const Specification& model : models) {
     for (const Dropout& dropout : {kept, dropped}) {
       test_finite_differences(level, model, dropout);

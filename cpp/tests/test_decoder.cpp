@@ -89,22 +89,14 @@ void test_not_finite(const Level& level, const Specification& model) {
 
 template <class Real>
 void test_level(const Level& level) {
-  const Specification models[] = {
+  std::vector<Specification> models = {
       // vocabulary, block, layers, channels, heads, tied, embedding norm, activation
       specify(27, 16, 1, 16, 4, false, true, Activation::relu),
       specify(11, 5, 3, 6, 2, true, false, Activation::squared_relu),
       specify(4, 9, 1, 6, 2, false, true, Activation::relu, {8, 15, 15}),
       specify(11, 6, 2, 12, 2, false, true, Activation::relu, {}, Position::rope, true),
-      // kv heads, hidden channels, bias, norm, gain, bias, final norm
-      specify(11, 9, 2, 12, 2, true, false, Activation::gelu, {}, Position::learned, false,
-              {2, 0, true, NormKind::layer, true, true, true}),
-      specify(9, 12, 2, 24, 4, false, true, Activation::swiglu, {}, Position::rope, false,
-              {2, 19, false, NormKind::rms, true, false, true}),
-      specify(9, 40, 1, 32, 8, false, false, Activation::swiglu, {}, Position::rope, true,
-              {1, 32, true, NormKind::layer, false, true, true}),
-      specify(9, 12, 2, 16, 4, true, true, Activation::gelu_tanh, {}, Position::none, true,
-              {4, 5, true, NormKind::none, false, false, false}),
   };
+  for (const Specification& one : architectures()) models.push_back(one);
   for (const Specification& model : models) {
     for (const int n : {1, 2, 15, 16, 17, 65, 130}) test_reorder<Real>(level, model, n);
     test_not_finite<Real>(level, model);
