@@ -6,15 +6,11 @@ from collections.abc import Iterable, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
-from motegpt.api.names import check_names
 from motegpt.api.progress import display_for
-from motegpt.api.training import Callback, Training, completed
-from motegpt.api.warn import warn
+from motegpt.api.training import Callback, Training, completed, prepared
 from motegpt.config.arguments import functions
-from motegpt.config.fields import current_names, kinds
-from motegpt.config.sections import REQUESTS
 from motegpt.sampling.training_texts import HashedTexts
-from motegpt.training.begin import AnyPath, Documents, begin
+from motegpt.training.begin import AnyPath, Documents
 from motegpt.training.fine_tune import Base, origin_of
 
 if TYPE_CHECKING:
@@ -86,10 +82,9 @@ class FineTuning:
         **settings: Any,
     ) -> Training[Self]:
         """Prepare a fine-tuning to iterate over, as GPT.training; arguments as of `fine_tune`."""
-        settings = current_names(settings)
-        known = [name for one in REQUESTS.values() for name in kinds(one)]
-        check_names(settings, known, self.fine_tune)
-        trainer, corpus, remarks, _ = begin(
+        return prepared(
+            type(self),
+            self.fine_tune,
             docs,
             settings,
             preset=preset,
@@ -99,9 +94,6 @@ class FineTuning:
             base=self._base(),
             extend_vocabulary=extend_vocabulary,
         )
-        for remark in remarks:
-            warn(remark, UserWarning)
-        return Training(type(self), trainer, corpus.documents)
 
     def _base(self) -> Base:
         """This model, as what a fine-tuning starts from."""

@@ -15,11 +15,11 @@ from motegpt.api.loaded import Loaded
 from motegpt.api.names import check_names
 from motegpt.api.notebook import form, report_facts
 from motegpt.api.progress import display_for
-from motegpt.api.training import Callback, Training, completed
+from motegpt.api.training import Callback, Training, completed, prepared
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
-from motegpt.config.fields import checked_seed, current_names, kinds, plain
-from motegpt.config.sections import REQUESTS, SampleConfig
+from motegpt.config.fields import checked_seed, kinds, plain
+from motegpt.config.sections import SampleConfig
 from motegpt.config.text import concise
 from motegpt.data.documents import normalize_document, normalize_sample_texts
 from motegpt.data.source import training_documents
@@ -37,7 +37,7 @@ from motegpt.model.spec import parameter_count
 from motegpt.sampling.collect import draw_texts
 from motegpt.sampling.training_texts import HashedTexts, TrainingTexts
 from motegpt.system.runs import ENDING
-from motegpt.training.begin import AnyPath, Documents, begin
+from motegpt.training.begin import AnyPath, Documents
 from motegpt.training.build import build_engine, with_engine
 from motegpt.training.loop import Trainer
 from motegpt.training.records import Report, StepRecord
@@ -211,9 +211,9 @@ class GPT(FineTuning, Exchange):
         40 0.1
         >>> model = training.model
         """
-        settings = current_names(settings)
-        check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], cls.train)
-        trainer, corpus, remarks, _ = begin(
+        return prepared(
+            cls,
+            cls.train,
             docs,
             settings,
             preset=preset,
@@ -223,9 +223,6 @@ class GPT(FineTuning, Exchange):
             resumed=resume,
             checkpoint=checkpoint,
         )
-        for remark in remarks:
-            warn(remark, UserWarning)
-        return Training(cls, trainer, corpus.documents)
 
     @class_only
     def load(cls, path: AnyPath, engine: str | None = None, checkpoint: str | int | None = None) -> Self:

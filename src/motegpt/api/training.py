@@ -8,15 +8,18 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
+from motegpt.api.names import check_names
 from motegpt.api.notebook import form, loss_curve
 from motegpt.api.pictures import MemoryView, plot_loss
 from motegpt.api.progress import NotebookDisplay
 from motegpt.api.warn import warn
-from motegpt.config.fields import plain
+from motegpt.config.fields import current_names, kinds, plain
+from motegpt.config.sections import REQUESTS
 from motegpt.config.text import concise
 from motegpt.errors import MotegptError, TrainingInterrupted
 from motegpt.system.interrupts import DeferredSignals, default_interrupt, deferring
 from motegpt.system.terminals import is_notebook
+from motegpt.training.begin import Documents, begin
 from motegpt.training.build import build_engine
 from motegpt.training.losses import Mean
 
@@ -178,6 +181,25 @@ class Training(Generic[Model]):
         """One sentence if there is a folder to resume from, else none."""
         folder = self._trainer.folder
         return [] if folder is None else [f"resume the run with `resume={str(folder.path)!r}`"]
+
+
+def prepared(
+    kind: Callable[..., Model],
+    method: Callable[..., Any],
+    docs: Documents,
+    settings: Mapping[str, Any],
+    **how: Any,
+) -> Training[Model]:
+    """A training of a `kind` of model, with warnings about its data; SettingError for unknown settings.
+
+    method: of the API that was called, for messages; how: arguments of `begin`.
+    """
+    settings = current_names(settings)
+    check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], method)
+    trainer, corpus, remarks, _ = begin(docs, settings, **how)
+    for remark in remarks:
+        warn(remark, UserWarning)
+    return Training(kind, trainer, corpus.documents)
 
 
 def completed(training: Training[Model], hooks: Sequence[Callback], display: Display | None) -> Model:

@@ -1,7 +1,7 @@
 """tokenizer.json: motegpt's tokenizers as those of the library `tokenizers`, as plain JSON.
 
     characters    WordLevel over single characters
-    bytes         BPE without merges over the 256 characters that stand for bytes
+    bytes         BPE without merges over the 256 characters that represent bytes
     bpe           BPE with the same merges, over the matches of the pattern
     words, regex  BPE without merges that takes a match whole if it is a token (`ignore_merges`)
     file          the file itself, its ids moved where special tokens come first
