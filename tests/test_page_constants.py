@@ -13,15 +13,9 @@ import pytest
 from motegpt.config.epochs import LENGTHS
 from motegpt.config.fields import kinds
 from motegpt.config.presets import expected_settings
-from motegpt.config.sections import (
-    FOUND_FROM_DATA,
-    GATED_MULTIPLE,
-    HIDDEN_RATIO,
-    LARGEST_CACHE,
-    LARGEST_ORDER,
-    NEED_A_NORM,
-    SECTIONS,
-)
+from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS
+from motegpt.config.sections.bounds import LARGEST_ORDER
+from motegpt.config.sections.model import GATED_MULTIPLE, HIDDEN_RATIO, LARGEST_CACHE, NEED_A_NORM
 from motegpt.data.corpus import BUILT_IN, IN_MEMORY
 from motegpt.data.formats.base import OPENINGS
 from motegpt.data.tokenizers import FRAMINGS, SYMBOLS

@@ -4,7 +4,8 @@ from typing import get_args
 
 import pytest
 
-from motegpt.config.sections import Activation, model_and_training
+from motegpt.config.sections import model_and_training
+from motegpt.config.sections.model import Activation
 from motegpt.engines import training_memory
 from motegpt.model.dropout import sites_of
 from motegpt.model.spec import parameter_count

@@ -5,7 +5,7 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from motegpt.config.sections import Activation, Norm
+from motegpt.config.sections.model import Activation, Norm
 from tests.conftest import small_engine, small_settings
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")

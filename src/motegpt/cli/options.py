@@ -1,4 +1,4 @@
-"""Options shared by commands; flags and TOML keys derived from config/sections.py."""
+"""Options shared by commands; flags and TOML keys derived from config/sections."""
 
 from __future__ import annotations
 

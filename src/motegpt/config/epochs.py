@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.fields import kinds, plain
-from motegpt.config.sections import EXCLUDES, TrainRequest
+from motegpt.config.sections import TrainRequest
+from motegpt.config.sections.model import EXCLUDES
 from motegpt.errors import SettingError
 
 if TYPE_CHECKING:

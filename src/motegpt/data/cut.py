@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.config.sections import CutRule
+    from motegpt.config.sections.data import CutRule
     from motegpt.data.documents import Documents
     from motegpt.data.tokenizers import Tokenizer
 

@@ -23,7 +23,9 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.config.sections import CutRule, DataConfig, LossMean, TrainConfig
+    from motegpt.config.sections import DataConfig, TrainConfig
+    from motegpt.config.sections.data import CutRule
+    from motegpt.config.sections.train import LossMean
     from motegpt.data.reshuffle import EpochOrders
     from motegpt.data.tokenizers import Tokenizer
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from motegpt.config.sections import NEEDED_BY, TOKENIZERS_WITH
+from motegpt.config.sections.data import NEEDED_BY, TOKENIZERS_WITH
 from motegpt.data.check import Tokens
 from motegpt.data.tokenizers import TOKENIZERS, Tokenizer
 from motegpt.evaluation.nll import character_count, evaluation_sequences

@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.fields import kinds
-from motegpt.config.sections import LARGEST_ORDER, ModelConfig
+from motegpt.config.sections import ModelConfig
+from motegpt.config.sections.bounds import LARGEST_ORDER
 from motegpt.config.text import shortened
 from motegpt.errors import RunFolderError
 from motegpt.model.spec import FINAL_NORM, bias_name, table_name, tensors

@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from motegpt.config.sections import LARGEST_ORDER
+from motegpt.config.sections.bounds import LARGEST_ORDER
 from motegpt.ngrams.keys import rows_of
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from motegpt.config.sections import LARGEST_CACHE
+from motegpt.config.sections.model import LARGEST_CACHE
 from motegpt.engines.cost import cached_numbers
 from motegpt.errors import SettingError
 from motegpt.generation.filters import log_softmax

@@ -18,12 +18,12 @@ from motegpt.config.presets import AUTO, REFERENCE_PRESET, settings_of
 from motegpt.config.sections import (
     FOUND_FROM_DATA,
     REQUESTS,
-    TOKENIZERS_WITH,
     ModelConfig,
     TrainConfig,
     section_of,
     section_values,
 )
+from motegpt.config.sections.data import TOKENIZERS_WITH
 from motegpt.config.text import shortened
 from motegpt.data.tokenizers import Tokenizer, with_code_points
 from motegpt.engines import make_engine

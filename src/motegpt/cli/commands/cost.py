@@ -22,14 +22,8 @@ from motegpt.cli.options import (
 )
 from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings, seconds_of
 from motegpt.config.presets import REFERENCE_PRESET
-from motegpt.config.sections import (
-    LARGEST_SIZE,
-    DataConfig,
-    ModelConfig,
-    TrainConfig,
-    model_and_training,
-    section_values,
-)
+from motegpt.config.sections import DataConfig, ModelConfig, TrainConfig, model_and_training, section_values
+from motegpt.config.sections.bounds import LARGEST_SIZE
 from motegpt.data.tokenizers import TOKENIZERS, Tokenizer
 from motegpt.engines import MULTI_PROCESS, WITH_KNOWN_MEMORY, training_memory
 from motegpt.engines.cost import (

@@ -15,7 +15,7 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from motegpt.config.sections import LARGEST_SIZE
+from motegpt.config.sections.bounds import LARGEST_SIZE
 from motegpt.config.text import concise_repr, is_surrogate, shortened
 from motegpt.data.tokenizers.base import Tokenizer
 from motegpt.errors import DataError, LibraryUnavailable, PrefixError, RunFolderError

@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, ClassVar, Self
 
 from motegpt.config.patterns import MAX_PIECE, WORDS, compiled, pieces
-from motegpt.config.sections import DEFAULT_VOCABULARY
+from motegpt.config.sections.data import DEFAULT_VOCABULARY
 from motegpt.config.text import concise_repr, has_surrogate, shortened
 from motegpt.data.documents import flat
 from motegpt.data.tokenizers.base import FRAMINGS, Tokenizer, recorded_growth

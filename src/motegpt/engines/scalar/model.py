@@ -18,7 +18,8 @@ from motegpt.model.spec import FINAL_NORM, bias_name
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from motegpt.config.sections import Activation, ModelConfig
+    from motegpt.config.sections import ModelConfig
+    from motegpt.config.sections.model import Activation
     from motegpt.data.plan import Batch
     from motegpt.model.dropout import Masks
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from motegpt.engines.cost import BYTES, Memory, gathered_count, product_count
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation, ModelConfig, TrainConfig
+    from motegpt.config.sections import ModelConfig, TrainConfig
+    from motegpt.config.sections.model import Activation
 
 HALF = 2  # bytes of a number in 16 bits
 # Hidden layers of the MLP that are saved: the input of the last product, and the factors that lead to it.

@@ -12,7 +12,7 @@ from motegpt.engines.node_clip import ADDED_TO_P, FLAT_LOG
 from motegpt.engines.torch.ops import Operations, attention_scores, exp_shifted
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation
+    from motegpt.config.sections.model import Activation
 
 
 class NodeClip(Operations):

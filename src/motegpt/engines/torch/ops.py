@@ -17,7 +17,8 @@ from motegpt.model.dropout import mask_hash, threshold
 from motegpt.model.rope import frequencies
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation, ModelConfig, Norm
+    from motegpt.config.sections import ModelConfig
+    from motegpt.config.sections.model import Activation, Norm
 
 Rotations = tuple[Tensor, Tensor]  # cos and sin (T, D / 2)
 

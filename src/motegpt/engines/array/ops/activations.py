@@ -11,7 +11,7 @@ import numpy as np
 from motegpt.engines.array.ops.base import Array, backward_of
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Activation
+    from motegpt.config.sections.model import Activation
 
 
 class ActivationSaved(NamedTuple):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motegpt.engines.array.ops.base import Array, backward_of
 
 if TYPE_CHECKING:
-    from motegpt.config.sections import Norm
+    from motegpt.config.sections.model import Norm
 
 
 def channel_mean(x: Array) -> Array:
