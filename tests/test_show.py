@@ -75,7 +75,7 @@ def test_json_has_it_all(motegpt, run):
         path.name: path.stat().st_size for path in run.iterdir() if path.name != ".lock"
     }
     assert facts["progress"].keys() == {
-        "step", "steps", "tokens", "finished", "exhausted", "resumable", "best", "kept",
+        "step", "steps", "tokens", "finished", "exhausted", "resumable", "best", "kept", "parameters",
     }  # fmt: skip
     assert facts["loss"]["last"]["step"] == facts["records"] == 6
     assert facts["val_loss"] is None

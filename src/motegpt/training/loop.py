@@ -80,7 +80,7 @@ class Trainer:
             return
         self.folder.lock()
         try:
-            self.folder.truncate_metrics(self.done)
+            self.folder.forget_after(self.done)
             yield from self._run(until, interrupted)
         finally:
             self.folder.unlock()
@@ -89,12 +89,14 @@ class Trainer:
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
         if self.saved is None:
             self.save()
+        self._keep_parameters()
         size = 1
         while self.done < last and not self.ended and not interrupted():
             count = min(size, self.events.steps_until_event(self.done, last))
             start = time.perf_counter()
             chunk = self._advance(count, interrupted)
             size = next_chunk_size(count, time.perf_counter() - start)
+            self._keep_parameters()
             if self.done == last or self._checkpoint_is_due():
                 self._save_progress()
             try:
@@ -276,8 +278,7 @@ class Trainer:
         replaced.
         """
         snapshot = self.engine.export()
-        if not all_finite(snapshot.parameters, *snapshot.slots.values()):
-            raise self._diverged(f"step {self.done} left parameters that are not finite")
+        self._finite(snapshot.parameters, *snapshot.slots.values())
         if self.folder is not None:
             state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._checkpoint_is_due() else 1
@@ -293,6 +294,19 @@ class Trainer:
                 self._save_best_parameters(snapshot.parameters)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
+
+    def _keep_parameters(self) -> None:
+        """Write the parameters of this step if they are to be kept, unless the folder already has them."""
+        if self.folder is None or not self.events.keeps_parameters(self.done):
+            return
+        if self.done not in self.folder.steps_of_parameters():
+            self.folder.keep_parameters(self.done, self._finite(self.engine.parameters()), self.tokenizer)
+
+    def _finite(self, *groups: Arrays) -> Arrays:
+        """The first of some groups of arrays; TrainingDiverged unless the numbers of all are finite."""
+        if not all_finite(*groups):
+            raise self._diverged(f"step {self.done} left parameters that are not finite")
+        return groups[0]
 
     def _save_best_parameters(self, newest: Arrays) -> None:
         """Write the parameters to sample from, unless the folder already has them."""

@@ -141,6 +141,9 @@ class TrainConfig(Length):
     checkpoint_every: int | None = setting(
         "Save a checkpoint every N steps, and after the last.", default=None, at_least=1
     )
+    checkpoint_at: Literal["log"] | None = setting(
+        "Keep the parameters at steps 0, 1, 2, 4, … 512, then every 1,000.", default=None
+    )
     checkpoint_minutes: float = setting("Save a checkpoint at least every N minutes.", default=1.0, above=0)
     keep: int = setting("Periodic checkpoints to keep.", default=1, at_least=1)
     count_from: Literal[0, 1] = setting("Number of the first step on the console.", default=1)
