@@ -94,6 +94,7 @@ OTHER_VALUES = {
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "optimizer": "sgd", "momentum": 0.5, "dropout": 0.1, "kneser_ney": 3, "kneser_ney_weight": 0.25,
     "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
+    "level": "baseline",
     "checkpoint_activations": True, "device": "cpu", "autocast": "bfloat16", "tf32": True, "compile": True,
     "accumulate": 3, "shard": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
     "n": 2, "temperature": 0.7, "prefix": "a", "repetition_penalty": 1.3, "top_k": 4, "top_p": 0.9,

@@ -31,6 +31,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "run": run.path,
         "format": run.config.format,
         "engine": run.config.engine,
+        "level": run.config.level,
         "settings": {section: values[section] for section in SECTIONS},
         "preset": {"nearest": preset, "differing": differing},
         "parameters": {"total": sum(sizes(run.config.model).values()), "groups": sizes(run.config.model)},

@@ -158,8 +158,11 @@ class Engine(ABC):
         return next(filter(None, reasons), None)
 
     @classmethod
-    def level(cls) -> str:
-        """The instruction set that it uses here, as in budget.py; "" for engines without levels."""
+    def level(cls, requested: str | None = None) -> str:
+        """The instruction set that it uses here, as in budget.py; "" for engines without levels.
+
+        requested: the setting `level`.
+        """
         return ""
 
     @classmethod

@@ -8,10 +8,7 @@ from dataclasses import dataclass
 from motegpt.config.sections import TrainConfig
 
 CHUNK_SECONDS = 0.1  # target duration of a chunk of steps
-LAST_DOUBLING, THEN_EVERY = (
-    512,
-    1000,
-)  # log-spaced steps: doubled up to the first, then multiples of the other
+LAST_DOUBLING, THEN_EVERY = 512, 1000  # log-spaced steps: powers of 2 to the first, multiples of the other
 
 
 @dataclass(frozen=True)

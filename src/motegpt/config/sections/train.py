@@ -99,6 +99,9 @@ class TrainConfig(Length):
         at_most=MAX_THREADS,
         engines=("native", "torch"),
     )
+    level: Literal["baseline", "avx2", "avx512"] | None = setting(
+        "Instruction set (native).  [the fastest here]", default=None, engines=("native",)
+    )
     checkpoint_activations: bool = setting(
         "Recompute activations in the backward pass (native, torch).",
         default=False,
