@@ -102,7 +102,7 @@ OTHER_VALUES = {
     "max_length": 7, "stop": "n", "allow": "abc", "forbid": "xyz", "suffix": "a", "tries": 30, "beams": 3,
     "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "unique": True, "novel": True,
     "eval_every": 3, "patience": 4,
-    "checkpoint_minutes": 2.5, "keep": 3, "checkpoint_at": "log",
+    "checkpoint_minutes": 2.5, "keep": 3, "checkpoint_at": "log", "log_statistics": True,
     "ngram_orders": 3, "ngram_min_count": 3, "ngram_dropout": 0.25, "ngram_weight_decay": 2.0,
 }  # fmt: skip
 NEEDED_BESIDE = {

@@ -40,6 +40,16 @@ class Events:
         """Whether an event with this interval follows step number `done` (from 1)."""
         return every is not None and bool(self.logged_steps(every, done - 1, 1))
 
+    def is_recorded(self, step: int) -> bool:
+        """Whether there is a record of step `step` (from 0)."""
+        return self._next_recorded(step) == step
+
+    def _next_recorded(self, step: int) -> int:
+        """The first step from `step` (from 0) on of which there is a record, or the number of steps."""
+        intervals = [every for every in (self.train.log_every, self.eval_every) if every is not None]
+        firsts = (self.logged_steps(every, step, every) for every in intervals)
+        return min((steps[0] for steps in firsts if steps), default=self.train.steps)
+
     def keeps_parameters(self, done: int) -> bool:
         """Whether the parameters after step number `done` are kept, with `checkpoint_at`."""
         return self.train.checkpoint_at == "log" and (done == 0 or next_log_spaced(done - 1) == done)
@@ -51,6 +61,8 @@ class Events:
             stops.append((done // train.checkpoint_every + 1) * train.checkpoint_every)
         if train.checkpoint_at == "log":
             stops.append(next_log_spaced(done))
+        if train.log_statistics:
+            stops.append(done + 1 if self.is_recorded(done) else self._next_recorded(done))
         for every in (train.sample_every, self.eval_every, train.log_every if self.every_record else None):
             if every is not None:
                 stops += [step + 1 for step in self.logged_steps(every, done, every)[:1]]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.averaging import Averaging
+    from motegpt.training.statistics import Watch
 
 
 @dataclass
@@ -142,20 +143,31 @@ class Trainer:
     def _advance(self, count: int, interrupted: Callable[[], bool]) -> Progress:
         """Do `count` steps, and the evaluation and samples due after them."""
         start = self.done
+        watch = self._watch(start)
         losses = self.engine.train(self.plan, start, count)
         self._check_finite(start, losses)
         self.done = start + count
-        records = self._records(start, losses)
+        records = self._records(start, losses, None if watch is None else watch.statistics())
         if self.folder is not None:
             self.folder.append_metrics(record.values() for record in records)
         is_last = self.ended and self.measure is not None  # samples follow the measurement
         samples = self._samples(interrupted) if self._samples_are_due() and not is_last else None
         return Progress(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
+    def _watch(self, step: int) -> Watch | None:
+        """For the statistics of step `step` (from 0); None if there are none. Such a step is a chunk."""
+        if not (self.config.train.log_statistics and self.events.is_recorded(step)):
+            return None
+        from motegpt.training.statistics import Watch
+
+        return Watch(self.engine, self.plan, step)
+
     def _samples_are_due(self) -> bool:
         return self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
 
-    def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
+    def _records(
+        self, start: int, losses: list[float], statistics: Mapping[str, float] | None
+    ) -> list[StepRecord]:
         """The records of the logged steps, and of the last one if it is followed by an evaluation."""
         train, events = self.config.train, self.events
         logged = events.logged_steps(train.log_every, start, len(losses))
@@ -174,6 +186,7 @@ class Trainer:
                 learning_rate(train, step),
                 self.plan.tokens(0, step + 1),
                 val_loss if step + 1 == self.done else None,
+                statistics,
             )
             for step, mean_loss in zip(logged, means, strict=True)
         ]

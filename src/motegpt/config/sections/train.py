@@ -132,6 +132,7 @@ class TrainConfig(Length):
         engines=("torch",),
     )
     log_every: int = setting("Log the loss every N steps.", at_least=1)
+    log_statistics: bool = setting("Log statistics of matrices and activations with the loss.", default=False)
     sample_every: int | None = setting(
         "Generate samples every N steps, and after the last.", default=None, at_least=1
     )
