@@ -103,6 +103,7 @@ OTHER_VALUES = {
     "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "unique": True, "novel": True,
     "eval_every": 3, "patience": 4,
     "checkpoint_minutes": 2.5, "keep": 3, "checkpoint_at": "log", "log_statistics": True,
+    "frozen": ["wpe"], "lr_scale": ["embedding=0.5"],
     "ngram_orders": 3, "ngram_min_count": 3, "ngram_dropout": 0.25, "ngram_weight_decay": 2.0,
 }  # fmt: skip
 NEEDED_BESIDE = {
@@ -138,7 +139,8 @@ def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, monkeypatch,
         model = {"type": "BPE", "vocab": {chr(97 + i): i for i in range(26)}, "merges": []}
         (tmp_path / "tokens.json").write_text(json.dumps({"version": "1.0", "model": model}))
     value, flag = OTHER_VALUES[name], name.replace("_", "-")
-    words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
+    text = ",".join(value) if isinstance(value, list) else value
+    words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", text]
     (tmp_path / "c.toml").write_text(f"{name} = {json.dumps(value)}\n")
     common = ("--engine", engine, *(() if name == "steps" else ("--steps", 1)), *NEEDED_BESIDE.get(name, ()))
     for out, given in (("by_flag", words), ("by_file", ["--config", "c.toml"])):

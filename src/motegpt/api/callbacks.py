@@ -87,6 +87,7 @@ class TensorBoard:
     def __init__(self, folder: AnyPath) -> None:
         self.folder: Path = path_of("folder", folder, UsageError)
         with imports_for("TensorBoard", LibraryUnavailable):
+            import_module("tensorboardX")
             self._events = import_module("tensorboardX.proto.event_pb2")
             self._writer_of = import_module("tensorboardX.event_file_writer").EventsWriter
         self._writer: Any = None

@@ -111,6 +111,8 @@ class NativeEngine(Engine):
         cls, *, train: TrainConfig | None = None, request: Request | None = None, **others: Any
     ) -> str | None:
         """See Engine.why_not."""
+        if train is not None and (train.frozen or train.lr_scale):
+            return "frozen, lr_scale: the native engine does not have them; try `engine='array'`"
         levels = _core.levels()
         if train is not None and train.level is not None and train.level not in levels:
             return (
