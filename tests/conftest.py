@@ -142,7 +142,7 @@ def engine_named(
 
 
 def engine_that_says(
-    logits: Sequence[float], name: str = "array", dtype: str = "float64", block_size: int = 4, **more: Any
+    logits: Sequence[float], name: str = "array", dtype: str = "float64", block_size: int = 4, **settings: Any
 ) -> Engine:
     """An engine whose logits are these numbers for every input.
 
@@ -151,8 +151,8 @@ def engine_that_says(
     import numpy as np
 
     chosen = {"n_embd": 1, "n_head": 1, "embedding_norm": False, "block_size": block_size, "dtype": dtype}
-    model, train = model_and_training(small_settings(**chosen), len(logits))
-    engine = engine_class(name)(model, train, **more)
+    model, train = model_and_training(small_settings(**chosen, **settings), len(logits))
+    engine = engine_class(name)(model, train)
     values = {one.name: np.zeros(one.shape) for one in tensors(model)}
     values["wte"][:] = 1.0
     values["lm_head"][:, 0] = logits

@@ -94,6 +94,7 @@ OTHER_VALUES = {
     "lr_min": 0.0001, "adam": "folded", "beta1": 0.8, "beta2": 0.9, "eps": 1e-7, "weight_decay": 0.1,
     "optimizer": "sgd", "momentum": 0.5, "dropout": 0.1, "kneser_ney": 3, "kneser_ney_weight": 0.25,
     "clip_node": 3.0, "clip_value": 2.0, "clip_norm": 1.5, "dtype": "float32", "threads": 1,
+    "level": "baseline",
     "checkpoint_activations": True, "device": "cpu", "autocast": "bfloat16", "tf32": True, "compile": True,
     "accumulate": 3, "shard": True, "log_every": 5, "sample_every": 2, "checkpoint_every": 2, "count_from": 0,
     "n": 2, "temperature": 0.7, "prefix": "a", "repetition_penalty": 1.3, "top_k": 4, "top_p": 0.9,
@@ -101,7 +102,8 @@ OTHER_VALUES = {
     "max_length": 7, "stop": "n", "allow": "abc", "forbid": "xyz", "suffix": "a", "tries": 30, "beams": 3,
     "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "unique": True, "novel": True,
     "eval_every": 3, "patience": 4,
-    "checkpoint_minutes": 2.5, "keep": 3,
+    "checkpoint_minutes": 2.5, "keep": 3, "checkpoint_at": "log", "log_statistics": True,
+    "frozen": ["wpe"], "lr_scale": ["embedding=0.5"],
     "ngram_orders": 3, "ngram_min_count": 3, "ngram_dropout": 0.25, "ngram_weight_decay": 2.0,
 }  # fmt: skip
 NEEDED_BESIDE = {
@@ -137,7 +139,8 @@ def test_every_setting_has_a_flag_and_a_toml_key(motegpt, tmp_path, monkeypatch,
         model = {"type": "BPE", "vocab": {chr(97 + i): i for i in range(26)}, "merges": []}
         (tmp_path / "tokens.json").write_text(json.dumps({"version": "1.0", "model": model}))
     value, flag = OTHER_VALUES[name], name.replace("_", "-")
-    words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", value]
+    text = ",".join(value) if isinstance(value, list) else value
+    words = [f"--{flag}" if value else f"--no-{flag}"] if isinstance(value, bool) else [f"--{flag}", text]
     (tmp_path / "c.toml").write_text(f"{name} = {json.dumps(value)}\n")
     common = ("--engine", engine, *(() if name == "steps" else ("--steps", 1)), *NEEDED_BESIDE.get(name, ()))
     for out, given in (("by_flag", words), ("by_file", ["--config", "c.toml"])):

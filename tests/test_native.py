@@ -51,7 +51,7 @@ def native(settings, level=None, **changes):
     from motegpt.engines.native.engine import NativeEngine
 
     like = small_engine("array", settings)
-    engine = NativeEngine(like.model, like.settings.replace(**changes), level=level)
+    engine = NativeEngine(like.model, like.settings.replace(level=level, **changes))
     engine.load(like.export())
     return engine
 

@@ -59,8 +59,8 @@ def test_json_has_it_all(motegpt, run):
     ended = motegpt("show", "run", "--json", "-n", 2)
     facts = json.loads(ended.out)
     assert list(facts) == [
-        "run", "format", "engine", "settings", "preset", "parameters", "average", "vocabulary", "files",
-        "source", "base", "progress", "loss", "val_loss", "records", "samples",
+        "run", "format", "engine", "level", "settings", "preset", "parameters", "average", "vocabulary",
+        "files", "source", "base", "progress", "loss", "val_loss", "records", "samples",
     ]  # fmt: skip
     config = json.loads((run / "config.json").read_text())
     assert facts["settings"] == {name: config[name] for name in ("model", "data", "train", "sample")}
@@ -75,7 +75,7 @@ def test_json_has_it_all(motegpt, run):
         path.name: path.stat().st_size for path in run.iterdir() if path.name != ".lock"
     }
     assert facts["progress"].keys() == {
-        "step", "steps", "tokens", "finished", "exhausted", "resumable", "best", "kept",
+        "step", "steps", "tokens", "finished", "exhausted", "resumable", "best", "kept", "parameters",
     }  # fmt: skip
     assert facts["loss"]["last"]["step"] == facts["records"] == 6
     assert facts["val_loss"] is None

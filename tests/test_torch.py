@@ -46,8 +46,9 @@ def test_fused_adam_equals_its_reference():
     train = small_engine("torch", small_settings(weight_decay=0.1, steps=2000)).settings
     torch.manual_seed(1)
     first = [torch.randn(5, 3, dtype=torch.float64), torch.randn(2, dtype=torch.float64)]
-    optimizer = optimizers().TorchAdam
-    pairs = [([w.clone() for w in first], optimizer(first, train, [True] * len(first))) for _ in range(2)]
+    kind, place = optimizers().TorchAdam, optimizers().Place
+    places, groups = [place(False, True, 0), place(False, False, 1)], (train, train.replace(lr=0.003))
+    pairs = [([w.clone() for w in first], kind(first, groups, places)) for _ in range(2)]
     pairs[1][1]._fused = False
     for step in (0, 1, 2, 1000, 1001):
         dw = [torch.randn_like(w) for w in first]

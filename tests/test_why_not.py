@@ -53,6 +53,7 @@ GIVEN = {
     "compile": (True, ("torch",)),
     "accumulate": (2, ("torch",)),
     "shard": (True, ("torch",)),
+    "level": ("baseline", ("native",)),
     "threads": (2, ("native", "torch")),
     "checkpoint_activations": (True, ("native", "torch")),
 }

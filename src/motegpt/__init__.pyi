@@ -1,5 +1,8 @@
 # The only list of public names; type checkers and __init__.py read it.
+from motegpt.api.callbacks import Csv as Csv
+from motegpt.api.callbacks import TensorBoard as TensorBoard
 from motegpt.api.gpt import GPT as GPT
+from motegpt.api.loaded import checkpoints as checkpoints
 from motegpt.api.training import Training as Training
 from motegpt.config.presets import settings_of as settings_of
 from motegpt.config.sections import DataConfig as DataConfig

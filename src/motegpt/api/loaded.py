@@ -6,16 +6,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from motegpt.config.arguments import path_of
 from motegpt.errors import RunFolderError
 from motegpt.training.fine_tune import step_of
 from motegpt.training.run_files import MODEL
-from motegpt.training.run_folder import BEST, LAST, TRAINER
+from motegpt.training.run_folder import BEST, LAST, TRAINER, RunFolder
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from motegpt.data.tokenizers import Tokenizer
-    from motegpt.training.run_folder import RunFolder
+    from motegpt.training.begin import AnyPath
     from motegpt.training.state import RunConfig
 
 
@@ -51,6 +52,16 @@ class Loaded:
             with suppress(RunFolderError):  # damaged since
                 return step_of(self.folder, config, tokenizer, self.checkpoint)
         return None
+
+
+def checkpoints(path: AnyPath) -> list[int]:
+    """The steps of a run folder that GPT.load(path, checkpoint=step) loads, in order.
+
+    Those that `keep` and `checkpoint_at` kept; RunFolderError if there is no run.
+    """
+    folder = RunFolder(path_of("checkpoints", path, RunFolderError))
+    folder.config()
+    return sorted({*folder.kept_steps(), *folder.steps_of_parameters()})
 
 
 def _identities(folder: RunFolder) -> tuple[tuple[int, ...] | None, ...]:

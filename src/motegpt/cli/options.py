@@ -283,7 +283,7 @@ def _flag(name: str, kind: Kind) -> Callable[[Command], Command]:
 
 
 def _click_type(kind: Kind) -> click.ParamType[Any]:
-    plain: click.ParamType[Any] = click.types.convert_type(kind.base)
+    plain: click.ParamType[Any] = click.types.convert_type(str if kind.base is tuple else kind.base)
     if kind.choices and kind.base is str:
         plain = click.Choice([str(choice) for choice in kind.choices])
     return OrNone(plain) if kind.optional else plain

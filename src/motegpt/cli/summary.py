@@ -31,6 +31,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "run": run.path,
         "format": run.config.format,
         "engine": run.config.engine,
+        "level": run.config.level,
         "settings": {section: values[section] for section in SECTIONS},
         "preset": {"nearest": preset, "differing": differing},
         "parameters": {"total": sum(sizes(run.config.model).values()), "groups": sizes(run.config.model)},
@@ -81,7 +82,7 @@ def progress(run: Run) -> dict[str, Any]:
     """step: steps done, if known; exhausted: whether early stopping ended the run.
 
     resumable: whether the trainer's state exists; best: step and loss of the best evaluation; kept: steps of
-    the checkpoints.
+    the checkpoints; parameters: steps whose parameters alone are kept.
     """
     train, resumable = run.config.train, (run.folder.path / TRAINER).is_file()
     state = run.folder.trainer_state(run.config, run.tokenizer) if resumable else None
@@ -97,6 +98,7 @@ def progress(run: Run) -> dict[str, Any]:
         "resumable": resumable,
         "best": None if best is None else {"step": best.step, "loss": best.loss},
         "kept": run.folder.kept_steps(),
+        "parameters": run.folder.steps_of_parameters(),
     }
 
 

@@ -34,7 +34,8 @@ class Kind:
     """The type and bounds of a setting. base: int, float, bool, str, tuple or a section.
 
     items: of a tuple, str or int, whose bounds are those of each; choices: the allowed values, if enumerated;
-    engines, optimizers: those that use the setting, () for all.
+    engines, optimizers: those that use the setting, () for all; pairs: whether each item of a tuple is a text
+    NAME=NUMBER, which may be given by name.
     """
 
     base: type
@@ -48,6 +49,7 @@ class Kind:
     below: float | None = None
     engines: tuple[str, ...] = ()
     optimizers: tuple[str, ...] = ()
+    pairs: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """The value as a built-in type; an int is accepted for a float. SettingError if it is invalid."""
@@ -56,17 +58,25 @@ class Kind:
         result = plain(value)
         if self.base is float and type(result) is int and abs(result) <= LARGEST_INT:
             result = float(result)
-        if self.base is tuple and isinstance(result, list):
-            result = tuple(result)
+        if self.base is tuple:
+            result = self._items(result)
         if type(result) is not self.base or not self._is_within(result):
             raise SettingError(f"{name}: expected {self}, got {shortened(value)}")
         return 0.0 if self.base is float and result == 0.0 else result  # -0.0 becomes 0.0
+
+    def _items(self, value: Any) -> Any:
+        """A list, a text with commas, or factors by name as a tuple; other values unchanged."""
+        if self.pairs and isinstance(value, Mapping):
+            value = [f"{name}={plain(number)}" for name, number in value.items()]
+        if self.items is str and isinstance(value, str):
+            value = [item.strip() for item in value.split(",")]
+        return tuple(map(plain, value)) if isinstance(value, list | tuple) else value
 
     def _is_within(self, value: Any) -> bool:
         if self.choices:
             return value in self.choices
         if isinstance(value, str):
-            return not has_surrogate(value)
+            return not has_surrogate(value) and (not self.pairs or factor_of(value) is not None)
         if isinstance(value, tuple):
             return all(type(item) is self.items and self._is_within(item) for item in value)
         if isinstance(value, bool | Settings):
@@ -96,7 +106,18 @@ class Kind:
         ]
         limits = " of" * bounds[0].startswith("at") + " " + " and ".join(bounds) if bounds else ""
         words = "a list of whole numbers" if (self.base, self.items) == (tuple, int) else None
+        words = "a list of texts NAME=NUMBER, with numbers above 0" if self.pairs else words
         return (words or WORDS.get(self.base, "a section")) + limits + ", or none" * self.optional
+
+
+def factor_of(text: str) -> tuple[str, float] | None:
+    """The name and the number, above 0, of a text NAME=NUMBER; None if it is none."""
+    name, _, number = text.rpartition("=")
+    try:
+        factor = float(number)
+    except ValueError:
+        return None
+    return (name, factor) if name and 0 < factor < math.inf else None
 
 
 def plain(value: Any) -> Any:
@@ -135,10 +156,11 @@ def setting(
     default: Any = MISSING,
     engines: tuple[str, ...] = (),
     optimizers: tuple[str, ...] = (),
+    pairs: bool = False,
     **bounds: float,
 ) -> Any:
     """A dataclass field of a section. bounds: at_least, above, at_most, below; the others as in Kind."""
-    metadata = {"help": help, "engines": engines, "optimizers": optimizers, **bounds}
+    metadata = {"help": help, "engines": engines, "optimizers": optimizers, "pairs": pairs, **bounds}
     return field(default=default, metadata=metadata)
 
 

@@ -46,6 +46,7 @@ SYNONYMS = {
     "log_every": "log_interval logging_steps log_steps",
     "eval_every": "eval_interval eval_steps val_every",
     "checkpoint_every": "save_every save_interval save_steps checkpoint_interval",
+    "checkpoint_at": "save_at log_checkpoints checkpoint_steps",
     "patience": "early_stopping early_stopping_patience",
     "n": "num_samples n_samples samples count num_return_sequences",
     "temperature": "temp",

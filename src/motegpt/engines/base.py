@@ -20,6 +20,7 @@ from motegpt.errors import SettingError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.ngrams.contexts import Contexts
 from motegpt.optim import OPTIMIZERS
+from motegpt.optim.groups import groups_of, why_not_grouped
 from motegpt.system import ranks
 
 if TYPE_CHECKING:
@@ -124,6 +125,7 @@ class Engine(ABC):
         self.contexts = Contexts() if contexts is None else contexts
         self.contexts.check(model)
         self.optimizer = OPTIMIZERS[train.optimizer]
+        self.groups = groups_of(model, train)
 
     @classmethod
     def why_not(
@@ -145,8 +147,10 @@ class Engine(ABC):
                 f"dtype: the {cls.name} engine expected {' or '.join(cls.dtypes)}, got {train.dtype}; "
                 f"try `dtype={cls.dtypes[0]!r}`"
             )
-        if model is not None and train is not None and (reason := why_not_clipped(model, train)):
-            return reason
+        if model is not None and train is not None:
+            reason = why_not_clipped(model, train) or why_not_grouped(model, train)
+            if reason is not None:
+                return reason
         if request is not None:
             return f"generate: the {cls.name} engine generates token by token"
         if processes > 1:
@@ -158,8 +162,11 @@ class Engine(ABC):
         return next(filter(None, reasons), None)
 
     @classmethod
-    def level(cls) -> str:
-        """The instruction set that it uses here, as in budget.py; "" for engines without levels."""
+    def level(cls, requested: str | None = None) -> str:
+        """The instruction set that it uses here, as in budget.py; "" for engines without levels.
+
+        requested: the setting `level`.
+        """
         return ""
 
     @classmethod
@@ -212,6 +219,8 @@ class Engine(ABC):
     @abstractmethod
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         """Loss in nats, and its gradient by name; with clip_node, but before clip_value and clip_norm.
+
+        Frozen tensors have a gradient too.
 
         step: with the dropout of this training step; None: without dropout.
         """

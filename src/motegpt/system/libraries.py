@@ -21,6 +21,7 @@ INSTALL = {
     "matplotlib": "matplotlib: pip install 'matplotlib>=3.8'",
     "tokenizers": "tokenizers: pip install 'tokenizers>=0.21'",
     "gguf": "gguf: pip install 'gguf>=0.17'",
+    "tensorboardX": "tensorboardX: pip install 'tensorboardX>=2.6'",
     "psutil": BENCH,
     "threadpoolctl": BENCH,
     CORE: "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",

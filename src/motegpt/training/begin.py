@@ -168,7 +168,7 @@ def choice_for(corpus: Corpus, given: Mapping[str, Any], engine: str, base: Base
     given = {
         name: kinds(REQUESTS[section_of(name)])[name].check(name, value) for name, value in given.items()
     }
-    speed = operations_per_second(engine, engine_class(engine).level(), given["dtype"])
+    speed = operations_per_second(engine, engine_class(engine).level(given.get("level")), given["dtype"])
     of_base = () if base is None else (base.tokenizer, base.tuning(corpus))
     return choose(facts_of(corpus, given, *of_base), given, speed)
 

@@ -181,6 +181,7 @@ def _assemble(
     if held_out:
         validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
     engine = build_engine(config, contexts)
+    config = config.replace(level=engine.level(config.train.level) or None)
     trainer = Trainer(config, tokenizer, plan, engine, rng, validation, cut, identical)
     if config.train.kneser_ney is not None:
         from motegpt.training.averaging import Averaging, count_n_grams
@@ -204,6 +205,6 @@ def _steps(config: RunConfig, plan: Plan, given: Mapping[str, Any]) -> int:
     if epochs is not None:
         return epochs_to_steps(epochs, plan.epoch)
     if seconds is not None:
-        level = engine_class(config.engine).level()
+        level = engine_class(config.engine).level(config.train.level)
         return seconds_to_steps(seconds, config.engine, level, config.model, config.train, plan)
     return config.train.steps

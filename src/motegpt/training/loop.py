@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.averaging import Averaging
+    from motegpt.training.statistics import Watch
 
 
 @dataclass
@@ -80,7 +81,7 @@ class Trainer:
             return
         self.folder.lock()
         try:
-            self.folder.truncate_metrics(self.done)
+            self.folder.forget_after(self.done)
             yield from self._run(until, interrupted)
         finally:
             self.folder.unlock()
@@ -89,12 +90,14 @@ class Trainer:
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
         if self.saved is None:
             self.save()
+        self._keep_parameters()
         size = 1
         while self.done < last and not self.ended and not interrupted():
             count = min(size, self.events.steps_until_event(self.done, last))
             start = time.perf_counter()
             chunk = self._advance(count, interrupted)
             size = next_chunk_size(count, time.perf_counter() - start)
+            self._keep_parameters()
             if self.done == last or self._checkpoint_is_due():
                 self._save_progress()
             try:
@@ -140,20 +143,31 @@ class Trainer:
     def _advance(self, count: int, interrupted: Callable[[], bool]) -> Progress:
         """Do `count` steps, and the evaluation and samples due after them."""
         start = self.done
+        watch = self._watch(start)
         losses = self.engine.train(self.plan, start, count)
         self._check_finite(start, losses)
         self.done = start + count
-        records = self._records(start, losses)
+        records = self._records(start, losses, None if watch is None else watch.statistics())
         if self.folder is not None:
             self.folder.append_metrics(record.values() for record in records)
         is_last = self.ended and self.measure is not None  # samples follow the measurement
         samples = self._samples(interrupted) if self._samples_are_due() and not is_last else None
         return Progress(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
+    def _watch(self, step: int) -> Watch | None:
+        """For the statistics of step `step` (from 0); None if there are none. Such a step is a chunk."""
+        if not (self.config.train.log_statistics and self.events.is_recorded(step)):
+            return None
+        from motegpt.training.statistics import Watch
+
+        return Watch(self.engine, self.plan, step)
+
     def _samples_are_due(self) -> bool:
         return self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
 
-    def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
+    def _records(
+        self, start: int, losses: list[float], statistics: Mapping[str, float] | None
+    ) -> list[StepRecord]:
         """The records of the logged steps, and of the last one if it is followed by an evaluation."""
         train, events = self.config.train, self.events
         logged = events.logged_steps(train.log_every, start, len(losses))
@@ -172,6 +186,7 @@ class Trainer:
                 learning_rate(train, step),
                 self.plan.tokens(0, step + 1),
                 val_loss if step + 1 == self.done else None,
+                statistics,
             )
             for step, mean_loss in zip(logged, means, strict=True)
         ]
@@ -276,8 +291,7 @@ class Trainer:
         replaced.
         """
         snapshot = self.engine.export()
-        if not all_finite(snapshot.parameters, *snapshot.slots.values()):
-            raise self._diverged(f"step {self.done} left parameters that are not finite")
+        self._finite(snapshot.parameters, *snapshot.slots.values())
         if self.folder is not None:
             state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._checkpoint_is_due() else 1
@@ -293,6 +307,19 @@ class Trainer:
                 self._save_best_parameters(snapshot.parameters)
             self.folder.write_config(self.config)
         self.saved, self.saved_at = self.done, time.monotonic()
+
+    def _keep_parameters(self) -> None:
+        """Write the parameters of this step if they are to be kept, unless the folder already has them."""
+        if self.folder is None or not self.events.keeps_parameters(self.done):
+            return
+        if self.done not in self.folder.steps_of_parameters():
+            self.folder.keep_parameters(self.done, self._finite(self.engine.parameters()), self.tokenizer)
+
+    def _finite(self, *groups: Arrays) -> Arrays:
+        """The first of some groups of arrays; TrainingDiverged unless the numbers of all are finite."""
+        if not all_finite(*groups):
+            raise self._diverged(f"step {self.done} left parameters that are not finite")
+        return groups[0]
 
     def _save_best_parameters(self, newest: Arrays) -> None:
         """Write the parameters to sample from, unless the folder already has them."""

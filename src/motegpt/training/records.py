@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,8 @@ class StepRecord:
 
     step: counted from 1; loss: in nats, before the update of the step; mean_loss: mean of the losses of all
     steps since the last record; tokens: processed so far; val_loss: loss on the validation set, or on a
-    sample of it, after the update, if evaluated.
+    sample of it, after the update, if evaluated; statistics: by name, with `log_statistics`, as
+    training/statistics.py lists them.
     """
 
     step: int
@@ -28,12 +30,15 @@ class StepRecord:
     lr: float
     tokens: int
     val_loss: float | None = None
+    statistics: Mapping[str, float] | None = None
 
     __repr__ = concise_repr
 
     def values(self) -> dict[str, Any]:
-        """The fields that are not None, by name."""
-        return {name: value for name, value in asdict(self).items() if value is not None}
+        """The fields that are not None, and the statistics, by name: flat, as metrics.jsonl has them."""
+        values = asdict(self)
+        statistics = values.pop("statistics") or {}
+        return {name: value for name, value in values.items() if value is not None} | statistics
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 LEARNING = ("model", "data", "train")  # sections that affect training
 REPORTING = {  # settings of these sections that do not, besides those that end in _every
-    "vocab_size", "threads", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
+    "vocab_size", "threads", "level", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
+    "checkpoint_at", "log_statistics",
 }  # fmt: skip
 
 

@@ -28,8 +28,13 @@ def remarks_on(trainer: Trainer, before: RunConfig | None = None) -> list[str]:
 
 
 def engine_changed(before: RunConfig, after: RunConfig) -> str | None:
-    """The engine or precision differs from the previous one."""
-    was, now = (f"the {config.engine} engine in {config.train.dtype}" for config in (before, after))
+    """The engine, its precision or its instruction set differs from the previous one."""
+    levels = (before.level, after.level)
+    differ = None not in levels and len(set(levels)) > 1
+    was, now = (
+        f"the {config.engine} engine in {config.train.dtype}" + f" at level {config.level}" * differ
+        for config in (before, after)
+    )
     return None if was == now else f"resuming with {now}, after {was}: results will differ in the last digits"
 
 

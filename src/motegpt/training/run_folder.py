@@ -12,6 +12,7 @@
     settings.toml           the settings that were chosen, for --config            (of preset auto)
     report.json             bits per character on held-out documents, at its end   (of preset auto)
     checkpoint-*            earlier trainer states, with `keep`                    (named by step)
+    parameters-*            parameters of earlier steps, with `checkpoint_at`      (named by step)
     .lock                   lock file
 
 A run that is one file (run_archive.py) is read alike. Only JSON and safetensors: reading a folder executes no
@@ -70,6 +71,7 @@ Part = TypeVar("Part", bound=Settings)
 STEP = re.compile(r"0|[1-9][0-9]{0,19}")  # a step in a name, as checkpoint_name writes it
 BEST, LAST = "best", "last"
 TRAINER, CHECKPOINT = "trainer.safetensors", "checkpoint-{}.safetensors"
+KEPT = "parameters-{}.safetensors"
 START = "start.safetensors"
 BITS = "bits_per_character"
 REPORTED = re.compile(r"[\w-]{1,40}")  # the name of a model in a report
@@ -109,6 +111,7 @@ class RunFolder(RunFiles):
             )  # fmt: skip
             for name in (*files, *map(checkpoint_name, folder.kept_steps())):
                 (folder.path / name).unlink(missing_ok=True)
+            folder._delete_parameters(folder.steps_of_parameters())
             folder.write_config(config)
             folder._write_json(TOKENIZER, {"format": FORMAT, **tokenizer.values()})
             if contexts is not None and contexts.keys:
@@ -293,10 +296,31 @@ class RunFolder(RunFiles):
 
     def kept_steps(self) -> list[int]:
         """The steps of the kept checkpoints, in order."""
-        before, after = CHECKPOINT.split("{}")
-        names = (path.name for path in self.path.glob(CHECKPOINT.format("*")))
+        return self._steps_of(CHECKPOINT)
+
+    def steps_of_parameters(self) -> list[int]:
+        """The steps whose parameters alone were kept, in order."""
+        return self._steps_of(KEPT)
+
+    def _steps_of(self, pattern: str) -> list[int]:
+        """The steps in the names of files, in order."""
+        before, after = pattern.split("{}")
+        names = (path.name for path in self.path.glob(pattern.format("*")))
         numbers = (name.removeprefix(before).removesuffix(after) for name in names)
         return sorted(int(number) for number in numbers if STEP.fullmatch(number))
+
+    def keep_parameters(self, step: int, parameters: Arrays, tokenizer: Tokenizer) -> None:
+        """Write the parameters after a step, to load but not to resume."""
+        self._write_tensors(KEPT.format(step), parameters, {"tokenizer": tokenizer_digest(tokenizer)})
+
+    def forget_after(self, step: int) -> None:
+        """Delete the records and the kept parameters of steps after `step`, which no checkpoint includes."""
+        self.truncate_metrics(step)
+        self._delete_parameters(later for later in self.steps_of_parameters() if later > step)
+
+    def _delete_parameters(self, steps: Iterable[int]) -> None:
+        for step in steps:
+            (self.path / KEPT.format(step)).unlink(missing_ok=True)
 
     def _delete_checkpoints(self, done: int, keep: int) -> None:
         """Delete all kept checkpoints but the newest `keep` up to step `done`.
@@ -320,6 +344,8 @@ class RunFolder(RunFiles):
         if self._archive is not None and checkpoint is not None:
             raise RunFolderError(f"{self.path}: has the parameters of one checkpoint; leave out `checkpoint`")
         step = self._parse_checkpoint(checkpoint, config)
+        if step is not None and step not in self.kept_steps() and step in self.steps_of_parameters():
+            return self._read_checked_tensors(KEPT.format(step), config, tokenizer, ("",))[0]
         if checkpoint == LAST or step is not None:
             return self.trainer_state(config, tokenizer, step).snapshot.parameters
         if self._exists(TRAINER) and not self._exists(MODEL):
@@ -394,8 +420,12 @@ class RunFolder(RunFiles):
         """RunFolderError if `step` is given and no checkpoint of it was kept."""
         if step is None or step in (steps := self.kept_steps()):
             return
-        kept = f"kept steps: {', '.join(map(str, steps))}"
-        if not steps:
+        parameters = self.steps_of_parameters()
+        if step in parameters:
+            kept = "its parameters alone were kept, which can be loaded and fine-tuned"
+        elif steps or parameters:
+            kept = f"kept steps: {', '.join(map(str, sorted({*steps, *parameters})))}"
+        else:
             kept = "none was kept; `checkpoint_every=100` with `keep=5` keeps five"
         raise RunFolderError(f"{self.path}: has no checkpoint of step {step}; {kept}")
 

@@ -51,6 +51,7 @@ class RunConfig(Settings):
     base: Origin | None = setting("The model that was fine-tuned.", default=None)
     check: Check | None = setting("How a run of the preset auto measures itself at its end.", default=None)
     fits_weight: bool = setting("Whether that gives the weight of its n-grams.", default=False)
+    level: str | None = setting("Instruction set of the native engine that trained it.", default=None)
 
     def __post_init__(self) -> None:
         super().__post_init__()

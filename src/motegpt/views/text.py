@@ -26,6 +26,8 @@ def setting_text(value: Any) -> str:
     """none, yes, no, 0.01, '' for the empty string; other strings unchanged."""
     if value is None or isinstance(value, bool):
         return {None: "none", True: "yes", False: "no"}[value]
+    if isinstance(value, list | tuple):
+        return ",".join(map(str, value)) or "none"
     return repr(value) if value == "" else f"{value:g}" if isinstance(value, float) else str(value)
 
 

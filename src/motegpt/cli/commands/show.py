@@ -6,7 +6,7 @@ import json
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -24,6 +24,7 @@ INDENT = 14  # columns of the labels on the left
 MIN_WIDTH, MAX_WIDTH = 40, 120
 NUMBERS = 18  # columns of the first and last loss beside a curve
 MAX_FILES = 8
+MAX_STEPS = 12  # of kept parameters
 DIGITS = 12  # of a digest
 NO_BREAK = "\xa0"
 
@@ -109,10 +110,15 @@ def _progress(done: dict[str, Any]) -> str:
     state = "finished" if done["finished"] else "stopped early, motegpt train --resume continues it"
     state = "ended by early stopping" if done["exhausted"] and not done["finished"] else state
     state = state if done["resumable"] else "parameters only, it cannot be resumed"
-    kept = _list(f"{step}" for step in done["kept"])
-    return f"step {done['step']:,} of {done['steps']:,}{tokens}; {state}" + (
-        f"; kept: {kept}" if kept else ""
-    )
+    kept = [("kept", done["kept"]), ("parameters of steps", done["parameters"])]
+    listed = [f"{name}: {_list(_shortened(steps))}" for name, steps in kept if steps]
+    return "; ".join([f"step {done['step']:,} of {done['steps']:,}{tokens}", state, *listed])
+
+
+def _shortened(steps: Sequence[int]) -> list[str]:
+    """Steps as texts; of many the first and the last."""
+    texts = list(map(str, steps))
+    return texts if len(texts) <= MAX_STEPS else [*texts[: MAX_STEPS - 2], "…", texts[-1]]
 
 
 def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:

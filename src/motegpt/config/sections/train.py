@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from motegpt.config.fields import SEEDS, Settings, setting
+from motegpt.config.fields import SEEDS, Settings, factor_of, setting
 from motegpt.config.sections.bounds import LARGEST_ORDER, LARGEST_SIZE
 from motegpt.errors import SettingError
 from motegpt.system.processors import MAX_THREADS
@@ -55,6 +55,14 @@ class TrainConfig(Length):
     )
     warmup_steps: int = setting("Steps of linear warmup.", default=0, at_least=0)
     lr_min: float = setting("Final learning rate of the cosine.", default=0.0, at_least=0)
+    lr_scale: tuple[str, ...] | None = setting(
+        "Factors of the learning rate by tensor: NAME=FACTOR, with patterns or roles.",
+        default=None,
+        pairs=True,
+    )
+    frozen: tuple[str, ...] | None = setting(
+        "Tensors that are not trained: names, patterns such as layer0.*, or roles.", default=None
+    )
     optimizer: Literal["adam", "sgd"] = setting("Optimizer.", default="adam")
     adam: Literal["corrected", "folded"] = setting(
         "Adam: add eps after bias correction, or before it.", optimizers=("adam",)
@@ -99,6 +107,9 @@ class TrainConfig(Length):
         at_most=MAX_THREADS,
         engines=("native", "torch"),
     )
+    level: Literal["baseline", "avx2", "avx512"] | None = setting(
+        "Instruction set (native).  [the fastest here]", default=None, engines=("native",)
+    )
     checkpoint_activations: bool = setting(
         "Recompute activations in the backward pass (native, torch).",
         default=False,
@@ -129,6 +140,7 @@ class TrainConfig(Length):
         engines=("torch",),
     )
     log_every: int = setting("Log the loss every N steps.", at_least=1)
+    log_statistics: bool = setting("Log statistics of matrices and activations with the loss.", default=False)
     sample_every: int | None = setting(
         "Generate samples every N steps, and after the last.", default=None, at_least=1
     )
@@ -140,6 +152,9 @@ class TrainConfig(Length):
     patience: int | None = setting("Stop after N evaluations without improvement.", default=None, at_least=1)
     checkpoint_every: int | None = setting(
         "Save a checkpoint every N steps, and after the last.", default=None, at_least=1
+    )
+    checkpoint_at: Literal["log"] | None = setting(
+        "Keep the parameters at steps 0, 1, 2, 4, … 512, then every 1,000.", default=None
     )
     checkpoint_minutes: float = setting("Save a checkpoint at least every N minutes.", default=1.0, above=0)
     keep: int = setting("Periodic checkpoints to keep.", default=1, at_least=1)
@@ -156,6 +171,11 @@ class TrainConfig(Length):
             )
         if self.lr_min > self.lr:
             raise SettingError(f"lr_min: expected at most lr = {self.lr:g}, got {self.lr_min:g}")
+
+    @property
+    def lr_scales(self) -> list[tuple[str, float]]:
+        """The pairs of `lr_scale`: a name, pattern or role, and the factor."""
+        return [pair for text in self.lr_scale or () if (pair := factor_of(text)) is not None]
 
 
 @dataclass(frozen=True, kw_only=True)

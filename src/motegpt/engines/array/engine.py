@@ -27,6 +27,7 @@ from motegpt.model.spec import (
 )
 from motegpt.ngrams.vectors import vectors_of
 from motegpt.optim.base import table_decay
+from motegpt.optim.groups import FROZEN
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
@@ -58,7 +59,7 @@ class ArrayEngine(Engine):
         self._w = self._views(np.zeros(parameter_count(model), train.dtype))
         if not inference:
             self._prepare_training()
-        self._dense = list(dense_parts(model))
+        self._dense = list(dense_parts(model, self.groups))
         self._cross_entropy: Operation = ops.cross_entropy
         self._rules: Rules = ops.BACKWARD
         if train.clip_node is not None:
@@ -137,16 +138,20 @@ class ArrayEngine(Engine):
 
     def _step(self, batch: Batch, step: int) -> float:
         loss, used = self._backpropagate(batch, step)
-        dense = [self._gradient[part] for part, _ in self._dense]
-        clip_gradient([*dense, *(one.dw for one in used)], self.settings)
-        scalars, update = self.optimizer.scalars(self.settings, step), STEPS[self.optimizer.name]
-        for part, decayed in self._dense:
-            slots = (slot[part] for slot in self._slots)
-            update(self._flat[part], self._gradient[part], *slots, scalars, decayed)
+        dense = [part for part in self._dense if part.group != FROZEN]
+        used = [one for one in used if self.groups.of[one.name] != FROZEN]
+        gradients = [*(self._gradient[part.place] for part in dense), *(one.dw for one in used)]
+        clip_gradient(gradients, self.settings)
+        scalars = [self.optimizer.scalars(settings, step) for settings in self.groups.settings]
+        update = STEPS[self.optimizer.name]
+        for place, decayed, group in dense:
+            slots = (slot[place] for slot in self._slots)
+            update(self._flat[place], self._gradient[place], *slots, scalars[group], decayed)
         for one in used:
-            self._update_rows(one, scalars)
-        if (factor := table_decay(self.settings, step)) != 1.0:
-            for name in self._tables:
+            self._update_rows(one, scalars[self.groups.of[one.name]])
+        for name in self._tables:
+            settings = self.groups.settings_of(name)
+            if settings is not None and (factor := table_decay(settings, step)) != 1.0:
                 self._w[name] *= factor
         return loss
 
@@ -161,8 +166,8 @@ class ArrayEngine(Engine):
 
     def _backpropagate(self, batch: Batch, step: int | None) -> tuple[float, list[Used]]:
         """Loss of the batch, and what it used of the tables; leaves the other gradients in self._gradient."""
-        for part, _ in self._dense:
-            self._gradient[part] = 0.0
+        for part in self._dense:
+            self._gradient[part.place] = 0.0
         targets = network.pad(batch.targets).ravel()
         weights = network.pad(batch.weights, self._flat.dtype).ravel()
         masks = masks_of(self.settings, step)

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
     from motegpt.engines.array.model import Weights
     from motegpt.engines.array.optimizers import Places
+    from motegpt.optim.groups import Groups
 
 
 class Used(NamedTuple):
@@ -39,10 +40,21 @@ def used_rows(w: Weights, names: Sequence[str], vectors: Vectors) -> tuple[Vecto
     return Vectors(rows, vectors.scale), used
 
 
-def dense_parts(model: ModelConfig) -> Iterator[tuple[slice, Places]]:
-    """The parts of a flat array (P,) outside the tables, each with the places that weight decay acts on."""
-    for is_table, group in groupby(places(model), key=lambda one: one[0].role is Role.TABLE):
+class Part(NamedTuple):
+    """Adjacent tensors of one group in a flat array (P,); decayed: the places that weight decay acts on."""
+
+    place: slice
+    decayed: Places
+    group: int
+
+
+def dense_parts(model: ModelConfig, groups: Groups) -> Iterator[Part]:
+    """The parts of a flat array (P,) outside the tables."""
+    for (is_table, group), found in groupby(
+        places(model), key=lambda one: (one[0].role is Role.TABLE, groups.of[one[0].name])
+    ):
         if not is_table:
-            specified, indices = zip(*group, strict=True)
+            specified, indices = zip(*found, strict=True)
             decayed = np.concatenate([np.full(tensor.size, tensor.decayed) for tensor in specified])
-            yield slice(indices[0].start, indices[-1].stop), True if decayed.all() else decayed
+            place = slice(indices[0].start, indices[-1].stop)
+            yield Part(place, True if decayed.all() else decayed, group)

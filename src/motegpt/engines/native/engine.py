@@ -56,16 +56,12 @@ class NativeEngine(Engine):
         model: ModelConfig,
         train: TrainConfig,
         contexts: Contexts | None = None,
-        level: str | None = None,
         inference: bool = False,
     ) -> None:
-        """level: instruction set, one of _core.levels(); default: the fastest that this machine supports.
-
-        inference: see Engine.inference.
-        """
+        """inference: see Engine.inference."""
         super().__init__(model, train, contexts)
         self._specification = specification_of(model, self.contexts)
-        self._level, self._threads = level, train.threads or available_processors()
+        self._threads = train.threads or available_processors()
         self._n_grams: tuple[KneserNey, _core.NGrams] | None = None
         self._flat = np.zeros(parameter_count(model), train.dtype) if inference else None
         self._core = None if inference else self._make_core()
@@ -76,7 +72,7 @@ class NativeEngine(Engine):
             dtype=self.settings.dtype,
             optimizer=self.settings.optimizer,
             scalars=self.optimizer.scalars(self.settings, 0)._fields,
-            level=self._level,
+            level=self.settings.level,
             threads=self._threads,
             checkpoint_activations=self.settings.checkpoint_activations,
             inference=inference,
@@ -101,24 +97,35 @@ class NativeEngine(Engine):
 
     @classmethod
     def inference(cls, model: ModelConfig, train: TrainConfig, contexts: Contexts | None = None) -> Self:
-        """See Engine.inference."""
-        return cls(model, train, contexts, inference=True)
+        """See Engine.inference; at the fastest level here if the processor lacks that of the training."""
+        usable = train if train.level in _core.levels() else train.replace(level=None)
+        return cls(model, usable, contexts, inference=True)
 
     @classmethod
-    def level(cls) -> str:
+    def level(cls, requested: str | None = None) -> str:
         """See Engine.level."""
-        return _core.levels()[0]
+        return requested or _core.levels()[0]
 
     @classmethod
-    def why_not(cls, *, request: Request | None = None, **others: Any) -> str | None:
+    def why_not(
+        cls, *, train: TrainConfig | None = None, request: Request | None = None, **others: Any
+    ) -> str | None:
         """See Engine.why_not."""
+        if train is not None and (train.frozen or train.lr_scale):
+            return "frozen, lr_scale: the native engine does not have them; try `engine='array'`"
+        levels = _core.levels()
+        if train is not None and train.level is not None and train.level not in levels:
+            return (
+                f"level: expected one that this processor has, {' or '.join(levels)}, got {train.level}; "
+                f"leave it out, or try `level={levels[0]!r}`"
+            )
         if request is not None and (unknown := request.filters.on.keys() - FILTERS):
             return (
                 f"generate: the native core has no {', '.join(sorted(unknown))}; it generates token by token"
             )
         if request is not None and request.rules is not None:
             return "generate: the native core counts and stops by ids, which needs tokens of one character"
-        return super().why_not(**others)
+        return super().why_not(train=train, **others)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
         flat = self._flattened(parameters)
@@ -236,7 +243,7 @@ class NativeEngine(Engine):
             self._flat_parameters(),
             n,
             dtype=self.settings.dtype,
-            level=self._level,
+            level=self.settings.level,
             threads=self._threads,
         )
 

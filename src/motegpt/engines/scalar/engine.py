@@ -28,6 +28,7 @@ from motegpt.model.spec import (
     tensors,
 )
 from motegpt.optim.base import table_decay
+from motegpt.optim.groups import FROZEN
 
 if TYPE_CHECKING:
     import numpy as np
@@ -53,6 +54,7 @@ class ScalarEngine(Engine):
         self._slots = [[0.0] * size for _ in self.optimizer.slots]
         self._decayed = [one.decayed for one in tensors(model) for _ in range(one.size)]
         self._places = {tensor.name: place for tensor, place in places(model)}
+        self._groups = [self.groups.of[one.name] for one in tensors(model) for _ in range(one.size)]
         self._reductions: Reductions = FUSED
         self._backward: Callable[[Value], None] = Value.backward
         if train.clip_node is not None:
@@ -104,14 +106,24 @@ class ScalarEngine(Engine):
 
     def _step(self, batch: Batch, step: int) -> float:
         loss, reader = self._backpropagate(batch, step)
+        for i in self._indices(FROZEN):
+            self.nodes[i].grad = 0.0
         clip_gradient(self.nodes, self.settings)
-        scalars = self.optimizer.scalars(self.settings, step)
-        STEPS[self.optimizer.name](self._updated(reader), *self._slots, scalars, self._decayed)
-        if (factor := table_decay(self.settings, step)) != 1.0:
-            for name in table_names(self.model):
+        for group, settings in enumerate(self.groups.settings):
+            updated = ((i, node) for i, node in self._updated(reader) if self._groups[i] == group)
+            scalars = self.optimizer.scalars(settings, step)
+            STEPS[self.optimizer.name](updated, *self._slots, scalars, self._decayed)
+        for name in table_names(self.model):
+            settings_of = self.groups.settings_of(name)
+            if settings_of is not None and (factor := table_decay(settings_of, step)) != 1.0:
                 for i in self._places[name]:
                     self.nodes[i].data *= factor
         return loss
+
+    def _indices(self, group: int) -> Iterator[int]:
+        """The indices of the nodes of a group."""
+        names = (name for name, one in self.groups.of.items() if one == group)
+        return chain.from_iterable(self._places[name] for name in names)
 
     def _updated(self, reader: NGramReader | None) -> Iterable[tuple[int, Value]]:
         """The nodes that a step updates, with their indices: of the tables only the rows that it read."""

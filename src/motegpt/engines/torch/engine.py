@@ -36,7 +36,13 @@ from motegpt.engines.torch.device import (
 from motegpt.engines.torch.model import Transformer
 from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Operations
-from motegpt.engines.torch.optimizers import TORCH_OPTIMIZERS, LossScale, TorchOptimizer, clip_gradient
+from motegpt.engines.torch.optimizers import (
+    TORCH_OPTIMIZERS,
+    LossScale,
+    Place,
+    TorchOptimizer,
+    clip_gradient,
+)
 from motegpt.errors import RankLost
 from motegpt.model.dropout import masks_of, sites_of
 from motegpt.model.spec import Role, check_names_match, check_shape, table_names, tensors
@@ -94,7 +100,7 @@ class TorchEngine(Engine):
     def _update(self) -> TorchOptimizer:
         """The optimizer with its slots."""
         kind = TORCH_OPTIMIZERS[self.settings.optimizer]
-        return kind(self._local_parameters(), self.settings, self._decayed())
+        return kind(self._local_parameters(), self.groups.settings, self._places())
 
     @classmethod
     def why_not(cls, *, train: TrainConfig | None = None, processes: int = 1, **asked: Any) -> str | None:
@@ -232,7 +238,7 @@ class TorchEngine(Engine):
         with torch.no_grad():
             w, dw = self._local_parameters(), self._local_gradients()
             skip = self._scale.unscale(dw, self._sharded) if self._scale else None
-            clip_gradient(dw, self.settings, self._sharded)
+            clip_gradient(self._update.trained(dw), self.settings, self._sharded)
             self._update.step(w, dw, step, skip, used)
         return loss
 
@@ -301,11 +307,11 @@ class TorchEngine(Engine):
     def _local_parameters(self) -> list[Tensor]:
         return [distributed.local(w.detach()) for w in self._network.parameters()]
 
-    def _decayed(self) -> list[bool | None]:
-        """Whether weight decay applies, in the order of the parameters; None for tables."""
+    def _places(self) -> list[Place]:
+        """How the optimizer treats each of the parameters, in their order."""
         specified = {tensor.name: tensor for tensor in tensors(self.model)}
         ordered = (specified[name] for name, _ in self._network.named_parameters())
-        return [None if tensor.role is Role.TABLE else tensor.decayed for tensor in ordered]
+        return [Place(one.role is Role.TABLE, one.decayed, self.groups.of[one.name]) for one in ordered]
 
     def _local_gradients(self) -> list[Tensor]:
         """In the order of the parameters; zeros for those that the loss does not depend on."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -14,6 +14,7 @@ from torch.optim.adamw import adamw
 from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
 from motegpt.optim.base import table_decay
+from motegpt.optim.groups import FROZEN
 
 if TYPE_CHECKING:
     from motegpt.config.sections import TrainConfig
@@ -44,12 +45,24 @@ def global_norm(gradients: list[Tensor], sharded: bool) -> Tensor:
     return square.sqrt()
 
 
+class Place(NamedTuple):
+    """Whether a parameter is a table, whether weight decay applies to it, and its group, or FROZEN."""
+
+    is_table: bool
+    decayed: bool
+    group: int
+
+
 class TorchOptimizer(ABC):
     """An optimizer of a list of parameters. slots: in the optimizer's order, each like the parameters."""
 
-    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool | None]) -> None:
-        """decayed: for each parameter, whether weight decay applies to it; None for a table."""
-        self._train, self._optimizer, self._decayed = train, OPTIMIZERS[train.optimizer], decayed
+    def __init__(
+        self, parameters: list[Tensor], settings: Sequence[TrainConfig], places: list[Place]
+    ) -> None:
+        """settings: of each group; places: of each parameter."""
+        self._settings, self._places = settings, places
+        self._optimizer = OPTIMIZERS[settings[0].optimizer]
+        self._kinds = {place for place in places if not place.is_table and place.group != FROZEN}
         self.slots = [[torch.zeros_like(w) for w in parameters] for _ in self._optimizer.slots]
 
     def step(
@@ -66,45 +79,62 @@ class TorchOptimizer(ABC):
         to update.
         """
         self._dense_step(w, dw, step, skip)
-        if used and (skip is None or not skip.item()):
-            scalars = self._optimizer.scalars(self._train, step)
-            tables = (self._those(None, tensors) for tensors in (w, dw, *self.slots))
-            for rows, table, gradient, *slots in zip(used, *tables, strict=True):
-                parts = [table[rows], gradient[rows], *(slot[rows] for slot in slots)]
-                self._update(*([part] for part in parts), scalars)
-                for whole, part in zip((table, *slots), (parts[0], *parts[2:]), strict=True):
-                    whole[rows] = part
-        if used and (factor := table_decay(self._train, step)) != 1.0:
-            torch._foreach_mul_(self._those(None, w), factor)
+        if not used:
+            return
+        skipped = skip is not None and bool(skip.item())
+        tables = [numbered for numbered in enumerate(self._places) if numbered[1].is_table]
+        for rows, (i, place) in zip(used, tables, strict=True):
+            if place.group != FROZEN:
+                arrays = [tensors[i] for tensors in (w, dw, *self.slots)]
+                self._table_step(arrays, None if skipped else rows, self._settings[place.group], step)
+
+    def _table_step(self, arrays: list[Tensor], rows: Tensor | None, train: TrainConfig, step: int) -> None:
+        """The update of some rows of a table, None to leave it out, and the decay of all.
+
+        arrays: w, dw and slots of the table.
+        """
+        if rows is not None:
+            parts = [array[rows] for array in arrays]
+            self._update(*([part] for part in parts), self._optimizer.scalars(train, step))
+            for whole, part in zip((arrays[0], *arrays[2:]), (parts[0], *parts[2:]), strict=True):
+                whole[rows] = part
+        if (factor := table_decay(train, step)) != 1.0:
+            arrays[0].mul_(factor)
 
     def _dense_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
         """The update of all but the tables."""
-        if skip is None or not skip.item():
-            scalars = self._optimizer.scalars(self._train, step)
-            if scalars.decay != 1.0 and any(self._decayed):
-                torch._foreach_mul_(self._those(True, w), scalars.decay)
-            self._update(*map(self._all_but_tables, (w, dw, *self.slots)), scalars)
+        if skip is not None and skip.item():
+            return
+        for place in self._kinds:
+            scalars = self._optimizer.scalars(self._settings[place.group], step)
+            own, *others = (self._those(place, tensors) for tensors in (w, dw, *self.slots))
+            if scalars.decay != 1.0 and place.decayed:
+                torch._foreach_mul_(own, scalars.decay)
+            self._update(own, *others, scalars)
 
     @staticmethod
     @abstractmethod
     def _update(w: list[Tensor], dw: list[Tensor], *slots_and_scalars: Any) -> None:
         """The update by the equations of the optimizer's scalars, after the decay of w."""
 
-    def _those(self, decayed: bool | None, tensors: list[Tensor]) -> list[Tensor]:
-        """Those of the parameters with weight decay, of those without, or of the tables."""
-        return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one is decayed]
+    def trained(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Those of the parameters that are not frozen."""
+        return [tensor for tensor, one in zip(tensors, self._places, strict=True) if one.group != FROZEN]
 
-    def _all_but_tables(self, tensors: list[Tensor]) -> list[Tensor]:
-        return [tensor for tensor, one in zip(tensors, self._decayed, strict=True) if one is not None]
+    def _those(self, place: Place, tensors: list[Tensor]) -> list[Tensor]:
+        """Those of the parameters with this place."""
+        return [tensor for tensor, one in zip(tensors, self._places, strict=True) if one == place]
 
 
 class TorchAdam(TorchOptimizer):
     """Adam, in a fused kernel if PyTorch has one for the device."""
 
-    def __init__(self, parameters: list[Tensor], train: TrainConfig, decayed: list[bool | None]) -> None:
-        super().__init__(parameters, train, decayed)
+    def __init__(
+        self, parameters: list[Tensor], settings: Sequence[TrainConfig], places: list[Place]
+    ) -> None:
+        super().__init__(parameters, settings, places)
         device = parameters[0].device
-        self._fused = train.adam == "corrected" and device.type in FUSED_ON
+        self._fused = settings[0].adam == "corrected" and device.type in FUSED_ON
         self._counts = [torch.zeros((), device=device) for _ in parameters] if self._fused else []
         self._next = 0
 
@@ -115,20 +145,21 @@ class TorchAdam(TorchOptimizer):
             super()._dense_step(w, dw, step, skip)
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
-        """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each decay."""
+        """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each place."""
         if step != self._next or skip is not None:  # the kernel counts steps, but not skipped ones
             torch._foreach_zero_(self._counts)
             torch._foreach_add_(self._counts, float(step))
         self._next = step + 1
-        train, (m, v) = self._train, self.slots
-        for decayed in set(self._decayed) - {None}:
+        m, v = self.slots
+        for place in self._kinds:
+            train = self._settings[place.group]
             adamw(
-                self._those(decayed, w),
-                self._those(decayed, dw),
-                self._those(decayed, m),
-                self._those(decayed, v),
+                self._those(place, w),
+                self._those(place, dw),
+                self._those(place, m),
+                self._those(place, v),
                 [],
-                self._those(decayed, self._counts),
+                self._those(place, self._counts),
                 fused=True,
                 found_inf=skip,
                 amsgrad=False,
@@ -136,7 +167,7 @@ class TorchAdam(TorchOptimizer):
                 beta1=train.beta1,
                 beta2=train.beta2,
                 lr=learning_rate(train, step),
-                weight_decay=train.weight_decay if decayed else 0.0,
+                weight_decay=train.weight_decay if place.decayed else 0.0,
                 eps=train.eps,
             )
 
