@@ -105,7 +105,7 @@ def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
 
 def sample_lines(samples: Sequence[str], trainer: Trainer) -> list[str]:
     """The samples, numbered; one line each unless the data are one long text."""
-    is_list = trainer.config.data.format != "stream"
+    is_list = not trainer.config.data.is_stream
     shown = map(one_line, samples) if is_list else samples
     return [f"sample {i:2d}: {text}" for i, text in enumerate(shown, 1)]
 
@@ -181,7 +181,7 @@ class PlainReport(Report):
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.ended and self.trainer.measure is not None and self.trainer.config.check == "second model":
-            data = whole(self.trainer.config.data.format == "stream")
+            data = whole(self.trainer.config.data.is_stream)
             lines.append(f"measuring: a second model learns 7/8 of {data}")
         if chunk.samples is not None:
             self._samples = len(chunk.samples)
