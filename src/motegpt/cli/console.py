@@ -100,6 +100,8 @@ def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
     number = record.step - 1 + train.count_from
     loss = record.loss if one_step else record.mean_loss
     validation = "" if record.val_loss is None else f" | val {record.val_loss:.4f}"
+    if record.val_accuracy is not None:
+        validation += f" | accuracy {record.val_accuracy:.4f}"
     return f"step {number:4d} / {train.steps:4d} | loss {loss:.4f}{validation}"
 
 

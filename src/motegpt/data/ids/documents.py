@@ -79,7 +79,7 @@ class IdDocuments(Documents):
             return self.sequences == other.sequences and self.mask == other.mask
         return isinstance(other, Sequence) and list(self) == list(other)
 
-    __hash__ = None  # type: ignore[assignment]  # compares equal to lists
+    __hash__ = None  # compares equal to lists
 
     def __repr__(self) -> str:
         return f"IdDocuments({len(self):,}: {shortened(', '.join(self[:3]))})"
@@ -99,9 +99,8 @@ class IdDocuments(Documents):
     def split_at(self, length: int) -> tuple[IdDocuments, IdDocuments]:
         import numpy as np
 
-        places = np.arange(len(self.sequences.tokens))
-        first, rest = places[:length], places[length:]
-        return tuple(self._taken(part, np.array([len(part)])) for part in (first, rest))
+        first, rest = np.split(np.arange(len(self.sequences.tokens)), [length])
+        return self._taken(first, np.array([len(first)])), self._taken(rest, np.array([len(rest)]))
 
     def own_split(self) -> tuple[IdDocuments, IdDocuments] | None:
         """(training, validation) as the data say; None if they do not."""

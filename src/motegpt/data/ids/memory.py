@@ -13,6 +13,7 @@ from motegpt.config.fields import plain
 from motegpt.config.sections.bounds import LARGEST_SIZE
 from motegpt.config.text import shortened
 from motegpt.data.ids.documents import IdDocuments, sequences_of
+from motegpt.data.sequences import positions
 from motegpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -89,21 +90,19 @@ def _flat_array(name: str, values: Any) -> tuple[NDArray[Any], NDArray[Any], boo
 def aligned(
     mask: NDArray[Any], sizes: NDArray[Any], lengths: NDArray[Any], where: str = "mask"
 ) -> NDArray[Any]:
-    """The mask with one value per id. sizes: of its sequences, lengths: of those of the ids or one less."""
+    """The mask with one value per id. sizes: of its sequences; lengths: of those of the ids."""
     if len(sizes) != len(lengths):
         raise DataError(f"{where}: expected {len(lengths):,} sequences, as of ids, got {len(sizes):,}")
-    if (sizes == lengths).all():
-        return mask
-    wrong = np.flatnonzero(sizes != lengths - 1)
+    is_whole = sizes == lengths
+    wrong = np.flatnonzero(~is_whole & (sizes != lengths - 1))
     if len(wrong):
         i = int(wrong[0])
         raise DataError(
             f"{where}: expected a value per id or per target, {lengths[i]} or {lengths[i] - 1} in sequence "
             f"{i}, got {sizes[i]}"
         )
-    full, is_target = np.zeros(int(lengths.sum()), mask.dtype), np.ones(int(lengths.sum()), bool)
-    is_target[np.cumsum(lengths) - lengths] = False
-    full[is_target] = mask
+    full = np.zeros(int(lengths.sum()), mask.dtype)
+    full[positions(np.cumsum(lengths) - sizes, sizes)] = mask
     return full
 
 

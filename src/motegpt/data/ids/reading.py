@@ -140,33 +140,26 @@ def _scalar(arrays: dict[str, Any], key: str, name: str) -> Any:
 
 
 def _of_lines(data: bytes, name: str) -> IdDocuments:
-    rows, masks, has_masks = list[Any](), list[Any](), False
+    rows, masks = list[Any](), list[Any]()
     for number, value in _values(data, name):
         row, mask = (value.get(IDS), value.get(MASK)) if isinstance(value, dict) else (value, None)
         for key, numbers in ((IDS, row), (MASK, mask)):
-            is_wanted = numbers is not None or key == IDS
-            if is_wanted and not (
-                isinstance(numbers, list) and all(type(one) in (int, bool) for one in numbers)
-            ):
+            if (key == IDS or mask is not None) and not _are_integers(numbers):
                 raise DataError(
                     f"{name}: line {number}: {key}: expected a list of integers, got {shortened(numbers)}"
                 )
-        row = row or []
-        if mask is not None and len(mask) not in (len(row), len(row) - 1):
-            raise DataError(
-                f"{name}: line {number}: mask: expected a value per id, or per target, {len(row)} or "
-                f"{len(row) - 1}, got {len(mask)}"
-            )
         rows.append(row)
         masks.append(mask)
-        has_masks |= mask is not None
-    if has_masks:
-        masks = [[1] * len(row) if mask is None else mask for row, mask in zip(rows, masks, strict=True)]
-        masks = [[0] * (len(row) - len(mask)) + mask for row, mask in zip(rows, masks, strict=True)]
+    has_masks = any(mask is not None for mask in masks)
+    whole = [[1] * len(row) if mask is None else mask for row, mask in zip(rows, masks, strict=True)]
     try:
-        return ids_in_memory(rows, masks if has_masks else None)
+        return ids_in_memory(rows, whole if has_masks else None)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
+
+
+def _are_integers(values: Any) -> bool:
+    return isinstance(values, list) and all(type(value) in (int, bool) for value in values)
 
 
 def _values(data: bytes, name: str) -> Iterator[tuple[int, Any]]:

@@ -25,18 +25,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST_DATA = 2**28  # ids
-SEED = "seed"
-ARGUMENTS = {  # argument -> what it is
-    "modulus": "Numbers are 0 to N - 1.",
-    "operation": "Operation on two numbers: add, subtract, multiply or divide.",
-    "count": "Number of sequences.",
-    "length": "Ids of a sequence, or of the part to copy, to add up or to look back at.",
-    "vocabulary": "Number of different symbols.",
-    "pairs": "Pairs of brackets in a sequence.",
-    "kinds": "Kinds of brackets.",
-    "states": "States of the chain.",
-    SEED: "Random seed.",
-}
 OPERATIONS: dict[str, Callable[[Any, Any, int], Any]] = {
     "add": lambda a, b, p: (a + b) % p,
     "subtract": lambda a, b, p: (a - b) % p,
@@ -64,6 +52,7 @@ def modular(modulus: int = 31, operation: str = "add") -> IdDocuments:
 
 def parity(count: int = 2000, length: int = 8, seed: int = 0) -> IdDocuments:
     """Parity of `length` random bits: bits, 2, their sum modulo 2, which alone is unmasked. Optimum: 0."""
+    _check("length", length, 1, LARGEST_DATA)
     _check_size(count, length + 2)
     bits = _integers(seed, (count, length), 2)
     ids = np.column_stack([bits, np.full(count, 2), bits.sum(axis=1) % 2])
@@ -73,6 +62,7 @@ def parity(count: int = 2000, length: int = 8, seed: int = 0) -> IdDocuments:
 def copy(count: int = 2000, length: int = 8, vocabulary: int = 16, seed: int = 0) -> IdDocuments:
     """`length` random symbols, a separator, and the same symbols, which alone are unmasked. Optimum: 0."""
     _check("vocabulary", vocabulary, 2, LARGEST_SIZE - 1)
+    _check("length", length, 1, LARGEST_DATA)
     _check_size(count, 2 * length + 1)
     symbols = _integers(seed, (count, length), vocabulary)
     ids = np.column_stack([symbols, np.full(count, vocabulary), symbols])
@@ -188,11 +178,8 @@ def _check(name: str, value: Any, low: int, high: int) -> None:
 def _check_size(count: Any, ids: Any) -> None:
     """UsageError unless these are sizes of data that fit in memory."""
     _check("count", count, 1, LARGEST_DATA)
-    if not 2 < ids + 1 <= LARGEST_DATA // count:
-        raise UsageError(
-            f"length: expected sequences of at least 2 ids, and at most {LARGEST_DATA:,} ids in all, got "
-            f"{count:,} x {ids:,}"
-        )
+    if count * ids > LARGEST_DATA:
+        raise UsageError(f"count: expected at most {LARGEST_DATA:,} ids in all, got {count:,} x {ids:,}")
 
 
 def _uniforms(seed: int, shape: tuple[int, ...], stream: int = 0) -> NDArray[np.float64]:
