@@ -7,6 +7,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.progress import display_for
+from motegpt.api.sources import source_of
 from motegpt.api.training import Callback, Training, completed, prepared
 from motegpt.config.arguments import functions
 from motegpt.sampling.training_texts import HashedTexts
@@ -36,8 +37,10 @@ class FineTuning:
 
     def fine_tune(
         self,
-        docs: Documents,
+        docs: Documents = None,
         *,
+        ids: Any = None,
+        mask: Any = None,
         preset: str | None = None,
         engine: str | None = None,
         out: AnyPath | None = None,
@@ -53,6 +56,7 @@ class FineTuning:
         Kneser-Ney n-grams are new. Without a preset, precision and sampling are those of this model, and the
         rest is chosen from the documents; a named preset gives the training and sampling settings.
 
+        ids, mask: instead of docs, of a model of token ids: as in `GPT.train`.
         engine: the compute engine (default: that of this model). extend_vocabulary: append characters that
         the model does not know, which are an error otherwise. Other arguments, errors and warnings are those
         of `GPT.train`; settings that would change the architecture raise SettingError. Samples that must be
@@ -61,6 +65,8 @@ class FineTuning:
         hooks, display = functions("callbacks", callbacks), display_for(progress)
         training = self.fine_tuning(
             docs,
+            ids=ids,
+            mask=mask,
             preset=preset,
             engine=engine,
             out=out,
@@ -72,8 +78,10 @@ class FineTuning:
 
     def fine_tuning(
         self,
-        docs: Documents,
+        docs: Documents = None,
         *,
+        ids: Any = None,
+        mask: Any = None,
         preset: str | None = None,
         engine: str | None = None,
         out: AnyPath | None = None,
@@ -85,7 +93,7 @@ class FineTuning:
         return prepared(
             type(self),
             self.fine_tune,
-            docs,
+            source_of(docs, ids, mask, None),
             settings,
             preset=preset,
             engine=engine,
@@ -100,7 +108,7 @@ class FineTuning:
         with self._lock:
             parameters = self.engine.parameters()
         known = self.known
-        if known is None and self._documents is not None and self.config.data.format != "stream":
+        if known is None and self._documents is not None and not self.config.data.is_stream:
             known = HashedTexts.of(self._documents)
         origin = origin_of(self.config, parameters, *self._run())
         return Base(self.config, self.tokenizer, parameters, self.engine.contexts, origin, known)

@@ -15,6 +15,7 @@ from motegpt.api.loaded import Loaded
 from motegpt.api.names import check_names
 from motegpt.api.notebook import form, report_facts
 from motegpt.api.progress import display_for
+from motegpt.api.sources import source_of
 from motegpt.api.training import Callback, Training, completed, prepared
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
@@ -22,6 +23,7 @@ from motegpt.config.fields import checked_seed, kinds, plain
 from motegpt.config.sections import SampleConfig
 from motegpt.config.text import concise
 from motegpt.data.documents import normalize_document, normalize_sample_texts
+from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.source import training_documents
 from motegpt.data.split import split
 from motegpt.engines import averaged
@@ -139,6 +141,9 @@ class GPT(FineTuning, Exchange):
         cls,
         docs: Documents = None,
         *,
+        ids: Any = None,
+        mask: Any = None,
+        vocab_size: int | None = None,
         preset: str | None = None,
         engine: str | None = None,
         out: AnyPath | None = None,
@@ -154,6 +159,9 @@ class GPT(FineTuning, Exchange):
         docs: strings; a file (text, CSV, JSONL) or folder of documents, or several as paths; None: the
         built-in names, or the data of the resumed run. With format="stream", a file or the documents joined
         by newlines are one continuous text.
+        ids: instead of docs, sequences of token ids: an array (N, T) of integers, or lists; a flat list is
+        one long sequence. mask: for each id, or each but the first of a sequence, whether it counts in the
+        loss as a target (default: all). vocab_size: above every id (default: the largest plus one).
         preset: a named set of settings. engine: the compute engine (default: the fastest installed).
         out: a run folder for checkpoints; overwrite: whether it may replace an existing run.
         resume: the folder of a run to continue; checkpoint: the step of a kept checkpoint to continue from
@@ -175,6 +183,9 @@ class GPT(FineTuning, Exchange):
         hooks, display = functions("callbacks", callbacks), display_for(progress)
         training = cls.training(
             docs,
+            ids=ids,
+            mask=mask,
+            vocab_size=vocab_size,
             preset=preset,
             engine=engine,
             out=out,
@@ -190,6 +201,9 @@ class GPT(FineTuning, Exchange):
         cls,
         docs: Documents = None,
         *,
+        ids: Any = None,
+        mask: Any = None,
+        vocab_size: int | None = None,
         preset: str | None = None,
         engine: str | None = None,
         out: AnyPath | None = None,
@@ -214,7 +228,7 @@ class GPT(FineTuning, Exchange):
         return prepared(
             cls,
             cls.train,
-            docs,
+            source_of(docs, ids, mask, vocab_size),
             settings,
             preset=preset,
             engine=engine,
@@ -343,22 +357,34 @@ class GPT(FineTuning, Exchange):
         with self._lock:
             return score_texts(self.language_model, self.tokenizer, documents)
 
-    def evaluate(self, docs: Iterable[str]) -> Evaluation:
+    def evaluate(self, docs: Iterable[str] | None = None, *, ids: Any = None, mask: Any = None) -> Evaluation:
         """Evaluate the mean loss on documents, in nats per token and in bits per character.
 
         If the training data can be read, the losses of uniform, unigram, bigram, trigram and Kneser-Ney
         baselines are included; with `kneser_ney`, those of its n-grams and of the GPT alone. Documents with
         characters outside the vocabulary are skipped. Raises DataError unless `docs` are strings, or if all
         are skipped.
+
+        ids, mask: instead of docs, of a model of token ids: as in `train`. Then there is also the accuracy,
+        and losses and accuracy are those of the targets that count.
         """
-        docs = [normalize_document(text, self.config.data) for text in strings("evaluate", docs)]
+        evaluated = self._evaluated(docs, ids, mask)
         try:
             documents = self._training_documents()
             training_set: Sequence[str] = split(documents, self.config.data, self.config.train.seed)[0]
         except DataError:
             training_set = []
         with self._lock:
-            return evaluate(self.engine, self.tokenizer, docs, training_set, self.average)
+            return evaluate(self.engine, self.tokenizer, evaluated, training_set, self.average)
+
+    def _evaluated(self, docs: Iterable[str] | None, ids: Any, mask: Any) -> Sequence[str]:
+        """The documents to evaluate on, normalized, or ids; DataError for ids of a model of texts."""
+        given = source_of(docs, ids, mask, None)
+        if ids is not None and not self.tokenizer.is_ids:
+            raise DataError("ids: expected texts, as this model learned, got token ids; pass `docs`")
+        if isinstance(given, IdDocuments):
+            return given
+        return [normalize_document(text, self.config.data) for text in strings("evaluate", given)]
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:
         """Write a run folder, to be read by `load` and `motegpt sample`; one file if it ends in ".motegpt".

@@ -100,12 +100,14 @@ def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
     number = record.step - 1 + train.count_from
     loss = record.loss if one_step else record.mean_loss
     validation = "" if record.val_loss is None else f" | val {record.val_loss:.4f}"
+    if record.val_accuracy is not None:
+        validation += f" | accuracy {record.val_accuracy:.4f}"
     return f"step {number:4d} / {train.steps:4d} | loss {loss:.4f}{validation}"
 
 
 def sample_lines(samples: Sequence[str], trainer: Trainer) -> list[str]:
     """The samples, numbered; one line each unless the data are one long text."""
-    is_list = trainer.config.data.format != "stream"
+    is_list = not trainer.config.data.is_stream
     shown = map(one_line, samples) if is_list else samples
     return [f"sample {i:2d}: {text}" for i, text in enumerate(shown, 1)]
 
@@ -181,7 +183,7 @@ class PlainReport(Report):
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.ended and self.trainer.measure is not None and self.trainer.config.check == "second model":
-            data = whole(self.trainer.config.data.format == "stream")
+            data = whole(self.trainer.config.data.is_stream)
             lines.append(f"measuring: a second model learns 7/8 of {data}")
         if chunk.samples is not None:
             self._samples = len(chunk.samples)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from motegpt.api.gpt import GPT
@@ -10,7 +10,7 @@ from motegpt.config.sections import SECTIONS
 from motegpt.errors import MotegptError
 from motegpt.model.spec import tensors
 from motegpt.training.run_folder import TRAINER
-from motegpt.views.runs import nearest_preset
+from motegpt.views.runs import ACCURACY, nearest_preset
 from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "progress": progress(run),
         "loss": extremes(*run.losses()),
         "val_loss": extremes(*run.series("val_loss")),
+        "val_accuracy": extremes(*run.series(ACCURACY), best=max),
         "records": len(run.records),
         "samples": {"seed": SEED, "texts": texts, "why_none": why_none},
     }
@@ -102,11 +103,13 @@ def progress(run: Run) -> dict[str, Any]:
     }
 
 
-def extremes(steps: Sequence[float], losses: Sequence[float]) -> dict[str, Any] | None:
-    """The first, last and lowest loss, each with its step; None if there are none."""
+def extremes(
+    steps: Sequence[float], losses: Sequence[float], best: Callable[..., int] = min
+) -> dict[str, Any] | None:
+    """The first, last and best value, each with its step; None if there are none. best: min of losses."""
     if not losses:
         return None
-    at: dict[str, int] = {"first": 0, "last": -1, "best": min(range(len(losses)), key=losses.__getitem__)}
+    at: dict[str, int] = {"first": 0, "last": -1, "best": best(range(len(losses)), key=losses.__getitem__)}
     return {name: {"step": steps[i], "loss": losses[i]} for name, i in at.items()}
 
 

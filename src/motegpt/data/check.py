@@ -118,7 +118,7 @@ def check_data(
     tokenizer = Tokenizer.fit(documents, reading)
     model = ModelConfig.of({**section_values(settings, "model"), "vocab_size": tokenizer.vocab_size})
     sizes = sizes_of(documents, tokenizer)
-    cut = None if reading.format == "stream" else cut_of(sizes, model.block_size, reading.cut)
+    cut = None if reading.is_stream else cut_of(sizes, model.block_size, reading.cut)
     reader = lint.readers[-1]
     return Report(
         path=name_of(paths) or BUILT_IN,

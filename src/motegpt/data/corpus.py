@@ -10,6 +10,7 @@ import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -24,6 +25,7 @@ from motegpt.data.fetch import DOWNLOADS
 from motegpt.data.formats import Reader, Texts, reader_of
 from motegpt.data.formats.base import with_newlines
 from motegpt.data.formats.tables import TableReader
+from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.repeats import drop_repeats
 from motegpt.errors import DataError
 from motegpt.system.files import nearest_name
@@ -48,7 +50,7 @@ OpenFile = Callable[[Path], AbstractContextManager[IO[bytes]]]
 
 @dataclass(frozen=True)
 class Corpus:
-    """Documents in order; a stream is a single one.
+    """Documents in order; a stream is a single one. Of ids, IdDocuments.
 
     kind: BUILT_IN, IN_MEMORY or "file"; paths: the files, absolute; sha256: of their concatenated bytes;
     assumed: assumptions about them that no setting confirms, as sentences.
@@ -129,8 +131,10 @@ def corpus_of(texts: Iterable[str], reading: ReadConfig | None = None) -> Corpus
 def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
     """The corpus of an argument of the Python API: strings, a path or a list of paths, or None.
 
-    Raises DataError for anything else; for a table the message lists the columns.
+    Also of ids in memory. Raises DataError for anything else; for a table the message lists the columns.
     """
+    if isinstance(source, IdDocuments):
+        return corpus_of_ids(source, reading)
     if source is None or paths_of(source) is not None:
         return read_corpus(source, reading)
     columns = columns_of(source)
@@ -140,6 +144,18 @@ def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
             f"{shortened(columns)}; give one column, as in table['name']"
         )
     return corpus_of(source, reading)
+
+
+def corpus_of_ids(documents: IdDocuments, reading: ReadConfig) -> Corpus:
+    """The corpus of ids in memory."""
+    from motegpt.data.ids.memory import digest_of
+
+    for name in reading.inapplicable("ids"):
+        raise DataError(f"{name}: expected none for token ids, which are not text; leave it out")
+    if reading.is_stream and not documents.is_stream:
+        raise DataError("ids: expected one flat list for `format='id_stream'`, got sequences")
+    kept = drop_repeats(documents) if reading.deduplicate else documents
+    return Corpus(kept, IN_MEMORY, (), digest_of(documents))
 
 
 def _files_of(paths: Iterable[Path]) -> Iterator[Path]:
@@ -160,6 +176,8 @@ def _files_of(paths: Iterable[Path]) -> Iterator[Path]:
 def _read(
     paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile, observer: Observer | None
 ) -> Corpus:
+    if _are_ids(paths, reading, open_file):
+        return _read_ids(paths, reading, open_file)
     texts = _FileTexts(paths, reading, open_file, observer)
     if reading.format == "stream":
         documents = Documents.of_stream(normalized(texts.parts(), reading))
@@ -172,6 +190,47 @@ def _read(
         return Corpus(documents, BUILT_IN, (), texts.sha256.hexdigest())
     absolute = tuple(str(path.absolute()) for path in paths)
     return Corpus(documents, "file", absolute, texts.sha256.hexdigest(), tuple(texts.assumed))
+
+
+def are_ids(data: Data, reading: ReadConfig) -> bool:
+    """Whether read_corpus would read token ids; DataError if only some of the files have ids."""
+    paths = paths_of(data)
+    return paths is not None and _are_ids(list(_files_of(paths)), reading, _open_file)
+
+
+def _are_ids(paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile) -> bool:
+    """Whether files have token ids; DataError if only some have."""
+    if reading.format not in (None, "jsonl", "stream"):
+        return reading.is_ids
+    if reading.column is not None:
+        return False
+    from motegpt.data.ids.reading import HEAD, is_ids_file
+
+    def head(path: Path) -> bytes:
+        with open_file(path) as file:
+            return file.read(HEAD)
+
+    found = {is_ids_file(path, partial(head, path)) for path in paths}
+    if len(found) > 1:
+        raise DataError(f"{name_of(paths)}: expected text in all files, or token ids in all, got both")
+    return found.pop()
+
+
+def _read_ids(paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile) -> Corpus:
+    from motegpt.data.ids.memory import joined
+    from motegpt.data.ids.reading import read_ids
+
+    for name in reading.inapplicable("ids"):
+        raise DataError(f"{name_of(paths)}: has token ids, which have no {name}; leave it out")
+    sha256, parts = hashlib.sha256(), list[IdDocuments]()
+    form = reading.format if reading.is_ids else "id_stream" if reading.is_stream else None
+    for path in paths:
+        with open_file(path) as file:
+            data = HashingReader(file, str(path), sha256).readall()
+        parts.append(read_ids(data, str(path), form))
+    documents: Documents = joined(parts, name_of(paths))
+    documents = drop_repeats(documents) if reading.deduplicate else documents
+    return Corpus(documents, "file", tuple(str(path.absolute()) for path in paths), sha256.hexdigest())
 
 
 class _FileTexts:

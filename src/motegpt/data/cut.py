@@ -46,11 +46,11 @@ def sizes_of(documents: Documents, tokenizer: Tokenizer) -> Sizes:
     return np.asarray(tokenizer.lengths(documents))
 
 
-def cut_of(sizes: Sizes, block_size: int, cut: CutRule) -> Cut:
-    """Truncation of documents of these sizes, each framed by two special tokens."""
+def cut_of(sizes: Sizes, block_size: int, cut: CutRule, specials: int = 2) -> Cut:
+    """Truncation of documents of these sizes, each framed by so many special tokens."""
     import numpy as np
 
-    framed = sizes.astype(np.int64) + 2
+    framed = sizes.astype(np.int64) + specials
     extra = longest_sequence(0, cut)  # tokens of a sequence beyond block_size
     fitting, typical = int(framed.max()) - extra, quantile(framed, MIN_FITTING) - extra
     advised = fitting if fitting <= min(LARGEST_BLOCK, MAX_GROWTH * typical) else max(block_size, typical)

@@ -12,7 +12,7 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, compress, pairwise
-from typing import Literal, overload
+from typing import Any, ClassVar, Literal, overload
 
 from motegpt.config.sections import ReadConfig, SampleConfig
 from motegpt.config.text import has_surrogate, shortened
@@ -33,7 +33,13 @@ class Documents(Sequence[str]):
     >>> documents = Documents.of([["anna", "zoë"], ["ida"]])
     >>> documents[1], len(documents), list(documents.lengths)
     ('zoë', 3, [4, 3, 3])
+
+    unit: what `lengths` counts, for messages; optimum: the lowest possible loss in nats per target, None if
+    it is not known.
     """
+
+    unit: ClassVar[str] = "characters"
+    optimum: float | None = None
 
     def __init__(self, data: bytes | bytearray, lengths: array[int]) -> None:
         self.data, self.lengths = data, lengths
@@ -47,6 +53,16 @@ class Documents(Sequence[str]):
                 data += _encoded(texts)
                 lengths.extend(map(len, texts))
         return cls(data, lengths)
+
+    @property
+    def mask(self) -> memoryview[int] | None:
+        """1 or 0 for each token of data that are ids; None if all targets count."""
+        return None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings that these data decide: none, for text."""
+        return {}
 
     @classmethod
     def of_stream(cls, parts: Iterable[str]) -> Documents:
@@ -101,8 +117,12 @@ class Documents(Sequence[str]):
         selectors = iter(mask)
         return Documents.of(list(compress(texts, selectors)) for texts in self.groups())
 
+    def own_split(self) -> tuple[Documents, Documents] | None:
+        """(training, validation) as the data themselves say; None if they do not, as texts never do."""
+        return None
+
     def split_at(self, length: int) -> tuple[Documents, Documents]:
-        """The first `length` characters of a stream, and the rest."""
+        """The first `length` units of a stream, and the rest."""
         offset, left = 0, length
         for piece in self.pieces():
             part = piece[:left]
@@ -164,7 +184,7 @@ def normalize_fragment(text: str, reading: ReadConfig) -> str:
 def normalize_document(text: str, reading: ReadConfig) -> str:
     """A whole text normalized like the training data; stripped unless it is a stream."""
     fragment = normalize_fragment(text, reading)
-    return fragment if reading.format == "stream" else fragment.strip()
+    return fragment if reading.is_stream else fragment.strip()
 
 
 def _encoded(texts: Sequence[str]) -> bytes:

@@ -13,7 +13,9 @@ from functools import cached_property
 from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, assert_never
 
-from motegpt.data.sequences import TokenSequences, take
+from motegpt.config.text import shortened
+from motegpt.data.documents import flat
+from motegpt.data.sequences import TokenSequences, positions, take
 from motegpt.errors import DataError
 from motegpt.model.rng import splitmix64
 
@@ -45,19 +47,30 @@ class Batch:
     weights: list[list[float]]
 
     @classmethod
-    def of(cls, sequences: Sequence[Sequence[int]], loss_mean: LossMean) -> Batch:
-        """The batch of some token sequences; loss_mean as in TrainConfig."""
-        lengths = [len(sequence) - 1 for sequence in sequences]
-        sizes = len(lengths), sum(lengths)
+    def of(
+        cls,
+        sequences: Sequence[Sequence[int]],
+        loss_mean: LossMean,
+        masks: Sequence[Sequence[int]] | None = None,
+    ) -> Batch:
+        """The batch of some token sequences; loss_mean as in TrainConfig.
+
+        masks: 1 or 0 for each target, a 1 in every sequence; the mean is over those with 1. None: over all.
+        """
+        masks = [[1] * (len(sequence) - 1) for sequence in sequences] if masks is None else masks
+        counts = [sum(mask) for mask in masks]
         inputs = [list(sequence[:-1]) for sequence in sequences]
         targets = [list(sequence[1:]) for sequence in sequences]
-        return cls(inputs, targets, [[target_weight(loss_mean, n, *sizes)] * n for n in lengths])
+        each = [target_weight(loss_mean, n, len(counts), sum(counts)) for n in counts]
+        weights = [[weight * one for one in mask] for weight, mask in zip(each, masks, strict=True)]
+        return cls(inputs, targets, weights)
 
 
 def target_weight(loss_mean: LossMean, targets: Numbers, sequences: int, all_targets: Numbers) -> Numbers:
     """Weight of each target of a sequence in the mean over a batch; loss_mean as in TrainConfig.
 
-    targets: number of targets in the sequence; sequences, all_targets: in the batch. Ints or NumPy arrays.
+    targets: number of targets in the sequence that count; sequences, all_targets: in the batch. Ints or NumPy
+    arrays.
     """
     match loss_mean:
         case "documents":
@@ -136,6 +149,14 @@ class Plan(ABC):
     loss_mean: LossMean
 
     @property
+    def mask(self) -> memoryview[int] | None:
+        """1 or 0 for each token of `memory`: whether it counts as a target; None if all do.
+
+        Every sequence has a target that counts.
+        """
+        return None
+
+    @property
     @abstractmethod
     def memory(self) -> Sequence[int] | memoryview:
         """Flat token ids; every sequence is a slice of them."""
@@ -151,9 +172,11 @@ class Plan(ABC):
         """The batch of one step, counted from 0; the reference for `chunk`. Standard library only, unless
         epochs are reshuffled.
         """
-        first = step * self.batch_size
-        spans = map(self.span, range(first, first + self.batch_size))
-        return Batch.of([self.memory[start : start + length] for start, length in spans], self.loss_mean)
+        first, mask = step * self.batch_size, self.mask
+        spans = [self.span(number) for number in range(first, first + self.batch_size)]
+        masks = None if mask is None else [mask[start + 1 : start + length] for start, length in spans]
+        sequences = [self.memory[start : start + length] for start, length in spans]
+        return Batch.of(sequences, self.loss_mean, masks)
 
     def chunk(self, start: int, count: int) -> Chunk:
         """The batches of the steps start … start + count - 1, as views of the plan's memory."""
@@ -163,9 +186,26 @@ class Plan(ABC):
         numbers = np.arange(first, first + zeros.size, dtype=np.int64).reshape(zeros.shape)
         starts, lengths = (zeros + part for part in self.span(numbers))
         targets = lengths - 1
-        per_step = targets.sum(axis=1, keepdims=True)
-        weights = zeros + target_weight(self.loss_mean, targets, self.batch_size, per_step)
-        return Chunk(np.asarray(self.memory), starts, lengths, np.repeat(weights.ravel(), targets.ravel()))
+        counted = (
+            targets if self.mask is None else self._counted(starts + lengths) - self._counted(starts + 1)
+        )
+        per_step = counted.sum(axis=1, keepdims=True)
+        of_sequences = zeros + target_weight(self.loss_mean, counted, self.batch_size, per_step)
+        weights = np.repeat(of_sequences.ravel(), targets.ravel())
+        if self.mask is not None:
+            weights *= np.asarray(self.mask)[positions(starts.ravel() + 1, targets.ravel())]
+        return Chunk(np.asarray(self.memory), starts, lengths, weights)
+
+    def _counted(self, place: NDArray[np.int64]) -> NDArray[np.int64]:
+        """How many tokens before a place in `memory` count as targets."""
+        return self._counted_before[place]
+
+    @cached_property
+    def _counted_before(self) -> NDArray[np.int64]:
+        import numpy as np
+
+        assert self.mask is not None
+        return np.concatenate([[0], np.cumsum(np.asarray(self.mask), dtype=np.int64)])
 
     @abstractmethod
     def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -204,6 +244,10 @@ class DocumentPlan(Plan):
     @property
     def memory(self) -> memoryview:
         return self.flat.tokens
+
+    @property
+    def mask(self) -> memoryview[int] | None:
+        return self.flat.mask
 
     def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
         if self._epochs is not None:
@@ -266,7 +310,7 @@ class WindowPlan(Plan):
     """Random windows of a stream: block_size targets each, every start equally likely.
 
     stream: token ids. Window b of step s starts at a hash of (seed, s, b), so the windows of a step do not
-    depend on earlier ones.
+    depend on earlier ones. mask: as Plan.mask; starts whose windows have no target that counts are left out.
     """
 
     stream: Sequence[int] | memoryview
@@ -274,27 +318,43 @@ class WindowPlan(Plan):
     batch_size: int
     loss_mean: LossMean
     seed: int
+    mask: memoryview[int] | None = None
 
     def __post_init__(self) -> None:
-        if self.starts < 1:
+        if len(self.stream) <= self.block_size:
             fitting = len(self.stream) - 1
             repair = f"try `block_size={fitting}`, or a longer text" if fitting > 1 else "give a longer text"
             raise DataError(
                 f"stream: expected a text of at least block_size + 1 = {self.block_size + 1} tokens, got "
                 f"{len(self.stream)}; {repair}"
             )
+        if not self.starts:
+            raise DataError("mask: expected at least one unmasked target in the training data, got none")
 
     @property
     def starts(self) -> int:
         """Number of possible starts of a window."""
-        return len(self.stream) - self.block_size
+        return len(self.stream) - self.block_size if self._starts is None else len(self._starts)
+
+    @cached_property
+    def _starts(self) -> NDArray[np.int64] | None:
+        """The possible starts; None if all are."""
+        import numpy as np
+
+        if self.mask is None:
+            return None
+        starts = np.arange(len(self.stream) - self.block_size)
+        return starts[self._counted(starts + self.block_size + 1) > self._counted(starts + 1)]
 
     def start(self, window: Numbers) -> Numbers:
         """Offset of window step · batch_size + b, an int or a NumPy array of uint64.
 
         The modulo bias towards the first starts is less than starts / 2^64.
         """
-        return splitmix64(self.seed, window) % self.starts
+        index = splitmix64(self.seed, window) % self.starts
+        if self._starts is None:
+            return index
+        return int(self._starts[index]) if isinstance(index, int) else self._starts[index]
 
     @property
     def memory(self) -> Sequence[int] | memoryview:
@@ -336,12 +396,24 @@ def plan_of(
 
     Raises DataError if there is nothing to learn from.
     """
-    if data.format == "stream":
-        stream = tokenizer.encode_stream(documents)
-        return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed)
+    if data.is_stream:
+        stream, mask = tokenizer.encode_stream(documents), flat(documents).mask
+        return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed, mask)
     sequences = sequences_of(documents, tokenizer, data, block_size)
+    check_targets(sequences, block_size)
     seed = train.seed if data.reshuffle else None
     return DocumentPlan(sequences, train.batch_size, train.loss_mean, order, seed)
+
+
+def check_targets(sequences: TokenSequences, block_size: int) -> None:
+    """DataError if a sequence, as block_size truncates it, has no target that counts."""
+    if sequences.mask is not None and not (counts := sequences.counted()).all():
+        sequence = sequences[int(counts.argmin())]
+        raise DataError(
+            f"block_size: expected an unmasked target of every sequence in it, got {block_size}, with none "
+            f"among the first {len(sequence)} ids of one, {shortened(sequence)}; try a larger one, or leave "
+            "out such sequences"
+        )
 
 
 def sequences_of(
@@ -372,7 +444,7 @@ def validation_sequences(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
 ) -> Sequence[list[int]]:
     """Sequences for the validation loss: documents truncated as in training, a stream in adjacent blocks."""
-    if data.format == "stream":
+    if data.is_stream:
         stream = tokenizer.encode_stream(documents)
         return [stream[i : i + block_size + 1].tolist() for i in range(0, len(stream) - 1, block_size)]
     return sequences_of(documents, tokenizer, data, block_size)

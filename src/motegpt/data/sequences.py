@@ -9,6 +9,9 @@ from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     Numbers = Any  # an int, or a NumPy array of them
 
 NATIVE = "le" if sys.byteorder == "little" else "be"
@@ -23,14 +26,21 @@ WIDTHS: tuple[tuple[int, Literal["B", "H", "I"], str], ...] = (
 class TokenSequences(Sequence[list[int]]):
     """Sequence i is tokens[offsets[i] : offsets[i + 1]], truncated to max_length ids.
 
-    tokens: ids of 1, 2 or 4 bytes each, read-only; offsets (n + 1).
+    tokens: ids of 1, 2 or 4 bytes each, read-only; offsets (n + 1); mask: for each token 1 or 0, whether it
+    counts in the loss where it is a target; None: all do.
 
     >>> TokenSequences.of([[1, 2, 3], [4, 5]])[0]
     [1, 2, 3]
     """
 
-    def __init__(self, tokens: memoryview[int], offsets: array[int], max_length: int = sys.maxsize) -> None:
-        self.tokens, self.offsets, self.max_length = tokens, offsets, max_length
+    def __init__(
+        self,
+        tokens: memoryview[int],
+        offsets: array[int],
+        max_length: int = sys.maxsize,
+        mask: memoryview[int] | None = None,
+    ) -> None:
+        self.tokens, self.offsets, self.max_length, self.mask = tokens, offsets, max_length, mask
 
     @classmethod
     def of(cls, rows: Iterable[Sequence[int]]) -> TokenSequences:
@@ -68,7 +78,17 @@ class TokenSequences(Sequence[list[int]]):
 
     def truncate(self, max_length: int) -> TokenSequences:
         """The same sequences, truncated to their first `max_length` ids."""
-        return TokenSequences(self.tokens, self.offsets, min(max_length, self.max_length))
+        return TokenSequences(self.tokens, self.offsets, min(max_length, self.max_length), self.mask)
+
+    def counted(self) -> NDArray[np.int64]:
+        """How many targets of each sequence count in the loss (n)."""
+        import numpy as np
+
+        starts, lengths = self.span(np.arange(len(self)))
+        if self.mask is None:
+            return np.asarray(lengths - 1)
+        before = np.concatenate([[0], np.cumsum(np.asarray(self.mask), dtype=np.int64)])
+        return np.asarray(before[starts + lengths] - before[starts + 1])
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -85,6 +105,14 @@ def take(values: Sequence[int], at: Numbers) -> Numbers:
     return np.asarray(values)[at]
 
 
+def positions(starts: Numbers, lengths: Numbers) -> Numbers:
+    """start, start + 1, … of each of several spans, concatenated. starts, lengths (n) -> (Σ lengths)"""
+    import numpy as np
+
+    ends = np.cumsum(lengths)
+    return np.repeat(starts - ends + lengths, lengths) + np.arange(ends[-1] if len(ends) else 0)
+
+
 def minimum(x: Numbers, bound: int) -> Numbers:
     """min(x, bound), for an int or a NumPy array of them."""
     if isinstance(x, int):
@@ -92,6 +120,11 @@ def minimum(x: Numbers, bound: int) -> Numbers:
     import numpy as np
 
     return np.minimum(x, bound)
+
+
+def mask_of(sequences: Sequence[Sequence[int]]) -> memoryview[int] | None:
+    """The mask of sequences in flat memory, as in TokenSequences; None if all targets count."""
+    return sequences.mask if isinstance(sequences, TokenSequences) else None
 
 
 def packed_ids(texts: Iterable[str], count: int) -> memoryview[int]:

@@ -38,6 +38,7 @@ class Source(Settings):
     others: tuple[str, ...] = setting("Further files, in order.", default=())
     sha256: str = setting("SHA-256 of the bytes.")
     documents: int = setting("Number of documents; 0 if the model was imported.", at_least=0)
+    optimum: float | None = setting("Lowest possible loss in nats per target, if it is known.", default=None)
 
     @property
     def paths(self) -> tuple[str, ...]:

@@ -14,13 +14,15 @@ if TYPE_CHECKING:
 
 
 def split(documents: Sequence[str], data: DataConfig, seed: int) -> tuple[Documents, Documents]:
-    """(training, validation); data.val_fraction of the data is held out.
+    """(training, validation); data.val_fraction of the data is held out, or what the data themselves say.
 
     Raises DataError if either would be empty.
     """
     if data.val_fraction == 0.0:
         return flat(documents), Documents.of([])
-    if data.format == "stream":
+    if (own := flat(documents).own_split()) is not None:
+        return own
+    if data.is_stream:
         return split_text(documents, data.val_fraction)
     return split_documents(documents, data.val_fraction, seed)
 
@@ -45,11 +47,14 @@ def split_documents(documents: Sequence[str], fraction: float, seed: int) -> tup
 
 def split_text(documents: Sequence[str], fraction: float) -> tuple[Documents, Documents]:
     """Hold out the end of a stream; training windows never reach into it."""
-    length = sum(map(len, documents))
+    stream = flat(documents)
+    length = sum(stream.lengths)
     count = max(2, round(fraction * length))
     if length - count < 2:
-        raise DataError(f"val_fraction: expected a longer text to hold out a part, got {length} characters")
-    return flat(documents).split_at(length - count)
+        raise DataError(
+            f"val_fraction: expected a longer text to hold out a part, got {length} {stream.unit}"
+        )
+    return stream.split_at(length - count)
 
 
 def _hash(document: str, seed: int) -> int:

@@ -28,7 +28,7 @@ def compare_tokenizers(documents: Documents, data: DataConfig) -> list[Tokens]:
     Measured on at most MOST_CHARACTERS characters. The bits are those of the best order of Kneser-Ney n-grams
     on every HELD_OUT-th document, or on the end of a stream.
     """
-    training, held_out = _sides(documents, data.format == "stream")
+    training, held_out = _sides(documents, data.is_stream)
     if not held_out or sum(map(len, [*training, *held_out])) < LEAST_CHARACTERS:
         return []
     kinds = [kind for kind in TOKENIZERS if kind not in NEEDED_BY or kind == data.tokenizer]

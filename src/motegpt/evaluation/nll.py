@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.html import table
 from motegpt.config.text import concise, shortened
+from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.plan import Batch
+from motegpt.data.sequences import TokenSequences, mask_of
 from motegpt.engines import averaged
 from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.generation.request import prompt_of
-from motegpt.ngrams.counts import KNESER_NEY, baselines
+from motegpt.ngrams.counts import KNESER_NEY, UNIFORM, baselines, uniform_loss
 
 if TYPE_CHECKING:
     import numpy as np
@@ -92,14 +94,22 @@ def score_texts(engine: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str
 
 
 def sequence_of(text: str, tokenizer: Tokenizer) -> list[int]:
-    """The ids fed before sampling without a prefix, then the text, then the end token if there is one."""
+    """The ids fed before sampling without a prefix, then the text, then the end token if there is one.
+
+    A text of ids is the whole sequence; PrefixError if there is no target in it.
+    """
+    if tokenizer.is_ids:
+        ids = tokenizer.encode(text)
+        if len(ids) < 2:
+            raise PrefixError(f"text {shortened(text)}: expected at least 2 ids, an input and a target")
+        return ids
     end = [] if tokenizer.stop is None else [tokenizer.stop]
     return [*prompt_of("", tokenizer), *tokenizer.encode(text), *end]
 
 
 def evaluation_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
     """sequence_of for documents or a stream, in flat memory; DataError for an unknown character."""
-    if tokenizer.bos is not None:
+    if not tokenizer.is_stream or tokenizer.is_ids:
         return tokenizer.encode_documents(documents)
     stream = tokenizer.encode_stream(documents)
     return [memoryview(array(stream.format, [*prompt_of("", tokenizer), *stream]))]
@@ -114,19 +124,43 @@ def sequence_or_none(text: str, tokenizer: Tokenizer) -> list[int] | None:
 
 
 def character_count(text: str, tokenizer: Tokenizer) -> int:
-    """Characters of a text, plus one for the end token if there is one; at least 1."""
+    """Characters of a text, plus one for the end token if there is one; at least 1. Of ids, the targets."""
+    if tokenizer.is_ids:
+        return max(1, len(text.split()) - 1)
     return max(1, len(text) + (tokenizer.stop is not None))
 
 
 def mean_nll(
     engine: LanguageModel, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> float:
-    """The mean loss over all targets of the sequences, or over those of some windows, in nats per token."""
-    sums, targets = [], 0
-    for _, nll in nll_by_window(engine, sequences, windows):
-        sums.append(float(nll.sum()))
-        targets += len(nll)
+    """The mean loss over all targets of the sequences, or over those of some windows, in nats per token.
+
+    Targets that a mask leaves out do not count.
+    """
+    sums, targets, mask = [], 0, mask_of(sequences)
+    for window, nll in nll_by_window(engine, sequences, windows):
+        counted = nll if mask is None else nll[counted_in(sequences, window)]
+        sums.append(float(counted.sum()))
+        targets += len(counted)
     return math.fsum(sums) / targets
+
+
+def counted_in(sequences: Sequence[Sequence[int]], window: Window) -> NDArray[np.bool_]:
+    """Which targets of a window of masked sequences count in the loss."""
+    import numpy as np
+
+    assert isinstance(sequences, TokenSequences)
+    first = sequences.offsets[window.sequence] + 1
+    return np.asarray(sequences.mask)[first + window.first : first + window.end].astype(bool)
+
+
+def counted_windows(sequences: Sequence[Sequence[int]], block_size: int) -> Iterator[tuple[Window, int]]:
+    """The windows of all sequences that have targets which count, and how many."""
+    mask = mask_of(sequences)
+    for window in windows_in(sequences, block_size):
+        count = window.targets if mask is None else int(counted_in(sequences, window).sum())
+        if count:
+            yield window, count
 
 
 def token_nll(engine: LanguageModel, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
@@ -176,7 +210,7 @@ def nll_by_window(
 
     if windows is None:
         windows = windows_in(sequences, engine.model.block_size)
-    for group in _groups(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
+    for group in grouped(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
         pieces = [sequences[window.sequence][window.start : window.end + 1] for window in group]
         logits = np.concatenate(engine.logits(Batch.of(pieces, "tokens")))
         nll = _nll(logits, [target for piece in pieces for target in piece[1:]])
@@ -185,7 +219,7 @@ def nll_by_window(
             yield window, nll[end - window.targets : end]
 
 
-def _groups(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]:
+def grouped(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]:
     """Consecutive windows in groups of at most `positions` inputs, or of one window."""
     group: list[Window] = []
     total = 0
@@ -224,9 +258,10 @@ class Evaluation:
     """The losses of a model and of its baselines on the same documents.
 
     losses: name -> mean nats per token, of the baselines (if there is training data), of an average's n-grams
-    and GPT alone, and of the model; documents, tokens, characters: sizes of the evaluated data; known: number
-    of documents that are also in the training data; left_out: documents that were skipped, as they have
-    characters outside the vocabulary.
+    and GPT alone, and of the model; documents, tokens, characters: sizes of the evaluated data, of ids the
+    targets that count; known: number of documents that are also in the training data; left_out: documents
+    that were skipped, as they have characters outside the vocabulary; accuracy: of data that are ids, the
+    share of targets that the model finds the most likely token.
     """
 
     losses: dict[str, float]
@@ -235,11 +270,12 @@ class Evaluation:
     characters: int
     known: int
     left_out: list[str]
+    accuracy: float | None = None
 
     def __repr__(self) -> str:
         losses = dict(reversed(self.losses.items()))
-        left_out = len(self.left_out) or None
-        return concise(type(self).__name__, {"documents": self.documents, "left_out": left_out, **losses})
+        values = {"documents": self.documents, "left_out": len(self.left_out) or None}
+        return concise(type(self).__name__, {**values, "accuracy": self.accuracy, **losses})
 
     def _repr_html_(self) -> str:
         """A table of the losses, the lowest first."""
@@ -249,7 +285,8 @@ class Evaluation:
         ]
         size = f"{self.documents:,} documents, {self.known:,} of them in the training data"
         skipped = f", {len(self.left_out):,} skipped" * bool(self.left_out)
-        return table(["", "nats per token", "bits per character"], rows, size + skipped)
+        right = "" if self.accuracy is None else f"; accuracy {self.accuracy:.4f}"
+        return table(["", "nats per token", "bits per character"], rows, size + skipped + right)
 
     def bits_per_character(self, name: str) -> float:
         """A loss in bits per character, counting the end of a document as one."""
@@ -266,8 +303,11 @@ def evaluate(
     """The loss on whole documents, and that of n-gram baselines counted on the training documents.
 
     average: to evaluate the average of the engine with n-grams, and both alone. Raises DataError if every
-    document has characters outside the vocabulary.
+    document has characters outside the vocabulary. Of ids, IdDocuments with their masks; with a mask the only
+    baseline is a uniform guess.
     """
+    if isinstance(documents, IdDocuments):
+        return _evaluate_ids(engine, tokenizer, documents, training, average)
     encoded = [(text, sequence_or_none(text, tokenizer)) for text in documents]
     texts = [text for text, sequence in encoded if sequence is not None]
     sequences = [sequence for _, sequence in encoded if sequence is not None]
@@ -293,6 +333,30 @@ def evaluate(
         known=sum(map(set(training).__contains__, texts)),
         left_out=[text for text, sequence in encoded if sequence is None],
     )
+
+
+def _evaluate_ids(
+    engine: Engine,
+    tokenizer: Tokenizer,
+    documents: IdDocuments,
+    training: Sequence[str],
+    average: Average | None,
+) -> Evaluation:
+    """evaluate for ids: the mean is over the targets that count."""
+    from motegpt.evaluation.accuracy import accuracy
+
+    sequences, model = tokenizer.encode_documents(documents), averaged(engine, average)
+    losses = {UNIFORM: uniform_loss(tokenizer.vocab_size, None)}
+    if training and sequences.mask is None:
+        losses = baselines(evaluation_sequences(training, tokenizer), sequences, tokenizer.vocab_size)
+    if average is not None:
+        losses |= {KNESER_NEY: average.kneser_ney.loss(sequences), GPT_ALONE: mean_nll(engine, sequences)}
+    losses[MODEL] = mean_nll(model, sequences)
+    _check_finite(losses[MODEL])
+    targets = int(sequences.counted().sum())
+    known = sum(map(set(training).__contains__, documents)) if training else 0
+    share = accuracy(model, sequences)
+    return Evaluation(losses, len(documents), targets, targets, known, [], share)
 
 
 def _check_finite(value: float) -> None:

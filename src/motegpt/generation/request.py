@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from motegpt.config.sections import SampleConfig
     from motegpt.data.tokenizers import Tokenizer
 
+OF_CHARACTERS = ("min_length", "max_length", "allow", "forbid", "suffix")  # settings that ids cannot have
+
 
 @dataclass(frozen=True)
 class Request:
@@ -99,13 +101,15 @@ def request_of(
 
     start: how the text begins (default: the first way).
     """
+    if tokenizer.is_ids:
+        _check_id_settings(settings)
     start = start or first_start(settings.prefix, tokenizer)
     prompt = prompt_of(start.ids, tokenizer)
     texts = [text_of(tokenizer.token_bytes(token)) for token in tokenizer.text_ids]
     _check_units(settings, texts)
-    if tokenizer.stop is not None and settings.max_new_tokens is None:
+    if not tokenizer.is_stream and settings.max_new_tokens is None:
         check_prefix(start.ids, tokenizer, block_size)
-    room = block_size if tokenizer.stop is None else block_size - len(prompt) + 1
+    room = block_size if tokenizer.is_stream else block_size - len(prompt) + 1
     are_characters = all(len(text) == 1 for text in texts)
     widest = 1 if all(texts) else LONGEST_CHARACTER  # tokens of a character, at most
     min_new, max_new = _lengths(settings, len(settings.prefix), room, are_characters, widest)
@@ -189,11 +193,23 @@ def prompt_of(prefix: str | Sequence[int], tokenizer: Tokenizer) -> list[int]:
 
 def check_prefix(ids: Sequence[int], tokenizer: Tokenizer, block_size: int) -> None:
     """PrefixError unless the block has room for one more token after a prefix."""
-    if len(ids) >= block_size:
+    most = block_size - (tokenizer.bos is not None)
+    if len(ids) > most:
+        minus = " minus one to generate" * (tokenizer.bos is not None)
         raise PrefixError(
-            f"prefix: expected at most {block_size - 1} {tokenizer.unit}s (block_size {block_size} minus one "
-            f"to generate), got {len(ids)}; set `max_new_tokens` to generate beyond the block"
+            f"prefix: expected at most {most} {tokenizer.unit}s (block_size {block_size}{minus}), got "
+            f"{len(ids)}; set `max_new_tokens` to generate beyond the block"
         )
+
+
+def _check_id_settings(settings: SampleConfig) -> None:
+    """SettingError for settings of characters, which ids have none of."""
+    for name in OF_CHARACTERS:
+        if getattr(settings, name) not in ("", None):
+            raise SettingError(
+                f"{name}: expected none for sequences of ids, which are not characters; leave it out, or use "
+                "`stop`, `min_new_tokens` or `max_new_tokens`"
+            )
 
 
 def _check_known(text: str, tokenizer: Tokenizer) -> None:
@@ -262,10 +278,10 @@ def _check_redraw(settings: SampleConfig, tokenizer: Tokenizer, min_new: int, cu
 def _rules(settings: SampleConfig, tokenizer: Tokenizer) -> TextRules | None:
     """The rules that ids cannot express; None without lengths, and with a stop text of one tokenization.
 
-    It has one if every token is one byte.
+    It has one if every token is one byte, and of ids.
     """
     lengths, prefix = (settings.min_length, settings.max_length), len(settings.prefix)
-    is_unique = all(len(one) == 1 for one in tokenizer.symbols)
+    is_unique = tokenizer.is_ids or all(len(one) == 1 for one in tokenizer.symbols)
     if lengths == (None, None) and (not settings.stop or is_unique):
         return None
     _check_known(settings.stop, tokenizer)

@@ -27,11 +27,18 @@ class Start(NamedTuple):
 def starts_of(prefix: str, tokenizer: Tokenizer) -> list[Start]:
     """The starts of texts with this prefix, the one without a tail first; PrefixError if there are none."""
     first = first_start(prefix, tokenizer)
+    if tokenizer.is_ids:
+        return [first]
     return [first, *(start for start in _straddling(prefix, tokenizer) if start != first)]
 
 
 def first_start(prefix: str, tokenizer: Tokenizer) -> Start:
-    """The tokenization of the prefix, or of a longer text where it has none, as "C" of "Cl" alone."""
+    """The tokenization of the prefix, or of a longer text where it has none, as "C" of "Cl" alone.
+
+    Sequences of ids begin with the first id where no prefix is given.
+    """
+    if tokenizer.is_ids:
+        return Start(tuple(tokenizer.encode(prefix)) or (0,))
     try:
         return Start(tuple(tokenizer.encode(prefix)))
     except PrefixError:

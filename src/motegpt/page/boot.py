@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from motegpt.config.fields import Kind, kinds
 from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, ModelConfig, section_values
+from motegpt.data.ids.documents import IdDocuments
 from motegpt.errors import DataError, RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.page.lists import lists
@@ -57,8 +58,10 @@ def fits_page(preset: str) -> bool:
 def list_of(name: str, documents: Sequence[str]) -> dict[str, Any]:
     """A list of the user, named without the format that it was read from.
 
-    Raises DataError for documents that are not one line each.
+    Raises DataError for documents that are not one line each, and for token ids.
     """
+    if isinstance(documents, IdDocuments):
+        raise DataError(f"play: expected texts, got token ids in {name}, which the page does not show")
     for number, document in enumerate(documents, 1):
         if any(sign in document for sign in LINE_BREAKS):
             raise DataError(

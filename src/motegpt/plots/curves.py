@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
+from motegpt.plots import accuracy
 from motegpt.plots.canvas import GRID, INK, add_heading, drawing, new_figure, printable
 from motegpt.views.runs import MAX_NAMED, SEED, RunView, differing_settings, identity_without_seed, labels
 
@@ -130,8 +131,9 @@ def loss_figure(
     curves, known = joined_seeds(curves_of(runs, window, along)), dict(baselines or {})
     looks = looks_of(curves)
     entries = len(known) + sum(look.in_legend for look in looks)
-    figure = new_figure(WIDTH, HEIGHT + LEGEND_LINE * math.ceil(entries / COLUMNS))
-    axes = figure.add_subplot()
+    below = accuracy.HEIGHT if accuracy.has_accuracy(runs) else 0.0
+    figure = new_figure(WIDTH, HEIGHT + LEGEND_LINE * math.ceil(entries / COLUMNS) + below)
+    axes, under = accuracy.add_axes(figure, HEIGHT) if below else (figure.add_subplot(), None)
     validated = all(curve.val_x for curve in curves)
     ends = [
         end
@@ -144,6 +146,10 @@ def loss_figure(
         _draw_baseline(axes, name, loss, dash, span)
     if len(curves) <= MAX_DIRECT:
         _label_ends(axes, ends, *span)
+    if under is not None:
+        of = {identity_without_seed(c.run): look.color for c, look in zip(curves, looks, strict=True)}
+        colors = [of[identity_without_seed(run)] for run in runs]
+        accuracy.draw_accuracy(under, axes, runs, colors, along)
     if entries:
         figure.legend(
             loc="outside lower left", ncols=COLUMNS, frameon=False, fontsize=LABEL_SIZE, handlelength=3

@@ -113,6 +113,7 @@ class _Case:
     def trainings(self, settings: Values) -> float:
         """How many trainings the budget must have room for: a list that misses an eighth wants a second."""
         is_free = not settings.get("val_fraction") and "steps" not in self.given
+        is_free = is_free and not self.facts.is_ids
         both = self.is_measured and self.is_short and is_free and settings.get("epochs") is None
         return trainings("second model" if both else None)
 
@@ -157,7 +158,7 @@ def _block(case: _Case, settings: Values) -> Values:
 
 def _n_grams(case: _Case, settings: Values) -> Values:
     """Contexts of 2 to 5 tokens seen twice; more often in a large text, to bound the number of rows."""
-    off = case.is_few or settings.get("clip_node") is not None
+    off = case.is_few or case.facts.is_ids or settings.get("clip_node") is not None
     rare = max(2, math.ceil(2 * case.facts.tokens / MOST_TOKENS_OF_PAIRS))
     return {"ngram_orders": None if off else ORDERS, "ngram_min_count": rare}
 
@@ -274,7 +275,7 @@ def _regularization(case: _Case, settings: Values) -> Values:
 
 def _reporting(case: _Case, settings: Values) -> Values:
     """Ten lines; samples that are new, for which a stream has no documents to compare with."""
-    is_list = not case.facts.is_stream
+    is_list = not (case.facts.is_stream or case.facts.is_ids)
     return {"log_every": max(1, settings["steps"] // 10), "unique": is_list, "novel": is_list}
 
 
@@ -292,6 +293,8 @@ def is_wide(settings: Values) -> bool:
 def _check(case: _Case, settings: Values) -> Check:
     """How the run measures itself: see Check."""
     facts = case.facts
+    if facts.is_ids:
+        return "none"
     if settings.get("val_fraction"):
         return "held out"
     if not case.is_measured:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.config.text import shortened
+from motegpt.data.documents import flat
+from motegpt.errors import SettingError
 from motegpt.evaluation.nll import never_target
 from motegpt.ngrams.average import MIN_FITTED, Average, constant_weight
 from motegpt.ngrams.kneser_ney import KneserNey
@@ -48,14 +50,19 @@ class Averaging:
 
 def count_n_grams(documents: Sequence[str], tokenizer: Tokenizer, order: int) -> KneserNey:
     """The n-grams of whole documents, or of the stream that they are: of training data, or of everything."""
-    sequences, is_stream = whole_sequences(documents, tokenizer), tokenizer.bos is None
-    return KneserNey.count(sequences, order, tokenizer.vocab_size, never_target(tokenizer), is_stream)
+    if flat(documents).mask is not None:
+        raise SettingError(
+            f"kneser_ney: expected none for data with a mask, as n-grams count all targets, got {order}"
+        )
+    sequences, never = whole_sequences(documents, tokenizer), never_target(tokenizer)
+    return KneserNey.count(sequences, order, tokenizer.vocab_size, never, tokenizer.is_stream)
 
 
 def whole_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequence[Sequence[int]]:
     """The ids of each document, or of the stream that they are, to count n-grams in."""
-    is_stream = tokenizer.bos is None
-    return [tokenizer.encode_stream(documents)] if is_stream else tokenizer.encode_documents(documents)
+    if tokenizer.is_stream:
+        return [tokenizer.encode_stream(documents)]
+    return tokenizer.encode_documents(documents)
 
 
 def arrays_of(n_grams: KneserNey) -> dict[str, NDArray[Any]]:

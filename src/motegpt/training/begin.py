@@ -35,7 +35,7 @@ from motegpt.training.run_folder import RunFolder
 
 AnyPath = str | PathLike[str]
 # Strings; a file or folder, or several as paths; None: the built-in names, or the data of a resumed run.
-Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None
+Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None  # or IdDocuments, which are texts too
 
 
 class StartedRun(NamedTuple):
@@ -118,6 +118,7 @@ def _new_run(
     if out is not None:
         RunFolder(out).check_available(overwrite)
     corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
+    given = {**given, **_settings_of_data(corpus, given)}
     choices: list[str] = []
     if base is not None:
         base = base.fitted(corpus, extend)
@@ -137,6 +138,17 @@ def _new_run(
         if preset == AUTO:
             trainer.folder.write_settings(trainer.config)
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)], choices)
+
+
+def _settings_of_data(corpus: Corpus, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that the data decide; SettingError if others were given."""
+    found = corpus.documents.settings
+    if "val_fraction" in found and plain(given.get("val_fraction")) is not None:
+        raise SettingError(
+            "val_fraction: expected none, as the data have a split of their own, got "
+            f"{given['val_fraction']}; leave it out"
+        )
+    return found
 
 
 def _checked_base(

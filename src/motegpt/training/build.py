@@ -55,6 +55,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str, base: Base | 
     """
     for name in settings:
         section_of(name)
+    settings = {**settings, **corpus.documents.settings}
     data = DataConfig.of(section_values(settings, "data"))
     is_converted = epochs_of(settings) is not None or seconds_of(settings) is not None
     steps = {"steps": 1} if is_converted else {}  # replaced in _assemble
@@ -70,6 +71,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str, base: Base | 
         others=tuple(others),
         sha256=corpus.sha256,
         documents=len(corpus.documents),
+        optimum=corpus.documents.optimum,
     )
     config = RunConfig(
         engine=engine, model=model, data=data, train=train, sample=sample, source=source,
@@ -168,8 +170,9 @@ def _assemble(
     """
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
     training, held_out = split(corpus.documents, config.data, config.train.seed)
-    is_list = config.data.format != "stream"
-    cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
+    is_list, cut = not config.data.is_stream, None
+    if is_list:
+        cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut, tokenizer.specials)
     identical = is_list and all_equal(training)
     order = rng.permutation(len(training)) if config.data.shuffle else array("I", range(len(training)))
     plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)

@@ -36,7 +36,8 @@ class Tuning(NamedTuple):
 class Facts(NamedTuple):
     """What the choice depends on.
 
-    documents: of a stream, 1; tokens: targets; longest: the smallest block_size that truncates none;
+    documents: of a stream, 1; tokens: targets; longest: the smallest block_size that truncates none; is_ids:
+    whether the data are ids, for which n-grams are not chosen;
     kneser_ney: the best order of n-grams; words: per document, on average over the first SAMPLED; distinct:
     different documents, counted up to SOME; tuning: of a model that is trained already.
     """
@@ -47,6 +48,7 @@ class Facts(NamedTuple):
     vocab_size: int
     kneser_ney: int
     is_stream: bool
+    is_ids: bool = False
     words: float = 1.0
     distinct: int = SOME
     tuning: Tuning | None = None
@@ -57,18 +59,20 @@ def facts_of(
 ) -> Facts:
     """The facts of a corpus. given: settings; tokenizer, tuning: of a model that is trained already."""
     data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
-    is_stream = data.format == "stream"
+    is_stream = data.is_stream
     tokenizer = Tokenizer.fit(corpus.documents, data) if tokenizer is None else tokenizer
     sizes = sizes_of(corpus.documents, tokenizer)
-    order = given.get("kneser_ney") if "kneser_ney" in given else _best_order(corpus, tokenizer)
+    is_chosen = "kneser_ney" not in given and not data.is_ids
+    order = _best_order(corpus, tokenizer) if is_chosen else given.get("kneser_ney")
     return Facts(
         documents=len(corpus.documents),
-        tokens=int(sizes.sum()) + (-1 if is_stream else len(sizes)),
-        longest=int(sizes.max()) + 2 - longest_sequence(0, data.cut),
+        tokens=int(sizes.sum()) + (-1 if is_stream else len(sizes) * (tokenizer.specials - 1)),
+        longest=int(sizes.max()) + tokenizer.specials - longest_sequence(0, data.cut),
         vocab_size=tokenizer.vocab_size,
         kneser_ney=order or 0,
         is_stream=is_stream,
-        words=fmean(len(text.split()) for text in islice(corpus.documents, SAMPLED)),
+        is_ids=data.is_ids,
+        words=1.0 if data.is_ids else fmean(len(text.split()) for text in islice(corpus.documents, SAMPLED)),
         distinct=_distinct(corpus.documents),
         tuning=tuning,
     )

@@ -23,8 +23,9 @@ from motegpt.config.sections import (
     section_of,
     section_values,
 )
-from motegpt.config.sections.data import TOKENIZERS_WITH
+from motegpt.config.sections.data import FRAMING_OF, TOKENIZERS_WITH
 from motegpt.config.text import shortened
+from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.tokenizers import Tokenizer, with_code_points
 from motegpt.engines import make_engine
 from motegpt.errors import DataError, RunFolderError, SettingError
@@ -101,8 +102,8 @@ class Base:
         """
         data, train = self.config.data.values(), self.config.train.values()
         kept = {**self.fixed_settings(), **{name: data[name] for name in OF_TEXTS}}
-        if data["format"] == "stream":
-            kept["format"] = "stream"
+        if data["format"] in FRAMING_OF:
+            kept["format"] = data["format"]
         if preset != AUTO or train["kneser_ney"] is None:
             kept["kneser_ney"] = train["kneser_ney"]
         if preset == AUTO:
@@ -126,7 +127,7 @@ class Base:
 
     def check_given(self, given: Mapping[str, Any]) -> None:
         """SettingError for a setting that differs from one of the model, which no training changes."""
-        fixed, is_stream = self.fixed_settings(), self.config.data.format == "stream"
+        fixed, form = self.fixed_settings(), self.config.data.format
         for name, value in given.items():
             checked = kinds(REQUESTS[section_of(name)])[name].check(name, value)
             if name in fixed and self._resolved(name, checked) != self._resolved(name, fixed[name]):
@@ -134,8 +135,9 @@ class Base:
                     f"{name}: expected {_word(fixed[name])}, as in the model to fine-tune, got "
                     f"{_word(checked)}; leave it out, or train a new model"
                 )
-        if given.get("format") is not None and (given["format"] == "stream") != is_stream:
-            expected = "one long text (stream)" if is_stream else "documents"
+        other = given.get("format")
+        if other is not None and FRAMING_OF.get(other) != FRAMING_OF.get(form or ""):
+            expected = {"stream": "one long text (stream)", None: "documents"}.get(form, form)
             raise SettingError(
                 f"format: expected {expected}, as in the model to fine-tune, got {given['format']}; leave it "
                 "out, or train a new model"
@@ -152,6 +154,9 @@ class Base:
 
         Raises DataError for unknown characters unless `extend`, or if the tokenizer cannot grow.
         """
+        if isinstance(corpus.documents, IdDocuments) != self.tokenizer.is_ids:
+            expected, got = ("token ids", "text") if self.tokenizer.is_ids else ("text", "token ids")
+            raise DataError(f"data: expected {expected}, as the model to fine-tune has, got {got}")
         unknown = self.tokenizer.unknown_in(corpus.documents)
         if not unknown:
             return self

@@ -171,11 +171,13 @@ class Trainer:
         """The records of the logged steps, and of the last one if it is followed by an evaluation."""
         train, events = self.config.train, self.events
         logged = events.logged_steps(train.log_every, start, len(losses))
-        val_loss = None
+        val_loss = val_accuracy = None
         if self.validation is not None and events.is_due_after(events.eval_every, self.done):
             val_loss = self.validation.loss(self.engine)
             self._check_finite(self.done - 1, [val_loss], "validation loss")
             self.validation.update(val_loss, self.engine, self.done)
+            if self.tokenizer.is_ids:
+                val_accuracy = self.validation.accuracy(self.engine)
             logged = sorted({*logged, self.done - 1})
         self.losses, means = self.losses.after(start, losses, logged, train.steps)
         return [
@@ -185,7 +187,7 @@ class Trainer:
                 mean_loss,
                 learning_rate(train, step),
                 self.plan.tokens(0, step + 1),
-                val_loss if step + 1 == self.done else None,
+                *((val_loss, val_accuracy) if step + 1 == self.done else (None, None)),
                 statistics,
             )
             for step, mean_loss in zip(logged, means, strict=True)

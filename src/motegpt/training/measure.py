@@ -108,7 +108,7 @@ def _report(
 ) -> Report:
     """The report of a run."""
     weight = None if trainer.average is None else trainer.average.weight
-    return Report(evaluation, novelty, of_second, trainer.config.data.format == "stream", weight)
+    return Report(evaluation, novelty, of_second, trainer.config.data.is_stream, weight)
 
 
 def _compared(texts: Sequence[str], documents: Sequence[str], known: HashedTexts) -> Novelty:

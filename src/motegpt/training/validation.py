@@ -8,7 +8,9 @@ from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from motegpt.evaluation.nll import Window, mean_nll, nll_by_window, windows_in
+from motegpt.data.sequences import TokenSequences, mask_of
+from motegpt.evaluation.accuracy import accuracy
+from motegpt.evaluation.nll import Window, counted_in, counted_windows, mean_nll, nll_by_window
 from motegpt.model.rng import splitmix64
 from motegpt.training.state import Best
 
@@ -40,6 +42,10 @@ class Validation:
         """The loss of the current parameters on the sample, in nats per token."""
         return mean_nll(engine, self.sequences, self.sample)
 
+    def accuracy(self, engine: LanguageModel) -> float:
+        """The share of targets of the sample that are the most likely token."""
+        return accuracy(engine, self.sequences, self.sample)
+
     def full_loss(self, engine: LanguageModel) -> float:
         """The loss on the entire validation set, in nats per token."""
         return mean_nll(engine, self.sequences)
@@ -63,12 +69,16 @@ class Validation:
 
     @property
     def sampled_targets(self) -> int:
-        """The number of targets in the sample."""
-        return sum(window.targets for window in self.sample)
+        """The number of targets that count in the sample."""
+        if mask_of(self.sequences) is None:
+            return sum(window.targets for window in self.sample)
+        return int(sum(counted_in(self.sequences, window).sum() for window in self.sample))
 
     @property
     def targets(self) -> int:
-        """The number of targets in the validation set."""
+        """The number of targets that count in the validation set."""
+        if isinstance(self.sequences, TokenSequences) and self.sequences.mask is not None:
+            return int(self.sequences.counted().sum())
         return sum(map(len, self.sequences)) - len(self.sequences)
 
     @property
@@ -98,9 +108,9 @@ def select_windows(sequences: Sequence[Sequence[int]], block_size: int) -> list[
     """
     import numpy as np
 
-    targets = np.fromiter((window.targets for window in windows_in(sequences, block_size)), np.int64)
+    targets = np.fromiter((count for _, count in counted_windows(sequences, block_size)), np.int64)
     order = np.argsort(splitmix64(0, np.arange(len(targets), dtype=np.uint64)), kind="stable")
     count = np.searchsorted(np.cumsum(targets[order]), SAMPLE, side="right")
     selected = np.zeros(len(targets), bool)
     selected[order[: max(1, count)]] = True
-    return list(compress(windows_in(sequences, block_size), selected))
+    return list(compress((window for window, _ in counted_windows(sequences, block_size)), selected))

@@ -9,29 +9,44 @@ from motegpt.data.plan import validation_sequences
 from motegpt.data.source import reload_split
 from motegpt.errors import DataError
 from motegpt.evaluation.nll import evaluation_sequences, never_target
-from motegpt.ngrams.counts import baselines
+from motegpt.ngrams.counts import UNIFORM, baselines, uniform_loss
 
 if TYPE_CHECKING:
+    from motegpt.data.documents import Documents
     from motegpt.views.runs import Run
+
+OPTIMUM = "optimum"  # of data of which the lowest possible loss is known
 
 
 def baselines_of(run: Run) -> dict[str, float]:
     """Name -> loss in nats per token, of baselines trained on the run's training data.
 
     Evaluated on the validation set, if there is one, as by `motegpt eval`; else on the training data,
-    averaged as in training. DataError if the recorded data cannot be read.
+    averaged as in training. Of masked targets a uniform guess alone; and the lowest possible loss, where the
+    data have one. DataError if the recorded data cannot be read.
     """
     config, tokenizer = run.config, run.tokenizer
+    best = config.source.optimum
+    optimum = {} if best is None else {OPTIMUM: best}
     training, held_out = reload_split(
         config.source, config.data, config.train.seed, repair="--no-baselines leaves them out"
     )
+    vocab_size, never = tokenizer.vocab_size, never_target(tokenizer)
+    if training.mask is not None:
+        return {UNIFORM: uniform_loss(vocab_size, never), **optimum}
+    return {**_counted(run, training, held_out), **optimum}
+
+
+def _counted(run: Run, training: Documents, held_out: Documents) -> dict[str, float]:
+    """Name -> loss of models that count n-grams."""
+    config, tokenizer = run.config, run.tokenizer
     vocab_size, never = tokenizer.vocab_size, never_target(tokenizer)
     if held_out:
         training_ids = evaluation_sequences(training, tokenizer)
         evaluated = evaluation_sequences(held_out, tokenizer)
         return baselines(training_ids, evaluated, vocab_size, never=never)
     evaluated = validation_sequences(training, tokenizer, config.data, config.model.block_size)
-    if config.data.format == "stream":
+    if config.data.is_stream:
         stream = [tokenizer.encode_stream(training)]
         return baselines(stream, evaluated, vocab_size, config.train.loss_mean, never)
     return baselines(evaluated, evaluated, vocab_size, config.train.loss_mean, never)

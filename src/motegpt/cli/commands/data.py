@@ -1,4 +1,4 @@
-"""motegpt data check, motegpt data fetch"""
+"""motegpt data check, motegpt data fetch, motegpt data make"""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from motegpt.cli.console import print_result
+from motegpt.cli.console import log, print_result
 from motegpt.cli.options import (
+    FILE,
     data_argument,
     given_settings,
     json_option,
     named_flags,
+    overwrite_option,
     paths_given,
     preset_option,
 )
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from motegpt.data.check import Report
+    from motegpt.data.ids.check import IdReport
     from motegpt.training.auto import Choice
 
 WIDTH = 80
@@ -40,10 +43,31 @@ CHECKED = (
     "max_vocab_size", "token_pattern", "tokenizer_file", "framing", "cut", "block_size",
 )  # fmt: skip
 
+# Argument of the tasks of data/ids/tasks.py -> what it is, the tasks that have it, and their defaults.
+TASK_OPTIONS = {
+    "modulus": "Numbers from 0 to N - 1 (modular).  [31]",
+    "operation": "add, subtract, multiply or divide (modular).  [add]",
+    "count": "Number of sequences.  [2000]",
+    "length": "Symbols of a sequence (parity, copy, induction, markov).  [8, 8, 12, 64]",
+    "vocabulary": "Number of symbols (copy, induction).  [16, 32]",
+    "pairs": "Pairs of brackets of a sequence (dyck).  [8]",
+    "kinds": "Kinds of brackets (dyck).  [2]",
+    "states": "States of the chain (markov).  [16]",
+    "seed": "Random seed.  [0]",
+}
+
+
+def task_options(command: Any) -> Any:
+    """Decorate a command with the arguments of the tasks."""
+    for name, text in reversed(TASK_OPTIONS.items()):
+        kind = str if name == "operation" else int
+        command = click.option(f"--{name}", name, type=kind, default=None, help=text)(command)
+    return command
+
 
 @click.group()
 def command() -> None:
-    """Check a data file before training; download public ones.
+    """Check a data file before training; download public ones; make synthetic ones.
 
     Example: motegpt data check names.txt
     """
@@ -67,6 +91,11 @@ def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any
 
     paths, given, preset = paths_given(data), given_settings(flags), preset or AUTO
     settings, choices = merge_settings(base_settings(preset), given), list[str]()
+    if (report_of_ids := _check_ids(paths, settings)) is not None:
+        lines = [json.dumps(asdict(report_of_ids), indent=2)] if as_json else id_lines(report_of_ids)
+        for line in lines:
+            print_result(line)
+        return
     if preset == AUTO:
         choice = _choice(paths, settings, given)
         settings, choices = choice.settings, choice.reasons
@@ -79,6 +108,19 @@ def check(data: tuple[str, ...], preset: str | None, as_json: bool, **flags: Any
         return
     for line in report_lines(report):
         print_result(line)
+
+
+def _check_ids(paths: list[Path] | None, settings: dict[str, Any]) -> IdReport | None:
+    """The report on data that are ids; None for text."""
+    from motegpt.config.sections import DataConfig, section_values
+    from motegpt.data.corpus import are_ids, read_corpus
+
+    reading = DataConfig.of(section_values(settings, "data"))
+    if paths is None or not are_ids(paths, reading):
+        return None
+    from motegpt.data.ids.check import check_ids
+
+    return check_ids(read_corpus(paths, reading))
 
 
 def _sizes(
@@ -123,6 +165,52 @@ def fetch(name: str, url: str | None) -> None:
     from motegpt.data.fetch import fetch as download
 
     click.echo(download(name, url=url))
+
+
+@command.command(short_help="Make synthetic data of which the best possible loss is known.")
+@click.argument("task")
+@click.option("--out", type=FILE, required=True, metavar="FILE.npz", help="File to write.")
+@overwrite_option
+@task_options
+def make(task: str, out: str, overwrite: bool, **arguments: Any) -> None:
+    """Write token ids of TASK: modular, parity, dyck, copy, induction or markov; a pure function of the
+    arguments and the seed. Prints the path.
+
+    Example: motegpt data make modular --modulus 31 --out sums.npz
+
+    Then: motegpt train sums.npz --preset microgpt --val-fraction 0.5
+    """
+    from pathlib import Path
+
+    from motegpt.data.ids.check import described
+    from motegpt.data.ids.tasks import make as make_task
+    from motegpt.data.ids.writing import npz_bytes
+    from motegpt.views.output import ending_of, new_file
+
+    path, given = Path(out), {name: value for name, value in arguments.items() if value is not None}
+    ending_of(path, (".npz",))
+    documents = make_task(task, **given)
+    with new_file(path, overwrite, binary=True) as file:
+        file.write(npz_bytes(documents))
+    log(described(documents))
+    click.echo(path)
+
+
+def id_lines(report: IdReport) -> Iterator[str]:
+    """The report on ids as lines."""
+    yield f"{'file':{LABEL}}{fitted(report.path, WIDTH - LABEL)}"
+    yield f"{'read as':{LABEL}}{report.format}"
+    yield f"{'sequences':{LABEL}}{report.sequences:,}, {report.duplicates:,} repeated"
+    yield f"{'lengths':{LABEL}}{report.shortest:,} to {report.longest:,} ids, median {report.median:,}"
+    counted = "" if report.counted == report.targets else f", {report.counted:,} of them unmasked"
+    yield f"{'targets':{LABEL}}{report.targets:,}{counted}"
+    if report.held_out is not None:
+        yield f"{'split':{LABEL}}{report.held_out:,} sequences for validation, as the data say"
+    yield f"{'ids':{LABEL}}vocab_size {report.vocab_size:,}, {report.used:,} of them used"
+    yield f"{'frequent':{LABEL}}{', '.join(f'{one} ({count:,})' for one, count in report.frequent.items())}"
+    if report.optimum is not None:
+        yield f"{'optimum':{LABEL}}{report.optimum:.4f} nats per target"
+    yield f"{'try':{LABEL}}{report.command}"
 
 
 def report_lines(report: Report) -> Iterator[str]:

@@ -137,9 +137,13 @@ def _print(evaluation: Evaluation, name: str) -> None:
     print_result(f"{evaluation.documents:,} document{'s' * (evaluation.documents != 1)} of {name}")
     if evaluation.known and name != TRAINING:
         log(f"{evaluation.known:,} of them are in the training data")
-    click.echo(f"\n{'':10} {'nats per token':>14} {'bits per character':>18}")
+    unit = "bits per character" if evaluation.accuracy is None else "bits per token"
+    click.echo(f"\n{'':10} {'nats per token':>14} {unit:>18}")
     for model, loss in evaluation.losses.items():
         click.echo(f"{model:10} {loss:14.4f} {evaluation.bits_per_character(model):18.4f}")
+    if evaluation.accuracy is not None:
+        right = f"of {evaluation.tokens:,} targets the model finds {evaluation.accuracy:.2%} the most likely"
+        click.echo(f"\n{right}")
 
 
 def _print_novelty(novelty: Novelty, temperature: float, has_validation: bool) -> None:
@@ -172,6 +176,7 @@ def _values(evaluation: Evaluation, novel: Novelty | None, name: str) -> dict[st
         "in_training": evaluation.known,
         "left_out": evaluation.left_out,
         "nats_per_token": evaluation.losses,
+        **({} if evaluation.accuracy is None else {"accuracy": evaluation.accuracy}),
         "bits_per_character": {model: evaluation.bits_per_character(model) for model in evaluation.losses},
     }
     if novel is not None:

@@ -74,7 +74,7 @@ def command(
     model = GPT.load(run, engine, checkpoint)
     groups = model.samples(seed=seed, data=data, **given)
     marked = given.get("on_cut", model.config.sample.on_cut) == "mark"
-    in_lines = model.config.data.format != "stream"
+    in_lines = not model.config.data.is_stream
     with _opened(output, overwrite) as file:
         _write(groups, WRITERS[form or format_of(output)](file, marked, in_lines), model)
 

@@ -123,16 +123,19 @@ def _shortened(steps: Sequence[int]) -> list[str]:
 
 def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     """The curves on one scale of steps, with the last and the lowest loss."""
+    from motegpt.views.runs import ACCURACY
     from motegpt.views.sparkline import levels_for, sparkline
 
-    found = {"training": run.losses(), "validation": run.series("val_loss")}
+    found = {"training": run.losses(), "validation": run.series("val_loss"), "accuracy": run.series(ACCURACY)}
     found = {name: series for name, series in found.items() if series[0]}
-    yield "loss, nats per token" if found else "loss: none recorded"
+    optimum = facts["source"]["optimum"]
+    lowest = "" if optimum is None else f"; no model has less than {optimum:.4f}"
+    yield f"loss, nats per token{lowest}" if found else "loss: none recorded"
     steps = [step for series in found.values() for step in series[0]]
     for name, series in found.items():
         columns = min(width - INDENT - NUMBERS, max(len(x) for x, _ in found.values()))
         curve = sparkline(*series, columns, x_range=(min(steps), max(steps)), levels=levels_for(encoding))
-        ends = facts["loss" if name == "training" else "val_loss"]
+        ends = facts[{"training": "loss", "validation": "val_loss"}.get(name, ACCURACY)]
         first, last, best = (ends[which]["loss"] for which in ("first", "last", "best"))
         yield f"  {name:{INDENT - 2}}{first:.4f} {curve:{columns}} {last:.4f}"
         steps_of = [f"{ends[which]['step']:,}" for which in ("last", "best")]

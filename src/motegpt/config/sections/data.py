@@ -12,10 +12,14 @@ from motegpt.config.sections.bounds import LARGEST_SIZE
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError
 
+ID_FORMATS = ("ids", "id_stream")  # of data that are token ids, not text
+TEXT_FORMATS = ("text", "csv", "tsv", "json", "jsonl", "stream")
 FORMATS_WITH = {  # setting -> formats that it applies to
     "column": ("csv", "tsv", "json", "jsonl"),
     "header": ("csv", "tsv"),
     "delimiter": ("text", "csv"),
+    "encoding": TEXT_FORMATS,
+    "normalize": TEXT_FORMATS,
 }
 TOKENIZERS_WITH = {  # setting -> tokenizers that it applies to
     "max_vocab_size": ("bpe", "words", "regex"),
@@ -24,6 +28,12 @@ TOKENIZERS_WITH = {  # setting -> tokenizers that it applies to
 }
 NEEDED_BY = {"regex": "token_pattern", "file": "tokenizer_file"}  # tokenizer -> the setting that it needs
 DEFAULT_VOCABULARY = 512  # tokens
+FRAMING_OF = {  # format -> the framing that it always has
+    "stream": "none",  # no document boundaries
+    "id_stream": "none",
+    "ids": "whole",  # no special tokens but those in the data
+}
+CHARACTERS, IDS = "characters", "ids"  # tokenizers: the default, and the only one of ids
 
 CutRule = Literal["targets", "tokens"]
 
@@ -32,8 +42,8 @@ CutRule = Literal["targets", "tokens"]
 class ReadConfig(Settings):
     """How a file is read as documents: the part of DataConfig that formats and documents.py need."""
 
-    format: Literal["text", "csv", "tsv", "json", "jsonl", "stream"] | None = setting(
-        "File format, or one long text (stream).  [by file name]",
+    format: Literal["text", "csv", "tsv", "json", "jsonl", "stream", "ids", "id_stream"] | None = setting(
+        "File format, or one long text (stream); sequences of token ids, or one of them.  [by file name]",
         default=None,
     )
     column: str | None = setting(
@@ -65,6 +75,16 @@ class ReadConfig(Settings):
         if self.encoding is not None:
             _check_encoding(self.encoding)
 
+    @property
+    def is_stream(self) -> bool:
+        """Whether the data are one long sequence, without boundaries of documents."""
+        return self.format in ("stream", "id_stream")
+
+    @property
+    def is_ids(self) -> bool:
+        """Whether the data are token ids, not text."""
+        return self.format in ID_FORMATS
+
     def inapplicable(self, form: str) -> list[str]:
         """The settings that are set but do not apply to a format."""
         return [
@@ -91,10 +111,10 @@ def _check_encoding(name: str) -> None:
 class DataConfig(ReadConfig):
     """How a file is read, split and tokenized."""
 
-    tokenizer: Literal["characters", "bytes", "bpe", "words", "regex", "file"] = setting(
-        "Tokens: characters, bytes of UTF-8, merged pairs (bpe), words, matches of token_pattern (regex), or "
-        "those of tokenizer_file (file).",
-        default="characters",
+    tokenizer: Literal["characters", "bytes", "bpe", "words", "regex", "file", "ids"] = setting(
+        "Tokens: characters, bytes of UTF-8, merged pairs (bpe), words, matches of token_pattern (regex), "
+        "those of tokenizer_file (file), or ids, of data that are ids.",
+        default=CHARACTERS,
     )
     max_vocab_size: int | None = setting(
         f"Most tokens of bpe, words and regex.  [{DEFAULT_VOCABULARY}]",
@@ -106,7 +126,7 @@ class DataConfig(ReadConfig):
         "Regular expression of the tokens (regex), or of the words that no token crosses (bpe).", default=None
     )
     tokenizer_file: str | None = setting("A tokenizer.json to read tokens from (file).", default=None)
-    framing: Literal["bos", "bos_eos", "none"] = setting(
+    framing: Literal["bos", "bos_eos", "none", "whole"] = setting(
         "Special tokens: BOS at both ends, or BOS before and EOS after."
     )
     cut: CutRule = setting("Part of a document that must fit block_size.")
@@ -124,16 +144,33 @@ class DataConfig(ReadConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_ids()
         self._check_tokenizer()
-        if self.format == "stream":
-            object.__setattr__(self, "framing", "none")  # a stream has no document boundaries
-        elif self.framing == "none":
-            raise SettingError("framing: expected bos or bos_eos, got none, which is for `format='stream'`")
+        if self.format in FRAMING_OF:
+            object.__setattr__(self, "framing", FRAMING_OF[self.format])
+        elif self.framing in FRAMING_OF.values():
+            of = " or ".join(f"`format={form!r}`" for form, own in FRAMING_OF.items() if own == self.framing)
+            raise SettingError(f"framing: expected bos or bos_eos, got {self.framing}, which is for {of}")
 
     @property
     def tokenizer_settings(self) -> list[str]:
         """The settings that apply to the tokenizer."""
         return [name for name, kinds in TOKENIZERS_WITH.items() if self.tokenizer in kinds]
+
+    def _check_ids(self) -> None:
+        """Set the tokenizer of ids; SettingError for another, or for that one with text."""
+        if self.is_ids and self.tokenizer in (CHARACTERS, IDS):
+            object.__setattr__(self, "tokenizer", IDS)
+        elif self.is_ids:
+            raise SettingError(
+                f"tokenizer: expected none for token ids, which are tokens already, got {self.tokenizer}; "
+                "leave it out"
+            )
+        elif self.tokenizer == IDS:
+            raise SettingError(
+                "tokenizer: expected one for text, got ids; data that are token ids need no tokenizer, only "
+                "`format='ids'` where the file name does not tell"
+            )
 
     def _check_tokenizer(self) -> None:
         """SettingError for settings that the tokenizer lacks, or does not have."""

@@ -8,6 +8,7 @@ character. A new tokenizer is a subclass of Tokenizer, an entry in TOKENIZERS an
 from motegpt.data.tokenizers.base import FRAMINGS, SYMBOLS, TOKENIZERS, Framing, Tokenizer, with_code_points
 from motegpt.data.tokenizers.bpe import BpeTokenizer
 from motegpt.data.tokenizers.file import FileTokenizer
+from motegpt.data.tokenizers.ids import IdTokenizer
 from motegpt.data.tokenizers.pieces import RegexTokenizer, WordTokenizer
 from motegpt.data.tokenizers.units import ByteTokenizer, CharacterTokenizer
 
@@ -16,6 +17,7 @@ TOKENIZERS.update(
         one.kind: one
         for one in (
             CharacterTokenizer, ByteTokenizer, BpeTokenizer, WordTokenizer, RegexTokenizer, FileTokenizer,
+            IdTokenizer,
         )
     }
 )  # fmt: skip
@@ -29,6 +31,7 @@ __all__ = [
     "CharacterTokenizer",
     "FileTokenizer",
     "Framing",
+    "IdTokenizer",
     "RegexTokenizer",
     "Tokenizer",
     "WordTokenizer",

@@ -35,6 +35,7 @@ FRAMINGS = {
     "bos": Framing(after=("<BOS>",)),  # at both ends of a document (microgpt, oxidized)
     "bos_eos": Framing(before=("<BOS>", "<EOS>")),  # (zeroclaw)
     "none": Framing(),  # streams have no document boundaries
+    "whole": Framing(),  # sequences of ids have the special tokens that the data have
 }
 
 # How tokens that are invisible, or not characters, are drawn.
@@ -43,13 +44,15 @@ SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 class Tokenizer(ABC):
     """kind: value of the setting `tokenizer`; unit: name of one token in messages; is_fixed: whether the
-    vocabulary is independent of the data; framing: a key of FRAMINGS; appended: how many tokens, the last
+    vocabulary is independent of the data; is_ids: whether the data are ids, which a text only writes down, as
+    numbers with spaces between; framing: a key of FRAMINGS; appended: how many tokens, the last
     ones, were added to those of a trained model, so that their ids follow those of the special tokens.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str] = "token"
     is_fixed: ClassVar[bool] = False
+    is_ids: ClassVar[bool] = False
     framing: str
     appended: int = 0
 
@@ -150,6 +153,16 @@ class Tokenizer(ABC):
     def stop(self) -> int | None:
         """The id that ends every document: BOS again, or EOS; None in a stream."""
         return next(reversed(self._specials), None)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether texts are parts of a stream."""
+        return self.framing == "none"
+
+    @property
+    def specials(self) -> int:
+        """Number of special tokens around each document."""
+        return 0 if self.bos is None else 2
 
     @property
     def _specials(self) -> list[int]:

@@ -1,0 +1,87 @@
+"""A report on data that are ids."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from motegpt.data.ids.documents import IdDocuments
+from motegpt.data.repeats import find_repeats
+
+if TYPE_CHECKING:
+    from motegpt.data.corpus import Corpus
+
+MAX_FREQUENT = 8  # ids that are named
+VAL_FRACTION = 0.1  # that the recommended command holds out, of data without a split
+
+
+@dataclass(frozen=True)
+class IdReport:
+    """The result of `motegpt data check` for ids.
+
+    duplicates: sequences equal to an earlier one; targets: of all sequences, counted: those that no mask
+    leaves out; held_out: sequences that the data hold out; used: different ids; frequent: the most frequent
+    ones with their counts; optimum: the lowest possible loss, if it is known.
+    """
+
+    path: str
+    format: str
+    sequences: int
+    duplicates: int
+    shortest: int
+    median: int
+    longest: int
+    targets: int
+    counted: int
+    held_out: int | None
+    vocab_size: int
+    used: int
+    frequent: dict[str, int]
+    optimum: float | None
+    command: str
+
+
+def check_ids(corpus: Corpus) -> IdReport:
+    """The report on a corpus of ids."""
+    documents = corpus.documents
+    assert isinstance(documents, IdDocuments)
+    lengths = np.asarray(documents.lengths)
+    counts = np.bincount(np.asarray(documents.sequences.tokens), minlength=documents.vocab_size)
+    order = np.argsort(-counts, kind="stable")[:MAX_FREQUENT].tolist()
+    return IdReport(
+        path=corpus.name,
+        format=documents.settings["format"],
+        sequences=len(documents),
+        duplicates=len(documents) - len(find_repeats(documents).firsts),
+        shortest=int(lengths.min()),
+        median=int(np.quantile(lengths, 0.5, method="lower")),
+        longest=int(lengths.max()),
+        targets=int(lengths.sum()) - len(lengths),
+        counted=int(documents.sequences.counted().sum()),
+        held_out=None if documents.held_out is None else int(documents.held_out.sum()),
+        vocab_size=documents.vocab_size,
+        used=int((counts > 0).sum()),
+        frequent={str(one): int(counts[one]) for one in order if counts[one]},
+        optimum=documents.optimum,
+        command=_command(corpus, documents),
+    )
+
+
+def _command(corpus: Corpus, documents: IdDocuments) -> str:
+    """The recommended command: a block that truncates nothing, and a validation set."""
+    block = [] if documents.is_stream else ["--block-size", str(max(2, max(documents.lengths) - 1))]
+    held_out = [] if documents.held_out is not None else ["--val-fraction", f"{VAL_FRACTION:g}"]
+    return shlex.join(["motegpt", "train", *corpus.paths, "--preset", "microgpt", *block, *held_out])
+
+
+def described(documents: IdDocuments) -> str:
+    """961 sequences, 2,883 targets, 961 of them unmasked, vocab_size 32, optimum 0.0000 nats per target"""
+    targets, counted = sum(documents.lengths) - len(documents), int(documents.sequences.counted().sum())
+    parts = [f"{len(documents):,} sequences", f"{targets:,} targets"]
+    parts += [f"{counted:,} of them unmasked"] * (counted != targets)
+    parts += [f"vocab_size {documents.vocab_size:,}"]
+    parts += [] if documents.optimum is None else [f"optimum {documents.optimum:.4f} nats per target"]
+    return ", ".join(parts)

@@ -1,0 +1,43 @@
+"""The validation accuracy below a loss curve, of runs on data that are ids."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from motegpt.plots.canvas import GRID
+from motegpt.views.runs import ACCURACY, RunView
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+HEIGHT = 1.8  # inches
+
+
+def has_accuracy(runs: Sequence[RunView]) -> bool:
+    """Whether there is any to draw."""
+    return any(run.series(ACCURACY)[0] for run in runs)
+
+
+def add_axes(figure: Figure, loss_height: float) -> tuple[Axes, Axes]:
+    """Axes for losses, and below them for accuracies. loss_height: in inches."""
+    above, below = figure.subplots(2, 1, height_ratios=(loss_height, HEIGHT))
+    return above, below
+
+
+def draw_accuracy(
+    below: Axes, above: Axes, runs: Sequence[RunView], colors: Sequence[str], along: str
+) -> None:
+    """A line for each run, on the horizontal axis of the losses above."""
+    for run, color in zip(runs, colors, strict=True):
+        below.plot(*run.series(ACCURACY, along=along), color=color, linewidth=1.4, marker="o", markersize=3)
+    below.set_xlim(above.get_xlim())
+    below.set_ylim(-0.03, 1.03)
+    below.set_xticks(above.get_xticks())
+    below.set_ylabel("accuracy")
+    below.set_xlabel(above.get_xlabel())
+    below.grid(color=GRID, linewidth=0.7)
+    below.set_axisbelow(True)
+    below.xaxis.set_major_formatter(above.xaxis.get_major_formatter())
+    above.set_xlabel("")

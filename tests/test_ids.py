@@ -1,0 +1,308 @@
+"""Sequences of token ids with a mask: the plan, every engine, a run from start to end."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from motegpt import GPT, DataError, PrefixError, SettingError, UsageError
+from motegpt.data.ids.memory import ids_in_memory
+from motegpt.data.plan import Batch, DocumentPlan, WindowPlan
+from motegpt.data.tokenizers import IdTokenizer, Tokenizer
+from motegpt.errors import RunFolderError
+from motegpt.evaluation.accuracy import accuracy
+from motegpt.evaluation.nll import mean_nll, token_nll
+from motegpt.interchange.model import PortableModel
+from motegpt.interchange.targets import export
+from motegpt.training.run_folder import RunFolder
+from tests.conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_engine, small_settings
+from tests.tolerances import LOSSES
+
+SETTINGS = {"preset": "microgpt", "n_embd": 8, "n_head": 2, "block_size": 4, "engine": "array", "n": 2}
+IDS = [[1, 2, 3], [3, 0, 1, 2], [2, 1], [0, 3, 3, 1, 2]]
+MASK = [[0, 0, 1], [0, 1, 0, 1], [0, 1], [0, 0, 1, 1, 0]]
+MEANS = ("documents", "tokens")
+
+
+def plan_of(ids=IDS, mask=MASK, batch_size=3, loss_mean="documents", **more):
+    documents = ids_in_memory(ids, mask)
+    return DocumentPlan(documents.sequences, batch_size, loss_mean, **more)
+
+
+def stream_of(mask, batch_size=3, loss_mean="tokens", block_size=3):
+    stream = ids_in_memory(list(range(len(mask))), mask)
+    return WindowPlan(stream.sequences.tokens, block_size, batch_size, loss_mean, 5, stream.mask)
+
+
+def masked_batch(loss_mean="documents", change=0):
+    """A batch; change: added to the targets that are masked and are no inputs, the last of each sequence."""
+    ids = [[1, 2, 3 + change], [3, 0, 1, 2], [0, 3, 3, 1, 2 + change]]
+    return Batch.of(ids, loss_mean, [[1, 0], [1, 0, 1], [0, 1, 1, 0]])
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_weights_are_those_of_the_unmasked_targets(mean):
+    batch = plan_of(loss_mean=mean).batch(0)
+    expected = {
+        "documents": [[0, 1 / 3], [1 / 6, 0, 1 / 6], [1 / 3]],
+        "tokens": [[0, 1 / 4], [1 / 4, 0, 1 / 4], [1 / 4]],
+    }[mean]
+    assert batch.weights == [pytest.approx(row) for row in expected]
+    assert sum(map(sum, batch.weights)) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("mean", MEANS)
+@pytest.mark.parametrize("seed", [None, 3])
+def test_a_chunk_has_the_weights_of_its_batches(mean, seed):
+    plan = plan_of(loss_mean=mean, seed=seed)
+    assert list(plan.chunk(1, 5).batches()) == [plan.batch(step) for step in range(1, 6)]
+    stream = stream_of([0, 1, 0, 0, 0, 0, 1, 1, 0, 1], loss_mean=mean)
+    assert list(stream.chunk(2, 9).batches()) == [stream.batch(step) for step in range(2, 11)]
+    assert list(stream.chunk(2, 0).batches()) == []
+
+
+def test_a_mask_of_ones_is_no_mask():
+    ones = [[1] * len(row) for row in IDS]
+    assert plan_of(mask=ones).batch(0) == plan_of(mask=None).batch(0)
+    masked, plain = plan_of(mask=ones).chunk(0, 4), plan_of(mask=None).chunk(0, 4)
+    assert (masked.weights == plain.weights).all()
+    stream = stream_of([1] * 10)
+    plain = WindowPlan(stream.stream, 3, 3, "tokens", 5)
+    assert list(stream.chunk(0, 9).batches()) == list(plain.chunk(0, 9).batches())
+
+
+def test_the_mask_may_have_a_value_per_target():
+    per_target = [row[1:] for row in MASK]
+    assert ids_in_memory(IDS, per_target) == ids_in_memory(IDS, MASK)
+    table = np.arange(8).reshape(2, 4)
+    assert ids_in_memory(table, np.ones((2, 3), bool)).mask.tolist() == [0, 1, 1, 1, 0, 1, 1, 1]
+
+
+def test_windows_without_an_unmasked_target_are_left_out():
+    mask = [0] * 20 + [1] + [0] * 20
+    plan = stream_of(mask)
+    starts = {start for number in range(300) for start in [plan.span(number)[0]]}
+    assert starts == {17, 18, 19}  # the target 20 is the first, second or third after the start
+    with pytest.raises(DataError, match="unmasked target"):
+        WindowPlan(memoryview(bytes(9)), 3, 1, "tokens", 5, memoryview(bytes(9)))
+
+
+def test_a_sequence_whose_targets_are_cut_off_is_an_error():
+    with pytest.raises(DataError, match=r"block_size: .*first 3 ids of one, \[0, 1, 2\]"):
+        GPT.train(
+            ids=[[0, 1, 2, 3], [1, 2, 3, 0]],
+            mask=[[0, 0, 0, 1], [0, 1, 0, 0]],
+            **SETTINGS | {"block_size": 2},
+        )
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+@pytest.mark.parametrize("mean", MEANS)
+def test_a_masked_target_has_no_influence(name, mean):
+    engine = small_engine(name, small_settings(loss_mean=mean))
+    loss, gradients = engine.gradients(masked_batch(mean))
+    other_loss, others = engine.gradients(masked_batch(mean, change=1))
+    assert loss == other_loss
+    assert all((gradients[one] == others[one]).all() for one in gradients)
+    batch = masked_batch(mean)
+    counted = Batch(batch.inputs, [[0, *row[1:]] for row in batch.targets], batch.weights)
+    assert engine.gradients(counted)[0] != loss  # the first target of two sequences counts
+
+
+@pytest.mark.parametrize("name", [name for name in ENGINES_HERE if name != "scalar"])
+@pytest.mark.parametrize("mean", MEANS)
+def test_engines_train_alike_on_masked_data(name, mean):
+    ids = random_sequences(7, 9, 6)
+    mask = [[int((i + t) % 3 != 1) for t in range(len(row))] for i, row in enumerate(ids)]
+    mask = [row if sum(row[1:]) else [1] * len(row) for row in mask]
+    settings = small_settings(loss_mean=mean, steps=6)
+    plan = plan_of(ids, mask, 4, mean, seed=1)
+    expected = small_engine("scalar", settings, VOCABULARY).train(plan, 0, 6)
+    assert small_engine(name, settings, VOCABULARY).train(plan, 0, 6) == pytest.approx(
+        expected, rel=LOSSES["float64"]
+    )
+
+
+def test_the_loss_and_the_accuracy_are_of_unmasked_targets():
+    engine = small_engine("array", small_settings(), vocab_size=4)
+    sequences = ids_in_memory(IDS, MASK).sequences
+    nll = np.concatenate(token_nll(engine, sequences))
+    counted = np.concatenate([np.array(row[1:], bool) for row in MASK])
+    assert mean_nll(engine, sequences) == pytest.approx(nll[counted].mean())
+    hits = np.concatenate(
+        [
+            logits.argmax(axis=1) == row[1:]
+            for row, logits in zip(IDS, engine.logits(Batch.of(IDS, "tokens")), strict=True)
+        ]
+    )
+    assert accuracy(engine, sequences) == hits[counted].mean()
+    plain = ids_in_memory(IDS).sequences
+    assert accuracy(engine, plain) == hits.mean()
+
+
+def sums(modulus=5):
+    """Every a b = c modulo a prime, and a mask of the answers."""
+    a, b = np.divmod(np.arange(modulus**2), modulus)
+    ids = np.stack([a, b, np.full(len(a), modulus), (a + b) % modulus], axis=1)
+    return {"ids": ids, "mask": np.tile([0, 0, 1], (len(ids), 1)), "vocab_size": modulus + 1}
+
+
+def test_a_run_in_memory(tmp_path):
+    model = GPT.train(**sums(), **SETTINGS, steps=30, val_fraction=0.4, out=tmp_path / "run", log_every=10)
+    record = model.records[-1]
+    assert record.val_accuracy is not None
+    assert 0 <= record.val_accuracy <= 1
+    assert model.config.model.vocab_size == 6
+    assert model.tokenizer == IdTokenizer(6, "whole")
+    assert model.generate(1, prefix="1 2 5", seed=1)[0].startswith("1 2 5 ")
+    assert len(model.generate(1, seed=1)[0].split()) == 5  # as long as the block, with the last target
+    (score,) = model.score(["1 2 5 3"])
+    assert score.tokens == score.characters == 3
+    assert score.log_probability < 0
+    found = model.evaluate(**{name: value for name, value in sums().items() if name != "vocab_size"})
+    assert found.tokens == 25
+    assert found.documents == 25
+    assert 0 <= found.accuracy <= 1
+    loaded = GPT.load(tmp_path / "run")
+    assert loaded.score(["1 2 5 3"]) == [score]
+    assert loaded.evaluate(ids=sums()["ids"], mask=sums()["mask"]).losses == found.losses
+    assert loaded.tokens("1 2") == ["1", "2"]
+    assert loaded.attention("1 2 5").shape == (1, 2, 3, 3)
+    assert sum(loaded.next("1 2 5").values()) == pytest.approx(1)
+
+
+def test_a_resumed_run_is_the_one_that_never_stopped(tmp_path):
+    chosen = {**SETTINGS, "val_fraction": 0.4, "log_every": 5, "batch_size": 4}
+    whole = GPT.train(**sums(), **chosen, steps=20)
+    training = GPT.training(**sums(), **chosen, steps=20, out=tmp_path / "run")
+    for record in training:
+        if record.step == 10:
+            break
+    changed = {**sums(), "mask": np.tile([0, 1, 1], (25, 1))}
+    with pytest.raises(DataError, match="does not match"):
+        GPT.train(resume=tmp_path / "run", **changed)
+    with pytest.raises(DataError, match="in memory"):
+        GPT.train(resume=tmp_path / "run")
+    resumed = GPT.train(resume=tmp_path / "run", **sums())
+    assert [one.loss for one in resumed.records] == [one.loss for one in whole.records[3:]]
+    assert all((resumed.parameters[name] == whole.parameters[name]).all() for name in whole.parameters)
+
+
+def test_a_stream_of_ids_is_learned_in_windows():
+    stream = [i % 5 for i in range(200)]
+    model = GPT.train(ids=stream, **SETTINGS, steps=40, val_fraction=0.2, batch_size=4, lr=0.02)
+    assert model.config.data.format == "id_stream"
+    assert model.config.data.framing == "none"
+    assert model.records[-1].val_accuracy > 0.9
+    assert model.evaluate(["0 1 2 3 4 0"]).tokens == 5
+
+
+def test_fine_tuning_on_other_sequences():
+    base = GPT.train(**sums(), **SETTINGS, steps=5)
+    data = {"ids": [[0, 1, 5, 1], [2, 2, 5, 4]], "mask": [[0, 0, 1]] * 2}
+    tuned = base.fine_tune(**data, preset="microgpt", steps=5)
+    assert tuned.tokenizer == base.tokenizer
+    with pytest.raises(DataError, match="below the model's vocab_size = 6, got 6"):
+        base.fine_tune(ids=[[0, 6]], preset="microgpt", steps=1)
+    with pytest.raises(DataError, match="expected token ids"):
+        base.fine_tune(["0 1", "1 0"], preset="microgpt", steps=1)
+    with pytest.raises(DataError, match="expected text"):
+        GPT.train(["ab", "ba"], **SETTINGS, steps=1).fine_tune(ids=[[0, 1]], preset="microgpt", steps=1)
+
+
+def test_automatic_settings():
+    model = GPT.train(**sums(7), steps=5, engine="array")
+    assert model.average is None
+    assert model.config.model.ngram_orders is None
+    assert model.config.model.block_size == 3
+    assert not model.config.sample.novel
+
+
+@pytest.mark.parametrize("order", [{}, {"deduplicate": True}])
+def test_equal_sequences_are_held_out_together(order):
+    ids = [[i % 4, 1, 2] for i in range(40)]
+    training = GPT.training(ids=ids, **SETTINGS, val_fraction=0.5, **order)
+    training_ids = {tuple(row) for row in training._trainer.plan.sequences}
+    held_out = {tuple(row) for row in training._trainer.validation.sequences}
+    assert training_ids.isdisjoint(held_out)
+    assert len(training_ids | held_out) == 4
+
+
+REFUSED = {
+    "tokenizer": ({"tokenizer": "bpe"}, SettingError, "tokens already"),
+    "normalize": ({"normalize": "nfc"}, DataError, "not text"),
+    "kneser_ney": ({"kneser_ney": 3}, SettingError, "with a mask"),
+    "allow": ({"allow": "12"}, SettingError, "not characters"),
+    "prefix": ({"prefix": "1 a"}, PrefixError, "ids below 6"),
+    "vocab_size": ({"vocab_size": 3}, DataError, "below 3, got 5 in position 2 of sequence 0"),
+    "docs": ({"docs": ["ab"]}, UsageError, "got both"),
+}
+
+
+@pytest.mark.parametrize(("changes", "error", "message"), REFUSED.values(), ids=REFUSED)
+def test_what_ids_cannot_have_is_refused(changes, error, message):
+    with pytest.raises(error, match=message):
+        GPT.train(**{**sums(), **SETTINGS, **changes}, steps=1)
+
+
+WRONG = {
+    "floats": ([[0.5, 1.0]], None, "integers"),
+    "strings": (["ab", "cd"], None, "integers"),
+    "ragged objects": ([[1, [2]], [1, 2]], None, "integers"),
+    "deep": (np.zeros((2, 2, 2), int), None, "axes"),
+    "nothing": ([], None, "none"),
+    "a number": (3, None, "array"),
+    "negative": ([[0, -1, 2]], None, "at least 0, got -1 in position 1 of sequence 0"),
+    "huge": ([[0, 2**40]], None, "below"),
+    "one id": ([[0, 1], [2]], None, "at least 2 ids in every sequence, .* got 1 in sequence 1"),
+    "all masked": ([[0, 1], [1, 2]], [[1, 1], [0, 0]], "got none in sequence 1"),
+    "shape of the mask": ([[0, 1, 2], [1, 2, 0]], [[1, 1, 1], [1]], "3 or 2 in sequence 1, got 1"),
+    "count of the mask": ([[0, 1], [1, 2]], [[1, 1]], "expected 2 sequences"),
+    "values of the mask": ([[0, 1]], [[0, 2]], "0 or 1"),
+}
+
+
+@pytest.mark.parametrize(("ids", "mask", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_ids_are_one_line(ids, mask, message):
+    with pytest.raises(DataError, match=message) as caught:
+        ids_in_memory(ids, mask)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_mask_needs_ids():
+    with pytest.raises(UsageError, match="mask: expected ids"):
+        GPT.train(["ab"], mask=[[1]], **SETTINGS)
+
+
+def test_the_tokenizer_writes_ids_as_numbers():
+    tokenizer = IdTokenizer(20, "whole")
+    assert Tokenizer.from_values(tokenizer.values()) == tokenizer
+    assert tokenizer.decode(tokenizer.encode(" 3  17\n4 ")) == "3 17 4"
+    for text in ("20", "-1", "1.0", "a", "٣", "9" * 5000):
+        with pytest.raises(PrefixError):
+            tokenizer.encode(text)
+    for values in ({"size": 1}, {"size": 2**30}, {"size": "3"}, {"size": 3, "framing": "rows"}):
+        with pytest.raises(RunFolderError):
+            Tokenizer.from_values({"kind": "ids", "framing": "whole", **values})
+
+
+def test_a_prefix_does_not_straddle_tokens():
+    model = GPT.train(ids=[[i, (i + 1) % 20, (i + 2) % 20] for i in range(20)], **SETTINGS, steps=3)
+    texts = model.generate(20, prefix="3 1", seed=1, max_new_tokens=1)
+    assert all(text.split()[:2] == ["3", "1"] for text in texts)
+    stopped = model.generate(20, prefix="3 1", stop="7", seed=1)
+    assert all("7" not in text.split()[2:] for text in stopped)
+
+
+def test_other_programs_have_no_such_tokens(tmp_path):
+    GPT.train(**sums(), **SETTINGS | {"preset": "gpt2", "n_layer": 1}, steps=1, out=tmp_path / "run")
+    portable = PortableModel.of_run(RunFolder(tmp_path / "run"))
+    for target in ("gguf", "hf"):
+        with pytest.raises(UsageError, match="ids"):
+            export(portable, target, tmp_path / target)
+
+
+def test_the_sequences_of_the_plan_are_slices_of_the_ids():
+    plan = plan_of()
+    offsets = [0, *np.cumsum([len(row) for row in IDS]).tolist()]
+    assert [plan.memory[a:b].tolist() for a, b in pairwise(offsets)] == IDS
