@@ -45,7 +45,7 @@ from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.array.tape import Tape, apply
 from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
-from motegpt.model.spec import FINAL_NORM, bias_name, table_names
+from motegpt.model.spec import FINAL_NORM, bias_name, head_name, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -154,9 +154,14 @@ def forward(
         x = layer(run, i, x, mask)
     if cache is not None:
         cache.length += t
-    if model.final_norm:
+    return head(run, x)
+
+
+def head(run: Pass, x: Array) -> Array:
+    """x (N, C) -> logits (N, V)"""
+    if run.model.final_norm:
         x = run.norm(x, FINAL_NORM, "ln_final")
-    return run.note("logits", run.linear(x, "wte" if model.tied else "lm_head"))
+    return run.note("logits", run.linear(x, head_name(run.model)))
 
 
 def embed(run: Pass, ids: Ids, start: int, vectors: Vectors | None) -> Array:
@@ -242,6 +247,12 @@ def trace_of(w: Weights, ids: Ids, model: ModelConfig, vectors: Vectors | None =
     points = ops.Points()
     forward(w, ids, model, points=points, vectors=vectors)
     return points.values
+
+
+def unembed(w: Weights, x: Array, model: ModelConfig) -> Array:
+    """The residual stream x (B, T, C) after any layer -> logits (B, T, V), as if it were the last."""
+    run = Pass(w, model, len(x), apply, None, None, None, None)
+    return head(run, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
 
 def pad(rows: Sequence[Sequence[Any]], dtype: np.dtype[Any] | type = np.intp) -> NDArray[Any]:
