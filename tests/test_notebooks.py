@@ -40,7 +40,12 @@ def test_a_notebook_is_stored_without_outputs(path):
 
 
 def test_the_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["attention", "first_lesson", "induction", "training_dynamics"]
+    assert [path.stem for path in NOTEBOOKS] == [
+        "attention",
+        "first_lesson",
+        "induction",
+        "training_dynamics",
+    ]
 
 
 @pytest.mark.slow

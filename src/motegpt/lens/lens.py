@@ -92,6 +92,13 @@ class Lens:
         found = [self._names(row) for row in self.to_tokens(given).tolist()]
         return found[0] if len(found) == 1 else found
 
+    def to_single_token(self, text: str) -> int:
+        """The id of a text of one token; DataError for others."""
+        *_, token = self.to_tokens(text)[0].tolist()
+        if self._names([token]) != [text]:
+            raise DataError(f"text: expected one token, got {shortened(text)}")
+        return int(token)
+
     def __call__(self, given: Any, return_type: ReturnType = "logits", *, targets: Any = None) -> Any:
         """A run without hooks."""
         return self.run_with_hooks(given, return_type, targets=targets)
