@@ -62,3 +62,24 @@ def test_every_hook_has_the_value_of_the_trace(hooked, settings):
     assert cache.keys() == expected.keys()
     for name, array in expected.items():
         np.testing.assert_allclose(cache[name].numpy(), array, rtol=1e-12, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("settings", CASES.values(), ids=CASES)
+def test_every_gradient_of_the_lens_is_that_of_autograd(hooked, settings):
+    lens, network, seen = small_model(**settings).lens(), hooked(small_model(**settings)), {}
+
+    def keep(name, value):
+        value.retain_grad()
+        seen[name] = value
+
+    for w in network.w.values():
+        w.requires_grad_()
+    for name in lens.hook_names:
+        network.mod_dict[name].register_forward_hook(lambda point, given, value, name=name: keep(name, value))
+    ids = torch.tensor(lens.to_tokens(["hanna", "annan"]))
+    logits = network(ids)
+    torch.nn.functional.cross_entropy(logits[:, :-1].flatten(0, 1), ids[:, 1:].flatten()).backward()
+    found = lens.gradients(ids)
+    assert list(found) == list(seen)
+    for name, value in seen.items():
+        np.testing.assert_allclose(found[name], value.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)

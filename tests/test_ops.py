@@ -75,19 +75,56 @@ def test_layernorm_of_one_channel_is_zero(random):
     assert not ops.layernorm_backward(random(5, 1), saved).any()
 
 
+def changed(x):
+    """A hook that sets every second row to constants."""
+    y = x.copy()
+    y[::2] = 2.0
+    return y
+
+
+@pytest.mark.parametrize("hooks", [{}, {"scale": changed}])
+@pytest.mark.parametrize("norm", [ops.rmsnorm, ops.layernorm])
+def test_a_norm_whose_scale_is_shown(random, norm, hooks):
+    points, x, dy = ops.Points(hooks), random(4, 5), random(4, 5)
+    point = ops.Point(points, "scale", ops.SAME)
+    y = check(ops.norm_at_point, [x], [norm, 0.1, point], dy)
+    c = x - x.mean(axis=1, keepdims=True) if norm is ops.layernorm else x
+    scale = np.sqrt((c * c).mean(axis=1, keepdims=True) + 0.1)
+    if hooks:
+        scale = changed(scale)
+        np.testing.assert_allclose(y, c / scale)
+    else:
+        assert (y == norm(x, 0.1)[0]).all()
+    ds = numeric_gradient(lambda s: c / s, scale, dy)
+    np.testing.assert_allclose(points.gradients["scale"], ds, atol=1e-7)
+
+
+def test_the_gradient_stops_where_a_hook_changes_numbers(random):
+    x, dy = random(4, 3), random(4, 3)
+    for layout in (ops.SAME, ops.as_rows(2), ops.as_heads(2, 3)):
+        points = ops.Points({"a": lambda x: np.where(x == x.flat[0], 0.0, x), "b": lambda x: None})
+        check(ops.at_point, [x], [ops.Point(points, "a", layout)], dy)
+        assert ops.at_point(x, ops.Point(points, "b", layout))[0] is x
+    points = ops.Points({"a": lambda x: x + 1.0}, {"a": lambda dx: 2.0 * dx})
+    y, point = ops.at_point(x, ops.Point(points, "a", ops.as_rows(2)))
+    np.testing.assert_array_equal(y, x + 1.0)
+    np.testing.assert_array_equal(ops.at_point_backward(dy, point), 2.0 * dy)
+    np.testing.assert_array_equal(points.gradients["a"], dy.reshape(2, 2, 3))
+
+
 def test_gain_and_bias(random):
     x, gain = random(5, 3), random(3)
     np.testing.assert_array_equal(check(ops.apply_gain, [x, gain])[4], x[4] * gain)
     np.testing.assert_array_equal(check(ops.add_bias, [x, gain])[4], x[4] + gain)
 
 
-def test_add_vectors(random):
-    """Rows used twice, once and never; -1 adds nothing."""
+def test_vectors(random):
+    """Rows used twice, once and never; -1 is none."""
     rows = np.array([2, -1, 0, 2, -1])
-    x, table = random(5, 3), random(4, 3)
-    y = check(ops.add_vectors, [x, table], [rows, 2.5])
-    np.testing.assert_array_equal(y[[1, 4]], x[[1, 4]])
-    np.testing.assert_allclose(y[[0, 2, 3]], x[[0, 2, 3]] + 2.5 * table[[2, 0, 2]])
+    table = random(4, 3)
+    x = check(ops.vectors, [table], [rows, 2.5])
+    assert not x[[1, 4]].any()
+    np.testing.assert_allclose(x[[0, 2, 3]], 2.5 * table[[2, 0, 2]])
 
 
 def test_add(random):
@@ -151,8 +188,8 @@ def test_scores_of_rotated_heads_depend_on_the_distance_alone(random):
 
 
 @pytest.mark.parametrize("start", [0, 2])
-def test_embedding(random, start):
-    check(ops.embedding, [random(3, 4), random(5, 4)], [pad([[1, 0, 1], [2, 1, 0]]), start])
+def test_positions(random, start):
+    check(ops.positions, [random(5, 4)], [start, 2, 3])
 
 
 def test_softmax(random):

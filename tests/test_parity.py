@@ -15,6 +15,7 @@ from motegpt.config.sections import ModelConfig
 from motegpt.config.sections.model import NEED_A_NORM
 from motegpt.data.plan import Batch, Chunk, DocumentPlan, Plan
 from motegpt.engines.array import model as network
+from motegpt.engines.array import ops
 from motegpt.engines.base import Snapshot
 from motegpt.errors import SettingError
 from motegpt.evaluation.gradcheck import H, finite_difference, vary_constants
@@ -168,11 +169,11 @@ def crosses_a_corner(engine, w, parameter, place, batch, h, step=None):
         return False
     signs, masks = [], masks_of(engine.settings, step)
     for offset in (h, -h):
-        moved, trace = w[parameter].copy(), {}
+        moved, points = w[parameter].copy(), ops.Points()
         moved.flat[place] += offset
         ids = network.pad(batch.inputs)
-        network.forward({**w, parameter: moved}, ids, engine.model, trace=trace, masks=masks)
-        signs.append([trace[f"blocks.{i}.mlp.hook_pre"] > 0 for i in range(engine.model.n_layer)])
+        network.forward({**w, parameter: moved}, ids, engine.model, points=points, masks=masks)
+        signs.append([points.values[f"blocks.{i}.mlp.hook_pre"] > 0 for i in range(engine.model.n_layer)])
     return any((one != other).any() for one, other in zip(*signs, strict=True))
 
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from motegpt.engines.array.ops import Array
     from motegpt.engines.base import Arrays, Engine, LanguageModel
     from motegpt.evaluation.inspect import Gradients
+    from motegpt.lens.lens import Lens
     from motegpt.training.records import StepRecord
     from motegpt.training.state import RunConfig
 
@@ -114,6 +115,13 @@ class Inspection:
             parameters = self.engine.parameters()
         model, train = self.config.model, self.config.train
         return gradients(parameters, model, train, sequence, self.engine.contexts)
+
+    def lens(self) -> Lens:
+        """The model as it is now, to read and change its activations as in TransformerLens; docs/lens.md."""
+        from motegpt.lens.lens import Lens
+
+        model, contexts = self.config.model, self.engine.contexts
+        return Lens(self.parameters, model, contexts, self._ids, self.tokenizer.names)
 
     def next(self, text: str = "", **settings: Any) -> NextToken:
         """The probability of every token after a text, most likely first: a dict of names to probabilities.

@@ -181,6 +181,11 @@ def bias_name(matrix: str) -> str:
     return f"{matrix}_bias"
 
 
+def head_name(model: ModelConfig) -> str:
+    """Name of the matrix (V, C) whose product with the residual stream is the logits."""
+    return "wte" if model.tied else "lm_head"
+
+
 def _to_residual(model: ModelConfig) -> Init:
     """Of a matrix that writes to the residual stream. scaled_init: Radford et al., 2019, section 2.3."""
     if model.zero_init:

@@ -3,7 +3,8 @@
 Sequences are padded on the right to the longest of the batch. The padding needs no mask: causality
 keeps it from the positions before it, and its weight in the loss is zero.
 
-A trace holds the intermediates of one forward pass under the names of TransformerLens:
+Points (ops/points.py) show the intermediates of a forward pass under the names of TransformerLens, and let
+hooks change them:
 
     hook_embed, hook_pos_embed           (B, T, C)     rows of wte and of wpe, the latter if learned
     hook_ngram_embed                     (B, T, C)     sum of the vectors, with an n-gram embedding alone
@@ -34,6 +35,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,7 +45,7 @@ from motegpt.engines.array import ops
 from motegpt.engines.array.ops import Array, Ids
 from motegpt.engines.array.tape import Tape, apply
 from motegpt.model.dropout import EMBEDDING_SITE, attention_site, mlp_site
-from motegpt.model.spec import FINAL_NORM, bias_name, table_names
+from motegpt.model.spec import FINAL_NORM, bias_name, head_name, table_names
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from motegpt.ngrams.vectors import Vectors
 
 Weights = Mapping[str, Array]
-Trace = dict[str, Array]
+Trace = dict[str, Array]  # the intermediates of one forward pass by name
 
 
 class Cache:
@@ -73,14 +75,14 @@ class Cache:
 
 @dataclass
 class Pass:
-    """One forward pass over B sequences: what it computes with, and where its intermediates go."""
+    """One forward pass over B sequences: what it computes with, and where its intermediates are shown."""
 
     w: Weights
     model: ModelConfig
     batch: int
     apply: Callable[..., Array]
     cache: Cache | None
-    trace: Trace | None
+    points: ops.Points | None
     masks: Masks | None
     rotations: ops.RotateSaved | None  # of the positions, with RoPE
 
@@ -95,16 +97,20 @@ class Pass:
         return x if operation is None else self.noted_norm(hook, operation, x, place)
 
     def noted_norm(self, hook: str, operation: Operation, x: Array, place: str | None = None) -> Array:
-        """One of ops.NORMS, with the gain and bias of a place, its scale and its result in the trace."""
-        h: Array = self.apply(operation, x, self.model.norm_eps)
+        """One of ops.NORMS, with the gain and bias of a place; shows its scale and its result."""
+        h = self.scaled(f"{hook}.hook_scale", operation, x, ops.as_rows(self.batch))
         if (gain := self.w.get(f"{place}_gain")) is not None:
             h = self.apply(ops.apply_gain, h, gain)
         if (bias := self.w.get(f"{place}_bias")) is not None:
             h = self.apply(ops.add_bias, h, bias)
-        if self.trace is not None:
-            self.note(f"{hook}.hook_scale", 1.0 / operation(x, self.model.norm_eps)[1].r)
-            self.note(f"{hook}.hook_normalized", h)
-        return h
+        return self.note(f"{hook}.hook_normalized", h)
+
+    def scaled(self, hook: str, operation: Operation, x: Array, layout: ops.Layout) -> Array:
+        """One of ops.NORMS; shows its scale."""
+        if self.points is None:
+            return self.apply(operation, x, self.model.norm_eps)
+        point = ops.Point(self.points, hook, layout)
+        return self.apply(ops.norm_at_point, x, operation, self.model.norm_eps, point)
 
     def dropout(self, x: Array, site: int) -> Array:
         """x (N, C) -> (N, C), times the mask of a site; x itself without masks."""
@@ -115,16 +121,11 @@ class Pass:
         kept = self.masks.keeps(self.masks.key(site, rows), numbers).reshape(x.shape)
         return self.apply(ops.dropout, x, kept * x.dtype.type(self.masks.scale))
 
-    def note(self, hook: str, x: Array) -> Array:
-        """x itself; the trace, if any, gets (N, …) as (B, T, …)."""
-        if self.trace is not None:
-            self.trace[hook] = x.reshape(self.batch, -1, x.shape[1]) if x.ndim == 2 else x
-        return x
-
-    def note_heads(self, hook: str, x: Array) -> Array:
-        """x (B, H, T, D) itself; the trace, if any, gets it as (B, T, H, D)."""
-        self.note(hook, x.swapaxes(1, 2))
-        return x
+    def note(self, hook: str, x: Array, layout: ops.Layout | None = None) -> Array:
+        """x itself, shown in a layout, as (B, T, C) by default; or what a hook makes of it."""
+        if self.points is None:
+            return x
+        return self.apply(ops.at_point, x, ops.Point(self.points, hook, layout or ops.as_rows(self.batch)))
 
 
 def forward(
@@ -133,65 +134,66 @@ def forward(
     model: ModelConfig,
     tape: Tape | None = None,
     cache: Cache | None = None,
-    trace: Trace | None = None,
+    points: ops.Points | None = None,
     masks: Masks | None = None,
     vectors: Vectors | None = None,
 ) -> Array:
     """ids (B, T) -> logits (N, V).
 
     tape: records what is applied; cache: the positions before these, to which it adds these (without a tape,
-    as it has no gradient); trace: gets the intermediates that the top of this file lists; masks: of dropout;
+    as it has no gradient); points: show the intermediates that the top of this file lists; masks: of dropout;
     vectors: those of the n-gram embedding, if there is one.
     """
     batch, t = ids.shape
     start = 0 if cache is None else cache.length
     rotations = ops.rotations(model, start, t, w["wte"].dtype) if model.position == "rope" else None
-    run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, trace, masks, rotations)
+    run = Pass(w, model, batch, apply if tape is None else tape.apply, cache, points, masks, rotations)
     x = embed(run, ids, start, vectors)
     mask = ops.causal_mask(t, start, x.dtype)
     for i in range(model.n_layer):
         x = layer(run, i, x, mask)
     if cache is not None:
         cache.length += t
-    if model.final_norm:
+    return head(run, x)
+
+
+def head(run: Pass, x: Array) -> Array:
+    """x (N, C) -> logits (N, V)"""
+    if run.model.final_norm:
         x = run.norm(x, FINAL_NORM, "ln_final")
-    return run.note("logits", run.linear(x, "wte" if model.tied else "lm_head"))
+    return run.note("logits", run.linear(x, head_name(run.model)))
 
 
 def embed(run: Pass, ids: Ids, start: int, vectors: Vectors | None) -> Array:
     """ids (B, T) of the positions from `start` on -> x (N, C)"""
-    wte, wpe = run.w["wte"], run.w.get("wpe")  # with learned positions alone
-    if run.trace is not None:
-        run.note("hook_embed", wte[ids])
-        if wpe is not None:
-            of_positions = wpe[start : start + ids.shape[1]]
-            run.note("hook_pos_embed", np.broadcast_to(of_positions, (*ids.shape, wpe.shape[1])))
-    x = run.apply(ops.lookup, wte, ids) if wpe is None else run.apply(ops.embedding, wte, wpe, ids, start)
+    apply, w = run.apply, run.w
+    x = run.note("hook_embed", apply(ops.lookup, w["wte"], ids))
+    if (wpe := w.get("wpe")) is not None:  # with learned positions alone
+        x = apply(ops.add, x, run.note("hook_pos_embed", apply(ops.positions, wpe, start, *ids.shape)))
     if vectors is not None:
-        x = add_ngrams(run, x, vectors, run.apply)
-        if run.trace is not None:
-            run.note("hook_ngram_embed", add_ngrams(run, np.zeros_like(x), vectors, apply))
+        x = apply(ops.add, x, run.note("hook_ngram_embed", ngrams(run, vectors)))
     if run.model.embedding_norm:
         x = run.noted_norm("embed.ln", ops.rmsnorm, x)
     return run.dropout(x, EMBEDDING_SITE)
 
 
-def add_ngrams(run: Pass, x: Array, vectors: Vectors, apply: Callable[..., Array]) -> Array:
-    """x (N, C) -> x (N, C): adds the vector of the context of each order that ends at a position."""
-    for name, rows in zip(table_names(run.model), vectors.rows, strict=True):
-        x = apply(ops.add_vectors, x, run.w[name], rows.ravel(), vectors.scale)
-    return x
+def ngrams(run: Pass, vectors: Vectors) -> Array:
+    """(N, C): the sum of the vectors of the contexts that end at a position, one of each order."""
+    found = [
+        run.apply(ops.vectors, run.w[name], rows.ravel(), vectors.scale)
+        for name, rows in zip(table_names(run.model), vectors.rows, strict=True)
+    ]
+    return reduce(lambda x, y: run.apply(ops.add, x, y), found)
 
 
 def layer(run: Pass, i: int, x: Array, mask: Array) -> Array:
     """x (N, C) -> x (N, C): x + attention(norm x), then x + mlp(norm x), dropout on what is added."""
     apply, note, w, at = run.apply, run.note, f"layer{i}", f"blocks.{i}"
-    h = run.norm(note(f"{at}.hook_resid_pre", x), f"{w}.ln1", f"{at}.ln1")
-    z = attention(run, i, h, mask)
+    x = note(f"{at}.hook_resid_pre", x)
+    z = attention(run, i, run.norm(x, f"{w}.ln1", f"{at}.ln1"), mask)
     attn_out = note(f"{at}.hook_attn_out", run.linear(z, f"{w}.attn_wo"))
-    x_attn = apply(ops.add, x, run.dropout(attn_out, attention_site(i)))
-    h_mlp = run.norm(note(f"{at}.hook_resid_mid", x_attn), f"{w}.ln2", f"{at}.ln2")
-    mlp_out = note(f"{at}.hook_mlp_out", mlp(run, i, h_mlp))
+    x_attn = note(f"{at}.hook_resid_mid", apply(ops.add, x, run.dropout(attn_out, attention_site(i))))
+    mlp_out = note(f"{at}.hook_mlp_out", mlp(run, i, run.norm(x_attn, f"{w}.ln2", f"{at}.ln2")))
     out = apply(ops.add, x_attn, run.dropout(mlp_out, mlp_site(i)))
     return note(f"{at}.hook_resid_post", out)
 
@@ -212,9 +214,10 @@ def attention(run: Pass, i: int, h: Array, mask: Array) -> Array:
     """h (N, C) -> z (N, C), what the heads take from the positions so far."""
     apply, model, at = run.apply, run.model, f"blocks.{i}.attn"
     q, k, v = (
-        run.note_heads(
+        run.note(
             f"{at}.hook_{name}",
             apply(ops.split_heads, run.linear(h, f"layer{i}.attn_w{name}"), run.batch, heads),
+            ops.HEADS,
         )
         for name, heads in (("q", model.n_head), ("k", model.kv_heads), ("v", model.kv_heads))
     )
@@ -222,33 +225,34 @@ def attention(run: Pass, i: int, h: Array, mask: Array) -> Array:
         q = apply(ops.scale, head_norm(run, f"{at}.q_norm", q), run.w[f"layer{i}.attn_q_gain"])
         k = head_norm(run, f"{at}.k_norm", k)
     if run.rotations is not None:
-        q = run.note_heads(f"{at}.hook_rot_q", apply(ops.rotate, q, run.rotations))
-        k = run.note_heads(f"{at}.hook_rot_k", apply(ops.rotate, k, run.rotations))
+        q = run.note(f"{at}.hook_rot_q", apply(ops.rotate, q, run.rotations), ops.HEADS)
+        k = run.note(f"{at}.hook_rot_k", apply(ops.rotate, k, run.rotations), ops.HEADS)
     if run.cache is not None:
         k, v = run.cache.append(i, k, v)
     if model.kv_heads != model.n_head:
         k, v = (apply(ops.repeat_heads, x, model.n_head // model.kv_heads) for x in (k, v))
-    scores = run.note(f"{at}.hook_attn_scores", apply(ops.attention_scores, q, k, mask))
-    p = run.note(f"{at}.hook_pattern", apply(ops.softmax, scores))
-    z: Array = apply(ops.attend, p, v)
-    run.note_heads(f"{at}.hook_z", ops.split_heads(z, run.batch, model.n_head)[0])
-    return z
+    scores = run.note(f"{at}.hook_attn_scores", apply(ops.attention_scores, q, k, mask), ops.SAME)
+    p = run.note(f"{at}.hook_pattern", apply(ops.softmax, scores), ops.SAME)
+    return run.note(f"{at}.hook_z", apply(ops.attend, p, v), ops.as_heads(run.batch, model.n_head))
 
 
 def head_norm(run: Pass, hook: str, x: Array) -> Array:
     """x (B, H, T, D) -> (B, H, T, D), the RMSNorm of each head."""
-    y = run.apply(ops.rmsnorm, x, run.model.norm_eps)
-    if run.trace is not None:
-        run.note_heads(f"{hook}.hook_scale", 1.0 / ops.rmsnorm(x, run.model.norm_eps)[1].r)
-        run.note_heads(f"{hook}.hook_normalized", y)
-    return y
+    y = run.scaled(f"{hook}.hook_scale", ops.rmsnorm, x, ops.HEADS)
+    return run.note(f"{hook}.hook_normalized", y, ops.HEADS)
 
 
 def trace_of(w: Weights, ids: Ids, model: ModelConfig, vectors: Vectors | None = None) -> Trace:
     """The intermediates of one forward pass over ids (B, T), by name."""
-    trace: Trace = {}
-    forward(w, ids, model, trace=trace, vectors=vectors)
-    return trace
+    points = ops.Points()
+    forward(w, ids, model, points=points, vectors=vectors)
+    return points.values
+
+
+def unembed(w: Weights, x: Array, model: ModelConfig) -> Array:
+    """The residual stream x (B, T, C) after any layer -> logits (B, T, V), as if it were the last."""
+    run = Pass(w, model, len(x), apply, None, None, None, None)
+    return head(run, x.reshape(-1, x.shape[-1])).reshape(*x.shape[:2], -1)
 
 
 def pad(rows: Sequence[Sequence[Any]], dtype: np.dtype[Any] | type = np.intp) -> NDArray[Any]:

@@ -39,9 +39,9 @@ class Tape:
         self._applied.append((operation, saved, tuple(map(id, inputs)), id(y)))
         return y
 
-    def backward(self, root: Array) -> None:
-        """Add d root / d w to every dw. Frees what was saved, so it runs once."""
-        gradients = {id(root): np.ones_like(root)}
+    def backward(self, root: Array, droot: Array | None = None) -> None:
+        """Add d Σ(root · droot) / d w to every dw, droot being 1. Frees what was saved, so it runs once."""
+        gradients = {id(root): np.ones_like(root) if droot is None else droot}
         while self._applied:
             operation, saved, inputs, output = self._applied.pop()
             dxs = self._rules[operation](gradients.pop(output), saved)

@@ -28,4 +28,5 @@ from motegpt.engines.array.ops.heads import *
 from motegpt.engines.array.ops.loss import *
 from motegpt.engines.array.ops.matrices import *
 from motegpt.engines.array.ops.norms import *
+from motegpt.engines.array.ops.points import *
 from motegpt.engines.array.ops.rotation import *

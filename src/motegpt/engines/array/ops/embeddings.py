@@ -1,4 +1,4 @@
-"""Embeddings of tokens, of tokens and positions, and of contexts of tokens."""
+"""Embeddings of tokens, of positions, and of contexts of tokens."""
 
 from __future__ import annotations
 
@@ -30,29 +30,27 @@ def lookup_backward(dx: Array, saved: LookupSaved) -> Array:
     return dwte
 
 
-class EmbeddingSaved(NamedTuple):
-    """wte (V, C), wpe (block_size, C), ids (B, T), start: the position of the first"""
+class PositionsSaved(NamedTuple):
+    """shape: of wpe; start: the position of the first; batch"""
 
-    wte: Array
-    wpe: Array
-    ids: Ids
+    shape: tuple[int, ...]
     start: int
+    batch: int
 
 
-def embedding(wte: Array, wpe: Array, ids: Ids, start: int) -> tuple[Array, EmbeddingSaved]:
-    """x[b, t] = wte[ids[b, t]] + wpe[start + t].   wte (V, C), wpe (block_size, C), ids (B, T) -> x (N, C)"""
-    x: Array = wte[ids] + wpe[start : start + ids.shape[1]]
-    return x.reshape(-1, x.shape[-1]), EmbeddingSaved(wte, wpe, ids, start)
+def positions(wpe: Array, start: int, batch: int, t: int) -> tuple[Array, PositionsSaved]:
+    """x[b, t] = wpe[start + t].   wpe (block_size, C) -> x (N, C)"""
+    x = np.broadcast_to(wpe[start : start + t], (batch, t, wpe.shape[1]))
+    return x.reshape(batch * t, -1), PositionsSaved(wpe.shape, start, batch)
 
 
-@backward_of(embedding)
-def embedding_backward(dx: Array, saved: EmbeddingSaved) -> tuple[Array, Array]:
-    """Of x[b, t] = wte[ids[b, t]] + wpe[start + t]: a row of either collects the dx of all that used it."""
-    wte, wpe, ids, start = saved
-    dwte, dwpe = np.zeros(wte.shape, dx.dtype), np.zeros(wpe.shape, dx.dtype)
-    np.add.at(dwte, ids.ravel(), dx)
-    dwpe[start : start + ids.shape[1]] = dx.reshape(*ids.shape, -1).sum(axis=0)
-    return dwte, dwpe
+@backward_of(positions)
+def positions_backward(dx: Array, saved: PositionsSaved) -> Array:
+    """Of x[b, t] = wpe[start + t]: a row collects the dx of all that used it."""
+    shape, start, batch = saved
+    dwpe = np.zeros(shape, dx.dtype)
+    dwpe[start : start + len(dx) // batch] = dx.reshape(batch, -1, shape[1]).sum(axis=0)
+    return dwpe
 
 
 class VectorsSaved(NamedTuple):
@@ -63,17 +61,17 @@ class VectorsSaved(NamedTuple):
     scale: float
 
 
-def add_vectors(x: Array, table: Array, rows: Ids, scale: float) -> tuple[Array, VectorsSaved]:
-    """y[n] = x[n] + scale · table[rows[n]]; x[n] where rows[n] < 0.   x, y (N, C), table (R, C), rows (N,)"""
-    y, there = x.copy(), rows >= 0
-    y[there] += scale * table[rows[there]]
-    return y, VectorsSaved(table.shape, rows, scale)
+def vectors(table: Array, rows: Ids, scale: float) -> tuple[Array, VectorsSaved]:
+    """x[n] = scale · table[rows[n]]; 0 where rows[n] < 0.   table (R, C), rows (N,) -> x (N, C)"""
+    x, there = np.zeros((len(rows), table.shape[1]), table.dtype), rows >= 0
+    x[there] = scale * table[rows[there]]
+    return x, VectorsSaved(table.shape, rows, scale)
 
 
-@backward_of(add_vectors)
-def add_vectors_backward(dy: Array, saved: VectorsSaved) -> tuple[Array, Array]:
-    """Of y[n] = x[n] + scale · table[rows[n]]: dx is dy; a row collects scale · dy of all that used it."""
+@backward_of(vectors)
+def vectors_backward(dx: Array, saved: VectorsSaved) -> Array:
+    """Of x[n] = scale · table[rows[n]]: a row collects scale · dx of all that used it."""
     shape, rows, scale = saved
-    dtable, there = np.zeros(shape, dy.dtype), rows >= 0
-    np.add.at(dtable, rows[there], scale * dy[there])
-    return dy, dtable
+    dtable, there = np.zeros(shape, dx.dtype), rows >= 0
+    np.add.at(dtable, rows[there], scale * dx[there])
+    return dtable
