@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
@@ -105,8 +104,16 @@ class TorchAdam(TorchOptimizer):
         super().__init__(parameters, train, decayed)
         device = parameters[0].device
         self._fused = train.adam == "corrected" and device.type in FUSED_ON
-        self._counts = [torch.zeros((), device=device) for _ in parameters] if self._fused else []
-        self._next = 0
+        self._count = torch.zeros((), device=device)  # of steps, as the kernel takes it
+        self._decays = self._groups()
+
+    def _groups(self) -> list[tuple[float, list[int]]]:
+        """Each weight decay, and the indices of its tensors; the tables have none."""
+        groups: dict[float, list[int]] = {}
+        for i, decayed in enumerate(self._decayed):
+            if decayed is not None:
+                groups.setdefault(self._train.weight_decay if decayed else 0.0, []).append(i)
+        return list(groups.items())
 
     def _dense_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
         if self._fused:
@@ -115,29 +122,29 @@ class TorchAdam(TorchOptimizer):
             super()._dense_step(w, dw, step, skip)
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
-        """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each decay."""
-        if step != self._next or skip is not None:  # the kernel counts steps, but not skipped ones
-            torch._foreach_zero_(self._counts)
-            torch._foreach_add_(self._counts, float(step))
-        self._next = step + 1
+        """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each decay.
+
+        This is what torch.optim.AdamW(fused=True) calls; for a small model its checks take longer.
+        """
         train, (m, v) = self._train, self.slots
-        for decayed in set(self._decayed) - {None}:
-            adamw(
-                self._those(decayed, w),
-                self._those(decayed, dw),
-                self._those(decayed, m),
-                self._those(decayed, v),
+        self._count.fill_(step + 1)
+        lr = learning_rate(train, step)
+        for decay, group in self._decays:
+            torch._fused_adamw_(
+                [w[i] for i in group],
+                [dw[i] for i in group],
+                [m[i] for i in group],
+                [v[i] for i in group],
                 [],
-                self._those(decayed, self._counts),
-                fused=True,
-                found_inf=skip,
-                amsgrad=False,
-                maximize=False,
+                [self._count] * len(group),
+                lr=lr,
                 beta1=train.beta1,
                 beta2=train.beta2,
-                lr=learning_rate(train, step),
-                weight_decay=train.weight_decay if decayed else 0.0,
+                weight_decay=decay,
                 eps=train.eps,
+                amsgrad=False,
+                maximize=False,
+                found_inf=skip,
             )
 
     @staticmethod
