@@ -1,19 +1,19 @@
 """The torch engine compared with a plain PyTorch training loop: the same model, the same batches.
 
-    python benchmarks/plain_torch.py --device cpu --steps 10
+    python benchmarks/plain_torch.py --device cpu --work microgpt
 
 The loop uses modules, fused attention and fused AdamW. (With a single product for q, k and v, as is usual on
-a GPU, it takes 1.5 times as long on a CPU.) Both run the workload `wide` of `motegpt bench`: 6 layers, 384
-wide, 8 sequences of 256. Their runs alternate, and the ratio is that of the medians. To run one of them, for
-`motegpt bench --peer`: --only plain, --only motegpt.
+a GPU, it takes 1.5 times as long on a CPU.) Workloads are those of `motegpt bench --list`. Their runs
+alternate, and the times are the shortest of many short runs: on a CPU processor time, so that other programs
+do not count, else wall time. To run one of them, for `motegpt bench --peer`: --only plain, --only motegpt.
 """
 
 from __future__ import annotations
 
 import argparse
-import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor, nn
 from motegpt.bench.work import WORKLOADS, Problem, problem_of
 from motegpt.data.corpus import read_corpus
 from motegpt.engines import fresh_engine
+
+PADDING = -1  # target that the loss ignores
+RUN_SECONDS = 0.1
 
 
 class Block(nn.Module):
@@ -59,7 +62,13 @@ class Plain(nn.Module):
         x = F.rms_norm(x, x.shape[-1:], eps=1e-5)
         for block in self.blocks:
             x = block(x)
-        return F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten())
+        return F.cross_entropy(self.head(x).flatten(0, 1), targets.flatten(), ignore_index=PADDING)
+
+
+def padded(rows: list[list[int]], padding: int, device: str) -> Tensor:
+    """Ragged rows of ids as a tensor (B, T)."""
+    longest = max(map(len, rows))
+    return torch.tensor([row + [padding] * (longest - len(row)) for row in rows], device=device)
 
 
 def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[[int, int], None]:
@@ -75,8 +84,8 @@ def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[
         losses = []
         for step in range(start, start + count):
             batch = problem.plan.batch(step)
-            inputs, targets = (torch.tensor(rows, device=device) for rows in (batch.inputs, batch.targets))
-            with torch.autocast(device, kind, enabled=autocast is not None):
+            inputs, targets = padded(batch.inputs, 0, device), padded(batch.targets, PADDING, device)
+            with torch.autocast(device, kind) if autocast else nullcontext():
                 loss = net(inputs, targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
@@ -97,38 +106,59 @@ def engine_loop(problem: Problem) -> Callable[[int, int], None]:
     return steps
 
 
+def steps_per_run(loop: Callable[[int, int], None], clock: Callable[[], float]) -> int:
+    """The number of steps that take RUN_SECONDS, found by doubling, which also warms up."""
+    count = 1
+    while True:
+        began = clock()
+        loop(0, count)
+        if clock() - began > RUN_SECONDS:
+            return count
+        count *= 2
+
+
+def shortest(
+    loops: dict[str, Callable[[int, int], None]], runs: int, clock: Callable[[], float]
+) -> dict[str, float]:
+    """Seconds per step of each loop: the shortest of alternating runs."""
+    count = max(steps_per_run(loop, clock) for loop in loops.values())
+    seconds: dict[str, list[float]] = {name: [] for name in loops}
+    for run in range(runs):
+        for name, loop in loops.items():
+            began = clock()
+            loop(run * count, count)
+            seconds[name].append((clock() - began) / count)
+    return {name: min(times) for name, times in seconds.items()}
+
+
 def main() -> None:
-    """Time alternating runs and print the medians and their ratio."""
+    """Print the time per step of each loop, and their ratio."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--autocast", choices=["bfloat16", "float16"])
-    parser.add_argument("--steps", type=int, default=4, help="steps per run")
-    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--work", action="append", choices=list(WORKLOADS), help="[all]")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--only", choices=["plain", "motegpt"])
     arguments = parser.parse_args()
-    changes: dict[str, Any] = {"device": arguments.device, "autocast": arguments.autocast}
-    problem = problem_of(WORKLOADS["wide"], read_corpus(None), "float32", changes)
-    loops = {
-        "plain": lambda: plain_loop(problem, arguments.device, arguments.autocast),
-        "motegpt": lambda: engine_loop(problem),
-    }
-    names = [arguments.only] if arguments.only else list(loops)
-    steps = {name: loops[name]() for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for run in range(arguments.runs + 1):
-        for name in names:
-            began = time.perf_counter()
-            steps[name](run * arguments.steps, arguments.steps)
-            seconds[name].append((time.perf_counter() - began) / arguments.steps)
-    medians = {
-        name: statistics.median(times[1:]) for name, times in seconds.items()
-    }  # the first run warms up
-    for name, median in medians.items():
-        print(f"{name:8} {median * 1e3:8.1f} ms per step")
-    if len(medians) == 2:
-        print(f"motegpt / plain: {medians['motegpt'] / medians['plain']:.3f}")
+    torch.set_num_threads(arguments.threads)
+    changes: dict[str, Any] = {name: getattr(arguments, name) for name in ("device", "autocast", "threads")}
+    clock = time.process_time if arguments.device == "cpu" else time.perf_counter
+    for work in arguments.work or WORKLOADS:
+        problem = problem_of(WORKLOADS[work], read_corpus(None), "float32", changes)
+        loops = {
+            "plain": plain_loop(problem, arguments.device, arguments.autocast),
+            "motegpt": engine_loop(problem),
+        }
+        if arguments.only:
+            loops = {arguments.only: loops[arguments.only]}
+        seconds = shortest(loops, arguments.runs, clock)
+        figures = [f"{name} {each * 1e6:10,.1f} µs" for name, each in seconds.items()]
+        if len(seconds) == 2:
+            figures.append(f"motegpt / plain {seconds['motegpt'] / seconds['plain']:.3f}")
+        print(f"{work:10} {', '.join(figures)}", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Features of the torch engine: precision, gradient accumulation, devices, compilation, errors."""
 
+import cProfile
 import json
 import subprocess
 import sys
@@ -11,10 +12,19 @@ import pytest
 
 from motegpt import GPT
 from motegpt.config.presets import settings_of
+from motegpt.config.sections import model_and_training
 from motegpt.data.plan import Batch, DocumentPlan
 from motegpt.engines import check_settings, why_unavailable
 from motegpt.errors import OutOfMemory, RankLost, SettingError, UsageError
-from tests.conftest import random_batch, random_sequences, small_engine, small_settings
+from motegpt.ngrams.contexts import Contexts
+from tests.conftest import (
+    VOCABULARY,
+    engine_named,
+    random_batch,
+    random_sequences,
+    small_engine,
+    small_settings,
+)
 from tests.tolerances import GRADIENT, relative_error
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -402,3 +412,38 @@ def test_the_plain_loop_is_the_same_model():
     batch = Batch.of([[0, 1, 2, 3, 4], [5, 4, 3, 2, 1]], "documents")
     loss = plain(torch.tensor(batch.inputs), torch.tensor(batch.targets))
     assert loss.item() == pytest.approx(engine.gradients(batch)[0], rel=1e-12)
+
+
+def test_a_chunk_in_blocks_has_the_same_bits(monkeypatch):
+    from motegpt.engines.torch import batches
+
+    plan = plan_of(loss_mean="tokens")
+    contexts = Contexts.of_plan(plan, 3, 1)
+    chosen = {**SINGLE, "accumulate": 2, "dropout": 0.2, "ngram_orders": 3, "ngram_rows": contexts.sizes}
+    whole, parts = [], []
+    for limit, losses in ((batches.BLOCK_POSITIONS, whole), (50, parts)):
+        monkeypatch.setattr(batches, "BLOCK_POSITIONS", limit)
+        engine = engine_named("torch", *model_and_training(chosen, VOCABULARY), contexts)
+        losses += engine.train(plan, 3, 7)
+    assert whole == parts
+
+
+def test_a_step_calls_less_than_a_plain_loop():
+    """Calls of Python and C functions per step: for a small model they take the time."""
+    from benchmarks.plain_torch import plain_loop
+    from motegpt.bench.work import WORKLOADS, problem_of
+    from motegpt.data.corpus import read_corpus
+    from motegpt.engines import fresh_engine
+
+    def calls(steps):
+        steps(0, 1)
+        totals = []
+        for count in (2, 12):
+            profile = cProfile.Profile()
+            profile.runcall(steps, 0, count)
+            totals.append(sum(entry.callcount for entry in profile.getstats()))
+        return (totals[1] - totals[0]) / 10
+
+    problem = problem_of(WORKLOADS["microgpt"], read_corpus(None), "float32", {"device": "cpu"})
+    engine = fresh_engine("torch", problem.model, problem.train)
+    assert calls(partial(engine.train, problem.plan)) <= calls(plain_loop(problem, "cpu", None))

@@ -121,12 +121,16 @@ class Chunk:
             self.tokens[start : start + length].tolist()
             for start, length in zip(self.starts[i].tolist(), lengths, strict=True)
         ]
-        weights = iter(self.weights[self._targets_before[i] : self._targets_before[i + 1]].tolist())
+        weights = iter(self.weights_of(slice(i, i + 1)).tolist())
         return Batch(
             [row[:-1] for row in rows],
             [row[1:] for row in rows],
             [list(islice(weights, length - 1)) for length in lengths],
         )
+
+    def weights_of(self, steps: slice) -> NDArray[np.float64]:
+        """The weights of consecutive steps of the chunk."""
+        return self.weights[self._targets_before[steps.start] : self._targets_before[steps.stop]]
 
     def batches(self) -> Iterator[Batch]:
         """The batch of each step."""

@@ -120,7 +120,7 @@ def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:
 def sharded(network: Transformer, ranks: Ranks) -> Transformer:
     """The network under FSDP: each rank holds some rows of every tensor; layers are gathered when used."""
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
-    for module in (*network.layers(), network):
+    for module in (*network.layers, network):
         fully_shard(module, mesh=mesh)
         assert isinstance(module, FSDPModule)
         module.set_gradient_divide_factor(1.0)

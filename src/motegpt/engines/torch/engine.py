@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from motegpt.data.plan import Chunk
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.engines.torch import distributed
 from motegpt.engines.torch.batches import (
+    Padded,
     Part,
+    Steps,
+    blocks,
     check_division,
     mask_keys,
     prefetch,
-    split_batch,
-    to_part,
-    used_rows,
+    steps_of,
 )
 from motegpt.engines.torch.decoder import TorchDecoder
 from motegpt.engines.torch.device import (
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig, TrainConfig
-    from motegpt.data.plan import Batch, Chunk, Plan
+    from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values
     from motegpt.ngrams.contexts import Contexts
 
@@ -138,12 +140,13 @@ class TorchEngine(Engine):
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
         vectors = vectors_of(self.contexts, batch.inputs, self.settings)
-        part = to_part(batch, self._dtype, vectors=vectors)
+        padded = Padded.of(Chunk.of([batch]), slice(0, 1))
+        steps = steps_of(padded, slice(None), 1, self._dtype, vectors=[vectors] if vectors else ())
         network = self._whole_network()
         with report_out_of_memory(self.device, self.settings), torch.no_grad():
-            part = part.to(network.wte.device)
-            padded = network.logits(part.ids, rows=part.rows, scales=part.scales).cpu().numpy()
-        return [padded[b, : len(row)] for b, row in enumerate(batch.inputs)]
+            (part,) = steps.to(network.wte.device).parts(0)
+            logits = network.logits(part.ids, rows=part.rows, scales=part.scales).cpu().numpy()
+        return [logits[b, : len(row)] for b, row in enumerate(batch.inputs)]
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         self._broadcast("gradients", batch, step)
@@ -202,27 +205,34 @@ class TorchEngine(Engine):
         With each the rows of the tables that the whole batch uses. start: the first step of the chunk.
         """
 
-        def make(i: int) -> tuple[list[Part], list[Tensor]]:
-            batch = chunk.batch(i)
-            parts, used = self._split(batch, start + i)
+        def make(block: slice) -> Steps:
+            steps = self._steps(chunk, block, start + block.start)
             if self.device.type == "cuda":
                 torch.cuda.set_device(self.device)  # per thread; pinning would otherwise use GPU 0
-                parts = [part.pinned() for part in parts]
-            return parts, used
+                steps = steps.pinned()
+            return steps
 
-        steps = range(len(chunk.starts))
-        made = map(make, steps) if self.device.type == "cpu" else prefetch(make, steps)
-        for parts, used in made:
-            yield [part.to(self.device) for part in parts], self._local_rows(used)
+        each = blocks(chunk)
+        for made in map(make, each) if self.device.type == "cpu" else prefetch(make, each):
+            steps = made.to(self.device)
+            for i, used in enumerate(steps.used):
+                yield steps.parts(i), self._local_rows(used)
 
-    def _split(self, batch: Batch, step: int | None) -> tuple[list[Part], list[Tensor]]:
-        """This rank's parts of a batch, with the masks of a step, and the rows that the whole batch uses."""
+    def _steps(self, chunk: Chunk, block: slice, first: int | None) -> Steps:
+        """This rank's share of a block of the chunk, with the masks of the steps from `first` on."""
+        padded = Padded.of(chunk, block)
+        count, batch_size = padded.lengths.shape
+        numbers = [None] * count if first is None else range(first, first + count)
+        sites, settings = sites_of(self.model.n_layer), self.settings
+        masks = filter(None, (masks_of(settings, step) for step in numbers))
+        keys = [mask_keys(of_step, sites, batch_size) for of_step in masks]
+        vectors = []
+        if self.contexts.keys:
+            found = (vectors_of(self.contexts, padded.inputs(i), settings, n) for i, n in enumerate(numbers))
+            vectors = list(filter(None, found))
         size, rank = (self._ranks.size, self._ranks.rank) if self._ranks else (1, 0)
-        masks = masks_of(self.settings, step)
-        keys = mask_keys(masks, sites_of(self.model.n_layer), len(batch.inputs)) if masks else None
-        vectors = vectors_of(self.contexts, batch.inputs, self.settings, step)
-        parts = split_batch(batch, size, rank, self.settings.accumulate, self._dtype, keys, vectors)
-        return parts, [] if vectors is None else used_rows(vectors)
+        share = slice(rank * batch_size // size, (rank + 1) * batch_size // size)
+        return steps_of(padded, share, settings.accumulate, self._dtype, keys, vectors)
 
     def _local_rows(self, used: list[Tensor]) -> list[Tensor]:
         """Rows of the tables -> those that this rank has, as rows of its shards."""
@@ -244,7 +254,7 @@ class TorchEngine(Engine):
 
     def _backpropagate(self, parts: list[Part]) -> Tensor:
         """Returns the sum of the parts' losses; gradients are summed over parts and ranks."""
-        self._network.zero_grad(set_to_none=True)
+        self._clear_gradients()
         losses = []
         for part in parts:
             with self._gradient_sync(last=part is parts[-1]):
@@ -257,15 +267,15 @@ class TorchEngine(Engine):
     def _gradients(self, batch: Batch, step: int | None) -> tuple[float, Arrays]:
         size = self._ranks.size if self._ranks else 1
         check_division(len(batch.inputs), size, self.settings.accumulate)
-        parts, _ = self._split(batch, step)
+        steps = self._steps(Chunk.of([batch]), slice(0, 1), step)
         with self._device_context():
-            loss = self._summed(self._backpropagate([part.to(self.device) for part in parts]))
+            loss = self._summed(self._backpropagate(steps.to(self.device).parts(0)))
             with torch.no_grad():
                 dw = self._local_gradients()
                 if self._scale:
                     torch._foreach_mul_(dw, 1.0 / self._scale.factor)
                 arrays = self._named(dw)
-        self._network.zero_grad(set_to_none=True)
+        self._clear_gradients()
         return loss.item(), arrays
 
     def _export(self) -> Snapshot:
@@ -304,8 +314,28 @@ class TorchEngine(Engine):
             return self._network
         return distributed.replicated(self._network, self.device)
 
+    def _weights(self) -> list[nn.Parameter]:
+        """The parameters; those of a sharded network change, others are listed once."""
+        return list(self._network.parameters()) if self._sharded else self._fixed_weights
+
+    @cached_property
+    def _fixed_weights(self) -> list[nn.Parameter]:
+        return list(self._network.parameters())
+
     def _local_parameters(self) -> list[Tensor]:
-        return [distributed.local(w.detach()) for w in self._network.parameters()]
+        """This rank's shards of the parameters, which share their memory."""
+        return self._current_shards() if self._sharded else self._fixed_shards
+
+    @cached_property
+    def _fixed_shards(self) -> list[Tensor]:
+        return self._current_shards()
+
+    def _current_shards(self) -> list[Tensor]:
+        return [distributed.local(w.detach()) for w in self._weights()]
+
+    def _clear_gradients(self) -> None:
+        for w in self._weights():
+            w.grad = None
 
     def _places(self) -> list[Place]:
         """How the optimizer treats each of the parameters, in their order."""
@@ -315,7 +345,7 @@ class TorchEngine(Engine):
 
     def _local_gradients(self) -> list[Tensor]:
         """In the order of the parameters; zeros for those that the loss does not depend on."""
-        gradients = (torch.zeros_like(w) if w.grad is None else w.grad for w in self._network.parameters())
+        gradients = (torch.zeros_like(w) if w.grad is None else w.grad for w in self._weights())
         return [distributed.local(gradient) for gradient in gradients]
 
     def _named(self, parts: list[Tensor]) -> Arrays:
@@ -356,22 +386,17 @@ class TorchEngine(Engine):
             stack.enter_context(processor_threads(self._threads))
             yield
 
-    @contextmanager
-    def _gradient_sync(self, last: bool) -> Iterator[None]:
+    def _gradient_sync(self, last: bool) -> AbstractContextManager[object]:
         """Gradients are summed over ranks once per batch, with its last part."""
-        if isinstance(self._replica, DistributedDataParallel):
-            with nullcontext() if last else self._replica.no_sync():
-                yield
-            return
+        if isinstance(self._replica, DistributedDataParallel) and not last:
+            return self._replica.no_sync()
         if self._sharded:
             distributed.set_gradient_sync(self._network, last)
-        yield
+        return nullcontext()
 
-    def _autocast(self) -> torch.autocast:
+    def _autocast(self) -> AbstractContextManager[object]:
         kind = self.settings.autocast
-        return torch.autocast(
-            self.device.type, getattr(torch, kind) if kind else torch.bfloat16, enabled=kind is not None
-        )
+        return torch.autocast(self.device.type, getattr(torch, kind)) if kind else nullcontext()
 
 
 def why_incompatible(train: TrainConfig) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, assert_never, cast
 
 import torch
@@ -174,7 +175,7 @@ class Transformer(Module):
         x, rotated = self.embed(ids, caches[0].length if caches else 0, rows, scales)
         if keys is not None:
             x = self._ops.dropout(x, keys[:, 0], self._dropout, self.wte.dtype)
-        for i, layer in enumerate(self.layers()):
+        for i, layer in enumerate(self.layers):
             own = None if keys is None else keys[:, 2 * i + 1 : 2 * i + 3]
             inputs = x, caches[i] if caches else None, own, rotated
             if self._recompute and torch.is_grad_enabled():
@@ -208,6 +209,7 @@ class Transformer(Module):
         x = self.norm(x, FINAL_NORM) if self._model.final_norm else x
         return self.linear(x, "wte" if self._model.tied else "lm_head")
 
+    @cached_property
     def layers(self) -> list[Layer]:
         """The layers, first to last."""
         return [cast(Layer, self.get_submodule(f"layer{i}")) for i in range(self._model.n_layer)]

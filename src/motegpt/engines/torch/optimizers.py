@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.optim.adamw import adamw
 
 from motegpt.model.schedule import learning_rate
 from motegpt.optim import OPTIMIZERS
@@ -62,7 +61,10 @@ class TorchOptimizer(ABC):
         """settings: of each group; places: of each parameter."""
         self._settings, self._places = settings, places
         self._optimizer = OPTIMIZERS[settings[0].optimizer]
-        self._kinds = {place for place in places if not place.is_table and place.group != FROZEN}
+        self._alike: dict[Place, list[int]] = {}  # the parameters of each place, but for tables
+        for i, place in enumerate(places):
+            if not place.is_table and place.group != FROZEN:
+                self._alike.setdefault(place, []).append(i)
         self.slots = [[torch.zeros_like(w) for w in parameters] for _ in self._optimizer.slots]
 
     def step(
@@ -105,9 +107,9 @@ class TorchOptimizer(ABC):
         """The update of all but the tables."""
         if skip is not None and skip.item():
             return
-        for place in self._kinds:
+        for place, members in self._alike.items():
             scalars = self._optimizer.scalars(self._settings[place.group], step)
-            own, *others = (self._those(place, tensors) for tensors in (w, dw, *self.slots))
+            own, *others = ([tensors[i] for i in members] for tensors in (w, dw, *self.slots))
             if scalars.decay != 1.0 and place.decayed:
                 torch._foreach_mul_(own, scalars.decay)
             self._update(own, *others, scalars)
@@ -121,10 +123,6 @@ class TorchOptimizer(ABC):
         """Those of the parameters that are not frozen."""
         return [tensor for tensor, one in zip(tensors, self._places, strict=True) if one.group != FROZEN]
 
-    def _those(self, place: Place, tensors: list[Tensor]) -> list[Tensor]:
-        """Those of the parameters with this place."""
-        return [tensor for tensor, one in zip(tensors, self._places, strict=True) if one == place]
-
 
 class TorchAdam(TorchOptimizer):
     """Adam, in a fused kernel if PyTorch has one for the device."""
@@ -135,8 +133,7 @@ class TorchAdam(TorchOptimizer):
         super().__init__(parameters, settings, places)
         device = parameters[0].device
         self._fused = settings[0].adam == "corrected" and device.type in FUSED_ON
-        self._counts = [torch.zeros((), device=device) for _ in parameters] if self._fused else []
-        self._next = 0
+        self._count = torch.zeros((), device=device)  # of steps, as the kernel takes it
 
     def _dense_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
         if self._fused:
@@ -145,30 +142,25 @@ class TorchAdam(TorchOptimizer):
             super()._dense_step(w, dw, step, skip)
 
     def _fused_step(self, w: list[Tensor], dw: list[Tensor], step: int, skip: Tensor | None) -> None:
-        """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each place."""
-        if step != self._next or skip is not None:  # the kernel counts steps, but not skipped ones
-            torch._foreach_zero_(self._counts)
-            torch._foreach_add_(self._counts, float(step))
-        self._next = step + 1
-        m, v = self.slots
-        for place in self._kinds:
+        """Adam with bias correction and decoupled weight decay; one kernel for the tensors of each place.
+
+        This is what torch.optim.AdamW(fused=True) calls; for a small model its checks take longer.
+        """
+        self._count.fill_(step + 1)
+        for place, members in self._alike.items():
             train = self._settings[place.group]
-            adamw(
-                self._those(place, w),
-                self._those(place, dw),
-                self._those(place, m),
-                self._those(place, v),
+            torch._fused_adamw_(
+                *([tensors[i] for i in members] for tensors in (w, dw, *self.slots)),
                 [],
-                self._those(place, self._counts),
-                fused=True,
-                found_inf=skip,
-                amsgrad=False,
-                maximize=False,
+                [self._count] * len(members),
+                lr=learning_rate(train, step),
                 beta1=train.beta1,
                 beta2=train.beta2,
-                lr=learning_rate(train, step),
                 weight_decay=train.weight_decay if place.decayed else 0.0,
                 eps=train.eps,
+                amsgrad=False,
+                maximize=False,
+                found_inf=skip,
             )
 
     @staticmethod
