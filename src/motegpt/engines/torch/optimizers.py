@@ -149,8 +149,12 @@ class TorchAdam(TorchOptimizer):
         self._count.fill_(step + 1)
         for place, members in self._alike.items():
             train = self._settings[place.group]
+            own, gradients, m, v = ([tensors[i] for i in members] for tensors in (w, dw, *self.slots))
             torch._fused_adamw_(
-                *([tensors[i] for i in members] for tensors in (w, dw, *self.slots)),
+                own,
+                gradients,
+                m,
+                v,
                 [],
                 [self._count] * len(members),
                 lr=learning_rate(train, step),
