@@ -95,6 +95,11 @@ def test_formats_of_streams(data):
         read_ids(data, "data.bin", "ids")
 
 
+def test_a_stream_has_whole_numbers_of_16_bits():
+    with pytest.raises(DataError, match="16 bits"):
+        read_ids(b"\1\0\2", "a.bin", None)
+
+
 def test_sequences_as_a_stream():
     found = read_ids(npz(ids=TABLE, mask=MASK), "a.npz", "id_stream")
     assert found.is_stream
@@ -219,7 +224,7 @@ ATTACKS = {
     "number of 30 digits": (lines({"ids": [1, 10**30]}), "integers"),
     "mask of another length": (lines({"ids": [1, 2], "mask": [1, 1, 1]}), "2 or 1 in sequence 0, got 3"),
     "mask of text": (lines({"ids": [1, 2], "mask": "11"}), "mask"),
-    "odd bytes": (b"\1\0\2", "16 bits"),
+    "other contents": (b"anna\nbob\n", "other contents"),
     "header of llm.c that lies": (llm_c([1, 2], count=2**31 - 1), "as its header says"),
     "only a header": (llm_c([]), "none"),
 }
@@ -284,6 +289,10 @@ def test_the_commands(motegpt, tmp_path):
     assert (
         "does not match the recorded training data" in motegpt("train", "--resume", "run", "--steps", 30).err
     )
+    assert "3 per step" in motegpt("cost", "sums.npz", "--preset", "microgpt").out
+    assert "over 3 targets" in motegpt("graph", "1 2 5 3", "--run", "run", "--summary").out
+    assert motegpt("graph", "--run", "run", "--summary").code == 0
+    assert "other contents" in motegpt("cost", "--format", "ids", "--preset", "microgpt").err
     for words in (["play", "sums.npz"], ["play", "run"], ["train", "sums.npz", "--tokenizer", "bytes"]):
         ended = motegpt(*words, *(["--out", "a.html"] if words[0] == "play" else []))
         assert (ended.code, ended.err.count("\n")) == (2, 1), words

@@ -7,6 +7,7 @@ import pytest
 
 from motegpt import GPT, DataError, PrefixError, SettingError, UsageError
 from motegpt.data.ids.memory import ids_in_memory
+from motegpt.data.ids.tasks import modular
 from motegpt.data.plan import Batch, DocumentPlan, WindowPlan
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
 from motegpt.errors import RunFolderError
@@ -34,10 +35,10 @@ def stream_of(mask, batch_size=3, loss_mean="tokens", block_size=3):
     return WindowPlan(stream.sequences.tokens, block_size, batch_size, loss_mean, 5, stream.mask)
 
 
-def masked_batch(loss_mean="documents", change=0):
-    """A batch; change: added to the targets that are masked and are no inputs, the last of each sequence."""
+def masked_batch(loss_mean="documents", change=0, masks=([1, 0], [1, 0, 1], [0, 1, 1, 0])):
+    """A batch; change: added to targets that are masked and are no inputs, the last of two sequences."""
     ids = [[1, 2, 3 + change], [3, 0, 1, 2], [0, 3, 3, 1, 2 + change]]
-    return Batch.of(ids, loss_mean, [[1, 0], [1, 0, 1], [0, 1, 1, 0]])
+    return Batch.of(ids, loss_mean, masks)
 
 
 @pytest.mark.parametrize("mean", MEANS)
@@ -104,9 +105,9 @@ def test_a_masked_target_has_no_influence(name, mean):
     other_loss, others = engine.gradients(masked_batch(mean, change=1))
     assert loss == other_loss
     assert all((gradients[one] == others[one]).all() for one in gradients)
-    batch = masked_batch(mean)
-    counted = Batch(batch.inputs, [[0, *row[1:]] for row in batch.targets], batch.weights)
-    assert engine.gradients(counted)[0] != loss  # the first target of two sequences counts
+    counted = [[1, 1], [1, 0, 1], [0, 1, 1, 1]]
+    losses = {engine.gradients(masked_batch(mean, change, counted))[0] for change in (0, 1)}
+    assert len(losses) == 2
 
 
 @pytest.mark.parametrize("name", [name for name in ENGINES_HERE if name != "scalar"])
@@ -300,6 +301,20 @@ def test_other_programs_have_no_such_tokens(tmp_path):
     for target in ("gguf", "hf"):
         with pytest.raises(UsageError, match="ids"):
             export(portable, target, tmp_path / target)
+
+
+@pytest.mark.slow
+def test_weight_decay_makes_a_model_find_the_rule_behind_the_sums():
+    """Grokking: half of the sums are learned by heart first, and the others are known much later."""
+    model = GPT.train(
+        modular(31), preset="microgpt", n_embd=32, block_size=3, embedding_norm=False, val_fraction=0.5,
+        batch_size=512, steps=2000, weight_decay=1.0, beta1=0.9, beta2=0.98, dtype="float32", log_every=250,
+        n=1,
+    )  # fmt: skip
+    early, last = model.records[1], model.records[-1]
+    assert early.mean_loss < 1 < 3 < early.val_loss
+    assert early.val_accuracy < 0.3
+    assert last.val_accuracy > 0.9
 
 
 def test_the_sequences_of_the_plan_are_slices_of_the_ids():

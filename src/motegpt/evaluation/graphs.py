@@ -41,7 +41,7 @@ def text_graph(
     """
     from motegpt.evaluation.inspect import ids_of  # imports NumPy, which help pages do without
 
-    ids = ids_of(text, tokenizer, engine.model.block_size)
+    ids = ids_of(text, tokenizer, engine.model.block_size, more=int(tokenizer.is_ids))
     ids += [tokenizer.stop] if is_whole and tokenizer.stop is not None else []
     if len(ids) < 2:
         raise DataError("text: expected at least two characters, as the model has no BOS, got one")

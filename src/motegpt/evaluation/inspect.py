@@ -27,19 +27,20 @@ if TYPE_CHECKING:
     from motegpt.engines.base import Arrays
 
 
-def ids_of(text: str, tokenizer: Tokenizer, block_size: int) -> list[int]:
+def ids_of(text: str, tokenizer: Tokenizer, block_size: int, more: int = 0) -> list[int]:
     """What the model reads of a text: BOS, if there is one, and its tokens.
 
+    more: how many tokens may follow the block, as a target does that is no input.
     Raises DataError for an empty text and one that does not fit, PrefixError for a character it never saw.
     """
     if not text:
         raise DataError("text: expected at least one character, got none")
     begin = [] if tokenizer.bos is None else [tokenizer.bos]
     ids = [*begin, *tokenizer.encode(text)]
-    if len(ids) > block_size:
+    if len(ids) > block_size + more:
         raise DataError(
-            f"text: expected at most {block_size - len(begin)} {tokenizer.unit}s (the model sees block_size "
-            f"{block_size} positions{', BOS is one' * len(begin)}), got {len(ids) - len(begin)}"
+            f"text: expected at most {block_size + more - len(begin)} {tokenizer.unit}s (the model sees "
+            f"block_size {block_size} positions{', BOS is one' * len(begin)}), got {len(ids) - len(begin)}"
         )
     return ids
 

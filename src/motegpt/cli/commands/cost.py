@@ -226,6 +226,7 @@ def _count_data(data: list[Path] | None, settings: dict[str, Any], options: Data
     from motegpt.training.build import find_contexts
 
     documents = read_corpus(data, options).documents
+    options = options.replace(**documents.settings)
     tokenizer = Tokenizer.fit(documents, options)
     model, train = model_and_training({**settings, "steps": 1}, tokenizer.vocab_size)
     training, _ = split(documents, options, train.seed)

@@ -120,7 +120,7 @@ def _check_ids(paths: list[Path] | None, settings: dict[str, Any]) -> IdReport |
         return None
     from motegpt.data.ids.check import check_ids
 
-    return check_ids(read_corpus(paths, reading))
+    return check_ids(read_corpus(paths, reading), paths)
 
 
 def _sizes(

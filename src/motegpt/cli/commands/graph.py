@@ -154,7 +154,7 @@ def _run_graph(
     if text is not None:
         return text, text_graph(model.engine, model.tokenizer, text, reductions=reductions)
     (sample,) = model.generate(1, seed=seed, min_new_tokens=2, unique=False, novel=False)
-    letters = sample[:LETTERS]
+    letters = " ".join(sample.split()[:LETTERS]) if model.tokenizer.is_ids else sample[:LETTERS]
     return letters, text_graph(
         model.engine, model.tokenizer, letters, is_whole=letters == sample, reductions=reductions
     )

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from motegpt.data.corpus import name_of
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.repeats import find_repeats
 
@@ -44,15 +47,15 @@ class IdReport:
     command: str
 
 
-def check_ids(corpus: Corpus) -> IdReport:
-    """The report on a corpus of ids."""
+def check_ids(corpus: Corpus, paths: Sequence[Path]) -> IdReport:
+    """The report on a corpus of ids. paths: of the files, as given."""
     documents = corpus.documents
     assert isinstance(documents, IdDocuments)
     lengths = np.asarray(documents.lengths)
     counts = np.bincount(np.asarray(documents.sequences.tokens), minlength=documents.vocab_size)
     order = np.argsort(-counts, kind="stable")[:MAX_FREQUENT].tolist()
     return IdReport(
-        path=corpus.name,
+        path=name_of(paths),
         format=documents.settings["format"],
         sequences=len(documents),
         duplicates=len(documents) - len(find_repeats(documents).firsts),
@@ -66,15 +69,15 @@ def check_ids(corpus: Corpus) -> IdReport:
         used=int((counts > 0).sum()),
         frequent={str(one): int(counts[one]) for one in order if counts[one]},
         optimum=documents.optimum,
-        command=_command(corpus, documents),
+        command=_command(documents, paths),
     )
 
 
-def _command(corpus: Corpus, documents: IdDocuments) -> str:
+def _command(documents: IdDocuments, paths: Sequence[Path]) -> str:
     """The recommended command: a block that truncates nothing, and a validation set."""
     block = [] if documents.is_stream else ["--block-size", str(max(2, max(documents.lengths) - 1))]
     held_out = [] if documents.held_out is not None else ["--val-fraction", f"{VAL_FRACTION:g}"]
-    return shlex.join(["motegpt", "train", *corpus.paths, "--preset", "microgpt", *block, *held_out])
+    return shlex.join(["motegpt", "train", *map(str, paths), "--preset", "microgpt", *block, *held_out])
 
 
 def described(documents: IdDocuments) -> str:

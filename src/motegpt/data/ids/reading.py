@@ -76,6 +76,8 @@ def _documents(data: bytes, name: str) -> IdDocuments:
         return _of_array(read_npy(data, name), name)
     if data[:HEAD].lstrip(b"\xef\xbb\xbf \t\r\n")[:1] in (b"{", b"[") and Path(name).suffix.lower() != ".bin":
         return _of_lines(data, name)
+    if Path(name).suffix.lower() != ".bin" and _magic(data) is None:
+        raise DataError(f"{name}: expected token ids, as .npz, .npy, JSON lines or .bin, got other contents")
     return checked(_stream(_numbers(data, name), name))
 
 
@@ -178,11 +180,16 @@ def _values(data: bytes, name: str) -> Iterator[tuple[int, Any]]:
             yield number, value
 
 
+def _magic(data: bytes) -> str | None:
+    """The dtype of ids behind the header of llm.c; None without one."""
+    return MAGIC.get(int.from_bytes(data[:4], "little")) if len(data) >= HEADER_BYTES else None
+
+
 def _numbers(data: bytes, name: str) -> Any:
     """The ids of a stream of 16 bits, or with the header of llm.c."""
-    magic = int.from_bytes(data[:4], "little")
-    if magic in MAGIC and len(data) >= HEADER_BYTES:
-        count, dtype = int.from_bytes(data[8:12], "little"), MAGIC[magic]
+    dtype = _magic(data)
+    if dtype is not None:
+        count = int.from_bytes(data[8:12], "little")
         expected = HEADER_BYTES + count * int(dtype[-1])
         if len(data) != expected:
             raise DataError(f"{name}: expected {expected:,} bytes, as its header says, got {len(data):,}")

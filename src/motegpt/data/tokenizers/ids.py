@@ -30,7 +30,6 @@ class IdTokenizer(Tokenizer):
 
     kind = "ids"
     unit = "id"
-    is_fixed = True
     is_ids = True
     size: int
     framing: str
