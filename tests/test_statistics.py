@@ -163,3 +163,23 @@ def test_a_run_has_them_in_its_records_and_resumes(tmp_path, motegpt):
     last = json.loads((tmp_path / "whole/metrics.jsonl").read_text().splitlines()[-1])
     assert last["step"] == 12
     assert last["update_ratio/layer0.attn_wq"] > 0
+
+
+def test_a_picture_has_a_curve_for_each_tensor(tmp_path, motegpt):
+    pytest.importorskip("matplotlib")
+    from motegpt.plots.statistics import statistic_figure
+    from motegpt.views.runs import Run
+
+    GPT.train(NAMES, out=tmp_path / "run", engine="array", log_statistics=True, **TINY)
+    run = Run.read(str(tmp_path / "run"))
+    (axes,) = statistic_figure(run, "update_ratio").axes
+    for line in axes.lines:
+        steps, values = line.get_data()
+        assert list(steps) == [record["step"] for record in run.records]
+        assert list(values) == [record[f"update_ratio/{line.get_label()}"] for record in run.records]
+    assert {line.get_label() for line in axes.lines} == GPT.load(tmp_path / "run").parameters.keys()
+    assert motegpt("plot", "run", "--statistic", "rms", "--x", "tokens").out == "run-statistic-rms.png\n"
+    assert "it has gradient_norm, gradient_zeros" in motegpt("plot", "run", "--statistic", "size").err
+    assert "got both" in motegpt("plot", "run", "--statistic", "rms", "--attention", "a").err
+    GPT.train(NAMES, out=tmp_path / "plain", engine="array", **TINY)
+    assert "train with --log-statistics" in motegpt("plot", "plain", "--statistic", "rms").err

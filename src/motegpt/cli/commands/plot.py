@@ -35,6 +35,7 @@ MAX_SLUG = 24  # characters of a text in the name of its picture
     help="Horizontal axis.",
 )
 @click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines.  [yes]")
+@click.option("--statistic", metavar="NAME", help="Draw a statistic instead, such as update_ratio.")
 @click.option("--attention", metavar="TEXT", help="Draw attention maps of a text instead.")
 @click.option("--layer", "layers", type=int, multiple=True, help="Layer to draw, from 0.  [all]")
 @click.option("--head", "heads", type=int, multiple=True, help="Head to draw, from 0.  [all]")
@@ -51,6 +52,7 @@ def command(
     smooth: int | None,
     along: Literal["step", "tokens"],
     baselines: bool,
+    statistic: str | None,
     attention: str | None,
     layers: tuple[int, ...],
     heads: tuple[int, ...],
@@ -58,7 +60,7 @@ def command(
     checkpoint: str | None,
     dpi: int,
 ) -> None:
-    """Draw the loss curves of runs, or attention or embedding maps of the model of one run.
+    """Draw the loss curves of runs; or of one run statistics, or attention or embedding maps.
 
     \b
     Example: motegpt plot runs/a runs/b --out losses.svg
@@ -68,16 +70,23 @@ def command(
     from motegpt.plots.canvas import check_out, drawing, save
     from motegpt.views.runs import Run
 
-    kind = "embeddings" if embeddings is not None else "attention" if attention is not None else "loss"
+    kinds = {"embeddings": embeddings, "attention": attention, "statistic": statistic}
+    kind = next((kind for kind, value in kinds.items() if value is not None), "loss")
+    if statistic is not None and kind != "statistic":
+        raise UsageError(f"plot: expected --statistic or --{kind}, got both")
     _check(kind, runs, attention, layers, heads, smooth, along)
-    if kind == "loss" and checkpoint is not None:
+    if kind in ("loss", "statistic") and checkpoint is not None:
         raise UsageError("plot: --checkpoint belongs to --attention and --embeddings")
     found = [Run.read(path, checkpoint) for path in runs]
-    path = Path(out or default_name([run.name for run in found], kind, attention or embeddings or ""))
+    path = Path(out or default_name([run.name for run in found], kind, kinds.get(kind) or ""))
     check_out(path, overwrite)
     with drawing():  # reports a missing library before anything is computed
         if kind == "loss":
             figure = _losses(found, smooth, along, baselines)
+        elif statistic is not None:
+            from motegpt.plots.statistics import statistic_figure
+
+            figure = statistic_figure(found[0], statistic, along)
         else:
             figure = _model_figure(found[0], attention, layers, heads, embeddings)
         save(figure, path, overwrite, dpi)
@@ -106,7 +115,8 @@ def _check(
         raise UsageError("plot: expected --attention or --embeddings, got both")
     if kind != "loss" and len(runs) > 1:
         raise UsageError(f"plot: expected one run for --{kind}, got {len(runs)}")
-    if kind != "loss" and (smooth is not None or along != "step"):
+    is_curve = kind in ("loss", "statistic")
+    if (smooth is not None and kind != "loss") or (along != "step" and not is_curve):
         raise UsageError(f"plot: --smooth and --x belong to loss curves, not to --{kind}")
     if kind != "attention" and (layers or heads):
         raise UsageError("plot: --layer and --head belong to --attention")
