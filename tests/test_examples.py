@@ -83,3 +83,15 @@ def test_every_gradient_of_the_lens_is_that_of_autograd(hooked, settings):
     assert list(found) == list(seen)
     for name, value in seen.items():
         np.testing.assert_allclose(found[name], value.grad.numpy(), rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parametrize("settings", [CASES["zeroclaw"], CASES["llama, grouped, tied, biases"]])
+def test_what_a_hook_changes_is_what_follows_computes_with(hooked, settings):
+    lens, network = small_model(**settings).lens(), hooked(small_model(**settings))
+    ids = lens.to_tokens("hanna")
+    for name in lens.hook_names:
+        hook = network.mod_dict[name].register_forward_hook(lambda point, given, value: 1.25 * value + 0.5)
+        expected = network(torch.tensor(ids)).numpy()
+        hook.remove()
+        found = lens.run_with_hooks(ids, fwd_hooks=[(name, lambda value, hook: 1.25 * value + 0.5)])
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12, err_msg=name)

@@ -58,9 +58,11 @@ class HookedMotegpt(HookedRootModule):
         x = self.norm(x, "embed.ln", "rms" if m.embedding_norm else "none")
         for i in range(m.n_layer):
             layer, block = f"layer{i}", f"blocks.{i}"
-            h = self.norm(hook(f"{block}.hook_resid_pre", x), f"{block}.ln1", m.norm, f"{layer}.ln1")
+            x = hook(f"{block}.hook_resid_pre", x)
+            h = self.norm(x, f"{block}.ln1", m.norm, f"{layer}.ln1")
             x = x + hook(f"{block}.hook_attn_out", self.attention(h, layer, f"{block}.attn"))
-            h = self.norm(hook(f"{block}.hook_resid_mid", x), f"{block}.ln2", m.norm, f"{layer}.ln2")
+            x = hook(f"{block}.hook_resid_mid", x)
+            h = self.norm(x, f"{block}.ln2", m.norm, f"{layer}.ln2")
             x = hook(f"{block}.hook_resid_post", x + self.mlp(h, layer, block))
         x = self.norm(x, "ln_final", m.norm if m.final_norm else "none", "ln_f")
         return hook("logits", x @ w["wte" if m.tied else "lm_head"].T)
