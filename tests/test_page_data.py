@@ -20,7 +20,8 @@ from motegpt.data.plan import plan_of
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.errors import DataError, SettingError
-from motegpt.evaluation.nll import never_target, windows_of
+from motegpt.evaluation.nll import never_target
+from motegpt.evaluation.windows import windows_of
 from motegpt.generation.request import prompt_of
 from motegpt.model.rng import RunRng
 from motegpt.model.spec import initialize, tensors
@@ -181,11 +182,11 @@ def test_one_character_is_no_vocabulary() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 0.1, 0.25, 0.99])
-@pytest.mark.parametrize("seed", [0, 42, 2**40])
-def test_split(fraction: float, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "split_seed"), [(0, None), (42, None), (42, 0), (2**40, 2**53 - 1)])
+def test_split(fraction: float, seed: int, split_seed: int | None) -> None:
     names = [*built_in_names().decode().split(), "anna", "anna", "zoë"]
     for form, documents in ((None, names), ("stream", [" ".join(names)])):
-        data = data_config(val_fraction=fraction, format=form)
+        data = data_config(val_fraction=fraction, format=form, split_seed=split_seed)
         (found,) = run_cases("split", [{"documents": documents, "data": data.values(), "seed": seed}])
         training, held_out = split(documents, data, seed)
         assert found == {"training": list(training), "validation": list(held_out)}

@@ -7,9 +7,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Self
 
 from motegpt.api.progress import display_for
-from motegpt.api.sources import source_of
 from motegpt.api.training import Callback, Training, completed, prepared
 from motegpt.config.arguments import functions
+from motegpt.data.ids.given import source_of
 from motegpt.sampling.training_texts import HashedTexts
 from motegpt.training.begin import AnyPath, Documents
 from motegpt.training.fine_tune import Base, origin_of

@@ -15,7 +15,6 @@ from motegpt.api.loaded import Loaded
 from motegpt.api.names import check_names
 from motegpt.api.notebook import form, report_facts
 from motegpt.api.progress import display_for
-from motegpt.api.sources import source_of
 from motegpt.api.training import Callback, Training, completed, prepared
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
@@ -24,6 +23,7 @@ from motegpt.config.sections import SampleConfig
 from motegpt.config.text import concise
 from motegpt.data.documents import normalize_document, normalize_sample_texts
 from motegpt.data.ids.documents import IdDocuments
+from motegpt.data.ids.given import source_of
 from motegpt.data.source import training_documents
 from motegpt.data.split import split
 from motegpt.engines import averaged

@@ -63,6 +63,11 @@ class Corpus:
     assumed: tuple[str, ...] = ()
 
     @property
+    def found(self) -> dict[str, Any]:
+        """The settings that the documents themselves decide."""
+        return self.documents.settings
+
+    @property
     def name(self) -> str:
         """The name in messages."""
         return name_of(self.paths) or self.kind

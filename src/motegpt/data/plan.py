@@ -14,7 +14,6 @@ from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.config.text import shortened
-from motegpt.data.documents import flat
 from motegpt.data.sequences import TokenSequences, positions, take
 from motegpt.errors import DataError
 from motegpt.model.rng import splitmix64
@@ -303,10 +302,14 @@ class DocumentPlan(Plan):
         return EpochOrders(self.seed, lengths - 1, self.order)
 
     @cached_property
-    def _running_tokens(self) -> array[int]:
+    def _running_tokens(self) -> Sequence[int]:
         """Number of targets of the first 0, 1, 2, … sequences."""
-        order = range(len(self.sequences)) if self.order is None else self.order
-        return array("q", accumulate((self.flat.length(i) - 1 for i in order), initial=0))
+        import numpy as np
+
+        order = np.arange(len(self.sequences)) if self.order is None else np.asarray(self.order)
+        totals = np.zeros(len(order) + 1, np.int64)
+        np.cumsum(self.flat.span(order)[1] - 1, out=totals[1:])
+        return array("q", totals.tobytes())
 
 
 @dataclass(frozen=True)
@@ -400,10 +403,33 @@ def plan_of(
 
     Raises DataError if there is nothing to learn from.
     """
+    return plan_of_sequences(encode(documents, tokenizer), data, train, block_size, order)
+
+
+def encode(documents: Sequence[str], tokenizer: Tokenizer) -> TokenSequences:
+    """The ids of whole documents, or of a stream as one sequence; DataError if there are no documents."""
+    if tokenizer.is_stream and not tokenizer.is_ids:
+        return TokenSequences.of_stream(tokenizer.encode_stream(documents))
+    if not documents:
+        raise DataError("plan: expected at least one document, got none")
+    return tokenizer.encode_documents(documents)
+
+
+def plan_of_sequences(
+    ids: TokenSequences,
+    data: DataConfig,
+    train: TrainConfig,
+    block_size: int,
+    order: Sequence[int] | None = None,
+) -> Plan:
+    """The plan of encoded documents, which are truncated to block_size, or of a stream, a single sequence.
+
+    cut="targets" keeps block_size targets (block_size + 1 tokens), cut="tokens" block_size tokens. Raises
+    DataError for a stream without a window, and for a document without a target that counts.
+    """
     if data.is_stream:
-        stream, mask = tokenizer.encode_stream(documents), flat(documents).mask
-        return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed, mask)
-    sequences = sequences_of(documents, tokenizer, data, block_size)
+        return WindowPlan(ids.tokens, block_size, train.batch_size, train.loss_mean, train.seed, ids.mask)
+    sequences = ids.truncate(longest_sequence(block_size, data.cut))
     check_targets(sequences, block_size)
     seed = train.seed if data.reshuffle else None
     return DocumentPlan(sequences, train.batch_size, train.loss_mean, order, seed)
@@ -420,21 +446,8 @@ def check_targets(sequences: TokenSequences, block_size: int) -> None:
         )
 
 
-def sequences_of(
-    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
-) -> TokenSequences:
-    """The token sequences of documents, truncated to block_size.
-
-    cut="targets" keeps block_size targets (block_size + 1 tokens), cut="tokens" block_size tokens. Raises
-    DataError if there are no documents.
-    """
-    if not documents:
-        raise DataError("plan: expected at least one document, got none")
-    return tokenizer.encode_documents(documents).truncate(longest_sequence(block_size, data.cut))
-
-
 def longest_sequence(block_size: int, cut: CutRule) -> int:
-    """Maximum number of tokens of a sequence; see sequences_of."""
+    """Maximum number of tokens of a sequence; see plan_of_sequences."""
     match cut:
         case "targets":
             return block_size + 1
@@ -448,7 +461,9 @@ def validation_sequences(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
 ) -> Sequence[list[int]]:
     """Sequences for the validation loss: documents truncated as in training, a stream in adjacent blocks."""
+    ids = encode(documents, tokenizer)
     if data.is_stream:
-        stream = tokenizer.encode_stream(documents)
-        return [stream[i : i + block_size + 1].tolist() for i in range(0, len(stream) - 1, block_size)]
-    return sequences_of(documents, tokenizer, data, block_size)
+        return [
+            ids.tokens[i : i + block_size + 1].tolist() for i in range(0, len(ids.tokens) - 1, block_size)
+        ]
+    return ids.truncate(longest_sequence(block_size, data.cut))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def split(documents: Sequence[str], data: DataConfig, seed: int) -> tuple[Documents, Documents]:
     """(training, validation); data.val_fraction of the data is held out, or what the data themselves say.
 
-    Raises DataError if either would be empty.
+    seed: of the training, used unless data.split_seed is set. Raises DataError if either would be empty.
     """
     if data.val_fraction == 0.0:
         return flat(documents), Documents.of([])
@@ -24,6 +24,7 @@ def split(documents: Sequence[str], data: DataConfig, seed: int) -> tuple[Docume
         return own
     if data.is_stream:
         return split_text(documents, data.val_fraction)
+    seed = seed if data.split_seed is None else data.split_seed
     return split_documents(documents, data.val_fraction, seed)
 
 

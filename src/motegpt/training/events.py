@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from motegpt.config.sections import TrainConfig
+from motegpt.config.sections import ModelConfig, TrainConfig
+from motegpt.data.plan import Plan
+from motegpt.engines import engine_class
+from motegpt.engines.budget import seconds_of_step
 
 CHUNK_SECONDS = 0.1  # target duration of a chunk of steps
 LAST_DOUBLING, THEN_EVERY = 512, 1000  # log-spaced steps: powers of 2 to the first, multiples of the other
@@ -83,6 +86,12 @@ def next_log_spaced(step: int) -> int:
     """The first step after `step` of 0, 1, 2, 4, … LAST_DOUBLING, and the multiples of THEN_EVERY."""
     multiple = (step // THEN_EVERY + 1) * THEN_EVERY
     return min(multiple, 1 << step.bit_length()) if step < LAST_DOUBLING else multiple
+
+
+def first_chunk_size(engine: str, model: ModelConfig, train: TrainConfig, plan: Plan) -> int:
+    """The size of the first chunk: the steps of a tenth of CHUNK_SECONDS, by the table of budget.py."""
+    seconds = seconds_of_step(engine, engine_class(engine).level(), model, train, plan)
+    return max(1, int(CHUNK_SECONDS / 10 / seconds))
 
 
 def next_chunk_size(count: int, seconds: float) -> int:

@@ -17,10 +17,11 @@ from motegpt.data.cut import Cut
 from motegpt.data.plan import Plan
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import averaged, engine_class
+from motegpt.engines.base import all_finite
 from motegpt.errors import TrainingDiverged
 from motegpt.model.schedule import learning_rate
 from motegpt.sampling.generate import generate_sequentially
-from motegpt.training.events import Events, next_chunk_size
+from motegpt.training.events import Events, first_chunk_size, next_chunk_size
 from motegpt.training.losses import LossMeans
 from motegpt.training.records import Progress, Report, StepRecord
 from motegpt.training.run_folder import RunFolder
@@ -28,7 +29,7 @@ from motegpt.training.state import Best, RunConfig, TrainerState
 from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
-    from motegpt.engines.base import Arrays, Engine, LanguageModel, Values
+    from motegpt.engines.base import Arrays, Engine, LanguageModel
     from motegpt.model.rng import RunRng
     from motegpt.ngrams.average import Average
     from motegpt.sampling.training_texts import HashedTexts
@@ -44,7 +45,8 @@ class Trainer:
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
     time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
     end, and report: what was; budget: seconds of the run, measurement included; known: the training texts, if
-    samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too.
+    samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too;
+    has_samples: whether samples are generated when they are due.
     """
 
     config: RunConfig
@@ -67,6 +69,7 @@ class Trainer:
     report: Report | None = None
     known: HashedTexts | None = None
     start: Arrays | None = None
+    has_samples: bool = True
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -88,10 +91,10 @@ class Trainer:
 
     def _run(self, until: int | None, interrupted: Callable[[], bool]) -> Generator[Progress, None, None]:
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
-        if self.saved is None:
+        if self.saved is None and self.folder is not None:
             self.save()
         self._keep_parameters()
-        size = 1
+        size = first_chunk_size(self.config.engine, self.config.model, self.config.train, self.plan)
         while self.done < last and not self.ended and not interrupted():
             count = min(size, self.events.steps_until_event(self.done, last))
             start = time.perf_counter()
@@ -118,7 +121,8 @@ class Trainer:
         if not interrupted():
             self.measure = None
         self.save()
-        return Progress(self.done, [], 0, [], self.sample_best(interrupted), ended=True)
+        samples = self.sample_best(interrupted) if self.has_samples else None
+        return Progress(self.done, [], 0, [], samples, ended=True)
 
     @property
     def events(self) -> Events:
@@ -163,7 +167,8 @@ class Trainer:
         return Watch(self.engine, self.plan, step)
 
     def _samples_are_due(self) -> bool:
-        return self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
+        is_due = self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
+        return self.has_samples and is_due
 
     def _records(
         self, start: int, losses: list[float], statistics: Mapping[str, float] | None
@@ -173,11 +178,10 @@ class Trainer:
         logged = events.logged_steps(train.log_every, start, len(losses))
         val_loss = val_accuracy = None
         if self.validation is not None and events.is_due_after(events.eval_every, self.done):
-            val_loss = self.validation.loss(self.engine)
+            val_loss, accuracy = self.validation.means(self.engine)
             self._check_finite(self.done - 1, [val_loss], "validation loss")
             self.validation.update(val_loss, self.engine, self.done)
-            if self.tokenizer.is_ids:
-                val_accuracy = self.validation.accuracy(self.engine)
+            val_accuracy = accuracy if self.tokenizer.is_ids else None
             logged = sorted({*logged, self.done - 1})
         self.losses, means = self.losses.after(start, losses, logged, train.steps)
         return [
@@ -234,7 +238,7 @@ class Trainer:
     def reevaluate_best(self) -> None:
         """Recompute the best loss: old checkpoints recorded a mean over documents."""
         if self.validation is not None and self.validation.best is not None:
-            loss = self.validation.loss(self.best_engine())
+            loss = self.validation.means(self.best_engine()).loss
             self.validation.best = self.validation.best.replace(loss=loss)
 
     def best_model(self) -> LanguageModel:
@@ -260,14 +264,14 @@ class Trainer:
         if all(map(math.isfinite, losses)):
             return
         step, loss = next((s, x) for s, x in enumerate(losses, start + 1) if not math.isfinite(x))
-        raise self._diverged(f"the {name} of step {step} is {loss}")
+        raise self._diverged(f"the {name} of step {step} is {loss}", step)
 
-    def _diverged(self, reason: str) -> TrainingDiverged:
+    def _diverged(self, reason: str, step: int) -> TrainingDiverged:
         checkpoint = (
             f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
         )
         return TrainingDiverged(
-            f"train: {reason}; last good checkpoint: {checkpoint}; {self._divergence_repair()}"
+            f"train: {reason}; last good checkpoint: {checkpoint}; {self._divergence_repair()}", step
         )
 
     def _divergence_repair(self) -> str:
@@ -292,22 +296,10 @@ class Trainer:
         between. Before the first step they are written last, so that an incomplete folder can be resumed or
         replaced.
         """
-        snapshot = self.engine.export()
-        self._finite(snapshot.parameters, *snapshot.slots.values())
-        if self.folder is not None:
-            state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
-            keep = self.config.train.keep if self._checkpoint_is_due() else 1
-            self._save_average(self.folder)
-            if self.known is not None and self.saved is None:
-                self.folder.save_known(self.known.hashes, self.tokenizer)
-            if self.start is not None and self.saved is None:
-                self.folder.save_start(self.start, self.tokenizer)
-            if self.done:
-                self._save_best_parameters(snapshot.parameters)
-            self.folder.save(state, self.tokenizer, keep)
-            if not self.done:
-                self._save_best_parameters(snapshot.parameters)
-            self.folder.write_config(self.config)
+        if self.folder is None:
+            self._check_state(self.engine.is_finite())
+        else:
+            self._save(self.folder)
         self.saved, self.saved_at = self.done, time.monotonic()
 
     def _keep_parameters(self) -> None:
@@ -315,13 +307,30 @@ class Trainer:
         if self.folder is None or not self.events.keeps_parameters(self.done):
             return
         if self.done not in self.folder.steps_of_parameters():
-            self.folder.keep_parameters(self.done, self._finite(self.engine.parameters()), self.tokenizer)
+            parameters = self.engine.parameters()
+            self._check_state(all_finite(parameters))
+            self.folder.keep_parameters(self.done, parameters, self.tokenizer)
 
-    def _finite(self, *groups: Arrays) -> Arrays:
-        """The first of some groups of arrays; TrainingDiverged unless the numbers of all are finite."""
-        if not all_finite(*groups):
-            raise self._diverged(f"step {self.done} left parameters that are not finite")
-        return groups[0]
+    def _check_state(self, is_finite: bool) -> None:
+        if not is_finite:
+            raise self._diverged(f"step {self.done} left parameters that are not finite", self.done)
+
+    def _save(self, folder: RunFolder) -> None:
+        snapshot = self.engine.export()
+        self._check_state(snapshot.is_finite())
+        state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
+        keep = self.config.train.keep if self._checkpoint_is_due() else 1
+        self._save_average(folder)
+        if self.known is not None and self.saved is None:
+            folder.save_known(self.known.hashes, self.tokenizer)
+        if self.start is not None and self.saved is None:
+            folder.save_start(self.start, self.tokenizer)
+        if self.done:
+            self._save_best_parameters(snapshot.parameters)
+        folder.save(state, self.tokenizer, keep)
+        if not self.done:
+            self._save_best_parameters(snapshot.parameters)
+        folder.write_config(self.config)
 
     def _save_best_parameters(self, newest: Arrays) -> None:
         """Write the parameters to sample from, unless the folder already has them."""
@@ -359,10 +368,3 @@ class Trainer:
             return self.validation.parameters
         assert self.folder is not None, "the best parameters of a resumed run are in its folder"
         return self.folder.parameters(self.config, self.tokenizer)
-
-
-def all_finite(*groups: Values) -> bool:
-    """Whether all elements of the named arrays are finite."""
-    import numpy as np
-
-    return all(bool(np.isfinite(array).all()) for group in groups for array in group.values())

@@ -25,7 +25,7 @@ class Mean(Settings):
         for value in values:
             count += 1
             mean += (value - mean) / count
-        return Mean(value=mean, count=count)
+        return Mean(value=mean, count=count) if count != self.count else self
 
 
 @dataclass(frozen=True, kw_only=True)

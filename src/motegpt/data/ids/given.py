@@ -1,4 +1,4 @@
-"""What a method of the API is given as data: documents, or token ids."""
+"""What a caller gives as data: documents, or token ids."""
 
 from __future__ import annotations
 
