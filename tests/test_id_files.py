@@ -112,7 +112,7 @@ def test_the_split_of_a_file_is_the_one_that_is_used(tmp_path):
     model = GPT.train(tmp_path / "a.npz", preset="microgpt", steps=1, engine="array", n_embd=4, n_head=1)
     assert model.config.data.val_fraction == pytest.approx(1 / 3)
     assert model.config.model.vocab_size == 9
-    assert list(model._trainer.validation.sequences) == [[3, 0, 1]]
+    assert list(model._trainer.validation.data.sequences) == [[3, 0, 1]]
     with pytest.raises(SettingError, match="split of their own"):
         GPT.train(tmp_path / "a.npz", preset="microgpt", steps=1, val_fraction=0.5)
 

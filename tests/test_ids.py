@@ -11,8 +11,7 @@ from motegpt.data.ids.tasks import modular
 from motegpt.data.plan import Batch, DocumentPlan, WindowPlan
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
 from motegpt.errors import RunFolderError
-from motegpt.evaluation.accuracy import accuracy
-from motegpt.evaluation.nll import mean_nll, token_nll
+from motegpt.evaluation.nll import mean_nll, means, token_nll
 from motegpt.interchange.model import PortableModel
 from motegpt.interchange.targets import export
 from motegpt.training.run_folder import RunFolder
@@ -136,9 +135,9 @@ def test_the_loss_and_the_accuracy_are_of_unmasked_targets():
             for row, logits in zip(IDS, engine.logits(Batch.of(IDS, "tokens")), strict=True)
         ]
     )
-    assert accuracy(engine, sequences) == hits[counted].mean()
+    assert means(engine, sequences).accuracy == hits[counted].mean()
     plain = ids_in_memory(IDS).sequences
-    assert accuracy(engine, plain) == hits.mean()
+    assert means(engine, plain).accuracy == hits.mean()
 
 
 def sums(modulus=5):
@@ -224,7 +223,7 @@ def test_equal_sequences_are_held_out_together(order):
     ids = [[i % 4, 1, 2] for i in range(40)]
     training = GPT.training(ids=ids, **SETTINGS, val_fraction=0.5, **order)
     training_ids = {tuple(row) for row in training._trainer.plan.sequences}
-    held_out = {tuple(row) for row in training._trainer.validation.sequences}
+    held_out = {tuple(row) for row in training._trainer.validation.data.sequences}
     assert training_ids.isdisjoint(held_out)
     assert len(training_ids | held_out) == 4
 

@@ -44,7 +44,7 @@ def test_the_numbers_are_those_of_a_training_alone(engine):
     assert row["best_val_loss"] == min(evaluated.values()) == evaluated[row["best_step"]]
     assert (row["status"], row["reason"], row["steps_done"]) == ("ok", None, 43)
     assert row["tokens"] == model.records[-1].tokens
-    expected = {**flat_settings(model.config), "log_every": 7}
+    expected = {**flat_settings(model.config), "log_every": 7, "level": model.config.level}
     assert {name: row[name] for name in expected} == expected
     assert (row["preset"], row["engine"], row["data"]) == ("microgpt", engine, model.config.source.sha256)
     assert row["parameters"] == sum(array.size for array in model.engine.parameters().values())

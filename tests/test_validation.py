@@ -11,7 +11,7 @@ from motegpt.config.presets import settings_of
 from motegpt.data.corpus import corpus_of, read_corpus
 from motegpt.data.split import split_documents
 from motegpt.errors import RunFolderError
-from motegpt.evaluation.nll import mean_nll
+from motegpt.evaluation.nll import Means, mean_nll
 from motegpt.training.build import prepare, resume
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.validation import ValidationSet
@@ -244,7 +244,7 @@ def test_metrics_and_console_show_the_validation_loss(motegpt, tmp_path):
 def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
     from motegpt.errors import TrainingDiverged
 
-    monkeypatch.setattr("motegpt.training.validation.mean_loss", lambda *_: float("nan"))
+    monkeypatch.setattr("motegpt.training.validation.means_over", lambda *_: Means(float("nan"), 0.0))
     with pytest.raises(TrainingDiverged, match="the validation loss of step 1 is nan"):
         records_of(begin(steps=5))
 

@@ -51,7 +51,7 @@ class Averaged:
 
     def nll(self, chunk: Chunk) -> Losses:
         """See Engine.nll."""
-        return losses_by_logits(self, chunk)
+        return losses_by_logits(self.logits, chunk)
 
     def decoder(self, n: int) -> AveragedDecoder:
         """See Engine.decoder."""

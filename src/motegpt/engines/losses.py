@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
-    from motegpt.data.plan import Chunk
-    from motegpt.engines.base import LanguageModel
+    from motegpt.data.plan import Batch, Chunk
 
 MAX_SOFTMAX_LOGITS = 2**17  # converted to double precision at a time: 1 MB, which fits the cache
 
@@ -28,10 +27,10 @@ class Losses(NamedTuple):
     likely: NDArray[np.int64]
 
 
-def losses_by_logits(model: LanguageModel, chunk: Chunk) -> Losses:
-    """The losses of the one step of a chunk, from the logits of a model."""
+def losses_by_logits(logits_of: Callable[[Batch], list[NDArray[Any]]], chunk: Chunk) -> Losses:
+    """The losses of the one step of a chunk. logits_of: the logits (n_b, V) of each sequence of a batch."""
     batch = chunk.batch(0)
-    logits = np.concatenate(model.logits(batch))
+    logits = np.concatenate(logits_of(batch))
     targets = [target for row in batch.targets for target in row]
     nll, likely = token_nll(logits, targets), logits.argmax(axis=1) == targets
     firsts = np.cumsum([0, *map(len, batch.inputs[:-1])])
