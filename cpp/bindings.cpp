@@ -169,6 +169,20 @@ class Model {
 
   std::string level() const { return level_; }
 
+  void set_groups(const AnyArray& groups, int count) {
+    check_training("set_groups");
+    if (count < 1 || count > max_groups)
+      throw nb::value_error(("set_groups: expected 1 … " + std::to_string(max_groups) + " groups").c_str());
+    with_core("set_groups", [&]<class Real>(Core<Real>& core) {
+      const Real* of = checked<Real>(groups, "set_groups: groups", {shape_.parameters});
+      for (int64_t i = 0; i < shape_.parameters; ++i) {
+        if (!(of[i] >= -1 && of[i] < count && of[i] == std::floor(of[i])))
+          throw nb::value_error("set_groups: expected groups below their number, or -1");
+      }
+      core.set_groups(of, count);
+    });
+  }
+
   void load(const AnyArray& parameters, const AnyArray& slots) {
     with_core("load", [&]<class Real>(Core<Real>& core) {
       const int64_t size = shape_.parameters;
@@ -211,12 +225,13 @@ class Model {
     const Clips clips{bound_of(clip_node, "train: clip_node"), bound_of(clip_value, "train: clip_value"),
                       bound_of(clip_norm, "train: clip_norm")};
     const Dropout masks = checked_dropout(seed, dropout, ngram_dropout, "train");
-    const auto factors =
-        table_decay ? copied<double>(*table_decay, "train: table_decay", {count}) : std::vector<double>();
     std::vector<double> losses(size_t(count), 0.0);
     with_core("train", [&]<class Real>(Core<Real>& core) {
+      const int64_t rows = count * core.group_count();
       const auto numbers =
-          in_core_order(checked<double>(scalars, "train: scalars", {count, core.scalar_count()}), count);
+          in_core_order(checked<double>(scalars, "train: scalars", {rows, core.scalar_count()}), rows);
+      const auto factors =
+          table_decay ? copied<double>(*table_decay, "train: table_decay", {rows}) : std::vector<double>();
       nb::gil_scoped_release unlocked;
       if (count) {
         core.train(steps.batches(), numbers.data(), clips, masks, first, losses.data(),
@@ -282,12 +297,14 @@ class Model {
     if (inference_) throw nb::value_error((std::string(operation) + ": this model is for inference").c_str());
   }
 
-  /// The scalars (count, n) of `count` steps, with the columns in the order of the core.
-  std::vector<double> in_core_order(const double* scalars, int64_t count) const {
+  static constexpr int max_groups = 100;
+
+  /// The scalars (rows, n) of steps and groups, with the columns in the order of the core.
+  std::vector<double> in_core_order(const double* scalars, int64_t rows) const {
     const size_t n = columns_.size();
-    std::vector<double> ordered(size_t(count) * n);
-    for (size_t step = 0; step < size_t(count); ++step) {
-      for (size_t i = 0; i < n; ++i) ordered[step * n + i] = scalars[step * n + columns_[i]];
+    std::vector<double> ordered(size_t(rows) * n);
+    for (size_t row = 0; row < size_t(rows); ++row) {
+      for (size_t i = 0; i < n; ++i) ordered[row * n + i] = scalars[row * n + columns_[i]];
     }
     return ordered;
   }
@@ -345,6 +362,9 @@ NB_MODULE(_core, module) {
       .def_prop_ro("level", &Model::level)
       .def("load", &Model::load, "parameters"_a.noconvert(), "slots"_a.noconvert(),
            "Load flat parameters (P) and slots (n, P).")
+      .def("set_groups", &Model::set_groups, "groups"_a.noconvert(), "count"_a,
+           "Train groups of tensors with scalars of their own; groups (P): the group of each number, or -1 if "
+           "it is not trained. Before `load`.")
       .def("parameters", &Model::parameters, "A copy of the flat parameters (P).")
       .def("store", &Model::store, "Copies of the flat parameters (P) and slots (n, P).")
       .def(
@@ -353,9 +373,9 @@ NB_MODULE(_core, module) {
           "clip_value"_a = nb::none(), "clip_norm"_a = nb::none(), "first"_a = 0, "seed"_a = 0,
           "dropout"_a = 0.0, "ngram_dropout"_a = 0.0, "table_decay"_a.noconvert() = nb::none(),
           "Train on sequences of `lengths` tokens from `starts`, both (count, B); weights (Σ lengths - 1) of "
-          "their targets, scalars (count, n) as Optimizer.chunk gives them -> losses (count). first: the "
-          "number of the first step, and seed: of the masks of dropout; table_decay (count): factors of the "
-          "tables after each step.")
+          "their targets, scalars (count · groups, n), as Optimizer.chunk gives them, of every group after one "
+          "another -> losses (count). first: the number of the first step, and seed: of the masks of dropout; "
+          "table_decay (count · groups): factors of the tables after each step.")
       .def("gradients", &Model::gradients, "tokens"_a.noconvert(), "starts"_a.noconvert(),
            "lengths"_a.noconvert(), "weights"_a.noconvert(), "clip_node"_a = nb::none(), "step"_a = 0,
            "seed"_a = 0, "dropout"_a = 0.0, "ngram_dropout"_a = 0.0,

@@ -148,9 +148,15 @@ class Core {
   virtual void load(const Real* parameters, const Real* slots) = 0;
   virtual void store(Real* parameters, Real* slots) const = 0;
 
+  /// Let groups of tensors be trained with scalars of their own: groups (P) has for each number its group, below
+  /// `count`, or -1 if it is not trained. Before `load`; without it, all are of group 0.
+  virtual void set_groups(const Real* groups, int count) = 0;
+  virtual int group_count() const = 0;
+
   /// Train for batches.count steps, the first of which is step `first` of the training.
   ///
-  ///   scalars (count, scalar_count), table_decay (count): factors of the tables after each step; null: 1
+  ///   scalars (count, group_count, scalar_count), table_decay (count, group_count): factors of the tables after
+  ///   each step; null: 1
   ///   -> losses (count), each in nats and before its update
   virtual void train(const Batches& batches, const double* scalars, const Clips& clips,
                      const Dropout& dropout, int64_t first, double* losses,

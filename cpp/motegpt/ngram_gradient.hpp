@@ -83,10 +83,12 @@ class NGramGradient {
     }
   }
 
-  /// Σ g² over the rows of a thread, after the clip of each number.
-  double squared_norm(int rank, const DropoutMasks& masks, const GradientClip<Real>& clip) const {
+  /// Σ g² over the rows of a thread that are trained, after the clip of each number.
+  double squared_norm(const NGramTables<Real>& tables, int rank, const DropoutMasks& masks,
+                      const GradientClip<Real>& clip) const {
     double total = 0;
-    for_used(rank, masks, [&](const UsedRow&, auto gradient) {
+    for_used(rank, masks, [&](const UsedRow& used, auto gradient) {
+      if (tables.group(used.row) < 0) return;
       Vector<Real> squares = {};
       for (Index c = 0; c < stride_; c += lanes<Real>) {
         const Vector<Real> g = clip(gradient(c));
@@ -97,9 +99,9 @@ class NGramGradient {
     return total;
   }
 
-  /// The optimizer's step, without weight decay, on the rows of a thread: w <- w - rule(g, slots).
+  /// The optimizer's step, without weight decay, on the rows of a thread and a group: w <- w - rule(g, slots).
   template <class Rule>
-  void update(const NGramTables<Real>& tables, int rank, const DropoutMasks& masks,
+  void update(const NGramTables<Real>& tables, int group, int rank, const DropoutMasks& masks,
               const GradientClip<Real>& clip, const typename Rule::Scalars& scalars) const {
     if (orders() == 0) return;
     const Rule rule(scalars);
@@ -107,6 +109,7 @@ class NGramGradient {
     for (Index i = 0; i < min(prefetched, list.count); ++i) tables.prefetch_all(list.used[i].row);
     for_used(rank, masks, [&](const UsedRow& used, auto gradient) {
       if (&used + prefetched < list.used + list.count) tables.prefetch_all((&used)[prefetched].row);
+      if (tables.group(used.row) != group) return;
       Real* w = tables.row(used.row);
       for (Index c = 0; c < stride_; c += lanes<Real>) {
         Vector<Real> slot[Rule::slots];

@@ -27,6 +27,18 @@ class NGramTables {
     });
   }
 
+  /// groups, count: as of Core::set_groups. Before any factor is remembered.
+  void set_groups(const Real* groups, int count) {
+    groups_ = count;
+    group_memory_.reserve(max<Index>(rows_, 1));
+    group_ = reinterpret_cast<signed char*>(group_memory_.data());
+    for (Index r = 0; r < rows_; ++r) group_[r] = static_cast<signed char>(groups[flat(r)]);
+    capacity_ = 0;
+  }
+
+  /// The group of a row, or -1 if it is not trained.
+  int group(Index r) const { return group_ ? group_[r] : 0; }
+
   Index rows() const { return rows_; }
   Index channels() const { return C_; }
   /// Numbers from row to row.
@@ -68,15 +80,25 @@ class NGramTables {
     }
   }
 
-  /// Remember the factors of some steps that differ from 1.   factors (steps)
-  /// Returns the number of factors remembered before.
+  /// Whether a factor of any group after a step differs from 1.   factors (steps, groups)
+  bool decays_after(const double* factors, Index step) const {
+    for (Index i = step * groups_; i < (step + 1) * groups_; ++i) {
+      if (factors[i] != 1) return true;
+    }
+    return false;
+  }
+
+  /// Remember the factors of the steps in which one differs from 1.   factors (steps, groups)
+  /// Returns the number of steps remembered before.
   int add_factors(const double* factors, Index steps) {
     Index added = 0;
-    for (Index i = 0; i < steps; ++i) added += factors[i] != 1;
+    for (Index i = 0; i < steps; ++i) added += decays_after(factors, i);
     if (count_ + added > capacity_) forget_factors(max(added, min_capacity));
     const int before = count_;
     for (Index i = 0; i < steps; ++i) {
-      if (factors[i] != 1) factors_[count_++] = Real(factors[i]);
+      if (!decays_after(factors, i)) continue;
+      for (int g = 0; g < groups_; ++g) factors_[count_ * groups_ + g] = Real(factors[i * groups_ + g]);
+      ++count_;
     }
     return before;
   }
@@ -86,10 +108,10 @@ class NGramTables {
     for (Index i = 0; i < rows_ * C_; ++i) gradient[flat_ + i] = 0;
   }
 
-  /// Number of remembered factors.
+  /// Number of remembered steps with factors.
   int factor_count() const { return count_; }
 
-  /// Multiply a row by those of the first `count` factors that it was not multiplied by yet.
+  /// Multiply a row by the factors of those of the first `count` steps that it was not multiplied by yet.
   void decay(Index r, int count) {
     if (applied_[r] == count) return;
     for (Index c = 0; c < stride(); c += lanes<Real>) store(row(r) + c, decayed(r, c, count));
@@ -106,7 +128,8 @@ class NGramTables {
 
   Vector<Real> decayed(Index r, Index c, int count) const {
     Vector<Real> w = load(row(r) + c);
-    for (int i = applied_[r]; i < count; ++i) w *= factors_[i];
+    const int g = group(r);
+    for (int i = applied_[r]; g >= 0 && i < count; ++i) w *= factors_[i * groups_ + g];
     return w;
   }
 
@@ -117,7 +140,7 @@ class NGramTables {
       decay(r, count_);
       applied_[r] = 0;
     }
-    history_.reserve(capacity * Index(sizeof(Real)));
+    history_.reserve(capacity * groups_ * Index(sizeof(Real)));
     factors_ = reinterpret_cast<Real*>(history_.data());
     capacity_ = capacity;
     count_ = 0;
@@ -127,12 +150,13 @@ class NGramTables {
     for (Index c = 0; c < C_; ++c) to[c] = from[c];
   }
 
-  Memory memory_, history_;
+  Memory memory_, history_, group_memory_;
   Index flat_, rows_, C_, size_;
-  int slot_count_, count_ = 0;
+  int slot_count_, count_ = 0, groups_ = 1;
   Index capacity_ = 0;
-  Real *w_ = nullptr, *slots_ = nullptr, *factors_ = nullptr;
-  int* applied_ = nullptr;  // (rows) factors that each row was multiplied by
+  Real *w_ = nullptr, *slots_ = nullptr, *factors_ = nullptr;  // factors (steps, groups)
+  int* applied_ = nullptr;          // (rows) steps by whose factors each row was multiplied
+  signed char* group_ = nullptr;    // (rows); null: all are of group 0
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -1,6 +1,7 @@
 // The core: training steps, each split among threads.
 #pragma once
 
+#include "groups.hpp"
 #include "model.hpp"
 #include "ngram_gradient.hpp"
 #include "node_clip.hpp"
@@ -34,6 +35,13 @@ class Trainer final : public Core<Real> {
     return with_rule<Real>(optimizer_,
                            []<class Rule> { return int(sizeof(typename Rule::Scalars) / sizeof(double)); });
   }
+
+  void set_groups(const Real* groups, int count) override {
+    groups_.set(*layout_, groups, count);
+    tables_.set_groups(groups, count);
+  }
+
+  int group_count() const override { return groups_.count(); }
 
   void load(const Real* parameters, const Real* slots) override {
     for (Index i = 0; i < layout_->count(); ++i) {
@@ -112,12 +120,12 @@ class Trainer final : public Core<Real> {
 
   struct Task {
     const Batches& batches;
-    const double* scalars;  // (count, scalar_count), or null: gradients only
+    const double* scalars;  // (count, groups, scalar_count), or null: gradients only
     const Clips& clips;
     const Dropout& dropout;
     int64_t first;              // step of the training that is step 0 here
     double* losses;             // (count)
-    const double* table_decay;  // (count), or null: 1
+    const double* table_decay;  // (count, groups), or null: 1
     int factors;                // of the tables, before the first step
 
     DropoutMasks masks(Index step) const { return DropoutMasks(dropout, first + step); }
@@ -200,7 +208,7 @@ class Trainer final : public Core<Real> {
         run_step(task, model, step, split, rank);
       }
       before = split.active;
-      factors += task.table_decay && task.table_decay[step] != 1;
+      factors += task.table_decay && tables_.decays_after(task.table_decay, step);
     }
   }
 
@@ -301,22 +309,31 @@ class Trainer final : public Core<Real> {
   template <class Rule>
   void update(const Task& task, Index step, const WorkSplit& split, int rank) {
     const Clips& clips = task.clips;
-    typename Rule::Scalars scalars;
-    __builtin_memcpy(&scalars, task.scalars + step * Index(sizeof scalars / sizeof(double)), sizeof scalars);
+    const auto scalars = [&](int group) {
+      typename Rule::Scalars of;
+      const Index row = step * groups_.count() + group;
+      __builtin_memcpy(&of, task.scalars + row * Index(sizeof of / sizeof(double)), sizeof of);
+      return of;
+    };
     const Share share{rank, split.active, nullptr};
     const Index all = strips(*layout_), first = share.begin(all), last = share.end(all);
     const Gradients<Real> gradients{workers_.gradients(), split.active};
     GradientClip<Real> clip{Real(clips.value), 1};
     if (clips.norm < infinity) {
-      workers_[rank].squared_norm = squared_norm(*layout_, first, last, gradients, clip) +
-                                    used_.squared_norm(rank, task.masks(step), clip);
+      workers_[rank].squared_norm = (groups_.any() ? groups_.squared_norm(*layout_, first, last, gradients, clip)
+                                                   : squared_norm(*layout_, first, last, gradients, clip)) +
+                                    used_.squared_norm(tables_, rank, task.masks(step), clip);
       barrier(split);
       const double norm =
           __builtin_sqrt(sum_of(split, [](const Worker<Real>& worker) { return worker.squared_norm; }));
       if (norm > clips.norm) clip.factor = Real(clips.norm / norm);
     }
-    Update<Real, Rule>(*w_, gradients, clip, scalars)(*layout_, first, last);
-    used_.template update<Rule>(tables_, rank, task.masks(step), clip, scalars);
+    if (groups_.any())
+      groups_.template update<Rule>(*layout_, first, last, *w_, gradients, clip, scalars);
+    else
+      Update<Real, Rule>(*w_, gradients, clip, scalars(0))(*layout_, first, last);
+    for (int group = 0; group < groups_.count(); ++group)
+      used_.template update<Rule>(tables_, group, rank, task.masks(step), clip, scalars(group));
   }
 
   Shape shape_;
@@ -325,6 +342,7 @@ class Trainer final : public Core<Real> {
   LazyTeam team_;
   Placed<Layout<Real>> layout_;
   Placed<Parameters<Real>> w_;
+  Groups<Real> groups_;
   Rope<Real> rope_;
   Workers<Real> workers_;
   NGramTables<Real> tables_;

@@ -165,6 +165,43 @@ void test_invariance(const Level& level, const Specification& model, Optimizer o
   }
 }
 
+/// Each number of `list` twice, row by row.
+std::vector<double> doubled(const std::vector<double>& list, size_t row) {
+  std::vector<double> out;
+  for (size_t i = 0; i < list.size(); i += row) {
+    for (int copy = 0; copy < 2; ++copy) out.insert(out.end(), list.begin() + long(i), list.begin() + long(i + row));
+  }
+  return out;
+}
+
+/// Two groups with the same scalars are trained as one; numbers of no group keep every bit, and their slots.
+template <class Real>
+void test_groups(const Level& level, const Specification& model, Optimizer optimizer) {
+  const std::string where = std::string(level.name) + ": groups";
+  const Data data(model.shape(), 12, 4, optimizer);
+  const size_t size = size_t(model.shape().parameters);
+  const std::vector<Real> before = initial<Real>(model.shape());
+  const auto train = [&](const std::vector<Real>* groups) {
+    auto core = make<Real>(level, model, {2, false}, optimizer);
+    if (groups) core->set_groups(groups->data(), 2);
+    load(*core, before);
+    std::vector<double> losses(12);
+    const size_t row = size_t(core->scalar_count());
+    core->train(data.batches, (groups ? doubled(data.scalars, row) : data.scalars).data(), clipped, kept, 0,
+                losses.data(), (groups ? doubled(data.table_decay, 1) : data.table_decay).data());
+    return everything(*core, model.shape());
+  };
+  std::vector<Real> groups(size);
+  for (size_t i = 0; i < size; ++i) groups[i] = Real(i % 3 == 1);
+  const std::vector<Real> plain = train(nullptr), split = train(&groups);
+  check::near_rows(split.data(), 1, std::vector<double>(plain.begin(), plain.end()), int(plain.size()), 1,
+                   sizeof(Real) == 4 ? 2e-3 : 1e-11, where);
+  std::vector<Real> kept_back = before;
+  kept_back.resize(plain.size());
+  std::fill(groups.begin(), groups.end(), Real(-1));
+  check::that(same_bits(train(&groups), kept_back), where + ": frozen");
+}
+
 /// The gradient of one step, computed by this many threads.
 template <class Real>
 std::vector<double> gradient_with(const Level& level, const Specification& model, int threads,
@@ -248,6 +285,8 @@ void test_level(const Level& level) {
     }
     test_invariance<float>(level, model, Optimizer::adam, clipped, kept);
     test_invariance<double>(level, model, Optimizer::adam, clipped, kept);
+    test_groups<float>(level, model, Optimizer::adam);
+    test_groups<double>(level, model, Optimizer::sgd);
   }
   test_invariance<float>(level, models[2], Optimizer::sgd, unclipped, kept);
   test_invariance<double>(level, models[2], Optimizer::sgd, clipped, kept);

@@ -107,8 +107,8 @@ void test_steps(Random& random, int C, double p, int threads) {
     const GradientClip<Real> clip{Real(0.75), Real(0.5)};
     for (int rank = 0; rank < threads; ++rank) {
       used.copy_to(tables, rank, masks, flat.data());
-      squares += used.squared_norm(rank, masks, {clip.bound, 1});
-      used.template update<Adam<Real>>(tables, rank, masks, clip, scalars);
+      squares += used.squared_norm(tables, rank, masks, {clip.bound, 1});
+      used.template update<Adam<Real>>(tables, 0, rank, masks, clip, scalars);
     }
     check::near_rows(flat.data() + 3, C, g, one.all_rows, C, tolerance<Real>, "gradient of the tables");
     for (int row = 0; row < one.all_rows; ++row) {

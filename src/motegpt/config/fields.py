@@ -24,8 +24,10 @@ from motegpt.errors import SettingError
 
 LARGEST_INT = 2**64 - 1
 SEEDS: dict[str, Any] = {"at_least": 0, "below": 2**64}  # bounds of every seed
+MOST_ITEMS = 100  # of a list
 WORDS = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "a text", tuple: "a list of texts",
+    int: "a whole number", float: "a number", bool: "true or false", str: "a text",
+    tuple: f"a list of at most {MOST_ITEMS} texts",
 }  # fmt: skip
 
 
@@ -78,7 +80,9 @@ class Kind:
         if isinstance(value, str):
             return not has_surrogate(value) and (not self.pairs or factor_of(value) is not None)
         if isinstance(value, tuple):
-            return all(type(item) is self.items and self._is_within(item) for item in value)
+            return len(value) <= MOST_ITEMS and all(
+                type(item) is self.items and self._is_within(item) for item in value
+            )
         if isinstance(value, bool | Settings):
             return True
         if (type(value) is int and abs(value) > LARGEST_INT) or not math.isfinite(value):
@@ -106,7 +110,7 @@ class Kind:
         ]
         limits = " of" * bounds[0].startswith("at") + " " + " and ".join(bounds) if bounds else ""
         words = "a list of whole numbers" if (self.base, self.items) == (tuple, int) else None
-        words = "a list of texts NAME=NUMBER, with numbers above 0" if self.pairs else words
+        words = f"{WORDS[tuple]} NAME=NUMBER, with numbers above 0" if self.pairs else words
         return (words or WORDS.get(self.base, "a section")) + limits + ", or none" * self.optional
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
@@ -20,7 +21,7 @@ from motegpt.errors import SettingError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.ngrams.contexts import Contexts
 from motegpt.optim import OPTIMIZERS
-from motegpt.optim.groups import groups_of, why_not_grouped
+from motegpt.optim.groups import Groups, groups_of, why_not_grouped
 from motegpt.system import ranks
 
 if TYPE_CHECKING:
@@ -140,7 +141,11 @@ class Engine(ABC):
         self.contexts = Contexts() if contexts is None else contexts
         self.contexts.check(model)
         self.optimizer = OPTIMIZERS[train.optimizer]
-        self.groups = groups_of(model, train)
+
+    @cached_property
+    def groups(self) -> Groups:
+        """The groups of tensors that are trained alike."""
+        return groups_of(self.model, self.settings)
 
     @classmethod
     def why_not(

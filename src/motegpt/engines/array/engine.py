@@ -59,7 +59,6 @@ class ArrayEngine(Engine):
         self._w = self._views(np.zeros(parameter_count(model), train.dtype))
         if not inference:
             self._prepare_training()
-        self._dense = list(dense_parts(model, self.groups))
         self._cross_entropy: Operation = ops.cross_entropy
         self._rules: Rules = ops.BACKWARD
         if train.clip_node is not None:
@@ -76,6 +75,7 @@ class ArrayEngine(Engine):
         self._w, dw = self._views(self._flat), self._views(self._gradient)
         for name, array in w.items():
             self._w[name][...] = array
+        self._dense = list(dense_parts(self.model, self.groups))
         self._parameters = [(w, dw[name]) for name, w in self._w.items() if name not in self._tables]
         self._for_inference = False
 

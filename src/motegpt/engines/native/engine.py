@@ -68,7 +68,7 @@ class NativeEngine(Engine):
         self._core = None if inference else self._make_core()
 
     def _make_core(self, inference: bool = False) -> _core.Model:
-        return _core.Model(
+        core = _core.Model(
             self._specification,
             dtype=self.settings.dtype,
             optimizer=self.settings.optimizer,
@@ -78,6 +78,12 @@ class NativeEngine(Engine):
             checkpoint_activations=self.settings.checkpoint_activations,
             inference=inference,
         )
+        if not (inference or self.groups.are_one):
+            specified = tensors(self.model)
+            groups = np.array([self.groups.of[one.name] for one in specified], self.settings.dtype)
+            sizes = [one.size for one in specified]
+            core.set_groups(np.repeat(groups, sizes), len(self.groups.settings))
+        return core
 
     def _training_core(self) -> _core.Model:
         """The core with gradients and slots; for inference it is made here."""
@@ -112,8 +118,6 @@ class NativeEngine(Engine):
         cls, *, train: TrainConfig | None = None, request: Request | None = None, **others: Any
     ) -> str | None:
         """See Engine.why_not."""
-        if train is not None and (train.frozen or train.lr_scale):
-            return "frozen, lr_scale: the native engine does not have them; try `engine='array'`"
         levels = _core.levels()
         if train is not None and train.level is not None and train.level not in levels:
             return (
@@ -183,7 +187,7 @@ class NativeEngine(Engine):
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
         losses = self._training_core().train(
             *core_arguments(plan.chunk(start, count)),
-            self.optimizer.chunk(self.settings, start, count),
+            self._scalars(start, count),
             clip_node=self.settings.clip_node,
             clip_value=self.settings.clip_value,
             clip_norm=self.settings.clip_norm,
@@ -196,11 +200,17 @@ class NativeEngine(Engine):
         found: list[float] = losses.tolist()
         return found
 
+    def _scalars(self, start: int, count: int) -> NDArray[np.float64]:
+        """The optimizer's scalars (count · groups, n) of `count` steps, of every group after one another."""
+        rows = [self.optimizer.chunk(settings, start, count) for settings in self.groups.settings]
+        return rows[0] if len(rows) == 1 else np.concatenate(np.stack(rows, axis=1))
+
     def _table_decay(self, start: int, count: int) -> NDArray[np.float64] | None:
-        """The factors of the tables after `count` steps; None without tables."""
+        """The factors (count · groups) of the tables after `count` steps; None without tables."""
         if not self.contexts.keys:
             return None
-        return np.asarray(table_decays(self.settings, start, count))
+        factors = [table_decays(settings, start, count) for settings in self.groups.settings]
+        return np.stack(factors, axis=1, dtype=np.float64).ravel()
 
     def decoder(self, n: int) -> NativeDecoder:
         return NativeDecoder(self._core_decoder(n), n)

@@ -74,6 +74,9 @@ export function checkSetting(name, value, fields) {
   if (!Object.hasOwn(fields, name)) throw new Error(`unknown setting ${quoted(name)}`);
   const field = fields[name];
   if (value === null && field.optional) return;
+  if (field.type === "tuple") {
+    throw new Error(`${name}: expected none in the page, which trains all tensors alike, got ${pythonValue(value)}`);
+  }
   if (value === undefined || !isOfType(field, value) || !isWithin(field, value)) {
     throw new Error(`${name}: expected ${field.expected}, got ${pythonValue(value)}`);
   }
