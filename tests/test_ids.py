@@ -10,8 +10,7 @@ from motegpt.data.ids.memory import ids_in_memory
 from motegpt.data.plan import Batch, DocumentPlan, WindowPlan
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
 from motegpt.errors import RunFolderError
-from motegpt.evaluation.accuracy import accuracy
-from motegpt.evaluation.nll import mean_nll, token_nll
+from motegpt.evaluation.nll import accuracy, mean_nll, token_nll
 from motegpt.interchange.model import PortableModel
 from motegpt.interchange.targets import export
 from motegpt.training.run_folder import RunFolder
@@ -150,6 +149,7 @@ def sums(modulus=5):
 def test_a_run_in_memory(tmp_path):
     model = GPT.train(**sums(), **SETTINGS, steps=30, val_fraction=0.4, out=tmp_path / "run", log_every=10)
     record = model.records[-1]
+    assert 0 <= record.accuracy <= 1
     assert record.val_accuracy is not None
     assert 0 <= record.val_accuracy <= 1
     assert model.config.model.vocab_size == 6
@@ -267,6 +267,12 @@ def test_wrong_ids_are_one_line(ids, mask, message):
     with pytest.raises(DataError, match=message) as caught:
         ids_in_memory(ids, mask)
     assert "\n" not in str(caught.value)
+
+
+def test_a_model_of_texts_is_not_evaluated_on_ids():
+    model = GPT.train(["ab", "ba"], **SETTINGS, steps=1)
+    with pytest.raises(DataError, match="expected texts"):
+        model.evaluate(ids=[[0, 1]])
 
 
 def test_a_mask_needs_ids():

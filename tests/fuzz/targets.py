@@ -116,7 +116,12 @@ class IdFile(Target):
 
     def seeds(self) -> Sequence[bytes]:
         lines, stream = b'{"ids": [1, 0, 2], "mask": [0, 1]}\n[2, 1]\n', b"\1\0\0\0\2\0"
-        files = [npz_bytes(make("copy", count=2, length=1)), npz_bytes(make("markov", count=1)), lines, stream]
+        files = [
+            npz_bytes(make("copy", count=2, length=1)),
+            npz_bytes(make("markov", count=1)),
+            lines,
+            stream,
+        ]
         return [bytes([how]) + data for how in range(len(ID_NAMES) * 3) for data in files]
 
     def __call__(self, data: bytes) -> None:

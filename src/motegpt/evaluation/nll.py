@@ -210,7 +210,7 @@ def nll_by_window(
 
     if windows is None:
         windows = windows_in(sequences, engine.model.block_size)
-    for group in grouped(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
+    for group in _groups(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
         pieces = [sequences[window.sequence][window.start : window.end + 1] for window in group]
         logits = np.concatenate(engine.logits(Batch.of(pieces, "tokens")))
         nll = _nll(logits, [target for piece in pieces for target in piece[1:]])
@@ -219,7 +219,29 @@ def nll_by_window(
             yield window, nll[end - window.targets : end]
 
 
-def grouped(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]:
+def accuracy(
+    engine: LanguageModel, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
+) -> float:
+    """The share of targets, among those that count, at which the highest logit is that of the target.
+
+    windows: of the sequences, as in mean_nll; None: all. Of equal logits the first counts as the highest.
+    """
+    hits = total = 0
+    is_masked = mask_of(sequences) is not None
+    if windows is None:
+        windows = windows_in(sequences, engine.model.block_size)
+    for group in _groups(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
+        pieces = [sequences[window.sequence][window.start : window.end + 1] for window in group]
+        all_logits = engine.logits(Batch.of(pieces, "tokens"))
+        for window, piece, logits in zip(group, pieces, all_logits, strict=True):
+            is_hit = logits.argmax(axis=1)[-window.targets :] == piece[len(piece) - window.targets :]
+            is_hit = is_hit[counted_in(sequences, window)] if is_masked else is_hit
+            hits += int(is_hit.sum())
+            total += is_hit.size
+    return hits / total
+
+
+def _groups(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]:
     """Consecutive windows in groups of at most `positions` inputs, or of one window."""
     group: list[Window] = []
     total = 0
@@ -342,9 +364,9 @@ def _evaluate_ids(
     training: Sequence[str],
     average: Average | None,
 ) -> Evaluation:
-    """evaluate for ids: the mean is over the targets that count."""
-    from motegpt.evaluation.accuracy import accuracy
-
+    """evaluate for ids: the mean is over the targets that count. DataError if the model is of texts."""
+    if not tokenizer.is_ids:
+        raise DataError("evaluate: expected texts, as the model learned, got token ids")
     sequences, model = tokenizer.encode_documents(documents), averaged(engine, average)
     losses = {UNIFORM: uniform_loss(tokenizer.vocab_size, None)}
     if training and sequences.mask is None:

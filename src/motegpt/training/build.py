@@ -180,11 +180,14 @@ def _assemble(
         contexts = find_contexts(plan, config.model, config.data)
         config = config.replace(model=config.model.replace(ngram_rows=contexts.sizes))
     config = config.replace(train=config.train.replace(steps=_steps(config, plan, given)))
-    validation = None
+    validation = sample = None
     if held_out:
         validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
+        if tokenizer.is_ids:
+            sample = Validation(evaluation_sequences(training, tokenizer), block_size)
     engine = build_engine(config, contexts)
     trainer = Trainer(config, tokenizer, plan, engine, rng, validation, cut, identical)
+    trainer.training_sample = sample
     if config.train.kneser_ney is not None:
         from motegpt.training.averaging import Averaging, count_n_grams
 

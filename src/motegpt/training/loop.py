@@ -43,7 +43,8 @@ class Trainer:
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
     time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
     end, and report: what was; budget: seconds of the run, measurement included; known: the training texts, if
-    samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too.
+    samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too;
+    training_sample: training data that are ids, to evaluate the accuracy on.
     """
 
     config: RunConfig
@@ -66,6 +67,7 @@ class Trainer:
     report: Report | None = None
     known: HashedTexts | None = None
     start: Arrays | None = None
+    training_sample: Validation | None = None
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -157,12 +159,13 @@ class Trainer:
         """The records of the logged steps, and of the last one if it is followed by an evaluation."""
         train, events = self.config.train, self.events
         logged = events.logged_steps(train.log_every, start, len(losses))
-        val_loss = val_accuracy = None
+        val_loss = accuracy = val_accuracy = None
         if self.validation is not None and events.is_due_after(events.eval_every, self.done):
             val_loss = self.validation.loss(self.engine)
             self._check_finite(self.done - 1, [val_loss], "validation loss")
             self.validation.update(val_loss, self.engine, self.done)
-            if self.tokenizer.is_ids:
+            if self.training_sample is not None:
+                accuracy = self.training_sample.accuracy(self.engine)
                 val_accuracy = self.validation.accuracy(self.engine)
             logged = sorted({*logged, self.done - 1})
         self.losses, means = self.losses.after(start, losses, logged, train.steps)
@@ -173,7 +176,7 @@ class Trainer:
                 mean_loss,
                 learning_rate(train, step),
                 self.plan.tokens(0, step + 1),
-                *((val_loss, val_accuracy) if step + 1 == self.done else ()),
+                *((val_loss, accuracy, val_accuracy) if step + 1 == self.done else ()),
             )
             for step, mean_loss in zip(logged, means, strict=True)
         ]

@@ -9,8 +9,7 @@ from itertools import compress
 from typing import TYPE_CHECKING
 
 from motegpt.data.sequences import TokenSequences, mask_of
-from motegpt.evaluation.accuracy import accuracy
-from motegpt.evaluation.nll import Window, counted_in, counted_windows, mean_nll, nll_by_window
+from motegpt.evaluation.nll import Window, accuracy, counted_in, counted_windows, mean_nll, nll_by_window
 from motegpt.model.rng import splitmix64
 from motegpt.training.state import Best
 

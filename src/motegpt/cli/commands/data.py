@@ -67,7 +67,7 @@ def task_options(command: Any) -> Any:
 
 @click.group()
 def command() -> None:
-    """Check a data file before training; download public ones; make synthetic ones.
+    """Check a data file before training; download or make one.
 
     Example: motegpt data check names.txt
     """
