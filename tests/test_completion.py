@@ -37,7 +37,7 @@ def plain(*words):
         ("motegpt tr", plain("train")),
         ("motegpt ", plain(*COMMANDS)),
         ("motegpt --v", plain("--version")),
-        ("motegpt data ", plain("check", "fetch")),
+        ("motegpt data ", plain("check", "fetch", "make")),
         ("motegpt data check --col", plain("--column")),
         ("motegpt train --n-e", plain("--n-embd")),
         ("motegpt train --no-ti", plain("--no-tied")),

@@ -263,7 +263,7 @@ def test_usage_errors_are_one_line(motegpt, words, message):
 
 
 def test_every_subcommand_has_an_example(motegpt):
-    for command in ("check", "fetch"):
+    for command in ("check", "fetch", "make"):
         ended = motegpt("data", command, "--help")
         assert f"Example: motegpt data {command}" in ended.out
         assert all(len(line) <= 80 for line in ended.out.splitlines())

@@ -11,7 +11,7 @@ import pytest
 
 from motegpt.cli import COMMANDS, cli
 
-SUBCOMMANDS = {"data": ("check", "fetch")}
+SUBCOMMANDS = {"data": ("check", "fetch", "make")}
 ALL = [words for name in COMMANDS for words in [[name], *([name, one] for one in SUBCOMMANDS.get(name, ()))]]
 WITH_DATA = [command for command in ALL if command != ["data"]]
 NO_DATA = {"sample", "plot", "play", "data fetch", "completion"}  # --format jsonl; else a path or a script

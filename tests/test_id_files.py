@@ -262,6 +262,8 @@ def test_damaged_files_are_one_line(data):
 def test_the_commands(motegpt, tmp_path):
     assert motegpt("data", "make", "modular", "--modulus", 5, "--out", "sums.npz").out == "sums.npz\n"
     assert motegpt("data", "make", "copy", "--out", "sums.npz").code == 2
+    made = json.loads(motegpt("data", "make", "parity", "--out", "bits.npz", "--json").out)
+    assert made["counted"] == made["sequences"] == 2000
     assert (tmp_path / "sums.npz").read_bytes() == npz_bytes(make("modular", modulus=5))
     checked = motegpt("data", "check", "sums.npz").out
     assert "25, 0 repeated" in checked

@@ -25,6 +25,7 @@ from motegpt.model.spec import DECAYED, FINAL_NORM
 from motegpt.ngrams.contexts import TOKEN_BITS
 from motegpt.ngrams.kneser_ney import MARGIN, MIN_DISCOUNT, UNDEFINED
 from motegpt.optim import OPTIMIZERS
+from motegpt.page.boot import FRAMINGS_OF_TEXT
 from motegpt.training.averaging import MAX_COUNT
 from motegpt.training.losses import MIN_TAIL_STEPS, TAIL_FRACTION
 from motegpt.training.run_files import CONFIG, MAX_JSON_BYTES, METRICS
@@ -46,7 +47,9 @@ REPEATED: dict[str, dict[str, Any]] = {
     "data.js": {
         "OPENINGS": list(OPENINGS),
         "FRAMINGS": {
-            name: {"before": list(one.before), "after": list(one.after)} for name, one in FRAMINGS.items()
+            name: {"before": list(one.before), "after": list(one.after)}
+            for name, one in FRAMINGS.items()
+            if name in FRAMINGS_OF_TEXT
         },
     },
     "draw.js": {"SYMBOLS": SYMBOLS},

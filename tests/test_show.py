@@ -60,7 +60,8 @@ def test_json_has_it_all(motegpt, run):
     facts = json.loads(ended.out)
     assert list(facts) == [
         "run", "format", "engine", "level", "settings", "preset", "parameters", "average", "vocabulary",
-        "files", "source", "base", "progress", "loss", "val_loss", "records", "samples",
+        "files", "source", "base", "progress", "loss", "val_loss", "accuracy", "val_accuracy", "records",
+        "samples",
     ]  # fmt: skip
     config = json.loads((run / "config.json").read_text())
     assert facts["settings"] == {name: config[name] for name in ("model", "data", "train", "sample")}

@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-NAMES = ("data", "toml", "run", "tensors", "hf", "file", "words")
+NAMES = ("data", "ids", "toml", "run", "tensors", "hf", "file", "words")
 PLANTED = "planted"  # has a bug, to see the fuzzer fail
 
 

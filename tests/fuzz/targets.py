@@ -23,6 +23,9 @@ from motegpt.config.sections import DataConfig
 from motegpt.data.check import check_data
 from motegpt.data.corpus import corpus_in
 from motegpt.data.formats import READERS
+from motegpt.data.ids.reading import read_ids
+from motegpt.data.ids.tasks import make
+from motegpt.data.ids.writing import npz_bytes
 from motegpt.interchange.hf import export_hf
 from motegpt.interchange.imports import import_hf
 from motegpt.interchange.model import PortableModel
@@ -35,6 +38,7 @@ from tests.attacks.words import QUICK, vector
 from tests.exported import small_model
 
 FORMATS = (None, *READERS)
+ID_NAMES = ("a.npz", "a.bin")
 RUN_FILES = ("config.json", "tokenizer.json", "metrics.jsonl")
 TENSOR_FILES = {0: "model.safetensors", 1: "trainer.safetensors", 4: "kneser_ney.safetensors"}
 
@@ -105,6 +109,29 @@ class DataFile(Target):
             assert all(
                 map(str, report_lines(check_data(path, {**settings_of("microgpt"), **reading}, reading)))
             )
+
+
+class IdFile(Target):
+    """The first byte is how to read it, the rest a file of token ids."""
+
+    def seeds(self) -> Sequence[bytes]:
+        lines, stream = b'{"ids": [1, 0, 2], "mask": [0, 1]}\n[2, 1]\n', b"\1\0\0\0\2\0"
+        files = [
+            npz_bytes(make("copy", count=2, length=1)),
+            npz_bytes(make("markov", count=1)),
+            lines,
+            stream,
+        ]
+        return [bytes([how]) + data for how in range(len(ID_NAMES) * 3) for data in files]
+
+    def __call__(self, data: bytes) -> None:
+        how, form = divmod((data[:1] or b"\0")[0], 3)
+        name = ID_NAMES[how % len(ID_NAMES)]
+        with refused_or_right():
+            documents = read_ids(data[1:], name, (None, "ids", "id_stream")[form])
+            assert documents.settings
+            assert max(map(max, documents.sequences)) < documents.vocab_size
+            assert documents.sequences.counted().all()
 
 
 class Toml(Target):
@@ -264,6 +291,6 @@ class Planted(Target):
 
 
 TARGETS: dict[str, type[Target]] = {
-    "data": DataFile, "toml": Toml, "run": RunFile, "tensors": TensorFile, "hf": Exported,
+    "data": DataFile, "ids": IdFile, "toml": Toml, "run": RunFile, "tensors": TensorFile, "hf": Exported,
     "file": ArchiveFile, "words": CommandLine, "planted": Planted,
 }  # fmt: skip

@@ -378,10 +378,8 @@ class GPT(FineTuning, Exchange):
             return evaluate(self.engine, self.tokenizer, evaluated, training_set, self.average)
 
     def _evaluated(self, docs: Iterable[str] | None, ids: Any, mask: Any) -> Sequence[str]:
-        """The documents to evaluate on, normalized, or ids; DataError for ids of a model of texts."""
+        """The documents to evaluate on, normalized, or ids."""
         given = source_of(docs, ids, mask, None)
-        if ids is not None and not self.tokenizer.is_ids:
-            raise DataError("ids: expected texts, as this model learned, got token ids; pass `docs`")
         if isinstance(given, IdDocuments):
             return given
         return [normalize_document(text, self.config.data) for text in strings("evaluate", given)]

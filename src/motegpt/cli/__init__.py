@@ -33,7 +33,7 @@ COMMANDS = {
     "export": "Write a model in the format of another program.",
     "import": "Make a run of a model that another program wrote.",
     "play": "Open a page in which a GPT trains before your eyes.",
-    "data": "Check a data file before training; download public ones.",
+    "data": "Check a data file before training; download or make one.",
     "cost": "Compute the cost of a training: tokens, operations, memory, time.",
     "graph": "Draw the computation graph of a loss.",
     "gradcheck": "Compare every engine's gradients with finite differences.",

@@ -10,7 +10,7 @@ from motegpt.config.sections import SECTIONS
 from motegpt.errors import MotegptError
 from motegpt.model.spec import tensors
 from motegpt.training.run_folder import TRAINER
-from motegpt.views.runs import ACCURACY, nearest_preset
+from motegpt.views.runs import ACCURACY, TRAIN_ACCURACY, nearest_preset
 from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
@@ -48,6 +48,7 @@ def summary(run: Run, samples: int = SAMPLES) -> dict[str, Any]:
         "progress": progress(run),
         "loss": extremes(*run.losses()),
         "val_loss": extremes(*run.series("val_loss")),
+        "accuracy": extremes(*run.series(TRAIN_ACCURACY), best=max),
         "val_accuracy": extremes(*run.series(ACCURACY), best=max),
         "records": len(run.records),
         "samples": {"seed": SEED, "texts": texts, "why_none": why_none},

@@ -56,11 +56,13 @@ class Batch:
 
         masks: 1 or 0 for each target, a 1 in every sequence; the mean is over those with 1. None: over all.
         """
-        masks = [[1] * (len(sequence) - 1) for sequence in sequences] if masks is None else masks
-        counts = [sum(mask) for mask in masks]
+        lengths = [len(sequence) - 1 for sequence in sequences]
+        counts = lengths if masks is None else [sum(mask) for mask in masks]
         inputs = [list(sequence[:-1]) for sequence in sequences]
         targets = [list(sequence[1:]) for sequence in sequences]
         each = [target_weight(loss_mean, n, len(counts), sum(counts)) for n in counts]
+        if masks is None:
+            return cls(inputs, targets, [[weight] * n for weight, n in zip(each, lengths, strict=True)])
         weights = [[weight * one for one in mask] for weight, mask in zip(each, masks, strict=True)]
         return cls(inputs, targets, weights)
 

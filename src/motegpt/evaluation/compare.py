@@ -31,7 +31,11 @@ def compare_tokenizers(documents: Documents, data: DataConfig) -> list[Tokens]:
     training, held_out = _sides(documents, data.is_stream)
     if not held_out or sum(map(len, [*training, *held_out])) < LEAST_CHARACTERS:
         return []
-    kinds = [kind for kind in TOKENIZERS if kind not in NEEDED_BY or kind == data.tokenizer]
+    kinds = [
+        kind
+        for kind, tokenizer in TOKENIZERS.items()
+        if kind == data.tokenizer or not (kind in NEEDED_BY or tokenizer.is_ids)
+    ]
     return [_tokens(training, held_out, _with_tokenizer(data, kind)) for kind in kinds]
 
 

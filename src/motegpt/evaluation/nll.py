@@ -322,7 +322,9 @@ def _evaluate_ids(
     training: Sequence[str],
     average: Average | None,
 ) -> Evaluation:
-    """evaluate for ids: the mean is over the targets that count."""
+    """evaluate for ids: the mean is over the targets that count. DataError if the model is of texts."""
+    if not tokenizer.is_ids:
+        raise DataError("evaluate: expected texts, as the model learned, got token ids")
     sequences, model = tokenizer.encode_documents(documents), averaged(engine, average)
     losses = {UNIFORM: uniform_loss(tokenizer.vocab_size, None)}
     if training and sequences.mask is None:

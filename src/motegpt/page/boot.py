@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from motegpt.config.fields import Kind, kinds
 from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, ModelConfig, section_values
+from motegpt.config.sections.data import TEXT_FORMATS
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.errors import DataError, RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
@@ -34,6 +35,8 @@ FORMATS = re.compile(r"(\.(?!txt$)[a-z]\w{1,6})+$", re.IGNORECASE)  # endings of
 READ = dict.fromkeys(("column", "header", "delimiter", "encoding"))  # settings of files that Python has read
 LARGEST_PRESET = 1_000_000  # parameters
 TOKENIZERS = ("characters", "bytes")  # that the page has
+FRAMINGS_OF_TEXT = ("bos", "bos_eos", "none")
+CHOICES = {"tokenizer": TOKENIZERS, "format": TEXT_FORMATS, "framing": FRAMINGS_OF_TEXT}
 
 
 def boot(data: dict[str, Any] | None = None, run: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -145,7 +148,7 @@ def _array(values: ArrayLike, dtype: str) -> dict[str, Any]:
 def _settings() -> list[tuple[str, str, Kind]]:
     """Every setting that users can set: its section, its name and its bounds."""
     return [
-        (section, name, replace(kind, choices=TOKENIZERS) if name == "tokenizer" else kind)
+        (section, name, replace(kind, choices=CHOICES.get(name, kind.choices)))
         for section, settings in REQUESTS.items()
         for name, kind in kinds(settings).items()
         if name not in FOUND_FROM_DATA

@@ -1,12 +1,12 @@
-"""The validation accuracy below a loss curve, of runs on data that are ids."""
+"""The accuracies below a loss curve, of runs on data that are ids."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from motegpt.plots.canvas import GRID
-from motegpt.views.runs import ACCURACY, RunView
+from motegpt.plots.canvas import GRID, PALE
+from motegpt.views.runs import ACCURACY, TRAIN_ACCURACY, RunView
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,9 +29,13 @@ def add_axes(figure: Figure, loss_height: float) -> tuple[Axes, Axes]:
 def draw_accuracy(
     below: Axes, above: Axes, runs: Sequence[RunView], colors: Sequence[str], along: str
 ) -> None:
-    """A line for each run, on the horizontal axis of the losses above."""
+    """A line for each run, and a pale one for its training data, on the same horizontal axis as above."""
     for run, color in zip(runs, colors, strict=True):
-        below.plot(*run.series(ACCURACY, along=along), color=color, linewidth=1.4, marker="o", markersize=3)
+        below.plot(*run.series(TRAIN_ACCURACY, along=along), color=color, linewidth=1.9, alpha=0.4)
+        below.plot(*run.series(ACCURACY, along=along), color=color, linewidth=0.9, marker="o", markersize=3)
+    below.text(
+        0.99, 0.07, "pale: training data", transform=below.transAxes, ha="right", size=8.5, color=PALE
+    )  # fmt: skip
     below.set_xlim(above.get_xlim())
     below.set_ylim(-0.03, 1.03)
     below.set_xticks(above.get_xticks())

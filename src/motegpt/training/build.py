@@ -178,12 +178,14 @@ def _assemble(
         config = config.replace(model=config.model.replace(ngram_rows=contexts.sizes))
     if (steps := _steps(config, plan, given)) != config.train.steps:
         config = config.replace(train=config.train.replace(steps=steps))
-    validation = None
+    validation = sample = None
     if encoded.held_out:
         validation = Validation(encoded.validation(block_size), config.train.patience)
+        sample = encoded.training_sample(block_size) if encoded.tokenizer.is_ids else None
     engine, cut = build_engine(config, contexts), encoded.cut(block_size, config.data.cut)
     config = config.replace(level=engine.level(config.train.level) or None)
     trainer = Trainer(config, encoded.tokenizer, plan, engine, rng, validation, cut, encoded.identical)
+    trainer.training_sample = sample
     if config.train.kneser_ney is not None:
         from motegpt.training.averaging import Averaging, count_n_grams
 

@@ -36,6 +36,7 @@ class Encoded:
         self.tokenizer = Tokenizer.fit(corpus.documents, data) if tokenizer is None else tokenizer
         self.training, self.held_out = split(corpus.documents, data, seed)
         self._validations: dict[int, ValidationSet] = {}
+        self._samples: dict[int, ValidationSet] = {}
         self._cuts: dict[tuple[int, CutRule], Cut] = {}
 
     @cached_property
@@ -55,6 +56,12 @@ class Encoded:
                 self.sequences, block_size, self.tokenizer.vocab_size
             )
         return self._validations[block_size]
+
+    def training_sample(self, block_size: int) -> ValidationSet:
+        """Of data that are ids: the training data, to evaluate as the held-out ones."""
+        if block_size not in self._samples:
+            self._samples[block_size] = ValidationSet(self.ids, block_size, self.tokenizer.vocab_size)
+        return self._samples[block_size]
 
     @cached_property
     def identical(self) -> bool:

@@ -29,7 +29,7 @@ from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.tokenizers import Tokenizer, with_code_points
 from motegpt.engines import make_engine
 from motegpt.errors import DataError, RunFolderError, SettingError
-from motegpt.evaluation.nll import evaluation_sequences, means_over, never_target
+from motegpt.evaluation.nll import evaluation_sequences, never_target
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import tensors
 from motegpt.ngrams.contexts import Contexts
@@ -176,7 +176,7 @@ class Base:
         engine.load(self.initial(make_rng("python", 0)))
         sequences = evaluation_sequences(corpus.documents, self.tokenizer)
         data = ValidationSet(sequences, self.model.block_size, self.model.vocab_size)
-        loss = means_over(engine, data.chunks).loss
+        loss = data.means(engine).loss
         uniform = uniform_loss(self.tokenizer.vocab_size, never_target(self.tokenizer))
         return RELATED if loss < MOST_OF_GUESS * uniform else UNRELATED
 

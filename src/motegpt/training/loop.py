@@ -26,7 +26,7 @@ from motegpt.training.losses import LossMeans
 from motegpt.training.records import Progress, Report, StepRecord
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import Best, RunConfig, TrainerState
-from motegpt.training.validation import Validation
+from motegpt.training.validation import Validation, ValidationSet
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine, LanguageModel
@@ -46,7 +46,8 @@ class Trainer:
     time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
     end, and report: what was; budget: seconds of the run, measurement included; known: the training texts, if
     samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too;
-    has_samples: whether samples are generated when they are due.
+    has_samples: whether samples are generated when they are due; training_sample: training data that are ids,
+    to evaluate the accuracy on.
     """
 
     config: RunConfig
@@ -70,6 +71,7 @@ class Trainer:
     known: HashedTexts | None = None
     start: Arrays | None = None
     has_samples: bool = True
+    training_sample: ValidationSet | None = None
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -176,12 +178,14 @@ class Trainer:
         """The records of the logged steps, and of the last one if it is followed by an evaluation."""
         train, events = self.config.train, self.events
         logged = events.logged_steps(train.log_every, start, len(losses))
-        val_loss = val_accuracy = None
+        val_loss = accuracy = val_accuracy = None
         if self.validation is not None and events.is_due_after(events.eval_every, self.done):
-            val_loss, accuracy = self.validation.means(self.engine)
+            found = self.validation.data.means(self.engine)
+            val_loss = found.loss
             self._check_finite(self.done - 1, [val_loss], "validation loss")
             self.validation.update(val_loss, self.engine, self.done)
-            val_accuracy = accuracy if self.tokenizer.is_ids else None
+            if self.training_sample is not None:
+                val_accuracy, accuracy = found.accuracy, self.training_sample.means(self.engine).accuracy
             logged = sorted({*logged, self.done - 1})
         self.losses, means = self.losses.after(start, losses, logged, train.steps)
         return [
@@ -191,7 +195,7 @@ class Trainer:
                 mean_loss,
                 learning_rate(train, step),
                 self.plan.tokens(0, step + 1),
-                *((val_loss, val_accuracy) if step + 1 == self.done else (None, None)),
+                *((val_loss, accuracy, val_accuracy) if step + 1 == self.done else (None, None, None)),
                 statistics,
             )
             for step, mean_loss in zip(logged, means, strict=True)
@@ -238,7 +242,7 @@ class Trainer:
     def reevaluate_best(self) -> None:
         """Recompute the best loss: old checkpoints recorded a mean over documents."""
         if self.validation is not None and self.validation.best is not None:
-            loss = self.validation.means(self.best_engine()).loss
+            loss = self.validation.data.means(self.best_engine()).loss
             self.validation.best = self.validation.best.replace(loss=loss)
 
     def best_model(self) -> LanguageModel:

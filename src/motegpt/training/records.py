@@ -21,8 +21,8 @@ class StepRecord:
     step: counted from 1; loss: in nats, before the update of the step; mean_loss: mean of the losses of all
     steps since the last record; tokens: processed so far; val_loss: loss on the validation set, or on a
     sample of it, after the update, if evaluated; val_accuracy: of data that are ids, the share of the same
-    targets that the model finds the most likely token; statistics: by name, with `log_statistics`, as
-    training/statistics.py lists them.
+    targets that the model finds the most likely token; accuracy: the share of those of the training data, or
+    of a sample of them; statistics: by name, with `log_statistics`, as training/statistics.py lists them.
     """
 
     step: int
@@ -31,6 +31,7 @@ class StepRecord:
     lr: float
     tokens: int
     val_loss: float | None = None
+    accuracy: float | None = None
     val_accuracy: float | None = None
     statistics: Mapping[str, float] | None = None
 

@@ -47,6 +47,10 @@ class ValidationSet:
         """The sample, as batches for an engine."""
         return [chunk for _, chunk in chunks_of(self._flat, self._table, max_positions(self.vocab_size))]
 
+    def means(self, model: LanguageModel) -> Means:
+        """The loss and the accuracy on the sample."""
+        return means_over(model, self.chunks)
+
     @cached_property
     def sampled_targets(self) -> int:
         """The number of targets in the sample that count."""
@@ -78,10 +82,6 @@ class Validation:
     best: Best | None = None
     parameters: Arrays | None = None
     unsaved: bool = False
-
-    def means(self, engine: Engine) -> Means:
-        """The loss and the accuracy of the current parameters on the sample."""
-        return means_over(engine, self.data.chunks)
 
     def full_loss(self, engine: LanguageModel) -> float:
         """The loss on the entire validation set, in nats per token."""

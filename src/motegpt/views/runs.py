@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from motegpt.ngrams.contexts import Contexts
     from motegpt.training.state import RunConfig
 
-ACCURACY = "val_accuracy"  # in records of data that are ids
+TRAIN_ACCURACY, ACCURACY = "accuracy", "val_accuracy"  # in records of data that are ids
 MAX_LOSS = 1e100  # larger losses are dropped
 SEED = "seed"
 MAX_NAMED = 3  # settings in the label of a run; if runs differ in more, labels are folder names

@@ -67,7 +67,7 @@ def task_options(command: Any) -> Any:
 
 @click.group()
 def command() -> None:
-    """Check a data file before training; download public ones; make synthetic ones.
+    """Check a data file before training; download or make one.
 
     Example: motegpt data check names.txt
     """
@@ -172,7 +172,8 @@ def fetch(name: str, url: str | None) -> None:
 @click.option("--out", type=FILE, required=True, metavar="FILE.npz", help="File to write.")
 @overwrite_option
 @task_options
-def make(task: str, out: str, overwrite: bool, **arguments: Any) -> None:
+@json_option
+def make(task: str, out: str, overwrite: bool, as_json: bool, **arguments: Any) -> None:
     """Write token ids of TASK: modular, parity, dyck, copy, induction or markov; a pure function of the
     arguments and the seed. Prints the path.
 
@@ -182,7 +183,7 @@ def make(task: str, out: str, overwrite: bool, **arguments: Any) -> None:
     """
     from pathlib import Path
 
-    from motegpt.data.ids.check import described
+    from motegpt.data.ids.check import described, sizes_of
     from motegpt.data.ids.tasks import make as make_task
     from motegpt.data.ids.writing import npz_bytes
     from motegpt.views.output import ending_of, new_file
@@ -192,6 +193,9 @@ def make(task: str, out: str, overwrite: bool, **arguments: Any) -> None:
     documents = make_task(task, **given)
     with new_file(path, overwrite, binary=True) as file:
         file.write(npz_bytes(documents))
+    if as_json:
+        click.echo(json.dumps({"out": out, **sizes_of(documents)}))
+        return
     log(described(documents))
     click.echo(path)
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -57,18 +57,14 @@ def check_ids(corpus: Corpus, paths: Sequence[Path]) -> IdReport:
     return IdReport(
         path=name_of(paths),
         format=documents.settings["format"],
-        sequences=len(documents),
         duplicates=len(documents) - len(find_repeats(documents).firsts),
         shortest=int(lengths.min()),
         median=int(np.quantile(lengths, 0.5, method="lower")),
         longest=int(lengths.max()),
-        targets=int(lengths.sum()) - len(lengths),
-        counted=int(documents.sequences.counted().sum()),
         held_out=None if documents.held_out is None else int(documents.held_out.sum()),
-        vocab_size=documents.vocab_size,
         used=int((counts > 0).sum()),
         frequent={str(one): int(counts[one]) for one in order if counts[one]},
-        optimum=documents.optimum,
+        **sizes_of(documents),
         command=_command(documents, paths),
     )
 
@@ -80,11 +76,22 @@ def _command(documents: IdDocuments, paths: Sequence[Path]) -> str:
     return shlex.join(["motegpt", "train", *map(str, paths), "--preset", "microgpt", *block, *held_out])
 
 
+def sizes_of(documents: IdDocuments) -> dict[str, Any]:
+    """Sequences, targets, those that count, vocab_size and optimum, by name."""
+    return {
+        "sequences": len(documents),
+        "targets": sum(documents.lengths) - len(documents),
+        "counted": int(documents.sequences.counted().sum()),
+        "vocab_size": documents.vocab_size,
+        "optimum": documents.optimum,
+    }
+
+
 def described(documents: IdDocuments) -> str:
     """961 sequences, 2,883 targets, 961 of them unmasked, vocab_size 32, optimum 0.0000 nats per target"""
-    targets, counted = sum(documents.lengths) - len(documents), int(documents.sequences.counted().sum())
-    parts = [f"{len(documents):,} sequences", f"{targets:,} targets"]
-    parts += [f"{counted:,} of them unmasked"] * (counted != targets)
+    sizes = sizes_of(documents)
+    parts = [f"{sizes['sequences']:,} sequences", f"{sizes['targets']:,} targets"]
+    parts += [f"{sizes['counted']:,} of them unmasked"] * (sizes["counted"] != sizes["targets"])
     parts += [f"vocab_size {documents.vocab_size:,}"]
     parts += [] if documents.optimum is None else [f"optimum {documents.optimum:.4f} nats per target"]
     return ", ".join(parts)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, overload
 
 from motegpt.config.text import shortened
@@ -24,8 +25,8 @@ class IdDocuments(Documents):
     the loss of the best possible model in nats per unmasked target, None if it is not known.
 
     >>> documents = IdDocuments(TokenSequences.of([[3, 1, 2], [0, 1]]), vocab_size=4)
-    >>> documents[0], documents.mean_length
-    ('3 1 2', 2.5)
+    >>> documents[0], list(documents.lengths)
+    ('3 1 2', [3, 2])
     """
 
     unit = "ids"
@@ -41,9 +42,7 @@ class IdDocuments(Documents):
     ) -> None:
         self.sequences, self.vocab_size, self.is_stream = sequences, vocab_size, is_stream
         self.held_out, self.optimum = held_out, optimum
-        self.lengths = array(
-            "q", (b - a for a, b in zip(sequences.offsets, sequences.offsets[1:], strict=False))
-        )
+        self.lengths = array("q", (end - start for start, end in pairwise(sequences.offsets)))
 
     @cached_property
     def data(self) -> bytes:  # type: ignore[override]
@@ -58,11 +57,6 @@ class IdDocuments(Documents):
     @property
     def mask(self) -> memoryview[int] | None:
         return self.sequences.mask
-
-    @property
-    def mean_length(self) -> float:
-        """Ids per sequence."""
-        return len(self.sequences.tokens) / len(self)
 
     @overload
     def __getitem__(self, at: int) -> str: ...

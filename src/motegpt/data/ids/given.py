@@ -12,7 +12,7 @@ def source_of(docs: Any, ids: Any, mask: Any, vocab_size: Any) -> Any:
     if ids is None:
         for name, value in (("mask", mask), ("vocab_size", vocab_size)):
             if value is not None:
-                raise UsageError(f"{name}: expected ids as well, got none; pass `ids`, or leave it out")
+                raise UsageError(f"{name}: expected ids as well, got none; pass them, or leave it out")
         return docs
     if docs is not None:
         raise UsageError("ids: expected documents or ids, got both; leave one out")
