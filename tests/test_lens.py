@@ -266,6 +266,8 @@ def test_short_keys():
         ("blocks.0.attn.hook_qq", "did you mean blocks.0.attn.hook_q"),
         ((0, "q"), "name, layer and part"),
         (("q", 0, "attn", 1), "name, layer and part"),
+        (("hook_embed", "logits"), "name, layer and part"),
+        (3, "name, layer and part"),
     ):
         assert key not in cache
         with pytest.raises(KeyError, match=said):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection
+from numbers import Integral
 from typing import NamedTuple
 
 from motegpt.config.text import shortened
@@ -80,8 +81,8 @@ def _parsed(key: Key) -> tuple[str, int | None, str | None]:
         case str():
             short = re.fullmatch(r"([a-z_]+?)(\d+)([a-z]\w*)?", key)
             own, layer, part = (short[1], int(short[2]), short[3]) if short else (key, None, None)
-        case (str(own), *rest) if len(rest) < 3:
-            layer, part = (*rest, None, None)[:2]
+        case (str(own),) | (str(own), Integral() | None) | (str(own), Integral() | None, str() | None):
+            layer, part = (*key[1:], None, None)[:2]
         case _:
             raise KeyError(f"expected a name, or a tuple of name, layer and part, got {shortened(key)}")
     return ALIASES.get(own, own), layer, part if part is None else PARTS.get(part, part)
