@@ -92,7 +92,7 @@ def _unknown(key: Key, names: Collection[str], found: Collection[str]) -> str:
     if found:
         return f"expected one hook point, got {shortened(key)}, which is {' or '.join(found)}"
     near = difflib.get_close_matches(key, names, n=1) if isinstance(key, str) else []
-    hint = f"did you mean {near[0]}?" if near else "`hook_names` lists all"
+    hint = f"did you mean {near[0]}?" if near else "lens.hook_names lists all"
     return f"expected the name of a hook point of this model, got {shortened(key)}; {hint}"
 
 
@@ -107,6 +107,6 @@ def matching(what: str, wanted: Key | Predicate, names: Collection[str], n_layer
         raise UsageError(f"{what}: {error.args[0]}") from None
     if not found:
         raise UsageError(
-            f"{what}: the predicate is true for no hook point of this model; `hook_names` lists all"
+            f"{what}: the predicate is true for no hook point of this model; lens.hook_names lists all"
         )
     return found
