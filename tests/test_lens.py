@@ -266,6 +266,8 @@ def test_short_keys():
         ("blocks.0.attn.hook_qq", "did you mean blocks.0.attn.hook_q"),
         ((0, "q"), "name, layer and part"),
         (("q", 0, "attn", 1), "name, layer and part"),
+        (("hook_embed", "logits"), "name, layer and part"),
+        (3, "name, layer and part"),
     ):
         assert key not in cache
         with pytest.raises(KeyError, match=said):
@@ -327,7 +329,7 @@ def test_inputs_that_the_model_cannot_read(plain, given, said):
         (lambda lens: lens("an", "loss", targets=[1]), DataError, "targets: expected ids below"),
         (lambda lens: lens("an", "loss", targets=[[1, 2, 99]]), DataError, "targets: expected ids below"),
         (lambda lens: lens.gradients("an", dlogits=[1.0]), DataError, "dlogits: expected shape"),
-        (lambda lens: lens.gradients("an", [1, 2, 0], dlogits=[1.0]), UsageError, "instead of `targets`"),
+        (lambda lens: lens.gradients("an", [1, 2, 0], dlogits=[1.0]), UsageError, "instead of targets"),
         (lambda lens: lens.ablate_heads("an", "noise"), UsageError, "kind: expected zero or mean"),
         (lambda lens: lens.run_with_cache("an", names_filter="z"), UsageError, "names_filter: expected the"),
         (lambda lens: lens.run_with_cache("an", names_filter="q0")[1].logit_lens(), UsageError, "needs all"),
@@ -344,7 +346,7 @@ def test_inputs_that_the_model_cannot_read(plain, given, said):
         (
             lambda lens: lens.run_with_cache("an")[1].logit_attribution(incorrect_tokens=1),
             UsageError,
-            "needs `tokens`",
+            "needs tokens",
         ),
     ],
 )

@@ -27,6 +27,10 @@ from motegpt.evaluation.inspect import Gradients as Gradients
 from motegpt.evaluation.nll import Evaluation as Evaluation
 from motegpt.evaluation.nll import Score as Score
 from motegpt.evaluation.nll import Scores as Scores
+from motegpt.lens.activations import ActivationGradients as ActivationGradients
+from motegpt.lens.attribution import Attribution as Attribution
+from motegpt.lens.cache import ActivationCache as ActivationCache
+from motegpt.lens.lens import Lens as Lens
 from motegpt.model.rng import make_rng as make_rng
 from motegpt.sampling.next_token import NextToken as NextToken
 from motegpt.training.data import Data as Data

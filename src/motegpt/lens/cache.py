@@ -52,7 +52,7 @@ class ActivationCache(Activations):
         """
         self._check("logit_attribution")
         if tokens is None and incorrect_tokens is not None:
-            raise UsageError("logit_attribution: `incorrect_tokens` needs `tokens`")
+            raise UsageError("logit_attribution: incorrect_tokens needs tokens")
         chosen = self._tokens("tokens", tokens), self._tokens("incorrect_tokens", incorrect_tokens)
         return attribution.logit_attribution(self, self._w, self._model, *chosen)
 
@@ -72,4 +72,4 @@ class ActivationCache(Activations):
 
     def _check(self, method: str) -> None:
         if not self._complete:
-            raise UsageError(f"{method}: needs all activations; run again without `names_filter`")
+            raise UsageError(f"{method}: needs all activations; run again without names_filter")

@@ -63,7 +63,7 @@ def targets_of(given: Any, ids: Ids, model: ModelConfig) -> tuple[Ids, Array]:
         )
     there = (targets >= 0).ravel()
     if not there.any():
-        raise DataError("targets: expected at least one, got none; a sequence of 1 token needs `targets`")
+        raise DataError("targets: expected at least one, got none; one token alone has none after it")
     return np.where(there, targets.ravel(), 0), there / there.sum()
 
 

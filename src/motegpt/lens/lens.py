@@ -220,7 +220,7 @@ class Lens:
     def _dlogits(self, given: Any, targets: Any, ids: Ids) -> Array:
         """(B, T, V); UsageError beside targets, DataError for another shape."""
         if targets is not None:
-            raise UsageError("dlogits: is used instead of `targets`; leave one out")
+            raise UsageError("dlogits: is used instead of targets; leave one out")
         found = np.asarray(given, np.float64)
         if found.shape != (*ids.shape, self.model.vocab_size):
             raise DataError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Callable, Collection
+from numbers import Integral
 from typing import NamedTuple
 
 from motegpt.config.text import shortened
@@ -80,8 +81,8 @@ def _parsed(key: Key) -> tuple[str, int | None, str | None]:
         case str():
             short = re.fullmatch(r"([a-z_]+?)(\d+)([a-z]\w*)?", key)
             own, layer, part = (short[1], int(short[2]), short[3]) if short else (key, None, None)
-        case (str(own), *rest) if len(rest) < 3:
-            layer, part = (*rest, None, None)[:2]
+        case (str(own),) | (str(own), Integral() | None) | (str(own), Integral() | None, str() | None):
+            layer, part = (*key[1:], None, None)[:2]
         case _:
             raise KeyError(f"expected a name, or a tuple of name, layer and part, got {shortened(key)}")
     return ALIASES.get(own, own), layer, part if part is None else PARTS.get(part, part)
@@ -91,7 +92,7 @@ def _unknown(key: Key, names: Collection[str], found: Collection[str]) -> str:
     if found:
         return f"expected one hook point, got {shortened(key)}, which is {' or '.join(found)}"
     near = difflib.get_close_matches(key, names, n=1) if isinstance(key, str) else []
-    hint = f"did you mean {near[0]}?" if near else "`hook_names` lists all"
+    hint = f"did you mean {near[0]}?" if near else "lens.hook_names lists all"
     return f"expected the name of a hook point of this model, got {shortened(key)}; {hint}"
 
 
@@ -106,6 +107,6 @@ def matching(what: str, wanted: Key | Predicate, names: Collection[str], n_layer
         raise UsageError(f"{what}: {error.args[0]}") from None
     if not found:
         raise UsageError(
-            f"{what}: the predicate is true for no hook point of this model; `hook_names` lists all"
+            f"{what}: the predicate is true for no hook point of this model; lens.hook_names lists all"
         )
     return found
