@@ -51,7 +51,8 @@ class Averaged:
 
     def nll(self, chunk: Chunk) -> Losses:
         """See Engine.nll."""
-        return losses_by_logits(self.logits, chunk)
+        batch = chunk.batch(0)
+        return losses_by_logits(self.logits(batch), batch)
 
     def decoder(self, n: int) -> AveragedDecoder:
         """See Engine.decoder."""

@@ -244,7 +244,8 @@ class Engine(ABC):
         """The losses of the sequences of a chunk of one step, in double precision, without dropout."""
         from motegpt.engines.losses import losses_by_logits
 
-        return losses_by_logits(self.logits, chunk)
+        batch = chunk.batch(0)
+        return losses_by_logits(self.logits(batch), batch)
 
     @abstractmethod
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:

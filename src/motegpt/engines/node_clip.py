@@ -35,7 +35,7 @@ def why_not_clipped(model: ModelConfig, train: TrainConfig) -> str | None:
     """
     if train.clip_node is None:
         return None
-    settings = {name: value for name, value in vars(model).items() if name not in SIZES}
+    settings = {name: value for name, value in model.values().items() if name not in SIZES}
     settings |= {name: getattr(train, name) for name in TRAINING}
     expected: dict[str, Any] = expected_settings("oxidized")
     for name, value in settings.items():

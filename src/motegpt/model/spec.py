@@ -11,7 +11,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
-from functools import cached_property, lru_cache
+from functools import cached_property
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from motegpt.model.rng import RunRng
 
 LARGEST_MODEL = 2**31 - 1  # parameters
+KEPT = "_tensors"  # attribute of a model
 FINAL_NORM = "ln_f"  # place of the norm before the head
 
 
@@ -98,9 +99,18 @@ class Tensor:
         return self.role in DECAYED
 
 
-@lru_cache(maxsize=64)
 def tensors(model: ModelConfig) -> tuple[Tensor, ...]:
-    """Every tensor of the model in canonical order; SettingError for more than LARGEST_MODEL parameters."""
+    """Every tensor of the model in canonical order; SettingError for more than LARGEST_MODEL parameters.
+
+    The model, which does not change, keeps them, as with a cached_property.
+    """
+    found: tuple[Tensor, ...] | None = vars(model).get(KEPT)
+    if found is None:
+        found = vars(model)[KEPT] = _checked(model)
+    return found
+
+
+def _checked(model: ModelConfig) -> tuple[Tensor, ...]:
     found = tuple(_tensors(model))
     count = sum(tensor.size for tensor in found)
     if count > LARGEST_MODEL:
@@ -205,7 +215,6 @@ def table_names(model: ModelConfig) -> list[str]:
     return [table_name(order) for order, _ in enumerate(model.ngram_rows, 2)]
 
 
-@lru_cache(maxsize=64)
 def parameter_count(model: ModelConfig) -> int:
     """Number of trainable parameters."""
     return sum(tensor.size for tensor in tensors(model))
