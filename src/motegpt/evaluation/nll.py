@@ -156,11 +156,17 @@ def counted_in(sequences: Sequence[Sequence[int]], window: Window) -> NDArray[np
 
 def counted_windows(sequences: Sequence[Sequence[int]], block_size: int) -> Iterator[tuple[Window, int]]:
     """The windows of all sequences that have targets which count, and how many."""
-    mask = mask_of(sequences)
     for window in windows_in(sequences, block_size):
-        count = window.targets if mask is None else int(counted_in(sequences, window).sum())
-        if count:
+        if count := count_in(sequences, window):
             yield window, count
+
+
+def count_in(sequences: Sequence[Sequence[int]], window: Window) -> int:
+    """How many targets of a window count in the loss."""
+    if not isinstance(sequences, TokenSequences) or sequences.mask is None:
+        return window.targets
+    before, first = sequences.counted_before, sequences.offsets[window.sequence] + 1
+    return int(before[first + window.end] - before[first + window.first])
 
 
 def token_nll(engine: LanguageModel, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:

@@ -8,8 +8,15 @@ from functools import cached_property
 from itertools import compress
 from typing import TYPE_CHECKING
 
-from motegpt.data.sequences import TokenSequences, mask_of
-from motegpt.evaluation.nll import Window, accuracy, counted_in, counted_windows, mean_nll, nll_by_window
+from motegpt.data.sequences import TokenSequences
+from motegpt.evaluation.nll import (
+    Window,
+    accuracy,
+    count_in,
+    counted_windows,
+    mean_nll,
+    nll_by_window,
+)
 from motegpt.model.rng import splitmix64
 from motegpt.training.state import Best
 
@@ -69,9 +76,7 @@ class Validation:
     @property
     def sampled_targets(self) -> int:
         """The number of targets that count in the sample."""
-        if mask_of(self.sequences) is None:
-            return sum(window.targets for window in self.sample)
-        return int(sum(counted_in(self.sequences, window).sum() for window in self.sample))
+        return sum(count_in(self.sequences, window) for window in self.sample)
 
     @property
     def targets(self) -> int:
