@@ -275,6 +275,12 @@ def test_a_model_of_texts_is_not_evaluated_on_ids():
         model.evaluate(ids=[[0, 1]])
 
 
+@pytest.mark.parametrize("docs", [[[1, 2], [2, 1]], np.array([[1, 2]]), [np.array([1, 2])]], ids=str)
+def test_ids_that_are_given_as_documents_are_told_where_they_belong(docs):
+    with pytest.raises(DataError, match="pass token ids as ids="):
+        GPT.train(docs, **SETTINGS)
+
+
 def test_a_mask_needs_ids():
     with pytest.raises(UsageError, match="mask: expected ids"):
         GPT.train(["ab"], mask=[[1]], **SETTINGS)

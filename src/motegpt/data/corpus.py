@@ -148,7 +148,19 @@ def corpus_from(source: Any, reading: ReadConfig) -> Corpus:
             f"documents: expected strings, got a {type(source).__name__} with the columns "
             f"{shortened(columns)}; give one column, as in table['name']"
         )
+    if _looks_like_ids(source):
+        raise DataError(
+            f"documents: expected strings, or the name of a file, got {shortened(source)}; pass token ids as "
+            "ids=…, with mask=… if some do not count"
+        )
     return corpus_of(source, reading)
+
+
+def _looks_like_ids(source: Any) -> bool:
+    """Whether an argument is an array of integers, or a list of these or of lists of them."""
+    first = source[0] if isinstance(source, list | tuple) and source else source
+    is_list = isinstance(first, list | tuple) and bool(first) and type(first[0]) is int
+    return is_list or getattr(getattr(first, "dtype", None), "kind", "") in ("i", "u")
 
 
 def corpus_of_ids(documents: IdDocuments, reading: ReadConfig) -> Corpus:

@@ -14,7 +14,7 @@ from itertools import accumulate, chain, islice
 from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.config.text import shortened
-from motegpt.data.sequences import TokenSequences, positions, take
+from motegpt.data.sequences import TokenSequences, positions, running_sum, take
 from motegpt.errors import DataError
 from motegpt.model.rng import splitmix64
 
@@ -207,10 +207,8 @@ class Plan(ABC):
 
     @cached_property
     def _counted_before(self) -> NDArray[np.int64]:
-        import numpy as np
-
         assert self.mask is not None
-        return np.concatenate([[0], np.cumsum(np.asarray(self.mask), dtype=np.int64)])
+        return running_sum(self.mask)
 
     @abstractmethod
     def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from itertools import accumulate, chain, pairwise
 from typing import TYPE_CHECKING, Any, Literal, overload
 
@@ -92,8 +93,13 @@ class TokenSequences(Sequence[list[int]]):
         starts, lengths = self.span(np.arange(len(self)))
         if self.mask is None:
             return np.asarray(lengths - 1)
-        before = np.concatenate([[0], np.cumsum(np.asarray(self.mask), dtype=np.int64)])
-        return np.asarray(before[starts + lengths] - before[starts + 1])
+        return np.asarray(self.counted_before[starts + lengths] - self.counted_before[starts + 1])
+
+    @cached_property
+    def counted_before(self) -> NDArray[np.int64]:
+        """Of masked sequences, how many of the first n tokens count as targets (tokens + 1)."""
+        assert self.mask is not None
+        return running_sum(self.mask)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -108,6 +114,13 @@ def take(values: Sequence[int], at: Numbers) -> Numbers:
     import numpy as np
 
     return np.asarray(values)[at]
+
+
+def running_sum(values: memoryview[int]) -> NDArray[np.int64]:
+    """The sums of the first 0, 1, 2, … values."""
+    import numpy as np
+
+    return np.concatenate([[0], np.cumsum(np.asarray(values), dtype=np.int64)])
 
 
 def positions(starts: Numbers, lengths: Numbers) -> Numbers:

@@ -67,8 +67,7 @@ def counted_targets(sequences: TokenSequences, windows: NDArray[np.int64]) -> ND
     sequence, _, first, end = windows.T
     if sequences.mask is None:
         return np.asarray(end - first)
-    before = np.concatenate([[0], np.cumsum(np.asarray(sequences.mask), dtype=np.int64)])
-    starts = sequences.span(sequence)[0] + 1
+    before, starts = sequences.counted_before, sequences.span(sequence)[0] + 1
     return np.asarray(before[starts + end] - before[starts + first])
 
 
