@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.generation.request import Request
+    from motegpt.generation.rows import Rows
 
 
 class MarkedText(str):
@@ -22,6 +23,15 @@ class MarkedText(str):
 
     def __getnewargs__(self) -> tuple[str, bool]:  # type: ignore[override]  # str.__getnewargs__ omits `cut`
         return str(self), self.cut
+
+
+def texts_of_rows(request: Request, tokenizer: Tokenizer, rows: Rows) -> tuple[list[str], Iterable[bool]]:
+    """As texts_of, for rows of a request without rules; and whether the end of the block cut each."""
+    texts = tokenizer.decode_rows(rows.ids[:, : max(1, rows.longest)])
+    if prefix := tokenizer.decode(request.prefix):
+        texts = [prefix + text for text in texts]
+    cuts = (rows.lengths == (-1 if request.cut_at is None else request.cut_at)).tolist()
+    return list(map(MarkedText, texts, cuts)) if request.mark_cut else texts, cuts
 
 
 def texts_of(request: Request, tokenizer: Tokenizer, drawn: Sequence[Sequence[int]]) -> list[str]:
