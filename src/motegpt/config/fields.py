@@ -99,6 +99,9 @@ class Kind:
         return (words or WORDS.get(self.base, "a section")) + limits + ", or none" * self.optional
 
 
+SEED = Kind(int, "", **SEEDS)
+
+
 def plain(value: Any) -> Any:
     """The value as a built-in int, float, bool or str; other values unchanged.
 
@@ -125,7 +128,7 @@ def plain(value: Any) -> Any:
 
 def checked_seed(seed: Any) -> int:
     """The seed as a built-in int; SettingError if it is invalid."""
-    found: int = Kind(int, "", **SEEDS).check("seed", seed)
+    found: int = SEED.check("seed", seed)
     return found
 
 

@@ -124,11 +124,11 @@ def numbers_of(rngs: Sequence[Stream]) -> NDArray[np.uint64]:
     return np.array([rng.number for rng in rngs], np.uint64)
 
 
-def set_numbers(rngs: Sequence[Stream], states: NDArray[np.uint64]) -> None:
-    """Let generators go on from these states (n); those of Streams begin anew each time."""
+def set_numbers(rngs: Sequence[Stream], states: NDArray[np.uint64], first: int = 0) -> None:
+    """Let generators from `first` on go on from these states; those of Streams begin anew each time."""
     if not isinstance(rngs, Streams):
-        for rng, state in zip(rngs, states.tolist(), strict=True):
-            rng.number = state
+        for i, state in enumerate(states.tolist(), first):
+            rngs[i].number = state
 
 
 class RunRng(Rng):

@@ -64,10 +64,11 @@ def _batch_of_texts(
         drawn = generate_ids(engine, request, rngs)
         return texts_of(request, tokenizer, drawn), map(request.is_cut, drawn)
     texts, cuts = list[str](), list[bool]()
-    states, group = numbers_of(rngs), group_size(engine.model, request.max_new_tokens)
+    states = numbers_of(rngs)
+    group = 1 if len(states) == 1 else group_size(engine.model, request.max_new_tokens)
     for start in range(0, len(states), group):
         rows = engine.generate_rows(request, states[start : start + group])
-        set_numbers(rngs[start : start + group], rows.states)
+        set_numbers(rngs, rows.states, start)
         some, are_cut = texts_of_rows(request, tokenizer, rows)
         texts += some
         cuts += are_cut

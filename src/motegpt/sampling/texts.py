@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from motegpt.generation.rows import Rows
 
 
+LONG = 64  # tokens of rows that are worth shortening
+
+
 class MarkedText(str):
     """A text with an attribute `cut`: whether the end of the block cut it off."""
 
@@ -27,10 +30,11 @@ class MarkedText(str):
 
 def texts_of_rows(request: Request, tokenizer: Tokenizer, rows: Rows) -> tuple[list[str], Iterable[bool]]:
     """As texts_of, for rows of a request without rules; and whether the end of the block cut each."""
-    texts = tokenizer.decode_rows(rows.ids[:, : max(1, rows.longest)])
+    is_long = rows.ids.shape[1] > LONG
+    texts = tokenizer.decode_rows(rows.ids[:, : max(1, rows.longest)] if is_long else rows.ids)
     if prefix := tokenizer.decode(request.prefix):
         texts = [prefix + text for text in texts]
-    cuts = (rows.lengths == (-1 if request.cut_at is None else request.cut_at)).tolist()
+    cuts = [length == request.cut_at for length in rows.lengths.tolist()]
     return list(map(MarkedText, texts, cuts)) if request.mark_cut else texts, cuts
 
 

@@ -210,10 +210,10 @@ class NativeEngine(Engine):
         self, request: Request, states: NDArray[np.uint64], average: Average | None = None
     ) -> Rows:
         """See Engine.generate_rows."""
-        if reason := self.why_not(request=request):
-            raise UsageError(reason)
         last, arguments = self._request
         if last is not request:
+            if reason := self.why_not(request=request):
+                raise UsageError(reason)
             arguments = arguments_of(request, self.model.vocab_size)
             self._request = request, arguments
         try:
