@@ -141,7 +141,7 @@ def test_threads_generate_with_one_engine_at_the_same_time(model):
 @NATIVE
 def test_decoders_of_large_models_are_not_kept():
     """Nor do they have more columns than texts."""
-    made, engine = [], small_engine("native", small_settings(n_layer=4, block_size=1024))
+    made, engine = [], small_engine("native", small_settings(n_layer=4, block_size=4096))
     request = Request((0,), 1, None, Filters(1.0))
     make, decoders = engine._decoders._make, engine._decoders
 

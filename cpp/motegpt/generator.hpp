@@ -5,14 +5,10 @@
 #pragma once
 
 #include "choice.hpp"
-#include "model.hpp"
+#include "first_layer.hpp"
 #include "sequences.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
-
-/// The model of generation, which needs no gradients.
-template <class Real>
-using StepModel = Model<Real, Textbook<Real>>;
 
 /// Generates texts, as many side by side as there are sequences.
 template <class Real>
@@ -25,7 +21,8 @@ class Generator {
         seen_(columns_.seen),
         beginning_(Sequences<Real>::Beginning::take(arena, shape, orders)),
         logits_(arena.take<Real>(shape.vocab_size)),
-        choice_(shape, widest, arena) {}
+        choice_(shape, widest, arena),
+        first_layer_(shape, orders, arena) {}
 
   /// As Decoder::generate.   w (P) canonical
   bool operator()(const StepModel<Real>& model, const Real* w, Sequences<Real>& sequences, Index n,
@@ -48,7 +45,7 @@ class Generator {
     Bundle<Real>& bundle = sequences.bundle[0];
     for (Index i = window_start(request.prompt_length); i < request.prompt_length; ++i) {
       for (Index s = 0; s < bundle.width; ++s) sequences.ids[s] = request.prompt[i];
-      model.step(w, sequences.ids, bundle);
+      first_layer_.step(model, w, sequences.ids, bundle);
     }
     sequences.save(beginning_);
     for (Index v = 0; v < shape_.vocab_size; ++v) logits_[v] = bundle.logits[v * bundle.width];
@@ -70,7 +67,7 @@ class Generator {
         if (at == 0) {
           fill_rows(shape_.vocab_size, bundle.width, logits_, bundle.logits, false);
         } else if (start == before) {
-          model.step(w, columns.token, bundle);
+          first_layer_.step(model, w, columns.token, bundle);
         } else {
           feed_window(model, w, bundle, texts, columns, start, length);
         }
@@ -140,12 +137,12 @@ class Generator {
 
   /// Feed tokens start … length - 1 of every text that runs, prompt included, to an empty bundle.
   void feed_window(const StepModel<Real>& model, const Real* w, Bundle<Real>& bundle, const Texts& texts,
-                   const TextColumns& columns, Index start, Index length) const {
+                   const TextColumns& columns, Index start, Index length) {
     bundle.position = 0;
     for (Index i = start; i < length; ++i) {
       for (Index s = 0; s < bundle.width; ++s)
         columns.token[s] = columns.running[s] ? texts.token_at(columns.text[s], i) : 0;
-      model.step(w, columns.token, bundle);
+      first_layer_.step(model, w, columns.token, bundle);
     }
   }
 
@@ -166,6 +163,7 @@ class Generator {
   typename Sequences<Real>::Beginning beginning_;
   Real* logits_;  // (V)
   Choice<Real> choice_;
+  FirstLayer<Real> first_layer_;
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

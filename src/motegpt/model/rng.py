@@ -111,7 +111,8 @@ class Streams(Sequence[Stream]):
 
         if len(self) < FEW:
             return np.array([splitmix64(self._seed, i) for i in self._indices], np.uint64)
-        found: NDArray[np.uint64] = splitmix64(self._seed, np.array(self._indices, np.uint64))
+        indices = np.arange(self._indices.start, self._indices.stop, dtype=np.uint64)
+        found: NDArray[np.uint64] = splitmix64(self._seed, indices)
         return found
 
 

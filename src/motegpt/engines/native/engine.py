@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 import motegpt.engines.native._core as _core
 from motegpt.data.plan import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
-from motegpt.engines.cost import BYTES
 from motegpt.engines.native.generating import Decoders, arguments_of
 from motegpt.errors import SettingError, UsageError
 from motegpt.generation.filters import non_finite_error
@@ -71,8 +71,6 @@ class NativeEngine(Engine):
         self._level, self._threads = level, train.threads or available_processors()
         self._n_grams: tuple[KneserNey, _core.NGrams] | None = None
         self._request: tuple[Request | None, dict[str, Any]] = None, {}  # the last, as arguments
-        self._bytes = parameter_count(model) * BYTES[train.dtype]
-        self._decoders = Decoders(model, train.dtype, self._core_decoder)
         self._flat = np.zeros(parameter_count(model), train.dtype) if inference else None
         self._core = None if inference else self._make_core()
 
@@ -127,7 +125,7 @@ class NativeEngine(Engine):
         return super().why_not(**others)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
-        self._decoders.forget()
+        self._forget_decoders()
         flat = self._flattened(parameters)
         if self._flat is not None and slots is None:
             self._flat, self._core = flat, None
@@ -174,7 +172,7 @@ class NativeEngine(Engine):
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
-        self._decoders.forget()
+        self._forget_decoders()
         losses = self._training_core().train(
             *core_arguments(plan.chunk(start, count)),
             self.optimizer.chunk(self.settings, start, count),
@@ -217,7 +215,7 @@ class NativeEngine(Engine):
             arguments = arguments_of(request, self.model.vocab_size)
             self._request = request, arguments
         try:
-            with self._decoders.borrow(len(states), 0 if self._core is None else self._bytes) as decoder:
+            with self._decoders.borrow(len(states), self._flat is None) as decoder:
                 return Rows(*decoder.generate(states=states, **arguments, **self._averaging(average)))
         except FloatingPointError:
             raise non_finite_error() from None
@@ -230,6 +228,14 @@ class NativeEngine(Engine):
         if self._n_grams is None or self._n_grams[0] is not n_grams:
             self._n_grams = n_grams, _core.NGrams(n_grams.tables(), n_grams.unigrams)
         return {"n_grams": self._n_grams[1], "n_gram_weight": average.weight}
+
+    @cached_property
+    def _decoders(self) -> Decoders:
+        """For `generate`, until the parameters change."""
+        return Decoders(self.model, self.settings.dtype, self._core_decoder)
+
+    def _forget_decoders(self) -> None:
+        vars(self).pop("_decoders", None)
 
     def _core_decoder(self, n: int) -> _core.Decoder:
         return _core.Decoder(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from motegpt.engines.cost import cache_bytes
+from motegpt.engines.cost import BYTES, cache_bytes
+from motegpt.model.spec import parameter_count
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,33 +18,35 @@ if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
     from motegpt.generation.request import Request
 
-FEWEST, MOST = 64, 256  # sequences side by side: the former also for large models
-SIDE_BYTES = 2**19  # of their keys and values, which should be in a cache of the processor
+FEWEST, MOST = 16, 256  # sequences side by side
+# Bytes of their keys and values, which should stay in a cache of the processor; or, where the parameters take
+# most of the time, a multiple of theirs.
+CACHE_BYTES, TIMES_PARAMETERS = 2**20, 4
 KEPT_BYTES = 2**24  # of a decoder that is kept
 
 
 class Decoders:
     """Decoders of some parameters. Small ones are kept, one for single texts and one for many.
 
-    Several threads may use it. make: a new one, for n sequences; held: bytes that each keeps alive besides
-    keys and values.
+    Several threads may use it. make: a new one, for n sequences.
     """
 
     def __init__(self, model: ModelConfig, dtype: str, make: Callable[[int], _core.Decoder]) -> None:
         self._make = make
         self._cache = cache_bytes(model, dtype)
-        self._side = min(MOST, max(FEWEST, SIDE_BYTES // self._cache))
+        self._parameters = parameter_count(model) * BYTES[dtype]
+        bound = max(CACHE_BYTES, TIMES_PARAMETERS * self._parameters)
+        self._side = min(MOST, max(FEWEST, bound // self._cache))
         self._idle: dict[int, _core.Decoder] = {}
 
-    def forget(self) -> None:
-        """The parameters have changed."""
-        self._idle = {}
-
     @contextmanager
-    def borrow(self, n: int, held: int) -> Iterator[_core.Decoder]:
-        """A decoder that generates n texts, some of them side by side."""
+    def borrow(self, n: int, is_copy: bool) -> Iterator[_core.Decoder]:
+        """A decoder that generates n texts, some of them side by side.
+
+        is_copy: whether its parameters are a copy of those of the engine.
+        """
         width = 1 if n == 1 else self._side
-        if width * self._cache + held > KEPT_BYTES:
+        if width * self._cache + is_copy * self._parameters > KEPT_BYTES:
             yield self._make(min(n, width))
             return
         idle = self._idle
