@@ -162,6 +162,37 @@ struct AttentionCache {
   Real* at(Index t, const Shape& shape, Index width) const { return kv + t * rows(shape) * width; }
 };
 
+namespace detail {
+
+/// Σ q[d] · k[d] of one vector of sequences: whole groups of G channels, the last of which may be smaller.
+template <class Real>
+MOTEGPT_INLINE Vector<Real> dot_step(Index D, Index width, const Real* q, const Real* k) {
+  Vector<Real> sum = {};
+  Index d = 0;
+  for (; d + 4 <= D; d += 4) {
+    MOTEGPT_UNROLL
+    for (int i = 0; i < 4; ++i) sum += load(q + (d + i) * width) * load(k + (d + i) * width);
+  }
+  for (; d < D; ++d) sum += load(q + d * width) * load(k + d * width);
+  return sum;
+}
+
+/// y[d] = Σ p[u] · v[u][d] / total of G channels of one vector of sequences.   p (t + 1, lanes)
+template <class Real, int G>
+MOTEGPT_INLINE void mix_step(Index t, Index width, Index step, const Real* p, const Real* v, Vector<Real> total,
+                             Real* y) {
+  Vector<Real> sums[G] = {};
+  for (Index u = 0; u <= t; ++u, v += step) {
+    const Vector<Real> weight = load(p + u * lanes<Real>);
+    MOTEGPT_UNROLL
+    for (int i = 0; i < G; ++i) sums[i] += weight * load(v + i * width);
+  }
+  MOTEGPT_UNROLL
+  for (int i = 0; i < G; ++i) store(y + i * width, sums[i] / total);
+}
+
+}  // namespace detail
+
 /// y = p · v with p = softmax(q · kᵀ / √D) at position t of `width` sequences, whose k and v are cached
 /// already.
 ///
@@ -179,9 +210,7 @@ void attention_step(Index width, const Shape& shape, Index t, const Real* q,
       const Real *k = cache.kv + kv_head * D * width + s, *v = k + v_at;
       Vector<Real> highest = broadcast(-Real(__builtin_huge_val()));
       for (Index u = 0; u <= t; ++u) {
-        Vector<Real> score = {};
-        for (Index d = 0; d < D; ++d) score += load(q + at + d * width) * load(k + u * step + d * width);
-        score *= scale;
+        const Vector<Real> score = detail::dot_step(D, width, q + at, k + u * step) * scale;
         highest = maximum(highest, score);
         store(scores + u * lanes<Real>, score);
       }
@@ -193,11 +222,11 @@ void attention_step(Index width, const Shape& shape, Index t, const Real* q,
         store(scores + u * lanes<Real>, e);
       }
       hooks.pattern(head, t, s, scores, total);
-      for (Index d = 0; d < D; ++d) {
-        Vector<Real> sum = {};
-        for (Index u = 0; u <= t; ++u) sum += load(scores + u * lanes<Real>) * load(v + u * step + d * width);
-        store(y + at + d * width, sum / total);
-      }
+      Index d = 0;
+      for (; d + 4 <= D; d += 4)
+        detail::mix_step<Real, 4>(t, width, step, scores, v + d * width, total, y + at + d * width);
+      for (; d < D; ++d)
+        detail::mix_step<Real, 1>(t, width, step, scores, v + d * width, total, y + at + d * width);
     }
   }
 }

@@ -5,29 +5,6 @@
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// n sequences in bundles.
-template <class Real>
-struct Sequences {
-  Index n, bundles;
-  Real* row;  // (n) in whole bundles: one row of a cache
-  int* ids;   // (n) in whole bundles
-  Bundle<Real>* bundle;
-
-  Sequences(const Shape& shape, int orders, Index n_, Arena& arena)
-      : n(n_),
-        bundles((n + max_bundle_width<Real> - 1) / max_bundle_width<Real>),
-        row(arena.take<Real>(bundles * max_bundle_width<Real>)),
-        ids(arena.take<int>(bundles * max_bundle_width<Real>)),
-        bundle(arena.take<Bundle<Real>>(bundles)) {
-    for (Index i = 0; i < bundles; ++i) {
-      const Bundle<Real> made(arena, shape, orders, {padded<Real>(size_of(i)), size_of(i) == 1});
-      if (bundle) bundle[i] = made;
-    }
-  }
-
-  Index size_of(Index i) const { return min(max_bundle_width<Real>, n - i * max_bundle_width<Real>); }
-};
-
 /// The decoder of generation.hpp. Reads the caller's parameters, which must outlive it.
 template <class Real>
 class BundledDecoder final : public Decoder<Real> {
@@ -41,14 +18,12 @@ class BundledDecoder final : public Decoder<Real> {
         model_(shape_, *layout_, plan_, rope_, false, {}),
         w_(parameters),
         sequences_(shape_, places.contexts.orders, Index(n)),
-        generator_(shape_),
+        generator_(shape_, places.contexts.orders, Index(n)),
         team_(threads) {
     for (Index i = 0; i < sequences_->bundles; ++i) sequences_->bundle[i].width.team = &team_;
   }
 
-  void reset() override {
-    for (Index i = 0; i < sequences_->bundles; ++i) sequences_->bundle[i].position = 0;
-  }
+  void reset() override { sequences_->restart(sequences_->n); }
 
   void reorder(const int32_t* sources) override {
     Sequences<Real>& all = *sequences_;
@@ -76,13 +51,7 @@ class BundledDecoder final : public Decoder<Real> {
 
   bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                 int64_t* lengths) override {
-    const Index most = sequences_->size_of(0);
-    for (Index first = 0; first < n; first += most) {
-      if (!(*generator_)(model_, w_, sequences_->bundle[0], request, min(most, n - first),
-                         states + first, ids + first * request.max_new_tokens, lengths + first))
-        return false;
-    }
-    return true;
+    return (*generator_)(model_, w_, *sequences_, Index(n), {request, states, ids, lengths});
   }
 
  private:

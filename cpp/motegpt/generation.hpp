@@ -35,6 +35,9 @@ struct NGrams {
   double weight;
 };
 
+/// What follows the last id of a text.
+inline constexpr int32_t no_token = -1;
+
 /// How sequences begin, continue and end, as in generation/request.py.
 struct Request {
   const int32_t* prompt;
@@ -65,7 +68,8 @@ class Decoder {
   virtual void feed(const int32_t* ids, Real* logits) = 0;
 
   /// Generate n texts; text i draws from the linear congruential generator with state states[i], which is
-  /// advanced.   -> ids (n, max_new_tokens) and lengths (n), without `end` and `stop`
+  /// advanced.   -> ids (n, max_new_tokens) and lengths (n), without `end` and `stop`; no_token
+  /// follows the ids of a text.
   /// Returns false if any logits are not finite; ids and lengths are then unspecified.
   virtual bool generate(const Request& request, int64_t n, uint64_t* states, int32_t* ids,
                         int64_t* lengths) = 0;

@@ -1,231 +1,169 @@
-// Whole texts, for as many sequences as a bundle has columns: windows, sampling, and where each text ends.
+// Whole texts: the prompt, windows, and where each text ends.
+//
+// All texts of a wave are at the same position. The prompt is fed once and its keys and values are copied. When
+// enough texts have ended, the others move together, so that columns without use are not computed.
 #pragma once
 
-#include "filters.hpp"
-#include "generation.hpp"
-#include "kneser_ney.hpp"
-#include "model.hpp"
-#include "sampler.hpp"
+#include "choice.hpp"
+#include "first_layer.hpp"
+#include "sequences.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// The model of generation, which needs no gradients.
-template <class Real>
-using StepModel = Model<Real, Textbook<Real>>;
-
-/// Sequences in a bundle at most: as many columns as one tile of a product covers.
-template <class Real>
-inline constexpr Index max_bundle_width = panel_width<Real>;
-
-/// Generates the texts of one bundle at a time.
+/// Generates texts, as many side by side as there are sequences.
 template <class Real>
 class Generator {
  public:
-  Generator(const Shape& shape, Arena& arena)
+  Generator(const Shape& shape, int orders, Index n, Arena& arena)
       : shape_(shape),
-        uniforms_(arena.take<double>(max_width)),
-        e_(arena.take<double>(Index(shape.vocab_size) * batch_lanes)),
-        weights_(arena.take<double>(Index(shape.vocab_size) * batch_lanes)),
-        log_p_(arena.take<double>(Index(shape.vocab_size) * batch_lanes)),
-        heap_(arena.take<int>(shape.vocab_size)),
-        tokens_(arena.take<int>(max_width)),
-        latest_(arena.take<int>(max_width)),
-        running_(arena.take<bool>(max_width)),
-        seen_memory_(arena.take<uint8_t>(Index(shape.vocab_size) * max_width)) {}
+        n_((n + widest - 1) / widest * widest),
+        columns_(TextColumns::take(arena, shape.vocab_size, n_)),
+        seen_(columns_.seen),
+        beginning_(Sequences<Real>::Beginning::take(arena, shape, orders)),
+        logits_(arena.take<Real>(shape.vocab_size)),
+        choice_(shape, widest, arena),
+        first_layer_(shape, orders, arena) {}
 
-  /// As Decoder::generate, for `count` sequences of a bundle.   w (P) canonical
-  bool operator()(const StepModel<Real>& model, const Real* w, Bundle<Real>& bundle, const Request& request,
-                  Index count, uint64_t* states, int32_t* ids, int64_t* lengths) {
-    begin(bundle, request, count, lengths);
-    Index start = window_start(request.prompt_length);
-    feed_window(model, w, bundle, request, start, request.prompt_length, count, ids);
-    for (Index at = 0;; ++at) {
-      if (!is_finite(bundle, count)) return false;
-      choose(bundle, request, count, states, at, ids, lengths);
-      bool running = append(request.end, request.max_new_tokens, count, at, ids, lengths);
-      if (request.stop_length > 0) running = cut_stops(request, count, at + 1, ids, lengths);
-      if (!running || at + 1 == request.max_new_tokens) return true;
-      for (Index s = 0; seen_ && s < count; ++s) seen_[latest_[s] * bundle.width + s] = 1;
-      const Index length = request.prompt_length + at + 1, moved = window_start(length);
-      if (moved == start) {
-        model.step(w, latest_, bundle);
-      } else {
-        feed_window(model, w, bundle, request, start = moved, length, count, ids);
-      }
-    }
-  }
-
- private:
-  static constexpr Index max_width = max_bundle_width<Real>;
-
-  /// No tokens yet: all sequences run, and have seen the text of the prompt.
-  void begin(const Bundle<Real>& bundle, const Request& request, Index count, int64_t* lengths) {
-    for (Index s = 0; s < count; ++s) {
-      lengths[s] = 0;
-      running_[s] = true;
-    }
-    seen_ = request.filters.repetition_penalty == 1 ? nullptr : seen_memory_;
-    if (!seen_) return;
-    for (Index i = 0; i < shape_.vocab_size * bundle.width; ++i) seen_[i] = 0;
-    for (Index i = request.prompt_length - request.n_prefix_tokens; i < request.prompt_length; ++i) {
-      for (Index s = 0; s < bundle.width; ++s) seen_[request.prompt[i] * bundle.width + s] = 1;
-    }
-  }
-
-  /// Append tokens_ to every sequence that has not ended. Returns whether any goes on.
-  bool append(int end, Index max_new_tokens, Index count, Index at, int32_t* ids, int64_t* lengths) {
-    bool any = false;
-    for (Index s = 0; s < count; ++s) {
-      if (!running_[s]) continue;
-      latest_[s] = tokens_[s];
-      running_[s] = tokens_[s] != end;
-      if (!running_[s]) continue;
-      ids[s * max_new_tokens + at] = tokens_[s];
-      lengths[s] = at + 1;
-      any = true;
-    }
-    return any;
-  }
-
-  /// End the sequences that end with request.stop, and remove it from them. Returns whether any goes on.
-  bool cut_stops(const Request& request, Index count, Index length, const int32_t* ids, int64_t* lengths) {
-    bool any = false;
-    for (Index s = 0; s < count; ++s) {
-      if (!running_[s]) continue;
-      running_[s] = !ends_with(ids + s * request.max_new_tokens, length, request.stop, request.stop_length);
-      if (!running_[s]) lengths[s] = length - request.stop_length;
-      any |= running_[s];
-    }
-    return any;
-  }
-
-  static bool ends_with(const int32_t* ids, Index length, const int32_t* end, Index count) {
-    if (length < count) return false;
-    for (Index i = 0; i < count; ++i) {
-      if (ids[length - count + i] != end[i]) return false;
+  /// As Decoder::generate.   w (P) canonical
+  bool operator()(const StepModel<Real>& model, const Real* w, Sequences<Real>& sequences, Index n,
+                  const Texts& texts) {
+    if (n == 0) return true;
+    if (!feed_prompt(model, w, sequences, texts.request)) return false;
+    for (Index first = 0; first < n; first += sequences.n) {
+      if (!wave(model, w, sequences, min(sequences.n, n - first), texts.from(first))) return false;
     }
     return true;
   }
 
-  /// The first token that the model sees of a sequence of this length; sampling/context.py has the same rule.
+ private:
+  static constexpr Index widest = max_bundle_width<Real>;
+
+  /// What all texts begin with, and the logits (V) after it. Returns whether these are finite.
+  bool feed_prompt(const StepModel<Real>& model, const Real* w, Sequences<Real>& sequences,
+                   const Request& request) {
+    sequences.restart(min(sequences.n, Index(2)));  // a single sequence is fed as one
+    Bundle<Real>& bundle = sequences.bundle[0];
+    for (Index i = window_start(request.prompt_length); i < request.prompt_length; ++i) {
+      for (Index s = 0; s < bundle.width; ++s) sequences.ids[s] = request.prompt[i];
+      first_layer_.step(model, w, sequences.ids, bundle);
+    }
+    sequences.save(beginning_);
+    for (Index v = 0; v < shape_.vocab_size; ++v) logits_[v] = bundle.logits[v * bundle.width];
+    return column_is_finite(shape_.vocab_size, logits_, 1);
+  }
+
+  /// `count` texts. Returns whether all logits are finite.
+  bool wave(const StepModel<Real>& model, const Real* w, Sequences<Real>& sequences, Index count,
+            const Texts& texts) {
+    const Request& request = texts.request;
+    begin(sequences, count, texts);
+    Index start = window_start(request.prompt_length);
+    for (Index at = 0;; ++at) {
+      const Index length = request.prompt_length + at, before = start;
+      start = window_start(length);
+      for (Index i = 0; i < sequences.bundles; ++i) {
+        Bundle<Real>& bundle = sequences.bundle[i];
+        const TextColumns columns = columns_.from(i * widest);
+        if (at == 0) {
+          fill_rows(shape_.vocab_size, bundle.width, logits_, bundle.logits, false);
+        } else if (start == before) {
+          first_layer_.step(model, w, columns.token, bundle);
+        } else {
+          feed_window(model, w, bundle, texts, columns, start, length);
+        }
+        if (at > 0 && !is_finite(bundle, columns)) return false;
+        choice_(bundle.logits, bundle.width, texts, columns, start);
+        append(bundle.width, texts, columns);
+      }
+      if (at + 1 == request.max_new_tokens || !move_together(sequences)) return true;
+    }
+  }
+
+  /// No tokens yet: all texts run, and have seen that of the prompt.
+  void begin(Sequences<Real>& sequences, Index count, const Texts& texts) {
+    const Request& request = texts.request;
+    sequences.restart(count);
+    sequences.begin_with(beginning_);
+    for (Index s = 0; s < sequences.columns(); ++s) {
+      columns_.text[s] = int(s);
+      columns_.running[s] = s < count;
+      columns_.token[s] = 0;
+    }
+    for (Index s = 0; s < count; ++s) {
+      texts.lengths[s] = 0;
+      for (Index i = 0; i < request.max_new_tokens; ++i) texts.ids_of(s)[i] = no_token;
+    }
+    columns_.seen = request.filters.repetition_penalty == 1 ? nullptr : seen_;
+    if (!columns_.seen) return;
+    for (Index i = 0; i < shape_.vocab_size * n_; ++i) seen_[i] = 0;
+    for (Index i = request.prompt_length - request.n_prefix_tokens; i < request.prompt_length; ++i) {
+      for (Index s = 0; s < n_; ++s) seen_[request.prompt[i] * n_ + s] = 1;
+    }
+  }
+
+  /// The token of every text that runs.
+  void append(Index width, const Texts& texts, const TextColumns& columns) const {
+    for (Index s = 0; s < width; ++s) {
+      if (!columns.running[s]) continue;
+      columns.running[s] = texts.append(columns.text[s], columns.token[s]);
+      if (columns.seen && columns.running[s]) columns.seen[columns.token[s] * columns.stride + s] = 1;
+    }
+  }
+
+  /// Use fewer columns if enough texts have ended. Returns whether any runs.
+  bool move_together(Sequences<Real>& sequences) {
+    const Index all = sequences.columns();
+    Index running = 0;
+    for (Index s = 0; s < all; ++s) running += columns_.running[s];
+    if (running == 0) return false;
+    const Index needed = running == 1 ? 1 : (running + column_unit - 1) / column_unit * column_unit;
+    if (needed >= all || (needed == 1 && all == padded<Real>(1))) return true;
+    Index free = 0;
+    for (Index s = needed; s < all; ++s) {
+      if (!columns_.running[s]) continue;
+      while (columns_.running[free]) ++free;
+      sequences.move(s, free);
+      columns_.move(shape_.vocab_size, s, free);
+    }
+    sequences.shrink(needed);
+    return true;
+  }
+
+  /// The first token that the model sees of a text of this length; sampling/context.py has the same rule.
   Index window_start(Index length) const {
     const Index block = shape_.block_size, stride = block - max(Index(1), block / 2) + 1;
     return length <= block ? 0 : (length - block + stride - 1) / stride * stride;
   }
 
-  /// Feed tokens start … length - 1 of every sequence that runs, prompt included, to an empty bundle.
-  void feed_window(const StepModel<Real>& model, const Real* w, Bundle<Real>& bundle, const Request& request,
-                   Index start, Index length, Index count, const int32_t* ids) {
+  /// Feed tokens start … length - 1 of every text that runs, prompt included, to an empty bundle.
+  void feed_window(const StepModel<Real>& model, const Real* w, Bundle<Real>& bundle, const Texts& texts,
+                   const TextColumns& columns, Index start, Index length) {
     bundle.position = 0;
     for (Index i = start; i < length; ++i) {
-      for (Index s = 0; s < bundle.width; ++s) {
-        const bool is_known = i < request.prompt_length || (s < count && running_[s]);
-        latest_[s] = is_known ? token_at(request, i, s, ids) : 0;
-      }
-      model.step(w, latest_, bundle);
+      for (Index s = 0; s < bundle.width; ++s)
+        columns.token[s] = columns.running[s] ? texts.token_at(columns.text[s], i) : 0;
+      first_layer_.step(model, w, columns.token, bundle);
     }
   }
 
-  /// Token i of a text, prompt included.
-  static int token_at(const Request& request, Index i, Index s, const int32_t* ids) {
-    const Index at = i - request.prompt_length;
-    return at < 0 ? request.prompt[i] : ids[s * request.max_new_tokens + at];
-  }
-
-  /// Whether the logits of every sequence that runs are finite; those of other columns do not matter.
-  bool is_finite(const Bundle<Real>& bundle, Index count) const {
+  /// Whether the logits of every text that runs are finite; those of other columns do not matter.
+  bool is_finite(const Bundle<Real>& bundle, const TextColumns& columns) const {
     if (all_finite(shape_.vocab_size * bundle.width, bundle.logits)) return true;
-    for (Index s = 0; s < count; ++s) {
-      if (running_[s] && !column_is_finite(shape_.vocab_size, bundle.logits + s, bundle.width)) return false;
+    for (Index s = 0; s < bundle.width; ++s) {
+      if (columns.running[s] && !column_is_finite(shape_.vocab_size, bundle.logits + s, bundle.width))
+        return false;
     }
     return true;
   }
 
-  /// tokens_ (width) from the bundle's logits; a sequence that still runs takes a uniform number for it.
-  void choose(const Bundle<Real>& bundle, const Request& request, Index count, uint64_t* states, Index at,
-              const int32_t* ids, const int64_t* lengths) {
-    const Index width = bundle.width;
-    if (is_random(request.filters.temperature)) {
-      for (Index s = 0; s < width; ++s) uniforms_[s] = s < count && running_[s] ? next_uniform(states[s]) : 0;
-    }
-    for (Index s = 0; s < count; s += batch_lanes) {
-      const Real* logits = bundle.logits + s;
-      if (!request.n_grams) {
-        choose_lanes(logits, width, width, request, count, at, s, ids, lengths);
-      } else if (average_lanes(logits, width, request, count, at, s, ids)) {
-        choose_lanes(log_p_, batch_lanes, width, request, count, at, s, ids, lengths);
-      }
-    }
-  }
-
-  /// log_p_ (V, batch_lanes) of the average of model and n-grams, for the sequences from s on. Returns whether
-  /// any of them runs.
-  bool average_lanes(const Real* logits, Index stride, const Request& request, Index count, Index at, Index s,
-                     const int32_t* ids) {
-    const Index length = request.prompt_length + at, start = window_start(length);
-    int histories[batch_lanes][largest_order];
-    bool runs[batch_lanes], any = false;
-    for (Index lane = 0; lane < batch_lanes; ++lane) {
-      any |= runs[lane] = s + lane < count && running_[s + lane];
-      for (Index i = 0; runs[lane] && i < request.n_grams->order - 1; ++i) {
-        const Index place = length - 1 - i;
-        histories[lane][i] = place < start ? shape_.vocab_size : token_at(request, place, s + lane, ids);
-      }
-    }
-    if (any) average(*request.n_grams, shape_.vocab_size, logits, stride, histories, runs, e_, log_p_);
-    return any;
-  }
-
-  /// tokens_ from s on.   logits (V, stride), the first of their columns; seen_ (V, width)
-  template <class Number>
-  void choose_lanes(const Number* logits, Index stride, Index width, const Request& request, Index count,
-                    Index at, Index s, const int32_t* ids, const int64_t* lengths) {
-    const Index V = shape_.vocab_size;
-    const double temperature = request.filters.temperature;
-    if (is_filtered(request)) {
-      choose_filtered(logits, stride, width, request, count, at, s, ids, lengths);
-    } else if (is_random(temperature)) {
-      draw(V, logits, stride, temperature, uniforms_ + s, e_, tokens_ + s);
-    } else {
-      for (Index lane = 0; lane < min(Index(batch_lanes), count - s); ++lane)
-        tokens_[s + lane] = argmax(V, logits + lane, stride);
-    }
-  }
-
-  static bool is_filtered(const Request& request) {
-    const Filters& filters = request.filters;
-    return request.masked || request.min_new_tokens > 0 || filters.repetition_penalty != 1 ||
-           filters.top_k > 0 || filters.top_p < 1 || filters.min_p > 0;
-  }
-
-  template <class Number>
-  void choose_filtered(const Number* logits, Index stride, Index width, const Request& request, Index count,
-                       Index at, Index s, const int32_t* ids, const int64_t* lengths) {
-    const FilterScratch scratch{e_, weights_, heap_};
-    int per_sequence_mask[batch_lanes][2];
-    for (Index lane = 0; lane < batch_lanes; ++lane) {
-      const bool runs = s + lane < count && running_[s + lane];
-      per_sequence_mask[lane][0] = at < request.min_new_tokens ? request.end : -1;
-      per_sequence_mask[lane][1] =
-          runs ? masked_stop(request, ids + (s + lane) * request.max_new_tokens, lengths[s + lane]) : -1;
-    }
-    const Masks masks{request.masked, seen_ ? seen_ + s : nullptr, width, per_sequence_mask};
-    draw_filtered(shape_.vocab_size, logits, stride, request.filters, masks, uniforms_ + s, scratch,
-                  tokens_ + s);
-  }
-
-  /// The last token of request.stop where it would end a sequence that is too short; -1 elsewhere.
-  static int masked_stop(const Request& request, const int32_t* ids, Index length) {
-    const Index missing = request.stop_length - 1;
-    if (missing < 0 || length - missing >= request.min_new_tokens) return -1;
-    return ends_with(ids, length, request.stop, missing) ? request.stop[missing] : -1;
-  }
-
   const Shape& shape_;
-  double *uniforms_, *e_, *weights_, *log_p_;
-  int *heap_, *tokens_, *latest_;
-  bool* running_;
-  uint8_t *seen_memory_, *seen_ = nullptr;  // (V, width); null without a repetition penalty
+  Index n_;  // columns at most
+  TextColumns columns_;
+  uint8_t* seen_;  // (V, n)
+  typename Sequences<Real>::Beginning beginning_;
+  Real* logits_;  // (V)
+  Choice<Real> choice_;
+  FirstLayer<Real> first_layer_;
 };
 
 }  // namespace motegpt::MOTEGPT_LEVEL

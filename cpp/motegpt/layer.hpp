@@ -137,8 +137,16 @@ class Layers {
   template <class Hooks>
   void step(Index layer, const Real* w, StepWidth width, Index t, const AttentionCache<Real>& cache,
             const LayerStep<Real>& scratch, Real* x, const Hooks& hooks) const {
+    project_step(layer, w, width, t, cache, scratch, x, hooks);
+    attend_step(layer, w, width, t, cache, scratch, x, hooks);
+  }
+
+  /// The part of it that depends on x alone: q in the scratch, k and v in the cache.
+  template <class Hooks>
+  void project_step(Index layer, const Real* w, StepWidth width, Index t, const AttentionCache<Real>& cache,
+                    const LayerStep<Real>& scratch, Real* x, const Hooks& hooks) const {
     const auto [h, q, a, u, scores] = scratch;
-    const Index kv = shape_.kv_size(), hidden = shape_.n_hidden;
+    const Index kv = shape_.kv_size();
     Real *k = cache.at(t, shape_, width), *v = k + kv * width;
     hooks.enter(layer);
     hooks.note("hook_resid_pre", C(), x);
@@ -155,6 +163,14 @@ class Layers {
       hooks.note("attn.hook_rot_q", C(), q);
       hooks.note("attn.hook_rot_k", kv, k);
     }
+  }
+
+  /// The rest of it: attention and MLP.
+  template <class Hooks>
+  void attend_step(Index layer, const Real* w, StepWidth width, Index t, const AttentionCache<Real>& cache,
+                   const LayerStep<Real>& scratch, Real* x, const Hooks& hooks) const {
+    const auto [h, q, a, u, scores] = scratch;
+    const Index hidden = shape_.n_hidden;
     attention_step(width, shape_, t, q, cache, a, scores, hooks);
     hooks.note("attn.hook_z", C(), a);
     add_step(width, a, layout_.attn_wo(layer), w, h, x, "hook_attn_out", hooks);

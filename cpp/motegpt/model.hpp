@@ -81,7 +81,15 @@ class Model {
   /// Append a token to each sequence of a bundle.   w (P) canonical, ids (width) -> bundle.logits (V, width)
   template <class Hooks = NoHooks>
   void step(const Real* w, const int* ids, Bundle<Real>& bundle, const Hooks& hooks = {}) const {
-    const Index C = shape_.n_embd, t = bundle.position++;
+    begin_step(w, ids, bundle, hooks);
+    end_step(w, bundle, hooks);
+  }
+
+  /// The part of a step that depends on the token and the position alone, unless there are n-gram tables: the
+  /// residual stream, q in the scratch, k and v of the first layer.
+  template <class Hooks = NoHooks>
+  void begin_step(const Real* w, const int* ids, Bundle<Real>& bundle, const Hooks& hooks = {}) const {
+    const Index C = shape_.n_embd, t = bundle.position;
     const StepWidth width = bundle.width;
     Real* x = bundle.x;
     rope_.reserve(t + 1);
@@ -92,8 +100,17 @@ class Model {
       rmsnorm_step(width, C, eps(), x, x);
       hooks.note("embed.ln.hook_normalized", C, x);
     }
-    for (int layer = 0; layer < shape_.n_layer; ++layer)
-      layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, x, hooks);
+    layers_.project_step(0, w, width, t, bundle.caches[0], bundle.scratch, x, hooks);
+  }
+
+  /// The rest of a step.
+  template <class Hooks = NoHooks>
+  void end_step(const Real* w, Bundle<Real>& bundle, const Hooks& hooks = {}) const {
+    const Index t = bundle.position++;
+    const StepWidth width = bundle.width;
+    layers_.attend_step(0, w, width, t, bundle.caches[0], bundle.scratch, bundle.x, hooks);
+    for (int layer = 1; layer < shape_.n_layer; ++layer)
+      layers_.step(layer, w, width, t, bundle.caches[layer], bundle.scratch, bundle.x, hooks);
     hooks.enter(-1);
     step_head(w, bundle, hooks);
   }

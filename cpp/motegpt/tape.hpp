@@ -95,15 +95,26 @@ struct Bundle {
 
   /// orders: tables of the n-gram embedding
   Bundle(Arena& arena, const Shape& shape, int orders, StepWidth width_)
-      : width(width_), caches(arena.take<AttentionCache<Real>>(shape.n_layer)) {
+      : Bundle(arena, shape, orders, width_, arena.take<Real>(shape.n_embd * width_),
+               arena.take<Real>(shape.vocab_size * width_), LayerStep<Real>::take(arena, shape, width_)) {}
+
+  /// With the residual stream, logits and scratch of another that is at least as wide.
+  Bundle(Arena& arena, const Shape& shape, int orders, StepWidth width_, const Bundle& other)
+      : Bundle(arena, shape, orders, width_, other.x, other.logits, other.scratch) {}
+
+ private:
+  Bundle(Arena& arena, const Shape& shape, int orders, StepWidth width_, Real* x_, Real* logits_,
+         const LayerStep<Real>& scratch_)
+      : width(width_),
+        caches(arena.take<AttentionCache<Real>>(shape.n_layer)),
+        x(x_),
+        logits(logits_),
+        scratch(scratch_),
+        ngrams(NGramStep<Real>::take(arena, orders, shape.n_embd, width)) {
     for (int layer = 0; layer < shape.n_layer; ++layer) {
       const auto cache = AttentionCache<Real>::take(arena, shape, width);
       if (caches) caches[layer] = cache;
     }
-    x = arena.take<Real>(shape.n_embd * width);
-    scratch = LayerStep<Real>::take(arena, shape, width);
-    logits = arena.take<Real>(shape.vocab_size * width);
-    ngrams = NGramStep<Real>::take(arena, orders, shape.n_embd, width);
   }
 };
 

@@ -5,6 +5,7 @@
 
 #include "check.hpp"
 #include "motegpt/generation.hpp"
+#include "motegpt/streams.hpp"
 #include "specify.hpp"
 
 namespace motegpt {
@@ -87,6 +88,55 @@ void test_not_finite(const Level& level, const Specification& model) {
   }
 }
 
+/// The texts of a request: ids, lengths and states of the generators.
+struct Generated {
+  std::vector<int32_t> ids;
+  std::vector<int64_t> lengths;
+  std::vector<uint64_t> states;
+
+  template <class Real>
+  Generated(Decoder<Real>& decoder, const Request& request, int64_t count)
+      : ids(size_t(count * request.max_new_tokens)), lengths(static_cast<size_t>(count)) {
+    for (int64_t i = 0; i < count; ++i) states.push_back(splitmix64(3, uint64_t(i)));
+    check::that(decoder.generate(request, count, states.data(), ids.data(), lengths.data()), "finite");
+  }
+  bool operator==(const Generated&) const = default;
+};
+
+/// Texts are bit by bit those of one sequence after the other, whatever ends and moves beside them; and ids are
+/// followed by no_token.
+template <class Real>
+void test_side_by_side(const Level& level, const Specification& model) {
+  const Shape& shape = model.shape();
+  const std::vector<Real> w = random_parameters<Real>(shape, 0.3);
+  const std::vector<int32_t> prompt{0, 1, 2}, stop{1, 3};
+  std::vector<uint8_t> masked(size_t(shape.vocab_size), 0);
+  masked[2] = 1;
+  for (const int block : {shape.block_size, 2 * shape.block_size + 3}) {
+    const Filters plain{1.1, 1, 0, 1, 0}, filtered{0.8, 1.5, 5, 0.9, 0.01}, greedy{0, 1.2, 0, 1, 0};
+    const Request requests[] = {
+        {prompt.data(), 1, 0, 0, block, 3, nullptr, 0, nullptr, plain},
+        {prompt.data(), 3, 2, 2, block, 0, stop.data(), 2, masked.data(), filtered},
+        {prompt.data(), 2, 1, 0, block, 0, nullptr, 0, nullptr, greedy},
+    };
+    for (const Request& request : requests) {
+      const Generated expected(*make(level, model, w, 1), request, 80);
+      for (const int n : {2, 37, 80}) {
+        const auto decoder = make(level, model, w, n);
+        for (const std::string times : {"once", "again"})
+          check::that(Generated(*decoder, request, 80) == expected,
+                      level.name + (": " + std::to_string(n) + " side by side, " + times));
+      }
+      for (size_t i = 0; i < expected.lengths.size(); ++i) {
+        for (int at = 0; at < block; ++at) {
+          const bool is_token = expected.ids[i * size_t(block) + size_t(at)] != no_token;
+          check::that(is_token == (at < expected.lengths[i]), "no_token after a text");
+        }
+      }
+    }
+  }
+}
+
 template <class Real>
 void test_level(const Level& level) {
   std::vector<Specification> models = {
@@ -100,6 +150,7 @@ void test_level(const Level& level) {
   for (const Specification& model : models) {
     for (const int n : {1, 2, 15, 16, 17, 65, 130}) test_reorder<Real>(level, model, n);
     test_not_finite<Real>(level, model);
+    test_side_by_side<Real>(level, model);
   }
 }
 

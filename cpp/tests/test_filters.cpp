@@ -163,6 +163,48 @@ void test_plain(Random& random, int V) {
   for (int lane = 0; lane < L; ++lane) check::that(tokens[lane] == plain[lane], "plain and filtered");
 }
 
+/// Where the draw in single precision is certain, its token is that of double precision; it rarely is not.
+///
+/// Uniform numbers are anywhere, or as near to an edge as rounding can tell.
+template <class Real>
+void test_single(Random& random, int V) {
+  constexpr int L = lanes<float>, rounds = 200;
+  const Index stride = L + 3;
+  Buffer<Real> logits(V * stride);
+  Buffer<double> uniforms(L), e(V * batch_lanes);
+  Buffer<float> edges(V * L);
+  bool running[L];
+  int single[L], expected[L], certain = 0;
+  for (int round = 0; round < rounds; ++round) {
+    const double scale = round % 4 == 0 ? 30 : 3, temperature = 0.2 + 2 * random.uniform();
+    const bool at_edges = round % 2;
+    for (int lane = 0; lane < L; ++lane) {
+      running[lane] = true;
+      for (int i = 0; i < V; ++i) logits[i * stride + lane] = Real(scale * random.normal());
+      uniforms[lane] = random.uniform();
+      if (!at_edges) continue;
+      double sum = 0, edge = 0, highest = -infinity;
+      for (int i = 0; i < V; ++i) highest = std::max(highest, double(logits[i * stride + lane]));
+      const int last = random.below(V);
+      for (int i = 0; i < V; ++i) {
+        sum += std::exp((double(logits[i * stride + lane]) - highest) / temperature);
+        if (i == last) edge = sum;
+      }
+      uniforms[lane] = std::min(edge / sum * (1 + 3e-8 * (random.below(21) - 10)), 1 - 0x1p-53);
+    }
+    const bool sure = draw_in_single<Real>(V, logits, stride, temperature, uniforms, running, edges, single);
+    certain += sure && !at_edges;
+    for (int lane = 0; lane < L; lane += batch_lanes)
+      draw<Real>(V, logits + lane, stride, temperature, uniforms + lane, e, expected + lane);
+    for (int lane = 0; sure && lane < L; ++lane)
+      check::that(single[lane] == expected[lane], "a certain draw in single precision");
+  }
+  check::that(certain >= rounds / 2 * 4 / 5, "most draws in single precision are certain");
+  running[0] = false;
+  logits[0] = Real(NAN);
+  draw_in_single<Real>(V, logits, stride, 1, uniforms, running, edges, single);  // whatever its result
+}
+
 template <class Real>
 void test_all() {
   Random random(3);
@@ -171,6 +213,7 @@ void test_all() {
     if (V > 2) test_greedy<Real>(V);
     test_finite<Real>(V);
     for (int i = 0; i < 20; ++i) test_plain<Real>(random, V);
+    test_single<Real>(random, V);
   }
   test_draw_filtered<Real>(random, 700, random_case(random, 700), false);
 }

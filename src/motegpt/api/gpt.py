@@ -12,16 +12,15 @@ from motegpt.api.class_only import class_only
 from motegpt.api.exchange import Exchange
 from motegpt.api.fine_tuning import FineTuning
 from motegpt.api.loaded import Loaded
-from motegpt.api.names import check_names
 from motegpt.api.notebook import form, report_facts
 from motegpt.api.progress import display_for
+from motegpt.api.requests import Requests, prepared_request
 from motegpt.api.training import Callback, Training, completed, prepared
 from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, functions, path_of, strings
-from motegpt.config.fields import checked_seed, kinds, plain
-from motegpt.config.sections import SampleConfig
+from motegpt.config.fields import checked_seed, plain
 from motegpt.config.text import concise
-from motegpt.data.documents import normalize_document, normalize_sample_texts
+from motegpt.data.documents import normalize_document
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.ids.given import source_of
 from motegpt.data.source import training_documents
@@ -30,7 +29,6 @@ from motegpt.engines import averaged
 from motegpt.errors import (
     DataError,
     RunFolderError,
-    SettingError,
     TriesExhausted,
     UsageError,
 )
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
 
 # Attributes left out of copies.
-NOT_COPIED = {"engine", "_trainer", "_done", "_step", "_loaded", "_documents", "_lock"}
+NOT_COPIED = {"engine", "_trainer", "_done", "_step", "_loaded", "_documents", "_lock", "_requests"}
 
 
 class GPT(FineTuning, Exchange):
@@ -103,6 +101,7 @@ class GPT(FineTuning, Exchange):
         best = None if trainer is None else trainer.best
         self._step = self._done if best is None else best.step  # the step of its parameters
         self._loaded: Loaded | None = None
+        self._requests = Requests()
         self._lock = Lock()  # held while a thread uses the engine
 
     @property
@@ -310,17 +309,18 @@ class GPT(FineTuning, Exchange):
         With on_cut="mark", each text has an attribute `cut`: whether block_size truncated it. Arguments and
         errors are those of `generate`.
         """
-        check_names(settings, kinds(SampleConfig), self.samples)
-        given = {**settings, **({} if n is None else {"n": n})}
-        sample = SampleConfig.of({**self.config.sample.values(), **given})
-        sample = normalize_sample_texts(sample, self.config.data)
-        if "beams" in settings and n is not None and sample.beams is not None and n > sample.beams:
-            raise SettingError(f"n: expected at most beams = {sample.beams}, got {n}; try `beams={n}`")
+        model = self.config, self.tokenizer, self.language_model
+        sample, starts = self._requests.of(
+            {**settings, "": n},  # n, which may be among the settings too
+            (self.config, self.tokenizer, self.engine.model),
+            lambda: prepared_request(*model, n, settings, self.samples),
+        )
         root = secrets.randbits(64) if seed is None else checked_seed(seed)
         if data is not None and not sample.novel:
             raise UsageError("data: is used only with `novel`; set `novel=True`, or omit `data`")
         known = self._training_texts(data) if sample.novel else None
-        return self._with_lock(draw_texts(self.language_model, self.tokenizer, sample, root, known))
+        texts = draw_texts(self.language_model, self.tokenizer, sample, root, known, starts)
+        return self._with_lock(texts)
 
     def _with_lock(self, groups: Iterator[list[str]]) -> Iterator[list[str]]:
         """The groups, each generated under the lock, which is free between two groups."""

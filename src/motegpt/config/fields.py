@@ -114,6 +114,9 @@ class Kind:
         return (words or WORDS.get(self.base, "a section")) + limits + ", or none" * self.optional
 
 
+SEED = Kind(int, "", **SEEDS)
+
+
 def factor_of(text: str) -> tuple[str, float] | None:
     """The name and the number, above 0, of a text NAME=NUMBER; None if it is none."""
     name, _, number = text.rpartition("=")
@@ -150,7 +153,7 @@ def plain(value: Any) -> Any:
 
 def checked_seed(seed: Any) -> int:
     """The seed as a built-in int; SettingError if it is invalid."""
-    found: int = Kind(int, "", **SEEDS).check("seed", seed)
+    found: int = SEED.check("seed", seed)
     return found
 
 

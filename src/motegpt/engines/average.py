@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from motegpt.data.plan import Batch, Chunk
     from motegpt.engines.base import Engine
     from motegpt.generation.request import Request
+    from motegpt.generation.rows import Rows
     from motegpt.model.rng import Stream
     from motegpt.ngrams.average import Average
 
@@ -61,6 +62,10 @@ class Averaged:
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """See Engine.generate."""
         return self.engine.generate(request, rngs, self.average)
+
+    def generate_rows(self, request: Request, states: NDArray[np.uint64]) -> Rows:
+        """See Engine.generate_rows."""
+        return self.engine.generate_rows(request, states, self.average)
 
 
 class AveragedDecoder(Decoder):

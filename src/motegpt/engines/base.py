@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from motegpt.data.plan import Batch, Chunk, Plan
     from motegpt.engines.losses import Losses
     from motegpt.generation.request import Request
+    from motegpt.generation.rows import Rows
     from motegpt.model.rng import Stream
     from motegpt.ngrams.average import Average
 
@@ -102,6 +103,9 @@ class LanguageModel(Protocol):
 
     def generate(self, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
         """As Engine.generate."""
+
+    def generate_rows(self, request: Request, states: NDArray[np.uint64]) -> Rows:
+        """As Engine.generate_rows."""
 
 
 def check_sources(sources: Sequence[int], n: int) -> None:
@@ -275,6 +279,12 @@ class Engine(ABC):
         average: n-grams to average the model with. Same ids, errors and generator states as
         sampling.generate_by_token. UsageError if `why_not` has a reason.
         """
+        raise UsageError(self.why_not(request=request))
+
+    def generate_rows(
+        self, request: Request, states: NDArray[np.uint64], average: Average | None = None
+    ) -> Rows:
+        """The same as arrays, for generators in these states (n)."""
         raise UsageError(self.why_not(request=request))
 
     def follow(self, plan: Plan) -> None:

@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from array import array
 from collections.abc import MutableSequence, Sequence
 from itertools import accumulate
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from motegpt.config.fields import checked_seed
 from motegpt.config.text import concise, shortened
@@ -25,8 +25,13 @@ from motegpt.errors import RunFolderError, SettingError
 from motegpt.model import core
 from motegpt.model.precision import single
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 MASK32 = 0xFFFF_FFFF
 MASK64 = 0xFFFF_FFFF_FFFF_FFFF
+FEW = 8  # states that are computed faster one by one than as an array
 
 
 def splitmix64(seed: int, index: Any) -> Any:
@@ -83,6 +88,48 @@ class Stream(Rng):
     def uniform(self) -> float:
         self.number = lcg_step(self.number)
         return (self.number >> 11) * 2.0**-53
+
+
+class Streams(Sequence[Stream]):
+    """The generators of the texts first … first + n - 1 of a seed, each made when it is asked for."""
+
+    def __init__(self, seed: int, first: int, n: int) -> None:
+        self._seed, self._indices = seed, range(first, first + n)
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, i: Any) -> Any:
+        found = self._indices[i]
+        if isinstance(found, range):
+            return Streams(self._seed, found.start, len(found))
+        return Stream.of(self._seed, found)
+
+    def numbers(self) -> NDArray[np.uint64]:
+        """The state of each (n)."""
+        import numpy as np
+
+        if len(self) < FEW:
+            return np.array([splitmix64(self._seed, i) for i in self._indices], np.uint64)
+        indices = np.arange(self._indices.start, self._indices.stop, dtype=np.uint64)
+        found: NDArray[np.uint64] = splitmix64(self._seed, indices)
+        return found
+
+
+def numbers_of(rngs: Sequence[Stream]) -> NDArray[np.uint64]:
+    """The states (n) of generators."""
+    import numpy as np
+
+    if isinstance(rngs, Streams):
+        return rngs.numbers()
+    return np.array([rng.number for rng in rngs], np.uint64)
+
+
+def set_numbers(rngs: Sequence[Stream], states: NDArray[np.uint64], first: int = 0) -> None:
+    """Let generators from `first` on go on from these states; those of Streams begin anew each time."""
+    if not isinstance(rngs, Streams):
+        for i, state in enumerate(states.tolist(), first):
+            rngs[i].number = state
 
 
 class RunRng(Rng):

@@ -10,7 +10,7 @@ from collections.abc import Container, Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from motegpt.errors import TriesExhausted
-from motegpt.model.rng import Stream
+from motegpt.model.rng import Streams
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.generate import generate_texts
@@ -31,14 +31,16 @@ def draw_texts(
     settings: SampleConfig,
     seed: int,
     excluded: Container[str] | None = None,
+    starts: Starts | None = None,
 ) -> Iterator[list[str]]:
     """Yield settings.n texts in groups as they are generated; with beams, the n best in one group.
 
-    excluded: texts to reject. The call itself raises PrefixError and SettingError; the iterator raises
-    TriesExhausted after the last group if it found fewer texts.
+    excluded: texts to reject; starts: those of prepare_starts, if they are known already. The call itself
+    raises PrefixError and SettingError; the iterator raises TriesExhausted after the last group if it found
+    fewer texts.
     """
     conditions = Conditions.of(settings, excluded)
-    starts = prepare_starts(engine, tokenizer, settings)
+    starts = prepare_starts(engine, tokenizer, settings) if starts is None else starts
     if settings.beams is not None:
         return _best_texts(engine, tokenizer, starts, settings, conditions)
     return _sampled_texts(engine, tokenizer, settings, starts, seed, conditions)
@@ -74,8 +76,7 @@ def _sampled_texts(
     size = 1
     while found < settings.n:
         count = size if conditions else min(size, settings.n - found)
-        rngs = [Stream.of(seed, i) for i in range(candidate, candidate + count)]
-        texts, cuts = generate_texts(engine, tokenizer, starts, rngs)
+        texts, cuts = generate_texts(engine, tokenizer, starts, Streams(seed, candidate, count))
         if conditions:
             candidates = zip(texts, cuts, strict=True)
             texts, failed = _accepted(candidates, conditions, settings.n - found, failed, settings.tries)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 from motegpt.engines.cost import cached_numbers
 from motegpt.generation.filters import sample_token
 from motegpt.generation.request import Request
+from motegpt.model.rng import numbers_of, set_numbers
 from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.starts import Starts, prepare_starts
-from motegpt.sampling.texts import texts_of
+from motegpt.sampling.texts import texts_of, texts_of_rows
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, SampleConfig
@@ -45,6 +46,7 @@ def generate_texts(
     """One text per generator, and whether the end of the block cut each; texts of one start form a batch."""
     if len(starts.requests) == 1:
         return _batch_of_texts(engine, tokenizer, starts.requests[0], rngs)
+    rngs = list(rngs)
     members: dict[int, list[int]] = {}
     for i, rng in enumerate(rngs):
         members.setdefault(starts.choose(rng), []).append(i)
@@ -58,8 +60,19 @@ def generate_texts(
 def _batch_of_texts(
     engine: LanguageModel, tokenizer: Tokenizer, request: Request, rngs: Sequence[Stream]
 ) -> tuple[list[str], Iterable[bool]]:
-    drawn = generate_ids(engine, request, rngs)
-    return texts_of(request, tokenizer, drawn), map(request.is_cut, drawn)
+    if engine.why_not(request=request) is not None:
+        drawn = generate_ids(engine, request, rngs)
+        return texts_of(request, tokenizer, drawn), map(request.is_cut, drawn)
+    texts, cuts = list[str](), list[bool]()
+    states = numbers_of(rngs)
+    group = 1 if len(states) == 1 else group_size(engine.model, request.max_new_tokens)
+    for start in range(0, len(states), group):
+        rows = engine.generate_rows(request, states[start : start + group])
+        set_numbers(rngs, rows.states, start)
+        some, are_cut = texts_of_rows(request, tokenizer, rows)
+        texts += some
+        cuts += are_cut
+    return texts, cuts
 
 
 def generate_sequentially(
@@ -97,7 +110,7 @@ def generate_sequentially(
 
 def generate_ids(engine: LanguageModel, request: Request, rngs: Sequence[Stream]) -> list[list[int]]:
     """The ids after the prompt, one list per generator; by Engine.generate if it supports the request."""
-    drawn: list[list[int]] = []
+    drawn, rngs = list[list[int]](), list(rngs)
     is_supported = engine.why_not(request=request) is None
     group = group_size(engine.model, request.max_new_tokens)
     for start in range(0, len(rngs), group):

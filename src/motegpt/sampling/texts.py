@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Self
 
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
     from motegpt.generation.request import Request
+    from motegpt.generation.rows import Rows
+
+
+LONG = 64  # tokens of rows that are worth shortening
 
 
 class MarkedText(str):
@@ -22,6 +26,16 @@ class MarkedText(str):
 
     def __getnewargs__(self) -> tuple[str, bool]:  # type: ignore[override]  # str.__getnewargs__ omits `cut`
         return str(self), self.cut
+
+
+def texts_of_rows(request: Request, tokenizer: Tokenizer, rows: Rows) -> tuple[list[str], Iterable[bool]]:
+    """As texts_of, for rows of a request without rules; and whether the end of the block cut each."""
+    is_long = rows.ids.shape[1] > LONG
+    texts = tokenizer.decode_rows(rows.ids[:, : max(1, rows.longest)] if is_long else rows.ids)
+    if prefix := tokenizer.decode(request.prefix):
+        texts = [prefix + text for text in texts]
+    cuts = [length == request.cut_at for length in rows.lengths.tolist()]
+    return list(map(MarkedText, texts, cuts)) if request.mark_cut else texts, cuts
 
 
 def texts_of(request: Request, tokenizer: Tokenizer, drawn: Sequence[Sequence[int]]) -> list[str]:

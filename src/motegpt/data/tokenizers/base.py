@@ -15,9 +15,13 @@ from motegpt.data.sequences import TokenSequences
 from motegpt.errors import DataError, PrefixError, RunFolderError
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from motegpt.config.sections import DataConfig
 
 MAX_CODE_POINTS = 3  # in a message
+OTHER = 0x10FFFF  # stands for what is not one character: the last code point, which no text should have
 UNRECORDED = "characters"  # the kind of tokenizers that recorded none
 
 
@@ -182,6 +186,36 @@ class Tokenizer(ABC):
     def decode(self, ids: Sequence[int]) -> str:
         """The text of the ids; special tokens appear as <BOS> and <EOS>, invalid UTF-8 as \ufffd."""
         return b"".join(map(self._shown.__getitem__, ids)).decode("utf-8", "replace")
+
+    def decode_rows(self, rows: NDArray[np.int32]) -> list[str]:
+        """The text of each row (n, T), T > 0, of ids, which are followed by -1 up to the end of the row."""
+        import numpy as np
+
+        if not self._mostly_characters:
+            return [self.decode([token for token in row if token >= 0]) for row in rows.tolist()]
+        codes = self._code_points.take(rows, mode="wrap")
+        texts: list[str] = (
+            codes.view(f"U{max(1, rows.shape[1])}").ravel().tolist()
+        )  # without zeros at the end
+        if codes.max(initial=0) == OTHER:
+            for i in np.flatnonzero((codes == OTHER).any(axis=1)):
+                texts[i] = self.decode([token for token in rows[i].tolist() if token >= 0])
+        return texts
+
+    @cached_property
+    def _code_points(self) -> NDArray[np.uint32]:
+        """The character that `decode` shows for each id, OTHER if it is not one; then 0, for -1."""
+        import numpy as np
+
+        shown = [self.decode([token]) for token in range(self.vocab_size)]
+        is_character = [len(text) == 1 and text not in "\0\ufffd" for text in shown]
+        codes = [ord(text) if one else OTHER for text, one in zip(shown, is_character, strict=True)]
+        return np.array([*codes, 0], np.uint32)
+
+    @cached_property
+    def _mostly_characters(self) -> bool:
+        """Whether half of all tokens are characters."""
+        return 2 * int((self._code_points[:-1] != OTHER).sum()) >= self.vocab_size
 
     def names(self, ids: Sequence[int]) -> list[str]:
         """Each id decoded by itself; a byte that is not a character by itself appears as <C3>."""

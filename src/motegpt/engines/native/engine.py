@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -12,8 +13,11 @@ import motegpt.engines.native._core as _core
 from motegpt.data.plan import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.engines.losses import Losses
+from motegpt.engines.native.generating import Decoders, arguments_of
 from motegpt.errors import SettingError, UsageError
 from motegpt.generation.filters import non_finite_error
+from motegpt.generation.rows import Rows
+from motegpt.model.rng import numbers_of, set_numbers
 from motegpt.model.spec import (
     check_names_match,
     check_shape,
@@ -39,7 +43,6 @@ if TYPE_CHECKING:
 
 
 FILTERS = frozenset({"repetition_penalty", "top_k", "top_p", "min_p"})  # filters that the core implements
-BUNDLE = 64  # sequences that generate() decodes together: the columns of a tile of a matrix product
 
 
 class NativeEngine(Engine):
@@ -64,6 +67,7 @@ class NativeEngine(Engine):
         self._specification = specification_of(model, self.contexts)
         self._threads = train.threads or available_processors()
         self._n_grams: tuple[KneserNey, _core.NGrams] | None = None
+        self._request: tuple[Request | None, dict[str, Any]] = None, {}  # the last, as arguments
         self._flat = np.zeros(parameter_count(model), train.dtype) if inference else None
         self._core = None if inference else self._make_core()
 
@@ -133,6 +137,7 @@ class NativeEngine(Engine):
         return super().why_not(train=train, **others)
 
     def _load(self, parameters: Values, slots: Sequence[Values] | None) -> None:
+        self._forget_decoders()
         flat = self._flattened(parameters)
         if self._flat is not None and slots is None:
             self._flat, self._core = flat, None
@@ -185,6 +190,7 @@ class NativeEngine(Engine):
         return loss, self._named(flat)
 
     def train(self, plan: Plan, start: int, count: int) -> list[float]:
+        self._forget_decoders()
         losses = self._training_core().train(
             *core_arguments(plan.chunk(start, count)),
             self._scalars(start, count),
@@ -218,33 +224,26 @@ class NativeEngine(Engine):
     def generate(
         self, request: Request, rngs: Sequence[Stream], average: Average | None = None
     ) -> list[list[int]]:
-        """See Engine.generate. The core decodes BUNDLE sequences together."""
-        if reason := self.why_not(request=request):
-            raise UsageError(reason)
-        states = np.array([rng.number for rng in rngs], np.uint64)
-        decoder, filters = self._core_decoder(min(len(rngs), BUNDLE)), dict(request.filters.on)
-        if "top_k" in filters:
-            filters["top_k"] = min(filters["top_k"], self.model.vocab_size)  # larger numbers overflow 64 bits
+        """See Engine.generate."""
+        rows = self.generate_rows(request, numbers_of(rngs), average)
+        set_numbers(rngs, rows.states)
+        return rows.lists()
+
+    def generate_rows(
+        self, request: Request, states: NDArray[np.uint64], average: Average | None = None
+    ) -> Rows:
+        """See Engine.generate_rows."""
+        last, arguments = self._request
+        if last is not request:
+            if reason := self.why_not(request=request):
+                raise UsageError(reason)
+            arguments = arguments_of(request, self.model.vocab_size)
+            self._request = request, arguments
         try:
-            ids, lengths, states = decoder.generate(
-                np.array(request.prompt, np.int32),
-                -1 if request.end is None else request.end,
-                request.filters.temperature,
-                states,
-                max_new_tokens=request.max_new_tokens,
-                min_new_tokens=request.min_new_tokens,
-                n_prefix_tokens=request.n_prefix_tokens,
-                stop=np.array(request.stop, np.int32),
-                masked=mask_of(request.masked, self.model.vocab_size),
-                **filters,
-                **self._averaging(average),
-            )
+            with self._decoders.borrow(len(states), self._flat is None) as decoder:
+                return Rows(*decoder.generate(states=states, **arguments, **self._averaging(average)))
         except FloatingPointError:
             raise non_finite_error() from None
-        for rng, state in zip(rngs, states.tolist(), strict=True):
-            rng.number = state
-        rows = ids[:, : lengths.max(initial=0)].tolist()
-        return [row[:length] for row, length in zip(rows, lengths.tolist(), strict=True)]
 
     def _averaging(self, average: Average | None) -> dict[str, Any]:
         """The core's arguments for an average; its copy of the last n-grams is kept."""
@@ -254,6 +253,14 @@ class NativeEngine(Engine):
         if self._n_grams is None or self._n_grams[0] is not n_grams:
             self._n_grams = n_grams, _core.NGrams(n_grams.tables(), n_grams.unigrams)
         return {"n_grams": self._n_grams[1], "n_gram_weight": average.weight}
+
+    @cached_property
+    def _decoders(self) -> Decoders:
+        """For `generate`, until the parameters change."""
+        return Decoders(self.model, self.settings.dtype, self._core_decoder)
+
+    def _forget_decoders(self) -> None:
+        vars(self).pop("_decoders", None)
 
     def _core_decoder(self, n: int) -> _core.Decoder:
         return _core.Decoder(
@@ -307,15 +314,6 @@ class NativeDecoder(Decoder):
 
     def reset(self) -> None:
         self._decoder.reset()
-
-
-def mask_of(ids: Collection[int], vocab_size: int) -> NDArray[np.uint8] | None:
-    """(V,), 1 at `ids` and 0 elsewhere; None if there are no ids."""
-    if not ids:
-        return None
-    mask = np.zeros(vocab_size, np.uint8)
-    mask[list(ids)] = 1
-    return mask
 
 
 def core_arguments(chunk: Chunk) -> _core.Steps:
