@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 import motegpt.engines.native._core as _core
 from motegpt.data.plan import Chunk
@@ -26,6 +25,8 @@ from motegpt.optim.base import table_decays
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values
