@@ -71,14 +71,17 @@ def padded(rows: list[list[int]], padding: int, device: str) -> Tensor:
     return torch.tensor([row + [padding] * (longest - len(row)) for row in rows], device=device)
 
 
-def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[[int, int], None]:
-    """A function steps(start, count) that trains with the plain loop."""
+def plain_loop(
+    problem: Problem, device: str, autocast: str | None, compiled: bool = False
+) -> Callable[[int, int], None]:
+    """A function steps(start, count) that trains with the plain loop. compiled: by torch.compile."""
     model, train = problem.model, problem.train
     net = Plain(model.vocab_size, model.block_size, model.n_layer, model.n_embd, model.n_head).to(device)
     optimizer = torch.optim.AdamW(
         net.parameters(), lr=train.lr, betas=(train.beta1, train.beta2), weight_decay=0.0, fused=True
     )
     kind = getattr(torch, autocast or "bfloat16")
+    loss_of = torch.compile(net, dynamic=True) if compiled else net
 
     def steps(start: int, count: int) -> None:
         losses = []
@@ -86,7 +89,7 @@ def plain_loop(problem: Problem, device: str, autocast: str | None) -> Callable[
             batch = problem.plan.batch(step)
             inputs, targets = padded(batch.inputs, 0, device), padded(batch.targets, PADDING, device)
             with torch.autocast(device, kind) if autocast else nullcontext():
-                loss = net(inputs, targets)
+                loss = loss_of(inputs, targets)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
@@ -141,7 +144,8 @@ def main() -> None:
     parser.add_argument("--work", action="append", choices=list(WORKLOADS), help="[all]")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--runs", type=int, default=15)
-    parser.add_argument("--only", choices=["plain", "motegpt"])
+    parser.add_argument("--only", choices=["plain", "compiled", "motegpt"])
+    parser.add_argument("--compile", action="store_true", help="time the plain loop under torch.compile too")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     changes: dict[str, Any] = {name: getattr(arguments, name) for name in ("device", "autocast", "threads")}
@@ -152,11 +156,13 @@ def main() -> None:
             "plain": plain_loop(problem, arguments.device, arguments.autocast),
             "motegpt": engine_loop(problem),
         }
+        if arguments.compile or arguments.only == "compiled":
+            loops["compiled"] = plain_loop(problem, arguments.device, arguments.autocast, compiled=True)
         if arguments.only:
             loops = {arguments.only: loops[arguments.only]}
         seconds = shortest(loops, arguments.runs, clock)
         figures = [f"{name} {each * 1e6:10,.1f} µs" for name, each in seconds.items()]
-        if len(seconds) == 2:
+        if not arguments.only:
             figures.append(f"motegpt / plain {seconds['motegpt'] / seconds['plain']:.3f}")
         print(f"{work:10} {', '.join(figures)}", flush=True)
 

@@ -344,6 +344,22 @@ std::vector<std::string> levels() {
   return names;
 }
 
+int64_t multiply_add(const std::string& name, const std::string& dtype, int64_t rounds) {
+  if (rounds < 0) throw nb::value_error("multiply_add: expected rounds of at least 0");
+  alignas(64) float single[16];
+  alignas(64) double twice[8];
+  motegpt::Level usable[4];
+  const int count = motegpt::usable_levels(usable);
+  for (int i = 0; i < count; ++i) {
+    if (usable[i].name != name) continue;
+    nb::gil_scoped_release unlocked;
+    if (dtype == "float32") return usable[i].multiply_add_float(rounds, single);
+    if (dtype == "float64") return usable[i].multiply_add_double(rounds, twice);
+  }
+  throw nb::value_error(("multiply_add: expected one of levels() and float32 or float64, got " + name +
+                         " and " + dtype).c_str());
+}
+
 }  // namespace
 
 NB_MODULE(_core, module) {
@@ -351,6 +367,8 @@ NB_MODULE(_core, module) {
       "The native core of motegpt. Flat arrays hold every tensor of the specification, one after the other.";
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");
   module.def("compiler", &compiler, "What compiled the core.");
+  module.def("multiply_add", &multiply_add, "level"_a, "dtype"_a, "rounds"_a,
+             "Do multiply-adds in registers, as fast as the level can; returns the number of operations.");
   bind_specification(module);
   bind_n_grams(module);
   bind_decoder(module);

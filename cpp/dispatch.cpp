@@ -11,10 +11,18 @@ namespace motegpt {
   Core<float>* make_float_##level(const Shape&, const Places&, Optimizer, const Execution&);      \
   Core<double>* make_double_##level(const Shape&, const Places&, Optimizer, const Execution&);    \
   Decoder<float>* make_float_decoder_##level(const Shape&, const Places&, const float*, int64_t, int); \
-  Decoder<double>* make_double_decoder_##level(const Shape&, const Places&, const double*, int64_t, int);
+  Decoder<double>* make_double_decoder_##level(const Shape&, const Places&, const double*, int64_t, int); \
+  int64_t multiply_add_float_##level(int64_t, float*);                                            \
+  int64_t multiply_add_double_##level(int64_t, double*);
 
 #define MOTEGPT_LEVEL_NAMED(level) \
-  {#level, make_float_##level, make_double_##level, make_float_decoder_##level, make_double_decoder_##level}
+  {#level,                                                                                        \
+   make_float_##level,                                                                            \
+   make_double_##level,                                                                           \
+   make_float_decoder_##level,                                                                    \
+   make_double_decoder_##level,                                                                   \
+   multiply_add_float_##level,                                                                    \
+   multiply_add_double_##level}
 
 MOTEGPT_DECLARE(baseline)
 #if defined(__x86_64__)

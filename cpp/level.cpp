@@ -1,6 +1,7 @@
 // The core at one processor level. Compiled once per level, with that level's flags and MOTEGPT_LEVEL
 // naming its namespace.
 #include "motegpt/decoder.hpp"
+#include "motegpt/peak.hpp"
 #include "motegpt/trainer.hpp"
 
 namespace motegpt {
@@ -26,6 +27,14 @@ Decoder<float>* MOTEGPT_NAME(make_float_decoder, MOTEGPT_LEVEL)(const Shape& sha
 Decoder<double>* MOTEGPT_NAME(make_double_decoder, MOTEGPT_LEVEL)(const Shape& shape, const Places& places,
                                                                   const double* w, int64_t n, int threads) {
   return new MOTEGPT_LEVEL::BundledDecoder<double>(shape, places, w, n, threads);
+}
+
+int64_t MOTEGPT_NAME(multiply_add_float, MOTEGPT_LEVEL)(int64_t rounds, float* out) {
+  return MOTEGPT_LEVEL::multiply_add<float>(rounds, out);
+}
+
+int64_t MOTEGPT_NAME(multiply_add_double, MOTEGPT_LEVEL)(int64_t rounds, double* out) {
+  return MOTEGPT_LEVEL::multiply_add<double>(rounds, out);
 }
 
 }  // namespace motegpt

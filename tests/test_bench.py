@@ -1,12 +1,15 @@
 """The benchmark: it verifies before it times, and says what it measured."""
 
 import json
+import re
 import sys
 
+import numpy as np
 import pytest
 
-from motegpt.bench.machine import matrix_peak
-from motegpt.bench.measure import Figure, verify
+from motegpt.bench.generation import model_of
+from motegpt.bench.machine import levels, multiply_add_peak
+from motegpt.bench.measure import Figure, Time, peak_share, timed, verify, why_busy
 from motegpt.bench.work import WORKLOADS, operations, problem_of
 from motegpt.data.corpus import read_corpus
 from motegpt.engines import fresh_engine
@@ -50,8 +53,66 @@ def test_a_figure_is_the_median_with_its_spread():
     assert Figure.of([3.0, 1.0, 2.0]) == Figure(2.0, 1.0, 3.0)
 
 
-def test_a_peak_is_a_plausible_speed():
-    assert 1e8 < matrix_peak("float64") < 1e13
+@pytest.mark.skipif(not levels(), reason="the core is not installed")
+def test_no_product_is_faster_than_the_peak():
+    """Float32 has twice the numbers of a vector; no level and no matrix product of NumPy does more."""
+    single, double = (multiply_add_peak(dtype, levels()[0]) for dtype in ("float32", "float64"))
+    assert single == pytest.approx(2 * double, rel=0.3)
+    assert multiply_add_peak("float32", levels()[-1]) <= 1.1 * single
+    a = np.ones((768, 768), np.float32)
+    products = 2 * 768**3 / min(timed(np.matmul, a, a).processor for _ in range(8))
+    assert products < 1.05 * single
+
+
+@pytest.mark.skipif(not levels(), reason="the core is not installed")
+def test_the_core_names_what_it_cannot_measure():
+    from motegpt.engines.native import _core
+
+    assert _core.multiply_add("baseline", "float64", 10) % (2 * 10 * 2) == 0
+    with pytest.raises(ValueError, match="expected one of levels"):
+        _core.multiply_add("none", "float64", 1)
+    with pytest.raises(ValueError, match="at least 0"):
+        _core.multiply_add("baseline", "float64", -1)
+
+
+def test_a_share_is_of_processor_time(monkeypatch):
+    """Half of the time another program had the core: the share is that of the other half."""
+    problem = microgpt()
+    monkeypatch.setattr("motegpt.bench.measure.levels", lambda: ["avx2"])
+    monkeypatch.setattr("motegpt.bench.measure.multiply_add_peak", lambda dtype, level: 1e9)
+    idle, busy = [Time(1.0, 1.0)] * 3, [Time(2.0, 1.0)] * 3
+    assert peak_share(problem, busy, None) == peak_share(problem, idle, None) == operations(problem) / 1e9
+    assert peak_share(problem, busy, 1e9) == operations(problem) / 2.0 / 1e9
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ([(1.0, 1.0), (1.1, 1.09)], None),
+        ([(1.0, 2.0), (1.1, 2.2)], None),  # two threads
+        ([(1.0, 0.5), (1.0, 0.6)], "55% of a core"),
+        ([(1.0, 1.0), (1.3, 1.3)], "high / low is 1.30"),
+    ],
+)
+def test_a_busy_machine_is_reported(runs, message):
+    assert why_busy([Time(*run) for run in runs]) == message
+
+
+@pytest.mark.slow
+def test_generation_is_timed_with_the_same_trained_model_on_every_engine():
+    corpus, work = read_corpus(None), WORKLOADS["microgpt"]
+    models = [model_of(work, engine, corpus, None, {}) for engine in ("array", "scalar")]
+    texts, others = (model.generate(5, seed=1) for model in models)
+    assert texts == others
+    assert np.mean([len(text) for text in models[0].generate(200, seed=0)]) < 10
+    assert {model.config.train.dtype for model in models} == {"float64"}
+
+
+def test_workloads_have_the_default_dtype():
+    assert {name: work.all_settings()["dtype"] for name, work in WORKLOADS.items()} == {
+        **dict.fromkeys(WORKLOADS, "float32"), "microgpt": "float64"
+    }  # fmt: skip
+    assert WORKLOADS["microgpt"].all_settings("float32")["dtype"] == "float32"
 
 
 @pytest.mark.slow
@@ -62,16 +123,20 @@ def test_json_has_every_figure(motegpt):
     (row,) = result["rows"]
     assert {"processor", "python", "numpy", "motegpt", "compiler", "level"} <= result["machine"].keys()
     assert row["dtype"] == "float32"
+    assert 0 < row["peak_share"] < 1
     assert row["step_seconds"]["low"] <= row["step_seconds"]["median"] <= row["step_seconds"]["high"]
     assert row["generated_per_second"]["median"] > 0
+    assert 0 < row["generate_one_seconds"]["median"] < 1
     assert row["gradient_difference"] < 1e-3
 
 
 @pytest.mark.slow
 def test_a_table_row_fits_a_terminal(motegpt):
-    ended = motegpt("bench", "--work", "zeroclaw", "--engine", "array", "--runs", 1)
+    engines = ("--engine", "array", "--engine", "native")
+    ended = motegpt("bench", "--work", "zeroclaw", *engines, "--runs", 1)
     assert ended.code == 0
-    assert all(len(line) <= 80 for line in ended.out.splitlines() if "processor" not in line)
+    assert all(len(line) <= 80 for line in ended.out.splitlines() if "processor:" not in line)
+    assert re.search(r"time / native: array [\d.]+$", ended.out)
 
 
 def test_a_peer_is_timed_alternately(motegpt):

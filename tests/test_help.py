@@ -170,3 +170,34 @@ def test_piped_help_and_narrow_terminals(motegpt, monkeypatch):
     ended = motegpt("train", "--help")
     assert ended.code == 0
     assert "\x1b" not in ended.out
+
+
+UNUSED = (
+    "gzip", "importlib.resources", "logging", "matplotlib", "numpy.typing", "rich",
+    "statistics", "tempfile", "tomllib", "torch", "zipfile", "motegpt.evaluation.novelty",
+    "motegpt.training.archive", "motegpt.training.auto", "motegpt.training.facts",
+    "motegpt.training.fine_tune", "motegpt.training.measure",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("words", "unused"),
+    [
+        (["--help"], (*UNUSED, "dataclasses", "json", "motegpt.config.fields", "motegpt.model", "pathlib")),
+        (["train", "names.txt", "--preset", "microgpt", "--steps", "2", "--engine", "native"], UNUSED),
+    ],
+    ids=" ".join,
+)
+def test_a_command_imports_only_what_it_needs(tmp_path, words, unused):
+    """A list of modules that would add to the time of the two commands that begin most sessions."""
+    (tmp_path / "names.txt").write_text("anna\nida\n")
+    program = f"""
+import sys
+from motegpt.cli import main
+try:
+    main({words!r})
+finally:
+    print(*(set({unused!r}) & set(sys.modules)), file=sys.stderr)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr.split()) == (0, [])

@@ -242,6 +242,9 @@ struct Level {
                                         int threads);
   Decoder<double>* (*make_double_decoder)(const Shape&, const Places&, const double* parameters, int64_t n,
                                           int threads);
+  /// See peak.hpp; out holds a vector
+  int64_t (*multiply_add_float)(int64_t rounds, float* out);
+  int64_t (*multiply_add_double)(int64_t rounds, double* out);
 };
 
 /// The levels that can run here, the fastest first.   Returns how many; levels (at most 4)

@@ -5,6 +5,7 @@
 #include "motegpt/dropout.hpp"
 #include "motegpt/narrow_attention.hpp"
 #include "motegpt/parameters.hpp"
+#include "motegpt/peak.hpp"
 #include "motegpt/product.hpp"
 #include "motegpt/qk_norm.hpp"
 #include "motegpt/rope.hpp"
@@ -28,6 +29,16 @@ void test_lanes() {
   check::that(group_maximum<Real>(x)[0] == Real(lanes<Real> - 1), "group_maximum");
   const Vector<Real> pairs = group_sum<Real, 2>(x);
   for (int i = 0; i < lanes<Real>; ++i) check::that(pairs[i] == Real(i / 2 * 4 + 1), "group_sum of pairs");
+}
+
+/// After three rounds chain i is i / 8 + 1.75, and so much is done.
+template <class Real>
+void test_multiply_add() {
+  constexpr int chains = vector_registers * 3 / 4;
+  alignas(64) Real total[lanes<Real>];
+  check::that(multiply_add<Real>(3, total) == 2 * 3 * chains * lanes<Real>, "operations of multiply_add");
+  for (const Real each : total)
+    check::that(each == Real(chains * (chains - 1) / 16.0 + 1.75 * chains), "multiply_add");
 }
 
 /// σ, Φ and φ against the standard library: relative errors, of the tails too.
@@ -497,6 +508,7 @@ template <class Real>
 void test_all() {
   Random random(7);
   test_lanes<Real>();
+  test_multiply_add<Real>();
   test_functions<Real>(random);
   for (const int M : sizes) {
     for (const int N : sizes) {

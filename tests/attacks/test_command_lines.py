@@ -14,9 +14,11 @@ from tests.attacks.oracle import command, snapshot
 from tests.attacks.words import EVERY, OUTPUTS, VALUES, params_of, vector
 
 LINES = 1200
+FIGURE = {"median": 1.0, "low": 1.0, "high": 1.0}
 ROW = {
-    "step_seconds": {"median": 1.0, "low": 1.0, "high": 1.0}, "documents": 1, "tokens": 1, "operations": 1.0,
-    "peak": None, "generated_per_second": {"median": 1.0, "low": 1.0, "high": 1.0}, "added_bytes": 0,
+    "dtype": "float32", "step_seconds": FIGURE, "documents": 1, "tokens": 1, "operations": 1.0,
+    "peak_share": None, "generated_per_second": FIGURE, "generate_one_seconds": FIGURE, "added_bytes": 0,
+    "busy": None,
 }  # fmt: skip
 
 
@@ -87,7 +89,7 @@ def test_random_command_lines(folder, monkeypatch, tmp_path):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("motegpt.bench.measure.measure", lambda *_: ROW)
-    monkeypatch.setattr("motegpt.bench.machine.matrix_peak", lambda dtype: 1e9)
+    monkeypatch.setattr("motegpt.bench.machine.multiply_add_peak", lambda dtype, level: 1e9)
     monkeypatch.setattr("motegpt.bench.machine.describe", dict)
     rng, words_used, done = random.Random(1), set(), set()
     for _ in range(LINES):

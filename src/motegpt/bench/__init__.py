@@ -1,1 +1,1 @@
-"""Benchmarks: workloads (work), timing and verification (measure), and the machine (machine)."""
+"""Benchmarks: workloads (work), verification and timing of steps (measure), generation, and the machine."""

@@ -8,12 +8,9 @@ import subprocess  # noqa: TID251  # git alone
 import time
 from pathlib import Path
 
-import numpy as np
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
-
 from motegpt.engines import why_unavailable
 
-PEAK_SIZE, PEAK_RUNS = 1024, 9
+PEAK_ROUNDS, PEAK_RUNS = 100_000, 60  # a round does up to 48 multiply-adds of vectors
 
 
 def processor() -> str:
@@ -56,21 +53,29 @@ def describe() -> dict[str, str]:
 
 def native_build() -> dict[str, str]:
     """Compiler and instruction set of the native core."""
-    reason = why_unavailable("native")
-    if reason is not None:
+    known = levels()
+    if not known:
         return {"compiler": "none", "level": "none"}
     from motegpt.engines.native import _core
 
-    return {"compiler": _core.compiler(), "level": f"{_core.levels()[0]} of {', '.join(_core.levels())}"}
+    return {"compiler": _core.compiler(), "level": f"{known[0]} of {', '.join(known)}"}
 
 
-def matrix_peak(dtype: str) -> float:
-    """Operations/s of NumPy's matrix product on one core, the best of several runs."""
-    a, b = np.random.default_rng(0).random((2, PEAK_SIZE, PEAK_SIZE)).astype(dtype)
-    seconds = []
-    with threadpool_limits(1):
-        for _ in range(PEAK_RUNS + 1):  # the first run warms up
-            began = time.perf_counter()
-            a @ b
-            seconds.append(time.perf_counter() - began)
-    return 2.0 * PEAK_SIZE**3 / min(seconds[1:])
+def levels() -> list[str]:
+    """The levels of the native core that can run here, the fastest first; empty without the core."""
+    if why_unavailable("native") is not None:
+        return []
+    from motegpt.engines.native import _core
+
+    return _core.levels()
+
+
+def multiply_add_peak(dtype: str, level: str) -> float:
+    """Operations/s of multiply-adds in registers on one core, the best of many short runs."""
+    from motegpt.engines.native import _core
+
+    def speed(rounds: int) -> float:
+        began = time.perf_counter()
+        return _core.multiply_add(level, dtype, rounds) / (time.perf_counter() - began)
+
+    return max(speed(PEAK_ROUNDS) for _ in range(PEAK_RUNS))

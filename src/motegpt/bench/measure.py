@@ -1,4 +1,7 @@
-"""Timing: gradients are verified first; a figure is the median of several runs with its range."""
+"""Timing: gradients are verified first; a figure is the median of several runs with its range.
+
+Each run is timed by the clock and in processor time: on a busy machine the two differ.
+"""
 
 from __future__ import annotations
 
@@ -10,28 +13,39 @@ import subprocess  # noqa: TID251  # a command given by the user, or our own
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil  # type: ignore[import-untyped]
 
+from motegpt.api.gpt import GPT
+from motegpt.bench.generation import characters, model_of
+from motegpt.bench.machine import levels, multiply_add_peak
 from motegpt.bench.work import WORKLOADS, Problem, operations, problem_of
 from motegpt.data.corpus import read_corpus
 from motegpt.data.plan import Batch
 from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError
-from motegpt.generation.filters import Filters
-from motegpt.generation.request import Request
-from motegpt.model.rng import Stream
-from motegpt.sampling.generate import generate_ids
 
 RUN_SECONDS = 0.25  # duration of a run, long enough that the overhead of clock and call is negligible
 # Bounds of rounding errors, relative to the largest element.
 GRADIENT_TOLERANCE = {"float64": 1e-10, "float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 SCALAR_LIMIT = 1e7  # operations per step; above, the scalar engine is too slow as a reference
+MAX_SPREAD, MIN_PROCESSOR = 1.2, 0.95  # high / low, and processor time / time, of an idle machine
+MAX_TEXTS = 10_000  # of a run
+
+
+class Time(NamedTuple):
+    """Seconds by the clock, and of processor time of all threads."""
+
+    clock: float
+    processor: float
+
+    def __truediv__(self, count: int) -> Time:
+        return Time(self.clock / count, self.processor / count)
 
 
 @dataclass(frozen=True)
@@ -49,11 +63,17 @@ class Figure:
 
 
 def measure(
-    work: str, engine: str, dtype: str, data: str | None, runs: int, settings: dict[str, Any] | None = None
+    work: str,
+    engine: str,
+    dtype: str | None,
+    data: str | None,
+    runs: int,
+    settings: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     """One row of the table, measured in a fresh process, so that memory is that of this row alone.
 
-    settings: override the workload's. Returns {"error": …} if the engine cannot run the workload.
+    dtype: None for the workload's; settings: override the workload's. Returns {"error": …} if the engine
+    cannot run the workload.
     """
     command = [sys.executable, "-P", "-m", "motegpt.bench.measure"]
     variables = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -89,29 +109,59 @@ def serve() -> None:
 
 
 def _measure_here(
-    work: str, name: str, dtype: str, data: str | None, runs: int, settings: dict[str, Any]
+    work: str, name: str, dtype: str | None, data: str | None, runs: int, settings: dict[str, Any]
 ) -> dict[str, Any]:
     try:
-        problem = problem_of(WORKLOADS[work], read_corpus(data), dtype, settings)
+        corpus, workload = read_corpus(data), WORKLOADS[work]
+        problem = problem_of(workload, corpus, dtype, settings)
         before = resident_bytes()
         engine = fresh_engine(name, problem.model, problem.train)
         difference = verify(engine, problem)
         engine = fresh_engine(name, problem.model, problem.train)
-        step = Figure.of(time_steps(engine, problem, runs))
+        steps = time_steps(engine, problem, runs)
         memory = resident_bytes() - before
-        speed = Figure.of(time_generation(engine, problem, runs))
+        generated = time_generation(model_of(workload, name, corpus, dtype, settings), runs)
     except MotegptError as error:
         return {"error": str(error)}
+    device_peak = None if engine.uses_processor else engine.peak()
     return {
-        "step_seconds": asdict(step),
+        "dtype": problem.train.dtype,
+        "step_seconds": asdict(Figure.of([run.clock for run in steps])),
+        "step_processor_seconds": asdict(Figure.of([run.processor for run in steps])),
         "documents": problem.plan.batch_size,
         "tokens": problem.tokens,
         "operations": operations(problem),
-        "peak": engine.peak(),
-        "generated_per_second": asdict(speed),
+        "peak_share": peak_share(problem, steps, device_peak),
+        **{name: asdict(figure) for name, figure in generated.items()},
         "added_bytes": memory,
         "gradient_difference": difference,
+        "busy": why_busy(steps) if engine.uses_processor else None,
     }
+
+
+def peak_share(problem: Problem, steps: Sequence[Time], device_peak: float | None) -> float | None:
+    """The model's operations per second, as a share of the peak; None if the peak is not known.
+
+    On processors: operations per second of processor time, over the multiply-adds of one core; so the share
+    is that of the cores in use, on a busy machine too. device_peak: of another device, by the clock.
+    """
+    if device_peak is not None:
+        return operations(problem) / statistics.median(run.clock for run in steps) / device_peak
+    if not levels():
+        return None
+    seconds = statistics.median(run.processor for run in steps)
+    level = problem.train.level or levels()[0]
+    return operations(problem) / seconds / multiply_add_peak(problem.train.dtype, level)
+
+
+def why_busy(runs: Sequence[Time]) -> str | None:
+    """Why the times of runs are not those of an idle machine; None if they may be."""
+    clock = [run.clock for run in runs]
+    spread = max(clock) / min(clock)
+    share = sum(run.processor for run in runs) / sum(clock)
+    if share < MIN_PROCESSOR:
+        return f"{share:.0%} of a core"
+    return f"high / low is {spread:.2f}" if spread > MAX_SPREAD else None
 
 
 def verify(engine: Engine, problem: Problem) -> float:
@@ -138,8 +188,8 @@ def verify(engine: Engine, problem: Problem) -> float:
     return difference
 
 
-def time_steps(engine: Engine, problem: Problem, runs: int) -> list[float]:
-    """Seconds per step, one value per run."""
+def time_steps(engine: Engine, problem: Problem, runs: int) -> list[Time]:
+    """Time per step, one value per run."""
     done = 0
 
     def advance(count: int) -> None:
@@ -151,42 +201,38 @@ def time_steps(engine: Engine, problem: Problem, runs: int) -> list[float]:
     return [timed(advance, count) / count for _ in range(runs)]
 
 
-def time_generation(engine: Engine, problem: Problem, runs: int) -> list[float]:
-    """Tokens/s, end tokens included, while generating up to 10,000 texts; one value per run."""
-    stop = problem.model.vocab_size - 1
+def time_generation(model: GPT, runs: int) -> dict[str, Figure]:
+    """Tokens/s, end tokens included, of GPT.generate with many texts; and seconds per call for one text."""
 
-    request = Request((stop,), problem.model.block_size, stop, Filters(temperature=1.0))
+    def one_by_one(count: int) -> None:
+        for seed in range(count):
+            model.generate(1, seed=seed)
 
-    def generate(rngs: list[Stream]) -> list[list[int]]:
-        return generate_ids(engine, request, rngs)
-
-    def streams(n: int) -> list[Stream]:
-        return [Stream.of(1, i) for i in range(n)]
-
-    count = min(10_000, calls_per_run(lambda n: generate(streams(n))))
-    speeds = []
-    for _ in range(runs):
-        rngs = streams(count)
-        began = time.perf_counter()
-        texts = generate(rngs)
-        seconds = time.perf_counter() - began
-        speeds.append(sum(len(ids) + 1 for ids in texts) / seconds)
-    return speeds
+    count = min(MAX_TEXTS, calls_per_run(lambda n: model.generate(n, seed=0)))
+    texts = model.generate(count, seed=0)
+    tokens = characters(texts) + len(texts)
+    times = [timed(model.generate, count, seed=0) for _ in range(runs)]
+    calls = calls_per_run(one_by_one)
+    return {
+        "generated_per_second": Figure.of([tokens / run.clock for run in times]),
+        "generated_per_processor_second": Figure.of([tokens / run.processor for run in times]),
+        "generate_one_seconds": Figure.of([timed(one_by_one, calls).clock / calls for _ in range(runs)]),
+    }
 
 
 def calls_per_run(action: Callable[[int], object]) -> int:
     """Number of repetitions that take RUN_SECONDS, found by doubling, which also warms up."""
     count = 1
-    while (seconds := timed(action, count)) < RUN_SECONDS / 2:
+    while (seconds := timed(action, count).clock) < RUN_SECONDS / 2:
         count *= 2
     return max(1, round(count * RUN_SECONDS / seconds))
 
 
-def timed(action: Callable[..., object], *arguments: Any) -> float:
-    """Duration of an action in seconds."""
-    began = time.perf_counter()
-    action(*arguments)
-    return time.perf_counter() - began
+def timed(action: Callable[..., object], *arguments: Any, **more: Any) -> Time:
+    """Duration of an action."""
+    began = time.perf_counter(), time.process_time()
+    action(*arguments, **more)
+    return Time(time.perf_counter() - began[0], time.process_time() - began[1])
 
 
 def resident_bytes() -> int:
@@ -218,7 +264,7 @@ def _command_seconds(command: str) -> float:
             last = (done.stderr.strip() or "no message").splitlines()[-1]
             raise MotegptError(f"bench: {command!r} ended with exit code {done.returncode}: {last}")
 
-    return timed(run)
+    return timed(run).clock
 
 
 if __name__ == "__main__":

@@ -8,26 +8,34 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
-from motegpt.config.presets import settings_of
+from motegpt.config.presets import CONSTANTS, settings_of
 from motegpt.config.sections import ModelConfig, TrainConfig, model_and_training
 from motegpt.data.corpus import Corpus
 from motegpt.data.plan import DocumentPlan, longest_sequence
-from motegpt.data.sequences import TokenSequences
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines.cost import operations_per_token
 
-RANDOM_VOCABULARY = 65  # that of the tiny Shakespeare file, for workloads on long text
-RANDOM_SEQUENCES = 64
+# As many characters as the tiny Shakespeare file has, beside the end of a text: for workloads on long text.
+RANDOM_CHARACTERS = [chr(ord("0") + i) for i in range(64)]
+RANDOM_TEXTS = 64
 
 
 @dataclass(frozen=True)
 class Workload:
-    """A row of the benchmark. settings: override the preset; full_length: random sequences of full length."""
+    """A row of the benchmark. settings: override the preset; full_length: random sequences of full length.
+
+    The dtype is that of a training with the preset, or of one without a preset where settings differ.
+    """
 
     name: str
     preset: str
     settings: dict[str, Any] = field(default_factory=dict)
     full_length: bool = False
+
+    def all_settings(self, dtype: str | None = None) -> dict[str, Any]:
+        """The settings of preset and workload. dtype: replaces theirs."""
+        own = {"dtype": CONSTANTS["dtype"], **self.settings} if self.settings else {}
+        return {**settings_of(self.preset), **own, **({} if dtype is None else {"dtype": dtype})}
 
 
 def _names(width: int) -> Workload:
@@ -71,28 +79,25 @@ class Problem:
 
 
 def problem_of(
-    workload: Workload, corpus: Corpus, dtype: str, changes: Mapping[str, Any] = MappingProxyType({})
+    workload: Workload, corpus: Corpus, dtype: str | None, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Problem:
-    """The model, training settings and plan of a workload, with `changes` to the settings."""
-    settings = {
-        **settings_of(workload.preset),
-        **workload.settings,
-        "dtype": dtype,
-        "steps": 10**6,
-        **changes,
-    }
-    if workload.full_length:
-        rng, length = random.Random(0), settings["block_size"] + 1
-        vocabulary = RANDOM_VOCABULARY
-        rows = [[rng.randrange(vocabulary) for _ in range(length)] for _ in range(RANDOM_SEQUENCES)]
-        sequences = TokenSequences.of(rows)
-    else:
-        tokenizer = Tokenizer.of(corpus.documents, settings["framing"])
-        vocabulary = tokenizer.vocab_size
-        longest = longest_sequence(settings["block_size"], settings["cut"])
-        sequences = tokenizer.encode_documents(corpus.documents).truncate(longest)
-    model, train = model_and_training(settings, vocabulary)
+    """The model, training settings and plan of a workload, with `changes` to the settings.
+
+    dtype: None for the workload's.
+    """
+    settings = {**workload.all_settings(dtype), "steps": 10**6, **changes}
+    documents = random_texts(settings["block_size"]) if workload.full_length else corpus.documents
+    tokenizer = Tokenizer.of(documents, settings["framing"])
+    longest = longest_sequence(settings["block_size"], settings["cut"])
+    sequences = tokenizer.encode_documents(documents).truncate(longest)
+    model, train = model_and_training(settings, tokenizer.vocab_size)
     return Problem(model, train, DocumentPlan(sequences, train.batch_size, train.loss_mean))
+
+
+def random_texts(length: int) -> list[str]:
+    """Texts of `length` random characters."""
+    rng = random.Random(0)
+    return ["".join(rng.choices(RANDOM_CHARACTERS, k=length)) for _ in range(RANDOM_TEXTS)]
 
 
 def operations(problem: Problem) -> float:

@@ -1,26 +1,20 @@
-"""Training reports: plain lines in a pipe, a live progress bar on a terminal, or JSON."""
+"""Training reports: plain lines in a pipe, a live progress bar on a terminal, or JSON.
+
+Every command prints with this module, so what reports alone need is imported where they need it.
+"""
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
 from motegpt.cli.streams import discard_if_closed
-from motegpt.model.spec import parameter_count
 from motegpt.system.terminals import is_live
-from motegpt.training.auto import whole
-from motegpt.training.losses import Mean
-from motegpt.training.reference import matching_preset
-from motegpt.views.report import report_lines, report_values
 from motegpt.views.text import one_line, short_number, with_flags
-from motegpt.views.utilization import utilization
 
 if TYPE_CHECKING:
     from motegpt.config.sections import TrainConfig
@@ -151,6 +145,8 @@ class Report:
         """The command that continues the run."""
         if self.trainer.folder is None:
             return "nothing was saved"
+        import shlex
+
         path = shlex.quote(str(self.trainer.folder.path))
         return f"motegpt sample {path}" if self.trainer.ended else f"motegpt train --resume {path}"
 
@@ -162,11 +158,15 @@ class PlainReport(Report):
     """
 
     def __init__(self, trainer: Trainer) -> None:
+        from motegpt.training.reference import matching_preset
+
         super().__init__(trainer)
         self._one_step = matching_preset(trainer.config) is not None
         self._samples: int | None = None  # drawn at the end
 
     def begin(self) -> None:
+        from motegpt.model.spec import parameter_count
+
         click.echo(f"num docs: {self.trainer.config.source.documents}")
         click.echo(f"vocab size: {self.trainer.config.model.vocab_size}")
         click.echo(f"num params: {parameter_count(self.trainer.config.model)}")
@@ -183,6 +183,8 @@ class PlainReport(Report):
         train = self.trainer.config.train
         lines = [step_line(record, train, self._one_step) for record in chunk.records]
         if chunk.ended and self.trainer.measure is not None and self.trainer.config.check == "second model":
+            from motegpt.training.auto import whole
+
             data = whole(self.trainer.config.data.is_stream)
             lines.append(f"measuring: a second model learns 7/8 of {data}")
         if chunk.samples is not None:
@@ -224,6 +226,8 @@ class PlainReport(Report):
             order, weight = average.kneser_ney.order, average.weight
             log(f"averaged with Kneser-Ney n-grams of order {order}, weight {weight:.2f}")
         if self.trainer.report is not None:
+            from motegpt.views.report import report_lines
+
             for line in report_lines(self.trainer.report):
                 log(line)
         super().end(interrupted)
@@ -263,6 +267,9 @@ class LiveReport(PlainReport):
         self._progress.__exit__(*ending)
 
     def show(self, chunk: Progress) -> None:
+        from motegpt.training.losses import Mean
+        from motegpt.views.utilization import utilization
+
         self._tokens += chunk.tokens
         seconds = max(time.perf_counter() - self._began, 1e-9)
         steps, tokens = (chunk.done - self._first) / seconds, self._tokens / seconds
@@ -280,6 +287,10 @@ class JsonReport(Report):
     """One JSON object per line: the events begin, step, samples and end."""
 
     def begin(self) -> None:
+        from dataclasses import asdict
+
+        from motegpt.model.spec import parameter_count
+
         config = self.trainer.config
         self._emit(
             "begin",
@@ -303,6 +314,8 @@ class JsonReport(Report):
         self._emit("samples", step=self.trainer.done, samples=samples)
 
     def end(self, interrupted: bool) -> None:
+        from motegpt.views.report import report_values
+
         folder, best = self.trainer.folder, self.trainer.best
         loss, average = None if interrupted else self.trainer.best_val_loss(), self.trainer.average
         self._emit(
@@ -325,4 +338,6 @@ class JsonReport(Report):
 
     @staticmethod
     def _emit(event: str, **values: Any) -> None:
+        import json
+
         click.echo(json.dumps({"event": event, **values}))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from pathlib import Path
@@ -198,6 +197,8 @@ def read_toml(path: str | None) -> dict[str, Any]:
     """
     if path is None:
         return {}
+    import tomllib
+
     try:
         file_of_name = None if Path(path).exists() else shipped_configs().get(path)
         with (file_of_name or Path(path)).open("rb") as file:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from html import escape
 from typing import NamedTuple
 
 from motegpt.config.text import visible
@@ -66,11 +65,11 @@ def curve(lines: Sequence[Line], x_range: tuple[float, float], label: str) -> Ma
         )
         at = f'x="{WIDTH - EDGE}" y="{EDGE + 4 + 14 * i}" text-anchor="end" style="fill:{color}"'
         drawn += [f'<polyline points="{points}" stroke="{color}" stroke-width="1.8"/>']
-        drawn += [f"<text {at}>{escape(line.name)}</text>"]
+        drawn += [f"<text {at}>{_escaped(line.name)}</text>"]
     size = f'width="{WIDTH}" height="{HEIGHT}" viewBox="0 0 {WIDTH} {HEIGHT}"'
     style = "fill:none;font:11px sans-serif"
     return Markup(
-        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{escape(label)}" {size} '
+        f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-label="{_escaped(label)}" {size} '
         f'style="{style}">{"".join(drawn)}</svg>'
     )
 
@@ -83,4 +82,10 @@ def _row(tag: str, cells: Iterable[str]) -> str:
 
 def _shown(text: str) -> str:
     """A text as escaped HTML on one line."""
-    return escape(visible(text))
+    return _escaped(visible(text))
+
+
+def _escaped(text: str) -> str:
+    from html import escape
+
+    return escape(text)

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any
@@ -80,7 +79,7 @@ def name_of(paths: Sequence[str | Path]) -> str:
 
 def built_in_names() -> bytes:
     """The contents of the file of names that comes with the package."""
-    return files("motegpt").joinpath("data/names.txt").read_bytes()
+    return Path(__file__).with_name("names.txt").read_bytes()
 
 
 def paths_of(data: Any) -> list[Path] | None:

@@ -7,7 +7,6 @@ advice on its likely encodings (encodings.py).
 from __future__ import annotations
 
 import codecs
-import gzip
 import io
 import zlib
 from collections.abc import Iterable, Iterator
@@ -74,6 +73,8 @@ def text_pieces(file: HashingReader, name: str, encoding: str | None) -> Iterato
 
 def _unpacked(packed: BinaryIO, file: HashingReader, name: str) -> Iterator[bytes]:
     """Unpacked pieces of a gzip file."""
+    import gzip
+
     size = 0
     try:
         with gzip.open(packed) as unpacked:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -34,6 +33,8 @@ def fetch(name: str, folder: str | Path | None = None, url: str | None = None) -
     url: an alternative source. A file with a wrong digest is deleted. Raises MotegptError if the download
     fails, UsageError for an unknown name.
     """
+    import logging
+
     import pooch  # type: ignore[import-untyped]
 
     if name not in DOWNLOADS:

@@ -298,5 +298,10 @@ class Engine(ABC):
         """Operations per second of a large matrix product on its devices; None if not known."""
         return None
 
+    @property
+    def uses_processor(self) -> bool:
+        """Whether it computes on the processor, not on another device."""
+        return True
+
     def close(self) -> None:  # noqa: B027  # optional: most engines hold no external resources
         """Release resources outside this process; the engine must not be used afterwards."""

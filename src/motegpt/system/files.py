@@ -6,7 +6,6 @@ some caches consist of, but only to regular files. Writes replace links instead 
 
 from __future__ import annotations
 
-import difflib
 import errno
 import mmap
 import os
@@ -69,6 +68,8 @@ def nearest_name(path: Path, folders: bool = False) -> Path | None:
             names = [entry.name for entry in islice(entries, MAX_SIBLINGS) if entry.is_dir() == folders]
     except (OSError, ValueError):  # ValueError: an invalid file name
         return None
+    import difflib
+
     nearest = difflib.get_close_matches(path.name, filter(str.isprintable, names), n=1)
     return path.with_name(nearest[0]) if nearest else None
 

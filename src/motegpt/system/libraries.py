@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from motegpt.errors import UsageError
 
 CORE = "motegpt.engines.native._core"
-BENCH = "psutil and threadpoolctl: pip install 'psutil>=5.9' 'threadpoolctl>=3.1'"
 # Module -> its name and how to install it; default: pip install MODULE. The requirements are those of
 # pyproject.toml; `pip install 'motegpt[torch]'` works neither in a clone nor from PyPI.
 INSTALL = {
@@ -22,8 +21,7 @@ INSTALL = {
     "tokenizers": "tokenizers: pip install 'tokenizers>=0.21'",
     "gguf": "gguf: pip install 'gguf>=0.17'",
     "tensorboardX": "tensorboardX: pip install 'tensorboardX>=2.6'",
-    "psutil": BENCH,
-    "threadpoolctl": BENCH,
+    "psutil": "psutil: pip install 'psutil>=5.9'",
     CORE: "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
 }
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.epochs import epochs_of, epochs_to_steps, merge_settings
@@ -24,6 +23,8 @@ from motegpt.ngrams.average import EVEN, FEW_TARGETS, MIN_FITTED, MOSTLY
 from motegpt.training.facts import SOME, Facts, Tuning
 
 if TYPE_CHECKING:
+    from fractions import Fraction
+
     from motegpt.training.state import Check
 
 SECONDS = 10.0  # the default budget
@@ -138,6 +139,8 @@ class _Case:
 
     def epoch(self, settings: Values) -> Fraction:
         """Steps per pass over the data."""
+        from fractions import Fraction
+
         facts, batch = self.facts, settings["batch_size"]
         if facts.is_stream:
             return Fraction(facts.tokens, batch * settings["block_size"])

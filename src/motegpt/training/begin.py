@@ -10,7 +10,7 @@ from dataclasses import replace
 from functools import partial
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.arguments import flag, path_of
 from motegpt.config.epochs import merge_settings
@@ -24,15 +24,15 @@ from motegpt.engines.budget import operations_per_second
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.system import ranks
 from motegpt.system.runs import fine_tuning_of
-from motegpt.training.auto import Choice, choose
 from motegpt.training.build import default_dtype, prepare, resume
 from motegpt.training.data import Data
-from motegpt.training.facts import facts_of
-from motegpt.training.fine_tune import Base, resumed_base
 from motegpt.training.loop import Trainer
-from motegpt.training.measure import Measure
 from motegpt.training.remarks import remarks_on
 from motegpt.training.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from motegpt.training.auto import Choice
+    from motegpt.training.fine_tune import Base
 
 AnyPath = str | PathLike[str]
 # Strings; a file or folder, or several as paths; Data; None: the built-in names, or those of a resumed run.
@@ -161,6 +161,8 @@ def _checked_base(
     base: AnyPath | Base, checkpoint: int | None, docs: Documents, given: Mapping[str, Any], out: Path | None
 ) -> Base:
     """The model to fine-tune; an error unless it can be trained on `docs` with the given settings."""
+    from motegpt.training.fine_tune import Base
+
     if docs is None:
         raise UsageError("data: expected documents to fine-tune the model on, got none; give them")
     if not isinstance(base, Base):
@@ -178,11 +180,16 @@ def _add_measure(trainer: Trainer, corpus: Corpus, base: Base | None = None) -> 
             trainer.start = trainer.engine.export().parameters  # with the rows of appended tokens
         base = replace(base, parameters=trainer.start)
     if check is not None:
+        from motegpt.training.measure import Measure
+
         trainer.measure = Measure(corpus, check, partial(prepare, base=base), trainer.config.fits_weight)
 
 
 def choice_for(corpus: Corpus, given: Mapping[str, Any], engine: str, base: Base | None = None) -> Choice:
     """Complete settings for a corpus. given: settings, with `dtype`; base: a model to fine-tune."""
+    from motegpt.training.auto import choose
+    from motegpt.training.facts import facts_of
+
     given = {
         name: kinds(REQUESTS[section_of(name)])[name].check(name, value) for name, value in given.items()
     }
@@ -199,6 +206,8 @@ def _resumed_run(
     checkpoint: int | None,
 ) -> StartedRun:
     """A saved run at its last checkpoint, or at the kept one of step `checkpoint`."""
+    from motegpt.training.fine_tune import resumed_base
+
     folder.check_resumable()
     config = folder.config()
     if config.source.is_imported:

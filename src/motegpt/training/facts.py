@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from itertools import islice
-from statistics import fmean
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.presets import CONSTANTS
@@ -58,6 +57,8 @@ def facts_of(
     corpus: Corpus, given: Mapping[str, Any], tokenizer: Tokenizer | None = None, tuning: Tuning | None = None
 ) -> Facts:
     """The facts of a corpus. given: settings; tokenizer, tuning: of a model that is trained already."""
+    from statistics import fmean
+
     data = DataConfig.of(section_values({**CONSTANTS, **given}, "data"))
     is_stream = data.is_stream
     tokenizer = Tokenizer.fit(corpus.documents, data) if tokenizer is None else tokenizer

@@ -24,13 +24,13 @@ from motegpt.system.files import (
     view_file,
 )
 from motegpt.system.runs import CONFIG, ENDING, MAX_JSON_BYTES, fine_tuning_of, is_archive
-from motegpt.training.archive import Archive
 from motegpt.training.state import FORMAT, FORMATS
 from motegpt.training.tensor_files import FLOATS, read_tensors, tensor_bytes
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+    from motegpt.training.archive import Archive
     from motegpt.training.tensor_files import Shapes
 
 METRICS, LOCK, TEMPORARY = "metrics.jsonl", ".lock", ".{}.new"
@@ -52,8 +52,12 @@ class RunFiles:
     @cached_property
     def _archive(self) -> Archive | None:
         """The archive of a run that is one file, None for a folder; RunFolderError if it is damaged."""
+        if not is_archive(self.path):
+            return None
+        from motegpt.training.archive import Archive
+
         try:
-            return Archive(self.path, ARCHIVED) if is_archive(self.path) else None
+            return Archive(self.path, ARCHIVED)
         except (OSError, ValueError) as error:
             raise RunFolderError(f"{self.path}: {error}; send the file that motegpt wrote") from None
 

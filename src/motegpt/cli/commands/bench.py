@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -14,7 +14,8 @@ from motegpt.engines import ENGINES, check_settings, why_unavailable
 from motegpt.errors import UsageError
 from motegpt.views.text import short_number
 
-TORCH_SETTINGS = ("device", "autocast", "tf32", "compile", "accumulate", "checkpoint_activations")
+SETTINGS = ("level", "device", "autocast", "tf32", "compile", "accumulate", "checkpoint_activations")
+DTYPES = ("float32", "float64")
 Show = Callable[[str], object]  # prints a line, or with --json discards it
 OURS = f"{sys.executable} -m motegpt train"
 
@@ -25,12 +26,10 @@ OURS = f"{sys.executable} -m motegpt train"
 @click.option("--list", "listing", is_flag=True, help="List the workloads.")
 @click.option(
     "--dtype",
-    type=click.Choice(["float32", "float64"]),
-    default="float32",
-    show_default=True,
-    help="Precision of the arithmetic.",
+    type=click.Choice(DTYPES),
+    help="Precision of the arithmetic.  [that of a training]",
 )
-@named_flags(TORCH_SETTINGS)
+@named_flags(SETTINGS)
 @click.option("--runs", type=click.IntRange(min=1), default=5, show_default=True, help="Timed runs.")
 @click.option("--data", type=FILE, metavar="FILE", help="Training data.  [built-in names]")
 @click.option("--peer", metavar="NAME=COMMAND", help="Compare two commands instead; theirs.")
@@ -40,7 +39,7 @@ def command(
     engines: tuple[str, ...],
     works: tuple[str, ...],
     listing: bool,
-    dtype: str,
+    dtype: str | None,
     runs: int,
     data: str | None,
     peer: str | None,
@@ -83,47 +82,67 @@ def command(
 def _measure_all(
     engines: tuple[str, ...],
     works: tuple[str, ...],
-    dtype: str,
+    dtype: str | None,
     data: str | None,
     runs: int,
     settings: dict[str, Any],
     show: Show,
 ) -> dict[str, Any]:
     """Measure and show every row of the table; returns the results as JSON values."""
-    from motegpt.bench.machine import matrix_peak
+    from motegpt.bench.machine import levels, multiply_add_peak
     from motegpt.bench.measure import measure
     from motegpt.bench.work import WORKLOADS
 
-    peak = matrix_peak(dtype)
-    show(f"{'peak':>10}: {peak / 1e9:.0f} GFLOP/s in a {dtype} matrix product on one core\n")
-    show(f"{'work':28} {'engine':7} {'µs/step (low-high)':>24} {'µs/doc':>7} {'peak':>5}")
-    show(f"{'':28} {'':7} {'tokens/s trained':>17} {'generated':>10} {'added MB':>9}")
+    peaks = {level: {name: multiply_add_peak(name, level) for name in DTYPES} for level in levels()}
+    for level, by_dtype in peaks.items():
+        speeds = ", ".join(f"{peak / 1e9:.0f} in {name}" for name, peak in by_dtype.items())
+        show(f"{'peak':>10}: {speeds} GFLOP/s, {level}, one core")
+    show(f"\n{'work':28} {'engine':7} {'bits':>4} {'µs/step (low-high)':>23} {'µs/doc':>7} {'peak':>4}")
+    show(f"{'':28} {'':7} {'trained':>9} {'generated/s':>11} {'one text':>9} {'memory':>9}")
     rows = []
     for work in works:
+        of_work = []
         for engine in engines or tuple(ENGINES):
             if engine == "scalar" and (WORKLOADS[work].settings and not engines):
                 continue  # takes minutes per step; measured only if named
             precision = "float64" if engine == "scalar" else dtype
-            row = measure(work, engine, precision, data, runs, settings)
-            rows.append({"work": work, "engine": engine, "dtype": precision, **row})
-            for line in _row_lines(WORKLOADS[work].name, engine, row, peak):
+            row = {"work": work, "engine": engine, **measure(work, engine, precision, data, runs, settings)}
+            of_work.append(row)
+            for line in _row_lines(WORKLOADS[work].name, row):
                 show(line)
-    return {"dtype": dtype, "matrix_peak": peak, "rows": rows}
+        for line in _ratio_lines(of_work):
+            show(line)
+        rows += of_work
+    return {"peaks": peaks, "rows": rows}
 
 
-def _row_lines(work: str, engine: str, row: dict[str, Any], peak: float) -> Iterator[str]:
-    """The lines of a row. peak: operations/s of one core, used if the engine's peak is not known."""
+def _row_lines(work: str, row: dict[str, Any]) -> Iterator[str]:
+    """The lines of a row."""
+    heading = f"{work:28} {row['engine']:7}"
     if "error" in row:
-        yield f"{work:28} {engine:7} {row['error']}"
+        yield f"{heading} {row['error']}"
         return
-    step, generated = row["step_seconds"], row["generated_per_second"]["median"]
-    median = step["median"]
+    step, bits = row["step_seconds"], row["dtype"].removeprefix("float")
     low, middle, high = (short_number(step[name] * 1e6) for name in ("low", "median", "high"))
-    share = row["operations"] / median / (row["peak"] or peak)
-    per_document = short_number(median * 1e6 / row["documents"])
-    yield f"{work:28} {engine:7} {f'{middle} ({low}-{high})':>24} {per_document:>7} {share:5.0%}"
-    trained, added = short_number(row["tokens"] / median), row["added_bytes"] / 1e6
-    yield f"{'':28} {'':7} {trained:>17} {short_number(generated):>10} {added:9.1f}"
+    share = "" if row["peak_share"] is None else f"{row['peak_share']:.{row['peak_share'] < 0.1:d}%}"
+    per_document = short_number(step["median"] * 1e6 / row["documents"])
+    yield f"{heading} {bits:>4} {f'{middle} ({low}-{high})':>23} {per_document:>7} {share:>4}"
+    trained, generated = row["tokens"] / step["median"], row["generated_per_second"]["median"]
+    single = f"{short_number(row['generate_one_seconds']['median'] * 1e6)} µs"
+    added = f"{row['added_bytes'] / 1e6:.1f} MB"
+    yield (f"{'':28} {'':7} {short_number(trained):>9} {short_number(generated):>11} {single:>9} {added:>9}")
+    if row["busy"] is not None:
+        yield f"{'':28} the machine was busy: {row['busy']}"
+
+
+def _ratio_lines(rows: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """The times of a workload's engines as multiples of the shortest, where there are several."""
+    times = {row["engine"]: row["step_seconds"]["median"] for row in rows if "error" not in row}
+    if len(times) > 1:
+        fastest = min(times, key=times.__getitem__)
+        others = {name: time / times[fastest] for name, time in times.items() if name != fastest}
+        ratios = (f"{name} {short_number(ratio)}" for name, ratio in others.items())
+        yield f"{'':28} time / {fastest}: {', '.join(ratios)}"
 
 
 def _compare(peer: str, ours: str, runs: int, show: Show) -> dict[str, Any]:

@@ -33,7 +33,6 @@ from motegpt.engines import MULTI_PROCESS, PREFERRED, engine_class, why_unavaila
 from motegpt.errors import INTERRUPTED, MotegptError, TrainingDiverged, UsageError
 from motegpt.system import ranks
 from motegpt.system.interrupts import DeferredSignals, deferring, handled_signals
-from motegpt.training.auto import trainings
 from motegpt.training.begin import begin
 from motegpt.training.loop import Trainer
 from motegpt.training.records import StepRecord
@@ -172,6 +171,8 @@ class Pace:
         first, begin = self._first
         if self._budget is None or done == first or now - begin < FIRST_SECONDS:
             return
+        from motegpt.training.auto import trainings
+
         config = self._trainer.config
         steps = (config.train.steps - first) * trainings(config.check)
         needed = (now - begin) / (done - first) * steps

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ast
 import io
 import struct
-import zipfile
 import zlib
 from collections.abc import Collection
 from math import prod
@@ -23,6 +22,8 @@ from motegpt.data.decoding import LARGEST_EXPANSION, LARGEST_FILE, LARGEST_RATIO
 from motegpt.errors import DataError
 
 if TYPE_CHECKING:
+    from zipfile import ZipInfo
+
     from numpy.typing import NDArray
 
 NPY, ZIP = b"\x93NUMPY", b"PK\3\4"
@@ -30,10 +31,8 @@ MAX_HEADER, MAX_AXES, MAX_MEMBERS = 2**12, 4, 64  # bytes; axes of an array; fil
 LENGTHS = {1: "<H", 2: "<I"}  # version -> the length of the header
 KINDS = "biuf"  # of dtypes: bool, integers, floats
 HEADER = {"descr", "fortran_order", "shape"}
-METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 DAMAGED = (
-    zipfile.BadZipFile, zlib.error, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError,
-    OverflowError,
+    zlib.error, struct.error, OSError, EOFError, ValueError, KeyError, RuntimeError, OverflowError
 )  # fmt: skip
 
 
@@ -87,6 +86,8 @@ def _header(header: bytes, where: str) -> tuple[np.dtype[Any], tuple[int, ...], 
 
 def read_npz(data: bytes, where: str, names: Collection[str]) -> dict[str, NDArray[Any]]:
     """The arrays in the contents of a .npz by name; DataError if one has none of the names, or is damaged."""
+    import zipfile
+
     most = min(LARGEST_FILE, max(LARGEST_EXPANSION, LARGEST_RATIO * len(data)))
     arrays = dict[str, Any]()
     try:
@@ -97,23 +98,25 @@ def read_npz(data: bytes, where: str, names: Collection[str]) -> dict[str, NDArr
                 with archive.open(entry) as member:
                     content = member.read(entry.file_size + 1)
                 arrays[_name_of(entry)] = read_npy(content, f"{where}: {_name_of(entry)}")
-    except DAMAGED as error:
+    except (zipfile.BadZipFile, *DAMAGED) as error:
         raise DataError(f"{where}: expected a .npz, got a damaged one ({shortened(str(error))})") from None
     return arrays
 
 
-def _check_entries(entries: list[zipfile.ZipInfo], where: str, names: Collection[str], most: int) -> None:
-    found = [_name_of(entry) for entry in entries]
+def _check_entries(entries: list[ZipInfo], where: str, names: Collection[str], most: int) -> None:
+    from zipfile import ZIP_DEFLATED, ZIP_STORED
+
+    methods, found = (ZIP_STORED, ZIP_DEFLATED), [_name_of(entry) for entry in entries]
     if len(set(found)) != len(found) or len(found) > MAX_MEMBERS:
         raise DataError(f"{where}: expected each array once, got {len(found):,} arrays")
     unknown = next((name for name in found if name not in names), None)
     if unknown is not None:
         raise DataError(f"{where}: expected arrays named {', '.join(names)}, got {shortened(unknown)}")
-    if any(entry.compress_type not in METHODS or entry.flag_bits & 1 for entry in entries):
+    if any(entry.compress_type not in methods or entry.flag_bits & 1 for entry in entries):
         raise DataError(f"{where}: expected arrays that are stored or deflated, as NumPy writes them")
     if (size := sum(entry.file_size for entry in entries)) > most:
         raise DataError(f"{where}: expected arrays of at most {most:,} bytes, got {size:,}")
 
 
-def _name_of(entry: zipfile.ZipInfo) -> str:
+def _name_of(entry: ZipInfo) -> str:
     return entry.filename.removesuffix(".npy")

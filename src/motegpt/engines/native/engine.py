@@ -7,7 +7,6 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
 import motegpt.engines.native._core as _core
 from motegpt.data.plan import Chunk
@@ -30,6 +29,8 @@ from motegpt.optim.base import table_decays
 from motegpt.system.processors import available_processors
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from motegpt.config.sections import ModelConfig, TrainConfig
     from motegpt.data.plan import Batch, Plan
     from motegpt.engines.base import Arrays, Values

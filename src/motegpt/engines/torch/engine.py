@@ -168,6 +168,10 @@ class TorchEngine(Engine):
         peak = matmul_peak(self.device, getattr(torch, train.autocast or train.dtype), train.tf32)
         return None if peak is None else peak * ranks.world_size()
 
+    @property
+    def uses_processor(self) -> bool:
+        return self.device.type == "cpu"
+
     def follow(self, plan: Plan) -> None:
         assert self._ranks is not None
         actions: dict[str, Callable[..., object]] = {
