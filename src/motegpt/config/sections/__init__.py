@@ -46,6 +46,12 @@ def section_of(name: str) -> str:
     raise unknown_setting(name, (known for config in REQUESTS.values() for known in kinds(config)))
 
 
+def can_be_off(name: str) -> bool:
+    """Whether `none` switches a setting off; for a string setting it is an ordinary value."""
+    kind = kinds(REQUESTS[section_of(name)])[name]
+    return kind.optional or kind.base is not str
+
+
 def section_values(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
     """The flat settings of one section."""
     return {name: value for name, value in settings.items() if name in kinds(SECTIONS[section])}
