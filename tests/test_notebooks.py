@@ -39,11 +39,12 @@ def test_a_notebook_is_stored_without_outputs(path):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
 
 
-def test_the_notebooks():
+def test_all_notebooks_are_found():
     assert [path.stem for path in NOTEBOOKS] == [
         "attention",
         "first_lesson",
         "induction",
+        "sweep",
         "training_dynamics",
     ]
 

@@ -4,6 +4,8 @@ from motegpt.api.callbacks import TensorBoard as TensorBoard
 from motegpt.api.gpt import GPT as GPT
 from motegpt.api.loaded import checkpoints as checkpoints
 from motegpt.api.many import train_many as train_many
+from motegpt.api.sweeps import SweepRows as SweepRows
+from motegpt.api.sweeps import sweep as sweep
 from motegpt.api.training import Training as Training
 from motegpt.config.presets import settings_of as settings_of
 from motegpt.config.sections import DataConfig as DataConfig

@@ -13,7 +13,7 @@ from motegpt.config.arguments import path_of
 from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
 from motegpt.config.presets import PRESETS, REFERENCE_PRESET, base_settings, settings_of
-from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, section_of
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, can_be_off, section_of
 from motegpt.config.synonyms import RENAMED, flag_of
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
@@ -221,16 +221,9 @@ def read_toml(path: str | None) -> dict[str, Any]:
         for written, setting in entries:
             name = RENAMED.get(written, written)
             _check_toml_name(path, key if key in REQUESTS else None, name)
-            flat[name] = None if setting == "none" and _can_be_off(name) else setting
+            is_off = setting == "none" and name not in TOP_LEVEL and can_be_off(name)
+            flat[name] = None if is_off else setting
     return flat
-
-
-def _can_be_off(name: str) -> bool:
-    """Whether `none` switches a setting off; for a string setting it is an ordinary value."""
-    if name in TOP_LEVEL:
-        return False
-    kind = kinds(REQUESTS[section_of(name)])[name]
-    return kind.optional or kind.base is not str
 
 
 def settings_and_choices(

@@ -10,7 +10,10 @@ import click
 from motegpt.cli.console import log
 from motegpt.cli.options import FILE, RUN, checkpoint_option, overwrite_option
 from motegpt.cli.streams import discard_if_closed
+from motegpt.config.text import shortened
 from motegpt.errors import DataError, UsageError
+from motegpt.plots.sweeps import FORMS
+from motegpt.system.runs import is_sweep
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -26,14 +29,10 @@ MAX_SLUG = 24  # characters of a text in the name of its picture
 @click.option("--out", type=FILE, metavar="FILE", help="A *.png or *.svg to write.  [RUN-loss.png etc.]")
 @overwrite_option
 @click.option("--smooth", type=click.IntRange(min=1), metavar="N", help="Average over N records.  [a 10th]")
-@click.option(
-    "--x",
-    "along",
-    type=click.Choice(["step", "tokens"]),
-    default="step",
-    show_default=True,
-    help="Horizontal axis.",
-)
+@click.option("--x", metavar="NAME", help="Horizontal axis: step, tokens; of a sweep, a setting.  [step]")
+@click.option("--by", metavar="SETTING", help="Of a sweep: a line, or a row of the map, for each value.")
+@click.option("--form", type=click.Choice(FORMS), help="Of a sweep: what to draw.  [lines]")
+@click.option("--measure", metavar="NAME", help="Of a sweep: what to draw.  [val_loss, else loss]")
 @click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines.  [yes]")
 @click.option("--statistic", metavar="NAME", help="Draw a statistic instead, such as update_ratio.")
 @click.option("--attention", metavar="TEXT", help="Draw attention maps of a text instead.")
@@ -50,7 +49,10 @@ def command(
     out: str | None,
     overwrite: bool,
     smooth: int | None,
-    along: Literal["step", "tokens"],
+    x: str | None,
+    by: str | None,
+    form: str | None,
+    measure: str | None,
     baselines: bool,
     statistic: str | None,
     attention: str | None,
@@ -60,16 +62,31 @@ def command(
     checkpoint: str | None,
     dpi: int,
 ) -> None:
-    """Draw the loss curves of runs; or of one run statistics, or attention or embedding maps.
+    """Draw the loss curves of runs; or of one run statistics, or attention or embedding maps; or a sweep.
 
     \b
     Example: motegpt plot runs/a runs/b --out losses.svg
              motegpt plot runs/a --attention emma
              motegpt plot runs/a --embeddings
+             motegpt plot sweeps/lr --x lr --by n_embd --form map
     """
     from motegpt.plots.canvas import check_out, drawing, save
     from motegpt.views.runs import Run
 
+    if is_sweep(runs[0]):
+        _check_sweep(runs, smooth, statistic, attention, layers, heads, embeddings, checkpoint)
+        path = Path(out or f"{Path(runs[0]).absolute().name}-{form or FORMS[0]}.png")
+        check_out(path, overwrite)
+        with drawing():  # reports a missing library before anything is read
+            from motegpt.plots.sweeps.figure import sweep_figure
+            from motegpt.sweeps.results import Results
+
+            figure = sweep_figure(Results.read(runs[0]), form or FORMS[0], x, by, measure)
+            save(figure, path, overwrite, dpi)
+        with discard_if_closed():
+            click.echo(path)
+        return
+    along = _along(x, by, form, measure)
     kinds = {"embeddings": embeddings, "attention": attention, "statistic": statistic}
     kind = next((kind for kind, value in kinds.items() if value is not None), "loss")
     if statistic is not None and kind != "statistic":
@@ -92,6 +109,25 @@ def command(
         save(figure, path, overwrite, dpi)
     with discard_if_closed():
         click.echo(path)
+
+
+def _along(x: str | None, by: str | None, form: str | None, measure: str | None) -> Literal["step", "tokens"]:
+    """The horizontal axis of loss curves; UsageError for options of sweeps."""
+    if (by, form, measure) != (None, None, None):
+        raise UsageError("plot: --by, --form and --measure belong to sweeps")
+    if x == "tokens":
+        return "tokens"
+    if x in (None, "step"):
+        return "step"
+    raise UsageError(f"x: expected step or tokens for runs, got {shortened(x)}")
+
+
+def _check_sweep(runs: tuple[str, ...], *of_runs: object) -> None:
+    """UsageError for several sweeps, or for options that only runs have."""
+    if len(runs) > 1:
+        raise UsageError(f"plot: expected one sweep, got {len(runs)} paths")
+    if any(value not in (None, ()) for value in of_runs):
+        raise UsageError("plot: expected --x, --by, --form and --measure for a sweep, got options of runs")
 
 
 def default_name(names: list[str], kind: str, text: str) -> str:

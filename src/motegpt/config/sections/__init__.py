@@ -53,6 +53,12 @@ def _sections() -> dict[str, str]:
     return {name: section for section, config in REQUESTS.items() for name in kinds(config)}
 
 
+def can_be_off(name: str) -> bool:
+    """Whether `none` switches a setting off; for a string setting it is an ordinary value."""
+    kind = kinds(REQUESTS[section_of(name)])[name]
+    return kind.optional or kind.base is not str
+
+
 def section_values(settings: Mapping[str, Any], section: str) -> dict[str, Any]:
     """The flat settings of one section."""
     return {name: value for name, value in settings.items() if name in kinds(SECTIONS[section])}
