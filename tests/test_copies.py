@@ -112,17 +112,17 @@ def test_concurrent_calls_return_the_same_as_sequential_calls(model):
 def test_one_thread_at_a_time_uses_the_engine(model, monkeypatch):
     """Concurrent calls would overwrite each other's cache in the engine."""
     active, counts = [], []
-    logits = type(model.engine).logits
+    nll = type(model.engine).nll
 
-    def watched(engine, batch):
+    def watched(engine, chunk):
         active.append(1)
         counts.append(len(active))
         threading.Event().wait(0.01)
-        result = logits(engine, batch)
+        result = nll(engine, chunk)
         active.pop()
         return result
 
-    monkeypatch.setattr(type(model.engine), "logits", watched)
+    monkeypatch.setattr(type(model.engine), "nll", watched)
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(model.score, [WORDS] * 8))
     assert max(counts) == 1

@@ -205,6 +205,7 @@ def prepared(
 def completed(training: Training[Model], hooks: Sequence[Callback], display: Display | None) -> Model:
     """Train to the end, or until a callback returns True, and return the model."""
     training.displays += [] if display is None else [display]
+    training._trainer.every_record = bool(hooks or training.displays)
     try:
         with closing(iter(training)) as records:
             for record in records:
