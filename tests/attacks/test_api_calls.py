@@ -137,6 +137,9 @@ CALLS = {
     "samples": (lambda model, given: list(model.samples(**{"tries": 20, **given})), SAMPLING),
     "score": (lambda model, given: model.score(**{"texts": None, **given}), ["texts"]),
     "evaluate": (lambda model, given: model.evaluate(**{"docs": None, **given}), ["docs"]),
+    "checkpoints": (lambda model, given: motegpt.checkpoints(**{"path": "run", **given}), ["path"]),
+    "Csv": (lambda model, given: motegpt.Csv(**{"path": "new", **given}), ["path"]),
+    "TensorBoard": (lambda model, given: motegpt.TensorBoard(**{"folder": "new", **given}), ["folder"]),
     "make_rng": (lambda model, given: make_rng(**{"name": "lcg", "seed": 1, **given}), ["name", "seed"]),
     "settings_of": (lambda model, given: settings_of(**{"preset": None, **given}), ["preset"]),
     "make_engine": (

@@ -26,8 +26,8 @@ export function checkedConfig(values, boot) {
   checkTogether(settings);
   checkSize({...settings, vocab_size, ngram_rows: rows});
   const sections = sectionsOf(settings, boot.fields, {vocab_size, ngram_rows: rows});
-  const {engine = "native", source, base = null, check = null, fits_weight = false} = values;
-  return {engine, ...sections, source, base, check, fits_weight};
+  const {engine = "native", source, base = null, check = null, fits_weight = false, level = null} = values;
+  return {engine, ...sections, source, base, check, fits_weight, level};
 }
 
 /** The tokenizer with these values, checked against the settings. */
