@@ -25,11 +25,12 @@ if TYPE_CHECKING:
 PROGRAM = "motegpt"
 COMMANDS = {
     "train": "Train a model on a list of your own, or on the built-in names.",
+    "sweep": "Train at many settings: a grid, random samples, seeds.",
     "sample": "Generate text with a trained model.",
     "score": "Score texts under a model.",
     "eval": "Evaluate on unseen data; measure the novelty of samples.",
-    "show": "Describe a run: settings, sizes, progress, losses, samples.",
-    "plot": "Draw loss curves, attention maps or embedding maps of runs.",
+    "show": "Describe a run: settings, sizes, progress, losses, samples; or a sweep.",
+    "plot": "Draw loss curves, attention maps or embedding maps of runs, or a sweep.",
     "export": "Write a model in the format of another program.",
     "import": "Make a run of a model that another program wrote.",
     "play": "Open a page in which a GPT trains before your eyes.",

@@ -33,7 +33,7 @@ def expand(table: Table, engine: str, data: str = "") -> dict[str, Point]:
     for where, is_matched in zip(table.where, matched, strict=True):
         if not is_matched:
             listed = ", ".join(f"{name} = {values}" for name, values in where.when.items())
-            raise SettingError(f"where: expected `when` to match points, got {listed}, which none has")
+            raise SettingError(f"where: expected when to match points, got {listed}, which none has")
     return dict(sorted(found.items()))
 
 

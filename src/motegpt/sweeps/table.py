@@ -72,15 +72,15 @@ class Table:
                 raise _unknown_key(key)
         if "preset" not in {*written, *_names(written)}:
             raise SettingError(
-                f"sweep: expected a preset, got none; add `preset = 'microgpt'`, or one of {CHOICES['preset']}"
+                f"sweep: expected a preset, {CHOICES['preset']}, got none; add preset = 'microgpt'"
             )
         top = {name: checked("sweep", name, written[name]) for name in CHOICES if name in written}
         random = _table(written, "random")
         samples, seed = random.pop("samples", None), random.pop("seed", 0)
         if (samples is not None) != bool(random):
             raise SettingError(
-                "random: expected `samples`, their number, and the settings to draw, got "
-                + ("no setting" if samples is not None else "no `samples`")
+                "random: expected samples, their number, and the settings to draw, got "
+                + ("no setting" if samples is not None else "no samples")
             )
         table = cls(
             name=Kind(str, "", optional=True).check("name", written.get("name")),
@@ -166,7 +166,7 @@ def _settings(table: str, written: Mapping[str, Any], read: Any) -> dict[str, An
     for key, value in written.items():
         name = name_of(table, key)
         if name in found:
-            raise SettingError(f"{table}: {name}: expected one value, got another as `{key}`; leave one out")
+            raise SettingError(f"{table}: {name}: expected one value, got another as {key}; leave one out")
         found[name] = read(table, name, value)
     return found
 
@@ -192,7 +192,7 @@ def _where(written: dict[str, Any]) -> Where:
     when = written.pop("when", None)
     if not isinstance(when, Mapping) or not when or not written:
         raise SettingError(
-            "where: expected `when`, the settings to match, and settings to give, got "
+            "where: expected when, the settings to match, and settings to give, got "
             f"{shortened({'when': when, **written})}"
         )
     return Where(_settings("where.when", when, values_of), _settings("where", written, values_of))

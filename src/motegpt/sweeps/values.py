@@ -80,14 +80,14 @@ def _range(where: str, written: Mapping[str, Any], whole: bool) -> list[float]:
         raise SettingError(f"{where}: expected a list or a range {A_RANGE}, got {shortened(dict(written))}")
     low, high = (_number(where, key, written[key]) for key in keys[:2])
     if low > high:
-        raise SettingError(f"{where}: expected `{keys[0]}` up to `{keys[1]}`, got {low:g} and {high:g}")
+        raise SettingError(f"{where}: expected {keys[0]} up to {keys[1]}, got {low:g} and {high:g}")
     if "points" in written:
         return _spread(where, low, high, written["points"], keys[0] == "log_from", whole)
     if keys[0] == "log_from" or not (whole or "step" in written):
-        raise SettingError(f"{where}: expected `points`, the number of values from {low:g} to {high:g}, got none")
+        raise SettingError(f"{where}: expected points, the number of values from {low:g} to {high:g}, got none")
     step = _number(where, "step", written.get("step", 1))
     if step <= 0:
-        raise SettingError(f"{where}: expected a `step` above 0, got {step:g}")
+        raise SettingError(f"{where}: expected a step above 0, got {step:g}")
     count = math.floor((high - low) / step + 1e-9) + 1
     if count > MAX_VALUES:
         raise SettingError(f"{where}: expected at most {MAX_VALUES:,} values, got {count:,}")
@@ -98,7 +98,7 @@ def _spread(where: str, low: float, high: float, points: Any, log: bool, whole: 
     """Numbers at equal distances, or with `log` at equal ratios."""
     points = Kind(int, "", at_least=1, at_most=MAX_VALUES).check(f"{where}: points", points)
     if log and low <= 0:
-        raise SettingError(f"{where}: expected `log_from` above 0, got {low:g}")
+        raise SettingError(f"{where}: expected log_from above 0, got {low:g}")
     if points == 1:
         return [rounded(low, whole)]
     shares = [i / (points - 1) for i in range(points)]
@@ -109,7 +109,7 @@ def _spread(where: str, low: float, high: float, points: Any, log: bool, whole: 
 def _number(where: str, key: str, value: Any) -> float:
     value = plain(value)
     if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
-        raise SettingError(f"{where}: expected a number for `{key}`, got {shortened(value)}")
+        raise SettingError(f"{where}: expected a number for {key}, got {shortened(value)}")
     return value  # type: ignore[return-value]
 
 

@@ -1,4 +1,4 @@
-"""Which paths are runs: a folder by its config.json, or one file by its name."""
+"""Which paths are runs: a folder by its config.json, or one file by its name; and which are sweeps."""
 
 from __future__ import annotations
 
@@ -9,12 +9,18 @@ from pathlib import Path
 from motegpt.system.files import read_bounded_file
 
 CONFIG, ENDING = "config.json", ".motegpt"  # of a folder; of the name of a file
+SWEEP = "sweep.json"  # of the folder of a sweep
 MAX_JSON_BYTES = 2**26
 
 
 def is_archive(path: Path) -> bool:
     """Whether a run is one file, by its name; folders may have any name."""
     return path.suffix == ENDING and os.path.isfile(path)  # unlike Path.is_file, accepts any string
+
+
+def is_sweep(path: str | Path) -> bool:
+    """Whether a path is the folder of a sweep."""
+    return os.path.isfile(os.path.join(path, SWEEP))
 
 
 def is_run(path: Path) -> bool:

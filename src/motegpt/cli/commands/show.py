@@ -15,6 +15,7 @@ from motegpt.cli.console import escape_control_characters
 from motegpt.cli.options import json_option, run_argument
 from motegpt.config.text import visible
 from motegpt.data.source import Source
+from motegpt.errors import UsageError
 from motegpt.views.text import clipped, setting_text
 
 if TYPE_CHECKING:
@@ -30,24 +31,59 @@ NO_BREAK = "\xa0"
 
 @click.command()
 @run_argument
-@click.option("-n", "samples", type=click.IntRange(0, 1000), default=5, show_default=True, help="Samples.")
+@click.option(
+    "-n", "count", type=click.IntRange(0, 1000), default=5, show_default=True,
+    help="Samples; of a sweep, best points.",
+)
 @json_option
-def command(run: str, samples: int, as_json: bool) -> None:
-    """Describe the run in the folder RUN: settings, sizes, progress, losses, samples.
+@click.option("--measure", metavar="NAME", help="Of a sweep: what is best.  [val_loss, else loss]")
+@click.option("--csv", "as_csv", is_flag=True, help="Of a sweep: print all rows as CSV.")
+def command(run: str, count: int, as_json: bool, measure: str | None, as_csv: bool) -> None:
+    """Describe the run in the folder RUN: settings, sizes, progress, losses, samples; or a sweep: how its
+    trainings ended, the best points, what failed.
 
     Example: motegpt show runs/names
     """
     from motegpt.cli.summary import summary
+    from motegpt.system.runs import is_sweep
     from motegpt.views.runs import Run
 
+    if is_sweep(run):
+        _show_sweep(run, count, as_json, measure, as_csv)
+        return
+    if measure is not None or as_csv:
+        raise UsageError(f"show: expected a sweep for --measure and --csv, got {run}")
     found = Run.read(run)
-    facts = summary(found, samples)
+    facts = summary(found, count)
     if as_json:
         click.echo(json.dumps(facts, indent=2))
         return
     width = min(MAX_WIDTH, max(MIN_WIDTH, shutil.get_terminal_size().columns))
+    _print_lines(lines_of(found, facts, width, sys.stdout.encoding or "ascii"))
+
+
+def _show_sweep(path: str, count: int, as_json: bool, measure: str | None, as_csv: bool) -> None:
+    """Describe the sweep in a folder."""
+    from motegpt.sweeps.results import Results
+    from motegpt.views.sweeps import sweep_facts, sweep_lines, write_csv
+
+    results = Results.read(path)
+    if as_csv:
+        if as_json:
+            raise UsageError("show: expected --json or --csv, got both")
+        write_csv(list(results.rows.values()), sys.stdout)
+        return
+    facts = sweep_facts(results, measure, count)
+    if as_json:
+        click.echo(json.dumps(facts, indent=2))
+    else:
+        _print_lines(map(escape_control_characters, sweep_lines(facts)))
+
+
+def _print_lines(lines: Iterable[str]) -> None:
+    """Print lines in the encoding of standard output."""
     encoding = sys.stdout.encoding or "ascii"
-    for line in lines_of(found, facts, width, encoding):
+    for line in lines:
         click.echo(line.encode(encoding, "backslashreplace").decode(encoding))
 
 

@@ -1,0 +1,141 @@
+"""motegpt sweep"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import time
+from collections import Counter
+from contextlib import closing, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from motegpt.cli.console import is_quiet, log, print_result
+from motegpt.cli.options import FILE, RUN
+from motegpt.cli.streams import discard_if_closed
+from motegpt.errors import INTERRUPTED, UsageError
+from motegpt.system.interrupts import DeferredSignals, handled_signals
+from motegpt.system.terminals import is_live
+
+if TYPE_CHECKING:
+    from motegpt.sweeps.run import Sweep
+    from motegpt.sweeps.status import Status
+
+LOG_SECONDS, SLOWER = 10.0, 0.1  # between lines where no line can be redrawn: at least, and of the time so far
+MAX_REASONS = 5
+
+
+@click.command()
+@click.argument("table", metavar="SWEEP.toml", type=FILE)
+@click.option("--out", type=RUN, metavar="SWEEP", help="Folder to keep the rows in; one of before continues.")
+@click.option("--dry-run", is_flag=True, help="Count the trainings, and do none.")
+@click.option("--threads", type=int, metavar="N", help="Train in N threads.  [one per processor]")
+@click.option("--processes", type=int, metavar="N", help="Train in N processes instead.")
+@click.option("--dask", metavar="ADDRESS", help="Train on the workers of a Dask scheduler instead.")
+@click.option("--part", metavar="K/N", help="Run the K-th of N parts, each with a file of its own.")
+@click.option("--retry-failed", is_flag=True, help="Train again where a row is failed or lost.")
+@click.option("--curves", is_flag=True, help="Keep the logged losses too.")
+def command(
+    table: str,
+    out: str | None,
+    dry_run: bool,
+    threads: int | None,
+    processes: int | None,
+    dask: str | None,
+    part: str | None,
+    retry_failed: bool,
+    curves: bool,
+) -> int:
+    """Train a model at each point of a table of settings, and keep a row for each.
+
+    The same command continues a sweep that ended early, or runs what its table has more.
+
+    \b
+    Example: motegpt sweep sweep.toml --out sweeps/lr
+             motegpt show sweeps/lr
+    """
+    from motegpt.sweeps.executors import pool_of
+    from motegpt.sweeps.run import Sweep
+
+    found = Sweep.of(table, part=part, curves=curves)
+    if dry_run:
+        _count(found, None if out is None else Path(out))
+        return 0
+    if out is None:
+        raise UsageError("out: expected a folder to keep the rows in, got none; add one, or count by `dry_run`")
+    signals = DeferredSignals(handled_signals(), _log_finishing)
+    pool = pool_of(threads, processes, dask)
+    with signals, Display() as display, closing(found.run(Path(out), pool, retry_failed, signals.__bool__)) as run:
+        for status in run:
+            while found.notes:
+                display.say(found.notes.pop(0))
+            display.show(status)
+    log(f"{found.status}; the rows are in {out}" + ("; the same command continues" if signals else ""))
+    return INTERRUPTED if signals else 0
+
+
+class Display:
+    """The status of a sweep on standard error: one line that is redrawn, or a line now and then."""
+
+    def __init__(self) -> None:
+        self._live = is_live(sys.stderr) and not is_quiet()
+        self._began = self._shown = time.monotonic()
+        self._width = 0
+
+    def __enter__(self) -> Display:
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        self._clear()
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        self._clear()
+        log(text)
+
+    def show(self, status: Status) -> None:
+        """Show the status, if it is time to."""
+        now = time.monotonic()
+        if self._live:
+            text = str(status)[: shutil.get_terminal_size().columns - 1]
+            with discard_if_closed("stderr"):
+                click.echo(f"\r{text:{self._width}}", nl=False, err=True)
+            self._width = len(text)
+        elif now - self._shown > max(LOG_SECONDS, SLOWER * (now - self._began)):
+            self._shown = now
+            log(str(status))
+
+    def _clear(self) -> None:
+        if self._width:
+            with discard_if_closed("stderr"):
+                click.echo(f"\r{'':{self._width}}\r", nl=False, err=True)
+            self._width = 0
+
+
+def _log_finishing() -> None:
+    """Log from a signal handler, which must not raise."""
+    with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
+        log("finishing the trainings that run; interrupt again to stop at once")
+
+
+def _count(found: Sweep, out: Path | None) -> None:
+    """Print how many trainings there are, how many are refused and why, and how many have rows."""
+    from motegpt.sweeps.estimate import Queue, why_refused
+    from motegpt.sweeps.status import duration
+    from motegpt.sweeps.store import read_rows
+    from motegpt.system.runs import is_sweep
+
+    points = {key: point for key, point in found.points.items() if found.part.has(key)}
+    print_result(f"{len(points):,} trainings")
+    reasons = Counter(filter(None, map(why_refused, points.values())))
+    for reason, count in reasons.most_common(MAX_REASONS):
+        print_result(f"  {count:,} refused: {reason}")
+    if len(reasons) > MAX_REASONS:
+        print_result(f"  {sum(reasons.values()):,} refused in all, for {len(reasons):,} reasons")
+    if out is not None and is_sweep(out):
+        rows = read_rows(out)
+        points = {key: point for key, point in points.items() if key not in rows}
+        print_result(f"  {len(points):,} to run, as the others have rows in {out}")
+    print_result(f"  about {duration(Queue(points.items()).seconds)} on one thread")

@@ -1,0 +1,145 @@
+"""The rows of a sweep, grouped: what a summary and pictures show."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any, NamedTuple
+
+from motegpt.config.presets import settings_of
+from motegpt.config.text import shortened
+from motegpt.errors import UsageError
+from motegpt.sweeps.expansion import expand
+from motegpt.sweeps.status import OK
+from motegpt.sweeps.store import Recorded, Row, read_rows
+from motegpt.sweeps.table import Point, Table
+
+MEASURES = ("val_loss", "loss")  # the measure by default: the first that a row has
+DIVERGED = "diverged"
+NUMBERS = (  # of a row, beside its settings
+    "loss", "val_loss", "best_val_loss", "best_step", "steps_done", "tokens", "parameters", "operations",
+    "seconds",
+)  # fmt: skip
+
+
+class Quartiles(NamedTuple):
+    """The quartiles of some numbers, interpolated linearly."""
+
+    low: float
+    median: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float]) -> Quartiles:
+        ordered = sorted(values)
+        return cls(*(_quantile(ordered, share) for share in (0.25, 0.5, 0.75)))
+
+
+def _quantile(ordered: Sequence[float], share: float) -> float:
+    position = share * (len(ordered) - 1)
+    below = int(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+class Cell(NamedTuple):
+    """The rows with the same values of some settings. values: theirs; measured: of the rows that are ok."""
+
+    values: tuple[Any, ...]
+    rows: list[Row]
+    measured: list[float]
+
+    @property
+    def median(self) -> float:
+        """The median of the measure; infinite if no row is ok."""
+        return median(self.measured) if self.measured else float("inf")
+
+    @property
+    def diverged(self) -> int:
+        """The number of rows that diverged."""
+        return sum(row["status"] == DIVERGED for row in self.rows)
+
+
+@dataclass(frozen=True)
+class Results:
+    """A sweep on disk: its table, all its points and the rows that there are, by key."""
+
+    folder: Path
+    recorded: Recorded
+    table: Table
+    points: dict[str, Point]
+    rows: dict[str, Row]
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Results:
+        """RunFolderError for a folder without a sweep, or a damaged one. Rows of former tables are left out."""
+        path = Path(folder)
+        recorded = Recorded.read(path)
+        table = Table.of(recorded.table)
+        points = expand(table, "", recorded.digest)
+        rows = read_rows(path)
+        return cls(path, recorded, table, points, {key: rows[key] for key in points if key in rows})
+
+    @property
+    def name(self) -> str:
+        """The name of the sweep, or else of its folder."""
+        return self.table.name or self.folder.absolute().name
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Rows by status."""
+        return Counter(row["status"] for row in self.rows.values())
+
+    @property
+    def measure(self) -> str:
+        """The measure by default: the loss on held-out documents, if any row has it."""
+        return next((m for m in MEASURES if any(row.get(m) is not None for row in self.rows.values())), MEASURES[-1])
+
+    def checked_measure(self, name: str | None) -> str:
+        """A number that rows have; UsageError for another, or if none has it."""
+        chosen = self.measure if name is None else name
+        if chosen not in NUMBERS:
+            raise UsageError(f"measure: expected one of {', '.join(NUMBERS)}, got {shortened(name)}")
+        if not any(row.get(chosen) is not None for row in self.rows.values()):
+            raise UsageError(f"measure: expected rows with {chosen}, got none in {self.folder}")
+        return chosen
+
+    def value(self, row: Row, name: str) -> Any:
+        """A setting or a number of a row; of a training that was refused, as its preset has it."""
+        if name in row:
+            return row[name]
+        point = self.points[row["key"]]
+        return point[name] if name in point else settings_of(point["preset"]).get(name)
+
+    def cells(self, names: Sequence[str], measure: str, rows: Iterable[Row] | None = None) -> list[Cell]:
+        """The rows grouped by their values of some settings, in the order of values."""
+        found: dict[tuple[Any, ...], list[Row]] = {}
+        for row in self.rows.values() if rows is None else rows:
+            found.setdefault(tuple(self.value(row, name) for name in names), []).append(row)
+        return [
+            Cell(values, found[values], list(measured(found[values], measure)))
+            for values in sorted(found, key=lambda values: [order_of(value) for value in values])
+        ]
+
+    def best(self, measure: str) -> list[Cell]:
+        """The points with an ok row, those that differ in repeated settings together, the lowest median first."""
+        cells = [cell for cell in self.cells(self.table.varied, measure) if cell.measured]
+        return sorted(cells, key=lambda cell: cell.median)
+
+
+def measured(rows: Iterable[Row], measure: str) -> Iterator[float]:
+    """The measure of the rows that are ok."""
+    for row in rows:
+        value = row.get(measure)
+        if row["status"] == OK and isinstance(value, int | float):
+            yield float(value)
+
+
+def order_of(value: Any) -> tuple[int, Any]:
+    """A key that sorts numbers before texts, and none first."""
+    if value is None:
+        return 0, 0
+    return (1, value) if isinstance(value, int | float) else (2, str(value))

@@ -1,0 +1,198 @@
+"""Run a sweep: the entry of the command line and of the Python API."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from motegpt.config.arguments import flag, is_path, path_of
+from motegpt.config.fields import plain
+from motegpt.config.sections import section_values
+from motegpt.config.text import shortened
+from motegpt.data.corpus import paths_of
+from motegpt.engines import default_engine, engine_class
+from motegpt.engines.base import refuse
+from motegpt.errors import RunFolderError, SettingError
+from motegpt.sweeps.executors import Pool, pool_of
+from motegpt.sweeps.expansion import expand
+from motegpt.sweeps.runner import Runner
+from motegpt.sweeps.status import RETRIED, Status
+from motegpt.sweeps.store import Part, Recorded, Row, Store, read_rows
+from motegpt.sweeps.table import Point, Table
+from motegpt.sweeps.values import CHOICES
+from motegpt.sweeps.work import Work
+from motegpt.system.files import read_bounded_file
+from motegpt.system.interrupts import DeferredSignals, default_interrupt
+from motegpt.training.data import Data
+
+MAX_TOML_BYTES = 2**24
+Given = Mapping[str, Any] | str | PathLike[str]
+
+
+def sweep(
+    table: Given,
+    data: Any = None,
+    *,
+    out: str | PathLike[str] | None = None,
+    threads: int | None = None,
+    processes: int | None = None,
+    dask: str | None = None,
+    executor: Executor | None = None,
+    workers: int | None = None,
+    part: str | None = None,
+    retry_failed: bool = False,
+    curves: bool = False,
+    progress: Callable[[Status], object] | None = None,
+) -> list[Row]:
+    """Train a model at each point of a table, and return a row for each.
+
+    table: a TOML file or a dictionary, as docs/sweeps.md describes them. data: documents as of `GPT.train`, in
+    place of the table's `data`. out: a folder to keep the rows in; the same call continues a sweep that ended
+    early, or that has more points now. threads (default: one per processor), processes, dask (the address of a
+    scheduler) or executor (any concurrent.futures.Executor, of `workers` workers): where to train.
+    part: "3/8", the third of eight parts, each run by a call of its own. retry_failed: train again where the row
+    is `failed` or `lost`. curves: also keep the losses. progress: called now and then with the Status.
+
+    Rows are those of `train_many`, with `key`, `host` and `attempts`, in the order of keys; the same on any
+    number of workers, but for `seconds`. Raises SettingError, DataError and RunFolderError before anything runs,
+    and KeyboardInterrupt after Ctrl-C, once the trainings that run are kept.
+
+    >>> rows = sweep(
+    ...     {"preset": "microgpt", "fixed": {"steps": 20}, "grid": {"lr": [0.01, 0.03]}, "repeat": {"seed": [1, 2]}},
+    ...     ["anna", "hanna", "nan"],
+    ... )
+    >>> sorted((row["lr"], row["seed"], row["status"]) for row in rows)
+    [(0.01, 1, 'ok'), (0.01, 2, 'ok'), (0.03, 1, 'ok'), (0.03, 2, 'ok')]
+    """
+    found = Sweep.of(table, data, part=part, curves=curves)
+    pool = pool_of(threads, processes, dask, executor, workers)
+    path = None if out is None else path_of("out", out, RunFolderError)
+    signals = DeferredSignals(default_interrupt())
+    with signals, closing(found.run(path, pool, flag("retry_failed", retry_failed), signals.__bool__)) as run:
+        for status in run:
+            if progress is not None:
+                progress(status)
+    if signals:
+        raise KeyboardInterrupt(f"sweep: interrupted after {found.status}; the same call continues")
+    return list(found.rows.values())
+
+
+@dataclass
+class Sweep:
+    """A sweep that is ready to run. points: of all parts, by key; rows: of this part, once it has run."""
+
+    table: Table
+    points: dict[str, Point]
+    work: Work
+    recorded: Recorded
+    part: Part
+    rows: dict[str, Row]
+    status: Status
+    notes: list[str]
+
+    @classmethod
+    def of(cls, written: Given, data: Any = None, *, part: str | None = None, curves: bool = False) -> Sweep:
+        """Read the table and the data and expand the points; UsageError for what cannot be run."""
+        written = read_table(written) if is_path(written) else builtins_of(written)  # type: ignore[arg-type]
+        table, which = Table.of(written), Part.of(part)
+        engine = _checked_engine(table)
+        source = table.data if data is None else data
+        work = _work(source, section_values(table.fixed, "data"), flag("curves", curves))
+        points = expand(table, engine, work.digest)
+        named = {} if "engine" in {*table.varied, *table.repeat} else {"engine": engine}
+        shown = {name: value for name, value in written.items() if name != "data"}
+        recorded = Recorded(shown | named, work.digest, work.named)
+        return cls(table, points, work, recorded, which, {}, Status(sum(map(which.has, points))), [])
+
+    def run(
+        self, out: Path | None, pool: Pool, retry_failed: bool, interrupted: Callable[[], bool]
+    ) -> Iterator[Status]:
+        """Train at the points that have no row yet; closes the pool. Yields the status now and then."""
+        at_once = True
+        try:
+            with nullcontext() if out is None else Store(out, self.part) as store:
+                before = {} if store is None else self._begin(store)
+                retried = {key for key in before if retry_failed and before[key]["status"] in RETRIED}
+                self.rows = {key: row for key, row in before.items() if key not in retried}
+                self.status = Status(self.status.total, self.rows.values())
+                missing = [(k, p) for k, p in self.points.items() if self.part.has(k) and k not in self.rows]
+                attempts = {key: before[key].get("attempts", 1) for key in retried}
+
+                def keep(rows: list[Row]) -> None:
+                    if store is not None:
+                        store.append(rows)
+                    self.rows.update((row["key"], row) for row in rows)
+
+                yield from Runner(missing, pool, self.work, self.status, keep, attempts).run(interrupted)
+                self.rows = dict(sorted(self.rows.items()))
+            at_once = False
+        finally:
+            pool.close(at_once)
+
+    def _begin(self, store: Store) -> dict[str, Row]:
+        """Record the sweep in its folder; the rows that this part has there."""
+        store.begin(self.recorded)
+        self.notes += store.notes
+        rows = read_rows(store.folder)
+        return {key: row for key, row in rows.items() if key in self.points and self.part.has(key)}
+
+
+def read_table(path: str | PathLike[str]) -> dict[str, Any]:
+    """The table in a TOML file; its data are files, beside it unless their paths are absolute."""
+    file = path_of("sweep", path, SettingError)
+    try:
+        written = tomllib.loads(read_bounded_file(file, MAX_TOML_BYTES).decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise SettingError(f"{file}: expected a TOML file, got {error}") from None
+    except OSError as error:
+        raise SettingError(f"{file}: expected a TOML file to read, got {error.strerror}") from None
+    if "data" in written:
+        names = written["data"] if isinstance(written["data"], list) else [written["data"]]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise SettingError(f"{file}: data: expected a file or a list of files, got {shortened(names)}")
+        written["data"] = [file.parent / name for name in names]
+    return written
+
+
+def builtins_of(written: Any) -> Any:
+    """A table as JSON has it: ranges, arrays and other iterables as lists; its data as they are."""
+    if isinstance(written, Mapping):
+        return {key: value if key == "data" else builtins_of(value) for key, value in written.items()}
+    value = plain(written)
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return value
+    return [builtins_of(item) for item in value]
+
+
+def _checked_engine(table: Table) -> str:
+    """The engine of points that name none; an error for one that is not installed or lacks a fixed setting."""
+    name: str = table.fixed.get("engine") or default_engine()
+    listed = {point["engine"] for points in table.together for point in points if "engine" in point}
+    for engine in {name, *table.grid.get("engine", []), *listed}:
+        engine_class(engine)
+    if "engine" not in table.varied:
+        settings = {key: value for key, value in table.fixed.items() if key not in CHOICES}
+        refuse(engine_class(name).why_not(given=settings))
+    return name
+
+
+def _work(source: Any, settings: Mapping[str, Any], curves: bool) -> Work:
+    """What all trainings share; reads the data, to know their digest and to refuse them before anything runs."""
+    paths = paths_of(source)
+    source = list(source) if isinstance(source, Iterator) else source
+    data = Data(source, **settings)
+    work = Work(
+        None if paths is None else tuple(str(path.absolute()) for path in paths),
+        None if paths is not None or source is None else tuple(source),
+        tuple(sorted(settings.items())),
+        data.digest,
+        curves,
+    )
+    work.remember(data)
+    return work

@@ -1,0 +1,257 @@
+"""The folder of a sweep: its table, and a file of rows that is only ever appended to.
+
+    sweep.json              the table as written, the digest of the data        (replaced as a whole)
+    rows.jsonl              one JSON object per training                        (appended)
+    rows-3-of-8.jsonl       the same of the third of eight parts
+    curves.jsonl            the losses of each training, by key, if asked for   (appended)
+    .rows.lock              held by the process that appends to rows.jsonl
+
+A kill at any moment leaves whole lines and at most one torn line, the last, which is cut when the file is opened
+again. Rows are written and synced before the next group of trainings is handed out, curves before rows, so that a
+training with a row has all of its results. A training that is tried again has one more row, whose `attempts` is
+higher; readers take that one.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from motegpt.config.text import shortened
+from motegpt.errors import RunFolderError, UsageError
+from motegpt.system.files import read_bounded_file, replace_file
+from motegpt.system.runs import MAX_JSON_BYTES, SWEEP, is_sweep
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
+
+Row = dict[str, Any]
+
+FORMAT = 1
+ROWS, CURVES = "rows", "curves"  # the names of files begin so
+OF_PART = re.compile(rf"{ROWS}(-\d+-of-\d+)?\.jsonl")
+MAX_ROWS_BYTES = 2**36
+CURVE = "curve"  # the key of a row that goes into the file of curves
+
+
+class Part(NamedTuple):
+    """One of several drivers that share the points of a sweep: the index-th of count, from 1."""
+
+    index: int = 1
+    count: int = 1
+
+    @classmethod
+    def of(cls, written: str | None) -> Part:
+        """From K/N; UsageError unless 1 <= K <= N."""
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", written or "1/1")
+        if not found or not 1 <= int(found[1]) <= int(found[2]):
+            raise UsageError(f"part: expected K/N with 1 <= K <= N, as in 3/8, got {shortened(written)}")
+        return cls(int(found[1]), int(found[2]))
+
+    def has(self, key: str) -> bool:
+        """Whether the training with this key, a hash, is one of the part."""
+        return int(key, 16) % self.count == self.index - 1
+
+    @property
+    def suffix(self) -> str:
+        """The end of the names of its files."""
+        return "" if self.count == 1 else f"-{self.index}-of-{self.count}"
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """What sweep.json says: the table as written, the digest of the data and their name."""
+
+    table: dict[str, Any]
+    digest: str
+    data: str
+
+    @classmethod
+    def read(cls, folder: Path) -> Recorded:
+        """RunFolderError for a folder without a sweep, or a damaged one."""
+        path = folder / SWEEP
+        try:
+            values = json.loads(read_bounded_file(path, MAX_JSON_BYTES))
+        except FileNotFoundError:
+            raise RunFolderError(f"{folder}: expected the folder of a sweep, got none with a {SWEEP}") from None
+        except (OSError, ValueError, RecursionError) as error:
+            raise RunFolderError(f"{path}: cannot be read ({error}); the file was changed") from None
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            found = values.get("format") if isinstance(values, dict) else values
+            raise RunFolderError(
+                f"{path}: expected a sweep of format {FORMAT}, got {shortened(found)}; a newer motegpt reads it"
+            )
+        parts = values.get("table"), values.get("digest"), values.get("data")
+        if not isinstance(parts[0], dict) or not all(isinstance(part, str) for part in parts[1:]):
+            raise RunFolderError(f"{path}: expected a table, a digest and data; the file was changed")
+        return cls(*parts)
+
+
+class Store:
+    """The files that one driver appends to: a context, which locks them and cuts a torn line."""
+
+    def __init__(self, folder: Path, part: Part = Part()) -> None:
+        self.folder, self.part = folder, part
+        self._files: dict[str, IO[bytes]] = {}
+        self._lock: BaseFileLock | None = None
+        self.notes: list[str] = []  # for the user, on what was repaired
+
+    def __enter__(self) -> Store:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._check_folder()
+            self._acquire()
+        except OSError as error:
+            raise self._write_error(error) from None
+        return self
+
+    def __exit__(self, *ending: object) -> None:
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def begin(self, recorded: Recorded) -> None:
+        """Record the table; RunFolderError if the folder has a sweep on other data.
+
+        The table may be another, as one with more points; the rows of the former stay.
+        """
+        if is_sweep(self.folder):
+            before = Recorded.read(self.folder)
+            if before.digest != recorded.digest:
+                raise RunFolderError(
+                    f"data: expected {before.data} as it was when the sweep in {self.folder} began, got other "
+                    "contents; restore them, or choose another `out`"
+                )
+            if before == recorded:
+                return
+        values = {"format": FORMAT, "table": recorded.table, "digest": recorded.digest, "data": recorded.data}
+        data = json.dumps(values, indent=2).encode()
+        try:
+            replace_file(self.folder / SWEEP, self.folder / f".{SWEEP}{self.part.suffix}.new", data)
+        except OSError as error:
+            raise self._write_error(error) from None
+
+    def append(self, rows: Iterable[Row]) -> None:
+        """Write rows and the curves in them, and wait until they are on the disk."""
+        rows = [dict(row) for row in rows]
+        curves = [{"key": row["key"], CURVE: row.pop(CURVE)} for row in rows if CURVE in row]
+        for kind, entries in ((CURVES, curves), (ROWS, rows)):
+            if entries:
+                self._append(kind, b"".join(line_of(entry) for entry in entries))
+
+    def _append(self, kind: str, data: bytes) -> None:
+        try:
+            if kind not in self._files:
+                self._files[kind] = self._opened(kind)
+            file = self._files[kind]
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            raise self._write_error(error) from None
+
+    def _path(self, kind: str) -> Path:
+        return self.folder / f"{kind}{self.part.suffix}.jsonl"
+
+    def _opened(self, kind: str) -> IO[bytes]:
+        """A file to append to."""
+        return self._path(kind).open("ab")
+
+    def _check_folder(self) -> None:
+        """RunFolderError for a folder with something else, so that a sweep never mixes with it."""
+        others = [path.name for path in self.folder.iterdir() if not path.name.startswith(".")]
+        if others and not is_sweep(self.folder):
+            raise RunFolderError(f"{self.folder}: the folder holds other files; choose a new one for `out`")
+
+    def _acquire(self) -> None:
+        """Lock the rows, and cut what a kill has left of a line."""
+        import filelock
+
+        lock = filelock.FileLock(self.folder / f".{ROWS}{self.part.suffix}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RunFolderError(
+                f"{self.folder}: another process is running this sweep; wait for it, or give each a `part`"
+            ) from None
+        self._lock = lock
+        for kind in (CURVES, ROWS):
+            path = self._path(kind)
+            cut = cut_torn_line(path)
+            if cut:
+                self.notes.append(f"{path}: cut a torn line of {cut} bytes at its end; its training runs again")
+
+    def _write_error(self, error: OSError) -> RunFolderError:
+        return RunFolderError(f"{self.folder}: cannot be written ({error.strerror}); choose another `out`")
+
+
+def cut_torn_line(path: Path) -> int:
+    """Cut the end of a file after its last newline; the number of bytes cut."""
+    try:
+        with path.open("r+b") as file:
+            size = end = file.seek(0, os.SEEK_END)
+            while end > 0:
+                begin = max(0, end - 2**16)
+                file.seek(begin)
+                newline = file.read(end - begin).rfind(b"\n")
+                if newline >= 0:
+                    end = begin + newline + 1
+                    break
+                end = begin
+            file.truncate(end)
+            return size - end
+    except FileNotFoundError:
+        return 0
+
+
+def line_of(entry: Mapping[str, Any]) -> bytes:
+    """An object as a line of JSON; numbers that are not finite, which JSON lacks, are null."""
+    return json.dumps(_finite(entry), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {name: _finite(part) for name, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def read_rows(folder: Path) -> dict[str, Row]:
+    """Key -> row of all parts, the one of the most attempts; RunFolderError for a line that is no row."""
+    found: dict[str, Row] = {}
+    for path in sorted(folder.iterdir()):
+        if OF_PART.fullmatch(path.name):
+            for row in _lines(path, "key", "status"):
+                before = found.get(row["key"])
+                if before is None or row.get("attempts", 1) > before.get("attempts", 1):
+                    found[row["key"]] = row
+    return found
+
+
+def _lines(path: Path, *required: str) -> Iterator[Row]:
+    """The objects in a file; a last line without a newline is being written, or torn, and is left out."""
+    try:
+        data = read_bounded_file(path, MAX_ROWS_BYTES)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be read ({error.strerror})") from None
+    for number, line in enumerate(data.split(b"\n")[:-1], 1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            row = None
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in required):
+            raise RunFolderError(
+                f"{path}: line {number}: expected a row, got {shortened(line.decode(errors='replace'))}; the "
+                "file was changed: remove the line, and its training runs again"
+            )
+        yield row

@@ -1,0 +1,99 @@
+"""What a worker does: train at the points of a group, in any thread, process or machine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from threading import Lock
+from typing import Any, NamedTuple
+
+from motegpt.errors import DataError
+from motegpt.sweeps.store import Row
+from motegpt.sweeps.table import Point
+from motegpt.training.data import Data
+from motegpt.training.many import train_one
+
+MAX_DATA = 4  # different data that a worker keeps in memory
+Group = list[tuple[str, Point]]  # keys and points
+
+_known: dict[Any, Data] = {}
+_lock = Lock()
+
+
+def never() -> bool:
+    """A training that nobody stops."""
+    return False
+
+
+class Work(NamedTuple):
+    """What the trainings of a sweep have in common.
+
+    paths: of the data, absolute; documents: in memory; neither: the built-in names. settings: of the data, those
+    that all points share; digest: of the contents, which each worker compares; curves: whether rows have them.
+    """
+
+    paths: tuple[str, ...] | None
+    documents: tuple[str, ...] | None
+    settings: tuple[tuple[str, Any], ...]
+    digest: str
+    curves: bool = False
+
+    def data(self) -> Data:
+        """The data, read once per process; DataError if they differ from those that the sweep began with."""
+        with _lock:
+            if self._key not in _known:
+                source = self.documents if self.paths is None else [Path(path) for path in self.paths]
+                self._remember(Data(source, **dict(self.settings)))
+            return _known[self._key]
+
+    def remember(self, data: Data) -> None:
+        """Keep what was read in this process."""
+        with _lock:
+            self._remember(data)
+
+    def _remember(self, data: Data) -> None:
+        if data.digest != self.digest:
+            raise DataError(
+                f"data: expected {self.named} on {host()} as the sweep began with, got other contents; give each "
+                "machine the same"
+            )
+        while len(_known) >= MAX_DATA:
+            del _known[next(iter(_known))]
+        _known[self._key] = data
+
+    @property
+    def _key(self) -> Any:
+        return self.paths, self.settings, self.digest
+
+    @property
+    def named(self) -> str:
+        """The data in messages."""
+        if self.paths is not None:
+            return ", ".join(self.paths)
+        return "the built-in names" if self.documents is None else f"{len(self.documents):,} documents in memory"
+
+
+def run_group(
+    work: Work, group: Group, stopped: Callable[[], bool] = never, abandoned: Callable[[], bool] = never
+) -> list[Row]:
+    """The rows of a group of trainings, with their keys.
+
+    stopped: asked between trainings; abandoned: asked during one, which then has no row.
+    """
+    data, rows = work.data(), list[Row]()
+    for index, (key, point) in enumerate(group):
+        ended = train_one(index, point, data, work.curves, abandoned)
+        if ended is not None:
+            row = ended.row
+            del row["index"]
+            rows.append({"key": key, **row, "host": host()})
+        if ended is None or stopped():
+            break
+    return rows
+
+
+def host() -> str:
+    """The name of this machine."""
+    import socket
+
+    return socket.gethostname()

@@ -1,0 +1,109 @@
+"""A sweep as text: counts, the best points, what failed; its rows as CSV."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TextIO
+
+from motegpt.sweeps.results import Cell, Quartiles, Results
+from motegpt.sweeps.status import OK, duration
+from motegpt.views.text import setting_text
+
+if TYPE_CHECKING:
+    from motegpt.sweeps.store import Row
+
+LABEL = 14  # columns of the labels on the left
+MAX_FAILURES = 8  # kinds of failures that are listed
+FIRST = ("key", "status", "reason", "attempts")  # the first columns of the CSV
+
+
+def sweep_facts(results: Results, measure: str | None, best: int) -> dict[str, Any]:
+    """The facts of a sweep as JSON has them. best: the number of best points."""
+    chosen = results.checked_measure(measure) if results.counts[OK] else measure or results.measure
+    rows = list(results.rows.values())
+    return {
+        "sweep": str(results.folder),
+        "name": results.name,
+        "data": results.recorded.data,
+        "trainings": len(results.points),
+        "ended": len(rows),
+        "statuses": dict(sorted(results.counts.items())),
+        "seconds": sum(row.get("seconds") or 0.0 for row in rows),
+        "hosts": sorted({row["host"] for row in rows if "host" in row}),
+        "varied": {name: _values(results, name) for name in [*results.table.varied, *results.table.repeat]},
+        "measure": chosen,
+        "best": [_best(results, cell) for cell in results.best(chosen)[:best]],
+        "failures": _failures(results),
+    }
+
+
+def _values(results: Results, name: str) -> list[Any]:
+    """The values of a setting, in order."""
+    return [cell.values[0] for cell in results.cells([name], results.measure)]
+
+
+def _best(results: Results, cell: Cell) -> dict[str, Any]:
+    """One of the best points. rows, ok: of all its repeats, and of those that are ok."""
+    low, middle, high = Quartiles.of(cell.measured)
+    settings = dict(zip(results.table.varied, cell.values, strict=True))
+    counts = {"rows": len(cell.rows), "ok": len(cell.measured)}
+    return {"settings": settings, "median": middle, "quartiles": [low, high], **counts}
+
+
+def _failures(results: Results) -> list[dict[str, Any]]:
+    """The reasons of rows that are not ok, the most frequent first."""
+    found = Counter(
+        (row["status"], str(row.get("reason") or "")) for row in results.rows.values() if row["status"] != OK
+    )
+    return [{"status": s, "reason": reason, "rows": count} for (s, reason), count in found.most_common()]
+
+
+def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
+    """The facts as lines."""
+    statuses = ", ".join(f"{count:,} {status}" for status, count in facts["statuses"].items()) or "none ended"
+    missing = facts["trainings"] - facts["ended"]
+    yield f"{facts['name']}: {facts['trainings']:,} trainings, {statuses}" + f", {missing:,} to run" * (missing > 0)
+    yield f"  {'data':{LABEL}}{facts['data']}"
+    for name, values in facts["varied"].items():
+        yield f"  {name:{LABEL}}{_span(values)}"
+    if facts["ended"]:
+        each = facts["seconds"] / facts["ended"]
+        hosts = f" on {', '.join(facts['hosts'])}" if facts["hosts"] else ""
+        yield f"  {'time':{LABEL}}{duration(facts['seconds'])} of training, {1000 * each:,.0f} ms each{hosts}"
+    if facts["best"]:
+        yield f"best by {facts['measure']}, median (quartiles)"
+        yield from _table(facts["best"])
+    for failure in facts["failures"][:MAX_FAILURES]:
+        yield f"{failure['rows']:,} {failure['status']}: {failure['reason']}"
+    if len(facts["failures"]) > MAX_FAILURES:
+        yield f"{len(facts['failures']) - MAX_FAILURES:,} more reasons; --csv lists all rows"
+
+
+def _span(values: Sequence[Any]) -> str:
+    """8, 16, 32 or 0.001 … 0.1 (7 values)"""
+    texts = list(map(setting_text, values))
+    return ", ".join(texts) if len(texts) <= 6 else f"{texts[0]} … {texts[-1]} ({len(texts):,} values)"
+
+
+def _table(best: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line per point, in columns."""
+    names = list(best[0]["settings"])
+    lines = [[*names, "loss", ""]]
+    for one in best:
+        low, high = one["quartiles"]
+        of = f"({low:.4f} … {high:.4f}) {one['ok']} of {one['rows']} ok" if one["rows"] > 1 else ""
+        lines.append([*(setting_text(one["settings"][name]) for name in names), f"{one['median']:.4f}", of])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    for line in lines:
+        yield "  " + "  ".join(f"{text:<{width}}" for text, width in zip(line, widths, strict=True)).rstrip()
+
+
+def write_csv(rows: Sequence[Row], file: TextIO) -> None:
+    """All rows as a table that a spreadsheet opens; a list is a text, what is not known is empty."""
+    names = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row)]))
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    for row in rows:
+        writer.writerow([row.get(name) for name in names])
