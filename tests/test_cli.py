@@ -99,8 +99,8 @@ OTHER_VALUES = {
     "n": 2, "temperature": 0.7, "prefix": "a", "repetition_penalty": 1.3, "top_k": 4, "top_p": 0.9,
     "min_p": 0.1, "typical_p": 0.6, "min_new_tokens": 2, "max_new_tokens": 5, "min_length": 3,
     "max_length": 7, "stop": "n", "allow": "abc", "forbid": "xyz", "suffix": "a", "tries": 30, "beams": 3,
-    "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "unique": True, "novel": True,
-    "eval_every": 3, "patience": 4,
+    "length_penalty": 1.5, "on_cut": "mark", "val_fraction": 0.1, "split_seed": 3, "unique": True,
+    "novel": True, "eval_every": 3, "patience": 4,
     "checkpoint_minutes": 2.5, "keep": 3,
     "ngram_orders": 3, "ngram_min_count": 3, "ngram_dropout": 0.25, "ngram_weight_decay": 2.0,
 }  # fmt: skip

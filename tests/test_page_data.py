@@ -181,11 +181,11 @@ def test_one_character_is_no_vocabulary() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0.0, 0.001, 0.1, 0.25, 0.99])
-@pytest.mark.parametrize("seed", [0, 42, 2**40])
-def test_split(fraction: float, seed: int) -> None:
+@pytest.mark.parametrize(("seed", "split_seed"), [(0, None), (42, None), (42, 0), (2**40, 2**53 - 1)])
+def test_split(fraction: float, seed: int, split_seed: int | None) -> None:
     names = [*built_in_names().decode().split(), "anna", "anna", "zoë"]
     for form, documents in ((None, names), ("stream", [" ".join(names)])):
-        data = data_config(val_fraction=fraction, format=form)
+        data = data_config(val_fraction=fraction, format=form, split_seed=split_seed)
         (found,) = run_cases("split", [{"documents": documents, "data": data.values(), "seed": seed}])
         training, held_out = split(documents, data, seed)
         assert found == {"training": list(training), "validation": list(held_out)}

@@ -43,7 +43,14 @@ class MotegptError(Exception):
 
 
 class TrainingDiverged(MotegptError):
-    """The loss is not finite, or the loss of the last steps is far above that of a uniform guess."""
+    """The loss is not finite, or the loss of the last steps is far above that of a uniform guess.
+
+    step: the number of the step whose loss or parameters are not finite, counted from 1.
+    """
+
+    def __init__(self, message: str, step: int | None = None) -> None:
+        super().__init__(message)
+        self.step = step
 
 
 class TrainingInterrupted(KeyboardInterrupt):

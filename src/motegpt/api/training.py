@@ -54,7 +54,7 @@ class Training(Generic[Model]):
 
     def __init__(self, kind: Callable[..., Model], trainer: Trainer, documents: Sequence[str]) -> None:
         self._kind, self._trainer, self._documents = kind, trainer, documents
-        self._trainer.every_record = True
+        self._trainer.every_record, self._trainer.has_samples = True, False
         self.records: list[StepRecord] = []
         self.is_torn = False
         self.displays: list[Display] = []

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
     Numbers = Any  # an int, or a NumPy array of them
 
+Ids = TokenSequences | memoryview  # of documents, or of a stream
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -336,29 +338,35 @@ def plan_of(
 
     Raises DataError if there is nothing to learn from.
     """
-    if data.format == "stream":
-        stream = tokenizer.encode_stream(documents)
-        return WindowPlan(stream, block_size, train.batch_size, train.loss_mean, train.seed)
-    sequences = sequences_of(documents, tokenizer, data, block_size)
+    return plan_of_ids(encode(documents, tokenizer), data, train, block_size, order)
+
+
+def encode(documents: Sequence[str], tokenizer: Tokenizer) -> Ids:
+    """The ids of whole documents, or of a stream; DataError if there are no documents."""
+    if tokenizer.bos is None:
+        return tokenizer.encode_stream(documents)
+    if not documents:
+        raise DataError("plan: expected at least one document, got none")
+    return tokenizer.encode_documents(documents)
+
+
+def plan_of_ids(
+    ids: Ids, data: DataConfig, train: TrainConfig, block_size: int, order: Sequence[int] | None = None
+) -> Plan:
+    """The plan of encoded documents, which are truncated to block_size, or of a stream.
+
+    cut="targets" keeps block_size targets (block_size + 1 tokens), cut="tokens" block_size tokens. Raises
+    DataError for a stream without a window.
+    """
+    if not isinstance(ids, TokenSequences):
+        return WindowPlan(ids, block_size, train.batch_size, train.loss_mean, train.seed)
+    sequences = ids.truncate(longest_sequence(block_size, data.cut))
     seed = train.seed if data.reshuffle else None
     return DocumentPlan(sequences, train.batch_size, train.loss_mean, order, seed)
 
 
-def sequences_of(
-    documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
-) -> TokenSequences:
-    """The token sequences of documents, truncated to block_size.
-
-    cut="targets" keeps block_size targets (block_size + 1 tokens), cut="tokens" block_size tokens. Raises
-    DataError if there are no documents.
-    """
-    if not documents:
-        raise DataError("plan: expected at least one document, got none")
-    return tokenizer.encode_documents(documents).truncate(longest_sequence(block_size, data.cut))
-
-
 def longest_sequence(block_size: int, cut: CutRule) -> int:
-    """Maximum number of tokens of a sequence; see sequences_of."""
+    """Maximum number of tokens of a sequence; see plan_of_ids."""
     match cut:
         case "targets":
             return block_size + 1
@@ -372,7 +380,7 @@ def validation_sequences(
     documents: Sequence[str], tokenizer: Tokenizer, data: DataConfig, block_size: int
 ) -> Sequence[list[int]]:
     """Sequences for the validation loss: documents truncated as in training, a stream in adjacent blocks."""
-    if data.format == "stream":
-        stream = tokenizer.encode_stream(documents)
-        return [stream[i : i + block_size + 1].tolist() for i in range(0, len(stream) - 1, block_size)]
-    return sequences_of(documents, tokenizer, data, block_size)
+    ids = encode(documents, tokenizer)
+    if not isinstance(ids, TokenSequences):
+        return [ids[i : i + block_size + 1].tolist() for i in range(0, len(ids) - 1, block_size)]
+    return ids.truncate(longest_sequence(block_size, data.cut))

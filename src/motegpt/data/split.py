@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 def split(documents: Sequence[str], data: DataConfig, seed: int) -> tuple[Documents, Documents]:
     """(training, validation); data.val_fraction of the data is held out.
 
-    Raises DataError if either would be empty.
+    seed: of the training, used unless data.split_seed is set. Raises DataError if either would be empty.
     """
     if data.val_fraction == 0.0:
         return flat(documents), Documents.of([])
     if data.format == "stream":
         return split_text(documents, data.val_fraction)
+    seed = seed if data.split_seed is None else data.split_seed
     return split_documents(documents, data.val_fraction, seed)
 
 

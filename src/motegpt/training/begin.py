@@ -26,6 +26,7 @@ from motegpt.system import ranks
 from motegpt.system.runs import fine_tuning_of
 from motegpt.training.auto import Choice, choose
 from motegpt.training.build import default_dtype, prepare, resume
+from motegpt.training.data import Data
 from motegpt.training.facts import facts_of
 from motegpt.training.fine_tune import Base, resumed_base
 from motegpt.training.loop import Trainer
@@ -34,8 +35,8 @@ from motegpt.training.remarks import remarks_on
 from motegpt.training.run_folder import RunFolder
 
 AnyPath = str | PathLike[str]
-# Strings; a file or folder, or several as paths; None: the built-in names, or the data of a resumed run.
-Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | None
+# Strings; a file or folder, or several as paths; Data; None: the built-in names, or those of a resumed run.
+Documents = Iterable[str] | AnyPath | Iterable[PathLike[str]] | Data | None
 
 
 class StartedRun(NamedTuple):
@@ -76,6 +77,7 @@ def begin(
             raise UsageError("checkpoint: expected a run to resume, got none; set `resume`")
         path = None if out is None else path_of("out", out, RunFolderError)
         preset = AUTO if preset is None else preset
+        given = {**docs.settings, **given} if isinstance(docs, Data) else given
         if base is not None:
             base = _checked_base(base, checkpoint, docs, given, path)
             engine = base.config.engine if engine is None else engine
@@ -117,7 +119,7 @@ def _new_run(
     settings = default_dtype(engine, merge_settings(defaults, given), is_set="dtype" in given)
     if out is not None:
         RunFolder(out).check_available(overwrite)
-    corpus = corpus_from(docs, DataConfig.of(section_values(settings, "data")))
+    corpus = _corpus(docs, DataConfig.of(section_values(settings, "data")))
     choices: list[str] = []
     if base is not None:
         base = base.fitted(corpus, extend)
@@ -125,7 +127,7 @@ def _new_run(
     if preset == AUTO:
         choice = choice_for(corpus, {**kept, **given, "dtype": settings["dtype"]}, engine, base)
         settings, choices = choice.settings, [*choices, *choice.reasons]
-    trainer = prepare(corpus, settings, engine, base)
+    trainer = prepare(docs if isinstance(docs, Data) else corpus, settings, engine, base)
     if preset == AUTO:
         trainer.budget = choice.seconds
         trainer.config = trainer.config.replace(check=choice.check, fits_weight=choice.fits_weight)
@@ -137,6 +139,10 @@ def _new_run(
         if preset == AUTO:
             trainer.folder.write_settings(trainer.config)
     return StartedRun(trainer, corpus, [*corpus.assumed, *remarks_on(trainer)], choices)
+
+
+def _corpus(docs: Documents, data: DataConfig) -> Corpus:
+    return docs.corpus(data) if isinstance(docs, Data) else corpus_from(docs, data)
 
 
 def _checked_base(
@@ -200,7 +206,7 @@ def _resumed_run(
         repair = f"pass it as `docs`, with `resume={str(folder.path)!r}`"
         corpus = reload_corpus(config.source, config.data, paths, repair)
     else:
-        corpus = corpus_from(docs, config.data)
+        corpus = _corpus(docs, config.data)
     trainer = resume(folder, corpus, changes, engine, checkpoint)
     _check_unfinished(trainer, folder)
     _add_measure(trainer, corpus, resumed_base(trainer, folder))

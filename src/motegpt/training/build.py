@@ -16,22 +16,19 @@ from motegpt.config.sections import (
     section_of,
     section_values,
 )
-from motegpt.data.cut import cut_of, sizes_of
-from motegpt.data.plan import Plan, plan_of
-from motegpt.data.repeats import all_equal
+from motegpt.data.plan import Plan, plan_of_ids
 from motegpt.data.source import Source, check_unchanged
-from motegpt.data.split import split
-from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import engine_class, make_engine
 from motegpt.engines.budget import seconds_to_steps
 from motegpt.errors import UsageError
-from motegpt.evaluation.nll import evaluation_sequences
 from motegpt.generation.request import request_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
 from motegpt.ngrams.contexts import Contexts
 from motegpt.sampling.training_texts import HashedTexts
 from motegpt.system import ranks
+from motegpt.training.data import Data
+from motegpt.training.encoded import Encoded
 from motegpt.training.loop import Trainer
 from motegpt.training.losses import LossMeans
 from motegpt.training.run_folder import RunFolder
@@ -47,7 +44,9 @@ if TYPE_CHECKING:
 FIXED = ("seed", "rng", "batch_size", "optimizer", "kneser_ney")  # training settings that no resuming changes
 
 
-def prepare(corpus: Corpus, settings: dict[str, Any], engine: str, base: Base | None = None) -> Trainer:
+def prepare(
+    corpus: Corpus | Data, settings: dict[str, Any], engine: str, base: Base | None = None
+) -> Trainer:
     """A new run. settings: by name, as from presets.settings_of; `epochs` overrides `steps`; base: a model to
     fine-tune, whose architecture and tokenizer the settings have.
 
@@ -60,7 +59,12 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str, base: Base | 
     steps = {"steps": 1} if is_converted else {}  # replaced in _assemble
     train = TrainConfig.of({**section_values(settings, "train"), **steps})
     sample = SampleConfig.of(section_values(settings, "sample"))
-    tokenizer = Tokenizer.fit(corpus.documents, data) if base is None else base.tokenizer
+    if isinstance(corpus, Data) and base is None:
+        encoded = corpus.encoded(data, train.seed)
+    else:
+        corpus = corpus.corpus(data) if isinstance(corpus, Data) else corpus
+        encoded = Encoded(corpus, data, train.seed, None if base is None else base.tokenizer)
+    corpus, tokenizer = encoded.corpus, encoded.tokenizer
     found = {"vocab_size": tokenizer.vocab_size, "ngram_rows": base.contexts.sizes if base else ()}
     model = ModelConfig.of({**section_values(settings, "model"), **found})
     path, *others = corpus.paths or (None,)
@@ -77,7 +81,7 @@ def prepare(corpus: Corpus, settings: dict[str, Any], engine: str, base: Base | 
     )  # fmt: skip
     request_of(config.sample, tokenizer, model.block_size)
     contexts = None if base is None else base.contexts
-    trainer, rng = _assemble(config, tokenizer, corpus, settings, contexts)
+    trainer, rng = _assemble(config, encoded, settings, contexts)
     trainer.engine.load(initialize(trainer.config.model, rng) if base is None else base.initial(rng))
     if base is not None and base.known is not None and trainer.known is not None:
         trainer.known = trainer.known.union(base.known)
@@ -99,7 +103,8 @@ def resume(
     if ranks.rank() == 0:
         folder.lock()
     contexts = folder.contexts(config, tokenizer)
-    trainer, rng = _assemble(config, tokenizer, corpus, changes, contexts)
+    encoded = Encoded(corpus, config.data, config.train.seed, tokenizer)
+    trainer, rng = _assemble(config, encoded, changes, contexts)
     config = trainer.config
     longest = max(before, config, key=lambda one: one.train.steps)
     state = folder.trainer_state(longest, tokenizer, step)
@@ -155,11 +160,7 @@ def default_dtype(engine: str, settings: dict[str, Any], is_set: bool) -> dict[s
 
 
 def _assemble(
-    config: RunConfig,
-    tokenizer: Tokenizer,
-    corpus: Corpus,
-    given: Mapping[str, Any],
-    contexts: Contexts | None = None,
+    config: RunConfig, encoded: Encoded, given: Mapping[str, Any], contexts: Contexts | None = None
 ) -> tuple[Trainer, RunRng]:
     """A trainer before step 1, and its generator after the shuffle.
 
@@ -167,28 +168,25 @@ def _assemble(
     find them in the data, if the settings want any.
     """
     rng, block_size = make_rng(config.train.rng, config.train.seed), config.model.block_size
-    training, held_out = split(corpus.documents, config.data, config.train.seed)
-    is_list = config.data.format != "stream"
-    cut = cut_of(sizes_of(training, tokenizer), block_size, config.data.cut) if is_list else None
-    identical = is_list and all_equal(training)
-    order = rng.permutation(len(training)) if config.data.shuffle else array("I", range(len(training)))
-    plan = plan_of(training, tokenizer, config.data, config.train, block_size, order)
+    count = len(encoded.training)
+    order = rng.permutation(count) if config.data.shuffle else array("I", range(count))
+    plan = plan_of_ids(encoded.ids, config.data, config.train, block_size, order)
     if contexts is None and config.model.ngram_orders is not None:
         contexts = find_contexts(plan, config.model, config.data)
         config = config.replace(model=config.model.replace(ngram_rows=contexts.sizes))
     config = config.replace(train=config.train.replace(steps=_steps(config, plan, given)))
     validation = None
-    if held_out:
-        validation = Validation(evaluation_sequences(held_out, tokenizer), block_size, config.train.patience)
-    engine = build_engine(config, contexts)
-    trainer = Trainer(config, tokenizer, plan, engine, rng, validation, cut, identical)
+    if encoded.held_out:
+        validation = Validation(encoded.sequences, block_size, config.train.patience)
+    engine, cut = build_engine(config, contexts), encoded.cut(block_size, config.data.cut)
+    trainer = Trainer(config, encoded.tokenizer, plan, engine, rng, validation, cut, encoded.identical)
     if config.train.kneser_ney is not None:
         from motegpt.training.averaging import Averaging, count_n_grams
 
-        n_grams = count_n_grams(training, tokenizer, config.train.kneser_ney)
+        n_grams = count_n_grams(encoded.training, encoded.tokenizer, config.train.kneser_ney)
         trainer.averaging = Averaging(n_grams, config.train.kneser_ney_weight)
-    if config.sample.novel and is_list:
-        trainer.known = HashedTexts.of(corpus.documents)
+    if config.sample.novel and config.data.format != "stream":
+        trainer.known = HashedTexts.of(encoded.corpus.documents)
     return trainer, rng
 
 

@@ -43,7 +43,8 @@ class Trainer:
     chunk after every logged step; done: completed steps; saved: step of the last checkpoint; saved_at: its
     time; averaging: the n-grams that the model is averaged with; measure: what is still to be measured at the
     end, and report: what was; budget: seconds of the run, measurement included; known: the training texts, if
-    samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too.
+    samples must be novel; start: of a fine-tuning, the parameters that its second model starts from too;
+    has_samples: whether samples are generated when they are due.
     """
 
     config: RunConfig
@@ -66,6 +67,7 @@ class Trainer:
     report: Report | None = None
     known: HashedTexts | None = None
     start: Arrays | None = None
+    has_samples: bool = True
 
     def run(
         self, until: int | None = None, interrupted: Callable[[], bool] = lambda: False
@@ -115,7 +117,8 @@ class Trainer:
         if not interrupted():
             self.measure = None
         self.save()
-        return Progress(self.done, [], 0, [], self.sample_best(interrupted), ended=True)
+        samples = self.sample_best(interrupted) if self.has_samples else None
+        return Progress(self.done, [], 0, [], samples, ended=True)
 
     @property
     def events(self) -> Events:
@@ -151,7 +154,8 @@ class Trainer:
         return Progress(self.done, losses, self.plan.tokens(start, count), records, samples, self.ended)
 
     def _samples_are_due(self) -> bool:
-        return self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
+        is_due = self.ended or self.events.is_due_after(self.config.train.sample_every, self.done)
+        return self.has_samples and is_due
 
     def _records(self, start: int, losses: list[float]) -> list[StepRecord]:
         """The records of the logged steps, and of the last one if it is followed by an evaluation."""
@@ -243,14 +247,14 @@ class Trainer:
         if all(map(math.isfinite, losses)):
             return
         step, loss = next((s, x) for s, x in enumerate(losses, start + 1) if not math.isfinite(x))
-        raise self._diverged(f"the {name} of step {step} is {loss}")
+        raise self._diverged(f"the {name} of step {step} is {loss}", step)
 
-    def _diverged(self, reason: str) -> TrainingDiverged:
+    def _diverged(self, reason: str, step: int) -> TrainingDiverged:
         checkpoint = (
             f"after step {self.saved} in {self.folder.path}" if self.folder and self.saved else "none"
         )
         return TrainingDiverged(
-            f"train: {reason}; last good checkpoint: {checkpoint}; {self._divergence_repair()}"
+            f"train: {reason}; last good checkpoint: {checkpoint}; {self._divergence_repair()}", step
         )
 
     def _divergence_repair(self) -> str:
@@ -277,7 +281,7 @@ class Trainer:
         """
         snapshot = self.engine.export()
         if not all_finite(snapshot.parameters, *snapshot.slots.values()):
-            raise self._diverged(f"step {self.done} left parameters that are not finite")
+            raise self._diverged(f"step {self.done} left parameters that are not finite", self.done)
         if self.folder is not None:
             state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
             keep = self.config.train.keep if self._checkpoint_is_due() else 1

@@ -6,7 +6,7 @@ import codecs
 from dataclasses import dataclass
 from typing import Literal
 
-from motegpt.config.fields import Settings, setting
+from motegpt.config.fields import SEEDS, Settings, setting
 from motegpt.config.patterns import compiled
 from motegpt.config.sections.bounds import LARGEST_SIZE
 from motegpt.config.text import shortened
@@ -118,6 +118,7 @@ class DataConfig(ReadConfig):
         at_least=0,
         below=1,
     )
+    split_seed: int | None = setting("Random seed of the held-out documents.  [seed]", default=None, **SEEDS)
     ngram_min_count: int = setting(
         "N-gram embedding: keep contexts seen at least N times in training.", default=2, at_least=1
     )

@@ -216,7 +216,7 @@ function unitLabel(unit) {
 export function splitDocuments(documents, data, seed) {
   if (!data.val_fraction) return {training: documents, validation: []};
   if (data.format === "stream") return splitStream(documents[0], data.val_fraction);
-  const hashes = documents.map((document) => sha256(`${seed}\n${document}`).slice(0, 16));
+  const hashes = documents.map((document) => sha256(`${data.split_seed ?? seed}\n${document}`).slice(0, 16));
   const distinct = [...new Set(hashes)].sort();
   if (distinct.length < 2) {
     throw new Error(
