@@ -26,6 +26,7 @@ from motegpt.evaluation.nll import Score as Score
 from motegpt.evaluation.nll import Scores as Scores
 from motegpt.model.rng import make_rng as make_rng
 from motegpt.sampling.next_token import NextToken as NextToken
+from motegpt.sweeps.run import sweep as sweep
 from motegpt.training.data import Data as Data
 from motegpt.training.records import Report as Report
 from motegpt.training.records import StepRecord as StepRecord

@@ -13,6 +13,7 @@ from motegpt.engines import check_settings, engine_class
 from motegpt.engines.budget import OPERATIONS_PER_SECOND, operations_per_step
 from motegpt.errors import SettingError, UsageError
 from motegpt.sweeps.table import Point
+from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Group
 
 GROUP_SECONDS = 0.5
@@ -23,10 +24,14 @@ SHORTEST = 1e-4  # seconds of any training
 UNCOUNTED = ("seed", "lr", "weight_decay")  # settings that are often varied, and change no time
 
 
+def given_at(point: Point) -> Point:
+    """The settings of a point, without its preset and engine."""
+    return {name: value for name, value in point.items() if name not in CHOICES}
+
+
 def settings_at(point: Point) -> Point:
-    """Every setting of a point by name, lengths converted to steps; SettingError if some exclude each other."""
-    given = {name: value for name, value in point.items() if name not in ("preset", "engine")}
-    settings = merge_settings(expected_settings(point["preset"]), given)
+    """Every setting of a point by name, with lengths as steps; SettingError if some exclude each other."""
+    settings = merge_settings(expected_settings(point["preset"]), given_at(point))
     if settings.get("epochs") is not None:
         settings["steps"] = max(1, round(settings["epochs"] * STEPS_OF_AN_EPOCH))
     elif settings.get("steps") is None:
@@ -38,7 +43,7 @@ def why_refused(point: Point) -> str | None:
     """Why no training can have these settings, as far as they say so without the data; None if it can."""
     try:
         settings = settings_at(point)
-        check_settings(point["engine"], {k: v for k, v in point.items() if k not in ("preset", "engine")}, settings)
+        check_settings(point["engine"], given_at(point), settings)
         model_and_training(settings, VOCABULARY)
         DataConfig.of(section_values(settings, "data"))
         SampleConfig.of(section_values(settings, "sample"))

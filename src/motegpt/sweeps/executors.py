@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from importlib import import_module
 from multiprocessing import get_context, parent_process
 from threading import Event, Thread
 from typing import Any
@@ -33,7 +34,7 @@ class Pool:
     """
 
     def __init__(
-        self, make: Callable[[], Executor], slots: Callable[[], int], *, can_remake: bool = False, ahead: int = 2
+        self, make: Callable[[], Executor], slots: Callable[[], int], can_remake: bool = False, ahead: int = 2
     ) -> None:
         self._make, self.slots, self.can_remake, self._ahead = make, slots, can_remake, ahead
         self._executor = make()
@@ -69,9 +70,7 @@ class Threads(Pool):
         self._stopped, self._abandoned = Event(), Event()
 
     def submit(self, work: Work, group: Group) -> Future[list[Row]]:
-        return self._executor.submit(
-            run_group, work, group, self._stopped.is_set, self._abandoned.is_set
-        )
+        return self._executor.submit(run_group, work, group, self._stopped.is_set, self._abandoned.is_set)
 
     def stop(self) -> None:
         self._stopped.set()
@@ -104,13 +103,13 @@ class Dask(Pool):
 
     def __init__(self, address: str) -> None:
         with imports_for("sweep: `dask`", LibraryUnavailable):
-            from distributed import Client
+            client: Any = import_module("distributed").Client
         try:
-            self._client = Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            self._client = client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"dask: expected the address of a scheduler, as in tcp://host:8786, got {address}: {error}; start "
-                "one with `dask scheduler`"
+                f"dask: expected the address of a scheduler, as in tcp://host:8786, got {address}: {error}; "
+                "start one: dask scheduler"
             ) from None
         self._threads, self._asked = 0, -math.inf
         super().__init__(lambda: self._client.get_executor(pure=False), self._count)
@@ -127,7 +126,7 @@ class Dask(Pool):
 
 
 def _begin_worker() -> None:
-    """In a process: leave Ctrl-C, which reaches all processes of a terminal, to the first, and end with it."""
+    """In a process: leave Ctrl-C, which reaches all processes of a terminal, to the first; end with it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 
@@ -141,9 +140,12 @@ def _end_with_parent() -> None:
 
 
 def pool_of(
-    threads: int | None = None, processes: int | None = None, dask: str | None = None,
-    executor: Executor | None = None, workers: int | None = None,
-) -> Pool:  # fmt: skip
+    threads: int | None = None,
+    processes: int | None = None,
+    dask: str | None = None,
+    executor: Executor | None = None,
+    workers: int | None = None,
+) -> Pool:
     """The pool that is asked for, by default one thread per processor; UsageError for more than one.
 
     workers: of `executor`, by default as many as it has.
@@ -151,7 +153,7 @@ def pool_of(
     asked = {"threads": threads, "processes": processes, "dask": dask, "executor": executor}
     given = [name for name, value in asked.items() if value is not None]
     if len(given) > 1:
-        raise UsageError(f"{given[1]}: expected one of `{given[0]}` and `{given[1]}`, got both; leave one out")
+        raise UsageError(f"{given[1]}: expected it without `{given[0]}`, got both; leave one out")
     if workers is not None and executor is None:
         raise UsageError("workers: expected an `executor`, got none; set `threads` or `processes`")
     if executor is not None:

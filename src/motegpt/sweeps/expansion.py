@@ -22,7 +22,7 @@ def expand(table: Table, engine: str, data: str = "") -> dict[str, Point]:
     """
     count = _product(table)
     if count > MAX_POINTS:
-        raise SettingError(f"sweep: expected at most {MAX_POINTS:,} points, got {count:,}; vary fewer settings")
+        raise SettingError(f"sweep: expected at most {MAX_POINTS:,} points, got {count:,}; vary less")
     found: dict[str, Point] = {}
     matched = [False] * len(table.where)
     for chosen in _chosen(table):

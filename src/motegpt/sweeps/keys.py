@@ -28,7 +28,7 @@ def key_of(point: Point, data: str) -> str:
 def identity(point: Point) -> Point:
     """The settings of a training and its engine, without defaults, samples and reports.
 
-    Without defaults, so that a setting which a later version adds leaves the keys of earlier sweeps as they are.
+    Without defaults, so that a setting which a later version adds leaves the keys of earlier sweeps as is.
     """
     preset, engine = point["preset"], point["engine"]
     given = {name: value for name, value in point.items() if name not in ("preset", "engine")}

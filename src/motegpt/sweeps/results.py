@@ -75,7 +75,7 @@ class Results:
 
     @classmethod
     def read(cls, folder: str | Path) -> Results:
-        """RunFolderError for a folder without a sweep, or a damaged one. Rows of former tables are left out."""
+        """Without rows of former tables; RunFolderError for a folder without a sweep, or a damaged one."""
         path = Path(folder)
         recorded = Recorded.read(path)
         table = Table.of(recorded.table)
@@ -96,16 +96,19 @@ class Results:
     @property
     def measure(self) -> str:
         """The measure by default: the loss on held-out documents, if any row has it."""
-        return next((m for m in MEASURES if any(row.get(m) is not None for row in self.rows.values())), MEASURES[-1])
+        return next(filter(self._is_measured, MEASURES), MEASURES[-1])
 
     def checked_measure(self, name: str | None) -> str:
         """A number that rows have; UsageError for another, or if none has it."""
         chosen = self.measure if name is None else name
         if chosen not in NUMBERS:
             raise UsageError(f"measure: expected one of {', '.join(NUMBERS)}, got {shortened(name)}")
-        if not any(row.get(chosen) is not None for row in self.rows.values()):
+        if not self._is_measured(chosen):
             raise UsageError(f"measure: expected rows with {chosen}, got none in {self.folder}")
         return chosen
+
+    def _is_measured(self, name: str) -> bool:
+        return any(row.get(name) is not None for row in self.rows.values())
 
     def value(self, row: Row, name: str) -> Any:
         """A setting or a number of a row; of a training that was refused, as its preset has it."""
@@ -125,7 +128,7 @@ class Results:
         ]
 
     def best(self, measure: str) -> list[Cell]:
-        """The points with an ok row, those that differ in repeated settings together, the lowest median first."""
+        """The points with an ok row, repeats of one together, the lowest median first."""
         cells = [cell for cell in self.cells(self.table.varied, measure) if cell.measured]
         return sorted(cells, key=lambda cell: cell.median)
 

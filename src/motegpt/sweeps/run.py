@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from motegpt.sweeps.executors import Pool, pool_of
 from motegpt.sweeps.expansion import expand
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import RETRIED, Status
-from motegpt.sweeps.store import Part, Recorded, Row, Store, read_rows
+from motegpt.sweeps.store import Part, Recorded, Row, Store, as_json, read_rows
 from motegpt.sweeps.table import Point, Table
 from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Work
@@ -52,21 +52,19 @@ def sweep(
 ) -> list[Row]:
     """Train a model at each point of a table, and return a row for each.
 
-    table: a TOML file or a dictionary, as docs/sweeps.md describes them. data: documents as of `GPT.train`, in
-    place of the table's `data`. out: a folder to keep the rows in; the same call continues a sweep that ended
-    early, or that has more points now. threads (default: one per processor), processes, dask (the address of a
-    scheduler) or executor (any concurrent.futures.Executor, of `workers` workers): where to train.
-    part: "3/8", the third of eight parts, each run by a call of its own. retry_failed: train again where the row
-    is `failed` or `lost`. curves: also keep the losses. progress: called now and then with the Status.
+    table: a TOML file or a dictionary, as docs/sweeps.md describes them. data: documents as of `GPT.train`,
+    in place of the table's `data`. out: a folder to keep the rows in; the same call continues a sweep that
+    ended early, or that has more points now. threads (default: one per processor), processes, dask (the
+    address of a scheduler) or executor (any concurrent.futures.Executor, of `workers` workers): where to run.
+    part: "3/8", the third of eight parts, each run by a call of its own. retry_failed: train again where the
+    row is `failed` or `lost`. curves: also keep the losses. progress: called now and then with the Status.
 
     Rows are those of `train_many`, with `key`, `host` and `attempts`, in the order of keys; the same on any
-    number of workers, but for `seconds`. Raises SettingError, DataError and RunFolderError before anything runs,
-    and KeyboardInterrupt after Ctrl-C, once the trainings that run are kept.
+    number of workers, but for `seconds`. Raises SettingError, DataError and RunFolderError before anything
+    runs, and KeyboardInterrupt after Ctrl-C, once the trainings that run are kept.
 
-    >>> rows = sweep(
-    ...     {"preset": "microgpt", "fixed": {"steps": 20}, "grid": {"lr": [0.01, 0.03]}, "repeat": {"seed": [1, 2]}},
-    ...     ["anna", "hanna", "nan"],
-    ... )
+    >>> table = {"preset": "microgpt", "fixed": {"steps": 20}, "grid": {"lr": [0.01, 0.03]}}
+    >>> rows = sweep({**table, "repeat": {"seed": [1, 2]}}, ["anna", "hanna", "nan"])
     >>> sorted((row["lr"], row["seed"], row["status"]) for row in rows)
     [(0.01, 1, 'ok'), (0.01, 2, 'ok'), (0.03, 1, 'ok'), (0.03, 2, 'ok')]
     """
@@ -112,7 +110,7 @@ class Sweep:
 
     def run(
         self, out: Path | None, pool: Pool, retry_failed: bool, interrupted: Callable[[], bool]
-    ) -> Iterator[Status]:
+    ) -> Generator[Status, None, None]:
         """Train at the points that have no row yet; closes the pool. Yields the status now and then."""
         at_once = True
         try:
@@ -125,6 +123,7 @@ class Sweep:
                 attempts = {key: before[key].get("attempts", 1) for key in retried}
 
                 def keep(rows: list[Row]) -> None:
+                    rows = [as_json(row) for row in rows]  # so that they are equal to those that are read
                     if store is not None:
                         store.append(rows)
                     self.rows.update((row["key"], row) for row in rows)
@@ -171,7 +170,7 @@ def builtins_of(written: Any) -> Any:
 
 
 def _checked_engine(table: Table) -> str:
-    """The engine of points that name none; an error for one that is not installed or lacks a fixed setting."""
+    """The engine of points that name none; an error if one is not installed or lacks a fixed setting."""
     name: str = table.fixed.get("engine") or default_engine()
     listed = {point["engine"] for points in table.together for point in points if "engine" in point}
     for engine in {name, *table.grid.get("engine", []), *listed}:
@@ -183,7 +182,7 @@ def _checked_engine(table: Table) -> str:
 
 
 def _work(source: Any, settings: Mapping[str, Any], curves: bool) -> Work:
-    """What all trainings share; reads the data, to know their digest and to refuse them before anything runs."""
+    """What all trainings share; reads the data, so that bad ones are refused before anything runs."""
     paths = paths_of(source)
     source = list(source) if isinstance(source, Iterator) else source
     data = Data(source, **settings)

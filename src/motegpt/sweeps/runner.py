@@ -1,8 +1,8 @@
 """Hand out the trainings of a sweep to workers, in groups, and keep their rows.
 
-A worker may be killed at any moment. Some executors run its group elsewhere by themselves; others fail every group
-that they had, and are made again. Which training was to blame is then found by running each of those groups'
-trainings alone: one that takes its worker with it ALONE times is `lost`, and the others have their rows.
+A worker may be killed at any moment. Some executors run its group elsewhere by themselves; others fail every
+group that they had, and are made again. Which training was to blame is then found by running each training of
+those groups alone: one that takes its worker with it ALONE times is `lost`, and the others have their rows.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from motegpt.sweeps.store import Row
 from motegpt.sweeps.table import Point
 from motegpt.sweeps.work import Group, Work
 
-ALONE = 2  # attempts of a training alone, after one in a group, before it is given up
-MAX_REMADE = 3  # executors that break one after the other without any row: then it is not the trainings' fault
+ALONE = 3  # attempts of a training alone, after one in a group, before it is given up
+MAX_BROKEN = 6  # executors, one after the other without any row: then it is not the trainings' fault
 WAKE_SECONDS = 0.2  # between looks at signals
 
 
@@ -35,7 +35,7 @@ class Sent(NamedTuple):
 class Runner:
     """A run over points.
 
-    attempts: of trainings that were tried before, by key; keep: what writes rows to disk, before more groups are
+    attempts: of trainings that were tried before, by key; keep: writes rows to disk, before more groups are
     handed out.
     """
 
@@ -55,6 +55,7 @@ class Runner:
         self._suspects = deque[tuple[str, Point]]()
         self._sent = dict[Future[list[Row]], Sent]()
         self._broken = 0  # executors since the last row
+        self._stopping = False
 
     def run(self, interrupted: Callable[[], bool] = lambda: False) -> Iterator[Status]:
         """Train at all points; yields now and then, after rows were kept or after WAKE_SECONDS.
@@ -64,6 +65,7 @@ class Runner:
         while (self._queue or self._suspects or self._sent) and not interrupted():
             self._hand_out()
             yield from self._collect()
+        self._stopping = True
         self._pool.stop()
         for future in list(self._sent):
             if future.cancel():
@@ -121,6 +123,8 @@ class Runner:
 
     def _fail(self, sent: Sent, error: BaseException) -> None:
         """A group was lost with its worker, or its worker could not even begin: try each training alone."""
+        if self._stopping:
+            return
         if isinstance(error, BrokenExecutor) and sent.made == self._pool.made:
             self._remake(error)
         for key, point in sent.group:
@@ -134,10 +138,10 @@ class Runner:
 
     def _remake(self, error: BaseException) -> None:
         self._broken += 1
-        if not self._pool.can_remake or self._broken > MAX_REMADE * ALONE:
+        if not self._pool.can_remake or self._broken > MAX_BROKEN:
             raise MotegptError(
-                f"sweep: the workers do not run ({reason(error)}); {self._status.done:,} rows are kept, and the "
-                "same call continues"
+                f"sweep: the workers cannot run ({reason(error)}); {self._status.done:,} rows are kept, and "
+                "the same call continues"
             ) from error
         self._pool.remake()
 

@@ -28,7 +28,7 @@ class Status:
         return self.counts.total()
 
     def add(self, rows: Iterable[Row], ended: float, waiting: float) -> None:
-        """Some trainings ended. ended, waiting: predicted seconds of trainings, of these and of those left."""
+        """Some trainings ended. ended, waiting: seconds of trainings, of these and of those left."""
         self.counts.update(row["status"] for row in rows)
         self._worked += ended
         elapsed = time.monotonic() - self._began
@@ -38,7 +38,7 @@ class Status:
     def __str__(self) -> str:
         """120 of 630 trainings, 3 diverged, about 40 s left"""
         parts = [f"{self.done:,} of {self.total:,} trainings"]
-        parts += [f"{count:,} {status}" for status, count in sorted(self.counts.items()) if status != OK and count]
+        parts += [f"{count:,} {status}" for status, count in sorted(self.counts.items()) if status != OK]
         if self.seconds_left is not None and self.done < self.total:
             parts.append(f"about {duration(self.seconds_left)} left")
         return ", ".join(parts)

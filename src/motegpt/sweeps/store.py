@@ -6,10 +6,10 @@
     curves.jsonl            the losses of each training, by key, if asked for   (appended)
     .rows.lock              held by the process that appends to rows.jsonl
 
-A kill at any moment leaves whole lines and at most one torn line, the last, which is cut when the file is opened
-again. Rows are written and synced before the next group of trainings is handed out, curves before rows, so that a
-training with a row has all of its results. A training that is tried again has one more row, whose `attempts` is
-higher; readers take that one.
+A kill at any moment leaves whole lines and at most one torn line, the last, which is cut when the file is
+opened again. Rows are written and synced before the next group of trainings is handed out, and after their
+curves, so that a training with a row has all of its results. A training that is tried again has one more row,
+whose `attempts` is higher; readers take that one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -41,10 +41,10 @@ CURVE = "curve"  # the key of a row that goes into the file of curves
 
 
 class Part(NamedTuple):
-    """One of several drivers that share the points of a sweep: the index-th of count, from 1."""
+    """One of several drivers that share the points of a sweep: the k-th of n, from 1."""
 
-    index: int = 1
-    count: int = 1
+    k: int = 1
+    n: int = 1
 
     @classmethod
     def of(cls, written: str | None) -> Part:
@@ -56,12 +56,15 @@ class Part(NamedTuple):
 
     def has(self, key: str) -> bool:
         """Whether the training with this key, a hash, is one of the part."""
-        return int(key, 16) % self.count == self.index - 1
+        return int(key, 16) % self.n == self.k - 1
 
     @property
     def suffix(self) -> str:
         """The end of the names of its files."""
-        return "" if self.count == 1 else f"-{self.index}-of-{self.count}"
+        return "" if self.n == 1 else f"-{self.k}-of-{self.n}"
+
+
+WHOLE = Part()
 
 
 @dataclass(frozen=True)
@@ -79,24 +82,25 @@ class Recorded:
         try:
             values = json.loads(read_bounded_file(path, MAX_JSON_BYTES))
         except FileNotFoundError:
-            raise RunFolderError(f"{folder}: expected the folder of a sweep, got none with a {SWEEP}") from None
+            raise RunFolderError(f"{folder}: expected the folder of a sweep, got no {SWEEP} in it") from None
         except (OSError, ValueError, RecursionError) as error:
             raise RunFolderError(f"{path}: cannot be read ({error}); the file was changed") from None
         if not isinstance(values, dict) or values.get("format") != FORMAT:
             found = values.get("format") if isinstance(values, dict) else values
             raise RunFolderError(
-                f"{path}: expected a sweep of format {FORMAT}, got {shortened(found)}; a newer motegpt reads it"
+                f"{path}: expected a sweep of format {FORMAT}, got {shortened(found)}; use the motegpt that "
+                "wrote it"
             )
-        parts = values.get("table"), values.get("digest"), values.get("data")
-        if not isinstance(parts[0], dict) or not all(isinstance(part, str) for part in parts[1:]):
+        table, digest, data = values.get("table"), values.get("digest"), values.get("data")
+        if not (isinstance(table, dict) and isinstance(digest, str) and isinstance(data, str)):
             raise RunFolderError(f"{path}: expected a table, a digest and data; the file was changed")
-        return cls(*parts)
+        return cls(table, digest, data)
 
 
 class Store:
     """The files that one driver appends to: a context, which locks them and cuts a torn line."""
 
-    def __init__(self, folder: Path, part: Part = Part()) -> None:
+    def __init__(self, folder: Path, part: Part = WHOLE) -> None:
         self.folder, self.part = folder, part
         self._files: dict[str, IO[bytes]] = {}
         self._lock: BaseFileLock | None = None
@@ -128,8 +132,8 @@ class Store:
             before = Recorded.read(self.folder)
             if before.digest != recorded.digest:
                 raise RunFolderError(
-                    f"data: expected {before.data} as it was when the sweep in {self.folder} began, got other "
-                    "contents; restore them, or choose another `out`"
+                    f"data: expected {before.data} as it was when the sweep in {self.folder} began, got "
+                    "other contents; restore them, or choose another `out`"
                 )
             if before == recorded:
                 return
@@ -146,7 +150,7 @@ class Store:
         curves = [{"key": row["key"], CURVE: row.pop(CURVE)} for row in rows if CURVE in row]
         for kind, entries in ((CURVES, curves), (ROWS, rows)):
             if entries:
-                self._append(kind, b"".join(line_of(entry) for entry in entries))
+                self._append(kind, b"".join(map(line_of, entries)))
 
     def _append(self, kind: str, data: bytes) -> None:
         try:
@@ -188,7 +192,7 @@ class Store:
             path = self._path(kind)
             cut = cut_torn_line(path)
             if cut:
-                self.notes.append(f"{path}: cut a torn line of {cut} bytes at its end; its training runs again")
+                self.notes.append(f"{path}: cut a torn line of {cut} bytes; its training runs again")
 
     def _write_error(self, error: OSError) -> RunFolderError:
         return RunFolderError(f"{self.folder}: cannot be written ({error.strerror}); choose another `out`")
@@ -213,17 +217,18 @@ def cut_torn_line(path: Path) -> int:
         return 0
 
 
-def line_of(entry: Mapping[str, Any]) -> bytes:
-    """An object as a line of JSON; numbers that are not finite, which JSON lacks, are null."""
-    return json.dumps(_finite(entry), separators=(",", ":"), allow_nan=False).encode() + b"\n"
+def line_of(entry: Row) -> bytes:
+    """An object as a line of JSON."""
+    return json.dumps(as_json(entry), separators=(",", ":"), allow_nan=False).encode() + b"\n"
 
 
-def _finite(value: Any) -> Any:
+def as_json(value: Any) -> Any:
+    """A value as it is read from JSON: a tuple as a list, a number that is not finite as None."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {name: _finite(part) for name, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
+    if isinstance(value, dict):
+        return {name: as_json(part) for name, part in value.items()}
+    return [as_json(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def read_rows(folder: Path) -> dict[str, Row]:

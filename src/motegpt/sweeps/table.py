@@ -20,6 +20,8 @@
     n_head = [4, 8]
     [repeat]                                           # each of them again, as seeds to be averaged
     seed = {from = 0, to = 9}
+
+Each table but one that names the preset may be left out.
 """
 
 from __future__ import annotations

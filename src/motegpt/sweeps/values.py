@@ -48,8 +48,8 @@ def checked(table: str, name: str, value: Any) -> Any:
     """A valid value of a setting; `none` switches one off. SettingError with the name of its table."""
     if name == "preset" and value == AUTO:
         raise SettingError(
-            f"{table}: preset: expected one of {', '.join(PRESETS)}, got {AUTO!r}, which chooses settings that "
-            "the sweep does not vary"
+            f"{table}: preset: expected one of {', '.join(PRESETS)}, got {AUTO!r}, which chooses settings "
+            "that the sweep does not vary"
         )
     value = None if value == "none" and name not in CHOICES and can_be_off(name) else value
     try:
@@ -84,7 +84,7 @@ def _range(where: str, written: Mapping[str, Any], whole: bool) -> list[float]:
     if "points" in written:
         return _spread(where, low, high, written["points"], keys[0] == "log_from", whole)
     if keys[0] == "log_from" or not (whole or "step" in written):
-        raise SettingError(f"{where}: expected points, the number of values from {low:g} to {high:g}, got none")
+        raise SettingError(f"{where}: expected points, the number of values between the ends, got none")
     step = _number(where, "step", written.get("step", 1))
     if step <= 0:
         raise SettingError(f"{where}: expected a step above 0, got {step:g}")
@@ -145,14 +145,15 @@ class Distribution(NamedTuple):
         return cls(name, (), low, high, log)
 
     def draw(self, seed: int, index: int) -> Any:
-        """The value of sample `index`: a function of (seed, index, name), so that more samples add to fewer."""
+        """The value of sample `index`, a function of (seed, index, name): more samples add to fewer."""
         share = _uniform(f"{seed} {index} {self.name}")
         if self.choices:
             return self.choices[int(share * len(self.choices))]
         whole = kind_of(self.name).base is int
         high = self.high + whole  # each whole number has its share
         value = self.low * (high / self.low) ** share if self.log else self.low + share * (high - self.low)
-        return min(math.floor(value), self.high) if whole else min(max(rounded(value, False), self.low), self.high)
+        value = math.floor(value) if whole else rounded(value, False)
+        return min(max(value, self.low), self.high)
 
 
 def _uniform(text: str) -> float:

@@ -28,8 +28,8 @@ def never() -> bool:
 class Work(NamedTuple):
     """What the trainings of a sweep have in common.
 
-    paths: of the data, absolute; documents: in memory; neither: the built-in names. settings: of the data, those
-    that all points share; digest: of the contents, which each worker compares; curves: whether rows have them.
+    paths: of the data, absolute; documents: in memory; neither: the built-in names. settings: of the data,
+    those that all points share; digest: of the contents, which each worker compares; curves: rows have them.
     """
 
     paths: tuple[str, ...] | None
@@ -54,8 +54,8 @@ class Work(NamedTuple):
     def _remember(self, data: Data) -> None:
         if data.digest != self.digest:
             raise DataError(
-                f"data: expected {self.named} on {host()} as the sweep began with, got other contents; give each "
-                "machine the same"
+                f"data: expected {self.named} on {host()} as the sweep began with, got other contents; give "
+                "each machine the same"
             )
         while len(_known) >= MAX_DATA:
             del _known[next(iter(_known))]
@@ -68,9 +68,9 @@ class Work(NamedTuple):
     @property
     def named(self) -> str:
         """The data in messages."""
-        if self.paths is not None:
-            return ", ".join(self.paths)
-        return "the built-in names" if self.documents is None else f"{len(self.documents):,} documents in memory"
+        if self.documents is not None:
+            return f"{len(self.documents):,} documents in memory"
+        return "the built-in names" if self.paths is None else ", ".join(self.paths)
 
 
 def run_group(

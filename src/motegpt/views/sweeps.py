@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 LABEL = 14  # columns of the labels on the left
 MAX_FAILURES = 8  # kinds of failures that are listed
+NUMBER = re.compile(r"\d[\d.,e+-]*")
 FIRST = ("key", "status", "reason", "attempts")  # the first columns of the CSV
 
 
@@ -53,18 +55,23 @@ def _best(results: Results, cell: Cell) -> dict[str, Any]:
 
 
 def _failures(results: Results) -> list[dict[str, Any]]:
-    """The reasons of rows that are not ok, the most frequent first."""
-    found = Counter(
-        (row["status"], str(row.get("reason") or "")) for row in results.rows.values() if row["status"] != OK
-    )
-    return [{"status": s, "reason": reason, "rows": count} for (s, reason), count in found.most_common()]
+    """The reasons of rows that are not ok, the most frequent first; of those that differ in numbers, one."""
+    counts, examples = Counter[tuple[str, str]](), dict[tuple[str, str], str]()
+    for row in results.rows.values():
+        if row["status"] != OK:
+            reason = str(row.get("reason") or "")
+            alike = row["status"], NUMBER.sub("", reason)
+            counts[alike] += 1
+            examples.setdefault(alike, reason)
+    return [{"status": k[0], "rows": count, "example": examples[k]} for k, count in counts.most_common()]
 
 
 def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
     """The facts as lines."""
     statuses = ", ".join(f"{count:,} {status}" for status, count in facts["statuses"].items()) or "none ended"
     missing = facts["trainings"] - facts["ended"]
-    yield f"{facts['name']}: {facts['trainings']:,} trainings, {statuses}" + f", {missing:,} to run" * (missing > 0)
+    left = f", {missing:,} to run" if missing else ""
+    yield f"{facts['name']}: {facts['trainings']:,} trainings, {statuses}{left}"
     yield f"  {'data':{LABEL}}{facts['data']}"
     for name, values in facts["varied"].items():
         yield f"  {name:{LABEL}}{_span(values)}"
@@ -76,7 +83,8 @@ def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"best by {facts['measure']}, median (quartiles)"
         yield from _table(facts["best"])
     for failure in facts["failures"][:MAX_FAILURES]:
-        yield f"{failure['rows']:,} {failure['status']}: {failure['reason']}"
+        several = "for example " if failure["rows"] > 1 else ""
+        yield f"{failure['rows']:,} {failure['status']}: {several}{failure['example']}"
     if len(facts["failures"]) > MAX_FAILURES:
         yield f"{len(facts['failures']) - MAX_FAILURES:,} more reasons; --csv lists all rows"
 

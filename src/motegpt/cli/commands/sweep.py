@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from motegpt.sweeps.run import Sweep
     from motegpt.sweeps.status import Status
 
-LOG_SECONDS, SLOWER = 10.0, 0.1  # between lines where no line can be redrawn: at least, and of the time so far
+# Between lines where no line can be redrawn: at least so many seconds, and this share of the time so far.
+LOG_SECONDS, SLOWER = 10.0, 0.1
 MAX_REASONS = 5
 
 
@@ -64,10 +65,10 @@ def command(
         _count(found, None if out is None else Path(out))
         return 0
     if out is None:
-        raise UsageError("out: expected a folder to keep the rows in, got none; add one, or count by `dry_run`")
+        raise UsageError("out: expected a folder to keep the rows in, got none; set `out`, or `dry_run=True`")
     signals = DeferredSignals(handled_signals(), _log_finishing)
-    pool = pool_of(threads, processes, dask)
-    with signals, Display() as display, closing(found.run(Path(out), pool, retry_failed, signals.__bool__)) as run:
+    run = found.run(Path(out), pool_of(threads, processes, dask), retry_failed, signals.__bool__)
+    with signals, Display() as display, closing(run):
         for status in run:
             while found.notes:
                 display.say(found.notes.pop(0))
