@@ -64,7 +64,8 @@ def test_the_example_expands_to_every_combination():
 
 def test_the_order_is_shuffled_and_the_same_everywhere():
     program = (
-        "import sys, json; from motegpt.sweeps.expansion import expand; from motegpt.sweeps.table import Table;"
+        "import sys, json; from motegpt.sweeps.expansion import expand;"
+        "from motegpt.sweeps.table import Table;"
         "print(json.dumps(list(expand(Table.of(json.loads(sys.argv[1])), 'array').items())))"
     )
     written = {"preset": "microgpt", "grid": {"lr": [0.1, 0.2, 0.3], "n_embd": list(range(4, 64, 4))}}
@@ -190,7 +191,7 @@ def test_none_switches_a_setting_off():
         ({"random": {"samples": 0, "lr": [1]}}, "random: samples: expected a whole number of at least 1"),
         ({"random": {"samples": 3, "lr": {"log_uniform": [0.1]}}}, r"expected \{uniform = \[low, high\]\}"),
         ({"random": {"samples": 3, "dropout": {"log_uniform": [0, 0.5]}}}, "expected 0 < low < high"),
-        ({"random": {"samples": 3, "dropout": {"uniform": [0, 2]}}}, "dropout: expected a number of at least"),
+        ({"random": {"samples": 3, "dropout": {"uniform": [0, 2]}}}, "dropout: expected a number"),
         ({"together": [{"lr": [0.1, 0.2], "n_layer": [1]}]}, "as many values of each setting, got 2 of lr"),
         ({"together": [[]]}, "together: expected tables"),
         ({"where": [{"n_head": 1}]}, "where: expected when"),
@@ -206,7 +207,7 @@ def test_a_bad_table_is_a_clear_line(written, message):
 
 
 def test_a_preset_is_named():
-    with pytest.raises(SettingError, match="expected a preset, one of .*, got none"):
+    with pytest.raises(SettingError, match=r"expected a preset, one of .*, got none"):
         Table.of({"grid": {"lr": [1]}})
     with pytest.raises(SettingError, match="expected the tables of a sweep, got 3"):
         Table.of(3)

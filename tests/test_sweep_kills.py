@@ -1,0 +1,198 @@
+"""Real workers and drivers, killed with SIGKILL: no row is lost, none is doubled, and all are the same."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+import motegpt
+from motegpt.errors import UsageError
+from motegpt.sweeps.store import read_rows
+from tests.test_sweep import NAMES, without
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="reads the processes of the system from /proc"),
+]
+SWEEP = """
+data = "names.txt"
+preset = "microgpt"
+engine = "array"
+[fixed]
+steps = 20
+n_embd = 8
+n_head = 2
+block_size = 4
+[grid]
+lr = {log_from = 1e-3, log_to = 1e-1, points = 10}
+n_layer = [1, 2]
+[repeat]
+seed = {from = 1, to = 5}
+"""
+COUNT = 100
+LIMIT = 60  # seconds, for a machine that has other work
+
+
+@pytest.fixture
+def table(tmp_path):
+    """The file of a sweep of COUNT trainings, which takes a few seconds."""
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    (tmp_path / "sweep.toml").write_text(SWEEP)
+    return tmp_path / "sweep.toml"
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory):
+    """The rows of the sweep, trained one after the other without being disturbed."""
+    folder = tmp_path_factory.mktemp("expected")
+    (folder / "names.txt").write_text("\n".join(NAMES))
+    (folder / "sweep.toml").write_text(SWEEP)
+    return without(motegpt.sweep(folder / "sweep.toml", threads=1))
+
+
+def begun(*words):
+    """The process of a command."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "motegpt", *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def ended(process):
+    """The exit code and the messages of a process."""
+    out, err = process.communicate(timeout=LIMIT)
+    return process.returncode, (out + err).decode()
+
+
+def until(condition):
+    """Wait for a condition; its value."""
+    limit = time.monotonic() + LIMIT
+    while not (value := condition()):
+        assert time.monotonic() < limit
+        time.sleep(0.005)
+    return value
+
+
+def written(out):
+    """The number of whole lines in the file of rows."""
+    path = out / "rows.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def workers_of(pid):
+    """The processes that train for a driver."""
+    found = []
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            parent = int(status.read_text().rpartition(")")[2].split()[1])
+            if parent == pid and b"spawn_main" in (status.parent / "cmdline").read_bytes():
+                found.append(int(status.parent.name))
+    return found
+
+
+def check(out, expected):
+    """Every row is there, once, and what it would be without kills."""
+    rows = read_rows(out)
+    assert len(rows) == COUNT == written(out)
+    assert without(rows) == expected
+
+
+@pytest.mark.parametrize(
+    ("shares", "how"), [((0.1, 0.6), ()), ((0.3,), ("--processes", "2"))], ids=["threads", "processes"]
+)
+def test_a_driver_that_is_killed_loses_no_row(table, expected, tmp_path, shares, how):
+    out = tmp_path / "out"
+    for share in shares:
+        process = begun("sweep", table, "--out", out, *how)
+        until(lambda: written(out) > share * COUNT)  # noqa: B023
+        left = workers_of(process.pid)
+        process.kill()
+        process.communicate()
+        until(lambda: not any(os.path.exists(f"/proc/{pid}/exe") for pid in left))  # noqa: B023  # they end too
+        assert written(out) < COUNT
+    assert ended(begun("sweep", table, "--out", out, *how))[0] == 0
+    check(out, expected)
+
+
+def test_a_worker_that_is_killed_loses_no_row(table, expected, tmp_path):
+    out = tmp_path / "out"
+    process = begun("sweep", table, "--out", out, "--processes", 2)
+    until(lambda: written(out) > 20)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    code, text = ended(process)
+    assert code == 0, text
+    check(out, expected)
+    assert max(row["attempts"] for row in read_rows(out).values()) == 2
+
+
+def test_ctrl_c_ends_with_everything_saved(table, expected, tmp_path):
+    out, how = tmp_path / "out", ("--processes", 2)
+    process = begun("sweep", table, "--out", out, *how)
+    until(lambda: written(out) > 10)
+    process.send_signal(signal.SIGINT)
+    code, text = ended(process)
+    assert code == 130
+    assert f"{written(out)} of 100 trainings" in text
+    assert "the same command continues" in text
+    assert written(out) < COUNT
+    assert ended(begun("sweep", table, "--out", out, *how))[0] == 0
+    check(out, expected)
+
+
+def free_port():
+    """A port of this machine that nothing uses."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def cluster(folder, workers):
+    """The address of a Dask scheduler, and its workers, which are processes without nannies."""
+    dask = shutil.which("dask", path=str(Path(sys.executable).parent)) or pytest.skip("needs dask")
+    address = f"tcp://127.0.0.1:{free_port()}"
+    common = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+
+    def start(*words):
+        return subprocess.Popen([sys.executable, dask, *words], **common)
+
+    scheduler = start("scheduler", "--host", address, "--no-dashboard")
+    started = [
+        start("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", folder)
+        for _ in range(workers)
+    ]
+    try:
+        yield address, started
+    finally:
+        for process in (*started, scheduler):
+            process.kill()
+            process.wait()
+
+
+def test_dask_workers_may_be_killed(table, expected, tmp_path):
+    pytest.importorskip("distributed")
+    out = tmp_path / "out"
+    with cluster(tmp_path, 2) as (address, workers):
+        process = begun("sweep", table, "--out", out, "--dask", address)
+        until(lambda: written(out) > 20)
+        workers[0].kill()
+        code, text = ended(process)
+        assert code == 0, text
+    check(out, expected)
+
+
+def test_a_scheduler_that_is_not_there_is_a_clear_line():
+    pytest.importorskip("distributed")
+    with pytest.raises(UsageError, match=r"dask: expected the address of a scheduler.*got nonsense://a:1"):
+        motegpt.sweep({"preset": "microgpt"}, NAMES, dask="nonsense://a:1")
+
+
+def test_a_row_is_one_line_of_json(expected):
+    assert json.loads(json.dumps(expected)) == expected
