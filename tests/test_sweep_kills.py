@@ -165,7 +165,9 @@ def cluster(folder, workers):
 
     scheduler = start("scheduler", "--host", address, "--no-dashboard")
     started = [
-        start("worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", folder)
+        start(
+            "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", folder
+        )
         for _ in range(workers)
     ]
     try:

@@ -20,6 +20,7 @@ INSTALL = {
     "torch": "PyTorch: pip install 'torch>=2.5'",
     "matplotlib": "matplotlib: pip install 'matplotlib>=3.8'",
     "tokenizers": "tokenizers: pip install 'tokenizers>=0.21'",
+    "distributed": "Dask: pip install 'distributed>=2024.8'",
     "gguf": "gguf: pip install 'gguf>=0.17'",
     "psutil": BENCH,
     "threadpoolctl": BENCH,

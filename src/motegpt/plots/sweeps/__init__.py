@@ -1,0 +1,1 @@
+"""Pictures of a sweep: lines with quartiles, maps, and a scaling law."""

@@ -1,0 +1,216 @@
+"""What motegpt shows and draws of a sweep, from rows that are written here."""
+
+import csv
+import io
+import json
+
+import numpy as np
+import pytest
+
+from motegpt.config.presets import expected_settings
+from motegpt.errors import UsageError
+from motegpt.sweeps.expansion import expand
+from motegpt.sweeps.results import Quartiles, Results
+from motegpt.sweeps.scaling import fit_law
+from motegpt.sweeps.store import Recorded, Store
+from motegpt.sweeps.table import Table
+
+TABLE = {
+    "name": "lr-width",
+    "preset": "microgpt",
+    "engine": "array",
+    "grid": {"n_embd": [8, 16, 32, 64], "lr": [0.001, 0.01, 0.1], "dropout": [0.0, 0.1]},
+    "repeat": {"seed": [0, 1, 2]},
+}
+
+
+def loss_of(point):
+    """A loss with a minimum at lr = 0.01, less for wider models, that no seed but 1 changes."""
+    distance = np.log10(point["lr"] / 0.01) ** 2
+    return (
+        2
+        + 10 * (100 * point["n_embd"] ** 2) ** -0.25
+        + distance
+        + point["dropout"]
+        + 0.01 * (point["seed"] - 1)
+    )
+
+
+def row_of(key, point):
+    """The row of a point; at the highest rate one seed diverges, and with the widest model all."""
+    diverged = point["lr"] == 0.1 and (point["seed"] == 2 or point["n_embd"] == 64)
+    settings = {**expected_settings("microgpt"), **point}
+    loss = loss_of(point)
+    reason = f"the loss is {1e6 * loss:.3e}" if diverged else None
+    numbers = {"loss": loss - 1, "val_loss": loss, "parameters": 100 * point["n_embd"] ** 2, "seconds": 0.1}
+    status = "diverged" if diverged else "ok"
+    return {"key": key, "status": status, "reason": reason, **settings, **numbers, "host": "a", "attempts": 1}
+
+
+def written(folder, table=TABLE, change=lambda rows: rows):
+    """The folder of a sweep with made-up rows."""
+    with Store(folder) as store:
+        store.begin(Recorded(table, "", "names.txt"))
+        points = expand(Table.of(table), "array")
+        store.append(change([row_of(key, point) for key, point in points.items()]))
+    return folder
+
+
+@pytest.fixture
+def swept(tmp_path):
+    return written(tmp_path / "s")
+
+
+@pytest.fixture
+def results(swept):
+    return Results.read(swept)
+
+
+def test_quartiles():
+    assert Quartiles.of([4.0, 1.0, 2.0, 3.0]) == tuple(np.quantile([1, 2, 3, 4], (0.25, 0.5, 0.75)))
+    assert Quartiles.of([3.0]) == (3.0, 3.0, 3.0)
+
+
+def test_the_best_points_are_those_of_the_lowest_median(motegpt, swept):
+    ended = motegpt("show", swept, "-n", 2)
+    assert ended.err == ""
+    lines = ended.out.splitlines()
+    assert lines[0] == "lr-width: 72 trainings, 12 diverged, 60 ok"
+    best = lines.index("best by val_loss, median (quartiles)")
+    assert lines[best + 1].split() == ["n_embd", "lr", "dropout", "loss"]
+    assert lines[best + 2].split()[:4] == ["64", "0.01", "0", "2.3953"]
+    assert lines[best + 3].split()[:3] == ["64", "0.01", "0.1"]
+    assert lines[best + 4].startswith("12 diverged: for example the loss is ")
+    assert "  n_embd        8, 16, 32, 64" in lines
+    facts = json.loads(motegpt("show", swept, "--json", "--measure", "loss", "-n", 1).out)
+    assert (facts["measure"], facts["trainings"], facts["ended"]) == ("loss", 72, 72)
+    (one,) = facts["best"]
+    assert one["settings"] == {"n_embd": 64, "lr": 0.01, "dropout": 0.0}
+    assert one["median"] == pytest.approx(1.3953, abs=1e-4)
+    assert one["quartiles"] == pytest.approx([1.3903, 1.4003], abs=1e-4)
+    assert (one["rows"], one["ok"]) == (3, 3)
+
+
+def test_rows_as_csv(motegpt, swept, results):
+    rows = list(csv.DictReader(io.StringIO(motegpt("show", swept, "--csv").out)))
+    assert len(rows) == 72
+    assert list(rows[0])[:3] == ["key", "status", "reason"]
+    assert {row["key"]: float(row["val_loss"]) for row in rows} == {
+        key: row["val_loss"] for key, row in results.rows.items()
+    }
+
+
+def test_a_sweep_that_has_just_begun(motegpt, tmp_path):
+    written(tmp_path / "s", change=lambda rows: [])
+    assert motegpt("show", tmp_path / "s").out.startswith("lr-width: 72 trainings, none ended, 72 to run\n")
+    assert "expected rows with loss, got none" in motegpt("plot", tmp_path / "s", "--x", "lr").err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["show", "s", "--measure", "lr"], "measure: expected one of loss, val_loss"),
+        (["show", "s", "--measure", "best_val_loss"], "measure: expected rows with best_val_loss"),
+        (["show", "s", "--csv", "--json"], "expected --json or --csv"),
+        (["show", "s/nothing", "--csv"], "expected a sweep for --measure and --csv"),
+        (["plot", "s", "--x", "learning_rate"], "x: unknown setting 'learning_rate'; did you mean lr?"),
+        (["plot", "s", "--x", "optimizer"], "x: expected numbers, got optimizer='adam'"),
+        (["plot", "s", "--as", "scaling", "--x", "lr"], "expected at least 4 sizes"),
+        (["plot", "s", "--as", "scaling", "--by", "lr"], "without --by"),
+        (["plot", "s", "--attention", "emma"], "got options of runs"),
+        (["plot", "s", "s"], "expected one sweep, got 2 paths"),
+        (["plot", "s", "--measure", "tokens"], "measure: expected rows with tokens"),
+        (["plot", "s", "--out", "a.pdf"], "expected a file named"),
+    ],
+)
+def test_a_bad_request_is_a_clear_line(motegpt, swept, words, message):
+    ended = motegpt(*words)
+    assert ended.code == 2
+    assert message in ended.err
+
+
+def figure(name, *arguments, **more):
+    """A picture, and the texts in it."""
+    pytest.importorskip("matplotlib")
+    from importlib import import_module
+
+    drawn = getattr(import_module(f"motegpt.plots.sweeps.{name}"), f"{name}_figure")(*arguments, **more)
+    return drawn, [text.get_text() for text in drawn.findobj(lambda one: hasattr(one, "get_text"))]
+
+
+def test_lines_go_through_medians_of_the_best_of_what_else_varies(results):
+    drawn, texts = figure("lines", results, "lr", "n_embd")
+    (axes,) = drawn.axes
+    line = next(line for line in axes.lines if line.get_label() == "n_embd 16")
+    assert axes.get_xscale() == "log"
+    assert axes.get_yscale() == "linear"
+    assert list(line.get_xdata()) == [0.001, 0.01, 0.1]
+    best = {"n_embd": 16, "dropout": 0.0, "seed": 1}  # the median, or 0.5 above it if seed 2 diverged
+    expected = [loss_of({**best, "lr": lr}) for lr in (0.001, 0.01, 0.1)]
+    assert line.get_ydata() == pytest.approx([*expected[:2], expected[2] - 0.005])
+    band = axes.collections[1].get_paths()[0].vertices[:, 1]
+    assert (band.min(), band.max()) == pytest.approx((expected[1] - 0.005, expected[0] + 0.005))
+    points = next(line for line in axes.lines if line.get_marker() == ".")
+    assert len(points.get_xdata()) == 8  # of the first width: 3, 3, 2 seeds
+    assert "6 of 12\ndiverged" in texts  # one of three, one of three, one of three, three of three
+    assert any("3 seeds each" in text and "best dropout" in text for text in texts)
+
+
+def test_a_map_frames_the_best_of_each_row(results):
+    from matplotlib.patches import Rectangle
+
+    drawn, texts = figure("map", results, "lr", "n_embd")
+    axes = drawn.axes[0]
+    frames = [one.get_xy() for one in axes.patches if isinstance(one, Rectangle) and not one.get_fill()]
+    assert frames == [(0.5, row - 0.5) for row in range(4)]  # lr = 0.01 is the second column
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["8", "16", "32", "64"]
+    assert axes.images[0].get_array()[1, 1] == pytest.approx(
+        loss_of({"n_embd": 16, "lr": 0.01, "dropout": 0.0, "seed": 1})
+    )
+    assert axes.images[0].get_array().mask[3, 2]
+    assert "3/3\ndiverged" in texts
+
+
+def test_a_scaling_law_is_found_again(results):
+    drawn, texts = figure("scaling", results)
+    assert drawn.axes[0].get_xscale() == "log"
+    (law,) = (text for text in texts if text.startswith("L = E"))
+    assert "E = 2 (" in law
+    assert "A = 10" in law
+    assert "α = 0.25 (" in law
+
+
+@pytest.mark.parametrize("law", [(2.0, 10.0, 0.25), (0.0, 30.0, 0.5), (1.5, 400.0, 1.2)])
+def test_the_fit_is_exact_where_the_law_is(law):
+    floor, factor, exponent = law
+    sizes = [1e3, 3e3, 1e4, 1e5]
+    fit = fit_law({size: [floor + factor * size**-exponent] for size in sizes})
+    assert fit.law == pytest.approx(law, rel=1e-3, abs=1e-3)
+    assert fit.interval("exponent") is None
+
+
+def test_the_interval_covers_the_law_and_narrows_with_seeds():
+    chance, sizes = np.random.default_rng(3), np.geomspace(1e3, 1e6, 6)
+
+    def width(seeds):
+        losses = {size: 2 + 10 * size**-0.25 + 0.02 * chance.standard_normal(seeds) for size in sizes}
+        low, high = fit_law(losses).interval("exponent")
+        assert low < 0.25 < high
+        return high - low
+
+    assert width(40) < 0.5 * width(4)
+
+
+def test_a_law_needs_sizes_and_losses_that_fall():
+    with pytest.raises(UsageError, match=r"expected at least 4 sizes .* got 3"):
+        fit_law({1.0: [3.0], 2.0: [2.0], 3.0: [1.0]})
+    with pytest.raises(UsageError, match="expected losses that fall with the size"):
+        fit_law({float(size): [float(size)] for size in range(1, 6)})
+
+
+def test_pictures_are_files(motegpt, swept):
+    pytest.importorskip("matplotlib")
+    ended = motegpt("plot", swept, "--x", "lr", "--by", "n_embd", "--out", "a.svg")
+    assert (ended.out, ended.err) == ("a.svg\n", "")
+    assert motegpt("plot", swept, "--as", "map", "--out", "b.svg").code == 0
+    assert motegpt("plot", swept, "--as", "scaling", "--dpi", 60).out == "s-scaling.png\n"
