@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 import pytest
 
-from motegpt import GPT
+from motegpt import GPT, sweep
 from motegpt.cli import COMMANDS, cli
 from motegpt.config.fields import kinds
 from motegpt.config.sections import REQUESTS
@@ -20,7 +20,7 @@ OTHER_PROGRAMS = re.compile("--nproc-per-node|--always|--dirty")  # torchrun's, 
 PRINTED_BY_A_COMMAND = {"check.py", "lint.py"}  # no errors: what `motegpt data check` advises
 METHODS = (
     GPT.train, GPT.training, GPT.fine_tune, GPT.load, GPT.generate, GPT.score, GPT.evaluate, GPT.save,
-    GPT.export,
+    GPT.export, sweep,
 )  # fmt: skip
 ARGUMENTS = {name for method in METHODS for name in inspect.signature(method).parameters}
 ARGUMENTS.add("from")  # a flag alone: the model itself in Python

@@ -265,7 +265,7 @@ def test_a_bad_file_is_a_clear_line(tmp_path, text, message):
 def test_arguments_that_exclude_each_other():
     with pytest.raises(UsageError, match="processes: expected it without `threads`, got both"):
         pool_of(threads=1, processes=2)
-    with pytest.raises(UsageError, match="workers: expected an `executor`, got none"):
+    with pytest.raises(UsageError, match="workers: expected an executor, got none"):
         pool_of(workers=1)
     with pytest.raises(UsageError, match=r"executor: expected a concurrent.futures.Executor, got 3"):
         pool_of(executor=3)

@@ -155,7 +155,7 @@ def pool_of(
     if len(given) > 1:
         raise UsageError(f"{given[1]}: expected it without `{given[0]}`, got both; leave one out")
     if workers is not None and executor is None:
-        raise UsageError("workers: expected an `executor`, got none; set `threads` or `processes`")
+        raise UsageError("workers: expected an executor, got none; set `threads` or `processes`")
     if executor is not None:
         if not isinstance(executor, Executor):
             raise UsageError(f"executor: expected a concurrent.futures.Executor, got {shortened(executor)}")

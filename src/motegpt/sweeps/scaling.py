@@ -63,8 +63,7 @@ def fit_law(losses: Losses) -> Fit:
     law = Law(*map(float, _fitted(sizes, np.array([[one.mean() for one in seeds]]))[0]))
     if law.factor == 0:
         raise UsageError(
-            "plot: expected losses that fall with the size for a scaling law, got others; draw them by --as "
-            "lines --x parameters"
+            "plot: expected losses that fall with the size for a scaling law, got others; draw lines instead"
         )
     if max(map(len, seeds)) < 2:
         return Fit(law, np.empty((0, 3)))

@@ -46,6 +46,8 @@ class Status:
 
 def duration(seconds: float) -> str:
     """40 s, 12 min, 3.5 h or 2.1 days"""
+    if seconds < 1:
+        return "under 1 s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 6000:

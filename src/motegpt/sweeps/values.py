@@ -40,7 +40,7 @@ def name_of(table: str, written: object) -> str:
         raise SettingError(f"{table}: {name} is determined by the data and cannot be set")
     known = [*CHOICES, *(one for section in REQUESTS.values() for one in kinds(section))]
     if name not in known:
-        raise SettingError(f"{table}: {unknown_setting(name, known, 'motegpt train --help lists them')}")
+        raise SettingError(f"{table}: {unknown_setting(name, known)}")
     return str(name)
 
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from motegpt.cli.console import is_quiet, log, print_result
-from motegpt.cli.options import FILE, RUN
+from motegpt.cli.options import FILE, RUN, json_option
 from motegpt.cli.streams import discard_if_closed
 from motegpt.errors import INTERRUPTED, UsageError
 from motegpt.system.interrupts import DeferredSignals, handled_signals
 from motegpt.system.terminals import is_live
+from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from motegpt.sweeps.run import Sweep
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
 # Between lines where no line can be redrawn: at least so many seconds, and this share of the time so far.
 LOG_SECONDS, SLOWER = 10.0, 0.1
 MAX_REASONS = 5
+BEST = 5  # points of the summary
+Facts = dict[str, Any]
 
 
 @click.command()
@@ -38,6 +43,7 @@ MAX_REASONS = 5
 @click.option("--part", metavar="K/N", help="Run the K-th of N parts, each with a file of its own.")
 @click.option("--retry-failed", is_flag=True, help="Train again where a row is failed or lost.")
 @click.option("--curves", is_flag=True, help="Keep the logged losses too.")
+@json_option
 def command(
     table: str,
     out: str | None,
@@ -48,6 +54,7 @@ def command(
     part: str | None,
     retry_failed: bool,
     curves: bool,
+    as_json: bool,
 ) -> int:
     """Train a model at each point of a table of settings, and keep a row for each.
 
@@ -58,11 +65,13 @@ def command(
              motegpt show sweeps/lr
     """
     from motegpt.sweeps.executors import pool_of
+    from motegpt.sweeps.results import Results
     from motegpt.sweeps.run import Sweep
+    from motegpt.views.sweeps import sweep_facts, sweep_lines
 
     found = Sweep.of(table, part=part, curves=curves)
     if dry_run:
-        _count(found, None if out is None else Path(out))
+        _show(_counted(found, None if out is None else Path(out)), _count_lines, as_json)
         return 0
     if out is None:
         raise UsageError("out: expected a folder to keep the rows in, got none; set `out`, or `dry_run=True`")
@@ -74,7 +83,17 @@ def command(
                 display.say(found.notes.pop(0))
             display.show(status)
     log(f"{found.status}; the rows are in {out}" + ("; the same command continues" if signals else ""))
-    return INTERRUPTED if signals else 0
+    if signals:
+        return INTERRUPTED
+    _show(sweep_facts(Results.read(out), None, BEST), sweep_lines, as_json)
+    return 0
+
+
+def _show(facts: Facts, lines_of: Callable[[Facts], Iterable[str]], as_json: bool) -> None:
+    """Print facts as JSON or as lines."""
+    lines = [json.dumps(facts, indent=2)] if as_json else lines_of(facts)
+    for line in lines:
+        print_result(with_flags(line))
 
 
 class Display:
@@ -121,22 +140,30 @@ def _log_finishing() -> None:
         log("finishing the trainings that run; interrupt again to stop at once")
 
 
-def _count(found: Sweep, out: Path | None) -> None:
-    """Print how many trainings there are, how many are refused and why, and how many have rows."""
+def _counted(found: Sweep, out: Path | None) -> Facts:
+    """How many trainings there are, how many are refused and why, how many have no row yet, and their time."""
     from motegpt.sweeps.estimate import Queue, why_refused
-    from motegpt.sweeps.status import duration
     from motegpt.sweeps.store import read_rows
     from motegpt.system.runs import is_sweep
 
     points = {key: point for key, point in found.points.items() if found.part.has(key)}
-    print_result(f"{len(points):,} trainings")
-    reasons = Counter(filter(None, map(why_refused, points.values())))
-    for reason, count in reasons.most_common(MAX_REASONS):
-        print_result(f"  {count:,} refused: {reason}")
+    rows = read_rows(out) if out is not None and is_sweep(out) else {}
+    missing = [(key, point) for key, point in points.items() if key not in rows]
+    return {
+        "trainings": len(points),
+        "refused": dict(Counter(filter(None, map(why_refused, points.values()))).most_common()),
+        "to_run": len(missing),
+        "seconds_on_one_thread": Queue(missing).seconds,
+    }
+
+
+def _count_lines(facts: Facts) -> Iterator[str]:
+    from motegpt.sweeps.status import duration
+
+    yield f"{facts['trainings']:,} trainings"
+    reasons = facts["refused"]
+    for reason, count in list(reasons.items())[:MAX_REASONS]:
+        yield f"  {count:,} refused: {reason}"
     if len(reasons) > MAX_REASONS:
-        print_result(f"  {sum(reasons.values()):,} refused in all, for {len(reasons):,} reasons")
-    if out is not None and is_sweep(out):
-        rows = read_rows(out)
-        points = {key: point for key, point in points.items() if key not in rows}
-        print_result(f"  {len(points):,} to run, as the others have rows in {out}")
-    print_result(f"  about {duration(Queue(points.items()).seconds)} on one thread")
+        yield f"  {sum(reasons.values()):,} refused in all, for {len(reasons):,} reasons"
+    yield f"  {facts['to_run']:,} to run, about {duration(facts['seconds_on_one_thread'])} on one thread"
