@@ -170,8 +170,11 @@ def test_baselines_train_on_the_training_set_and_are_evaluated_on_the_other(tmp_
     found = GPT.load(one.path).evaluate(sides[1])
     assert {**baselines_of(one), "model": found.losses["model"]} == found.losses
     assert baselines_of(one) != baselines_of(two)
+    means = {name: (loss + baselines_of(two)[name]) / 2 for name, loss in baselines_of(one).items()}
+    assert common_baselines([one, two, one]) == pytest.approx(means)  # seeds are not different data
+    GPT.train(["anna", "bob"], steps=1, **SMALL, preset="microgpt").save(tmp_path / "3")
     with pytest.raises(DataError, match="different data"):
-        common_baselines([one, two])
+        common_baselines([one, *read(tmp_path, "3")])
     figure = loss_figure([one], baselines=baselines_of(one))
     assert lines_of(figure)[1] == list(zip(*one.series("val_loss"), strict=True))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import islice
+from statistics import fmean
 from typing import TYPE_CHECKING
 
 from motegpt.data.plan import validation_sequences
@@ -13,6 +15,8 @@ from motegpt.ngrams.counts import baselines
 
 if TYPE_CHECKING:
     from motegpt.views.runs import Run
+
+MAX_SPLITS = 10  # of the data into training and held-out documents, whose baselines are averaged
 
 
 def baselines_of(run: Run) -> dict[str, float]:
@@ -38,15 +42,28 @@ def baselines_of(run: Run) -> dict[str, float]:
 
 
 def common_baselines(runs: Sequence[Run]) -> dict[str, float]:
-    """The baselines of runs with the same data; DataError if they differ."""
+    """The baselines of runs on the same data; DataError if they differ.
+
+    Runs may differ in the documents that a seed holds out: then the means over the first MAX_SPLITS splits, as
+    their curves are means over seeds.
+    """
     if len({_dependencies(run) for run in runs}) > 1:
-        raise DataError("expected runs on the same data, split and truncation, got different data")
-    return baselines_of(runs[0])
+        raise DataError("expected runs on the same data and truncation, got different data")
+    splits = {_held_out(run): run for run in reversed(runs)}
+    found = [baselines_of(run) for run in islice(reversed(splits.values()), MAX_SPLITS)]
+    shared = [name for name in found[0] if all(name in losses for losses in found)]
+    return {name: fmean(losses[name] for losses in found) for name in shared}
 
 
 def _dependencies(run: Run) -> tuple[object, ...]:
-    """All settings that the baselines of a run depend on."""
+    """All settings that the baselines of a run depend on, but for the seed of its split."""
     config = run.config
-    held_out = config.train.seed if config.data.val_fraction else None
-    data = config.data.replace(shuffle=False)
-    return config.source.sha256, data, held_out, config.model.block_size, config.train.loss_mean
+    data = config.data.replace(shuffle=False, split_seed=None)
+    return config.source.sha256, data, config.model.block_size, config.train.loss_mean
+
+
+def _held_out(run: Run) -> int | None:
+    """The seed that chooses the held-out documents of a run; None if there are none."""
+    data = run.config.data
+    seed = run.config.train.seed if data.split_seed is None else data.split_seed
+    return seed if data.val_fraction else None

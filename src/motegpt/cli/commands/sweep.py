@@ -141,7 +141,7 @@ def _log_finishing() -> None:
 
 
 def _counted(found: Sweep, out: Path | None) -> Facts:
-    """How many trainings there are, how many are refused and why, how many have no row yet, and their time."""
+    """How many trainings there are, are refused and why, and have no row yet, and how long those take."""
     from motegpt.sweeps.estimate import Queue, why_refused
     from motegpt.sweeps.store import read_rows
     from motegpt.system.runs import is_sweep
