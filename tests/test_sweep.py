@@ -13,6 +13,7 @@ import pytest
 
 import motegpt
 from motegpt.errors import DataError, MotegptError, RunFolderError, SettingError, UsageError
+from motegpt.sweeps.estimate import Queue
 from motegpt.sweeps.executors import Pool, pool_of
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.run import Sweep, read_table
@@ -389,3 +390,22 @@ def test_a_status_has_counts_and_the_time_left(monkeypatch):
     assert str(status) == "102 of 1,000 trainings, 1 diverged, about 90 s left"
     status.add([{"status": "ok"}], 20.0, 40_000.0)
     assert str(status).endswith("about 2.8 h left")
+
+
+def test_groups_take_half_a_second_once_the_speed_is_known():
+    point = {"preset": "microgpt", "engine": "array", "steps": 1000}
+    queue = Queue((str(i), {**point, "seed": i}) for i in range(1000))
+    assert len(queue.take(4)) == 1
+    for seed in range(10):
+        queue.end({**point, "seed": seed}, 0.01)  # whatever the table of speeds says
+    assert queue.seconds == pytest.approx(9.99)
+    assert len(queue.take(4)) == 50
+    wide = Queue([(str(i), {**point, "n_embd": n}) for i, n in enumerate([16, 256] * 50)])
+    wide.end(point, 0.01)
+    assert len(wide.take(4)) < 5
+    sizes = []
+    while queue:
+        sizes.append(len(queue.take(4)))
+    assert max(sizes) == 50
+    assert sizes == sorted(sizes, reverse=True)
+    assert sizes[-1] == 1  # so that all workers end together

@@ -20,7 +20,7 @@ GROUP_SECONDS = 0.5
 VOCABULARY = 32  # ids, of a model whose data are not read
 STEPS_OF_AN_EPOCH = 1000
 SLOWEST = 0.015e9  # operations per second of an engine without an entry
-SHORTEST = 1e-4  # seconds of any training
+AROUND = 2e-3  # seconds around the steps of a training
 UNCOUNTED = ("seed", "lr", "weight_decay")  # settings that are often varied, and change no time
 
 
@@ -78,8 +78,11 @@ class Queue:
         self._measured += seconds
 
     def take(self, slots: int) -> Group:
-        """The next group: of about GROUP_SECONDS, less towards the end, so that all slots end together."""
-        limit = min(GROUP_SECONDS, self.seconds / (2 * slots)) / self._correction
+        """The next group: of about GROUP_SECONDS, less towards the end, so that all slots end together.
+
+        Before any training has ended, which shows the speed, a group is one training.
+        """
+        limit = min(GROUP_SECONDS, self.seconds / (2 * slots)) / self._correction if self._ended else 0.0
         group, total = list[tuple[str, Point]](), 0.0
         while self._points:
             total += self.predicted(self._points[0][1])
@@ -91,13 +94,13 @@ class Queue:
 
     @property
     def _correction(self) -> float:
-        return self._measured / self._ended if self._ended and self._measured else 1.0
+        return self._measured / self._ended if self._measured else 1.0
 
     def predicted(self, point: Point) -> float:
         """Seconds of a training, uncorrected; computed once for all points that differ in UNCOUNTED alone."""
         key = tuple(sorted((name, value) for name, value in point.items() if name not in UNCOUNTED))
         if key not in self._known:
-            self._known[key] = max(SHORTEST, predicted_seconds(point))
+            self._known[key] = AROUND + predicted_seconds(point)
         return self._known[key]
 
 

@@ -40,14 +40,17 @@ class Status:
         parts = [f"{self.done:,} of {self.total:,} trainings"]
         parts += [f"{count:,} {status}" for status, count in sorted(self.counts.items()) if status != OK]
         if self.seconds_left is not None and self.done < self.total:
-            parts.append(f"about {duration(self.seconds_left)} left")
+            parts.append(f"{about(self.seconds_left)} left")
         return ", ".join(parts)
+
+
+def about(seconds: float) -> str:
+    """An estimated time."""
+    return f"about {duration(seconds)}" if seconds >= 1 else "under 1 s"
 
 
 def duration(seconds: float) -> str:
     """40 s, 12 min, 3.5 h or 2.1 days"""
-    if seconds < 1:
-        return "under 1 s"
     if seconds < 100:
         return f"{seconds:.0f} s"
     if seconds < 6000:

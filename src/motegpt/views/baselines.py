@@ -44,8 +44,8 @@ def baselines_of(run: Run) -> dict[str, float]:
 def common_baselines(runs: Sequence[Run]) -> dict[str, float]:
     """The baselines of runs on the same data; DataError if they differ.
 
-    Runs may differ in the documents that a seed holds out: then the means over the first MAX_SPLITS splits, as
-    their curves are means over seeds.
+    Runs may differ in the documents that a seed holds out: then the means over the first MAX_SPLITS splits,
+    as their curves are means over seeds.
     """
     if len({_dependencies(run) for run in runs}) > 1:
         raise DataError("expected runs on the same data and truncation, got different data")

@@ -158,7 +158,7 @@ def _counted(found: Sweep, out: Path | None) -> Facts:
 
 
 def _count_lines(facts: Facts) -> Iterator[str]:
-    from motegpt.sweeps.status import duration
+    from motegpt.sweeps.status import about
 
     yield f"{facts['trainings']:,} trainings"
     reasons = facts["refused"]
@@ -166,4 +166,4 @@ def _count_lines(facts: Facts) -> Iterator[str]:
         yield f"  {count:,} refused: {reason}"
     if len(reasons) > MAX_REASONS:
         yield f"  {sum(reasons.values()):,} refused in all, for {len(reasons):,} reasons"
-    yield f"  {facts['to_run']:,} to run, about {duration(facts['seconds_on_one_thread'])} on one thread"
+    yield f"  {facts['to_run']:,} to run, {about(facts['seconds_on_one_thread'])} on one thread"
