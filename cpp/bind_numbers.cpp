@@ -7,6 +7,7 @@
 #include <nanobind/stl/vector.h>
 
 #include <memory>
+#include <mutex>
 #include <string>
 #include <vector>
 
@@ -43,20 +44,36 @@ class Rng {
   Rng(const std::string& name, uint64_t seed)
       : generator_(generator_of(name)), rng_(motegpt::make_rng(generator_, seed)) {}
 
-  double uniform() { return rng_->uniform(); }
-  double gauss(double mean, double std) { return rng_->gauss(mean, std); }
+  double uniform() {
+    const std::lock_guard alone(in_use_);
+    return rng_->uniform();
+  }
+  double gauss(double mean, double std) {
+    const std::lock_guard alone(in_use_);
+    return rng_->gauss(mean, std);
+  }
   void fill_gauss(double mean, double std, Writable<double> out) {
+    const nb::gil_scoped_release unlocked;
+    const std::lock_guard alone(in_use_);
     rng_->fill_gauss(mean, std, int64_t(out.size()), out.data());
   }
-  void shuffle(Writable<uint32_t> items) { rng_->shuffle(int64_t(items.size()), items.data()); }
+  void shuffle(Writable<uint32_t> items) {
+    const nb::gil_scoped_release unlocked;
+    const std::lock_guard alone(in_use_);
+    rng_->shuffle(int64_t(items.size()), items.data());
+  }
 
   int64_t categorical(const std::vector<double>& weights) {
     if (weights.empty()) throw nb::value_error("categorical: expected at least one weight");
+    const std::lock_guard alone(in_use_);
     return rng_->categorical(weights.data(), int64_t(weights.size()));
   }
 
   nb::list state() const {
-    const motegpt::RngState state = rng_->state();
+    const motegpt::RngState state = [&] {
+      const std::lock_guard alone(in_use_);
+      return rng_->state();
+    }();
     const nb::object words = nb::cast(state.words);
     if (generator_ != Generator::python) return nb::cast<nb::list>(words);
     nb::list all;
@@ -68,7 +85,9 @@ class Rng {
 
   void restore(nb::sequence state) {
     motegpt::RngState found;
-    if (!read(state, found) || !rng_->restore(found))
+    const bool is_state = read(state, found);
+    const std::lock_guard alone(in_use_);
+    if (!is_state || !rng_->restore(found))
       throw nb::value_error("restore: expected a state of this generator");
   }
 
@@ -82,6 +101,7 @@ class Rng {
 
   Generator generator_;
   std::unique_ptr<motegpt::RunRng> rng_;
+  mutable std::mutex in_use_;  // taken after the interpreter lock, or without it
 };
 
 StepSettings settings_of(nb::handle train) {

@@ -264,6 +264,19 @@ class Model {
     return result;
   }
 
+  nb::tuple evaluate(const AnyArray& tokens, const AnyArray& starts, const AnyArray& lengths,
+                     const AnyArray& weights) {
+    const Steps steps(shape_, tokens, starts, lengths, weights, 1, "evaluate");
+    const auto count = size_t(steps.batches().batch_size);
+    std::vector<double> losses(count);
+    std::vector<int64_t> likely(count);
+    with_core("evaluate", [&]<class Real>(Core<Real>& core) {
+      nb::gil_scoped_release unlocked;
+      core.evaluate(steps.batches(), losses.data(), likely.data());
+    });
+    return nb::make_tuple(to_numpy(std::move(losses), {count}), to_numpy(std::move(likely), {count}));
+  }
+
  private:
   void check_training(const char* operation) const {
     if (inference_) throw nb::value_error((std::string(operation) + ": this model is for inference").c_str());
@@ -350,5 +363,9 @@ NB_MODULE(_core, module) {
            "seed: of the masks of dropout.")
       .def("logits", &Model::logits, "tokens"_a.noconvert(), "starts"_a.noconvert(), "lengths"_a.noconvert(),
            "weights"_a.noconvert(),
-           "Logits after every input of one step, its sequences one after the other: (Σ lengths - 1, V).");
+           "Logits after every input of one step, its sequences one after the other: (Σ lengths - 1, V).")
+      .def("evaluate", &Model::evaluate, "tokens"_a.noconvert(), "starts"_a.noconvert(),
+           "lengths"_a.noconvert(), "weights"_a.noconvert(),
+           "Of the sequences of one step: the sum of the weighted -log p of each (B), and how many of its "
+           "targets with a weight are the most likely token (B).");
 }

@@ -2,16 +2,19 @@
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.data.plan import Batch
+from motegpt.data.plan import Batch, Chunk
+from motegpt.data.sequences import TokenSequences
 from motegpt.data.tokenizers import CharacterTokenizer
-from motegpt.evaluation.nll import evaluate, mean_nll, score_texts, token_nll, windows_in, windows_of
-from tests.conftest import ENGINES_HERE, random_sequences, small_engine, small_settings
+from motegpt.evaluation.nll import evaluate, mean_nll, score_texts, sequence_nll, token_nll
+from motegpt.evaluation.windows import window_table, windows_in, windows_of
+from tests.conftest import ENGINES_HERE, engine_that_says, random_sequences, small_engine, small_settings
 
 TOKENIZER = CharacterTokenizer("abcde", "bos")
 
@@ -73,10 +76,53 @@ def test_each_text_is_encoded_once(monkeypatch):
 def test_groups_do_not_change_the_costs(engine, monkeypatch):
     sequences = random_sequences(2, 9, 20)
     whole = token_nll(engine, sequences)
+    mean, sums = mean_nll(engine, sequences), sequence_nll(engine, sequences)
+    np.testing.assert_allclose(sums, [nll.sum() for nll in whole], rtol=1e-12)
     monkeypatch.setattr("motegpt.evaluation.nll.MAX_LOGITS", 1)
-    monkeypatch.setattr("motegpt.evaluation.nll.MAX_SOFTMAX_LOGITS", 1)
+    monkeypatch.setattr("motegpt.engines.losses.MAX_SOFTMAX_LOGITS", 1)
     for one, other in zip(whole, token_nll(engine, sequences), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-12)
+    assert mean_nll(engine, sequences) == pytest.approx(mean, abs=1e-12)
+    np.testing.assert_allclose(sequence_nll(engine, sequences), sums, rtol=1e-12)
+
+
+def test_losses_of_sequences_with_weights(engine):
+    """Σ weights · -log p, and the targets that are the most likely token; others of weight 0 do not count."""
+    batch = Batch.of(random_sequences(4, 40, 6), "tokens")
+    weights = [[(b + t) % 3 / 2 for t in range(len(row))] for b, row in enumerate(batch.inputs)]
+    losses, likely = engine.nll(Chunk.of([replace(batch, weights=weights)]))
+    for b, logits in enumerate(np.float64(one) for one in engine.logits(batch)):
+        log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
+        at_targets = log_p[np.arange(len(logits)), batch.targets[b]]
+        assert losses[b] == pytest.approx(-at_targets @ weights[b], abs=1e-12)
+        counted = np.array(weights[b]) != 0
+        assert likely[b] == (logits.argmax(axis=1) == batch.targets[b])[counted].sum()
+    assert likely.sum() > 0
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+def test_the_first_of_equal_tokens_is_the_likely_one(name):
+    engine = engine_that_says([1.0, 3.0, 3.0], name)
+    chunk = Chunk.of([Batch([[0, 0, 1, 2]], [[0, 1, 2, 1]], [[1.0, 1.0, 1.0, 0.0]])])
+    assert engine.nll(chunk).likely.tolist() == [1]
+
+
+def test_losses_that_are_not_finite(engine):
+    parameters = engine.parameters()
+    head = np.zeros_like(parameters["lm_head"])
+    head[2] = np.nan
+    engine.load({**parameters, "lm_head": head})
+    chunk = Chunk.of([Batch([[0, 1]], [[1, 1]], [[1.0, 0.0]])])
+    with np.errstate(all="ignore"):
+        assert np.isnan(engine.nll(chunk).losses[0])
+
+
+@given(lengths=st.lists(st.integers(1, 60), min_size=1, max_size=9), block=st.integers(2, 17))
+def test_all_windows_at_once(lengths, block):
+    sequences = TokenSequences.of([[0] * length for length in lengths])
+    assert [tuple(row) for row in window_table(sequences, block).tolist()] == list(
+        windows_in(sequences, block)
+    )
 
 
 @given(targets=st.integers(1, 100), block=st.integers(2, 17))

@@ -230,7 +230,7 @@ def test_invalid_data():
 def test_a_split_seed_holds_out_the_same_documents_for_every_seed():
     def held_out(**settings):
         training = GPT.training(NAMES, **{**VALIDATED, **settings})
-        return list(map(list, training._trainer.validation.sequences))
+        return list(map(list, training._trainer.validation.data.sequences))
 
     assert held_out(seed=1, split_seed=7) == held_out(seed=2, split_seed=7) == held_out(seed=7)
     assert held_out(seed=1) != held_out(seed=7)

@@ -91,7 +91,7 @@ def test_contexts_are_of_the_training_part_alone():
         preset="microgpt",
     )
     tokens = {key & (2**20 - 1) for key in model.engine.contexts.keys[0].tolist()}
-    held_out = model._trainer.validation.sequences
+    held_out = model._trainer.validation.data.sequences
     z = model.tokenizer.encode("z")[0]
     assert (z in tokens) != any(z in sequence for sequence in map(list, held_out))
 

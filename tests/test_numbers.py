@@ -216,6 +216,27 @@ def test_a_run_starts_the_same_without_the_compiled_generators(name, monkeypatch
     assert start() == compiled
 
 
+@EVERY_GENERATOR
+def test_long_series_and_single_numbers_in_any_order(name, monkeypatch):
+    def mixed():
+        rng, found = make_rng(name, 3), []
+        for turn in range(3):
+            found += [rng.permutation(9).tolist(), rng.state(), rng.gauss_array(0.0, 0.5, 7).tolist()]
+            found += [
+                rng.gauss(1.0, 2.0),
+                rng.permutation(5 + turn).tolist(),
+                rng.gauss_array(0, 1, 2).tolist(),
+            ]
+            saved = json.loads(json.dumps(rng.state()))
+            found += [rng.categorical([0.3, 0.7]), rng.uniform(), rng.gauss_array(0, 1, 3).tolist()]
+            rng.restore(saved)
+        return found
+
+    compiled = mixed()
+    monkeypatch.setattr(core, "numbers", lambda: None)
+    assert mixed() == compiled
+
+
 def test_the_compiled_generators_are_used(monkeypatch):
     """And a wrong one is seen."""
 

@@ -20,7 +20,8 @@ from motegpt.data.plan import plan_of
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.errors import DataError, SettingError
-from motegpt.evaluation.nll import never_target, windows_of
+from motegpt.evaluation.nll import never_target
+from motegpt.evaluation.windows import windows_of
 from motegpt.generation.request import prompt_of
 from motegpt.model.rng import RunRng
 from motegpt.model.spec import initialize, tensors

@@ -14,7 +14,7 @@ from motegpt.errors import RunFolderError
 from motegpt.evaluation.nll import mean_nll
 from motegpt.training.build import prepare, resume
 from motegpt.training.run_folder import RunFolder
-from motegpt.training.validation import select_windows
+from motegpt.training.validation import ValidationSet
 from tests.conftest import ENGINES_HERE
 
 FEW = ["anna", "hanna", "nan", "han", "ann", "nah", "hana", "anah", "nanna", "hah"]
@@ -73,12 +73,12 @@ def test_evaluations_on_the_way_look_at_a_sample_of_fixed_size(monkeypatch, chan
     monkeypatch.setattr("motegpt.training.validation.SAMPLE", 50)
     documents = [" ".join(LONG)] if changes else LONG
     trainers = [begin(documents=documents, block_size=8, steps=30, **changes) for _ in range(2)]
-    sample = trainers[0].validation.sample
-    assert sample == trainers[1].validation.sample
+    sample = trainers[0].validation.data.sample
+    assert sample == trainers[1].validation.data.sample
     assert 30 < sum(window.targets for window in sample) <= 50
     evaluated = [record.val_loss for record in records_of(trainers[0]) if record.val_loss is not None]
     validation, engine = trainers[0].validation, trainers[0].engine
-    assert evaluated[-1] == mean_nll(engine, validation.sequences, sample)
+    assert evaluated[-1] == mean_nll(engine, validation.data.sequences, sample)
     assert evaluated[-1] != validation.full_loss(engine)
     assert trainers[0].best.loss == min(evaluated)
 
@@ -86,7 +86,7 @@ def test_evaluations_on_the_way_look_at_a_sample_of_fixed_size(monkeypatch, chan
 def test_a_sample_meets_every_kind_of_window(monkeypatch):
     """Of documents in two windows each it takes first and second ones."""
     monkeypatch.setattr("motegpt.training.validation.SAMPLE", 300)
-    sample = select_windows([[0] * 13] * 100, 8)
+    sample = ValidationSet([[0] * 13] * 100, 8, 27).sample
     assert {window.start for window in sample} == {0, 4}
     assert sum(window.targets for window in sample) <= 300
     assert len({window.sequence for window in sample}) > 25
@@ -94,7 +94,7 @@ def test_a_sample_meets_every_kind_of_window(monkeypatch):
 
 def test_a_window_longer_than_the_sample_is_evaluated_all_the_same(monkeypatch):
     monkeypatch.setattr("motegpt.training.validation.SAMPLE", 3)
-    assert len(select_windows([[0] * 13] * 5, 8)) == 1
+    assert len(ValidationSet([[0] * 13] * 5, 8, 27).sample) == 1
 
 
 def test_a_sample_is_told_once_and_the_end_uses_all(motegpt, tmp_path, monkeypatch):
@@ -116,7 +116,7 @@ def test_held_out_documents_are_never_in_the_plan():
     trainer = begin(documents=FEW * 3)
     learned = {trainer.tokenizer.decode(sequence[1:-1]) for sequence in trainer.plan.sequences}
     assert learned == set(FEW) - set(HELD_OUT)
-    assert len(trainer.plan.sequences) + len(trainer.validation.sequences) == 30
+    assert len(trainer.plan.sequences) + len(trainer.validation.data.sequences) == 30
 
 
 def test_without_held_out_documents_nothing_changes():
@@ -143,7 +143,7 @@ def test_early_stopping_and_the_best_parameters(tmp_path):
     state = folder.trainer_state(config, tokenizer)
     assert (state.done, state.best.step, state.best.loss) == (trainer.done, best_step, best_loss)
     best, last = GPT.load(tmp_path / "run"), GPT.load(tmp_path / "run", checkpoint="last")
-    sequences = trainer.validation.sequences
+    sequences = trainer.validation.data.sequences
     assert mean_nll(best.engine, sequences) == pytest.approx(best_loss, abs=1e-12)
     assert mean_nll(last.engine, sequences) == pytest.approx(evaluated[-1][0], abs=1e-12)
 
@@ -244,7 +244,7 @@ def test_metrics_and_console_show_the_validation_loss(motegpt, tmp_path):
 def test_a_validation_loss_that_is_not_finite_stops_the_run(monkeypatch):
     from motegpt.errors import TrainingDiverged
 
-    monkeypatch.setattr("motegpt.training.validation.mean_nll", lambda *_: float("nan"))
+    monkeypatch.setattr("motegpt.training.validation.mean_loss", lambda *_: float("nan"))
     with pytest.raises(TrainingDiverged, match="the validation loss of step 1 is nan"):
         records_of(begin(steps=5))
 
@@ -260,7 +260,7 @@ def test_the_end_of_a_stream_is_held_out():
     text = ("the cat sat on the mat. " * 20)[:-1]
     trainer = begin(documents=[text], format="stream", block_size=8, steps=20, val_fraction=0.25)
     assert trainer.tokenizer.decode(trainer.plan.stream) == text[:359]
-    (sequence,) = trainer.validation.sequences
+    (sequence,) = trainer.validation.data.sequences
     assert trainer.tokenizer.decode(sequence) == " " + text[359:]
     assert records_of(trainer)[-1].val_loss < 2.5
 

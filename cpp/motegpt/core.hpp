@@ -162,6 +162,11 @@ class Core {
 
   /// Logits after each input of the one step in `batches`, its sequences one after the other: (Σ n, V).
   virtual void logits(const Batches& batches, Real* out) = 0;
+
+  /// Of each of the B sequences of the one step in `batches`, in double precision: losses (B), the sum of its
+  /// weighted -log p in nats, and likely (B), the number of its targets with a weight other than 0 that are the
+  /// most likely token. As for logits, without dropout.
+  virtual void evaluate(const Batches& batches, double* losses, int64_t* likely) = 0;
 };
 
 /// Threads that run one task together. The calling thread is one of them.

@@ -41,6 +41,19 @@ MOTEGPT_INLINE Real exponentiate_row(Index V, Real* x, Real largest) {
   return sum<Real>(total);
 }
 
+/// log Σ exp(x - largest) in double precision; not a number if x is not finite.   x (V)
+template <class Real>
+MOTEGPT_INLINE double log_sum_exp_row(Index V, const Real* x, double largest) {
+  Vector<double> total = {};
+  for (Index v = 0; v < V; v += lanes<double>) {
+    const Vector<double> here = load_doubles(x + v);
+    const Vector<double> e = exp<double>(here - largest) + here * 0.0;
+    total += lane_numbers<double>() < broadcast(double(V - v)) ? e : Vector<double>{};
+  }
+  const double all = sum<double>(total);
+  return all == all ? log<double>(broadcast(all))[0] : all;
+}
+
 }  // namespace detail
 
 /// loss = Σ weights · -log p[target], in nats, with p = e / Σe and e = exp(x - max x).
@@ -76,6 +89,22 @@ void cross_entropy_backward(Index N, Index V, Real* e, const int* targets, const
     for (Index v = 0; v < row; v += lanes<Real>) store(e + v, load(e + v) * scale);
     e[targets[n]] -= weights[n];
   }
+}
+
+/// What evaluation needs of the logits of one token.
+struct TokenLoss {
+  double nll;      // -log p[target] in nats, in double precision
+  bool is_likely;  // whether no other token is more likely, and none of those before as likely
+};
+
+/// The loss of one target, with p = softmax(x).   x (V)
+template <class Real>
+TokenLoss token_loss(Index V, const Real* x, int target) {
+  const Real largest = detail::largest_of_row(V, x);
+  bool is_likely = x[target] == largest;
+  for (int v = 0; is_likely && v < target; ++v) is_likely = x[v] < largest;
+  const double log_p = double(x[target]) - double(largest) - detail::log_sum_exp_row(V, x, double(largest));
+  return {-log_p, is_likely};
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -42,13 +42,6 @@ bool column_is_finite(Index V, const Real* logits, Index stride) {
   return zero == 0;
 }
 
-/// A vector of doubles from numbers of either precision.
-template <class Real>
-MOTEGPT_INLINE Vector<double> load_doubles(const Real* p) {
-  typedef Real Few __attribute__((vector_size(lanes<double> * sizeof(Real)), aligned(sizeof(Real))));
-  return __builtin_convertvector(*reinterpret_cast<const Few*>(p), Vector<double>);
-}
-
 /// The weight eˣ of x = (logit - highest) / temperature; zero where eˣ would be subnormal.
 MOTEGPT_INLINE Vector<double> weight_of(Vector<double> x) {
   constexpr double lowest = detail::ExpConstants<double>::lowest;

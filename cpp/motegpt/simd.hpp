@@ -144,6 +144,13 @@ constexpr Index padded(Index n) {
   return (n + lanes<Real> - 1) / lanes<Real> * lanes<Real>;
 }
 
+/// A vector of doubles from numbers of either precision.
+template <class Real>
+MOTEGPT_INLINE Vector<double> load_doubles(const Real* p) {
+  typedef Real Few __attribute__((vector_size(lanes<double> * sizeof(Real)), aligned(sizeof(Real))));
+  return __builtin_convertvector(*reinterpret_cast<const Few*>(p), Vector<double>);
+}
+
 template <class Real>
 MOTEGPT_INLINE Vector<Real> load(const Real* p) {
   return *reinterpret_cast<const typename detail::VectorOf<Real>::loose*>(p);

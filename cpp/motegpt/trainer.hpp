@@ -81,19 +81,30 @@ class Trainer final : public Core<Real> {
   }
 
   void logits(const Batches& batches, Real* out) override {
-    reserve(batches, Textbook<Real>::head_by_head);
-    const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), rope_, checkpoint_, {});
-    Worker<Real>& worker = workers_[0];
-    find_rows(batches, 0, {}, WorkSplit(batches, 0, 0, 1), 0, tables_.factor_count());
-    for (Index b = 0, before = 0; b < batches.batch_size;) {
-      worker.group.clear({});
-      b = fill(worker.group, batches, 0, b, before, workers_.group_rows(), every);
-      model.forward(*w_, worker.group, worker.scratch, {});
-      for (Index n = 0; n < worker.group.N; ++n) {
-        const Real* row = worker.group.logits + n * padded<Real>(shape_.vocab_size);
+    forward(batches, [&](const Group<Real>& group) {
+      for (Index n = 0; n < group.N; ++n) {
+        const Real* row = logits_of(group, n);
         for (Index v = 0; v < shape_.vocab_size; ++v) *out++ = row[v];
       }
-    }
+    });
+  }
+
+  void evaluate(const Batches& batches, double* losses, int64_t* likely) override {
+    forward(batches, [&](const Group<Real>& group) {
+      for (Index d = 0; d < group.documents; ++d) {
+        const Document& one = group.document[d];
+        const double* weights = batches.weights_of(one.index);
+        losses[one.index] = 0;
+        likely[one.index] = 0;
+        for (Index t = 0; t < one.length; ++t) {
+          if (weights[t] == 0) continue;
+          const Index n = one.first + t;
+          const TokenLoss found = token_loss(shape_.vocab_size, logits_of(group, n), group.targets[n]);
+          losses[one.index] += weights[t] * found.nll;
+          likely[one.index] += found.is_likely;
+        }
+      }
+    });
   }
 
  private:
@@ -113,6 +124,25 @@ class Trainer final : public Core<Real> {
   };
 
   static bool every(Index, Index) { return true; }
+
+  const Real* logits_of(const Group<Real>& group, Index n) const {
+    return group.logits + n * padded<Real>(shape_.vocab_size);
+  }
+
+  /// Calls f(group) after the forward pass of each group of the one step in `batches`.
+  template <class F>
+  void forward(const Batches& batches, F f) {
+    reserve(batches, Textbook<Real>::head_by_head);
+    const Model<Real, Textbook<Real>> model(shape_, *layout_, workers_.plan(), rope_, checkpoint_, {});
+    Worker<Real>& worker = workers_[0];
+    find_rows(batches, 0, {}, WorkSplit(batches, 0, 0, 1), 0, tables_.factor_count());
+    for (Index b = 0, before = 0; b < batches.batch_size;) {
+      worker.group.clear({});
+      b = fill(worker.group, batches, 0, b, before, workers_.group_rows(), every);
+      model.forward(*w_, worker.group, worker.scratch, {});
+      f(worker.group);
+    }
+  }
 
   /// Whether the forward pass reads matrix i itself, not only its transpose: embeddings and vectors.
   bool is_read(Index i) const { return i == 0 || (*layout_)[i].transposed < 0; }

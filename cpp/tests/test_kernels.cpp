@@ -307,6 +307,24 @@ void test_cross_entropy(Random& random, int N, int V) {
   given.check_results(loss, 0, "cross_entropy");
 }
 
+/// Every loss of a row, and the likely tokens where some logits are equal.
+template <class Real>
+void test_token_loss(int N, int V) {
+  Random random(uint64_t(N + 100 * V));
+  LossCase<Real> given(random, N, V);
+  const Index row = padded<Real>(V);
+  for (int n = 0; n < N; ++n) {
+    const int target = given.targets[size_t(n)], other = random.below(V);
+    const Array logits(given.logits.begin() + n * V, given.logits.begin() + (n + 1) * V);
+    const double expected = naive::cross_entropy(1, V, logits, {target}, {1}).loss;
+    check::near(token_loss<Real>(V, given.x + n * row, target).nll, expected, 1, 1e-14, "token_loss");
+    given.x[n * row + target] = given.x[n * row + other] = 9;
+    check::that(token_loss<Real>(V, given.x + n * row, target).is_likely == (target <= other), "is_likely");
+    given.x[n * row + other] = Real(NAN);
+    check::that(std::isnan(token_loss<Real>(V, given.x + n * row, target).nll), "token_loss of no number");
+  }
+}
+
 template <class Real>
 void test_attention(Random& random, int T, int D, int H) {
   PlacedAttention<Real> given(random, T, D, H);
@@ -503,6 +521,7 @@ void test_all() {
                                     Activation::gelu_tanh, Activation::swiglu})
         test_activation<Real>(random, kind, N, C);
       test_cross_entropy<Real>(random, N, C);
+      test_token_loss<Real>(N, C);
     }
   }
   test_mask_keys<Real>();

@@ -232,8 +232,8 @@ class PlainReport(Report):
         loss = best.loss if interrupted else self.trainer.best_val_loss()
         scope = ""
         if validation is not None and validation.is_sampled:
-            count = f"{validation.sampled_targets:,} of" if interrupted else "all"
-            scope = f" on {count} {validation.targets:,} held-out tokens"
+            count = f"{validation.data.sampled_targets:,} of" if interrupted else "all"
+            scope = f" on {count} {validation.data.targets:,} held-out tokens"
         return f"validation loss {loss:.4f}{scope}"
 
 
@@ -319,7 +319,7 @@ class JsonReport(Report):
         validation = self.trainer.validation
         if validation is None:
             return None
-        return {"tokens": validation.targets, "sample": validation.sampled_targets}
+        return {"tokens": validation.data.targets, "sample": validation.data.sampled_targets}
 
     @staticmethod
     def _emit(event: str, **values: Any) -> None:

@@ -51,8 +51,8 @@ class Kind:
 
     def check(self, name: str, value: Any) -> Any:
         """The value as a built-in type; an int is accepted for a float. SettingError if it is invalid."""
-        if value is None and self.optional:
-            return None
+        if (value is None and self.optional) or (self.base is bool and type(value) is bool):
+            return value
         result = plain(value)
         if self.base is float and type(result) is int and abs(result) <= LARGEST_INT:
             result = float(result)
@@ -154,7 +154,10 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, kind in kinds(type(self)).items():
-            object.__setattr__(self, name, kind.check(name, getattr(self, name)))
+            value = getattr(self, name)
+            checked = kind.check(name, value)
+            if checked is not value:
+                object.__setattr__(self, name, checked)
 
     @classmethod
     def of(cls, values: Any) -> Self:
@@ -176,7 +179,8 @@ class Settings:
 
     def values(self) -> dict[str, Any]:
         """The settings by name, sections as dictionaries; the inverse of `of`."""
-        return dataclasses.asdict(self)
+        values = {name: getattr(self, name) for name in kinds(type(self))}
+        return {k: v.values() if isinstance(v, Settings) else v for k, v in values.items()}
 
 
 def kinds(section: type[Settings]) -> dict[str, Kind]:

@@ -152,7 +152,9 @@ def normalized(texts: Iterable[str], reading: ReadConfig) -> Iterable[str]:
 
 def normalize_sample_texts(sample: SampleConfig, reading: ReadConfig) -> SampleConfig:
     """The sampling settings with their texts normalized like the training data."""
-    return sample.replace(**{name: normalize_fragment(getattr(sample, name), reading) for name in FRAGMENTS})
+    found = {name: normalize_fragment(text, reading) for name in FRAGMENTS if (text := getattr(sample, name))}
+    changes = {name: text for name, text in found.items() if text != getattr(sample, name)}
+    return sample.replace(**changes) if changes else sample
 
 
 def normalize_fragment(text: str, reading: ReadConfig) -> str:

@@ -257,10 +257,14 @@ class DocumentPlan(Plan):
         return EpochOrders(self.seed, lengths - 1, self.order)
 
     @cached_property
-    def _running_tokens(self) -> array[int]:
+    def _running_tokens(self) -> Sequence[int]:
         """Number of targets of the first 0, 1, 2, … sequences."""
-        order = range(len(self.sequences)) if self.order is None else self.order
-        return array("q", accumulate((self.flat.length(i) - 1 for i in order), initial=0))
+        import numpy as np
+
+        order = np.arange(len(self.sequences)) if self.order is None else np.asarray(self.order)
+        totals = np.zeros(len(order) + 1, np.int64)
+        np.cumsum(self.flat.span(order)[1] - 1, out=totals[1:])
+        return array("q", totals.tobytes())
 
 
 @dataclass(frozen=True)

@@ -64,5 +64,5 @@ def drop_repeats(documents: Documents) -> Documents:
 
 def all_equal(documents: Sequence[str]) -> bool:
     """Whether all documents are equal."""
-    first = documents[0]
+    first = next(iter(documents))  # finding one by its index would look for the ends of all
     return all(document == first for document in documents)

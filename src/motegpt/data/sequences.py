@@ -39,6 +39,11 @@ class TokenSequences(Sequence[list[int]]):
         tokens = array("I", chain.from_iterable(rows))
         return cls(memoryview(tokens).toreadonly(), array("q", accumulate(map(len, rows), initial=0)))
 
+    @classmethod
+    def of_stream(cls, tokens: memoryview[int]) -> TokenSequences:
+        """One sequence, which is not copied."""
+        return cls(tokens, array("q", [0, len(tokens)]))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.engines.base import Decoder
+from motegpt.engines.losses import Losses, losses_by_logits
 from motegpt.ngrams.kneser_ney import grams_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig
-    from motegpt.data.plan import Batch
+    from motegpt.data.plan import Batch, Chunk
     from motegpt.engines.base import Engine
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream
@@ -47,6 +48,10 @@ class Averaged:
         n_grams = self.average.kneser_ney
         histories = grams_of(padded, n_grams.order, n_grams.vocab_size)[:, :-1]
         return np.split(self.average.log_probabilities(np.concatenate(found), histories), ends[:-1])
+
+    def nll(self, chunk: Chunk) -> Losses:
+        """See Engine.nll."""
+        return losses_by_logits(self, chunk)
 
     def decoder(self, n: int) -> AveragedDecoder:
         """See Engine.decoder."""

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig, TrainConfig
-    from motegpt.data.plan import Batch, Plan
+    from motegpt.data.plan import Batch, Chunk, Plan
+    from motegpt.engines.losses import Losses
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream
     from motegpt.ngrams.average import Average
@@ -43,6 +44,13 @@ class Snapshot:
 
     parameters: Arrays
     slots: dict[str, Arrays]
+
+    def is_finite(self) -> bool:
+        """Whether all elements are finite."""
+        import numpy as np
+
+        groups = self.parameters, *self.slots.values()
+        return all(bool(np.isfinite(array).all()) for group in groups for array in group.values())
 
 
 class Decoder(ABC):
@@ -79,6 +87,9 @@ class LanguageModel(Protocol):
 
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
         """As Engine.logits."""
+
+    def nll(self, chunk: Chunk) -> Losses:
+        """As Engine.nll."""
 
     def decoder(self, n: int) -> Decoder:
         """As Engine.decoder."""
@@ -201,6 +212,10 @@ class Engine(ABC):
         """The parameters by name; of an engine for inference they may be read-only views."""
         return self.export().parameters
 
+    def is_finite(self) -> bool:
+        """Whether all parameters and slots are finite."""
+        return self.export().is_finite()
+
     def _snapshot(self, parameters: Arrays, slots: Sequence[Arrays]) -> Snapshot:
         """slots: in the optimizer's order."""
         return Snapshot(parameters, dict(zip(self.optimizer.slots, slots, strict=True)))
@@ -208,6 +223,12 @@ class Engine(ABC):
     @abstractmethod
     def logits(self, batch: Batch) -> list[NDArray[np.floating[Any]]]:
         """The logits (n_b, V) of each sequence, computed without a cache."""
+
+    def nll(self, chunk: Chunk) -> Losses:
+        """The losses of the sequences of a chunk of one step, in double precision, without dropout."""
+        from motegpt.engines.losses import losses_by_logits
+
+        return losses_by_logits(self, chunk)
 
     @abstractmethod
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:

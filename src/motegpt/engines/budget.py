@@ -54,12 +54,17 @@ def seconds_to_steps(
     seconds: float, engine: str, level: str, model: ModelConfig, train: TrainConfig, plan: Plan
 ) -> int:
     """The number of steps in a budget; SettingError if it is too short for one."""
-    positions = float(plan.targets / plan.epoch) / plan.batch_size
-    speed = operations_per_second(engine, level, train.dtype)
-    step = operations_per_step(model, train.batch_size, positions, len(model.ngram_rows)) / speed
+    step = seconds_of_step(engine, level, model, train, plan)
     if seconds < step:
         raise SettingError(
             f"seconds: expected at least {step:.2g}, the budget of one step of the {engine} engine, got "
             f"{seconds:g}; try `steps=1`"
         )
     return int(seconds / step)
+
+
+def seconds_of_step(engine: str, level: str, model: ModelConfig, train: TrainConfig, plan: Plan) -> float:
+    """The part of a budget that a step takes."""
+    positions = float(plan.targets / plan.epoch) / plan.batch_size
+    speed = operations_per_second(engine, level, train.dtype)
+    return operations_per_step(model, train.batch_size, positions, len(model.ngram_rows)) / speed

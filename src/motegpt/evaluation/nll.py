@@ -1,7 +1,6 @@
 """Log-probabilities of texts, and the loss on evaluation data, in nats and double precision on every engine.
 
-Sequences longer than the block are evaluated in windows that overlap by half. Each token counts in the first
-window that contains it, so every token after the first window has at least half a block of context.
+Sequences longer than the block are evaluated in overlapping windows (windows.py).
 """
 
 from __future__ import annotations
@@ -11,13 +10,14 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from motegpt.config.html import table
 from motegpt.config.text import concise, shortened
-from motegpt.data.plan import Batch
+from motegpt.data.plan import Batch, Chunk
 from motegpt.engines import averaged
 from motegpt.errors import DataError, MotegptError, PrefixError
+from motegpt.evaluation.windows import Window, chunks_of, flat_sequences, window_table, windows_in
 from motegpt.generation.request import prompt_of
 from motegpt.ngrams.counts import KNESER_NEY, baselines
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
 
 MAX_LOGITS = 2**20  # per forward pass
-MAX_SOFTMAX_LOGITS = 2**17  # converted to double precision at a time: 1 MB, which fits the cache
 MAX_ROWS = 100  # of a table of scores
 MODEL, GPT_ALONE = "model", "gpt"
 
@@ -82,10 +81,10 @@ def score_texts(engine: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str
     A text with characters outside the vocabulary has log-probability -inf and 0 tokens.
     """
     sequences = [sequence_or_none(text, tokenizer) for text in texts]
-    nll = iter(token_nll(engine, [sequence for sequence in sequences if sequence is not None]))
+    nll = iter(sequence_nll(engine, [sequence for sequence in sequences if sequence is not None]).tolist())
     scores = Scores()
     for text, sequence in zip(texts, sequences, strict=True):
-        total, tokens = (-math.inf, 0) if sequence is None else (-float(next(nll).sum()), len(sequence) - 1)
+        total, tokens = (-math.inf, 0) if sequence is None else (-next(nll), len(sequence) - 1)
         _check_finite(total if tokens else 0.0)
         scores.append(Score(text, total, tokens, character_count(text, tokenizer)))
     return scores
@@ -119,14 +118,43 @@ def character_count(text: str, tokenizer: Tokenizer) -> int:
 
 
 def mean_nll(
-    engine: LanguageModel, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
+    model: LanguageModel, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> float:
     """The mean loss over all targets of the sequences, or over those of some windows, in nats per token."""
-    sums, targets = [], 0
-    for _, nll in nll_by_window(engine, sequences, windows):
-        sums.append(float(nll.sum()))
-        targets += len(nll)
+    import numpy as np
+
+    flat = flat_sequences(sequences)
+    table = (
+        window_table(flat, model.model.block_size) if windows is None else np.array(list(windows), np.int64)
+    )
+    return mean_loss(
+        model, (chunk for _, chunk in chunks_of(flat, table, max_positions(model.model.vocab_size)))
+    )
+
+
+def mean_loss(model: LanguageModel, chunks: Iterable[Chunk]) -> float:
+    """The mean loss over the targets of chunks of one step with weights of 0 and 1, in nats per token."""
+    sums, targets = list[float](), 0.0
+    for chunk in chunks:
+        sums += model.nll(chunk).losses.tolist()
+        targets += float(chunk.weights.sum())
     return math.fsum(sums) / targets
+
+
+def sequence_nll(model: LanguageModel, sequences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """-log p of each sequence (n), in nats."""
+    import numpy as np
+
+    flat = flat_sequences(sequences)
+    table, total = window_table(flat, model.model.block_size), np.zeros(len(flat))
+    for part, chunk in chunks_of(flat, table, max_positions(model.model.vocab_size)):
+        np.add.at(total, table[part, 0], model.nll(chunk).losses)
+    return total
+
+
+def max_positions(vocab_size: int) -> int:
+    """The number of inputs of one forward pass."""
+    return max(1, MAX_LOGITS // vocab_size)
 
 
 def token_nll(engine: LanguageModel, sequences: Sequence[Sequence[int]]) -> list[NDArray[np.float64]]:
@@ -139,47 +167,20 @@ def token_nll(engine: LanguageModel, sequences: Sequence[Sequence[int]]) -> list
     return result
 
 
-class Window(NamedTuple):
-    """Inputs start … end - 1 of one sequence (by index); the targets from `first` on count in this window."""
-
-    sequence: int
-    start: int
-    first: int
-    end: int
-
-    @property
-    def targets(self) -> int:
-        """The number of targets that count in this window."""
-        return self.end - self.first
-
-
-def windows_in(sequences: Iterable[Sequence[int]], block_size: int) -> Iterator[Window]:
-    """The windows of all sequences, in order; every target counts in exactly one."""
-    for i, sequence in enumerate(sequences):
-        for window in windows_of(len(sequence) - 1, block_size):
-            yield Window(i, *window)
-
-
-def windows_of(targets: int, block_size: int) -> Iterator[tuple[int, int, int]]:
-    """(start, first, end) of each window of one sequence."""
-    done, end = 0, min(targets, block_size)
-    while done < end:
-        yield max(0, end - block_size), done, end
-        done, end = end, min(targets, end + max(1, block_size // 2))
-
-
 def nll_by_window(
     engine: LanguageModel, sequences: Sequence[Sequence[int]], windows: Iterable[Window] | None = None
 ) -> Iterator[tuple[Window, NDArray[np.float64]]]:
     """Each window (default: all) with -log p of its targets."""
     import numpy as np
 
+    from motegpt.engines import losses
+
     if windows is None:
         windows = windows_in(sequences, engine.model.block_size)
-    for group in _groups(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
+    for group in _groups(windows, max_positions(engine.model.vocab_size)):
         pieces = [sequences[window.sequence][window.start : window.end + 1] for window in group]
         logits = np.concatenate(engine.logits(Batch.of(pieces, "tokens")))
-        nll = _nll(logits, [target for piece in pieces for target in piece[1:]])
+        nll = losses.token_nll(logits, [target for piece in pieces for target in piece[1:]])
         ends = accumulate(len(piece) - 1 for piece in pieces)
         for window, end in zip(group, ends, strict=True):
             yield window, nll[end - window.targets : end]
@@ -198,25 +199,6 @@ def _groups(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]
         total += size
     if group:
         yield group
-
-
-def _nll(logits: NDArray[Any], targets: list[int]) -> NDArray[np.float64]:
-    """-log softmax(logits)[target] of each row.   logits (n, V), targets (n) -> (n)
-
-    Computed in blocks of rows that fit the cache, which takes half the time for V = 3,000.
-    """
-    import numpy as np
-
-    count, vocab_size = logits.shape
-    rows = max(1, MAX_SOFTMAX_LOGITS // vocab_size)
-    nll, ids = np.empty(count), np.array(targets)
-    for start in range(0, count, rows):
-        block = slice(start, start + rows)
-        shifted = logits[block].astype(np.float64)
-        shifted -= shifted.max(axis=1, keepdims=True)
-        at_target = shifted[np.arange(len(shifted)), ids[block]]
-        nll[block] = np.log(np.exp(shifted, out=shifted).sum(axis=1)) - at_target
-    return nll
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ class RunRng(Rng):
             self.shuffle(order)
         else:
             compiled.shuffle(order)
-            self.restore(compiled.state())
+            self._advance_to(compiled)
         return order
 
     def gauss_array(self, mean: float, std: float, n: int) -> array[float]:
@@ -127,7 +127,7 @@ class RunRng(Rng):
             return array("d", [self.gauss(mean, std) for _ in range(n)])
         values = array("d", [0.0]) * n
         compiled.fill_gauss(mean, std, values)
-        self.restore(compiled.state())
+        self._advance_to(compiled)
         return values
 
     def _compiled(self) -> Any:
@@ -135,18 +135,38 @@ class RunRng(Rng):
         numbers = core.numbers()
         return None if numbers is None else numbers.Rng(self.name, self.state())
 
+    def _advance_to(self, compiled: Any) -> None:
+        """Continue from the state of a compiled generator."""
+        self.restore(compiled.state())
+
     def _below(self, n: int) -> int:
         """An integer in 0 … n - 1."""
         return int(self.uniform() * n)
 
 
 class PythonRandom(RunRng):
-    """Python's `random.Random` (MT19937) with its gauss, shuffle and choices."""
+    """Python's `random.Random` (MT19937) with its gauss, shuffle and choices.
+
+    Its state of 625 words stays in the compiled generator until Python's is asked for a number.
+    """
 
     name = "python"
 
     def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)
+        self._python = random.Random(seed)
+        self._ahead: Any = None
+
+    @property
+    def _random(self) -> random.Random:
+        if self._ahead is not None:
+            self.restore(self._ahead.state())
+        return self._python
+
+    def _compiled(self) -> Any:
+        return super()._compiled() if self._ahead is None else self._ahead
+
+    def _advance_to(self, compiled: Any) -> None:
+        self._ahead = compiled
 
     def uniform(self) -> float:
         return self._random.random()
@@ -161,7 +181,9 @@ class PythonRandom(RunRng):
         return self._random.choices(range(len(weights)), weights)[0]
 
     def state(self) -> list[Any]:
-        version, words, gauss_next = self._random.getstate()
+        if self._ahead is not None:
+            return list(self._ahead.state())
+        version, words, gauss_next = self._python.getstate()
         return [version, list(words), gauss_next]
 
     def restore(self, state: Sequence[Any]) -> None:
@@ -169,7 +191,8 @@ class PythonRandom(RunRng):
             version, words, gauss_next = state
             if gauss_next is not None:
                 gauss_next = float(gauss_next)
-            self._random.setstate((version, tuple(words), gauss_next))
+            self._python.setstate((version, tuple(words), gauss_next))
+            self._ahead = None
         except (TypeError, ValueError, OverflowError) as error:
             raise _not_a_state(self.name) from error
 

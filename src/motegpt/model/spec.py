@@ -11,6 +11,7 @@ from array import array
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property, lru_cache
 from math import prod, sqrt
 from typing import TYPE_CHECKING, Any, assert_never
 
@@ -76,7 +77,7 @@ class Tensor:
     group: str
     products: int = 0
 
-    @property
+    @cached_property
     def size(self) -> int:
         """Number of elements."""
         return prod(self.shape)
@@ -97,6 +98,7 @@ class Tensor:
         return self.role in DECAYED
 
 
+@lru_cache(maxsize=64)
 def tensors(model: ModelConfig) -> tuple[Tensor, ...]:
     """Every tensor of the model in canonical order; SettingError for more than LARGEST_MODEL parameters."""
     found = tuple(_tensors(model))
@@ -198,6 +200,7 @@ def table_names(model: ModelConfig) -> list[str]:
     return [table_name(order) for order, _ in enumerate(model.ngram_rows, 2)]
 
 
+@lru_cache(maxsize=64)
 def parameter_count(model: ModelConfig) -> int:
     """Number of trainable parameters."""
     return sum(tensor.size for tensor in tensors(model))

@@ -38,7 +38,7 @@ class Averaging:
         """The average with the best parameters; without enough validation data, with a constant weight."""
         if self.weight is not None:
             return Average(self.n_grams, self.weight)
-        if validation is None or validation.best is None or validation.sampled_targets < MIN_FITTED:
+        if validation is None or validation.best is None or validation.data.sampled_targets < MIN_FITTED:
             return Average(self.n_grams, constant_weight(self.n_grams))
         step = validation.best.step
         if self.fitted is None or self.fitted[0] != step:

@@ -174,10 +174,11 @@ def _assemble(
     if contexts is None and config.model.ngram_orders is not None:
         contexts = find_contexts(plan, config.model, config.data)
         config = config.replace(model=config.model.replace(ngram_rows=contexts.sizes))
-    config = config.replace(train=config.train.replace(steps=_steps(config, plan, given)))
+    if (steps := _steps(config, plan, given)) != config.train.steps:
+        config = config.replace(train=config.train.replace(steps=steps))
     validation = None
     if encoded.held_out:
-        validation = Validation(encoded.sequences, block_size, config.train.patience)
+        validation = Validation(encoded.validation(block_size), config.train.patience)
     engine, cut = build_engine(config, contexts), encoded.cut(block_size, config.data.cut)
     trainer = Trainer(config, encoded.tokenizer, plan, engine, rng, validation, cut, encoded.identical)
     if config.train.kneser_ney is not None:

@@ -12,6 +12,7 @@ from motegpt.data.sequences import TokenSequences
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
 from motegpt.evaluation.nll import evaluation_sequences
+from motegpt.training.validation import ValidationSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ class Encoded:
         self.corpus = corpus
         self.tokenizer = Tokenizer.fit(corpus.documents, data) if tokenizer is None else tokenizer
         self.training, self.held_out = split(corpus.documents, data, seed)
+        self._validations: dict[int, ValidationSet] = {}
         self._cuts: dict[tuple[int, CutRule], Cut] = {}
 
     @cached_property
@@ -45,6 +47,14 @@ class Encoded:
     def sequences(self) -> Sequence[Sequence[int]]:
         """Of the held-out documents, not truncated, or of the end of the stream; empty without any."""
         return evaluation_sequences(self.held_out, self.tokenizer) if self.held_out else ()
+
+    def validation(self, block_size: int) -> ValidationSet:
+        """The held-out documents for evaluations of a model with this block."""
+        if block_size not in self._validations:
+            self._validations[block_size] = ValidationSet(
+                self.sequences, block_size, self.tokenizer.vocab_size
+            )
+        return self._validations[block_size]
 
     @cached_property
     def identical(self) -> bool:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from motegpt.config.sections import TrainConfig
+from motegpt.config.sections import ModelConfig, TrainConfig
+from motegpt.data.plan import Plan
+from motegpt.engines import engine_class
+from motegpt.engines.budget import seconds_of_step
 
 CHUNK_SECONDS = 0.1  # target duration of a chunk of steps
 
@@ -58,6 +61,12 @@ class Events:
         logged, twice = (sum(last // n - (first - 1) // n for n in ns) for ns in (intervals, common))
         ends = {number for number in (train.count_from, last) if number >= first}
         return logged - twice + sum(all(number % every for every in intervals) for number in ends)
+
+
+def first_chunk_size(engine: str, model: ModelConfig, train: TrainConfig, plan: Plan) -> int:
+    """The size of the first chunk: the steps of a tenth of CHUNK_SECONDS, by the table of budget.py."""
+    seconds = seconds_of_step(engine, engine_class(engine).level(), model, train, plan)
+    return max(1, int(CHUNK_SECONDS / 10 / seconds))
 
 
 def next_chunk_size(count: int, seconds: float) -> int:

@@ -28,7 +28,7 @@ from motegpt.config.text import shortened
 from motegpt.data.tokenizers import Tokenizer, with_code_points
 from motegpt.engines import make_engine
 from motegpt.errors import DataError, RunFolderError, SettingError
-from motegpt.evaluation.nll import evaluation_sequences, never_target
+from motegpt.evaluation.nll import evaluation_sequences, mean_loss, never_target
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import tensors
 from motegpt.ngrams.contexts import Contexts
@@ -38,7 +38,7 @@ from motegpt.training.auto import RELATED, UNRELATED
 from motegpt.training.facts import Tuning
 from motegpt.training.run_folder import BEST, LAST, TRAINER, RunFolder
 from motegpt.training.state import Origin, RunConfig
-from motegpt.training.validation import Validation
+from motegpt.training.validation import ValidationSet
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -170,7 +170,8 @@ class Base:
         engine = make_engine(MEASURING, self.model, train, self.contexts, inference=True)
         engine.load(self.initial(make_rng("python", 0)))
         sequences = evaluation_sequences(corpus.documents, self.tokenizer)
-        loss = Validation(sequences, self.model.block_size).loss(engine)
+        data = ValidationSet(sequences, self.model.block_size, self.model.vocab_size)
+        loss = mean_loss(engine, data.chunks)
         uniform = uniform_loss(self.tokenizer.vocab_size, never_target(self.tokenizer))
         return RELATED if loss < MOST_OF_GUESS * uniform else UNRELATED
 

@@ -20,7 +20,7 @@ from motegpt.engines import averaged, engine_class
 from motegpt.errors import TrainingDiverged
 from motegpt.model.schedule import learning_rate
 from motegpt.sampling.generate import generate_sequentially
-from motegpt.training.events import Events, next_chunk_size
+from motegpt.training.events import Events, first_chunk_size, next_chunk_size
 from motegpt.training.losses import LossMeans
 from motegpt.training.records import Progress, Report, StepRecord
 from motegpt.training.run_folder import RunFolder
@@ -28,7 +28,7 @@ from motegpt.training.state import Best, RunConfig, TrainerState
 from motegpt.training.validation import Validation
 
 if TYPE_CHECKING:
-    from motegpt.engines.base import Arrays, Engine, LanguageModel, Values
+    from motegpt.engines.base import Arrays, Engine, LanguageModel
     from motegpt.model.rng import RunRng
     from motegpt.ngrams.average import Average
     from motegpt.sampling.training_texts import HashedTexts
@@ -89,9 +89,9 @@ class Trainer:
 
     def _run(self, until: int | None, interrupted: Callable[[], bool]) -> Generator[Progress, None, None]:
         last = self.config.train.steps if until is None else min(until, self.config.train.steps)
-        if self.saved is None:
+        if self.saved is None and self.folder is not None:
             self.save()
-        size = 1
+        size = first_chunk_size(self.config.engine, self.config.model, self.config.train, self.plan)
         while self.done < last and not self.ended and not interrupted():
             count = min(size, self.events.steps_until_event(self.done, last))
             start = time.perf_counter()
@@ -279,24 +279,32 @@ class Trainer:
         between. Before the first step they are written last, so that an incomplete folder can be resumed or
         replaced.
         """
-        snapshot = self.engine.export()
-        if not all_finite(snapshot.parameters, *snapshot.slots.values()):
-            raise self._diverged(f"step {self.done} left parameters that are not finite", self.done)
-        if self.folder is not None:
-            state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
-            keep = self.config.train.keep if self._checkpoint_is_due() else 1
-            self._save_average(self.folder)
-            if self.known is not None and self.saved is None:
-                self.folder.save_known(self.known.hashes, self.tokenizer)
-            if self.start is not None and self.saved is None:
-                self.folder.save_start(self.start, self.tokenizer)
-            if self.done:
-                self._save_best_parameters(snapshot.parameters)
-            self.folder.save(state, self.tokenizer, keep)
-            if not self.done:
-                self._save_best_parameters(snapshot.parameters)
-            self.folder.write_config(self.config)
+        if self.folder is None:
+            self._check_saved(self.engine.is_finite())
+        else:
+            self._save(self.folder)
         self.saved, self.saved_at = self.done, time.monotonic()
+
+    def _check_saved(self, is_finite: bool) -> None:
+        if not is_finite:
+            raise self._diverged(f"step {self.done} left parameters that are not finite", self.done)
+
+    def _save(self, folder: RunFolder) -> None:
+        snapshot = self.engine.export()
+        self._check_saved(snapshot.is_finite())
+        state = TrainerState(self.done, snapshot, self.rng.state(), self.best, self.losses)
+        keep = self.config.train.keep if self._checkpoint_is_due() else 1
+        self._save_average(folder)
+        if self.known is not None and self.saved is None:
+            folder.save_known(self.known.hashes, self.tokenizer)
+        if self.start is not None and self.saved is None:
+            folder.save_start(self.start, self.tokenizer)
+        if self.done:
+            self._save_best_parameters(snapshot.parameters)
+        folder.save(state, self.tokenizer, keep)
+        if not self.done:
+            self._save_best_parameters(snapshot.parameters)
+        folder.write_config(self.config)
 
     def _save_best_parameters(self, newest: Arrays) -> None:
         """Write the parameters to sample from, unless the folder already has them."""
@@ -334,10 +342,3 @@ class Trainer:
             return self.validation.parameters
         assert self.folder is not None, "the best parameters of a resumed run are in its folder"
         return self.folder.parameters(self.config, self.tokenizer)
-
-
-def all_finite(*groups: Values) -> bool:
-    """Whether all elements of the named arrays are finite."""
-    import numpy as np
-
-    return all(bool(np.isfinite(array).all()) for group in groups for array in group.values())

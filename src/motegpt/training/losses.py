@@ -20,12 +20,20 @@ class Mean(Settings):
     count: int = setting("Number of values.", default=0, at_least=0)
 
     def extended(self, values: Iterable[float]) -> Mean:
-        """The mean including these values, without a sum that could overflow."""
-        mean, count = self.value, self.count
-        for value in values:
-            count += 1
-            mean += (value - mean) / count
-        return Mean(value=mean, count=count)
+        """The mean including these values."""
+        value, count = _extended(self.value, self.count, values)
+        return Mean(value=value, count=count) if count != self.count else self
+
+
+EMPTY = Mean()
+
+
+def _extended(mean: float, count: int, values: Iterable[float]) -> tuple[float, int]:
+    """Mean and number including more values, without a sum that could overflow."""
+    for value in values:
+        count += 1
+        mean += (value - mean) / count
+    return mean, count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +44,8 @@ class LossMeans(Settings):
     that of the longer run has not started yet.
     """
 
-    recent: Mean = setting("Mean loss since the last record.", default=Mean())
-    tail: Mean = setting("Mean loss of the last steps of the run.", default=Mean())
+    recent: Mean = setting("Mean loss since the last record.", default=EMPTY)
+    tail: Mean = setting("Mean loss of the last steps of the run.", default=EMPTY)
 
     def after(
         self, start: int, losses: Sequence[float], logged: Sequence[int], steps: int
@@ -49,11 +57,11 @@ class LossMeans(Settings):
         means, first, recent = [], 0, self.recent
         for step in logged:
             end = step - start + 1
-            means.append(recent.extended(losses[first:end]).value)
-            first, recent = end, Mean()
+            means.append(_extended(recent.value, recent.count, losses[first:end])[0])
+            first, recent = end, EMPTY
         recent = recent.extended(losses[first:])
         offset = tail_start(steps) - start
-        tail = (Mean() if offset >= 0 else self.tail).extended(losses[max(0, offset) :])
+        tail = (EMPTY if offset >= 0 else self.tail).extended(losses[max(0, offset) :])
         return LossMeans(recent=recent, tail=tail), means
 
     def has_diverged(self, vocab_size: int) -> bool:

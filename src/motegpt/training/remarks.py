@@ -95,8 +95,9 @@ def validation_sampled(trainer: Trainer) -> str | None:
     validation = trainer.validation
     if validation is None or not validation.is_sampled:
         return None
+    data = validation.data
     return (
-        f"validation: evaluations use the same {validation.sampled_targets:,} of {validation.targets:,} "
+        f"validation: evaluations use the same {data.sampled_targets:,} of {data.targets:,} "
         "held-out tokens; the best model is evaluated on all of them at the end"
     )
 

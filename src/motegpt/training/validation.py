@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import compress
 from typing import TYPE_CHECKING
 
-from motegpt.evaluation.nll import Window, mean_nll, nll_by_window, windows_in
+from motegpt.evaluation.nll import max_positions, mean_loss, mean_nll, nll_by_window
+from motegpt.evaluation.windows import Window, chunks_of, flat_sequences, window_table
 from motegpt.model.rng import splitmix64
 from motegpt.training.state import Best
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from motegpt.data.plan import Chunk
+    from motegpt.data.sequences import TokenSequences
     from motegpt.engines.base import Arrays, Engine, LanguageModel
     from motegpt.ngrams.kneser_ney import KneserNey
 
@@ -22,15 +27,53 @@ SAMPLE = 4096
 
 
 @dataclass
-class Validation:
-    """The validation set, the best evaluation so far, and its parameters if this process computed it.
+class ValidationSet:
+    """The data of evaluations; trainings with the same share one.
 
-    sequences: whole documents, as in `motegpt eval`; block_size: of the model; unsaved: the parameters are
-    not yet in the run folder.
+    sequences: whole documents, as in `motegpt eval`; block_size, vocab_size: of the model.
     """
 
     sequences: Sequence[Sequence[int]]
     block_size: int
+    vocab_size: int
+
+    @cached_property
+    def sample(self) -> list[Window]:
+        """The windows used by evaluations during training: at most SAMPLE targets, or one window."""
+        return [Window(*row) for row in self._table.tolist()]
+
+    @cached_property
+    def chunks(self) -> list[Chunk]:
+        """The sample, as batches for an engine."""
+        return [chunk for _, chunk in chunks_of(self._flat, self._table, max_positions(self.vocab_size))]
+
+    @cached_property
+    def sampled_targets(self) -> int:
+        """The number of targets in the sample."""
+        return int((self._table[:, 3] - self._table[:, 2]).sum())
+
+    @cached_property
+    def targets(self) -> int:
+        """The number of targets in the validation set."""
+        return len(self._flat.tokens) - len(self._flat)
+
+    @cached_property
+    def _flat(self) -> TokenSequences:
+        return flat_sequences(self.sequences)
+
+    @cached_property
+    def _table(self) -> NDArray[np.int64]:
+        return select_windows(self._flat, self.block_size)
+
+
+@dataclass
+class Validation:
+    """The validation set, the best evaluation so far, and its parameters if this process computed it.
+
+    unsaved: the parameters are not yet in the run folder.
+    """
+
+    data: ValidationSet
     patience: int | None = None
     best: Best | None = None
     parameters: Arrays | None = None
@@ -38,11 +81,11 @@ class Validation:
 
     def loss(self, engine: Engine) -> float:
         """The loss of the current parameters on the sample, in nats per token."""
-        return mean_nll(engine, self.sequences, self.sample)
+        return mean_loss(engine, self.data.chunks)
 
     def full_loss(self, engine: LanguageModel) -> float:
         """The loss on the entire validation set, in nats per token."""
-        return mean_nll(engine, self.sequences)
+        return mean_nll(engine, self.data.sequences)
 
     def fitted_weight(self, engine: Engine, n_grams: KneserNey) -> float:
         """The weight of n-grams averaged with the current parameters that fits the sample best."""
@@ -50,31 +93,17 @@ class Validation:
 
         from motegpt.ngrams.average import fitted_weight
 
-        nll = [part for _, part in nll_by_window(engine, self.sequences, self.sample)]
-        offsets = np.cumsum([0, *(len(sequence) - 1 for sequence in self.sequences)])
-        p, windows = n_grams.probabilities(self.sequences), self.sample
+        sequences, windows = self.data.sequences, self.data.sample
+        nll = [part for _, part in nll_by_window(engine, sequences, windows)]
+        offsets = np.cumsum([0, *(len(sequence) - 1 for sequence in sequences)])
+        p = n_grams.probabilities(sequences)
         sampled = [p[offsets[one.sequence] + one.first : offsets[one.sequence] + one.end] for one in windows]
         return fitted_weight(np.exp(-np.concatenate(nll)), np.concatenate(sampled))
-
-    @cached_property
-    def sample(self) -> list[Window]:
-        """The windows used by evaluations during training: at most SAMPLE targets, or one window."""
-        return select_windows(self.sequences, self.block_size)
-
-    @property
-    def sampled_targets(self) -> int:
-        """The number of targets in the sample."""
-        return sum(window.targets for window in self.sample)
-
-    @property
-    def targets(self) -> int:
-        """The number of targets in the validation set."""
-        return sum(map(len, self.sequences)) - len(self.sequences)
 
     @property
     def is_sampled(self) -> bool:
         """Whether the sample is smaller than the validation set."""
-        return self.sampled_targets < self.targets
+        return self.data.sampled_targets < self.data.targets
 
     def update(self, loss: float, engine: Engine, step: int) -> None:
         """Record the loss after `step` steps, and copy the parameters if it is the lowest so far."""
@@ -90,7 +119,7 @@ class Validation:
         return self.best is not None and self.best.is_out_of_patience(self.patience)
 
 
-def select_windows(sequences: Sequence[Sequence[int]], block_size: int) -> list[Window]:
+def select_windows(sequences: TokenSequences, block_size: int) -> NDArray[np.int64]:
     """A random sample of the windows, in order: those whose indices have the lowest hashes.
 
     The sample depends only on the sequences, so evaluations are comparable, also after resuming. (Taking
@@ -98,9 +127,8 @@ def select_windows(sequences: Sequence[Sequence[int]], block_size: int) -> list[
     """
     import numpy as np
 
-    targets = np.fromiter((window.targets for window in windows_in(sequences, block_size)), np.int64)
+    windows = window_table(sequences, block_size)
+    targets = windows[:, 3] - windows[:, 2]
     order = np.argsort(splitmix64(0, np.arange(len(targets), dtype=np.uint64)), kind="stable")
     count = np.searchsorted(np.cumsum(targets[order]), SAMPLE, side="right")
-    selected = np.zeros(len(targets), bool)
-    selected[order[: max(1, count)]] = True
-    return list(compress(windows_in(sequences, block_size), selected))
+    return windows[np.sort(order[: max(1, count)])]

@@ -9,6 +9,7 @@ that are off unless a preset or a user sets them.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from motegpt.config.fields import Settings, kinds, unknown_setting
@@ -40,10 +41,16 @@ REQUESTS: dict[str, type[Settings]] = {**SECTIONS, "train": TrainRequest}  # as 
 
 def section_of(name: str) -> str:
     """The section of a setting; SettingError with a suggestion for an unknown name."""
-    for section, config in REQUESTS.items():
-        if name in kinds(config):
-            return section
+    section = _sections().get(name)
+    if section is not None:
+        return section
     raise unknown_setting(name, (known for config in REQUESTS.values() for known in kinds(config)))
+
+
+@cache
+def _sections() -> dict[str, str]:
+    """Setting -> its section."""
+    return {name: section for section, config in REQUESTS.items() for name in kinds(config)}
 
 
 def can_be_off(name: str) -> bool:

@@ -49,7 +49,7 @@ class UnitTokenizer(Tokenizer):
 
     def encode_documents(self, documents: Sequence[str]) -> TokenSequences:
         documents, specials = flat(documents), 0 if self.bos is None else 2
-        offsets = array("q", accumulate((n + specials for n in self.lengths(documents)), initial=0))
+        offsets = array("q", accumulate(map(specials.__add__, self.lengths(documents)), initial=0))
         begin, end = ("", "") if self.bos is None else (chr(self.bos), chr(self.stop or 0) + chr(self.bos))
         tokens = packed_ids(chain([begin], self._ids_of(documents, end)), self.vocab_size)
         return TokenSequences(tokens[: offsets[-1]], offsets)  # without the BOS after the last document

@@ -68,6 +68,9 @@ class Model:
         ngram_dropout: float = 0.0,
     ) -> tuple[float, Reals]: ...
     def logits(self, tokens: Ids, starts: Longs, lengths: Longs, weights: NDArray[np.float64]) -> Reals: ...
+    def evaluate(
+        self, tokens: Ids, starts: Longs, lengths: Longs, weights: NDArray[np.float64]
+    ) -> tuple[NDArray[np.float64], Longs]: ...
 
 class NGrams:
     def __init__(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import motegpt.engines.native._core as _core
 from motegpt.data.plan import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
+from motegpt.engines.losses import Losses
 from motegpt.errors import SettingError, UsageError
 from motegpt.generation.filters import non_finite_error
 from motegpt.model.spec import (
@@ -138,6 +139,9 @@ class NativeEngine(Engine):
         parameters, slots = self._training_core().store()
         return self._snapshot(self._named(parameters), list(map(self._named, slots)))
 
+    def is_finite(self) -> bool:
+        return all(bool(np.isfinite(flat).all()) for flat in self._training_core().store())
+
     def parameters(self) -> Arrays:
         """See Engine.parameters."""
         return self._named(self._flat_parameters())
@@ -153,6 +157,9 @@ class NativeEngine(Engine):
     def logits(self, batch: Batch) -> list[Array]:
         flat = self._logits_core().logits(*core_arguments(Chunk.of([batch])))
         return np.split(flat, np.cumsum([len(row) for row in batch.inputs])[:-1])
+
+    def nll(self, chunk: Chunk) -> Losses:
+        return Losses(*self._logits_core().evaluate(*core_arguments(chunk)))
 
     def gradients(self, batch: Batch, step: int | None = None) -> tuple[float, Arrays]:
         train = self.settings
@@ -179,7 +186,8 @@ class NativeEngine(Engine):
             ngram_dropout=self.settings.ngram_dropout,
             table_decay=self._table_decay(start, count),
         )
-        return [float(loss) for loss in losses]
+        found: list[float] = losses.tolist()
+        return found
 
     def _table_decay(self, start: int, count: int) -> NDArray[np.float64] | None:
         """The factors of the tables after `count` steps; None without tables."""
