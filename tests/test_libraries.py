@@ -27,7 +27,14 @@ UNMAPPED = "libblas.so: failed to map segment from shared object"
 def test_what_is_to_be_installed_is_what_pyproject_asks_for():
     project = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]
     optional = project["optional-dependencies"]
-    for name, extra in (("torch", "torch"), ("matplotlib", "plot"), ("gguf", "gguf"), ("psutil", "bench"), ("distributed", "dask")):
+    extras = {
+        "torch": "torch",
+        "matplotlib": "plot",
+        "gguf": "gguf",
+        "psutil": "bench",
+        "distributed": "dask",
+    }
+    for name, extra in extras.items():
         command = INSTALL[name].partition("pip install ")[2]
         assert re.findall(r"'(.*?)'", command) == optional[extra]
 

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -12,7 +13,14 @@ from pathlib import Path
 import pytest
 
 import motegpt
-from motegpt.errors import DataError, MotegptError, RunFolderError, SettingError, UsageError
+from motegpt.errors import (
+    DataError,
+    EngineUnavailable,
+    MotegptError,
+    RunFolderError,
+    SettingError,
+    UsageError,
+)
 from motegpt.sweeps.estimate import Queue
 from motegpt.sweeps.executors import Pool, pool_of
 from motegpt.sweeps.results import Results
@@ -25,7 +33,7 @@ from motegpt.sweeps.work import run_group
 NAMES = ["anna", "hanna", "nan", "otto", "ada", "bob", "eve", "hannah"]
 TABLE = {
     "preset": "microgpt",
-    "fixed": {"steps": 5, "n_embd": 4, "n_head": 2, "block_size": 4, "dtype": "float64"},
+    "fixed": {"steps": 5, "n_embd": 4, "n_head": 2, "block_size": 8, "dtype": "float64"},
     "grid": {"lr": [0.01, 0.02, 0.03], "n_layer": [1, 2]},
     "repeat": {"seed": [1, 2]},
 }
@@ -149,6 +157,14 @@ def test_a_worker_with_other_data_is_refused(tmp_path):
     found = Sweep.of(TABLE, tmp_path / "names.txt")
     with pytest.raises(DataError, match=r"names.txt on .* as the sweep began with, got other contents"):
         run_group(found.work._replace(digest="0" * 64), [])
+
+
+def test_a_worker_without_the_engine_is_an_error_not_a_refused_training(monkeypatch):
+    found = Sweep.of(TABLE, NAMES)
+    group = list(found.points.items())[:1]
+    monkeypatch.setitem(sys.modules, f"motegpt.engines.{group[0][1]['engine']}.engine", None)
+    with pytest.raises(EngineUnavailable, match=r"engine .*; it is needed on "):
+        run_group(found.work, group)
 
 
 def test_two_drivers_on_one_folder_are_refused(tmp_path):

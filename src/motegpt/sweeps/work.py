@@ -7,7 +7,8 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
-from motegpt.errors import DataError
+from motegpt.engines import engine_class
+from motegpt.errors import DataError, EngineUnavailable
 from motegpt.sweeps.store import Row
 from motegpt.sweeps.table import Point
 from motegpt.training.data import Data
@@ -78,8 +79,11 @@ def run_group(
 ) -> list[Row]:
     """The rows of a group of trainings, with their keys.
 
-    stopped: asked between trainings; abandoned: asked during one, which then has no row.
+    stopped: asked between trainings; abandoned: asked during one, which then has no row. DataError and
+    EngineUnavailable on a machine where the data are other, or an engine is missing.
     """
+    for engine in {point["engine"] for _, point in group}:
+        _check_engine(engine)
     data, rows = work.data(), list[Row]()
     for index, (key, point) in enumerate(group):
         ended = train_one(index, point, data, work.curves, abandoned)
@@ -90,6 +94,14 @@ def run_group(
         if ended is None or stopped():
             break
     return rows
+
+
+def _check_engine(name: str) -> None:
+    """EngineUnavailable on a machine that lacks an engine of the sweep: no reason to refuse its trainings."""
+    try:
+        engine_class(name)
+    except EngineUnavailable as error:
+        raise EngineUnavailable(f"{error}; it is needed on {host()}") from error
 
 
 def host() -> str:
