@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+import motegpt
 from motegpt.config.presets import expected_settings
 from motegpt.errors import UsageError
 from motegpt.sweeps.expansion import expand
@@ -115,8 +116,8 @@ def test_a_sweep_that_has_just_begun(motegpt, tmp_path):
         (["show", "s/nothing", "--csv"], "expected a sweep for --measure and --csv"),
         (["plot", "s", "--x", "learning_rate"], "x: unknown setting 'learning_rate'; did you mean lr?"),
         (["plot", "s", "--x", "optimizer"], "x: expected numbers, got optimizer='adam'"),
-        (["plot", "s", "--as", "scaling", "--x", "lr"], "expected at least 4 sizes"),
-        (["plot", "s", "--as", "scaling", "--by", "lr"], "without --by"),
+        (["plot", "s", "--form", "scaling", "--x", "lr"], "expected at least 4 sizes"),
+        (["plot", "s", "--form", "scaling", "--by", "lr"], "by: expected none for a scaling law"),
         (["plot", "s", "--attention", "emma"], "got options of runs"),
         (["plot", "s", "s"], "expected one sweep, got 2 paths"),
         (["plot", "s", "--measure", "tokens"], "measure: expected rows with tokens"),
@@ -208,9 +209,25 @@ def test_a_law_needs_sizes_and_losses_that_fall():
         fit_law({float(size): [float(size)] for size in range(1, 6)})
 
 
+def test_pictures_from_python(swept):
+    pytest.importorskip("matplotlib")
+    rows = motegpt.SweepRows.load(swept)
+    assert len(rows) == 72
+    assert rows.plot("lr", "n_embd").axes[0].get_xlabel() == "lr"
+    assert [axes.get_ylabel() for axes in rows.plot(form="map").axes] == ["lr", "val_loss (nats per token)"]
+    assert rows.plot(form="scaling", measure="loss").axes[0].get_xlabel() == "parameters"
+    with pytest.raises(UsageError, match="form: expected one of lines, map, scaling, got 'bars'"):
+        rows.plot(form="bars")
+    table = {"preset": "microgpt", "fixed": {"steps": 2}, "repeat": {"seed": [1, 2]}}
+    trained = motegpt.sweep(table, ["anna", "hanna"])
+    assert trained.plot("seed", measure="loss").axes[0].get_xlabel() == "seed"
+    with pytest.raises(UsageError, match="x: expected a setting, got none"):
+        trained.plot()
+
+
 def test_pictures_are_files(motegpt, swept):
     pytest.importorskip("matplotlib")
     ended = motegpt("plot", swept, "--x", "lr", "--by", "n_embd", "--out", "a.svg")
     assert (ended.out, ended.err) == ("a.svg\n", "")
-    assert motegpt("plot", swept, "--as", "map", "--out", "b.svg").code == 0
-    assert motegpt("plot", swept, "--as", "scaling", "--dpi", 60).out == "s-scaling.png\n"
+    assert motegpt("plot", swept, "--form", "map", "--out", "b.svg").code == 0
+    assert motegpt("plot", swept, "--form", "scaling", "--dpi", 60).out == "s-scaling.png\n"

@@ -5,8 +5,6 @@ from tempfile import TemporaryDirectory
 
 import motegpt
 from motegpt.plots.canvas import save
-from motegpt.plots.sweeps.map import map_figure
-from motegpt.sweeps.results import Results
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,6 +19,5 @@ if __name__ == "__main__":
     with TemporaryDirectory() as folder:
         file = Path(folder, "sweep.toml")
         file.write_text(table(), encoding="utf-8")
-        motegpt.sweep(file, out=Path(folder, "lr"))
-        figure = map_figure(Results.read(Path(folder, "lr")), "lr", "n_embd")
+        figure = motegpt.sweep(file).plot("lr", "n_embd", form="map")
         save(figure, ROOT / "docs" / "images" / "sweep.svg", overwrite=True)

@@ -1,6 +1,8 @@
 # The only list of public names; type checkers and __init__.py read it.
 from motegpt.api.gpt import GPT as GPT
 from motegpt.api.many import train_many as train_many
+from motegpt.api.sweeps import SweepRows as SweepRows
+from motegpt.api.sweeps import sweep as sweep
 from motegpt.api.training import Training as Training
 from motegpt.config.presets import settings_of as settings_of
 from motegpt.config.sections import DataConfig as DataConfig
@@ -26,7 +28,6 @@ from motegpt.evaluation.nll import Score as Score
 from motegpt.evaluation.nll import Scores as Scores
 from motegpt.model.rng import make_rng as make_rng
 from motegpt.sampling.next_token import NextToken as NextToken
-from motegpt.sweeps.run import sweep as sweep
 from motegpt.training.data import Data as Data
 from motegpt.training.records import Report as Report
 from motegpt.training.records import StepRecord as StepRecord

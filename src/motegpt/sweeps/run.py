@@ -1,11 +1,10 @@
-"""Run a sweep: the entry of the command line and of the Python API."""
+"""A sweep that is ready to run: for the command line and the Python API."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from concurrent.futures import Executor
-from contextlib import closing, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -18,9 +17,10 @@ from motegpt.config.text import shortened
 from motegpt.data.corpus import paths_of
 from motegpt.engines import default_engine, engine_class
 from motegpt.engines.base import refuse
-from motegpt.errors import RunFolderError, SettingError
-from motegpt.sweeps.executors import Pool, pool_of
+from motegpt.errors import SettingError
+from motegpt.sweeps.executors import Pool
 from motegpt.sweeps.expansion import expand
+from motegpt.sweeps.results import Results
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import RETRIED, Status
 from motegpt.sweeps.store import Part, Recorded, Row, Store, as_json, read_rows
@@ -28,57 +28,10 @@ from motegpt.sweeps.table import Point, Table
 from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Work
 from motegpt.system.files import read_bounded_file
-from motegpt.system.interrupts import DeferredSignals, default_interrupt
 from motegpt.training.data import Data
 
 MAX_TOML_BYTES = 2**24
 Given = Mapping[str, Any] | str | PathLike[str]
-
-
-def sweep(
-    table: Given,
-    data: Any = None,
-    *,
-    out: str | PathLike[str] | None = None,
-    threads: int | None = None,
-    processes: int | None = None,
-    dask: str | None = None,
-    executor: Executor | None = None,
-    workers: int | None = None,
-    part: str | None = None,
-    retry_failed: bool = False,
-    curves: bool = False,
-    progress: Callable[[Status], object] | None = None,
-) -> list[Row]:
-    """Train a model at each point of a table, and return a row for each.
-
-    table: a TOML file or a dictionary, as docs/sweeps.md describes them. data: documents as of `GPT.train`,
-    in place of the table's `data`. out: a folder to keep the rows in; the same call continues a sweep that
-    ended early, or that has more points now. threads (default: one per processor), processes, dask (the
-    address of a scheduler) or executor (any concurrent.futures.Executor, of `workers` workers): where to run.
-    part: "3/8", the third of eight parts, each run by a call of its own. retry_failed: train again where the
-    row is `failed` or `lost`. curves: also keep the losses. progress: called now and then with the Status.
-
-    Rows are those of `train_many`, with `key`, `host` and `attempts`, in the order of keys; the same on any
-    number of workers, but for `seconds`. Raises SettingError, DataError and RunFolderError before anything
-    runs, and KeyboardInterrupt after Ctrl-C, once the trainings that run are kept.
-
-    >>> table = {"preset": "microgpt", "fixed": {"steps": 20}, "grid": {"lr": [0.01, 0.03]}}
-    >>> rows = sweep({**table, "repeat": {"seed": [1, 2]}}, ["anna", "hanna", "nan"])
-    >>> sorted((row["lr"], row["seed"], row["status"]) for row in rows)
-    [(0.01, 1, 'ok'), (0.01, 2, 'ok'), (0.03, 1, 'ok'), (0.03, 2, 'ok')]
-    """
-    found = Sweep.of(table, data, part=part, curves=curves)
-    pool = pool_of(threads, processes, dask, executor, workers)
-    path = None if out is None else path_of("out", out, RunFolderError)
-    signals = DeferredSignals(default_interrupt())
-    with signals, closing(found.run(path, pool, flag("retry_failed", retry_failed), signals.__bool__)) as run:
-        for status in run:
-            if progress is not None:
-                progress(status)
-    if signals:
-        raise KeyboardInterrupt(f"sweep: interrupted after {found.status}; the same call continues")
-    return list(found.rows.values())
 
 
 @dataclass
@@ -133,6 +86,10 @@ class Sweep:
             at_once = False
         finally:
             pool.close(at_once)
+
+    def results(self, out: Path | None) -> Results:
+        """The rows, as they are drawn and summarized. out: the folder, in messages."""
+        return Results(out or Path("sweep"), self.recorded, self.table, self.points, self.rows)
 
     def _begin(self, store: Store) -> dict[str, Row]:
         """Record the sweep in its folder; the rows that this part has there."""

@@ -12,6 +12,7 @@ from motegpt.cli.options import FILE, RUN, checkpoint_option, overwrite_option
 from motegpt.cli.streams import discard_if_closed
 from motegpt.config.text import shortened
 from motegpt.errors import DataError, UsageError
+from motegpt.plots.sweeps import FORMS
 from motegpt.system.runs import is_sweep
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     from motegpt.views.runs import Run
 
 VOCABULARY = "\0"  # the value of --embeddings without a text
-FORMS = ("lines", "map", "scaling")  # of pictures of sweeps, the default first
 MAX_SLUG = 24  # characters of a text in the name of its picture
 
 
@@ -31,7 +31,7 @@ MAX_SLUG = 24  # characters of a text in the name of its picture
 @click.option("--smooth", type=click.IntRange(min=1), metavar="N", help="Average over N records.  [a 10th]")
 @click.option("--x", metavar="NAME", help="Horizontal axis: step, tokens; of a sweep, a setting.  [step]")
 @click.option("--by", metavar="SETTING", help="Of a sweep: a line, or a row of the map, for each value.")
-@click.option("--as", "form", type=click.Choice(FORMS), help="Of a sweep: what to draw.  [lines]")
+@click.option("--form", type=click.Choice(FORMS), help="Of a sweep: what to draw.  [lines]")
 @click.option("--measure", metavar="NAME", help="Of a sweep: what to draw.  [val_loss, else loss]")
 @click.option("--baselines/--no-baselines", default=True, help="Draw n-gram baselines.  [yes]")
 @click.option("--attention", metavar="TEXT", help="Draw attention maps of a text instead.")
@@ -66,7 +66,7 @@ def command(
     Example: motegpt plot runs/a runs/b --out losses.svg
              motegpt plot runs/a --attention emma
              motegpt plot runs/a --embeddings
-             motegpt plot sweeps/lr --x lr --by n_embd --as map
+             motegpt plot sweeps/lr --x lr --by n_embd --form map
     """
     from motegpt.plots.canvas import check_out, drawing, save
     from motegpt.views.runs import Run
@@ -75,8 +75,12 @@ def command(
         _check_sweep(runs, smooth, attention, layers, heads, embeddings, checkpoint)
         path = Path(out or f"{Path(runs[0]).absolute().name}-{form or FORMS[0]}.png")
         check_out(path, overwrite)
-        with drawing():
-            save(_sweep_figure(runs[0], form or FORMS[0], x, by, measure), path, overwrite, dpi)
+        with drawing():  # reports a missing library before anything is read
+            from motegpt.plots.sweeps.figure import sweep_figure
+            from motegpt.sweeps.results import Results
+
+            figure = sweep_figure(Results.read(runs[0]), form or FORMS[0], x, by, measure)
+            save(figure, path, overwrite, dpi)
         with discard_if_closed():
             click.echo(path)
         return
@@ -101,7 +105,7 @@ def command(
 def _along(x: str | None, by: str | None, form: str | None, measure: str | None) -> Literal["step", "tokens"]:
     """The horizontal axis of loss curves; UsageError for options of sweeps."""
     if (by, form, measure) != (None, None, None):
-        raise UsageError("plot: --by, --as and --measure belong to sweeps")
+        raise UsageError("plot: --by, --form and --measure belong to sweeps")
     if x == "tokens":
         return "tokens"
     if x in (None, "step"):
@@ -114,33 +118,7 @@ def _check_sweep(runs: tuple[str, ...], *of_runs: object) -> None:
     if len(runs) > 1:
         raise UsageError(f"plot: expected one sweep, got {len(runs)} paths")
     if any(value not in (None, ()) for value in of_runs):
-        raise UsageError("plot: expected --x, --by, --as and --measure for a sweep, got options of runs")
-
-
-def _sweep_figure(path: str, form: str, x: str | None, by: str | None, measure: str | None) -> Figure:
-    """A picture of a sweep, by default over the first settings that it varies."""
-    from motegpt.sweeps.results import Results
-
-    results = Results.read(path)
-    if form == "scaling":
-        from motegpt.plots.sweeps.scaling import SIZE, scaling_figure
-
-        if by is not None:
-            raise UsageError("plot: expected --as scaling without --by")
-        return scaling_figure(results, x or SIZE, measure)
-    varied = [name for name in results.table.varied if name not in (x, by)]
-    if x is None and not varied:
-        raise UsageError("x: expected a setting, got none, and the sweep varies no other")
-    x = x or varied.pop(0)
-    if form == "map":
-        from motegpt.plots.sweeps.map import map_figure
-
-        if by is None and not varied:
-            raise UsageError("by: expected a setting for the rows of the map, got none")
-        return map_figure(results, x, by or varied[0], measure)
-    from motegpt.plots.sweeps.lines import lines_figure
-
-    return lines_figure(results, x, by, measure)
+        raise UsageError("plot: expected --x, --by, --form and --measure for a sweep, got options of runs")
 
 
 def default_name(names: list[str], kind: str, text: str) -> str:
