@@ -39,8 +39,8 @@ def test_a_notebook_is_stored_without_outputs(path):
     assert notebook["metadata"]["kernelspec"]["name"] == "python3"
 
 
-def test_there_are_three_notebooks():
-    assert [path.stem for path in NOTEBOOKS] == ["attention", "first_lesson", "training_dynamics"]
+def test_all_notebooks_are_found():
+    assert [path.stem for path in NOTEBOOKS] == ["attention", "first_lesson", "sweep", "training_dynamics"]
 
 
 @pytest.mark.slow
