@@ -27,7 +27,7 @@ WASM_FLAGS := -target wasm32-wasi -mexec-model=reactor -msimd128 -Os -std=c++20 
     -Wall -Wextra -Wno-unused-private-field -DMOTEGPT_LEVEL=baseline -Icpp -s \
     -Wl,-z,stack-size=262144 -Wl,--max-memory=2147483648 -Wl,--export=__stack_pointer
 
-.PHONY: train play test smoke test-core test-interchange check format wheel wasm wasm-check sanitize fallback bench fuzz pictures clean
+.PHONY: train play test smoke test-core test-interchange check format wheel wasm wasm-check sanitize fallback bench fuzz pictures docs clean
 
 train: $(TRAIN)            ## train the default model on the built-in names and print generated names
 	$(BIN)/motegpt train
@@ -80,6 +80,10 @@ bench: $(DEV)              ## measure every engine
 
 pictures: $(DEV)           ## draw the pictures in docs/images again
 	PATH="$(abspath $(BIN)):$$PATH" docs/images/draw
+
+docs: $(DEV)               ## build the documentation as a site, in build/site
+	$(BIN)/python $(PIP) install --editable '.[docs]' $(COMPILED)
+	$(BIN)/python -m mkdocs build --quiet --strict
 
 wheel: | $(BIN)/python     ## build a wheel, install it in a fresh venv, and use its files there
 	rm -rf dist build/wheel-venv
