@@ -189,10 +189,10 @@ MOTEGPT_INLINE Vector<Real> square_root(Vector<Real> x) {
 /// rate · m / (root · √v + eps) for many m and v >= 0.
 ///
 /// In single precision √ and ÷ would take a quarter of the time of a training step. If the processor has
-/// estimates of 1/x, of 14 (12) bits, ÷ is one of them refined by one Newton step, to within 4 (10) units in the
-/// last place of the quotient. √ is estimated where a vector has 64 bytes, which a processor takes twelve cycles
-/// to find the roots of; with 32 bytes it takes six, while the other units do the rest of Adam. In double
-/// precision √ and ÷ are correctly rounded.
+/// estimates of 1/x, of 14 (12) bits, ÷ is one of them refined by one Newton step, to within 4 (10) units in
+/// the last place of the quotient. √ is estimated too where a vector has 64 bytes, the roots of which take
+/// twelve cycles; those of 32 bytes take six, in which other units do the rest of Adam. In double precision √
+/// and ÷ are correctly rounded.
 template <class Real>
 struct QuotientByRoot {
   Vector<Real> root, eps, rate;
