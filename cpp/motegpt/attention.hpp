@@ -16,10 +16,11 @@ namespace motegpt::MOTEGPT_LEVEL {
 /// The choice between the two, and the sizes that follow from it.
 template <class Real>
 struct AttentionPlan {
-  /// Up to this block_size · D², computing exp once per channel is cheaper than moving numbers between lanes.
-  static constexpr Index max_narrow_work = 2048;
+  /// Up to this block_size · D, computing exp once per channel is cheaper than moving numbers between lanes.
+  static constexpr Index max_narrow_work = 128;
 
   bool narrow;
+  int heads;       // that a product takes side by side
   Index units;     // pieces of work in a document: heads of keys, or vectors of channels
   Index shared;    // heads of queries in a unit
   Index tape_row;  // numbers of AttentionTape::p for each position of a document
@@ -28,12 +29,13 @@ struct AttentionPlan {
   /// head_by_head: never by vectors.
   AttentionPlan(const Shape& shape, bool head_by_head)
       : narrow(!head_by_head && has_narrow_heads<Real>(shape) && shape.n_kv_head == shape.n_head &&
-               Index(shape.block_size) * shape.head_size() * shape.head_size() <= max_narrow_work),
-        units(narrow ? shape.n_embd / lanes<Real> : shape.n_kv_head),
+               Index(shape.block_size) * shape.head_size() <= max_narrow_work),
+        heads(head_by_head ? 1 : heads_side_by_side<Real>(shape, most_heads(shape))),
+        units(narrow ? shape.n_embd / lanes<Real> : shape.n_kv_head / heads),
         shared(shape.n_head / shape.n_kv_head),
         tape_row(narrow
                      ? units * narrow_attention_tape<Real>(shape.block_size) / shape.block_size + lanes<Real>
-                     : shape.n_head * padded<Real>(shape.block_size)),
+                     : units * shared * (padded<Real>(shape.block_size * heads) + 2 * lanes<Real>)),
         C(shape.n_embd),
         kv(shape.kv_size()),
         D(shape.head_size()),
@@ -41,10 +43,17 @@ struct AttentionPlan {
 
   Index row() const { return padded<Real>(C); }
   Index qkv_row() const { return padded<Real>(C + 2 * kv); }
-  Index channels_per_unit() const { return narrow ? lanes<Real> : D; }
+  Index channels_per_unit() const { return narrow ? lanes<Real> : heads * D; }
 
   HeadScratch<Real> take_scratch(Arena& arena) const {
-    return {arena, narrow ? 0 : block_size, narrow ? 0 : D};
+    return {arena, narrow ? 0 : block_size, narrow ? 0 : D, heads};
+  }
+
+ private:
+  /// Threads that share one document need two units at least.
+  static int most_heads(const Shape& shape) {
+    const double work = 12.0 * shape.n_layer * shape.n_embd * shape.n_embd * shape.block_size;
+    return work > WorkSplit::min_work_per_thread ? max(shape.n_head / 2, 1) : shape.n_head;
   }
 };
 
@@ -52,7 +61,7 @@ struct AttentionPlan {
 template <class Real>
 struct AttentionTape {
   Real* qkv;  // (N, C + 2 kv)
-  Real* p;    // (N, tape_row) probabilities, unit by unit for each document
+  Real* p;    // (N, tape_row) e and 1 / Σe of softmax, unit by unit for each document
   Real* y;    // (N, C)
 
   static AttentionTape take(Arena& arena, const AttentionPlan<Real>& plan, Index N) {
@@ -87,11 +96,10 @@ struct AttentionUnit {
              i % plan.shared > 0,
              plan.qkv_row(),
              plan.row(),
-             padded<Real>(document.length),
              tape.qkv + qkv_at},
         p(tape.p + document.first * plan.tape_row +
           i * (plan.narrow ? narrow_attention_tape<Real>(document.length)
-                           : document.length * padded<Real>(document.length))) {}
+                           : head_attention_tape<Real>(document.length, plan.heads))) {}
 };
 
 /// Calls narrow<D>(unit) or head(unit), whichever the plan has chosen, for this thread's units of a group.
@@ -127,16 +135,20 @@ void attention(const AttentionPlan<Real>& plan, const Part& part, const Attentio
   detail::for_units(
       plan, part, tape,
       [&]<int D>(const Unit& unit) { narrow_attention<Real, D>(unit.narrow, unit.p, tape.y + unit.at); },
-      [&](const Unit& unit) { head_attention(unit.head, unit.p, tape.y + unit.at, scratch); });
+      [&](const Unit& unit) {
+        with_heads<Real>(plan.heads, [&]<int G>() {
+          head_attention<Real, G>(unit.head, unit.p, tape.y + unit.at, scratch);
+        });
+      });
 }
 
 /// dqkv of y = p · v, for all documents of a group.   dy (N, C) -> dqkv (N, C + 2 kv)
 ///
 /// head_backward: takes the place of head_attention_backward (node_clip.hpp).
-template <class Real, class HeadBackward = HeadAttentionBackward>
+template <class Real, class HeadBackward>
 void attention_backward(const AttentionPlan<Real>& plan, const Part& part, const AttentionTape<Real>& tape,
                         Real* dy, Real* dqkv, const HeadScratch<Real>& scratch,
-                        const HeadBackward& head_backward = {}) {
+                        const HeadBackward& head_backward) {
   using Unit = detail::AttentionUnit<Real>;
   detail::for_units(
       plan, part, tape,
@@ -144,7 +156,18 @@ void attention_backward(const AttentionPlan<Real>& plan, const Part& part, const
         narrow_attention_backward<Real, D>(unit.narrow, unit.p, tape.y + unit.at, dy + unit.at,
                                            dqkv + unit.qkv_at);
       },
-      [&](const Unit& unit) { head_backward(unit.head, unit.p, dy + unit.at, dqkv + unit.qkv_at, scratch); });
+      [&](const Unit& unit) {
+        head_backward(unit.head, unit.p, tape.y + unit.at, dy + unit.at, dqkv + unit.qkv_at, scratch);
+      });
+}
+
+/// The same with head_attention_backward.
+template <class Real>
+void attention_backward(const AttentionPlan<Real>& plan, const Part& part, const AttentionTape<Real>& tape,
+                        Real* dy, Real* dqkv, const HeadScratch<Real>& scratch) {
+  attention_backward(plan, part, tape, dy, dqkv, scratch, [&](const Head<Real>& head, const auto&... given) {
+    with_heads<Real>(plan.heads, [&]<int G>() { head_attention_backward<Real, G>(head, given...); });
+  });
 }
 
 /// The KV cache of `width` sequences in one layer.

@@ -1,100 +1,97 @@
-// Causal attention of one head over one document, by matrix products: any head width, any length.
+// Causal attention over one document by matrix products: any head width, any length.
+//
+// A product's rows are whole vectors, of which a narrow head would leave most lanes empty. So G heads are
+// taken side by side: their numbers take turns, and every number below is G numbers, one of each head.
 #pragma once
 
+#include "head_layout.hpp"
 #include "math.hpp"
 #include "product.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
-/// One head of one document. Pointers to its qkv, y and their gradients are to the head's first channel at
-/// the document's first position; strides count the elements of whole rows.
+/// A head, or G adjacent ones, of one document. Pointers to qkv, y and their gradients are to the first channel
+/// of the first head at the document's first position; strides count the elements of whole rows.
 template <class Real>
 struct Head {
   Index T;      // positions
-  Index D;      // channels of the head
+  Index D;      // channels of a head
   Index k_at;   // offset from q to k
   Index v_at;   // and to v
   bool later;   // dk and dv are added to those of an earlier head with the same k and v
   Index row;    // stride of qkv and dqkv
   Index y_row;  // stride of y and dy
-  Index p_row;  // stride of p
   const Real* qkv;
 };
 
-/// Copies of parts of a head in the layout that a product needs, and results of products.
+/// Numbers that head_attention saves for T positions of G heads: e of each (t, u), then 1 / Σe of each t.
 template <class Real>
-struct HeadScratch {
-  Real* transposed;  // (D, T) k or v, transposed
-  Real* first;       // (T, D) in whole vectors
-  Real* second;      // (T, D)
-  Real* result;      // (T, D)
-  Real* dp;          // (T, T)
-
-  HeadScratch(Arena& arena, Index T, Index D)
-      : transposed(arena.take<Real>(D * padded<Real>(T))),
-        first(arena.take<Real>(T * padded<Real>(D))),
-        second(arena.take<Real>(T * padded<Real>(D))),
-        result(arena.take<Real>(T * padded<Real>(D))),
-        dp(arena.take<Real>(T * padded<Real>(T))) {}
-};
+constexpr Index head_attention_tape(Index T, Index G) {
+  return (T + 1) * padded<Real>(T * G);
+}
 
 namespace detail {
 
 inline constexpr Index query_block = tallest;  // queries processed together
 
-/// x (T, D) in rows of a wider matrix -> (T, D) in whole vectors, zeros at the end.
+/// Queries whose dp stays cached until their part of dk and dv is taken, for T positions of G heads.
 template <class Real>
-void gather_head(Index T, Index D, const Real* x, Index row, Real* out) {
-  const Index out_row = padded<Real>(D);
-  for (Index t = 0; t < T; ++t, x += row, out += out_row) {
-    Index d = 0;
-    for (; d + lanes<Real> <= D; d += lanes<Real>) store(out + d, load(x + d));
-    if (d < D) store(out + d, Vector<Real>{});
-    for (; d < D; ++d) out[d] = x[d];
-  }
+constexpr Index query_stretch(Index T, Index G) {
+  constexpr Index cache = 256 * 1024, fewest = 8 * query_block;
+  const Index most = max(fewest, cache / (padded<Real>(max(T, Index(1)) * G) * Index(sizeof(Real))));
+  const Index count = (T + most - 1) / most, blocks = (T + query_block - 1) / query_block;
+  return count > 1 ? (blocks + count - 1) / count * query_block : T;
 }
 
-/// The inverse: (T, D) in whole vectors -> rows of a wider matrix, or added to them.
+}  // namespace detail
+
+/// Copies of parts of G heads in the layout that a product needs, and results of products.
 template <class Real>
-void scatter_head(Index T, Index D, const Real* x, Real* out, Index row, bool accumulate = false) {
-  for (Index t = 0; t < T; ++t, x += padded<Real>(D), out += row) {
-    Index d = 0;
-    for (; d + lanes<Real> <= D; d += lanes<Real>)
-      store(out + d, accumulate ? load(out + d) + load(x + d) : load(x + d));
-    for (; d < D; ++d) out[d] = accumulate ? out[d] + x[d] : x[d];
+struct HeadScratch {
+  Real* transposed;        // (D, T) k or v, transposed
+  Real *q, *k, *dy;        // (T, D) in whole vectors; k is v in the forward
+  Real *result, *dk, *dv;  // (T, D); the first is y, then dq
+  Index stretch;           // see query_stretch
+  Real* dp;                // (stretch, T)
+
+  HeadScratch(Arena& arena, Index T, Index D, Index G)
+      : transposed(arena.take<Real>(D * padded<Real>(T * G))),
+        q(arena.take<Real>(T * padded<Real>(D * G))),
+        k(arena.take<Real>(T * padded<Real>(D * G))),
+        dy(arena.take<Real>(T * padded<Real>(D * G))),
+        result(arena.take<Real>(T * padded<Real>(D * G))),
+        dk(arena.take<Real>(T * padded<Real>(D * G))),
+        dv(arena.take<Real>(T * padded<Real>(D * G))),
+        stretch(detail::query_stretch<Real>(T, G)),
+        dp(arena.take<Real>(stretch * padded<Real>(T * G))) {}
+};
+
+namespace detail {
+
+/// The largest of x (count, whole vectors) and `largest`, lane by lane; in four chains, as each maximum waits
+/// for the one before it.
+template <class Real>
+MOTEGPT_INLINE Vector<Real> largest_lanes(Index count, const Real* x, Vector<Real> largest) {
+  constexpr int chains = 4;
+  Vector<Real> chain[chains] = {largest, largest, largest, largest};
+  Index u = 0;
+  for (; u + chains * lanes<Real> <= count; u += chains * lanes<Real>) {
+    MOTEGPT_UNROLL
+    for (int i = 0; i < chains; ++i) chain[i] = maximum(chain[i], load(x + u + i * lanes<Real>));
   }
+  for (; u < count; u += lanes<Real>) chain[0] = maximum(chain[0], load(x + u));
+  return maximum(maximum(chain[0], chain[1]), maximum(chain[2], chain[3]));
 }
 
-/// x (T, D) in rows of a wider matrix -> (D, T), rows in whole vectors, zeros at the end.
-template <class Real>
-void transpose_head(Index T, Index D, const Real* x, Index row, Real* out) {
-  const Index out_row = padded<Real>(T);
-  for (Index t = 0; t < T; t += lanes<Real>) {
-    for (Index d = 0; d < D; d += lanes<Real>) {
-      const Index height = min<Index>(T - t, lanes<Real>), width = min<Index>(D - d, lanes<Real>);
-      Vector<Real> block[lanes<Real>] = {};
-      for (Index i = 0; i < height; ++i) {
-        const Real* from = x + (t + i) * row + d;
-        if (width == lanes<Real>)
-          block[i] = load(from);
-        else
-          for (Index j = 0; j < width; ++j) block[i][j] = from[j];
-      }
-      transpose<Real>(block);
-      for (Index j = 0; j < width; ++j) store(out + (d + j) * out_row + t, block[j]);
-    }
-  }
-}
-
-/// p = softmax(x · scale) over positions 0 … t, for query t; p is 0 at t + 1 … end - 1.   p replaces x (end)
-template <class Real>
-void causal_softmax(Index t, Index end, Real scale, Real* x) {
-  Vector<Real> largest = broadcast(x[0]), total = {};
-  const Index whole = (t + 1) / lanes<Real> * lanes<Real>;
-  const auto seen = lane_numbers<Real>() <= broadcast(Real(t - whole));
-  for (Index u = 0; u < whole; u += lanes<Real>) largest = maximum(largest, load(x + u));
+/// e = exp((x - max x) · scale) over positions 0 … t, for query t; e is 0 beyond, up to number `end`, and
+/// replaces x. Returns 1 / Σe.
+template <class Real, int G>
+Vector<Real> causal_softmax(Index t, Index end, Real scale, Real* x) {
+  const Index count = (t + 1) * G, whole = count / lanes<Real> * lanes<Real>;
+  const auto seen = lane_numbers<Real>() < broadcast(Real(count - whole));
+  Vector<Real> largest = largest_lanes<Real>(whole, x, broadcast_few<G>(x)), total = {};
   if (whole < end) largest = maximum(largest, seen ? load(x + whole) : largest);
-  largest = group_maximum<Real>(largest);
+  largest = group_maximum<Real, lanes<Real>, G>(largest);
   for (Index u = 0; u < whole; u += lanes<Real>) {
     const Vector<Real> e = exp<Real>((load(x + u) - largest) * scale);
     store(x + u, e);
@@ -106,92 +103,133 @@ void causal_softmax(Index t, Index end, Real scale, Real* x) {
     total += e;
   }
   for (Index u = whole + lanes<Real>; u < end; u += lanes<Real>) store(x + u, Vector<Real>{});
-  const Real inverse = 1 / sum<Real>(total);
-  for (Index u = 0; u < t + 1; u += lanes<Real>) store(x + u, load(x + u) * inverse);
+  return Real(1) / group_sum<Real, lanes<Real>, G>(total);
+}
+
+/// Σ x · y of two rows in whole vectors, of each of G heads.
+template <class Real, int G>
+MOTEGPT_INLINE Vector<Real> dot(Index width, const Real* x, const Real* y) {
+  Vector<Real> products = {};
+  for (Index i = 0; i < width; i += lanes<Real>) products += load(x + i) * load(y + i);
+  return group_sum<Real, lanes<Real>, G>(products);
+}
+
+template <class Real>
+MOTEGPT_INLINE void scale_row(Index width, Vector<Real> factor, Real* x) {
+  for (Index i = 0; i < width; i += lanes<Real>) store(x + i, load(x + i) * factor);
 }
 
 }  // namespace detail
 
-/// Backward of p = softmax(s · scale) for one query: ds = p · (dp - Σ p · dp) · scale.
+/// Backward of p = softmax(s) for one query, where p = e · inverse and mean = Σ p · dp: ds = p · (dp - mean).
 ///
-///   p, dp (end), p zero at positions after the query's; ds replaces dp
+///   e, dp (end), e zero at positions after the query's; ds replaces dp
 template <class Real>
 struct SoftmaxBackward {
-  void operator()(Index, Index end, Real scale, const Real* p, Real* dp) const {
-    Vector<Real> products = {};
-    for (Index u = 0; u < end; u += lanes<Real>) products += load(p + u) * load(dp + u);
-    const Vector<Real> mean = group_sum<Real>(products);
-    for (Index u = 0; u < end; u += lanes<Real>) store(dp + u, load(p + u) * (load(dp + u) - mean) * scale);
+  MOTEGPT_INLINE void operator()(Index, Index end, const Real* e, Vector<Real> inverse, Vector<Real> mean,
+                                 Real* dp) const {
+    mean *= inverse;
+    for (Index u = 0; u < end; u += lanes<Real>)
+      store(dp + u, load(e + u) * (load(dp + u) * inverse - mean));
   }
 };
 
 /// y = p · v with p = softmax(q · kᵀ / √D), position t attending to 0 … t (Vaswani et al., 2017).
 ///
-///   qkv (T, C + 2 kv) -> p (T, T) lower triangle, y (T, D)
-template <class Real>
-void head_attention(const Head<Real>& head, Real* p, Real* y, const HeadScratch<Real>& scratch) {
-  const auto [T, D, k_at, v_at, later, row, y_row, p_row, q] = head;
-  const Real *k = q + k_at, *v = q + v_at;
-  const Real scale = 1 / square_root_of(Real(D));
-  const Index width = padded<Real>(D), transposed_row = padded<Real>(T);
-  detail::transpose_head(T, D, k, row, scratch.transposed);
-  detail::gather_head(T, D, v, row, scratch.first);
-  for (Index t = 0; t < T; t += detail::query_block) {
-    const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
-    Real* scores = p + t * p_row;
-    multiply(M, end, D, rows(q + t * row, row), row_major(scratch.transposed, transposed_row),
-             row_major(scores, p_row), false);
-    for (Index i = 0; i < M; ++i) detail::causal_softmax(t + i, end, scale, scores + i * p_row);
-    multiply(M, width, t + M, rows<Real>(scores, p_row), row_major(scratch.first, width),
-             row_major(scratch.result + t * width, width), false);
-  }
-  detail::scatter_head(T, D, scratch.result, y, y_row);
-}
-
-/// Backward of y = p · v, p = softmax(s / √D), s = q · kᵀ: dp = dy · vᵀ, ds by SoftmaxBackward,
-/// dq = ds · k, dk = dsᵀ · q, dv = pᵀ · dy.
+/// What is saved is e, and 1 / Σe: y is divided by Σe instead of every p.
 ///
-///   p (T, T) of the forward, dy (T, D) -> dqkv (T, C + 2 kv), only the channels of this head
-template <class Real, class Softmax = SoftmaxBackward<Real>>
-void head_attention_backward(const Head<Real>& head, const Real* p, const Real* dy, Real* dqkv,
-                             const HeadScratch<Real>& scratch, const Softmax& softmax_backward = {}) {
-  const auto [T, D, k_at, v_at, later, row, y_row, p_row, q] = head;
-  const Real *k = q + k_at, *v = q + v_at;
+///   qkv (T, C + 2 kv) -> tape (head_attention_tape), y (T, D)
+template <class Real, int G = 1>
+void head_attention(const Head<Real>& head, Real* tape, Real* y, const HeadScratch<Real>& scratch) {
+  const auto [T, D, k_at, v_at, later, row, y_row, q] = head;
   const Real scale = 1 / square_root_of(Real(D));
-  const Index width = padded<Real>(D), transposed_row = padded<Real>(T), dp_row = transposed_row;
-  const Columns<Real> result = row_major(scratch.result, width);
-  detail::transpose_head(T, D, v, row, scratch.transposed);
-  detail::gather_head(T, D, k, row, scratch.first);
+  const Index width = padded<Real>(D * G), p_row = padded<Real>(T * G);
+  Real* inverses = tape + T * p_row;
+  detail::transpose_heads<Real, G>(T, D, q + k_at, row, scratch.transposed);
+  detail::gather_heads<Real, G>(T, D, q + v_at, row, scratch.k);
+  if (G > 1) detail::gather_heads<Real, G>(T, D, q, row, scratch.q);
+  const Real* left = G > 1 ? scratch.q : q;
+  const Index left_row = G > 1 ? width : row;
   for (Index t = 0; t < T; t += detail::query_block) {
-    const Index M = min(detail::query_block, T - t), end = padded<Real>(t + M);
-    Real* dp = scratch.dp + t * dp_row;
-    multiply(M, end, D, rows(dy + t * y_row, y_row), row_major(scratch.transposed, transposed_row),
-             row_major(dp, dp_row), false);
-    for (Index i = 0; i < M; ++i) softmax_backward(t + i, end, scale, p + (t + i) * p_row, dp + i * dp_row);
-    multiply(M, width, t + M, rows<Real>(dp, dp_row), row_major(scratch.first, width),
-             row_major(scratch.result + t * width, width), false);
-  }
-  detail::scatter_head(T, D, scratch.result, dqkv, row);
-
-  // dk and dv of position u are sums over the queries that attend to it: those of its block and later ones.
-  const auto over_queries = [&](const Real* matrix, Index stride, const Real* right, Real* out) {
-    for (Index u = 0; u < T; u += detail::query_block) {
-      const Index M = min(detail::query_block, T - u);
-      multiply(M, width, T - u, transposed(matrix + u * stride + u, stride),
-               row_major(const_cast<Real*>(right) + u * width, width),
-               row_major(result.data + u * width, width), false);
+    const Index M = min(detail::query_block, T - t), end = padded<Real>((t + M) * G);
+    Real *e = tape + t * p_row, *sums = scratch.result + t * width;
+    multiply<Real, G>(M, end, D, rows(left + t * left_row, left_row), row_major(scratch.transposed, p_row),
+                      row_major(e, p_row), false);
+    Vector<Real> inverse[detail::query_block];
+    for (Index i = 0; i < M; ++i) {
+      inverse[i] = detail::causal_softmax<Real, G>(t + i, end, scale, e + i * p_row);
+      MOTEGPT_UNROLL
+      for (int g = 0; g < G; ++g) inverses[(t + i) * G + g] = inverse[i][g];
     }
-    detail::scatter_head(T, D, scratch.result, out, row, later);
-  };
-  detail::gather_head(T, D, q, row, scratch.first);
-  over_queries(scratch.dp, dp_row, scratch.first, dqkv + k_at);
-  detail::gather_head(T, D, dy, y_row, scratch.second);
-  over_queries(p, p_row, scratch.second, dqkv + v_at);
+    multiply<Real, G>(M, width, t + M, rows<Real>(e, p_row), row_major(scratch.k, width),
+                      row_major(sums, width), false);
+    for (Index i = 0; i < M; ++i) detail::scale_row<Real>(width, inverse[i], sums + i * width);
+  }
+  detail::scatter_heads<Real, G>(T, D, scratch.result, y, y_row);
 }
 
-/// head_attention_backward as an object, for attention.hpp.
-struct HeadAttentionBackward {
-  void operator()(const auto&... given) const { head_attention_backward(given...); }
-};
+namespace detail {
+
+/// out[u] = Σ matrix[t, u] · right[t] over the queries t = first … last - 1 that attend to u, added to the sum
+/// over earlier queries.
+///
+///   matrix (last - first, T), lower triangle, right (T, D) -> out (T, D)
+template <class Real, int G>
+void sum_over_queries(Index first, Index last, const Real* matrix, Index stride, Real* right, Index width,
+                      Real* out) {
+  for (Index u = 0; u < last; u += query_block) {
+    const Index M = min(query_block, last - u), from = max(first, u);
+    const Real* column = matrix + (from - first) * stride + u * G;
+    multiply<Real, G>(M, width, last - from, Rows<Real>{column, G, stride},
+                      row_major(right + from * width, width), row_major(out + u * width, width), u < first);
+  }
+}
+
+}  // namespace detail
+
+/// Backward of y = p · v, p = softmax(s), s = q · kᵀ / √D: dp = dy · vᵀ, ds by SoftmaxBackward,
+/// dq = ds · k / √D, dk = dsᵀ · q / √D, dv = pᵀ · dy.
+///
+/// Σ p · dp over u is dy · y, because y is Σ p · v.
+///
+///   tape and y of the forward, dy (T, D) -> dqkv (T, C + 2 kv), only the channels of these heads
+template <class Real, int G = 1, class Softmax = SoftmaxBackward<Real>>
+void head_attention_backward(const Head<Real>& head, const Real* tape, const Real* y, const Real* dy,
+                             Real* dqkv, const HeadScratch<Real>& scratch,
+                             const Softmax& softmax_backward = {}) {
+  const auto [T, D, k_at, v_at, later, row, y_row, q] = head;
+  const Real scale = 1 / square_root_of(Real(D));
+  const Index width = padded<Real>(D * G), p_row = padded<Real>(T * G);
+  const Real* inverses = tape + T * p_row;
+  detail::transpose_heads<Real, G>(T, D, q + v_at, row, scratch.transposed);
+  detail::gather_heads<Real, G>(T, D, q, row, scratch.q, scale);
+  detail::gather_heads<Real, G>(T, D, q + k_at, row, scratch.k, scale);
+  detail::gather_heads<Real, G>(T, D, dy, y_row, scratch.dy);
+  detail::gather_heads<Real, G>(T, D, y, y_row, scratch.result);
+  for (Index first = 0; first < T; first += scratch.stretch) {
+    const Index last = min(first + scratch.stretch, T);
+    for (Index t = first; t < last; t += detail::query_block) {
+      const Index M = min(detail::query_block, last - t), end = padded<Real>((t + M) * G);
+      Real* dp = scratch.dp + (t - first) * p_row;
+      multiply<Real, G>(M, end, D, rows(scratch.dy + t * width, width), row_major(scratch.transposed, p_row),
+                        row_major(dp, p_row), false);
+      for (Index i = 0; i < M; ++i) {
+        Real *row_of_dy = scratch.dy + (t + i) * width, *row_of_y = scratch.result + (t + i) * width;
+        const Vector<Real> inverse = broadcast_few<G>(inverses + (t + i) * G);
+        softmax_backward(t + i, end, tape + (t + i) * p_row, inverse,
+                         detail::dot<Real, G>(width, row_of_dy, row_of_y), dp + i * p_row);
+        detail::scale_row<Real>(width, inverse, row_of_dy);
+      }
+      multiply<Real, G>(M, width, t + M, rows<Real>(dp, p_row), row_major(scratch.k, width),
+                        row_major(scratch.result + t * width, width), false);
+    }
+    detail::sum_over_queries<Real, G>(first, last, scratch.dp, p_row, scratch.q, width, scratch.dk);
+    detail::sum_over_queries<Real, G>(first, last, tape + first * p_row, p_row, scratch.dy, width,
+                                      scratch.dv);
+  }
+  detail::scatter_heads<Real, G>(T, D, scratch.result, dqkv, row);
+  detail::scatter_heads<Real, G>(T, D, scratch.dk, dqkv + k_at, row, later);
+  detail::scatter_heads<Real, G>(T, D, scratch.dv, dqkv + v_at, row, later);
+}
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -48,6 +48,31 @@ void with_lanes(Index G, F f) {
   __builtin_trap();
 }
 
+/// Heads that a product takes side by side (head_attention.hpp): 1, 2 or 4, but at most `most`; the number that
+/// leaves the fewest lanes empty and, among equals, the largest that fits into a panel.
+template <class Real>
+int heads_side_by_side(const Shape& shape, int most) {
+  if (lanes<Real> < 8 || shape.n_kv_head != shape.n_head) return 1;
+  const auto width = [&](int G) { return padded<Real>(Index(shape.head_size()) * G); };
+  int best = 1;
+  for (int G = 2; G <= min(most, 4); G *= 2) {
+    const Index before = width(best) * G, after = width(G) * best;  // lanes for G · best heads
+    if (shape.n_head % G == 0 && (after < before || (after == before && width(G) <= panel_width<Real>)))
+      best = G;
+  }
+  return best;
+}
+
+/// Calls f.operator()<G>() with 1, 2 or 4 as a constant.
+template <class Real, class F>
+void with_heads(int G, F f) {
+  if constexpr (lanes<Real> >= 8) {
+    if (G == 2) return f.template operator()<2>();
+    if (G == 4) return f.template operator()<4>();
+  }
+  f.template operator()<1>();
+}
+
 /// The first n numbers, and zeros in the lanes beyond.
 template <class Real>
 MOTEGPT_INLINE Vector<Real> load_first(const Real* p, Index n) {

@@ -189,27 +189,27 @@ MOTEGPT_INLINE Vector<Real> square_root(Vector<Real> x) {
 /// rate · m / (root · √v + eps) for many m and v >= 0.
 ///
 /// In single precision √ and ÷ would take a quarter of the time of a training step. If the processor has
-/// estimates of both, of 14 (12) bits, these are refined by one Newton step each, to within 4 (10) units in
-/// the last place of the quotient. In double precision √ and ÷ are correctly rounded.
+/// estimates of 1/x, of 14 (12) bits, ÷ is one of them refined by one Newton step, to within 4 (10) units in
+/// the last place of the quotient. √ is estimated too where a vector has 64 bytes, the roots of which take
+/// twelve cycles; those of 32 bytes take six, in which other units do the rest of Adam. In double precision √
+/// and ÷ are correctly rounded.
 template <class Real>
 struct QuotientByRoot {
   Vector<Real> root, eps, rate;
 
   static constexpr bool estimating = sizeof(Real) == 4 && has_estimates;
+  static constexpr bool estimating_root = estimating && vector_bytes == 64;
 
-  /// With estimates, root and eps are divided by the rate in advance, and root also by 2, as operator()
-  /// computes 2 · √v.
+  /// With estimates, root and eps are divided by the rate in advance, and root also by 2 where twice √v is
+  /// estimated.
   QuotientByRoot(double rate_, double root_, double eps_)
-      : root(broadcast(Real(estimating ? root_ / 2 / nonzero(rate_) : root_))),
+      : root(broadcast(Real(estimating ? root_ / (estimating_root ? 2 : 1) / nonzero(rate_) : root_))),
         eps(broadcast(Real(estimating ? normal(eps_ / nonzero(rate_)) : eps_))),
         rate(broadcast(Real(rate_))) {}
 
   MOTEGPT_INLINE Vector<Real> operator()(Vector<Real> m, Vector<Real> v) const {
     if constexpr (estimating) {
-      const Vector<Real> estimate = inverse_root_estimate(v + smallest);
-      const Vector<Real> once = v * estimate, twice = once * (Real(3) - once * estimate);
-      const Vector<Real> divisor = twice * root + eps;
-      const Vector<Real> inverse = inverse_estimate(divisor);
+      const Vector<Real> divisor = root_of(v) * root + eps, inverse = inverse_estimate(divisor);
       return (m * inverse) * (Real(2) - divisor * inverse);
     } else {
       return rate * m / (square_root<Real>(v) * root + eps);
@@ -217,6 +217,13 @@ struct QuotientByRoot {
   }
 
  private:
+  /// √v or, where it is estimated, 2 · √v.
+  MOTEGPT_INLINE static Vector<Real> root_of(Vector<Real> v) {
+    if constexpr (!estimating_root) return square_root<Real>(v);
+    const Vector<Real> estimate = inverse_root_estimate(v + smallest), once = v * estimate;
+    return once * (Real(3) - once * estimate);
+  }
+
   static constexpr float smallest = 1.17549435e-38f;  // prevents 1/√0 and 1/0
   static double normal(double x) { return x > smallest ? x : smallest; }
   static double nonzero(double x) { return x == 0 ? 1e-30 : x; }  // updates at this rate are negligible

@@ -67,19 +67,20 @@ struct NodeClip {
   }
 
   /// As the textbook's but for the softmax.
-  void head_attention(const Head<Real>& head, const Real* p, Real* dy, Real* dqkv,
+  void head_attention(const Head<Real>& head, const Real* tape, const Real* y, Real* dy, Real* dqkv,
                       const HeadScratch<Real>& scratch) const {
     for (Index t = 0; t < head.T; ++t) clip(dy + t * head.y_row, head.D);
-    head_attention_backward(head, p, dy, dqkv, scratch, [this](auto... row) { softmax_backward(row...); });
+    head_attention_backward(head, tape, y, dy, dqkv, scratch,
+                            [this](auto... row) { softmax_backward(row...); });
   }
 
-  /// ds of p = e · (Σe)^-1, a node (Σe)^-1 for each p. The largest e is 1, so (Σe)^-1 is the largest p.
-  void softmax_backward(Index t, Index end, Real scale, const Real* p, Real* dp) const {
-    Real inverse = p[0], dtotal = 0;
-    for (Index u = 1; u <= t; ++u) inverse = max(inverse, p[u]);
-    for (Index u = 0; u <= t; ++u) dtotal -= clip(clip(dp[u]) * (p[u] / inverse)) * inverse * inverse;
-    for (Index u = 0; u <= t; ++u)
-      dp[u] = clip(clip(clip(dp[u]) * inverse + clip(dtotal)) * (p[u] / inverse)) * scale;
+  /// ds of p = e · (Σe)^-1, a node (Σe)^-1 for each p.
+  void softmax_backward(Index t, Index end, const Real* e, Vector<Real> inverses, Vector<Real>,
+                        Real* dp) const {
+    const Real inverse = inverses[0];
+    Real dtotal = 0;
+    for (Index u = 0; u <= t; ++u) dtotal -= clip(clip(dp[u]) * e[u]) * inverse * inverse;
+    for (Index u = 0; u <= t; ++u) dp[u] = clip(clip(clip(dp[u]) * inverse + clip(dtotal)) * e[u]);
     for (Index u = t + 1; u < end; ++u) dp[u] = 0;
   }
 

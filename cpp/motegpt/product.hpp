@@ -25,11 +25,11 @@ struct Tile {
 };
 
 /// c (R, V vectors) = start + a (R, K) · b (K, V vectors).
-template <class Real, int R, int V, bool AdjacentRows>
+template <class Real, int R, int V, bool AdjacentRows, int G>
 [[gnu::noinline]] void multiply_tile(const Tile<Real>& tile) {
   const auto [K, a_start, a_stride, b_start, b_row, c, c_row, start, start_row] = tile;
   const Real *a = a_start, *b = b_start;
-  const Index row = AdjacentRows ? 1 : a_stride, step = AdjacentRows ? a_stride : 1;
+  const Index row = AdjacentRows ? G : a_stride, step = AdjacentRows ? a_stride : G;
   Vector<Real> sums[R][V] = {};
   for (Index k = 0; k < K; ++k, a += step, b += b_row) {
     Vector<Real> right[V];
@@ -37,7 +37,7 @@ template <class Real, int R, int V, bool AdjacentRows>
     for (int v = 0; v < V; ++v) right[v] = load(b + v * lanes<Real>);
     MOTEGPT_UNROLL
     for (int r = 0; r < R; ++r) {
-      const Vector<Real> left = broadcast(a[r * row]);
+      const Vector<Real> left = broadcast_few<G>(a + r * row);
       MOTEGPT_UNROLL
       for (int v = 0; v < V; ++v) sums[r][v] += left * right[v];
     }
@@ -63,7 +63,7 @@ inline constexpr int tallest = 12;
 template <class Real>
 using TileFunction = void (*)(const Tile<Real>&);
 
-template <class Real, bool AdjacentRows>
+template <class Real, bool AdjacentRows, int G>
 struct TileTable {
   TileFunction<Real> of[panel_vectors + 1][tallest + 1] = {};
 
@@ -73,7 +73,7 @@ struct TileTable {
   constexpr void fill() {
     if constexpr (V <= panel_vectors) {
       if constexpr (R <= most_rows(V)) {
-        of[V][R] = multiply_tile<Real, R, V, AdjacentRows>;
+        of[V][R] = multiply_tile<Real, R, V, AdjacentRows, G>;
         fill<R + 1, V>();
       } else {
         fill<1, V + 1>();
@@ -82,20 +82,20 @@ struct TileTable {
   }
 };
 
-template <class Real, bool AdjacentRows>
-inline constexpr TileTable<Real, AdjacentRows> tiles;
+template <class Real, bool AdjacentRows, int G>
+inline constexpr TileTable<Real, AdjacentRows, G> tiles;
 
 /// All M rows of one panel that is V vectors wide, split evenly into tiles. `tile` describes the first.
-template <class Real>
+template <int G, class Real>
 void multiply_panel(Index M, int V, bool adjacent_rows, Tile<Real>& tile) {
-  const auto& functions = adjacent_rows ? tiles<Real, true>.of[V] : tiles<Real, false>.of[V];
+  const auto& functions = adjacent_rows ? tiles<Real, true, G>.of[V] : tiles<Real, false, G>.of[V];
   if (M <= most_rows(V)) return functions[M](tile);
   const unsigned most = unsigned(most_rows(V)), count = (unsigned(M) + most - 1) / most;
   const unsigned rows = unsigned(M) / count, taller = unsigned(M) % count;
   for (unsigned i = 0; i < count; ++i) {
     const Index R = rows + (i < taller);
     functions[R](tile);
-    tile.a += R * (adjacent_rows ? 1 : tile.a_stride);
+    tile.a += R * (adjacent_rows ? G : tile.a_stride);
     tile.c += R * tile.c_row;
     tile.start += R * tile.start_row;
   }
@@ -103,10 +103,10 @@ void multiply_panel(Index M, int V, bool adjacent_rows, Tile<Real>& tile) {
 
 /// Rows first_row … first_row + M of c over the K positions of k from first_k on; a begins there already.
 /// bias (N), if any, is added instead of c.
-template <class Real>
+template <int G, class Real>
 void multiply_block(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b, Index first_k,
                     const Columns<Real>& c, Index first_row, bool accumulate, const Real* bias = nullptr) {
-  const bool adjacent = a.row == 1;
+  const bool adjacent = a.row == G;
   for (Index n = 0, j = 0; n < N; n += panel_width<Real>, ++j) {
     const Index width = min(N - n, panel_width<Real>);
     const Index b_row = b.row_of(width), c_row = c.row_of(width);
@@ -122,7 +122,7 @@ void multiply_block(Index M, Index N, Index K, const Rows<Real>& a, const Column
                     : accumulate ? result
                                  : nullptr,
                     accumulate ? c_row : 0};
-    multiply_panel(M, int(width / lanes<Real>), adjacent, tile);
+    multiply_panel<G>(M, int(width / lanes<Real>), adjacent, tile);
   }
 }
 
@@ -149,28 +149,31 @@ template <class Real>
   for (Index m = 0; m < M; m += gathered_rows<Real>) {
     const Index height = min(gathered_rows<Real>, M - m);
     gather_rows(height, K, a.data + m, a.step, gathered);
-    multiply_block(height, N, K, transposed<Real>(gathered, height), b, first_k, c, m, accumulate);
+    multiply_block<1>(height, N, K, transposed<Real>(gathered, height), b, first_k, c, m, accumulate);
   }
 }
 
 }  // namespace detail
 
 /// c (M, N) = a (M, K) · b (K, N), or += where `accumulate`; N is in whole vectors, M and K are free.
-template <class Real>
+///
+/// With G above 1 the numbers of `a` are groups of G, and so are those of b and c along N: G products side by
+/// side, of matrices whose numbers take turns.
+template <class Real, int G = 1>
 void multiply(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b, const Columns<Real>& c,
               bool accumulate) {
   if (M == 0) return;
-  if (a.row != 1 || K <= detail::longest_stretch) {
-    return detail::multiply_block(M, N, K, a, b, 0, c, 0, accumulate);
+  if (a.row != G || K <= detail::longest_stretch) {
+    return detail::multiply_block<G>(M, N, K, a, b, 0, c, 0, accumulate);
   }
-  const bool far = a.step * Index(sizeof(Real)) >= Arena::page && N > panel_width<Real>;
+  const bool far = G == 1 && a.step * Index(sizeof(Real)) >= Arena::page && N > panel_width<Real>;
   for (Index k = 0; k < K; k += detail::longest_stretch) {
     const Index stretch = min(detail::longest_stretch, K - k);
     const Rows<Real> rest{a.data + k * a.step, a.row, a.step};
     if (far) {
       detail::multiply_gathered(M, N, stretch, rest, b, k, c, accumulate || k > 0);
     } else {
-      detail::multiply_block(M, N, stretch, rest, b, k, c, 0, accumulate || k > 0);
+      detail::multiply_block<G>(M, N, stretch, rest, b, k, c, 0, accumulate || k > 0);
     }
   }
 }
@@ -179,7 +182,7 @@ void multiply(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real
 template <class Real>
 void multiply(Index M, Index N, Index K, const Rows<Real>& a, const Columns<Real>& b, const Columns<Real>& c,
               const Real* bias) {
-  if (M > 0) detail::multiply_block(M, N, K, a, b, 0, c, 0, false, bias);
+  if (M > 0) detail::multiply_block<1>(M, N, K, a, b, 0, c, 0, false, bias);
 }
 
 }  // namespace motegpt::MOTEGPT_LEVEL

@@ -203,6 +203,29 @@ MOTEGPT_INLINE Vector<Real> lane_numbers() {
   return detail::count<Real>(detail::LaneIndices<Real>{});
 }
 
+/// (p[0], …, p[G - 1], p[0], …): G numbers again and again. Only 1 is possible where vectors have 16 bytes.
+template <int G, class Real>
+MOTEGPT_INLINE Vector<Real> broadcast_few(const Real* p) {
+  constexpr int bytes = G * int(sizeof(Real));
+  if constexpr (G == 1) return broadcast(*p);
+  if constexpr (G == 2 && bytes == 8) {
+    double both;
+    __builtin_memcpy(&both, p, sizeof both);
+    return __builtin_bit_cast(Vector<Real>, broadcast(both));
+  }
+#if defined(__AVX512F__)
+  const auto* numbers = reinterpret_cast<const float*>(p);
+  if constexpr (bytes == 16)
+    return __builtin_bit_cast(Vector<Real>, _mm512_broadcast_f32x4(_mm_loadu_ps(numbers)));
+  if constexpr (bytes == 32)
+    return __builtin_bit_cast(Vector<Real>, _mm512_broadcast_f32x8(_mm256_loadu_ps(numbers)));
+#elif defined(__AVX__)
+  if constexpr (bytes == 16)
+    return __builtin_bit_cast(Vector<Real>, _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p)));
+#endif
+  __builtin_unreachable();
+}
+
 namespace detail {
 
 template <class Real, int... I>
@@ -250,22 +273,23 @@ MOTEGPT_INLINE Vector<Real> without_tiny(Vector<Real> x) {
   return maximum(x, -x) < broadcast(smallest) ? Vector<Real>{} : x;
 }
 
-/// Every lane becomes the sum of its group of Group neighboring lanes (a power of two).
-template <class Real, int Group = lanes<Real>>
+/// Every lane becomes the sum of its group of Group neighboring lanes, or of those in it that are a multiple of
+/// Apart lanes away (powers of two).
+template <class Real, int Group = lanes<Real>, int Apart = 1>
 MOTEGPT_INLINE Vector<Real> group_sum(Vector<Real> x) {
-  if constexpr (Group > 1) {
+  if constexpr (Group > Apart) {
     x += swap_lanes<Real, Group / 2>(x);
-    x = group_sum<Real, Group / 2>(x);
+    x = group_sum<Real, Group / 2, Apart>(x);
   }
   return x;
 }
 
-/// Every lane becomes the largest of all.
-template <class Real, int Group = lanes<Real>>
+/// The same with the largest of them.
+template <class Real, int Group = lanes<Real>, int Apart = 1>
 MOTEGPT_INLINE Vector<Real> group_maximum(Vector<Real> x) {
-  if constexpr (Group > 1) {
+  if constexpr (Group > Apart) {
     x = maximum(x, swap_lanes<Real, Group / 2>(x));
-    x = group_maximum<Real, Group / 2>(x);
+    x = group_maximum<Real, Group / 2, Apart>(x);
   }
   return x;
 }

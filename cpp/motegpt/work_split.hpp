@@ -17,6 +17,8 @@ inline Index length_of(const Batches& batches, Index step, Index b) {
 }
 
 struct WorkSplit {
+  static constexpr double min_work_per_thread = 2e6;  // multiply-adds that are worth another thread
+
   Index tokens = 0;      // positions of the step
   int active = 1;        // threads that take part
   bool by_rows = false;  // each thread takes a part of all rows, because whole documents are too unequal
@@ -35,7 +37,6 @@ struct WorkSplit {
   }
 
  private:
-  static constexpr double min_work_per_thread = 2e6;  // multiply-adds that are worth another thread
   /// Enough to make up for the exchange of gradients and weights.
   static constexpr Index min_positions_per_thread = 32;
   static constexpr double max_imbalance = 1.25;  // largest load of a thread over the average

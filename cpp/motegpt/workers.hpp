@@ -41,7 +41,8 @@ class Workers {
   /// Allocates the buffers of this many threads and rows, unless they are large enough already.
   void reserve(const Shape& shape, bool checkpoint, Index size, int threads, Index rows,
                const AttentionPlan<Real>& plan) {
-    if (threads <= threads_ && rows <= rows_ && plan.narrow == plan_.narrow) return;
+    const bool same_plan = plan.narrow == plan_.narrow && plan.heads == plan_.heads;
+    if (threads <= threads_ && rows <= rows_ && same_plan) return;
     threads_ = max(threads, threads_);
     rows_ = max(rows, rows_);
     plan_ = plan;

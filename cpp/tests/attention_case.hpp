@@ -49,23 +49,24 @@ struct AttentionCase {
 template <class Real>
 struct PlacedAttention {
   AttentionCase<Real> given;
-  Index row, y_row, p_row;
-  Buffer<Real> qkv, dqkv, y, dy, p;
+  int G;  // heads side by side
+  Index row, y_row;
+  Buffer<Real> qkv, dqkv, y, dy, tape;
   Memory memory;
   HeadScratch<Real> scratch;
 
-  PlacedAttention(Random& random, int T, int D, int H)
+  PlacedAttention(Random& random, int T, int D, int H, int G_ = 1)
       : given(AttentionCase<Real>::make(random, T, D, H)),
+        G(G_),
         row(padded<Real>(3 * H * D)),
         y_row(padded<Real>(H * D)),
-        p_row(padded<Real>(T)),
         qkv(T * row),
         dqkv(T * row),
         y(T * y_row),
         dy(T * y_row),
-        p(T * p_row),
-        memory(scratch_bytes(T, D)),
-        scratch(make_scratch(memory, T, D)) {
+        tape(head_attention_tape<Real>(T, G)),
+        memory(scratch_bytes(T, D, G)),
+        scratch(make_scratch(memory, T, D, G)) {
     given.place(given.q, 0, row, qkv);
     given.place(given.k, H * D, row, qkv);
     given.place(given.v, 2 * H * D, row, qkv);
@@ -75,7 +76,7 @@ struct PlacedAttention {
 
   Head<Real> head(int h) {
     const int C = given.H * given.D;
-    return {given.T, given.D, C, 2 * C, false, row, y_row, p_row, qkv + h * given.D};
+    return {given.T, given.D, C, 2 * C, false, row, y_row, qkv + h * given.D};
   }
 
   void check_results(const std::string& name) {
@@ -84,15 +85,15 @@ struct PlacedAttention {
   }
 
  private:
-  static Index scratch_bytes(Index T, Index D) {
+  static Index scratch_bytes(Index T, Index D, Index G) {
     Arena counting;
-    HeadScratch<Real>(counting, T, D);
+    HeadScratch<Real>(counting, T, D, G);
     return counting.used();
   }
 
-  static HeadScratch<Real> make_scratch(const Memory& memory, Index T, Index D) {
+  static HeadScratch<Real> make_scratch(const Memory& memory, Index T, Index D, Index G) {
     Arena arena(memory.data());
-    return HeadScratch<Real>(arena, T, D);
+    return HeadScratch<Real>(arena, T, D, G);
   }
 };
 

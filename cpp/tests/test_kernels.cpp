@@ -27,6 +27,9 @@ void test_lanes() {
   const Vector<Real> x = lane_numbers<Real>();
   check::that(sum<Real>(x) == Real(lanes<Real> * (lanes<Real> - 1) / 2), "sum");
   check::that(group_maximum<Real>(x)[0] == Real(lanes<Real> - 1), "group_maximum");
+  const Vector<Real> apart = group_sum<Real, lanes<Real>, 2>(x);
+  for (int i = 0; i < lanes<Real>; ++i)
+    check::that(apart[i] == Real(lanes<Real> * (lanes<Real> - 2) / 4 + i % 2 * lanes<Real> / 2), "apart");
   const Vector<Real> pairs = group_sum<Real, 2>(x);
   for (int i = 0; i < lanes<Real>; ++i) check::that(pairs[i] == Real(i / 2 * 4 + 1), "group_sum of pairs");
 }
@@ -158,6 +161,29 @@ void test_multiply(Random& random, int M, int N, int K) {
     for (double& value : twice) value *= 2;
     check_padded<Real>(out, twice, M, N, tolerance<Real>, "multiply, transposed, accumulating");
   }
+}
+
+/// G products side by side: the numbers of the matrices of each take turns.
+template <class Real, int G>
+void test_multiply_several(Random& random, int M, int N, int K) {
+  const Index width = padded<Real>(N * G);
+  Buffer<Real> left(M * K * G), left_transposed(K * M * G), right(K * width), out(M * width);
+  std::fill_n(right.get(), K * width, Real(0));
+  Array expected(size_t(M * N * G));
+  for (int g = 0; g < G; ++g) {
+    const Array a = rounded<Real>(random.normals(size_t(M * K))),
+                b = rounded<Real>(random.normals(size_t(K * N))), c = naive::multiply(M, N, K, a, b);
+    for (int i = 0; i < M * K; ++i)
+      left[i * G + g] = left_transposed[(i % K * M + i / K) * G + g] = Real(a[size_t(i)]);
+    for (int i = 0; i < K * N; ++i) right[i / N * width + i % N * G + g] = Real(b[size_t(i)]);
+    for (int i = 0; i < M * N; ++i) expected[size_t(i * G + g)] = c[size_t(i)];
+  }
+  const Columns<Real> columns = row_major<Real>(right, width), result = row_major<Real>(out, width);
+  multiply<Real, G>(M, width, K, {left, K * G, G}, columns, result, false);
+  check_padded<Real>(out, expected, M, N * G, tolerance<Real>, "multiply, several");
+  multiply<Real, G>(M, width, K, {left_transposed, G, M * G}, columns, result, true);
+  for (double& value : expected) value *= 2;
+  check_padded<Real>(out, expected, M, N * G, tolerance<Real>, "multiply, several, transposed");
 }
 
 /// A vector times a matrix has the bits of the first column of a product, in every column.
@@ -336,15 +362,16 @@ void test_token_loss(int N, int V) {
   }
 }
 
-template <class Real>
+/// Heads G at a time.
+template <class Real, int G>
 void test_attention(Random& random, int T, int D, int H) {
-  PlacedAttention<Real> given(random, T, D, H);
-  for (int h = 0; h < H; ++h) {
-    head_attention<Real>(given.head(h), given.p, given.y + h * D, given.scratch);
-    head_attention_backward<Real>(given.head(h), given.p, given.dy + h * D, given.dqkv + h * D,
-                                  given.scratch);
+  PlacedAttention<Real> given(random, T, D, H, G);
+  for (int h = 0; h < H; h += G) {
+    Real *y = given.y + h * D, *dy = given.dy + h * D, *dqkv = given.dqkv + h * D;
+    head_attention<Real, G>(given.head(h), given.tape, y, given.scratch);
+    head_attention_backward<Real, G>(given.head(h), given.tape, y, dy, dqkv, given.scratch);
   }
-  given.check_results("attention");
+  given.check_results("attention, " + std::to_string(G) + " at a time");
 }
 
 /// Heads that share keys and values: as naive heads of which each has them, and their gradients summed.
@@ -356,8 +383,9 @@ void test_shared_attention(Random& random, int T, int D, int H) {
     given.v[size_t(h)] = given.v[0];
   }
   const int columns = (H + 2) * D;
-  const Index row = padded<Real>(columns), y_row = padded<Real>(H * D), p_row = padded<Real>(T);
-  Buffer<Real> qkv(T * row), dqkv(T * row), y(T * y_row), dy(T * y_row), p(T * p_row);
+  const Index row = padded<Real>(columns), y_row = padded<Real>(H * D);
+  Buffer<Real> qkv(T * row), dqkv(T * row), y(T * y_row), dy(T * y_row);
+  Buffer<Real> tape(head_attention_tape<Real>(T, 1));
   given.place(given.q, 0, row, qkv);
   given.place({given.k[0]}, H * D, row, qkv.get());
   given.place({given.v[0]}, (H + 1) * D, row, qkv.get());
@@ -366,9 +394,9 @@ void test_shared_attention(Random& random, int T, int D, int H) {
   Array dk(size_t(T * D)), dv(dk);
   for (int h = 0; h < H; ++h) {
     const size_t i = size_t(h);
-    const Head<Real> head{T, D, (H - h) * D, (H + 1 - h) * D, h > 0, row, y_row, p_row, qkv + h * D};
-    head_attention<Real>(head, p, y + h * D, scratch.scratch);
-    head_attention_backward<Real>(head, p, dy + h * D, dqkv + h * D, scratch.scratch);
+    const Head<Real> head{T, D, (H - h) * D, (H + 1 - h) * D, h > 0, row, y_row, qkv + h * D};
+    head_attention<Real>(head, tape, y + h * D, scratch.scratch);
+    head_attention_backward<Real>(head, tape, y + h * D, dy + h * D, dqkv + h * D, scratch.scratch);
     const naive::AttentionGradients expected =
         naive::attention_backward(T, D, given.q[i], given.k[0], given.v[0], given.dy[i]);
     check::near_rows(dqkv + h * D, row, expected.dq, T, D, 4 * tolerance<Real>, "shared keys, dq");
@@ -515,6 +543,12 @@ void test_all() {
       for (const int K : sizes) test_multiply<Real>(random, M, N, K);
     }
   }
+  if constexpr (lanes<Real> >= 8) {
+    for (const int N : sizes) {
+      test_multiply_several<Real, 2>(random, 13, N, 1 + N % 5);
+      test_multiply_several<Real, 4>(random, 13, N, 300 + N);
+    }
+  }
   test_multiply<Real>(random, 13, 150, 700);   // several panels, several stretches of k
   test_multiply<Real>(random, 1100, 70, 300);  // rows of a transposed left side on pages of their own
   for (const int M : sizes) {
@@ -550,7 +584,11 @@ void test_all() {
   }
   for (const int T : sizes) {
     for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) {
-      test_attention<Real>(random, T, D, 1 + T % 3);
+      test_attention<Real, 1>(random, T, D, 1 + T % 3);
+      if constexpr (lanes<Real> >= 8) {
+        test_attention<Real, 2>(random, T, D, 2);
+        test_attention<Real, 4>(random, T, D, 4 + T % 2 * 4);
+      }
       test_shared_attention<Real>(random, T, D, 1 + T % 3);
     }
     test_narrow_attention<Real, 1>(random, T);

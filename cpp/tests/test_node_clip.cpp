@@ -31,8 +31,9 @@ template <class Real>
 void test_attention(Random& random, int T, int D, int H) {
   PlacedAttention<Real> given(random, T, D, H);
   for (int h = 0; h < H; ++h) {
-    head_attention<Real>(given.head(h), given.p, given.y + h * D, given.scratch);
-    loose<Real>.head_attention(given.head(h), given.p, given.dy + h * D, given.dqkv + h * D, given.scratch);
+    Real *y = given.y + h * D, *dy = given.dy + h * D, *dqkv = given.dqkv + h * D;
+    head_attention<Real>(given.head(h), given.tape, y, given.scratch);
+    loose<Real>.head_attention(given.head(h), given.tape, y, dy, dqkv, given.scratch);
   }
   given.check_results("attention");
 }
@@ -60,8 +61,8 @@ void test_clipped_attention(Random& random, int T, int D) {
   for (double& value : dy) value = Real(5 * value);
   given.given.place({dy}, 0, given.y_row, given.dy);
   const NodeClip<Real> clip{1};
-  head_attention<Real>(given.head(0), given.p, given.y, given.scratch);
-  clip.head_attention(given.head(0), given.p, given.dy, given.dqkv, given.scratch);
+  head_attention<Real>(given.head(0), given.tape, given.y, given.scratch);
+  clip.head_attention(given.head(0), given.tape, given.y, given.dy, given.dqkv, given.scratch);
   for (double& value : dy) value = clipped(value);
   const Array p = naive::attention_weights(T, D, q, k),
               dp = naive::multiply(T, T, D, dy, naive::transpose(T, D, v));
