@@ -17,7 +17,7 @@ from motegpt.config.html import table
 from motegpt.config.text import concise, shortened
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.plan import Batch
-from motegpt.data.sequences import TokenSequences, mask_of
+from motegpt.data.sequences import TokenSequences, mask_of, positions, take
 from motegpt.engines import averaged
 from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.generation.request import prompt_of
@@ -232,19 +232,23 @@ def accuracy(
 
     windows: of the sequences, as in mean_nll; None: all. Of equal logits the first counts as the highest.
     """
-    hits = total = 0
-    is_masked = mask_of(sequences) is not None
+    import numpy as np
+
+    hits, mask = list[Any](), mask_of(sequences)
     if windows is None:
         windows = windows_in(sequences, engine.model.block_size)
     for group in _groups(windows, max(1, MAX_LOGITS // engine.model.vocab_size)):
         pieces = [sequences[window.sequence][window.start : window.end + 1] for window in group]
-        all_logits = engine.logits(Batch.of(pieces, "tokens"))
-        for window, piece, logits in zip(group, pieces, all_logits, strict=True):
-            is_hit = logits.argmax(axis=1)[-window.targets :] == piece[len(piece) - window.targets :]
-            is_hit = is_hit[counted_in(sequences, window)] if is_masked else is_hit
-            hits += int(is_hit.sum())
-            total += is_hit.size
-    return hits / total
+        best = np.concatenate(engine.logits(Batch.of(pieces, "tokens"))).argmax(axis=1)
+        is_hit = best == [target for piece in pieces for target in piece[1:]]
+        sequence, start, first, end = np.array(group).T
+        is_hit = is_hit[positions(np.cumsum(end - start) - (end - first), end - first)]
+        if mask is not None:
+            assert isinstance(sequences, TokenSequences)
+            places = positions(take(sequences.offsets, sequence) + 1 + first, end - first)
+            is_hit = is_hit[np.asarray(mask)[places] == 1]
+        hits.append(is_hit)
+    return float(np.concatenate(hits).mean())
 
 
 def _groups(windows: Iterable[Window], positions: int) -> Iterator[list[Window]]:
