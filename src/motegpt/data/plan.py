@@ -346,10 +346,10 @@ class WindowPlan(Plan):
     @cached_property
     def _starts(self) -> NDArray[np.int64] | None:
         """The possible starts; None if all are."""
-        import numpy as np
-
         if self.mask is None:
             return None
+        import numpy as np
+
         starts = np.arange(len(self.stream) - self.block_size)
         return starts[self._counted(starts + self.block_size + 1) > self._counted(starts + 1)]
 
