@@ -3,10 +3,11 @@
 import csv
 import struct
 import sys
+from dataclasses import fields
 
 import pytest
 
-from motegpt import GPT, Csv, LibraryUnavailable, MotegptError, TensorBoard, UsageError
+from motegpt import GPT, Csv, LibraryUnavailable, MotegptError, StepRecord, TensorBoard, UsageError
 
 NAMES = ["anna", "bob", "carla", "dora"]
 TINY = {"preset": "microgpt", "n_embd": 4, "n_head": 1, "block_size": 6, "engine": "array", "log_every": 5}
@@ -19,7 +20,8 @@ def rows(path):
 
 def of_records(records):
     """As rows read back: texts, empty for none."""
-    names = ["step", "loss", "mean_loss", "lr", "tokens", "val_loss", *(records[0].statistics or {})]
+    values = [one.name for one in fields(StepRecord) if one.name != "statistics"]
+    names = [*values, *(records[0].statistics or {})]
     return [{name: str(one.values().get(name, "")) for name in names} for one in records]
 
 

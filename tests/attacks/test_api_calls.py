@@ -4,6 +4,7 @@ import decimal
 import enum
 import math
 import os
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
@@ -38,6 +39,13 @@ SMALL = {
 }
 
 
+TABLE = {
+    **{name: SMALL[name] for name in ("preset", "engine")},
+    "fixed": {name: value for name, value in SMALL.items() if name not in ("preset", "engine")},
+    "grid": {"seed": [1, 2]},
+}
+
+
 class Color(enum.Enum):
     RED = "array"
     ONE = 1
@@ -68,7 +76,10 @@ FIT = {  # valid values of arguments; those of settings derive from their kinds
     "docs": [WORDS, "list.txt", None], "preset": ["zeroclaw"], "engine": ["array", "scalar"], "out": ["new"],
     "overwrite": [True], "resume": ["run"], "checkpoint": ["last", 2], "callbacks": [print], "seed": [3],
     "unique": [True], "novel": [False], "data": ["list.txt"], "texts": [WORDS], "path": ["run", "new"],
-    "n": [2], "name": ["lcg", "array", "microgpt"], "model": [5], "train": [5],
+    "n": [2], "name": ["lcg", "array", "microgpt"], "settings": [[SMALL]],
+    "source": [WORDS, "list.txt", None],
+    "curves": [True], "keep": ["all", "best", None], "table": [TABLE], "folder": ["new"],
+    "model": [5], "train": [5],
 }  # fmt: skip
 LARGE = {"n_layer", "n_embd", "block_size", "batch_size", "steps", "epochs", "max_new_tokens", "beams", "n",
          "tries", "min_new_tokens", "min_length", "max_length", "threads"}  # fmt: skip
@@ -101,7 +112,19 @@ SAMPLING = [*kinds(SampleConfig), "seed", "data"]
 TRAINING = [*SETTINGS, "docs", "preset", "engine", "out", "overwrite", "resume", "checkpoint", "callbacks"]
 
 
+def quiet(callback):
+    """A callback whose own errors do not count; what is none stays."""
+
+    def call(record):
+        with suppress(Exception):
+            return callback(record)
+
+    return call if callable(callback) else callback
+
+
 def train(model, given):
+    if "callbacks" in given:
+        given["callbacks"] = quiet(given["callbacks"])
     docs, given = given.pop("docs", WORDS), {**({} if "resume" in given else SMALL), **given}
     GPT.train(docs, **given)
 
@@ -140,6 +163,18 @@ CALLS = {
     "checkpoints": (lambda model, given: motegpt.checkpoints(**{"path": "run", **given}), ["path"]),
     "Csv": (lambda model, given: motegpt.Csv(**{"path": "new", **given}), ["path"]),
     "TensorBoard": (lambda model, given: motegpt.TensorBoard(**{"folder": "new", **given}), ["folder"]),
+    "train_many": (
+        lambda model, given: list(motegpt.train_many(**{"settings": [SMALL], "data": WORDS, **given})),
+        ["settings", "data", "threads", "curves", "keep"],
+    ),
+    "sweep": (
+        lambda model, given: motegpt.sweep(**{"table": TABLE, "data": WORDS, **given}),
+        ["table", "data", "out", "threads", "curves"],
+    ),
+    "Data": (
+        lambda model, given: motegpt.Data(**{"source": WORDS, **given}),
+        ["source", *kinds(motegpt.DataConfig)],
+    ),
     "make_rng": (lambda model, given: make_rng(**{"name": "lcg", "seed": 1, **given}), ["name", "seed"]),
     "settings_of": (lambda model, given: settings_of(**{"preset": None, **given}), ["preset"]),
     "make_engine": (
@@ -182,7 +217,8 @@ def test_any_call(model):
 def test_every_public_name_is_called():
     """The others are what the calls give."""
     others = {
-        "GPT", "Training", "Score", "Scores", "Evaluation", "Report", "StepRecord", "Gradients", "NextToken"
+        "GPT", "Training", "Score", "Scores", "Evaluation", "Report", "StepRecord", "Gradients", "NextToken",
+        "SweepRows", "Lens", "ActivationCache", "ActivationGradients", "Attribution",
     }  # fmt: skip
     names = {name for name in motegpt.__all__ if not isinstance(getattr(motegpt, name), type)}
     assert names | {config.__name__ for config in SECTIONS.values()} <= CALLS.keys()
