@@ -154,6 +154,7 @@ nb::tuple next_uniform(uint64_t state) {
 }  // namespace
 
 NB_MODULE(_numbers, module) {
+  nb::set_leak_warnings(false);  // what a script keeps to its end, such as a model in a cycle, is no leak
   module.doc() = "The generators and learning rates of motegpt: the numbers of its Python, bit for bit.";
   nb::class_<Rng>(module, "Rng", "The generator of a run, from a seed or a state.")
       .def(nb::init<const std::string&, uint64_t>(), "name"_a, "seed"_a)

@@ -363,6 +363,7 @@ int64_t multiply_add(const std::string& name, const std::string& dtype, int64_t 
 }  // namespace
 
 NB_MODULE(_core, module) {
+  nb::set_leak_warnings(false);  // what a script keeps to its end, such as a model in a cycle, is no leak
   module.doc() =
       "The native core of motegpt. Flat arrays hold every tensor of the specification, one after the other.";
   module.def("levels", &levels, "Processor levels that can run here, the fastest first.");

@@ -8,7 +8,7 @@ import pytest
 
 from motegpt import GPT, SettingError
 from motegpt.config.sections import SampleConfig
-from motegpt.data.tokenizers import BpeTokenizer, ByteTokenizer, CharacterTokenizer
+from motegpt.data.tokenizers import BpeTokenizer, ByteTokenizer, CharacterTokenizer, IdTokenizer
 from motegpt.engines import why_unavailable
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import Request
@@ -23,6 +23,8 @@ TOKENIZERS = [
     CharacterTokenizer("a\0é漢\U0010ffff😀�", "bos_eos"),
     CharacterTokenizer("ab\0", "none"),
     ByteTokenizer("bos_eos"),
+    IdTokenizer(9, "whole"),
+    IdTokenizer(30, "whole"),
     BpeTokenizer.learn(["the cat sat", "the hat", "that cat"] * 9, "bos"),
 ]
 

@@ -17,7 +17,7 @@ VALUES = [*PLAIN.split(), "", "a b", "a" * 300, "9" * 30, "e\u0301", "\x1b[31m",
 FILES = """run hf run/config.json run/model.safetensors list.txt list.csv none.txt empty . .. /dev/null new
     a/b new.png new.svg new.dot new.jsonl"""
 PATHS = [*FILES.split(), "", "x" * 300, "\udcff"]
-NEW = "new new.png new.svg new.dot new.jsonl new.html run list.txt a/b full"
+NEW = "new new.png new.svg new.dot new.jsonl new.html new.npz run list.txt a/b full"
 OUTPUTS = [*NEW.split(), "", "x" * 300]
 WRITE = {"--out", "--output"}
 COUNTS = """--steps --epochs --n-layer --layers --n-embd --block-size --batch-size --n -n --samples
@@ -30,6 +30,8 @@ ENDINGS = {  # appended to keep a command short
     "show": "-n 1",
     "export": "--out new",
     "import": "--out new",
+    "sweep": "--dry-run",  # trains nothing, here and in other processes
+    "data make": "--out new.npz --count 4 --length 3",
     "graph": "--n-embd 2 --n-layer 1",
     "play": "--no-browser --out new.html",  # serves nothing
     "gradcheck": "--engine array --n-embd 4 --n-layer 1",
@@ -42,11 +44,13 @@ NAMED = {  # values of parameters whose name or metavar contains the word
     "run": ["run"],
     "data": ["list.txt"],
     "file": ["list.txt"],
+    "table": ["sweep.toml"],
+    "task": ["modular", "parity", "dyck", "copy", "induction", "markov"],
     "training": ["list.txt"],
     "work": ["microgpt"],
     "name": ["names"],
 }
-EVERY = [*(name for name in COMMANDS if name != "data"), "data check", "data fetch"]
+EVERY = [*(name for name in COMMANDS if name != "data"), "data check", "data fetch", "data make"]
 
 QUICK = [name for name in EVERY if name not in ("bench", "data fetch")]  # which measure, or need a network
 

@@ -30,11 +30,13 @@ class MarkedText(str):
 
 def texts_of_rows(request: Request, tokenizer: Tokenizer, rows: Rows) -> tuple[list[str], Iterable[bool]]:
     """As texts_of, for rows of a request without rules; and whether the end of the block cut each."""
+    cuts = [length == request.cut_at for length in rows.lengths.tolist()]
+    if not tokenizer.is_text_of_characters:
+        return texts_of(request, tokenizer, rows.lists()), cuts
     is_long = rows.ids.shape[1] > LONG
     texts = tokenizer.decode_rows(rows.ids[:, : max(1, rows.longest)] if is_long else rows.ids)
     if prefix := tokenizer.decode(request.prefix):
         texts = [prefix + text for text in texts]
-    cuts = [length == request.cut_at for length in rows.lengths.tolist()]
     return list(map(MarkedText, texts, cuts)) if request.mark_cut else texts, cuts
 
 

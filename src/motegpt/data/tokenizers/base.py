@@ -191,7 +191,7 @@ class Tokenizer(ABC):
         """The text of each row (n, T), T > 0, of ids, which are followed by -1 up to the end of the row."""
         import numpy as np
 
-        if not self._mostly_characters:
+        if not self.is_text_of_characters:
             return [self.decode([token for token in row if token >= 0]) for row in rows.tolist()]
         codes = self._code_points.take(rows, mode="wrap")
         texts: list[str] = (
@@ -213,8 +213,10 @@ class Tokenizer(ABC):
         return np.array([*codes, 0], np.uint32)
 
     @cached_property
-    def _mostly_characters(self) -> bool:
-        """Whether half of all tokens are characters."""
+    def is_text_of_characters(self) -> bool:
+        """Whether a text is the texts of its tokens, one after the other, half of them characters."""
+        if type(self).decode is not Tokenizer.decode:
+            return False
         return 2 * int((self._code_points[:-1] != OTHER).sum()) >= self.vocab_size
 
     def names(self, ids: Sequence[int]) -> list[str]:
