@@ -6,8 +6,8 @@
     python benchmarks/kernels.py --torch                  # and those of a plain PyTorch loop
 
 One thread, single precision, processor time: the best of many short runs. Each contender is a process of its
-own, and they take turns, so that a busy machine slows all of them alike. The peak is that of NumPy's product
-of large matrices, held to the same level.
+own, and they take turns, so that a busy machine slows all of them alike. The peak is that of multiply-adds in
+registers, as of `motegpt bench`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
-
-from motegpt.bench.machine import PEAK_SIZE
+from motegpt.bench.machine import multiply_add_peak
 from motegpt.bench.work import WORKLOADS, Problem, Workload, operations, problem_of
 from motegpt.data.corpus import read_corpus
 from motegpt.engines.native import _core
@@ -32,8 +30,6 @@ from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
 
 RUN_SECONDS, SECONDS = 0.02, 1.5  # of one run, and of all runs of a contender at one size
-PRODUCTS = 40
-OPENBLAS = {"avx512": "SkylakeX", "avx2": "Haswell", "baseline": "Nehalem"}  # its name for each level
 THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
@@ -62,7 +58,7 @@ def steps_of(kind: str, level: str, problem: Problem) -> Callable[[int, int], ob
         torch.set_num_threads(1)
         return plain_loop(problem, "cpu", None)
     model, train = problem.model, problem.train
-    engine = NativeEngine(model, train, level=level)
+    engine = NativeEngine(model, train)
     engine.load(initialize(model, make_rng(train.rng, train.seed)))
     return lambda start, count: engine.train(problem.plan, start, count)
 
@@ -73,7 +69,9 @@ def serve(kind: str, level: str) -> None:
     count = done = 0
     for line in sys.stdin:
         if steps is None or line.strip():
-            problem = problem_of(SIZES[line.strip()], read_corpus(None), "float32", {"threads": 1})
+            problem = problem_of(
+                SIZES[line.strip()], read_corpus(None), "float32", {"threads": 1, "level": level}
+            )
             steps, count, done = steps_of(kind, level, problem), 1, 0
             while (seconds := _timed(steps, 0, count)) < RUN_SECONDS / 2:
                 count *= 2
@@ -88,21 +86,6 @@ def _timed(action: Callable[..., object], *arguments: Any) -> float:
     began = time.process_time()
     action(*arguments)
     return time.process_time() - began
-
-
-def print_peak() -> None:
-    """Operations per second of NumPy's product on one thread."""
-    a, b = np.random.default_rng(0).random((2, PEAK_SIZE, PEAK_SIZE)).astype(np.float32)
-    print(2.0 * PEAK_SIZE**3 / min(_timed(np.matmul, a, b) for _ in range(PRODUCTS)))
-
-
-def peak(level: str) -> float:
-    """The same at a level."""
-    variables = {**_one_thread(), "OPENBLAS_CORETYPE": OPENBLAS[level]}
-    done = subprocess.run(
-        [sys.executable, __file__, "--peak"], env=variables, stdout=subprocess.PIPE, check=True
-    )
-    return float(done.stdout)
 
 
 def _one_thread() -> dict[str, str]:
@@ -140,10 +123,7 @@ def main() -> None:
     parser.add_argument("--against", metavar="PYTHON", help="interpreter of another environment with motegpt")
     parser.add_argument("--torch", action="store_true")
     parser.add_argument("--serve", choices=["native", "torch"], help=argparse.SUPPRESS)
-    parser.add_argument("--peak", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.peak:
-        return print_peak()
     if arguments.serve:
         return serve(arguments.serve, arguments.level)
     contenders = {"this": Contender(sys.executable, "native", arguments.level)}
@@ -151,7 +131,7 @@ def main() -> None:
         contenders["other"] = Contender(arguments.against, "native", arguments.level)
     if arguments.torch:
         contenders["torch"] = Contender(sys.executable, "torch", arguments.level)
-    highest = peak(arguments.level)
+    highest = multiply_add_peak("float32", arguments.level)
     print(f"{arguments.level}, peak {highest / 1e9:.0f} · 10⁹ operations/s")
     print("| size | µs per step | of peak |" + "".join(f" {name} / this |" for name in list(contenders)[1:]))
     print("|---|" + "---|" * (len(contenders) + 1))
