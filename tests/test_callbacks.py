@@ -41,16 +41,19 @@ def test_a_resumed_training_continues_the_file(tmp_path):
     assert rows(tmp_path / "parts.csv") == rows(tmp_path / "whole.csv") == of_records(whole.records)
 
 
-def test_a_new_training_replaces_the_file(tmp_path):
-    write = Csv(tmp_path / "run.csv")
-    GPT.train(NAMES, steps=20, callbacks=write, **TINY)
+def test_a_new_training_replaces_the_file_only_if_it_may(tmp_path):
+    first = GPT.train(NAMES, steps=20, callbacks=Csv(tmp_path / "run.csv"), **TINY)
+    with pytest.raises(UsageError, match=r"run.csv: expected no file of another training"):
+        GPT.train(NAMES, steps=5, seed=2, callbacks=Csv(tmp_path / "run.csv"), **TINY)
+    assert rows(tmp_path / "run.csv") == of_records(first.records)
+    write = Csv(tmp_path / "run.csv", overwrite=True)
     again = GPT.train(NAMES, steps=5, seed=2, callbacks=write, **TINY)
     assert rows(tmp_path / "run.csv") == of_records(again.records)
 
 
 def test_a_file_with_other_columns_is_kept(tmp_path):
     (tmp_path / "sales.csv").write_text("month,sum\nMay,3\n")
-    with pytest.raises(UsageError, match=r"sales.csv: expected the columns of this training, got others"):
+    with pytest.raises(UsageError, match=r"sales.csv: expected no file of another training"):
         GPT.train(NAMES, steps=5, callbacks=Csv(tmp_path / "sales.csv"), **TINY)
     assert (tmp_path / "sales.csv").read_text() == "month,sum\nMay,3\n"
 

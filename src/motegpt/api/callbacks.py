@@ -10,7 +10,7 @@ from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from motegpt.config.arguments import path_of
+from motegpt.config.arguments import flag, path_of
 from motegpt.errors import LibraryUnavailable, MotegptError, UsageError
 from motegpt.system.files import replace_file
 from motegpt.system.libraries import imports_for
@@ -28,12 +28,15 @@ class Csv:
     """A callback that writes a CSV file with a row per record, and a column for each of its values.
 
     Its columns are those of StepRecord, and the statistics of the first record. Each row is in the file when
-    the call ends. A file with the same columns is continued: rows from the step of the first record on are
-    replaced. Raises UsageError if the file has other columns, MotegptError if it cannot be written.
+    the call ends. The file of a training that is resumed is continued: rows from the step of its first record
+    on are replaced. Raises UsageError if the file is of another training, unless it may be overwritten, and
+    MotegptError if it cannot be written.
     """
 
-    def __init__(self, path: AnyPath) -> None:
+    def __init__(self, path: AnyPath, overwrite: bool = False) -> None:
+        """overwrite: whether a new training replaces the file of another."""
         self.path: Path = path_of("path", path, UsageError)
+        self._overwrite = flag("overwrite", overwrite)
         self._columns: list[str] = []
         self._last = 0  # step
 
@@ -56,11 +59,14 @@ class Csv:
             with self.path.open(encoding="utf-8", errors="replace", newline="") as file:
                 rows = list(csv.reader(file)) or rows
         header, *earlier = rows
-        if header != columns:
-            raise UsageError(
-                f"{self.path}: expected the columns of this training, got others; choose another path"
-            )
         kept = [row for row in earlier if row and row[0].isdigit() and int(row[0]) < record.step]
+        is_another = header != columns or (earlier and not kept)
+        if is_another and not self._overwrite:
+            raise UsageError(
+                f"{self.path}: expected no file of another training; choose another path, or set "
+                "`overwrite=True`"
+            )
+        kept = [] if is_another else kept
         replace_file(self.path, self.path.with_name(f".{self.path.name}.new"), _lines([columns, *kept]))
         self._columns = columns
 

@@ -8,15 +8,13 @@ from typing import TYPE_CHECKING, Literal
 from motegpt.errors import RunFolderError
 from motegpt.plots.canvas import GRID, add_heading, drawing, new_figure, printable
 from motegpt.plots.curves import COLORS, COLUMNS, DASHES, HEIGHT, LABEL_SIZE, LEGEND_LINE, WIDTH
+from motegpt.plots.sweeps.grouping import set_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from motegpt.views.runs import RunView
 
-LOGARITHMIC = (
-    10  # positive values are drawn on a logarithmic axis where the largest is more times the smallest
-)
 UNITS = {"attention_entropy": "attention entropy (nats)"}
 
 
@@ -47,8 +45,8 @@ def statistic_figure(run: RunView, statistic: str, along: Literal["step", "token
         dashes = DASHES[i // len(COLORS) % len(DASHES)]
         axes.plot(x, y, color=COLORS[i % len(COLORS)], linestyle=dashes, linewidth=1.3, label=printable(name))
         values += y
-    if values and 0 < LOGARITHMIC * min(values) < max(values):
-        axes.set_yscale("log")
+    if values:
+        set_scale(axes, "y", values)
     axes.set_xlabel("step" if along == "step" else "training tokens")
     axes.set_ylabel(UNITS.get(statistic, statistic.replace("_", " ")))
     axes.grid(color=GRID, linewidth=0.7)

@@ -108,6 +108,9 @@ def _draw_diverged(axes: Axes, cells: Sequence[Cell]) -> None:
     if not any(diverged for diverged, _ in counts.values()):
         return
     axes.margins(y=MARGIN)
+    level = axes.get_ylim()[0]
+    axes.update_datalim([(x, level) for x in counts])  # where all diverged, too
+    axes.autoscale_view(scaley=False)
     for x, (diverged, count) in counts.items():
         if diverged:
             axes.annotate(

@@ -52,7 +52,7 @@ def scaling_figure(results: Results, x: str = SIZE, measure: str | None = None) 
     axes.set_ylabel(label_of(measure))
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    notes = "band: 90 % bootstrap over seeds" if len(fit.draws) else "one seed, so no interval"
+    notes = "means; band: 90 % bootstrap over seeds" if len(fit.draws) else "one seed, so no interval"
     add_heading(figure, f"{results.name}: {measure} over {x}", subtitle_of(results, [x], notes))
     return figure
 
