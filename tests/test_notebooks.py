@@ -43,6 +43,7 @@ def test_all_notebooks_are_found():
     assert [path.stem for path in NOTEBOOKS] == [
         "attention",
         "first_lesson",
+        "grokking",
         "induction",
         "sweep",
         "training_dynamics",
