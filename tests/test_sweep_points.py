@@ -222,8 +222,9 @@ def point(**settings):
 def test_the_key_is_that_of_what_the_numbers_depend_on():
     key = key_of(point(), "abc")
     same = [point(n_embd=16), point(threads=2), point(n=3), point(dropout=0.0), point(sample_every=5, keep=3)]
-    assert {key_of(one, "abc") for one in same[:4]} == {key}
+    assert {key_of(one, "abc") for one in [*same, point(checkpoint_every=5)]} == {key}
     others = [point(n_embd=8), point(seed=1), point(engine="array"), point(dtype="float32"), point(epochs=2)]
+    others += [point(log_every=5), point(eval_every=5)]
     keys = {key_of(one, "abc") for one in others}
     assert len(keys - {key}) == len(others)
     assert key_of(point(), "abd") != key

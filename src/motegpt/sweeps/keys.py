@@ -15,6 +15,7 @@ from motegpt.errors import SettingError
 from motegpt.training.build import default_dtype
 from motegpt.training.reference import LEARNING, REPORTING
 
+UNUSED = {"sample_every", "checkpoint_every"}  # a training of a sweep draws no samples and has no folder
 LENGTH = 20  # hexadecimal digits: two of a million points coincide with a probability of 4e-13
 Point = dict[str, Any]
 
@@ -54,5 +55,5 @@ def _defaults() -> Point:
 @cache
 def _counted() -> frozenset[str]:
     """The settings that change the numbers of a row."""
-    names = {one.name for section in REQUESTS.values() for one in fields(section)} - REPORTING
+    names = {one.name for section in REQUESTS.values() for one in fields(section)} - REPORTING - UNUSED
     return frozenset(name for name in names if section_of(name) in LEARNING)
