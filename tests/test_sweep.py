@@ -425,3 +425,20 @@ def test_groups_take_half_a_second_once_the_speed_is_known():
     assert max(sizes) == 50
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 1  # so that all workers end together
+
+
+@pytest.mark.parametrize("frozen", [[["wte"], ["lm_head"]], ["wte", "none"]])
+def test_a_list_of_texts_may_vary(frozen, tmp_path):
+    one = {**TABLE, "grid": {"frozen": frozen}, "repeat": {}}
+    for results in (motegpt.sweep(one, NAMES, out=tmp_path)._results, Results.read(tmp_path)):
+        values = {cell.values for cell in results.best("loss")}
+        assert len(values) == 2
+        assert ("wte",) in {value for (value,) in values}
+
+
+def test_an_engine_for_some_points_leaves_that_of_the_others_on_record(tmp_path):
+    where = [{"when": {"n_layer": 2}, "engine": "array"}]
+    one = {**TABLE, "grid": {"n_layer": [1, 2]}, "repeat": {}, "where": where}
+    rows = motegpt.sweep(one, NAMES, out=tmp_path)
+    assert list(motegpt.SweepRows.load(tmp_path)) == rows
+    assert len({row["engine"] for row in rows}) == 2

@@ -111,11 +111,14 @@ class Results:
         return any(row.get(name) is not None for row in self.rows.values())
 
     def value(self, row: Row, name: str) -> Any:
-        """A setting or a number of a row; of a training that was refused, as its preset has it."""
-        if name in row:
-            return row[name]
+        """A setting or a number of a row; of a training that was refused, as its preset has it.
+
+        A list, as JSON has it, is a tuple again, so that rows can be grouped by it.
+        """
         point = self.points[row["key"]]
-        return point[name] if name in point else settings_of(point["preset"]).get(name)
+        known = next(filter(lambda values: name in values, (row, point)), settings_of(point["preset"]))
+        value = known.get(name)
+        return tuple(value) if isinstance(value, list) else value
 
     def cells(self, names: Sequence[str], measure: str, rows: Iterable[Row] | None = None) -> list[Cell]:
         """The rows grouped by their values of some settings, in the order of values."""

@@ -56,7 +56,7 @@ class Sweep:
         source = table.data if data is None else data
         work = _work(source, section_values(table.fixed, "data"), flag("curves", curves))
         points = expand(table, engine, work.digest)
-        named = {} if "engine" in {*table.varied, *table.repeat} else {"engine": engine}
+        named = {} if "engine" in {*table.combined, *table.repeat} else {"engine": engine}
         shown = {name: value for name, value in written.items() if name != "data"}
         recorded = Recorded(shown | named, work.digest, work.named)
         return cls(table, points, work, recorded, which, {}, Status(sum(map(which.has, points))), [])

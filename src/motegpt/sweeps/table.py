@@ -102,9 +102,14 @@ class Table:
     @property
     def varied(self) -> list[str]:
         """The settings that differ between points, in the order of the tables, without those of repeat."""
-        names = [*self.grid, *(name for points in self.together for name in points[0])]
-        names += [one.name for one in self.random]
-        return list(dict.fromkeys([*names, *(name for where in self.where for name in where.values)]))
+        conditional = [name for where in self.where for name in where.values]
+        return list(dict.fromkeys([*self.combined, *conditional]))
+
+    @property
+    def combined(self) -> list[str]:
+        """The settings of which each combination of the tables has a value, without those of repeat."""
+        together = [name for points in self.together for name in points[0]]
+        return [*self.grid, *together, *(one.name for one in self.random)]
 
     def _check_names(self, top: Point) -> None:
         """SettingError for a setting in two tables; `where` alone may change what others set."""
