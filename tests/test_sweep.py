@@ -1,6 +1,7 @@
 """A sweep in this process: rows, resuming, what is refused, interruptions."""
 
 import json
+import pickle
 import signal
 import sys
 import threading
@@ -442,3 +443,42 @@ def test_an_engine_for_some_points_leaves_that_of_the_others_on_record(tmp_path)
     rows = motegpt.sweep(one, NAMES, out=tmp_path)
     assert list(motegpt.SweepRows.load(tmp_path)) == rows
     assert len({row["engine"] for row in rows}) == 2
+
+
+IDS = {
+    "ids": [[0, 1, 2, 1], [2, 1, 0], [1, 1, 2], [0, 2]],
+    "mask": [[1, 0, 1, 1], [1, 1, 1], [1, 1, 0], [1, 1]],
+}
+
+
+def test_data_that_were_read_are_those_of_trainings_with_them(tmp_path):
+    """Ids with a mask; settings of the data are part of the key and of the record."""
+    one = {**TABLE, "grid": {"lr": [0.01, 0.02]}, "repeat": {}}
+    data = motegpt.Data(**IDS, vocab_size=5, val_fraction=0.5, split_seed=1)
+    rows = motegpt.sweep(one, data, out=tmp_path)
+    trained = motegpt.train_many(
+        [{**TABLE["fixed"], "preset": "microgpt", "lr": row["lr"]} for row in rows], data
+    )
+    losses = {row["lr"]: (row["loss"], row["val_loss"]) for row in trained}
+    assert {row["lr"]: (row["loss"], row["val_loss"]) for row in rows} == losses
+    assert None not in losses[0.01]
+    assert list(motegpt.SweepRows.load(tmp_path)) == rows
+    assert motegpt.sweep({**one, "data": data}, out=tmp_path) == rows
+    other = motegpt.sweep(one, motegpt.Data(**IDS, vocab_size=5), out=tmp_path)
+    assert not {row["key"] for row in rows} & {row["key"] for row in other}
+
+
+@pytest.mark.parametrize("given", [{"source": NAMES}, IDS], ids=["texts", "ids"])
+def test_work_on_data_reaches_other_processes(given):
+    found = Sweep.of(TABLE, motegpt.Data(**given))
+    group = list(found.points.items())[:1]
+    (here,) = run_group(found.work, group)
+    found.work.forget()
+    (there,) = run_group(pickle.loads(pickle.dumps(found.work)), group)
+    assert without([there]) == without([here])
+
+
+def test_no_data_stay_in_memory_after_a_sweep():
+    known = dict(motegpt.sweeps.work._known)
+    motegpt.sweep({**TABLE, "grid": {}, "repeat": {}}, ["only", "of", "this", "test"])
+    assert motegpt.sweeps.work._known.keys() <= known.keys()
