@@ -153,6 +153,11 @@ def test_conditions_look_at_what_is_set_and_at_the_preset():
     assert len(found) == 3
 
 
+def test_threads_may_depend_on_the_size():
+    found = points(grid={"n_embd": [16, 64]}, where=[{"when": {"n_embd": 64}, "threads": 4}])
+    assert {(one["n_embd"], one.get("threads")) for one in found} == {(16, None), (64, 4)}
+
+
 def test_no_point_is_repeated():
     """A condition that overrides a grid makes equal points; so does what a preset has anyway."""
     assert len(points(grid={"n_head": [1, 2, 4]}, where=[{"when": {"n_embd": 16}, "n_head": [4, 8]}])) == 2
@@ -197,6 +202,11 @@ def test_none_switches_a_setting_off():
         ({"where": [{"n_head": 1}]}, "where: expected when"),
         ({"where": [{"when": {"n_embd": 65}, "n_head": 1}]}, r"got n_embd = \[65\], which none has"),
         ({"where": [{"when": {"n_embd": 16}, "seed": 1}], "repeat": {"seed": [1, 2]}}, "seed is repeated"),
+        ({"grid": {"threads": [1, 2]}}, "threads: expected a setting that changes the results"),
+        ({"together": [{"level": ["avx2", "none"], "lr": [1, 2]}]}, "level: expected a setting that changes"),
+        ({"random": {"samples": 3, "keep": [1, 2]}}, "keep: expected a setting that changes"),
+        ({"repeat": {"sample_every": [1, 2]}}, "sample_every: expected a setting that changes"),
+        ({"where": [{"when": {"n_embd": 16}, "threads": [1, 2]}]}, "threads: expected a setting that"),
         ({"grid": {"lr": {"log_from": 1e-9, "log_to": 1, "points": 2000}, "n_embd": list(range(1, 1001))}},
          "expected at most 1,000,000 points, got 2,000,000"),
     ],

@@ -12,6 +12,7 @@ from motegpt.config.epochs import merge_settings
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import REQUESTS, section_of
 from motegpt.errors import SettingError
+from motegpt.sweeps.values import CHOICES
 from motegpt.training.build import default_dtype
 from motegpt.training.reference import LEARNING, REPORTING
 
@@ -32,7 +33,7 @@ def identity(point: Point) -> Point:
     Without defaults, so that a setting which a later version adds leaves the keys of earlier sweeps as is.
     """
     preset, engine = point["preset"], point["engine"]
-    given = {name: value for name, value in point.items() if name not in ("preset", "engine")}
+    given = {name: value for name, value in point.items() if name not in CHOICES}
     base = settings_of(preset)
     try:
         settings = merge_settings(base, given)
@@ -44,6 +45,11 @@ def identity(point: Point) -> Point:
         "engine": engine,
         **{k: v for k, v in settings.items() if k in counted and defaults.get(k, MISSING) != v},
     }
+
+
+def is_counted(name: str) -> bool:
+    """Whether trainings that differ in a setting, in the preset or in the engine are different trainings."""
+    return name in CHOICES or name in _counted()
 
 
 @cache

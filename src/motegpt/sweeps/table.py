@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 from motegpt.config.fields import SEEDS, Kind, unknown_setting
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError
+from motegpt.sweeps.keys import is_counted
 from motegpt.sweeps.values import CHOICES, MAX_VALUES, Distribution, checked, name_of, values_of
 
 Point = dict[str, Any]  # settings by name, with the preset and the engine
@@ -97,6 +98,7 @@ class Table:
             repeat=_settings("repeat", _table(written, "repeat"), values_of),
         )
         table._check_names(top)
+        table._check_varied()
         return table
 
     @property
@@ -127,6 +129,16 @@ class Table:
         for where in self.where:
             for name in where.values.keys() & self.repeat.keys():
                 raise SettingError(f"where: {name} is repeated and cannot depend on others; leave one out")
+
+    def _check_varied(self) -> None:
+        """SettingError for a setting that changes no number: points that differ in it alone are one."""
+        several = [name for where in self.where for name in where.values if len(where.values[name]) > 1]
+        for name in [*self.combined, *self.repeat, *several]:
+            if not is_counted(name):
+                raise SettingError(
+                    f"{name}: expected a setting that changes the results, got one that does not, so that "
+                    "trainings which differ in it are one; give it one value in [fixed] or [[where]]"
+                )
 
 
 def _unknown_key(key: object) -> SettingError:
