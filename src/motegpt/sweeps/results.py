@@ -16,13 +16,11 @@ from motegpt.sweeps.expansion import expand
 from motegpt.sweeps.status import OK
 from motegpt.sweeps.store import Recorded, Row, read_rows
 from motegpt.sweeps.table import Point, Table
+from motegpt.training.many import RESULTS
 
 MEASURES = ("val_loss", "loss")  # the measure by default: the first that a row has
 DIVERGED = "diverged"
-NUMBERS = (  # of a row, beside its settings
-    "loss", "val_loss", "best_val_loss", "best_step", "steps_done", "tokens", "parameters", "operations",
-    "seconds",
-)  # fmt: skip
+HIGHEST = ("val_accuracy",)  # numbers that are best where they are highest, not lowest
 
 
 class Quartiles(NamedTuple):
@@ -56,6 +54,10 @@ class Cell(NamedTuple):
     def median(self) -> float:
         """The median of the measure; infinite if no row is ok."""
         return median(self.measured) if self.measured else float("inf")
+
+    def rank(self, measure: str) -> float:
+        """A number that is lowest for the best cell; infinite if no row is ok."""
+        return -self.median if measure in HIGHEST and self.measured else self.median
 
     @property
     def diverged(self) -> int:
@@ -101,8 +103,8 @@ class Results:
     def checked_measure(self, name: str | None) -> str:
         """A number that rows have; UsageError for another, or if none has it."""
         chosen = self.measure if name is None else name
-        if chosen not in NUMBERS:
-            raise UsageError(f"measure: expected one of {', '.join(NUMBERS)}, got {shortened(name)}")
+        if chosen not in RESULTS:
+            raise UsageError(f"measure: expected one of {', '.join(RESULTS)}, got {shortened(name)}")
         if not self._is_measured(chosen):
             raise UsageError(f"measure: expected rows with {chosen}, got none in {self.folder}")
         return chosen
@@ -131,9 +133,9 @@ class Results:
         ]
 
     def best(self, measure: str) -> list[Cell]:
-        """The points with an ok row, repeats of one together, the lowest median first."""
+        """The points with an ok row, repeats of one together, that of the best median first."""
         cells = [cell for cell in self.cells(self.table.varied, measure) if cell.measured]
-        return sorted(cells, key=lambda cell: cell.median)
+        return sorted(cells, key=lambda cell: cell.rank(measure))
 
 
 def measured(rows: Iterable[Row], measure: str) -> Iterator[float]:

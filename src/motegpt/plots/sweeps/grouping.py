@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from motegpt.config.sections import section_of
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError, UsageError
-from motegpt.sweeps.results import DIVERGED, NUMBERS, Cell, Results
+from motegpt.sweeps.results import DIVERGED, Cell, Results
 from motegpt.sweeps.status import OK
 from motegpt.sweeps.store import Row
 from motegpt.sweeps.values import CHOICES
+from motegpt.training.many import RESULTS
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def checked_axis(results: Results, option: str, name: str) -> str:
     """A setting or a number of rows; UsageError for another name, or if no training has ended."""
     if not trained(results):
         raise UsageError(f"plot: expected a sweep with rows, got none in {results.folder}")
-    if name not in NUMBERS and name not in CHOICES:
+    if name not in RESULTS and name not in CHOICES:
         try:
             section_of(name)
         except SettingError as error:
@@ -55,13 +56,13 @@ def is_number(value: Any) -> bool:
 def best_of_others(results: Results, names: Sequence[str], measure: str) -> list[Cell]:
     """A cell for each combination of values of some settings: the best by the other varied settings.
 
-    Rows that differ in repeated settings alone are in one cell; best: of the lowest median.
+    Rows that differ in repeated settings alone are in one cell; best: of the best median.
     """
     others = [name for name in results.table.varied if name not in names]
     found: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in results.cells([*names, *others], measure, trained(results)):
         found.setdefault(cell.values[: len(names)], []).append(cell)
-    best = {values: min(cells, key=lambda cell: cell.median) for values, cells in found.items()}
+    best = {values: min(cells, key=lambda cell: cell.rank(measure)) for values, cells in found.items()}
     return [cell._replace(values=values) for values, cell in best.items()]
 
 
