@@ -143,6 +143,20 @@ def test_curves_are_in_a_file_of_their_own(tmp_path):
     assert {curve["key"] for curve in curves} == {row["key"] for row in rows}
     assert all([step for step, *_ in curve["curve"]] == [1, 2, 4, 5] for curve in curves)
     assert "curve" not in (tmp_path / "rows.jsonl").read_text()
+    assert list(motegpt.SweepRows.load(tmp_path)) == rows == motegpt.sweep(table, NAMES, out=tmp_path)
+    assert all("curve" in row for row in rows)
+
+
+def test_a_curve_is_that_of_the_attempt_that_counts(tmp_path):
+    with Store(tmp_path) as store:
+        store.begin(Recorded({"preset": "microgpt"}, "", ""))
+        store.append([{"key": "1", "status": "ok", "attempts": 2, "curve": [[2, 0.5, None]]}])
+    with Store(tmp_path, Part(1, 2)) as store:
+        store.append([{"key": "1", "status": "failed", "attempts": 1, "curve": []}])
+        store.append([{"key": "2", "status": "lost", "attempts": 4}])
+    rows = read_rows(tmp_path)
+    assert (rows["1"]["status"], rows["1"]["curve"]) == ("ok", [[2, 0.5, None]])
+    assert "curve" not in rows["2"]
 
 
 def test_data_that_changed_are_refused(tmp_path):

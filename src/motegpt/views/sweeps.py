@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from motegpt.sweeps.results import Cell, Quartiles, Results
 from motegpt.sweeps.status import OK, duration
+from motegpt.sweeps.store import CURVE
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
@@ -109,8 +110,8 @@ def _table(best: Sequence[dict[str, Any]], measure: str) -> Iterator[str]:
 
 
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
-    """All rows as a table that a spreadsheet opens; a list is a text, what is not known is empty."""
-    names = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row)]))
+    """All rows without curves, as a table for spreadsheets; a list is a text, what is not known is empty."""
+    names = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row if name != CURVE)]))
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
     for row in rows:
