@@ -10,10 +10,13 @@ from collections import Counter
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import motegpt
+from motegpt.config.sections import model_and_training
+from motegpt.engines.budget import OPERATIONS_PER_SECOND
 from motegpt.errors import (
     DataError,
     EngineUnavailable,
@@ -22,7 +25,7 @@ from motegpt.errors import (
     SettingError,
     UsageError,
 )
-from motegpt.sweeps.estimate import Queue
+from motegpt.sweeps.estimate import VOCABULARY, Queue, predicted_seconds, settings_at
 from motegpt.sweeps.executors import Pool, pool_of
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.run import Sweep, read_table
@@ -30,6 +33,7 @@ from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import Status
 from motegpt.sweeps.store import Part, Recorded, Store, cut_torn_line, line_of, read_rows
 from motegpt.sweeps.work import run_group
+from motegpt.training.events import first_chunk_size
 
 NAMES = ["anna", "hanna", "nan", "otto", "ada", "bob", "eve", "hannah"]
 TABLE = {
@@ -496,3 +500,20 @@ def test_no_data_stay_in_memory_after_a_sweep():
     known = dict(motegpt.sweeps.work._known)
     motegpt.sweep({**TABLE, "grid": {}, "repeat": {}}, ["only", "of", "this", "test"])
     assert motegpt.sweeps.work._known.keys() <= known.keys()
+
+
+def test_times_are_predicted_for_the_level_that_is_set():
+    """By the table of speeds, on any processor: of a training, and of its first steps."""
+    points = [
+        {"preset": "microgpt", "engine": "native", "dtype": "float32", "steps": 1000, "level": level}
+        for level in ("baseline", "avx2", "avx512")
+    ]
+    speeds = [OPERATIONS_PER_SECOND["native", point["level"], "float32"] for point in points]
+    seconds = [predicted_seconds(point) for point in points]
+    assert [seconds[0] / each for each in seconds] == pytest.approx([each / speeds[0] for each in speeds])
+    plan = SimpleNamespace(targets=1000, epoch=1, batch_size=1000)
+    sizes = [
+        first_chunk_size("native", *model_and_training(settings_at(point), VOCABULARY), plan)
+        for point in points
+    ]
+    assert sizes == sorted(set(sizes))
