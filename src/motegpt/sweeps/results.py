@@ -20,6 +20,7 @@ from motegpt.training.many import RESULTS
 
 MEASURES = ("val_loss", "loss")  # the measure by default: the first that a row has
 DIVERGED = "diverged"
+NUMBERS = RESULTS  # of a row, beside its settings
 HIGHEST = ("val_accuracy",)  # numbers that are best where they are highest, not lowest
 
 
@@ -103,8 +104,8 @@ class Results:
     def checked_measure(self, name: str | None) -> str:
         """A number that rows have; UsageError for another, or if none has it."""
         chosen = self.measure if name is None else name
-        if chosen not in RESULTS:
-            raise UsageError(f"measure: expected one of {', '.join(RESULTS)}, got {shortened(name)}")
+        if chosen not in NUMBERS:
+            raise UsageError(f"measure: expected one of {', '.join(NUMBERS)}, got {shortened(name)}")
         if not self._is_measured(chosen):
             raise UsageError(f"measure: expected rows with {chosen}, got none in {self.folder}")
         return chosen
