@@ -87,6 +87,12 @@ def test_a_training_that_cannot_be_is_refused(changes, reason):
     assert row.keys() == row_of(SMALL).keys()
 
 
+def test_a_refused_row_shows_the_level_that_was_refused():
+    row = row_of({**SMALL, "level": "avx1024"})
+    assert (row["status"], row["level"]) == ("refused", "avx1024")
+    assert row_of({**SMALL, "n_head": 3})["level"] is None
+
+
 def test_diverged_where_a_loss_is_not_finite():
     settings = {**SMALL, "lr": 1e200, "steps": 400}
     rows = [row_of(settings, curves=curves) for curves in (False, True)]

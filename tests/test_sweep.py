@@ -1,6 +1,7 @@
 """A sweep in this process: rows, resuming, what is refused, interruptions."""
 
 import json
+import pickle
 import signal
 import sys
 import threading
@@ -9,10 +10,13 @@ from collections import Counter
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 import motegpt
+from motegpt.config.sections import model_and_training
+from motegpt.engines.budget import OPERATIONS_PER_SECOND
 from motegpt.errors import (
     DataError,
     EngineUnavailable,
@@ -21,7 +25,7 @@ from motegpt.errors import (
     SettingError,
     UsageError,
 )
-from motegpt.sweeps.estimate import Queue
+from motegpt.sweeps.estimate import VOCABULARY, Queue, predicted_seconds, settings_at
 from motegpt.sweeps.executors import Pool, pool_of
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.run import Sweep, read_table
@@ -29,6 +33,7 @@ from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import Status
 from motegpt.sweeps.store import Part, Recorded, Store, cut_torn_line, line_of, read_rows
 from motegpt.sweeps.work import run_group
+from motegpt.training.events import first_chunk_size
 
 NAMES = ["anna", "hanna", "nan", "otto", "ada", "bob", "eve", "hannah"]
 TABLE = {
@@ -142,6 +147,20 @@ def test_curves_are_in_a_file_of_their_own(tmp_path):
     assert {curve["key"] for curve in curves} == {row["key"] for row in rows}
     assert all([step for step, *_ in curve["curve"]] == [1, 2, 4, 5] for curve in curves)
     assert "curve" not in (tmp_path / "rows.jsonl").read_text()
+    assert list(motegpt.SweepRows.load(tmp_path)) == rows == motegpt.sweep(table, NAMES, out=tmp_path)
+    assert all("curve" in row for row in rows)
+
+
+def test_a_curve_is_that_of_the_attempt_that_counts(tmp_path):
+    with Store(tmp_path) as store:
+        store.begin(Recorded({"preset": "microgpt"}, "", ""))
+        store.append([{"key": "1", "status": "ok", "attempts": 2, "curve": [[2, 0.5, None]]}])
+    with Store(tmp_path, Part(1, 2)) as store:
+        store.append([{"key": "1", "status": "failed", "attempts": 1, "curve": []}])
+        store.append([{"key": "2", "status": "lost", "attempts": 4}])
+    rows = read_rows(tmp_path)
+    assert (rows["1"]["status"], rows["1"]["curve"]) == ("ok", [[2, 0.5, None]])
+    assert "curve" not in rows["2"]
 
 
 def test_data_that_changed_are_refused(tmp_path):
@@ -425,3 +444,76 @@ def test_groups_take_half_a_second_once_the_speed_is_known():
     assert max(sizes) == 50
     assert sizes == sorted(sizes, reverse=True)
     assert sizes[-1] == 1  # so that all workers end together
+
+
+@pytest.mark.parametrize("frozen", [[["wte"], ["lm_head"]], ["wte", "none"]])
+def test_a_list_of_texts_may_vary(frozen, tmp_path):
+    one = {**TABLE, "grid": {"frozen": frozen}, "repeat": {}}
+    for results in (motegpt.sweep(one, NAMES, out=tmp_path)._results, Results.read(tmp_path)):
+        values = {cell.values for cell in results.best("loss")}
+        assert len(values) == 2
+        assert ("wte",) in {value for (value,) in values}
+
+
+def test_an_engine_for_some_points_leaves_that_of_the_others_on_record(tmp_path):
+    where = [{"when": {"n_layer": 2}, "engine": "array"}]
+    one = {**TABLE, "grid": {"n_layer": [1, 2]}, "repeat": {}, "where": where}
+    rows = motegpt.sweep(one, NAMES, out=tmp_path)
+    assert list(motegpt.SweepRows.load(tmp_path)) == rows
+    assert len({row["engine"] for row in rows}) == 2
+
+
+IDS = {
+    "ids": [[0, 1, 2, 1], [2, 1, 0], [1, 1, 2], [0, 2]],
+    "mask": [[1, 0, 1, 1], [1, 1, 1], [1, 1, 0], [1, 1]],
+}
+
+
+def test_data_that_were_read_are_those_of_trainings_with_them(tmp_path):
+    """Ids with a mask; settings of the data are part of the key and of the record."""
+    one = {**TABLE, "grid": {"lr": [0.01, 0.02]}, "repeat": {}}
+    data = motegpt.Data(**IDS, vocab_size=5, val_fraction=0.5, split_seed=1)
+    rows = motegpt.sweep(one, data, out=tmp_path)
+    trained = motegpt.train_many(
+        [{**TABLE["fixed"], "preset": "microgpt", "lr": row["lr"]} for row in rows], data
+    )
+    losses = {row["lr"]: (row["loss"], row["val_loss"]) for row in trained}
+    assert {row["lr"]: (row["loss"], row["val_loss"]) for row in rows} == losses
+    assert None not in losses[0.01]
+    assert list(motegpt.SweepRows.load(tmp_path)) == rows
+    assert motegpt.sweep({**one, "data": data}, out=tmp_path) == rows
+    other = motegpt.sweep(one, motegpt.Data(**IDS, vocab_size=5), out=tmp_path)
+    assert not {row["key"] for row in rows} & {row["key"] for row in other}
+
+
+@pytest.mark.parametrize("given", [{"source": NAMES}, IDS], ids=["texts", "ids"])
+def test_work_on_data_reaches_other_processes(given):
+    found = Sweep.of(TABLE, motegpt.Data(**given))
+    group = list(found.points.items())[:1]
+    (here,) = run_group(found.work, group)
+    found.work.forget()
+    (there,) = run_group(pickle.loads(pickle.dumps(found.work)), group)
+    assert without([there]) == without([here])
+
+
+def test_no_data_stay_in_memory_after_a_sweep():
+    known = dict(motegpt.sweeps.work._known)
+    motegpt.sweep({**TABLE, "grid": {}, "repeat": {}}, ["only", "of", "this", "test"])
+    assert motegpt.sweeps.work._known.keys() <= known.keys()
+
+
+def test_times_are_predicted_for_the_level_that_is_set():
+    """By the table of speeds, on any processor: of a training, and of its first steps."""
+    points = [
+        {"preset": "microgpt", "engine": "native", "dtype": "float32", "steps": 1000, "level": level}
+        for level in ("baseline", "avx2", "avx512")
+    ]
+    speeds = [OPERATIONS_PER_SECOND["native", point["level"], "float32"] for point in points]
+    seconds = [predicted_seconds(point) for point in points]
+    assert [seconds[0] / each for each in seconds] == pytest.approx([each / speeds[0] for each in speeds])
+    plan = SimpleNamespace(targets=1000, epoch=1, batch_size=1000)
+    sizes = [
+        first_chunk_size("native", *model_and_training(settings_at(point), VOCABULARY), plan)
+        for point in points
+    ]
+    assert sizes == sorted(set(sizes))

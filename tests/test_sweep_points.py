@@ -153,6 +153,11 @@ def test_conditions_look_at_what_is_set_and_at_the_preset():
     assert len(found) == 3
 
 
+def test_threads_may_depend_on_the_size():
+    found = points(grid={"n_embd": [16, 64]}, where=[{"when": {"n_embd": 64}, "threads": 4}])
+    assert {(one["n_embd"], one.get("threads")) for one in found} == {(16, None), (64, 4)}
+
+
 def test_no_point_is_repeated():
     """A condition that overrides a grid makes equal points; so does what a preset has anyway."""
     assert len(points(grid={"n_head": [1, 2, 4]}, where=[{"when": {"n_embd": 16}, "n_head": [4, 8]}])) == 2
@@ -197,6 +202,11 @@ def test_none_switches_a_setting_off():
         ({"where": [{"n_head": 1}]}, "where: expected when"),
         ({"where": [{"when": {"n_embd": 65}, "n_head": 1}]}, r"got n_embd = \[65\], which none has"),
         ({"where": [{"when": {"n_embd": 16}, "seed": 1}], "repeat": {"seed": [1, 2]}}, "seed is repeated"),
+        ({"grid": {"threads": [1, 2]}}, "threads: expected a setting that changes the results"),
+        ({"together": [{"level": ["avx2", "none"], "lr": [1, 2]}]}, "level: expected a setting that changes"),
+        ({"random": {"samples": 3, "keep": [1, 2]}}, "keep: expected a setting that changes"),
+        ({"repeat": {"sample_every": [1, 2]}}, "sample_every: expected a setting that changes"),
+        ({"where": [{"when": {"n_embd": 16}, "threads": [1, 2]}]}, "threads: expected a setting that"),
         ({"grid": {"lr": {"log_from": 1e-9, "log_to": 1, "points": 2000}, "n_embd": list(range(1, 1001))}},
          "expected at most 1,000,000 points, got 2,000,000"),
     ],
@@ -222,8 +232,9 @@ def point(**settings):
 def test_the_key_is_that_of_what_the_numbers_depend_on():
     key = key_of(point(), "abc")
     same = [point(n_embd=16), point(threads=2), point(n=3), point(dropout=0.0), point(sample_every=5, keep=3)]
-    assert {key_of(one, "abc") for one in same[:4]} == {key}
+    assert {key_of(one, "abc") for one in [*same, point(checkpoint_every=5)]} == {key}
     others = [point(n_embd=8), point(seed=1), point(engine="array"), point(dtype="float32"), point(epochs=2)]
+    others += [point(log_every=5), point(eval_every=5)]
     keys = {key_of(one, "abc") for one in others}
     assert len(keys - {key}) == len(others)
     assert key_of(point(), "abd") != key

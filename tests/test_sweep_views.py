@@ -78,7 +78,7 @@ def test_the_best_points_are_those_of_the_lowest_median(motegpt, swept):
     lines = ended.out.splitlines()
     assert lines[0] == "lr-width: 72 trainings, 12 diverged, 60 ok"
     best = lines.index("best by val_loss, median (quartiles)")
-    assert lines[best + 1].split() == ["n_embd", "lr", "dropout", "loss"]
+    assert lines[best + 1].split() == ["n_embd", "lr", "dropout", "val_loss"]
     assert lines[best + 2].split()[:4] == ["64", "0.01", "0", "2.3953"]
     assert lines[best + 3].split()[:3] == ["64", "0.01", "0.1"]
     assert lines[best + 4].startswith("12 diverged: for example the loss is ")
@@ -90,6 +90,26 @@ def test_the_best_points_are_those_of_the_lowest_median(motegpt, swept):
     assert one["median"] == pytest.approx(1.3953, abs=1e-4)
     assert one["quartiles"] == pytest.approx([1.3903, 1.4003], abs=1e-4)
     assert (one["rows"], one["ok"]) == (3, 3)
+
+
+def with_accuracy(rows):
+    return [{**row, "val_accuracy": 1 / row["val_loss"]} for row in rows]
+
+
+def test_the_highest_accuracy_is_the_best(tmp_path):
+    """In the list, and in pictures: the same settings as those of the lowest loss."""
+    results = Results.read(written(tmp_path / "s", change=with_accuracy))
+    by_loss, by_accuracy = (results.best(name) for name in ("val_loss", "val_accuracy"))
+    assert [cell.values for cell in by_accuracy[:5]] == [cell.values for cell in by_loss[:5]]
+    assert by_accuracy[0].median == pytest.approx(1 / by_loss[0].median)
+    drawn, _ = figure("lines", results, "lr", "n_embd", measure="val_accuracy")
+    line = next(line for line in drawn.axes[0].lines if line.get_label() == "n_embd 16")
+    assert line.get_ydata()[1] == pytest.approx(
+        1 / loss_of({"n_embd": 16, "lr": 0.01, "dropout": 0.0, "seed": 1})
+    )
+    drawn, _ = figure("map", results, "lr", "n_embd", measure="val_accuracy")
+    frames = [one.get_xy() for one in drawn.axes[0].patches if not one.get_fill()]
+    assert frames == [(0.5, row - 0.5) for row in range(4)]
 
 
 def test_rows_as_csv(motegpt, swept, results):

@@ -70,8 +70,8 @@ def sweep(
     """Train a model at each point of a table, and return a row for each.
 
     table: a TOML file or a dictionary, as docs/sweeps.md describes them. data: documents as of `GPT.train`,
-    in place of the table's `data`. out: a folder to keep the rows in; the same call continues a sweep that
-    ended early, or that has more points now. threads (default: one per processor), processes, dask (the
+    or Data, in place of the table's `data`. out: a folder for the rows; the same call continues a sweep
+    that ended early, or that has more points now. threads (default: one per processor), processes, dask (the
     address of a scheduler) or executor (any concurrent.futures.Executor, of `workers` workers): where to run.
     part: "3/8", the third of eight parts, each run by a call of its own. retry_failed: train again where the
     row is `failed` or `lost`. curves: also keep the losses. progress: called now and then with the Status.

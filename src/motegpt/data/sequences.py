@@ -106,6 +106,19 @@ class TokenSequences(Sequence[list[int]]):
 
     __hash__ = None  # type: ignore[assignment]  # compares equal to lists
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As arrays: memory itself cannot be sent to another process."""
+        mask = None if self.mask is None else array(self.mask.format, self.mask)
+        return _of_arrays, (array(self.tokens.format, self.tokens), self.offsets, self.max_length, mask)
+
+
+def _of_arrays(
+    tokens: array[int], offsets: array[int], longest: int, mask: array[int] | None
+) -> TokenSequences:
+    """The sequences as they were before they were sent."""
+    flat = None if mask is None else memoryview(mask).toreadonly()
+    return TokenSequences(memoryview(tokens).toreadonly(), offsets, longest, flat)
+
 
 def take(values: Sequence[int], at: Numbers) -> Numbers:
     """values[at], for an int or a NumPy array of them."""

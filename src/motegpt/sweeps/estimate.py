@@ -114,5 +114,5 @@ def predicted_seconds(point: Point) -> float:
     if settings.get("seconds") is not None:
         return float(settings["seconds"])
     engine = point["engine"]
-    speed = OPERATIONS_PER_SECOND.get((engine, engine_class(engine).level(), train.dtype), SLOWEST)
+    speed = OPERATIONS_PER_SECOND.get((engine, engine_class(engine).level(train.level), train.dtype), SLOWEST)
     return operations_per_step(model, train.batch_size, model.block_size, 0) * train.steps / speed

@@ -12,9 +12,11 @@ from motegpt.config.epochs import merge_settings
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import REQUESTS, section_of
 from motegpt.errors import SettingError
+from motegpt.sweeps.values import CHOICES
 from motegpt.training.build import default_dtype
 from motegpt.training.reference import LEARNING, REPORTING
 
+UNUSED = {"sample_every", "checkpoint_every"}  # a training of a sweep draws no samples and has no folder
 LENGTH = 20  # hexadecimal digits: two of a million points coincide with a probability of 4e-13
 Point = dict[str, Any]
 
@@ -31,7 +33,7 @@ def identity(point: Point) -> Point:
     Without defaults, so that a setting which a later version adds leaves the keys of earlier sweeps as is.
     """
     preset, engine = point["preset"], point["engine"]
-    given = {name: value for name, value in point.items() if name not in ("preset", "engine")}
+    given = {name: value for name, value in point.items() if name not in CHOICES}
     base = settings_of(preset)
     try:
         settings = merge_settings(base, given)
@@ -45,6 +47,11 @@ def identity(point: Point) -> Point:
     }
 
 
+def is_counted(name: str) -> bool:
+    """Whether trainings that differ in a setting, in the preset or in the engine are different trainings."""
+    return name in CHOICES or name in _counted()
+
+
 @cache
 def _defaults() -> Point:
     """The settings with a default value."""
@@ -54,5 +61,5 @@ def _defaults() -> Point:
 @cache
 def _counted() -> frozenset[str]:
     """The settings that change the numbers of a row."""
-    names = {one.name for section in REQUESTS.values() for one in fields(section)} - REPORTING
+    names = {one.name for section in REQUESTS.values() for one in fields(section)} - REPORTING - UNUSED
     return frozenset(name for name in names if section_of(name) in LEARNING)

@@ -16,13 +16,12 @@ from motegpt.sweeps.expansion import expand
 from motegpt.sweeps.status import OK
 from motegpt.sweeps.store import Recorded, Row, read_rows
 from motegpt.sweeps.table import Point, Table
+from motegpt.training.many import RESULTS
 
 MEASURES = ("val_loss", "loss")  # the measure by default: the first that a row has
 DIVERGED = "diverged"
-NUMBERS = (  # of a row, beside its settings
-    "loss", "val_loss", "best_val_loss", "best_step", "steps_done", "tokens", "parameters", "operations",
-    "seconds",
-)  # fmt: skip
+NUMBERS = RESULTS  # of a row, beside its settings
+HIGHEST = ("val_accuracy",)  # numbers that are best where they are highest, not lowest
 
 
 class Quartiles(NamedTuple):
@@ -56,6 +55,10 @@ class Cell(NamedTuple):
     def median(self) -> float:
         """The median of the measure; infinite if no row is ok."""
         return median(self.measured) if self.measured else float("inf")
+
+    def rank(self, measure: str) -> float:
+        """A number that is lowest for the best cell; infinite if no row is ok."""
+        return -self.median if measure in HIGHEST and self.measured else self.median
 
     @property
     def diverged(self) -> int:
@@ -111,11 +114,14 @@ class Results:
         return any(row.get(name) is not None for row in self.rows.values())
 
     def value(self, row: Row, name: str) -> Any:
-        """A setting or a number of a row; of a training that was refused, as its preset has it."""
-        if name in row:
-            return row[name]
+        """A setting or a number of a row; of a training that was refused, as its preset has it.
+
+        A list, as JSON has it, is a tuple again, so that rows can be grouped by it.
+        """
         point = self.points[row["key"]]
-        return point[name] if name in point else settings_of(point["preset"]).get(name)
+        known = next(filter(lambda values: name in values, (row, point)), settings_of(point["preset"]))
+        value = known.get(name)
+        return tuple(value) if isinstance(value, list) else value
 
     def cells(self, names: Sequence[str], measure: str, rows: Iterable[Row] | None = None) -> list[Cell]:
         """The rows grouped by their values of some settings, in the order of values."""
@@ -128,9 +134,9 @@ class Results:
         ]
 
     def best(self, measure: str) -> list[Cell]:
-        """The points with an ok row, repeats of one together, the lowest median first."""
+        """The points with an ok row, repeats of one together, that of the best median first."""
         cells = [cell for cell in self.cells(self.table.varied, measure) if cell.measured]
-        return sorted(cells, key=lambda cell: cell.median)
+        return sorted(cells, key=lambda cell: cell.rank(measure))
 
 
 def measured(rows: Iterable[Row], measure: str) -> Iterator[float]:

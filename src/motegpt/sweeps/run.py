@@ -15,6 +15,7 @@ from motegpt.config.fields import plain
 from motegpt.config.sections import section_values
 from motegpt.config.text import shortened
 from motegpt.data.corpus import paths_of
+from motegpt.data.ids.documents import IdDocuments
 from motegpt.engines import default_engine, engine_class
 from motegpt.engines.base import refuse
 from motegpt.errors import SettingError
@@ -51,12 +52,15 @@ class Sweep:
     def of(cls, written: Given, data: Any = None, *, part: str | None = None, curves: bool = False) -> Sweep:
         """Read the table and the data and expand the points; UsageError for what cannot be run."""
         written = read_table(written) if is_path(written) else builtins_of(written)  # type: ignore[arg-type]
+        source = written.get("data") if data is None and isinstance(written, Mapping) else data
         table, which = Table.of(written), Part.of(part)
+        if isinstance(source, Data):
+            written = _with_settings(written, table, source.settings)
+            table = Table.of(written)
         engine = _checked_engine(table)
-        source = table.data if data is None else data
         work = _work(source, section_values(table.fixed, "data"), flag("curves", curves))
         points = expand(table, engine, work.digest)
-        named = {} if "engine" in {*table.varied, *table.repeat} else {"engine": engine}
+        named = {} if "engine" in {*table.combined, *table.repeat} else {"engine": engine}
         shown = {name: value for name, value in written.items() if name != "data"}
         recorded = Recorded(shown | named, work.digest, work.named)
         return cls(table, points, work, recorded, which, {}, Status(sum(map(which.has, points))), [])
@@ -86,6 +90,7 @@ class Sweep:
             at_once = False
         finally:
             pool.close(at_once)
+            self.work.forget()
 
     def results(self, out: Path | None) -> Results:
         """The rows, as they are drawn and summarized. out: the folder, in messages."""
@@ -138,14 +143,24 @@ def _checked_engine(table: Table) -> str:
     return name
 
 
+def _with_settings(written: dict[str, Any], table: Table, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with the settings of a Data that it does not set: they are part of keys and of the record."""
+    known = {*table.fixed, *table.combined, *table.repeat}
+    given = {name: value for name, value in settings.items() if name not in known}
+    return {**written, "fixed": {**written.get("fixed", {}), **builtins_of(given)}}
+
+
 def _work(source: Any, settings: Mapping[str, Any], curves: bool) -> Work:
     """What all trainings share; reads the data, so that bad ones are refused before anything runs."""
+    data = source if isinstance(source, Data) and source.settings == settings else None
+    source = source.source if isinstance(source, Data) else source
     paths = paths_of(source)
     source = list(source) if isinstance(source, Iterator) else source
-    data = Data(source, **settings)
+    data = Data(source, **settings) if data is None else data
+    in_memory = None if paths is not None or source is None else source
     work = Work(
         None if paths is None else tuple(str(path.absolute()) for path in paths),
-        None if paths is not None or source is None else tuple(source),
+        in_memory if in_memory is None or isinstance(in_memory, IdDocuments) else tuple(in_memory),
         tuple(sorted(settings.items())),
         data.digest,
         curves,

@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 FORMAT = 1
 ROWS, CURVES = "rows", "curves"  # the names of files begin so
-OF_PART = re.compile(rf"{ROWS}(-\d+-of-\d+)?\.jsonl")
+OF_PART = re.compile(r"(rows|curves)(-\d+-of-\d+)?\.jsonl")
 MAX_ROWS_BYTES = 2**36
 CURVE = "curve"  # the key of a row that goes into the file of curves
 
@@ -147,7 +147,7 @@ class Store:
     def append(self, rows: Iterable[Row]) -> None:
         """Write rows and the curves in them, and wait until they are on the disk."""
         rows = [dict(row) for row in rows]
-        curves = [{"key": row["key"], CURVE: row.pop(CURVE)} for row in rows if CURVE in row]
+        curves = [{**_of(row), CURVE: row.pop(CURVE)} for row in rows if CURVE in row]
         for kind, entries in ((CURVES, curves), (ROWS, rows)):
             if entries:
                 self._append(kind, b"".join(map(line_of, entries)))
@@ -232,15 +232,33 @@ def as_json(value: Any) -> Any:
 
 
 def read_rows(folder: Path) -> dict[str, Row]:
-    """Key -> row of all parts, the one of the most attempts; RunFolderError for a line that is no row."""
+    """Key -> row of all parts, the one of the most attempts, with its curve if there is one.
+
+    RunFolderError for a line that is no row.
+    """
     found: dict[str, Row] = {}
-    for path in sorted(folder.iterdir()):
-        if OF_PART.fullmatch(path.name):
-            for row in _lines(path, "key", "status"):
-                before = found.get(row["key"])
-                if before is None or row.get("attempts", 1) > before.get("attempts", 1):
-                    found[row["key"]] = row
+    for row in _entries(folder, ROWS, "key", "status"):
+        before = found.get(row["key"])
+        if before is None or row.get("attempts", 1) > before.get("attempts", 1):
+            found[row["key"]] = row
+    for entry in _entries(folder, CURVES, "key"):
+        of = found.get(entry["key"])
+        if of is not None and _of(of) == _of(entry):
+            of[CURVE] = entry.get(CURVE)
     return found
+
+
+def _of(entry: Row) -> Row:
+    """Which training a row or a curve is of."""
+    return {"key": entry["key"], "attempts": entry.get("attempts", 1)}
+
+
+def _entries(folder: Path, kind: str, *required: str) -> Iterator[Row]:
+    """The objects in the files of a kind, of all parts."""
+    for path in sorted(folder.iterdir()):
+        name = OF_PART.fullmatch(path.name)
+        if name and name[1] == kind:
+            yield from _lines(path, *required)
 
 
 def _lines(path: Path, *required: str) -> Iterator[Row]:

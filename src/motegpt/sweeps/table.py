@@ -33,6 +33,7 @@ from typing import Any, NamedTuple
 from motegpt.config.fields import SEEDS, Kind, unknown_setting
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError
+from motegpt.sweeps.keys import is_counted
 from motegpt.sweeps.values import CHOICES, MAX_VALUES, Distribution, checked, name_of, values_of
 
 Point = dict[str, Any]  # settings by name, with the preset and the engine
@@ -97,14 +98,20 @@ class Table:
             repeat=_settings("repeat", _table(written, "repeat"), values_of),
         )
         table._check_names(top)
+        table._check_varied()
         return table
 
     @property
     def varied(self) -> list[str]:
         """The settings that differ between points, in the order of the tables, without those of repeat."""
-        names = [*self.grid, *(name for points in self.together for name in points[0])]
-        names += [one.name for one in self.random]
-        return list(dict.fromkeys([*names, *(name for where in self.where for name in where.values)]))
+        conditional = [name for where in self.where for name in where.values]
+        return list(dict.fromkeys([*self.combined, *conditional]))
+
+    @property
+    def combined(self) -> list[str]:
+        """The settings of which each combination of the tables has a value, without those of repeat."""
+        together = [name for points in self.together for name in points[0]]
+        return [*self.grid, *together, *(one.name for one in self.random)]
 
     def _check_names(self, top: Point) -> None:
         """SettingError for a setting in two tables; `where` alone may change what others set."""
@@ -122,6 +129,16 @@ class Table:
         for where in self.where:
             for name in where.values.keys() & self.repeat.keys():
                 raise SettingError(f"where: {name} is repeated and cannot depend on others; leave one out")
+
+    def _check_varied(self) -> None:
+        """SettingError for a setting that changes no number: points that differ in it alone are one."""
+        several = [name for where in self.where for name in where.values if len(where.values[name]) > 1]
+        for name in [*self.combined, *self.repeat, *several]:
+            if not is_counted(name):
+                raise SettingError(
+                    f"{name}: expected a setting that changes the results, got one that does not, so that "
+                    "trainings which differ in it are one; give it one value in [fixed] or [[where]]"
+                )
 
 
 def _unknown_key(key: object) -> SettingError:

@@ -7,6 +7,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from motegpt.data.ids.documents import IdDocuments
 from motegpt.engines import engine_class
 from motegpt.errors import DataError, EngineUnavailable
 from motegpt.sweeps.store import Row
@@ -29,12 +30,13 @@ def never() -> bool:
 class Work(NamedTuple):
     """What the trainings of a sweep have in common.
 
-    paths: of the data, absolute; documents: in memory; neither: the built-in names. settings: of the data,
-    those that all points share; digest: of the contents, which each worker compares; curves: rows have them.
+    paths: of the data, absolute; documents: in memory, texts or ids; neither: the built-in names. settings:
+    of the data, those that all points share; digest: of the contents, which each worker compares; curves:
+    rows have them.
     """
 
     paths: tuple[str, ...] | None
-    documents: tuple[str, ...] | None
+    documents: tuple[str, ...] | IdDocuments | None
     settings: tuple[tuple[str, Any], ...]
     digest: str
     curves: bool = False
@@ -51,6 +53,11 @@ class Work(NamedTuple):
         """Keep what was read in this process."""
         with _lock:
             self._remember(data)
+
+    def forget(self) -> None:
+        """Let the data of this process go."""
+        with _lock:
+            _known.pop(self._key, None)
 
     def _remember(self, data: Data) -> None:
         if data.digest != self.digest:
@@ -70,7 +77,8 @@ class Work(NamedTuple):
     def named(self) -> str:
         """The data in messages."""
         if self.documents is not None:
-            return f"{len(self.documents):,} documents in memory"
+            kind = "sequences of ids" if isinstance(self.documents, IdDocuments) else "documents"
+            return f"{len(self.documents):,} {kind} in memory"
         return "the built-in names" if self.paths is None else ", ".join(self.paths)
 
 

@@ -65,6 +65,11 @@ class Data:
         return concise(type(self).__name__, {"documents": len(self._first.documents), **self.settings})
 
     @property
+    def source(self) -> Any:
+        """What was read: strings, a path or paths, ids as documents, or None for the built-in names."""
+        return self._source
+
+    @property
     def found(self) -> dict[str, Any]:
         """The settings that the documents themselves decide."""
         return self._first.found

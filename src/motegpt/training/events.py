@@ -90,7 +90,7 @@ def next_log_spaced(step: int) -> int:
 
 def first_chunk_size(engine: str, model: ModelConfig, train: TrainConfig, plan: Plan) -> int:
     """The size of the first chunk: the steps of a tenth of CHUNK_SECONDS, by the table of budget.py."""
-    seconds = seconds_of_step(engine, engine_class(engine).level(), model, train, plan)
+    seconds = seconds_of_step(engine, engine_class(engine).level(train.level), model, train, plan)
     return max(1, int(CHUNK_SECONDS / 10 / seconds))
 
 

@@ -92,7 +92,7 @@ def _blank(index: int, settings: Mapping[str, Any], data: Data, curves: bool) ->
     known = settings_of(preset) if isinstance(preset, str) and preset in PRESETS else {}
     known |= {**data.settings, **data.found, **settings}
     row: dict[str, Any] = {"index": index, "status": None, "reason": None}
-    row |= {name: known.get(name) for name in names} | {"preset": preset, "engine": engine, "level": None}
+    row |= {name: known.get(name) for name in names} | {"preset": preset, "engine": engine}
     row |= dict.fromkeys(RESULTS) | {"data": data.digest, "version": _version()}
     return {**row, "curve": []} if curves else row
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from motegpt.sweeps.results import Cell, Quartiles, Results
 from motegpt.sweeps.status import OK, duration
+from motegpt.sweeps.store import CURVE
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"  {'time':{LABEL}}{duration(facts['seconds'])} of training, {1000 * each:,.0f} ms each{hosts}"
     if facts["best"]:
         yield f"best by {facts['measure']}, median (quartiles)"
-        yield from _table(facts["best"])
+        yield from _table(facts["best"], facts["measure"])
     for failure in facts["failures"][:MAX_FAILURES]:
         several = "for example " if failure["rows"] > 1 else ""
         yield f"{failure['rows']:,} {failure['status']}: {several}{failure['example']}"
@@ -95,10 +96,10 @@ def _span(values: Sequence[Any]) -> str:
     return ", ".join(texts) if len(texts) <= 6 else f"{texts[0]} … {texts[-1]} ({len(texts):,} values)"
 
 
-def _table(best: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _table(best: Sequence[dict[str, Any]], measure: str) -> Iterator[str]:
     """A line per point, in columns."""
     names = list(best[0]["settings"])
-    lines = [[*names, "loss", ""]]
+    lines = [[*names, measure, ""]]
     for one in best:
         low, high = one["quartiles"]
         of = f"({low:.4f} … {high:.4f}) {one['ok']} of {one['rows']} ok" if one["rows"] > 1 else ""
@@ -109,8 +110,8 @@ def _table(best: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
-    """All rows as a table that a spreadsheet opens; a list is a text, what is not known is empty."""
-    names = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row)]))
+    """All rows without curves, as a table for spreadsheets; a list is a text, what is not known is empty."""
+    names = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row if name != CURVE)]))
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
     for row in rows:

@@ -55,13 +55,13 @@ def is_number(value: Any) -> bool:
 def best_of_others(results: Results, names: Sequence[str], measure: str) -> list[Cell]:
     """A cell for each combination of values of some settings: the best by the other varied settings.
 
-    Rows that differ in repeated settings alone are in one cell; best: of the lowest median.
+    Rows that differ in repeated settings alone are in one cell; best: of the best median.
     """
     others = [name for name in results.table.varied if name not in names]
     found: dict[tuple[Any, ...], list[Cell]] = {}
     for cell in results.cells([*names, *others], measure, trained(results)):
         found.setdefault(cell.values[: len(names)], []).append(cell)
-    best = {values: min(cells, key=lambda cell: cell.median) for values, cells in found.items()}
+    best = {values: min(cells, key=lambda cell: cell.rank(measure)) for values, cells in found.items()}
     return [cell._replace(values=values) for values, cell in best.items()]
 
 

@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING, Any
 from motegpt.errors import UsageError
 from motegpt.plots.canvas import INK, PALE, add_heading, drawing, new_figure
 from motegpt.plots.sweeps.grouping import best_of_others, checked_axis, label_of, subtitle_of, text_of
-from motegpt.sweeps.results import Results, order_of
+from motegpt.sweeps.results import HIGHEST, Results, order_of
 
 if TYPE_CHECKING:
+    import numpy as np
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from numpy.typing import NDArray
 
 MAX_CELLS = 40  # in a row, and in a column
 CELL = 0.62  # inches
 MARGIN = 1.9  # inches beside the cells
+DARK = 1.25  # the sum of red, green and blue of a color, each of 0 … 1, below which texts on it are white
 WORST = 0.9  # quantile of the medians from which on colors are the same
 
 
@@ -42,11 +45,10 @@ def map_figure(results: Results, x: str, by: str, measure: str | None = None) ->
         raise UsageError(f"plot: expected trainings with {measure}, got none in {results.folder}")
     figure = new_figure(max(5.0, CELL * len(columns) + MARGIN), max(3.0, 0.7 * CELL * len(rows) + MARGIN))
     axes = figure.add_subplot()
-    finite = medians[~np.isnan(medians)]
-    image = axes.imshow(
-        medians, cmap="viridis_r", aspect="auto", origin="lower", vmin=finite.min(),
-        vmax=max(np.quantile(finite, WORST), finite.min() + 1e-9),
-    )  # fmt: skip
+    upward = measure in HIGHEST
+    low, high = _range_of_colors(medians[~np.isnan(medians)], upward)
+    colors = "viridis" if upward else "viridis_r"  # the best is bright
+    image = axes.imshow(medians, cmap=colors, aspect="auto", origin="lower", vmin=low, vmax=high)
     axes.set_xticks(range(len(columns)), [text_of(value) for value in columns])
     axes.set_yticks(range(len(rows)), [text_of(value) for value in rows])
     axes.tick_params(length=0)
@@ -58,11 +60,22 @@ def map_figure(results: Results, x: str, by: str, measure: str | None = None) ->
             if found is not None:
                 _label(axes, i, j, medians[i, j], found.diverged, len(found.rows), image)
         if not np.isnan(medians[i]).all():
-            _frame(axes, i, int(np.nanargmin(medians[i])))
-    figure.colorbar(image, ax=axes, label=label_of(measure), extend="max")
+            _frame(axes, i, int(np.nanargmax(medians[i]) if upward else np.nanargmin(medians[i])))
+    figure.colorbar(image, ax=axes, label=label_of(measure), extend="min" if upward else "max")
     title = f"{results.name}: {measure} over {x} and {by}"
     add_heading(figure, title, subtitle_of(results, names, "medians · framed: best of each row"))
     return figure
+
+
+def _range_of_colors(medians: NDArray[np.float64], upward: bool) -> tuple[float, float]:
+    """From the best to all but the worst, which may be far off. upward: the highest is the best."""
+    import numpy as np
+
+    if upward:
+        high = float(medians.max())
+        return min(float(np.quantile(medians, 1 - WORST)), high - 1e-9), high
+    low = float(medians.min())
+    return low, max(float(np.quantile(medians, WORST)), low + 1e-9)
 
 
 def _label(axes: Axes, row: int, column: int, median: float, diverged: int, count: int, image: Any) -> None:
@@ -71,7 +84,7 @@ def _label(axes: Axes, row: int, column: int, median: float, diverged: int, coun
     text = "" if is_empty else f"{median:.3f}"
     if diverged:
         text += f"\n{diverged}/{count} div." if text else f"{diverged}/{count}\ndiverged"
-    dark = not is_empty and image.norm(median) > 0.5
+    dark = not is_empty and sum(image.cmap(image.norm(median))[:3]) < DARK
     color = PALE if is_empty else "white" if dark else INK
     axes.text(column, row, text, ha="center", va="center", fontsize=7, color=color, linespacing=1.0)
 
