@@ -5,7 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from motegpt import GPT, DataError, PrefixError, SettingError, UsageError
+from motegpt import GPT, Data, DataError, PrefixError, SettingError, UsageError
+from motegpt.config.presets import settings_of
 from motegpt.data.ids.memory import ids_in_memory
 from motegpt.data.plan import Batch, DocumentPlan, WindowPlan
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
@@ -13,6 +14,7 @@ from motegpt.errors import RunFolderError
 from motegpt.evaluation.nll import mean_nll, means, token_nll
 from motegpt.interchange.model import PortableModel
 from motegpt.interchange.targets import export
+from motegpt.training.build import prepare
 from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_engine, small_settings
 from tests.tolerances import LOSSES
@@ -195,6 +197,19 @@ def test_a_stream_of_ids_is_learned_in_windows():
     assert model.config.data.framing == "none"
     assert model.records[-1].val_accuracy > 0.9
     assert model.evaluate(["0 1 2 3 4 0"]).tokens == 5
+
+
+def test_a_held_out_end_without_an_unmasked_target_is_an_error():
+    stream = list(range(4)) * 10
+    with pytest.raises(DataError, match=r"mask: .* in the validation data"):
+        GPT.train(ids=stream, mask=[1] * 30 + [0] * 10, val_fraction=0.25, **SETTINGS)
+
+
+def test_the_ids_of_a_stream_are_not_known_texts():
+    """They would be one text as long as the stream."""
+    stream = Data(ids=list(range(4)) * 10)
+    trainer = prepare(stream, {**settings_of("microgpt"), "novel": True}, "array")
+    assert trainer.known is None
 
 
 def test_fine_tuning_on_other_sequences():
