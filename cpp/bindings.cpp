@@ -171,8 +171,8 @@ class Model {
 
   void set_groups(const AnyArray& groups, int count) {
     check_training("set_groups");
-    if (count < 1 || count > max_groups)
-      throw nb::value_error(("set_groups: expected 1 … " + std::to_string(max_groups) + " groups").c_str());
+    if (count < 1 || count > shape_.parameters)
+      throw nb::value_error("set_groups: expected at least one group, and no more than parameters");
     with_core("set_groups", [&]<class Real>(Core<Real>& core) {
       const Real* of = checked<Real>(groups, "set_groups: groups", {shape_.parameters});
       for (int64_t i = 0; i < shape_.parameters; ++i) {
@@ -296,8 +296,6 @@ class Model {
   void check_training(const char* operation) const {
     if (inference_) throw nb::value_error((std::string(operation) + ": this model is for inference").c_str());
   }
-
-  static constexpr int max_groups = 100;
 
   /// The scalars (rows, n) of steps and groups, with the columns in the order of the core.
   std::vector<double> in_core_order(const double* scalars, int64_t rows) const {

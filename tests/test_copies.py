@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from tests.conftest import ENGINES_HERE
+from motegpt.model.spec import tensors
+from tests.conftest import ENGINES_HERE, model_and_training, small_settings
 
 WORDS = ["anna", "hanna", "nan", "hana", "ann"]
 QUICK = {"steps": 3, "n": 4, "seed": 1}
@@ -39,6 +40,16 @@ def test_a_copy_equals_the_model(model, copied):
     other = copied(model)
     check_same(other, model)
     check_same(copied(other), model)
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda one: pickle.loads(pickle.dumps(one))])
+def test_a_copy_of_settings_is_its_fields(copied):
+    """Another version may keep other things beside them."""
+    section, _ = model_and_training(small_settings(), 6)
+    assert tensors(section)
+    other = copied(section)
+    assert other == section
+    assert vars(other).keys() == section.values().keys()
 
 
 def test_a_copy_is_independent(model):

@@ -239,6 +239,18 @@ def test_a_run_is_resumed_and_unfrozen_by_the_command_line(motegpt, tmp_path):
     assert "did you mean wte?" in ended.err
 
 
+@NATIVE
+def test_as_many_factors_as_the_setting_takes():
+    names = [f"layer{i}.{one}" for i in range(26) for one in ("attn_wq", "attn_wk", "attn_wv", "attn_wo")]
+    factors = {name: 1 + (i + 1) / 128 for i, name in enumerate(names[:100])}
+    settings = small_settings(n_layer=26, n_embd=2, n_head=1, block_size=2, lr_scale=factors)
+    model, train = model_and_training(settings, VOCABULARY)
+    engine = engine_class("native")(model, train)
+    assert len(engine.groups.settings) == 101
+    with pytest.raises(SettingError, match="lr_scale"):
+        train.replace(lr_scale={**factors, names[100]: 3})
+
+
 def test_fine_tuning_with_frozen_layers():
     model = GPT.train(NAMES, engine="array", n_layer=2, **TINY)
     tuned = model.fine_tune(["nora", "lena"], preset="microgpt", steps=4, frozen=["embedding", "layer0.*"])

@@ -5,14 +5,18 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from motegpt import GPT, DataError, PrefixError, SettingError, UsageError
+from motegpt import GPT, Data, DataError, PrefixError, SettingError, UsageError
+from motegpt.config.presets import settings_of
+from motegpt.config.sections import DataConfig, section_values
 from motegpt.data.ids.memory import ids_in_memory
 from motegpt.data.plan import Batch, DocumentPlan, WindowPlan
+from motegpt.data.repeats import drop_repeats
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
 from motegpt.errors import RunFolderError
 from motegpt.evaluation.nll import mean_nll, means, token_nll
 from motegpt.interchange.model import PortableModel
 from motegpt.interchange.targets import export
+from motegpt.training.build import prepare
 from motegpt.training.run_folder import RunFolder
 from tests.conftest import ENGINES_HERE, VOCABULARY, random_sequences, small_engine, small_settings
 from tests.tolerances import LOSSES
@@ -197,6 +201,19 @@ def test_a_stream_of_ids_is_learned_in_windows():
     assert model.evaluate(["0 1 2 3 4 0"]).tokens == 5
 
 
+def test_a_held_out_end_without_an_unmasked_target_is_an_error():
+    stream = list(range(4)) * 10
+    with pytest.raises(DataError, match=r"mask: .* in the validation data"):
+        GPT.train(ids=stream, mask=[1] * 30 + [0] * 10, val_fraction=0.25, **SETTINGS)
+
+
+def test_the_ids_of_a_stream_are_not_known_texts():
+    """They would be one text as long as the stream."""
+    stream = Data(ids=list(range(4)) * 10)
+    trainer = prepare(stream, {**settings_of("microgpt"), "novel": True}, "array")
+    assert trainer.known is None
+
+
 def test_fine_tuning_on_other_sequences():
     base = GPT.train(**sums(), **SETTINGS, steps=5)
     data = {"ids": [[0, 1, 5, 1], [2, 2, 5, 4]], "mask": [[0, 0, 1]] * 2}
@@ -318,3 +335,34 @@ def test_the_sequences_of_the_plan_are_slices_of_the_ids():
     plan = plan_of()
     offsets = [0, *np.cumsum([len(row) for row in IDS]).tolist()]
     assert [plan.memory[a:b].tolist() for a, b in pairwise(offsets)] == IDS
+
+
+def test_truncated_sequences_count_their_mask_once():
+    whole = ids_in_memory(IDS, MASK).sequences
+    plan = DocumentPlan(whole.truncate(3), 2, "tokens")
+    assert plan.flat.counted_before is whole.counted_before
+    assert plan._counted_before is whole.counted_before
+
+
+def test_sequences_with_different_masks_are_no_repeats():
+    documents = ids_in_memory([[1, 2, 3]] * 4, [[0, 0, 1], [0, 1, 1], [0, 0, 1], [1, 0, 1]])
+    assert drop_repeats(documents).mask.tolist() == [0, 0, 1, 0, 1, 1]
+    assert len(drop_repeats(ids_in_memory([[1, 2], [1, 2], [2, 1]]))) == 2
+
+
+def data_config(**changes):
+    """As of a training."""
+    return DataConfig.of({**section_values(settings_of("microgpt"), "data"), **changes})
+
+
+def test_a_file_is_read_once(tmp_path):
+    np.save(tmp_path / "a.npy", np.array([[1, 2, 3], [3, 0, 1]]))
+    data = Data(tmp_path / "a.npy")
+    assert data.corpus(data_config(**data.found)) is data.corpus(data_config())
+
+
+def test_data_with_a_split_of_their_own_are_encoded_once_for_all_seeds(tmp_path):
+    np.savez(tmp_path / "a.npz", ids=np.array([[1, 2, 3], [3, 0, 1]]), split=np.array([0, 1]))
+    data = Data(tmp_path / "a.npz")
+    config = data_config(**data.found)
+    assert data.encoded(config, 1) is data.encoded(config, 2)

@@ -122,6 +122,17 @@ def test_arrays_of_its_dtype_are_not_copied(name):
     assert engine.parameters()["wte"].dtype == np.float64
 
 
+@pytest.mark.parametrize("name", ["array", "native"])
+def test_arrays_that_can_be_written_to_are_copied(name):
+    model, train = model_of()
+    arrays = named_views(np.concatenate([one.ravel() for one in arrays_of(model).values()]), model)
+    engine = make_engine(name, model, train, inference=True)
+    engine.load(arrays)
+    before = engine.parameters()["wte"].copy()
+    arrays["wte"][...] = 7
+    assert (engine.parameters()["wte"] == before).all()
+
+
 def test_flat_views():
     model, _ = model_of(n_layer=2)
     flat = np.arange(parameter_count(model), dtype=np.float32)

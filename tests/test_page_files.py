@@ -34,6 +34,7 @@ RUNS: dict[str, dict[str, Any]] = {
         "preset": "llama", "steps": 20, "n_layer": 2, "n_embd": 16, "n_head": 4, "n_kv_head": 2,
         "n_hidden": 24, "block_size": 16,
     },
+    "groups": {"steps": 5, "frozen": ["wpe"], "lr_scale": {"*attn*": 0.5}},
     "n-grams": {
         "steps": 20, "ngram_orders": 3, "kneser_ney": 3, "dtype": "float32", "novel": True,
     },

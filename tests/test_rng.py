@@ -1,7 +1,9 @@
 """Generators against published vectors, independent computations and statistics."""
 
+import copy
 import json
 import math
+import pickle
 import random
 import statistics
 import struct
@@ -206,6 +208,17 @@ def test_box_muller_never_takes_the_logarithm_of_zero():
     rng = Lcg(0)
     rng.uniform = lambda: 0.0  # type: ignore[method-assign]
     assert math.isfinite(rng.gauss(0.0, 1.0))
+
+
+@pytest.mark.parametrize("name", GENERATORS)
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, lambda rng: pickle.loads(pickle.dumps(rng))])
+def test_a_copy_continues_alike_and_on_its_own(name, copied):
+    rng = make_rng(name, 3)
+    rng.permutation(5)
+    rng.gauss_array(0.0, 1.0, 3)
+    other = copied(rng)
+    expected = [other.gauss(0.0, 1.0) for _ in range(3)]
+    assert [rng.gauss(0.0, 1.0) for _ in range(3)] == expected
 
 
 def test_unknown_generator_is_refused():

@@ -188,6 +188,10 @@ class Settings:
             if checked is not value:
                 object.__setattr__(self, name, checked)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Of a copy or a pickle: the fields, without what is kept beside them."""
+        return {one.name: getattr(self, one.name) for one in fields(cast(Any, self))}
+
     @classmethod
     def of(cls, values: Any) -> Self:
         """Settings from untrusted values; SettingError also for unknown and missing names."""

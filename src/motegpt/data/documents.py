@@ -117,6 +117,15 @@ class Documents(Sequence[str]):
         selectors = iter(mask)
         return Documents.of(list(compress(texts, selectors)) for texts in self.groups())
 
+    def contents(self) -> Iterator[str]:
+        """All that makes two documents differ, as a text each."""
+        return iter(self)
+
+    @property
+    def splits_itself(self) -> bool:
+        """Whether the data say what is held out, as `own_split` gives it."""
+        return False
+
     def own_split(self) -> tuple[Documents, Documents] | None:
         """(training, validation) as the data themselves say; None if they do not, as texts never do."""
         return None

@@ -1,7 +1,7 @@
 """Repeated documents.
 
-Documents are equal if two 64-bit hashes of each agree. This takes 24 bytes per document, where a set of texts
-takes a hundred, and is wrong for one in 2^128 pairs.
+Documents, of ids with their masks, are equal if two 64-bit hashes of each agree. This takes 24 bytes per
+document, where a set of texts takes a hundred, and is wrong for one in 2^128 pairs.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ def find_repeats(documents: Documents) -> Repeats:
 
 
 def _hashes(documents: Documents, prefix: str = "") -> NDArray[np.int64]:
-    """Python's hash of prefix + text, for each text."""
+    """Python's hash of prefix + contents, for each document."""
     import numpy as np
 
-    return np.fromiter((hash(prefix + text) for text in documents), np.int64, len(documents))
+    return np.fromiter((hash(prefix + text) for text in documents.contents()), np.int64, len(documents))
 
 
 def _differs_from_previous(numbers: NDArray[np.int64]) -> NDArray[np.bool_]:

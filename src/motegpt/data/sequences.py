@@ -84,7 +84,10 @@ class TokenSequences(Sequence[list[int]]):
 
     def truncate(self, max_length: int) -> TokenSequences:
         """The same sequences, truncated to their first `max_length` ids."""
-        return TokenSequences(self.tokens, self.offsets, min(max_length, self.max_length), self.mask)
+        shorter = TokenSequences(self.tokens, self.offsets, min(max_length, self.max_length), self.mask)
+        if self.mask is not None:
+            shorter.counted_before = self.counted_before
+        return shorter
 
     def counted(self) -> NDArray[np.int64]:
         """How many targets of each sequence count in the loss (n)."""

@@ -198,7 +198,7 @@ class Engine(ABC):
         """An engine for generation and evaluation, of this process alone, even if several train together.
 
         It has no gradients and optimizer slots until it is asked to train, and where it can its `load` refers
-        to the given arrays instead of copying them; they must not change.
+        to read-only arrays instead of copying them; nothing else may change them.
         """
         return cls(model, train, contexts)
 

@@ -203,6 +203,14 @@ class PythonRandom(RunRng):
         self._python = random.Random(seed)
         self._ahead: Any = None
 
+    def __getstate__(self) -> list[Any]:
+        """Of a copy or a pickle, which the compiled generator has no part in."""
+        return self.state()
+
+    def __setstate__(self, state: list[Any]) -> None:
+        PythonRandom.__init__(self, 0)
+        self.restore(state)
+
     @property
     def _random(self) -> random.Random:
         if self._ahead is not None:

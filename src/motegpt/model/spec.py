@@ -261,6 +261,12 @@ def flat_view(values: Mapping[str, Any], model: ModelConfig, dtype: str) -> Any 
     return flat if flat.flags.aligned and flat.size == parameter_count(model) else None
 
 
+def unchanging(flat: Any, values: Mapping[str, Any]) -> Any:
+    """A copy of the flat array of `flat_view` if one of its values can be written to, else itself."""
+    is_writable = any(getattr(getattr(one, "flags", None), "writeable", True) for one in values.values())
+    return flat.copy() if is_writable else flat
+
+
 def places(model: ModelConfig) -> Iterator[tuple[Tensor, range]]:
     """Each tensor with its indices in the flat array (P,)."""
     start = 0

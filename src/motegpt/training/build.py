@@ -20,7 +20,7 @@ from motegpt.data.plan import Plan, plan_of_sequences
 from motegpt.data.source import Source, check_unchanged
 from motegpt.engines import engine_class, make_engine
 from motegpt.engines.budget import seconds_to_steps
-from motegpt.errors import UsageError
+from motegpt.errors import DataError, UsageError
 from motegpt.generation.request import request_of
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import initialize
@@ -33,7 +33,7 @@ from motegpt.training.loop import Trainer
 from motegpt.training.losses import LossMeans
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import RunConfig
-from motegpt.training.validation import Validation
+from motegpt.training.validation import Validation, ValidationSet
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
@@ -180,7 +180,7 @@ def _assemble(
         config = config.replace(train=config.train.replace(steps=steps))
     validation = sample = None
     if encoded.held_out:
-        validation = Validation(encoded.validation(block_size), config.train.patience)
+        validation = Validation(_with_targets(encoded.validation(block_size)), config.train.patience)
         sample = encoded.training_sample(block_size) if encoded.tokenizer.is_ids else None
     engine, cut = build_engine(config, contexts), encoded.cut(block_size, config.data.cut)
     config = config.replace(level=engine.level(config.train.level) or None)
@@ -191,9 +191,19 @@ def _assemble(
 
         n_grams = count_n_grams(encoded.training, encoded.tokenizer, config.train.kneser_ney)
         trainer.averaging = Averaging(n_grams, config.train.kneser_ney_weight)
-    if config.sample.novel and config.data.format != "stream":
+    if config.sample.novel and not config.data.is_stream:
         trainer.known = HashedTexts.of(encoded.corpus.documents)
     return trainer, rng
+
+
+def _with_targets(data: ValidationSet) -> ValidationSet:
+    """The validation set; DataError if a mask leaves none of its targets."""
+    if not data.targets:
+        raise DataError(
+            "mask: expected at least one unmasked target in the validation data, got none; try a larger "
+            "`val_fraction`"
+        )
+    return data
 
 
 def find_contexts(plan: Plan, model: ModelConfig, data: DataConfig) -> Contexts:

@@ -15,7 +15,7 @@ from motegpt.data.ids.given import source_of
 from motegpt.training.encoded import Encoded
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Hashable, Iterable
+    from collections.abc import Collection, Hashable, Iterable, Mapping
     from os import PathLike
 
 MOST_KEPT = 8  # splits and encodings
@@ -82,18 +82,23 @@ class Data:
     def corpus(self, data: DataConfig) -> Corpus:
         """The documents, read with these settings; DataError if they do not fit the source."""
         with self._lock:
-            key = _values(data, kinds(ReadConfig))
+            key = _values(data.values(), kinds(ReadConfig))
             if key not in self._corpora:
-                self._corpora[key] = corpus_from(self._source, data)
+                corpus = self._corpora[key] = corpus_from(self._source, data)
+                # Trainings have what was found among their settings.
+                self._corpora.setdefault(
+                    _values({**data.values(), **corpus.found}, kinds(ReadConfig)), corpus
+                )
             return self._corpora[key]
 
     def encoded(self, data: DataConfig, seed: int) -> Encoded:
         """The documents, split and encoded with these settings. seed: of the training."""
-        is_split = data.val_fraction > 0 and not data.is_stream
-        split_seed = (seed if data.split_seed is None else data.split_seed) if is_split else None
-        key = (*_values(data, kinds(DataConfig).keys() - LATER), split_seed)
         with self._lock:
-            encoded = self._encoded.pop(key, None) or Encoded(self.corpus(data), data, seed)
+            corpus = self.corpus(data)
+            is_drawn = data.val_fraction > 0 and not (data.is_stream or corpus.documents.splits_itself)
+            split_seed = (seed if data.split_seed is None else data.split_seed) if is_drawn else None
+            key = (*_values(data.values(), kinds(DataConfig).keys() - LATER), split_seed)
+            encoded = self._encoded.pop(key, None) or Encoded(corpus, data, seed)
             self._encoded[key] = encoded  # the last used is the last
             while len(self._encoded) > MOST_KEPT:
                 del self._encoded[next(iter(self._encoded))]
@@ -101,6 +106,6 @@ class Data:
         return encoded
 
 
-def _values(data: DataConfig, names: Collection[str]) -> tuple[Hashable, ...]:
+def _values(settings: Mapping[str, Hashable], names: Collection[str]) -> tuple[Hashable, ...]:
     """The settings of these names."""
-    return tuple(getattr(data, name) for name in sorted(names))
+    return tuple(settings[name] for name in sorted(names))

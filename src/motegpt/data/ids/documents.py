@@ -96,6 +96,17 @@ class IdDocuments(Documents):
         first, rest = np.split(np.arange(len(self.sequences.tokens)), [length])
         return self._taken(first, np.array([len(first)])), self._taken(rest, np.array([len(rest)]))
 
+    def contents(self) -> Iterator[str]:
+        """The ids and the mask of each; the first id is no target."""
+        if self.mask is None:
+            return iter(self)
+        masks = (bytes(self.mask[start + 1 : end]).hex() for start, end in pairwise(self.sequences.offsets))
+        return (f"{ids} {mask}" for ids, mask in zip(self, masks, strict=True))
+
+    @property
+    def splits_itself(self) -> bool:
+        return self.held_out is not None
+
     def own_split(self) -> tuple[IdDocuments, IdDocuments] | None:
         """(training, validation) as the data say; None if they do not."""
         if self.held_out is None:

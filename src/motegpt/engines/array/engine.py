@@ -194,12 +194,13 @@ class ArrayEngine(Engine):
             view[...] = checked[name]
 
     def _checked(self, values: Mapping[str, Any]) -> Arrays:
-        """Named values as arrays of the engine's dtype, not copied if they are."""
+        """Named values as arrays of the engine's dtype; read-only arrays of it are not copied."""
         check_names_match(values, self.model, "load")
         arrays = {}
         for tensor in tensors(self.model):
             check_shape(tensor, np.shape(values[tensor.name]), "load")
             with np.errstate(over="ignore"):
                 given = np.asarray(values[tensor.name], self.settings.dtype)
-            arrays[tensor.name] = given.reshape(tensor.shape)
+            is_shared = given.flags.writeable and (given is values[tensor.name] or given.base is not None)
+            arrays[tensor.name] = (given.copy() if is_shared else given).reshape(tensor.shape)
         return arrays

@@ -24,6 +24,7 @@ from motegpt.model.spec import (
     named_views,
     parameter_count,
     tensors,
+    unchanging,
 )
 from motegpt.optim.base import table_decays
 from motegpt.system.processors import available_processors
@@ -141,7 +142,7 @@ class NativeEngine(Engine):
         self._forget_decoders()
         flat = self._flattened(parameters)
         if self._flat is not None and slots is None:
-            self._flat, self._core = flat, None
+            self._flat, self._core = unchanging(flat, parameters), None
         else:
             self._training_core().load(flat, self._flat_slots(slots or ()))
 

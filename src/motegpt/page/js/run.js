@@ -110,9 +110,9 @@ export class TrainingRun {
     );
   }
 
-  /** Why the page cannot take a step of this run, as it is too large; null if it can. */
+  /** Why the page cannot take a step of this run; null if it can. */
   get whyNoStep() {
-    return whyNoStep(this.config.model, this.config.train.batch_size);
+    return whyNoStep(this.config.model, this.config.train);
   }
 
   /** The batches of the steps first … first + count - 1; throws where the page cannot take them. */

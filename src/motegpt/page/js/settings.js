@@ -6,6 +6,7 @@ import {kvSize, mlpSize, parameterCount} from "./spec.js";
 const SECTION_NAMES = ["model", "data", "train", "sample"];
 const FOUND_FROM_DATA = ["vocab_size", "ngram_rows"];
 const OTHER_LENGTHS = ["epochs", "seconds"]; // alternatives to `steps` that a run does not record
+const MOST_ITEMS = 100; // of a setting that is a list
 const LARGEST_CACHE = 2 ** 30; // numbers in the keys of one sequence
 // What a page can hold: parameters and, to train, numbers that one step keeps for its backward pass.
 const MAX_PARAMETERS = 16e6;
@@ -31,6 +32,8 @@ const OF_OXIDIZED = {
   adam: "corrected",
   dropout: 0,
 };
+// Settings of runs that the page looks into, and does not train further.
+const OF_TENSORS = ["frozen", "lr_scale"];
 const NEED_A_NORM = ["norm_gain", "norm_bias", "final_norm"];
 // The section [data] of a list that the page reads.
 const PLAIN_READING = {column: null, header: null, delimiter: null, encoding: null};
@@ -40,6 +43,10 @@ function pythonValue(value) {
   if (value === null || value === undefined) return "none";
   if (typeof value === "boolean") return value ? "True" : "False";
   return typeof value === "string" ? quoted(value).replace(/^"(.*)"$/s, "'$1'") : quoted(value);
+}
+
+function isText(value) {
+  return typeof value === "string" && !/\p{Surrogate}/u.test(value);
 }
 
 function isOfType(field, value) {
@@ -52,7 +59,9 @@ function isOfType(field, value) {
     case "bool":
       return typeof value === "boolean";
     case "str":
-      return typeof value === "string" && !/\p{Surrogate}/u.test(value);
+      return isText(value);
+    case "tuple":
+      return Array.isArray(value) && value.length <= MOST_ITEMS && value.every(isText);
     default:
       return false;
   }
@@ -74,9 +83,6 @@ export function checkSetting(name, value, fields) {
   if (!Object.hasOwn(fields, name)) throw new Error(`unknown setting ${quoted(name)}`);
   const field = fields[name];
   if (value === null && field.optional) return;
-  if (field.type === "tuple") {
-    throw new Error(`${name}: expected none in the page, which trains all tensors alike, got ${pythonValue(value)}`);
-  }
   if (value === undefined || !isOfType(field, value) || !isWithin(field, value)) {
     throw new Error(`${name}: expected ${field.expected}, got ${pythonValue(value)}`);
   }
@@ -176,7 +182,7 @@ export function checkForPage(settings, vocabSize) {
   checkReading(settings);
   const model = {...settings, vocab_size: vocabSize, ngram_rows: []};
   checkSize(model);
-  const reason = whyNoStep(model, settings.batch_size);
+  const reason = whyNoStep(model, settings);
   if (reason) throw new Error(reason);
 }
 
@@ -212,12 +218,19 @@ export function checkSize(model) {
   }
 }
 
-/** Why the page cannot train a model in batches of this size, which it can look into; null if it can. */
-export function whyNoStep(model, batchSize) {
+/** Why the page cannot train a model, which it can look into, with the settings `train`; null if it can. */
+export function whyNoStep(model, train) {
+  const one = OF_TENSORS.find((name) => train[name]?.length);
+  if (one) {
+    return (
+      `${one}: expected none to train in the page, which trains all tensors alike, got ` +
+      `${quoted(train[one].join(", "))}; motegpt train has it`
+    );
+  }
   const {n_layer: layers, n_embd: width, n_head: heads, block_size: block, vocab_size: vocabSize} = model;
   const [kv, hidden] = [kvSize(model), mlpSize(model)];
   const perPosition = layers * (6 * width + 2 * kv + 2 * hidden + 2 * heads * block) + 2 * vocabSize;
-  const activations = batchSize * block * perPosition;
+  const activations = train.batch_size * block * perPosition;
   if (activations <= MAX_ACTIVATIONS) return null;
   const smaller = block * perPosition > MAX_ACTIVATIONS ? "block_size" : "batch_size";
   return (
