@@ -121,7 +121,7 @@ sanitize: $(DEV)           ## run the tests of the core with AddressSanitizer an
 	$(PYTHON) -m venv build/sanitize-venv
 	MOTEGPT_REQUIRE_CORE=1 build/sanitize-venv/bin/python $(PIP) install '.[test,bench]' $(WITH_TESTS) \
 	    --config-settings=cmake.define.MOTEGPT_SANITIZE=ON --config-settings=build-dir=build/sanitize
-	$(BIN)/ctest --test-dir build/sanitize --no-tests=error --output-on-failure
+	$(BIN)/ctest --test-dir build/sanitize --no-tests=error --output-on-failure --parallel 2
 	$(SANITIZER) build/sanitize-venv/bin/pytest $(SANITIZED)
 	$(SANITIZER) build/sanitize-venv/bin/pytest -m "not slow" $(SANITIZED_IF_QUICK)
 
