@@ -14,7 +14,6 @@ from motegpt.config.fields import Kind
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError
 from motegpt.system.processors import MAX_THREADS, available_processors
-from motegpt.training.build import build_engine
 from motegpt.training.data import Data
 from motegpt.training.many import Ended, train_one
 
@@ -116,11 +115,8 @@ def _model(ended: Ended, data: Data) -> GPT | None:
     trainer = ended.trainer
     if trainer is None or ended.row["status"] != "ok":
         return None
-    config = trainer.config
-    engine = build_engine(config, trainer.engine.contexts, inference=True)
-    engine.load(trainer.best_parameters())
-    documents = data.corpus(config.data).documents
+    documents = data.corpus(trainer.config.data).documents
     return GPT(
-        config, trainer.tokenizer, engine,
+        trainer.config, trainer.tokenizer, trainer.new_best_engine(),
         records=ended.records, documents=documents, average=trainer.average, known=trainer.known,
     )  # fmt: skip

@@ -20,7 +20,6 @@ from motegpt.errors import MotegptError, TrainingInterrupted
 from motegpt.system.interrupts import DeferredSignals, default_interrupt, deferring
 from motegpt.system.terminals import is_notebook
 from motegpt.training.begin import Documents, begin
-from motegpt.training.build import build_engine
 from motegpt.training.losses import Mean
 
 if TYPE_CHECKING:
@@ -138,12 +137,10 @@ class Training(Generic[Model]):
         """
         self._check_not_torn()
         trainer = self._trainer
-        engine = build_engine(trainer.config, trainer.engine.contexts, inference=True)
-        engine.load(trainer.best_parameters())
         return self._kind(
             trainer.config,
             trainer.tokenizer,
-            engine,
+            trainer.new_best_engine(),
             records=self.records,
             trainer=trainer,
             documents=self._documents,

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 from motegpt.engines import why_unavailable
+from motegpt.system.libraries import installed_version
 
 PEAK_ROUNDS, PEAK_RUNS = 100_000, 60  # a round does up to 48 multiply-adds of vectors
 
@@ -34,19 +35,13 @@ def commit() -> str:
 
 def describe() -> dict[str, str]:
     """Processor, system, interpreter, libraries and commit."""
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        torch = version("torch")
-    except PackageNotFoundError:
-        torch = "none"
     return {
         "processor": f"{processor()}, {os.cpu_count()} cores",
         "system": f"{platform.system()} {platform.machine()}",
         "python": platform.python_version(),
-        "numpy": version("numpy"),
-        "torch": torch,
-        "motegpt": f"{version('motegpt')} ({commit()})",
+        "numpy": str(installed_version("numpy")),
+        "torch": installed_version("torch") or "none",
+        "motegpt": f"{installed_version('motegpt')} ({commit()})",
         **native_build(),
     }
 

@@ -6,21 +6,18 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
+from statistics import median, quantiles
 from typing import Any, NamedTuple
 
 from motegpt.config.presets import settings_of
 from motegpt.config.text import shortened
 from motegpt.errors import UsageError
 from motegpt.sweeps.expansion import expand
-from motegpt.sweeps.status import OK
 from motegpt.sweeps.store import Recorded, Row, read_rows
 from motegpt.sweeps.table import Point, Table
-from motegpt.training.many import RESULTS
+from motegpt.training.many import DIVERGED, OK, RESULTS
 
 MEASURES = ("val_loss", "loss")  # the measure by default: the first that a row has
-DIVERGED = "diverged"
-NUMBERS = RESULTS  # of a row, beside its settings
 HIGHEST = ("val_accuracy",)  # numbers that are best where they are highest, not lowest
 
 
@@ -33,15 +30,8 @@ class Quartiles(NamedTuple):
 
     @classmethod
     def of(cls, values: Sequence[float]) -> Quartiles:
-        ordered = sorted(values)
-        return cls(*(_quantile(ordered, share) for share in (0.25, 0.5, 0.75)))
-
-
-def _quantile(ordered: Sequence[float], share: float) -> float:
-    position = share * (len(ordered) - 1)
-    below = int(position)
-    above = min(below + 1, len(ordered) - 1)
-    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+        at_least_two = values if len(values) > 1 else [*values, *values]
+        return cls(*quantiles(at_least_two, n=4, method="inclusive"))
 
 
 class Cell(NamedTuple):
@@ -104,8 +94,8 @@ class Results:
     def checked_measure(self, name: str | None) -> str:
         """A number that rows have; UsageError for another, or if none has it."""
         chosen = self.measure if name is None else name
-        if chosen not in NUMBERS:
-            raise UsageError(f"measure: expected one of {', '.join(NUMBERS)}, got {shortened(name)}")
+        if chosen not in RESULTS:
+            raise UsageError(f"measure: expected one of {', '.join(RESULTS)}, got {shortened(name)}")
         if not self._is_measured(chosen):
             raise UsageError(f"measure: expected rows with {chosen}, got none in {self.folder}")
         return chosen

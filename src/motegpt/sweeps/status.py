@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Iterable
 
 from motegpt.sweeps.store import Row
+from motegpt.training.many import FAILED, OK
 
-OK, LOST = "ok", "lost"
-RETRIED = ("failed", LOST)  # statuses that another attempt may change
+LOST = "lost"  # beside the statuses of training/many.py
+RETRIED = (FAILED, LOST)  # statuses that another attempt may change
 FIRST_SECONDS = 1.0  # without an estimate of the time left
 
 

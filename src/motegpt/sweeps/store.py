@@ -155,7 +155,7 @@ class Store:
     def _append(self, kind: str, data: bytes) -> None:
         try:
             if kind not in self._files:
-                self._files[kind] = self._opened(kind)
+                self._files[kind] = self._path(kind).open("ab")
             file = self._files[kind]
             file.write(data)
             file.flush()
@@ -165,10 +165,6 @@ class Store:
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.part.suffix}.jsonl"
-
-    def _opened(self, kind: str) -> IO[bytes]:
-        """A file to append to."""
-        return self._path(kind).open("ab")
 
     def _check_folder(self) -> None:
         """RunFolderError for a folder with something else, so that a sweep never mixes with it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 from motegpt.errors import UsageError
 
@@ -25,6 +26,17 @@ INSTALL = {
     "psutil": "psutil: pip install 'psutil>=5.9'",
     CORE: "its compiled core: install a C++20 compiler (GCC 12, Clang 15 or newer) and reinstall motegpt",
 }
+
+
+@cache
+def installed_version(name: str) -> str | None:
+    """The version of an installed distribution; None where there is none."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
 
 
 @contextmanager

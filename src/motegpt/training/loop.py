@@ -253,6 +253,10 @@ class Trainer:
         """An engine with the best parameters; without a validation set, the training engine."""
         if self.validation is None:
             return self.engine
+        return self.new_best_engine()
+
+    def new_best_engine(self) -> Engine:
+        """An engine for inference with the best parameters, which further training does not change."""
         kind, contexts = engine_class(self.config.engine), self.engine.contexts
         engine = kind.inference(self.config.model, self.config.train, contexts)
         engine.load(self.best_parameters())

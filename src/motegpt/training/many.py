@@ -6,8 +6,6 @@ import math
 import time
 from array import array
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from motegpt.config.fields import current_names, kinds, plain
@@ -17,6 +15,7 @@ from motegpt.engines import default_engine, engine_class
 from motegpt.engines.cost import operations_per_token
 from motegpt.errors import MotegptError, TrainingDiverged, UsageError
 from motegpt.model.spec import parameter_count
+from motegpt.system.libraries import installed_version
 from motegpt.training.begin import begin
 from motegpt.training.records import StepRecord
 from motegpt.training.reference import flat_settings
@@ -93,7 +92,7 @@ def _blank(index: int, settings: Mapping[str, Any], data: Data, curves: bool) ->
     known |= {**data.settings, **data.found, **settings}
     row: dict[str, Any] = {"index": index, "status": None, "reason": None}
     row |= {name: known.get(name) for name in names} | {"preset": preset, "engine": engine}
-    row |= dict.fromkeys(RESULTS) | {"data": data.digest, "version": _version()}
+    row |= dict.fromkeys(RESULTS) | {"data": data.digest, "version": installed_version("motegpt")}
     return {**row, "curve": []} if curves else row
 
 
@@ -137,12 +136,3 @@ def _reason(error: Exception) -> str:
     """One line."""
     words = str(error).split()
     return " ".join(words if isinstance(error, MotegptError) else [f"{type(error).__name__}:", *words])
-
-
-@cache
-def _version() -> str | None:
-    """Of motegpt; None where it is not installed."""
-    try:
-        return version("motegpt")
-    except PackageNotFoundError:
-        return None

@@ -9,8 +9,9 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
 from motegpt.sweeps.results import Cell, Quartiles, Results
-from motegpt.sweeps.status import OK, duration
+from motegpt.sweeps.status import duration
 from motegpt.sweeps.store import CURVE
+from motegpt.training.many import OK
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:

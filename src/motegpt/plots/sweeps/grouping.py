@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from motegpt.config.sections import section_of
 from motegpt.config.text import shortened
 from motegpt.errors import SettingError, UsageError
-from motegpt.sweeps.results import DIVERGED, NUMBERS, Cell, Results
-from motegpt.sweeps.status import OK
+from motegpt.sweeps.results import Cell, Results
 from motegpt.sweeps.store import Row
 from motegpt.sweeps.values import CHOICES
+from motegpt.training.many import DIVERGED, OK, RESULTS
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def checked_axis(results: Results, option: str, name: str) -> str:
     """A setting or a number of rows; UsageError for another name, or if no training has ended."""
     if not trained(results):
         raise UsageError(f"plot: expected a sweep with rows, got none in {results.folder}")
-    if name not in NUMBERS and name not in CHOICES:
+    if name not in RESULTS and name not in CHOICES:
         try:
             section_of(name)
         except SettingError as error:
