@@ -21,7 +21,7 @@ from motegpt.config.sections import (
     model_and_training,
     section_of,
 )
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.engines import ENGINES, engine_class, fresh_engine, why_unavailable
 from motegpt.engines.base import Engine
 from motegpt.engines.node_clip import SIZES, TRAINING

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.engines.average import Averaged
 from motegpt.errors import RunFolderError, SettingError, UsageError
 from motegpt.evaluation.nll import evaluation_sequences, token_nll

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.data.plan import Batch, Chunk, DocumentPlan, WindowPlan, longest_sequence
+from motegpt.data.batches import Batch, Chunk
+from motegpt.data.plan import DocumentPlan, WindowPlan, longest_sequence
 from motegpt.data.reshuffle import epoch_orders
 from motegpt.data.sequences import TokenSequences
 from motegpt.model.rng import splitmix64

@@ -2,7 +2,8 @@
 
 import pytest
 
-from motegpt.data.plan import Batch, DocumentPlan, longest_sequence
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan, longest_sequence
 from motegpt.data.tokenizers import CharacterTokenizer, Tokenizer
 from motegpt.engines import training_memory
 from motegpt.engines.array import ops

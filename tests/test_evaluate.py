@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from motegpt.data.plan import Batch, Chunk
+from motegpt.data.batches import Batch, Chunk
 from motegpt.data.sequences import TokenSequences
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.evaluation.nll import evaluate, mean_nll, score_texts, sequence_nll, token_nll

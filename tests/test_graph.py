@@ -202,7 +202,8 @@ def test_trains_and_samples_with_numpy_absent():
     program = """
 import sys
 sys.modules["numpy"] = sys.modules["safetensors"] = sys.modules["click"] = None
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.config.sections import ModelConfig, SampleConfig, TrainConfig, section_values
 from motegpt.engines import make_engine
 from motegpt.model.spec import initialize

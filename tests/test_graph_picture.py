@@ -13,7 +13,7 @@ import pytest
 from motegpt import GPT
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import ModelConfig, section_values
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.data.tokenizers import CharacterTokenizer
 from motegpt.engines import make_engine
 from motegpt.engines.scalar.draw import (

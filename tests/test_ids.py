@@ -8,8 +8,9 @@ import pytest
 from motegpt import GPT, Data, DataError, PrefixError, SettingError, UsageError
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import DataConfig, section_values
+from motegpt.data.batches import Batch
 from motegpt.data.ids.memory import ids_in_memory
-from motegpt.data.plan import Batch, DocumentPlan, WindowPlan
+from motegpt.data.plan import DocumentPlan, WindowPlan
 from motegpt.data.repeats import drop_repeats
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
 from motegpt.errors import RunFolderError

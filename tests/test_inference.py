@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import make_engine
 from motegpt.model.rng import make_rng
 from motegpt.model.spec import flat_view, initialize, named_views, parameter_count

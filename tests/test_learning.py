@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
+from motegpt.data.batches import Batch
 from motegpt.data.corpus import read_corpus
-from motegpt.data.plan import Batch
 from motegpt.engines import why_unavailable
 from motegpt.engines.array import ops
 from motegpt.engines.scalar import graph

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT, DataError, PrefixError, UsageError
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.lens.names import HookPoint
 from tests.conftest import ENGINES_HERE
 from tests.exported import ARCHITECTURES, small_model

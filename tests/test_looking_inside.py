@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT, DataError, PrefixError, SettingError, make_engine
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.evaluation.gradcheck import finite_difference
 from motegpt.evaluation.nll import sequence_of
 from tests.conftest import ENGINES_HERE

@@ -10,7 +10,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.evaluation.gradcheck import vary_constants
 from motegpt.generation.filters import Filters

@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.optim import OPTIMIZERS
 from tests.conftest import OF_OXIDIZED, random_sequences, small_engine, small_settings

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.evaluation.gradcheck import finite_difference
 from motegpt.model.dropout import mask_hash, mask_key, threshold
 from motegpt.model.schedule import learning_rate

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.engines.scalar.graph import Value
 from motegpt.engines.scalar.model import FUSED, empty_cache, forward_token
 from motegpt.engines.scalar.ngrams import NGramReader

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.engines.array import node_clip as array
 from motegpt.engines.array import ops
 from motegpt.engines.array.tape import Tape

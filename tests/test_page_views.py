@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from motegpt.api.gpt import GPT
+from motegpt.data.batches import Batch
 from motegpt.data.corpus import built_in_names
-from motegpt.data.plan import Batch
 from motegpt.engines import make_engine
 from tests.browser import Open, until, wait_for_text
 from tests.page_views import TEXT, draw_all, look, map_of, marks, number, parameters, point, softmax, trained

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from motegpt.config.fields import kinds
 from motegpt.config.sections import ModelConfig
 from motegpt.config.sections.model import NEED_A_NORM
-from motegpt.data.plan import Batch, Chunk, DocumentPlan, Plan
+from motegpt.data.batches import Batch, Chunk
+from motegpt.data.plan import DocumentPlan, Plan
 from motegpt.engines.array import model as network
 from motegpt.engines.array import ops
 from motegpt.engines.base import Snapshot

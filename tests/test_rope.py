@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.evaluation.gradcheck import check_engine
 from motegpt.generation.filters import Filters
 from motegpt.generation.request import Request

@@ -11,7 +11,7 @@ import pytest
 
 from motegpt.api.gpt import GPT
 from motegpt.config.sections import SampleConfig
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.data.tokenizers import BpeTokenizer, ByteTokenizer, CharacterTokenizer, RegexTokenizer
 from motegpt.errors import PrefixError, SettingError
 from motegpt.generation.request import request_of

@@ -13,7 +13,8 @@ import pytest
 from motegpt import GPT
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import check_settings, why_unavailable
 from motegpt.errors import OutOfMemory, RankLost, SettingError, UsageError
 from motegpt.ngrams.contexts import Contexts

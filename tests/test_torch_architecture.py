@@ -5,7 +5,8 @@ import pytest
 
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import why_unavailable
 from motegpt.evaluation.gradcheck import vary_constants
 from motegpt.model.spec import tensors

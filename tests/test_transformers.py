@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from motegpt import GPT
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from tests.exported import ARCHITECTURES, DOCUMENTS, TOKENIZERS, small_model
 
 transformers = pytest.importorskip("transformers", reason="make test-interchange")

@@ -5,7 +5,8 @@ import sys
 import numpy as np
 
 from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import fresh_engine
 from motegpt.ngrams.contexts import Contexts
 from motegpt.system import ranks

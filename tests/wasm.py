@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from motegpt.data.plan import Batch, Chunk, Plan
+from motegpt.data.batches import Batch, Chunk
+from motegpt.data.plan import Plan
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.generation.request import Request
 from motegpt.model.rng import Stream

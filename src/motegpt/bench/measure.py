@@ -24,8 +24,8 @@ from motegpt.api.gpt import GPT
 from motegpt.bench.generation import characters, model_of
 from motegpt.bench.machine import levels, multiply_add_peak
 from motegpt.bench.work import WORKLOADS, Problem, operations, problem_of
+from motegpt.data.batches import Batch
 from motegpt.data.corpus import read_corpus
-from motegpt.data.plan import Batch
 from motegpt.engines import fresh_engine
 from motegpt.engines.base import Engine
 from motegpt.errors import MotegptError, UsageError

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig
-    from motegpt.data.plan import Batch, Chunk
+    from motegpt.data.batches import Batch, Chunk
     from motegpt.engines.base import Engine
     from motegpt.generation.request import Request
     from motegpt.generation.rows import Rows

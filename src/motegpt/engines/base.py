@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig, TrainConfig
-    from motegpt.data.plan import Batch, Chunk, Plan
+    from motegpt.data.batches import Batch, Chunk
+    from motegpt.data.plan import Plan
     from motegpt.engines.losses import Losses
     from motegpt.generation.request import Request
     from motegpt.generation.rows import Rows

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from motegpt.data.plan import Batch
+    from motegpt.data.batches import Batch
 
 MAX_SOFTMAX_LOGITS = 2**17  # converted to double precision at a time: 1 MB, which fits the cache
 

@@ -17,7 +17,8 @@ import numpy as np
 from motegpt.config.epochs import merge_settings
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch, DocumentPlan
+from motegpt.data.batches import Batch
+from motegpt.data.plan import DocumentPlan
 from motegpt.engines import fresh_engine
 from motegpt.model.spec import tensors
 from motegpt.ngrams.contexts import Contexts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from motegpt.config.presets import REFERENCE_PRESET, settings_of
 from motegpt.config.sections import model_and_training
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.data.tokenizers import SYMBOLS, CharacterTokenizer
 from motegpt.engines.scalar.engine import ScalarEngine
 from motegpt.engines.scalar.groups import Graph, check_size, loss_graph

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from motegpt.config.text import concise
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.engines import make_engine
 from motegpt.engines.array import model as network
 from motegpt.errors import DataError

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from motegpt.config.html import table
 from motegpt.config.text import concise, shortened
+from motegpt.data.batches import Batch, Chunk
 from motegpt.data.ids.documents import IdDocuments
-from motegpt.data.plan import Batch, Chunk
 from motegpt.engines import averaged
 from motegpt.errors import DataError, MotegptError, PrefixError
 from motegpt.evaluation.windows import Window, chunks_of, flat_sequences, window_table, windows_in

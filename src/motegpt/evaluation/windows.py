@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
-from motegpt.data.plan import Chunk
+from motegpt.data.batches import Chunk
 from motegpt.data.sequences import TokenSequences
 
 if TYPE_CHECKING:

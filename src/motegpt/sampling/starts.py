@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from motegpt.config.text import shortened
-from motegpt.data.plan import Batch
+from motegpt.data.batches import Batch
 from motegpt.errors import PrefixError
 from motegpt.generation.filters import argmax, log_softmax
 from motegpt.generation.request import Request, prompt_of, request_of, starting

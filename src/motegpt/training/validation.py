@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.data.plan import Chunk
+    from motegpt.data.batches import Chunk
     from motegpt.data.sequences import TokenSequences
     from motegpt.engines.base import Arrays, Engine, LanguageModel
     from motegpt.ngrams.kneser_ney import KneserNey

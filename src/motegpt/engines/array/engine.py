@@ -31,7 +31,8 @@ from motegpt.optim.groups import FROZEN
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig, TrainConfig
-    from motegpt.data.plan import Batch, Plan
+    from motegpt.data.batches import Batch
+    from motegpt.data.plan import Plan
     from motegpt.engines.array.tape import Operation, Rules
     from motegpt.engines.base import Arrays, Values
     from motegpt.ngrams.contexts import Contexts

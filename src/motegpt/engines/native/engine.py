@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 import motegpt.engines.native._core as _core
-from motegpt.data.plan import Chunk
+from motegpt.data.batches import Chunk
 from motegpt.engines.base import Decoder, Engine, Snapshot, check_sources
 from motegpt.engines.losses import Losses
 from motegpt.engines.native.generating import Decoders, arguments_of
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig, TrainConfig
-    from motegpt.data.plan import Batch, Plan
+    from motegpt.data.batches import Batch
+    from motegpt.data.plan import Plan
     from motegpt.engines.base import Arrays, Values
     from motegpt.generation.request import Request
     from motegpt.model.rng import Stream

@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig, TrainConfig
-    from motegpt.data.plan import Batch, Plan
+    from motegpt.data.batches import Batch
+    from motegpt.data.plan import Plan
     from motegpt.engines.base import Arrays, Values
     from motegpt.ngrams.contexts import Contexts
 

@@ -21,7 +21,7 @@ from motegpt.model.spec import Role, table_names, tensors
 
 if TYPE_CHECKING:
     from motegpt.config.sections import ModelConfig
-    from motegpt.data.plan import Batch
+    from motegpt.data.batches import Batch
     from motegpt.engines.base import Engine
     from motegpt.engines.scalar.model import Reductions, Vector
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from motegpt.config.sections import ModelConfig
     from motegpt.config.sections.model import Activation
-    from motegpt.data.plan import Batch
+    from motegpt.data.batches import Batch
     from motegpt.model.dropout import Masks
 
 Vector = list[Value]

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from motegpt.data.plan import Chunk
+from motegpt.data.batches import Chunk
 from motegpt.errors import SettingError
 from motegpt.model.dropout import Masks
 from motegpt.ngrams.keys import NONE

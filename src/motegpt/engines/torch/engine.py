@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from motegpt.data.plan import Chunk
+from motegpt.data.batches import Chunk
 from motegpt.engines.base import Engine, Snapshot
 from motegpt.engines.torch import distributed
 from motegpt.engines.torch.batches import (
@@ -55,7 +55,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from motegpt.config.sections import ModelConfig, TrainConfig
-    from motegpt.data.plan import Batch, Plan
+    from motegpt.data.batches import Batch
+    from motegpt.data.plan import Plan
     from motegpt.engines.base import Arrays, Values
     from motegpt.ngrams.contexts import Contexts
 
