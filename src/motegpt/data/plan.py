@@ -95,10 +95,11 @@ class Plan(ABC):
         """How many tokens before a place in `memory` count as targets."""
         return self._counted_before[place]
 
-    @property
-    @abstractmethod
+    @cached_property
     def _counted_before(self) -> NDArray[np.int64]:
         """Of a plan with a mask, how many of the first n tokens of `memory` count as targets."""
+        assert self.mask is not None
+        return running_sum(self.mask)
 
     @abstractmethod
     def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -142,7 +143,7 @@ class DocumentPlan(Plan):
     def mask(self) -> memoryview[int] | None:
         return self.flat.mask
 
-    @property
+    @cached_property
     def _counted_before(self) -> NDArray[np.int64]:
         return self.flat.counted_before
 
@@ -246,11 +247,6 @@ class WindowPlan(Plan):
 
         starts = np.arange(len(self.stream) - self.block_size)
         return starts[self._counted(starts + self.block_size + 1) > self._counted(starts + 1)]
-
-    @cached_property
-    def _counted_before(self) -> NDArray[np.int64]:
-        assert self.mask is not None
-        return running_sum(self.mask)
 
     def start(self, window: Numbers) -> Numbers:
         """Offset of window step · batch_size + b, an int or a NumPy array of uint64.
