@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 FORMATS = {".png": {"Software": "motegpt"}, ".svg": {"Creator": "motegpt", "Date": None}}
 DPI = 150
 HEADING = 44  # points: height of the title and the subtitle
+MAX_LINES = 3  # of the subtitle
 CHARACTER, LINE = 5.0, 13  # width of a character of the subtitle on average, and height of a line, in points
 INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
 STYLE: dict[str, Any] = {
@@ -85,13 +86,14 @@ def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
 
 
 def add_heading(figure: Figure, title: str, subtitle: str) -> None:
-    """Add a title and a subtitle on the left, the latter in as many lines as it needs."""
+    """Add a title and a subtitle on the left, the latter in as many lines as it needs, at most MAX_LINES."""
     from textwrap import wrap
 
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     height, width = 72 * figure.get_figheight(), 72 * figure.get_figwidth()
-    lines = wrap(printable(subtitle), int(width / CHARACTER)) or [""]
+    columns = int(width / CHARACTER)
+    lines = wrap(printable(subtitle), columns, max_lines=MAX_LINES, placeholder=" …") or [""]
     figure.text(0.012, 1 - 8 / height, printable(title), va="top", size=12, weight="bold")
     figure.text(0.012, 1 - 27 / height, "\n".join(lines), va="top", color=PALE, size=9)
     engine = figure.get_layout_engine()
