@@ -8,6 +8,7 @@ import pytest
 
 from motegpt import GPT, Data, DataError, SettingError, train_many
 from motegpt.config.sections import SECTIONS
+from motegpt.config.synonyms import RENAMED
 from motegpt.training import data as data_module
 from motegpt.training import many
 from motegpt.training.reference import flat_settings
@@ -68,12 +69,10 @@ def test_rows_do_not_depend_on_threads_or_order():
     ("changes", "reason"),
     [
         ({"n_head": 3}, "n_embd: expected a multiple of n_head = 3, got 8"),
-        ({"stepz": 3}, "unknown setting 'stepz'; did you mean steps"),
         ({"preset": "auto"}, "preset: expected one of microgpt, .*, got 'auto'"),
         ({"preset": None}, "preset: expected one of microgpt, .*, got None"),
         ({"preset": "x"}, "preset: expected one of .*, got 'x'"),
         ({"engine": "x"}, "engine: expected one of scalar"),
-        ({"vocab_size": 5}, "vocab_size is determined by the data"),
         ({"epochs": 3}, "epochs: expected `steps` or `epochs`"),
     ],
 )
@@ -85,6 +84,37 @@ def test_a_training_that_cannot_be_is_refused(changes, reason):
     assert row["steps"] == 30
     assert row["data"]
     assert row.keys() == row_of(SMALL).keys()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stepz": 3}, "unknown setting 'stepz'; did you mean steps"),
+        ({"vocab_size": 5}, "vocab_size is determined by the data and cannot be set"),
+        (
+            {"checkpoint_every": 5},
+            "checkpoint_every: expected a run folder to write to, got none; train that",
+        ),
+        (
+            {"log_statistics": True},
+            "log_statistics: expected records of the logged steps, got none; set",
+        ),
+    ],
+)
+def test_a_setting_without_effect_is_an_error_before_anything_runs(monkeypatch, changes, message):
+    monkeypatch.setattr(many, "begin", lambda *_, **__: pytest.fail("a training"))
+    with pytest.raises(SettingError, match=message):
+        train_many([SMALL, {**SMALL, **changes}], NAMES)
+    with pytest.raises(SettingError, match=message):
+        list(train_many(iter([{**SMALL, **changes}]), NAMES))
+
+
+def test_settings_may_have_former_names():
+    (former, current), *_ = RENAMED.items()
+    value = flat_settings(GPT.train(NAMES, **SMALL).config)[current]
+    assert row_of({**SMALL, former: value})["status"] == "ok"
+    with pytest.raises(SettingError, match=f"{current}: expected one value, got another as `{former}`"):
+        train_many([{**SMALL, former: value, current: value}], NAMES)
 
 
 def test_a_refused_row_shows_the_level_that_was_refused():
@@ -135,6 +165,15 @@ def test_curves():
     model = GPT.train(NAMES, **VALIDATED)
     assert row["curve"] == [[record.step, record.loss, record.val_loss] for record in model.records]
     assert "curve" not in row_of(SMALL)
+
+
+def test_statistics_are_those_of_a_training_alone():
+    settings = {**VALIDATED, "log_statistics": True}
+    model = GPT.train(NAMES, **settings)
+    expected = [{"step": record.step, **record.statistics} for record in model.records if record.statistics]
+    assert row_of(settings, curves=True)["statistics"] == expected != []
+    assert row_of(settings, keep="all")["model"].records == model.records
+    assert "statistics" not in row_of(VALIDATED, curves=True)
 
 
 def test_all_models_are_those_of_a_training_alone():

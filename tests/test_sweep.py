@@ -151,6 +151,47 @@ def test_curves_are_in_a_file_of_their_own(tmp_path):
     assert all("curve" in row for row in rows)
 
 
+def test_statistics_are_with_the_curves(tmp_path):
+    table = {**TABLE, "fixed": {**TABLE["fixed"], "log_statistics": True}}
+    rows = motegpt.sweep(table, NAMES, out=tmp_path, curves=True)
+    assert motegpt.SweepRows.load(tmp_path) == rows
+    for row in rows:
+        assert [one["step"] for one in row["statistics"]] == [step for step, *_ in row["curve"]]
+        assert all(len(one) > 9 for one in row["statistics"])
+    assert (
+        not {"curve", "statistics"} & json.loads((tmp_path / "rows.jsonl").read_text().split("\n")[0]).keys()
+    )
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "message"),
+    [
+        (
+            "log_statistics",
+            True,
+            "log_statistics: expected records of the logged steps, got none; set",
+        ),
+        ("checkpoint_every", 2, "checkpoint_every: expected a run folder to write to, got none; train that"),
+        ("checkpoint_at", "log", "checkpoint_at: expected a run folder"),
+        ("checkpoint_minutes", 5, "checkpoint_minutes: expected a run folder"),
+        ("keep", 2, "keep: expected a run folder"),
+        ("sample_every", 2, "sample_every: expected a training that generates samples, got none; generate"),
+    ],
+)
+def test_a_setting_without_effect_is_refused(setting, value, message):
+    for more in (
+        {"fixed": {**TABLE["fixed"], setting: value}},
+        {"where": {"when": {"n_layer": 1}, setting: [value]}},
+    ):
+        with pytest.raises(SettingError, match=message):
+            motegpt.sweep({**TABLE, **more}, NAMES)
+
+
+def test_a_setting_at_its_default_is_accepted(expected):
+    fixed = {**TABLE["fixed"], "checkpoint_every": "none", "keep": 1, "log_statistics": False}
+    assert without(motegpt.sweep({**TABLE, "fixed": fixed}, NAMES)) == expected
+
+
 def test_a_curve_is_that_of_the_attempt_that_counts(tmp_path):
     with Store(tmp_path) as store:
         store.begin(Recorded({"preset": "microgpt"}, "", ""))

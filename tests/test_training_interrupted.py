@@ -174,7 +174,7 @@ def test_no_samples_that_nobody_sees(monkeypatch):
     from motegpt.training import loop
 
     monkeypatch.setattr(loop, "generate_sequentially", lambda *arguments: pytest.fail("samples"))
-    GPT.train(WORDS, engine="array", sample_every=3, **QUICK, preset="microgpt")
+    GPT.train(WORDS, engine="array", **QUICK, preset="microgpt")
 
 
 def test_the_exception_can_be_pickled():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from threading import Event
@@ -15,7 +15,7 @@ from motegpt.config.text import shortened
 from motegpt.errors import SettingError
 from motegpt.system.processors import MAX_THREADS, available_processors
 from motegpt.training.data import Data
-from motegpt.training.many import Ended, train_one
+from motegpt.training.many import Ended, check_given, train_one
 
 if TYPE_CHECKING:
     from motegpt.training.begin import Documents
@@ -36,10 +36,12 @@ def train_many(
     """Train a model with each of many settings, and yield a row for each as it ends.
 
     settings: of each training the settings of `GPT.train` by name, with a `preset` and maybe an `engine`;
-    "auto" is refused, as it would choose what the others leave open. They are read as trainings begin.
+    "auto" is refused, as it would choose what the others leave open. Those of an iterator are read as
+    trainings begin.
     data: a Data, or documents as of `GPT.train`. threads: trainings at a time (default: one per processor);
     each has one thread, unless its settings have others. Results do not depend on it, nor on the order.
-    curves: add `curve`, a list of [step, loss, val_loss or None] of the logged steps.
+    curves: add `curve`, a list of [step, loss, val_loss or None] of the logged steps; with `log_statistics`
+    also `statistics`, a list of dictionaries.
     keep: add `model`, a GPT, which cannot be resumed; "best": only where it is better than all before it.
 
     A row is a plain dictionary, with the numbers of `GPT.train`. It has `index`, the place in settings;
@@ -50,7 +52,8 @@ def train_many(
     products and attention), `seconds`;
     `data`, its SHA-256, and the `version` of motegpt. What is not known is None.
 
-    Raises SettingError for other arguments and DataError for unreadable data, but not for one training.
+    Raises SettingError for other arguments, an unknown setting and one without effect, such as
+    `checkpoint_every`, and DataError for unreadable data, but not for values that no training can have.
 
     >>> rates = [{"preset": "microgpt", "steps": 50, "lr": lr, "engine": "array"} for lr in (0.01, 0.03, -1)]
     >>> rows = sorted(train_many(rates, ["anna", "hanna", "nan"]), key=lambda row: row["index"])
@@ -63,19 +66,22 @@ def train_many(
         raise SettingError(
             f"settings: expected a list of settings by name, one for each training, got {shortened(settings)}"
         )
+    checked = _checked(settings, has_records=curves or keep is not None)
+    if isinstance(settings, Sequence):
+        checked = iter(list(checked))  # before any training begins
     shared = data if isinstance(data, Data) else Data(data)
-    return _rows(_checked(settings), shared, count, curves, keep)
+    return _rows(checked, shared, count, curves, keep)
 
 
-def _checked(settings: Iterable[Settings]) -> Iterator[Settings]:
-    """SettingError for an item that is not a mapping."""
+def _checked(settings: Iterable[Settings], has_records: bool) -> Iterator[Settings]:
+    """The settings by their current names; SettingError for an item that is not a mapping or has others."""
     for index, one in enumerate(settings):
         if not isinstance(one, Mapping):
             raise SettingError(
                 f"settings: expected settings by name, got {shortened(one)} at index {index}; give one "
                 "dictionary for each training"
             )
-        yield one
+        yield check_given(one, has_records)
 
 
 def _rows(

@@ -74,7 +74,8 @@ def sweep(
     that ended early, or that has more points now. threads (default: one per processor), processes, dask (the
     address of a scheduler) or executor (any concurrent.futures.Executor, of `workers` workers): where to run.
     part: "3/8", the third of eight parts, each run by a call of its own. retry_failed: train again where the
-    row is `failed` or `lost`. curves: also keep the losses. progress: called now and then with the Status.
+    row is `failed` or `lost`. curves: also keep the logged steps. progress: called now and then with the
+    Status.
 
     Rows are those of `train_many`, with `key`, `host` and `attempts`, in the order of keys; the same on any
     number of workers, but for `seconds`. Raises SettingError, DataError and RunFolderError before anything

@@ -14,6 +14,7 @@ from motegpt.api.pictures import MemoryView, plot_loss
 from motegpt.api.progress import NotebookDisplay
 from motegpt.api.warn import warn
 from motegpt.config.fields import current_names, kinds, plain
+from motegpt.config.needs import check_needs
 from motegpt.config.sections import REQUESTS
 from motegpt.config.text import concise
 from motegpt.errors import MotegptError, TrainingInterrupted
@@ -193,6 +194,7 @@ def prepared(
     """
     settings = current_names(settings)
     check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], method)
+    check_needs(settings, {"samples": "call `generate` of `Training.model` between steps"})
     trainer, corpus, remarks, _ = begin(docs, settings, **how)
     for remark in remarks:
         warn(remark, UserWarning)

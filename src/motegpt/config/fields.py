@@ -36,8 +36,8 @@ class Kind:
     """The type and bounds of a setting. base: int, float, bool, str, tuple or a section.
 
     items: of a tuple, str or int, whose bounds are those of each; choices: the allowed values, if enumerated;
-    engines, optimizers: those that use the setting, () for all; pairs: whether each item of a tuple is a text
-    NAME=NUMBER, which may be given by name.
+    engines, optimizers: those that use the setting, () for all; needs: what it has no effect without, one of
+    config/needs.py; pairs: whether each item of a tuple is a text NAME=NUMBER, which may be given by name.
     """
 
     base: type
@@ -51,6 +51,7 @@ class Kind:
     below: float | None = None
     engines: tuple[str, ...] = ()
     optimizers: tuple[str, ...] = ()
+    needs: str | None = None
     pairs: bool = False
 
     def check(self, name: str, value: Any) -> Any:
@@ -163,12 +164,13 @@ def setting(
     default: Any = MISSING,
     engines: tuple[str, ...] = (),
     optimizers: tuple[str, ...] = (),
+    needs: str | None = None,
     pairs: bool = False,
     **bounds: float,
 ) -> Any:
     """A dataclass field of a section. bounds: at_least, above, at_most, below; the others as in Kind."""
-    metadata = {"help": help, "engines": engines, "optimizers": optimizers, "pairs": pairs, **bounds}
-    return field(default=default, metadata=metadata)
+    owners = {"engines": engines, "optimizers": optimizers, "needs": needs}
+    return field(default=default, metadata={"help": help, **owners, "pairs": pairs, **bounds})
 
 
 @dataclass(frozen=True, kw_only=True)

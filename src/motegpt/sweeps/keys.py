@@ -9,6 +9,7 @@ from hashlib import sha256
 from typing import Any
 
 from motegpt.config.epochs import merge_settings
+from motegpt.config.needs import needs
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import REQUESTS, section_of
 from motegpt.errors import SettingError
@@ -16,7 +17,6 @@ from motegpt.sweeps.values import CHOICES
 from motegpt.training.build import default_dtype
 from motegpt.training.reference import LEARNING, REPORTING
 
-UNUSED = {"sample_every", "checkpoint_every"}  # a training of a sweep draws no samples and has no folder
 LENGTH = 20  # hexadecimal digits: two of a million points coincide with a probability of 4e-13
 Point = dict[str, Any]
 
@@ -61,5 +61,5 @@ def _defaults() -> Point:
 @cache
 def _counted() -> frozenset[str]:
     """The settings that change the numbers of a row."""
-    names = {one.name for section in REQUESTS.values() for one in fields(section)} - REPORTING - UNUSED
-    return frozenset(name for name in names if section_of(name) in LEARNING)
+    names = {one.name for section in REQUESTS.values() for one in fields(section)}
+    return frozenset(name for name in names - REPORTING - needs().keys() if section_of(name) in LEARNING)

@@ -30,6 +30,7 @@ from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Work
 from motegpt.system.files import read_bounded_file
 from motegpt.training.data import Data
+from motegpt.training.many import check_given
 
 MAX_TOML_BYTES = 2**24
 Given = Mapping[str, Any] | str | PathLike[str]
@@ -57,6 +58,8 @@ class Sweep:
         if isinstance(source, Data):
             written = _with_settings(written, table, source.settings)
             table = Table.of(written)
+        for given in table.uniform:
+            check_given(given, has_records=flag("curves", curves))
         engine = _checked_engine(table)
         work = _work(source, section_values(table.fixed, "data"), flag("curves", curves))
         points = expand(table, engine, work.digest)

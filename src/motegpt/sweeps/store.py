@@ -3,7 +3,7 @@
     sweep.json              the table as written, the digest of the data        (replaced as a whole)
     rows.jsonl              one JSON object per training                        (appended)
     rows-3-of-8.jsonl       the same of the third of eight parts
-    curves.jsonl            the losses of each training, by key, if asked for   (appended)
+    curves.jsonl            the logged steps of each training, by key, if asked (appended)
     .rows.lock              held by the process that appends to rows.jsonl
 
 A kill at any moment leaves whole lines and at most one torn line, the last, which is cut when the file is
@@ -27,6 +27,7 @@ from motegpt.config.text import shortened
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.system.files import read_bounded_file, replace_file
 from motegpt.system.runs import MAX_JSON_BYTES, SWEEP, is_sweep
+from motegpt.training.many import SERIES
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -37,7 +38,6 @@ FORMAT = 1
 ROWS, CURVES = "rows", "curves"  # the names of files begin so
 OF_PART = re.compile(r"(rows|curves)(-\d+-of-\d+)?\.jsonl")
 MAX_ROWS_BYTES = 2**36
-CURVE = "curve"  # the key of a row that goes into the file of curves
 
 
 class Part(NamedTuple):
@@ -147,7 +147,8 @@ class Store:
     def append(self, rows: Iterable[Row]) -> None:
         """Write rows and the curves in them, and wait until they are on the disk."""
         rows = [dict(row) for row in rows]
-        curves = [{**_of(row), CURVE: row.pop(CURVE)} for row in rows if CURVE in row]
+        series = [{name: row.pop(name) for name in SERIES if name in row} for row in rows]
+        curves = [{**_of(row), **found} for row, found in zip(rows, series, strict=True) if found]
         for kind, entries in ((CURVES, curves), (ROWS, rows)):
             if entries:
                 self._append(kind, b"".join(map(line_of, entries)))
@@ -240,7 +241,7 @@ def read_rows(folder: Path) -> dict[str, Row]:
     for entry in _entries(folder, CURVES, "key"):
         of = found.get(entry["key"])
         if of is not None and _of(of) == _of(entry):
-            of[CURVE] = entry.get(CURVE)
+            of |= {name: entry[name] for name in SERIES if name in entry}
     return found
 
 

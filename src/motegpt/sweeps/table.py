@@ -113,6 +113,12 @@ class Table:
         together = [name for points in self.together for name in points[0]]
         return [*self.grid, *together, *(one.name for one in self.random)]
 
+    @property
+    def uniform(self) -> list[Point]:
+        """The settings with one value, of all points or of those that match a condition."""
+        conditional = ({k: v[0] for k, v in where.values.items() if len(v) == 1} for where in self.where)
+        return [self.fixed, *conditional]
+
     def _check_names(self, top: Point) -> None:
         """SettingError for a setting in two tables; `where` alone may change what others set."""
         places: dict[str, str] = dict.fromkeys(top, "the top of the sweep")

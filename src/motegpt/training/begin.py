@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motegpt.config.arguments import flag, path_of
 from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import kinds, plain
+from motegpt.config.needs import check_needs
 from motegpt.config.presets import AUTO, base_settings
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, DataConfig, section_of, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
@@ -117,7 +118,9 @@ def _new_run(
     defaults = base_settings(preset) | kept
     check_settings(engine, given, defaults)
     settings = default_dtype(engine, merge_settings(defaults, given), is_set="dtype" in given)
-    if out is not None:
+    if out is None:
+        check_needs(given, {"folder": "set `out`"})
+    else:
         RunFolder(out).check_available(overwrite)
     corpus = _corpus(docs, DataConfig.of(section_values(settings, "data")))
     given = {**given, **_settings_of_data(corpus, given)}

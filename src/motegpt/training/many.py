@@ -8,12 +8,13 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from motegpt.config.fields import current_names, kinds, plain
+from motegpt.config.fields import check_names, current_names, kinds, plain
+from motegpt.config.needs import check_needs
 from motegpt.config.presets import PRESETS, settings_of
-from motegpt.config.sections import SECTIONS, TrainConfig
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, SECTIONS, TrainConfig
 from motegpt.engines import default_engine, engine_class
 from motegpt.engines.cost import operations_per_token
-from motegpt.errors import MotegptError, TrainingDiverged, UsageError
+from motegpt.errors import MotegptError, SettingError, TrainingDiverged, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.system.libraries import installed_version
 from motegpt.training.begin import begin
@@ -32,6 +33,9 @@ RESULTS = (
 )  # fmt: skip
 
 
+SERIES = ("curve", "statistics")  # lists in a row with an item per logged step, if asked for
+
+
 class Ended(NamedTuple):
     """A training that ended. trainer: None if it was refused or failed; records: the logged steps."""
 
@@ -47,6 +51,24 @@ class Ended(NamedTuple):
         return float(value) if row["status"] == OK else math.inf
 
 
+def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any]:
+    """The settings of a training of many, by their current names.
+
+    SettingError for a name that no training has, and for a setting that would have no effect. has_records:
+    whether anyone sees the logged steps.
+    """
+    settings = current_names(settings)
+    check_names(settings, ["preset", "engine", *(name for one in REQUESTS.values() for name in kinds(one))])
+    for name in FOUND_FROM_DATA & settings.keys():
+        raise SettingError(f"{name} is determined by the data and cannot be set")
+    missing = {
+        "folder": "train that model alone, with `out`",
+        "samples": "generate from the models that `keep` keeps",
+    }
+    check_needs(settings, missing if has_records else {**missing, "records": "set `curves`"})
+    return settings
+
+
 def train_one(
     index: int,
     settings: Mapping[str, Any],
@@ -55,7 +77,7 @@ def train_one(
     interrupted: Callable[[], bool] = lambda: False,
 ) -> Ended | None:
     """Train to the end; None if interrupted. Other arguments, and rows: as of api.many.train_many."""
-    began, settings = time.perf_counter(), current_names(settings)
+    began = time.perf_counter()
     row = _blank(index, settings, data, curves)
     try:
         trainer = _begun(settings, data)
@@ -80,7 +102,7 @@ def train_one(
         losses, ending = array("d"), {"status": FAILED, "reason": _reason(error)}
     row |= _results(trainer, losses, records, trainer.done if done is None else done) | ending
     if curves:
-        row["curve"] = [[record.step, record.loss, record.val_loss] for record in records]
+        row |= _series(records)
     return Ended(row | {"seconds": time.perf_counter() - began}, trainer, records)
 
 
@@ -130,6 +152,13 @@ def _results(
         "parameters": parameter_count(config.model),
         "operations": operations_per_token(config.model, per_sequence) * tokens,
     }
+
+
+def _series(records: Sequence[StepRecord]) -> dict[str, Any]:
+    """SERIES of the logged steps; statistics only if there are any."""
+    curve = [[record.step, record.loss, record.val_loss] for record in records]
+    found = [{"step": record.step, **record.statistics} for record in records if record.statistics]
+    return {"curve": curve} | ({"statistics": found} if found else {})
 
 
 def _reason(error: Exception) -> str:

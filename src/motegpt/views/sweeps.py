@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from motegpt.sweeps.results import Cell, Quartiles, Results
 from motegpt.sweeps.status import duration
-from motegpt.sweeps.store import CURVE
-from motegpt.training.many import OK
+from motegpt.training.many import OK, SERIES
 from motegpt.views.text import setting_text
 
 if TYPE_CHECKING:
@@ -112,7 +111,7 @@ def _table(best: Sequence[dict[str, Any]], measure: str) -> Iterator[str]:
 
 def write_csv(rows: Sequence[Row], file: TextIO) -> None:
     """All rows without curves, as a table for spreadsheets; a list is a text, what is not known is empty."""
-    names = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row if name != CURVE)]))
+    names = list(dict.fromkeys([*FIRST, *(name for row in rows for name in row if name not in SERIES)]))
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(names)
     for row in rows:

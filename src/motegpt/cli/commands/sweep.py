@@ -42,7 +42,7 @@ Facts = dict[str, Any]
 @click.option("--dask", metavar="ADDRESS", help="Train on the workers of a Dask scheduler instead.")
 @click.option("--part", metavar="K/N", help="Run the K-th of N parts, each with a file of its own.")
 @click.option("--retry-failed", is_flag=True, help="Train again where a row is failed or lost.")
-@click.option("--curves", is_flag=True, help="Keep the logged losses too.")
+@click.option("--curves", is_flag=True, help="Keep the logged steps too.")
 @json_option
 def command(
     table: str,

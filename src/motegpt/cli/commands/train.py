@@ -28,6 +28,7 @@ from motegpt.cli.options import (
 )
 from motegpt.cli.processes import follow, lead
 from motegpt.cli.streams import discard_if_closed
+from motegpt.config.needs import check_needs
 from motegpt.config.presets import AUTO
 from motegpt.engines import MULTI_PROCESS, PREFERRED, engine_class, why_unavailable
 from motegpt.errors import INTERRUPTED, MotegptError, TrainingDiverged, UsageError
@@ -84,6 +85,8 @@ def command(
     if resumed is None:
         check_data_given(data, config)
     given, preset, engine = settings_and_choices(config, flags, preset, engine)
+    if not (as_json or out or resumed):
+        check_needs(given, {"records": "set `out`, or `json` to print them"})
     engine = _engine_for_all(engine)
     trainer, _, remarks, choices = begin(
         paths_given(data),

@@ -140,9 +140,11 @@ class TrainConfig(Length):
         engines=("torch",),
     )
     log_every: int = setting("Log the loss every N steps.", at_least=1)
-    log_statistics: bool = setting("Log statistics of matrices and activations with the loss.", default=False)
+    log_statistics: bool = setting(
+        "Log statistics of matrices and activations with the loss.", default=False, needs="records"
+    )
     sample_every: int | None = setting(
-        "Generate samples every N steps, and after the last.", default=None, at_least=1
+        "Generate samples every N steps, and after the last.", default=None, at_least=1, needs="samples"
     )
     eval_every: int | None = setting(
         "Evaluate on the validation set every N steps.  [log_every]",
@@ -151,13 +153,15 @@ class TrainConfig(Length):
     )
     patience: int | None = setting("Stop after N evaluations without improvement.", default=None, at_least=1)
     checkpoint_every: int | None = setting(
-        "Save a checkpoint every N steps, and after the last.", default=None, at_least=1
+        "Save a checkpoint every N steps, and after the last.", default=None, at_least=1, needs="folder"
     )
     checkpoint_at: Literal["log"] | None = setting(
-        "Keep the parameters at steps 0, 1, 2, 4, … 512, then every 1,000.", default=None
+        "Keep the parameters at steps 0, 1, 2, 4, … 512, then every 1,000.", default=None, needs="folder"
     )
-    checkpoint_minutes: float = setting("Save a checkpoint at least every N minutes.", default=1.0, above=0)
-    keep: int = setting("Periodic checkpoints to keep.", default=1, at_least=1)
+    checkpoint_minutes: float = setting(
+        "Save a checkpoint at least every N minutes.", default=1.0, above=0, needs="folder"
+    )
+    keep: int = setting("Periodic checkpoints to keep.", default=1, at_least=1, needs="folder")
     count_from: Literal[0, 1] = setting("Number of the first step on the console.", default=1)
 
     def __post_init__(self) -> None:
