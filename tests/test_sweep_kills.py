@@ -15,6 +15,7 @@ import pytest
 
 import motegpt
 from motegpt.errors import UsageError
+from motegpt.sweeps.models import models_in
 from motegpt.sweeps.store import read_rows
 from tests.test_sweep import NAMES, without
 
@@ -146,6 +147,23 @@ def test_ctrl_c_ends_with_everything_saved(table, expected, tmp_path):
     check(out, expected)
 
 
+@pytest.mark.parametrize("keep", ["all", "best"])
+def test_a_kill_leaves_whole_models(table, expected, tmp_path, keep):
+    out = tmp_path / "out"
+    for share in (0.05, 0.3, 0.5):
+        process = begun("sweep", table, "--out", out, "--keep", keep, "--threads", 1)
+        until(lambda: written(out) > share * COUNT)  # noqa: B023
+        process.kill()
+        process.communicate()
+        for path in models_in(out).values():
+            motegpt.GPT.load(path)
+    assert ended(begun("sweep", table, "--out", out, "--keep", keep))[0] == 0
+    check(out, expected)
+    best = min(expected.values(), key=lambda row: (row["loss"], row["key"]))["key"]
+    assert sorted(models_in(out)) == (sorted(expected) if keep == "all" else [best])
+    assert not list(out.glob("*/.*"))
+
+
 def free_port():
     """A port of this machine that nothing uses."""
     with socket.socket() as probe:
@@ -182,12 +200,13 @@ def test_dask_workers_may_be_killed(table, expected, tmp_path):
     pytest.importorskip("distributed")
     out = tmp_path / "out"
     with cluster(tmp_path, 2) as (address, workers):
-        process = begun("sweep", table, "--out", out, "--dask", address)
+        process = begun("sweep", table, "--out", out, "--dask", address, "--keep", "all")
         until(lambda: written(out) > 20)
         workers[0].kill()
         code, text = ended(process)
         assert code == 0, text
     check(out, expected)
+    assert sorted(models_in(out)) == sorted(expected)
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_line():

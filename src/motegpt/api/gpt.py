@@ -43,6 +43,7 @@ from motegpt.training.loop import Trainer
 from motegpt.training.records import Report, StepRecord
 from motegpt.training.run_archive import folder_for
 from motegpt.training.run_folder import RunFolder
+from motegpt.training.write_run import Trained
 
 if TYPE_CHECKING:
     from motegpt.data.tokenizers import Tokenizer
@@ -400,25 +401,14 @@ class GPT(FineTuning, Exchange):
 
     def _save(self, out: Path, overwrite: bool) -> None:
         """Write a run folder."""
-        records, bits = self._history()
-        folder = RunFolder.create(out, self.config, self.tokenizer, overwrite, self.engine.contexts)
-        try:
-            folder.append_metrics(records)
-            if bits:
-                folder.write_report(bits)
-            if self.config.check is not None:  # the settings were chosen
-                folder.write_settings(self.config)
-            if self._trainer is not None and self._trainer.done == self._done:
-                self._trainer.save_copy(folder)
-            with self._lock:
-                parameters = self.engine.parameters()
-            if self.average is not None:
-                folder.save_average(self.average, self.tokenizer)
-            if self.known is not None:
-                folder.save_known(self.known.hashes, self.tokenizer)
-            folder.save_parameters(parameters, self.tokenizer)
-        finally:
-            folder.unlock()
+        with self._lock:
+            parameters = self.engine.parameters()
+        trained = Trained(
+            self.config, self.tokenizer, parameters, self.engine.contexts, *self._history(),
+            self.average, self.known,
+        )  # fmt: skip
+        is_current = self._trainer is not None and self._trainer.done == self._done
+        trained.write(out, overwrite, self._trainer if is_current else None)
 
 
 def without_device(config: RunConfig) -> RunConfig:

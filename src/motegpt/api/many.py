@@ -15,14 +15,13 @@ from motegpt.config.text import shortened
 from motegpt.errors import SettingError
 from motegpt.system.processors import MAX_THREADS, available_processors
 from motegpt.training.data import Data
-from motegpt.training.many import Ended, check_given, train_one
+from motegpt.training.many import KEEP, Ended, check_given, train_one
 
 if TYPE_CHECKING:
     from motegpt.training.begin import Documents
 
 Settings = Mapping[str, Any]
 THREADS = Kind(int, "", optional=True, at_least=1, at_most=MAX_THREADS)
-KEEP = Kind(str, "", choices=("best", "all"), optional=True)
 
 
 def train_many(

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import closing
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from motegpt.config.arguments import flag, path_of
 from motegpt.errors import RunFolderError
 from motegpt.sweeps.executors import pool_of
+from motegpt.sweeps.models import models_in
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.run import Sweep
 from motegpt.sweeps.store import Row
@@ -33,6 +35,13 @@ class SweepRows(list[Row]):
     def load(cls, folder: str | PathLike[str]) -> Self:
         """The rows in the folder of a sweep, of all parts; RunFolderError if it is missing or damaged."""
         return cls(Results.read(path_of("folder", folder, RunFolderError)))
+
+    @property
+    def models(self) -> dict[str, Path]:
+        """Key of a row -> file of its model, of the models that `keep` kept."""
+        return {
+            key: path for key, path in models_in(self._results.folder).items() if key in self._results.rows
+        }
 
     def plot(
         self,
@@ -65,6 +74,7 @@ def sweep(
     part: str | None = None,
     retry_failed: bool = False,
     curves: bool = False,
+    keep: Literal["best", "all"] | None = None,
     progress: Callable[[Status], object] | None = None,
 ) -> SweepRows:
     """Train a model at each point of a table, and return a row for each.
@@ -74,8 +84,9 @@ def sweep(
     that ended early, or that has more points now. threads (default: one per processor), processes, dask (the
     address of a scheduler) or executor (any concurrent.futures.Executor, of `workers` workers): where to run.
     part: "3/8", the third of eight parts, each run by a call of its own. retry_failed: train again where the
-    row is `failed` or `lost`. curves: also keep the logged steps. progress: called now and then with the
-    Status.
+    row is `failed` or `lost`. curves: also keep the logged steps. keep: also keep the models, which
+    `GPT.load` opens; "best": that of the lowest `best_val_loss`, or `loss` if nothing is held out. progress:
+    called now and then with the Status.
 
     Rows are those of `train_many`, with `key`, `host` and `attempts`, in the order of keys; the same on any
     number of workers, but for `seconds`. Raises SettingError, DataError and RunFolderError before anything
@@ -86,7 +97,7 @@ def sweep(
     >>> sorted((row["lr"], row["seed"], row["status"]) for row in rows)
     [(0.01, 1, 'ok'), (0.01, 2, 'ok'), (0.03, 1, 'ok'), (0.03, 2, 'ok')]
     """
-    found = Sweep.of(table, data, part=part, curves=curves)
+    found = Sweep.of(table, data, part=part, curves=curves, keep=keep)
     pool = pool_of(threads, processes, dask, executor, workers)
     path = None if out is None else path_of("out", out, RunFolderError)
     signals = DeferredSignals(default_interrupt())

@@ -18,9 +18,10 @@ from motegpt.data.corpus import paths_of
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.engines import default_engine, engine_class
 from motegpt.engines.base import refuse
-from motegpt.errors import SettingError
+from motegpt.errors import SettingError, UsageError
 from motegpt.sweeps.executors import Pool
 from motegpt.sweeps.expansion import expand
+from motegpt.sweeps.models import Models, without_model
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import RETRIED, Status
@@ -30,7 +31,7 @@ from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Work
 from motegpt.system.files import read_bounded_file
 from motegpt.training.data import Data
-from motegpt.training.many import check_given
+from motegpt.training.many import KEEP, check_given
 
 MAX_TOML_BYTES = 2**24
 Given = Mapping[str, Any] | str | PathLike[str]
@@ -50,8 +51,17 @@ class Sweep:
     notes: list[str]
 
     @classmethod
-    def of(cls, written: Given, data: Any = None, *, part: str | None = None, curves: bool = False) -> Sweep:
+    def of(
+        cls,
+        written: Given,
+        data: Any = None,
+        *,
+        part: str | None = None,
+        curves: bool = False,
+        keep: str | None = None,
+    ) -> Sweep:
         """Read the table and the data and expand the points; UsageError for what cannot be run."""
+        curves, keep = flag("curves", curves), KEEP.check("keep", keep)
         written = read_table(written) if is_path(written) else builtins_of(written)  # type: ignore[arg-type]
         source = written.get("data") if data is None and isinstance(written, Mapping) else data
         table, which = Table.of(written), Part.of(part)
@@ -59,9 +69,9 @@ class Sweep:
             written = _with_settings(written, table, source.settings)
             table = Table.of(written)
         for given in table.uniform:
-            check_given(given, has_records=flag("curves", curves))
+            check_given(given, has_records=curves or keep is not None)
         engine = _checked_engine(table)
-        work = _work(source, section_values(table.fixed, "data"), flag("curves", curves))
+        work = _work(source, section_values(table.fixed, "data"))._replace(curves=curves, keep=keep)
         points = expand(table, engine, work.digest)
         named = {} if "engine" in {*table.combined, *table.repeat} else {"engine": engine}
         shown = {name: value for name, value in written.items() if name != "data"}
@@ -74,18 +84,26 @@ class Sweep:
         """Train at the points that have no row yet; closes the pool. Yields the status now and then."""
         at_once = True
         try:
+            if self.work.keep is not None and out is None:
+                raise UsageError("keep: expected a folder for the models, got none; set `out`")
             with nullcontext() if out is None else Store(out, self.part) as store:
                 before = {} if store is None else self._begin(store)
                 retried = {key for key in before if retry_failed and before[key]["status"] in RETRIED}
+                retried |= without_model(out, self.work.keep, before)
                 self.rows = {key: row for key, row in before.items() if key not in retried}
                 self.status = Status(self.status.total, self.rows.values())
                 missing = [(k, p) for k, p in self.points.items() if self.part.has(k) and k not in self.rows]
                 attempts = {key: before[key].get("attempts", 1) for key in retried}
+                models = Models(store, self.work.keep, self.rows) if store and self.work.keep else None
 
                 def keep(rows: list[Row]) -> None:
+                    if models is not None:
+                        models.write(rows)
                     rows = [as_json(row) for row in rows]  # so that they are equal to those that are read
                     if store is not None:
                         store.append(rows)
+                    if models is not None:
+                        models.clean()
                     self.rows.update((row["key"], row) for row in rows)
 
                 yield from Runner(missing, pool, self.work, self.status, keep, attempts).run(interrupted)
@@ -153,7 +171,7 @@ def _with_settings(written: dict[str, Any], table: Table, settings: Mapping[str,
     return {**written, "fixed": {**written.get("fixed", {}), **builtins_of(given)}}
 
 
-def _work(source: Any, settings: Mapping[str, Any], curves: bool) -> Work:
+def _work(source: Any, settings: Mapping[str, Any]) -> Work:
     """What all trainings share; reads the data, so that bad ones are refused before anything runs."""
     data = source if isinstance(source, Data) and source.settings == settings else None
     source = source.source if isinstance(source, Data) else source
@@ -166,7 +184,6 @@ def _work(source: Any, settings: Mapping[str, Any], curves: bool) -> Work:
         in_memory if in_memory is None or isinstance(in_memory, IdDocuments) else tuple(in_memory),
         tuple(sorted(settings.items())),
         data.digest,
-        curves,
     )
     work.remember(data)
     return work

@@ -4,6 +4,7 @@
     rows.jsonl              one JSON object per training                        (appended)
     rows-3-of-8.jsonl       the same of the third of eight parts
     curves.jsonl            the logged steps of each training, by key, if asked (appended)
+    models, best            models, if asked for: see models.py                 (one file each)
     .rows.lock              held by the process that appends to rows.jsonl
 
 A kill at any moment leaves whole lines and at most one torn line, the last, which is cut when the file is
@@ -19,6 +20,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -107,12 +109,10 @@ class Store:
         self.notes: list[str] = []  # for the user, on what was repaired
 
     def __enter__(self) -> Store:
-        try:
+        with self.errors():
             self.folder.mkdir(parents=True, exist_ok=True)
             self._check_folder()
             self._acquire()
-        except OSError as error:
-            raise self._write_error(error) from None
         return self
 
     def __exit__(self, *ending: object) -> None:
@@ -139,10 +139,8 @@ class Store:
                 return
         values = {"format": FORMAT, "table": recorded.table, "digest": recorded.digest, "data": recorded.data}
         data = json.dumps(values, indent=2).encode()
-        try:
+        with self.errors():
             replace_file(self.folder / SWEEP, self.folder / f".{SWEEP}{self.part.suffix}.new", data)
-        except OSError as error:
-            raise self._write_error(error) from None
 
     def append(self, rows: Iterable[Row]) -> None:
         """Write rows and the curves in them, and wait until they are on the disk."""
@@ -154,15 +152,13 @@ class Store:
                 self._append(kind, b"".join(map(line_of, entries)))
 
     def _append(self, kind: str, data: bytes) -> None:
-        try:
+        with self.errors():
             if kind not in self._files:
                 self._files[kind] = self._path(kind).open("ab")
             file = self._files[kind]
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        except OSError as error:
-            raise self._write_error(error) from None
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.part.suffix}.jsonl"
@@ -191,8 +187,15 @@ class Store:
             if cut:
                 self.notes.append(f"{path}: cut a torn line of {cut} bytes; its training runs again")
 
-    def _write_error(self, error: OSError) -> RunFolderError:
-        return RunFolderError(f"{self.folder}: cannot be written ({error.strerror}); choose another `out`")
+    @contextmanager
+    def errors(self) -> Iterator[None]:
+        """RunFolderError for an OSError, in writing."""
+        try:
+            yield
+        except OSError as error:
+            raise RunFolderError(
+                f"{self.folder}: cannot be written ({error.strerror}); choose another `out`"
+            ) from None
 
 
 def cut_torn_line(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from threading import Lock
@@ -10,10 +11,12 @@ from typing import Any, NamedTuple
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.engines import engine_class
 from motegpt.errors import DataError, EngineUnavailable
+from motegpt.sweeps.models import MODEL
 from motegpt.sweeps.store import Row
 from motegpt.sweeps.table import Point
 from motegpt.training.data import Data
-from motegpt.training.many import train_one
+from motegpt.training.many import OK, train_one
+from motegpt.training.write_run import Trained
 
 MAX_DATA = 4  # different data that a worker keeps in memory
 Group = list[tuple[str, Point]]  # keys and points
@@ -32,7 +35,7 @@ class Work(NamedTuple):
 
     paths: of the data, absolute; documents: in memory, texts or ids; neither: the built-in names. settings:
     of the data, those that all points share; digest: of the contents, which each worker compares; curves:
-    rows have them.
+    rows have them; keep: rows have models, those of a group that are the "best" so far, or "all".
     """
 
     paths: tuple[str, ...] | None
@@ -40,6 +43,7 @@ class Work(NamedTuple):
     settings: tuple[tuple[str, Any], ...]
     digest: str
     curves: bool = False
+    keep: str | None = None
 
     def data(self) -> Data:
         """The data, read once per process; DataError if they differ from those that the sweep began with."""
@@ -85,20 +89,24 @@ class Work(NamedTuple):
 def run_group(
     work: Work, group: Group, stopped: Callable[[], bool] = never, abandoned: Callable[[], bool] = never
 ) -> list[Row]:
-    """The rows of a group of trainings, with their keys.
+    """The rows of a group of trainings, with their keys, and models to keep as MODEL.
 
     stopped: asked between trainings; abandoned: asked during one, which then has no row. DataError and
     EngineUnavailable on a machine where the data are other, or an engine is missing.
     """
     for engine in {point["engine"] for _, point in group}:
         _check_engine(engine)
-    data, rows = work.data(), list[Row]()
+    data, rows, best = work.data(), list[Row](), math.inf
     for index, (key, point) in enumerate(group):
         ended = train_one(index, point, data, work.curves, abandoned)
         if ended is not None:
             row = ended.row
             del row["index"]
             rows.append({"key": key, **row, "host": host()})
+            if row["status"] == OK and (work.keep == "all" or (work.keep == "best" and ended.score <= best)):
+                assert ended.trainer is not None
+                rows[-1][MODEL] = Trained.of(ended.trainer, ended.records).as_file()
+            best = min(best, ended.score)
         if ended is None or stopped():
             break
     return rows

@@ -8,7 +8,7 @@ from array import array
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from motegpt.config.fields import check_names, current_names, kinds, plain
+from motegpt.config.fields import Kind, check_names, current_names, kinds, plain
 from motegpt.config.needs import check_needs
 from motegpt.config.presets import PRESETS, settings_of
 from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, SECTIONS, TrainConfig
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from motegpt.training.data import Data
     from motegpt.training.loop import Trainer
 
+KEEP = Kind(str, "", choices=("best", "all"), optional=True)  # models
 OK, DIVERGED, REFUSED, FAILED = "ok", "diverged", "refused", "failed"
 LAST = 0.05  # of the steps, whose mean is the loss of a row
 RESULTS = (
@@ -45,10 +46,14 @@ class Ended(NamedTuple):
 
     @property
     def score(self) -> float:
-        """The best loss on held-out documents, or else the loss; infinite unless all went well."""
-        row = self.row
-        value = row["loss"] if row["best_val_loss"] is None else row["best_val_loss"]
-        return float(value) if row["status"] == OK else math.inf
+        """As score_of."""
+        return score_of(self.row)
+
+
+def score_of(row: Mapping[str, Any]) -> float:
+    """The best loss on held-out documents, or else the loss; infinite unless all went well."""
+    value = row["loss"] if row.get("best_val_loss") is None else row["best_val_loss"]
+    return float(value) if row["status"] == OK else math.inf
 
 
 def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any]:

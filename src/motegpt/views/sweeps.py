@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from motegpt.sweeps.models import best_first, models_in
 from motegpt.sweeps.results import Cell, Quartiles, Results
 from motegpt.sweeps.status import duration
 from motegpt.training.many import OK, SERIES
@@ -39,6 +40,19 @@ def sweep_facts(results: Results, measure: str | None, best: int) -> dict[str, A
         "measure": chosen,
         "best": [_best(results, cell) for cell in results.best(chosen)[:best]],
         "failures": _failures(results),
+        "models": _models(results),
+    }
+
+
+def _models(results: Results) -> dict[str, Any]:
+    """The models that were kept: their folders, how many there are, and the file of the best."""
+    files = models_in(results.folder)
+    kept = best_first(row for key, row in results.rows.items() if key in files)
+    best = str(files[kept[0]["key"]]) if kept else None
+    return {
+        "count": len(kept),
+        "folders": sorted({str(files[row["key"]].parent) for row in kept}),
+        "best": best,
     }
 
 
@@ -80,6 +94,7 @@ def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
         each = facts["seconds"] / facts["ended"]
         hosts = f" on {', '.join(facts['hosts'])}" if facts["hosts"] else ""
         yield f"  {'time':{LABEL}}{duration(facts['seconds'])} of training, {1000 * each:,.0f} ms each{hosts}"
+    yield from _models_lines(facts["models"])
     if facts["best"]:
         yield f"best by {facts['measure']}, median (quartiles)"
         yield from _table(facts["best"], facts["measure"])
@@ -88,6 +103,14 @@ def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield f"{failure['rows']:,} {failure['status']}: {several}{failure['example']}"
     if len(facts["failures"]) > MAX_FAILURES:
         yield f"{len(facts['failures']) - MAX_FAILURES:,} more reasons; --csv lists all rows"
+
+
+def _models_lines(models: dict[str, Any]) -> Iterator[str]:
+    """Where the kept models are."""
+    if models["count"] > 1:
+        yield f"  {'models':{LABEL}}{models['count']:,} in {' and '.join(models['folders'])}"
+    if models["count"]:
+        yield f"  {'best model':{LABEL}}{models['best']}"
 
 
 def _span(values: Sequence[Any]) -> str:

@@ -43,6 +43,7 @@ Facts = dict[str, Any]
 @click.option("--part", metavar="K/N", help="Run the K-th of N parts, each with a file of its own.")
 @click.option("--retry-failed", is_flag=True, help="Train again where a row is failed or lost.")
 @click.option("--curves", is_flag=True, help="Keep the logged steps too.")
+@click.option("--keep", type=click.Choice(["best", "all"]), help="Keep the best model, or all, to load.")
 @json_option
 def command(
     table: str,
@@ -54,6 +55,7 @@ def command(
     part: str | None,
     retry_failed: bool,
     curves: bool,
+    keep: str | None,
     as_json: bool,
 ) -> int:
     """Train a model at each point of a table of settings, and keep a row for each.
@@ -69,7 +71,7 @@ def command(
     from motegpt.sweeps.run import Sweep
     from motegpt.views.sweeps import sweep_facts, sweep_lines
 
-    found = Sweep.of(table, part=part, curves=curves)
+    found = Sweep.of(table, part=part, curves=curves, keep=keep)
     if dry_run:
         _show(_counted(found, None if out is None else Path(out)), _count_lines, as_json)
         return 0
@@ -143,12 +145,15 @@ def _log_finishing() -> None:
 def _counted(found: Sweep, out: Path | None) -> Facts:
     """How many trainings there are, are refused and why, and have no row yet, and how long those take."""
     from motegpt.sweeps.estimate import Queue, why_refused
+    from motegpt.sweeps.models import without_model
     from motegpt.sweeps.store import read_rows
     from motegpt.system.runs import is_sweep
 
     points = {key: point for key, point in found.points.items() if found.part.has(key)}
     rows = read_rows(out) if out is not None and is_sweep(out) else {}
-    missing = [(key, point) for key, point in points.items() if key not in rows]
+    rows = {key: row for key, row in rows.items() if key in points}
+    again = without_model(out, found.work.keep, rows)
+    missing = [(key, point) for key, point in points.items() if key not in rows or key in again]
     return {
         "trainings": len(points),
         "refused": dict(Counter(filter(None, map(why_refused, points.values()))).most_common()),

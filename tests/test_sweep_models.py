@@ -1,0 +1,153 @@
+"""The models that a sweep keeps: those of `GPT.train`, named by key, whatever ends the sweep in between."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+import motegpt
+from motegpt import GPT, SettingError, UsageError
+from motegpt.sweeps.store import Store, read_rows
+from motegpt.training.run_folder import RunFolder
+
+from .test_sweep import NAMES, TABLE, without
+
+SWEEP = {**TABLE, "fixed": {**TABLE["fixed"], "val_fraction": 0.25, "split_seed": 1, "log_every": 1}}
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """The rows of SWEEP, by key."""
+    return without(motegpt.sweep(SWEEP, NAMES, threads=1))
+
+
+def best_of(rows):
+    """The key of the best row."""
+    return min(rows.values(), key=lambda row: (row["best_val_loss"], row["key"]))["key"]
+
+
+def names_in(folder):
+    """The names of the files in a folder, hidden ones too."""
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_all_models_are_those_of_a_training_alone(expected, tmp_path):
+    rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="all")
+    assert without(rows) == expected
+    assert names_in(tmp_path / "models") == sorted(f"{key}.motegpt" for key in expected)
+    for row in rows[:3]:
+        loaded = GPT.load(rows.models[row["key"]])
+        settings = {name: row[name] for name in ("lr", "n_layer", "seed", "engine")}
+        alone = GPT.train(NAMES, preset="microgpt", **SWEEP["fixed"], **settings)
+        assert loaded.generate(5, seed=1) == alone.generate(5, seed=1)
+        assert loaded.score(NAMES) == alone.score(NAMES)
+        assert RunFolder(rows.models[row["key"]]).metrics() == [one.values() for one in alone.records]
+
+
+@pytest.mark.parametrize("how", [{"threads": 1}, {"threads": 3}, {"executor": ThreadPoolExecutor(2)}])
+def test_the_best_model_is_the_same_on_any_number_of_workers(expected, how, tmp_path):
+    rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="best", **how)
+    assert without(rows) == expected
+    assert names_in(tmp_path / "best") == [f"{best_of(expected)}.motegpt"]
+    assert rows.models == {best_of(expected): tmp_path / "best" / f"{best_of(expected)}.motegpt"}
+
+
+def test_the_best_without_held_out_documents_has_the_lowest_loss(tmp_path):
+    rows = motegpt.sweep(TABLE, NAMES, out=tmp_path, keep="best")
+    (key,) = rows.models
+    assert key == min(rows, key=lambda row: (row["loss"], row["key"]))["key"]
+
+
+def test_models_come_from_other_processes(expected, tmp_path):
+    motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="all", processes=2)
+    assert names_in(tmp_path / "models") == sorted(f"{key}.motegpt" for key in expected)
+
+
+def test_a_diverged_training_has_no_model(tmp_path):
+    table = {**TABLE, "grid": {"lr": [1e200, 0.01]}, "fixed": {**TABLE["fixed"], "steps": 40}}
+    rows = motegpt.sweep({**table, "repeat": {}}, NAMES, out=tmp_path, keep="all")
+    assert (
+        [row["status"] for row in rows if row["key"] in rows.models]
+        == ["ok"]
+        != [row["status"] for row in rows]
+    )
+
+
+@pytest.mark.parametrize("keep", ["all", "best"])
+def test_a_sweep_that_continues_trains_again_where_the_model_is_missing(expected, tmp_path, keep):
+    motegpt.sweep(SWEEP, NAMES, out=tmp_path)
+    rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep=keep)
+    assert without(rows) == expected
+    found = expected if keep == "all" else [best_of(expected)]
+    assert sorted(rows.models) == sorted(found)
+    assert sum(row["attempts"] == 2 for row in rows) == len(found)
+    written = (tmp_path / "rows.jsonl").read_bytes()
+    assert motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep=keep) == rows
+    assert (tmp_path / "rows.jsonl").read_bytes() == written  # nothing ran again
+
+
+@pytest.mark.parametrize("keep", ["all", "best"])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_kill_between_a_model_and_its_row_loses_neither(expected, tmp_path, monkeypatch, keep, count):
+    append, calls = Store.append, []
+
+    def killed(self, rows):
+        calls.append(rows)
+        if len(calls) == count:
+            raise KeyboardInterrupt
+        append(self, rows)
+
+    monkeypatch.setattr(Store, "append", killed)
+    with pytest.raises(KeyboardInterrupt):
+        motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep=keep, threads=1)
+    monkeypatch.undo()
+    assert set(read_rows(tmp_path)) <= set(expected)
+    rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep=keep, threads=1)
+    assert without(rows) == expected
+    assert sorted(rows.models) == sorted(expected if keep == "all" else [best_of(expected)])
+    for path in rows.models.values():
+        GPT.load(path)
+
+
+def test_each_part_has_its_best(expected, tmp_path):
+    for k in (1, 2, 3):
+        rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="best", part=f"{k}/3")
+        assert best_of({row["key"]: row for row in rows}) in rows.models
+    assert len(names_in(tmp_path / "best")) == 3
+    rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="best")
+    assert list(rows.models) == [best_of(expected)]
+    assert without(rows) == expected
+
+
+def test_the_best_leaves_all_models_alone(expected, tmp_path):
+    motegpt.sweep({**SWEEP, "repeat": {"seed": [1]}}, NAMES, out=tmp_path, keep="all")
+    before = names_in(tmp_path / "models")
+    rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="best")
+    assert names_in(tmp_path / "models") == before
+    assert names_in(tmp_path / "best") == [f"{best_of(expected)}.motegpt"]
+    assert without(rows) == expected
+
+
+def test_the_command_keeps_and_show_names_the_models(motegpt, tmp_path):
+    Path("sweep.toml").write_text(
+        'preset = "microgpt"\n[fixed]\nsteps = 3\nengine = "array"\n[repeat]\nseed = [1, 2]\n'
+    )
+    ended = motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "best")
+    assert ended.code == 0, ended.err
+    (file,) = Path("s/best").iterdir()
+    assert f"  best model    {file}" in ended.out
+    assert f"  best model    {file}" in motegpt("show", "s").out
+    assert "  models " not in ended.out
+    assert motegpt("sample", file, "-n", 2).code == 0
+    counted = motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "all", "--dry-run")
+    assert "2 to run" in counted.out
+    assert "0 to run" in motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "best", "--dry-run").out
+    assert motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "all").code == 0
+    assert "  models        2 in s/models\n  best model    s/models/" in motegpt("show", "s").out
+
+
+def test_invalid_arguments(tmp_path):
+    with pytest.raises(UsageError, match="keep: expected a folder for the models, got none; set `out`"):
+        motegpt.sweep(SWEEP, NAMES, keep="all")
+    with pytest.raises(SettingError, match="keep: expected one of best, all, got 'none'"):
+        motegpt.sweep(SWEEP, NAMES, keep="none", out=tmp_path)
