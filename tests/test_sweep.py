@@ -26,7 +26,7 @@ from motegpt.errors import (
     UsageError,
 )
 from motegpt.sweeps.estimate import VOCABULARY, Queue, predicted_seconds, settings_at
-from motegpt.sweeps.executors import Pool, pool_of
+from motegpt.sweeps.executors import Pool, pool_maker
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.run import Sweep, read_table
 from motegpt.sweeps.runner import Runner
@@ -341,13 +341,13 @@ def test_a_bad_file_is_a_clear_line(tmp_path, text, message):
 
 def test_arguments_that_exclude_each_other():
     with pytest.raises(UsageError, match="processes: expected it without `threads`, got both"):
-        pool_of(threads=1, processes=2)
+        pool_maker(threads=1, processes=2)
     with pytest.raises(UsageError, match="workers: expected an executor, got none"):
-        pool_of(workers=1)
+        pool_maker(workers=1)
     with pytest.raises(UsageError, match=r"executor: expected a concurrent.futures.Executor, got 3"):
-        pool_of(executor=3)
+        pool_maker(executor=3)
     with pytest.raises(SettingError, match="threads: expected a whole number of at least 1"):
-        pool_of(threads=0)
+        pool_maker(threads=0)
     with pytest.raises(SettingError, match="device"):
         motegpt.sweep({**TABLE, "engine": "array", "fixed": {"device": "cpu"}}, NAMES)
 
@@ -409,7 +409,7 @@ def test_a_training_that_kills_its_worker_is_lost_and_no_other(expected, error):
 
 
 def test_an_executor_that_always_breaks_is_an_error():
-    with pytest.raises(MotegptError, match=r"the workers cannot run .*rows are kept"):
+    with pytest.raises(MotegptError, match=r"the workers cannot run .*1 row kept; the same"):
         run_fragile(Fragile(kills=range(100)))
     with pytest.raises(MotegptError, match="the workers cannot run"):
         run_fragile(Fragile(kills={1}), can_remake=False)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 
 import numpy as np
@@ -199,6 +200,108 @@ def test_a_scaling_law_is_found_again(results):
     assert "E = 2 (" in law
     assert "A = 10" in law
     assert "α = 0.25 (" in law
+
+
+def test_the_points_drawn_are_those_fitted_medians_that_one_seed_does_not_move(tmp_path):
+    def with_outliers(rows):
+        return [{**row, "val_loss": row["val_loss"] + 5 * (row["seed"] == 2)} for row in rows]
+
+    results = Results.read(written(tmp_path / "s", change=with_outliers))
+    drawn, texts = figure("scaling", results)
+    points = next(line for line in drawn.axes[0].lines if line.get_marker() == "o")
+    best = {"lr": 0.01, "dropout": 0.0, "seed": 1}
+    expected = [loss_of({**best, "n_embd": width}) for width in (8, 16, 32, 64)]
+    assert points.get_ydata() == pytest.approx(expected)
+    assert any("E = 2 (" in text and "α = 0.25 (" in text for text in texts)
+    assert any("medians; band: 90 % bootstrap over seeds" in " ".join(text.split()) for text in texts)
+
+
+def test_a_law_is_of_a_loss(tmp_path):
+    results = Results.read(
+        written(tmp_path / "s", change=lambda rows: [{**row, "val_accuracy": 0.5} for row in rows])
+    )
+    with pytest.raises(
+        UsageError, match=r"expected a loss for a scaling law, one of loss, .* got val_accuracy; draw"
+    ):
+        figure("scaling", results, measure="val_accuracy")
+    with pytest.raises(UsageError, match=r"expected a loss for a scaling law, .* got seconds"):
+        figure("scaling", results, measure="seconds")
+
+
+def test_long_labels_of_a_map_do_not_overlap(results):
+    drawn, texts = figure("map", results, "parameters", "lr", measure="parameters")
+    drawn.draw_without_rendering()
+    boxes = [label.get_window_extent() for label in drawn.axes[0].get_xticklabels()]
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+    assert {"6,400", "409,600", "6400", "25.6k"} <= set(texts)
+
+
+def test_a_long_title_has_several_lines(tmp_path):
+    table = {**TABLE, "name": "learning rates and widths of the smallest models"}
+    drawn, _ = figure("map", Results.read(written(tmp_path / "s", table)), "lr", "n_embd")
+    drawn.draw_without_rendering()
+    title, subtitle = (one.get_window_extent() for one in drawn.texts)
+    assert drawn.texts[0].get_text().replace("\n", " ") == f"{table['name']}: val_loss over lr and n_embd"
+    assert title.x1 < drawn.bbox.x1
+    assert title.y0 > subtitle.y1 > subtitle.y0 > drawn.axes[0].get_window_extent().y1
+
+
+@pytest.mark.parametrize("span", [12, 50, 900, 2000, 10**6])
+@pytest.mark.parametrize("low", [0.001, 1.4, 1400])
+def test_a_logarithmic_axis_has_several_labels(span, low):
+    pytest.importorskip("matplotlib")
+    from motegpt.plots.canvas import new_figure
+    from motegpt.plots.sweeps.grouping import set_scale
+
+    drawn = new_figure(7.6, 4.6)
+    axes = drawn.add_subplot()
+    axes.plot([low, span * low], [1, 2])
+    set_scale(axes, "x", [low, span * low])
+    drawn.draw_without_rendering()
+    ends = axes.get_xlim()
+    boxes = [
+        label.get_window_extent()
+        for place, label in zip(axes.get_xticks(), axes.get_xticklabels(), strict=True)
+        if ends[0] <= place <= ends[1] and label.get_text()
+    ]
+    assert len(boxes) >= 3
+    assert all(one.x1 < other.x0 for one, other in itertools.pairwise(boxes))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1000.0, "1,000"), (12345.6, "12,300"), (0.00316228, "0.00316"), (1e-5, "1e-05"), (1024, "1,024"),
+        (True, "yes"), (None, "none"), ("cosine", "cosine"), (0.1 + 0.2, "0.3"), (3, "3"),
+    ],
+)  # fmt: skip
+def test_values_are_labels(value, text):
+    from motegpt.plots.sweeps.grouping import text_of
+
+    assert text_of(value) == text
+
+
+def test_one_training_is_not_several(motegpt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.toml").write_text('preset = "microgpt"\nengine = "array"\n[fixed]\nsteps = 2\n')
+    assert motegpt("sweep", "one.toml", "--dry-run").out.startswith("1 training\n")
+    ended = motegpt("sweep", "one.toml", "--out", "s")
+    assert "1 of 1 training;" in ended.err
+    assert "s: 1 training, 1 ok\n" in ended.out
+    assert "trainings" not in motegpt("show", "s").out
+
+
+def test_a_dry_run_refuses_what_the_sweep_would(motegpt, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.toml").write_text('preset = "microgpt"\n')
+    for words, message in (
+        (("--threads", 0), "threads: expected a whole number of at least 1"),
+        (("--processes", -1), "processes: expected a whole number of at least 1"),
+        (("--threads", 1, "--processes", 1), "processes: expected it without --threads, got both"),
+    ):
+        ended = motegpt("sweep", "one.toml", "--dry-run", *words)
+        assert (ended.code, ended.out) == (2, "")
+        assert message in ended.err
 
 
 @pytest.mark.parametrize("law", [(2.0, 10.0, 0.25), (0.0, 30.0, 0.5), (1.5, 400.0, 1.2)])

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from motegpt.config.arguments import flag, path_of
 from motegpt.errors import RunFolderError
-from motegpt.sweeps.executors import pool_of
+from motegpt.sweeps.executors import pool_maker
 from motegpt.sweeps.models import models_in
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.run import Sweep
@@ -97,11 +97,11 @@ def sweep(
     >>> sorted((row["lr"], row["seed"], row["status"]) for row in rows)
     [(0.01, 1, 'ok'), (0.01, 2, 'ok'), (0.03, 1, 'ok'), (0.03, 2, 'ok')]
     """
+    make_pool = pool_maker(threads, processes, dask, executor, workers)
     found = Sweep.of(table, data, part=part, curves=curves, keep=keep)
-    pool = pool_of(threads, processes, dask, executor, workers)
     path = None if out is None else path_of("out", out, RunFolderError)
-    signals = DeferredSignals(default_interrupt())
-    with signals, closing(found.run(path, pool, flag("retry_failed", retry_failed), signals.__bool__)) as run:
+    retry_failed, signals = flag("retry_failed", retry_failed), DeferredSignals(default_interrupt())
+    with signals, closing(found.run(path, make_pool, retry_failed, signals.__bool__)) as run:
         for status in run:
             if progress is not None:
                 progress(status)

@@ -73,3 +73,12 @@ def visible(text: str, encoding: str = "utf-8") -> str:
     """A text as one printable line in an encoding, with escapes for other characters."""
     shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
     return shown.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def counted(count: int, noun: str) -> str:
+    """A number of things.
+
+    >>> counted(1, "training"), counted(1200, "training")
+    ('1 training', '1,200 trainings')
+    """
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
 FORMATS = {".png": {"Software": "motegpt"}, ".svg": {"Creator": "motegpt", "Date": None}}
 DPI = 150
 HEADING = 44  # points: height of the title and the subtitle
-MAX_LINES = 3  # of the subtitle
+MAX_LINES = 3  # of the subtitle, and of the title
 CHARACTER, LINE = 5.0, 13  # width of a character of the subtitle on average, and height of a line, in points
+TITLE_CHARACTER, TITLE_LINE = 7.4, 17  # the same of the title
 INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
 STYLE: dict[str, Any] = {
     "font.family": FONT,
@@ -86,20 +87,26 @@ def new_figure(width: float, height: float, compressed: bool = False) -> Figure:
 
 
 def add_heading(figure: Figure, title: str, subtitle: str) -> None:
-    """Add a title and a subtitle on the left, the latter in as many lines as it needs, at most MAX_LINES."""
-    from textwrap import wrap
-
+    """Add a title and a subtitle on the left, each in as many lines as it needs, at most MAX_LINES."""
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
     height, width = 72 * figure.get_figheight(), 72 * figure.get_figwidth()
-    columns = int(width / CHARACTER)
-    lines = wrap(printable(subtitle), columns, max_lines=MAX_LINES, placeholder=" …") or [""]
-    figure.text(0.012, 1 - 8 / height, printable(title), va="top", size=12, weight="bold")
-    figure.text(0.012, 1 - 27 / height, "\n".join(lines), va="top", color=PALE, size=9)
+    titles, lines = _wrapped(title, width / TITLE_CHARACTER), _wrapped(subtitle, width / CHARACTER)
+    more = TITLE_LINE * (len(titles) - 1)
+    figure.text(0.012, 1 - 8 / height, "\n".join(titles), va="top", size=12, weight="bold")
+    figure.text(0.012, 1 - (27 + more) / height, "\n".join(lines), va="top", color=PALE, size=9)
     engine = figure.get_layout_engine()
     assert isinstance(engine, ConstrainedLayoutEngine)
-    heading = HEADING + LINE * (len(lines) - 1)
+    heading = HEADING + more + LINE * (len(lines) - 1)
     engine.set(rect=(0, 0, 1, 1 - heading / height), h_pad=0.07, w_pad=0.06)
+
+
+def _wrapped(text: str, columns: float) -> list[str]:
+    """A text in lines of at most so many characters; unchanged if it fits into one."""
+    from textwrap import wrap
+
+    text = printable(text)
+    return [text] if len(text) <= columns else wrap(text, int(columns), max_lines=MAX_LINES, placeholder=" …")
 
 
 def check_out(path: Path, overwrite: bool) -> None:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from functools import partial
 from importlib import import_module
 from multiprocessing import get_context, parent_process
 from threading import Event, Thread
@@ -139,16 +140,16 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def pool_of(
+def pool_maker(
     threads: int | None = None,
     processes: int | None = None,
     dask: str | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
-) -> Pool:
-    """The pool that is asked for, by default one thread per processor; UsageError for more than one.
+) -> Callable[[], Pool]:
+    """What makes the pool that is asked for, by default one thread per processor.
 
-    workers: of `executor`, by default as many as it has.
+    workers: of `executor`, by default as many as it has. UsageError for more than one, or a bad number.
     """
     asked = {"threads": threads, "processes": processes, "dask": dask, "executor": executor}
     given = [name for name, value in asked.items() if value is not None]
@@ -160,12 +161,12 @@ def pool_of(
         if not isinstance(executor, Executor):
             raise UsageError(f"executor: expected a concurrent.futures.Executor, got {shortened(executor)}")
         count = _count("workers", workers or getattr(executor, "_max_workers", available_processors()))
-        return Pool(lambda: executor, lambda: count)
+        return lambda: Pool(lambda: executor, lambda: count)
     if dask is not None:
-        return Dask(dask)
+        return partial(Dask, dask)
     if processes is not None:
-        return Processes(_count("processes", processes))
-    return Threads(_count("threads", available_processors() if threads is None else threads))
+        return partial(Processes, _count("processes", processes))
+    return partial(Threads, _count("threads", available_processors() if threads is None else threads))
 
 
 def _count(name: str, value: Any) -> int:

@@ -17,6 +17,7 @@ from motegpt.sweeps.store import Recorded, Row, read_rows
 from motegpt.sweeps.table import Point, Table
 from motegpt.training.many import DIVERGED, OK, RESULTS
 
+LOSSES = ("loss", "val_loss", "best_val_loss")  # in nats per token
 MEASURES = ("val_loss", "loss")  # the measure by default: the first that a row has
 HIGHEST = ("val_accuracy",)  # numbers that are best where they are highest, not lowest
 

@@ -79,13 +79,17 @@ class Sweep:
         return cls(table, points, work, recorded, which, {}, Status(sum(map(which.has, points))), [])
 
     def run(
-        self, out: Path | None, pool: Pool, retry_failed: bool, interrupted: Callable[[], bool]
+        self,
+        out: Path | None,
+        make_pool: Callable[[], Pool],
+        retry_failed: bool,
+        interrupted: Callable[[], bool],
     ) -> Generator[Status, None, None]:
-        """Train at the points that have no row yet; closes the pool. Yields the status now and then."""
-        at_once = True
+        """Train at the points that have no row yet; Yields the status now and then."""
+        if self.work.keep is not None and out is None:
+            raise UsageError("keep: expected a folder for the models, got none; set `out`")
+        pool, at_once = make_pool(), True
         try:
-            if self.work.keep is not None and out is None:
-                raise UsageError("keep: expected a folder for the models, got none; set `out`")
             with nullcontext() if out is None else Store(out, self.part) as store:
                 before = {} if store is None else self._begin(store)
                 retried = {key for key in before if retry_failed and before[key]["status"] in RETRIED}

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from typing import NamedTuple
 
+from motegpt.config.text import counted
 from motegpt.errors import MotegptError, UsageError
 from motegpt.sweeps.estimate import Queue
 from motegpt.sweeps.executors import Pool
@@ -140,7 +141,7 @@ class Runner:
         self._broken += 1
         if not self._pool.can_remake or self._broken > MAX_BROKEN:
             raise MotegptError(
-                f"sweep: the workers cannot run ({reason(error)}); {self._status.done:,} rows are kept, and "
+                f"sweep: the workers cannot run ({reason(error)}); {counted(self._status.done, 'row')} kept; "
                 "the same call continues"
             ) from error
         self._pool.remake()

@@ -2,8 +2,8 @@
 
 Kaplan et al., 2020, and Hoffmann et al., 2022 (equation 2, in one variable). For each α the best E and A are
 those of a linear least-squares fit with E >= 0 and A >= 0; α minimizes what remains, on a grid refined around
-its best point. The interval is a percentile bootstrap over seeds: the losses of each size are drawn
-again with replacement, and fitted again.
+its best point. What is fitted are the medians over seeds, as other pictures draw them. The interval is a
+percentile bootstrap: the losses of each size are drawn again with replacement, and the medians fitted again.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class Fit(NamedTuple):
 
 
 def fit_law(losses: Losses) -> Fit:
-    """The law of the means over seeds; UsageError below MIN_SIZES sizes, or if larger is not better."""
+    """The law of the medians over seeds; UsageError below MIN_SIZES sizes, or if larger is not better."""
     if len(losses) < MIN_SIZES:
         raise UsageError(
             f"plot: expected at least {MIN_SIZES} sizes for a law of three parameters, got {len(losses)}; "
@@ -60,7 +60,7 @@ def fit_law(losses: Losses) -> Fit:
         )
     sizes = np.array(sorted(losses), np.float64)
     seeds = [np.array(losses[size], np.float64) for size in sizes]
-    law = Law(*map(float, _fitted(sizes, np.array([[one.mean() for one in seeds]]))[0]))
+    law = Law(*map(float, _fitted(sizes, np.array([[np.median(one) for one in seeds]]))[0]))
     if law.factor == 0:
         raise UsageError(
             "plot: expected losses that fall with the size for a scaling law, got others; draw lines instead"
@@ -68,8 +68,8 @@ def fit_law(losses: Losses) -> Fit:
     if max(map(len, seeds)) < 2:
         return Fit(law, np.empty((0, 3)))
     chance = np.random.default_rng(0)
-    means = [chance.choice(one, (DRAWS, len(one))).mean(axis=1) for one in seeds]
-    return Fit(law, _fitted(sizes, np.stack(means, axis=1)))
+    medians = [np.median(chance.choice(one, (DRAWS, len(one))), axis=1) for one in seeds]
+    return Fit(law, _fitted(sizes, np.stack(medians, axis=1)))
 
 
 def _fitted(sizes: Array, losses: Array) -> Array:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable
 
+from motegpt.config.text import counted
 from motegpt.sweeps.store import Row
 from motegpt.training.many import FAILED, OK
 
@@ -38,7 +39,7 @@ class Status:
 
     def __str__(self) -> str:
         """120 of 630 trainings, 3 diverged, about 40 s left"""
-        parts = [f"{self.done:,} of {self.total:,} trainings"]
+        parts = [f"{self.done:,} of {counted(self.total, 'training')}"]
         parts += [f"{count:,} {status}" for status, count in sorted(self.counts.items()) if status != OK]
         if self.seconds_left is not None and self.done < self.total:
             parts.append(f"{about(self.seconds_left)} left")

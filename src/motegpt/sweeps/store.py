@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
-from motegpt.config.text import shortened
+from motegpt.config.text import counted, shortened
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.system.files import read_bounded_file, replace_file
 from motegpt.system.runs import MAX_JSON_BYTES, SWEEP, is_sweep
@@ -185,7 +185,9 @@ class Store:
             path = self._path(kind)
             cut = cut_torn_line(path)
             if cut:
-                self.notes.append(f"{path}: cut a torn line of {cut} bytes; its training runs again")
+                self.notes.append(
+                    f"{path}: cut a torn line of {counted(cut, 'byte')}; its training runs again"
+                )
 
     @contextmanager
     def errors(self) -> Iterator[None]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
 
+from motegpt.config.text import counted
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.engines import engine_class
 from motegpt.errors import DataError, EngineUnavailable
@@ -81,8 +82,10 @@ class Work(NamedTuple):
     def named(self) -> str:
         """The data in messages."""
         if self.documents is not None:
-            kind = "sequences of ids" if isinstance(self.documents, IdDocuments) else "documents"
-            return f"{len(self.documents):,} {kind} in memory"
+            noun, of = (
+                ("sequence", " of ids") if isinstance(self.documents, IdDocuments) else ("document", "")
+            )
+            return f"{counted(len(self.documents), noun)}{of} in memory"
         return "the built-in names" if self.paths is None else ", ".join(self.paths)
 
 

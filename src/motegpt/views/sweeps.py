@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
 
+from motegpt.config.text import counted
 from motegpt.sweeps.models import best_first, models_in
 from motegpt.sweeps.results import Cell, Quartiles, Results
 from motegpt.sweeps.status import duration
@@ -86,7 +87,7 @@ def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
     statuses = ", ".join(f"{count:,} {status}" for status, count in facts["statuses"].items()) or "none ended"
     missing = facts["trainings"] - facts["ended"]
     left = f", {missing:,} to run" if missing else ""
-    yield f"{facts['name']}: {facts['trainings']:,} trainings, {statuses}{left}"
+    yield f"{facts['name']}: {counted(facts['trainings'], 'training')}, {statuses}{left}"
     yield f"  {'data':{LABEL}}{facts['data']}"
     for name, values in facts["varied"].items():
         yield f"  {name:{LABEL}}{_span(values)}"
@@ -102,7 +103,7 @@ def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
         several = "for example " if failure["rows"] > 1 else ""
         yield f"{failure['rows']:,} {failure['status']}: {several}{failure['example']}"
     if len(facts["failures"]) > MAX_FAILURES:
-        yield f"{len(facts['failures']) - MAX_FAILURES:,} more reasons; --csv lists all rows"
+        yield f"{counted(len(facts['failures']) - MAX_FAILURES, 'more reason')}; --csv lists all rows"
 
 
 def _models_lines(models: dict[str, Any]) -> Iterator[str]:

@@ -17,6 +17,7 @@ import click
 from motegpt.cli.console import is_quiet, log, print_result
 from motegpt.cli.options import FILE, RUN, json_option
 from motegpt.cli.streams import discard_if_closed
+from motegpt.config.text import counted
 from motegpt.errors import INTERRUPTED, UsageError
 from motegpt.system.interrupts import DeferredSignals, handled_signals
 from motegpt.system.terminals import is_live
@@ -66,11 +67,12 @@ def command(
     Example: motegpt sweep sweep.toml --out sweeps/lr
              motegpt show sweeps/lr
     """
-    from motegpt.sweeps.executors import pool_of
+    from motegpt.sweeps.executors import pool_maker
     from motegpt.sweeps.results import Results
     from motegpt.sweeps.run import Sweep
     from motegpt.views.sweeps import sweep_facts, sweep_lines
 
+    make_pool = pool_maker(threads, processes, dask)
     found = Sweep.of(table, part=part, curves=curves, keep=keep)
     if dry_run:
         _show(_counted(found, None if out is None else Path(out)), _count_lines, as_json)
@@ -78,7 +80,7 @@ def command(
     if out is None:
         raise UsageError("out: expected a folder to keep the rows in, got none; set `out`, or `dry_run=True`")
     signals = DeferredSignals(handled_signals(), _log_finishing)
-    run = found.run(Path(out), pool_of(threads, processes, dask), retry_failed, signals.__bool__)
+    run = found.run(Path(out), make_pool, retry_failed, signals.__bool__)
     with signals, Display() as display, closing(run):
         for status in run:
             while found.notes:
@@ -165,7 +167,7 @@ def _counted(found: Sweep, out: Path | None) -> Facts:
 def _count_lines(facts: Facts) -> Iterator[str]:
     from motegpt.sweeps.status import about
 
-    yield f"{facts['trainings']:,} trainings"
+    yield counted(facts["trainings"], "training")
     reasons = facts["refused"]
     for reason, count in list(reasons.items())[:MAX_REASONS]:
         yield f"  {count:,} refused: {reason}"

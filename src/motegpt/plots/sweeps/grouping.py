@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from motegpt.config.sections import section_of
-from motegpt.config.text import shortened
+from motegpt.config.text import counted, shortened
 from motegpt.errors import SettingError, UsageError
-from motegpt.sweeps.results import Cell, Results
+from motegpt.sweeps.results import LOSSES, Cell, Results
 from motegpt.sweeps.store import Row
 from motegpt.sweeps.values import CHOICES
 from motegpt.training.many import DIVERGED, OK, RESULTS
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 LOG_SPAN = 10  # an axis is logarithmic where its values span more than this factor
-UNITS = {"loss": "nats per token", "val_loss": "nats per token", "best_val_loss": "nats per token"}
+WIDE = 1000  # span of a logarithmic axis from which on only powers of ten are labeled
+UNITS = dict.fromkeys(LOSSES, "nats per token")
 
 
 def checked_axis(results: Results, option: str, name: str) -> str:
@@ -72,12 +73,14 @@ def is_log(values: Sequence[Any]) -> bool:
 
 def set_scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     """A logarithmic axis where the values span much, with plain numbers."""
-    from matplotlib.ticker import FuncFormatter, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
     if is_log(values):
         axes.set(**{f"{which}scale": "log"})
         axis = axes.xaxis if which == "x" else axes.yaxis
-        axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        if max(values) < WIDE * min(values):
+            axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
         axis.set_minor_formatter(NullFormatter())
 
 
@@ -86,15 +89,22 @@ def label_of(name: str) -> str:
     return f"{name} ({UNITS[name]})" if name in UNITS else name
 
 
+def number_text(value: float) -> str:
+    """0.00316, 12.5 or 12,500"""
+    return f"{value:,.10g}"
+
+
 def text_of(value: Any) -> str:
-    """A value of a setting, with three digits."""
-    return f"{value:.3g}" if isinstance(value, float) else setting_text(value)
+    """A value of a setting, with three digits if it is no whole number."""
+    if not is_number(value):
+        return setting_text(value)
+    return number_text(float(f"{value:.3g}") if isinstance(value, float) else value)
 
 
 def subtitle_of(results: Results, names: Sequence[str], *more: str) -> str:
     """The data, the repeats, and what the marks leave out."""
     data = results.recorded.data.rpartition("/")[2]
-    parts = [f"{len(results.rows):,} trainings on {data}"]
+    parts = [f"{counted(len(results.rows), 'training')} on {data}"]
     repeats = 1
     for values in results.table.repeat.values():
         repeats *= len(values)

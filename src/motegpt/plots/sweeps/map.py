@@ -8,6 +8,7 @@ from motegpt.errors import UsageError
 from motegpt.plots.canvas import INK, PALE, add_heading, drawing, new_figure
 from motegpt.plots.sweeps.grouping import best_of_others, checked_axis, label_of, subtitle_of, text_of
 from motegpt.sweeps.results import HIGHEST, Results, order_of
+from motegpt.views.text import short_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_CELLS = 40  # in a row, and in a column
 CELL = 0.62  # inches
+CHARACTER = 0.1  # inches, of a label of a column
 MARGIN = 1.9  # inches beside the cells
 DARK = 1.25  # the sum of red, green and blue of a color, each of 0 … 1, below which texts on it are white
 WORST = 0.9  # quantile of the medians from which on colors are the same
@@ -43,13 +45,15 @@ def map_figure(results: Results, x: str, by: str, measure: str | None = None) ->
             medians[rows.index(at_y), columns.index(at_x)] = cell.median
     if np.isnan(medians).all():
         raise UsageError(f"plot: expected trainings with {measure}, got none in {results.folder}")
-    figure = new_figure(max(5.0, CELL * len(columns) + MARGIN), max(3.0, 0.7 * CELL * len(rows) + MARGIN))
+    labels = [text_of(value) for value in columns]
+    width = max(CELL, CHARACTER * max(map(len, labels)))
+    figure = new_figure(max(5.0, width * len(columns) + MARGIN), max(3.0, 0.7 * CELL * len(rows) + MARGIN))
     axes = figure.add_subplot()
     upward = measure in HIGHEST
     low, high = _range_of_colors(medians[~np.isnan(medians)], upward)
     colors = "viridis" if upward else "viridis_r"  # the best is bright
     image = axes.imshow(medians, cmap=colors, aspect="auto", origin="lower", vmin=low, vmax=high)
-    axes.set_xticks(range(len(columns)), [text_of(value) for value in columns])
+    axes.set_xticks(range(len(columns)), labels)
     axes.set_yticks(range(len(rows)), [text_of(value) for value in rows])
     axes.tick_params(length=0)
     axes.set_xlabel(x)
@@ -81,7 +85,7 @@ def _range_of_colors(medians: NDArray[np.float64], upward: bool) -> tuple[float,
 def _label(axes: Axes, row: int, column: int, median: float, diverged: int, count: int, image: Any) -> None:
     """The median in a cell, and how many trainings diverged."""
     is_empty = median != median
-    text = "" if is_empty else f"{median:.3f}"
+    text = "" if is_empty else f"{median:.3f}" if abs(median) < 1000 else short_number(median)
     if diverged:
         text += f"\n{diverged}/{count} div." if text else f"{diverged}/{count}\ndiverged"
     dark = not is_empty and sum(image.cmap(image.norm(median))[:3]) < DARK

@@ -8,7 +8,7 @@ from motegpt.errors import UsageError
 from motegpt.plots.canvas import GRID, INK, add_heading, drawing, new_figure
 from motegpt.plots.curves import COLORS
 from motegpt.plots.sweeps.grouping import best_of_others, label_of, numbers_axis, set_scale, subtitle_of
-from motegpt.sweeps.results import Results
+from motegpt.sweeps.results import LOSSES, Results
 from motegpt.sweeps.scaling import Fit, Law, fit_law
 
 if TYPE_CHECKING:
@@ -21,13 +21,19 @@ POINTS = 100  # of the drawn law
 
 @drawing()
 def scaling_figure(results: Results, x: str = SIZE, measure: str | None = None) -> Figure:
-    """The measure of the best settings of each size, over x, and the law L = E + A · N^-α through the means.
+    """The measure of the best settings of each size, over x, and the law L = E + A · N^-α.
 
-    The band is the bootstrap over seeds. UsageError below four sizes.
+    The law is that of the medians, which are drawn. The band is the bootstrap over seeds. UsageError below
+    four sizes, and for a measure that is no loss.
     """
     import numpy as np
 
     measure = results.checked_measure(measure)
+    if measure not in LOSSES:
+        raise UsageError(
+            f"measure: expected a loss for a scaling law, one of {', '.join(LOSSES)}, got {measure}; draw "
+            "lines instead"
+        )
     numbers_axis(results, "x", x)
     cells = [cell for cell in best_of_others(results, [x], measure) if cell.measured]
     if any(cell.values[0] <= 0 for cell in cells):
@@ -37,8 +43,8 @@ def scaling_figure(results: Results, x: str = SIZE, measure: str | None = None) 
     axes = figure.add_subplot()
     points = [(cell.values[0], y) for cell in cells for y in cell.measured]
     axes.plot(*zip(*points, strict=True), ".", color=COLORS[0], alpha=0.55, markersize=4)
-    means = [sum(cell.measured) / len(cell.measured) for cell in cells]
-    axes.plot([cell.values[0] for cell in cells], means, "o", color=COLORS[0], markersize=5)
+    medians = [cell.median for cell in cells]
+    axes.plot([cell.values[0] for cell in cells], medians, "o", color=COLORS[0], markersize=5)
     sizes = np.geomspace(min(cell.values[0] for cell in cells), max(cell.values[0] for cell in cells), POINTS)
     if len(fit.draws):
         low, high = np.quantile([Law(*law).at(sizes) for law in fit.draws], (0.05, 0.95), axis=0)
@@ -52,7 +58,7 @@ def scaling_figure(results: Results, x: str = SIZE, measure: str | None = None) 
     axes.set_ylabel(label_of(measure))
     axes.grid(color=GRID, linewidth=0.7)
     axes.set_axisbelow(True)
-    notes = "means; band: 90 % bootstrap over seeds" if len(fit.draws) else "one seed, so no interval"
+    notes = "medians; band: 90 % bootstrap over seeds" if len(fit.draws) else "one seed, so no interval"
     add_heading(figure, f"{results.name}: {measure} over {x}", subtitle_of(results, [x], notes))
     return figure
 
