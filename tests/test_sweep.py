@@ -537,6 +537,43 @@ def test_work_on_data_reaches_other_processes(given):
     assert without([there]) == without([here])
 
 
+class Elsewhere(Executor):
+    """A worker with a memory of its own, which it loses at some calls, as one that is started again."""
+
+    def __init__(self, monkeypatch, restarts):
+        self.monkeypatch, self.restarts, self.memory, self.sent = monkeypatch, restarts, {}, []
+
+    def submit(self, function, work, group):
+        future, sent = Future(), pickle.dumps((function, work, group))
+        self.sent.append(len(sent))
+        if len(self.sent) in self.restarts:
+            self.memory = {}
+        with self.monkeypatch.context() as patched:
+            patched.setattr(motegpt.sweeps.work, "_known", self.memory)
+            function, work, group = pickle.loads(sent)
+            future.set_result(function(work, group))
+        return future
+
+
+@pytest.mark.parametrize("restarts", [(), (6,), (5, 6, 7)])
+@pytest.mark.parametrize("given", [{"source": [*NAMES, "x" * 10_000]}, IDS], ids=["texts", "ids"])
+def test_data_are_sent_once_to_each_worker(monkeypatch, given, restarts):
+    worker, data = Elsewhere(monkeypatch, restarts), motegpt.Data(**given)
+    rows = motegpt.sweep(TABLE, data, executor=worker, workers=1)
+    assert without(rows) == without(motegpt.sweep(TABLE, data))
+    assert {row["attempts"] for row in rows} == {1}
+    if "source" in given:
+        assert 0 < sum(size > 10_000 for size in worker.sent) <= 2 * (1 + len(restarts))  # two groups ahead
+
+
+def test_data_of_files_are_read_by_each_worker(monkeypatch, expected, tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    worker = Elsewhere(monkeypatch, (4,))
+    rows = motegpt.sweep(TABLE, tmp_path / "names.txt", executor=worker, workers=1)
+    assert {row["loss"] for row in rows} == {row["loss"] for row in expected.values()}
+    assert len(worker.sent) <= 12
+
+
 def test_no_data_stay_in_memory_after_a_sweep():
     known = dict(motegpt.sweeps.work._known)
     motegpt.sweep({**TABLE, "grid": {}, "repeat": {}}, ["only", "of", "this", "test"])

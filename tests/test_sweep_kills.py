@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import time
+import tomllib
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -39,6 +40,7 @@ n_layer = [1, 2]
 seed = {from = 1, to = 5}
 """
 COUNT = 100
+SILENT = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 LIMIT = 60  # seconds, for a machine that has other work
 
 
@@ -176,10 +178,9 @@ def cluster(folder, workers):
     """The address of a Dask scheduler, and its workers, which are processes without nannies."""
     dask = shutil.which("dask", path=str(Path(sys.executable).parent)) or pytest.skip("needs dask")
     address = f"tcp://127.0.0.1:{free_port()}"
-    common = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
     def start(*words):
-        return subprocess.Popen([sys.executable, dask, *words], **common)
+        return subprocess.Popen([sys.executable, dask, *words], cwd=folder, **SILENT)
 
     scheduler = start("scheduler", "--host", address, "--no-dashboard")
     started = [
@@ -207,6 +208,21 @@ def test_dask_workers_may_be_killed(table, expected, tmp_path):
         assert code == 0, text
     check(out, expected)
     assert sorted(models_in(out)) == sorted(expected)
+
+
+def test_documents_in_memory_reach_a_worker_that_is_started_later(table, expected, tmp_path):
+    pytest.importorskip("distributed")
+    written = {**tomllib.loads(table.read_text()), "data": NAMES}
+    with cluster(tmp_path, 1) as (address, workers):
+
+        def replace(status):
+            if status.done > 20 and len(workers) == 1:
+                workers.append(subprocess.Popen(workers[0].args, cwd=tmp_path, **SILENT))
+                workers[0].kill()
+
+        rows = motegpt.sweep(written, dask=address, progress=replace)
+        assert len(workers) == 2
+    assert {row["loss"] for row in rows} == {row["loss"] for row in expected.values()}
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_line():

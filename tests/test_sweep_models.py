@@ -1,5 +1,6 @@
 """The models that a sweep keeps: those of `GPT.train`, named by key, whatever ends the sweep in between."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 import motegpt
 from motegpt import GPT, SettingError, UsageError
+from motegpt.config.fields import kinds
+from motegpt.config.sections import SECTIONS
 from motegpt.sweeps.store import Store, read_rows
 from motegpt.training.run_folder import RunFolder
 
@@ -144,6 +147,20 @@ def test_the_command_keeps_and_show_names_the_models(motegpt, tmp_path):
     assert "0 to run" in motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "best", "--dry-run").out
     assert motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "all").code == 0
     assert "  models        2 in s/models\n  best model    s/models/" in motegpt("show", "s").out
+
+
+def test_the_page_lists_the_fields_of_a_row(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "sweeps.md").read_text(encoding="utf-8")
+    table = page.partition("\n## Rows\n")[2].partition("| field | is |\n|---|---|\n")[2].partition("\n\n")[0]
+    listed = {name for line in table.splitlines() for name in re.findall("`(\\w+)`", line.split(" | ")[0])}
+    settings = {"preset": "microgpt", **TABLE["fixed"], "log_statistics": True}
+    table = {"preset": "microgpt", "fixed": {**TABLE["fixed"], "log_statistics": True}}
+    rows = [
+        *motegpt.train_many([settings], NAMES, curves=True),
+        *motegpt.sweep(table, NAMES, out=tmp_path, curves=True),
+    ]
+    names = {name for section in SECTIONS.values() for name in kinds(section)}
+    assert listed - {"level"} == {name for row in rows for name in row} - names
 
 
 def test_invalid_arguments(tmp_path):

@@ -39,17 +39,12 @@ def train_many(
     trainings begin.
     data: a Data, or documents as of `GPT.train`. threads: trainings at a time (default: one per processor);
     each has one thread, unless its settings have others. Results do not depend on it, nor on the order.
-    curves: add `curve`, a list of [step, loss, val_loss or None] of the logged steps; with `log_statistics`
-    also `statistics`, a list of dictionaries.
+    curves: add `curve`, and with `log_statistics` also `statistics`, of the logged steps.
     keep: add `model`, a GPT, which cannot be resumed; "best": only where it is better than all before it.
 
-    A row is a plain dictionary, with the numbers of `GPT.train`. It has `index`, the place in settings;
-    `status`: "ok", "diverged", "refused" (no such training is possible) or "failed", and otherwise the
-    `reason` in a line; every setting by name; `preset`, `engine`, `level` (of the processor); `loss` (mean
-    of the last 5 % of the steps), `val_loss` (the last) and `best_val_loss` in nats per token, `best_step`,
-    `val_accuracy` of data that are ids; `steps_done`, `tokens`, `parameters`, `operations` (of the matrix
-    products and attention), `seconds`;
-    `data`, its SHA-256, and the `version` of motegpt. What is not known is None.
+    A row is a plain dictionary of `index`, `status` ("ok", "diverged", "refused" or "failed") and `reason`,
+    every setting by name, and numbers, such as `loss` and `val_loss` in nats per token: docs/sweeps.md lists
+    them under "Rows".
 
     Raises SettingError for other arguments, an unknown setting and one without effect, such as
     `checkpoint_every`, and DataError for unreadable data, but not for values that no training can have.

@@ -46,8 +46,8 @@ class Pool:
         """The number of groups to hand out at once."""
         return max(1, self.slots()) * self._ahead
 
-    def submit(self, work: Work, group: Group) -> Future[list[Row]]:
-        """Train at the points of a group."""
+    def submit(self, work: Work, group: Group) -> Future[list[Row] | None]:
+        """Train at the points of a group; None as of run_group."""
         return self._executor.submit(run_group, work, group)
 
     def remake(self) -> None:
@@ -70,7 +70,7 @@ class Threads(Pool):
         super().__init__(lambda: ThreadPoolExecutor(count, "sweep"), lambda: count, ahead=1)
         self._stopped, self._abandoned = Event(), Event()
 
-    def submit(self, work: Work, group: Group) -> Future[list[Row]]:
+    def submit(self, work: Work, group: Group) -> Future[list[Row] | None]:
         return self._executor.submit(run_group, work, group, self._stopped.is_set, self._abandoned.is_set)
 
     def stop(self) -> None:

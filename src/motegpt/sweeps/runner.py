@@ -3,6 +3,9 @@
 A worker may be killed at any moment. Some executors run its group elsewhere by themselves; others fail every
 group that they had, and are made again. Which training was to blame is then found by running each training of
 those groups alone: one that takes its worker with it ALONE times is `lost`, and the others have their rows.
+
+Documents in memory go to each worker once: a group is sent without them, and again with them if its worker,
+which may be a new one, does not have them.
 """
 
 from __future__ import annotations
@@ -54,7 +57,8 @@ class Runner:
         self._attempts = dict(attempts)
         self._alone = dict[str, int]()  # key -> times that the training alone took its worker with it
         self._suspects = deque[tuple[str, Point]]()
-        self._sent = dict[Future[list[Row]], Sent]()
+        self._sent = dict[Future[list[Row] | None], Sent]()
+        self._without_documents = work.without_documents()
         self._broken = 0  # executors since the last row
         self._stopping = False
 
@@ -78,15 +82,15 @@ class Runner:
         """Send groups to the pool. A suspect is sent alone, so that a worker is lost with it alone."""
         if self._suspects:
             if not self._sent:
-                self._send([self._suspects.popleft()])
+                self._send([self._suspects.popleft()], self._without_documents)
             return
         capacity = self._pool.capacity
         while self._queue and len(self._sent) < capacity:
-            self._send(self._queue.take(capacity))
+            self._send(self._queue.take(capacity), self._without_documents)
 
-    def _send(self, group: Group) -> None:
+    def _send(self, group: Group, work: Work) -> None:
         try:
-            future = self._pool.submit(self._work, group)
+            future = self._pool.submit(work, group)
         except (RuntimeError, BrokenExecutor) as error:  # it broke since the last group
             future = Future()
             future.set_exception(error if isinstance(error, BrokenExecutor) else BrokenExecutor(str(error)))
@@ -99,12 +103,19 @@ class Runner:
             sent = self._sent.pop(future)
             error = CancelledError() if future.cancelled() else future.exception()
             if error is None:
-                self._end(sent.group, future.result())
+                self._take(sent.group, future.result())
             elif isinstance(error, UsageError):
                 raise error
             else:
                 self._fail(sent, error)
         yield self._status
+
+    def _take(self, group: Group, rows: list[Row] | None) -> None:
+        """What a worker returned: rows, or None if it does not have the documents."""
+        if rows is not None:
+            self._end(group, rows)
+        elif not self._stopping:
+            self._send(group, self._work)
 
     def _end(self, group: Group, rows: list[Row]) -> None:
         """Keep the rows of a group; those of a group that was stopped early are fewer."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -22,6 +23,14 @@ from motegpt.training.write_run import Trained
 MAX_DATA = 4  # different data that a worker keeps in memory
 Group = list[tuple[str, Point]]  # keys and points
 
+
+class NotSent(Enum):
+    """In place of documents: see Runner."""
+
+    NOT_SENT = "not sent"
+
+
+NOT_SENT = NotSent.NOT_SENT
 _known: dict[Any, Data] = {}
 _lock = Lock()
 
@@ -34,22 +43,32 @@ def never() -> bool:
 class Work(NamedTuple):
     """What the trainings of a sweep have in common.
 
-    paths: of the data, absolute; documents: in memory, texts or ids; neither: the built-in names. settings:
-    of the data, those that all points share; digest: of the contents, which each worker compares; curves:
-    rows have them; keep: rows have models, those of a group that are the "best" so far, or "all".
+    paths: of the data, absolute; documents: in memory, texts or ids, or NOT_SENT; neither: the built-in
+    names. settings: of the data, those that all points share; digest: of the contents, which each worker
+    compares; curves: rows have them; keep: rows have models, "all" or those that are the "best" of a group
+    so far.
     """
 
     paths: tuple[str, ...] | None
-    documents: tuple[str, ...] | IdDocuments | None
+    documents: tuple[str, ...] | IdDocuments | NotSent | None
     settings: tuple[tuple[str, Any], ...]
     digest: str
     curves: bool = False
     keep: str | None = None
 
-    def data(self) -> Data:
-        """The data, read once per process; DataError if they differ from those that the sweep began with."""
+    def without_documents(self) -> Work:
+        """The same for a worker that has read the documents before; of files nothing is left out."""
+        return self if self.documents is None else self._replace(documents=NOT_SENT)
+
+    def data(self) -> Data | None:
+        """The data, read once per process; None if they were not sent to this one.
+
+        DataError if they differ from those that the sweep began with.
+        """
         with _lock:
             if self._key not in _known:
+                if self.documents is NOT_SENT:
+                    return None
                 source = self.documents if self.paths is None else [Path(path) for path in self.paths]
                 self._remember(Data(source, **dict(self.settings)))
             return _known[self._key]
@@ -81,7 +100,7 @@ class Work(NamedTuple):
     @property
     def named(self) -> str:
         """The data in messages."""
-        if self.documents is not None:
+        if self.documents is not None and self.documents is not NOT_SENT:
             noun, of = (
                 ("sequence", " of ids") if isinstance(self.documents, IdDocuments) else ("document", "")
             )
@@ -91,8 +110,10 @@ class Work(NamedTuple):
 
 def run_group(
     work: Work, group: Group, stopped: Callable[[], bool] = never, abandoned: Callable[[], bool] = never
-) -> list[Row]:
+) -> list[Row] | None:
     """The rows of a group of trainings, with their keys, and models to keep as MODEL.
+
+    None if the documents were not sent to this process.
 
     stopped: asked between trainings; abandoned: asked during one, which then has no row. DataError and
     EngineUnavailable on a machine where the data are other, or an engine is missing.
@@ -100,6 +121,8 @@ def run_group(
     for engine in {point["engine"] for _, point in group}:
         _check_engine(engine)
     data, rows, best = work.data(), list[Row](), math.inf
+    if data is None:
+        return None
     for index, (key, point) in enumerate(group):
         ended = train_one(index, point, data, work.curves, abandoned)
         if ended is not None:
