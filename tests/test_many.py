@@ -74,6 +74,8 @@ def test_rows_do_not_depend_on_threads_or_order():
         ({"preset": "x"}, "preset: expected one of .*, got 'x'"),
         ({"engine": "x"}, "engine: expected one of scalar"),
         ({"epochs": 3}, "epochs: expected `steps` or `epochs`"),
+        ({"patience": 3}, "patience: expected a validation set, got none; set `val_fraction=0.1`, or leave"),
+        ({"eval_every": 3}, "eval_every: expected a validation set, got none; set"),
     ],
 )
 def test_a_training_that_cannot_be_is_refused(changes, reason):

@@ -151,6 +151,8 @@ def test_resuming_a_finished_run_says_that_the_rate_jumps(motegpt):
         (["anna", "bob"], {"warmup_steps": 500}, "the learning rate only reaches"),
         (["anna" * 20, "bob"], {}, "1 document is truncated at block_size 16; `block_size=81` keeps all"),
         (["anna", "bob"], {"patience": 3}, "patience has no effect"),
+        (["anna", "bob"], {"eval_every": 3}, "eval_every has no effect"),
+        (["anna", "bob"], {"eval_every": 3, "patience": 3}, "eval_every and patience have no effect"),
     ],
 )
 @pytest.mark.parametrize("method", [GPT.train, GPT.training])

@@ -1,4 +1,4 @@
-"""Settings that have no effect without something else: a run folder, samples or records of a training.
+"""Settings that have no effect without something else: a run folder, say, or a validation set.
 
 A setting says what it needs where it is declared (`needs`); what trains says what it does not have.
 """
@@ -17,6 +17,7 @@ NEEDED = {
     "folder": "a run folder to write to",
     "samples": "a training that generates samples",
     "records": "records of the logged steps",
+    "validation": "a validation set",
 }
 
 
@@ -24,6 +25,11 @@ NEEDED = {
 def needs() -> dict[str, str]:
     """Name of a setting -> what it needs, one of NEEDED."""
     return {name: kind.needs for name, kind in kinds(TrainConfig).items() if kind.needs is not None}
+
+
+def needing(*what: str) -> list[str]:
+    """The settings that need one of these."""
+    return [name for name, need in needs().items() if need in what]
 
 
 def check_needs(given: Mapping[str, Any], missing: Mapping[str, str]) -> None:

@@ -87,6 +87,8 @@ def train_one(
     try:
         trainer = _begun(settings, data)
         trainer.every_record, trainer.has_samples = curves, False
+        if trainer.validation is None:
+            check_needs(settings, {"validation": "set `val_fraction=0.1`"})
     except UsageError as error:
         return Ended(row | {"status": REFUSED, "reason": str(error)})
     except Exception as error:

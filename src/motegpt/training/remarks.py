@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from motegpt.config.needs import needing
 from motegpt.model.schedule import learning_rate
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def remarks_on(trainer: Trainer, before: RunConfig | None = None) -> list[str]:
             engine_changed(before, after),
             learning_rate_rises(before.train, after.train, trainer.done),
         ]
-    remarks += [warmup_too_long(after.train), patience_without_validation(trainer)]
+    remarks += [warmup_too_long(after.train), without_validation(trainer)]
     return [remark for remark in remarks if remark is not None]
 
 
@@ -107,8 +108,10 @@ def validation_sampled(trainer: Trainer) -> str | None:
     )
 
 
-def patience_without_validation(trainer: Trainer) -> str | None:
-    """Early stopping needs a validation set."""
-    if trainer.validation is not None or trainer.config.train.patience is None:
+def without_validation(trainer: Trainer) -> str | None:
+    """Evaluations and early stopping need a validation set."""
+    names = [name for name in needing("validation") if getattr(trainer.config.train, name) is not None]
+    if trainer.validation is not None or not names:
         return None
-    return "patience has no effect without a validation set; try `val_fraction=0.1`"
+    have = "has" if len(names) == 1 else "have"
+    return f"{' and '.join(names)} {have} no effect without a validation set; try `val_fraction=0.1`"

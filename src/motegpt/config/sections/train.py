@@ -150,8 +150,11 @@ class TrainConfig(Length):
         "Evaluate on the validation set every N steps.  [log_every]",
         default=None,
         at_least=1,
+        needs="validation",
     )
-    patience: int | None = setting("Stop after N evaluations without improvement.", default=None, at_least=1)
+    patience: int | None = setting(
+        "Stop after N evaluations without improvement.", default=None, at_least=1, needs="validation"
+    )
     checkpoint_every: int | None = setting(
         "Save a checkpoint every N steps, and after the last.", default=None, at_least=1, needs="folder"
     )
