@@ -10,7 +10,7 @@ import motegpt
 from motegpt import GPT, SettingError, UsageError
 from motegpt.config.fields import kinds
 from motegpt.config.sections import SECTIONS
-from motegpt.sweeps.store import Store, read_rows
+from motegpt.sweeps.store import Store, line_of, read_rows
 from motegpt.training.run_folder import RunFolder
 
 from .test_sweep import NAMES, TABLE, without
@@ -110,6 +110,18 @@ def test_a_kill_between_a_model_and_its_row_loses_neither(expected, tmp_path, mo
     assert sorted(rows.models) == sorted(expected if keep == "all" else [best_of(expected)])
     for path in rows.models.values():
         GPT.load(path)
+
+
+def test_lost_rows_have_no_rank_and_other_files_stay(expected, tmp_path):
+    first = motegpt.sweep({**SWEEP, "repeat": {"seed": [1]}}, NAMES, out=tmp_path)[0]
+    with (tmp_path / "rows.jsonl").open("ab") as file:
+        file.write(line_of({"key": first["key"], "status": "lost", "reason": "killed", "attempts": 3}))
+    (tmp_path / "best").mkdir()
+    (tmp_path / "best" / "mine.motegpt").touch()
+    rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="best")
+    best = best_of({key: row for key, row in expected.items() if key != first["key"]})
+    assert names_in(tmp_path / "best") == sorted([f"{best}.motegpt", "mine.motegpt"])
+    assert list(rows.models) == [best]
 
 
 def test_each_part_has_its_best(expected, tmp_path):

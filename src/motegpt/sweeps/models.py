@@ -13,6 +13,7 @@ import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from motegpt.sweeps.keys import LENGTH
 from motegpt.sweeps.store import Row, Store
 from motegpt.system.files import replace_file
 from motegpt.system.runs import ENDING
@@ -20,12 +21,12 @@ from motegpt.training.many import OK, score_of
 
 MODEL = "model"  # the key of a row on its way from a worker: the contents of the file
 FOLDERS = {"best": "best", "all": "models"}
+FILE = "[0-9a-f]" * LENGTH + ENDING  # of a key
 
 
 def models_in(folder: Path) -> dict[str, Path]:
     """Key -> file of the models that the folder of a sweep has."""
-    files = (path for name in FOLDERS.values() for path in sorted((folder / name).glob(f"[!.]*{ENDING}")))
-    return {path.stem: path for path in files}
+    return {path.stem: path for name in FOLDERS.values() for path in sorted((folder / name).glob(FILE))}
 
 
 def rank(row: Row) -> tuple[float, str]:
@@ -76,6 +77,7 @@ class Models:
     def clean(self) -> None:
         """Once the rows are written: delete the former best of this part."""
         if self._keep == "best":
-            for path in self._folder.glob(f"[!.]*{ENDING}"):
+            for path in self._folder.glob(FILE):
                 if path.stem != self._best[1] and self._store.part.has(path.stem):
-                    path.unlink()
+                    with self._store.errors():
+                        path.unlink(missing_ok=True)

@@ -52,8 +52,9 @@ class Ended(NamedTuple):
 
 def score_of(row: Mapping[str, Any]) -> float:
     """The best loss on held-out documents, or else the loss; infinite unless all went well."""
-    value = row["loss"] if row.get("best_val_loss") is None else row["best_val_loss"]
-    return float(value) if row["status"] == OK else math.inf
+    if row["status"] != OK:
+        return math.inf
+    return float(row["loss"] if row["best_val_loss"] is None else row["best_val_loss"])
 
 
 def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any]:
