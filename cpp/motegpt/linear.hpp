@@ -41,9 +41,9 @@ void linear_backward_weights(Index N, const Real* dy, const Matrix& w, const Rea
 template <class Real>
 void linear_backward_all(Index N, const Real* dy, const Matrix& w, const Real* x, Real* dx,
                          const BackwardPass<Real>& pass) {
+  linear_backward(N, dy, w, pass.w, dx);  // first: the next operation waits for it
   linear_backward_weights(N, dy, w, x, pass.dw, pass.accumulate);
   if (w.bias >= 0) sum_rows<Real>(N, w.out, dy, pass.dw + w.bias, pass.accumulate);
-  linear_backward(N, dy, w, pass.w, dx);
 }
 
 /// y = x · Wᵀ + bias for one position of `width` sequences, with rows first … first + count - 1 of W.
