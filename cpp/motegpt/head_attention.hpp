@@ -7,6 +7,7 @@
 #include "head_layout.hpp"
 #include "math.hpp"
 #include "product.hpp"
+#include "short_product.hpp"
 
 namespace motegpt::MOTEGPT_LEVEL {
 
@@ -83,27 +84,46 @@ MOTEGPT_INLINE Vector<Real> largest_lanes(Index count, const Real* x, Vector<Rea
   return maximum(maximum(chain[0], chain[1]), maximum(chain[2], chain[3]));
 }
 
-/// e = exp((x - max x) · scale) over positions 0 … t, for query t; e is 0 beyond, up to number `end`, and
-/// replaces x. Returns 1 / Σe.
+/// e = exp(x - max x) over positions 0 … t, for query t; e is 0 beyond, up to number `end`, and replaces x.
+/// Returns 1 / Σe. `largest` is that of the first `known` numbers, lane by lane.
 template <class Real, int G>
-Vector<Real> causal_softmax(Index t, Index end, Real scale, Real* x) {
+Vector<Real> causal_softmax(Index t, Index end, Real* x, Vector<Real> largest, Index known = 0) {
   const Index count = (t + 1) * G, whole = count / lanes<Real> * lanes<Real>;
   const auto seen = lane_numbers<Real>() < broadcast(Real(count - whole));
-  Vector<Real> largest = largest_lanes<Real>(whole, x, broadcast_few<G>(x)), total = {};
+  Vector<Real> total = {};
+  largest = largest_lanes<Real>(whole - known, x + known, largest);
   if (whole < end) largest = maximum(largest, seen ? load(x + whole) : largest);
   largest = group_maximum<Real, lanes<Real>, G>(largest);
   for (Index u = 0; u < whole; u += lanes<Real>) {
-    const Vector<Real> e = exp<Real>((load(x + u) - largest) * scale);
+    const Vector<Real> e = exp<Real>(load(x + u) - largest);
     store(x + u, e);
     total += e;
   }
   if (whole < end) {
-    const Vector<Real> e = seen ? exp<Real>((load(x + whole) - largest) * scale) : Vector<Real>{};
+    const Vector<Real> e = seen ? exp<Real>(load(x + whole) - largest) : Vector<Real>{};
     store(x + whole, e);
     total += e;
   }
   for (Index u = whole + lanes<Real>; u < end; u += lanes<Real>) store(x + u, Vector<Real>{});
   return Real(1) / group_sum<Real, lanes<Real>, G>(total);
+}
+
+/// e of R queries from t on and 1 / Σe of each, from q (R, K) and k (K, end) in rows of a wider matrix.
+///
+///   q, k -> e (R, end), inverse (R)
+template <int R, int K, int G, class Real>
+[[gnu::noinline]] void attend_short(Index t, Index end, const Real* q, Index q_row, const Real* k, Index row,
+                                    Real* e, Vector<Real>* inverse) {
+  const Index seen = (t + 1) * G / lanes<Real> * lanes<Real>;  // by all of them
+  Vector<Real> largest[R];
+  for (int r = 0; r < R; ++r) largest[r] = broadcast(-Real(__builtin_huge_val()));
+  multiply_short<R, K, G>(seen, q, q_row, k, row, [&](int r, Index n, Vector<Real> x) {
+    store(e + r * row + n, x);
+    largest[r] = maximum(largest[r], x);
+  });
+  multiply_short<R, K, G>(end - seen, q, q_row, k + seen, row,
+                          [&](int r, Index n, Vector<Real> x) { store(e + r * row + seen + n, x); });
+  for (int r = 0; r < R; ++r) inverse[r] = causal_softmax<Real, G>(t + r, end, e + r * row, largest[r], seen);
 }
 
 /// Σ x · y of two rows in whole vectors, of each of G heads.
@@ -129,10 +149,30 @@ struct SoftmaxBackward {
   MOTEGPT_INLINE void operator()(Index, Index end, const Real* e, Vector<Real> inverse, Vector<Real> mean,
                                  Real* dp) const {
     mean *= inverse;
-    for (Index u = 0; u < end; u += lanes<Real>)
-      store(dp + u, load(e + u) * (load(dp + u) * inverse - mean));
+    for (Index u = 0; u < end; u += lanes<Real>) store(dp + u, load(e + u) * (load(dp + u) * inverse - mean));
   }
 };
+
+namespace detail {
+
+/// The same with dp = dy · vᵀ, which need not be stored, for R queries.
+///
+///   dy (R, K), v (K, end) and e (R, end), in rows of wider matrices, inverse and mean (R) -> ds (R, end)
+template <int R, int K, int G, class Real>
+[[gnu::noinline]] void softmax_backward_short(Index end, const Real* dy, Index dy_row, const Real* v,
+                                              Index row, const Real* e, const Vector<Real>* inverse,
+                                              const Vector<Real>* mean, Real* ds) {
+  Vector<Real> factor[R], product[R];
+  for (int r = 0; r < R; ++r) {
+    factor[r] = inverse[r];
+    product[r] = mean[r] * inverse[r];
+  }
+  multiply_short<R, K, G>(end, dy, dy_row, v, row, [&](int r, Index n, Vector<Real> dp) {
+    store(ds + r * row + n, load(e + r * row + n) * (dp * factor[r] - product[r]));
+  });
+}
+
+}  // namespace detail
 
 /// y = p · v with p = softmax(q · kᵀ / √D), position t attending to 0 … t (Vaswani et al., 2017).
 ///
@@ -145,7 +185,7 @@ void head_attention(const Head<Real>& head, Real* tape, Real* y, const HeadScrat
   const Real scale = 1 / square_root_of(Real(D));
   const Index width = padded<Real>(D * G), p_row = padded<Real>(T * G);
   Real* inverses = tape + T * p_row;
-  detail::transpose_heads<Real, G>(T, D, q + k_at, row, scratch.transposed);
+  detail::transpose_heads<Real, G>(T, D, q + k_at, row, scratch.transposed, scale);
   detail::gather_heads<Real, G>(T, D, q + v_at, row, scratch.k);
   if (G > 1) detail::gather_heads<Real, G>(T, D, q, row, scratch.q);
   const Real* left = G > 1 ? scratch.q : q;
@@ -153,11 +193,20 @@ void head_attention(const Head<Real>& head, Real* tape, Real* y, const HeadScrat
   for (Index t = 0; t < T; t += detail::query_block) {
     const Index M = min(detail::query_block, T - t), end = padded<Real>((t + M) * G);
     Real *e = tape + t * p_row, *sums = scratch.result + t * width;
-    multiply<Real, G>(M, end, D, rows(left + t * left_row, left_row), row_major(scratch.transposed, p_row),
-                      row_major(e, p_row), false);
     Vector<Real> inverse[detail::query_block];
+    const bool done = detail::for_short_rows(D, M, [&]<int R, int K>(Index i) {
+      detail::attend_short<R, K, G>(t + i, end, left + (t + i) * left_row, left_row, scratch.transposed,
+                                    p_row, e + i * p_row, inverse + i);
+    });
+    if (!done) {
+      multiply<Real, G>(M, end, D, rows(left + t * left_row, left_row), row_major(scratch.transposed, p_row),
+                        row_major(e, p_row), false);
+      for (Index i = 0; i < M; ++i) {
+        Real* x = e + i * p_row;
+        inverse[i] = detail::causal_softmax<Real, G>(t + i, end, x, broadcast_few<G>(x));
+      }
+    }
     for (Index i = 0; i < M; ++i) {
-      inverse[i] = detail::causal_softmax<Real, G>(t + i, end, scale, e + i * p_row);
       MOTEGPT_UNROLL
       for (int g = 0; g < G; ++g) inverses[(t + i) * G + g] = inverse[i][g];
     }
@@ -211,15 +260,27 @@ void head_attention_backward(const Head<Real>& head, const Real* tape, const Rea
     for (Index t = first; t < last; t += detail::query_block) {
       const Index M = min(detail::query_block, last - t), end = padded<Real>((t + M) * G);
       Real* dp = scratch.dp + (t - first) * p_row;
-      multiply<Real, G>(M, end, D, rows(scratch.dy + t * width, width), row_major(scratch.transposed, p_row),
-                        row_major(dp, p_row), false);
+      const Real* e = tape + t * p_row;
+      Real* dy_rows = scratch.dy + t * width;
+      Vector<Real> inverse[detail::query_block], mean[detail::query_block];
       for (Index i = 0; i < M; ++i) {
-        Real *row_of_dy = scratch.dy + (t + i) * width, *row_of_y = scratch.result + (t + i) * width;
-        const Vector<Real> inverse = broadcast_few<G>(inverses + (t + i) * G);
-        softmax_backward(t + i, end, tape + (t + i) * p_row, inverse,
-                         detail::dot<Real, G>(width, row_of_dy, row_of_y), dp + i * p_row);
-        detail::scale_row<Real>(width, inverse, row_of_dy);
+        inverse[i] = broadcast_few<G>(inverses + (t + i) * G);
+        mean[i] = detail::dot<Real, G>(width, dy_rows + i * width, scratch.result + (t + i) * width);
       }
+      bool done = false;
+      if constexpr (__is_same(Softmax, SoftmaxBackward<Real>)) {
+        done = detail::for_short_rows(D, M, [&]<int R, int K>(Index i) {
+          detail::softmax_backward_short<R, K, G>(end, dy_rows + i * width, width, scratch.transposed, p_row,
+                                                  e + i * p_row, inverse + i, mean + i, dp + i * p_row);
+        });
+      }
+      if (!done) {
+        multiply<Real, G>(M, end, D, rows(dy_rows, width), row_major(scratch.transposed, p_row),
+                          row_major(dp, p_row), false);
+        for (Index i = 0; i < M; ++i)
+          softmax_backward(t + i, end, e + i * p_row, inverse[i], mean[i], dp + i * p_row);
+      }
+      for (Index i = 0; i < M; ++i) detail::scale_row<Real>(width, inverse[i], dy_rows + i * width);
       multiply<Real, G>(M, width, t + M, rows<Real>(dp, p_row), row_major(scratch.k, width),
                         row_major(scratch.result + t * width, width), false);
     }

@@ -583,7 +583,7 @@ void test_all() {
     test_qk_norm<Real>(random, D, 3, 1);
   }
   for (const int T : sizes) {
-    for (const int D : {1, 2, 3, 4, 8, 15, 16, 17, 33}) {
+    for (const int D : {1, 2, 3, 4, 5, 6, 8, 15, 16, 17, 33}) {
       test_attention<Real, 1>(random, T, D, 1 + T % 3);
       if constexpr (lanes<Real> >= 8) {
         test_attention<Real, 2>(random, T, D, 2);
