@@ -324,12 +324,20 @@ def test_a_prefix_does_not_straddle_tokens():
     assert all("7" not in text.split()[2:] for text in stopped)
 
 
-def test_other_programs_have_no_such_tokens(tmp_path):
-    GPT.train(**sums(), **SETTINGS | {"preset": "gpt2", "n_layer": 1}, steps=1, out=tmp_path / "run")
+@pytest.mark.parametrize("data", [sums(), {"ids": [0, 1, 2] * 9}], ids=["sequences", "stream"])
+def test_other_programs(data, tmp_path):
+    model = GPT.train(**data, **SETTINGS | {"preset": "gpt2", "n_layer": 1}, steps=1, out=tmp_path / "run")
     portable = PortableModel.of_run(RunFolder(tmp_path / "run"))
-    for target in ("gguf", "hf"):
-        with pytest.raises(UsageError, match="ids"):
-            export(portable, target, tmp_path / target)
+    with pytest.raises(UsageError, match="got ids"):
+        export(portable, "gguf", tmp_path / "gguf")
+    export(portable, "hf", tmp_path / "hf")
+    assert '["0 1"]' in (tmp_path / "hf" / "README.md").read_text()
+    back = GPT.from_hf(tmp_path / "hf")
+    assert back.tokenizer == model.tokenizer
+    assert back.config.data.format == model.config.data.format
+    assert back.score(["0 1 2"])[0].log_probability == pytest.approx(
+        model.score(["0 1 2"])[0].log_probability
+    )
 
 
 def test_the_sequences_of_the_plan_are_slices_of_the_ids():

@@ -50,7 +50,8 @@ def model_card(model: PortableModel, layout: Layout) -> str:
 
 def _usage(model: PortableModel, layout: Layout) -> Iterator[str]:
     trust = ", trust_remote_code=True" if layout.name == "motegpt" else ""
-    text = "" if model.tokenizer.bos is not None else "The beginning of a text"
+    beginning = "0 1" if model.tokenizer.is_ids else "The beginning of a text"
+    text = "" if model.tokenizer.bos is not None else beginning
     yield from (
         "## Use",
         "",

@@ -81,8 +81,8 @@ def run_of(run: Run) -> dict[str, Any]:
     """
     if run.tokenizer.kind not in TOKENIZERS:
         raise UsageError(
-            f"play: expected a run with tokens that are {' or '.join(TOKENIZERS)}, got {run.tokenizer.kind}; "
-            "motegpt sample and motegpt show take it"
+            f"play: expected a run with tokens that are {' or '.join(TOKENIZERS)}, got "
+            f"{run.tokenizer.kind}; motegpt sample, show and plot take it"
         )
     average = run.folder.average(run.config, run.tokenizer)
     parameters = {name: _array(values, HALF) for name, values in run.parameters().items()}

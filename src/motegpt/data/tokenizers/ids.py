@@ -29,7 +29,7 @@ class IdTokenizer(Tokenizer):
     """
 
     kind = "ids"
-    unit = "id"
+    text_unit = Tokenizer.unit
     is_ids = True
     size: int
     framing: str
@@ -76,6 +76,13 @@ class IdTokenizer(Tokenizer):
         """Nothing: DataError for ids that the model does not have."""
         self.encode_documents(documents)
         return ""
+
+    def shown_unknown(self, unknown: str) -> str:
+        return shortened(unknown)
+
+    def text_length(self, text: str) -> int:
+        """The number of targets."""
+        return max(1, len(text.split()) - 1)
 
     def decode(self, ids: Sequence[int]) -> str:
         return text_of(ids)
