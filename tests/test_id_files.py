@@ -75,6 +75,15 @@ def test_arrays_alone():
     assert list(read_ids(lines([1, 2], [0, 1, 1]), "a.jsonl", "ids")) == ["1 2", "0 1 1"]
 
 
+def test_masks_of_weights():
+    weights = ids_in_memory(TABLE, MASK / 2)
+    assert read_ids(npz(ids=TABLE, mask=MASK / 2), "a.npz", None) == weights
+    assert read_ids(npz_bytes(weights), "a.npz", None) == weights
+    found = lines({"ids": [1, 2, 3], "mask": [0, 0.5]}, {"ids": [3, 0, 1], "mask": [0.5, 0.5]})
+    assert read_ids(found, "a.jsonl", None) == weights
+    assert read_ids(npz_bytes(weights), "a.npz", "id_stream").mask.tolist() == [0, 0, 0.5, 0, 0.5, 0.5]
+
+
 STREAM = [3, 1, 2, 500]
 STREAMS = {
     "npy": npy(np.array(STREAM, np.uint16)),
@@ -212,7 +221,7 @@ ATTACKS = {
     "offsets of floats": (npz(tokens=[1, 2], offsets=[0.0, 2.0]), "integers"),
     "mask of another shape": (npz(ids=TABLE, mask=[[1, 1], [1, 1], [1, 1]]), "2 sequences"),
     "flat mask": (npz(ids=TABLE, mask=[1, 1, 1]), "value per id"),
-    "mask of floats": (npz(ids=TABLE, mask=MASK / 2), "0 or 1"),
+    "mask of NaN": (npz(ids=TABLE, mask=MASK * np.nan), "0 or 1, or weights"),
     "mask of nothing": (npz(ids=TABLE, mask=MASK * 0), "unmasked target in every sequence"),
     "split of one kind": (npz(ids=TABLE, split=[1, 1]), "only 1"),
     "split of another length": (npz(ids=TABLE, split=[1, 0, 1]), "per sequence"),

@@ -1,5 +1,7 @@
 """Sequences of token ids with a mask: the plan, every engine, a run from start to end."""
 
+import pickle
+import random
 from itertools import pairwise
 
 import numpy as np
@@ -9,11 +11,12 @@ from motegpt import GPT, Data, DataError, PrefixError, SettingError, UsageError
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import DataConfig, section_values
 from motegpt.data.batches import Batch
-from motegpt.data.ids.memory import ids_in_memory
+from motegpt.data.ids.memory import digest_of, ids_in_memory
 from motegpt.data.plan import DocumentPlan, WindowPlan
 from motegpt.data.repeats import drop_repeats
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
 from motegpt.errors import RunFolderError
+from motegpt.evaluation.gradcheck import check_gradients
 from motegpt.evaluation.nll import mean_nll, means, token_nll
 from motegpt.interchange.model import PortableModel
 from motegpt.interchange.targets import export
@@ -113,11 +116,12 @@ def test_a_masked_target_has_no_influence(name, mean):
     assert len(losses) == 2
 
 
+@pytest.mark.parametrize("heaviest", [1, 2.5])
 @pytest.mark.parametrize("name", [name for name in ENGINES_HERE if name != "scalar"])
 @pytest.mark.parametrize("mean", MEANS)
-def test_engines_train_alike_on_masked_data(name, mean):
+def test_engines_train_alike_on_masked_data(name, mean, heaviest):
     ids = random_sequences(7, 9, 6)
-    mask = [[int((i + t) % 3 != 1) for t in range(len(row))] for i, row in enumerate(ids)]
+    mask = [[min((i + t) % 3, heaviest) for t in range(len(row))] for i, row in enumerate(ids)]
     mask = [row if sum(row[1:]) else [1] * len(row) for row in mask]
     settings = small_settings(loss_mean=mean, steps=6)
     plan = plan_of(ids, mask, 4, mean, seed=1)
@@ -125,6 +129,73 @@ def test_engines_train_alike_on_masked_data(name, mean):
     assert small_engine(name, settings, VOCABULARY).train(plan, 0, 6) == pytest.approx(
         expected, rel=LOSSES["float64"]
     )
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_a_mask_of_weights(mean):
+    """The mean divides by the sum of the weights, of a sequence or of the batch."""
+    weights = [[9, 0, 0.5], [9, 0.25, 0, 0.75], [9, 2]]
+    batch = plan_of(IDS[:3], weights, loss_mean=mean).batch(0)
+    expected = {
+        "documents": [[0, 1 / 3], [1 / 12, 0, 1 / 4], [1 / 3]],
+        "tokens": [[0, 1 / 7], [1 / 14, 0, 3 / 14], [4 / 7]],
+    }[mean]
+    assert batch.weights == [pytest.approx(row) for row in expected]
+    tenfold = [[10 * weight for weight in row] for row in weights]
+    assert plan_of(IDS[:3], tenfold, loss_mean=mean).batch(0).weights == [
+        pytest.approx(row) for row in expected
+    ]
+    weights = [*weights, [9, 1, 1e-3, 1e9, 0]]
+    plan = plan_of(mask=weights, loss_mean=mean, seed=3)
+    stream = stream_of([0, 0.5, 0, 0, 0, 0, 3, 1e-9, 0, 1], loss_mean=mean)
+    for one in (plan, stream):
+        for step, found in enumerate(one.chunk(1, 7).batches(), 1):
+            assert found.inputs == one.batch(step).inputs
+            assert found.weights == [pytest.approx(row) for row in one.batch(step).weights]
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+def test_a_target_of_weight_2_counts_as_two(name):
+    engine = small_engine(name, small_settings())
+    once = Batch.of([[1, 2, 3], [3, 0, 1, 2]], "tokens", [[2, 2], [1, 0, 1]])
+    twice = Batch.of([[1, 2, 3], [1, 2, 3], [3, 0, 1, 2]], "tokens", [[1, 1], [1, 1], [1, 0, 1]])
+    (loss, gradients), (other_loss, others) = map(engine.gradients, (once, twice))
+    assert loss == pytest.approx(other_loss)
+    assert all(gradients[one] == pytest.approx(others[one]) for one in gradients)
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+def test_gradients_of_weighted_losses_are_finite_differences(name):
+    engine = small_engine(name, small_settings())
+    batch = Batch.of([[1, 2, 3], [3, 0, 1, 2]], "documents", [[0.1, 2], [3, 0, 0.5]])
+    found = list(check_gradients(engine, engine.parameters(), batch, random.Random(1)))
+    assert len(found) > 5
+    assert all(one.passed for one in found), found
+
+
+def test_of_weights_the_loss_is_weighted_and_the_accuracy_counted():
+    engine = small_engine("array", small_settings(), vocab_size=4)
+    weights = [[0, 0, 0.5], [0, 2, 0, 3], [0, 1], [0, 0, 4, 1, 0]]
+    found = means(engine, ids_in_memory(IDS, weights).sequences)
+    flat = np.concatenate([row[1:] for row in weights])
+    nll = np.concatenate(token_nll(engine, ids_in_memory(IDS).sequences))
+    assert found.loss == pytest.approx((nll * flat).sum() / flat.sum())
+    assert found.accuracy == means(engine, ids_in_memory(IDS, flat_mask(weights)).sequences).accuracy
+
+
+def flat_mask(weights):
+    """1 for every weight other than 0."""
+    return [[int(weight > 0) for weight in row] for row in weights]
+
+
+def test_weights_of_0_and_1_are_a_mask():
+    floats = [[float(one) for one in row] for row in MASK]
+    assert ids_in_memory(IDS, floats).mask.format == "B"
+    assert digest_of(ids_in_memory(IDS, floats)) == digest_of(ids_in_memory(IDS, MASK))
+    halves = ids_in_memory(IDS, [[one / 2 for one in row] for row in MASK])
+    assert halves != ids_in_memory(IDS, MASK)
+    assert digest_of(halves) != digest_of(ids_in_memory(IDS, MASK))
+    assert pickle.loads(pickle.dumps(halves.sequences)).mask == halves.mask
 
 
 def test_the_loss_and_the_accuracy_are_of_unmasked_targets():
@@ -276,7 +347,18 @@ WRONG = {
     "all masked": ([[0, 1], [1, 2]], [[1, 1], [0, 0]], "got none in sequence 1"),
     "shape of the mask": ([[0, 1, 2], [1, 2, 0]], [[1, 1, 1], [1]], "3 or 2 in sequence 1, got 1"),
     "count of the mask": ([[0, 1], [1, 2]], [[1, 1]], "expected 2 sequences"),
-    "values of the mask": ([[0, 1]], [[0, 2]], "0 or 1"),
+    "negative weight": ([[0, 1]], [[0, -1]], "weights of 1e-09 to 1e.09, got -1 in position 1 of sequence 0"),
+    "NaN": ([[0, 1], [1, 0]], [[1, 1], [0, np.nan]], "got nan in position 1 of sequence 1"),
+    "infinity": ([[0, 1]], [[0, np.inf]], "got inf"),
+    "tiny weight": ([[0, 1]], [[0, 1e-300]], "got 1e-300"),
+    "mixed types": (
+        [np.array([1, 2], np.uint64), [0, -1]],
+        None,
+        "at least 0, got -1 in position 1 of sequence 1",
+    ),
+    "huge of mixed types": ([np.array([1, 2**64 - 1], np.uint64), [0, 1]], None, "below"),
+    "no ids beside ids": ([[], [0, 1]], None, "at least 2 ids in every sequence, .* got 0 in sequence 0"),
+    "text as a mask": ([[0, 1]], [["0", "1"]], "of numbers, got .*U1"),
 }
 
 
@@ -350,7 +432,6 @@ def test_truncated_sequences_count_their_mask_once():
     whole = ids_in_memory(IDS, MASK).sequences
     plan = DocumentPlan(whole.truncate(3), 2, "tokens")
     assert plan.flat.counted_before is whole.counted_before
-    assert plan._counted_before is whole.counted_before
 
 
 def test_sequences_with_different_masks_are_no_repeats():

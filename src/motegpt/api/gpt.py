@@ -160,7 +160,8 @@ class GPT(FineTuning, Exchange):
         by newlines are one continuous text.
         ids: instead of docs, sequences of token ids: an array (N, T) of integers, or lists; a flat list is
         one long sequence. mask: for each id, or each but the first of a sequence, whether it counts in the
-        loss as a target (default: all). vocab_size: above every id (default: the largest plus one).
+        loss as a target, or its weight there (default: all are 1). vocab_size: above every id (default: the
+        largest plus one).
         preset: a named set of settings. engine: the compute engine (default: the fastest installed).
         out: a run folder for checkpoints; overwrite: whether it may replace an existing run.
         resume: the folder of a run to continue; checkpoint: the step of a kept checkpoint to continue from

@@ -145,7 +145,8 @@ def _check_characters(unit: str) -> None:
 class Means(NamedTuple):
     """Over the targets that count: the mean loss in nats, and the share that is the most likely token.
 
-    Of equal probabilities the first counts as the highest.
+    With the weights of a mask the loss is the weighted mean; the accuracy counts targets, whatever their
+    weights. Of equal probabilities the first counts as the highest.
     """
 
     loss: float
@@ -177,14 +178,15 @@ def means(
 
 
 def means_over(model: LanguageModel, chunks: Iterable[Chunk]) -> Means:
-    """The means over the targets of chunks of one step with weights of 0 and 1."""
-    sums, likely, targets = list[float](), 0, 0.0
+    """The means over the targets of chunks of one step with a weight other than 0."""
+    sums, total, likely, targets = list[float](), 0.0, 0, 0
     for chunk in chunks:
         found = model.nll(chunk)
         sums += found.losses.tolist()
+        total += float(chunk.weights.sum())
         likely += int(found.likely.sum())
-        targets += float(chunk.weights.sum())
-    return Means(math.fsum(sums) / targets, likely / targets)
+        targets += int((chunk.weights != 0).sum())
+    return Means(math.fsum(sums) / total, likely / targets)
 
 
 def sequence_nll(model: LanguageModel, sequences: Sequence[Sequence[int]]) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ OF_NPZ = ("ids", "tokens", "offsets", "mask", "split", "vocab_size", "optimum")
 BINARY = (".npz", ".npy", ".bin")  # suffixes of files of ids
 LINES = (".jsonl", ".ndjson")  # of files that may be
 IDS, MASK = "ids", "mask"  # keys of JSON objects
+INTEGERS, NUMBERS = {int, bool}, {int, bool, float}  # types of their values
 HEADER_BYTES = 1024  # of llm.c: 256 integers, the first of which are magic, version and number of tokens
 MAGIC = {20240520: "<u2", 20240801: "<u4"}  # of llm.c: GPT-2's ids, and Llama 3's
 HEAD = 2**16  # bytes of a file of lines, in which its first object is
@@ -145,10 +146,11 @@ def _of_lines(data: bytes, name: str) -> IdDocuments:
     rows, masks = list[Any](), list[Any]()
     for number, value in _values(data, name):
         row, mask = (value.get(IDS), value.get(MASK)) if isinstance(value, dict) else (value, None)
-        for key, numbers in ((IDS, row), (MASK, mask)):
-            if (key == IDS or mask is not None) and not _are_integers(numbers):
+        given = ((IDS, row, "integers", INTEGERS), (MASK, mask, "numbers", NUMBERS))
+        for key, values, expected, types in given[: 1 + (mask is not None)]:
+            if not isinstance(values, list) or not {*map(type, values)} <= types:
                 raise DataError(
-                    f"{name}: line {number}: {key}: expected a list of integers, got {shortened(numbers)}"
+                    f"{name}: line {number}: {key}: expected a list of {expected}, got {shortened(values)}"
                 )
         rows.append(row)
         masks.append(mask)
@@ -158,10 +160,6 @@ def _of_lines(data: bytes, name: str) -> IdDocuments:
         return ids_in_memory(rows, whole if has_masks else None)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
-
-
-def _are_integers(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) in (int, bool) for value in values)
 
 
 def _values(data: bytes, name: str) -> Iterator[tuple[int, Any]]:
