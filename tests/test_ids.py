@@ -343,6 +343,11 @@ WRONG = {
     "a number": (3, None, "array"),
     "negative": ([[0, -1, 2]], None, "at least 0, got -1 in position 1 of sequence 0"),
     "huge": ([[0, 2**40]], None, "below"),
+    "whole floats": (np.ones((2, 2)), None, r"float64 values; convert whole numbers with astype\(int\)"),
+    "no order": ({1, 2, 3}, None, "a set is ambiguous"),
+    "keys": ({3: [1, 2]}, None, "a dict is ambiguous"),
+    "a mask inside": (np.ma.array([[1, 2]], mask=[[0, 1]]), None, "a MaskedArray is ambiguous"),
+    "iterators": ([iter([1, 2])], None, "object values"),
     "one id": ([[0, 1], [2]], None, "at least 2 ids in every sequence, .* got 1 in sequence 1"),
     "all masked": ([[0, 1], [1, 2]], [[1, 1], [0, 0]], "got none in sequence 1"),
     "shape of the mask": ([[0, 1, 2], [1, 2, 0]], [[1, 1, 1], [1]], "3 or 2 in sequence 1, got 1"),
@@ -367,6 +372,49 @@ def test_wrong_ids_are_one_line(ids, mask, message):
     with pytest.raises(DataError, match=message) as caught:
         ids_in_memory(ids, mask)
     assert "\n" not in str(caught.value)
+
+
+class Column:
+    """As a column of a table: a sequence that becomes an array of objects."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        array = np.empty(len(self.values), object)
+        array[:] = self.values
+        return array
+
+
+SAME = [[1, 2, 3], [3, 0, 1]]
+FORMS = {
+    "big-endian": np.array(SAME, ">u2"),
+    "Fortran order": np.asfortranarray(SAME),
+    "strides": np.repeat(SAME, 2, axis=1)[:, ::2],
+    "objects": np.array(SAME, object),
+    "a column": Column(SAME),
+    "a column of arrays": Column([*map(np.array, SAME)]),
+    "a generator": (row for row in SAME),
+    "tuples": tuple(map(tuple, SAME)),
+    "bytes": np.frombuffer(b"\1\2\3\3\0\1", np.uint8).reshape(2, 3),
+}
+
+
+@pytest.mark.parametrize("ids", FORMS.values(), ids=FORMS)
+def test_forms_of_the_same_ids(ids):
+    assert ids_in_memory(ids) == ids_in_memory(SAME)
+
+
+def test_tensors_and_memory_maps(tmp_path):
+    np.save(tmp_path / "a.npy", np.array(SAME, np.uint16))
+    assert ids_in_memory(np.load(tmp_path / "a.npy", mmap_mode="r")) == ids_in_memory(SAME)
+    torch = pytest.importorskip("torch")
+    assert ids_in_memory(torch.tensor(SAME), torch.tensor([[True] * 3] * 2)) == ids_in_memory(
+        SAME, [[1] * 3] * 2
+    )
+    assert ids_in_memory([*map(torch.tensor, SAME)]) == ids_in_memory(SAME)
+    with pytest.raises(DataError, match="requires grad"):
+        ids_in_memory(torch.ones(2, 3, requires_grad=True))
 
 
 def test_a_model_of_texts_is_not_evaluated_on_ids():

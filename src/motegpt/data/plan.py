@@ -213,9 +213,9 @@ class WindowPlan(Plan):
     def __post_init__(self) -> None:
         if len(self.stream) <= self.block_size:
             fitting = len(self.stream) - 1
-            repair = f"try `block_size={fitting}`, or a longer text" if fitting > 1 else "give a longer text"
+            repair = f"try `block_size={fitting}`, or more data" if fitting > 1 else "give more data"
             raise DataError(
-                f"stream: expected a text of at least block_size + 1 = {self.block_size + 1} tokens, got "
+                f"stream: expected at least block_size + 1 = {self.block_size + 1} tokens, got "
                 f"{len(self.stream)}; {repair}"
             )
         if not self.starts:

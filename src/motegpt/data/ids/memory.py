@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 LIGHTEST, HEAVIEST = 1e-9, 1e9  # weights of a mask; they are divided by their sums
 KINDS = {"ids": ("iub", "integers"), "mask": ("iubf", "numbers")}  # of dtypes, and their name
+MAX_REASON = 80  # characters of another library's message
 WIDTHS = (np.uint8, np.uint16, np.uint32)
 
 
@@ -64,12 +65,22 @@ def ids_in_memory(ids: Any, mask: Any = None, vocab_size: int | None = None) -> 
 def _flat(name: str, values: Any) -> tuple[NDArray[Any], NDArray[Any], bool]:
     """Flat values, the lengths of the sequences, and whether there is only a flat list."""
     try:
-        return _flat_array(name, values if hasattr(values, "__array__") else list(values))
-    except (TypeError, ValueError, OverflowError) as error:
+        return _flat_array(name, _listed(values))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: of torch
         raise DataError(
             f"{name}: expected an array (N, T), or a list of lists, of {KINDS[name][1]}, got "
-            f"{shortened(values)} ({shortened(str(error))})"
+            f"{shortened(values)} ({' '.join(str(error).split())[:MAX_REASON]})"
         ) from None
+
+
+def _listed(values: Any) -> Any:
+    """An array as it is; anything else as a list, as arrays of objects, which columns of tables may be."""
+    if isinstance(values, Set | Mapping | np.ma.MaskedArray):
+        raise TypeError(f"a {type(values).__name__} is ambiguous")
+    if not hasattr(values, "__array__"):
+        return list(values)
+    array = np.asarray(values)
+    return array.tolist() if array.dtype == object and array.ndim else array
 
 
 def _flat_array(name: str, values: Any) -> tuple[NDArray[Any], NDArray[Any], bool]:
@@ -78,7 +89,7 @@ def _flat_array(name: str, values: Any) -> tuple[NDArray[Any], NDArray[Any], boo
         rows = [np.asarray(row) for row in values]
         for i, row in enumerate(rows):
             if row.ndim != 1 or (len(row) and row.dtype.kind not in KINDS[name][0]):
-                raise ValueError(f"sequence {i} has {row.ndim} axes of {row.dtype}")
+                raise ValueError(f"sequence {i} has {row.ndim} axes, {row.dtype} values")
         filled = [_signed(row) for row in rows if len(row)]
         flat = np.concatenate(filled) if filled else np.empty(0, np.int64)
         return flat, np.array([*map(len, rows)], np.int64), False
@@ -122,7 +133,8 @@ def checked(parts: Parts) -> IdDocuments:
     if len(lengths) == 0 or len(ids) == 0:
         raise DataError(f"{where}: expected at least one sequence of ids, got none")
     if ids.dtype.kind not in "iu":
-        raise DataError(f"{where}: expected ids that are integers, got {ids.dtype} values")
+        repair = "; convert whole numbers with astype(int)" if ids.dtype.kind == "f" else ""
+        raise DataError(f"{where}: expected ids that are integers, got {ids.dtype} values{repair}")
     short = int(lengths.argmin())
     if lengths[short] < 2:
         raise DataError(
@@ -160,7 +172,9 @@ def _vocab_size(where: str, given: Any, highest: int) -> int:
     if found is None:
         return min(max(2, highest + 1), LARGEST_SIZE)
     if type(found) is not int or not 2 <= found <= LARGEST_SIZE:
-        raise DataError(f"{where}: vocab_size: expected 2 to {LARGEST_SIZE:,}, got {shortened(found)}")
+        raise DataError(
+            f"{where}: vocab_size: expected a whole number from 2 to {LARGEST_SIZE:,}, got {shortened(found)}"
+        )
     return found
 
 
