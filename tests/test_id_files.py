@@ -56,6 +56,9 @@ WHOLE = ids_in_memory(TABLE, MASK)
 FILES = {
     "npz": npz(ids=TABLE, mask=MASK),
     "npz, a value per target": npz(ids=TABLE, mask=MASK[:, 1:].astype(bool)),
+    "npz, flat, a value per target": npz(
+        tokens=TABLE.ravel(), offsets=[0, 3, 6], mask=MASK[:, 1:].ravel(), vocab_size=4
+    ),
     "npz, flat": npz(tokens=TABLE.ravel(), offsets=[0, 3, 6], mask=MASK.ravel(), vocab_size=4),
     "jsonl": lines({"ids": TABLE[0].tolist(), "mask": [0, 0, 1]}, {"ids": [3, 0, 1], "mask": [1, 1]}),
     "jsonl, one mask": lines({"ids": [1, 2, 3], "mask": [0, 1]}, {"ids": [3, 0, 1]}),
@@ -149,6 +152,14 @@ def test_texts_in_json_lines_are_still_texts(tmp_path):
         )
 
 
+def test_lines_of_lists_are_ids(tmp_path):
+    (tmp_path / "a.jsonl").write_text("[3, 1, 2]\n[0, 1]\n")
+    assert list(read_corpus(tmp_path / "a.jsonl").documents) == ["3 1 2", "0 1"]
+    (tmp_path / "b.jsonl").write_text('{"input_ids": [3, 1, 2]}\n')
+    with pytest.raises(DataError, match="token ids have the key ids"):
+        read_corpus(tmp_path / "b.jsonl")
+
+
 def test_several_files_are_joined(tmp_path):
     for name, ids in (("a.bin", [1, 2, 300]), ("b.bin", [4, 5])):
         (tmp_path / name).write_bytes(np.array(ids, "<u2").tobytes())
@@ -225,7 +236,7 @@ ATTACKS = {
     "mask of nothing": (npz(ids=TABLE, mask=MASK * 0), "unmasked target in every sequence"),
     "split of one kind": (npz(ids=TABLE, split=[1, 1]), "only 1"),
     "split of another length": (npz(ids=TABLE, split=[1, 0, 1]), "per sequence"),
-    "line without ids": (lines({"ids": [1, 2]}, {"id": [1]}), "line 2: ids"),
+    "line without ids": (lines({"ids": [1, 2]}, {"id": [1]}), "line 2: expected the keys ids"),
     "line of floats": (lines({"ids": [1, 2.5]}), "line 1: ids"),
     "line of text": (b'{"ids": [1, 2]}\nanna\n', "line 2: expected an object"),
     "deep line": (b'{"ids": [1, 2]}\n' + b"[" * 9999, "line 2"),
@@ -234,6 +245,14 @@ ATTACKS = {
     "mask of another length": (lines({"ids": [1, 2], "mask": [1, 1, 1]}), "2 or 1 in sequence 0, got 3"),
     "mask of text": (lines({"ids": [1, 2], "mask": "11"}), "mask"),
     "other contents": (b"anna\nbob\n", "other contents"),
+    "header of llm.c that is truncated": (llm_c([1, 2])[:500], "as its header says, got 500"),
+    "magic of llm.c alone": (llm_c([1, 2])[:4], "version 1"),
+    "version of llm.c": (llm_c([1, 2])[:4] + b"\7" + llm_c([1, 2])[5:], "version 1 .* got 7"),
+    "other keys": (
+        lines({"ids": [1, 2], "loss_mask": [0, 1]}),
+        "line 1: expected the keys ids and mask alone",
+    ),
+    "cube as a mask": (npz(ids=TABLE, mask=MASK[:, :, None]), r"got an array of shape \(2, 3, 1\)"),
     "header of llm.c that lies": (llm_c([1, 2], count=2**31 - 1), "as its header says"),
     "only a header": (llm_c([]), "none"),
 }

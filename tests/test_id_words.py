@@ -129,6 +129,12 @@ def test_scores_and_evaluations_are_per_token(model):
             per_character()
 
 
+def test_ids_as_texts_are_told_how(model):
+    for given in (model.score, model.evaluate):
+        with pytest.raises(DataError, match=r"expected strings of ids, as in \['0 1'\], got \[1, 2\]"):
+            given([[1, 2]])
+
+
 def test_a_text_without_a_target(model):
     """Nothing predicts the first id, so it has no probability of its own."""
     for text in ("1", "", " "):

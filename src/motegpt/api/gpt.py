@@ -354,7 +354,7 @@ class GPT(FineTuning, Exchange):
         the vocabulary has log-probability -inf. Texts are first stripped, and normalized if the training
         texts were. Raises DataError unless `texts` are strings.
         """
-        documents = [normalize_document(text, self.config.data) for text in strings("score", texts)]
+        documents = self._normalized("score", texts)
         with self._lock:
             return score_texts(self.language_model, self.tokenizer, documents)
 
@@ -383,7 +383,12 @@ class GPT(FineTuning, Exchange):
         given = source_of(docs, ids, mask, None)
         if isinstance(given, IdDocuments):
             return given
-        return [normalize_document(text, self.config.data) for text in strings("evaluate", given)]
+        return self._normalized("evaluate", given)
+
+    def _normalized(self, name: str, texts: Any) -> list[str]:
+        """The texts as the training texts were; DataError unless they are strings."""
+        expected = "strings of ids, as in ['0 1']" if self.tokenizer.is_ids else "a list of strings"
+        return [normalize_document(text, self.config.data) for text in strings(name, texts, expected)]
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:
         """Write a run folder, to be read by `load` and `motegpt sample`; one file if it ends in ".motegpt".

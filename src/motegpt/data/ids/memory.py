@@ -219,7 +219,8 @@ def _flags(where: str, values: NDArray[Any], count: int, what: str) -> NDArray[A
 
 def _check_shape(where: str, values: NDArray[Any], count: int, what: str) -> None:
     if values.shape != (count,):
-        raise DataError(f"{where}: expected a {what}, {count:,}, got {values.size:,}")
+        shape = f"{values.size:,}" if values.ndim == 1 else f"an array of shape {values.shape}"
+        raise DataError(f"{where}: expected a {what}, {count:,}, got {shape}")
 
 
 def joined(parts: Iterable[IdDocuments], where: str) -> IdDocuments:
