@@ -328,6 +328,15 @@ def test_the_commands(motegpt, tmp_path):
         assert (ended.code, ended.err.count("\n")) == (2, 1), words
 
 
+def test_a_report_tells_of_weights(motegpt, tmp_path):
+    weights = [[9, 0, 0.5], [9, 3, 1]]
+    (tmp_path / "a.npz").write_bytes(npz(ids=TABLE, mask=weights))
+    assert "targets      4, 3 of them unmasked, weights 0.5 to 3\n" in motegpt("data", "check", "a.npz").out
+    assert json.loads(motegpt("data", "check", "a.npz", "--json").out)["weights"] == [0.5, 3]
+    (tmp_path / "b.npz").write_bytes(npz(ids=TABLE, mask=MASK.astype(float)))
+    assert "weights" not in motegpt("data", "check", "b.npz").out
+
+
 def test_the_picture_has_the_accuracy_and_the_optimum(tmp_path):
     pytest.importorskip("matplotlib")
     from motegpt.plots.curves import loss_figure

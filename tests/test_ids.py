@@ -6,6 +6,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 
 from motegpt import GPT, Data, DataError, PrefixError, SettingError, UsageError
 from motegpt.config.presets import settings_of
@@ -372,6 +375,30 @@ def test_wrong_ids_are_one_line(ids, mask, message):
     with pytest.raises(DataError, match=message) as caught:
         ids_in_memory(ids, mask)
     assert "\n" not in str(caught.value)
+
+
+SCALARS = st.one_of(
+    st.integers(), st.floats(), st.booleans(), st.none(), st.text(max_size=3), st.binary(max_size=3),
+    st.complex_numbers(), st.builds(np.int8), st.builds(np.uint64, st.integers(0, 2**64 - 1)),
+)  # fmt: skip
+NESTED = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner))
+ARRAYS = arrays(st.one_of(scalar_dtypes(), st.just(np.dtype(object))), array_shapes(min_dims=0, max_side=4))
+ROWS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=2)  # often right
+
+
+@settings(max_examples=300, deadline=None)
+@given(ROWS | NESTED | ARRAYS | st.lists(ARRAYS), ROWS | NESTED | ARRAYS | st.none(), SCALARS | st.none())
+def test_whatever_is_given_is_ids_or_one_line(ids, mask, vocab_size):
+    for own_mask, size in ((None, None), (mask, None), (None, vocab_size)):
+        try:
+            found = ids_in_memory(ids, own_mask, size)
+        except DataError as error:
+            is_right = "\n" not in str(error)
+        else:
+            tokens = found.sequences.tokens.tolist()
+            is_right = 0 <= min(tokens) <= max(tokens) < found.vocab_size
+            assert found.sequences.counted().all()
+        assert is_right
 
 
 class Column:

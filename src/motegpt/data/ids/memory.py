@@ -122,6 +122,8 @@ def aligned(
             f"{where}: expected a value per id or per target, {lengths[i]} or {lengths[i] - 1} in sequence "
             f"{i}, got {sizes[i]}"
         )
+    if is_whole.all():
+        return mask
     full = np.zeros(int(lengths.sum()), mask.dtype)
     full[positions(np.cumsum(lengths) - sizes, sizes)] = mask
     return full
