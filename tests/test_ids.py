@@ -176,6 +176,15 @@ def test_gradients_of_weighted_losses_are_finite_differences(name):
     assert all(one.passed for one in found), found
 
 
+def test_n_grams_are_evaluated_on_the_same_targets():
+    ids, weights = [[0, 1, 2, 0], [1, 1, 0, 2]], [[0, 1, 0, 2], [0, 0, 1, 0]]
+    model = GPT.train(ids=ids * 9, **SETTINGS, kneser_ney=2, steps=1)
+    by_target = [model.evaluate(ids=[row[i : i + 2]]).losses for row in ids for i in range(3)]  # bigrams
+    flat = np.concatenate([row[1:] for row in weights])
+    expected = np.average([losses["kneser-ney"] for losses in by_target], weights=flat)
+    assert model.evaluate(ids=ids, mask=weights).losses["kneser-ney"] == pytest.approx(expected)
+
+
 def test_of_weights_the_loss_is_weighted_and_the_accuracy_counted():
     engine = small_engine("array", small_settings(), vocab_size=4)
     weights = [[0, 0, 0.5], [0, 2, 0, 3], [0, 1], [0, 0, 4, 1, 0]]

@@ -99,6 +99,15 @@ class TokenSequences(Sequence[list[int]]):
             return np.asarray(lengths - 1)
         return np.asarray(self.counted_before[starts + lengths] - self.counted_before[starts + 1])
 
+    def weights(self) -> NDArray[Any] | None:
+        """The weights of all targets, concatenated; None if all are 1."""
+        if self.mask is None:
+            return None
+        import numpy as np
+
+        starts, lengths = self.span(np.arange(len(self)))
+        return np.asarray(self.mask)[positions(starts + 1, lengths - 1)]
+
     @cached_property
     def counted_before(self) -> NDArray[np.int64]:
         """Of masked sequences, how many of the first n tokens count as targets (tokens + 1)."""
