@@ -119,14 +119,14 @@ def test_a_masked_target_has_no_influence(name, mean):
     assert len(losses) == 2
 
 
-@pytest.mark.parametrize("heaviest", [1, 2.5])
+@pytest.mark.parametrize(("preset", "heaviest"), [("microgpt", 1), ("microgpt", 2.5), ("oxidized", 2.5)])
 @pytest.mark.parametrize("name", [name for name in ENGINES_HERE if name != "scalar"])
 @pytest.mark.parametrize("mean", MEANS)
-def test_engines_train_alike_on_masked_data(name, mean, heaviest):
+def test_engines_train_alike_on_masked_data(name, mean, preset, heaviest):
     ids = random_sequences(7, 9, 6)
     mask = [[min((i + t) % 3, heaviest) for t in range(len(row))] for i, row in enumerate(ids)]
     mask = [row if sum(row[1:]) else [1] * len(row) for row in mask]
-    settings = small_settings(loss_mean=mean, steps=6)
+    settings = small_settings(preset, loss_mean=mean, steps=6)
     plan = plan_of(ids, mask, 4, mean, seed=1)
     expected = small_engine("scalar", settings, VOCABULARY).train(plan, 0, 6)
     assert small_engine(name, settings, VOCABULARY).train(plan, 0, 6) == pytest.approx(

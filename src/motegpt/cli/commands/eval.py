@@ -66,7 +66,7 @@ def command(
 
     DATA are files or folders, read as the training data were, but as UTF-8; by default, the validation set
     of the run. Losses are means over all tokens of whole documents; the end of a document counts as one
-    character.
+    character. Of ids they are over the targets that count, and bits are per token.
 
     Example: motegpt eval runs/names
     """
