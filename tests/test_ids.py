@@ -490,6 +490,17 @@ def test_a_prefix_does_not_straddle_tokens():
     assert all("7" not in text.split()[2:] for text in stopped)
 
 
+def test_the_card_of_an_average_is_per_token(tmp_path):
+    np.save(tmp_path / "a.npy", [[i % 4, (i + 1) % 4, i // 4 % 4] for i in range(40)])
+    chosen = {**SETTINGS, "kneser_ney": 2, "val_fraction": 0.2, "steps": 2}
+    GPT.train(tmp_path / "a.npy", **chosen, out=tmp_path / "run")
+    remarks = export(PortableModel.of_run(RunFolder(tmp_path / "run")), "hf", tmp_path / "hf")
+    card = (tmp_path / "hf" / "README.md").read_text()
+    assert "bits per token." in remarks[-1]
+    assert "| bits per token |" in card
+    assert "per character" not in card
+
+
 @pytest.mark.parametrize("data", [sums(), {"ids": [0, 1, 2] * 9}], ids=["sequences", "stream"])
 def test_other_programs(data, tmp_path):
     model = GPT.train(**data, **SETTINGS | {"preset": "gpt2", "n_layer": 1}, steps=1, out=tmp_path / "run")
