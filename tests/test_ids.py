@@ -477,9 +477,26 @@ def test_the_tokenizer_writes_ids_as_numbers():
     for text in ("20", "-1", "1.0", "a", "٣", "9" * 5000):
         with pytest.raises(PrefixError):
             tokenizer.encode(text)
-    for values in ({"size": 1}, {"size": 2**30}, {"size": "3"}, {"size": 3, "framing": "rows"}):
+    for values in (
+        {"size": 1},
+        {"size": 2**30},
+        {"size": "3"},
+        {"size": 3, "framing": "rows"},
+        {"size": 3, "first": 3},
+    ):
         with pytest.raises(RunFolderError):
             Tokenizer.from_values({"kind": "ids", "framing": "whole", **values})
+
+
+def test_samples_without_a_prefix_begin_as_most_of_the_data(tmp_path):
+    """With a start token of the data, if they have one; never with padding, which begins no sequence."""
+    ids = [[3, 1, 2], [3, 2, 1], [1, 2, 2]]
+    model = GPT.train(ids=ids, **SETTINGS, steps=1, out=tmp_path / "run")
+    assert all(text.startswith("3 ") for text in model.generate(9))
+    assert model.generate(3, seed=1) == model.generate(3, seed=1, prefix="3")
+    assert GPT.load(tmp_path / "run").tokenizer == model.tokenizer == IdTokenizer(4, "whole", 3)
+    assert model.next("").keys() == model.next("3").keys()
+    assert GPT.train(ids=[2, 1, 2, 0] * 9, **SETTINGS, steps=1).tokenizer.first == 2
 
 
 def test_a_prefix_does_not_straddle_tokens():

@@ -51,7 +51,8 @@ class Tokenizer(ABC):
     of a text counts, as in bits per character; is_fixed: whether the vocabulary is independent of the data;
     is_ids: whether the data are ids, which a text only writes down, as numbers with spaces between; framing:
     a key of FRAMINGS; appended: how many tokens, the last ones, were added to those of a trained model, so
-    that their ids follow those of the special tokens.
+    that their ids follow those of the special tokens; first: of ids, the one with which
+    samples without a prefix begin.
     """
 
     kind: ClassVar[str]
@@ -61,6 +62,7 @@ class Tokenizer(ABC):
     is_ids: ClassVar[bool] = False
     framing: str
     appended: int = 0
+    first: int = 0
 
     @classmethod
     @abstractmethod
