@@ -47,7 +47,7 @@ def test_of_bytes_a_character_may_be_several_tokens():
 
 def test_no_data_to_evaluate_on():
     model = GPT.train(["anna", "nan"], steps=1, preset="microgpt")
-    with pytest.raises(DataError, match="characters in the vocabulary, got none"):
+    with pytest.raises(DataError, match="the model can read, got none; text 'xyz': expected only characters"):
         evaluate(model.engine, model.tokenizer, ["xyz"])
 
 

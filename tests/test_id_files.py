@@ -56,6 +56,9 @@ WHOLE = ids_in_memory(TABLE, MASK)
 FILES = {
     "npz": npz(ids=TABLE, mask=MASK),
     "npz, a value per target": npz(ids=TABLE, mask=MASK[:, 1:].astype(bool)),
+    "npz, flat, a value per target": npz(
+        tokens=TABLE.ravel(), offsets=[0, 3, 6], mask=MASK[:, 1:].ravel(), vocab_size=4
+    ),
     "npz, flat": npz(tokens=TABLE.ravel(), offsets=[0, 3, 6], mask=MASK.ravel(), vocab_size=4),
     "jsonl": lines({"ids": TABLE[0].tolist(), "mask": [0, 0, 1]}, {"ids": [3, 0, 1], "mask": [1, 1]}),
     "jsonl, one mask": lines({"ids": [1, 2, 3], "mask": [0, 1]}, {"ids": [3, 0, 1]}),
@@ -73,6 +76,15 @@ def test_arrays_alone():
     assert read_ids(npy(TABLE), "a.npy", None) == ids_in_memory(TABLE)
     assert read_ids(npy(np.asfortranarray(TABLE)), "a.npy", None) == ids_in_memory(TABLE)
     assert list(read_ids(lines([1, 2], [0, 1, 1]), "a.jsonl", "ids")) == ["1 2", "0 1 1"]
+
+
+def test_masks_of_weights():
+    weights = ids_in_memory(TABLE, MASK / 2)
+    assert read_ids(npz(ids=TABLE, mask=MASK / 2), "a.npz", None) == weights
+    assert read_ids(npz_bytes(weights), "a.npz", None) == weights
+    found = lines({"ids": [1, 2, 3], "mask": [0, 0.5]}, {"ids": [3, 0, 1], "mask": [0.5, 0.5]})
+    assert read_ids(found, "a.jsonl", None) == weights
+    assert read_ids(npz_bytes(weights), "a.npz", "id_stream").mask.tolist() == [0, 0, 0.5, 0, 0.5, 0.5]
 
 
 STREAM = [3, 1, 2, 500]
@@ -138,6 +150,14 @@ def test_texts_in_json_lines_are_still_texts(tmp_path):
         read_corpus(
             tmp_path / "b.jsonl", DataConfig(delimiter="|", framing="bos", cut="tokens", shuffle=False)
         )
+
+
+def test_lines_of_lists_are_ids(tmp_path):
+    (tmp_path / "a.jsonl").write_text("[3, 1, 2]\n[0, 1]\n")
+    assert list(read_corpus(tmp_path / "a.jsonl").documents) == ["3 1 2", "0 1"]
+    (tmp_path / "b.jsonl").write_text('{"input_ids": [3, 1, 2]}\n')
+    with pytest.raises(DataError, match="token ids have the key ids"):
+        read_corpus(tmp_path / "b.jsonl")
 
 
 def test_several_files_are_joined(tmp_path):
@@ -212,11 +232,11 @@ ATTACKS = {
     "offsets of floats": (npz(tokens=[1, 2], offsets=[0.0, 2.0]), "integers"),
     "mask of another shape": (npz(ids=TABLE, mask=[[1, 1], [1, 1], [1, 1]]), "2 sequences"),
     "flat mask": (npz(ids=TABLE, mask=[1, 1, 1]), "value per id"),
-    "mask of floats": (npz(ids=TABLE, mask=MASK / 2), "0 or 1"),
+    "mask of NaN": (npz(ids=TABLE, mask=MASK * np.nan), "0 or 1, or weights"),
     "mask of nothing": (npz(ids=TABLE, mask=MASK * 0), "unmasked target in every sequence"),
     "split of one kind": (npz(ids=TABLE, split=[1, 1]), "only 1"),
     "split of another length": (npz(ids=TABLE, split=[1, 0, 1]), "per sequence"),
-    "line without ids": (lines({"ids": [1, 2]}, {"id": [1]}), "line 2: ids"),
+    "line without ids": (lines({"ids": [1, 2]}, {"id": [1]}), "line 2: expected the keys ids"),
     "line of floats": (lines({"ids": [1, 2.5]}), "line 1: ids"),
     "line of text": (b'{"ids": [1, 2]}\nanna\n', "line 2: expected an object"),
     "deep line": (b'{"ids": [1, 2]}\n' + b"[" * 9999, "line 2"),
@@ -225,6 +245,14 @@ ATTACKS = {
     "mask of another length": (lines({"ids": [1, 2], "mask": [1, 1, 1]}), "2 or 1 in sequence 0, got 3"),
     "mask of text": (lines({"ids": [1, 2], "mask": "11"}), "mask"),
     "other contents": (b"anna\nbob\n", "other contents"),
+    "header of llm.c that is truncated": (llm_c([1, 2])[:500], "as its header says, got 500"),
+    "magic of llm.c alone": (llm_c([1, 2])[:4], "version 1"),
+    "version of llm.c": (llm_c([1, 2])[:4] + b"\7" + llm_c([1, 2])[5:], "version 1 .* got 7"),
+    "other keys": (
+        lines({"ids": [1, 2], "loss_mask": [0, 1]}),
+        "line 1: expected the keys ids and mask alone",
+    ),
+    "cube as a mask": (npz(ids=TABLE, mask=MASK[:, :, None]), r"got an array of shape \(2, 3, 1\)"),
     "header of llm.c that lies": (llm_c([1, 2], count=2**31 - 1), "as its header says"),
     "only a header": (llm_c([]), "none"),
 }
@@ -298,6 +326,15 @@ def test_the_commands(motegpt, tmp_path):
     for words in (["play", "sums.npz"], ["play", "run"], ["train", "sums.npz", "--tokenizer", "bytes"]):
         ended = motegpt(*words, *(["--out", "a.html"] if words[0] == "play" else []))
         assert (ended.code, ended.err.count("\n")) == (2, 1), words
+
+
+def test_a_report_tells_of_weights(motegpt, tmp_path):
+    weights = [[9, 0, 0.5], [9, 3, 1]]
+    (tmp_path / "a.npz").write_bytes(npz(ids=TABLE, mask=weights))
+    assert "targets      4, 3 of them unmasked, weights 0.5 to 3\n" in motegpt("data", "check", "a.npz").out
+    assert json.loads(motegpt("data", "check", "a.npz", "--json").out)["weights"] == [0.5, 3]
+    (tmp_path / "b.npz").write_bytes(npz(ids=TABLE, mask=MASK.astype(float)))
+    assert "weights" not in motegpt("data", "check", "b.npz").out
 
 
 def test_the_picture_has_the_accuracy_and_the_optimum(tmp_path):

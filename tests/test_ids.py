@@ -1,19 +1,25 @@
 """Sequences of token ids with a mask: the plan, every engine, a run from start to end."""
 
+import pickle
+import random
 from itertools import pairwise
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays, scalar_dtypes
 
 from motegpt import GPT, Data, DataError, PrefixError, SettingError, UsageError
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import DataConfig, section_values
 from motegpt.data.batches import Batch
-from motegpt.data.ids.memory import ids_in_memory
+from motegpt.data.ids.memory import digest_of, ids_in_memory
 from motegpt.data.plan import DocumentPlan, WindowPlan
 from motegpt.data.repeats import drop_repeats
 from motegpt.data.tokenizers import IdTokenizer, Tokenizer
 from motegpt.errors import RunFolderError
+from motegpt.evaluation.gradcheck import check_gradients
 from motegpt.evaluation.nll import mean_nll, means, token_nll
 from motegpt.interchange.model import PortableModel
 from motegpt.interchange.targets import export
@@ -113,18 +119,95 @@ def test_a_masked_target_has_no_influence(name, mean):
     assert len(losses) == 2
 
 
+@pytest.mark.parametrize(("preset", "heaviest"), [("microgpt", 1), ("microgpt", 2.5), ("oxidized", 2.5)])
 @pytest.mark.parametrize("name", [name for name in ENGINES_HERE if name != "scalar"])
 @pytest.mark.parametrize("mean", MEANS)
-def test_engines_train_alike_on_masked_data(name, mean):
+def test_engines_train_alike_on_masked_data(name, mean, preset, heaviest):
     ids = random_sequences(7, 9, 6)
-    mask = [[int((i + t) % 3 != 1) for t in range(len(row))] for i, row in enumerate(ids)]
+    mask = [[min((i + t) % 3, heaviest) for t in range(len(row))] for i, row in enumerate(ids)]
     mask = [row if sum(row[1:]) else [1] * len(row) for row in mask]
-    settings = small_settings(loss_mean=mean, steps=6)
+    settings = small_settings(preset, loss_mean=mean, steps=6)
     plan = plan_of(ids, mask, 4, mean, seed=1)
     expected = small_engine("scalar", settings, VOCABULARY).train(plan, 0, 6)
     assert small_engine(name, settings, VOCABULARY).train(plan, 0, 6) == pytest.approx(
         expected, rel=LOSSES["float64"]
     )
+
+
+@pytest.mark.parametrize("mean", MEANS)
+def test_a_mask_of_weights(mean):
+    """The mean divides by the sum of the weights, of a sequence or of the batch."""
+    weights = [[9, 0, 0.5], [9, 0.25, 0, 0.75], [9, 2]]
+    batch = plan_of(IDS[:3], weights, loss_mean=mean).batch(0)
+    expected = {
+        "documents": [[0, 1 / 3], [1 / 12, 0, 1 / 4], [1 / 3]],
+        "tokens": [[0, 1 / 7], [1 / 14, 0, 3 / 14], [4 / 7]],
+    }[mean]
+    assert batch.weights == [pytest.approx(row) for row in expected]
+    tenfold = [[10 * weight for weight in row] for row in weights]
+    assert plan_of(IDS[:3], tenfold, loss_mean=mean).batch(0).weights == [
+        pytest.approx(row) for row in expected
+    ]
+    weights = [*weights, [9, 1, 1e-3, 1e9, 0]]
+    plan = plan_of(mask=weights, loss_mean=mean, seed=3)
+    stream = stream_of([0, 0.5, 0, 0, 0, 0, 3, 1e-9, 0, 1], loss_mean=mean)
+    for one in (plan, stream):
+        for step, found in enumerate(one.chunk(1, 7).batches(), 1):
+            assert found.inputs == one.batch(step).inputs
+            assert found.weights == [pytest.approx(row) for row in one.batch(step).weights]
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+def test_a_target_of_weight_2_counts_as_two(name):
+    engine = small_engine(name, small_settings())
+    once = Batch.of([[1, 2, 3], [3, 0, 1, 2]], "tokens", [[2, 2], [1, 0, 1]])
+    twice = Batch.of([[1, 2, 3], [1, 2, 3], [3, 0, 1, 2]], "tokens", [[1, 1], [1, 1], [1, 0, 1]])
+    (loss, gradients), (other_loss, others) = map(engine.gradients, (once, twice))
+    assert loss == pytest.approx(other_loss)
+    assert all(gradients[one] == pytest.approx(others[one]) for one in gradients)
+
+
+@pytest.mark.parametrize("name", ENGINES_HERE)
+def test_gradients_of_weighted_losses_are_finite_differences(name):
+    engine = small_engine(name, small_settings())
+    batch = Batch.of([[1, 2, 3], [3, 0, 1, 2]], "documents", [[0.1, 2], [3, 0, 0.5]])
+    found = list(check_gradients(engine, engine.parameters(), batch, random.Random(1)))
+    assert len(found) > 5
+    assert all(one.passed for one in found), found
+
+
+def test_n_grams_are_evaluated_on_the_same_targets():
+    ids, weights = [[0, 1, 2, 0], [1, 1, 0, 2]], [[0, 1, 0, 2], [0, 0, 1, 0]]
+    model = GPT.train(ids=ids * 9, **SETTINGS, kneser_ney=2, steps=1)
+    by_target = [model.evaluate(ids=[row[i : i + 2]]).losses for row in ids for i in range(3)]  # bigrams
+    flat = np.concatenate([row[1:] for row in weights])
+    expected = np.average([losses["kneser-ney"] for losses in by_target], weights=flat)
+    assert model.evaluate(ids=ids, mask=weights).losses["kneser-ney"] == pytest.approx(expected)
+
+
+def test_of_weights_the_loss_is_weighted_and_the_accuracy_counted():
+    engine = small_engine("array", small_settings(), vocab_size=4)
+    weights = [[0, 0, 0.5], [0, 2, 0, 3], [0, 1], [0, 0, 4, 1, 0]]
+    found = means(engine, ids_in_memory(IDS, weights).sequences)
+    flat = np.concatenate([row[1:] for row in weights])
+    nll = np.concatenate(token_nll(engine, ids_in_memory(IDS).sequences))
+    assert found.loss == pytest.approx((nll * flat).sum() / flat.sum())
+    assert found.accuracy == means(engine, ids_in_memory(IDS, flat_mask(weights)).sequences).accuracy
+
+
+def flat_mask(weights):
+    """1 for every weight other than 0."""
+    return [[int(weight > 0) for weight in row] for row in weights]
+
+
+def test_weights_of_0_and_1_are_a_mask():
+    floats = [[float(one) for one in row] for row in MASK]
+    assert ids_in_memory(IDS, floats).mask.format == "B"
+    assert digest_of(ids_in_memory(IDS, floats)) == digest_of(ids_in_memory(IDS, MASK))
+    halves = ids_in_memory(IDS, [[one / 2 for one in row] for row in MASK])
+    assert halves != ids_in_memory(IDS, MASK)
+    assert digest_of(halves) != digest_of(ids_in_memory(IDS, MASK))
+    assert pickle.loads(pickle.dumps(halves.sequences)).mask == halves.mask
 
 
 def test_the_loss_and_the_accuracy_are_of_unmasked_targets():
@@ -272,11 +355,27 @@ WRONG = {
     "a number": (3, None, "array"),
     "negative": ([[0, -1, 2]], None, "at least 0, got -1 in position 1 of sequence 0"),
     "huge": ([[0, 2**40]], None, "below"),
+    "whole floats": (np.ones((2, 2)), None, r"float64 values; convert whole numbers with astype\(int\)"),
+    "no order": ({1, 2, 3}, None, "a set is ambiguous"),
+    "keys": ({3: [1, 2]}, None, "a dict is ambiguous"),
+    "a mask inside": (np.ma.array([[1, 2]], mask=[[0, 1]]), None, "a MaskedArray is ambiguous"),
+    "iterators": ([iter([1, 2])], None, "object values"),
     "one id": ([[0, 1], [2]], None, "at least 2 ids in every sequence, .* got 1 in sequence 1"),
     "all masked": ([[0, 1], [1, 2]], [[1, 1], [0, 0]], "got none in sequence 1"),
     "shape of the mask": ([[0, 1, 2], [1, 2, 0]], [[1, 1, 1], [1]], "3 or 2 in sequence 1, got 1"),
     "count of the mask": ([[0, 1], [1, 2]], [[1, 1]], "expected 2 sequences"),
-    "values of the mask": ([[0, 1]], [[0, 2]], "0 or 1"),
+    "negative weight": ([[0, 1]], [[0, -1]], "weights of 1e-09 to 1e.09, got -1 in position 1 of sequence 0"),
+    "NaN": ([[0, 1], [1, 0]], [[1, 1], [0, np.nan]], "got nan in position 1 of sequence 1"),
+    "infinity": ([[0, 1]], [[0, np.inf]], "got inf"),
+    "tiny weight": ([[0, 1]], [[0, 1e-300]], "got 1e-300"),
+    "mixed types": (
+        [np.array([1, 2], np.uint64), [0, -1]],
+        None,
+        "at least 0, got -1 in position 1 of sequence 1",
+    ),
+    "huge of mixed types": ([np.array([1, 2**64 - 1], np.uint64), [0, 1]], None, "below"),
+    "no ids beside ids": ([[], [0, 1]], None, "at least 2 ids in every sequence, .* got 0 in sequence 0"),
+    "text as a mask": ([[0, 1]], [["0", "1"]], "of numbers, got .*U1"),
 }
 
 
@@ -285,6 +384,73 @@ def test_wrong_ids_are_one_line(ids, mask, message):
     with pytest.raises(DataError, match=message) as caught:
         ids_in_memory(ids, mask)
     assert "\n" not in str(caught.value)
+
+
+SCALARS = st.one_of(
+    st.integers(), st.floats(), st.booleans(), st.none(), st.text(max_size=3), st.binary(max_size=3),
+    st.complex_numbers(), st.builds(np.int8), st.builds(np.uint64, st.integers(0, 2**64 - 1)),
+)  # fmt: skip
+NESTED = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.tuples(inner, inner))
+ARRAYS = arrays(st.one_of(scalar_dtypes(), st.just(np.dtype(object))), array_shapes(min_dims=0, max_side=4))
+ROWS = st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=3), min_size=1, max_size=2)  # often right
+
+
+@settings(max_examples=300, deadline=None)
+@given(ROWS | NESTED | ARRAYS | st.lists(ARRAYS), ROWS | NESTED | ARRAYS | st.none(), SCALARS | st.none())
+def test_whatever_is_given_is_ids_or_one_line(ids, mask, vocab_size):
+    for own_mask, size in ((None, None), (mask, None), (None, vocab_size)):
+        try:
+            found = ids_in_memory(ids, own_mask, size)
+        except DataError as error:
+            is_right = "\n" not in str(error)
+        else:
+            tokens = found.sequences.tokens.tolist()
+            is_right = 0 <= min(tokens) <= max(tokens) < found.vocab_size
+            assert found.sequences.counted().all()
+        assert is_right
+
+
+class Column:
+    """As a column of a table: a sequence that becomes an array of objects."""
+
+    def __init__(self, values):
+        self.values = values
+
+    def __array__(self, dtype=None, copy=None):
+        array = np.empty(len(self.values), object)
+        array[:] = self.values
+        return array
+
+
+SAME = [[1, 2, 3], [3, 0, 1]]
+FORMS = {
+    "big-endian": np.array(SAME, ">u2"),
+    "Fortran order": np.asfortranarray(SAME),
+    "strides": np.repeat(SAME, 2, axis=1)[:, ::2],
+    "objects": np.array(SAME, object),
+    "a column": Column(SAME),
+    "a column of arrays": Column([*map(np.array, SAME)]),
+    "a generator": (row for row in SAME),
+    "tuples": tuple(map(tuple, SAME)),
+    "bytes": np.frombuffer(b"\1\2\3\3\0\1", np.uint8).reshape(2, 3),
+}
+
+
+@pytest.mark.parametrize("ids", FORMS.values(), ids=FORMS)
+def test_forms_of_the_same_ids(ids):
+    assert ids_in_memory(ids) == ids_in_memory(SAME)
+
+
+def test_tensors_and_memory_maps(tmp_path):
+    np.save(tmp_path / "a.npy", np.array(SAME, np.uint16))
+    assert ids_in_memory(np.load(tmp_path / "a.npy", mmap_mode="r")) == ids_in_memory(SAME)
+    torch = pytest.importorskip("torch")
+    assert ids_in_memory(torch.tensor(SAME), torch.tensor([[True] * 3] * 2)) == ids_in_memory(
+        SAME, [[1] * 3] * 2
+    )
+    assert ids_in_memory([*map(torch.tensor, SAME)]) == ids_in_memory(SAME)
+    with pytest.raises(DataError, match="requires grad"):
+        ids_in_memory(torch.ones(2, 3, requires_grad=True))
 
 
 def test_a_model_of_texts_is_not_evaluated_on_ids():
@@ -311,9 +477,26 @@ def test_the_tokenizer_writes_ids_as_numbers():
     for text in ("20", "-1", "1.0", "a", "٣", "9" * 5000):
         with pytest.raises(PrefixError):
             tokenizer.encode(text)
-    for values in ({"size": 1}, {"size": 2**30}, {"size": "3"}, {"size": 3, "framing": "rows"}):
+    for values in (
+        {"size": 1},
+        {"size": 2**30},
+        {"size": "3"},
+        {"size": 3, "framing": "rows"},
+        {"size": 3, "first": 3},
+    ):
         with pytest.raises(RunFolderError):
             Tokenizer.from_values({"kind": "ids", "framing": "whole", **values})
+
+
+def test_samples_without_a_prefix_begin_as_most_of_the_data(tmp_path):
+    """With a start token of the data, if they have one; never with padding, which begins no sequence."""
+    ids = [[3, 1, 2], [3, 2, 1], [1, 2, 2]]
+    model = GPT.train(ids=ids, **SETTINGS, steps=1, out=tmp_path / "run")
+    assert all(text.startswith("3 ") for text in model.generate(9))
+    assert model.generate(3, seed=1) == model.generate(3, seed=1, prefix="3")
+    assert GPT.load(tmp_path / "run").tokenizer == model.tokenizer == IdTokenizer(4, "whole", 3)
+    assert model.next("").keys() == model.next("3").keys()
+    assert GPT.train(ids=[2, 1, 2, 0] * 9, **SETTINGS, steps=1).tokenizer.first == 2
 
 
 def test_a_prefix_does_not_straddle_tokens():
@@ -324,12 +507,31 @@ def test_a_prefix_does_not_straddle_tokens():
     assert all("7" not in text.split()[2:] for text in stopped)
 
 
-def test_other_programs_have_no_such_tokens(tmp_path):
-    GPT.train(**sums(), **SETTINGS | {"preset": "gpt2", "n_layer": 1}, steps=1, out=tmp_path / "run")
+def test_the_card_of_an_average_is_per_token(tmp_path):
+    np.save(tmp_path / "a.npy", [[i % 4, (i + 1) % 4, i // 4 % 4] for i in range(40)])
+    chosen = {**SETTINGS, "kneser_ney": 2, "val_fraction": 0.2, "steps": 2}
+    GPT.train(tmp_path / "a.npy", **chosen, out=tmp_path / "run")
+    remarks = export(PortableModel.of_run(RunFolder(tmp_path / "run")), "hf", tmp_path / "hf")
+    card = (tmp_path / "hf" / "README.md").read_text()
+    assert "bits per token." in remarks[-1]
+    assert "| bits per token |" in card
+    assert "per character" not in card
+
+
+@pytest.mark.parametrize("data", [sums(), {"ids": [0, 1, 2] * 9}], ids=["sequences", "stream"])
+def test_other_programs(data, tmp_path):
+    model = GPT.train(**data, **SETTINGS | {"preset": "gpt2", "n_layer": 1}, steps=1, out=tmp_path / "run")
     portable = PortableModel.of_run(RunFolder(tmp_path / "run"))
-    for target in ("gguf", "hf"):
-        with pytest.raises(UsageError, match="ids"):
-            export(portable, target, tmp_path / target)
+    with pytest.raises(UsageError, match="got ids"):
+        export(portable, "gguf", tmp_path / "gguf")
+    export(portable, "hf", tmp_path / "hf")
+    assert '["0 1"]' in (tmp_path / "hf" / "README.md").read_text()
+    back = GPT.from_hf(tmp_path / "hf")
+    assert back.tokenizer == model.tokenizer
+    assert back.config.data.format == model.config.data.format
+    assert back.score(["0 1 2"])[0].log_probability == pytest.approx(
+        model.score(["0 1 2"])[0].log_probability
+    )
 
 
 def test_the_sequences_of_the_plan_are_slices_of_the_ids():
@@ -342,7 +544,6 @@ def test_truncated_sequences_count_their_mask_once():
     whole = ids_in_memory(IDS, MASK).sequences
     plan = DocumentPlan(whole.truncate(3), 2, "tokens")
     assert plan.flat.counted_before is whole.counted_before
-    assert plan._counted_before is whole.counted_before
 
 
 def test_sequences_with_different_masks_are_no_repeats():

@@ -523,7 +523,7 @@ WRONG = [
     ({"list": LIST, "settings": {"block_size": 4096}}, "batch_size, block_size: expected steps of at most"),
     ({"list": LIST, "settings": {"ngram_orders": 3}}, "ngram_orders: expected none in the page"),
     ({"list": LIST, "settings": {"format": "csv"}}, "format: expected text or stream in the page"),
-    ({"list": LIST, "settings": {"format": "stream", "block_size": 2000}}, "block_size: expected a text of"),
+    ({"list": LIST, "settings": {"format": "stream", "block_size": 2000}}, "block_size: expected at least"),
     ({"list": LIST, "settings": {"prefix": "é"}}, "text: expected only characters"),
 ]  # fmt: skip
 

@@ -126,7 +126,7 @@ def test_a_run_of_other_tokens_is_refused(motegpt: Any, tmp_path: Path) -> None:
     )
     found = motegpt("play", tmp_path / "run", "--out", tmp_path / "page.html")
     assert found.code == 2
-    assert "expected a run with tokens that are characters or bytes, got bpe" in found.err
+    assert "characters or bytes, as the page shows texts, got bpe" in found.err
     assert not (tmp_path / "page.html").exists()
 
 

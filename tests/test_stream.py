@@ -87,7 +87,7 @@ def test_tokens_are_counted():
 
 
 @pytest.mark.parametrize(
-    ("length", "message"), [(6, "try `block_size=5`"), (2, "give a longer text"), (0, "got 0")]
+    ("length", "message"), [(6, "try `block_size=5`"), (2, "give more data"), (0, "got 0")]
 )
 def test_too_short_stream(length, message):
     with pytest.raises(DataError, match=f"at least block_size \\+ 1 = 7 tokens.*{message}"):
@@ -232,7 +232,7 @@ def test_the_command_line_trains_on_a_stream(motegpt, tmp_path):
     (tmp_path / "short.txt").write_text("ab")
     ended = motegpt("train", "short.txt", "--format", "stream", "--out", "no")
     assert (ended.code, ended.err.count("\n")) == (2, 1)
-    assert "at least block_size + 1 = 17 tokens, got 2; give a longer text" in ended.err
+    assert "at least block_size + 1 = 17 tokens, got 2; give more data" in ended.err
     assert not (tmp_path / "no").exists()
 
 

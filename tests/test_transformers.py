@@ -324,3 +324,23 @@ def test_half_precision_is_read_exactly(tmp_path):
         expected = theirs.get_input_embeddings().weight.detach().float().numpy()
         assert model.config.train.dtype == "float32"
         assert (model.parameters["wte"] == expected).all()
+
+
+@pytest.mark.parametrize(
+    "ids", [[[3, 1, 2, 0], [0, 10, 2, 1]], [0, 1, 2, 10] * 9], ids=["sequences", "stream"]
+)
+def test_a_model_of_ids(ids, tmp_path):
+    """Numbers with spaces between them are its texts there too."""
+    model = GPT.train(ids=ids, preset="microgpt", steps=1, n_embd=8, n_head=2, block_size=3, dtype="float64")
+    model.export(tmp_path / "out")
+    theirs, tokenizer = loaded(tmp_path / "out")
+    assert tokenizer("0  10\n1")["input_ids"] == model.tokenizer.encode("0  10\n1") == [0, 10, 1]
+    assert tokenizer.decode([10, 0, 2]) == model.tokenizer.decode([10, 0, 2]) == "10 0 2"
+    with torch.no_grad():
+        found = theirs(torch.tensor([[0, 10, 1]])).logits[0]
+    assert difference(found, logits_of(model, [0, 10, 1])) < EXACT
+    ours = model.generate(
+        1, prefix="0 10", temperature=0, max_new_tokens=1 if model.tokenizer.is_stream else 2
+    )
+    inputs = tokenizer(["0 10"], return_tensors="pt", return_token_type_ids=False)
+    assert tokenizer.batch_decode(theirs.generate(**inputs, do_sample=False)) == ours

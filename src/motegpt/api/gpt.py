@@ -161,7 +161,8 @@ class GPT(FineTuning, Exchange):
         by newlines are one continuous text.
         ids: instead of docs, sequences of token ids: an array (N, T) of integers, or lists; a flat list is
         one long sequence. mask: for each id, or each but the first of a sequence, whether it counts in the
-        loss as a target (default: all). vocab_size: above every id (default: the largest plus one).
+        loss as a target, or its weight there (default: all are 1). vocab_size: above every id (default: the
+        largest plus one).
         preset: a named set of settings. engine: the compute engine (default: the fastest installed).
         out: a run folder for checkpoints; overwrite: whether it may replace an existing run.
         resume: the folder of a run to continue; checkpoint: the step of a kept checkpoint to continue from
@@ -354,7 +355,7 @@ class GPT(FineTuning, Exchange):
         the vocabulary has log-probability -inf. Texts are first stripped, and normalized if the training
         texts were. Raises DataError unless `texts` are strings.
         """
-        documents = [normalize_document(text, self.config.data) for text in strings("score", texts)]
+        documents = self._normalized("score", texts)
         with self._lock:
             return score_texts(self.language_model, self.tokenizer, documents)
 
@@ -383,7 +384,12 @@ class GPT(FineTuning, Exchange):
         given = source_of(docs, ids, mask, None)
         if isinstance(given, IdDocuments):
             return given
-        return [normalize_document(text, self.config.data) for text in strings("evaluate", given)]
+        return self._normalized("evaluate", given)
+
+    def _normalized(self, name: str, texts: Any) -> list[str]:
+        """The texts as the training texts were; DataError unless they are strings."""
+        expected = "strings of ids, as in ['0 1']" if self.tokenizer.is_ids else "a list of strings"
+        return [normalize_document(text, self.config.data) for text in strings(name, texts, expected)]
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:
         """Write a run folder, to be read by `load` and `motegpt sample`; one file if it ends in ".motegpt".

@@ -107,10 +107,12 @@ class Inspection:
         by_name holds d loss / d tensor for every named weight, in its shape. Without dropout and clipping.
         """
         from motegpt.evaluation.inspect import gradients
-        from motegpt.evaluation.nll import sequence_of
+        from motegpt.evaluation.nll import check_target, sequence_of
 
-        self._ids(text)  # raises if it does not fit
-        sequence = sequence_of(normalize_fragment(checked_text(text), self.config.data), self.tokenizer)
+        self._ids(text, more=int(self.tokenizer.is_ids))  # raises if it does not fit
+        text = normalize_fragment(checked_text(text), self.config.data)
+        sequence = sequence_of(text, self.tokenizer)
+        check_target(text, sequence)
         with self._lock:
             parameters = self.engine.parameters()
         model, train = self.config.model, self.config.train
@@ -137,14 +139,14 @@ class Inspection:
         with self._lock:
             return next_token(self.language_model, self.tokenizer, sample)
 
-    def _ids(self, text: str) -> list[int]:
-        """The ids of a text, with BOS if there is one."""
+    def _ids(self, text: str, more: int = 0) -> list[int]:
+        """The ids of a text, with BOS if there is one. more: how many may follow the block."""
         from motegpt.evaluation.inspect import ids_of
 
         fragment = normalize_fragment(checked_text(text), self.config.data)
         if not fragment and self.tokenizer.bos is not None:
             return [self.tokenizer.bos]
-        return ids_of(fragment, self.tokenizer, self.config.model.block_size)
+        return ids_of(fragment, self.tokenizer, self.config.model.block_size, more)
 
     def _computed(self, inspect: Callable[..., Result], text: str) -> Result:
         """The result of a function of evaluation.inspect for a text."""

@@ -34,11 +34,12 @@ class Batch:
         cls,
         sequences: Sequence[Sequence[int]],
         loss_mean: LossMean,
-        masks: Sequence[Sequence[int]] | None = None,
+        masks: Sequence[Sequence[float]] | None = None,
     ) -> Batch:
         """The batch of some token sequences; loss_mean as in TrainConfig.
 
-        masks: 1 or 0 for each target, a 1 in every sequence; the mean is over those with 1. None: over all.
+        masks: the weight of each target in the mean, at least 0, and above it somewhere in every sequence.
+        None: all are 1.
         """
         lengths = [len(sequence) - 1 for sequence in sequences]
         counts = lengths if masks is None else [sum(mask) for mask in masks]
@@ -54,8 +55,8 @@ class Batch:
 def target_weight(loss_mean: LossMean, targets: Numbers, sequences: int, all_targets: Numbers) -> Numbers:
     """Weight of each target of a sequence in the mean over a batch; loss_mean as in TrainConfig.
 
-    targets: number of targets in the sequence that count; sequences, all_targets: in the batch. Ints or NumPy
-    arrays.
+    targets: number of targets in the sequence, or the sum of their weights in a mask, which multiply the
+    result; sequences, all_targets: in the batch. Numbers or NumPy arrays.
     """
     match loss_mean:
         case "documents":

@@ -12,12 +12,15 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from itertools import chain, compress, pairwise
-from typing import Any, ClassVar, Literal, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, overload
 
 from motegpt.config.sections import ReadConfig, SampleConfig
 from motegpt.config.text import has_surrogate, shortened
 from motegpt.data.formats.base import rechunk, with_newlines
 from motegpt.errors import DataError
+
+if TYPE_CHECKING:
+    from motegpt.data.sequences import Mask
 
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
 FRAGMENTS = ("prefix", "suffix", "stop", "allow", "forbid")  # sampling settings that are parts of texts
@@ -55,8 +58,8 @@ class Documents(Sequence[str]):
         return cls(data, lengths)
 
     @property
-    def mask(self) -> memoryview[int] | None:
-        """1 or 0 for each token of data that are ids; None if all targets count."""
+    def mask(self) -> Mask | None:
+        """The weight of each token of data that are ids as a target; None if all are 1."""
         return None
 
     @property

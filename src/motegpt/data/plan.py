@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from motegpt.config.text import shortened
 from motegpt.data.batches import Batch, Chunk, target_weight
-from motegpt.data.sequences import TokenSequences, positions, running_sum, take
+from motegpt.data.sequences import TokenSequences, positions, running_count, take
 from motegpt.errors import DataError
 from motegpt.model.rng import splitmix64
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections.data import CutRule
     from motegpt.config.sections.train import LossMean
     from motegpt.data.reshuffle import EpochOrders
+    from motegpt.data.sequences import Mask
     from motegpt.data.tokenizers import Tokenizer
 
     Numbers = Any  # an int, or a NumPy array of them
@@ -44,8 +45,8 @@ class Plan(ABC):
     loss_mean: LossMean
 
     @property
-    def mask(self) -> memoryview[int] | None:
-        """1 or 0 for each token of `memory`: whether it counts as a target; None if all do.
+    def mask(self) -> Mask | None:
+        """The weight of each token of `memory` as a target, 0 for one that does not count; None: all are 1.
 
         Every sequence has a target that counts.
         """
@@ -80,26 +81,17 @@ class Plan(ABC):
         first, zeros = start * self.batch_size, np.zeros((count, self.batch_size), np.int64)
         numbers = np.arange(first, first + zeros.size, dtype=np.int64).reshape(zeros.shape)
         starts, lengths = (zeros + part for part in self.span(numbers))
-        targets = lengths - 1
-        counted = (
-            targets if self.mask is None else self._counted(starts + lengths) - self._counted(starts + 1)
-        )
-        per_step = counted.sum(axis=1, keepdims=True)
-        of_sequences = zeros + target_weight(self.loss_mean, counted, self.batch_size, per_step)
+        targets = totals = lengths - 1
+        if self.mask is not None:
+            own = np.asarray(self.mask)[positions(starts.ravel() + 1, targets.ravel())]
+            firsts = np.cumsum(targets) - targets.ravel()
+            totals = np.add.reduceat(own, firsts, dtype=np.float64).reshape(zeros.shape) if count else zeros
+        per_step = totals.sum(axis=1, keepdims=True)
+        of_sequences = zeros + target_weight(self.loss_mean, totals, self.batch_size, per_step)
         weights = np.repeat(of_sequences.ravel(), targets.ravel())
         if self.mask is not None:
-            weights *= np.asarray(self.mask)[positions(starts.ravel() + 1, targets.ravel())]
+            weights *= own
         return Chunk(np.asarray(self.memory), starts, lengths, weights)
-
-    def _counted(self, place: NDArray[np.int64]) -> NDArray[np.int64]:
-        """How many tokens before a place in `memory` count as targets."""
-        return self._counted_before[place]
-
-    @cached_property
-    def _counted_before(self) -> NDArray[np.int64]:
-        """Of a plan with a mask, how many of the first n tokens of `memory` count as targets."""
-        assert self.mask is not None
-        return running_sum(self.mask)
 
     @abstractmethod
     def inputs(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -140,12 +132,8 @@ class DocumentPlan(Plan):
         return self.flat.tokens
 
     @property
-    def mask(self) -> memoryview[int] | None:
+    def mask(self) -> Mask | None:
         return self.flat.mask
-
-    @cached_property
-    def _counted_before(self) -> NDArray[np.int64]:
-        return self.flat.counted_before
 
     def span(self, number: Numbers) -> tuple[Numbers, Numbers]:
         if self._epochs is not None:
@@ -220,14 +208,14 @@ class WindowPlan(Plan):
     batch_size: int
     loss_mean: LossMean
     seed: int
-    mask: memoryview[int] | None = None
+    mask: Mask | None = None
 
     def __post_init__(self) -> None:
         if len(self.stream) <= self.block_size:
             fitting = len(self.stream) - 1
-            repair = f"try `block_size={fitting}`, or a longer text" if fitting > 1 else "give a longer text"
+            repair = f"try `block_size={fitting}`, or more data" if fitting > 1 else "give more data"
             raise DataError(
-                f"stream: expected a text of at least block_size + 1 = {self.block_size + 1} tokens, got "
+                f"stream: expected at least block_size + 1 = {self.block_size + 1} tokens, got "
                 f"{len(self.stream)}; {repair}"
             )
         if not self.starts:
@@ -245,8 +233,8 @@ class WindowPlan(Plan):
             return None
         import numpy as np
 
-        starts = np.arange(len(self.stream) - self.block_size)
-        return starts[self._counted(starts + self.block_size + 1) > self._counted(starts + 1)]
+        starts, before = np.arange(len(self.stream) - self.block_size), running_count(self.mask)
+        return starts[before[starts + self.block_size + 1] > before[starts + 1]]
 
     def start(self, window: Numbers) -> Numbers:
         """Offset of window step · batch_size + b, an int or a NumPy array of uint64.

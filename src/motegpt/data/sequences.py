@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Numbers = Any  # an int, or a NumPy array of them
+    Mask = memoryview[int] | memoryview[float]
 
 NATIVE = "le" if sys.byteorder == "little" else "be"
 # Ids are created as code points, which Python encodes in bulk, with 1, 2 or 4 bytes per id.
@@ -27,8 +28,8 @@ WIDTHS: tuple[tuple[int, Literal["B", "H", "I"], str], ...] = (
 class TokenSequences(Sequence[list[int]]):
     """Sequence i is tokens[offsets[i] : offsets[i + 1]], truncated to max_length ids.
 
-    tokens: ids of 1, 2 or 4 bytes each, read-only; offsets (n + 1); mask: for each token 1 or 0, whether it
-    counts in the loss where it is a target; None: all do.
+    tokens: ids of 1, 2 or 4 bytes each, read-only; offsets (n + 1); mask: for each token its weight in the
+    loss where it is a target, as bytes of 0 and 1, or doubles of at least 0; None: all are 1.
 
     >>> TokenSequences.of([[1, 2, 3], [4, 5]])[0]
     [1, 2, 3]
@@ -39,7 +40,7 @@ class TokenSequences(Sequence[list[int]]):
         tokens: memoryview[int],
         offsets: array[int],
         max_length: int = sys.maxsize,
-        mask: memoryview[int] | None = None,
+        mask: Mask | None = None,
     ) -> None:
         self.tokens, self.offsets, self.max_length, self.mask = tokens, offsets, max_length, mask
 
@@ -98,11 +99,20 @@ class TokenSequences(Sequence[list[int]]):
             return np.asarray(lengths - 1)
         return np.asarray(self.counted_before[starts + lengths] - self.counted_before[starts + 1])
 
+    def weights(self) -> NDArray[Any] | None:
+        """The weights of all targets, concatenated; None if all are 1."""
+        if self.mask is None:
+            return None
+        import numpy as np
+
+        starts, lengths = self.span(np.arange(len(self)))
+        return np.asarray(self.mask)[positions(starts + 1, lengths - 1)]
+
     @cached_property
     def counted_before(self) -> NDArray[np.int64]:
         """Of masked sequences, how many of the first n tokens count as targets (tokens + 1)."""
         assert self.mask is not None
-        return running_sum(self.mask)
+        return running_count(self.mask)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and list(self) == list(other)
@@ -116,7 +126,7 @@ class TokenSequences(Sequence[list[int]]):
 
 
 def _of_arrays(
-    tokens: array[int], offsets: array[int], longest: int, mask: array[int] | None
+    tokens: array[int], offsets: array[int], longest: int, mask: array[Any] | None
 ) -> TokenSequences:
     """The sequences as they were before they were sent."""
     flat = None if mask is None else memoryview(mask).toreadonly()
@@ -132,11 +142,11 @@ def take(values: Sequence[int], at: Numbers) -> Numbers:
     return np.asarray(values)[at]
 
 
-def running_sum(values: memoryview[int]) -> NDArray[np.int64]:
-    """The sums of the first 0, 1, 2, … values."""
+def running_count(values: Mask) -> NDArray[np.int64]:
+    """How many of the first 0, 1, 2, … values are not 0."""
     import numpy as np
 
-    return np.concatenate([[0], np.cumsum(np.asarray(values), dtype=np.int64)])
+    return np.concatenate([[0], np.cumsum(np.asarray(values) != 0, dtype=np.int64)])
 
 
 def positions(starts: Numbers, lengths: Numbers) -> Numbers:
@@ -156,7 +166,7 @@ def minimum(x: Numbers, bound: int) -> Numbers:
     return np.minimum(x, bound)
 
 
-def mask_of(sequences: Sequence[Sequence[int]]) -> memoryview[int] | None:
+def mask_of(sequences: Sequence[Sequence[int]]) -> Mask | None:
     """The mask of sequences in flat memory, as in TokenSequences; None if all targets count."""
     return sequences.mask if isinstance(sequences, TokenSequences) else None
 

@@ -52,9 +52,7 @@ def split_text(documents: Sequence[str], fraction: float) -> tuple[Documents, Do
     length = sum(stream.lengths)
     count = max(2, round(fraction * length))
     if length - count < 2:
-        raise DataError(
-            f"val_fraction: expected a longer text to hold out a part, got {length} {stream.unit}"
-        )
+        raise DataError(f"val_fraction: expected more data to hold out a part, got {length} {stream.unit}")
     return stream.split_at(length - count)
 
 

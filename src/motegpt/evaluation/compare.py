@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from motegpt.config.sections.data import NEEDED_BY, TOKENIZERS_WITH
 from motegpt.data.check import Tokens
 from motegpt.data.tokenizers import TOKENIZERS, Tokenizer
-from motegpt.evaluation.nll import character_count, evaluation_sequences
+from motegpt.evaluation.nll import evaluation_sequences
 from motegpt.ngrams.kneser_ney import HELD_OUT, losses_by_order
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def _tokens(training: Sequence[str], held_out: Sequence[str], data: DataConfig) 
     losses = losses_by_order(
         evaluation_sequences(training, tokenizer), evaluated, tokenizer.vocab_size, ORDERS
     )
-    characters = sum(character_count(text, tokenizer) for text in held_out)
+    characters = sum(map(tokenizer.text_length, held_out))
     documents = len(held_out) if tokenizer.stop is not None else characters / 1000
     return Tokens(
         kind=data.tokenizer,

@@ -44,7 +44,7 @@ def text_graph(
     ids = ids_of(text, tokenizer, engine.model.block_size, more=int(tokenizer.is_ids))
     ids += [tokenizer.stop] if is_whole and tokenizer.stop is not None else []
     if len(ids) < 2:
-        raise DataError("text: expected at least two characters, as the model has no BOS, got one")
+        raise DataError(f"text: expected at least two {tokenizer.unit}s, as the model has no BOS, got one")
     names = [SYMBOLS.get(name, name) for name in (tokenizer.decode([token]) for token in ids)]
     columns = [f"{one} → {two}" for one, two in pairwise(names)]
     return loss_graph(engine, Batch.of([ids], "documents"), columns, f"“{text}”", reductions)

@@ -33,10 +33,10 @@ def ids_of(text: str, tokenizer: Tokenizer, block_size: int, more: int = 0) -> l
     more: how many tokens may follow the block, as a target does that is no input.
     Raises DataError for an empty text and one that does not fit, PrefixError for a character it never saw.
     """
-    if not text:
-        raise DataError("text: expected at least one character, got none")
     begin = [] if tokenizer.bos is None else [tokenizer.bos]
     ids = [*begin, *tokenizer.encode(text)]
+    if len(ids) == len(begin):
+        raise DataError(f"text: expected at least one {tokenizer.unit}, got none")
     if len(ids) > block_size + more:
         raise DataError(
             f"text: expected at most {block_size + more - len(begin)} {tokenizer.unit}s (the model sees "

@@ -16,8 +16,9 @@ from motegpt.config.html import table
 from motegpt.config.text import concise, shortened
 from motegpt.data.batches import Batch, Chunk
 from motegpt.data.ids.documents import IdDocuments
+from motegpt.data.tokenizers import Tokenizer
 from motegpt.engines import averaged
-from motegpt.errors import DataError, MotegptError, PrefixError
+from motegpt.errors import DataError, MotegptError, PrefixError, UsageError
 from motegpt.evaluation.windows import Window, chunks_of, flat_sequences, window_table, windows_in
 from motegpt.generation.request import prompt_of
 from motegpt.ngrams.counts import KNESER_NEY, UNIFORM, baselines, uniform_loss
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from motegpt.data.tokenizers import Tokenizer
     from motegpt.engines.base import Engine, LanguageModel
     from motegpt.ngrams.average import Average
 
@@ -40,13 +40,15 @@ class Score:
     """The log-probability of a text under a model.
 
     log_probability: of the text and its end token, in nats; tokens: number of terms in that sum; characters:
-    of the text, plus one for the end token (texts of a stream have none).
+    of the text, plus one for the end token (texts of a stream have none); of ids, the tokens; unit: what
+    these are, as Tokenizer.text_unit; bits: -log₂ p per unit.
     """
 
     text: str
     log_probability: float
     tokens: int
     characters: int
+    unit: str = Tokenizer.text_unit
 
     def __repr__(self) -> str:
         return concise(
@@ -54,7 +56,7 @@ class Score:
             {
                 "text": self.text,
                 "log_probability": self.log_probability,
-                "bits_per_character": self.bits_per_character,
+                f"bits_per_{self.unit}": self.bits,
             },
         )
 
@@ -62,45 +64,50 @@ class Score:
         return Scores([self])._repr_html_()
 
     @property
+    def bits(self) -> float:
+        """-log₂ p per `unit`."""
+        return 0.0 - self.log_probability / math.log(2) / self.characters
+
+    @property
     def bits_per_character(self) -> float:
-        """-log₂ p per character."""
-        return -self.log_probability / math.log(2) / self.characters
+        """-log₂ p per character; UsageError for ids."""
+        _check_characters(self.unit)
+        return self.bits
 
 
 class Scores(list[Score]):
     """A list of scores, which a notebook shows as a table."""
 
     def _repr_html_(self) -> str:
-        header = ["text", "log-probability (nats)", "bits per character"]
-        rows = [[s.text, f"{s.log_probability:.3f}", f"{s.bits_per_character:.3f}"] for s in self[:MAX_ROWS]]
+        unit = self[0].unit if self else Tokenizer.text_unit
+        header = ["text", "log-probability (nats)", f"bits per {unit}"]
+        rows = [[s.text, f"{s.log_probability:.3f}", f"{s.bits:.3f}"] for s in self[:MAX_ROWS]]
         return table(header, rows, f"{len(self):,} texts, the first {MAX_ROWS}" * (len(self) > MAX_ROWS))
 
 
 def score_texts(engine: LanguageModel, tokenizer: Tokenizer, texts: Sequence[str]) -> Scores:
     """The log-probability of each text, at temperature 1 and without filters.
 
-    A text with characters outside the vocabulary has log-probability -inf and 0 tokens.
+    A text with characters, or ids, outside the vocabulary has log-probability -inf and 0 tokens; a single id,
+    which nothing predicts, 0.
     """
     sequences = [sequence_or_none(text, tokenizer) for text in texts]
     nll = iter(sequence_nll(engine, [sequence for sequence in sequences if sequence is not None]).tolist())
     scores = Scores()
     for text, sequence in zip(texts, sequences, strict=True):
-        total, tokens = (-math.inf, 0) if sequence is None else (-next(nll), len(sequence) - 1)
+        total, tokens = (-math.inf, 0) if sequence is None else (-next(nll), max(0, len(sequence) - 1))
         _check_finite(total if tokens else 0.0)
-        scores.append(Score(text, total, tokens, character_count(text, tokenizer)))
+        scores.append(Score(text, total, tokens, tokenizer.text_length(text), tokenizer.text_unit))
     return scores
 
 
 def sequence_of(text: str, tokenizer: Tokenizer) -> list[int]:
     """The ids fed before sampling without a prefix, then the text, then the end token if there is one.
 
-    A text of ids is the whole sequence; PrefixError if there is no target in it.
+    A text of ids is the whole sequence.
     """
     if tokenizer.is_ids:
-        ids = tokenizer.encode(text)
-        if len(ids) < 2:
-            raise PrefixError(f"text {shortened(text)}: expected at least 2 ids, an input and a target")
-        return ids
+        return tokenizer.encode(text)
     end = [] if tokenizer.stop is None else [tokenizer.stop]
     return [*prompt_of("", tokenizer), *tokenizer.encode(text), *end]
 
@@ -113,25 +120,33 @@ def evaluation_sequences(documents: Sequence[str], tokenizer: Tokenizer) -> Sequ
     return [memoryview(array(stream.format, [*prompt_of("", tokenizer), *stream]))]
 
 
+def check_target(text: str, sequence: Sequence[int]) -> None:
+    """PrefixError for a text of ids, and its sequence, without a target."""
+    if len(sequence) < 2:
+        raise PrefixError(f"text {shortened(text)}: expected at least 2 ids, an input and a target")
+
+
 def sequence_or_none(text: str, tokenizer: Tokenizer) -> list[int] | None:
-    """sequence_of, or None for a text with characters outside the vocabulary."""
+    """sequence_of, or None for a text with characters, or ids, outside the vocabulary."""
     try:
         return sequence_of(text, tokenizer)
     except PrefixError:
         return None
 
 
-def character_count(text: str, tokenizer: Tokenizer) -> int:
-    """Characters of a text, plus one for the end token if there is one; at least 1. Of ids, the targets."""
-    if tokenizer.is_ids:
-        return max(1, len(text.split()) - 1)
-    return max(1, len(text) + (tokenizer.stop is not None))
+def _check_characters(unit: str) -> None:
+    """UsageError for what is not measured in characters."""
+    if unit != Tokenizer.text_unit:
+        raise UsageError(
+            f"bits_per_character: expected a model of texts, got one of ids; bits are per {unit}"
+        )
 
 
 class Means(NamedTuple):
     """Over the targets that count: the mean loss in nats, and the share that is the most likely token.
 
-    Of equal probabilities the first counts as the highest.
+    With the weights of a mask the loss is the weighted mean; the accuracy counts targets, whatever their
+    weights. Of equal probabilities the first counts as the highest.
     """
 
     loss: float
@@ -163,14 +178,15 @@ def means(
 
 
 def means_over(model: LanguageModel, chunks: Iterable[Chunk]) -> Means:
-    """The means over the targets of chunks of one step with weights of 0 and 1."""
-    sums, likely, targets = list[float](), 0, 0.0
+    """The means over the targets of chunks of one step with a weight other than 0."""
+    sums, total, likely, targets = list[float](), 0.0, 0, 0
     for chunk in chunks:
         found = model.nll(chunk)
         sums += found.losses.tolist()
+        total += float(chunk.weights.sum())
         likely += int(found.likely.sum())
-        targets += float(chunk.weights.sum())
-    return Means(math.fsum(sums) / targets, likely / targets)
+        targets += int((chunk.weights != 0).sum())
+    return Means(math.fsum(sums) / total, likely / targets)
 
 
 def sequence_nll(model: LanguageModel, sequences: Sequence[Sequence[int]]) -> NDArray[np.float64]:
@@ -241,7 +257,8 @@ class Evaluation:
     and GPT alone, and of the model; documents, tokens, characters: sizes of the evaluated data, of ids the
     targets that count; known: number of documents that are also in the training data; left_out: documents
     that were skipped, as they have characters outside the vocabulary; accuracy: of data that are ids, the
-    share of targets that the model finds the most likely token.
+    share of targets that the model finds the most likely token; unit: what `characters` counts, of ids
+    "token".
     """
 
     losses: dict[str, float]
@@ -251,6 +268,7 @@ class Evaluation:
     known: int
     left_out: list[str]
     accuracy: float | None = None
+    unit: str = Tokenizer.text_unit
 
     def __repr__(self) -> str:
         losses = dict(reversed(self.losses.items()))
@@ -259,18 +277,25 @@ class Evaluation:
 
     def _repr_html_(self) -> str:
         """A table of the losses, the lowest first."""
+        bits = self.bits()
         rows = [
-            [name, f"{loss:.4f}", f"{self.bits_per_character(name):.3f}"]
+            [name, f"{loss:.4f}", f"{bits[name]:.3f}"]
             for name, loss in sorted(self.losses.items(), key=lambda item: item[1])
         ]
         size = f"{self.documents:,} documents, {self.known:,} of them in the training data"
         skipped = f", {len(self.left_out):,} skipped" * bool(self.left_out)
         right = "" if self.accuracy is None else f"; accuracy {self.accuracy:.4f}"
-        return table(["", "nats per token", "bits per character"], rows, size + skipped + right)
+        return table(["", "nats per token", f"bits per {self.unit}"], rows, size + skipped + right)
+
+    def bits(self) -> dict[str, float]:
+        """Name -> loss in bits per `unit`, counting the end of a document as one."""
+        per_unit = self.tokens / self.characters / math.log(2)
+        return {name: loss * per_unit for name, loss in self.losses.items()}
 
     def bits_per_character(self, name: str) -> float:
-        """A loss in bits per character, counting the end of a document as one."""
-        return self.losses[name] / math.log(2) * self.tokens / self.characters
+        """A loss in bits per character, counting the end of a document as one; UsageError for ids."""
+        _check_characters(self.unit)
+        return self.bits()[name]
 
 
 def evaluate(
@@ -292,11 +317,11 @@ def evaluate(
     texts = [text for text, sequence in encoded if sequence is not None]
     sequences = [sequence for _, sequence in encoded if sequence is not None]
     if not texts:
-        raise DataError(
-            "evaluate: expected documents with characters in the vocabulary, got none; the vocabulary is "
-            f"{shortened(tokenizer.alphabet)}"
-        )
+        first = f"; {tokenizer.unknown_error(documents[0])}" if documents else ""
+        raise DataError(f"evaluate: expected a document that the model can read, got none{first}")
     losses: dict[str, float] = {}
+    for text, sequence in zip(texts, sequences, strict=True):
+        check_target(text, sequence)
     if training:
         training_sequences = [sequence_of(text, tokenizer) for text in training]
         losses = baselines(training_sequences, sequences, tokenizer.vocab_size, never=never_target(tokenizer))
@@ -309,9 +334,10 @@ def evaluate(
         losses=losses,
         documents=len(texts),
         tokens=sum(map(len, sequences)) - len(sequences),
-        characters=sum(character_count(text, tokenizer) for text in texts),
+        characters=sum(map(tokenizer.text_length, texts)),
         known=sum(map(set(training).__contains__, texts)),
         left_out=[text for text, sequence in encoded if sequence is None],
+        unit=tokenizer.text_unit,
     )
 
 
@@ -335,7 +361,7 @@ def _evaluate_ids(
     _check_finite(losses[MODEL])
     targets = int(sequences.counted().sum())
     known = sum(map(set(training).__contains__, documents)) if training else 0
-    return Evaluation(losses, len(documents), targets, targets, known, [], accuracy)
+    return Evaluation(losses, len(documents), targets, targets, known, [], accuracy, tokenizer.text_unit)
 
 
 def _check_finite(value: float) -> None:

@@ -83,7 +83,8 @@ def flat_sequences(sequences: Sequence[Sequence[int]]) -> TokenSequences:
 def chunks_of(
     sequences: TokenSequences, windows: NDArray[np.int64], positions: int
 ) -> Iterator[tuple[slice, Chunk]]:
-    """Consecutive windows and their batch of one step; a target has the weight 1 where it counts, else 0.
+    """Consecutive windows and their batch of one step; a target has the weight 1, or that of a mask, where it
+    counts, else 0.
 
     windows: as of window_table; positions: inputs per step, unless one window has more.
     """

@@ -35,10 +35,10 @@ def starts_of(prefix: str, tokenizer: Tokenizer) -> list[Start]:
 def first_start(prefix: str, tokenizer: Tokenizer) -> Start:
     """The tokenization of the prefix, or of a longer text where it has none, as "C" of "Cl" alone.
 
-    Sequences of ids begin with the first id where no prefix is given.
+    Sequences of ids begin with the id that most of the data begin with where no prefix is given.
     """
     if tokenizer.is_ids:
-        return Start(tuple(tokenizer.encode(prefix)) or (0,))
+        return Start(tuple(tokenizer.encode(prefix)) or (tokenizer.first,))
     try:
         return Start(tuple(tokenizer.encode(prefix)))
     except PrefixError:

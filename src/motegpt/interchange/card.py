@@ -50,7 +50,8 @@ def model_card(model: PortableModel, layout: Layout) -> str:
 
 def _usage(model: PortableModel, layout: Layout) -> Iterator[str]:
     trust = ", trust_remote_code=True" if layout.name == "motegpt" else ""
-    text = "" if model.tokenizer.bos is not None else "The beginning of a text"
+    beginning = "0 1" if model.tokenizer.is_ids else "The beginning of a text"
+    text = "" if model.tokenizer.bos is not None else beginning
     yield from (
         "## Use",
         "",
@@ -104,7 +105,7 @@ def _losses(model: PortableModel) -> Iterator[str]:
         yield ""
     bits = model.bits
     if bits:
-        yield from ("| held-out documents | bits per character |", "|---|---|")
+        yield from (f"| held-out documents | bits per {model.tokenizer.text_unit} |", "|---|---|")
         names = NAMES if "gpt" in bits else {**NAMES, "model": "this model"}
         both = {"model": "this model averaged with the n-grams"} if "gpt" in bits else {}
         yield from (
@@ -122,7 +123,8 @@ def without_average(model: PortableModel) -> str:
     """What leaving out the n-grams costs."""
     cost = "how many bits that costs was not measured"
     if {"gpt", "model"} <= model.bits.keys():
-        cost = f"that costs {model.bits['gpt'] - model.bits['model']:.3f} bits per character"
+        bits = model.bits["gpt"] - model.bits["model"]
+        cost = f"that costs {bits:.3f} bits per {model.tokenizer.text_unit}"
     return (
         f"In motegpt, Kneser-Ney n-grams of up to {model.config.train.kneser_ney} tokens have a share of "
         f"{model.weight:.2f} in every probability. They are not exported: {cost}."

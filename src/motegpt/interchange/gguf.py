@@ -85,8 +85,8 @@ def export_gguf(model: PortableModel, out: Path) -> list[str]:
     llama.cpp does not compute exactly; LibraryUnavailable without `gguf`. Then nothing is written.
     """
     check_free(out)
-    layout = file_layout(model.config.model)
-    metadata = {**_metadata(model, layout, out.stem), **vocabulary(model.tokenizer)}
+    tokens, layout = vocabulary(model.tokenizer), file_layout(model.config.model)
+    metadata = {**_metadata(model, layout, out.stem), **tokens}
     with imports_for("export to gguf", LibraryUnavailable):
         from gguf import GGUFWriter  # type: ignore[import-not-found, unused-ignore]
 

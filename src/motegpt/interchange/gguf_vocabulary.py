@@ -14,7 +14,7 @@ import json
 from typing import Any
 
 from motegpt.config.text import shortened
-from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer, FileTokenizer, Tokenizer
+from motegpt.data.tokenizers import ByteTokenizer, CharacterTokenizer, FileTokenizer, IdTokenizer, Tokenizer
 from motegpt.data.tokenizers.file import BYTE_LEVEL, SPACE, byte_level
 from motegpt.errors import UsageError
 from motegpt.interchange.tokens import special_names
@@ -68,6 +68,10 @@ def _kind(tokenizer: Tokenizer) -> tuple[dict[str, Any], list[str]]:
             return {**GPT2, "merges": [NEVER]}, sorted(level, key=level.__getitem__)
         case FileTokenizer() if tokenizer.bos is not None and (model := _gpt2_of(tokenizer.source)):
             return {**GPT2, "merges": _merges(model)}, _in_order(tokenizer, model["vocab"])
+        case IdTokenizer():
+            raise UsageError(
+                "tokenizer: expected tokens of texts, got ids, which llama.cpp has no words for; export to hf"
+            )
         case _:
             raise UsageError(
                 f"tokenizer: expected characters, bytes or a file like GPT-2's, got {tokenizer.kind}, which "

@@ -118,7 +118,7 @@ def generation_config(model: PortableModel) -> dict[str, Any]:
     never = [] if special["bos_token_id"] == special["eos_token_id"] else [special["bos_token_id"]]
     return {
         **special,
-        "max_length": size if special["bos_token_id"] is None else size + 1,  # the last token is not fed
+        "max_length": size if model.tokenizer.is_stream else size + 1,  # the last token is not fed
         **(chosen if not is_greedy else {"do_sample": False}),
         **({"suppress_tokens": never} if never else {}),
     }

@@ -164,6 +164,13 @@ def _check_names(
             raise RunFolderError(f"{folder}: {shown}: expected {words[0]}, got {words[1]}")
 
 
+def _format(tokenizer: Tokenizer) -> str | None:
+    """The setting `format` of data that a tokenizer is for; None for documents that are texts."""
+    if tokenizer.is_ids:
+        return "id_stream" if tokenizer.is_stream else "ids"
+    return None if tokenizer.bos is not None else "stream"
+
+
 def _run_config(
     folder: Path, layout: Layout, model: ModelConfig, tokenizer: Tokenizer, arrays: Arrays
 ) -> RunConfig:
@@ -173,12 +180,11 @@ def _run_config(
     settings = settings_of(REFERENCE_PRESET if layout is OWN else layout.name)
     engine, dtype = default_engine(), str(next(iter(arrays.values())).dtype)
     settings = default_dtype(engine, {**settings, "dtype": dtype}, is_set=False)
-    is_stream = tokenizer.bos is None
     data: dict[str, Any] = {
         **section_values(settings, "data"),
         "tokenizer": tokenizer.kind,
         "framing": tokenizer.framing,
-        "format": "stream" if is_stream else None,
+        "format": _format(tokenizer),
     }
     if isinstance(tokenizer, FileTokenizer):
         data["tokenizer_file"] = str((folder / TOKENIZER).absolute())

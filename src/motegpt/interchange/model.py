@@ -60,5 +60,4 @@ class PortableModel:
             return {}
         engine = build_engine(config, self.contexts)
         engine.load(self.parameters)
-        found = evaluate(engine, self.tokenizer, held_out, average=average)
-        return {name: found.bits_per_character(name) for name in found.losses}
+        return evaluate(engine, self.tokenizer, held_out, average=average).bits()

@@ -1,6 +1,7 @@
 """tokenizer.json: motegpt's tokenizers as those of the library `tokenizers`, as plain JSON.
 
     characters    WordLevel over single characters
+    ids           WordLevel over numbers with spaces between
     bytes         BPE without merges over the 256 characters that represent bytes
     bpe           BPE with the same merges, over the matches of the pattern
     words, regex  BPE without merges that takes a match whole if it is a token (`ignore_merges`)
@@ -22,6 +23,7 @@ from motegpt.data.tokenizers import (
     ByteTokenizer,
     CharacterTokenizer,
     FileTokenizer,
+    IdTokenizer,
     RegexTokenizer,
     Tokenizer,
 )
@@ -124,6 +126,9 @@ def _parts(tokenizer: Tokenizer, specials: Mapping[str, int]) -> dict[str, Any]:
                 "use_regex": False,
             }
             return {"pre_tokenizer": spread, "decoder": spread, "model": _bpe(vocabulary)}
+        case IdTokenizer():
+            model = {"type": "WordLevel", "vocab": vocabulary, "unk_token": UNKNOWN}
+            return {"pre_tokenizer": {"type": "WhitespaceSplit"}, "decoder": None, "model": model}
         case BpeTokenizer():
             model = _bpe(vocabulary, [list(pair) for pair in tokenizer.merges], unknown=UNKNOWN)
             split = _split(oniguruma(tokenizer.pattern, tokenizer.characters))
@@ -133,7 +138,7 @@ def _parts(tokenizer: Tokenizer, specials: Mapping[str, int]) -> dict[str, Any]:
             split = _split(oniguruma(tokenizer.pattern, tokenizer.alphabet))
             return {"pre_tokenizer": split, "decoder": FUSE, "model": model}
         case _:
-            raise UsageError(f"tokenizer: expected one that tokenizer.json can hold, got {tokenizer.kind}")
+            raise UsageError(f"tokenizer: expected one of texts, got {tokenizer.kind}")
 
 
 def _split(pattern: str) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 import numpy as np
 
 from motegpt.config.sections.bounds import LARGEST_ORDER
+from motegpt.data.sequences import TokenSequences
 from motegpt.ngrams.keys import rows_of
 
 if TYPE_CHECKING:
@@ -114,8 +115,9 @@ class KneserNey:
         return p
 
     def loss(self, sequences: Sequence[Sequence[int]]) -> float:
-        """The mean over all targets, in nats."""
-        return -float(np.log(self.probabilities(sequences)).mean())
+        """The mean over all targets, by the weights of a mask if there is one, in nats."""
+        weights = sequences.weights() if isinstance(sequences, TokenSequences) else None
+        return -float(np.average(np.log(self.probabilities(sequences)), weights=weights))
 
     def distribution(self, histories: NDArray[Any]) -> Floats:
         """p of every id after each history.   histories (B, order - 1), START before the beginning -> (B, V)

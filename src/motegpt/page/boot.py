@@ -64,7 +64,7 @@ def list_of(name: str, documents: Sequence[str]) -> dict[str, Any]:
     Raises DataError for documents that are not one line each, and for token ids.
     """
     if isinstance(documents, IdDocuments):
-        raise DataError(f"play: expected texts, got token ids in {name}, which the page does not show")
+        raise DataError(f"play: expected texts, which the page shows, got token ids in {name}")
     for number, document in enumerate(documents, 1):
         if any(sign in document for sign in LINE_BREAKS):
             raise DataError(
@@ -81,8 +81,8 @@ def run_of(run: Run) -> dict[str, Any]:
     """
     if run.tokenizer.kind not in TOKENIZERS:
         raise UsageError(
-            f"play: expected a run with tokens that are {' or '.join(TOKENIZERS)}, got {run.tokenizer.kind}; "
-            "motegpt sample and motegpt show take it"
+            f"play: expected a run with tokens that are {' or '.join(TOKENIZERS)}, as the page shows texts, "
+            f"got {run.tokenizer.kind}; motegpt sample, show and plot take it"
         )
     average = run.folder.average(run.config, run.tokenizer)
     parameters = {name: _array(values, HALF) for name, values in run.parameters().items()}

@@ -85,6 +85,4 @@ class Report:
 
     def bits(self) -> dict[str, float]:
         """Name -> bits per character on the held-out documents; empty without any."""
-        if self.evaluation is None:
-            return {}
-        return {name: self.evaluation.bits_per_character(name) for name in self.evaluation.losses}
+        return {} if self.evaluation is None else self.evaluation.bits()

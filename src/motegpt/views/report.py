@@ -24,8 +24,8 @@ def report_lines(report: Report) -> Iterator[str]:
         of = " by a second model, trained without them" if report.of_second else ""
         size, unit = report.evaluation.documents, "documents"
         if report.is_stream:
-            size, unit = report.evaluation.characters, "characters"
-        yield f"bits per character of {size:,} held-out {unit}{of}; less is better:"
+            size, unit = report.evaluation.characters, f"{report.evaluation.unit}s"
+        yield f"bits per {report.evaluation.unit} of {size:,} held-out {unit}{of}; less is better:"
         yield f"  {bits}"
     if (novelty := report.novelty) is not None:
         copies = (

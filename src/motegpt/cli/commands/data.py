@@ -207,7 +207,8 @@ def id_lines(report: IdReport) -> Iterator[str]:
     yield f"{'sequences':{LABEL}}{report.sequences:,}, {report.duplicates:,} repeated"
     yield f"{'lengths':{LABEL}}{report.shortest:,} to {report.longest:,} ids, median {report.median:,}"
     counted = "" if report.counted == report.targets else f", {report.counted:,} of them unmasked"
-    yield f"{'targets':{LABEL}}{report.targets:,}{counted}"
+    weights = "" if report.weights is None else ", weights {:g} to {:g}".format(*report.weights)
+    yield f"{'targets':{LABEL}}{report.targets:,}{counted}{weights}"
     if report.held_out is not None:
         yield f"{'split':{LABEL}}{report.held_out:,} sequences for validation, as the data say"
     yield f"{'ids':{LABEL}}vocab_size {report.vocab_size:,}, {report.used:,} of them used"

@@ -66,7 +66,7 @@ def command(
 
     DATA are files or folders, read as the training data were, but as UTF-8; by default, the validation set
     of the run. Losses are means over all tokens of whole documents; the end of a document counts as one
-    character.
+    character. Of ids they are over the targets that count, and bits are per token.
 
     Example: motegpt eval runs/names
     """
@@ -82,7 +82,8 @@ def command(
     evaluation = evaluate(model.engine, model.tokenizer, texts, train_texts, model.average)
     if evaluation.left_out:
         first = shortened(evaluation.left_out[0])
-        log(f"left out {len(evaluation.left_out):,} with characters unknown to the model, the first {first}")
+        count, unit = len(evaluation.left_out), evaluation.unit
+        log(f"left out {count:,} with {unit}s unknown to the model, the first {first}")
     novel = None
     if samples and train_texts and model.tokenizer.stop is not None:
         from motegpt.evaluation.novelty import novelty
@@ -137,10 +138,9 @@ def _print(evaluation: Evaluation, name: str) -> None:
     print_result(f"{evaluation.documents:,} document{'s' * (evaluation.documents != 1)} of {name}")
     if evaluation.known and name != TRAINING:
         log(f"{evaluation.known:,} of them are in the training data")
-    unit = "bits per character" if evaluation.accuracy is None else "bits per token"
-    click.echo(f"\n{'':10} {'nats per token':>14} {unit:>18}")
-    for model, loss in evaluation.losses.items():
-        click.echo(f"{model:10} {loss:14.4f} {evaluation.bits_per_character(model):18.4f}")
+    click.echo(f"\n{'':10} {'nats per token':>14} {f'bits per {evaluation.unit}':>18}")
+    for model, bits in evaluation.bits().items():
+        click.echo(f"{model:10} {evaluation.losses[model]:14.4f} {bits:18.4f}")
     if evaluation.accuracy is not None:
         right = f"of {evaluation.tokens:,} targets the model finds {evaluation.accuracy:.2%} the most likely"
         click.echo(f"\n{right}")
@@ -172,12 +172,12 @@ def _values(evaluation: Evaluation, novel: Novelty | None, name: str) -> dict[st
         "data": name,
         "documents": evaluation.documents,
         "tokens": evaluation.tokens,
-        "characters": evaluation.characters,
+        f"{evaluation.unit}s": evaluation.characters,
         "in_training": evaluation.known,
         "left_out": evaluation.left_out,
         "nats_per_token": evaluation.losses,
         **({} if evaluation.accuracy is None else {"accuracy": evaluation.accuracy}),
-        "bits_per_character": {model: evaluation.bits_per_character(model) for model in evaluation.losses},
+        f"bits_per_{evaluation.unit}": evaluation.bits(),
     }
     if novel is not None:
         values["samples"] = {

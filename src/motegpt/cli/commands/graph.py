@@ -146,8 +146,9 @@ def _run_graph(
     from motegpt.api.gpt import GPT
     from motegpt.training.run_folder import RunFolder
 
-    config = RunFolder(run).config()
-    check_size(config.model, LETTERS + 1 if text is None else len(text) + 1)
+    folder = RunFolder(run)
+    config = folder.config()
+    check_size(config.model, LETTERS + 1 if text is None else len(folder.tokenizer().encode(text)) + 1)
     model = GPT.load(run, "array", checkpoint)  # it needs no GPU
     if config.train.kneser_ney is not None:
         log("the graph is of the GPT, without the n-grams that it is averaged with")

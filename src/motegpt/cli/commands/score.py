@@ -14,7 +14,6 @@ import click
 from motegpt.cli.console import log, print_result
 from motegpt.cli.options import json_option, model_options, run_argument
 from motegpt.config.text import has_surrogate, shortened
-from motegpt.data.tokenizers import with_code_points
 from motegpt.errors import DataError, UsageError
 from motegpt.views.text import one_line
 
@@ -36,7 +35,7 @@ def command(
 
     Prints the log-probability in nats, the bits per character and the text, separated by tabs. The end of
     a text counts as one character. A text with a character unknown to the model has probability zero:
-    -inf, or null in JSON.
+    -inf, or null in JSON. For a model of ids, as in "3 1 2", the bits are per token.
 
     Example: motegpt score runs/names emma - < more.txt
     """
@@ -48,7 +47,8 @@ def command(
         for score in model.score(batch):
             unknown = model.tokenizer.unknown(score.text)
             if unknown:
-                log(f"{shortened(score.text)}: not in the vocabulary: {with_code_points(unknown)}")
+                shown = model.tokenizer.shown_unknown(unknown)
+                log(f"{shortened(score.text)}: not in the vocabulary: {shown}")
             print_result(_as_json(score, unknown) if as_json else _as_line(score))
 
 
@@ -71,7 +71,7 @@ def _lines(texts: tuple[str, ...]) -> Iterator[str]:
 
 
 def _as_line(score: Score) -> str:
-    return f"{score.log_probability:.4f}\t{score.bits_per_character:.4f}\t{one_line(score.text)}"
+    return f"{score.log_probability:.4f}\t{score.bits:.4f}\t{one_line(score.text)}"
 
 
 def _as_json(score: Score, unknown: str) -> str:
@@ -79,7 +79,7 @@ def _as_json(score: Score, unknown: str) -> str:
     values = {
         "text": score.text,
         "log_probability": score.log_probability if possible else None,
-        "bits_per_character": score.bits_per_character if possible else None,
+        f"bits_per_{score.unit}": score.bits if possible else None,
         "tokens": score.tokens,
         **({"unknown": unknown} if unknown else {}),
     }

@@ -51,7 +51,8 @@ class JsonLinesReader(Reader):
             key = shortened(self._reading.column)
             raise DataError(f"{where}: expected an object with the key {key}, got {shortened(value)}")
         if not isinstance(value, str):
-            raise DataError(f"{where}: expected a string, got {shortened(value)}; `column` names another key")
+            repair = "`column` names another key" + "; token ids have the key ids" * isinstance(value, list)
+            raise DataError(f"{where}: expected a string, got {shortened(value)}; {repair}")
         if has_surrogate(value) or "\0" in value:
             found = "a zero character" if "\0" in value else "half of a surrogate pair"
             raise DataError(f"{where}: expected Unicode characters, got {found} in {shortened(value)}")

@@ -26,8 +26,9 @@ class IdReport:
     """The result of `motegpt data check` for ids.
 
     duplicates: sequences equal to an earlier one; targets: of all sequences, counted: those that no mask
-    leaves out; held_out: sequences that the data hold out; used: different ids; frequent: the most frequent
-    ones with their counts; optimum: the lowest possible loss, if it is known.
+    leaves out, weights: the lowest and the highest of these, if they differ from 1; held_out: sequences that
+    the data hold out; used: different ids; frequent: the most frequent ones with their counts; optimum: the
+    lowest possible loss, if it is known.
     """
 
     path: str
@@ -39,6 +40,7 @@ class IdReport:
     longest: int
     targets: int
     counted: int
+    weights: tuple[float, float] | None
     held_out: int | None
     vocab_size: int
     used: int
@@ -63,10 +65,21 @@ def check_ids(corpus: Corpus, paths: Sequence[Path]) -> IdReport:
         longest=int(lengths.max()),
         held_out=None if documents.held_out is None else int(documents.held_out.sum()),
         used=int((counts > 0).sum()),
+        weights=_weights(documents),
         frequent={str(one): int(counts[one]) for one in order if counts[one]},
         **sizes_of(documents),
         command=_command(documents, paths),
     )
+
+
+def _weights(documents: IdDocuments) -> tuple[float, float] | None:
+    """The lowest and the highest weight of a target; None of a mask of 0 and 1."""
+    if documents.mask is None or documents.mask.format == "B":
+        return None
+    weights = np.asarray(documents.mask).copy()
+    weights[np.asarray(documents.sequences.offsets)[:-1]] = 0  # of the first ids, which are no targets
+    found = weights[weights > 0]
+    return float(found.min()), float(found.max())
 
 
 def _command(documents: IdDocuments, paths: Sequence[Path]) -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from motegpt.data.sequences import Mask
+
 
 class IdDocuments(Documents):
     """Sequences of ids and a mask; as texts, ids separated by spaces.
@@ -55,7 +57,7 @@ class IdDocuments(Documents):
         return form if self.held_out is None else {**form, "val_fraction": float(self.held_out.mean())}
 
     @property
-    def mask(self) -> memoryview[int] | None:
+    def mask(self) -> Mask | None:
         return self.sequences.mask
 
     @overload
@@ -100,7 +102,9 @@ class IdDocuments(Documents):
         """The ids and the mask of each; the first id is no target."""
         if self.mask is None:
             return iter(self)
-        masks = (bytes(self.mask[start + 1 : end]).hex() for start, end in pairwise(self.sequences.offsets))
+        masks = (
+            self.mask[start + 1 : end].tobytes().hex() for start, end in pairwise(self.sequences.offsets)
+        )
         return (f"{ids} {mask}" for ids, mask in zip(self, masks, strict=True))
 
     @property
@@ -129,12 +133,12 @@ class IdDocuments(Documents):
 def sequences_of(
     tokens: NDArray[Any], lengths: NDArray[np.integer[Any]], mask: NDArray[Any] | None
 ) -> TokenSequences:
-    """Sequences of these lengths in flat ids; mask: 1 or 0 per id, None for all 1."""
+    """Sequences of these lengths in flat ids; mask: a weight per id, None for all 1."""
     import numpy as np
 
     offsets = array("q")
     offsets.frombytes(np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64).tobytes())
-    flat = None if mask is None else np.ascontiguousarray(mask, np.uint8).data.toreadonly()
+    flat = None if mask is None else np.ascontiguousarray(mask).data.toreadonly()
     return TokenSequences(np.ascontiguousarray(tokens).data.toreadonly(), offsets, mask=flat)
 
 

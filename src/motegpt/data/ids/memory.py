@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +19,9 @@ from motegpt.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+LIGHTEST, HEAVIEST = 1e-9, 1e9  # weights of a mask; they are divided by their sums
+KINDS = {"ids": ("iub", "integers"), "mask": ("iubf", "numbers")}  # of dtypes, and their name
+MAX_REASON = 80  # characters of another library's message
 WIDTHS = (np.uint8, np.uint16, np.uint32)
 
 
@@ -42,8 +45,9 @@ class Parts(NamedTuple):
 def ids_in_memory(ids: Any, mask: Any = None, vocab_size: int | None = None) -> IdDocuments:
     """Sequences of ids: an array (N, T) of integers or a list of lists; a flat one is one long stream.
 
-    mask: for each id, or for each but the first of a sequence, whether it counts in the loss as a target;
-    None: all do. vocab_size: above every id (default: one more than the largest). Raises DataError.
+    mask: for each id, or for each but the first of a sequence, whether it counts in the loss as a target, or
+    its weight there; None: all are 1. vocab_size: above every id (default: one more than the largest). Raises
+    DataError.
     """
     if isinstance(ids, IdDocuments):
         raise DataError("ids: expected lists or an array, got data that were read; give them as `docs`")
@@ -61,30 +65,47 @@ def ids_in_memory(ids: Any, mask: Any = None, vocab_size: int | None = None) -> 
 def _flat(name: str, values: Any) -> tuple[NDArray[Any], NDArray[Any], bool]:
     """Flat values, the lengths of the sequences, and whether there is only a flat list."""
     try:
-        return _flat_array(name, values if hasattr(values, "__array__") else list(values))
-    except (TypeError, ValueError, OverflowError) as error:
+        return _flat_array(name, _listed(values))
+    except (TypeError, ValueError, OverflowError, RuntimeError) as error:  # RuntimeError: of torch
         raise DataError(
-            f"{name}: expected an array (N, T), or a list of lists, of integers, got {shortened(values)} "
-            f"({shortened(str(error))})"
+            f"{name}: expected an array (N, T), or a list of lists, of {KINDS[name][1]}, got "
+            f"{shortened(values)} ({' '.join(str(error).split())[:MAX_REASON]})"
         ) from None
+
+
+def _listed(values: Any) -> Any:
+    """An array as it is; anything else as a list, as arrays of objects, which columns of tables may be."""
+    if isinstance(values, Set | Mapping | np.ma.MaskedArray):
+        raise TypeError(f"a {type(values).__name__} is ambiguous")
+    if not hasattr(values, "__array__"):
+        return list(values)
+    array = np.asarray(values)
+    return array.tolist() if array.dtype == object and array.ndim else array
 
 
 def _flat_array(name: str, values: Any) -> tuple[NDArray[Any], NDArray[Any], bool]:
     is_ragged = isinstance(values, list) and bool(values) and hasattr(values[0], "__len__")
     if is_ragged:
         rows = [np.asarray(row) for row in values]
-        wrong = next((row for row in rows if row.ndim != 1), None)
-        if wrong is not None:
-            raise ValueError(f"a sequence with {wrong.ndim} axes")
-        lengths = np.array([len(row) for row in rows], np.int64)
-        flat = np.concatenate(rows) if len(rows) else np.empty(0, np.int64)
-        wrong = next((row for row in rows if len(row) and row.dtype.kind not in "iub"), None)
-        return (flat if wrong is None else wrong), lengths, False
+        for i, row in enumerate(rows):
+            if row.ndim != 1 or (len(row) and row.dtype.kind not in KINDS[name][0]):
+                raise ValueError(f"sequence {i} has {row.ndim} axes, {row.dtype} values")
+        filled = [_signed(row) for row in rows if len(row)]
+        flat = np.concatenate(filled) if filled else np.empty(0, np.int64)
+        return flat, np.array([*map(len, rows)], np.int64), False
     array = np.asarray(values)
     if array.ndim not in (1, 2):
         raise ValueError(f"{array.ndim} axes")
     rows_of = array.shape if array.ndim == 2 else (1, len(array))
     return array.reshape(-1), np.full(rows_of[0], rows_of[1], np.int64), array.ndim == 1
+
+
+def _signed(row: NDArray[Any]) -> NDArray[Any]:
+    """The same numbers without an unsigned type, with which NumPy joins signed ones as floats."""
+    if row.dtype != np.uint64:
+        return row.astype(np.int64) if row.dtype.kind == "u" else row
+    signed: NDArray[Any] = np.minimum(row, np.iinfo(np.int64).max).astype(np.int64)
+    return signed
 
 
 def aligned(
@@ -101,6 +122,8 @@ def aligned(
             f"{where}: expected a value per id or per target, {lengths[i]} or {lengths[i] - 1} in sequence "
             f"{i}, got {sizes[i]}"
         )
+    if is_whole.all():
+        return mask
     full = np.zeros(int(lengths.sum()), mask.dtype)
     full[positions(np.cumsum(lengths) - sizes, sizes)] = mask
     return full
@@ -112,7 +135,8 @@ def checked(parts: Parts) -> IdDocuments:
     if len(lengths) == 0 or len(ids) == 0:
         raise DataError(f"{where}: expected at least one sequence of ids, got none")
     if ids.dtype.kind not in "iu":
-        raise DataError(f"{where}: expected ids that are integers, got {ids.dtype} values")
+        repair = "; convert whole numbers with astype(int)" if ids.dtype.kind == "f" else ""
+        raise DataError(f"{where}: expected ids that are integers, got {ids.dtype} values{repair}")
     short = int(lengths.argmin())
     if lengths[short] < 2:
         raise DataError(
@@ -150,14 +174,28 @@ def _vocab_size(where: str, given: Any, highest: int) -> int:
     if found is None:
         return min(max(2, highest + 1), LARGEST_SIZE)
     if type(found) is not int or not 2 <= found <= LARGEST_SIZE:
-        raise DataError(f"{where}: vocab_size: expected 2 to {LARGEST_SIZE:,}, got {shortened(found)}")
+        raise DataError(
+            f"{where}: vocab_size: expected a whole number from 2 to {LARGEST_SIZE:,}, got {shortened(found)}"
+        )
     return found
 
 
 def _mask(parts: Parts) -> NDArray[Any] | None:
+    """The weights, as bytes if all are 0 or 1; DataError for others than numbers of at least 0."""
     if parts.mask is None:
         return None
-    return _flags(f"{parts.where}: mask", parts.mask, len(parts.tokens), "value per id").astype(np.uint8)
+    where, mask, count = f"{parts.where}: mask", parts.mask, len(parts.tokens)
+    _check_shape(where, mask, count, "value per id")
+    if mask.dtype.kind not in "iubf":
+        raise DataError(f"{where}: expected numbers, got {mask.dtype} values")
+    is_wrong = ~((mask == 0) | ((mask >= LIGHTEST) & (mask <= HEAVIEST)))
+    if is_wrong.any():
+        at = int(is_wrong.argmax())
+        raise DataError(
+            f"{where}: expected 0 or 1, or weights of {LIGHTEST:g} to {HEAVIEST:g}, got {mask[at]} in "
+            f"{_place(at, parts.lengths)}"
+        )
+    return mask.astype(np.uint8 if ((mask == 0) | (mask == 1)).all() else np.float64)
 
 
 def _held_out(parts: Parts) -> NDArray[np.bool_] | None:
@@ -175,11 +213,16 @@ def _held_out(parts: Parts) -> NDArray[np.bool_] | None:
 
 def _flags(where: str, values: NDArray[Any], count: int, what: str) -> NDArray[Any]:
     """Values of 0 and 1; DataError for others or another number of them."""
-    if values.shape != (count,):
-        raise DataError(f"{where}: expected a {what}, {count:,}, got {values.size:,}")
+    _check_shape(where, values, count, what)
     if values.dtype.kind not in "iub" or not ((values == 0) | (values == 1)).all():
         raise DataError(f"{where}: expected 0 or 1, got other values")
     return values
+
+
+def _check_shape(where: str, values: NDArray[Any], count: int, what: str) -> None:
+    if values.shape != (count,):
+        shape = f"{values.size:,}" if values.ndim == 1 else f"an array of shape {values.shape}"
+        raise DataError(f"{where}: expected a {what}, {count:,}, got {shape}")
 
 
 def joined(parts: Iterable[IdDocuments], where: str) -> IdDocuments:
@@ -215,6 +258,7 @@ def digest_of(documents: IdDocuments) -> str:
     total.update(np.asarray(documents.sequences.offsets).astype("<i8").tobytes())
     for name, values in (("mask", documents.mask), ("split", documents.held_out)):
         if values is not None:
+            numbers = np.asarray(values)
             total.update(name.encode())
-            total.update(np.asarray(values).astype("u1").tobytes())
+            total.update(numbers.astype("<f8" if numbers.dtype.kind == "f" else "u1").tobytes())
     return total.hexdigest()

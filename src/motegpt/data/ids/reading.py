@@ -12,6 +12,7 @@ A flat array is a stream.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,9 @@ OF_NPZ = ("ids", "tokens", "offsets", "mask", "split", "vocab_size", "optimum")
 BINARY = (".npz", ".npy", ".bin")  # suffixes of files of ids
 LINES = (".jsonl", ".ndjson")  # of files that may be
 IDS, MASK = "ids", "mask"  # keys of JSON objects
-HEADER_BYTES = 1024  # of llm.c: 256 integers, the first of which are magic, version and number of tokens
+INTEGERS, NUMBERS = {int, bool}, {int, bool, float}  # types of their values
+LINE_OF_IDS = re.compile(rb'(\xef\xbb\xbf)?\s*({\s*"ids"\s*:\s*)?\[\s*-?\d')
+HEADER_BYTES, VERSION = 1024, 1  # of llm.c: 256 integers, the first of which are magic, version and count
 MAGIC = {20240520: "<u2", 20240801: "<u4"}  # of llm.c: GPT-2's ids, and Llama 3's
 HEAD = 2**16  # bytes of a file of lines, in which its first object is
 
@@ -37,13 +40,12 @@ HEAD = 2**16  # bytes of a file of lines, in which its first object is
 def is_ids_file(path: Path, head: Callable[[], bytes]) -> bool:
     """Whether a file whose format was not given has ids. head: gives its first HEAD bytes."""
     suffix = path.suffix.lower()
-    return suffix in BINARY or (suffix in LINES and _is_object_of_ids(head().split(b"\n", 1)[0]))
+    return suffix in BINARY or (suffix in LINES and _is_line_of_ids(head().split(b"\n", 1)[0]))
 
 
-def _is_object_of_ids(line: bytes) -> bool:
-    """Whether a line is an object with a list of ids, or the beginning of one that is too long."""
-    start = line.lstrip(b"\xef\xbb\xbf \t").replace(b" ", b"")[:8]
-    if start.startswith(b'{"ids":['):
+def _is_line_of_ids(line: bytes) -> bool:
+    """Whether a line is a list of ids, or an object with one, or the beginning of one that is too long."""
+    if LINE_OF_IDS.match(line):
         return True
     try:
         value = json.loads(line)
@@ -128,7 +130,10 @@ def _of_npz(arrays: dict[str, Any], name: str) -> IdDocuments:
     ends = offsets.astype(np.int64)
     if ends[0] != 0 or ends[-1] != len(tokens) or (np.diff(ends) < 0).any():
         raise DataError(f"{name}: offsets: expected them to rise from 0 to {len(tokens):,}, got others")
-    return checked(Parts(tokens, np.diff(ends), mask, where=name, **more))
+    lengths = np.diff(ends)
+    if mask is not None and mask.shape == (len(tokens) - len(lengths),):
+        mask = aligned(mask, lengths - 1, lengths, f"{name}: mask")
+    return checked(Parts(tokens, lengths, mask, where=name, **more))
 
 
 def _scalar(arrays: dict[str, Any], key: str, name: str) -> Any:
@@ -145,10 +150,14 @@ def _of_lines(data: bytes, name: str) -> IdDocuments:
     rows, masks = list[Any](), list[Any]()
     for number, value in _values(data, name):
         row, mask = (value.get(IDS), value.get(MASK)) if isinstance(value, dict) else (value, None)
-        for key, numbers in ((IDS, row), (MASK, mask)):
-            if (key == IDS or mask is not None) and not _are_integers(numbers):
+        if isinstance(value, dict) and (others := value.keys() - {IDS, MASK}):
+            found = shortened(min(others))
+            raise DataError(f"{name}: line {number}: expected the keys {IDS} and {MASK} alone, got {found}")
+        given = ((IDS, row, "integers", INTEGERS), (MASK, mask, "numbers", NUMBERS))
+        for key, values, expected, types in given[: 1 + (mask is not None)]:
+            if not isinstance(values, list) or not {*map(type, values)} <= types:
                 raise DataError(
-                    f"{name}: line {number}: {key}: expected a list of integers, got {shortened(numbers)}"
+                    f"{name}: line {number}: {key}: expected a list of {expected}, got {shortened(values)}"
                 )
         rows.append(row)
         masks.append(mask)
@@ -158,10 +167,6 @@ def _of_lines(data: bytes, name: str) -> IdDocuments:
         return ids_in_memory(rows, whole if has_masks else None)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
-
-
-def _are_integers(values: Any) -> bool:
-    return isinstance(values, list) and all(type(value) in (int, bool) for value in values)
 
 
 def _values(data: bytes, name: str) -> Iterator[tuple[int, Any]]:
@@ -181,16 +186,18 @@ def _values(data: bytes, name: str) -> Iterator[tuple[int, Any]]:
 
 
 def _magic(data: bytes) -> str | None:
-    """The dtype of ids behind the header of llm.c; None without one."""
-    return MAGIC.get(int.from_bytes(data[:4], "little")) if len(data) >= HEADER_BYTES else None
+    """The dtype of ids behind the header of llm.c, which may be truncated; None without one."""
+    return MAGIC.get(int.from_bytes(data[:4], "little"))
 
 
 def _numbers(data: bytes, name: str) -> Any:
     """The ids of a stream of 16 bits, or with the header of llm.c."""
     dtype = _magic(data)
     if dtype is not None:
-        count = int.from_bytes(data[8:12], "little")
+        version, count = (int.from_bytes(data[at : at + 4], "little") for at in (4, 8))
         expected = HEADER_BYTES + count * int(dtype[-1])
+        if version != VERSION:
+            raise DataError(f"{name}: expected version {VERSION} in the header of llm.c, got {version}")
         if len(data) != expected:
             raise DataError(f"{name}: expected {expected:,} bytes, as its header says, got {len(data):,}")
         return np.frombuffer(data, dtype, offset=HEADER_BYTES)

@@ -47,18 +47,22 @@ SYMBOLS = {"<BOS>": "⊢", "<EOS>": "⊣", " ": "␣", "\t": "⇥", "\n": "↵"}
 
 
 class Tokenizer(ABC):
-    """kind: value of the setting `tokenizer`; unit: name of one token in messages; is_fixed: whether the
-    vocabulary is independent of the data; is_ids: whether the data are ids, which a text only writes down, as
-    numbers with spaces between; framing: a key of FRAMINGS; appended: how many tokens, the last
-    ones, were added to those of a trained model, so that their ids follow those of the special tokens.
+    """kind: value of the setting `tokenizer`; unit: name of one token in messages; text_unit: what the length
+    of a text counts, as in bits per character; is_fixed: whether the vocabulary is independent of the data;
+    is_ids: whether the data are ids, which a text only writes down, as numbers with spaces between; framing:
+    a key of FRAMINGS; appended: how many tokens, the last ones, were added to those of a trained model, so
+    that their ids follow those of the special tokens; first: of ids, the one with which
+    samples without a prefix begin.
     """
 
     kind: ClassVar[str]
     unit: ClassVar[str] = "token"
+    text_unit: ClassVar[str] = "character"
     is_fixed: ClassVar[bool] = False
     is_ids: ClassVar[bool] = False
     framing: str
     appended: int = 0
+    first: int = 0
 
     @classmethod
     @abstractmethod
@@ -93,6 +97,14 @@ class Tokenizer(ABC):
     def unknown_in(self, documents: Sequence[str]) -> str:
         """The distinct characters of a corpus that cannot be encoded."""
         return "".join(sorted(set().union(*map(self.unknown, documents))))
+
+    def shown_unknown(self, unknown: str) -> str:
+        """What `unknown` found, for a message."""
+        return with_code_points(unknown)
+
+    def text_length(self, text: str) -> int:
+        """The length of a text in `text_unit`, plus one for the end token if there is one; at least 1."""
+        return max(1, len(text) + (self.stop is not None))
 
     def extended(self, characters: str) -> Tokenizer:
         """The same with characters appended: all ids remain. DataError if the tokenizer cannot grow."""

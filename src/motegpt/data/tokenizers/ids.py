@@ -23,16 +23,19 @@ DIGITS = len(str(LARGEST_SIZE))
 class IdTokenizer(Tokenizer):
     """A token is a number below `size`; nothing is added to a sequence.
 
+    first: the id that samples without a prefix begin with, as most sequences of the data.
+
     >>> tokenizer = IdTokenizer(20, "whole")
     >>> tokenizer.encode("3 17 4"), tokenizer.decode([3, 17, 4])
     ([3, 17, 4], '3 17 4')
     """
 
     kind = "ids"
-    unit = "id"
+    text_unit = Tokenizer.unit
     is_ids = True
     size: int
     framing: str
+    first: int = 0
 
     __repr__ = concise_repr
 
@@ -40,19 +43,27 @@ class IdTokenizer(Tokenizer):
     def learn(cls, documents: Sequence[str], framing: str) -> Self:
         """The ids below the vocab_size of the data."""
         assert isinstance(documents, IdDocuments), "the settings allow this tokenizer with ids alone"
-        return cls(documents.vocab_size, framing)
+        import numpy as np
+
+        tokens, offsets = (
+            np.asarray(part) for part in (documents.sequences.tokens, documents.sequences.offsets)
+        )
+        return cls(documents.vocab_size, framing, int(np.bincount(tokens[offsets[:-1]]).argmax()))
 
     @classmethod
     def restore(cls, values: Mapping[str, Any]) -> Self:
-        size, framing = values.get("size"), values.get("framing")
+        size, framing, first = values.get("size"), values.get("framing"), values.get("first", 0)
         if type(size) is not int or not 2 <= size <= LARGEST_SIZE or not isinstance(framing, str):
             raise RunFolderError(
                 f"tokenizer: expected 2 to {LARGEST_SIZE:,} ids and a framing, got {shortened(size)}"
             )
-        return cls(size, framing)
+        if type(first) is not int or not 0 <= first < size:
+            raise RunFolderError(f"tokenizer: expected a first id below {size}, got {shortened(first)}")
+        return cls(size, framing, first)
 
     def values(self) -> dict[str, Any]:
-        return {"kind": self.kind, "size": self.size, "framing": self.framing}
+        first = {"first": self.first} if self.first else {}
+        return {"kind": self.kind, "size": self.size, "framing": self.framing, **first}
 
     @cached_property
     def symbols(self) -> Sequence[bytes]:
@@ -76,6 +87,13 @@ class IdTokenizer(Tokenizer):
         """Nothing: DataError for ids that the model does not have."""
         self.encode_documents(documents)
         return ""
+
+    def shown_unknown(self, unknown: str) -> str:
+        return shortened(unknown)
+
+    def text_length(self, text: str) -> int:
+        """The number of targets."""
+        return max(1, len(text.split()) - 1)
 
     def decode(self, ids: Sequence[int]) -> str:
         return text_of(ids)

@@ -240,7 +240,7 @@ function splitStream(text, fraction) {
   const length = characters.length - count;
   if (length < 2) {
     throw new Error(
-      `val_fraction: expected a longer text to hold out a part, got ${characters.length} characters`,
+      `val_fraction: expected more data to hold out a part, got ${characters.length} characters`,
     );
   }
   return {training: [characters.slice(0, length).join("")], validation: [characters.slice(length).join("")]};

@@ -112,9 +112,9 @@ export class WindowPlan extends Plan {
     this.starts = stream.length - blockSize;
     if (this.starts < 1) {
       const fitting = stream.length - 1;
-      const repair = fitting > 1 ? `try \`block_size=${fitting}\`, or a longer text` : "give a longer text";
+      const repair = fitting > 1 ? `try \`block_size=${fitting}\`, or more data` : "give more data";
       throw new Error(
-        `block_size: expected a text of at least block_size + 1 = ${blockSize + 1} tokens, got ` +
+        `block_size: expected at least block_size + 1 = ${blockSize + 1} tokens, got ` +
           `${stream.length}; ${repair}`,
       );
     }
