@@ -38,7 +38,7 @@ inline constexpr Index query_block = tallest;  // queries processed together
 /// Queries whose dp stays cached until their part of dk and dv is taken, for T positions of G heads.
 template <class Real>
 constexpr Index query_stretch(Index T, Index G) {
-  constexpr Index cache = 256 * 1024, fewest = 8 * query_block;
+  constexpr Index cache = 256 * 1024, fewest = 4 * query_block;
   const Index most = max(fewest, cache / (padded<Real>(max(T, Index(1)) * G) * Index(sizeof(Real))));
   const Index count = (T + most - 1) / most, blocks = (T + query_block - 1) / query_block;
   return count > 1 ? (blocks + count - 1) / count * query_block : T;
