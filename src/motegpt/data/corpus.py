@@ -198,7 +198,9 @@ def _read(
     if reading.format == "stream":
         documents = Documents.of_stream(normalized(texts.parts(), reading))
     else:
-        documents = Documents.of(documents_of(group.texts, reading) for group in texts)
+        from motegpt.data.bulk import read_documents
+
+        documents = read_documents((group.texts for group in texts), reading)
     if not documents:
         raise texts.empty_error()
     documents = drop_repeats(documents) if reading.deduplicate else documents
