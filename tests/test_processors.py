@@ -1,8 +1,6 @@
 """The default number of threads: CPU affinity, and quotas of cgroups v1 and v2."""
 
 import os
-import subprocess
-import sys
 
 import pytest
 
@@ -141,27 +139,3 @@ def test_cost_counts_the_gradients_of_all_threads(motegpt, monkeypatch):
     monkeypatch.setattr("motegpt.engines.native.memory.available_processors", lambda: 3)
     words = ("cost", "--vocab-size", 27, "--engine", "native")
     assert motegpt(*words).out == motegpt(*words, "--threads", 3).out != motegpt(*words, "--threads", 2).out
-
-
-def test_threads_of_a_command_sleep_when_they_are_idle():
-    """A thread that spins for work takes 30 ms of each command, of which `main` itself needs 200."""
-    program = (
-        "import sys, time; from motegpt.__main__ import main\n"
-        "sys.argv = ['motegpt', 'data', 'check', '--preset', 'microgpt']\n"
-        "try: main()\n"
-        "finally: print(time.process_time() - time.thread_time(), file=sys.stderr)"
-    )
-    command = [sys.executable, "-c", program]
-    environment = {name: value for name, value in os.environ.items() if name != processors.BLAS_SPIN[0]}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    assert float(done.stderr.split()[-1]) < 0.01 * processors.affinity()
-
-
-def test_a_limit_that_the_user_set_stays(monkeypatch):
-    name, value = processors.BLAS_SPIN
-    monkeypatch.setenv(name, "26")
-    processors.let_blas_threads_sleep()
-    assert os.environ[name] == "26" != value
-    monkeypatch.delenv(name)
-    processors.let_blas_threads_sleep()
-    assert os.environ[name] == value

@@ -10,9 +10,9 @@ def main() -> None:
         from motegpt.system.interrupts import handle_termination, interrupt, leave
 
         handle_termination(interrupt)
-        from motegpt.system.processors import let_blas_threads_sleep
+        from motegpt.system.startup import save_processor_time
 
-        let_blas_threads_sleep()
+        save_processor_time()
         from motegpt.cli.streams import replace_closed_streams
 
         replace_closed_streams()

@@ -54,5 +54,5 @@ def documents_of_lines(text: str, reading: ReadConfig) -> Documents | None:
 
 def _has_space(codes: NDArray[np.unsignedinteger[Any]]) -> bool:
     """Whether a code point is white space."""
-    candidates = np.unique(codes[(codes <= ord(" ")) | (codes >= ASCII)])
-    return any(chr(code).isspace() for code in candidates.tolist())
+    candidates = codes[(codes <= ord(" ")) | (codes >= ASCII)]
+    return any(chr(code).isspace() for code in set(candidates.tolist()))

@@ -11,9 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 MAX_THREADS = 256  # per training
-# Idle threads of NumPy's OpenBLAS spin for 2^N cycles before they sleep, by default 2^26, also when NumPy is
-# imported: 30 ms of processor time each. 2^20 is long enough for the next of several products in a row.
-BLAS_SPIN = ("OPENBLAS_THREAD_TIMEOUT", "20")
 
 # Mount points of the cpu controller in cgroups v1, and of the single tree in v2.
 V1 = ("sys/fs/cgroup/cpu", "sys/fs/cgroup/cpu,cpuacct")
@@ -25,11 +22,6 @@ def available_processors(root: Path = Path("/")) -> int:
     quota = cpu_quota(root)
     count = affinity() if quota is None else min(affinity(), int(quota))
     return min(max(1, count), MAX_THREADS)
-
-
-def let_blas_threads_sleep() -> None:
-    """Let idle threads of NumPy sleep soon, unless the environment says when. Before NumPy is imported."""
-    os.environ.setdefault(*BLAS_SPIN)
 
 
 def affinity() -> int:
