@@ -222,7 +222,7 @@ def _are_ids(paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile) ->
         return reading.is_ids
     if reading.column is not None:
         return False
-    from motegpt.data.ids.reading import HEAD, is_ids_file
+    from motegpt.data.ids.detection import HEAD, is_ids_file
 
     def head(path: Path) -> bytes:
         with open_file(path) as file:

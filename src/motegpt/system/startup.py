@@ -6,8 +6,8 @@ import os
 # Idle threads of NumPy's OpenBLAS spin for 2^N cycles before they sleep, by default 2^26, also when NumPy is
 # imported: 30 ms of processor time each. 2^20 is long enough for the next of several products in a row.
 BLAS_SPIN = ("OPENBLAS_THREAD_TIMEOUT", "20")
-# Objects after which Python looks for unreachable ones, by default 700. A command makes 45,000 that stay.
-NEW_OBJECTS = 50_000
+# Objects after which Python looks for unreachable ones, by default 700. Starting makes 50,000 that stay.
+NEW_OBJECTS = 100_000
 
 
 def save_processor_time() -> None:

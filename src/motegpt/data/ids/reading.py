@@ -12,7 +12,7 @@ A flat array is a stream.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,36 +20,16 @@ import numpy as np
 
 from motegpt.config.text import shortened
 from motegpt.data.decoding import GZIP
+from motegpt.data.ids.detection import HEAD, IDS
 from motegpt.data.ids.documents import IdDocuments, sequences_of
 from motegpt.data.ids.memory import Parts, aligned, checked, ids_in_memory
 from motegpt.data.ids.numpy_files import NPY, ZIP, read_npy, read_npz
 from motegpt.errors import DataError
 
 OF_NPZ = ("ids", "tokens", "offsets", "mask", "split", "vocab_size", "optimum")
-BINARY = (".npz", ".npy", ".bin")  # suffixes of files of ids
-LINES = (".jsonl", ".ndjson")  # of files that may be
-IDS, MASK = "ids", "mask"  # keys of JSON objects
+MASK = "mask"  # key of a JSON object, as IDS
 HEADER_BYTES = 1024  # of llm.c: 256 integers, the first of which are magic, version and number of tokens
 MAGIC = {20240520: "<u2", 20240801: "<u4"}  # of llm.c: GPT-2's ids, and Llama 3's
-HEAD = 2**16  # bytes of a file of lines, in which its first object is
-
-
-def is_ids_file(path: Path, head: Callable[[], bytes]) -> bool:
-    """Whether a file whose format was not given has ids. head: gives its first HEAD bytes."""
-    suffix = path.suffix.lower()
-    return suffix in BINARY or (suffix in LINES and _is_object_of_ids(head().split(b"\n", 1)[0]))
-
-
-def _is_object_of_ids(line: bytes) -> bool:
-    """Whether a line is an object with a list of ids, or the beginning of one that is too long."""
-    start = line.lstrip(b"\xef\xbb\xbf \t").replace(b" ", b"")[:8]
-    if start.startswith(b'{"ids":['):
-        return True
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and isinstance(value.get(IDS), list)
 
 
 def read_ids(data: bytes, name: str, form: str | None) -> IdDocuments:
