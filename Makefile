@@ -68,7 +68,7 @@ build/transformers%/.made: Makefile | $(DEV)
 	@touch $@
 
 test-core: $(DEV)          ## run the tests of the core, which need no Python
-	$(BIN)/ctest --test-dir build/core --no-tests=error --output-on-failure
+	$(BIN)/ctest --test-dir build/core --no-tests=error --output-on-failure --parallel 2
 
 check: $(DEV)              ## lint, formatting, types
 	$(BIN)/ruff check .
