@@ -16,8 +16,10 @@ CORE_TESTS := $(wildcard cpp/tests/*)
 COMPILED := --config-settings=build-dir=build/core
 WITH_TESTS := --config-settings=cmake.define.MOTEGPT_TESTS=ON
 
-# Several tests at a time, as many as there are processors.
+# Several tests at a time, as many as there are processors. So each has one thread of NumPy and PyTorch, whose
+# idle ones spin: a fifth of the processor time of many files.
 PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
+test test-interchange sanitize: export OMP_NUM_THREADS := 1
 
 FUZZ_SECONDS ?= 60
 
