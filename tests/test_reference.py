@@ -142,7 +142,7 @@ def test_the_independent_oxidized_is_the_original(names_txt):
     ids=str,
 )
 def test_microgpt_of_other_shapes_and_seeds(changes):
-    """Three losses: of the first weights, after a step, and after one with Adam's averages of two gradients."""
+    """Losses of the first weights, after a step, and after one with averages of two gradients."""
     expected = independent.losses(read_corpus(None).documents, 1000, 3, **changes)
     for engine in ENGINES_HERE:
         losses, _, _ = trained(None, engine, "microgpt", until=3, **changes)

@@ -30,6 +30,10 @@ def test_idle_threads_sleep():
     assert others < 0.01 * affinity()
 
 
+def test_the_exit_looks_at_no_object():
+    assert figure_of("gc.get_freeze_count() / (1 + gc.get_count()[0])", "--version") > 100
+
+
 def test_garbage_is_hardly_looked_for():
     """65 collections took 8 of 170 ms; Python itself makes some before the command begins."""
     words = ("train", "--preset", "microgpt", "--steps", "1", "-n", "1")
