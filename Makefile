@@ -16,6 +16,11 @@ CORE_TESTS := $(wildcard cpp/tests/*)
 COMPILED := --config-settings=build-dir=build/core
 WITH_TESTS := --config-settings=cmake.define.MOTEGPT_TESTS=ON
 
+# Several tests at a time, as many as there are processors. So each has one thread of NumPy and PyTorch, whose
+# idle ones spin: a fifth of the processor time of many files.
+PARALLEL := --numprocesses logical --maxprocesses 8 --dist worksteal
+test test-interchange sanitize: export OMP_NUM_THREADS := 1
+
 FUZZ_SECONDS ?= 60
 
 # The core as WebAssembly. Its bytes depend on the sources, the flags and the version of the compiler alone.
@@ -36,7 +41,7 @@ play: $(TRAIN)             ## open the page in which a GPT trains
 	$(BIN)/motegpt play
 
 test: test-core            ## run every test, and list the slowest
-	$(BIN)/pytest --numprocesses logical --maxprocesses 8 --dist worksteal --durations=25
+	$(BIN)/pytest $(PARALLEL) --durations=25
 	@$(BIN)/python -c 'import torch' 2>/dev/null || \
 	    echo 'PyTorch is not installed, so its tests were skipped: $(BIN)/pip install $(TORCH_FOR_CPU)'
 
@@ -53,9 +58,9 @@ SHARED = import site; site.addsitedir('$$($(BIN)/python -c 'import sysconfig; pr
 test-interchange: $(DEV) build/transformers4/.made build/transformers5/.made ## compare with other programs
 	$(BIN)/python $(PIP) install $(foreach name,tokenizers gguf xllamacpp,$(call required,$(name)))
 	$(BIN)/python -c 'import tokenizers, gguf, xllamacpp' # else their tests would be skipped
-	$(BIN)/pytest $(INTERCHANGE)
-	build/transformers4/bin/python -m pytest tests/test_transformers.py
-	build/transformers5/bin/python -m pytest tests/test_transformers.py
+	$(BIN)/pytest $(PARALLEL) $(INTERCHANGE)
+	build/transformers4/bin/python -m pytest $(PARALLEL) tests/test_transformers.py
+	build/transformers5/bin/python -m pytest $(PARALLEL) tests/test_transformers.py
 
 build/transformers4/.made: REQUIREMENT := transformers>=4.57,<5
 build/transformers5/.made: REQUIREMENT := transformers>=5,<6
@@ -68,7 +73,7 @@ build/transformers%/.made: Makefile | $(DEV)
 	@touch $@
 
 test-core: $(DEV)          ## run the tests of the core, which need no Python
-	$(BIN)/ctest --test-dir build/core --no-tests=error --output-on-failure
+	$(BIN)/ctest --test-dir build/core --no-tests=error --output-on-failure --parallel 2
 
 check: $(DEV)              ## lint, formatting, types
 	$(BIN)/ruff check .
@@ -122,8 +127,8 @@ sanitize: $(DEV)           ## run the tests of the core with AddressSanitizer an
 	MOTEGPT_REQUIRE_CORE=1 build/sanitize-venv/bin/python $(PIP) install '.[test,bench]' $(WITH_TESTS) \
 	    --config-settings=cmake.define.MOTEGPT_SANITIZE=ON --config-settings=build-dir=build/sanitize
 	$(BIN)/ctest --test-dir build/sanitize --no-tests=error --output-on-failure --parallel 2
-	$(SANITIZER) build/sanitize-venv/bin/pytest $(SANITIZED)
-	$(SANITIZER) build/sanitize-venv/bin/pytest -m "not slow" $(SANITIZED_IF_QUICK)
+	$(SANITIZER) build/sanitize-venv/bin/pytest $(PARALLEL) $(SANITIZED)
+	$(SANITIZER) build/sanitize-venv/bin/pytest $(PARALLEL) -m "not slow" $(SANITIZED_IF_QUICK)
 
 # Where nothing can be compiled, motegpt still installs, trains with the array engine, and says so.
 fallback:

@@ -6,6 +6,7 @@ import hashlib
 import io
 import itertools
 import json
+import re
 from typing import NamedTuple
 
 import pytest
@@ -14,11 +15,12 @@ from hypothesis import strategies as st
 
 from motegpt.config.sections import DataConfig, ReadConfig
 from motegpt.data import decoding
+from motegpt.data.bulk import read_documents
 from motegpt.data.corpus import corpus_of, read_corpus
 from motegpt.data.decoding import HashingReader, text_pieces
-from motegpt.data.documents import documents_of
+from motegpt.data.documents import Documents, documents_of
 from motegpt.data.formats import READERS, Reader, format_by_name, reader_of
-from motegpt.data.formats.base import rechunk
+from motegpt.data.formats.base import Lines, rechunk
 from motegpt.errors import DataError, SettingError
 
 DOCUMENTS = ["emma", "Жанна", "क्षत्रिय", "👩‍👩‍👧", "שלום עולם", "日本語", 'a "b", c; d', "emma"]
@@ -124,6 +126,30 @@ def test_text_round_trip(documents, packed):
     content = content_of(gzip.compress(data) if packed else data, "x.txt", ReadConfig(format="text"))
     assert (content.texts, content.lines) == (documents, list(range(1, len(documents) + 1)))
     assert documents_of(content.texts, ReadConfig()) == [d.strip() for d in documents if d.strip()]
+
+
+ODD = "a é日👩 \n\n\t\x0b\x1c\x1f\x85\xa0\u2028\u3000\u200b\u0301\r\ufeff"
+
+
+@given(st.text(ODD, max_size=40) | st.text(max_size=40), st.sampled_from([None, "nfc", "nfkc"]))
+@settings(max_examples=500)
+def test_lines_in_bulk_are_those_made_one_by_one(text, normalize):
+    reading = ReadConfig(normalize=normalize)
+    try:
+        expected = Documents.of([documents_of(list(Lines(text)), reading)])
+    except DataError as error:
+        with pytest.raises(DataError, match=re.escape(str(error))):
+            read_documents([Lines(text)], reading)
+    else:
+        found = read_documents([Lines(text)], reading)
+        assert (found.data, found.lengths) == (expected.data, expected.lengths)
+
+
+@pytest.mark.parametrize("text", ["anna\nzoë\n日本\n", "anna", "\n\nanna\n\n\nbob b\n\n", "\n"])
+def test_clean_lines_are_not_split(monkeypatch, text):
+    expected = [line for line in text.split("\n") if line]
+    monkeypatch.setattr(Lines, "_lines", None)
+    assert read_documents([Lines(text)], ReadConfig()) == expected
 
 
 @given(documents=st.lists(cells), ending=st.sampled_from([".csv", ".json", ".jsonl"]), packed=st.booleans())

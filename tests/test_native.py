@@ -230,20 +230,21 @@ def test_checkpointed_activations_grow_by_the_inputs_of_layers_alone():
 
 @pytest.mark.slow
 @pytest.mark.skipif(not MEMORY_IS_OURS, reason="needs /proc, and memory that no sanitizer pads")
-def test_five_million_steps_do_not_grow():
+def test_two_million_steps_do_not_grow():
+    """By a quarter of a byte per step."""
     program = """
-chosen = small_settings(dtype="float32", n_embd=4, n_head=1, block_size=2, steps=5_000_000, n_layer=1)
+chosen = small_settings(dtype="float32", n_embd=4, n_head=1, block_size=2, steps=2_000_000, n_layer=1)
 plan = DocumentPlan(random_sequences(1, 8, 2), 1, "documents")
 engine = small_engine("native", chosen)
-for start in range(0, 5_000_000, 50_000):
-    losses = engine.train(plan, start, 50_000)
-    if start == 1_000_000:
+for start in range(0, 2_000_000, 20_000):
+    losses = engine.train(plan, start, 20_000)
+    if start == 200_000:
         before = resident_bytes()
 assert np.isfinite(losses).all()
 print(resident_bytes() - before)
 """
     (grown,) = measured(program)
-    assert grown < 1_000_000
+    assert grown < 450_000
 
 
 def test_two_threads_of_a_process_train_at_the_same_time():

@@ -232,7 +232,7 @@ class Listed(Plan):
     def chunk(self, start, count):
         return Chunk.of([self.batch(step) for step in range(start, start + count)])
 
-    memory = span = inputs = targets = tokens = epoch = None
+    memory = span = inputs = targets = targets_per_sequence = tokens = epoch = None
 
 
 @pytest.mark.parametrize("name", OTHERS)

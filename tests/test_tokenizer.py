@@ -5,7 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from motegpt.data.documents import flat
-from motegpt.data.tokenizers import FRAMINGS, TOKENIZERS, ByteTokenizer, CharacterTokenizer, Tokenizer
+from motegpt.data.tokenizers import (
+    FRAMINGS,
+    TOKENIZERS,
+    ByteTokenizer,
+    CharacterTokenizer,
+    Tokenizer,
+    units,
+)
 from motegpt.errors import DataError, PrefixError, RunFolderError
 
 
@@ -70,7 +77,7 @@ def any_text(**bounds):
 
 
 @given(
-    documents=st.lists(any_text(min_size=1), min_size=1),
+    documents=st.lists(any_text(min_size=1) | st.text("ab \t~", min_size=1), min_size=1),
     framing=st.sampled_from(sorted(FRAMINGS)),
     kind=st.sampled_from(sorted(TOKENIZERS.keys() - {"file", "ids"})),  # tests/test_tokens.py has that
 )
@@ -88,6 +95,31 @@ def test_decode_inverts_encode_for_any_unicode(documents, framing, kind):
     assert b"".join(map(tokenizer.token_bytes, tokenizer.encode(documents[0]))).decode() == documents[0]
     assert list(tokenizer.lengths(flat(documents))) == [len(tokenizer.encode(one)) for one in documents]
     assert Tokenizer.from_values(tokenizer.values()) == tokenizer
+
+
+@pytest.mark.parametrize("size", [253, 254, 255, 256, 257])
+@pytest.mark.parametrize("framing", ["bos", "bos_eos", "none"])
+def test_ids_that_hardly_fit_a_byte(size, framing):
+    """ASCII is encoded in bytes, with 255 for an unknown one."""
+    documents = ["~a", "bb~~"]
+    tokenizer = CharacterTokenizer("ab~" + "".join(map(chr, range(500, 500 + size))), framing)
+    encoded = [list(row) for row in tokenizer.encode_documents(documents)]
+    assert [tokenizer.decode(row).removeprefix("<BOS>") for row in encoded] == [
+        one + {"bos": "<BOS>", "bos_eos": "<EOS>", "none": ""}[framing] for one in documents
+    ]
+    for unknown, found in (("a!", r"'!' \(U\+0021\)"), ("aé", r"'é' \(U\+00E9\)")):
+        with pytest.raises(DataError, match=found):
+            tokenizer.encode_documents([*documents, unknown])
+        with pytest.raises(DataError, match=found):
+            tokenizer.encode_stream([unknown])
+
+
+def test_a_long_list_is_encoded_piece_by_piece(monkeypatch):
+    tokenizer, documents = Tokenizer.of(["anna"], "bos"), ["anna", "nan", "a", "nn"]
+    expected = tokenizer.encode_documents(documents)
+    for piece in (1, 2, 5):
+        monkeypatch.setattr(units, "PIECE", piece)
+        assert tokenizer.encode_documents(documents) == expected
 
 
 def test_a_corpus_of_one_character_is_refused():

@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "check.hpp"
+#include "levels.hpp"
 #include "motegpt/core.hpp"
 #include "specify.hpp"
 
@@ -296,10 +297,10 @@ void test_level(const Level& level) {
 }  // namespace
 }  // namespace motegpt
 
-int main() {
-  motegpt::Level levels[4];
-  const int count = motegpt::usable_levels(levels);
+int main(int argc, char** argv) {
+  const std::vector<motegpt::Level> levels = motegpt::chosen_levels(argc, argv);
+  if (levels.empty()) return motegpt::skipped;
   motegpt::test_memory();
-  for (int i = 0; i < count; ++i) motegpt::test_level(levels[i]);
+  for (const motegpt::Level& level : levels) motegpt::test_level(level);
   return check::verdict("core");
 }

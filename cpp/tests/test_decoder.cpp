@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "check.hpp"
+#include "levels.hpp"
 #include "motegpt/generation.hpp"
 #include "motegpt/streams.hpp"
 #include "specify.hpp"
@@ -157,12 +158,12 @@ void test_level(const Level& level) {
 }  // namespace
 }  // namespace motegpt
 
-int main() {
-  motegpt::Level levels[4];
-  const int count = motegpt::usable_levels(levels);
-  for (int i = 0; i < count; ++i) {
-    motegpt::test_level<float>(levels[i]);
-    motegpt::test_level<double>(levels[i]);
+int main(int argc, char** argv) {
+  const std::vector<motegpt::Level> levels = motegpt::chosen_levels(argc, argv);
+  if (levels.empty()) return motegpt::skipped;
+  for (const motegpt::Level& level : levels) {
+    motegpt::test_level<float>(level);
+    motegpt::test_level<double>(level);
   }
   return check::verdict("decoder");
 }

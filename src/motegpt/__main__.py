@@ -10,6 +10,9 @@ def main() -> None:
         from motegpt.system.interrupts import handle_termination, interrupt, leave
 
         handle_termination(interrupt)
+        from motegpt.system.startup import leave_garbage, save_processor_time
+
+        save_processor_time()
         from motegpt.cli.streams import replace_closed_streams
 
         replace_closed_streams()
@@ -19,6 +22,7 @@ def main() -> None:
             run()
         finally:
             handle_termination(leave)  # only the exit remains
+            leave_garbage()
     except KeyboardInterrupt:
         from motegpt.errors import INTERRUPTED
 

@@ -75,7 +75,7 @@ class Problem:
     @property
     def tokens(self) -> float:
         """Mean targets per step over the plan."""
-        return float(self.plan.targets / self.plan.epoch)
+        return self.plan.targets_per_sequence * self.plan.batch_size
 
 
 def problem_of(

@@ -198,7 +198,9 @@ def _read(
     if reading.format == "stream":
         documents = Documents.of_stream(normalized(texts.parts(), reading))
     else:
-        documents = Documents.of(documents_of(group.texts, reading) for group in texts)
+        from motegpt.data.bulk import read_documents
+
+        documents = read_documents((group.texts for group in texts), reading)
     if not documents:
         raise texts.empty_error()
     documents = drop_repeats(documents) if reading.deduplicate else documents
@@ -220,7 +222,7 @@ def _are_ids(paths: Sequence[Path], reading: ReadConfig, open_file: OpenFile) ->
         return reading.is_ids
     if reading.column is not None:
         return False
-    from motegpt.data.ids.reading import HEAD, is_ids_file
+    from motegpt.data.ids.detection import HEAD, is_ids_file
 
     def head(path: Path) -> bytes:
         with open_file(path) as file:

@@ -14,7 +14,7 @@ from itertools import chain
 from typing import BinaryIO, Protocol
 
 from motegpt.data.encodings import advice, marked_encoding
-from motegpt.data.formats.base import with_newlines
+from motegpt.data.formats.base import newlines_in, with_newlines
 from motegpt.errors import DataError
 
 PIECE = 2**20  # bytes read at a time
@@ -116,7 +116,7 @@ def _decoded(pieces: Iterable[bytes], name: str, encoding: str | None) -> Iterat
             raise DataError(
                 f"{name}: expected text, got a zero character in line {line}; try another `encoding`"
             )
-        lines += text.count("\n")
+        lines += newlines_in(text)
         if text:
             yield text
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FORMS: dict[str, Literal["NFC", "NFKC"]] = {"nfc": "NFC", "nfkc": "NFKC"}
 FRAGMENTS = ("prefix", "suffix", "stop", "allow", "forbid")  # sampling settings that are parts of texts
 PIECE = 2**20  # bytes decoded at a time
+ASCII = 128  # number of its characters
 END = "\0"  # terminates each document; documents do not contain it
 
 
@@ -50,11 +51,16 @@ class Documents(Sequence[str]):
     @classmethod
     def of(cls, groups: Iterable[Sequence[str]]) -> Documents:
         """The texts of groups; DataError if one contains END or a lone surrogate."""
+        parts = (Documents(_encoded(texts), array("I", map(len, texts))) for texts in groups if texts)
+        return cls.joined(parts)
+
+    @classmethod
+    def joined(cls, parts: Iterable[Documents]) -> Documents:
+        """The documents of all parts, in order."""
         data, lengths = bytearray(), array("I")
-        for texts in groups:
-            if texts:
-                data += _encoded(texts)
-                lengths.extend(map(len, texts))
+        for part in parts:
+            data += part.data
+            lengths.extend(part.lengths)
         return cls(data, lengths)
 
     @property
@@ -147,8 +153,15 @@ class Documents(Sequence[str]):
             Documents(self.data[offset:], array("Q", [rest])),
         )
 
+    @property
+    def is_ascii(self) -> bool:
+        """Whether each byte of `data` is a character."""
+        return self.data.isascii()
+
     def alphabet(self) -> str:
         """The distinct characters, sorted."""
+        if self.is_ascii:
+            return "".join(chr(code) for code in range(1, ASCII) if code in self.data)
         return "".join(sorted(set().union(*self.pieces()) - {END}))
 
     @cached_property

@@ -102,6 +102,11 @@ class Plan(ABC):
     def targets(self) -> int:
         """Number of targets in the training data."""
 
+    @property
+    @abstractmethod
+    def targets_per_sequence(self) -> float:
+        """Mean number of targets of a sequence."""
+
     @abstractmethod
     def tokens(self, start: int, count: int) -> int:
         """Number of targets in the steps start … start + count - 1."""
@@ -150,6 +155,10 @@ class DocumentPlan(Plan):
     @property
     def targets(self) -> int:
         return self._running_tokens[-1]
+
+    @property
+    def targets_per_sequence(self) -> float:
+        return self.targets / len(self.sequences)
 
     def tokens(self, start: int, count: int) -> int:
         return self._tokens_before(start + count) - self._tokens_before(start)
@@ -263,6 +272,10 @@ class WindowPlan(Plan):
     @property
     def targets(self) -> int:
         return len(self.stream) - 1
+
+    @property
+    def targets_per_sequence(self) -> float:
+        return float(self.block_size)
 
     def tokens(self, start: int, count: int) -> int:
         return count * self.batch_size * self.block_size

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from motegpt.data.documents import Documents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     import numpy as np
     from numpy.typing import NDArray
 
@@ -62,7 +60,10 @@ def drop_repeats(documents: Documents) -> Documents:
     return documents.where(is_first)
 
 
-def all_equal(documents: Sequence[str]) -> bool:
+def all_equal(documents: Documents) -> bool:
     """Whether all documents are equal."""
+    lengths = documents.lengths
+    if any(length != lengths[0] for length in lengths):
+        return False
     first = next(iter(documents))  # finding one by its index would look for the ends of all
     return all(document == first for document in documents)

@@ -149,6 +149,17 @@ def running_count(values: Mask) -> NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(np.asarray(values) != 0, dtype=np.int64)])
 
 
+def running_offsets(lengths: array[int], more: int) -> array[int]:
+    """Where sequences of these lengths, and `more` tokens each, start and end in flat memory (n + 1)."""
+    try:
+        import numpy as np
+    except ImportError:
+        return array("q", accumulate(map(more.__add__, lengths), initial=0))
+    offsets = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(np.add(lengths, more, dtype=np.int64), out=offsets[1:])
+    return array("q", offsets.tobytes())
+
+
 def positions(starts: Numbers, lengths: Numbers) -> Numbers:
     """start, start + 1, … of each of several spans, concatenated. starts, lengths (n) -> (Σ lengths)"""
     import numpy as np

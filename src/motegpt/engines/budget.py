@@ -65,6 +65,7 @@ def seconds_to_steps(
 
 def seconds_of_step(engine: str, level: str, model: ModelConfig, train: TrainConfig, plan: Plan) -> float:
     """The part of a budget that a step takes."""
-    positions = float(plan.targets / plan.epoch) / plan.batch_size
     speed = operations_per_second(engine, level, train.dtype)
-    return operations_per_step(model, train.batch_size, positions, len(model.ngram_rows)) / speed
+    return (
+        operations_per_step(model, train.batch_size, plan.targets_per_sequence, len(model.ngram_rows)) / speed
+    )

@@ -14,7 +14,6 @@ from motegpt.engines.cost import cached_numbers
 from motegpt.generation.filters import sample_token
 from motegpt.generation.request import Request
 from motegpt.model.rng import numbers_of, set_numbers
-from motegpt.sampling.beam import best_texts
 from motegpt.sampling.conditions import Conditions
 from motegpt.sampling.context import SlidingContext
 from motegpt.sampling.starts import Starts, prepare_starts
@@ -91,6 +90,8 @@ def generate_sequentially(
     conditions = Conditions.of(settings, excluded)
     starts = prepare_starts(engine, tokenizer, settings)
     if settings.beams is not None:
+        from motegpt.sampling.beam import best_texts
+
         return best_texts(engine, tokenizer, starts, settings, conditions, interrupted)
     texts: list[str] = []
     while len(texts) < settings.n:

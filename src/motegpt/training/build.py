@@ -33,13 +33,13 @@ from motegpt.training.loop import Trainer
 from motegpt.training.losses import LossMeans
 from motegpt.training.run_folder import RunFolder
 from motegpt.training.state import RunConfig
-from motegpt.training.validation import Validation, ValidationSet
 
 if TYPE_CHECKING:
     from motegpt.data.corpus import Corpus
     from motegpt.engines.base import Engine
     from motegpt.model.rng import RunRng
     from motegpt.training.fine_tune import Base
+    from motegpt.training.validation import ValidationSet
 
 FIXED = ("seed", "rng", "batch_size", "optimizer", "kneser_ney")  # training settings that no resuming changes
 
@@ -180,6 +180,8 @@ def _assemble(
         config = config.replace(train=config.train.replace(steps=steps))
     validation = sample = None
     if encoded.held_out:
+        from motegpt.training.validation import Validation
+
         validation = Validation(_with_targets(encoded.validation(block_size)), config.train.patience)
         sample = encoded.training_sample(block_size) if encoded.tokenizer.is_ids else None
     engine, cut = build_engine(config, contexts), encoded.cut(block_size, config.data.cut)

@@ -11,8 +11,6 @@ from motegpt.data.repeats import all_equal
 from motegpt.data.sequences import TokenSequences
 from motegpt.data.split import split
 from motegpt.data.tokenizers import Tokenizer
-from motegpt.evaluation.nll import evaluation_sequences
-from motegpt.training.validation import ValidationSet
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,6 +18,7 @@ if TYPE_CHECKING:
     from motegpt.config.sections import DataConfig
     from motegpt.config.sections.data import CutRule
     from motegpt.data.corpus import Corpus
+    from motegpt.training.validation import ValidationSet
 
 
 class Encoded:
@@ -47,21 +46,26 @@ class Encoded:
     @cached_property
     def sequences(self) -> Sequence[Sequence[int]]:
         """Of the held-out documents, not truncated, or of the end of the stream; empty without any."""
+        from motegpt.evaluation.nll import evaluation_sequences
+
         return evaluation_sequences(self.held_out, self.tokenizer) if self.held_out else ()
 
     def validation(self, block_size: int) -> ValidationSet:
         """The held-out documents for evaluations of a model with this block."""
         if block_size not in self._validations:
-            self._validations[block_size] = ValidationSet(
-                self.sequences, block_size, self.tokenizer.vocab_size
-            )
+            self._validations[block_size] = self._evaluated(self.sequences, block_size)
         return self._validations[block_size]
 
     def training_sample(self, block_size: int) -> ValidationSet:
         """Of data that are ids: the training data, to evaluate as the held-out ones."""
         if block_size not in self._samples:
-            self._samples[block_size] = ValidationSet(self.ids, block_size, self.tokenizer.vocab_size)
+            self._samples[block_size] = self._evaluated(self.ids, block_size)
         return self._samples[block_size]
+
+    def _evaluated(self, sequences: Sequence[Sequence[int]], block_size: int) -> ValidationSet:
+        from motegpt.training.validation import ValidationSet
+
+        return ValidationSet(sequences, block_size, self.tokenizer.vocab_size)
 
     @cached_property
     def identical(self) -> bool:

@@ -24,9 +24,7 @@ from motegpt.sampling.generate import generate_sequentially
 from motegpt.training.events import Events, first_chunk_size, next_chunk_size
 from motegpt.training.losses import LossMeans
 from motegpt.training.records import Progress, Report, StepRecord
-from motegpt.training.run_folder import RunFolder
-from motegpt.training.state import Best, RunConfig, TrainerState
-from motegpt.training.validation import Validation, ValidationSet
+from motegpt.training.state import RunConfig, TrainerState
 
 if TYPE_CHECKING:
     from motegpt.engines.base import Arrays, Engine, LanguageModel
@@ -34,7 +32,10 @@ if TYPE_CHECKING:
     from motegpt.ngrams.average import Average
     from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.averaging import Averaging
+    from motegpt.training.run_folder import RunFolder
+    from motegpt.training.state import Best
     from motegpt.training.statistics import Watch
+    from motegpt.training.validation import Validation, ValidationSet
 
 
 @dataclass

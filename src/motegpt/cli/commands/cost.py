@@ -231,6 +231,5 @@ def _count_data(data: list[Path] | None, settings: dict[str, Any], options: Data
     model, train = model_and_training({**settings, "steps": 1}, tokenizer.vocab_size)
     training, _ = split(documents, options, train.seed)
     plan = plan_of(training, tokenizer, options, train, model.block_size)
-    per_sequence = float(plan.targets / (plan.epoch * plan.batch_size))
     rows = () if model.ngram_orders is None else find_contexts(plan, model, options).sizes
-    return DataSize(tokenizer.vocab_size, per_sequence, plan.targets, plan.epoch, rows)
+    return DataSize(tokenizer.vocab_size, plan.targets_per_sequence, plan.targets, plan.epoch, rows)

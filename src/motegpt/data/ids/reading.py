@@ -12,8 +12,7 @@ A flat array is a stream.
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,37 +20,17 @@ import numpy as np
 
 from motegpt.config.text import shortened
 from motegpt.data.decoding import GZIP
+from motegpt.data.ids.detection import HEAD, IDS
 from motegpt.data.ids.documents import IdDocuments, sequences_of
 from motegpt.data.ids.memory import Parts, aligned, checked, ids_in_memory
 from motegpt.data.ids.numpy_files import NPY, ZIP, read_npy, read_npz
 from motegpt.errors import DataError
 
 OF_NPZ = ("ids", "tokens", "offsets", "mask", "split", "vocab_size", "optimum")
-BINARY = (".npz", ".npy", ".bin")  # suffixes of files of ids
-LINES = (".jsonl", ".ndjson")  # of files that may be
-IDS, MASK = "ids", "mask"  # keys of JSON objects
+MASK = "mask"  # key of a JSON object, as IDS
 INTEGERS, NUMBERS = {int, bool}, {int, bool, float}  # types of their values
-LINE_OF_IDS = re.compile(rb'(\xef\xbb\xbf)?\s*({\s*"ids"\s*:\s*)?\[\s*-?\d')
 HEADER_BYTES, VERSION = 1024, 1  # of llm.c: 256 integers, the first of which are magic, version and count
 MAGIC = {20240520: "<u2", 20240801: "<u4"}  # of llm.c: GPT-2's ids, and Llama 3's
-HEAD = 2**16  # bytes of a file of lines, in which its first object is
-
-
-def is_ids_file(path: Path, head: Callable[[], bytes]) -> bool:
-    """Whether a file whose format was not given has ids. head: gives its first HEAD bytes."""
-    suffix = path.suffix.lower()
-    return suffix in BINARY or (suffix in LINES and _is_line_of_ids(head().split(b"\n", 1)[0]))
-
-
-def _is_line_of_ids(line: bytes) -> bool:
-    """Whether a line is a list of ids, or an object with one, or the beginning of one that is too long."""
-    if LINE_OF_IDS.match(line):
-        return True
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return False
-    return isinstance(value, dict) and isinstance(value.get(IDS), list)
 
 
 def read_ids(data: bytes, name: str, form: str | None) -> IdDocuments:

@@ -7,16 +7,17 @@ from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import accumulate, chain
+from itertools import chain
 from typing import Any, ClassVar, Self
 
 from motegpt.config.text import concise_repr, has_surrogate, is_surrogate
-from motegpt.data.documents import END, Documents, flat
-from motegpt.data.sequences import TokenSequences, packed_ids
+from motegpt.data.documents import END, PIECE, Documents, flat
+from motegpt.data.sequences import TokenSequences, packed_ids, running_offsets
 from motegpt.data.tokenizers.base import Tokenizer, recorded_growth, unknown_in_data
 from motegpt.errors import DataError, RunFolderError
 
 BYTES = 256
+UNKNOWN = 255  # in place of an id, where the vocabulary is smaller
 
 
 class UnitTokenizer(Tokenizer):
@@ -49,18 +50,35 @@ class UnitTokenizer(Tokenizer):
 
     def encode_documents(self, documents: Sequence[str]) -> TokenSequences:
         documents, specials = flat(documents), 0 if self.bos is None else 2
-        offsets = array("q", accumulate(map(specials.__add__, self.lengths(documents)), initial=0))
+        offsets = running_offsets(self.lengths(documents), specials)
         begin, end = ("", "") if self.bos is None else (chr(self.bos), chr(self.stop or 0) + chr(self.bos))
-        tokens = packed_ids(chain([begin], self._ids_of(documents, end)), self.vocab_size)
+        tokens = self._packed(documents, begin, end)
         return TokenSequences(tokens[: offsets[-1]], offsets)  # without the BOS after the last document
 
     def encode_stream(self, documents: Sequence[str]) -> memoryview[int]:
-        return packed_ids(self._ids_of(flat(documents), ""), self.vocab_size)
+        return self._packed(flat(documents), "", "")
+
+    def _packed(self, documents: Documents, begin: str, end: str) -> memoryview[int]:
+        """`begin` and the ids of the documents, each followed by `end`; both are ids as code points."""
+        if documents.is_ascii and self.vocab_size < UNKNOWN:
+            return self._packed_ascii(documents.data, begin.encode("latin-1"), end.encode("latin-1"))
+        return packed_ids(chain([begin], self._ids_of(documents, end)), self.vocab_size)
 
     def _ids_of(self, documents: Documents, end: str) -> Iterator[str]:
         """The ids of the documents as code points; end: follows each document."""
         for piece in documents.pieces(self.encoding):
             yield piece.translate(self._table).replace(chr(self._end_id), end)
+
+    def _packed_ascii(self, data: bytes | bytearray, begin: bytes, end: bytes) -> memoryview[int]:
+        """The same in bytes: ten times as fast as with a string for each piece."""
+        table = bytes(self._table.get(code, UNKNOWN) for code in range(BYTES))
+        packed = bytearray(begin)
+        for start in range(0, len(data), PIECE):
+            ids = data[start : start + PIECE].translate(table)
+            if UNKNOWN in ids:
+                raise unknown_in_data(chr(data[start + ids.index(UNKNOWN)]))
+            packed += ids.replace(bytes([self._end_id]), end)
+        return memoryview(packed).toreadonly()
 
     @property
     def _end_id(self) -> int:

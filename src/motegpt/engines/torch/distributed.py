@@ -11,19 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.device_mesh import init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard
-from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from motegpt.engines.torch.model import Transformer
 from motegpt.errors import RankLost, UsageError
 from motegpt.system import ranks
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 STEP_TIMEOUT = timedelta(minutes=10)  # for the other ranks within a step
 WAIT_TIMEOUT = timedelta(days=7)  # for rank 0 between chunks, while it samples or saves
@@ -119,6 +119,9 @@ def _summed(gradients: Tensor) -> torch.futures.Future[Tensor]:
 
 def sharded(network: Transformer, ranks: Ranks) -> Transformer:
     """The network under FSDP: each rank holds some rows of every tensor; layers are gathered when used."""
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import FSDPModule, fully_shard
+
     mesh = init_device_mesh(ranks.device.type, (ranks.size,))
     for module in (*network.layers, network):
         fully_shard(module, mesh=mesh)
@@ -127,27 +130,36 @@ def sharded(network: Transformer, ranks: Ranks) -> Transformer:
     return network
 
 
+def is_sharded(x: Tensor) -> TypeGuard[DTensor]:
+    """Whether a tensor is a DTensor, a class that takes a second to import."""
+    return hasattr(x, "to_local")
+
+
 def local(x: Tensor) -> Tensor:
     """This rank's shard of a tensor, or the tensor itself."""
-    return x.to_local() if isinstance(x, DTensor) else x
+    return x.to_local() if is_sharded(x) else x
 
 
 def set_gradient_sync(network: Transformer, sync: bool) -> None:
     """Whether the next backward pass of a sharded network sums over ranks, or only accumulates."""
+    from torch.distributed.fsdp import FSDPModule
+
     assert isinstance(network, FSDPModule)
     network.set_requires_gradient_sync(sync)
 
 
-def share_of(w: nn.Parameter, whole: Tensor) -> Tensor:
+def share_of(w: Tensor, whole: Tensor) -> Tensor:
     """This rank's shard of `whole`, distributed like w."""
-    if not isinstance(w, DTensor):
+    if not is_sharded(w):
         return whole
+    from torch.distributed.tensor import distribute_tensor
+
     return distribute_tensor(whole, w.device_mesh, w.placements, src_data_rank=None).to_local()
 
 
 def local_rows(w: nn.Parameter) -> tuple[int, int]:
     """The first row of this rank's shard of a matrix, and the number of its rows."""
-    if not isinstance(w, DTensor):
+    if not is_sharded(w):
         return 0, len(w)
     rows = share_of(w, torch.arange(len(w), device=w.device)[:, None])
     return (int(rows[0]), len(rows)) if len(rows) else (0, 0)
@@ -155,8 +167,10 @@ def local_rows(w: nn.Parameter) -> tuple[int, int]:
 
 def whole(like: nn.Parameter, part: Tensor) -> Tensor:
     """A tensor gathered from the shards of all ranks, distributed like `like`. A collective operation."""
-    if not isinstance(like, DTensor):
+    if not is_sharded(like):
         return part
+    from torch.distributed.tensor import DTensor
+
     shape, stride = like.shape, like.stride()
     return DTensor.from_local(
         part, like.device_mesh, like.placements, run_check=False, shape=shape, stride=stride

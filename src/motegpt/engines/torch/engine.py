@@ -35,7 +35,7 @@ from motegpt.engines.torch.device import (
     report_failed_compilation,
     report_out_of_memory,
 )
-from motegpt.engines.torch.model import Transformer
+from motegpt.engines.torch.model import Transformer, allocate
 from motegpt.engines.torch.node_clip import NodeClip
 from motegpt.engines.torch.ops import Operations
 from motegpt.engines.torch.optimizers import (
@@ -310,8 +310,9 @@ class TorchEngine(Engine):
             network = Transformer(self.model, ops, train.checkpoint_activations, train.dropout)
             network.to(self._dtype)
         if self._sharded and self._ranks is not None:
-            network = distributed.sharded(network, self._ranks)
-        return network.to_empty(device=self.device)
+            return distributed.sharded(network, self._ranks).to_empty(device=self.device)
+        allocate(network, self.device)
+        return network
 
     def _replicated(self) -> Transformer | DistributedDataParallel:
         """The network; if several ranks each hold the whole of it, in DistributedDataParallel."""

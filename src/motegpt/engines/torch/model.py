@@ -215,6 +215,13 @@ class Transformer(Module):
         return [cast(Layer, self.get_submodule(f"layer{i}")) for i in range(self._model.n_layer)]
 
 
+def allocate(network: nn.Module, device: torch.device) -> None:
+    """Give parameters without memory theirs; `to_empty` does so too, but imports SymPy, for half a second."""
+    for module in network.modules():
+        for name, w in module.named_parameters(recurse=False):
+            module.register_parameter(name, nn.Parameter(torch.empty(w.shape, dtype=w.dtype, device=device)))
+
+
 def split_heads(x: Tensor, heads: int) -> Tensor:
     """(B, T, heads · D) -> (B, heads, T, D)"""
     b, t, c = x.shape
