@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 import motegpt
-from motegpt.errors import UsageError
+from motegpt.errors import MotegptError, UsageError
+from motegpt.sweeps import executors
 from motegpt.sweeps.store import read_rows
 from tests.test_sweep import NAMES, without
 
@@ -171,7 +172,7 @@ def cluster(folder, workers):
         for _ in range(workers)
     ]
     try:
-        yield address, started
+        yield address, [*started, scheduler]
     finally:
         for process in (*started, scheduler):
             process.kill()
@@ -188,6 +189,20 @@ def test_dask_workers_may_be_killed(table, expected, tmp_path):
         code, text = ended(process)
         assert code == 0, text
     check(out, expected)
+
+
+def test_a_dask_scheduler_that_is_killed_is_an_error_and_every_row_is_kept(table, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 3)
+    with cluster(tmp_path, 2) as (address, processes):
+
+        def kill_scheduler(status):
+            if status.done > 20:
+                processes[-1].kill()
+
+        with pytest.raises(MotegptError, match=r"no scheduler at tcp://.* rows are kept, and the same"):
+            motegpt.sweep(table, out=tmp_path / "out", dask=address, progress=kill_scheduler)
+    assert 20 < len(read_rows(tmp_path / "out")) < COUNT
 
 
 def test_a_scheduler_that_is_not_there_is_a_clear_line():

@@ -7,7 +7,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from importlib import import_module
 from multiprocessing import get_context, parent_process
 from threading import Event, Thread
@@ -111,17 +112,29 @@ class Dask(Pool):
                 f"dask: expected the address of a scheduler, as in tcp://host:8786, got {address}: {error}; "
                 "start one: dask scheduler"
             ) from None
-        self._threads, self._asked = 0, -math.inf
+        self._address, self._threads, self._asked = address, 0, -math.inf
         super().__init__(lambda: self._client.get_executor(pure=False), self._count)
 
+    def submit(self, work: Work, group: Group) -> Future[list[Row]]:
+        try:
+            return super().submit(work, group)
+        finally:
+            if self._client.status in ("closing", "closed"):  # what it has now will never end
+                raise BrokenExecutor(
+                    f"no scheduler at {self._address} for {CONNECT_SECONDS} s; start one: dask scheduler"
+                )
+
     def _count(self) -> int:
-        """The threads of all workers, asked for every ASK_SECONDS."""
-        if time.monotonic() > self._asked + ASK_SECONDS:
-            self._threads, self._asked = sum(self._client.nthreads().values()), time.monotonic()
+        """The threads of all workers, asked for every ASK_SECONDS while the scheduler answers."""
+        if self._client.status == "running" and time.monotonic() > self._asked + ASK_SECONDS:
+            with suppress(OSError):  # it has just gone; the client looks for it for CONNECT_SECONDS
+                self._threads = sum(self._client.nthreads().values())
+            self._asked = time.monotonic()
         return self._threads
 
     def close(self, at_once: bool = False) -> None:
-        self._executor.shutdown(wait=False)
+        if self._client.status == "running":
+            self._executor.shutdown(wait=False)
         self._client.close(timeout=CONNECT_SECONDS)
 
 
