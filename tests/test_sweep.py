@@ -113,7 +113,7 @@ def test_parts_have_files_of_their_own_and_together_all_rows(expected, tmp_path)
     assert not (tmp_path / "rows.jsonl").exists()
 
 
-@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "1/0", "-1/3", "1/3/5"])
+@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "1/0", "-1/3", "1/3/5", ""])
 def test_a_part_is_one_of_several(part):
     with pytest.raises(UsageError, match="part: expected K/N with 1 <= K <= N"):
         motegpt.sweep(TABLE, NAMES, part=part)
@@ -195,6 +195,21 @@ def test_two_drivers_on_one_folder_are_refused(tmp_path):
     ):
         motegpt.sweep(TABLE, NAMES, out=tmp_path)
     assert len(motegpt.sweep(TABLE, NAMES, out=tmp_path)) == 12
+
+
+@pytest.mark.parametrize(("running", "begun"), [("1/3", None), (None, "1/3"), ("1/3", "2/4")])
+def test_drivers_of_different_counts_do_not_train_the_same_points_at_once(tmp_path, running, begun):
+    with (
+        Store(tmp_path, Part.of(running)),
+        pytest.raises(RunFolderError, match=r"another process is running .* of this sweep; wait for it"),
+    ):
+        motegpt.sweep(TABLE, NAMES, out=tmp_path, part=begun)
+    motegpt.sweep(TABLE, NAMES, out=tmp_path, part=begun)  # the file of the lock stays, and no harm is done
+
+
+def test_drivers_of_the_same_count_run_side_by_side(tmp_path):
+    with Store(tmp_path, Part.of("1/3")):
+        assert motegpt.sweep(TABLE, NAMES, out=tmp_path, part="2/3")
 
 
 @pytest.mark.parametrize("at", [1, 100, -1])

@@ -36,6 +36,8 @@ Row = dict[str, Any]
 FORMAT = 1
 ROWS, CURVES = "rows", "curves"  # the names of files begin so
 OF_PART = re.compile(r"(rows|curves)(-\d+-of-\d+)?\.jsonl")
+LOCK_OF_PART = re.compile(r"\.rows(?:-(?P<k>\d+)-of-(?P<n>\d+))?\.lock")
+LOOK_SECONDS = 1.0  # for which drivers that begin at once may look at the same lock
 MAX_ROWS_BYTES = 2**36
 CURVE = "curve"  # the key of a row that goes into the file of curves
 
@@ -49,7 +51,7 @@ class Part(NamedTuple):
     @classmethod
     def of(cls, written: str | None) -> Part:
         """From K/N; UsageError unless 1 <= K <= N."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", written or "1/1")
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", "1/1" if written is None else written)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise UsageError(f"part: expected K/N with 1 <= K <= N, as in 3/8, got {shortened(written)}")
         return cls(int(found[1]), int(found[2]))
@@ -184,11 +186,31 @@ class Store:
                 f"{self.folder}: another process is running this sweep; wait for it, or give each a `part`"
             ) from None
         self._lock = lock
+        self._refuse_other_counts()
         for kind in (CURVES, ROWS):
             path = self._path(kind)
             cut = cut_torn_line(path)
             if cut:
                 self.notes.append(f"{path}: cut a torn line of {cut} bytes; its training runs again")
+
+    def _refuse_other_counts(self) -> None:
+        """RunFolderError if a driver runs a part of another count: it would train the same points."""
+        import filelock
+
+        for path in self.folder.iterdir():
+            found = LOCK_OF_PART.fullmatch(path.name)
+            part = found and Part(int(found["k"] or 1), int(found["n"] or 1))
+            if part is None or part.n == self.part.n:
+                continue
+            try:
+                filelock.FileLock(path).acquire(timeout=LOOK_SECONDS).lock.release()
+            except filelock.Timeout:
+                self.__exit__()
+                which = "all" if part == WHOLE else f"part {part.k} of {part.n}"
+                raise RunFolderError(
+                    f"{self.folder}: another process is running {which} of this sweep; wait for it, or give "
+                    "each a `part` of the same number"
+                ) from None
 
     def _write_error(self, error: OSError) -> RunFolderError:
         return RunFolderError(f"{self.folder}: cannot be written ({error.strerror}); choose another `out`")
