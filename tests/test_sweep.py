@@ -1,6 +1,7 @@
 """A sweep in this process: rows, resuming, what is refused, interruptions."""
 
 import json
+import os
 import pickle
 import signal
 import sys
@@ -195,6 +196,19 @@ def test_two_drivers_on_one_folder_are_refused(tmp_path):
     ):
         motegpt.sweep(TABLE, NAMES, out=tmp_path)
     assert len(motegpt.sweep(TABLE, NAMES, out=tmp_path)) == 12
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
+def test_a_disk_that_fills_up_is_an_error_that_says_how_to_go_on(tmp_path):
+    def write():
+        with Store(tmp_path) as store:
+            (tmp_path / "rows.jsonl").symlink_to("/dev/full")
+            store.append([{"key": "1", "status": "ok"}])
+
+    with pytest.raises(
+        RunFolderError, match=r"rows.jsonl: cannot be written \(No space.* same call continues"
+    ):
+        write()
 
 
 @pytest.mark.parametrize(("running", "begun"), [("1/3", None), (None, "1/3"), ("1/3", "2/4")])

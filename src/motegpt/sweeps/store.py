@@ -19,6 +19,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -119,7 +120,10 @@ class Store:
 
     def __exit__(self, *ending: object) -> None:
         for file in self._files.values():
-            file.close()
+            with suppress(
+                OSError
+            ):  # what was kept is synced; a line that could not be written is tried again
+                file.close()
         self._files.clear()
         if self._lock is not None:
             self._lock.release()
@@ -163,7 +167,10 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         except OSError as error:
-            raise self._write_error(error) from None
+            raise RunFolderError(
+                f"{self._path(kind)}: cannot be written ({error.strerror}); the rows before are kept, and "
+                "the same call continues"
+            ) from None
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.part.suffix}.jsonl"
