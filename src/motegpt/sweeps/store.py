@@ -100,6 +100,17 @@ class Recorded:
         return cls(table, digest, data)
 
 
+def recorded_in(folder: Path, digest: str) -> Recorded | None:
+    """What a folder says of its sweep, if there is one; RunFolderError unless it is on these data."""
+    before = Recorded.read(folder) if is_sweep(folder) else None
+    if before is not None and before.digest != digest:
+        raise RunFolderError(
+            f"data: expected {before.data} as it was when the sweep in {folder} began, got other contents; "
+            "restore them, or choose another `out`"
+        )
+    return before
+
+
 class Store:
     """The files that one driver appends to: a context, which locks them and cuts a torn line."""
 
@@ -134,15 +145,8 @@ class Store:
 
         The table may be another, as one with more points; the rows of the former stay.
         """
-        if is_sweep(self.folder):
-            before = Recorded.read(self.folder)
-            if before.digest != recorded.digest:
-                raise RunFolderError(
-                    f"data: expected {before.data} as it was when the sweep in {self.folder} began, got "
-                    "other contents; restore them, or choose another `out`"
-                )
-            if before == recorded:
-                return
+        if recorded_in(self.folder, recorded.digest) == recorded:
+            return
         values = {"format": FORMAT, "table": recorded.table, "digest": recorded.digest, "data": recorded.data}
         data = json.dumps(values, indent=2).encode()
         try:
