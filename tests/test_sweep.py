@@ -198,6 +198,13 @@ def test_two_drivers_on_one_folder_are_refused(tmp_path):
     assert len(motegpt.sweep(TABLE, NAMES, out=tmp_path)) == 12
 
 
+def test_a_cluster_without_workers_is_waited_for_and_said():
+    pool = Pool(lambda: ThreadPoolExecutor(1), lambda: 0)
+    said = list(map(str, Sweep.of(TABLE, NAMES).run(None, pool, False, lambda: False)))
+    assert said[0].endswith(" of 12 trainings, waiting for workers")
+    assert said[-1] == "12 of 12 trainings"
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
 def test_a_disk_that_fills_up_is_an_error_that_says_how_to_go_on(tmp_path):
     def write():
@@ -401,6 +408,13 @@ def test_an_executor_that_always_breaks_is_an_error():
         run_fragile(Fragile(kills=range(100)))
     with pytest.raises(MotegptError, match="the workers cannot run"):
         run_fragile(Fragile(kills={1}), can_remake=False)
+
+
+def test_workers_without_motegpt_are_an_error_not_lost_trainings():
+    with pytest.raises(
+        MotegptError, match=r"the workers cannot run .ModuleNotFoundError.*; install .* workers"
+    ):
+        run_fragile(Fragile(kills=range(100), error=ModuleNotFoundError))
 
 
 def test_failed_trainings_are_tried_again_if_asked(expected, tmp_path, monkeypatch):

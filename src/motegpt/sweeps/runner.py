@@ -103,6 +103,7 @@ class Runner:
                 raise error
             else:
                 self._fail(sent, error)
+        self._status.workers = self._pool.slots()
         yield self._status
 
     def _end(self, group: Group, rows: list[Row]) -> None:
@@ -125,6 +126,8 @@ class Runner:
         """A group was lost with its worker, or its worker could not even begin: try each training alone."""
         if self._stopping:
             return
+        if isinstance(error, ImportError):
+            raise self._cannot_run(error, "install the same motegpt for the workers; ") from error
         if isinstance(error, BrokenExecutor) and sent.made == self._pool.made:
             self._remake(error)
         for key, point in sent.group:
@@ -139,11 +142,14 @@ class Runner:
     def _remake(self, error: BaseException) -> None:
         self._broken += 1
         if not self._pool.can_remake or self._broken > MAX_BROKEN:
-            raise MotegptError(
-                f"sweep: the workers cannot run ({reason(error)}); {self._status.done:,} rows are kept, and "
-                "the same call continues"
-            ) from error
+            raise self._cannot_run(error) from error
         self._pool.remake()
+
+    def _cannot_run(self, error: BaseException, fix: str = "") -> MotegptError:
+        return MotegptError(
+            f"sweep: the workers cannot run ({reason(error)}); {fix}{self._status.done:,} rows are kept, and "
+            "the same call continues"
+        )
 
     def _give_up(self, key: str, point: Point, error: BaseException) -> None:
         """A row for a training whose worker is lost every time."""
