@@ -218,6 +218,17 @@ def test_a_disk_that_fills_up_is_an_error_that_says_how_to_go_on(tmp_path):
         write()
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_rows_that_are_removed_meanwhile_end_the_sweep(tmp_path):
+    with Store(tmp_path) as store:
+        store.append([{"key": "1", "status": "ok"}])
+        (tmp_path / "rows.jsonl").unlink()
+        with pytest.raises(
+            RunFolderError, match=r"rows.jsonl: was removed while the sweep ran; .* same call"
+        ):
+            store.append([{"key": "2", "status": "ok"}])
+
+
 @pytest.mark.parametrize(("running", "begun"), [("1/3", None), (None, "1/3"), ("1/3", "2/4")])
 def test_drivers_of_different_counts_do_not_train_the_same_points_at_once(tmp_path, running, begun):
     with (

@@ -175,6 +175,10 @@ class Store:
                 f"{self._path(kind)}: cannot be written ({error.strerror}); the rows before are kept, and "
                 "the same call continues"
             ) from None
+        if not os.fstat(file.fileno()).st_nlink:
+            raise RunFolderError(
+                f"{self._path(kind)}: was removed while the sweep ran; begin it again by the same call"
+            )
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.part.suffix}.jsonl"
