@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -33,7 +34,7 @@ from motegpt.sweeps.run import Sweep, read_table
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import Status
 from motegpt.sweeps.store import Part, Recorded, Store, cut_torn_line, line_of, read_rows
-from motegpt.sweeps.work import run_group
+from motegpt.sweeps.work import host, run_group
 from motegpt.training.events import first_chunk_size
 
 NAMES = ["anna", "hanna", "nan", "otto", "ada", "bob", "eve", "hannah"]
@@ -175,8 +176,19 @@ def test_data_that_changed_are_refused(tmp_path):
 def test_a_worker_with_other_data_is_refused(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     found = Sweep.of(TABLE, tmp_path / "names.txt")
-    with pytest.raises(DataError, match=r"names.txt on .* as the sweep began with, got other contents"):
+    with pytest.raises(
+        DataError, match=r"on .*: data: .*names.txt as the sweep began with, got other contents"
+    ):
         run_group(found.work._replace(digest="0" * 64), [])
+
+
+def test_a_worker_without_the_data_says_where_it_is(tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    found = Sweep.of(TABLE, tmp_path / "names.txt")
+    found.work.forget()  # a worker on another machine
+    (tmp_path / "names.txt").unlink()
+    with pytest.raises(DataError, match=f"on {re.escape(host())}: .*names.txt: no such file"):
+        run_group(found.work, list(found.points.items())[:1])
 
 
 def test_a_worker_without_the_engine_is_an_error_not_a_refused_training(monkeypatch):

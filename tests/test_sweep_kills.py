@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 import motegpt
-from motegpt.errors import MotegptError, UsageError
+from motegpt.errors import MotegptError
 from motegpt.sweeps import executors
 from motegpt.sweeps.store import read_rows
 from tests.test_sweep import NAMES, without
@@ -154,6 +155,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def is_listening(address):
+    """Whether a process takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0
+
+
 @contextmanager
 def cluster(folder, workers):
     """The address of a Dask scheduler, and its workers, which are processes without nannies."""
@@ -165,6 +172,7 @@ def cluster(folder, workers):
         return subprocess.Popen([sys.executable, dask, *words], **common)
 
     scheduler = start("scheduler", "--host", address, "--no-dashboard")
+    until(lambda: is_listening(address))
     started = [
         start(
             "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", folder
@@ -193,7 +201,7 @@ def test_dask_workers_may_be_killed(table, expected, tmp_path):
 
 def test_a_dask_scheduler_that_is_killed_is_an_error_and_loses_no_row(table, expected, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    monkeypatch.setattr(executors, "CONNECT_SECONDS", 3)
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 5)
     with cluster(tmp_path, 2) as (address, processes):
 
         def kill_scheduler(status):
@@ -207,10 +215,15 @@ def test_a_dask_scheduler_that_is_killed_is_an_error_and_loses_no_row(table, exp
     check(tmp_path / "out", expected)
 
 
-def test_a_scheduler_that_is_not_there_is_a_clear_line():
+@pytest.mark.parametrize("address", ["nonsense://a:1", "127.0.0.1", ""])
+def test_an_address_without_a_scheduler_is_one_line_at_once(table, tmp_path, address):
     pytest.importorskip("distributed")
-    with pytest.raises(UsageError, match=r"dask: expected the address of a scheduler.*got nonsense://a:1"):
-        motegpt.sweep({"preset": "microgpt"}, NAMES, dask="nonsense://a:1")
+    process = begun("sweep", table, "--out", tmp_path / "out", "--dask", address)
+    code, text = ended(process)
+    assert code == 2
+    assert re.fullmatch(
+        rf"motegpt: dask: expected .* scheduler.*got {address!r}.*start one: dask scheduler\n", text
+    )
 
 
 def test_a_row_is_one_line_of_json(expected):

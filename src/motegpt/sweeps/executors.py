@@ -56,6 +56,9 @@ class Pool:
         self._executor = self._make()
         self.made += 1
 
+    def check(self) -> None:
+        """BrokenExecutor if the workers are gone for good, whatever becomes of the groups that they have."""
+
     def stop(self) -> None:
         """Let what runs come to an end early, where that is possible."""
 
@@ -104,13 +107,16 @@ class Dask(Pool):
 
     def __init__(self, address: str) -> None:
         with imports_for("sweep: `dask`", LibraryUnavailable):
-            client: Any = import_module("distributed").Client
+            distributed: Any = import_module("distributed")
         try:
-            self._client = client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            distributed.comm.get_address_host(
+                address
+            )  # a Client with a bad address takes a minute to give up
+            self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"dask: expected the address of a scheduler, as in tcp://host:8786, got {address}: {error}; "
-                "start one: dask scheduler"
+                "dask: expected the address of a scheduler, as in tcp://host:8786, got "
+                f"{shortened(address)}: {error}; start one: dask scheduler"
             ) from None
         self._address, self._threads, self._asked = address, 0, -math.inf
         super().__init__(lambda: self._client.get_executor(pure=False), self._count)
@@ -119,10 +125,13 @@ class Dask(Pool):
         try:
             return super().submit(work, group)
         finally:
-            if self._client.status in ("closing", "closed"):  # what it has now will never end
-                raise BrokenExecutor(
-                    f"no scheduler at {self._address} for {CONNECT_SECONDS} s; start one: dask scheduler"
-                )
+            self.check()
+
+    def check(self) -> None:
+        if self._client.status in ("closing", "closed"):  # what it has now may never end
+            raise BrokenExecutor(
+                f"no scheduler at {self._address} for {CONNECT_SECONDS} s; start one: dask scheduler"
+            )
 
     def _count(self) -> int:
         """The threads of all workers, asked for every ASK_SECONDS while the scheduler answers."""

@@ -103,8 +103,15 @@ class Runner:
                 raise error
             else:
                 self._fail(sent, error)
-        self._status.workers = self._pool.slots()
+        self._check_pool()
         yield self._status
+
+    def _check_pool(self) -> None:
+        try:
+            self._pool.check()
+        except BrokenExecutor as error:
+            raise self._cannot_run(error) from error
+        self._status.workers = self._pool.slots()
 
     def _end(self, group: Group, rows: list[Row]) -> None:
         """Keep the rows of a group; those of a group that was stopped early are fewer."""
