@@ -1,14 +1,16 @@
 """What a sweep costs beside its trainings, in processor time.
 
     python benchmarks/sweeps.py
-    python benchmarks/sweeps.py --kill SWEEP
+    python benchmarks/sweeps.py --kill SWEEP [--dask]
 
 Trainings of the microgpt preset in single precision, 1,000 steps each, once by `train_many` and once by
 `sweep` with its rows on disk, in turn; the least of several repetitions. Times are those of this process and
 the processes it has started, without what starting them takes, which a sweep of one training measures.
 
 With --kill 10,000 shorter trainings run in a command that is killed three times with SIGKILL; at the end
-every row has to be there once, and a tenth of them is trained again and compared.
+every row has to be there once, with the numbers that a sweep in threads has. With --dask the workers are two
+of a Dask scheduler on this machine; each kill of the command kills one of them a little before, and another
+begins.
 """
 
 from __future__ import annotations
@@ -16,11 +18,13 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +41,8 @@ MANY: dict[str, Any] = {  # 10,000 trainings
     "repeat": {"seed": {"from": 0, "to": 99}},
 }
 CHANGING = ("seconds", "host", "attempts", "key", "index")
-KILLS = (0.15, 0.4, 0.75)  # shares of the rows after which the command is killed
+KILLS = (0.15, 0.4, 0.75)  # shares of the rows after which a worker of Dask is killed
+BETWEEN = 0.05  # share of the rows from then until the command is killed
 
 
 def table_of(count: int) -> dict[str, Any]:
@@ -90,26 +95,65 @@ def written(out: Path) -> int:
     return path.read_bytes().count(b"\n") if path.exists() else 0
 
 
-def killed(out: Path) -> None:
-    """Run MANY in a command that is killed, and check its rows."""
+def killed(out: Path, how: Sequence[str], disturb: Callable[[], object]) -> None:
+    """Run MANY in a command that is killed, and check its rows. disturb: called before each kill."""
     file = out.with_suffix(".toml")
     file.write_text("\n".join(_toml(MANY)))
-    command = [sys.executable, "-m", "motegpt", "sweep", str(file), "--out", str(out), "--processes", "2"]
+    command = [sys.executable, "-m", "motegpt", "sweep", str(file), "--out", str(out), *how]
     began, total = time.monotonic(), 10_000
     for share in KILLS:
         process = subprocess.Popen(command)
-        while written(out) < share * total:
-            time.sleep(0.01)
+        wait_for(out, share * total)
+        disturb()
+        wait_for(out, (share + BETWEEN) * total)
         process.kill()
         process.wait()
         print(f"killed after {written(out):,} rows")
     subprocess.run(command, check=True)
+    took = time.monotonic() - began
     rows = read_rows(out)
     assert len(rows) == total == written(out), (len(rows), written(out))
-    again = {**MANY, "repeat": {"seed": {"from": 0, "to": 9}}}
-    for row in motegpt.sweep(again):
-        assert _numbers(row) == _numbers(rows[row["key"]]), row["key"]
-    print(f"{total:,} rows, each once; 1,000 of them trained again, equal; {time.monotonic() - began:.0f} s")
+    began = time.monotonic()
+    expected = {row["key"]: _numbers(row) for row in motegpt.sweep(MANY)}
+    assert {key: _numbers(row) for key, row in rows.items()} == expected
+    in_threads = time.monotonic() - began
+    print(f"{total:,} rows, each once, in {took:.0f} s; equal to those of threads, {in_threads:.0f} s")
+
+
+def wait_for(out: Path, rows: float) -> None:
+    """Wait until the file has so many rows."""
+    while written(out) < rows:
+        time.sleep(0.01)
+
+
+@contextmanager
+def cluster(folder: Path) -> Iterator[tuple[str, Callable[[], None]]]:
+    """The address of a Dask scheduler with two workers, and a call that kills one and starts another."""
+    log, dask = (folder / "dask.log").open("ab"), str(Path(sys.executable).with_name("dask"))
+
+    def start(*words: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen([dask, *words, "--no-dashboard"], cwd=folder, stdout=log, stderr=log)
+
+    def worker() -> subprocess.Popen[bytes]:
+        return start("worker", address, "--nthreads", "1", "--no-nanny")
+
+    def replace() -> None:
+        workers[0].kill()
+        workers[0].wait()
+        workers[:] = [workers[1], worker()]
+        print("killed a worker, began another")
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+    scheduler = start("scheduler", "--host", address)
+    workers = [worker(), worker()]
+    try:
+        yield address, replace
+    finally:
+        for process in (*workers, scheduler):
+            process.terminate()
+            process.wait()
 
 
 def _numbers(row: dict[str, Any]) -> dict[str, Any]:
@@ -129,8 +173,20 @@ def _toml(table: dict[str, Any]) -> list[str]:
     return lines
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """The command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--kill", type=Path, metavar="SWEEP", help="a new folder")
+    parser.add_argument("--dask", action="store_true", help="with --kill: on two workers of a Dask scheduler")
     arguments = parser.parse_args()
-    overhead() if arguments.kill is None else killed(arguments.kill)
+    if arguments.kill is None:
+        overhead()
+    elif arguments.dask:
+        with tempfile.TemporaryDirectory() as folder, cluster(Path(folder)) as (address, replace):
+            killed(arguments.kill, ("--dask", address), replace)
+    else:
+        killed(arguments.kill, ("--processes", "2"), lambda: None)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,9 @@
 """A sweep in this process: rows, resuming, what is refused, interruptions."""
 
 import json
+import os
 import pickle
+import re
 import signal
 import sys
 import threading
@@ -32,7 +34,7 @@ from motegpt.sweeps.run import Sweep, read_table
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import Status
 from motegpt.sweeps.store import Part, Recorded, Store, cut_torn_line, line_of, read_rows
-from motegpt.sweeps.work import run_group
+from motegpt.sweeps.work import host, run_group
 from motegpt.training.events import first_chunk_size
 
 NAMES = ["anna", "hanna", "nan", "otto", "ada", "bob", "eve", "hannah"]
@@ -113,7 +115,7 @@ def test_parts_have_files_of_their_own_and_together_all_rows(expected, tmp_path)
     assert not (tmp_path / "rows.jsonl").exists()
 
 
-@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "1/0", "-1/3", "1/3/5"])
+@pytest.mark.parametrize("part", ["0/3", "4/3", "3", "1/0", "-1/3", "1/3/5", ""])
 def test_a_part_is_one_of_several(part):
     with pytest.raises(UsageError, match="part: expected K/N with 1 <= K <= N"):
         motegpt.sweep(TABLE, NAMES, part=part)
@@ -215,8 +217,19 @@ def test_data_that_changed_are_refused(tmp_path):
 def test_a_worker_with_other_data_is_refused(tmp_path):
     (tmp_path / "names.txt").write_text("\n".join(NAMES))
     found = Sweep.of(TABLE, tmp_path / "names.txt")
-    with pytest.raises(DataError, match=r"names.txt on .* as the sweep began with, got other contents"):
+    with pytest.raises(
+        DataError, match=r"on .*: data: .*names.txt as the sweep began with, got other contents"
+    ):
         run_group(found.work._replace(digest="0" * 64), [])
+
+
+def test_a_worker_without_the_data_says_where_it_is(tmp_path):
+    (tmp_path / "names.txt").write_text("\n".join(NAMES))
+    found = Sweep.of(TABLE, tmp_path / "names.txt")
+    found.work.forget()  # a worker on another machine
+    (tmp_path / "names.txt").unlink()
+    with pytest.raises(DataError, match=f"on {re.escape(host())}: .*names.txt: no such file"):
+        run_group(found.work, list(found.points.items())[:1])
 
 
 def test_a_worker_without_the_engine_is_an_error_not_a_refused_training(monkeypatch):
@@ -236,6 +249,54 @@ def test_two_drivers_on_one_folder_are_refused(tmp_path):
     ):
         motegpt.sweep(TABLE, NAMES, out=tmp_path)
     assert len(motegpt.sweep(TABLE, NAMES, out=tmp_path)) == 12
+
+
+def test_a_cluster_without_workers_is_waited_for_and_said():
+    run = Sweep.of(TABLE, NAMES).run(
+        None, lambda: Pool(lambda: ThreadPoolExecutor(1), lambda: 0), False, lambda: False
+    )
+    said = list(map(str, run))
+    assert said[0].endswith(" of 12 trainings, waiting for workers")
+    assert said[-1] == "12 of 12 trainings"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a disk that is full")
+def test_a_disk_that_fills_up_is_an_error_that_says_how_to_go_on(tmp_path):
+    def write():
+        with Store(tmp_path) as store:
+            (tmp_path / "rows.jsonl").symlink_to("/dev/full")
+            store.append([{"key": "1", "status": "ok"}])
+
+    with pytest.raises(
+        RunFolderError, match=r"rows.jsonl: cannot be written \(No space.* same call continues"
+    ):
+        write()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="an open file cannot be removed there")
+def test_rows_that_are_removed_meanwhile_end_the_sweep(tmp_path):
+    with Store(tmp_path) as store:
+        store.append([{"key": "1", "status": "ok"}])
+        (tmp_path / "rows.jsonl").unlink()
+        with pytest.raises(
+            RunFolderError, match=r"rows.jsonl: was removed while the sweep ran; .* same call"
+        ):
+            store.append([{"key": "2", "status": "ok"}])
+
+
+@pytest.mark.parametrize(("running", "begun"), [("1/3", None), (None, "1/3"), ("1/3", "2/4")])
+def test_drivers_of_different_counts_do_not_train_the_same_points_at_once(tmp_path, running, begun):
+    with (
+        Store(tmp_path, Part.of(running)),
+        pytest.raises(RunFolderError, match=r"another process is running .* of this sweep; wait for it"),
+    ):
+        motegpt.sweep(TABLE, NAMES, out=tmp_path, part=begun)
+    motegpt.sweep(TABLE, NAMES, out=tmp_path, part=begun)  # the file of the lock stays, and no harm is done
+
+
+def test_drivers_of_the_same_count_run_side_by_side(tmp_path):
+    with Store(tmp_path, Part.of("1/3")):
+        assert motegpt.sweep(TABLE, NAMES, out=tmp_path, part="2/3")
 
 
 @pytest.mark.parametrize("at", [1, 100, -1])
@@ -415,6 +476,13 @@ def test_an_executor_that_always_breaks_is_an_error():
         run_fragile(Fragile(kills={1}), can_remake=False)
 
 
+def test_workers_without_motegpt_are_an_error_not_lost_trainings():
+    with pytest.raises(
+        MotegptError, match=r"the workers cannot run .ModuleNotFoundError.*; install .* workers"
+    ):
+        run_fragile(Fragile(kills=range(100), error=ModuleNotFoundError))
+
+
 def test_failed_trainings_are_tried_again_if_asked(expected, tmp_path, monkeypatch):
     key = sorted(expected)[5]
     real = motegpt.sweeps.work.train_one
@@ -589,7 +657,7 @@ def test_times_are_predicted_for_the_level_that_is_set():
     speeds = [OPERATIONS_PER_SECOND["native", point["level"], "float32"] for point in points]
     seconds = [predicted_seconds(point) for point in points]
     assert [seconds[0] / each for each in seconds] == pytest.approx([each / speeds[0] for each in speeds])
-    plan = SimpleNamespace(targets=1000, epoch=1, batch_size=1000)
+    plan = SimpleNamespace(targets_per_sequence=1)
     sizes = [
         first_chunk_size("native", *model_and_training(settings_at(point), VOCABULARY), plan)
         for point in points

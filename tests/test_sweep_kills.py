@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 
 import motegpt
-from motegpt.errors import UsageError
+from motegpt.errors import MotegptError
+from motegpt.sweeps import executors
 from motegpt.sweeps.models import models_in
 from motegpt.sweeps.store import read_rows
 from tests.test_sweep import NAMES, without
@@ -173,6 +175,12 @@ def free_port():
         return probe.getsockname()[1]
 
 
+def is_listening(address):
+    """Whether a process takes connections."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", int(address.rpartition(":")[2]))) == 0
+
+
 @contextmanager
 def cluster(folder, workers):
     """The address of a Dask scheduler, and its workers, which are processes without nannies."""
@@ -183,6 +191,7 @@ def cluster(folder, workers):
         return subprocess.Popen([sys.executable, dask, *words], cwd=folder, **SILENT)
 
     scheduler = start("scheduler", "--host", address, "--no-dashboard")
+    until(lambda: is_listening(address))
     started = [
         start(
             "worker", address, "--nthreads", "1", "--no-nanny", "--no-dashboard", "--local-directory", folder
@@ -190,7 +199,7 @@ def cluster(folder, workers):
         for _ in range(workers)
     ]
     try:
-        yield address, started
+        yield address, [*started, scheduler]
     finally:
         for process in (*started, scheduler):
             process.kill()
@@ -213,22 +222,49 @@ def test_dask_workers_may_be_killed(table, expected, tmp_path):
 def test_documents_in_memory_reach_a_worker_that_is_started_later(table, expected, tmp_path):
     pytest.importorskip("distributed")
     written = {**tomllib.loads(table.read_text()), "data": NAMES}
-    with cluster(tmp_path, 1) as (address, workers):
+    with cluster(tmp_path, 1) as (address, (first, _)):
+        later = []
 
         def replace(status):
-            if status.done > 20 and len(workers) == 1:
-                workers.append(subprocess.Popen(workers[0].args, cwd=tmp_path, **SILENT))
-                workers[0].kill()
+            if status.done > 20 and not later:
+                later.append(subprocess.Popen(first.args, cwd=tmp_path, **SILENT))
+                first.kill()
 
-        rows = motegpt.sweep(written, dask=address, progress=replace)
-        assert len(workers) == 2
+        try:
+            rows = motegpt.sweep(written, dask=address, progress=replace)
+        finally:
+            for process in later:
+                process.kill()
+                process.wait()
+        assert later
     assert {row["loss"] for row in rows} == {row["loss"] for row in expected.values()}
 
 
-def test_a_scheduler_that_is_not_there_is_a_clear_line():
+def test_a_dask_scheduler_that_is_killed_is_an_error_and_loses_no_row(table, expected, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
-    with pytest.raises(UsageError, match=r"dask: expected the address of a scheduler.*got nonsense://a:1"):
-        motegpt.sweep({"preset": "microgpt"}, NAMES, dask="nonsense://a:1")
+    monkeypatch.setattr(executors, "CONNECT_SECONDS", 5)
+    with cluster(tmp_path, 2) as (address, processes):
+
+        def kill_scheduler(status):
+            if status.done > 20:
+                processes[-1].kill()
+
+        with pytest.raises(MotegptError, match=r"no scheduler at tcp://.* rows kept; the same call"):
+            motegpt.sweep(table, out=tmp_path / "out", dask=address, progress=kill_scheduler)
+    assert 20 < written(tmp_path / "out") < COUNT
+    motegpt.sweep(table, out=tmp_path / "out")
+    check(tmp_path / "out", expected)
+
+
+@pytest.mark.parametrize("address", ["nonsense://a:1", "127.0.0.1", ""])
+def test_an_address_without_a_scheduler_is_one_line_at_once(table, tmp_path, address):
+    pytest.importorskip("distributed")
+    process = begun("sweep", table, "--out", tmp_path / "out", "--dask", address)
+    code, text = ended(process)
+    assert code == 2
+    assert re.fullmatch(
+        rf"motegpt: dask: expected .* scheduler.*got {address!r}.*start one: dask scheduler\n", text
+    )
 
 
 def test_a_row_is_one_line_of_json(expected):

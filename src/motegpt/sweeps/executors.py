@@ -7,7 +7,8 @@ import os
 import signal
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from multiprocessing import get_context, parent_process
@@ -55,6 +56,9 @@ class Pool:
         self._executor.shutdown(wait=False, cancel_futures=True)
         self._executor = self._make()
         self.made += 1
+
+    def check(self) -> None:
+        """BrokenExecutor if the workers are gone for good, whatever becomes of the groups that they have."""
 
     def stop(self) -> None:
         """Let what runs come to an end early, where that is possible."""
@@ -104,25 +108,41 @@ class Dask(Pool):
 
     def __init__(self, address: str) -> None:
         with imports_for("sweep: `dask`", LibraryUnavailable):
-            client: Any = import_module("distributed").Client
+            distributed: Any = import_module("distributed")
         try:
-            self._client = client(address, timeout=CONNECT_SECONDS, set_as_default=False)
+            distributed.comm.get_address_host(address)  # else a Client tries a bad address for a minute
+            self._client = distributed.Client(address, timeout=CONNECT_SECONDS, set_as_default=False)
         except (OSError, ValueError) as error:
             raise UsageError(
-                f"dask: expected the address of a scheduler, as in tcp://host:8786, got {address}: {error}; "
-                "start one: dask scheduler"
+                "dask: expected the address of a scheduler, as in tcp://host:8786, got "
+                f"{shortened(address)}: {error}; start one: dask scheduler"
             ) from None
-        self._threads, self._asked = 0, -math.inf
+        self._address, self._threads, self._asked = address, 0, -math.inf
         super().__init__(lambda: self._client.get_executor(pure=False), self._count)
 
+    def submit(self, work: Work, group: Group) -> Future[list[Row] | None]:
+        try:
+            return super().submit(work, group)
+        finally:
+            self.check()
+
+    def check(self) -> None:
+        if self._client.status in ("closing", "closed"):  # what it has now may never end
+            raise BrokenExecutor(
+                f"no scheduler at {self._address} for {CONNECT_SECONDS} s; start one: dask scheduler"
+            )
+
     def _count(self) -> int:
-        """The threads of all workers, asked for every ASK_SECONDS."""
-        if time.monotonic() > self._asked + ASK_SECONDS:
-            self._threads, self._asked = sum(self._client.nthreads().values()), time.monotonic()
+        """The threads of all workers, asked for every ASK_SECONDS while the scheduler answers."""
+        if self._client.status == "running" and time.monotonic() > self._asked + ASK_SECONDS:
+            with suppress(OSError):  # it has just gone; the client looks for it for CONNECT_SECONDS
+                self._threads = sum(self._client.nthreads().values())
+            self._asked = time.monotonic()
         return self._threads
 
     def close(self, at_once: bool = False) -> None:
-        self._executor.shutdown(wait=False)
+        if self._client.status == "running":
+            self._executor.shutdown(wait=False)
         self._client.close(timeout=CONNECT_SECONDS)
 
 

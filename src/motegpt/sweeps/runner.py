@@ -108,6 +108,7 @@ class Runner:
                 raise error
             else:
                 self._fail(sent, error)
+        self._check_pool()
         yield self._status
 
     def _take(self, group: Group, rows: list[Row] | None) -> None:
@@ -116,6 +117,13 @@ class Runner:
             self._end(group, rows)
         elif not self._stopping:
             self._send(group, self._work)
+
+    def _check_pool(self) -> None:
+        try:
+            self._pool.check()
+        except BrokenExecutor as error:
+            raise self._cannot_run(error) from error
+        self._status.workers = self._pool.slots()
 
     def _end(self, group: Group, rows: list[Row]) -> None:
         """Keep the rows of a group; those of a group that was stopped early are fewer."""
@@ -137,6 +145,8 @@ class Runner:
         """A group was lost with its worker, or its worker could not even begin: try each training alone."""
         if self._stopping:
             return
+        if isinstance(error, ImportError):
+            raise self._cannot_run(error, "install the same motegpt for the workers; ") from error
         if isinstance(error, BrokenExecutor) and sent.made == self._pool.made:
             self._remake(error)
         for key, point in sent.group:
@@ -151,11 +161,14 @@ class Runner:
     def _remake(self, error: BaseException) -> None:
         self._broken += 1
         if not self._pool.can_remake or self._broken > MAX_BROKEN:
-            raise MotegptError(
-                f"sweep: the workers cannot run ({reason(error)}); {counted(self._status.done, 'row')} kept; "
-                "the same call continues"
-            ) from error
+            raise self._cannot_run(error) from error
         self._pool.remake()
+
+    def _cannot_run(self, error: BaseException, fix: str = "") -> MotegptError:
+        kept = counted(self._status.done, "row")
+        return MotegptError(
+            f"sweep: the workers cannot run ({reason(error)}); {fix}{kept} kept; the same call continues"
+        )
 
     def _give_up(self, key: str, point: Point, error: BaseException) -> None:
         """A row for a training whose worker is lost every time."""

@@ -23,6 +23,7 @@ class Status:
         self.counts = Counter(row["status"] for row in ended)
         self._began, self._worked = time.monotonic(), 0.0
         self.seconds_left: float | None = None
+        self.workers: int | None = None  # that there are now, if known
 
     @property
     def done(self) -> int:
@@ -41,7 +42,9 @@ class Status:
         """120 of 630 trainings, 3 diverged, about 40 s left"""
         parts = [f"{self.done:,} of {counted(self.total, 'training')}"]
         parts += [f"{count:,} {status}" for status, count in sorted(self.counts.items()) if status != OK]
-        if self.seconds_left is not None and self.done < self.total:
+        if self.workers == 0 and self.done < self.total:
+            parts.append("waiting for workers")
+        elif self.seconds_left is not None and self.done < self.total:
             parts.append(f"{about(self.seconds_left)} left")
         return ", ".join(parts)
 

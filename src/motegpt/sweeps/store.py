@@ -20,7 +20,7 @@ import math
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
@@ -39,6 +39,8 @@ Row = dict[str, Any]
 FORMAT = 1
 ROWS, CURVES = "rows", "curves"  # the names of files begin so
 OF_PART = re.compile(r"(rows|curves)(-\d+-of-\d+)?\.jsonl")
+LOCK_OF_PART = re.compile(r"\.rows(?:-(?P<k>\d+)-of-(?P<n>\d+))?\.lock")
+LOOK_SECONDS = 1.0  # for which drivers that begin at once may look at the same lock
 MAX_ROWS_BYTES = 2**36
 
 
@@ -51,7 +53,7 @@ class Part(NamedTuple):
     @classmethod
     def of(cls, written: str | None) -> Part:
         """From K/N; UsageError unless 1 <= K <= N."""
-        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", written or "1/1")
+        found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", "1/1" if written is None else written)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise UsageError(f"part: expected K/N with 1 <= K <= N, as in 3/8, got {shortened(written)}")
         return cls(int(found[1]), int(found[2]))
@@ -99,6 +101,17 @@ class Recorded:
         return cls(table, digest, data)
 
 
+def recorded_in(folder: Path, digest: str) -> Recorded | None:
+    """What a folder says of its sweep, if there is one; RunFolderError unless it is on these data."""
+    before = Recorded.read(folder) if is_sweep(folder) else None
+    if before is not None and before.digest != digest:
+        raise RunFolderError(
+            f"data: expected {before.data} as it was when the sweep in {folder} began, got other contents; "
+            "restore them, or choose another `out`"
+        )
+    return before
+
+
 class Store:
     """The files that one driver appends to: a context, which locks them and cuts a torn line."""
 
@@ -117,7 +130,8 @@ class Store:
 
     def __exit__(self, *ending: object) -> None:
         for file in self._files.values():
-            file.close()
+            with suppress(OSError):  # what was kept is synced; a line that could not be is tried again
+                file.close()
         self._files.clear()
         if self._lock is not None:
             self._lock.release()
@@ -128,15 +142,8 @@ class Store:
 
         The table may be another, as one with more points; the rows of the former stay.
         """
-        if is_sweep(self.folder):
-            before = Recorded.read(self.folder)
-            if before.digest != recorded.digest:
-                raise RunFolderError(
-                    f"data: expected {before.data} as it was when the sweep in {self.folder} began, got "
-                    "other contents; restore them, or choose another `out`"
-                )
-            if before == recorded:
-                return
+        if recorded_in(self.folder, recorded.digest) == recorded:
+            return
         values = {"format": FORMAT, "table": recorded.table, "digest": recorded.digest, "data": recorded.data}
         data = json.dumps(values, indent=2).encode()
         with self.errors():
@@ -152,13 +159,17 @@ class Store:
                 self._append(kind, b"".join(map(line_of, entries)))
 
     def _append(self, kind: str, data: bytes) -> None:
-        with self.errors():
+        with self.errors(self._path(kind), "the rows before are kept, and the same call continues"):
             if kind not in self._files:
                 self._files[kind] = self._path(kind).open("ab")
             file = self._files[kind]
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+        if not os.fstat(file.fileno()).st_nlink:
+            raise RunFolderError(
+                f"{self._path(kind)}: was removed while the sweep ran; begin it again by the same call"
+            )
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.part.suffix}.jsonl"
@@ -181,6 +192,7 @@ class Store:
                 f"{self.folder}: another process is running this sweep; wait for it, or give each a `part`"
             ) from None
         self._lock = lock
+        self._refuse_other_counts()
         for kind in (CURVES, ROWS):
             path = self._path(kind)
             cut = cut_torn_line(path)
@@ -189,14 +201,33 @@ class Store:
                     f"{path}: cut a torn line of {counted(cut, 'byte')}; its training runs again"
                 )
 
+    def _refuse_other_counts(self) -> None:
+        """RunFolderError if a driver runs a part of another count: it would train the same points."""
+        import filelock
+
+        for path in self.folder.iterdir():
+            found = LOCK_OF_PART.fullmatch(path.name)
+            part = found and Part(int(found["k"] or 1), int(found["n"] or 1))
+            if part is None or part.n == self.part.n:
+                continue
+            try:
+                filelock.FileLock(path).acquire(timeout=LOOK_SECONDS).lock.release()
+            except filelock.Timeout:
+                self.__exit__()
+                which = "all" if part == WHOLE else f"part {part.k} of {part.n}"
+                raise RunFolderError(
+                    f"{self.folder}: another process is running {which} of this sweep; wait for it, or give "
+                    "each a `part` of the same number"
+                ) from None
+
     @contextmanager
-    def errors(self) -> Iterator[None]:
-        """RunFolderError for an OSError, in writing."""
+    def errors(self, path: Path | None = None, then: str = "choose another `out`") -> Iterator[None]:
+        """RunFolderError for an OSError, in writing. path: instead of the folder; then: what to do."""
         try:
             yield
         except OSError as error:
             raise RunFolderError(
-                f"{self.folder}: cannot be written ({error.strerror}); choose another `out`"
+                f"{path or self.folder}: cannot be written ({error.strerror}); {then}"
             ) from None
 
 

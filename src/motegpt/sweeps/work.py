@@ -70,7 +70,10 @@ class Work(NamedTuple):
                 if self.documents is NOT_SENT:
                     return None
                 source = self.documents if self.paths is None else [Path(path) for path in self.paths]
-                self._remember(Data(source, **dict(self.settings)))
+                try:
+                    self._remember(Data(source, **dict(self.settings)))
+                except DataError as error:
+                    raise DataError(f"on {host()}: {error}") from None
             return _known[self._key]
 
     def remember(self, data: Data) -> None:
@@ -86,7 +89,7 @@ class Work(NamedTuple):
     def _remember(self, data: Data) -> None:
         if data.digest != self.digest:
             raise DataError(
-                f"data: expected {self.named} on {host()} as the sweep began with, got other contents; give "
+                f"data: expected {self.named} as the sweep began with, got other contents; give "
                 "each machine the same"
             )
         while len(_known) >= MAX_DATA:

@@ -79,9 +79,10 @@ def command(
         return 0
     if out is None:
         raise UsageError("out: expected a folder to keep the rows in, got none; set `out`, or `dry_run=True`")
-    signals = DeferredSignals(handled_signals(), _log_finishing)
+    display = Display()
+    signals = DeferredSignals(handled_signals(), display.finish)
     run = found.run(Path(out), make_pool, retry_failed, signals.__bool__)
-    with signals, Display() as display, closing(run):
+    with signals, display, closing(run):
         for status in run:
             while found.notes:
                 display.say(found.notes.pop(0))
@@ -119,6 +120,13 @@ class Display:
         self._clear()
         log(text)
 
+    def finish(self) -> None:
+        """Say, from a signal handler, which must not raise, that what runs comes to an end."""
+        with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
+            below = "\n" if self._width else ""
+            log(f"{below}finishing the trainings that run; interrupt again to stop at once")
+        self._width = 0
+
     def show(self, status: Status) -> None:
         """Show the status, if it is time to."""
         now = time.monotonic()
@@ -138,21 +146,14 @@ class Display:
             self._width = 0
 
 
-def _log_finishing() -> None:
-    """Log from a signal handler, which must not raise."""
-    with suppress(OSError, RuntimeError):  # RuntimeError: standard error is being written to
-        log("finishing the trainings that run; interrupt again to stop at once")
-
-
 def _counted(found: Sweep, out: Path | None) -> Facts:
     """How many trainings there are, are refused and why, and have no row yet, and how long those take."""
     from motegpt.sweeps.estimate import Queue, why_refused
     from motegpt.sweeps.models import without_model
-    from motegpt.sweeps.store import read_rows
-    from motegpt.system.runs import is_sweep
+    from motegpt.sweeps.store import read_rows, recorded_in
 
     points = {key: point for key, point in found.points.items() if found.part.has(key)}
-    rows = read_rows(out) if out is not None and is_sweep(out) else {}
+    rows = read_rows(out) if out is not None and recorded_in(out, found.recorded.digest) else {}
     rows = {key: row for key, row in rows.items() if key in points}
     again = without_model(out, found.work.keep, rows)
     missing = [(key, point) for key, point in points.items() if key not in rows or key in again]
