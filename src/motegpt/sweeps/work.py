@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from enum import Enum
 from pathlib import Path
 from threading import Lock
 from typing import Any, NamedTuple
@@ -23,14 +22,6 @@ from motegpt.training.write_run import Trained
 MAX_DATA = 4  # different data that a worker keeps in memory
 Group = list[tuple[str, Point]]  # keys and points
 
-
-class NotSent(Enum):
-    """In place of documents: see Runner."""
-
-    NOT_SENT = "not sent"
-
-
-NOT_SENT = NotSent.NOT_SENT
 _known: dict[Any, Data] = {}
 _lock = Lock()
 
@@ -43,22 +34,23 @@ def never() -> bool:
 class Work(NamedTuple):
     """What the trainings of a sweep have in common.
 
-    paths: of the data, absolute; documents: in memory, texts or ids, or NOT_SENT; neither: the built-in
-    names. settings: of the data, those that all points share; digest: of the contents, which each worker
-    compares; curves: rows have them; keep: rows have models, "all" or those that are the "best" of a group
-    so far.
+    paths: of the data, absolute; documents: in memory, texts or ids; neither: the built-in names. settings:
+    of the data, those that all points share; digest: of the contents, which each worker compares; curves:
+    rows have them; keep: rows have models, "all" or those that are the "best" of a group so far; is_whole:
+    whether documents in memory, if there are any, were sent along (see Runner).
     """
 
     paths: tuple[str, ...] | None
-    documents: tuple[str, ...] | IdDocuments | NotSent | None
+    documents: tuple[str, ...] | IdDocuments | None
     settings: tuple[tuple[str, Any], ...]
     digest: str
     curves: bool = False
     keep: str | None = None
+    is_whole: bool = True
 
     def without_documents(self) -> Work:
         """The same for a worker that has read the documents before; of files nothing is left out."""
-        return self if self.documents is None else self._replace(documents=NOT_SENT)
+        return self if self.documents is None else self._replace(documents=None, is_whole=False)
 
     def data(self) -> Data | None:
         """The data, read once per process; None if they were not sent to this one.
@@ -67,7 +59,7 @@ class Work(NamedTuple):
         """
         with _lock:
             if self._key not in _known:
-                if self.documents is NOT_SENT:
+                if not self.is_whole:
                     return None
                 source = self.documents if self.paths is None else [Path(path) for path in self.paths]
                 try:
@@ -103,11 +95,9 @@ class Work(NamedTuple):
     @property
     def named(self) -> str:
         """The data in messages."""
-        if self.documents is not None and self.documents is not NOT_SENT:
-            noun, of = (
-                ("sequence", " of ids") if isinstance(self.documents, IdDocuments) else ("document", "")
-            )
-            return f"{counted(len(self.documents), noun)}{of} in memory"
+        if self.documents is not None:
+            of = " of ids" if isinstance(self.documents, IdDocuments) else ""
+            return f"{counted(len(self.documents), 'sequence' if of else 'document')}{of} in memory"
         return "the built-in names" if self.paths is None else ", ".join(self.paths)
 
 
