@@ -9,7 +9,6 @@ from hashlib import sha256
 from typing import Any
 
 from motegpt.config.epochs import merge_settings
-from motegpt.config.needs import needing
 from motegpt.config.presets import settings_of
 from motegpt.config.sections import REQUESTS, section_of
 from motegpt.errors import SettingError
@@ -62,5 +61,4 @@ def _defaults() -> Point:
 def _counted() -> frozenset[str]:
     """The settings that change the numbers of a row."""
     names = {one.name for section in REQUESTS.values() for one in fields(section)}
-    names -= {*REPORTING, *needing("folder", "samples", "records")}
-    return frozenset(name for name in names if section_of(name) in LEARNING)
+    return frozenset(name for name in names - REPORTING if section_of(name) in LEARNING)

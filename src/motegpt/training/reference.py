@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from motegpt.config.needs import needing
 from motegpt.config.presets import PRESETS, REFERENCE_PRESET, expected_settings
 from motegpt.config.sections import FOUND_FROM_DATA, SECTIONS
 from motegpt.data.corpus import BUILT_IN
@@ -14,9 +15,9 @@ if TYPE_CHECKING:
     from motegpt.training.state import RunConfig
 
 LEARNING = ("model", "data", "train")  # sections that affect training
-REPORTING = {  # settings of these sections that do not, besides those that end in _every
-    "vocab_size", "threads", "level", "checkpoint_activations", "count_from", "keep", "checkpoint_minutes",
-    "checkpoint_at", "log_statistics",
+REPORTING = {  # settings of these sections that do not, besides log_every and eval_every
+    "vocab_size", "threads", "level", "checkpoint_activations", "count_from",
+    *needing("folder", "samples", "records"),
 }  # fmt: skip
 
 
