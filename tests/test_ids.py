@@ -367,6 +367,7 @@ WRONG = {
     "negative weight": ([[0, 1]], [[0, -1]], "weights of 1e-09 to 1e.09, got -1 in position 1 of sequence 0"),
     "NaN": ([[0, 1], [1, 0]], [[1, 1], [0, np.nan]], "got nan in position 1 of sequence 1"),
     "infinity": ([[0, 1]], [[0, np.inf]], "got inf"),
+    "infinity in half precision": ([[0, 1]], np.array([[0, np.inf]], np.float16), "got inf"),
     "tiny weight": ([[0, 1]], [[0, 1e-300]], "got 1e-300"),
     "mixed types": (
         [np.array([1, 2], np.uint64), [0, -1]],
@@ -434,6 +435,13 @@ FORMS = {
     "tuples": tuple(map(tuple, SAME)),
     "bytes": np.frombuffer(b"\1\2\3\3\0\1", np.uint8).reshape(2, 3),
 }
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("dtype", ["float16", "float32", ">f8", object])
+def test_types_of_the_same_weights(dtype):
+    weights = [[0, 0.5, 1], [0, 0, 1024]]
+    assert ids_in_memory(SAME, np.array(weights, dtype)) == ids_in_memory(SAME, weights)
 
 
 @pytest.mark.parametrize("ids", FORMS.values(), ids=FORMS)

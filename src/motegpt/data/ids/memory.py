@@ -188,6 +188,8 @@ def _mask(parts: Parts) -> NDArray[Any] | None:
     _check_shape(where, mask, count, "value per id")
     if mask.dtype.kind not in "iubf":
         raise DataError(f"{where}: expected numbers, got {mask.dtype} values")
+    if mask.dtype.kind == "f":
+        mask = mask.astype(np.float64)  # in half precision both bounds are out of range
     is_wrong = ~((mask == 0) | ((mask >= LIGHTEST) & (mask <= HEAVIEST)))
     if is_wrong.any():
         at = int(is_wrong.argmax())
