@@ -250,7 +250,7 @@ ATTACKS = {
     "version of llm.c": (llm_c([1, 2])[:4] + b"\7" + llm_c([1, 2])[5:], "version 1 .* got 7"),
     "other keys": (
         lines({"ids": [1, 2], "loss_mask": [0, 1]}),
-        "line 1: expected the keys ids and mask alone",
+        "line 1: expected the keys ids and mask alone, got 'loss_mask'; leave it out, or",
     ),
     "cube as a mask": (npz(ids=TABLE, mask=MASK[:, :, None]), r"got an array of shape \(2, 3, 1\)"),
     "header of llm.c that lies": (llm_c([1, 2], count=2**31 - 1), "as its header says"),

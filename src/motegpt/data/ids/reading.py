@@ -130,8 +130,10 @@ def _of_lines(data: bytes, name: str) -> IdDocuments:
     for number, value in _values(data, name):
         row, mask = (value.get(IDS), value.get(MASK)) if isinstance(value, dict) else (value, None)
         if isinstance(value, dict) and (others := value.keys() - {IDS, MASK}):
-            found = shortened(min(others))
-            raise DataError(f"{name}: line {number}: expected the keys {IDS} and {MASK} alone, got {found}")
+            raise DataError(
+                f"{name}: line {number}: expected the keys {IDS} and {MASK} alone, got "
+                f"{shortened(min(others))}; leave it out, or name a key of texts with `column`"
+            )
         given = ((IDS, row, "integers", INTEGERS), (MASK, mask, "numbers", NUMBERS))
         for key, values, expected, types in given[: 1 + (mask is not None)]:
             if not isinstance(values, list) or not {*map(type, values)} <= types:
