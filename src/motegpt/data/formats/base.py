@@ -136,7 +136,7 @@ def rechunk(pieces: Iterable[str], separator: str) -> Iterator[str]:
 
 
 def newlines_in(text: str) -> int:
-    """The number of newlines; str.count takes ten times as long."""
+    """The number of newlines, faster than str.count."""
     import numpy as np
 
     return int(np.count_nonzero(np.frombuffer(text.encode("utf-8", "surrogatepass"), np.uint8) == NEWLINE))
