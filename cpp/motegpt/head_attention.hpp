@@ -108,20 +108,20 @@ Vector<Real> causal_softmax(Index t, Index end, Real* x, Vector<Real> largest, I
   return Real(1) / group_sum<Real, lanes<Real>, G>(total);
 }
 
-/// e of R queries from t on and 1 / Σe of each, from q (R, K) and k (K, end) in rows of a wider matrix.
+/// e of R queries from t on and 1 / Σe of each. k: transposed, divided by √D.
 ///
-///   q, k -> e (R, end), inverse (R)
-template <int R, int K, int G, class Real>
+///   q (R, D) and k (D, end), in rows of wider matrices -> e (R, end), inverse (R)
+template <int R, int D, int G, class Real>
 [[gnu::noinline]] void attend_short(Index t, Index end, const Real* q, Index q_row, const Real* k, Index row,
                                     Real* e, Vector<Real>* inverse) {
   const Index seen = (t + 1) * G / lanes<Real> * lanes<Real>;  // by all of them
   Vector<Real> largest[R];
   for (int r = 0; r < R; ++r) largest[r] = broadcast(-Real(__builtin_huge_val()));
-  multiply_short<R, K, G>(seen, q, q_row, k, row, [&](int r, Index n, Vector<Real> x) {
+  multiply_short<R, D, G>(seen, q, q_row, k, row, [&](int r, Index n, Vector<Real> x) {
     store(e + r * row + n, x);
     largest[r] = maximum(largest[r], x);
   });
-  multiply_short<R, K, G>(end - seen, q, q_row, k + seen, row,
+  multiply_short<R, D, G>(end - seen, q, q_row, k + seen, row,
                           [&](int r, Index n, Vector<Real> x) { store(e + r * row + seen + n, x); });
   for (int r = 0; r < R; ++r) inverse[r] = causal_softmax<Real, G>(t + r, end, e + r * row, largest[r], seen);
 }
@@ -157,8 +157,8 @@ namespace detail {
 
 /// The same with dp = dy · vᵀ, which need not be stored, for R queries.
 ///
-///   dy (R, K), v (K, end) and e (R, end), in rows of wider matrices, inverse and mean (R) -> ds (R, end)
-template <int R, int K, int G, class Real>
+///   dy (R, D), v (D, end) and e (R, end), in rows of wider matrices, inverse and mean (R) -> ds (R, end)
+template <int R, int D, int G, class Real>
 [[gnu::noinline]] void softmax_backward_short(Index end, const Real* dy, Index dy_row, const Real* v,
                                               Index row, const Real* e, const Vector<Real>* inverse,
                                               const Vector<Real>* mean, Real* ds) {
@@ -167,7 +167,7 @@ template <int R, int K, int G, class Real>
     factor[r] = inverse[r];
     product[r] = mean[r] * inverse[r];
   }
-  multiply_short<R, K, G>(end, dy, dy_row, v, row, [&](int r, Index n, Vector<Real> dp) {
+  multiply_short<R, D, G>(end, dy, dy_row, v, row, [&](int r, Index n, Vector<Real> dp) {
     store(ds + r * row + n, load(e + r * row + n) * (dp * factor[r] - product[r]));
   });
 }
