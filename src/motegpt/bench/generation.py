@@ -8,6 +8,7 @@ from typing import Any
 
 from motegpt.api.gpt import GPT
 from motegpt.bench.work import Workload, random_texts
+from motegpt.config.needs import needing
 from motegpt.data.corpus import Corpus
 from motegpt.engines import default_engine
 
@@ -22,6 +23,8 @@ def model_of(
     dtype: None for the workload's; changes: to its settings, for this engine.
     """
     settings = workload.all_settings(dtype)
+    for name in needing("samples"):  # a workload may be that of a command
+        settings.pop(name, None)
     texts = random_texts(settings["block_size"]) if workload.full_length else list(corpus.documents)
     steps = 1 if workload.full_length else TRAINED_STEPS
     trained = _train(texts, default_engine(), {**settings, "steps": steps})
