@@ -15,21 +15,21 @@ template <class Real>
 using Four = typename FourOf<Real>::type;
 
 /// a and b become a[0], b[0], a[1], b[1] and a[2], b[2], a[3], b[3].
-template <class Four>
-MOTEGPT_INLINE void take_turns(Four& a, Four& b) {
-  const Four low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
+template <class V>
+MOTEGPT_INLINE void take_turns(V& a, V& b) {
+  const V low = __builtin_shufflevector(a, b, 0, 4, 1, 5);
   b = __builtin_shufflevector(a, b, 2, 6, 3, 7);
   a = low;
 }
 
 /// Four numbers of each of G heads, head by head, become G numbers for each of four channels.
-template <class Four>
-MOTEGPT_INLINE void by_channel(Four (&x)[2]) {
+template <class V>
+MOTEGPT_INLINE void by_channel(V (&x)[2]) {
   take_turns(x[0], x[1]);
 }
 
-template <class Four>
-MOTEGPT_INLINE void by_channel(Four (&x)[4]) {
+template <class V>
+MOTEGPT_INLINE void by_channel(V (&x)[4]) {
   take_turns(x[0], x[2]);
   take_turns(x[1], x[3]);
   take_turns(x[0], x[1]);
@@ -37,14 +37,14 @@ MOTEGPT_INLINE void by_channel(Four (&x)[4]) {
 }
 
 /// The inverse.
-template <class Four>
-MOTEGPT_INLINE void by_head(Four (&x)[2]) {
+template <class V>
+MOTEGPT_INLINE void by_head(V (&x)[2]) {
   take_turns(x[0], x[1]);
   take_turns(x[0], x[1]);
 }
 
-template <class Four>
-MOTEGPT_INLINE void by_head(Four (&x)[4]) {
+template <class V>
+MOTEGPT_INLINE void by_head(V (&x)[4]) {
   by_channel(x);
 }
 
