@@ -2,8 +2,10 @@
 
 import pytest
 
+from motegpt import SweepRows
 from motegpt.cli.commands import sweep
 from motegpt.sweeps.status import Status
+from motegpt.sweeps.store import line_of
 from tests.test_sweep import NAMES
 
 TABLE = 'data = "names.txt"\npreset = "microgpt"\nfixed = {steps = 5}\ngrid = {lr = [0.01, 0.1]}\n'
@@ -40,3 +42,13 @@ def test_ctrl_c_on_a_terminal_is_answered_on_a_line_of_its_own(monkeypatch, caps
     first, second, _ = capsys.readouterr().err.split("\n")
     assert first.strip() == "0 of 4 trainings"
     assert second.startswith("finishing the trainings that run")
+
+
+def test_a_dry_run_counts_what_runs_again(motegpt, table):
+    assert motegpt("sweep", table, "--out", "out").code == 0
+    assert "\n  0 to run" in motegpt("sweep", table, "--out", "out", "--dry-run").out
+    assert "\n  2 to run" in motegpt("sweep", table, "--out", "out", "--dry-run", "--curves").out
+    with open("out/rows.jsonl", "ab") as file:
+        key = SweepRows.load("out")[0]["key"]
+        file.write(line_of({"key": key, "status": "lost", "attempts": 4}))
+    assert "\n  1 to run" in motegpt("sweep", table, "--out", "out", "--dry-run", "--retry-failed").out

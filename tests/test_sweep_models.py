@@ -79,14 +79,40 @@ def test_a_diverged_training_has_no_model(tmp_path):
 @pytest.mark.parametrize("keep", ["all", "best"])
 def test_a_sweep_that_continues_trains_again_where_the_model_is_missing(expected, tmp_path, keep):
     motegpt.sweep(SWEEP, NAMES, out=tmp_path)
+    written = (tmp_path / "rows.jsonl").read_bytes()
     rows = motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep=keep)
     assert without(rows) == expected
     found = expected if keep == "all" else [best_of(expected)]
     assert sorted(rows.models) == sorted(found)
-    assert sum(row["attempts"] == 2 for row in rows) == len(found)
-    written = (tmp_path / "rows.jsonl").read_bytes()
+    assert {row["attempts"] for row in rows} == {1}  # the same results are no other attempt
+    assert (tmp_path / "rows.jsonl").read_bytes() == written
     assert motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep=keep) == rows
     assert (tmp_path / "rows.jsonl").read_bytes() == written  # nothing ran again
+
+
+def test_a_sweep_that_continues_trains_again_where_the_curve_is_missing(tmp_path):
+    table = {**SWEEP, "fixed": {**SWEEP["fixed"]}, "grid": {"n_head": [2, 3]}}  # 3 is refused
+    del table["fixed"]["n_head"]
+    motegpt.sweep(table, NAMES, out=tmp_path)
+    written = (tmp_path / "rows.jsonl").read_bytes()
+    for fixed, series in (({}, {"curve"}), ({"log_statistics": True}, {"curve", "statistics"})):
+        given = {**table, "fixed": {**table["fixed"], **fixed}}
+        rows = motegpt.sweep(given, NAMES, out=tmp_path, curves=True)
+        assert [series <= row.keys() for row in rows if row["status"] == "ok"] == [True, True]
+        assert rows == motegpt.SweepRows.load(tmp_path)
+        curves = (tmp_path / "curves.jsonl").read_bytes()
+        assert motegpt.sweep(given, NAMES, out=tmp_path, curves=True) == rows
+        assert (tmp_path / "curves.jsonl").read_bytes() == curves  # nothing ran again
+    assert (tmp_path / "rows.jsonl").read_bytes() == written
+
+
+def test_a_training_with_other_results_has_another_row(tmp_path):
+    table = {**SWEEP, "repeat": {}, "grid": {"lr": [0.01]}}
+    (row,) = motegpt.sweep(table, NAMES, out=tmp_path)
+    (tmp_path / "rows.jsonl").write_bytes(line_of({**row, "loss": row["loss"] + 0.5}))
+    (again,) = motegpt.sweep(table, NAMES, out=tmp_path, keep="all")
+    assert (again["loss"], again["attempts"]) == (row["loss"], 2)
+    assert list(motegpt.SweepRows.load(tmp_path)) == [again]
 
 
 @pytest.mark.parametrize("keep", ["all", "best"])
@@ -94,11 +120,11 @@ def test_a_sweep_that_continues_trains_again_where_the_model_is_missing(expected
 def test_a_kill_between_a_model_and_its_row_loses_neither(expected, tmp_path, monkeypatch, keep, count):
     append, calls = Store.append, []
 
-    def killed(self, rows):
+    def killed(self, rows, known):
         calls.append(rows)
         if len(calls) == count:
             raise KeyboardInterrupt
-        append(self, rows)
+        append(self, rows, known)
 
     monkeypatch.setattr(Store, "append", killed)
     with pytest.raises(KeyboardInterrupt):

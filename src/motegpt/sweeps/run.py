@@ -25,7 +25,7 @@ from motegpt.sweeps.models import Models, without_model
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import RETRIED, Status
-from motegpt.sweeps.store import Part, Recorded, Row, Store, as_json, read_rows
+from motegpt.sweeps.store import Part, Recorded, Row, Store, as_json, merged, read_rows, without_curve
 from motegpt.sweeps.table import Point, Table
 from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Work
@@ -92,8 +92,7 @@ class Sweep:
         try:
             with nullcontext() if out is None else Store(out, self.part) as store:
                 before = {} if store is None else self._begin(store)
-                retried = {key for key in before if retry_failed and before[key]["status"] in RETRIED}
-                retried |= without_model(out, self.work.keep, before)
+                retried = self.again(out, before, retry_failed)
                 self.rows = {key: row for key, row in before.items() if key not in retried}
                 self.status = Status(self.status.total, self.rows.values())
                 missing = [(k, p) for k, p in self.points.items() if self.part.has(k) and k not in self.rows]
@@ -103,9 +102,10 @@ class Sweep:
                 def keep(rows: list[Row]) -> None:
                     if models is not None:
                         models.write(rows)
-                    rows = [as_json(row) for row in rows]  # so that they are equal to those that are read
+                    # As JSON, so that they are equal to those that are read.
+                    rows = [merged(before.get(row["key"]), as_json(row)) for row in rows]
                     if store is not None:
-                        store.append(rows)
+                        store.append(rows, known=before)
                     if models is not None:
                         models.clean()
                     self.rows.update((row["key"], row) for row in rows)
@@ -116,6 +116,12 @@ class Sweep:
         finally:
             pool.close(at_once)
             self.work.forget()
+
+    def again(self, out: Path | None, rows: Mapping[str, Row], retry_failed: bool) -> set[str]:
+        """The keys of rows whose trainings run again: failed ones, or without a model or curve to keep."""
+        failed = {key for key in rows if retry_failed and rows[key]["status"] in RETRIED}
+        curves = without_curve(rows, self.points) if self.work.curves else set()
+        return failed | curves | without_model(out, self.work.keep, rows)
 
     def results(self, out: Path | None) -> Results:
         """The rows, as they are drawn and summarized. out: the folder, in messages."""

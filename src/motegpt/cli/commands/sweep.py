@@ -75,7 +75,7 @@ def command(
     make_pool = pool_maker(threads, processes, dask)
     found = Sweep.of(table, part=part, curves=curves, keep=keep)
     if dry_run:
-        _show(_counted(found, None if out is None else Path(out)), _count_lines, as_json)
+        _show(_counted(found, None if out is None else Path(out), retry_failed), _count_lines, as_json)
         return 0
     if out is None:
         raise UsageError("out: expected a folder to keep the rows in, got none; set `out`, or `dry_run=True`")
@@ -146,16 +146,15 @@ class Display:
             self._width = 0
 
 
-def _counted(found: Sweep, out: Path | None) -> Facts:
+def _counted(found: Sweep, out: Path | None, retry_failed: bool) -> Facts:
     """How many trainings there are, are refused and why, and have no row yet, and how long those take."""
     from motegpt.sweeps.estimate import Queue, why_refused
-    from motegpt.sweeps.models import without_model
     from motegpt.sweeps.store import read_rows, recorded_in
 
     points = {key: point for key, point in found.points.items() if found.part.has(key)}
     rows = read_rows(out) if out is not None and recorded_in(out, found.recorded.digest) else {}
     rows = {key: row for key, row in rows.items() if key in points}
-    again = without_model(out, found.work.keep, rows)
+    again = found.again(out, rows, retry_failed)
     missing = [(key, point) for key, point in points.items() if key not in rows or key in again]
     return {
         "trainings": len(points),
