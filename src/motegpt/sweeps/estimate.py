@@ -111,8 +111,6 @@ def predicted_seconds(point: Point) -> float:
         model, train = model_and_training(settings, VOCABULARY)
     except SettingError:
         return 0.0
-    if settings.get("seconds") is not None:
-        return float(settings["seconds"])
     engine = point["engine"]
     speed = OPERATIONS_PER_SECOND.get((engine, engine_class(engine).level(train.level), train.dtype), SLOWEST)
     return operations_per_step(model, train.batch_size, model.block_size, 0) * train.steps / speed

@@ -57,6 +57,12 @@ def score_of(row: Mapping[str, Any]) -> float:
     return float(row["loss"] if row["best_val_loss"] is None else row["best_val_loss"])
 
 
+def check_result(name: str) -> None:
+    """SettingError for a setting whose name in a row is that of a result: `seconds`."""
+    if name in RESULTS:
+        raise SettingError(f"{name}: expected steps or epochs, as {name} of a row is measured; set steps")
+
+
 def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any]:
     """The settings of a training of many, by their current names.
 
@@ -65,6 +71,8 @@ def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any
     """
     settings = current_names(settings)
     check_names(settings, ["preset", "engine", *(name for one in REQUESTS.values() for name in kinds(one))])
+    for name in settings:
+        check_result(name)
     for name in FOUND_FROM_DATA & settings.keys():
         raise SettingError(f"{name} is determined by the data and cannot be set")
     missing = {
