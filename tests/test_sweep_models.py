@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import motegpt
-from motegpt import GPT, SettingError, UsageError
+from motegpt import GPT, SettingError, SweepRows, UsageError
 from motegpt.config.fields import kinds
 from motegpt.config.sections import SECTIONS
 from motegpt.sweeps.store import Store, line_of, read_rows
@@ -206,3 +206,19 @@ def test_invalid_arguments(tmp_path):
         motegpt.sweep(SWEEP, NAMES, keep="all")
     with pytest.raises(SettingError, match="keep: expected one of best, all, got 'none'"):
         motegpt.sweep(SWEEP, NAMES, keep="none", out=tmp_path)
+
+
+def test_show_says_whose_model_the_best_is(motegpt, tmp_path):
+    table = 'preset = "microgpt"\n[fixed]\nsteps = 4\neval_every = 2\nval_fraction = 0.2\n[repeat]\nseed = '
+    Path("sweep.toml").write_text(f"{table}[1, 2]\n")
+    assert motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "best").code == 0
+    (file,) = Path("s/best").iterdir()
+    best = {row["key"]: row for row in SweepRows.load("s")}[file.stem]
+    assert f"  best model    {file}, parameters of step {best['best_step']}\n" in motegpt("show", "s").out
+    Path("sweep.toml").write_text(f"{table}{{from = 1, to = 20}}\n")
+    assert motegpt("sweep", "sweep.toml", "--out", "s").code == 0
+    key = best_of({row["key"]: row for row in SweepRows.load("s")})
+    assert key != file.stem
+    shown = motegpt("show", "s").out
+    assert f"  best model    none of the best row, {key}; --keep best trains it again\n" in shown
+    assert str(file) not in shown

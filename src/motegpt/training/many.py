@@ -83,6 +83,11 @@ def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any
     return settings
 
 
+def check_without_validation(settings: Mapping[str, Any]) -> None:
+    """SettingError for a setting that has no effect where nothing is held out."""
+    check_needs(settings, {"validation": "set `val_fraction=0.1`"})
+
+
 def train_one(
     index: int,
     settings: Mapping[str, Any],
@@ -97,7 +102,7 @@ def train_one(
         trainer = _begun(settings, data)
         trainer.every_record, trainer.has_samples = curves, False
         if trainer.validation is None:
-            check_needs(settings, {"validation": "set `val_fraction=0.1`"})
+            check_without_validation(settings)
     except UsageError as error:
         return Ended(row | {"status": REFUSED, "reason": str(error)})
     except Exception as error:

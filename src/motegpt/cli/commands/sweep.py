@@ -21,7 +21,6 @@ from motegpt.config.text import counted
 from motegpt.errors import INTERRUPTED, UsageError
 from motegpt.system.interrupts import DeferredSignals, handled_signals
 from motegpt.system.terminals import is_live
-from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from motegpt.sweeps.run import Sweep
@@ -98,7 +97,7 @@ def _show(facts: Facts, lines_of: Callable[[Facts], Iterable[str]], as_json: boo
     """Print facts as JSON or as lines."""
     lines = [json.dumps(facts, indent=2)] if as_json else lines_of(facts)
     for line in lines:
-        print_result(with_flags(line))
+        print_result(line)
 
 
 class Display:
@@ -147,7 +146,7 @@ class Display:
 
 
 def _counted(found: Sweep, out: Path | None, retry_failed: bool) -> Facts:
-    """How many trainings there are, are refused and why, and have no row yet, and how long those take."""
+    """How many trainings there are, are refused and why, and are to run, and how long those take."""
     from motegpt.sweeps.estimate import Queue, why_refused
     from motegpt.sweeps.store import read_rows, recorded_in
 
@@ -155,10 +154,17 @@ def _counted(found: Sweep, out: Path | None, retry_failed: bool) -> Facts:
     rows = read_rows(out) if out is not None and recorded_in(out, found.recorded.digest) else {}
     rows = {key: row for key, row in rows.items() if key in points}
     again = found.again(out, rows, retry_failed)
-    missing = [(key, point) for key, point in points.items() if key not in rows or key in again]
+    data = found.work.data()
+    assert data is not None, "it has been read in this process"
+    refused = {key: reason for key, point in points.items() if (reason := why_refused(point, data.found))}
+    missing = [
+        (key, point)
+        for key, point in points.items()
+        if key not in refused and (key not in rows or key in again)
+    ]
     return {
         "trainings": len(points),
-        "refused": dict(Counter(filter(None, map(why_refused, points.values()))).most_common()),
+        "refused": dict(Counter(refused.values()).most_common()),
         "to_run": len(missing),
         "seconds_on_one_thread": Queue(missing).seconds,
     }
