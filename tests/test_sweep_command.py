@@ -3,6 +3,7 @@
 import pytest
 
 from motegpt import SweepRows
+from motegpt import sweep as sweep_rows
 from motegpt.cli.commands import sweep
 from motegpt.sweeps.status import Status
 from motegpt.sweeps.store import line_of
@@ -74,3 +75,14 @@ def test_a_long_reason_is_wrapped(motegpt, table):
     lines = motegpt("sweep", table, "--out", "out").out.splitlines()
     assert any(line.startswith("2 diverged: for example ") for line in lines)
     assert max(map(len, lines)) <= WIDTH
+
+
+def test_truncated_documents_are_said_once(motegpt, table):
+    table.write_text(TABLE.replace("steps = 5", "steps = 5, block_size = 4"))
+    said = "4 documents are truncated at block_size 4; block_size=7 keeps all\n"
+    assert motegpt("sweep", table, "--out", "out").err.count(said) == 1
+    assert "truncated" not in motegpt("sweep", table, "--out", "out").err  # nothing was left to train
+    with pytest.warns(
+        UserWarning, match="4 documents are truncated at block_size 4; `block_size=7` keeps all"
+    ):
+        sweep_rows(table)

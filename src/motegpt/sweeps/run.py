@@ -22,6 +22,7 @@ from motegpt.errors import SettingError, UsageError
 from motegpt.sweeps.executors import Pool
 from motegpt.sweeps.expansion import expand
 from motegpt.sweeps.models import Models, without_model
+from motegpt.sweeps.remarks import documents_cut
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import RETRIED, Status
@@ -96,6 +97,7 @@ class Sweep:
                 self.rows = {key: row for key, row in before.items() if key not in retried}
                 self.status = Status(self.status.total, self.rows.values())
                 missing = [(k, p) for k, p in self.points.items() if self.part.has(k) and k not in self.rows]
+                self._remark_on(missing)
                 attempts = {key: before[key].get("attempts", 1) for key in retried}
                 models = Models(store, self.work.keep, self.rows) if store and self.work.keep else None
 
@@ -126,6 +128,13 @@ class Sweep:
     def results(self, out: Path | None) -> Results:
         """The rows, as they are drawn and summarized. out: the folder, in messages."""
         return Results(out or Path("sweep"), self.recorded, self.table, self.points, self.rows)
+
+    def _remark_on(self, points: list[tuple[str, Point]]) -> None:
+        """Note once what each training alone would remark on."""
+        data = self.work.data()
+        assert data is not None, "it has been read in this process"
+        remark = documents_cut((point for _, point in points), data)
+        self.notes += [] if remark is None else [remark]
 
     def _begin(self, store: Store) -> dict[str, Row]:
         """Record the sweep in its folder; the rows that this part has there."""

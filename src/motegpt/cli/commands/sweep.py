@@ -115,9 +115,9 @@ class Display:
         self._clear()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays; it names settings as the table does, of which the command has no flags."""
         self._clear()
-        log(text)
+        log(text.replace("`", ""))
 
     def finish(self) -> None:
         """Say, from a signal handler, which must not raise, that what runs comes to an end."""
