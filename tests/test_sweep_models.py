@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import motegpt
-from motegpt import GPT, SettingError, SweepRows, UsageError
+from motegpt import GPT, RunFolderError, SettingError, SweepRows, UsageError
 from motegpt.config.fields import kinds
 from motegpt.config.sections import SECTIONS
 from motegpt.sweeps.store import Store, line_of, read_rows
@@ -199,6 +199,35 @@ def test_the_page_lists_the_fields_of_a_row(tmp_path):
     ]
     names = {name for section in SECTIONS.values() for name in kinds(section)}
     assert listed - {"level"} == {name for row in rows for name in row} - names
+
+
+def test_a_sweep_as_a_run_is_told_its_models(motegpt, tmp_path):
+    Path("sweep.toml").write_text('preset = "microgpt"\n[fixed]\nsteps = 1\n[repeat]\nseed = [1, 2]\n')
+    assert motegpt("sweep", "sweep.toml", "--out", "s").code == 0
+    none = "s: is a sweep, not a run; it has kept no model; run it again with --keep best\n"
+    assert motegpt("sample", "s").err.endswith(none)
+    assert motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "best").code == 0
+    (file,) = Path("s/best").iterdir()
+    with pytest.raises(RunFolderError, match=f"^s: is a sweep, not a run; give {file}$"):
+        GPT.load("s")
+    assert motegpt("sweep", "sweep.toml", "--out", "s", "--keep", "all").code == 0
+    with pytest.raises(RunFolderError, match=f"is a sweep, not a run; give one of its 3 models, as {file}$"):
+        GPT.load("s")
+
+
+@pytest.mark.parametrize("given", [{"n": 3}, {"temperature": 0.5}, {"prefix": "a"}])
+def test_settings_of_samples_need_a_model(given, tmp_path):
+    table = {**SWEEP, "fixed": {**SWEEP["fixed"], **given}}
+    (name,) = given
+    expected = f"^{name}: expected a model that is kept, got none; set `keep`, or leave it out$"
+    with pytest.raises(SettingError, match=expected):
+        motegpt.sweep(table, NAMES, curves=True)
+    with pytest.raises(SettingError, match=expected):
+        motegpt.train_many([{"preset": "microgpt", **given}], NAMES)
+    motegpt.train_many([{"preset": "microgpt", **given}], NAMES, keep="best")
+    rows = motegpt.sweep({**table, "grid": {}, "repeat": {}}, NAMES, out=tmp_path, keep="best")
+    (file,) = rows.models.values()
+    assert getattr(GPT.load(file).config.sample, name) == given[name]
 
 
 def test_invalid_arguments(tmp_path):

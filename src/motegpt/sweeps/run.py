@@ -70,7 +70,7 @@ class Sweep:
             written = _with_settings(written, table, source.settings)
             table = Table.of(written)
         for given in table.uniform:
-            check_given(given, has_records=curves or keep is not None)
+            check_given(given, curves, keep)
         engine = _checked_engine(table)
         work = _work(source, section_values(table.fixed, "data"))._replace(curves=curves, keep=keep)
         points = expand(table, engine, work.digest)

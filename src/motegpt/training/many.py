@@ -63,11 +63,11 @@ def check_result(name: str) -> None:
         raise SettingError(f"{name}: expected steps or epochs, as {name} of a row is measured; set steps")
 
 
-def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any]:
+def check_given(settings: Mapping[str, Any], curves: bool, keep: str | None) -> dict[str, Any]:
     """The settings of a training of many, by their current names.
 
-    SettingError for a name that no training has, and for a setting that would have no effect. has_records:
-    whether anyone sees the logged steps.
+    SettingError for a name that no training has, and for a setting without effect. curves, keep: as
+    of api.many.train_many; without them, nobody sees the logged steps, or the models.
     """
     settings = current_names(settings)
     check_names(settings, ["preset", "engine", *(name for one in REQUESTS.values() for name in kinds(one))])
@@ -79,7 +79,10 @@ def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any
         "folder": "train that model alone, with `out`",
         "samples": "generate from the models that `keep` keeps",
     }
-    check_needs(settings, missing if has_records else {**missing, "records": "set `curves`"})
+    if keep is None:
+        missing["model"] = "set `keep`"
+        missing |= {} if curves else {"records": "set `curves`"}
+    check_needs(settings, missing)
     return settings
 
 
