@@ -86,3 +86,8 @@ def test_truncated_documents_are_said_once(motegpt, table):
         UserWarning, match="4 documents are truncated at block_size 4; `block_size=7` keeps all"
     ):
         sweep_rows(table)
+
+
+@pytest.mark.parametrize("how", [(), ("--dry-run",)])
+def test_an_empty_name_is_no_folder(motegpt, table, how):
+    assert motegpt("sweep", table, "--out", "", *how).err == "motegpt: out: expected a path, got ''\n"

@@ -1,6 +1,8 @@
 """The models that a sweep keeps: those of `GPT.train`, named by key, whatever ends the sweep in between."""
 
+import errno
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from motegpt import GPT, RunFolderError, SettingError, SweepRows, UsageError
 from motegpt.config.fields import kinds
 from motegpt.config.sections import SECTIONS
 from motegpt.sweeps.store import Store, line_of, read_rows
+from motegpt.system.runs import KEPT
 from motegpt.training.run_folder import RunFolder
+from motegpt.training.write_run import Trained
 
 from .test_sweep import NAMES, TABLE, without
 
@@ -199,6 +203,47 @@ def test_the_page_lists_the_fields_of_a_row(tmp_path):
     ]
     names = {name for section in SECTIONS.values() for name in kinds(section)}
     assert listed - {"level"} == {name for row in rows for name in row} - names
+
+
+@pytest.mark.parametrize("keep", ["all", "best"])
+def test_models_that_are_removed_while_a_sweep_runs(tmp_path, keep, monkeypatch):
+    append = Store.append
+
+    def removing(self, rows, known):
+        append(self, rows, known)
+        shutil.rmtree(tmp_path / "s" / KEPT[keep], ignore_errors=True)
+
+    monkeypatch.setattr(Store, "append", removing)
+    with pytest.raises(
+        RunFolderError, match=f"{KEPT[keep]}: was removed while the sweep ran; begin it again"
+    ):
+        motegpt.sweep(SWEEP, NAMES, out=tmp_path / "s", keep=keep, threads=1)
+
+
+@pytest.mark.parametrize("name", ["write", "as_file"])
+def test_a_model_that_cannot_be_packed_is_an_error_of_the_sweep(expected, tmp_path, monkeypatch, name):
+    original, calls = getattr(Trained, name), []
+
+    def full(*given):
+        calls.append(given)
+        if len(calls) > 3:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return original(*given)
+
+    monkeypatch.setattr(Trained, name, full)
+    message = "^keep: expected room for a model in the temporary folder of .*No space left on device; free"
+    with pytest.raises(RunFolderError, match=message):
+        motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="all", threads=1)
+    assert {row["status"] for row in read_rows(tmp_path).values()} == {"ok"}
+    monkeypatch.undo()
+    assert without(motegpt.sweep(SWEEP, NAMES, out=tmp_path, keep="all", threads=1)) == expected
+
+
+def test_a_sweep_without_a_temporary_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with pytest.raises(RunFolderError, match="keep: expected room for a model in the temporary folder"):
+        motegpt.sweep(SWEEP, NAMES, out=tmp_path / "s", keep="best")
+    assert read_rows(tmp_path / "s") == {}
 
 
 def test_a_sweep_as_a_run_is_told_its_models(motegpt, tmp_path):

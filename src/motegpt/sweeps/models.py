@@ -70,7 +70,7 @@ class Models:
             if contents is None or (self._keep == "best" and rank(row) >= self._best):
                 continue
             self._best = min(self._best, rank(row))
-            with self._store.errors():
+            with self._store.errors(self._folder):
                 replace_file(_file(self._store.folder, self._keep, row["key"]), self._temporary, contents)
 
     def clean(self) -> None:

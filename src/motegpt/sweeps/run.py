@@ -86,7 +86,7 @@ class Sweep:
         retry_failed: bool,
         interrupted: Callable[[], bool],
     ) -> Generator[Status, None, None]:
-        """Train at the points that have no row yet. Yields the status now and then."""
+        """Train at the points that have no row yet or run again; yields the status now and then."""
         if self.work.keep is not None and out is None:
             raise UsageError("keep: expected a folder for the models, got none; set `out`")
         pool, at_once = make_pool(), True

@@ -42,6 +42,7 @@ ROWS, CURVES = "rows", "curves"  # the names of files begin so
 OF_PART = re.compile(r"(rows|curves)(-\d+-of-\d+)?\.jsonl")
 LOCK_OF_PART = re.compile(r"\.rows(?:-(?P<k>\d+)-of-(?P<n>\d+))?\.lock")
 LOOK_SECONDS = 1.0  # for which drivers that begin at once may look at the same lock
+REMOVED = "was removed while the sweep ran; begin it again by the same call"
 MAX_ROWS_BYTES = 2**36
 
 
@@ -172,9 +173,7 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         if not os.fstat(file.fileno()).st_nlink:
-            raise RunFolderError(
-                f"{self._path(kind)}: was removed while the sweep ran; begin it again by the same call"
-            )
+            raise RunFolderError(f"{self._path(kind)}: {REMOVED}")
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.part.suffix}.jsonl"
@@ -230,6 +229,8 @@ class Store:
         """RunFolderError for an OSError, in writing. path: instead of the folder; then: what to do."""
         try:
             yield
+        except FileNotFoundError:
+            raise RunFolderError(f"{path or self.folder}: {REMOVED}") from None
         except OSError as error:
             raise RunFolderError(
                 f"{path or self.folder}: cannot be written ({error.strerror}); {then}"

@@ -17,8 +17,9 @@ import click
 from motegpt.cli.console import is_quiet, log, print_result
 from motegpt.cli.options import FILE, RUN, json_option
 from motegpt.cli.streams import discard_if_closed
+from motegpt.config.arguments import path_of
 from motegpt.config.text import counted
-from motegpt.errors import INTERRUPTED, UsageError
+from motegpt.errors import INTERRUPTED, RunFolderError, UsageError
 from motegpt.system.interrupts import DeferredSignals, handled_signals
 from motegpt.system.terminals import is_live
 
@@ -72,24 +73,25 @@ def command(
     from motegpt.views.sweeps import sweep_facts, sweep_lines
 
     make_pool = pool_maker(threads, processes, dask)
+    path = None if out is None else path_of("out", out, RunFolderError)
     found = Sweep.of(table, part=part, curves=curves, keep=keep)
     if dry_run:
-        _show(_counted(found, None if out is None else Path(out), retry_failed), _count_lines, as_json)
+        _show(_counted(found, path, retry_failed), _count_lines, as_json)
         return 0
-    if out is None:
+    if path is None:
         raise UsageError("out: expected a folder to keep the rows in, got none; set `out`, or `dry_run=True`")
     display = Display()
     signals = DeferredSignals(handled_signals(), display.finish)
-    run = found.run(Path(out), make_pool, retry_failed, signals.__bool__)
+    run = found.run(path, make_pool, retry_failed, signals.__bool__)
     with signals, display, closing(run):
         for status in run:
             while found.notes:
                 display.say(found.notes.pop(0))
             display.show(status)
-    log(f"{found.status}; the rows are in {out}" + ("; the same command continues" if signals else ""))
+    log(f"{found.status}; the rows are in {path}" + ("; the same command continues" if signals else ""))
     if signals:
         return INTERRUPTED
-    _show(sweep_facts(Results.read(out), None, BEST), sweep_lines, as_json)
+    _show(sweep_facts(Results.read(path), None, BEST), sweep_lines, as_json)
     return 0
 
 
