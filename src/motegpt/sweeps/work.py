@@ -131,14 +131,14 @@ def run_group(
 
 
 def _packed(ended: Ended) -> bytes:
-    """The model as the contents of a file; RunFolderError if there is no room for it, which ends the sweep."""
+    """The model as the contents of a file; RunFolderError, which ends the sweep, if there is no room."""
     assert ended.trainer is not None
     try:
         return Trained.of(ended.trainer, ended.records).as_file()
     except (OSError, RunFolderError) as error:
         raise RunFolderError(
-            f"keep: expected room for a model in the temporary folder of {host()}, got {error}; free some, or "
-            "set TMPDIR; the rows before are kept, and the same call continues"
+            f"keep: expected room for a model in the temporary folder of {host()}, got {error}; free some, "
+            "or set TMPDIR; the rows before are kept, and the same call continues"
         ) from None
 
 
