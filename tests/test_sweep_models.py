@@ -289,6 +289,10 @@ def test_show_says_whose_model_the_best_is(motegpt, tmp_path):
     (file,) = Path("s/best").iterdir()
     best = {row["key"]: row for row in SweepRows.load("s")}[file.stem]
     assert f"  best model    {file}, parameters of step {best['best_step']}\n" in motegpt("show", "s").out
+    of_best = f" of the best, step {best['best_step']}, "
+    assert f"parameters only{of_best}it cannot be resumed" in " ".join(motegpt("show", file).out.split())
+    assert motegpt("export", file, "--to", "file", "--out", "copy.motegpt").code == 0
+    assert f"samples{of_best}" in motegpt("show", "copy.motegpt").out
     Path("sweep.toml").write_text(f"{table}{{from = 1, to = 20}}\n")
     assert motegpt("sweep", "sweep.toml", "--out", "s").code == 0
     key = best_of({row["key"]: row for row in SweepRows.load("s")})

@@ -149,7 +149,8 @@ def _progress(done: dict[str, Any]) -> str:
     tokens = "" if done["tokens"] is None else f", {done['tokens']:,} tokens"
     state = "finished" if done["finished"] else "stopped early, motegpt train --resume continues it"
     state = "ended by early stopping" if done["exhausted"] and not done["finished"] else state
-    state = state if done["resumable"] else "parameters only, it cannot be resumed"
+    of_best = f" of the best, step {done['best']['step']:,}" if done["best"] else ""
+    state = state if done["resumable"] else f"parameters only{of_best}, it cannot be resumed"
     kept = [("kept", done["kept"]), ("parameters of steps", done["parameters"])]
     listed = [f"{name}: {_list(_shortened(steps))}" for name, steps in kept if steps]
     return "; ".join([f"step {done['step']:,} of {done['steps']:,}{tokens}", state, *listed])
