@@ -221,6 +221,7 @@ def test_invalid_arguments():
         ({"settings": [SMALL], "threads": 0}, "threads: expected a whole number of at least 1"),
         ({"settings": [SMALL], "keep": "none"}, "keep: expected one of best, all, got 'none'"),
         ({"settings": [SMALL], "curves": 2}, "curves: expected true or false"),
+        ({"settings": [{**SMALL, "seconds": 1}]}, "^seconds: expected steps or epochs, .*; set steps$"),
     ):
         with pytest.raises(SettingError, match=match):
             train_many(data=NAMES, **given)

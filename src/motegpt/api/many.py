@@ -60,14 +60,14 @@ def train_many(
         raise SettingError(
             f"settings: expected a list of settings by name, one for each training, got {shortened(settings)}"
         )
-    checked = _checked(settings, has_records=curves or keep is not None)
+    checked = _checked(settings, curves, keep)
     if isinstance(settings, Sequence):
         checked = iter(list(checked))  # before any training begins
     shared = data if isinstance(data, Data) else Data(data)
     return _rows(checked, shared, count, curves, keep)
 
 
-def _checked(settings: Iterable[Settings], has_records: bool) -> Iterator[Settings]:
+def _checked(settings: Iterable[Settings], curves: bool, keep: str | None) -> Iterator[Settings]:
     """The settings by their current names; SettingError for an item that is not a mapping or has others."""
     for index, one in enumerate(settings):
         if not isinstance(one, Mapping):
@@ -75,7 +75,7 @@ def _checked(settings: Iterable[Settings], has_records: bool) -> Iterator[Settin
                 f"settings: expected settings by name, got {shortened(one)} at index {index}; give one "
                 "dictionary for each training"
             )
-        yield check_given(one, has_records)
+        yield check_given(one, curves, keep)
 
 
 def _rows(

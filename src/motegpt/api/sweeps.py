@@ -9,6 +9,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
+from motegpt.api.warn import warn
 from motegpt.config.arguments import flag, path_of
 from motegpt.errors import RunFolderError
 from motegpt.sweeps.executors import pool_maker
@@ -103,6 +104,8 @@ def sweep(
     retry_failed, signals = flag("retry_failed", retry_failed), DeferredSignals(default_interrupt())
     with signals, closing(found.run(path, make_pool, retry_failed, signals.__bool__)) as run:
         for status in run:
+            while found.notes:
+                warn(found.notes.pop(0), UserWarning)
             if progress is not None:
                 progress(status)
     if signals:

@@ -194,7 +194,7 @@ def prepared(
     """
     settings = current_names(settings)
     check_names(settings, [name for one in REQUESTS.values() for name in kinds(one)], method)
-    check_needs(settings, {"samples": "generate from the model between steps"})
+    check_needs(settings, {"samples": "call `Training.model.generate` between steps"})
     trainer, corpus, remarks, _ = begin(docs, settings, **how)
     for remark in remarks:
         warn(remark, UserWarning)

@@ -88,7 +88,7 @@ def progress(run: Run) -> dict[str, Any]:
     """
     train, resumable = run.config.train, (run.folder.path / TRAINER).is_file()
     state = run.folder.trainer_state(run.config, run.tokenizer) if resumable else None
-    best = state.best if state else None
+    best = state.best if state else run.folder.best(run.config, run.tokenizer)
     step = state.done if state else max((record["step"] for record in run.records), default=None)
     tokens = dict(zip(*run.series("tokens"), strict=True))
     return {

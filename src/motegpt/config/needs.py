@@ -10,7 +10,7 @@ from functools import cache
 from typing import Any
 
 from motegpt.config.fields import kinds
-from motegpt.config.sections import TrainConfig
+from motegpt.config.sections import SECTIONS, SampleConfig, TrainConfig, section_of
 from motegpt.errors import SettingError
 
 NEEDED = {
@@ -18,13 +18,15 @@ NEEDED = {
     "samples": "a training that generates samples",
     "records": "records of the logged steps",
     "validation": "a validation set",
+    "model": "a model that is kept",
 }
 
 
 @cache
 def needs() -> dict[str, str]:
     """Name of a setting -> what it needs, one of NEEDED."""
-    return {name: kind.needs for name, kind in kinds(TrainConfig).items() if kind.needs is not None}
+    of_training = {name: kind.needs for name, kind in kinds(TrainConfig).items() if kind.needs is not None}
+    return {**of_training, **dict.fromkeys(kinds(SampleConfig), "model")}
 
 
 def needing(*what: str) -> list[str]:
@@ -39,8 +41,9 @@ def check_needs(given: Mapping[str, Any], missing: Mapping[str, str]) -> None:
     """
     for name, need in needs().items():
         if name in given and need in missing:
-            value = kinds(TrainConfig)[name].check(name, given[name])
-            if value != getattr(TrainConfig, name):
+            section = SECTIONS[section_of(name)]
+            value = kinds(section)[name].check(name, given[name])
+            if value != getattr(section, name, ...):  # some have no default value
                 raise SettingError(
                     f"{name}: expected {NEEDED[need]}, got none; {missing[need]}, or leave it out"
                 )

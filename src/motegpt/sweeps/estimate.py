@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from motegpt.config.epochs import merge_settings
@@ -15,6 +15,7 @@ from motegpt.errors import SettingError, UsageError
 from motegpt.sweeps.table import Point
 from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Group
+from motegpt.training.many import check_without_validation
 
 GROUP_SECONDS = 0.5
 VOCABULARY = 32  # ids, of a model whose data are not read
@@ -39,13 +40,15 @@ def settings_at(point: Point) -> Point:
     return settings
 
 
-def why_refused(point: Point) -> str | None:
-    """Why no training can have these settings, as far as they say so without the data; None if it can."""
+def why_refused(point: Point, found: Mapping[str, Any]) -> str | None:
+    """Why no training can have these settings, as far as they say so; None if it can. found: as of Data."""
     try:
         settings = settings_at(point)
         check_settings(point["engine"], given_at(point), settings)
         model_and_training(settings, VOCABULARY)
-        DataConfig.of(section_values(settings, "data"))
+        data = DataConfig.of(section_values({**settings, **found}, "data"))
+        if not data.val_fraction:
+            check_without_validation(given_at(point))
         SampleConfig.of(section_values(settings, "sample"))
     except UsageError as error:
         return str(error)
@@ -111,8 +114,6 @@ def predicted_seconds(point: Point) -> float:
         model, train = model_and_training(settings, VOCABULARY)
     except SettingError:
         return 0.0
-    if settings.get("seconds") is not None:
-        return float(settings["seconds"])
     engine = point["engine"]
     speed = OPERATIONS_PER_SECOND.get((engine, engine_class(engine).level(train.level), train.dtype), SLOWEST)
     return operations_per_step(model, train.batch_size, model.block_size, 0) * train.steps / speed

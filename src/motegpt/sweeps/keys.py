@@ -53,12 +53,13 @@ def is_counted(name: str) -> bool:
 
 @cache
 def _defaults() -> Point:
-    """The settings with a default value."""
-    return {one.name: one.default for section in REQUESTS.values() for one in fields(section)}
+    """The settings with a default value. threads: that of a sweep, as more change the last digits."""
+    found = {one.name: one.default for section in REQUESTS.values() for one in fields(section)}
+    return {**found, "threads": 1}
 
 
 @cache
 def _counted() -> frozenset[str]:
     """The settings that change the numbers of a row."""
     names = {one.name for section in REQUESTS.values() for one in fields(section)}
-    return frozenset(name for name in names - REPORTING if section_of(name) in LEARNING)
+    return frozenset(name for name in names - REPORTING | {"threads"} if section_of(name) in LEARNING)

@@ -16,17 +16,16 @@ from pathlib import Path
 from motegpt.sweeps.keys import LENGTH
 from motegpt.sweeps.store import Row, Store
 from motegpt.system.files import replace_file
-from motegpt.system.runs import ENDING
+from motegpt.system.runs import ENDING, KEPT
 from motegpt.training.many import OK, score_of
 
 MODEL = "model"  # the key of a row on its way from a worker: the contents of the file
-FOLDERS = {"best": "best", "all": "models"}
 FILE = "[0-9a-f]" * LENGTH + ENDING  # of a key
 
 
 def models_in(folder: Path) -> dict[str, Path]:
     """Key -> file of the models that the folder of a sweep has."""
-    return {path.stem: path for name in FOLDERS.values() for path in sorted((folder / name).glob(FILE))}
+    return {path.stem: path for name in KEPT.values() for path in sorted((folder / name).glob(FILE))}
 
 
 def rank(row: Row) -> tuple[float, str]:
@@ -48,7 +47,7 @@ def without_model(folder: Path | None, keep: str | None, rows: Mapping[str, Row]
 
 
 def _file(folder: Path, keep: str, key: str) -> Path:
-    return folder / FOLDERS[keep] / f"{key}{ENDING}"
+    return folder / KEPT[keep] / f"{key}{ENDING}"
 
 
 class Models:
@@ -57,7 +56,7 @@ class Models:
     def __init__(self, store: Store, keep: str, rows: Mapping[str, Row]) -> None:
         self._store, self._keep = store, keep
         self._best = min(map(rank, rows.values()), default=(math.inf, ""))
-        self._folder = store.folder / FOLDERS[keep]
+        self._folder = store.folder / KEPT[keep]
         self._temporary = self._folder / f".model{store.part.suffix}.new"
         with store.errors():
             self._folder.mkdir(exist_ok=True)
@@ -71,7 +70,7 @@ class Models:
             if contents is None or (self._keep == "best" and rank(row) >= self._best):
                 continue
             self._best = min(self._best, rank(row))
-            with self._store.errors():
+            with self._store.errors(self._folder):
                 replace_file(_file(self._store.folder, self._keep, row["key"]), self._temporary, contents)
 
     def clean(self) -> None:

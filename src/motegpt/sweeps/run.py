@@ -22,10 +22,11 @@ from motegpt.errors import SettingError, UsageError
 from motegpt.sweeps.executors import Pool
 from motegpt.sweeps.expansion import expand
 from motegpt.sweeps.models import Models, without_model
+from motegpt.sweeps.remarks import documents_cut
 from motegpt.sweeps.results import Results
 from motegpt.sweeps.runner import Runner
 from motegpt.sweeps.status import RETRIED, Status
-from motegpt.sweeps.store import Part, Recorded, Row, Store, as_json, read_rows
+from motegpt.sweeps.store import Part, Recorded, Row, Store, as_json, merged, read_rows, without_curve
 from motegpt.sweeps.table import Point, Table
 from motegpt.sweeps.values import CHOICES
 from motegpt.sweeps.work import Work
@@ -69,7 +70,7 @@ class Sweep:
             written = _with_settings(written, table, source.settings)
             table = Table.of(written)
         for given in table.uniform:
-            check_given(given, has_records=curves or keep is not None)
+            check_given(given, curves, keep)
         engine = _checked_engine(table)
         work = _work(source, section_values(table.fixed, "data"))._replace(curves=curves, keep=keep)
         points = expand(table, engine, work.digest)
@@ -85,27 +86,28 @@ class Sweep:
         retry_failed: bool,
         interrupted: Callable[[], bool],
     ) -> Generator[Status, None, None]:
-        """Train at the points that have no row yet. Yields the status now and then."""
+        """Train at the points that have no row yet or run again; yields the status now and then."""
         if self.work.keep is not None and out is None:
             raise UsageError("keep: expected a folder for the models, got none; set `out`")
         pool, at_once = make_pool(), True
         try:
             with nullcontext() if out is None else Store(out, self.part) as store:
                 before = {} if store is None else self._begin(store)
-                retried = {key for key in before if retry_failed and before[key]["status"] in RETRIED}
-                retried |= without_model(out, self.work.keep, before)
+                retried = self.again(out, before, retry_failed)
                 self.rows = {key: row for key, row in before.items() if key not in retried}
                 self.status = Status(self.status.total, self.rows.values())
                 missing = [(k, p) for k, p in self.points.items() if self.part.has(k) and k not in self.rows]
+                self._remark_on(missing)
                 attempts = {key: before[key].get("attempts", 1) for key in retried}
                 models = Models(store, self.work.keep, self.rows) if store and self.work.keep else None
 
                 def keep(rows: list[Row]) -> None:
                     if models is not None:
                         models.write(rows)
-                    rows = [as_json(row) for row in rows]  # so that they are equal to those that are read
+                    # As JSON, so that they are equal to those that are read.
+                    rows = [merged(before.get(row["key"]), as_json(row)) for row in rows]
                     if store is not None:
-                        store.append(rows)
+                        store.append(rows, known=before)
                     if models is not None:
                         models.clean()
                     self.rows.update((row["key"], row) for row in rows)
@@ -117,9 +119,22 @@ class Sweep:
             pool.close(at_once)
             self.work.forget()
 
+    def again(self, out: Path | None, rows: Mapping[str, Row], retry_failed: bool) -> set[str]:
+        """The keys of rows whose trainings run again: failed ones, or without a model or curve to keep."""
+        failed = {key for key in rows if retry_failed and rows[key]["status"] in RETRIED}
+        curves = without_curve(rows, self.points) if self.work.curves else set()
+        return failed | curves | without_model(out, self.work.keep, rows)
+
     def results(self, out: Path | None) -> Results:
         """The rows, as they are drawn and summarized. out: the folder, in messages."""
         return Results(out or Path("sweep"), self.recorded, self.table, self.points, self.rows)
+
+    def _remark_on(self, points: list[tuple[str, Point]]) -> None:
+        """Note once what each training alone would remark on."""
+        data = self.work.data()
+        assert data is not None, "it has been read in this process"
+        remark = documents_cut((point for _, point in points), data)
+        self.notes += [] if remark is None else [remark]
 
     def _begin(self, store: Store) -> dict[str, Row]:
         """Record the sweep in its folder; the rows that this part has there."""

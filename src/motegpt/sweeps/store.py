@@ -10,7 +10,8 @@
 A kill at any moment leaves whole lines and at most one torn line, the last, which is cut when the file is
 opened again. Rows are written and synced before the next group of trainings is handed out, and after their
 curves, so that a training with a row has all of its results. A training that is tried again has one more row,
-whose `attempts` is higher; readers take that one.
+whose `attempts` is higher; readers take that one. One that ran again for its model or curve alone, with the
+same results, keeps its row.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import json
 import math
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ from motegpt.config.text import counted, shortened
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.system.files import read_bounded_file, replace_file
 from motegpt.system.runs import MAX_JSON_BYTES, SWEEP, is_sweep
-from motegpt.training.many import SERIES
+from motegpt.training.many import RESULTS, SERIES
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock
@@ -41,6 +42,7 @@ ROWS, CURVES = "rows", "curves"  # the names of files begin so
 OF_PART = re.compile(r"(rows|curves)(-\d+-of-\d+)?\.jsonl")
 LOCK_OF_PART = re.compile(r"\.rows(?:-(?P<k>\d+)-of-(?P<n>\d+))?\.lock")
 LOOK_SECONDS = 1.0  # for which drivers that begin at once may look at the same lock
+REMOVED = "was removed while the sweep ran; begin it again by the same call"
 MAX_ROWS_BYTES = 2**36
 
 
@@ -149,11 +151,15 @@ class Store:
         with self.errors():
             replace_file(self.folder / SWEEP, self.folder / f".{SWEEP}{self.part.suffix}.new", data)
 
-    def append(self, rows: Iterable[Row]) -> None:
-        """Write rows and the curves in them, and wait until they are on the disk."""
+    def append(self, rows: Iterable[Row], known: Mapping[str, Row] | None = None) -> None:
+        """Write rows and the curves in them, and wait until they are on the disk.
+
+        known: rows by key that are on the disk, which are not written again.
+        """
         rows = [dict(row) for row in rows]
         series = [{name: row.pop(name) for name in SERIES if name in row} for row in rows]
         curves = [{**_of(row), **found} for row, found in zip(rows, series, strict=True) if found]
+        rows = [row for row in rows if known is None or _of(row) != _of(known.get(row["key"], {}))]
         for kind, entries in ((CURVES, curves), (ROWS, rows)):
             if entries:
                 self._append(kind, b"".join(map(line_of, entries)))
@@ -167,9 +173,7 @@ class Store:
             file.flush()
             os.fsync(file.fileno())
         if not os.fstat(file.fileno()).st_nlink:
-            raise RunFolderError(
-                f"{self._path(kind)}: was removed while the sweep ran; begin it again by the same call"
-            )
+            raise RunFolderError(f"{self._path(kind)}: {REMOVED}")
 
     def _path(self, kind: str) -> Path:
         return self.folder / f"{kind}{self.part.suffix}.jsonl"
@@ -225,6 +229,8 @@ class Store:
         """RunFolderError for an OSError, in writing. path: instead of the folder; then: what to do."""
         try:
             yield
+        except FileNotFoundError:
+            raise RunFolderError(f"{path or self.folder}: {REMOVED}") from None
         except OSError as error:
             raise RunFolderError(
                 f"{path or self.folder}: cannot be written ({error.strerror}); {then}"
@@ -281,9 +287,31 @@ def read_rows(folder: Path) -> dict[str, Row]:
     return found
 
 
+def without_curve(rows: Mapping[str, Row], points: Mapping[str, Row]) -> set[str]:
+    """The keys of the rows whose trainings took steps, but of which no curve, or no statistics, was kept."""
+    names = {True: set(SERIES), False: set(SERIES[:1])}
+    return {
+        key
+        for key, row in rows.items()
+        if row.get("steps_done") and not names[points[key].get("log_statistics") is True] <= row.keys()
+    }
+
+
+def merged(before: Row | None, row: Row) -> Row:
+    """The row of a training that ran again: if results are equal the former one, with the curve of this."""
+    if before is None or _results(before) != _results(row):
+        return row
+    return before | {name: row[name] for name in SERIES if name in row}
+
+
+def _results(row: Row) -> list[Any]:
+    """What is the same whenever a training runs."""
+    return [row.get(name) for name in ("status", *RESULTS) if name != "seconds"]
+
+
 def _of(entry: Row) -> Row:
     """Which training a row or a curve is of."""
-    return {"key": entry["key"], "attempts": entry.get("attempts", 1)}
+    return {"key": entry.get("key"), "attempts": entry.get("attempts", 1)}
 
 
 def _entries(folder: Path, kind: str, *required: str) -> Iterator[Row]:

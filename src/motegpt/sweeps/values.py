@@ -15,6 +15,7 @@ from motegpt.config.synonyms import RENAMED
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
 from motegpt.errors import SettingError
+from motegpt.training.many import check_result
 
 MAX_VALUES = 100_000  # of one setting
 DIGITS = 6  # significant digits of computed numbers, which are then equal on every machine, and readable
@@ -41,6 +42,7 @@ def name_of(table: str, written: object) -> str:
     known = [*CHOICES, *(one for section in REQUESTS.values() for one in kinds(section))]
     if name not in known:
         raise SettingError(f"{table}: {unknown_setting(name, known)}")
+    check_result(str(name))
     return str(name)
 
 

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 from motegpt.config.text import counted
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.engines import engine_class
-from motegpt.errors import DataError, EngineUnavailable
+from motegpt.errors import DataError, EngineUnavailable, RunFolderError
 from motegpt.sweeps.models import MODEL
 from motegpt.sweeps.store import Row
 from motegpt.sweeps.table import Point
 from motegpt.training.data import Data
-from motegpt.training.many import OK, train_one
+from motegpt.training.many import OK, Ended, train_one
 from motegpt.training.write_run import Trained
 
 MAX_DATA = 4  # different data that a worker keeps in memory
@@ -106,7 +106,7 @@ def run_group(
 ) -> list[Row] | None:
     """The rows of a group of trainings, with their keys, and models to keep as MODEL.
 
-    None if the documents were not sent to this process.
+    None if the documents were not sent to this process. RunFolderError if a model cannot be packed.
 
     stopped: asked between trainings; abandoned: asked during one, which then has no row. DataError and
     EngineUnavailable on a machine where the data are other, or an engine is missing.
@@ -123,12 +123,23 @@ def run_group(
             del row["index"]
             rows.append({"key": key, **row, "host": host()})
             if row["status"] == OK and (work.keep == "all" or (work.keep == "best" and ended.score <= best)):
-                assert ended.trainer is not None
-                rows[-1][MODEL] = Trained.of(ended.trainer, ended.records).as_file()
+                rows[-1][MODEL] = _packed(ended)
             best = min(best, ended.score)
         if ended is None or stopped():
             break
     return rows
+
+
+def _packed(ended: Ended) -> bytes:
+    """The model as the contents of a file; RunFolderError, which ends the sweep, if there is no room."""
+    assert ended.trainer is not None
+    try:
+        return Trained.of(ended.trainer, ended.records).as_file()
+    except (OSError, RunFolderError) as error:
+        raise RunFolderError(
+            f"keep: expected room for a model in the temporary folder of {host()}, got {error}; free some, "
+            "or set TMPDIR; the rows before are kept, and the same call continues"
+        ) from None
 
 
 def _check_engine(name: str) -> None:

@@ -10,6 +10,7 @@ from motegpt.system.files import read_bounded_file
 
 CONFIG, ENDING = "config.json", ".motegpt"  # of a folder; of the name of a file
 SWEEP = "sweep.json"  # of the folder of a sweep
+KEPT = {"best": "best", "all": "models"}  # `keep` of a sweep -> its folder of models
 MAX_JSON_BYTES = 2**26
 
 
@@ -21,6 +22,14 @@ def is_archive(path: Path) -> bool:
 def is_sweep(path: str | Path) -> bool:
     """Whether a path is the folder of a sweep."""
     return os.path.isfile(os.path.join(path, SWEEP))
+
+
+def instead_of_sweep(path: Path) -> str:
+    """The runs that a sweep has kept, in a message to someone who gave the sweep as a run."""
+    kept = [file for name in KEPT.values() for file in sorted((path / name).glob(f"*{ENDING}"))]
+    if not kept:
+        return "it has kept no model; run it again with `keep='best'`"
+    return f"give one of its {len(kept):,} models, as {kept[0]}" if kept[1:] else f"give {kept[0]}"
 
 
 def is_run(path: Path) -> bool:

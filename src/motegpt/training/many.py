@@ -57,22 +57,38 @@ def score_of(row: Mapping[str, Any]) -> float:
     return float(row["loss"] if row["best_val_loss"] is None else row["best_val_loss"])
 
 
-def check_given(settings: Mapping[str, Any], has_records: bool) -> dict[str, Any]:
+def check_result(name: str) -> None:
+    """SettingError for a setting whose name in a row is that of a result: `seconds`."""
+    if name in RESULTS:
+        raise SettingError(f"{name}: expected steps or epochs, as {name} of a row is measured; set steps")
+
+
+def check_given(settings: Mapping[str, Any], curves: bool, keep: str | None) -> dict[str, Any]:
     """The settings of a training of many, by their current names.
 
-    SettingError for a name that no training has, and for a setting that would have no effect. has_records:
-    whether anyone sees the logged steps.
+    SettingError for a name that no training has, and for a setting without effect. curves, keep: as
+    of api.many.train_many; without them, nobody sees the logged steps, or the models.
     """
     settings = current_names(settings)
     check_names(settings, ["preset", "engine", *(name for one in REQUESTS.values() for name in kinds(one))])
+    for name in settings:
+        check_result(name)
     for name in FOUND_FROM_DATA & settings.keys():
         raise SettingError(f"{name} is determined by the data and cannot be set")
     missing = {
         "folder": "train that model alone, with `out`",
         "samples": "generate from the models that `keep` keeps",
     }
-    check_needs(settings, missing if has_records else {**missing, "records": "set `curves`"})
+    if keep is None:
+        missing["model"] = "set `keep`"
+        missing |= {} if curves else {"records": "set `curves`"}
+    check_needs(settings, missing)
     return settings
+
+
+def check_without_validation(settings: Mapping[str, Any]) -> None:
+    """SettingError for a setting that has no effect where nothing is held out."""
+    check_needs(settings, {"validation": "set `val_fraction=0.1`"})
 
 
 def train_one(
@@ -89,7 +105,7 @@ def train_one(
         trainer = _begun(settings, data)
         trainer.every_record, trainer.has_samples = curves, False
         if trainer.validation is None:
-            check_needs(settings, {"validation": "set `val_fraction=0.1`"})
+            check_without_validation(settings)
     except UsageError as error:
         return Ended(row | {"status": REFUSED, "reason": str(error)})
     except Exception as error:

@@ -9,6 +9,7 @@ from motegpt.model.schedule import learning_rate
 
 if TYPE_CHECKING:
     from motegpt.config.sections import TrainConfig
+    from motegpt.data.cut import Cut
     from motegpt.training.loop import Trainer
     from motegpt.training.state import RunConfig
 
@@ -41,14 +42,18 @@ def engine_changed(before: RunConfig, after: RunConfig) -> str | None:
 
 def documents_cut(trainer: Trainer) -> str | None:
     """Some documents are truncated to the block."""
-    cut = trainer.cut
+    return remark_on_cut(trainer.cut, is_fine_tuned=trainer.config.base is not None)
+
+
+def remark_on_cut(cut: Cut | None, is_fine_tuned: bool = False) -> str | None:
+    """The same of a Cut, if there is one."""
     if cut is None or not cut.documents:
         return None
     are_cut = "document is truncated" if cut.documents == 1 else "documents are truncated"
     most = f"`block_size={cut.advised}` keeps all but {cut.advised_documents:,}, and "
     most = most if cut.block_size < cut.advised < cut.fitting else ""
     repair = f"{most}`block_size={cut.fitting}` keeps all"
-    if trainer.config.base is not None:
+    if is_fine_tuned:
         repair = f"fine-tuning keeps it, and a new model with `block_size={cut.fitting}` keeps all"
     return f"{cut.documents:,} {are_cut} at block_size {cut.block_size}; {repair}"
 

@@ -23,7 +23,15 @@ from motegpt.system.files import (
     replace_file,
     view_file,
 )
-from motegpt.system.runs import CONFIG, ENDING, MAX_JSON_BYTES, fine_tuning_of, is_archive
+from motegpt.system.runs import (
+    CONFIG,
+    ENDING,
+    MAX_JSON_BYTES,
+    fine_tuning_of,
+    instead_of_sweep,
+    is_archive,
+    is_sweep,
+)
 from motegpt.training.state import FORMAT, FORMATS
 from motegpt.training.tensor_files import FLOATS, read_tensors, tensor_bytes
 
@@ -220,6 +228,8 @@ class RunFiles:
         if not self.path.is_dir():
             raise self._missing()
         if not (self.path / CONFIG).is_file():
+            if is_sweep(self.path):
+                raise RunFolderError(f"{self.path}: is a sweep, not a run; {instead_of_sweep(self.path)}")
             raise RunFolderError(f"{self.path}: is not a run folder (no {CONFIG})")
         if (self.path / MODEL).is_file():
             raise RunFolderError(

@@ -223,9 +223,16 @@ class RunFolder(RunFiles):
             self._delete_checkpoints(state.done, keep)
         self._write_tensors(TRAINER, arrays, metadata)
 
-    def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer) -> None:
-        """Write the parameters alone, to sample from but not to resume."""
-        self._write_tensors(MODEL, parameters, {"tokenizer": tokenizer_digest(tokenizer)})
+    def save_parameters(self, parameters: Arrays, tokenizer: Tokenizer, best: Best | None = None) -> None:
+        """Write the parameters alone, to sample from but not to resume. best: as of `best`."""
+        self._write_tensors(MODEL, parameters, {**_of_best(best), "tokenizer": tokenizer_digest(tokenizer)})
+
+    def best(self, config: RunConfig, tokenizer: Tokenizer) -> Best | None:
+        """The evaluation after which the parameters to sample from were those, if their file says so."""
+        if not self._exists(MODEL):
+            return None
+        _, metadata = self._read_checked_tensors(MODEL, config, tokenizer, ("",))
+        return self._parse_part(MODEL, Best, metadata.get("best"))
 
     def save_average(self, average: Average, tokenizer: Tokenizer) -> None:
         """Write the n-grams and their weight."""
@@ -369,7 +376,8 @@ class RunFolder(RunFiles):
             MODEL: False,  # it may hold the parameters of another checkpoint
         }
         names = [name for name in ARCHIVED if is_used.get(name, True) and self._exists(name)]
-        metadata = {"format": FORMAT, "tokenizer": tokenizer_digest(tokenizer)}
+        best = None if checkpoint is not None else self.best(config, tokenizer)
+        metadata = {"format": FORMAT, **_of_best(best), "tokenizer": tokenizer_digest(tokenizer)}
         public = config.without_folders()
         rewritten = {CONFIG: json_bytes(_recorded(public)), SETTINGS: settings_toml(public).encode()}
         return {
@@ -458,6 +466,11 @@ class RunFolder(RunFiles):
                 "files was changed"
             )
         self.check_tokenizer(config, tokenizer)
+
+
+def _of_best(best: Best | None) -> dict[str, Any]:
+    """The metadata of parameters that are the best."""
+    return {} if best is None else {"best": best.values()}
 
 
 def _recorded(config: RunConfig) -> dict[str, Any]:

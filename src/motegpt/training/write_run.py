@@ -19,11 +19,14 @@ if TYPE_CHECKING:
     from motegpt.sampling.training_texts import HashedTexts
     from motegpt.training.loop import Trainer
     from motegpt.training.records import StepRecord
-    from motegpt.training.state import RunConfig
+    from motegpt.training.state import Best, RunConfig
 
 
 class Trained(NamedTuple):
-    """A trained model. records: of the logged steps, as StepRecord.values; bits: as Report.bits."""
+    """A trained model. records: of the logged steps, as StepRecord.values; bits: as Report.bits.
+
+    best: the evaluation after which it had these parameters, if known.
+    """
 
     config: RunConfig
     tokenizer: Tokenizer
@@ -33,6 +36,7 @@ class Trained(NamedTuple):
     bits: Mapping[str, float] = {}
     average: Average | None = None
     known: HashedTexts | None = None
+    best: Best | None = None
 
     @classmethod
     def of(cls, trainer: Trainer, records: Iterable[StepRecord]) -> Trained:
@@ -40,6 +44,7 @@ class Trained(NamedTuple):
         return cls(
             trainer.config, trainer.tokenizer, trainer.best_parameters(), trainer.engine.contexts,
             [record.values() for record in records], {}, trainer.average, trainer.known,
+            trainer.best,
         )  # fmt: skip
 
     def write(self, out: Path, overwrite: bool = False, trainer: Trainer | None = None) -> None:
@@ -57,7 +62,7 @@ class Trained(NamedTuple):
                 folder.save_average(self.average, self.tokenizer)
             if self.known is not None:
                 folder.save_known(self.known.hashes, self.tokenizer)
-            folder.save_parameters(self.parameters, self.tokenizer)
+            folder.save_parameters(self.parameters, self.tokenizer, self.best)
         finally:
             folder.unlock()
 

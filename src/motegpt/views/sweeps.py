@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
+import textwrap
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TextIO
@@ -18,6 +19,7 @@ from motegpt.views.text import setting_text
 if TYPE_CHECKING:
     from motegpt.sweeps.store import Row
 
+WIDTH = 110  # columns of a reason
 LABEL = 14  # columns of the labels on the left
 MAX_FAILURES = 8  # kinds of failures that are listed
 NUMBER = re.compile(r"\d[\d.,e+-]*")
@@ -46,14 +48,21 @@ def sweep_facts(results: Results, measure: str | None, best: int) -> dict[str, A
 
 
 def _models(results: Results) -> dict[str, Any]:
-    """The models that were kept: their folders, how many there are, and the file of the best."""
+    """The models that were kept: their number, their folders, and the file of the best row if it has one.
+
+    best_row: its key; step: whose parameters the best model has.
+    """
     files = models_in(results.folder)
-    kept = best_first(row for key, row in results.rows.items() if key in files)
-    best = str(files[kept[0]["key"]]) if kept else None
+    ranked = best_first(results.rows.values()) if files else []
+    kept = [files[row["key"]] for row in ranked if row["key"] in files]
+    best = ranked[0] if ranked else {}
+    file = files.get(best.get("key", ""))
     return {
         "count": len(kept),
-        "folders": sorted({str(files[row["key"]].parent) for row in kept}),
-        "best": best,
+        "folders": sorted({str(path.parent) for path in kept}),
+        "best_row": best.get("key"),
+        "best": None if file is None else str(file),
+        "step": None if file is None else best["best_step"] or best["steps_done"],
     }
 
 
@@ -101,17 +110,21 @@ def sweep_lines(facts: dict[str, Any]) -> Iterator[str]:
         yield from _table(facts["best"], facts["measure"])
     for failure in facts["failures"][:MAX_FAILURES]:
         several = "for example " if failure["rows"] > 1 else ""
-        yield f"{failure['rows']:,} {failure['status']}: {several}{failure['example']}"
+        line = f"{failure['rows']:,} {failure['status']}: {several}{failure['example']}"
+        yield from textwrap.wrap(line, WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     if len(facts["failures"]) > MAX_FAILURES:
         yield f"{counted(len(facts['failures']) - MAX_FAILURES, 'more reason')}; --csv lists all rows"
 
 
 def _models_lines(models: dict[str, Any]) -> Iterator[str]:
     """Where the kept models are."""
-    if models["count"] > 1:
+    if models["count"] > 1 or (models["count"] and not models["best"]):
         yield f"  {'models':{LABEL}}{models['count']:,} in {' and '.join(models['folders'])}"
-    if models["count"]:
-        yield f"  {'best model':{LABEL}}{models['best']}"
+    if models["best"]:
+        yield f"  {'best model':{LABEL}}{models['best']}, parameters of step {models['step']:,}"
+    elif models["count"]:
+        none = f"none of the best row, {models['best_row']}; --keep best trains it again"
+        yield f"  {'best model':{LABEL}}{none}"
 
 
 def _span(values: Sequence[Any]) -> str:

@@ -16,7 +16,7 @@ from motegpt.cli.options import json_option, run_argument
 from motegpt.config.text import visible
 from motegpt.data.source import Source
 from motegpt.errors import UsageError
-from motegpt.views.text import clipped, setting_text, with_flags
+from motegpt.views.text import clipped, setting_text
 
 if TYPE_CHECKING:
     from motegpt.views.runs import Run
@@ -82,7 +82,7 @@ def _show_sweep(path: str, count: int, as_json: bool, measure: str | None, as_cs
     if as_json:
         click.echo(json.dumps(facts, indent=2))
     else:
-        _print_lines(escape_control_characters(with_flags(line)) for line in sweep_lines(facts))
+        _print_lines(escape_control_characters(line) for line in sweep_lines(facts))
 
 
 def _print_lines(lines: Iterable[str]) -> None:
@@ -149,7 +149,8 @@ def _progress(done: dict[str, Any]) -> str:
     tokens = "" if done["tokens"] is None else f", {done['tokens']:,} tokens"
     state = "finished" if done["finished"] else "stopped early, motegpt train --resume continues it"
     state = "ended by early stopping" if done["exhausted"] and not done["finished"] else state
-    state = state if done["resumable"] else "parameters only, it cannot be resumed"
+    of_best = f" of the best, step {done['best']['step']:,}" if done["best"] else ""
+    state = state if done["resumable"] else f"parameters only{of_best}, it cannot be resumed"
     kept = [("kept", done["kept"]), ("parameters of steps", done["parameters"])]
     listed = [f"{name}: {_list(_shortened(steps))}" for name, steps in kept if steps]
     return "; ".join([f"step {done['step']:,} of {done['steps']:,}{tokens}", state, *listed])

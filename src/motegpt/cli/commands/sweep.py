@@ -17,11 +17,11 @@ import click
 from motegpt.cli.console import is_quiet, log, print_result
 from motegpt.cli.options import FILE, RUN, json_option
 from motegpt.cli.streams import discard_if_closed
+from motegpt.config.arguments import path_of
 from motegpt.config.text import counted
-from motegpt.errors import INTERRUPTED, UsageError
+from motegpt.errors import INTERRUPTED, RunFolderError, UsageError
 from motegpt.system.interrupts import DeferredSignals, handled_signals
 from motegpt.system.terminals import is_live
-from motegpt.views.text import with_flags
 
 if TYPE_CHECKING:
     from motegpt.sweeps.run import Sweep
@@ -73,24 +73,25 @@ def command(
     from motegpt.views.sweeps import sweep_facts, sweep_lines
 
     make_pool = pool_maker(threads, processes, dask)
+    path = None if out is None else path_of("out", out, RunFolderError)
     found = Sweep.of(table, part=part, curves=curves, keep=keep)
     if dry_run:
-        _show(_counted(found, None if out is None else Path(out)), _count_lines, as_json)
+        _show(_counted(found, path, retry_failed), _count_lines, as_json)
         return 0
-    if out is None:
+    if path is None:
         raise UsageError("out: expected a folder to keep the rows in, got none; set `out`, or `dry_run=True`")
     display = Display()
     signals = DeferredSignals(handled_signals(), display.finish)
-    run = found.run(Path(out), make_pool, retry_failed, signals.__bool__)
+    run = found.run(path, make_pool, retry_failed, signals.__bool__)
     with signals, display, closing(run):
         for status in run:
             while found.notes:
                 display.say(found.notes.pop(0))
             display.show(status)
-    log(f"{found.status}; the rows are in {out}" + ("; the same command continues" if signals else ""))
+    log(f"{found.status}; the rows are in {path}" + ("; the same command continues" if signals else ""))
     if signals:
         return INTERRUPTED
-    _show(sweep_facts(Results.read(out), None, BEST), sweep_lines, as_json)
+    _show(sweep_facts(Results.read(path), None, BEST), sweep_lines, as_json)
     return 0
 
 
@@ -98,7 +99,7 @@ def _show(facts: Facts, lines_of: Callable[[Facts], Iterable[str]], as_json: boo
     """Print facts as JSON or as lines."""
     lines = [json.dumps(facts, indent=2)] if as_json else lines_of(facts)
     for line in lines:
-        print_result(with_flags(line))
+        print_result(line)
 
 
 class Display:
@@ -116,9 +117,9 @@ class Display:
         self._clear()
 
     def say(self, text: str) -> None:
-        """A line that stays."""
+        """A line that stays; it names settings as the table does, of which the command has no flags."""
         self._clear()
-        log(text)
+        log(text.replace("`", ""))
 
     def finish(self) -> None:
         """Say, from a signal handler, which must not raise, that what runs comes to an end."""
@@ -146,20 +147,26 @@ class Display:
             self._width = 0
 
 
-def _counted(found: Sweep, out: Path | None) -> Facts:
-    """How many trainings there are, are refused and why, and have no row yet, and how long those take."""
+def _counted(found: Sweep, out: Path | None, retry_failed: bool) -> Facts:
+    """How many trainings there are, are refused and why, and are to run, and how long those take."""
     from motegpt.sweeps.estimate import Queue, why_refused
-    from motegpt.sweeps.models import without_model
     from motegpt.sweeps.store import read_rows, recorded_in
 
     points = {key: point for key, point in found.points.items() if found.part.has(key)}
     rows = read_rows(out) if out is not None and recorded_in(out, found.recorded.digest) else {}
     rows = {key: row for key, row in rows.items() if key in points}
-    again = without_model(out, found.work.keep, rows)
-    missing = [(key, point) for key, point in points.items() if key not in rows or key in again]
+    again = found.again(out, rows, retry_failed)
+    data = found.work.data()
+    assert data is not None, "it has been read in this process"
+    refused = {key: reason for key, point in points.items() if (reason := why_refused(point, data.found))}
+    missing = [
+        (key, point)
+        for key, point in points.items()
+        if key not in refused and (key not in rows or key in again)
+    ]
     return {
         "trainings": len(points),
-        "refused": dict(Counter(filter(None, map(why_refused, points.values()))).most_common()),
+        "refused": dict(Counter(refused.values()).most_common()),
         "to_run": len(missing),
         "seconds_on_one_thread": Queue(missing).seconds,
     }
