@@ -11,9 +11,10 @@ import pytest
 import motegpt
 from motegpt.config.presets import expected_settings
 from motegpt.errors import UsageError
+from motegpt.plots.sweeps.scaling import described
 from motegpt.sweeps.expansion import expand
 from motegpt.sweeps.results import Quartiles, Results
-from motegpt.sweeps.scaling import fit_law
+from motegpt.sweeps.scaling import Fit, fit_law
 from motegpt.sweeps.store import Recorded, Store
 from motegpt.sweeps.table import Table
 
@@ -137,7 +138,12 @@ def test_a_sweep_that_has_just_begun(motegpt, tmp_path):
         (["show", "s/nothing", "--csv"], "expected a sweep for --measure and --csv"),
         (["plot", "s", "--x", "learning_rate"], "x: unknown setting 'learning_rate'; did you mean lr?"),
         (["plot", "s", "--x", "optimizer"], "x: expected numbers, got optimizer='adam'"),
-        (["plot", "s", "--form", "scaling", "--x", "lr"], "expected at least 4 sizes"),
+        (
+            ["plot", "s", "--form", "scaling", "--x", "lr"],
+            "x: expected a size for a scaling law, one of param",
+        ),
+        (["plot", "s", "--form", "scaling", "--x", "steps"], "got 1; vary --steps more"),
+        (["plot", "s", "--x", "lr", "--by", "lr"], "by: expected another setting than x, got 'lr' for both"),
         (["plot", "s", "--form", "scaling", "--by", "lr"], "by: expected none for a scaling law"),
         (["plot", "s", "--attention", "emma"], "got options of runs"),
         (["plot", "s", "s"], "expected one sweep, got 2 paths"),
@@ -330,6 +336,48 @@ def test_a_law_needs_sizes_and_losses_that_fall():
         fit_law({1.0: [3.0], 2.0: [2.0], 3.0: [1.0]})
     with pytest.raises(UsageError, match="expected losses that fall with the size"):
         fit_law({float(size): [float(size)] for size in range(1, 6)})
+
+
+@pytest.mark.parametrize(
+    ("losses", "bound"),
+    [
+        ([2.50, 2.49, 2.485, 2.475], "α = 0.01"),  # nearly straight over log N
+        ([3.0, 2.0, 2.0, 2.0], "α = 3"),  # a step
+        ([4.0, 3.0, 2.1, 1.0], "α = 0.01"),
+        ([-0.5 + 20 * size**-0.25 for size in (1e3, 4e3, 1.4e4, 5e4)], "E = 0"),
+    ],
+)
+def test_a_law_that_lies_on_a_bound_of_the_fit_is_refused(losses, bound):
+    message = f"got a best fit at {bound}, a bound of the fit; vary `n_embd` or `n_layer` over a wider range"
+    with pytest.raises(UsageError, match=message):
+        fit_law({size: [loss] for size, loss in zip((1e3, 4e3, 1.4e4, 5e4), losses, strict=True)})
+
+
+def test_an_end_of_an_interval_on_a_bound_of_the_fit_is_not_determined():
+    chance, sizes = np.random.default_rng(1), np.geomspace(1e3, 1e6, 5)
+    losses = {size: 2 + 10 * size**-0.25 + 0.3 * chance.standard_normal(3) for size in sizes}
+    fit = fit_law(losses)
+    draws = fit.draws.copy()
+    draws[:40, 2] = 0.01
+    below = Fit(fit.law, draws)
+    assert [below.interval(name)[0] for name in ("floor", "factor", "exponent")] == 3 * [-np.inf]
+    assert np.isfinite(below.interval("exponent")[1])
+    draws[40:80, 2] = 3.0
+    both = Fit(fit.law, draws)
+    assert [both.interval(name) for name in ("factor", "exponent")] == 2 * [(-np.inf, np.inf)]
+    assert np.isfinite(both.interval("floor")[1])
+    lines = described(both).splitlines()
+    assert ", not determined below)" in lines[1]
+    assert lines[3].endswith(" (not determined)")
+    draws[:40, 2] = 0.2
+    assert ", not determined above)" in described(Fit(fit.law, draws))
+
+
+def test_the_measure_is_checked_before_the_file(motegpt, swept):
+    pytest.importorskip("matplotlib")
+    (swept.parent / "s-lines.png").touch()
+    assert "measure: expected one of loss" in motegpt("plot", swept, "--measure", "foo").err
+    assert "out: s-lines.png already exists" in motegpt("plot", swept).err
 
 
 def test_pictures_from_python(swept):
