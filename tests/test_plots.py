@@ -682,8 +682,21 @@ def test_data_that_are_gone_or_changed_cost_the_baselines_alone(motegpt, tmp_pat
     assert "drawn without baselines" in ended.err
     assert "does not match the recorded training data" in ended.err
     (tmp_path / "list.txt").unlink()
-    assert "no longer exists" in motegpt("plot", "run", "--out", "c.png").err
+    assert "is not found here" in motegpt("plot", "run", "--out", "c.png").err
     assert motegpt("plot", "run", "--out", "d.png", "--no-baselines").err == ""
+
+
+def test_commands_normalize_a_text_as_the_training_data_was(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("fig\nif\n")
+    words = ("--normalize", "nfkc", "--preset", "microgpt", "--steps", 2, "--engine", "array", "-n", 1)
+    assert motegpt("train", "list.txt", *words, "--out", "run").code == 0
+    for command in (
+        ("plot", "run", "--attention"), ("plot", "run", "--embeddings"), ("graph", "--run", "run"),
+    ):  # fmt: skip
+        for text in ("\ufb01g", "fig"):
+            ended = motegpt(*command, text, "--overwrite", "--out", f"{text}.svg")
+            assert (ended.code, ended.err) == (0, "")
+    assert (tmp_path / "\ufb01g.svg").read_text() == (tmp_path / "fig.svg").read_text()
 
 
 def test_a_missing_matplotlib_is_one_line(motegpt, runs, monkeypatch):

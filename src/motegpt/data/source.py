@@ -100,7 +100,7 @@ def _recorded(source: Source, repair: str) -> dict[Path, bytes]:
         try:
             contents[Path(path)] = data = read_bounded_file(Path(path), LARGEST_FILE)
         except FileNotFoundError:
-            raise DataError(f"{what} no longer exists; {repair}") from None
+            raise DataError(f"{what} is not found here; {repair}") from None
         except (OSError, ValueError) as error:  # ValueError: an invalid file name
             why = getattr(error, "strerror", None) or error
             raise DataError(f"{what} cannot be read ({why}); {repair}") from None

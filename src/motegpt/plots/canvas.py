@@ -18,7 +18,7 @@ from motegpt.data.tokenizers import SYMBOLS
 from motegpt.errors import LibraryUnavailable
 from motegpt.plots.fonts import FONT, family_of, fit_fonts
 from motegpt.system.libraries import imports_for
-from motegpt.views.output import check_new, ending_of, new_file
+from motegpt.views.output import check_new, ending_of, write_new
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -123,8 +123,7 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
     fit_fonts(figure)
     figure.draw_without_rendering()  # the layout settles in two passes, as labels move with their axes
     figure.savefig(data, format=suffix[1:], metadata=FORMATS[suffix], dpi=dpi)
-    with new_file(path, overwrite, binary=True) as file:
-        file.write(data.getvalue())
+    write_new(path, data.getvalue(), overwrite)
 
 
 def symbol(character: str) -> str:

@@ -186,13 +186,12 @@ def make(task: str, out: str, overwrite: bool, as_json: bool, **arguments: Any) 
     from motegpt.data.ids.check import described, sizes_of
     from motegpt.data.ids.tasks import make as make_task
     from motegpt.data.ids.writing import npz_bytes
-    from motegpt.views.output import ending_of, new_file
+    from motegpt.views.output import ending_of, write_new
 
     path, given = Path(out), {name: value for name, value in arguments.items() if value is not None}
     ending_of(path, (".npz",))
     documents = make_task(task, **given)
-    with new_file(path, overwrite, binary=True) as file:
-        file.write(npz_bytes(documents))
+    write_new(path, npz_bytes(documents), overwrite)
     if as_json:
         click.echo(json.dumps({"out": out, **sizes_of(documents)}))
         return
