@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -197,6 +198,61 @@ def test_a_map_frames_the_best_of_each_row(results):
     )
     assert axes.images[0].get_array().mask[3, 2]
     assert "3/3\ndiverged" in texts
+
+
+RANDOM = {
+    "name": "random",
+    "preset": "microgpt",
+    "engine": "array",
+    "grid": {"n_embd": [8, 16, 32, 64]},
+    "random": {
+        "samples": 20,
+        "seed": 1,
+        "lr": {"log_uniform": [0.001, 0.1]},
+        "dropout": {"uniform": [0, 0.2]},
+    },
+}
+
+
+def test_counts_that_would_overlap_are_one(tmp_path):
+    def half(rows):
+        return [{**row, "seed": 1, "status": "diverged" if row["lr"] > 0.01 else "ok"} for row in rows]
+
+    table = {**RANDOM, "fixed": {"seed": 1}}
+    results = Results.read(written(tmp_path / "s", table, half))
+    drawn, _ = figure("lines", results, "lr", "n_embd")
+    count = sum(row["status"] == "diverged" for row in results.rows.values())
+    assert [text.get_text() for text in drawn.axes[0].texts] == [f"{count} of 80 diverged"]
+    with pytest.raises(
+        UsageError, match=r"a map with a value in at least 25% of its cells, got 20 in 400; draw"
+    ):
+        figure("map", results, "lr", "dropout")
+
+
+def test_a_line_without_values_has_no_line_in_the_legend(results):
+    drawn, _ = figure("lines", Results.read(results.folder), "n_embd", "lr")
+    assert len(drawn.legends[0].get_texts()) == 3
+
+    rows = {k: {**r, "status": "diverged"} if r["lr"] == 0.1 else r for k, r in results.rows.items()}
+    drawn, _ = figure("lines", replace(results, rows=rows), "n_embd", "lr")
+    legend = drawn.legends[0]
+    assert legend.get_texts()[2].get_text() == "lr 0.1 (none ok)"
+    assert [line.get_linestyle() for line in legend.get_lines()] == ["-", "-", "None"]
+
+
+def test_an_axis_has_commas_and_begins_at_zero_for_what_is_never_below(tmp_path):
+    def shares(rows):
+        return [{**row, "val_accuracy": 0.5 if row["n_embd"] == 64 else 0.0} for row in rows]
+
+    table = {**TABLE, "grid": {"n_embd": [8, 64], "steps": [800, 1600, 2400], "lr": [0.01], "dropout": [0.0]}}
+    results = Results.read(written(tmp_path / "s", table, shares))
+    drawn, _ = figure("lines", results, "steps", "n_embd", measure="val_accuracy")
+    axes = drawn.axes[0]
+    low, high = axes.get_ylim()
+    assert -0.05 * high < low < 0
+    labels = {label.get_text() for label in axes.get_xticklabels()}
+    assert "2,000" in labels
+    assert "2000" not in labels
 
 
 def test_a_scaling_law_is_found_again(results):

@@ -158,5 +158,5 @@ def _ticks(axes: Axes, labels: list[str], size: float, outer: tuple[bool, bool])
     texts = [labels[i] for i in at] if every == 1 else [f"{i}" for i in at]
     axes.set_xticks(at, texts if outer[0] else [])
     if every == 1:
-        rotate_long(axes.get_xticklabels())
+        rotate_long(axes.get_xticklabels(), 72 * size / len(labels) / font)
     axes.set_yticks(at, texts if outer[1] else [])

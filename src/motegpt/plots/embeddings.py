@@ -161,7 +161,7 @@ def _heat(axes: Axes, vectors: Array, names: list[str], inches: float) -> Any:
         axes.set_yticks([])
         return image
     axes.set_xticks(range(len(names)), names)
-    rotate_long(axes.get_xticklabels())
+    rotate_long(axes.get_xticklabels(), 72 * inches / len(names) / font)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, pad=2, labelsize=font, labelcolor=INK)
     return image

@@ -13,6 +13,7 @@ from motegpt.config.presets import PRESETS, expected_settings
 from motegpt.config.text import shortened
 from motegpt.data.documents import normalize_fragment
 from motegpt.errors import RunFolderError
+from motegpt.system.runs import ENDING
 from motegpt.training.reference import flat_settings, learning_settings
 from motegpt.training.run_files import METRICS
 from motegpt.training.run_folder import RunFolder
@@ -119,8 +120,9 @@ class Run(RunView):
 
     @property
     def name(self) -> str:
-        """The name of the folder."""
-        return Path(self.path).absolute().name or self.path
+        """The name of the folder, or of the file without its ending."""
+        path = Path(self.path).absolute()
+        return (path.name.removesuffix(ENDING) if self.folder.path.is_file() else path.name) or self.path
 
     @property
     def records_source(self) -> str:
