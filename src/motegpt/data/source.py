@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig
-from motegpt.config.text import file_name, shortened
+from motegpt.config.text import counted, file_name, shortened
 from motegpt.data.corpus import (
     IN_MEMORY,
     LONGEST_NAME,
@@ -50,12 +50,11 @@ class Source(Settings):
         """Whether the model was imported, so that its training data are not known."""
         return self.kind == IMPORTED
 
-    @property
-    def described(self) -> str:
-        """The data in a line: names.txt, 32,033 documents"""
+    def described(self, noun: str) -> str:
+        """The data in a line: names.txt, 32,033 documents. noun: as of their DataConfig."""
         if self.is_imported:
             return f"none, imported from {self.path}"
-        return f"{self.path or self.kind}, {self.documents:,} documents"
+        return f"{self.path or self.kind}, {counted(self.documents, noun)}"
 
     @property
     def name(self) -> str:

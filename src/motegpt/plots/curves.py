@@ -9,6 +9,7 @@ from itertools import cycle
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from motegpt.config.text import counted
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.plots import accuracy
@@ -386,7 +387,7 @@ def _subtitle(curves: Sequence[Curve], window: int | None) -> str:
         layers = "1 layer" if model.n_layer == 1 else f"{model.n_layer} layers"
         parts += [f"{parameter_count(model):,} parameters, {layers}, n_embd {model.n_embd}"]
     if len({(c.run.data, c.run.config.source.sha256) for c in curves}) == 1:
-        parts.append(f"{run.data}, {run.config.source.documents:,} documents")
+        parts.append(f"{run.data}, {counted(run.config.source.documents, run.config.data.noun)}")
     else:
         parts.append(f"data: {shortened_list([curve.run.data for curve in curves])}")
     windows = sorted({window or default_window(len(curve.losses)) for curve in curves})
