@@ -54,7 +54,7 @@ def test_a_list_that_was_moved_is_left_out_of_the_page(motegpt, tmp_path):
     run = make_run(tmp_path)
     (tmp_path / "list.txt").unlink()
     message = said(motegpt, "play", run, "--with-list", "--out", tmp_path / "page.html")
-    assert message.endswith("no longer exists; leave out --with-list\n")
+    assert message.endswith("is not found here; leave out --with-list\n")
 
 
 def test_the_way_to_fine_tune_is_named(room, motegpt, tmp_path):

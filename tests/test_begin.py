@@ -132,4 +132,4 @@ def test_data_that_are_gone_are_asked_for_as_an_argument(motegpt, tmp_path, list
     assert motegpt("train", "list.txt", "--engine", "array", "--steps", 3, "--out", "run").code == 0
     listed.unlink()
     ended = motegpt("train", "--resume", "run", "--steps", 5)
-    assert "no longer exists; pass it as DATA, with --resume run" in ended.err
+    assert "is not found here; pass it as DATA, with --resume run" in ended.err

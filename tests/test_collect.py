@@ -145,7 +145,7 @@ def test_novel_after_loading_reads_the_file_again(tmp_path):
     with pytest.raises(DataError, match="training data; give it as `data`"):
         model.generate(novel=True)
     path.unlink()
-    with pytest.raises(DataError, match="no longer exists; give it as `data`"):
+    with pytest.raises(DataError, match="is not found here; give it as `data`"):
         model.generate(novel=True)
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from motegpt import GPT, DataError, PrefixError, UsageError
 from motegpt.cli import COMMANDS
+from motegpt.data.ids.check import described
+from motegpt.data.ids.memory import ids_in_memory
 from motegpt.data.ids.tasks import make
 from motegpt.data.ids.writing import npz_bytes
 
@@ -22,6 +24,10 @@ block_size = 3
 [grid]
 n_embd = [4, 8]
 """
+WRONG = (
+    "per character", "per_character", "character ", "U+00", "Traceback",
+    "num docs", " documents", "hallucinated",
+)  # fmt: skip
 WITHOUT_A_MODEL = {"import", "gradcheck", "bench", "completion"}
 LINES = {  # command -> its lines on a model or a file of ids; what follows #: words of the error
     "train": ["train sums.npz", "train --resume run --steps 5", "train sums.npz --from run --steps 1"],
@@ -95,8 +101,8 @@ def test_a_command_speaks_of_tokens(run, command, tmp_path):
         if expected:
             assert ended.err.count("\n") == 1, line
             assert set(tmp_path.iterdir()) == before, line
-        for word in ("per character", "per_character", "character ", "U+00", "Traceback"):
-            assert word not in said, line
+        for word in WRONG:
+            assert word not in said.replace("loss_mean documents", ""), line
 
 
 def test_the_unit_is_in_the_values(run):
@@ -130,9 +136,26 @@ def test_scores_and_evaluations_are_per_token(model):
 
 
 def test_ids_as_texts_are_told_how(model):
-    for given in (model.score, model.evaluate):
-        with pytest.raises(DataError, match=r"expected strings of ids, as in \['0 1'\], got \[1, 2\]"):
+    or_ids = ", or ids= and mask=, as np.load has them of a file"
+    for given, more in ((model.score, ""), (model.evaluate, or_ids)):
+        with pytest.raises(DataError, match=rf"expected strings of ids, as in \['0 1'\]{more}, got \[1, 2\]"):
             given([[1, 2]])
+    with pytest.raises(DataError, match=f"{or_ids}, got 'sums.npz'"):
+        model.evaluate("sums.npz")
+
+
+def test_one_sequence_is_no_sequences(motegpt, tmp_path):
+    assert described(ids_in_memory([[0, 1]])) == "1 sequence, 1 target, vocab_size 2"
+    (tmp_path / "one.jsonl").write_text('{"ids": [0, 1, 2], "mask": [0, 2]}\n')
+    (line,) = (line for line in motegpt("data", "check", "one.jsonl").out.splitlines() if "targets" in line)
+    assert line.endswith("2, 1 of them unmasked, each of weight 2")
+
+
+def test_show_tells_accuracies_of_training_and_validation_apart(run):
+    lines = run("show", "run").out.splitlines()
+    at = lines.index("accuracy, share of the targets")
+    assert [line.split()[0] for line in lines[at + 1 : at + 5]] == ["training", "last", "validation", "last"]
+    assert "25 sequences" in " ".join(lines[1:4])
 
 
 def test_a_text_without_a_target(model):

@@ -27,7 +27,7 @@ from motegpt.views.sparkline import sparkline
 pytest.importorskip("matplotlib")
 from motegpt.plots import fonts
 from motegpt.plots.attention import attention_figure, panel_size, selected, symbols_of
-from motegpt.plots.canvas import drawing, printable, save, symbol
+from motegpt.plots.canvas import drawing, new_figure, printable, save, symbol
 from motegpt.plots.curves import (
     BEST,
     MAX_DIRECT,
@@ -39,7 +39,7 @@ from motegpt.plots.curves import (
     running_means,
     y_range,
 )
-from motegpt.plots.embeddings import selected_tokens, text_figure, vocabulary_figure
+from motegpt.plots.embeddings import _heat, selected_tokens, text_figure, vocabulary_figure
 from motegpt.plots.labels import overlapping, separated
 
 SMALL = {"engine": "array", "n_embd": 8, "n_head": 2, "block_size": 8, "log_every": 1}
@@ -325,6 +325,36 @@ def test_the_range_of_equal_losses_is_not_empty():
 
     low, high = y_range([Flat], {})
     assert low < 2 < high
+
+
+def test_a_loss_of_zero_and_its_label_are_above_the_axis(runs):
+    edit_metrics(runs / "a", lambda r: r | {"loss": 0.0, "mean_loss": 0.0} if r["step"] > 1 else r)
+    figure = loss_figure(read(runs, "a"), baselines={"optimum": 0.0})
+    figure.draw_without_rendering()
+    axes = figure.axes[0]
+    assert axes.get_ylim()[0] < 0
+    assert min(y for y in axes.get_yticks() if y >= axes.get_ylim()[0]) == 0
+    (label,) = (text for text in axes.texts if text.get_text() == "training 0.00")
+    assert label.get_window_extent().y0 > axes.bbox.y0
+
+
+def test_a_run_in_one_file_is_named_without_its_ending(motegpt, trained, tmp_path):
+    GPT.load(trained / "a").save(tmp_path / "3f36.motegpt")
+    assert Run.read(str(tmp_path / "3f36.motegpt")).name == "3f36"
+    ended = motegpt("plot", "3f36.motegpt", "--attention", "emma")
+    assert (ended.code, ended.out) == (0, "3f36-attention-emma.png\n")
+
+
+@pytest.mark.parametrize(("count", "turned"), [(8, {0}), (30, {0, 90})])
+def test_labels_below_a_map_do_not_run_together(count, turned):
+    with drawing():
+        figure = new_figure(6, 6)
+        axes = figure.add_subplot()
+        _heat(axes, np.eye(count), [str(i) for i in range(count)], 5.0)
+        figure.draw_without_rendering()
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels()]
+        assert {label.get_rotation() for label in axes.get_xticklabels()} == turned
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 # Attention and embeddings
@@ -682,8 +712,21 @@ def test_data_that_are_gone_or_changed_cost_the_baselines_alone(motegpt, tmp_pat
     assert "drawn without baselines" in ended.err
     assert "does not match the recorded training data" in ended.err
     (tmp_path / "list.txt").unlink()
-    assert "no longer exists" in motegpt("plot", "run", "--out", "c.png").err
+    assert "is not found here" in motegpt("plot", "run", "--out", "c.png").err
     assert motegpt("plot", "run", "--out", "d.png", "--no-baselines").err == ""
+
+
+def test_commands_normalize_a_text_as_the_training_data_was(motegpt, tmp_path):
+    (tmp_path / "list.txt").write_text("fig\nif\n")
+    words = ("--normalize", "nfkc", "--preset", "microgpt", "--steps", 2, "--engine", "array", "-n", 1)
+    assert motegpt("train", "list.txt", *words, "--out", "run").code == 0
+    for command in (
+        ("plot", "run", "--attention"), ("plot", "run", "--embeddings"), ("graph", "--run", "run"),
+    ):  # fmt: skip
+        for text in ("\ufb01g", "fig"):
+            ended = motegpt(*command, text, "--overwrite", "--out", f"{text}.svg")
+            assert (ended.code, ended.err) == (0, "")
+    assert (tmp_path / "\ufb01g.svg").read_text() == (tmp_path / "fig.svg").read_text()
 
 
 def test_a_missing_matplotlib_is_one_line(motegpt, runs, monkeypatch):

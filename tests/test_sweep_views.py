@@ -4,6 +4,7 @@ import csv
 import io
 import itertools
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +12,10 @@ import pytest
 import motegpt
 from motegpt.config.presets import expected_settings
 from motegpt.errors import UsageError
+from motegpt.plots.sweeps.scaling import described
 from motegpt.sweeps.expansion import expand
 from motegpt.sweeps.results import Quartiles, Results
-from motegpt.sweeps.scaling import fit_law
+from motegpt.sweeps.scaling import Fit, fit_law
 from motegpt.sweeps.store import Recorded, Store
 from motegpt.sweeps.table import Table
 
@@ -137,7 +139,12 @@ def test_a_sweep_that_has_just_begun(motegpt, tmp_path):
         (["show", "s/nothing", "--csv"], "expected a sweep for --measure and --csv"),
         (["plot", "s", "--x", "learning_rate"], "x: unknown setting 'learning_rate'; did you mean lr?"),
         (["plot", "s", "--x", "optimizer"], "x: expected numbers, got optimizer='adam'"),
-        (["plot", "s", "--form", "scaling", "--x", "lr"], "expected at least 4 sizes"),
+        (
+            ["plot", "s", "--form", "scaling", "--x", "lr"],
+            "x: expected a size for a scaling law, one of param",
+        ),
+        (["plot", "s", "--form", "scaling", "--x", "steps"], "got 1; vary --steps more"),
+        (["plot", "s", "--x", "lr", "--by", "lr"], "by: expected another setting than x, got 'lr' for both"),
         (["plot", "s", "--form", "scaling", "--by", "lr"], "by: expected none for a scaling law"),
         (["plot", "s", "--attention", "emma"], "got options of runs"),
         (["plot", "s", "s"], "expected one sweep, got 2 paths"),
@@ -191,6 +198,61 @@ def test_a_map_frames_the_best_of_each_row(results):
     )
     assert axes.images[0].get_array().mask[3, 2]
     assert "3/3\ndiverged" in texts
+
+
+RANDOM = {
+    "name": "random",
+    "preset": "microgpt",
+    "engine": "array",
+    "grid": {"n_embd": [8, 16, 32, 64]},
+    "random": {
+        "samples": 20,
+        "seed": 1,
+        "lr": {"log_uniform": [0.001, 0.1]},
+        "dropout": {"uniform": [0, 0.2]},
+    },
+}
+
+
+def test_counts_that_would_overlap_are_one(tmp_path):
+    def half(rows):
+        return [{**row, "seed": 1, "status": "diverged" if row["lr"] > 0.01 else "ok"} for row in rows]
+
+    table = {**RANDOM, "fixed": {"seed": 1}}
+    results = Results.read(written(tmp_path / "s", table, half))
+    drawn, _ = figure("lines", results, "lr", "n_embd")
+    count = sum(row["status"] == "diverged" for row in results.rows.values())
+    assert [text.get_text() for text in drawn.axes[0].texts] == [f"{count} of 80 diverged"]
+    with pytest.raises(
+        UsageError, match=r"a map with a value in at least 25% of its cells, got 20 in 400; draw"
+    ):
+        figure("map", results, "lr", "dropout")
+
+
+def test_a_line_without_values_has_no_line_in_the_legend(results):
+    drawn, _ = figure("lines", Results.read(results.folder), "n_embd", "lr")
+    assert len(drawn.legends[0].get_texts()) == 3
+
+    rows = {k: {**r, "status": "diverged"} if r["lr"] == 0.1 else r for k, r in results.rows.items()}
+    drawn, _ = figure("lines", replace(results, rows=rows), "n_embd", "lr")
+    legend = drawn.legends[0]
+    assert legend.get_texts()[2].get_text() == "lr 0.1 (none ok)"
+    assert [line.get_linestyle() for line in legend.get_lines()] == ["-", "-", "None"]
+
+
+def test_an_axis_has_commas_and_begins_at_zero_for_what_is_never_below(tmp_path):
+    def shares(rows):
+        return [{**row, "val_accuracy": 0.5 if row["n_embd"] == 64 else 0.0} for row in rows]
+
+    table = {**TABLE, "grid": {"n_embd": [8, 64], "steps": [800, 1600, 2400], "lr": [0.01], "dropout": [0.0]}}
+    results = Results.read(written(tmp_path / "s", table, shares))
+    drawn, _ = figure("lines", results, "steps", "n_embd", measure="val_accuracy")
+    axes = drawn.axes[0]
+    low, high = axes.get_ylim()
+    assert -0.05 * high < low < 0
+    labels = {label.get_text() for label in axes.get_xticklabels()}
+    assert "2,000" in labels
+    assert "2000" not in labels
 
 
 def test_a_scaling_law_is_found_again(results):
@@ -330,6 +392,48 @@ def test_a_law_needs_sizes_and_losses_that_fall():
         fit_law({1.0: [3.0], 2.0: [2.0], 3.0: [1.0]})
     with pytest.raises(UsageError, match="expected losses that fall with the size"):
         fit_law({float(size): [float(size)] for size in range(1, 6)})
+
+
+@pytest.mark.parametrize(
+    ("losses", "bound"),
+    [
+        ([2.50, 2.49, 2.485, 2.475], "α = 0.01"),  # nearly straight over log N
+        ([3.0, 2.0, 2.0, 2.0], "α = 3"),  # a step
+        ([4.0, 3.0, 2.1, 1.0], "α = 0.01"),
+        ([-0.5 + 20 * size**-0.25 for size in (1e3, 4e3, 1.4e4, 5e4)], "E = 0"),
+    ],
+)
+def test_a_law_that_lies_on_a_bound_of_the_fit_is_refused(losses, bound):
+    message = f"got a best fit at {bound}, a bound of the fit; vary `n_embd` or `n_layer` over a wider range"
+    with pytest.raises(UsageError, match=message):
+        fit_law({size: [loss] for size, loss in zip((1e3, 4e3, 1.4e4, 5e4), losses, strict=True)})
+
+
+def test_an_end_of_an_interval_on_a_bound_of_the_fit_is_not_determined():
+    chance, sizes = np.random.default_rng(1), np.geomspace(1e3, 1e6, 5)
+    losses = {size: 2 + 10 * size**-0.25 + 0.3 * chance.standard_normal(3) for size in sizes}
+    fit = fit_law(losses)
+    draws = fit.draws.copy()
+    draws[:40, 2] = 0.01
+    below = Fit(fit.law, draws)
+    assert [below.interval(name)[0] for name in ("floor", "factor", "exponent")] == 3 * [-np.inf]
+    assert np.isfinite(below.interval("exponent")[1])
+    draws[40:80, 2] = 3.0
+    both = Fit(fit.law, draws)
+    assert [both.interval(name) for name in ("factor", "exponent")] == 2 * [(-np.inf, np.inf)]
+    assert np.isfinite(both.interval("floor")[1])
+    lines = described(both).splitlines()
+    assert ", not determined below)" in lines[1]
+    assert lines[3].endswith(" (not determined)")
+    draws[:40, 2] = 0.2
+    assert ", not determined above)" in described(Fit(fit.law, draws))
+
+
+def test_the_measure_is_checked_before_the_file(motegpt, swept):
+    pytest.importorskip("matplotlib")
+    (swept.parent / "s-lines.png").touch()
+    assert "measure: expected one of loss" in motegpt("plot", swept, "--measure", "foo").err
+    assert "out: s-lines.png already exists" in motegpt("plot", swept).err
 
 
 def test_pictures_from_python(swept):

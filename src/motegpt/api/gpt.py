@@ -384,11 +384,14 @@ class GPT(FineTuning, Exchange):
         given = source_of(docs, ids, mask, None)
         if isinstance(given, IdDocuments):
             return given
-        return self._normalized("evaluate", given)
+        return self._normalized("evaluate", given, ", or ids= and mask=, as np.load has them of a file")
 
-    def _normalized(self, name: str, texts: Any) -> list[str]:
-        """The texts as the training texts were; DataError unless they are strings."""
-        expected = "strings of ids, as in ['0 1']" if self.tokenizer.is_ids else "a list of strings"
+    def _normalized(self, name: str, texts: Any, or_ids: str = "") -> list[str]:
+        """The texts as the training texts were; DataError unless they are strings.
+
+        or_ids: how else ids can be given.
+        """
+        expected = f"strings of ids, as in ['0 1']{or_ids}" if self.tokenizer.is_ids else "a list of strings"
         return [normalize_document(text, self.config.data) for text in strings(name, texts, expected)]
 
     def save(self, path: AnyPath, overwrite: bool = False) -> None:

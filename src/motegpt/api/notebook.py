@@ -43,7 +43,7 @@ def model_facts(config: RunConfig, tokenizer: Tokenizer) -> list[Fact]:
     return [
         ("model", f"{shape}: {parameter_count(model):,} parameters"),
         ("vocabulary", f"{tokenizer.vocab_size:,} tokens: {characters}"),
-        ("data", config.source.described),
+        ("data", config.source.described(config.data.noun)),
         ("engine", f"{config.engine}, {config.train.dtype}"),
         *base,
     ]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from motegpt.api.inspection import Inspection, checked_text
 from motegpt.config.fields import plain
-from motegpt.data.documents import normalize_fragment
 from motegpt.errors import UsageError
 from motegpt.views.runs import RunView
 
@@ -73,7 +72,7 @@ class Pictures(Inspection):
         from motegpt.plots.attention import attention_figure, draw_attention
 
         view, of = self._view(), (_indices("layers", layers), _indices("heads", heads))
-        text = _normalized(text, view)
+        text = checked_text(text)
         if ax is None:
             return attention_figure(view, text, *of)
         draw_attention(_flat(ax), view, text, *of)
@@ -91,7 +90,7 @@ class Pictures(Inspection):
         from motegpt.plots.embeddings import draw_map, text_figure, vocabulary_figure
 
         view = self._view()
-        text = None if text is None else _normalized(text, view)
+        text = None if text is None else checked_text(text)
         if ax is not None:
             draw_map(ax, view, text, layer)
             return ax
@@ -143,11 +142,6 @@ def plot_loss(
         return loss_figure([view], baselines=baselines, window=window, along=along)
     draw_losses(ax, view, label, window, along)
     return ax
-
-
-def _normalized(text: object, view: RunView) -> str:
-    """The text, normalized as the training data was; DataError unless it is a string."""
-    return normalize_fragment(checked_text(text), view.config.data)
 
 
 def _indices(name: str, given: Indices) -> list[int]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 QUIET = "motegpt.quiet"
 CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 INFERENCE = "--- inference (new, hallucinated names) ---"
+INFERENCE_OF_IDS = "--- inference (new sequences of ids) ---"
 
 
 def log(text: str) -> None:
@@ -99,6 +100,11 @@ def step_line(record: StepRecord, train: TrainConfig, one_step: bool) -> str:
     return f"step {number:4d} / {train.steps:4d} | loss {loss:.4f}{validation}"
 
 
+def inference_line(trainer: Trainer) -> str:
+    """The line above the samples."""
+    return INFERENCE_OF_IDS if trainer.config.data.is_ids else INFERENCE
+
+
 def sample_lines(samples: Sequence[str], trainer: Trainer) -> list[str]:
     """The samples, numbered; one line each unless the data are one long text."""
     is_list = not trainer.config.data.is_stream
@@ -167,7 +173,8 @@ class PlainReport(Report):
     def begin(self) -> None:
         from motegpt.model.spec import parameter_count
 
-        click.echo(f"num docs: {self.trainer.config.source.documents}")
+        name = "num sequences" if self.trainer.config.data.is_ids else "num docs"
+        click.echo(f"{name}: {self.trainer.config.source.documents}")
         click.echo(f"vocab size: {self.trainer.config.model.vocab_size}")
         click.echo(f"num params: {parameter_count(self.trainer.config.model)}")
         click.echo("Training...")
@@ -189,11 +196,11 @@ class PlainReport(Report):
             lines.append(f"measuring: a second model learns 7/8 of {data}")
         if chunk.samples is not None:
             self._samples = len(chunk.samples)
-            lines += [INFERENCE] * chunk.ended + sample_lines(chunk.samples, self.trainer)
+            lines += [inference_line(self.trainer)] * chunk.ended + sample_lines(chunk.samples, self.trainer)
         return lines
 
     def show_samples(self, samples: Sequence[str]) -> None:
-        print_result(INFERENCE)
+        print_result(inference_line(self.trainer))
         super().show_samples(samples)
 
     def end(self, interrupted: bool) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from motegpt.config.fields import Settings, setting
 from motegpt.config.sections import DataConfig
-from motegpt.config.text import file_name, shortened
+from motegpt.config.text import counted, file_name, shortened
 from motegpt.data.corpus import (
     IN_MEMORY,
     LONGEST_NAME,
@@ -50,12 +50,11 @@ class Source(Settings):
         """Whether the model was imported, so that its training data are not known."""
         return self.kind == IMPORTED
 
-    @property
-    def described(self) -> str:
-        """The data in a line: names.txt, 32,033 documents"""
+    def described(self, noun: str) -> str:
+        """The data in a line: names.txt, 32,033 documents. noun: as of their DataConfig."""
         if self.is_imported:
             return f"none, imported from {self.path}"
-        return f"{self.path or self.kind}, {self.documents:,} documents"
+        return f"{self.path or self.kind}, {counted(self.documents, noun)}"
 
     @property
     def name(self) -> str:
@@ -100,7 +99,7 @@ def _recorded(source: Source, repair: str) -> dict[Path, bytes]:
         try:
             contents[Path(path)] = data = read_bounded_file(Path(path), LARGEST_FILE)
         except FileNotFoundError:
-            raise DataError(f"{what} no longer exists; {repair}") from None
+            raise DataError(f"{what} is not found here; {repair}") from None
         except (OSError, ValueError) as error:  # ValueError: an invalid file name
             why = getattr(error, "strerror", None) or error
             raise DataError(f"{what} cannot be read ({why}); {repair}") from None

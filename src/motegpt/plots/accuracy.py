@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from motegpt.plots.canvas import GRID, PALE
 from motegpt.views.runs import ACCURACY, TRAIN_ACCURACY, RunView
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HEIGHT = 1.8  # inches
+VALIDATION: dict[str, Any] = {
+    "linewidth": 0.9, "marker": "o", "markersize": 4, "markerfacecolor": "white", "markeredgewidth": 1
+}  # fmt: skip
 
 
 def has_accuracy(runs: Sequence[RunView]) -> bool:
@@ -32,7 +35,7 @@ def draw_accuracy(
     """A line for each run, and a pale one for its training data, on the same horizontal axis as above."""
     for run, color in zip(runs, colors, strict=True):
         below.plot(*run.series(TRAIN_ACCURACY, along=along), color=color, linewidth=1.9, alpha=0.4)
-        below.plot(*run.series(ACCURACY, along=along), color=color, linewidth=0.9, marker="o", markersize=3)
+        below.plot(*run.series(ACCURACY, along=along), color=color, **VALIDATION)
     below.text(
         0.99, 0.07, "pale: training data", transform=below.transAxes, ha="right", size=8.5, color=PALE
     )  # fmt: skip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.errors import UsageError
-from motegpt.evaluation.inspect import attention, ids_of
+from motegpt.evaluation.inspect import attention
 from motegpt.plots.canvas import INK, PALE, add_heading, drawing, new_figure, quoted, rotate_long, symbol
 from motegpt.plots.fonts import fit_fonts
 
@@ -38,7 +38,7 @@ def attention_figure(
     model = run.config.model
     layers = selected("layer", layers, model.n_layer)
     heads = selected("head", heads, model.n_head)
-    ids = ids_of(text, run.tokenizer, model.block_size)
+    ids = run.ids_of(text)
     maps = attention(run.parameters(), model, ids, run.contexts())
     figure = _figure(maps, [symbol(s) for s in symbols_of(run, ids)], layers, heads)
     drawn = f"{len(layers)} of {model.n_layer} layers, {len(heads)} of {model.n_head} heads"
@@ -64,7 +64,7 @@ def draw_attention(
             f"ax: expected {len(wanted)} axes, one for each of {len(layers)} layers and {len(heads)} heads, "
             f"got {len(axes)}; choose maps by layers=0 and heads=0"
         )
-    ids = ids_of(text, run.tokenizer, model.block_size)
+    ids = run.ids_of(text)
     maps, labels = attention(run.parameters(), model, ids, run.contexts()), symbols_of(run, ids)
     for one, (layer, head) in zip(axes, wanted, strict=True):
         size = inches_of(one)
@@ -158,5 +158,5 @@ def _ticks(axes: Axes, labels: list[str], size: float, outer: tuple[bool, bool])
     texts = [labels[i] for i in at] if every == 1 else [f"{i}" for i in at]
     axes.set_xticks(at, texts if outer[0] else [])
     if every == 1:
-        rotate_long(axes.get_xticklabels())
+        rotate_long(axes.get_xticklabels(), 72 * size / len(labels) / font)
     axes.set_yticks(at, texts if outer[1] else [])

@@ -18,7 +18,7 @@ from motegpt.data.tokenizers import SYMBOLS
 from motegpt.errors import LibraryUnavailable
 from motegpt.plots.fonts import FONT, family_of, fit_fonts
 from motegpt.system.libraries import imports_for
-from motegpt.views.output import check_new, ending_of, new_file
+from motegpt.views.output import check_new, ending_of, write_new
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,6 +30,7 @@ HEADING = 44  # points: height of the title and the subtitle
 MAX_LINES = 3  # of the subtitle, and of the title
 CHARACTER, LINE = 5.0, 13  # width of a character of the subtitle on average, and height of a line, in points
 TITLE_CHARACTER, TITLE_LINE = 7.4, 17  # the same of the title
+DIGIT, MAX_ROOM = 0.64, 1.4  # by the size of a text: width of a digit, and of labels not rotated
 INK, PALE, GRID = "#222222", "#6a6a6a", "#e4e4e4"
 STYLE: dict[str, Any] = {
     "font.family": FONT,
@@ -123,8 +124,7 @@ def save(figure: Figure, path: Path, overwrite: bool = False, dpi: int = DPI) ->
     fit_fonts(figure)
     figure.draw_without_rendering()  # the layout settles in two passes, as labels move with their axes
     figure.savefig(data, format=suffix[1:], metadata=FORMATS[suffix], dpi=dpi)
-    with new_file(path, overwrite, binary=True) as file:
-        file.write(data.getvalue())
+    write_new(path, data.getvalue(), overwrite)
 
 
 def symbol(character: str) -> str:
@@ -139,10 +139,10 @@ def symbol(character: str) -> str:
     return f"◌{character}" if category[0] == "M" else character
 
 
-def rotate_long(labels: Iterable[Text]) -> None:
-    """Rotate the labels of a horizontal axis that are longer than two characters."""
+def rotate_long(labels: Iterable[Text], room: float) -> None:
+    """Rotate the labels of a horizontal axis that are wider than their room, in units of their size."""
     for label in labels:
-        label.set_rotation(90 if len(label.get_text()) > 2 else 0)
+        label.set_rotation(90 if DIGIT * len(label.get_text()) > min(0.9 * room, MAX_ROOM) else 0)
 
 
 def quoted(text: str) -> str:

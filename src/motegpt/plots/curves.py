@@ -9,6 +9,7 @@ from itertools import cycle
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from motegpt.config.text import counted
 from motegpt.errors import RunFolderError, UsageError
 from motegpt.model.spec import parameter_count
 from motegpt.plots import accuracy
@@ -37,6 +38,7 @@ MAX_RUNS = 400
 WINDOWS = 10  # by default a running mean covers 1 / WINDOWS of the records
 START = 0.05  # the vertical range ignores this fraction of the records at the start
 NOISE = 0.1  # and this fraction of the highest and of the lowest single losses
+BELOW_ZERO = 0.02  # of the highest loss: room for losses at zero, where no loss is below
 SPARSE = 30  # curves with fewer records have markers
 
 
@@ -257,7 +259,8 @@ def y_range(curves: Sequence[Curve], baselines: Mapping[str, float]) -> tuple[fl
     near = [y for y in baselines.values() if low - reach <= y <= high + reach]
     low, high = min([low, *near]), max([high, *near])
     margin = 0.05 * (high - low) or 0.1
-    return max(low - margin, 0.0 if low >= 0 else -math.inf), high + margin
+    lowest = -BELOW_ZERO * (high + margin) if low >= 0 else -math.inf
+    return max(low - margin, lowest), high + margin
 
 
 def _draw(axes: Axes, curve: Curve, look: Look, count: int, validated: bool) -> list[End]:
@@ -344,7 +347,8 @@ def _label_ends(axes: Axes, ends: list[End], first: float, last: float) -> None:
     axes.set_xlim(first - 0.015 * span, last + span * strip / (1 - strip))
     axes.set_xticks([x for x in axes.get_xticks() if first - 0.015 * span <= x <= last + 0.001 * span])
     low, high = axes.get_ylim()
-    y, line = -math.inf, LABEL_LINE / (72 * HEIGHT * AXES) * (high - low)
+    line = LABEL_LINE / (72 * HEIGHT * AXES) * (high - low)
+    y = low - 0.4 * line  # the axis below strikes through no label
     for end in sorted(ends, key=lambda end: end.y):
         y = max(end.y, y + line)
         axes.annotate(
@@ -383,7 +387,7 @@ def _subtitle(curves: Sequence[Curve], window: int | None) -> str:
         layers = "1 layer" if model.n_layer == 1 else f"{model.n_layer} layers"
         parts += [f"{parameter_count(model):,} parameters, {layers}, n_embd {model.n_embd}"]
     if len({(c.run.data, c.run.config.source.sha256) for c in curves}) == 1:
-        parts.append(f"{run.data}, {run.config.source.documents:,} documents")
+        parts.append(f"{run.data}, {counted(run.config.source.documents, run.config.data.noun)}")
     else:
         parts.append(f"data: {shortened_list([curve.run.data for curve in curves])}")
     windows = sorted({window or default_window(len(curve.losses)) for curve in curves})

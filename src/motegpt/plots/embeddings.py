@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from motegpt.errors import UsageError
-from motegpt.evaluation.inspect import cosines, ids_of, principal_plane, residual_stream
+from motegpt.evaluation.inspect import cosines, principal_plane, residual_stream
 from motegpt.plots.attention import bos_note, symbols_of
 from motegpt.plots.canvas import (
     GRID,
@@ -78,7 +78,7 @@ def text_figure(run: RunView, text: str) -> Figure:
     Raises DataError or PrefixError for a text that the model cannot read.
     """
     model = run.config.model
-    ids = ids_of(text, run.tokenizer, model.block_size)
+    ids = run.ids_of(text)
     stream = residual_stream(run.parameters(), model, ids, run.contexts())
     names = symbols_of(run, ids)
     stages = sorted({round(i) for i in np.linspace(0, model.n_layer, min(model.n_layer + 1, MAX_STAGES))})
@@ -117,7 +117,7 @@ def draw_map(axes: Axes, run: RunView, text: str | None, layer: int | None = Non
         after = model.n_layer if layer is None else layer
         if not 0 <= after <= model.n_layer:
             raise UsageError(f"layer: expected 0 to {model.n_layer}, got {layer}")
-        ids = ids_of(text, run.tokenizer, model.block_size)
+        ids = run.ids_of(text)
         vectors = residual_stream(run.parameters(), model, ids, run.contexts())[after]
         title = f"{quoted(text)} after {after} of {model.n_layer} layers"
     points, shares = principal_plane(vectors)
@@ -161,7 +161,7 @@ def _heat(axes: Axes, vectors: Array, names: list[str], inches: float) -> Any:
         axes.set_yticks([])
         return image
     axes.set_xticks(range(len(names)), names)
-    rotate_long(axes.get_xticklabels())
+    rotate_long(axes.get_xticklabels(), 72 * inches / len(names) / font)
     axes.set_yticks(range(len(names)), names)
     axes.tick_params(length=0, pad=2, labelsize=font, labelcolor=INK)
     return image

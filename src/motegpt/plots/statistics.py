@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from motegpt.errors import RunFolderError
 from motegpt.plots.canvas import GRID, add_heading, drawing, new_figure, printable
 from motegpt.plots.curves import COLORS, COLUMNS, DASHES, HEIGHT, LABEL_SIZE, LEGEND_LINE, WIDTH
-from motegpt.plots.sweeps.grouping import set_scale
+from motegpt.plots.sweeps.grouping import begin_at_zero, number_text, set_scale
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -32,6 +32,8 @@ def statistics_of(run: RunView) -> dict[str, list[str]]:
 @drawing()
 def statistic_figure(run: RunView, statistic: str, along: Literal["step", "tokens"] = "step") -> Figure:
     """The curves of a statistic; RunFolderError if the run has none of that name."""
+    from matplotlib.ticker import FuncFormatter
+
     known = statistics_of(run)
     if statistic not in known:
         has = f"it has {', '.join(known)}" if known else "train with `log_statistics=True`"
@@ -47,7 +49,9 @@ def statistic_figure(run: RunView, statistic: str, along: Literal["step", "token
         values += y
     if values:
         set_scale(axes, "y", values)
+        begin_at_zero(axes, values)
     axes.set_xlabel("step" if along == "step" else "training tokens")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: number_text(x)))
     axes.set_ylabel(UNITS.get(statistic, statistic.replace("_", " ")))
     axes.grid(color=GRID, linewidth=0.7)
     figure.legend(loc="outside lower left", ncols=COLUMNS, frameon=False, fontsize=LABEL_SIZE)

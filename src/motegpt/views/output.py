@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import TextIO
 
 from motegpt.errors import UsageError
+from motegpt.system.files import replace_file
 
 REVEALS = "whoever has this file has the model, and can find out much of what it was trained on"
 
@@ -26,13 +28,29 @@ def check_new(path: Path, overwrite: bool, option: str = "out") -> None:
         raise _already_exists(path, option)
 
 
+def write_new(path: Path, data: bytes | str, overwrite: bool) -> None:
+    """Write a file at once, a text in UTF-8: an error or a kill leaves what was there before, or nothing.
+
+    UsageError if it exists or cannot be written.
+    """
+    check_new(path, overwrite)
+    contents = data.encode() if isinstance(data, str) else data
+    with _reported(path, "out"):
+        replace_file(path, path.with_name(f".{secrets.token_hex(8)}.new"), contents)
+
+
 @contextmanager
-def new_file(path: Path, overwrite: bool, option: str = "out", binary: bool = False) -> Iterator[IO[Any]]:
-    """A file to write to, in UTF-8 unless `binary`; UsageError if it exists or cannot be written."""
-    kind: dict[str, Any] = {} if binary else {"encoding": "utf-8", "newline": ""}
+def new_stream(path: Path, overwrite: bool, option: str) -> Iterator[TextIO]:
+    """A file to write lines to as they come, in UTF-8; UsageError if it exists or cannot be written."""
+    with _reported(path, option), path.open("w" if overwrite else "x", encoding="utf-8", newline="") as file:
+        yield file
+
+
+@contextmanager
+def _reported(path: Path, option: str) -> Iterator[None]:
+    """Errors of writing, as UsageError."""
     try:
-        with path.open(("w" if overwrite else "x") + "b" * binary, **kind) as file:
-            yield file
+        yield
     except FileExistsError:
         raise _already_exists(path, option) from None
     except OSError as error:

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from motegpt.config.fields import LARGEST_INT
 from motegpt.config.presets import PRESETS, expected_settings
 from motegpt.config.text import shortened
+from motegpt.data.documents import normalize_fragment
 from motegpt.errors import RunFolderError
+from motegpt.system.runs import ENDING
 from motegpt.training.reference import flat_settings, learning_settings
 from motegpt.training.run_files import METRICS
 from motegpt.training.run_folder import RunFolder
@@ -64,6 +66,13 @@ class RunView(ABC):
         source = self.config.source
         return Path(source.path).name if source.path else source.kind
 
+    def ids_of(self, text: str) -> list[int]:
+        """What the model reads of a text, normalized like the training data; errors as of inspect.ids_of."""
+        from motegpt.evaluation.inspect import ids_of
+
+        fragment = normalize_fragment(text, self.config.data)
+        return ids_of(fragment, self.tokenizer, self.config.model.block_size)
+
     def losses(self, along: str = "step") -> tuple[list[float], list[float]]:
         """Steps or tokens, and mean losses since the previous record, or else losses of single steps."""
         return self.series("mean_loss", "loss", along=along)
@@ -111,8 +120,9 @@ class Run(RunView):
 
     @property
     def name(self) -> str:
-        """The name of the folder."""
-        return Path(self.path).absolute().name or self.path
+        """The name of the folder, or of the file without its ending."""
+        path = Path(self.path).absolute()
+        return (path.name.removesuffix(ENDING) if self.folder.path.is_file() else path.name) or self.path
 
     @property
     def records_source(self) -> str:

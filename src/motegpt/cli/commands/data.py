@@ -22,7 +22,7 @@ from motegpt.cli.options import (
 )
 from motegpt.config.epochs import merge_settings
 from motegpt.config.presets import AUTO, base_settings
-from motegpt.config.text import visible
+from motegpt.config.text import counted, visible
 from motegpt.views.text import clipped, columns, with_flags
 
 if TYPE_CHECKING:
@@ -186,13 +186,12 @@ def make(task: str, out: str, overwrite: bool, as_json: bool, **arguments: Any) 
     from motegpt.data.ids.check import described, sizes_of
     from motegpt.data.ids.tasks import make as make_task
     from motegpt.data.ids.writing import npz_bytes
-    from motegpt.views.output import ending_of, new_file
+    from motegpt.views.output import ending_of, write_new
 
     path, given = Path(out), {name: value for name, value in arguments.items() if value is not None}
     ending_of(path, (".npz",))
     documents = make_task(task, **given)
-    with new_file(path, overwrite, binary=True) as file:
-        file.write(npz_bytes(documents))
+    write_new(path, npz_bytes(documents), overwrite)
     if as_json:
         click.echo(json.dumps({"out": out, **sizes_of(documents)}))
         return
@@ -206,16 +205,23 @@ def id_lines(report: IdReport) -> Iterator[str]:
     yield f"{'read as':{LABEL}}{report.format}"
     yield f"{'sequences':{LABEL}}{report.sequences:,}, {report.duplicates:,} repeated"
     yield f"{'lengths':{LABEL}}{report.shortest:,} to {report.longest:,} ids, median {report.median:,}"
-    counted = "" if report.counted == report.targets else f", {report.counted:,} of them unmasked"
-    weights = "" if report.weights is None else ", weights {:g} to {:g}".format(*report.weights)
-    yield f"{'targets':{LABEL}}{report.targets:,}{counted}{weights}"
+    unmasked = "" if report.counted == report.targets else f", {report.counted:,} of them unmasked"
+    yield f"{'targets':{LABEL}}{report.targets:,}{unmasked}{_weights(report.weights)}"
     if report.held_out is not None:
-        yield f"{'split':{LABEL}}{report.held_out:,} sequences for validation, as the data say"
+        yield f"{'split':{LABEL}}{counted(report.held_out, 'sequence')} for validation, as the data say"
     yield f"{'ids':{LABEL}}vocab_size {report.vocab_size:,}, {report.used:,} of them used"
     yield f"{'frequent':{LABEL}}{', '.join(f'{one} ({count:,})' for one, count in report.frequent.items())}"
     if report.optimum is not None:
         yield f"{'optimum':{LABEL}}{report.optimum:.4f} nats per target"
     yield f"{'try':{LABEL}}{report.command}"
+
+
+def _weights(weights: tuple[float, float] | None) -> str:
+    """, weights 0.5 to 2"""
+    if weights is None:
+        return ""
+    low, high = (f"{weight:g}" for weight in weights)
+    return f", each of weight {low}" if low == high else f", weights {low} to {high}"
 
 
 def report_lines(report: Report) -> Iterator[str]:

@@ -20,7 +20,7 @@ from motegpt.cli.options import (
     paths_given,
     run_argument,
 )
-from motegpt.config.text import shortened
+from motegpt.config.text import counted, shortened
 from motegpt.errors import DataError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def command(
     if as_json:
         click.echo(json.dumps(_values(evaluation, novel, name), indent=2))
         return
-    _print(evaluation, name)
+    _print(evaluation, name, model.config.data.noun)
     if novel is not None:
         _print_novelty(novel, model.config.sample.temperature, bool(val_texts))
 
@@ -134,8 +134,8 @@ def _recorded(train_texts: Sequence[str], val_texts: Sequence[str]) -> tuple[Seq
     return train_texts, TRAINING
 
 
-def _print(evaluation: Evaluation, name: str) -> None:
-    print_result(f"{evaluation.documents:,} document{'s' * (evaluation.documents != 1)} of {name}")
+def _print(evaluation: Evaluation, name: str, noun: str) -> None:
+    print_result(f"{counted(evaluation.documents, noun)} of {name}")
     if evaluation.known and name != TRAINING:
         log(f"{evaluation.known:,} of them are in the training data")
     click.echo(f"\n{'':10} {'nats per token':>14} {f'bits per {evaluation.unit}':>18}")

@@ -23,13 +23,14 @@ from motegpt.cli.options import (
 )
 from motegpt.cli.streams import discard_if_closed
 from motegpt.config.synonyms import flag_of
+from motegpt.data.documents import normalize_fragment
 from motegpt.engines.scalar.draw import count_ops, to_dot
 from motegpt.engines.scalar.groups import Graph, check_size
 from motegpt.engines.scalar.model import FUSED, UNFUSED, Reductions
 from motegpt.engines.scalar.picture import to_svg
 from motegpt.errors import DataError, UsageError
 from motegpt.evaluation.graphs import TINY, text_graph, tiny_graph
-from motegpt.views.output import check_new, ending_of, new_file
+from motegpt.views.output import check_new, ending_of, write_new
 
 ENDINGS = (".svg", ".dot")
 LETTERS = 4  # of a sample, where no text is given
@@ -95,8 +96,7 @@ def command(
     }  # fmt: skip
     if not summary:
         content = to_svg(graph, numbers) if ending_of(path, ENDINGS) == ".svg" else to_dot(graph)
-        with new_file(path, overwrite) as file:
-            file.write(content)
+        write_new(path, content, overwrite)
     drawn = None if summary else str(path)
     with nullcontext() if summary else discard_if_closed():
         if as_json:
@@ -148,6 +148,7 @@ def _run_graph(
 
     folder = RunFolder(run)
     config = folder.config()
+    text = None if text is None else normalize_fragment(text, config.data)
     check_size(config.model, LETTERS + 1 if text is None else len(folder.tokenizer().encode(text)) + 1)
     model = GPT.load(run, "array", checkpoint)  # it needs no GPU
     if config.train.kneser_ney is not None:

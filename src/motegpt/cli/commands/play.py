@@ -28,7 +28,7 @@ from motegpt.page.boot import boot, list_of, run_of
 from motegpt.page.document import build_page
 from motegpt.page.server import PageServer
 from motegpt.system.runs import is_run
-from motegpt.views.output import REVEALS, ending_of, new_file
+from motegpt.views.output import REVEALS, ending_of, write_new
 from motegpt.views.runs import Run
 
 
@@ -118,8 +118,7 @@ def _serve(server: PageServer, browser: bool) -> None:
 
 
 def _write(path: Path, document: str, overwrite: bool, has_run: bool) -> None:
-    with new_file(path, overwrite) as file:
-        file.write(document)
+    write_new(path, document, overwrite)
     click.echo(f"written to {path}: {len(document.encode()) / 1000:,.0f} kB")
     if has_run:
         log(REVEALS)

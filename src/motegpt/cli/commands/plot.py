@@ -76,7 +76,6 @@ def command(
     if is_sweep(runs[0]):
         _check_sweep(runs, smooth, statistic, attention, layers, heads, embeddings, checkpoint)
         path = Path(out or f"{Path(runs[0]).absolute().name}-{form or FORMS[0]}.png")
-        check_out(path, overwrite)
         with drawing():  # reports a missing library before anything is read
             from motegpt.plots.sweeps.figure import sweep_figure
             from motegpt.sweeps.results import Results

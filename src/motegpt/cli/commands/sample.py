@@ -24,7 +24,7 @@ from motegpt.cli.options import (
     setting_flags,
 )
 from motegpt.errors import UsageError
-from motegpt.views.output import new_file
+from motegpt.views.output import new_stream
 from motegpt.views.writers import WRITERS, Writer, format_of
 
 if TYPE_CHECKING:
@@ -96,5 +96,5 @@ def _opened(output: str | None, overwrite: bool) -> Iterator[TextIO]:
     if output is None and sys.stdout is not None:
         yield cast("TextIO", Screen(sys.stdout)) if is_terminal() else sys.stdout
         return
-    with new_file(Path(output or os.devnull), overwrite or output is None, "output") as file:
-        yield cast("TextIO", file)
+    with new_stream(Path(output or os.devnull), overwrite or output is None, "output") as file:
+        yield file

@@ -35,7 +35,8 @@ def command(
 
     Prints the log-probability in nats, the bits per character and the text, separated by tabs. The end of
     a text counts as one character. A text with a character unknown to the model has probability zero:
-    -inf, or null in JSON. For a model of ids, as in "3 1 2", the bits are per token.
+    -inf, or null in JSON. For a model of ids, as in "3 1 2", the bits are per token; a
+    mask that the model was trained with does not apply, and every id after the first counts.
 
     Example: motegpt score runs/names emma - < more.txt
     """

@@ -95,7 +95,7 @@ def _print_lines(lines: Iterable[str]) -> None:
 def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     """The facts as lines of at most `width` columns."""
     yield escape_control_characters(facts["run"])
-    for name, text in _facts(facts, 2 * (width - INDENT), encoding):
+    for name, text in _facts(facts, run.config.data.noun, 2 * (width - INDENT), encoding):
         yield from _paragraph(name, text, width)
     yield from _losses(run, facts, width, encoding)
     nearest, differing = facts["preset"]["nearest"], facts["preset"]["differing"]
@@ -107,10 +107,10 @@ def lines_of(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iter
     yield from _samples(facts, width, encoding)
 
 
-def _facts(facts: dict[str, Any], columns: int, encoding: str) -> Iterator[tuple[str, str]]:
-    """Label and text of the first facts. columns: width of the list of characters."""
+def _facts(facts: dict[str, Any], noun: str, columns: int, encoding: str) -> Iterator[tuple[str, str]]:
+    """Label and text of the first facts. noun: of the data; columns: width of the list of characters."""
     source, vocabulary, files = Source.of(facts["source"]), facts["vocabulary"], facts["files"]
-    yield "data", source.described
+    yield "data", source.described(noun)
     if (base := facts["base"]) is not None:
         yield "base", _base(base)
     if source.is_imported:
@@ -164,19 +164,25 @@ def _shortened(steps: Sequence[int]) -> list[str]:
 
 def _losses(run: Run, facts: dict[str, Any], width: int, encoding: str) -> Iterator[str]:
     """The curves on one scale of steps, with the last and the lowest loss."""
-    from motegpt.views.runs import ACCURACY
+    from motegpt.views.runs import ACCURACY, TRAIN_ACCURACY
     from motegpt.views.sparkline import levels_for, sparkline
 
-    found = {"training": run.losses(), "validation": run.series("val_loss"), "accuracy": run.series(ACCURACY)}
-    found = {name: series for name, series in found.items() if series[0]}
+    series = {
+        "loss": run.losses(),
+        **{key: run.series(key) for key in ("val_loss", TRAIN_ACCURACY, ACCURACY)},
+    }
+    found = {key: (x, y) for key, (x, y) in series.items() if x}
     optimum = facts["source"]["optimum"]
     lowest = "" if optimum is None else f"; no model has less than {optimum:.4f}"
     yield f"loss, nats per token{lowest}" if found else "loss: none recorded"
-    steps = [step for series in found.values() for step in series[0]]
-    for name, series in found.items():
+    steps = [step for x, _ in found.values() for step in x]
+    for key, (x, y) in found.items():
+        if key == next((key for key in found if key in (TRAIN_ACCURACY, ACCURACY)), None):
+            yield "accuracy, share of the targets"
+        name = "validation" if key in ("val_loss", ACCURACY) else "training"
         columns = min(width - INDENT - NUMBERS, max(len(x) for x, _ in found.values()))
-        curve = sparkline(*series, columns, x_range=(min(steps), max(steps)), levels=levels_for(encoding))
-        ends = facts[{"training": "loss", "validation": "val_loss"}.get(name, ACCURACY)]
+        curve = sparkline(x, y, columns, x_range=(min(steps), max(steps)), levels=levels_for(encoding))
+        ends = facts[key]
         first, last, best = (ends[which]["loss"] for which in ("first", "last", "best"))
         yield f"  {name:{INDENT - 2}}{first:.4f} {curve:{columns}} {last:.4f}"
         steps_of = [f"{ends[which]['step']:,}" for which in ("last", "best")]

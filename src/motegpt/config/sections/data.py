@@ -85,6 +85,11 @@ class ReadConfig(Settings):
         """Whether the data are token ids, not text."""
         return self.format in ID_FORMATS
 
+    @property
+    def noun(self) -> str:
+        """What one of the data is called."""
+        return "sequence" if self.is_ids else "document"
+
     def inapplicable(self, form: str) -> list[str]:
         """The settings that are set but do not apply to a format."""
         return [

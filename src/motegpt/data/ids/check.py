@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from motegpt.config.text import counted
 from motegpt.data.corpus import name_of
 from motegpt.data.ids.documents import IdDocuments
 from motegpt.data.repeats import find_repeats
@@ -103,7 +104,7 @@ def sizes_of(documents: IdDocuments) -> dict[str, Any]:
 def described(documents: IdDocuments) -> str:
     """961 sequences, 2,883 targets, 961 of them unmasked, vocab_size 32, optimum 0.0000 nats per target"""
     sizes = sizes_of(documents)
-    parts = [f"{sizes['sequences']:,} sequences", f"{sizes['targets']:,} targets"]
+    parts = [counted(sizes["sequences"], "sequence"), counted(sizes["targets"], "target")]
     parts += [f"{sizes['counted']:,} of them unmasked"] * (sizes["counted"] != sizes["targets"])
     parts += [f"vocab_size {documents.vocab_size:,}"]
     parts += [] if documents.optimum is None else [f"optimum {documents.optimum:.4f} nats per target"]

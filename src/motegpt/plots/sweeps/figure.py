@@ -23,6 +23,8 @@ def sweep_figure(
     """One of FORMS, by default over what the sweep varies first; UsageError if there is nothing to draw."""
     if form not in FORMS:
         raise UsageError(f"form: expected one of {', '.join(FORMS)}, got {shortened(form)}")
+    if x is not None and x == by:
+        raise UsageError(f"by: expected another setting than x, got {shortened(x)} for both")
     if form == "scaling":
         if by is not None:
             raise UsageError("by: expected none for a scaling law; leave it out")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LOG_SPAN = 10  # an axis is logarithmic where its values span more than this factor
 WIDE = 1000  # span of a logarithmic axis from which on only powers of ten are labeled
+THOUSAND = 1000  # numbers from it on have a comma
+ROOM = 0.02  # of the highest value, below zero
 UNITS = dict.fromkeys(LOSSES, "nats per token")
 
 
@@ -75,13 +77,22 @@ def set_scale(axes: Axes, which: str, values: Sequence[float]) -> None:
     """A logarithmic axis where the values span much, with plain numbers."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+    axis = axes.xaxis if which == "x" else axes.yaxis
     if is_log(values):
         axes.set(**{f"{which}scale": "log"})
-        axis = axes.xaxis if which == "x" else axes.yaxis
         if max(values) < WIDE * min(values):
             axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
         axis.set_minor_formatter(NullFormatter())
+    elif max(values) >= THOUSAND:
+        axis.set_major_formatter(FuncFormatter(lambda value, _: number_text(value)))
+
+
+def begin_at_zero(axes: Axes, values: Sequence[float]) -> None:
+    """No vertical axis below zero for values that are not, but for a little room."""
+    low, high = axes.get_ylim()
+    if low < 0 <= min(values):
+        axes.set_ylim(-ROOM * high, high)
 
 
 def label_of(name: str) -> str:

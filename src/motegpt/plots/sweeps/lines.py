@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from motegpt.errors import UsageError
 from motegpt.plots.canvas import GRID, PALE, add_heading, drawing, new_figure
 from motegpt.plots.curves import COLORS, COLUMNS, LABEL_SIZE, LEGEND_LINE
 from motegpt.plots.sweeps.grouping import (
+    begin_at_zero,
     best_of_others,
     checked_axis,
     is_number,
@@ -28,14 +30,15 @@ WIDTH, HEIGHT = 7.6, 4.8  # inches
 MAX_LINES = 24
 FEW = 10  # repeats: fewer are points, more are a band alone
 MARGIN = 0.12  # of the height, for the count of trainings that diverged
+COUNT = 0.08  # of the width, of the count at one x
 
 
 @drawing()
 def lines_figure(results: Results, x: str, by: str | None = None, measure: str | None = None) -> Figure:
     """The median of a measure over x, with a band of quartiles; by: a setting with a line for each value.
 
-    Repeats are points if there are fewer than FEW. Trainings that diverged are counted at the top. UsageError
-    if there is nothing to draw.
+    Repeats are points if there are fewer than FEW. Trainings that diverged are counted at the top: at each x,
+    or all together where the counts would overlap. UsageError if there is nothing to draw.
     """
     measure = results.checked_measure(measure)
     numbers_axis(results, "x", x)
@@ -51,8 +54,10 @@ def lines_figure(results: Results, x: str, by: str | None = None, measure: str |
     for color, (value, cells) in zip(colors_of(list(lines)), lines.items(), strict=True):
         _draw(axes, cells, color, None if by is None else f"{by} {text_of(value)}")
     set_scale(axes, "x", [cell.values[0] for cells in lines.values() for cell in cells])
-    set_scale(axes, "y", [y for cells in lines.values() for cell in cells for y in cell.measured])
+    values = [y for cells in lines.values() for cell in cells for y in cell.measured]
+    set_scale(axes, "y", values)
     _draw_diverged(axes, [cell for cells in lines.values() for cell in cells])
+    begin_at_zero(axes, values)
     axes.set_xlabel(label_of(x))
     axes.set_ylabel(label_of(measure))
     axes.grid(color=GRID, linewidth=0.7)
@@ -90,6 +95,9 @@ def _draw(axes: Axes, cells: Sequence[Cell], color: Any, label: str | None) -> N
     x = [cell.values[0] for cell in drawn]
     quartiles = [Quartiles.of(cell.measured) for cell in drawn]
     medians = [one.median for one in quartiles]
+    if not drawn:  # an entry of the legend alone
+        axes.plot([], [], linestyle="", label=f"{label} (none ok)")
+        return
     axes.plot(x, medians, "o-", color=color, markersize=3.5, linewidth=1.6, label=label)
     if any(len(cell.measured) > 1 for cell in drawn):
         low, high = [one.low for one in quartiles], [one.high for one in quartiles]
@@ -100,7 +108,7 @@ def _draw(axes: Axes, cells: Sequence[Cell], color: Any, label: str | None) -> N
 
 
 def _draw_diverged(axes: Axes, cells: Sequence[Cell]) -> None:
-    """At the top, how many of the trainings at each x diverged."""
+    """At the top, how many of the trainings at each x diverged; or of all, where texts would overlap."""
     counts: dict[float, tuple[int, int]] = {}
     for cell in cells:
         diverged, count = counts.get(cell.values[0], (0, 0))
@@ -111,9 +119,19 @@ def _draw_diverged(axes: Axes, cells: Sequence[Cell]) -> None:
     level = axes.get_ylim()[0]
     axes.update_datalim([(x, level) for x in counts])  # where all diverged, too
     axes.autoscale_view(scaley=False)
-    for x, (diverged, count) in counts.items():
-        if diverged:
-            axes.annotate(
-                f"{diverged} of {count}\ndiverged", (x, 1), (0, -2), xycoords=("data", "axes fraction"),
-                textcoords="offset points", ha="center", va="top", fontsize=7, color=PALE, linespacing=0.95,
-            )  # fmt: skip
+    look: dict[str, Any] = {
+        "textcoords": "offset points", "va": "top", "fontsize": 7, "color": PALE, "linespacing": 0.95
+    }  # fmt: skip
+    at = sorted(x for x, (diverged, _) in counts.items() if diverged)
+    places = axes.transAxes.inverted().transform(axes.transData.transform([(x, level) for x in at]))[:, 0]
+    if any(right - left < COUNT for left, right in pairwise(places)):
+        diverged, count = map(sum, zip(*counts.values(), strict=True))
+        text = f"{diverged:,} of {count:,} diverged"
+        axes.annotate(text, (1, 1), (-2, -2), xycoords="axes fraction", ha="right", **look)
+        return
+    for x in at:
+        diverged, count = counts[x]
+        axes.annotate(
+            f"{diverged} of {count}\ndiverged", (x, 1), (0, -2), xycoords=("data", "axes fraction"),
+            ha="center", **look,
+        )  # fmt: skip

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 MAX_CELLS = 40  # in a row, and in a column
+MANY, FILLED = 100, 0.25  # cells from which on this share of them has to have a value
 CELL = 0.62  # inches
 CHARACTER = 0.1  # inches, of a label of a column
 MARGIN = 1.9  # inches beside the cells
@@ -39,6 +40,11 @@ def map_figure(results: Results, x: str, by: str, measure: str | None = None) ->
     for option, name, values in (("x", x, columns), ("by", by, rows)):
         if len(values) > MAX_CELLS:
             raise UsageError(f"{option}: expected at most {MAX_CELLS} values, got {len(values)} of {name}")
+    if len(rows) * len(columns) >= MANY and len(cells) < FILLED * len(rows) * len(columns):
+        raise UsageError(
+            f"plot: expected a map with a value in at least {FILLED:.0%} of its cells, got {len(cells)} in "
+            f"{len(rows) * len(columns):,}; draw lines instead, or map two settings of a grid"
+        )
     medians = np.full((len(rows), len(columns)), np.nan)
     for (at_x, at_y), cell in cells.items():
         if cell.measured:
