@@ -37,11 +37,11 @@ SMALL = {
     "n": 1,
     "engine": "array",
 }
-
-
+# Of one of many trainings, none of whose models generates.
+ONE = {name: value for name, value in SMALL.items() if name != "n"}
 TABLE = {
-    **{name: SMALL[name] for name in ("preset", "engine")},
-    "fixed": {name: value for name, value in SMALL.items() if name not in ("preset", "engine")},
+    **{name: ONE[name] for name in ("preset", "engine")},
+    "fixed": {name: value for name, value in ONE.items() if name not in ("preset", "engine")},
     "grid": {"seed": [1, 2]},
 }
 
@@ -76,7 +76,7 @@ FIT = {  # valid values of arguments; those of settings derive from their kinds
     "docs": [WORDS, "list.txt", None], "preset": ["zeroclaw"], "engine": ["array", "scalar"], "out": ["new"],
     "overwrite": [True], "resume": ["run"], "checkpoint": ["last", 2], "callbacks": [print], "seed": [3],
     "unique": [True], "novel": [False], "data": ["list.txt"], "texts": [WORDS], "path": ["run", "new"],
-    "n": [2], "name": ["lcg", "array", "microgpt"], "settings": [[SMALL]],
+    "n": [2], "name": ["lcg", "array", "microgpt"], "settings": [[ONE]],
     "source": [WORDS, "list.txt", None],
     "curves": [True], "keep": ["all", "best", None], "table": [TABLE], "folder": ["new"],
     "model": [5], "train": [5],
