@@ -13,7 +13,7 @@ from motegpt.config.arguments import path_of
 from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import Kind, checked_seed, kinds, unknown_setting
 from motegpt.config.presets import PRESETS, REFERENCE_PRESET, base_settings, settings_of
-from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, can_be_off, section_of
+from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, can_be_off, check_settable, section_of
 from motegpt.config.synonyms import RENAMED, flag_of
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
@@ -256,8 +256,7 @@ def _check_toml_name(path: str, table: str | None, name: str) -> None:
     """SettingError unless `name` is a setting and `table`, if any, is its section."""
     if table is None and name in TOP_LEVEL:
         return
-    if name in FOUND_FROM_DATA:
-        raise SettingError(f"{path}: {name} is determined by the data and cannot be set")
+    check_settable([name], f"{path}: ")
     known = [setting for section in REQUESTS.values() for setting in kinds(section)]
     if name not in known:
         listing = "motegpt train --help lists them"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from motegpt.config.fields import Kind, kinds, plain, unknown_setting
 from motegpt.config.presets import AUTO, PRESETS
-from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, can_be_off, section_of
+from motegpt.config.sections import REQUESTS, can_be_off, check_settable, section_of
 from motegpt.config.synonyms import RENAMED
 from motegpt.config.text import shortened
 from motegpt.engines import ENGINES
@@ -37,8 +37,7 @@ def kind_of(name: str) -> Kind:
 def name_of(table: str, written: object) -> str:
     """The current name of a setting; SettingError with a suggestion for one that no training has."""
     name = RENAMED.get(written, written) if isinstance(written, str) else written
-    if name in FOUND_FROM_DATA:
-        raise SettingError(f"{table}: {name} is determined by the data and cannot be set")
+    check_settable([name], f"{table}: ")
     known = [*CHOICES, *(one for section in REQUESTS.values() for one in kinds(section))]
     if name not in known:
         raise SettingError(f"{table}: {unknown_setting(name, known)}")

@@ -17,7 +17,7 @@ from motegpt.config.epochs import merge_settings
 from motegpt.config.fields import kinds, plain
 from motegpt.config.needs import check_needs
 from motegpt.config.presets import AUTO, base_settings
-from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, DataConfig, section_of, section_values
+from motegpt.config.sections import REQUESTS, DataConfig, check_settable, section_of, section_values
 from motegpt.data.corpus import Corpus, corpus_from, paths_of
 from motegpt.data.source import reload_corpus
 from motegpt.engines import check_settings, default_engine, engine_class
@@ -111,8 +111,7 @@ def _new_run(
 
     base: a model to fine-tune; extend: its vocabulary may grow.
     """
-    for name in FOUND_FROM_DATA & given.keys():
-        raise SettingError(f"{name} is determined by the data and cannot be set")
+    check_settable(given)
     engine = default_engine() if engine is None else engine
     kept = {} if base is None else base.kept_settings(preset)
     defaults = base_settings(preset) | kept

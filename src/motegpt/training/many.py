@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from motegpt.config.fields import Kind, check_names, current_names, kinds, plain
 from motegpt.config.needs import check_needs
 from motegpt.config.presets import PRESETS, settings_of
-from motegpt.config.sections import FOUND_FROM_DATA, REQUESTS, SECTIONS, TrainConfig
+from motegpt.config.sections import REQUESTS, SECTIONS, TrainConfig, check_settable
 from motegpt.engines import default_engine, engine_class
 from motegpt.engines.cost import operations_per_token
 from motegpt.errors import MotegptError, SettingError, TrainingDiverged, UsageError
@@ -73,8 +73,7 @@ def check_given(settings: Mapping[str, Any], curves: bool, keep: str | None) -> 
     check_names(settings, ["preset", "engine", *(name for one in REQUESTS.values() for name in kinds(one))])
     for name in settings:
         check_result(name)
-    for name in FOUND_FROM_DATA & settings.keys():
-        raise SettingError(f"{name} is determined by the data and cannot be set")
+    check_settable(settings)
     missing = {
         "folder": "train that model alone, with `out`",
         "samples": "generate from the models that `keep` keeps",

@@ -8,7 +8,7 @@ that are off unless a preset or a user sets them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -17,6 +17,7 @@ from motegpt.config.sections.data import DataConfig, ReadConfig
 from motegpt.config.sections.model import ModelConfig
 from motegpt.config.sections.sample import SampleConfig
 from motegpt.config.sections.train import LengthRequest, TrainConfig, TrainRequest
+from motegpt.errors import SettingError
 
 __all__ = [
     "DataConfig",
@@ -37,6 +38,13 @@ SECTIONS: dict[str, type[Settings]] = {  # as recorded in config.json
     "sample": SampleConfig,
 }
 REQUESTS: dict[str, type[Settings]] = {**SECTIONS, "train": TrainRequest}  # as users may give them
+
+
+def check_settable(names: Iterable[object], where: str = "") -> None:
+    """SettingError for a setting that is found from the data. where: begins the message."""
+    for name in names:
+        if name in FOUND_FROM_DATA:
+            raise SettingError(f"{where}{name} is determined by the data and cannot be set")
 
 
 def section_of(name: str) -> str:
